@@ -1,0 +1,1 @@
+"""Commands: one module each, a parser and ``main(argv=None) -> int``, no logic."""

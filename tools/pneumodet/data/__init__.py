@@ -1,0 +1,1 @@
+"""Data: radiographs, labels, splits and records. No TensorFlow is imported here."""

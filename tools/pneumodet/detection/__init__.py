@@ -1,0 +1,1 @@
+"""Detection: the TensorFlow Object Detection API, training, export and inference."""

@@ -1,0 +1,25 @@
+"""Errors that a user can mend. ``cli.app`` prints them as one line and exits with code 2."""
+
+
+class PneumodetError(Exception):
+    """Base of every error whose message is meant for the user: what, where, and what to do."""
+
+
+class DataError(PneumodetError):
+    """Radiographs, labels, records or detections that cannot be used as they are."""
+
+
+class ConfigError(PneumodetError):
+    """A pipeline.config, an override or a flag that names something that does not exist or does not fit."""
+
+
+class CheckpointError(PneumodetError):
+    """A checkpoint or exported model that is missing or does not fit the model."""
+
+
+class EnvironmentProblem(PneumodetError):
+    """A missing or broken package, device or disk; ``pneumodet doctor`` tells how to mend it."""
+
+
+class TrainingError(PneumodetError):
+    """Training that cannot go on, such as a loss that is no longer finite."""

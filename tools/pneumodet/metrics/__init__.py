@@ -1,0 +1,1 @@
+"""Metrics: detections against ground truth. No TensorFlow is imported here."""
