@@ -1,0 +1,90 @@
+"""Export a run: a SavedModel with the API's standard signature, and beside it what it is.
+
+    export(Path("workspace/my_first"), Path("workspace/my_first/export"))
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from pneumodet import paths, run_folder
+from pneumodet.detection import checkpoints, inference, odapi, pipeline_config
+from pneumodet.errors import DataError
+
+
+def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> Path:
+    """Export the newest checkpoint of a run.
+
+    Writes ``saved_model/`` (uint8 ``input_tensor`` (1, H, W, 3) in; ``detection_boxes`` yxyx_norm, ``detection_scores``,
+    ``detection_classes`` from 1, ``num_detections`` out), ``checkpoint/``, ``pipeline.config``, ``label_map.pbtxt`` and ``model.json``.
+    The folder appears whole or not at all.
+
+    Args:
+      folder: the run.
+      output_dir: the new folder.
+      overwrite: replace an export that is there; it stays until the new one is whole.
+
+    Returns:
+      ``output_dir``.
+
+    Raises:
+      DataError: ``output_dir`` is in use, or the disk is full.
+      CheckpointError: the run has no checkpoint, or it does not fit its config.
+    """
+    if output_dir.exists() and any(output_dir.iterdir()):
+        if not (output_dir / inference.MODEL_CARD).is_file():
+            raise DataError(f"{output_dir} holds other files than an export. Choose another --output-dir.")
+        if not overwrite:
+            raise DataError(f"{output_dir} holds an export already. Give --overwrite to replace it, or another --output-dir.")
+    config = pipeline_config.load(str(folder / run_folder.CONFIG))
+    train_dir = folder / run_folder.TRAIN
+    checkpoint = checkpoints.latest(train_dir)
+    card = _model_card(folder, checkpoint)
+    api = odapi.load()
+    import tensorflow as tf
+
+    tf.keras.backend.clear_session()
+    try:
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}.", dir=output_dir.parent) as scratch:
+            new = Path(scratch) / "export"
+            with contextlib.redirect_stdout(io.StringIO()):  # the API prints
+                api.exporter.export_inference_graph("image_tensor", config, str(train_dir), str(new))
+            shutil.copyfile(folder / run_folder.LABEL_MAP, new / inference.LABEL_MAP)
+            paths.write_json(new / inference.MODEL_CARD, card)
+            if output_dir.exists():
+                os.replace(output_dir, Path(scratch) / "old")
+            os.replace(new, output_dir)
+    except AssertionError as error:  # upstream's assert_existing_objects_matched
+        raise DataError(f"Checkpoint {checkpoint} does not fit {folder / run_folder.CONFIG}: {str(error).splitlines()[0]}") from error
+    except (OSError, tf.errors.OpError) as error:
+        raise DataError(f"Cannot write {output_dir}: {str(error).splitlines()[0]}. Free some disk space or choose another folder.") from error
+    return output_dir
+
+
+def _model_card(folder: Path, checkpoint: str) -> dict:
+    record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
+    config = pipeline_config.load(str(folder / run_folder.CONFIG))
+    card = {
+        "format": "pneumodet-model",
+        "version": 1,
+        "run": folder.name,
+        "checkpoint": Path(checkpoint).name,
+        "architecture": config.model.WhichOneof("model"),
+        "config": record["config"],
+        "data": record["data"],
+        "trained": record["provenance"],
+        "exported": run_folder.provenance(),
+        "metrics": None,
+        "score_threshold": None,
+    }
+    metrics_path = folder / run_folder.EVAL / "metrics.json"
+    if metrics_path.is_file():
+        metrics = paths.read_json(metrics_path, what="the run's metrics", hint="Evaluate the run again.")
+        if metrics["checkpoint"] == card["checkpoint"]:  # metrics of another checkpoint say nothing about this one
+            card["metrics"] = metrics
+            card["score_threshold"] = metrics["rsna_threshold"]
+    return card

@@ -1,0 +1,53 @@
+"""Build the API's models with all their variables, for training or for inference.
+
+    model = build(config, is_training=False)
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from pneumodet.detection import odapi
+from pneumodet.errors import ConfigError
+
+_DEFAULT_SIDE = 320
+"""Side in px of the input that creates the variables where the config leaves the image size open; it does not change them."""
+
+
+def build(config: Any, *, is_training: bool) -> Any:
+    """Build the model of a config and create every variable by one forward pass on zeros.
+
+    Args:
+      config: a TrainEvalPipelineConfig.
+      is_training: as the API means it (dropout, batch normalization, sampling in two-stage models).
+
+    Returns:
+      A DetectionModel of the API.
+
+    Raises:
+      ConfigError: the API cannot build this model.
+    """
+    api = odapi.load()
+    try:
+        model = api.model_builder.build(config.model, is_training=is_training, add_summaries=False)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"The API cannot build the model of this config: {error}. Compare it with configs/ssd_mobilenet.config.") from error
+    height, width = input_size(config) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
+    model._is_training = False  # as the API does to build: no ground truth is needed then
+    tf.keras.backend.set_learning_phase(False)
+    images, true_shapes = model.preprocess(tf.zeros([1, height, width, 3]))
+    model.postprocess(model.predict(images, true_shapes), true_shapes)
+    set_training(model, is_training)
+    return model
+
+
+def set_training(model: Any, is_training: bool) -> None:
+    """Switch a model between training and inference; the API keeps this in two places."""
+    model._is_training = is_training
+    tf.keras.backend.set_learning_phase(is_training)
+
+
+def input_size(config: Any) -> tuple[int, int] | None:
+    """Return the (height, width) in px that a config resizes every image to, or None where the size varies."""
+    size = odapi.load().config_util.get_spatial_image_size(odapi.load().config_util.get_image_resizer_config(config.model))
+    return tuple(size) if all(side and side > 0 for side in size) else None

@@ -1,0 +1,99 @@
+"""A run's folder: pipeline.config, label_map.pbtxt, run.json, train/, eval/, export/.
+
+    with run_folder.locked(folder):
+        ...                                  # nobody else trains in it meanwhile
+"""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pneumodet
+from pneumodet import paths
+from pneumodet.errors import DataError
+
+CONFIG = "pipeline.config"
+"""The resolved config of the run; the stock API reads it unchanged."""
+
+LABEL_MAP = "label_map.pbtxt"
+"""The label map that the run's records were made with."""
+
+RECORD = "run.json"
+"""Arguments, versions, data and hardware of the run."""
+
+TRAIN = "train"
+"""Checkpoints and TensorBoard events of training."""
+
+EVAL = "eval"
+"""metrics.json, detections.json and pictures of evaluation."""
+
+EXPORT = "export"
+"""The exported model."""
+
+_VERSIONS_OF = ("tensorflow", "tf-keras", "tf-models-official", "tf-object-detection-api", "tf-slim", "numpy", "protobuf", "pydicom")
+
+
+def find(name: str) -> Path:
+    """Return the folder of an existing run.
+
+    Raises:
+      DataError: there is no such run; the message lists those there are.
+    """
+    folder = paths.run_dir(name)
+    if (folder / CONFIG).is_file():
+        return folder
+    root = paths.workspace_dir()
+    there = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
+    raise DataError(f"There is no run {name!r} in {root}. " + (f"Runs: {', '.join(there)}." if there else "Train one with tools/train.py."))
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run's lock, which the system lets go when the process ends, however it ends.
+
+    Raises:
+      DataError: another process trains in this folder now, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / ".lock", "a", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise DataError(f"Cannot write in {folder}: {error.strerror}. Choose another workspace by PNEUMODET_WORKSPACE.") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"Another process is training in {folder}. Wait for it, stop it, or choose another --run name.") from error
+        yield
+
+
+def provenance() -> dict[str, Any]:
+    """Return what a reader of run.json needs to repeat the run: time, versions, commit, hardware. Nothing that names a person or machine."""
+    versions = {}
+    for name in _VERSIONS_OF:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "pneumodet": pneumodet.__version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu_cores": os.cpu_count(),
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(paths.PROJECT_ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None  # not a checkout, or no git
