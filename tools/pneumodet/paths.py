@@ -1,7 +1,7 @@
 """Where things lie, and files that are either whole or absent.
 
-    with atomic_path(run / "eval" / "metrics.json") as tmp:
-        tmp.write_text(...)          # renamed at the end, removed on an error or Ctrl-C
+with atomic_path(run / "eval" / "metrics.json") as tmp:
+    tmp.write_text(...)          # renamed at the end, removed on an error or Ctrl-C
 """
 
 import contextlib

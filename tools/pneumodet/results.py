@@ -1,6 +1,28 @@
-"""Names shared by everything that writes or reads COCO files."""
+"""Detections as they travel: in memory, as COCO results, as a Kaggle submission.
 
+found = {"0004cfab": Detections(boxes_xyxy_px, scores, classes)}     # patientId -> Detections
+write_coco_results(folder / "detections.json", found)
+write_submission(folder / "submission.csv", found, category_id=2, score_threshold=0.3)
+"""
+
+import csv
+import dataclasses
 import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet import paths
+from pneumodet.errors import DataError
+
+BOX_DECIMALS = 2
+"""Box coordinates are written to 0.01 px; scores are written in full, so that a threshold keeps the same boxes after reading."""
+
+SUBMISSION_HEADER = ("patientId", "PredictionString")
+"""Columns of the RSNA challenge's submission."""
 
 
 def image_id(patient_id: str) -> int:
@@ -10,3 +32,160 @@ def image_id(patient_id: str) -> int:
     and the number fits a JSON double exactly.
     """
     return int.from_bytes(hashlib.sha256(patient_id.encode()).digest()[:6], "big")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found on one radiograph.
+
+    Attributes:
+      boxes_xyxy_px: (N, 4) float32, left, top, right, bottom in px of the radiograph.
+      scores: (N,) float32 in [0, 1].
+      classes: (N,) int64 label-map ids, from 1.
+
+    Raises:
+      DataError: shapes do not fit, a value is not finite, a box is inverted, a score is outside [0, 1] or a class is below 1.
+    """
+
+    boxes_xyxy_px: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+    def __post_init__(self) -> None:
+        boxes, scores, classes = (np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self))
+        if boxes.size == 0:
+            boxes = boxes.reshape(-1, 4)
+        count = len(boxes)
+        if boxes.shape != (count, 4) or scores.shape != (count,) or classes.shape != (count,):
+            raise DataError(
+                f"Detections need boxes (N, 4), scores (N,) and classes (N,), but got {boxes.shape}, {scores.shape} and {classes.shape}."
+            )
+        if not np.isfinite(boxes).all():
+            raise DataError(
+                f"Detection {_first_row(~np.isfinite(boxes))} has a box that is not finite. The model is broken; train it again."
+            )
+        inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+        if inverted.any():
+            row = _first_row(inverted)
+            raise DataError(f"Detection {row} has right < left or bottom < top: {boxes[row].tolist()} (xyxy px).")
+        outside = ~((scores >= 0) & (scores <= 1))  # a comparison with NaN is False
+        if outside.any():
+            row = _first_row(outside)
+            raise DataError(f"Detection {row} has the score {scores[row]}; scores lie from 0 to 1.")
+        if (classes < 1).any():
+            raise DataError(f"Detection {_first_row(classes < 1)} has class {classes.min()}; classes are label-map ids from 1.")
+        for name, value, dtype in (("boxes_xyxy_px", boxes, np.float32), ("scores", scores, np.float32), ("classes", classes, np.int64)):
+            object.__setattr__(self, name, value.astype(dtype))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> "Detections":
+        """Return those that score at least ``threshold``."""
+        return self._where(self.scores.astype(np.float64) >= threshold)  # float64: as metrics.rsna compares
+
+    def of_class(self, category_id: int) -> "Detections":
+        """Return those of one class."""
+        return self._where(self.classes == category_id)
+
+    def _where(self, mask: np.ndarray) -> "Detections":
+        return Detections(self.boxes_xyxy_px[mask], self.scores[mask], self.classes[mask])
+
+    @classmethod
+    def none(cls) -> "Detections":
+        """Return no detections."""
+        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+
+
+def _first_row(mask: np.ndarray) -> int:
+    return int(np.argwhere(mask)[0][0])
+
+
+def to_coco(detections_by_patient: Mapping[str, Detections]) -> list[dict[str, Any]]:
+    """Return COCO results: one dict a detection with image_id, file_name (the patientId), category_id, bbox (xywh px) and score.
+
+    COCO results have no entry for an exam without detections.
+    """
+    rows = []
+    for patient_id, found in detections_by_patient.items():
+        number = image_id(patient_id)
+        boxes = found.boxes_xyxy_px.astype(np.float64)
+        boxes_xywh_px = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(BOX_DECIMALS)
+        for box, score, category in zip(boxes_xywh_px.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
+            rows.append({"image_id": number, "file_name": patient_id, "category_id": category, "bbox": box, "score": score})
+    return rows
+
+
+def write_coco_results(path: Path, detections_by_patient: Mapping[str, Detections]) -> None:
+    """Write ``to_coco(detections_by_patient)`` as JSON, atomically.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    paths.write_json(path, to_coco(detections_by_patient))
+
+
+def read_coco_results(path: Path, *, patient_ids: Iterable[str] | None = None) -> dict[str, Detections]:
+    """Read COCO results.
+
+    Args:
+      path: a JSON list as ``write_coco_results`` writes it. Without ``file_name`` the exams are found by ``image_id(patientId)``.
+      patient_ids: all exams that were looked at; each has an entry in the result, and no other may be in the file.
+
+    Returns:
+      patientId -> Detections in the file's order; without ``patient_ids`` only the exams with detections.
+
+    Raises:
+      DataError: the file is missing, malformed, or names an exam that is not in ``patient_ids``.
+    """
+    rows = paths.read_json(path, what="the COCO results", hint="Make them with tools/predict.py or tools/evaluate.py.")
+    if not isinstance(rows, list):
+        raise DataError(f"COCO results {path} must be a JSON list of detections, but are a {type(rows).__name__}.")
+    by_id = None if patient_ids is None else {image_id(patient): patient for patient in patient_ids}
+    known = None if by_id is None else set(by_id.values())
+    columns: dict[str, list[tuple[list[float], float, int]]] = {patient: [] for patient in (by_id or {}).values()}
+    for index, row in enumerate(rows):
+        where = f"COCO results {path}, entry {index}"
+        try:
+            patient = row.get("file_name") or (by_id or {}).get(row["image_id"])
+            x, y, width, height = (float(value) for value in row["bbox"])
+            entry = ([x, y, x + width, y + height], float(row["score"]), int(row["category_id"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where}: image_id, category_id, bbox [x, y, width, height] and score are needed ({error!r}).") from error
+        if patient is None or (known is not None and patient not in known):
+            name = row["image_id"] if patient is None else patient
+            raise DataError(f"{where}: exam {name!r} is unknown. Are these results of other radiographs?")
+        columns.setdefault(str(patient), []).append(entry)
+    found = {}
+    for patient, entries in columns.items():
+        boxes, scores, classes = zip(*entries, strict=True) if entries else ((), (), ())
+        try:
+            found[patient] = Detections(np.array(boxes, np.float64).reshape(-1, 4), np.array(scores), np.array(classes, np.int64))
+        except DataError as error:
+            raise DataError(f"COCO results {path}, exam {patient}: {error}") from error
+    return found
+
+
+def write_submission(path: Path, detections_by_patient: Mapping[str, Detections], *, category_id: int, score_threshold: float) -> None:
+    """Write a submission of the RSNA challenge, atomically: ``patientId,PredictionString`` with "confidence x y width height" entries.
+
+    Every exam has a line; its PredictionString is empty where nothing was found.
+
+    Args:
+      path: the CSV.
+      detections_by_patient: patientId -> Detections.
+      category_id: the label-map id of pneumonia, the only class of the challenge.
+      score_threshold: detections that score less are left out, in [0, 1].
+
+    Raises:
+      DataError: the threshold is no number or the file cannot be written.
+    """
+    if not math.isfinite(score_threshold):
+        raise DataError(f"The score threshold of {path} must be a number from 0 to 1, but is {score_threshold}.")
+    with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(SUBMISSION_HEADER)
+        for patient_id, found in detections_by_patient.items():
+            kept = to_coco({patient_id: found.of_class(category_id).above(score_threshold)})
+            entries = [f"{row['score']:.6g} " + " ".join(f"{value:g}" for value in row["bbox"]) for row in kept]
+            writer.writerow((patient_id, " ".join(entries)))

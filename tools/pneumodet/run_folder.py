@@ -1,7 +1,7 @@
 """A run's folder: pipeline.config, label_map.pbtxt, run.json, train/, eval/, export/.
 
-    with run_folder.locked(folder):
-        ...                                  # nobody else trains in it meanwhile
+with run_folder.locked(folder):
+    ...                                  # nobody else trains in it meanwhile
 """
 
 import contextlib

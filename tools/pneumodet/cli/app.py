@@ -126,3 +126,8 @@ def fraction(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def path(text: str) -> Path:
+    """argparse type: a path that need not exist; ``~`` is the home folder."""
+    return Path(text).expanduser()

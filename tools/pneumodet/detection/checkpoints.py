@@ -1,6 +1,6 @@
 """Checkpoints: find them, and restore them with a count of what was restored.
 
-    restored = restore_fine_tune(model, config.train_config)     # 260
+restored = restore_fine_tune(model, config.train_config)     # 260
 """
 
 from pathlib import Path

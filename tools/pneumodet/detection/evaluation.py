@@ -1,6 +1,6 @@
 """Run a checkpoint over validation records and measure what it found.
 
-    metrics = evaluate(Path("workspace/my_first"))
+metrics = evaluate(Path("workspace/my_first"))
 """
 
 from collections.abc import Callable, Iterator
@@ -77,7 +77,9 @@ def detect_records(
                 yield source_id.decode(), inference.from_outputs(outputs, index, height=int(shape[0]), width=int(shape[1]))
                 on_image()
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        raise DataError(f"The records cannot be read: {str(error).splitlines()[0]} Make them again with tools/make_tfrecords.py.") from error
+        raise DataError(
+            f"The records cannot be read: {str(error).splitlines()[0]} Make them again with tools/make_tfrecords.py."
+        ) from error
 
 
 def evaluate(

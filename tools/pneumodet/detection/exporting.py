@@ -1,6 +1,6 @@
 """Export a run: a SavedModel with the API's standard signature, and beside it what it is.
 
-    export(Path("workspace/my_first"), Path("workspace/my_first/export"))
+export(Path("workspace/my_first"), Path("workspace/my_first/export"))
 """
 
 import contextlib
@@ -61,7 +61,9 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> Path:
     except AssertionError as error:  # upstream's assert_existing_objects_matched
         raise DataError(f"Checkpoint {checkpoint} does not fit {folder / run_folder.CONFIG}: {str(error).splitlines()[0]}") from error
     except (OSError, tf.errors.OpError) as error:
-        raise DataError(f"Cannot write {output_dir}: {str(error).splitlines()[0]}. Free some disk space or choose another folder.") from error
+        raise DataError(
+            f"Cannot write {output_dir}: {str(error).splitlines()[0]}. Free some disk space or choose another folder."
+        ) from error
     return output_dir
 
 

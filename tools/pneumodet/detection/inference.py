@@ -1,7 +1,7 @@
 """Detections from an exported model, without the API and without training code.
 
-    detector = SavedModelDetector(Path("workspace/my_first/export"))
-    found = detector.detect(pixels)          # Detections in px of the radiograph
+detector = SavedModelDetector(Path("workspace/my_first/export"))
+found = detector.detect(pixels)          # Detections in px of the radiograph
 """
 
 import dataclasses
@@ -95,7 +95,9 @@ class SavedModelDetector:
             model = tf.saved_model.load(str(model_dir / SAVED_MODEL))
             self._signature = model.signatures["serving_default"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-            raise CheckpointError(f"{model_dir / SAVED_MODEL} cannot be loaded: {str(error).splitlines()[0]} Export the run again.") from error
+            raise CheckpointError(
+                f"{model_dir / SAVED_MODEL} cannot be loaded: {str(error).splitlines()[0]} Export the run again."
+            ) from error
         self._model = model  # a signature does not keep its variables alive
         self._constant = tf.constant
 

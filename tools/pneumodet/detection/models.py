@@ -1,6 +1,6 @@
 """Build the API's models with all their variables, for training or for inference.
 
-    model = build(config, is_training=False)
+model = build(config, is_training=False)
 """
 
 from typing import Any
@@ -31,7 +31,9 @@ def build(config: Any, *, is_training: bool) -> Any:
     try:
         model = api.model_builder.build(config.model, is_training=is_training, add_summaries=False)
     except (ValueError, KeyError, RuntimeError) as error:
-        raise ConfigError(f"The API cannot build the model of this config: {error}. Compare it with configs/ssd_mobilenet.config.") from error
+        raise ConfigError(
+            f"The API cannot build the model of this config: {error}. Compare it with configs/ssd_mobilenet.config."
+        ) from error
     height, width = input_size(config) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
     model._is_training = False  # as the API does to build: no ground truth is needed then
     tf.keras.backend.set_learning_phase(False)

@@ -255,7 +255,14 @@ def learning_rate(config: Message) -> Message | None:
     return getattr(schedule, branch) if branch else None
 
 
-_RATES = {"learning_rate", "learning_rate_base", "warmup_learning_rate", "initial_learning_rate", "burnin_learning_rate", "min_learning_rate"}
+_RATES = {
+    "learning_rate",
+    "learning_rate_base",
+    "warmup_learning_rate",
+    "initial_learning_rate",
+    "burnin_learning_rate",
+    "min_learning_rate",
+}
 _SPANS = {"total_steps", "warmup_steps", "decay_steps", "burnin_steps", "hold_base_rate_steps", "step"}
 
 
@@ -303,7 +310,9 @@ def check(config: Message, label_map: dict[str, int]) -> None:
     train = config.train_config
     model = architecture(config)
     if model.num_classes != len(label_map):
-        raise ConfigError(f"The model has num_classes {model.num_classes}, but the label map has {len(label_map)} classes ({', '.join(label_map)}).")
+        raise ConfigError(
+            f"The model has num_classes {model.num_classes}, but the label map has {len(label_map)} classes ({', '.join(label_map)})."
+        )
     for key, value in _strings(config):
         if PLACEHOLDER in value:
             raise ConfigError(f"{key} still holds the placeholder {value!r}. Set it by --set {key}=…, or remove it.")
@@ -327,7 +336,9 @@ def check(config: Message, label_map: dict[str, int]) -> None:
         raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
     fields = schedule.DESCRIPTOR.fields_by_name
     if "total_steps" in fields and schedule.total_steps < train.num_steps:
-        raise ConfigError(f"The learning rate reaches zero at step {schedule.total_steps}, before the run's {train.num_steps} steps are done.")
+        raise ConfigError(
+            f"The learning rate reaches zero at step {schedule.total_steps}, before the run's {train.num_steps} steps are done."
+        )
     if "total_steps" in fields and schedule.warmup_steps >= schedule.total_steps:
         raise ConfigError(f"warmup_steps ({schedule.warmup_steps}) must be fewer than total_steps ({schedule.total_steps}).")
 

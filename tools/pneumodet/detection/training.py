@@ -1,6 +1,6 @@
 """Train a model of the API: one process, checkpoints, TensorBoard, resume, and a stop at the first loss that is not finite.
 
-    outcome = train(config, folder, seed=0, resume=False, on_progress=print)
+outcome = train(config, folder, seed=0, resume=False, on_progress=print)
 """
 
 import contextlib
@@ -229,7 +229,9 @@ def _write_pictures(writer: Any, fields: Any, features: dict[str, tf.Tensor], la
         low, high = float(image.min()), float(image.max())
         pixels = np.uint8(255 * (image - low) / max(high - low, 1e-6))
         count = int(labels[fields.num_groundtruth_boxes][index])
-        truth = boxes.yxyx_norm_to_xyxy_px(labels[fields.groundtruth_boxes][index, :count].numpy(), height=pixels.shape[0], width=pixels.shape[1])
+        truth = boxes.yxyx_norm_to_xyxy_px(
+            labels[fields.groundtruth_boxes][index, :count].numpy(), height=pixels.shape[0], width=pixels.shape[1]
+        )
         pictures.append(np.asarray(draw_boxes(pixels, truth_xyxy_px=truth).convert("RGB")))
     with writer.as_default(step=step):
         for index, picture in enumerate(pictures):

@@ -1,0 +1,115 @@
+"""Folders of radiographs, and output folders that appear whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+from pneumodet.data import dicom
+from pneumodet.errors import DataError
+
+_DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ""}
+"""Suffixes of files that may be DICOM; archives often have none."""
+
+
+def find_dicoms(folder: Path, *, known: Container[str] = ()) -> tuple[dict[str, Path], list[tuple[str, str]]]:
+    """Find the DICOM files below a folder and the exam that each belongs to.
+
+    A file whose name without suffix is in ``known`` belongs to that exam, without being opened; any other to its PatientID (0010,0020) if
+    that is in ``known``, else to its name.
+
+    Args:
+      folder: searched with its subfolders; hidden files and folders are passed over.
+      known: patientIds of the labels.
+
+    Returns:
+      (patientId -> path, [(name, reason)] for files that are no DICOM or belong to an exam that has a file already).
+
+    Raises:
+      DataError: there is no DICOM file.
+    """
+    found: dict[str, Path] = {}
+    refused: list[tuple[str, str]] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts) or path.suffix.lower() not in _DICOM_SUFFIXES:
+            continue
+        exam = path.stem
+        if exam not in known:
+            try:
+                header = dicom.patient_id(path)
+            except DataError:
+                refused.append((str(relative), "not a DICOM file"))
+                continue
+            exam = header if header in known else exam
+        if exam in found:
+            refused.append((str(relative), f"a second file of exam {exam}"))
+            continue
+        found[exam] = path
+    if not found:
+        raise DataError(f"There is no DICOM file in {folder}." + (f" {len(refused)} files there are something else." if refused else ""))
+    return found, refused
+
+
+@contextlib.contextmanager
+def new_folder(final: Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder beside ``final`` that becomes ``final`` on success and is removed otherwise.
+
+    Args:
+      final: the output folder.
+      marker: the file by which an earlier result is known; a folder with other things is never replaced.
+      overwrite: replace an earlier result, which stays whole until the new one is.
+
+    Raises:
+      DataError: ``final`` is in use, or cannot be written.
+    """
+    if final.is_file():
+        raise DataError(f"{final} is a file. Choose another --output-dir.")
+    if final.is_dir() and any(final.iterdir()):
+        if not (final / marker).is_file():
+            raise DataError(f"{final} holds other things (no {marker}). Choose an empty or new --output-dir.")
+        if not overwrite:
+            raise DataError(f"{final} holds an earlier result ({marker}). Give --overwrite to replace it, or choose another --output-dir.")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(final)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.{os.getpid()}.", dir=final.parent))
+    except OSError as error:
+        raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
+    try:
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        if final.exists():
+            final.rename(scratch / "old")
+        new.rename(final)
+    except OSError as error:
+        raise DataError(
+            f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; nothing was changed."
+        ) from error
+    finally:
+        if (scratch / "old").exists() and not final.exists():
+            (scratch / "old").rename(final)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_leftovers(final: Path) -> None:
+    """Remove what killed runs left beside ``final``; the process that a name tells of must be gone."""
+    for path in final.parent.glob(f".{final.name}.*.*"):
+        pid = path.name[len(final.name) + 2 :].partition(".")[0]
+        if path.is_dir() and pid.isdigit() and not _alive(int(pid)):
+            if (path / "old").is_dir() and not final.exists():
+                (path / "old").rename(final)  # killed between the two renames
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

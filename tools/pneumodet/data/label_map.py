@@ -1,0 +1,107 @@
+"""Label maps (.pbtxt): read, write, check. Neither TensorFlow nor the API is needed.
+
+read_label_map(path)                     # {"no-pneumonia": 1, "pneumonia": 2}
+"""
+
+import re
+from pathlib import Path
+
+from pneumodet import paths
+from pneumodet.errors import DataError
+
+NO_PNEUMONIA = "no-pneumonia"
+"""Name of class 1."""
+
+PNEUMONIA = "pneumonia"
+"""Name of class 2, the one with boxes."""
+
+_TOKEN = re.compile(
+    r"""\s+|\#[^\n]*|(?P<open>\{)|(?P<close>\})|(?P<word>[A-Za-z_]\w*)\s*:?|(?P<string>'[^'\n]*'|"[^"\n]*")|(?P<number>-?\d+)|[,;]"""
+)
+
+
+def read_label_map(path: Path) -> dict[str, int]:
+    """Read a label map.
+
+    Args:
+      path: a text-format StringIntLabelMap, as the API reads it.
+
+    Returns:
+      name -> id, ordered by id.
+
+    Raises:
+      DataError: the file is missing or malformed, an id is below 1 (0 is the API's background), ids leave gaps, or an id or name
+        occurs twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read the label map {path}: {error}. label_maps/pneumonia.pbtxt is the usual one.") from error
+    found: dict[str, int] = {}
+    for line, fields in _items(text, path):
+        where = f"Label map {path}, the item that ends at line {line}"
+        name, number = fields.get("name"), fields.get("id")
+        if not isinstance(name, str) or not name or not isinstance(number, int):
+            raise DataError(f"{where}: every item needs a name and an id, for example item {{ id: 2 name: 'pneumonia' }}.")
+        if number < 1:
+            raise DataError(f"{where}: id {number} is not allowed; ids start at 1 because 0 is the API's background.")
+        if name in found or number in found.values():
+            raise DataError(f"{where}: {name!r} or id {number} occurs twice.")
+        found[name] = number
+    if not found:
+        raise DataError(f"Label map {path} has no item. Write item {{ id: 1 name: 'no-pneumonia' }} and so on.")
+    if sorted(found.values()) != list(range(1, len(found) + 1)):
+        raise DataError(f"Label map {path}: ids must be 1 to {len(found)} without a gap, but are {sorted(found.values())}.")
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def write_label_map(path: Path, label_map: dict[str, int]) -> None:
+    """Write name -> id as a .pbtxt that the API reads."""
+    with paths.atomic_path(path) as tmp:
+        tmp.write_text("".join(f"item {{\n  id: {number}\n  name: '{name}'\n}}\n" for name, number in label_map.items()), encoding="utf-8")
+
+
+def check_pneumonia(label_map: dict[str, int], path: Path) -> None:
+    """Raise DataError unless the label map has the two classes that labels are written with."""
+    missing = [name for name in (NO_PNEUMONIA, PNEUMONIA) if name not in label_map]
+    if missing:
+        raise DataError(f"Label map {path} has no {' and no '.join(map(repr, missing))}; it has {', '.join(map(repr, label_map))}.")
+
+
+def _items(text: str, path: Path) -> list[tuple[int, dict[str, str | int]]]:
+    items: list[tuple[int, dict[str, str | int]]] = []
+    fields: dict[str, str | int] | None = None
+    word = None
+    position = 0
+
+    def fault(what: str) -> DataError:
+        return DataError(f"Label map {path}, line {text.count(chr(10), 0, position) + 1}: {what}.")
+
+    while position < len(text):
+        token = _TOKEN.match(text, position)
+        if token is None:
+            raise fault(f"unexpected {text[position]!r}")
+        if token["open"]:
+            if fields is not None or word != "item":
+                raise fault("expected 'item {'")
+            fields, word = {}, None
+        elif token["close"]:
+            if fields is None or word is not None:
+                raise fault("unexpected '}'")
+            items.append((text.count("\n", 0, position) + 1, fields))
+            fields = None
+        elif token["word"]:
+            if word is not None:
+                raise fault(f"{word!r} has no value")
+            if fields is None and token["word"] != "item":
+                raise fault(f"expected 'item', got {token['word']!r}")
+            word = token["word"]
+        elif token["string"] or token["number"]:
+            if fields is None or word is None:
+                raise fault(f"a value without a name: {token[0]}")
+            fields[word] = token["string"][1:-1] if token["string"] else int(token["number"])
+            word = None
+        position = token.end()
+    if fields is not None or word is not None:
+        raise fault("the last item is not closed by '}'")
+    return items

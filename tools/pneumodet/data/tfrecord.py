@@ -1,0 +1,83 @@
+"""TFRecord files without TensorFlow: framing here, CRC32C by google-crc32c (Apache-2.0, kept by Google, hardware CRC).
+
+A record is: length (uint64, little endian), masked CRC of those 8 bytes (uint32), the bytes, their masked CRC (uint32).
+Source: tensorflow/core/lib/io/record_writer.h.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import google_crc32c
+
+from pneumodet.errors import DataError
+
+MAX_RECORD_BYTES = 1 << 30
+"""A longer record is taken for damage: no radiograph is 1 GiB."""
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+
+
+def masked_crc(data: bytes) -> int:
+    """Return the CRC32C of ``data``, rotated and offset as TFRecord stores it."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+class Writer:
+    """Writes records to one file and knows its SHA-256 when it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path`` for writing; OSError where that fails."""
+        self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115 - closed by close()
+        self._sha256 = hashlib.sha256()
+        self.bytes = 0
+        self.records = 0
+
+    def write(self, record: bytes) -> None:
+        """Append one record."""
+        length = struct.pack("<Q", len(record))
+        for part in (length, _FOOTER.pack(masked_crc(length)), record, _FOOTER.pack(masked_crc(record))):
+            self._file.write(part)
+            self._sha256.update(part)
+            self.bytes += len(part)
+        self.records += 1
+
+    def close(self) -> None:
+        """Flush and close the file; OSError where the disk is full."""
+        self._file.close()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all that was written, 64 hex digits."""
+        return self._sha256.hexdigest()
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yield the records of one file, each checked against its CRC.
+
+    Raises:
+      DataError: the file cannot be read, ends in the middle of a record, or a CRC is wrong; the message has the record's index.
+    """
+    try:
+        with open(path, "rb") as file:
+            index = 0
+            while head := file.read(_HEADER.size):
+                where = f"{path}, record {index}"
+                if len(head) < _HEADER.size:
+                    raise DataError(f"{where}: the file is cut off. Make the records again.")
+                length, length_crc = _HEADER.unpack(head)
+                if masked_crc(head[:8]) != length_crc or length > MAX_RECORD_BYTES:
+                    raise DataError(f"{where}: the record's length is damaged (CRC), or this is no TFRecord file. Make the records again.")
+                body = file.read(length + _FOOTER.size)
+                if len(body) < length + _FOOTER.size:
+                    raise DataError(f"{where}: the file is cut off. Make the records again.")
+                record = body[:length]
+                if masked_crc(record) != _FOOTER.unpack(body[length:])[0]:
+                    raise DataError(f"{where}: the record is damaged (CRC). Make the records again.")
+                yield record
+                index += 1
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
