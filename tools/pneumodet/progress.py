@@ -12,3 +12,32 @@ def bar(iterable: Iterable[Any] | None = None, *, total: int | None = None, desc
     return tqdm(
         iterable, total=total, desc=desc, unit=unit, initial=initial, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False
     )
+
+
+class TrainingBar:
+    """Shows training: a bar on a terminal, a line every tenth of the way otherwise."""
+
+    def __enter__(self) -> "TrainingBar":
+        self._bar = None
+        self._tenth = -1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def message(self, text: str) -> None:
+        """Say what happens next."""
+        sys.stderr.write(text + "\n")
+
+    def update(self, now: Any) -> None:
+        """Show a ``training.Progress``."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = bar(total=now.total, initial=now.step, desc="training", unit="step")
+            self._bar.set_postfix_str(f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s", refresh=False)
+            self._bar.update(now.step - self._bar.n)
+        elif now.step * 10 // now.total > self._tenth:
+            self._tenth = now.step * 10 // now.total
+            left = (now.total - now.step) * now.seconds_per_step
+            self.message(f"step {now.step} of {now.total}: loss {now.loss:.3f}, {now.images_per_second:.1f} images/s, {left:.0f} s left")

@@ -15,7 +15,7 @@ def set_up(*, verbose: bool) -> None:
     if verbose:
         os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("tensorflow", "absl", "h5py", "apache_beam", "pydicom"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, SyntaxWarning, UserWarning):

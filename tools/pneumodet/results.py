@@ -182,7 +182,7 @@ def write_submission(path: Path, detections_by_patient: Mapping[str, Detections]
     """
     if not math.isfinite(score_threshold):
         raise DataError(f"The score threshold of {path} must be a number from 0 to 1, but is {score_threshold}.")
-    with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as handle:
+    with paths.atomic_path(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(SUBMISSION_HEADER)
         for patient_id, found in detections_by_patient.items():

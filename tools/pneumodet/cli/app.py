@@ -131,3 +131,19 @@ def fraction(text: str) -> float:
 def path(text: str) -> Path:
     """argparse type: a path that need not exist; ``~`` is the home folder."""
     return Path(text).expanduser()
+
+
+def positive_float(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def whole_number(text: str) -> int:
+    """argparse type: a whole number of at least 0."""
+    return 0 if text == "0" else positive_int(text)

@@ -111,16 +111,16 @@ def draw_radiograph(rng: np.random.Generator, *, positive: bool, size: int = 102
     lungs = []
     for side in (-1, 1):
         lung = (
-            center + side * rng.uniform(0.165, 0.195),
-            rng.uniform(0.42, 0.47),
-            rng.uniform(0.115, 0.145),
-            rng.uniform(0.27, 0.33),
+            center + side * rng.uniform(0.18, 0.205),
+            rng.uniform(0.43, 0.48),
+            rng.uniform(0.13, 0.16),
+            rng.uniform(0.31, 0.37),
         )
         lungs.append(lung)
         image -= rng.uniform(0.36, 0.44) * _ellipse(x, y, *lung, 16)
-    image += 0.20 * np.exp(-(((x - center) / 0.035) ** 2)) * (y > 0.05)  # spine
+    image += 0.14 * np.exp(-(((x - center) / 0.035) ** 2)) / (1 + np.exp(-(y - 0.06) * 60))  # spine
     heart_size = rng.uniform(0.8, 1.15) if positive or rng.random() < 0.7 else rng.uniform(1.2, 1.45)  # a large heart is a distractor
-    image += 0.30 * _ellipse(x, y, center + 0.05, 0.60, 0.11 * heart_size, 0.13 * heart_size, 10)
+    image += 0.20 * _ellipse(x, y, center + 0.05, 0.66, 0.11 * heart_size, 0.13 * heart_size, 10)
     spacing = rng.uniform(0.055, 0.07)
     for lung_x, lung_y, width, height in lungs:
         inside = _ellipse(x, y, lung_x, lung_y, width * 1.15, height * 1.1, 10)
@@ -163,7 +163,7 @@ def _add_opacity(rng: np.random.Generator, image: np.ndarray, x, y, lung: tuple[
     center_y = min(center_y, lung[1] + lung[3] - height * 0.4)
     shape = _ellipse(x, y, center_x, center_y, width / 2, height / 2, 4)
     texture = np.clip(1 + 0.35 * _smooth_noise(rng, 24), 0.3, 1.6)
-    image += rng.uniform(0.22, 0.34) * shape * texture
+    image += rng.uniform(0.20, 0.32) * shape * texture
     return center_x - width / 2, center_y - height / 2, width, height
 
 

@@ -5,17 +5,17 @@ export(Path("workspace/my_first"), Path("workspace/my_first/export"))
 
 import contextlib
 import io
-import os
 import shutil
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from pneumodet import paths, run_folder
+from pneumodet.data import folders
 from pneumodet.detection import checkpoints, inference, odapi, pipeline_config
 from pneumodet.errors import DataError
 
 
-def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> Path:
+def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[str, Any]:
     """Export the newest checkpoint of a run.
 
     Writes ``saved_model/`` (uint8 ``input_tensor`` (1, H, W, 3) in; ``detection_boxes`` yxyx_norm, ``detection_scores``,
@@ -28,17 +28,12 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> Path:
       overwrite: replace an export that is there; it stays until the new one is whole.
 
     Returns:
-      ``output_dir``.
+      What model.json holds.
 
     Raises:
       DataError: ``output_dir`` is in use, or the disk is full.
       CheckpointError: the run has no checkpoint, or it does not fit its config.
     """
-    if output_dir.exists() and any(output_dir.iterdir()):
-        if not (output_dir / inference.MODEL_CARD).is_file():
-            raise DataError(f"{output_dir} holds other files than an export. Choose another --output-dir.")
-        if not overwrite:
-            raise DataError(f"{output_dir} holds an export already. Give --overwrite to replace it, or another --output-dir.")
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     train_dir = folder / run_folder.TRAIN
     checkpoint = checkpoints.latest(train_dir)
@@ -48,26 +43,21 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> Path:
 
     tf.keras.backend.clear_session()
     try:
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}.", dir=output_dir.parent) as scratch:
-            new = Path(scratch) / "export"
+        with folders.new_folder(output_dir, marker=inference.MODEL_CARD, overwrite=overwrite) as new:
             with contextlib.redirect_stdout(io.StringIO()):  # the API prints
                 api.exporter.export_inference_graph("image_tensor", config, str(train_dir), str(new))
             shutil.copyfile(folder / run_folder.LABEL_MAP, new / inference.LABEL_MAP)
             paths.write_json(new / inference.MODEL_CARD, card)
-            if output_dir.exists():
-                os.replace(output_dir, Path(scratch) / "old")
-            os.replace(new, output_dir)
     except AssertionError as error:  # upstream's assert_existing_objects_matched
         raise DataError(f"Checkpoint {checkpoint} does not fit {folder / run_folder.CONFIG}: {str(error).splitlines()[0]}") from error
-    except (OSError, tf.errors.OpError) as error:
+    except tf.errors.OpError as error:
         raise DataError(
             f"Cannot write {output_dir}: {str(error).splitlines()[0]}. Free some disk space or choose another folder."
         ) from error
-    return output_dir
+    return card
 
 
-def _model_card(folder: Path, checkpoint: str) -> dict:
+def _model_card(folder: Path, checkpoint: str) -> dict[str, Any]:
     record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     card = {

@@ -1,10 +1,10 @@
 """pipeline.config: load, patch, check, write. The file *is* the experiment; there is no second config language.
 
     config = load("ssd_mobilenet")
-    use_records(config, manifest, data_dir)
-    override(config, ["train_config.batch_size=4"])
-    scale_schedule(config, reference, steps=None, overridden=("train_config.batch_size",))
-    check(config, label_map)
+    use_records(config, manifest, data_dir, label_map_path=run / "label_map.pbtxt")
+    keys = override(config, ["train_config.batch_size=4"])
+    scale_schedule(config, reference_steps=2000, reference_batch=8, overridden=keys)
+    check(config, manifest["label_map"])
     save(config, run / "pipeline.config")
 
 Nothing here imports TensorFlow, so that a mistake is answered in a second.
@@ -22,7 +22,6 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from pneumodet import paths
-from pneumodet.data import label_map as label_maps
 from pneumodet.detection import odapi
 from pneumodet.errors import ConfigError
 
@@ -81,7 +80,7 @@ def architecture(config: Message) -> Message:
     return getattr(config.model, kind)
 
 
-def use_records(config: Message, manifest: dict[str, Any], data_dir: Path, *, label_map: Path) -> None:
+def use_records(config: Message, manifest: dict[str, Any], data_dir: Path, *, label_map_path: Path) -> None:
     """Point both input readers at a record set, and set num_classes from the label map.
 
     ``input_path`` and ``eval_input_reader`` are repeated fields, to which a merge would append: they are cleared first.
@@ -90,18 +89,18 @@ def use_records(config: Message, manifest: dict[str, Any], data_dir: Path, *, la
       config: changed in place.
       manifest: as from ``data.conversion.load_manifest``.
       data_dir: the record set's folder.
-      label_map: the .pbtxt that the records were made with.
+      label_map_path: where the run's label map will be.
     """
     del config.eval_input_reader[1:]
     if not config.eval_input_reader:
         config.eval_input_reader.add().MergeFrom(config.train_input_reader)
     for reader, split in ((config.train_input_reader, "train"), (config.eval_input_reader[0], "val")):
-        reader.label_map_path = str(label_map)
+        reader.label_map_path = str(label_map_path)
         reader.tf_record_input_reader.ClearField("input_path")
         reader.tf_record_input_reader.input_path.extend(str(data_dir / shard["name"]) for shard in manifest["splits"][split]["shards"])
     config.eval_input_reader[0].shuffle = False
     config.eval_input_reader[0].num_epochs = 1
-    set_classes(config, len(label_maps.read_label_map(label_map)))
+    set_classes(config, len(manifest["label_map"]))
 
 
 def set_classes(config: Message, count: int) -> None:
@@ -285,19 +284,35 @@ def scale_schedule(config: Message, *, reference_steps: int, reference_batch: in
     if any(key.endswith(("optimizer", "_optimizer", ".learning_rate", "_decay_learning_rate")) for key in overridden):
         by_hand |= _SPANS | _RATES
 
-    def scale(message: Message) -> None:
-        for field in message.DESCRIPTOR.fields:
-            if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-                for element in getattr(message, field.name):  # manual_step's schedule, the only one
-                    scale(element)
-            elif field.name in by_hand or not message.HasField(field.name):
-                continue
-            elif field.name in _RATES:
-                setattr(message, field.name, getattr(message, field.name) * batch / reference_batch)
-            elif field.name in _SPANS:
-                setattr(message, field.name, max(1, round(getattr(message, field.name) * steps / reference_steps)))
+    _scale(schedule, _RATES - by_hand, batch / reference_batch)
+    _scale(schedule, _SPANS - by_hand, steps / reference_steps)
 
-    scale(schedule)
+
+def set_peak_rate(config: Message, rate: float) -> None:
+    """Set the schedule's peak to ``rate`` and everything else of it in proportion.
+
+    Raises:
+      ConfigError: the config has no learning rate.
+    """
+    schedule = learning_rate(config)
+    peaks = [
+        name
+        for name in ("learning_rate_base", "initial_learning_rate", "learning_rate")
+        if schedule and name in schedule.DESCRIPTOR.fields_by_name
+    ]
+    if not peaks:
+        raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
+    _scale(schedule, _RATES, rate / getattr(schedule, peaks[0]))
+
+
+def _scale(message: Message, names: set[str], factor: float) -> None:
+    for field in message.DESCRIPTOR.fields:
+        if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+            for element in getattr(message, field.name):  # manual_step's schedule, the only group in any of them
+                _scale(element, names, factor)
+        elif field.name in names and message.HasField(field.name):
+            value = getattr(message, field.name) * factor
+            setattr(message, field.name, max(1, round(value)) if field.cpp_type in _INTEGERS else value)
 
 
 def check(config: Message, label_map: dict[str, int]) -> None:

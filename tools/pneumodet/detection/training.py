@@ -36,14 +36,14 @@ class Progress:
       step: steps done, of ``total``.
       loss: total loss, mean over the steps since the last report.
       images_per_second: since the last report.
-      checkpoint: the prefix of a checkpoint that was just written, or None.
+      seconds_per_step: since the last report.
     """
 
     step: int
     total: int
     loss: float
     images_per_second: float
-    checkpoint: str | None = None
+    seconds_per_step: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +106,8 @@ def train(
     model = models.build(config, is_training=True)
     global_step = tf.Variable(0, trainable=False, dtype=tf.int64, name="global_step")
     optimizer, (learning_rate,) = api.optimizer_builder.build(config.train_config.optimizer, global_step=global_step)
+    if config.train_config.optimizer.use_moving_average:
+        optimizer.shadow_copy(model)
     current_rate = learning_rate if callable(learning_rate) else lambda: learning_rate
     checkpoint = tf.train.Checkpoint(step=global_step, model=model, optimizer=optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(train_dir), max_to_keep=CHECKPOINTS_KEPT)
@@ -130,11 +132,12 @@ def train(
                 f"{_step_of(manager.latest_checkpoint)}. Free some disk space and go on with --resume."
             ) from error
 
-    def report(written: str | None) -> None:
+    def report() -> None:
         nonlocal last_report, losses
         now = time.perf_counter()
         means = {key: float(np.mean([loss[key].numpy() for loss in losses])) for key in losses[0]}
-        speed = len(losses) * batch_size / (now - last_report)
+        seconds_per_step = (now - last_report) / len(losses)
+        speed = batch_size / seconds_per_step
         _check_finite(means, losses, step, float(current_rate()))
         with writer.as_default(step=step):
             for key, value in means.items():
@@ -142,7 +145,7 @@ def train(
             tf.summary.scalar("learning_rate", current_rate())
             tf.summary.scalar("images_per_second", speed)
         last_report, losses = now, []
-        on_progress(Progress(step, total, means["Loss/total_loss"], speed, written))
+        on_progress(Progress(step, total, means["Loss/total_loss"], speed, seconds_per_step))
 
     with _stop_signals() as stop, _record_errors(config):
         batches = iter(dataset)
@@ -159,9 +162,9 @@ def train(
             done = step == total or stop.is_set()
             due = step % checkpoint_every == 0
             if due or done or step % report_every == 0:
-                report(None)
+                report()
             if due and not done:
-                on_progress(Progress(step, total, float("nan"), 0.0, save()))
+                save()
         speed = (step - first - 1) * batch_size / (time.perf_counter() - first_end) if first_end and step > first + 1 else None
         if step > first or manager.latest_checkpoint is None:
             save()

@@ -61,7 +61,8 @@ def rsna_metric(
     ]
     if not counted:
         raise DataError(
-            f"The RSNA metric has no value: none of {len(ground_truth)} exams has a ground-truth box or a prediction. Use a set with positive exams."
+            f"The RSNA metric has no value: none of {len(ground_truth)} exams has a ground-truth box or a prediction. "
+            "Use a set with positive exams."
         )
     return float(np.mean(counted))
 

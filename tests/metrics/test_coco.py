@@ -1,0 +1,129 @@
+"""COCO metrics against pycocotools."""
+
+import contextlib
+import copy
+import io
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from pneumodet.errors import DataError
+from pneumodet.metrics.coco import coco_metrics
+from pneumodet.results import image_id
+
+CATEGORIES = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
+
+
+def random_data(seed, *, large_ids, classes=(1, 2)):
+    rng = np.random.default_rng(seed)
+    ids = [image_id(f"exam {number}") if large_ids else number + 1 for number in range(15)]
+    instances = {"images": [{"id": one, "width": 1024, "height": 1024} for one in ids], "annotations": [], "categories": CATEGORIES}
+    detections = []
+    for one in ids[:-2]:  # two images without annotations, one of them with detections
+        for _ in range(rng.integers(0, 4)):
+            x, y, width, height = (int(value) for value in [*rng.integers(0, 600, 2), *rng.integers(20, 400, 2)])
+            annotation = {"image_id": one, "category_id": int(rng.choice(classes)), "bbox": [x, y, width, height], "iscrowd": 0}
+            instances["annotations"].append({**annotation, "id": len(instances["annotations"]) + 1, "area": width * height})
+            for _ in range(rng.integers(0, 4)):
+                box = (np.array([x, y, width, height]) + rng.normal(0, 25, 4)).round(2)
+                box[2:] = np.maximum(box[2:], 1)
+                category = annotation["category_id"] if rng.random() < 0.8 else 3 - annotation["category_id"]
+                score = float(rng.integers(1, 50)) / 50
+                detections.append({"image_id": one, "category_id": category, "bbox": box.tolist(), "score": score})
+    detections.append({"image_id": ids[-1], "category_id": 2, "bbox": [1, 2, 300, 400], "score": 0.99})
+    return instances, detections
+
+
+def by_pycocotools(instances, detections, category=None):
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(instances)
+        truth.createIndex()
+        run = COCOeval(truth, truth.loadRes(copy.deepcopy(detections)), "bbox")
+        if category:
+            run.params.catIds = [category]
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    ap, ap50, ap75, _, _, _, ar1, ar10, ar100 = run.stats[:9]
+    return {"AP": ap, "AP50": ap50, "AP75": ap75, "AR1": ar1, "AR10": ar10, "AR100": ar100}
+
+
+@pytest.mark.parametrize("large_ids", [False, True], ids=["small ids", "48-bit ids"])
+@pytest.mark.parametrize("seed", range(8))
+def test_equals_pycocotools(seed, large_ids):
+    instances, detections = random_data(seed, large_ids=large_ids)
+    before = copy.deepcopy((instances, detections))
+    metrics = coco_metrics(instances, detections)
+    assert (instances, detections) == before  # the evaluator writes into what it is given
+    for prefix, category in (("coco.", None), ("coco.no-pneumonia.", 1), ("coco.pneumonia.", 2)):
+        expected = by_pycocotools(instances, detections, category)
+        for key, value in expected.items():
+            assert metrics[prefix + key] == pytest.approx(value, abs=1e-9), prefix + key
+    assert 0 < metrics["coco.AP"] < metrics["coco.AP50"] < 1
+    assert len(metrics) == 18
+
+
+def test_large_ids_are_told_apart():
+    """Ids that agree in their low 32 bits, or as float32, must not be one image."""
+    ids = [2**47 + 1, 2**47 + 1 + 2**32, 2**47 + 2]
+    images = [{"id": one, "width": 100, "height": 100} for one in ids]
+    box = [10, 10, 50, 50]
+    instances = {"images": images, "categories": CATEGORIES, "annotations": [{"id": 1, "image_id": ids[0], "category_id": 2, "bbox": box}]}
+    right, wrong = ([{"image_id": one, "category_id": 2, "bbox": box, "score": 0.5}] for one in ids[:2])
+    assert coco_metrics(instances, right)["coco.pneumonia.AP"] == pytest.approx(1.0)
+    assert coco_metrics(instances, wrong)["coco.pneumonia.AP"] == 0.0
+
+
+def test_class_without_ground_truth_is_none_and_does_not_drag_the_mean_down():
+    instances, detections = random_data(3, large_ids=True, classes=(2,))
+    detections.append({**detections[0], "category_id": 1, "score": 1.0})
+    metrics = coco_metrics(instances, detections)
+    assert all(metrics[f"coco.no-pneumonia.{key}"] is None for key in ("AP", "AP50", "AP75", "AR1", "AR10", "AR100"))
+    assert metrics["coco.AP"] == metrics["coco.pneumonia.AP"] > 0
+
+
+def test_no_detections_give_zeros():
+    instances, _ = random_data(3, large_ids=True)
+    assert set(coco_metrics(instances, []).values()) == {0.0}
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["images", "no images"])
+def test_no_ground_truth_gives_none(images):
+    instances, detections = random_data(3, large_ids=False)
+    metrics = coco_metrics({**instances, "annotations": [], **({} if images else {"images": []})}, detections if images else [])
+    assert len(metrics) == 18
+    assert set(metrics.values()) == {None}
+
+
+def test_a_perfect_detector_scores_one_although_ids_start_at_zero():
+    """COCO's own matching takes annotation id 0 for "no match"."""
+    instances, _ = random_data(5, large_ids=True)
+    for number, annotation in enumerate(instances["annotations"]):
+        annotation["id"] = number
+    perfect = [{key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for one in instances["annotations"]]
+    assert coco_metrics(instances, perfect)["coco.AP"] == pytest.approx(1.0)
+
+
+def test_prints_nothing(capfd):
+    coco_metrics(*random_data(1, large_ids=True))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"image_id": 77}, "detection 0 is of image 77, which the ground truth does not list", id="unknown image"),
+        pytest.param({"category_id": 3}, r"detection 0 is of category 3; the ground truth has \[1, 2\]", id="unknown category"),
+        pytest.param({"bbox": [0, 0, float("nan"), 1]}, "detection 0 has a box or score that is not finite", id="NaN box"),
+        pytest.param({"score": float("inf")}, "not finite", id="infinite score"),
+        pytest.param({"score": None}, "detection 0 has no score", id="no score"),
+    ],
+)
+def test_errors(change, message):
+    instances, detections = random_data(1, large_ids=False)
+    broken = {key: value for key, value in {**detections[0], **change}.items() if value is not None}
+    with pytest.raises(DataError, match=message):
+        coco_metrics(instances, [broken])

@@ -1,0 +1,62 @@
+"""Find pneumonia on a folder of DICOM radiographs with an exported model."""
+
+import sys
+
+from pneumodet import progress
+from pneumodet.cli import app
+
+EPILOG = """example:
+  python tools/predict.py --model workspace/my_first/export --dicom-dir data/rsna/stage_2_test_images --output-dir workspace/predictions
+
+For research; not a medical device."""
+
+
+def build_parser() -> app.Parser:
+    """Return the command's parser."""
+    parser = app.Parser("predict", __doc__, EPILOG)
+    parser.add_argument("--model", type=app.existing_dir, required=True, help="folder made by tools/export.py")
+    parser.add_argument("--dicom-dir", type=app.existing_dir, required=True, help="folder of DICOM files, searched with its subfolders")
+    parser.add_argument("--output-dir", type=app.path, required=True, help="new folder for detections.json, submission.csv and images/")
+    parser.add_argument("--labels", type=app.existing_file, help="CSV as for make_tfrecords: draws the ground truth too")
+    parser.add_argument("--score-threshold", type=app.fraction, help="of submission and pictures (default: the one in the model)")
+    parser.add_argument("--max-images", type=app.whole_number, default=100, help="pictures to draw at the most (default %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions once the new ones are whole")
+    return parser
+
+
+def run(args) -> None:
+    """Predict, and say where the results lie."""
+    from pneumodet.detection import prediction
+
+    summary = prediction.predict(
+        args.model,
+        args.dicom_dir,
+        args.output_dir,
+        labels=args.labels,
+        score_threshold=args.score_threshold,
+        max_images=args.max_images,
+        overwrite=args.overwrite,
+        progress=lambda files: progress.bar(files, desc="predicting", unit="radiograph"),
+    )
+    if summary.threshold_source == prediction.ASSUMED:
+        print(
+            f"warning: the model has no score threshold of its own; {summary.score_threshold} was used. Evaluate the run, export again, or give "
+            "--score-threshold.",
+            file=sys.stderr,
+        )
+    for name, reason in summary.refused[:5]:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    if len(summary.refused) > 5:
+        print(f"… and {len(summary.refused) - 5} more, all in predictions.json", file=sys.stderr)
+    print(
+        f"{summary.radiographs} radiographs, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
+        f"({summary.threshold_source}); {len(summary.refused)} files left out; {summary.milliseconds:.0f} ms a radiograph"
+    )
+    print(f"Results: {args.output_dir} (detections.json, submission.csv, images/)")
+    if summary.sheet:
+        print(f"Look at: {summary.sheet}")
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``app.run``."""
+    return app.run(build_parser(), run, argv)

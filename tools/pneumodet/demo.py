@@ -1,0 +1,105 @@
+"""The whole workflow on radiographs that it makes itself: every step by the command that a user would type.
+
+    run(exams=240, steps=450)
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pneumodet import paths
+from pneumodet.data import synthetic
+from pneumodet.errors import DataError, PneumodetError
+
+NAME = "demo"
+"""The demo's run, and so its folder in the workspace."""
+
+MARKER = "demo.json"
+"""A folder that has it was made by the demo, which may replace it."""
+
+SIDE = 224
+"""Input size in px: smaller than the config's 320, so that a laptop is done in minutes."""
+
+SETTINGS = (
+    f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
+    f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
+    "train_config.data_augmentation_options={ random_horizontal_flip { } }",
+)
+"""What the demo changes in configs/ssd_mobilenet.config: it learns from nothing, without a backbone, in few steps."""
+
+LEARNING_RATE = 0.05
+"""Peak learning rate: higher than the config's, which is meant to start from a backbone."""
+
+
+def run(
+    *,
+    exams: int = 240,
+    steps: int = 500,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[Iterable], Iterable] = lambda items: items,
+) -> Path:
+    """Make data, convert, train, evaluate, export and predict.
+
+    Args:
+      exams: radiographs to make.
+      steps: of training.
+      seed: of everything random.
+      say: is told each command before it runs.
+      progress: wraps the radiographs that are made.
+
+    Returns:
+      The picture to look at.
+
+    Raises:
+      DataError: workspace/demo is something else than an earlier demo.
+      PneumodetError: a command failed; it has said why.
+    """
+    folder = paths.run_dir(NAME)
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / MARKER).is_file():
+            raise DataError(f"{folder} is not an earlier demo's folder (it has no {MARKER}). Rename it.")
+        shutil.rmtree(folder)
+    paths.write_json(folder / MARKER, {"exams": exams, "steps": steps, "seed": seed})
+    say(f"{exams} synthetic radiographs -> {folder / 'source'}")
+    source = synthetic.make_dataset(folder / "source", exams=exams, seed=seed, progress=progress)
+
+    def command(name: str, *arguments: object) -> None:
+        words = [f"tools/{name}.py", *map(str, arguments)]
+        say("\n$ python " + " ".join(f"'{word}'" if " " in word else word for word in words))
+        code = subprocess.run([sys.executable, *words], cwd=paths.PROJECT_ROOT, check=False).returncode
+        if code == 130:
+            raise KeyboardInterrupt
+        if code:
+            raise PneumodetError(f"The demo stopped because tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
+
+    labels = ("--labels", source.labels)
+    records = folder / "records"
+    command(
+        "make_tfrecords",
+        *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info),
+        *("--patient-map", source.patient_map, "--output-dir", records, "--val-fraction", 0.25),
+    )
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    command(
+        "train",
+        *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--steps", steps, "--seed", seed),
+        *("--learning-rate", LEARNING_RATE, *settings),
+    )
+    command("evaluate", "--run", NAME)
+    command("export", "--run", NAME)
+    validation = _copy_validation(source.dicom_dir, records, folder / "validation")
+    predictions = folder / "predictions"
+    command("predict", "--model", folder / "export", "--dicom-dir", validation, *labels, "--output-dir", predictions)
+    return predictions / "overview.png"
+
+
+def _copy_validation(dicom_dir: Path, records: Path, target: Path) -> Path:
+    target.mkdir()
+    images = json.loads((records / "instances_val.json").read_text(encoding="utf-8"))["images"]
+    for image in images:
+        shutil.copyfile(dicom_dir / f"{image['file_name']}.dcm", target / f"{image['file_name']}.dcm")
+    return target
