@@ -1,6 +1,6 @@
 """The whole workflow on radiographs that it makes itself: every step by the command that a user would type.
 
-    run(exams=240, steps=450)
+run(exams=240, steps=450)
 """
 
 import json

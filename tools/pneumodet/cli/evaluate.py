@@ -46,7 +46,8 @@ def run(args) -> None:
     for key in ROWS:
         value = metrics[key]
         print(f"  {key:24}{'  no boxes' if value is None else f'{value:10.4f}'}")
-    print(f"  {'at score threshold':24}{metrics['rsna_threshold']:10.4f}  ({metrics['rsna_threshold_source']})")
+    threshold = metrics["rsna_threshold"]
+    print(f"  {'at score threshold':24}{'         –' if threshold is None else f'{threshold:10.4f}'}  ({metrics['rsna_threshold_source']})")
     print(f"  {'highest score':24}{metrics['highest_score']:10.4f}")
     print(f"Metrics: {folder / run_folder.EVAL / evaluation.METRICS}\nNext:    python tools/export.py --run {args.run}")
 

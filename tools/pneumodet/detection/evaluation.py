@@ -116,6 +116,8 @@ def evaluate(
     if manifest["label_map"] != classes:
         raise DataError(f"The run was trained with the label map {classes}, but the records in {data_dir} have {manifest['label_map']}.")
     split = manifest["splits"]["val"]
+    if not split["exams"]:
+        raise DataError(f"The record set {data_dir} has no validation exams. Make it again with a larger --val-fraction.")
     instances = paths.read_json(data_dir / split["annotations"], what="the ground truth", hint="Make the records again.")
     checkpoint = checkpoints.latest(folder / run_folder.TRAIN)
     shards = [str(data_dir / shard["name"]) for shard in split["shards"]]
@@ -130,14 +132,9 @@ def evaluate(
     pneumonia = classes[PNEUMONIA]
     truth = ground_truth(instances, pneumonia)
     predictions = {patient: (one.boxes_xyxy_px, one.scores) for patient, one in ((p, d.of_class(pneumonia)) for p, d in found.items())}
-    chosen = score_threshold is None
-    threshold = rsna.best_threshold(truth, predictions, rules=rules)[0] if chosen else score_threshold
     metrics = {
         **coco.coco_metrics(instances, coco_results),
-        "rsna_metric": rsna.rsna_metric(truth, predictions, rules=rules, score_threshold=threshold),
-        "rsna_threshold": threshold,
-        "rsna_threshold_source": "best on these same images, so that rsna_metric is optimistic" if chosen else "given",
-        "rsna_rules": rules,
+        **_rsna(truth, predictions, rules=rules, score_threshold=score_threshold),
         "highest_score": max((float(one.scores.max()) for one in found.values() if len(one.scores)), default=0.0),
         "images": len(found),
         "positive_images": sum(len(one) > 0 for one in truth.values()),
@@ -150,6 +147,20 @@ def evaluate(
     paths.write_json(eval_dir / DETECTIONS, coco_results)
     paths.write_json(eval_dir / METRICS, metrics)
     return metrics
+
+
+def _rsna(truth: dict, predictions: dict, *, rules: str, score_threshold: float | None) -> dict[str, Any]:
+    if not any(len(boxes) for boxes in truth.values()):  # the metric is then 0, or undefined where nothing was found
+        reason = "none: no image has pneumonia, so that there is nothing to choose a threshold by"
+        return {"rsna_metric": None, "rsna_threshold": score_threshold, "rsna_threshold_source": reason, "rsna_rules": rules}
+    threshold, source = score_threshold, "given"
+    if threshold is None:
+        threshold, source = (
+            rsna.best_threshold(truth, predictions, rules=rules)[0],
+            "best on these same images, so that rsna_metric is optimistic",
+        )
+    metric = rsna.rsna_metric(truth, predictions, rules=rules, score_threshold=threshold)
+    return {"rsna_metric": metric, "rsna_threshold": threshold, "rsna_threshold_source": source, "rsna_rules": rules}
 
 
 def ground_truth(instances: dict[str, Any], category_id: int) -> dict[str, np.ndarray]:

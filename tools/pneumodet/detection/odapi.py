@@ -70,7 +70,7 @@ class _Overlay(types.SimpleNamespace):
 
 
 @contextlib.contextmanager
-def _sys_modules(prefix: str, replacements: dict[str, types.ModuleType]) -> Iterator[None]:
+def _sys_modules(prefix: str, replacements: dict[str, Any]) -> Iterator[None]:
     """Let ``prefix`` and its submodules be ``replacements`` in sys.modules for a while, then what they were before."""
 
     def ours() -> list[str]:
@@ -128,10 +128,15 @@ def tensorflow_io() -> Iterator[None]:
 
 @contextlib.contextmanager
 def keras() -> Iterator[None]:
-    """Two modules of the API do ``from keras import …`` and mean Keras 2; the package ``keras`` is Keras 3 now."""
-    import tf_keras
+    """Two modules of the API do ``from keras import …`` and mean Keras 2; the package ``keras`` is Keras 3 now.
 
-    names = {"keras": tf_keras, "keras.applications": tf_keras.applications, "keras.backend": tf_keras.backend}
+    One of them calls ``keras.applications.resnet.ResNet``, which Keras 2 has kept in its private module only.
+    """
+    import tf_keras
+    from tf_keras.src.applications import resnet
+
+    applications = _Overlay(tf_keras.applications, resnet=resnet)
+    names = {"keras": tf_keras, "keras.applications": applications, "keras.backend": tf_keras.backend}
     with _sys_modules("keras", names):
         yield
 

@@ -312,7 +312,8 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
                 _scale(element, names, factor)
         elif field.name in names and message.HasField(field.name):
             value = getattr(message, field.name) * factor
-            setattr(message, field.name, max(1, round(value)) if field.cpp_type in _INTEGERS else value)
+            least = 0 if field.name in ("warmup_steps", "burnin_steps", "hold_base_rate_steps") else 1
+            setattr(message, field.name, max(least, round(value)) if field.cpp_type in _INTEGERS else value)
 
 
 def check(config: Message, label_map: dict[str, int]) -> None:

@@ -1,0 +1,40 @@
+# make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs; make test: linter and tests
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+INPUTS := setup.cfg pyproject.toml constraints.txt requirements-odapi.txt
+
+# as a URL, because pip splits this variable at spaces; it also reaches the packages that pip builds from source
+empty :=
+export PIP_CONSTRAINT := file://$(subst $(empty) ,%20,$(CURDIR))/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo test lint clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+# Two commands, because pip checks hashes either of all packages of a call or of none: the first installs the one package whose
+# contents pneumodet bridges line by line, the second all others at the versions of constraints.txt.
+$(STAMP): $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
+	  { echo "Python 3.11 or 3.12 is needed; say which by make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-odapi.txt
+	$(BIN)/python -m pip install --quiet -e '.[test]'
+	touch $(STAMP)
+	@echo "Ready. Use it by: . $(VENV)/bin/activate"
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build *.egg-info tools/*.egg-info

@@ -1,0 +1,187 @@
+"""What all commands share: spelling of flags, exit codes, one-line errors."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from absl import app as absl_app
+
+import pneumodet
+from pneumodet.cli import app
+from pneumodet.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def parser():
+    parser = app.Parser("prog", "Purpose.")
+    parser.add_argument("--dicom-dir")
+    parser.add_argument("--output_dir")
+    parser.add_argument("--strict", action="store_true")
+    parser.add_argument("--count", type=app.positive_int, default=1)
+    return parser
+
+
+@pytest.fixture
+def run(parser):
+    """Run a function under the parser; returns the exit code."""
+    return lambda command, *argv: app.run(parser, command, list(argv))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--dicom-dir", "a", "--output-dir", "b"],
+        ["--dicom_dir", "a", "--output_dir", "b"],
+        ["--dicom_dir=a", "--output-dir=b"],
+    ],
+    ids=["dashes", "underscores", "equals"],
+)
+def test_dashes_and_underscores_are_the_same(parser, argv):
+    args = parser.parse_args(argv)
+    assert (args.dicom_dir, args.output_dir) == ("a", "b")
+
+
+def test_a_value_keeps_its_spelling(parser):
+    args = parser.parse_args(["--dicom_dir=my_data-set", "--output_dir", "other_data-set"])
+    assert (args.dicom_dir, args.output_dir) == ("my_data-set", "other_data-set")
+
+
+@pytest.mark.parametrize("argv", [["--dicom"], ["--nope", "1"], ["--count", "0"]], ids=["abbreviation", "unknown", "bad value"])
+def test_wrong_flags_exit_with_2(run, capsys, argv):
+    assert run(lambda args: pytest.fail("ran"), *argv) == 2
+    assert "prog: error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (2, 2), (130, 130)])
+def test_the_commands_result_is_the_exit_code(run, result, code):
+    assert run(lambda args: result) == code
+
+
+def test_the_command_gets_its_arguments(run):
+    seen = []
+    assert run(seen.append, "--dicom_dir", "a", "--count", "3") == 0
+    assert (seen[0].dicom_dir, seen[0].count, seen[0].strict, seen[0].verbose) == ("a", 3, False, False)
+
+
+@pytest.mark.parametrize("kind", [DataError, ConfigError])
+def test_a_user_error_is_one_line_and_2(run, capsys, kind):
+    def command(args):
+        raise kind("labels.csv, line 3: width is 0.")
+
+    assert run(command) == 2
+    assert capsys.readouterr() == ("", "prog: error: labels.csv, line 3: width is 0.\n")
+
+
+def test_verbose_keeps_the_traceback_of_a_user_error(run):
+    def command(args):
+        raise DataError("no")
+
+    with pytest.raises(DataError):
+        run(command, "--verbose")
+
+
+def test_a_bug_keeps_its_traceback(run):
+    with pytest.raises(ZeroDivisionError):
+        run(lambda args: 1 // 0)
+
+
+def test_ctrl_c_is_130(run, capsys):
+    def command(args):
+        raise KeyboardInterrupt
+
+    assert run(command) == 130
+    assert capsys.readouterr().err == "\nprog: stopped by Ctrl-C.\n"
+
+
+def test_several_runs_in_one_process(run):
+    assert [run(lambda args: args.count, "--count", str(count)) for count in (3, 4)] == [3, 4]
+
+
+def test_version_names_the_package(run, capsys):
+    assert run(lambda args: pytest.fail("ran"), "--version") == 0
+    assert capsys.readouterr().out.startswith(f"pneumodet {pneumodet.__version__} (")
+
+
+def test_abseil_flags_are_taken(parser):
+    """``--verbosity`` is absl's own; it goes to absl and not to the namespace."""
+    assert not hasattr(parser.parse_args(["--verbosity", "1"]), "verbosity")
+    assert absl_app.flags.FLAGS["verbosity"].present
+
+
+@pytest.mark.parametrize(
+    ("check", "text", "message"),
+    [
+        pytest.param(app.existing_dir, "{tmp}/none", "is not a folder .it does not exist", id="no folder"),
+        pytest.param(app.existing_dir, "{tmp}/file", r"is not a folder$", id="file for a folder"),
+        pytest.param(app.existing_file, "{tmp}", r"is not a file$", id="folder for a file"),
+        pytest.param(app.existing_file, "{tmp}/none", "does not exist", id="no file"),
+        pytest.param(app.positive_int, "0", "whole number of at least 1", id="zero"),
+        pytest.param(app.positive_int, "1.5", "whole number of at least 1", id="no whole number"),
+        pytest.param(app.fraction, "1.1", "number from 0 to 1", id="above 1"),
+        pytest.param(app.fraction, "nan", "number from 0 to 1", id="NaN"),
+        pytest.param(app.fraction, "half", "number from 0 to 1", id="text"),
+    ],
+)
+def test_types_refuse(tmp_path, check, text, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        check(text.replace("{tmp}", str(tmp_path)))
+
+
+def test_types_accept(tmp_path):
+    (tmp_path / "file").touch()
+    assert app.existing_dir(str(tmp_path)) == tmp_path
+    assert app.existing_file(str(tmp_path / "file")) == tmp_path / "file"
+    assert (app.positive_int("8"), app.fraction("0"), app.fraction("1"), app.fraction("0.25")) == (8, 0.0, 1.0, 0.25)
+
+
+SCRIPT = """
+import sys, time
+from pneumodet.cli import app
+from pneumodet.errors import DataError
+def command(args):
+    {body}
+sys.exit(app.run(app.Parser("prog", "Purpose."), command))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "argv", "code", "last_line"),
+    [
+        pytest.param("raise DataError('x is y.')", [], 2, "prog: error: x is y.", id="user error"),
+        pytest.param("raise DataError('x is y.')", ["--verbose"], 1, "pneumodet.errors.DataError: x is y.", id="user error, verbose"),
+        pytest.param("1 // 0", [], 1, "ZeroDivisionError", id="bug"),
+    ],
+)
+def test_exit_codes_of_a_process(body, argv, code, last_line):
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(body=body), *argv], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stderr.strip().splitlines()[-1].startswith(last_line)
+    assert ("Traceback" in done.stderr) == (code == 1)
+
+
+def test_ctrl_c_of_a_process():
+    body = "print('ready', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(body=body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "\nprog: stopped by Ctrl-C.\n"
+
+
+def test_a_reader_that_leaves_is_no_error():
+    body = "[print(number, flush=True) for number in range(100000)]"
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(body=body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 141
+    assert "Traceback" not in errors

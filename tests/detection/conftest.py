@@ -1,0 +1,62 @@
+"""A record set and a run that the detection tests share: made once, by the commands that a user types."""
+
+import pytest
+
+from pneumodet.cli import evaluate, export, make_tfrecords, train
+from pneumodet.data import synthetic
+
+SIDE = 96
+"""Input size in px of the tests' model."""
+
+SMALL = [
+    "--set",
+    f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
+    "--set",
+    f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
+    "--set",
+    "model.ssd.feature_extractor.depth_multiplier=0.35",
+    "--set",
+    "train_config.data_augmentation_options=",
+    "--batch-size",
+    "2",
+]
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """Return a synthetic data set of 14 exams."""
+    return synthetic.make_dataset(tmp_path_factory.mktemp("source"), exams=14, seed=3, size=192)
+
+
+@pytest.fixture(scope="session")
+def records(source, tmp_path_factory):
+    """Return the folder of its record set."""
+    folder = tmp_path_factory.mktemp("data") / "records"
+    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
+    assert make_tfrecords.main([*map(str, flags), "--val-fraction", "0.4"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_workspace(tmp_path_factory):
+    """Return the workspace of the session's run."""
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture
+def workspace(shared_workspace, monkeypatch):
+    """Let every command use the session's workspace."""
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(shared_workspace))
+    return shared_workspace
+
+
+@pytest.fixture(scope="session")
+def trained(records, shared_workspace):
+    """Return the folder of a run of 6 steps, evaluated and exported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMODET_WORKSPACE", str(shared_workspace))
+        flags = ["--config", "ssd_mobilenet", "--data", str(records), "--run", "six", "--steps", "6", "--checkpoint-every", "4"]
+        assert train.main([*flags, *SMALL]) == 0
+        assert evaluate.main(["--run", "six"]) == 0
+        assert export.main(["--run", "six"]) == 0
+    return shared_workspace / "six"

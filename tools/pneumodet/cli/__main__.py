@@ -1,0 +1,58 @@
+"""``pneumodet COMMAND …``, or ``python -m pneumodet.cli COMMAND …``: hands over to the command's own module.
+
+main(["train", "--config", "ssd_mobilenet", "--data", "records", "--run", "first"])
+"""
+
+import difflib
+import importlib
+import sys
+from pathlib import Path
+
+import pneumodet
+
+COMMANDS = {
+    "make-tfrecords": "convert DICOMs and a CSV of boxes to TFRecords",
+    "train": "train a detector on the records",
+    "evaluate": "measure a trained detector on the validation records: COCO AP and the RSNA metric",
+    "export": "write a trained detector as a SavedModel",
+    "predict": "detect on a folder of DICOMs: COCO results, Kaggle submission, pictures",
+    "demo": "run all of these on made-up radiographs",
+    "doctor": "show what is installed, what works, and how to mend what does not",
+}
+"""Name -> what it does; the module is the name with underscores. Only the chosen one is imported."""
+
+
+def usage() -> str:
+    """Return the text of ``--help``."""
+    rows = "\n".join(f"  {name:<16}{text}" for name, text in COMMANDS.items())
+    return f"usage: pneumodet COMMAND [OPTIONS]\n\ncommands:\n{rows}\n\npneumodet COMMAND --help tells a command's options."
+
+
+def main(argv=None) -> int:
+    """Run the command that the first argument names; underscores and dashes are the same.
+
+    Returns:
+      The command's exit code; 2 where there is no such command.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv:
+        print(usage(), file=sys.stderr)
+        return 2
+    name, rest = argv[0], argv[1:]
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"pneumodet {pneumodet.__version__} ({Path(pneumodet.__file__).parent})")
+        return 0
+    command = name.replace("_", "-")
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
+        print(f"pneumodet: error: there is no command {name!r}. {hint}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"pneumodet.cli.{command.replace('-', '_')}").main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

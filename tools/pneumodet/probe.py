@@ -1,0 +1,93 @@
+"""Try TensorFlow and the Object Detection API in a process of their own.
+
+    run_probe()["api"]                       # {"found": "imports with all bridges"}, or {"error": "ImportError: …"}
+
+A wrong TensorFlow does not raise, it crashes (a CPU without AVX, a library of another CUDA) or hangs; neither may take its caller along.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROBE_SECONDS = 300
+"""Time that TensorFlow and the API may take; about 10 s is usual, a cold network disk takes longer."""
+
+PROBE = """
+import json, sys
+def say(stage, **found):
+    print("\\n@@" + json.dumps({"stage": stage, **found}), flush=True)
+def attempt(stage, action):
+    try:
+        say(stage, found=action())
+    except BaseException as error:
+        lines = str(error).strip().splitlines()
+        say(stage, error=type(error).__name__ + (": " + lines[0] if lines else ""))
+        sys.exit(0)
+def import_tensorflow():
+    global tf
+    import pneumodet.detection
+    import tensorflow as tf
+    return tf.__version__
+def graph():
+    x = tf.Variable(tf.ones([1, 8, 8, 3]))
+    with tf.GradientTape() as tape:
+        y = tf.function(lambda v: tf.reduce_sum(tf.nn.conv2d(v, tf.ones([3, 3, 3, 2]), 1, "VALID")))(x)
+    got = float(y), float(tape.gradient(y, x)[0, 4, 4, 0])
+    if got != (1944.0, 18.0):
+        raise ArithmeticError(f"a convolution and its gradient gave {got}, not (1944.0, 18.0)")
+    return "a convolution and its gradient are right"
+def gpus():
+    names = []
+    for device in tf.config.list_physical_devices("GPU"):
+        names.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
+    return names
+def api():
+    from pneumodet.detection import odapi
+    odapi.load()
+    return "imports with all bridges"
+attempt("import", import_tensorflow)
+attempt("gpus", gpus)
+attempt("graph", graph)
+attempt("api", api)
+"""
+"""Run by ``run_probe``: one line "@@{json}" for each stage that was reached."""
+
+
+def run_probe(*, code: str = PROBE, seconds: float = PROBE_SECONDS) -> dict[str, Any]:
+    """Run ``code`` in a Python process of its own.
+
+    Returns:
+      stage -> {"found": …} or {"error": text}, for every stage that was reached, and "end" -> how the process ended:
+      "" where it ended by itself, else a text.
+    """
+    package_parent = str(Path(__file__).resolve().parents[1])
+    inherited = os.environ.get("PYTHONPATH")
+    search = os.pathsep.join([package_parent, inherited] if inherited else [package_parent])
+    environment = {**os.environ, "PYTHONPATH": search, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # -P: the working directory is not on the path, so that no file there is taken for a package
+    command = [sys.executable, "-P", "-c", code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds, env=environment)
+        output, end = done.stdout, _ending(done.returncode, done.stderr)
+    except subprocess.TimeoutExpired as error:
+        raw = error.stdout or b""
+        output, end = raw.decode(errors="replace") if isinstance(raw, bytes) else raw, f"did not end within {seconds:g} s"
+    stages = {}
+    for line in output.splitlines():
+        if line.startswith("@@"):
+            stage = json.loads(line[2:])
+            stages[stage.pop("stage")] = stage
+    return {**stages, "end": end}
+
+
+def _ending(code: int, stderr: str) -> str:
+    if code == 0:
+        return ""
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        return f"crashed with signal {name}" + (" (this TensorFlow needs a CPU with AVX)" if name == "SIGILL" else "")
+    return f"ended with code {code}: " + (stderr.strip().splitlines() or ["no message"])[-1]
