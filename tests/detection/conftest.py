@@ -1,25 +1,10 @@
 """A record set and a run that the detection tests share: made once, by the commands that a user types."""
 
 import pytest
+from small_runs import SMALL
 
 from pneumodet.cli import evaluate, export, make_tfrecords, train
 from pneumodet.data import synthetic
-
-SIDE = 96
-"""Input size in px of the tests' model."""
-
-SMALL = [
-    "--set",
-    f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
-    "--set",
-    f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
-    "--set",
-    "model.ssd.feature_extractor.depth_multiplier=0.35",
-    "--set",
-    "train_config.data_augmentation_options=",
-    "--batch-size",
-    "2",
-]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
-from conftest_helpers import events
+from small_runs import events
 
 from pneumodet import results, run_folder
 from pneumodet.cli import evaluate, export, predict, train

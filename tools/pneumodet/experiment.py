@@ -58,6 +58,7 @@ def train(
         on_start(f"{folder.name}: {config.train_config.num_steps} steps of {config.train_config.batch_size} images; TensorFlow starts")
         from pneumodet.detection import training
 
+        on_start(f"training on {training.device()}")
         outcome = training.train(config, folder, seed=args.seed, checkpoint_every=args.checkpoint_every, on_progress=on_progress)
     return folder, outcome
 

@@ -67,6 +67,13 @@ class Outcome:
     images_per_second: float | None
 
 
+def device() -> str:
+    """Return what training runs on, for the user: the GPUs' names, or the CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return f"GPU ({', '.join(names)})" if names else "CPU (TensorFlow sees no GPU)"
+
+
 def train(
     config: Any,
     folder: Path,
@@ -159,14 +166,15 @@ def train(
                 losses[0]["Loss/total_loss"].numpy()  # wait for the device
                 first_end = last_report = time.perf_counter()
                 first_step_seconds = first_end - started
-            done = step == total or stop.is_set()
             due = step % checkpoint_every == 0
-            if due or done or step % report_every == 0:
+            if due or step % report_every == 0:
                 report()
-            if due and not done:
+            if due:
                 save()
+        if losses:
+            report()
         speed = (step - first - 1) * batch_size / (time.perf_counter() - first_end) if first_end and step > first + 1 else None
-        if step > first or manager.latest_checkpoint is None:
+        if manager.latest_checkpoint is None or int(_step_of(manager.latest_checkpoint)) != step:
             save()
     writer.close()
     return Outcome(step, step >= total, restored, manager.latest_checkpoint, first_step_seconds, speed)

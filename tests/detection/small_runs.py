@@ -1,6 +1,22 @@
-"""Reading what training wrote."""
+"""A model small enough for tests, and reading what training wrote."""
 
 import collections
+
+SIDE = 96
+"""Input size in px of the tests' model."""
+
+SMALL = [
+    "--set",
+    f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
+    "--set",
+    f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
+    "--set",
+    "model.ssd.feature_extractor.depth_multiplier=0.35",
+    "--set",
+    "train_config.data_augmentation_options=",
+    "--batch-size",
+    "2",
+]
 
 
 def events(folder):

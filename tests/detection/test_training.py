@@ -1,0 +1,191 @@
+"""Training: resume, stop by a signal, refusal of what cannot work, and the stop at a loss that is not finite."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from small_runs import SMALL, events
+
+from pneumodet.cli import train
+from pneumodet.detection import training
+from pneumodet.errors import DataError, TrainingError
+
+
+def flags(records, name, *more, steps=6):
+    return ["--config", "ssd_mobilenet", "--data", str(records), "--run", name, "--steps", str(steps), *SMALL, *more]
+
+
+@pytest.fixture
+def copy(trained, workspace):
+    """Return a copy of the session's run under the name ``copy``."""
+    folder = workspace / "copy"
+    shutil.copytree(trained, folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_resume_goes_on_from_the_checkpoint(copy):
+    assert train.main(["--run", "copy", "--resume", "--steps", "8"]) == 0
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(copy / "train"))
+    assert reader.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE") == 8
+    assert tf.train.latest_checkpoint(str(copy / "train")).endswith("ckpt-8")
+    momenta = [name for name in reader.get_variable_to_shape_map() if "momentum" in name and "OPTIMIZER_SLOT" in name]
+    assert momenta, "the optimizer's state is in the checkpoint"
+
+
+def test_resume_of_a_finished_run_changes_nothing(copy):
+    before = (copy / "train" / "ckpt-6.index").read_bytes()
+    assert train.main(["--run", "copy", "--resume"]) == 0
+    assert (copy / "train" / "ckpt-6.index").read_bytes() == before
+
+
+def test_resume_refuses_other_settings(trained, workspace, records, capsys):
+    assert train.main(["--run", "six", "--resume", "--batch-size", "4"]) == 2
+    assert "--batch-size does not go with --resume" in capsys.readouterr().err
+
+
+def test_a_used_run_folder_is_refused(trained, workspace, records, capsys):
+    before = (trained / "run.json").read_bytes()
+    assert train.main(flags(records, "six")) == 2
+    err = capsys.readouterr().err
+    assert "is in use" in err
+    assert "--resume" in err
+    assert (trained / "run.json").read_bytes() == before
+
+
+def test_a_locked_run_is_refused(copy, capsys):
+    from pneumodet import run_folder
+
+    with run_folder.locked(copy):
+        assert train.main(["--run", "copy", "--resume", "--steps", "9"]) == 2
+    assert "Another process is training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(["--config", "ssd_mobilnet"], "did you mean 'ssd_mobilenet'", id="config"),
+        pytest.param(["--set", "train_config.batch=3"], "no field 'batch'", id="setting"),
+        pytest.param(["--run", "a b"], "Run name 'a b'", id="run-name"),
+        pytest.param(["--fine-tune-checkpoint", "nowhere/ckpt-1"], "--fine-tune-checkpoint-type", id="no-type"),
+        pytest.param(
+            ["--fine-tune-checkpoint", "nowhere/ckpt-1", "--fine-tune-checkpoint-type", "full"],
+            "There is no checkpoint",
+            id="no-checkpoint",
+        ),
+    ],
+)
+def test_refused_before_tensorflow_starts(records, tmp_path, change, message):
+    code = f"""
+import sys
+from pneumodet.cli import train
+code = train.main({flags(records, "refused", *change)!r})
+assert "tensorflow" not in sys.modules
+sys.exit(code)
+"""
+    env = {**os.environ, "PNEUMODET_WORKSPACE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "refused").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_and_spares_the_weights(copy, records, capsys):
+    """A learning rate of 1e30 brings the weights to infinity in one step; the next step's loss is not finite."""
+    rate = "train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate"
+    hot = ["--set", f"{rate}.learning_rate_base=1e30", "--set", f"{rate}.warmup_learning_rate=1e30", "--checkpoint-every", "1"]
+    assert train.main(flags(records, "hot", *hot, "--set", "train_config.gradient_clipping_by_norm=0")) == 2
+    err = capsys.readouterr().err
+    assert "diverged at step 2" in err
+    assert "--learning-rate" in err
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(copy.parent / "hot" / "train"))
+    assert reader.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE") == 1, "the checkpoint is of the step before"
+
+
+def test_the_first_bad_step_is_named():
+    tensor = lambda value: np.float32(value)  # noqa: E731
+
+    class Loss(dict):
+        pass
+
+    def losses(value):
+        import tensorflow as tf
+
+        return Loss({"Loss/total_loss": tf.constant(tensor(value))})
+
+    with pytest.raises(TrainingError, match=r"diverged at step 12, learning rate 0\.1: Loss/total_loss nan"):
+        training._check_finite({"Loss/total_loss": np.nan}, [losses(1), losses(np.nan), losses(2)], 13, 0.1)
+
+
+def test_damaged_records_are_named(copy, records, tmp_path, capsys):
+    data = tmp_path / "records"
+    shutil.copytree(records, data)
+    shard = next(data.glob("train-*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    assert train.main(flags(data, "damaged")) == 2
+    err = capsys.readouterr().err
+    assert "training records" in err
+    assert str(data) in err
+
+
+def test_a_manifest_that_changed_is_refused_on_resume(trained, workspace, tmp_path, records, capsys):
+    folder = workspace / "moved"
+    shutil.copytree(trained, folder)
+    data = tmp_path / "records"
+    shutil.copytree(records, data)
+    (data / "manifest.json").write_text((data / "manifest.json").read_text() + "\n")
+    record = json.loads((folder / "run.json").read_text())
+    record["data"]["folder"] = str(data)
+    (folder / "run.json").write_text(json.dumps(record))
+    assert train.main(["--run", "moved", "--resume", "--steps", "8"]) == 2
+    assert "another one than the run was started with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_signal_saves_and_says_how_to_go_on(records, tmp_path, number):
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; from pneumodet.cli import train; sys.exit(train.main({flags(records, 'cut', steps=5000)!r}))",
+    ]
+    env = {**os.environ, "PNEUMODET_WORKSPACE": str(tmp_path)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    deadline = time.monotonic() + 180
+    seen = ""
+    while "images/s" not in seen and time.monotonic() < deadline and (line := process.stderr.readline()):
+        seen += line
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, seen + err
+    assert "--run cut --resume" in err
+    (step,) = {int(path.stem.partition("-")[2]) for path in (tmp_path / "cut" / "train").glob("ckpt-*.index")}
+    assert 0 < step < 5000
+    scalars, _ = events(tmp_path / "cut" / "train")
+    assert scalars["Loss/total_loss"]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(copy, monkeypatch, capsys):
+    import tensorflow as tf
+
+    def full(self, **kwargs):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    assert train.main(["--run", "copy", "--resume", "--steps", "7"]) == 2
+    err = capsys.readouterr().err
+    assert "No space left on device" in err
+    assert "last good one is step 6" in err
+    assert DataError.__name__ not in err
