@@ -50,6 +50,7 @@ def train(
                 f"{missing} is missing. Configs: {', '.join(pipeline_config.names())}. --data is a folder made by make_tfrecords."
             )
     config, manifest = _resume(folder, args) if args.resume else resolve(args, folder)
+    seed = _record(folder)["seed"] if args.resume else args.seed
     with run_folder.locked(folder):
         if not args.resume:
             _write(folder, config, manifest, args)
@@ -59,7 +60,7 @@ def train(
         from pneumodet.detection import training
 
         on_start(f"training on {training.device()}")
-        outcome = training.train(config, folder, seed=args.seed, checkpoint_every=args.checkpoint_every, on_progress=on_progress)
+        outcome = training.train(config, folder, seed=seed, checkpoint_every=args.checkpoint_every, on_progress=on_progress)
     return folder, outcome
 
 
@@ -98,9 +99,13 @@ def resolve(args: argparse.Namespace, folder: Path) -> tuple[Any, dict[str, Any]
     return config, manifest
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    return paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Start a new run.")
+
+
 def _resume(folder: Path, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
-    record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Start a new run.")
+    record = _record(folder)
     manifest = conversion.load_manifest(Path(record["data"]["folder"]))
     if paths.sha256_file(Path(record["data"]["folder"]) / conversion.MANIFEST) != record["data"]["manifest_sha256"]:
         raise DataError(f"The record set {record['data']['folder']} is another one than the run was started with. Start a new run.")

@@ -42,6 +42,8 @@ def run(args) -> int:
 
     with progress.TrainingBar() as bar:
         folder, outcome = experiment.train(args, on_start=bar.message, on_progress=bar.update)
+    if outcome.restored:
+        print(f"Started from {outcome.restored} variables of the fine-tune checkpoint.")
     if outcome.images_per_second:
         print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
     print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})")

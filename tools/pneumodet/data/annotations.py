@@ -30,6 +30,9 @@ PATIENT_COLUMNS = ("patient", "nih_patient", "patient_id", "Patient ID")
 MAX_COORDINATE_PX = 1_000_000
 """A coordinate beyond this is an error, not a radiograph."""
 
+_REST = "(more cells)"
+"""Key of the cells for which the header has no name."""
+
 _NIH_IMAGE = re.compile(r"^(\d{8})_\d{3}\.png$")
 
 
@@ -115,6 +118,9 @@ def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
 
 def _parse(row: dict[str, str]) -> tuple[float, float, float, float] | None:
     """Return a row's box as xyxy_px, or None for Target 0; ValueError with the reason where it is neither."""
+    if any(cell.strip() for cell in row.get(_REST, ())):
+        header = len(row) - 1
+        raise ValueError(f"the row has {header + len(row[_REST])} cells, but the header {header}")
     target = row["Target"].strip()
     if target not in ("0", "1", "0.0", "1.0"):
         raise ValueError(f"Target is {target!r}, must be 0 or 1")
@@ -122,7 +128,7 @@ def _parse(row: dict[str, str]) -> tuple[float, float, float, float] | None:
     for name in ("x", "y", "width", "height"):
         text = row[name].strip()
         try:
-            values[name] = float(text) if text else math.nan
+            values[name] = float(text.replace("_", "?")) if text else math.nan  # Python reads 1_0 as 10
         except ValueError:
             raise ValueError(f"{name} is {text!r}, which is no number") from None
     if target in ("0", "0.0"):
@@ -167,6 +173,8 @@ def read_patient_map(path: Path) -> dict[str, str]:
     if path.suffix.lower() == ".json":
         return _read_mapping_json(path)
     columns = _header(path)
+    if not columns:
+        raise DataError(f"The patient map {path} is empty. Its header must be patientId,patient.")
     column = next((name for name in PATIENT_COLUMNS if name in columns), None)
     if column is None:
         raise DataError(
@@ -184,17 +192,21 @@ def read_patient_map(path: Path) -> dict[str, str]:
 
 def _read_mapping_json(path: Path) -> dict[str, str]:
     wanted = "RSNA's mapping is a list of objects with subset_img_id and img_id (NNNNNNNN_MMM.png)"
+    patients: dict[str, str] = {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        found = {entry["subset_img_id"]: _NIH_IMAGE.match(entry["img_id"]) for entry in entries}
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            exam, match = entry["subset_img_id"], _NIH_IMAGE.match(entry["img_id"])
+            if not isinstance(exam, str):
+                raise TypeError(f"subset_img_id {exam!r} is no text")
+            if match is None:
+                raise DataError(f"The patient map {path} has no NIH image name for exam {exam}. {wanted}.")
+            if patients.setdefault(exam, match[1]) != match[1]:
+                raise DataError(f"{path}: exam {exam} belongs to the patients {patients[exam]} and {match[1]}. Keep one of them.")
     except OSError as error:
         raise DataError(f"Cannot read the patient map {path}: {error.strerror}.") from error
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"The patient map {path} cannot be read ({error!r}). {wanted}.") from error
-    for exam, match in found.items():
-        if match is None:
-            raise DataError(f"The patient map {path} has no NIH image name for exam {exam}. {wanted}.")
-    return {exam: match[1] for exam, match in found.items()}
+    return patients
 
 
 def _header(path: Path) -> list[str]:
@@ -208,18 +220,21 @@ def _header(path: Path) -> list[str]:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV; every row has all ``columns``, '' where a cell is missing."""
+    """Yield (line number, row) of a CSV; every row has all ``columns``, '' where a cell is missing and ``_REST`` where there are more."""
     header = _header(path)
     if not header:
         raise DataError(f"{path} is empty. It needs the columns {', '.join(columns)}.")
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, header))}.")
+    twice = next((name for name in columns if header.count(name) > 1), None)
+    if twice:
+        raise DataError(f"{path} has the column {twice!r} twice. Remove the one that is not meant.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, fieldnames=header, restval="")
+            reader = csv.DictReader(file, fieldnames=header, restkey=_REST, restval="")
             next(reader)
             for row in reader:
-                yield reader.line_num, {name: row[name] for name in columns}
+                yield reader.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error}).") from error

@@ -150,11 +150,17 @@ def load_manifest(data_dir: Path) -> dict[str, Any]:
     manifest = paths.read_json(data_dir / MANIFEST, what="the manifest", hint=hint)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         raise DataError(f"{data_dir / MANIFEST} is not the manifest of a record set of this version. {hint}")
-    for split in manifest["splits"].values():
-        for shard in split["shards"]:
-            path = data_dir / shard["name"]
-            if not path.is_file() or path.stat().st_size != shard["bytes"]:
-                raise DataError(f"{path} is missing or not of the size that the manifest says. {hint}")
+    try:
+        shards = {data_dir / shard["name"]: shard["bytes"] for split in manifest["splits"].values() for shard in split["shards"]}
+        truths = [data_dir / manifest["splits"][side]["annotations"] for side in (splits.TRAIN, splits.VAL)]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{data_dir / MANIFEST} is damaged ({error!r}). {hint}") from error
+    for path, size in shards.items():
+        if not path.is_file() or path.stat().st_size != size:
+            raise DataError(f"{path} is missing or not of the size that the manifest says. {hint}")
+    for path in truths:
+        if not path.is_file():
+            raise DataError(f"{path} is missing. {hint}")
     return manifest
 
 

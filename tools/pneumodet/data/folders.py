@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Container, Iterator
@@ -32,11 +33,15 @@ def find_dicoms(folder: Path, *, known: Container[str] = ()) -> tuple[dict[str, 
     """
     found: dict[str, Path] = {}
     refused: list[tuple[str, str]] = []
+    candidates = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or path.suffix.lower() not in _DICOM_SUFFIXES:
+        suffix = "" if path.suffix[1:].isdigit() else path.suffix  # a file named by its UID, 1.2.840.10008.77
+        if any(part.startswith(".") for part in relative.parts) or suffix.lower() not in _DICOM_SUFFIXES:
             continue
-        exam = path.stem
+        candidates.append((path, relative, path.name.removesuffix(suffix)))
+    # by name first, so that a copy of another name does not take an exam's place
+    for path, relative, exam in sorted(candidates, key=lambda candidate: candidate[2] not in known):
         if exam not in known:
             try:
                 header = dicom.patient_id(path)
@@ -65,16 +70,11 @@ def new_folder(final: Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
     Raises:
       DataError: ``final`` is in use, or cannot be written.
     """
-    if final.is_file():
-        raise DataError(f"{final} is a file. Choose another --output-dir.")
-    if final.is_dir() and any(final.iterdir()):
-        if not (final / marker).is_file():
-            raise DataError(f"{final} holds other things (no {marker}). Choose an empty or new --output-dir.")
-        if not overwrite:
-            raise DataError(f"{final} holds an earlier result ({marker}). Give --overwrite to replace it, or choose another --output-dir.")
     try:
+        if final.parent.is_dir():
+            _remove_leftovers(final)  # first, because it may bring an earlier result back
+        _check_free(final, marker=marker, overwrite=overwrite)
         final.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(final)
         scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.{os.getpid()}.", dir=final.parent))
     except OSError as error:
         raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
@@ -95,11 +95,22 @@ def new_folder(final: Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _check_free(final: Path, *, marker: str, overwrite: bool) -> None:
+    if final.is_file():
+        raise DataError(f"{final} is a file. Choose another --output-dir.")
+    if final.is_dir() and any(final.iterdir()):
+        if not (final / marker).is_file():
+            raise DataError(f"{final} holds other things (no {marker}). Choose an empty or new --output-dir.")
+        if not overwrite:
+            raise DataError(f"{final} holds an earlier result ({marker}). Give --overwrite to replace it, or choose another --output-dir.")
+
+
 def _remove_leftovers(final: Path) -> None:
     """Remove what killed runs left beside ``final``; the process that a name tells of must be gone."""
-    for path in final.parent.glob(f".{final.name}.*.*"):
-        pid = path.name[len(final.name) + 2 :].partition(".")[0]
-        if path.is_dir() and pid.isdigit() and not _alive(int(pid)):
+    own = re.compile(rf"\.{re.escape(final.name)}\.(\d+)\.[a-z0-9_]{{8}}")  # as tempfile names it
+    for path in list(final.parent.iterdir()):
+        match = own.fullmatch(path.name)
+        if match and path.is_dir() and not _alive(int(match[1])):
             if (path / "old").is_dir() and not final.exists():
                 (path / "old").rename(final)  # killed between the two renames
             shutil.rmtree(path, ignore_errors=True)

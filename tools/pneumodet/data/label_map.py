@@ -56,7 +56,14 @@ def read_label_map(path: Path) -> dict[str, int]:
 
 
 def write_label_map(path: Path, label_map: dict[str, int]) -> None:
-    """Write name -> id as a .pbtxt that the API reads."""
+    """Write name -> id as a .pbtxt that the API reads.
+
+    Raises:
+      DataError: a name has a character that would need an escape, or the file cannot be written.
+    """
+    for name in label_map:
+        if not name.isprintable() or "'" in name or "\\" in name:
+            raise DataError(f"The class name {name!r} cannot stand in a label map. Leave out quotes, backslashes and control characters.")
     with paths.atomic_path(path) as tmp:
         tmp.write_text("".join(f"item {{\n  id: {number}\n  name: '{name}'\n}}\n" for name, number in label_map.items()), encoding="utf-8")
 
@@ -99,6 +106,8 @@ def _items(text: str, path: Path) -> list[tuple[int, dict[str, str | int]]]:
         elif token["string"] or token["number"]:
             if fields is None or word is None:
                 raise fault(f"a value without a name: {token[0]}")
+            if word in fields:
+                raise fault(f"{word!r} occurs twice in one item")
             fields[word] = token["string"][1:-1] if token["string"] else int(token["number"])
             word = None
         position = token.end()

@@ -18,7 +18,7 @@ import pydicom
 from PIL import Image, ImageDraw, ImageFilter
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ComputedRadiographyImageStorage, JPEGBaseline8Bit
+from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 WORK = 256
 """Side in px at which anatomy is drawn; it is smooth, and enlarged to the final size."""
@@ -137,7 +137,8 @@ def draw_radiograph(rng: np.random.Generator, *, positive: bool, size: int = 102
         _add_distractors(rng, image, x, y, lungs)
 
     large = np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC))
-    large = large + rng.normal(0, 0.012, (size // 2, size // 2)).astype(np.float32).repeat(2, 0).repeat(2, 1)[:size, :size]
+    half = (size + 1) // 2
+    large = large + rng.normal(0, 0.012, (half, half)).astype(np.float32).repeat(2, 0).repeat(2, 1)[:size, :size]
     exposure, gamma = rng.uniform(0.85, 1.1), rng.uniform(0.85, 1.2)
     pixels = np.uint8(255 * np.clip(large * exposure, 0, 1) ** gamma)
     return _add_marker(rng, pixels), np.array(found, np.float64).reshape(-1, 4) * size
@@ -207,12 +208,13 @@ def write_dicom(path: Path, pixels: np.ndarray, *, patient_id: str, rng: np.rand
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
     uids = [f"2.25.{uuid.UUID(bytes=rng.bytes(16), version=4).int}" for _ in range(3)]
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = uids[0]
     meta.TransferSyntaxUID = JPEGBaseline8Bit
     dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, uids[0]
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uids[1], uids[2]
+    dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.Modality, dataset.BodyPartExamined, dataset.ConversionType = "CR", "CHEST", "WSD"
     dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate = patient_id, patient_id, ""
     dataset.PatientAge, dataset.PatientSex = f"{int(rng.integers(18, 90)):03d}Y", str(rng.choice(["F", "M"]))

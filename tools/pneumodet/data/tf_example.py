@@ -7,6 +7,7 @@ does not have to start TensorFlow; the bytes are the same.
 import dataclasses
 import functools
 import hashlib
+import operator
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,7 +136,7 @@ def decode(data: bytes) -> Record:
     """Return the record in a serialized tf.train.Example with the API's keys.
 
     Raises:
-      DataError: these bytes are no Example, or a key that every record has is missing.
+      DataError: these bytes are no Example, a key that every record has is missing, or values are of the wrong kind or number.
     """
     example = _messages().Example()
     try:
@@ -155,17 +156,28 @@ def decode(data: bytes) -> Record:
             raise DataError(f"A record has no {key!r}. Was this file made by make_tfrecords?")
         return values[0]
 
-    height, width = first(HEIGHT), first(WIDTH)
-    norm = np.array([get(key) for key in (YMIN, XMIN, YMAX, XMAX)], np.float64).T.reshape(-1, 4)
-    return Record(
-        patient_id=first(SOURCE_ID).decode(),
-        encoded=first(IMAGE_ENCODED),
-        image_format=first(FORMAT).decode(),
-        height=height,
-        width=width,
-        boxes_xyxy_px=boxes.yxyx_norm_to_xyxy_px(norm, height=height, width=width),
-        class_names=tuple(name.decode() for name in get(CLASS_TEXT)),
-        class_ids=tuple(get(CLASS_LABEL)),
-        image_class_name=first(IMAGE_CLASS_TEXT).decode(),
-        image_class_id=first(IMAGE_CLASS_LABEL),
-    )
+    try:
+        height, width = operator.index(first(HEIGHT)), operator.index(first(WIDTH))
+        norm = np.array([get(key) for key in (YMIN, XMIN, YMAX, XMAX)], np.float64).T.reshape(-1, 4)
+        record = Record(
+            patient_id=first(SOURCE_ID).decode(),
+            encoded=bytes(memoryview(first(IMAGE_ENCODED))),
+            image_format=first(FORMAT).decode(),
+            height=height,
+            width=width,
+            boxes_xyxy_px=boxes.yxyx_norm_to_xyxy_px(norm, height=height, width=width),
+            class_names=tuple(name.decode() for name in get(CLASS_TEXT)),
+            class_ids=tuple(get(CLASS_LABEL)),
+            image_class_name=first(IMAGE_CLASS_TEXT).decode(),
+            image_class_id=operator.index(first(IMAGE_CLASS_LABEL)),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"A record has a key with values of the wrong kind or number ({error}). Was this file made by make_tfrecords?"
+        ) from error
+    if height < 1 or width < 1 or not len(record.class_ids) == len(record.class_names) == len(norm):
+        raise DataError(
+            f"A record has {width} x {height} px, {len(norm)} boxes, {len(record.class_ids)} class labels and "
+            f"{len(record.class_names)} class names, which does not fit. Was this file made by make_tfrecords?"
+        )
+    return record

@@ -120,11 +120,12 @@ def train(
     manager = tf.train.CheckpointManager(checkpoint, str(train_dir), max_to_keep=CHECKPOINTS_KEPT)
     restored = _restore(checkpoint, manager, model, config)
 
+    step = first = int(global_step.numpy())
+    tf.random.set_seed(seed + first)  # a resumed run shall not see the first part of its data order again
     dataset = api.inputs.train_input(config.train_config, config.train_input_reader, config.model, model=model).repeat()
     step_fn = _make_step(api, model, optimizer, global_step, config.train_config)
     writer = tf.summary.create_file_writer(str(train_dir))
 
-    step = first = int(global_step.numpy())
     first_step_seconds = None
     first_end = None
     losses: list[dict[str, tf.Tensor]] = []

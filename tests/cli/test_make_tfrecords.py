@@ -1,0 +1,158 @@
+"""The command make_tfrecords, as it is typed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pneumodet import paths
+from pneumodet.cli import make_tfrecords
+
+SCRIPT = paths.PROJECT_ROOT / "tools" / "make_tfrecords.py"
+
+
+def flags(synthetic, folder, *more, dash="-"):
+    pairs = {"dicom-dir": synthetic.dicom_dir, "labels": synthetic.labels, "output-dir": folder}
+    return [text for name, value in pairs.items() for text in ("--" + name.replace("-", dash), str(value))] + list(map(str, more))
+
+
+def test_writes_what_it_says(synthetic, tmp_path, capsys):
+    more = ("--patient-map", synthetic.patient_map, "--class-info", synthetic.class_info, "--val-fraction", "0.4", "--seed", "3")
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "out", *more)) == 0
+    captured = capsys.readouterr()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["val_fraction"], manifest["split"]["by"]) == (3, 0.4, "patient map")
+    lines = captured.out.splitlines()
+    for line, (name, split) in zip(lines[1:3], manifest["splits"].items(), strict=True):
+        counts = [split[key] for key in ("exams", "patients", "positive_exams", "boxes")]
+        assert line.split() == [name, *map(str, counts), str(len(split["shards"]))]
+    assert "JPEG streams copied as they are: 12, images decoded: 0" in captured.out
+    assert lines[-1] == f"Next:    python tools/train.py --config ssd_mobilenet --data {tmp_path / 'out'} --run my_first"
+    assert "leak" not in captured.err
+    assert "warning: split by patientId" not in captured.err
+
+
+def test_underscores_and_the_warning_without_a_patient_map(synthetic, tmp_path, capsys):
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "out", "--val_fraction=0.5", dash="_")) == 0
+    err = capsys.readouterr().err
+    assert "warning: split by patientId" in err
+    assert "a patient may be in train and in val" in err
+    assert "Give --patient-map." in err
+
+
+def test_a_side_without_pneumonia_is_told(synthetic, tmp_path, capsys):
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "out", "--val-fraction", "0")) == 0
+    assert "warning: val has no exam with pneumonia." in capsys.readouterr().err
+
+
+def test_skipped_exams_are_told(synthetic, tmp_path, capsys):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(synthetic.labels.read_text() + "stranger,,,,,0\nbad,1,2,3,4,9\n")
+    assert make_tfrecords.main([*flags(synthetic, tmp_path / "out"), "--labels", str(labels)]) == 0
+    out = capsys.readouterr().out
+    assert "skipped, label without a DICOM: 1 (first: stranger); all are in manifest.json" in out
+    assert "skipped, label rejected: 1 (first: bad: line " in out
+
+
+def no_column(tmp_path):
+    (tmp_path / "bad.csv").write_text("patientId,x,y,w,h,Target\na,1,2,3,4,1\n")
+    return ["--labels", tmp_path / "bad.csv"]
+
+
+def empty_folder(tmp_path):
+    (tmp_path / "empty").mkdir()
+    return ["--dicom-dir", tmp_path / "empty"]
+
+
+def used_folder(tmp_path):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis.txt").write_text("")
+    return ["--output-dir", tmp_path / "used"]
+
+
+def bad_label_map(tmp_path):
+    (tmp_path / "map.pbtxt").write_text("item { id: 0 name: 'a' }")
+    return ["--label-map", tmp_path / "map.pbtxt"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        pytest.param(no_column, "bad.csv has no column 'width', 'height'", id="no CSV column"),
+        pytest.param(empty_folder, "There is no DICOM file in", id="empty folder"),
+        pytest.param(used_folder, "holds other things", id="output folder in use"),
+        pytest.param(bad_label_map, "id 0 is not allowed", id="label map"),
+        pytest.param(lambda tmp_path: ["--patient-map", no_column(tmp_path)[1]], "has no column 'patient'", id="patient map"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(synthetic, tmp_path, capsys, more, message):
+    assert make_tfrecords.main([*flags(synthetic, tmp_path / "out"), *map(str, more(tmp_path))]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("make_tfrecords: error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        pytest.param(["--dicom-dir", "/no/such"], "'/no/such' is not a folder (it does not exist)", id="missing folder"),
+        pytest.param(["--labels", "/no/such.csv"], "'/no/such.csv' is not a file (it does not exist)", id="missing file"),
+        pytest.param(["--val-fraction", "1.5"], "'1.5' is not a number from 0 to 1", id="fraction"),
+        pytest.param(["--val-fraction", "nan"], "'nan' is not a number from 0 to 1", id="fraction NaN"),
+        pytest.param(["--seed", "x"], "invalid int value: 'x'", id="seed"),
+        pytest.param(["--negatives", "none"], "invalid choice: 'none'", id="negatives"),
+        pytest.param(["--lables", "x"], "--lables", id="unknown flag"),
+    ],
+)
+def test_bad_flags(synthetic, tmp_path, capsys, more, message):
+    assert make_tfrecords.main([*flags(synthetic, tmp_path / "out"), *more]) == 2
+    err = capsys.readouterr().err
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_required_flags(capsys):
+    assert make_tfrecords.main([]) == 2
+    assert "--dicom-dir, --labels, --output-dir" in capsys.readouterr().err
+
+
+def test_script_does_not_start_tensorflow(synthetic, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(SCRIPT), *flags(synthetic, tmp_path / "out")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "pydicom" in imported
+    assert "tensorflow" not in imported
+
+
+def test_ctrl_c_leaves_nothing(synthetic, tmp_path):
+    # the same radiographs under many names, so that there is a middle to be interrupted in
+    folder = tmp_path / "in"
+    folder.mkdir()
+    exams = []
+    for path in synthetic.dicom_dir.iterdir():
+        for index in range(500):
+            os.link(path, folder / f"{index}-{path.name}")
+            exams.append(f"{index}-{path.stem},,,,,0")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("patientId,x,y,width,height,Target\n" + "\n".join(exams) + "\n")
+    before = set(os.listdir(tmp_path))
+    command = [str(SCRIPT), "--dicom-dir", folder, "--labels", labels, "--output-dir", tmp_path / "out"]
+    with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size for path in tmp_path.glob(".out.*/new/*")):  # until the first records are on the disk
+            assert process.poll() is None, "ended before it could be interrupted"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "\nmake_tfrecords: stopped by Ctrl-C.\n")
+    assert set(os.listdir(tmp_path)) == before

@@ -1,0 +1,376 @@
+"""DICOMs and labels -> a record set, end to end on synthetic radiographs."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+from pycocotools.coco import COCO
+
+from pneumodet import paths, results
+from pneumodet.data import annotations, conversion, dicom, label_map, splits, tf_example, tfrecord
+from pneumodet.data import synthetic as synthetic_data
+from pneumodet.errors import DataError
+
+
+@pytest.fixture
+def source(synthetic, tmp_path):
+    """Return a copy of the synthetic data set that a test may spoil."""
+    folder = tmp_path / "source"
+    shutil.copytree(synthetic.labels.parent, folder)
+    return synthetic_data.Dataset(
+        *(folder / getattr(synthetic, name).name for name in ("dicom_dir", "labels", "class_info", "patient_map"))
+    )
+
+
+@pytest.fixture(scope="module")
+def done(synthetic, tmp_path_factory):
+    """Return (record set, manifest) of the whole synthetic data set, not to be changed."""
+    folder = tmp_path_factory.mktemp("done") / "records"
+    return folder, convert(synthetic, folder, class_info=synthetic.class_info, patient_map=synthetic.patient_map, val_fraction=0.4)
+
+
+def convert(source, folder, **arguments):
+    return conversion.convert(source.dicom_dir, source.labels, folder, **arguments)
+
+
+def rows(source):
+    with open(source.labels, newline="") as file:
+        return list(csv.reader(file))
+
+
+def rewrite(source, change):
+    """Replace every row below the header by ``change(row)``, a list of rows."""
+    header, *rest = rows(source)
+    with open(source.labels, "w", newline="") as file:
+        csv.writer(file).writerows([header, *(new for row in rest for new in change(row))])
+
+
+def first(source, *, positive):
+    return next(row[0] for row in rows(source)[1:] if row[5] == str(int(positive)))
+
+
+def records(folder, side=None):
+    return [tf_example.decode(data) for path in sorted(folder.glob(f"{side or ''}*.tfrecord")) for data in tfrecord.read_records(path)]
+
+
+def test_everything_is_there_and_counted(done, synthetic):
+    folder, manifest = done
+    labels = annotations.read_rsna_labels(synthetic.labels).exams
+    patients = annotations.read_patient_map(synthetic.patient_map)
+    assert {path.name for path in folder.iterdir()} == {
+        "train-00000-of-00001.tfrecord",
+        "val-00000-of-00001.tfrecord",
+        "instances_train.json",
+        "instances_val.json",
+        "manifest.json",
+    }
+    assert json.loads((folder / "manifest.json").read_text()) == manifest == conversion.load_manifest(folder)
+    assert manifest["counts"] == {"images_copied": 12, "boxes_clipped": 0, "duplicate_rows": 0, "skipped": 0}
+    assert (manifest["skipped"], manifest["clipped"]) == ({}, [])
+    assert manifest["split"] == {"by": "patient map", "patient_overlap": 0}
+    assert manifest["labels_sha256"] == paths.sha256_file(synthetic.labels)
+    sides = splits.assign(patients.values(), val_fraction=0.4, seed=0)
+    for side, split in manifest["splits"].items():
+        expected = {exam for exam, patient in patients.items() if sides[patient] == side}
+        found = records(folder, side)
+        assert len(found) == len(expected) == split["exams"]
+        assert {record.patient_id for record in found} == expected
+        assert split["patients"] == len({patients[exam] for exam in expected})
+        assert split["positive_exams"] == sum(labels[exam].positive for exam in expected)
+        assert split["boxes"] == sum(len(labels[exam].boxes_xyxy_px) for exam in expected)
+        for shard in split["shards"]:
+            path = folder / shard["name"]
+            assert (shard["sha256"], shard["bytes"], shard["examples"]) == (paths.sha256_file(path), path.stat().st_size, len(found))
+
+
+def test_records_hold_the_images_and_labels(done, synthetic):
+    labels = annotations.read_rsna_labels(synthetic.labels).exams
+    for record in records(done[0]):
+        exam = labels[record.patient_id]
+        assert record.encoded == dicom.encode_image(synthetic.dicom_dir / f"{record.patient_id}.dcm").data
+        np.testing.assert_allclose(record.boxes_xyxy_px, exam.boxes_xyxy_px, atol=1e-4)
+        assert (record.image_class_name, record.image_class_id) == (("pneumonia", 2) if exam.positive else ("no-pneumonia", 1))
+        assert record.class_names == ("pneumonia",) * len(exam.boxes_xyxy_px)
+        assert record.class_ids == (2,) * len(exam.boxes_xyxy_px)
+
+
+def test_tensorflow_reads_the_records_with_the_apis_keys(done, synthetic):
+    import tensorflow as tf
+
+    def parse(data):
+        features = {key: tf.io.FixedLenFeature((), tf.string) for key in ("image/encoded", "image/source_id", "image/format")}
+        features |= {f"image/object/bbox/{side}": tf.io.VarLenFeature(tf.float32) for side in ("xmin", "xmax", "ymin", "ymax")}
+        features |= {"image/object/class/label": tf.io.VarLenFeature(tf.int64), "image/class/label": tf.io.FixedLenFeature((), tf.int64)}
+        return tf.io.parse_single_example(data, features)
+
+    files = [str(path) for path in done[0].glob("*.tfrecord")]
+    found = [parse(data) for data in tf.data.TFRecordDataset(files)]
+    assert len(found) == 12
+    for example in found:
+        exam = example["image/source_id"].numpy().decode()
+        pixels = tf.io.decode_jpeg(example["image/encoded"]).numpy()[:, :, 0]
+        # two versions of libjpeg may round differently
+        np.testing.assert_allclose(pixels.astype(int), dicom.read_pixels(synthetic.dicom_dir / f"{exam}.dcm"), atol=4)
+        boxes = [example[f"image/object/bbox/{side}"].values.numpy() for side in ("xmin", "ymin", "xmax", "ymax")]
+        assert all(len(side) == len(example["image/object/class/label"].values) for side in boxes)
+        assert bool(len(boxes[0])) == (example["image/class/label"].numpy() == 2)
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_ground_truth_is_cocos_and_agrees_with_the_records(done, synthetic, capsys, side):
+    coco = COCO(str(done[0] / f"instances_{side}.json"))
+    found = {record.patient_id: record for record in records(done[0], side)}
+    classes = annotations.read_rsna_labels(synthetic.labels, class_info=synthetic.class_info).exams
+    assert {image["file_name"] for image in coco.dataset["images"]} == found.keys()
+    assert coco.dataset["categories"] == [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
+    for image in coco.dataset["images"]:
+        record = found[image["file_name"]]
+        assert image["id"] == results.image_id(record.patient_id)
+        assert (image["width"], image["height"]) == (256, 256)
+        assert image["rsna_class"] == classes[record.patient_id].rsna_class
+        entries = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
+        boxes = np.array([entry["bbox"] for entry in entries]).reshape(-1, 4)
+        np.testing.assert_allclose(boxes[:, :2] + boxes[:, 2:], record.boxes_xyxy_px[:, 2:], atol=1e-4)
+        np.testing.assert_allclose(boxes[:, :2], record.boxes_xyxy_px[:, :2], atol=1e-4)
+        assert all(entry["category_id"] == 2 and entry["iscrowd"] == 0 for entry in entries)
+        np.testing.assert_allclose([entry["area"] for entry in entries], boxes[:, 2] * boxes[:, 3])
+
+
+def test_same_input_and_seed_give_the_same_shards(done, synthetic, tmp_path):
+    arguments = {"class_info": synthetic.class_info, "patient_map": synthetic.patient_map, "val_fraction": 0.4}
+    convert(synthetic, tmp_path / "again", **arguments)
+    convert(synthetic, tmp_path / "other", **arguments, seed=1)
+    for path in done[0].glob("*.tfrecord"):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+        assert (tmp_path / "other" / path.name).read_bytes() != path.read_bytes()
+    for side in ("train", "val"):
+        assert (tmp_path / "again" / f"instances_{side}.json").read_bytes() == (done[0] / f"instances_{side}.json").read_bytes()
+
+
+def test_several_shards(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "SHARD_BYTES", 40_000)
+    manifest = convert(synthetic, tmp_path / "out", val_fraction=0.0)
+    names = [shard["name"] for shard in manifest["splits"]["train"]["shards"]]
+    assert len(names) > 2
+    assert names == [f"train-{index:05d}-of-{len(names):05d}.tfrecord" for index in range(len(names))]
+    assert sum(shard["examples"] for shard in manifest["splits"]["train"]["shards"]) == 12
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tfrecord")) == names
+    assert len({record.patient_id for record in records(tmp_path / "out")}) == 12
+    assert manifest["splits"]["val"]["shards"] == []
+    conversion.load_manifest(tmp_path / "out")
+
+
+def test_full_image_negatives(synthetic, tmp_path):
+    manifest = convert(synthetic, tmp_path / "out", negatives="full-image")
+    for record in records(tmp_path / "out"):
+        if record.image_class_id == 1:
+            assert record.boxes_xyxy_px.tolist() == [[0, 0, 256, 256]]
+            assert (record.class_names, record.class_ids) == (("no-pneumonia",), (1,))
+        else:
+            assert set(record.class_ids) == {2}
+    truth = json.loads((tmp_path / "out" / "instances_train.json").read_text())
+    assert {entry["category_id"] for entry in truth["annotations"]} == {1, 2}
+    assert manifest["arguments"]["negatives"] == "full-image"
+    assert manifest["split"]["by"] == "patientId"
+
+
+def test_box_over_the_edge_is_clipped_and_counted(source, tmp_path):
+    exam = first(source, positive=True)
+    rewrite(source, lambda row: [row] if row[0] != exam else [[exam, -10, 200, 50, 100, 1]])
+    manifest = convert(source, tmp_path / "out")
+    (record,) = [record for record in records(tmp_path / "out") if record.patient_id == exam]
+    assert record.boxes_xyxy_px.tolist() == [[0, 200, 40, 256]]
+    assert manifest["counts"]["boxes_clipped"] == 1
+    assert manifest["clipped"] == [f"{exam}: [-10.0, 200.0, 40.0, 300.0]"]
+
+
+@pytest.mark.parametrize("box", [[300, 0, 10, 10], [0, -20, 10, 20], [256, 256, 5, 5]], ids=["right of it", "touching the top", "corner"])
+def test_box_outside_rejects_the_exam(source, tmp_path, box):
+    exam = first(source, positive=True)
+    rewrite(source, lambda row: [row] if row[0] != exam else [[exam, 10, 10, 20, 20, 1], [exam, *box, 1]])
+    manifest = convert(source, tmp_path / "out")
+    (reason,) = manifest["skipped"]["DICOM rejected"]
+    assert reason.startswith(f"{exam}: {exam}.dcm has 256 x 256 px, and the box")
+    assert exam not in {record.patient_id for record in records(tmp_path / "out")}
+    assert manifest["counts"]["skipped"] == 1
+
+
+def spoil_row(source, exam):
+    rewrite(source, lambda row: [row] if row[0] != exam else [[exam, "", 10, 20, 20, 1]])
+
+
+def spoil_cut(source, exam):
+    path = source.dicom_dir / f"{exam}.dcm"
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+SPOILS = [
+    pytest.param(spoil_row, "label rejected", "Target is 1, but x is empty or NaN", id="bad row"),
+    pytest.param(spoil_cut, "DICOM rejected", "cut off|damaged", id="truncated DICOM"),
+    pytest.param(lambda source, exam: (source.dicom_dir / f"{exam}.dcm").unlink(), "label without a DICOM", "", id="no DICOM"),
+    pytest.param(
+        lambda source, exam: rewrite(source, lambda row: [row] if row[0] != exam else []), "DICOM without a label", "", id="no row"
+    ),
+    pytest.param(
+        lambda source, exam: (source.dicom_dir / f"{exam}.dcm").rename(source.dicom_dir / "x.dcm").write_bytes(b"junk"),
+        "label without a DICOM",
+        "",
+        id="file of another name that is no DICOM",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "kind", "reason"), SPOILS)
+def test_what_cannot_be_used_is_listed_and_an_error_with_strict(source, tmp_path, spoil, kind, reason):
+    exam = first(source, positive=True)
+    spoil(source, exam)
+    with pytest.raises(DataError, match=rf"--strict: .*1 {kind} \(first: {exam}.*({reason})"):
+        convert(source, tmp_path / "out", strict=True)
+    assert os.listdir(tmp_path) == ["source"]
+    manifest = convert(source, tmp_path / "out")
+    (listed,) = manifest["skipped"][kind]
+    assert listed.startswith(exam)
+    assert str(tmp_path) not in listed
+    assert len(records(tmp_path / "out")) == 11 == sum(split["exams"] for split in manifest["splits"].values())
+
+
+def test_exam_missing_from_the_patient_map(source, tmp_path):
+    exam = first(source, positive=False)
+    lines = source.patient_map.read_text().splitlines()
+    source.patient_map.write_text("\n".join(line for line in lines if not line.startswith(exam)))
+    assert convert(source, tmp_path / "out", patient_map=source.patient_map)["skipped"] == {"not in the patient map": [exam]}
+    with pytest.raises(DataError, match="1 not in the patient map"):
+        convert(source, tmp_path / "strict", patient_map=source.patient_map, strict=True)
+
+
+def test_nothing_that_can_be_used(source, tmp_path):
+    source.labels.write_text("patientId,x,y,width,height,Target\nstranger,,,,,0\n")
+    with pytest.raises(
+        DataError, match=r"No exam of .* has a usable DICOM in .*1 label without a DICOM \(first: stranger\); 12 DICOM without"
+    ):
+        convert(source, tmp_path / "out")
+    for path in source.dicom_dir.iterdir():
+        path.write_bytes(path.read_bytes()[:900])
+    source.labels.write_text("patientId,x,y,width,height,Target\n" + "".join(f"{path.stem},,,,,0\n" for path in source.dicom_dir.iterdir()))
+    with pytest.raises(DataError, match=r"No exam of .* could be converted\. 12 DICOM rejected"):
+        convert(source, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_wrong_label_map(synthetic, tmp_path):
+    label_map.write_label_map(tmp_path / "map.pbtxt", {"cat": 1, "pneumonia": 2})
+    with pytest.raises(DataError, match="has no 'no-pneumonia'; it has 'cat', 'pneumonia'"):
+        convert(synthetic, tmp_path / "out", label_map_path=tmp_path / "map.pbtxt")
+
+
+def test_label_map_with_other_ids(synthetic, tmp_path):
+    label_map.write_label_map(tmp_path / "map.pbtxt", {"pneumonia": 1, "no-pneumonia": 2})
+    convert(synthetic, tmp_path / "out", label_map_path=tmp_path / "map.pbtxt")
+    assert {(record.image_class_name, record.image_class_id) for record in records(tmp_path / "out")} == {
+        ("pneumonia", 1),
+        ("no-pneumonia", 2),
+    }
+
+
+def test_overwrite(synthetic, tmp_path):
+    first_set = convert(synthetic, tmp_path / "out")
+    with pytest.raises(DataError, match="earlier result .* Give --overwrite"):
+        convert(synthetic, tmp_path / "out", seed=5)
+    assert conversion.load_manifest(tmp_path / "out") == first_set
+    assert convert(synthetic, tmp_path / "out", seed=5, overwrite=True)["seed"] == 5
+    assert conversion.load_manifest(tmp_path / "out")["seed"] == 5
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=["disk full", "Ctrl-C"])
+@pytest.mark.parametrize("method", ["write", "close"])
+def test_a_failing_writer_leaves_the_earlier_set(synthetic, tmp_path, monkeypatch, fault, method):
+    earlier = convert(synthetic, tmp_path / "out")
+    real, calls = getattr(tfrecord.Writer, method), []
+
+    def fail(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == (5 if method == "write" else 2):
+            raise fault
+        return real(self, *arguments)
+
+    monkeypatch.setattr(tfrecord.Writer, method, fail)
+    kind, message = (
+        (DataError, "No space left on device. Free some disk space") if isinstance(fault, OSError) else (KeyboardInterrupt, None)
+    )
+    with pytest.raises(kind, match=message):
+        convert(synthetic, tmp_path / "out", overwrite=True)
+    with pytest.raises(kind, match=message):
+        calls.clear()
+        convert(synthetic, tmp_path / "fresh")
+    assert os.listdir(tmp_path) == ["out"]
+    assert conversion.load_manifest(tmp_path / "out") == earlier
+    assert len(records(tmp_path / "out")) == 12
+
+
+def test_nothing_of_the_header_and_no_folder_leaves(source, tmp_path):
+    for path in source.dicom_dir.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PatientName, dataset.PatientID, dataset.AccessionNumber = "DOE^JANE", "MRN-4711", "ACC-0815"
+        dataset.InstitutionName, dataset.PatientBirthDate = "St. Elsewhere", "19010203"
+        dataset.save_as(path)
+    spoil_cut(source, first(source, positive=True))
+    (source.dicom_dir / "other.dcm").write_bytes((source.dicom_dir / f"{first(source, positive=False)}.dcm").read_bytes())
+    convert(source, tmp_path / "out", class_info=source.class_info, patient_map=source.patient_map)
+    for path in (tmp_path / "out").iterdir():
+        content = path.read_bytes()
+        for secret in ("DOE", "JANE", "4711", "0815", "Elsewhere", "19010203", "SYN0", str(tmp_path), str(paths.PROJECT_ROOT)):
+            assert secret.encode() not in content, f"{secret} is in {path.name}"
+
+
+def test_16_bit_and_monochrome1_become_png(source, tmp_path):
+    exam = first(source, positive=False)
+    path = source.dicom_dir / f"{exam}.dcm"
+    dataset = pydicom.dcmread(path)
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.save_as(path)
+    manifest = convert(source, tmp_path / "out")
+    (record,) = [record for record in records(tmp_path / "out") if record.patient_id == exam]
+    assert record.image_format == "png"
+    assert record.encoded.startswith(b"\x89PNG")
+    assert (manifest["counts"]["images_copied"], manifest["counts"]["images_decoded"]) == (11, 1)
+
+
+def test_progress_sees_every_exam(synthetic, tmp_path):
+    seen = []
+    convert(synthetic, tmp_path / "out", progress=lambda exams: seen.extend(exams) or exams)
+    assert len(seen) == 12
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(lambda folder: shutil.rmtree(folder), "There is no record set", id="no folder"),
+        pytest.param(lambda folder: (folder / "manifest.json").unlink(), "Cannot read the manifest", id="no manifest"),
+        pytest.param(lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON", id="no JSON"),
+        pytest.param(lambda folder: (folder / "manifest.json").write_text("[]"), "not the manifest of a record set", id="a list"),
+        pytest.param(
+            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 2}'),
+            "not the manifest of a record set of this version",
+            id="another version",
+        ),
+        pytest.param(
+            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 1}'),
+            "is damaged",
+            id="no splits",
+        ),
+        pytest.param(lambda folder: next(folder.glob("val-*")).unlink(), "val-00000.* is missing or not of the size", id="no shard"),
+        pytest.param(lambda folder: next(folder.glob("val-*")).write_bytes(b"x"), "is missing or not of the size", id="cut shard"),
+        pytest.param(lambda folder: (folder / "instances_val.json").unlink(), "instances_val.json is missing", id="no ground truth"),
+    ],
+)
+def test_load_manifest_of_a_broken_set(done, tmp_path, spoil, message):
+    folder = tmp_path / "records"
+    shutil.copytree(done[0], folder)
+    spoil(folder)
+    with pytest.raises(DataError, match=f"{message}.*make_tfrecords"):
+        conversion.load_manifest(folder)

@@ -1,0 +1,208 @@
+"""Finding DICOMs, and output folders that are whole or absent."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pneumodet.data import folders, synthetic
+from pneumodet.errors import DataError
+
+MARKER = "manifest.json"
+
+
+@pytest.fixture
+def dicoms(tmp_path):
+    """Return (folder, function that writes a DICOM of a given PatientID below it)."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+
+    def write(name, patient_id="somebody"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        synthetic.write_dicom(path, np.zeros((8, 8), np.uint8), patient_id=patient_id, rng=np.random.default_rng(0))
+        return path
+
+    return folder, write
+
+
+def test_nested_hidden_and_other_files(dicoms):
+    folder, write = dicoms
+    a, b, c = write("a.dcm"), write("deep/er/b.DCM"), write("c")
+    for name in (".hidden.dcm", ".thumbnails/d.dcm", "picture.png", "notes.csv"):
+        write(name)
+    found, refused = folders.find_dicoms(folder)
+    assert found == {"a": a, "b": b, "c": c}
+    assert refused == []
+
+
+def test_hidden_parents_of_the_folder_do_not_matter(dicoms):
+    folder, write = dicoms
+    path = write(".data/in/a.dcm")
+    assert folders.find_dicoms(folder / ".data" / "in")[0] == {"a": path}
+
+
+def test_files_named_by_uid_have_no_suffix(dicoms):
+    folder, write = dicoms
+    path, other = write("1.2.840.10008.77"), write("1.2.840.10008.78.dcm")
+    assert folders.find_dicoms(folder) == ({"1.2.840.10008.77": path, "1.2.840.10008.78": other}, [])
+
+
+def test_names_are_matched_by_name_then_by_patient_id(dicoms):
+    folder, write = dicoms
+    paths = {"known-1": write("known-1.dcm", "known-3"), "known-2": write("IM0001", "known-2"), "IM0002": write("IM0002", "stranger")}
+    assert folders.find_dicoms(folder, known={"known-1", "known-2"}) == (paths, [])
+
+
+def test_known_names_are_not_opened(dicoms):
+    folder, _ = dicoms
+    (folder / "known.dcm").write_bytes(b"no DICOM, which conversion will find out")
+    assert list(folders.find_dicoms(folder, known={"known"})[0]) == ["known"]
+
+
+def test_duplicates_and_other_things_are_listed(dicoms):
+    folder, write = dicoms
+    first = write("a/exam.dcm")
+    write("b/exam.dcm")
+    write("z.dcm", "exam")
+    (folder / "README").write_text("hello")
+    (folder / "broken.dcm").write_bytes(b"")
+    found, refused = folders.find_dicoms(folder, known={"exam"})
+    assert found == {"exam": first}
+    assert sorted(refused) == [
+        ("README", "not a DICOM file"),
+        (os.path.join("b", "exam.dcm"), "a second file of exam exam"),
+        ("broken.dcm", "not a DICOM file"),
+        ("z.dcm", "a second file of exam exam"),
+    ]
+
+
+def test_a_file_of_the_exams_name_goes_before_one_of_its_patient_id(dicoms):
+    folder, write = dicoms
+    write("a.dcm", "exam")
+    path = write("exam.dcm", "exam")
+    assert folders.find_dicoms(folder, known={"exam"}) == ({"exam": path}, [("a.dcm", "a second file of exam exam")])
+
+
+def test_no_dicom(tmp_path):
+    with pytest.raises(DataError, match=r"There is no DICOM file in .*\.$"):
+        folders.find_dicoms(tmp_path)
+    (tmp_path / "README").write_text("hello")
+    with pytest.raises(DataError, match=r"no DICOM file in .* 1 files there are something else"):
+        folders.find_dicoms(tmp_path)
+
+
+def make(final, text="new", *, overwrite=False, fail=None):
+    with folders.new_folder(final, marker=MARKER, overwrite=overwrite) as folder:
+        (folder / MARKER).write_text(text)
+        if fail:
+            raise fail
+
+
+def test_appears_whole_with_usual_permissions(tmp_path):
+    final = tmp_path / "some" / "where"
+    make(final)
+    assert (final / MARKER).read_text() == "new"
+    assert os.listdir(tmp_path / "some") == ["where"]
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    assert final.stat().st_mode == usual.stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "fail", [ValueError("x"), DataError("x"), KeyboardInterrupt(), SystemExit(1)], ids=lambda fail: type(fail).__name__
+)
+@pytest.mark.parametrize("earlier", [False, True], ids=["nothing before", "an earlier result"])
+def test_failure_leaves_what_was(tmp_path, fail, earlier):
+    final = tmp_path / "out"
+    if earlier:
+        make(final, "earlier")
+    with pytest.raises(type(fail)):
+        make(final, overwrite=True, fail=fail)
+    assert os.listdir(tmp_path) == (["out"] if earlier else [])
+    assert not earlier or (final / MARKER).read_text() == "earlier"
+
+
+def test_full_disk_is_a_data_error(tmp_path):
+    make(tmp_path / "out", "earlier")
+    with pytest.raises(DataError, match=r"Cannot write .*out: No space left on device\. Free some disk space"):
+        make(tmp_path / "out", overwrite=True, fail=OSError(28, os.strerror(28)))
+    assert (tmp_path / "out" / MARKER).read_text() == "earlier"
+
+
+@pytest.mark.parametrize("name", ["new", "old"])
+def test_failed_rename_leaves_the_earlier_result(tmp_path, monkeypatch, name):
+    final = tmp_path / "out"
+    make(final, "earlier")
+    real = type(final).rename
+
+    def rename(self, target):
+        if (self.name == "new") if name == "new" else (os.path.basename(target) == "old"):
+            raise OSError(13, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(type(final), "rename", rename)
+    with pytest.raises(DataError, match="Permission denied"):
+        make(final, overwrite=True)
+    assert os.listdir(tmp_path) == ["out"]
+    assert (final / MARKER).read_text() == "earlier"
+
+
+def test_what_may_be_replaced(tmp_path):
+    final = tmp_path / "out"
+    final.mkdir()
+    make(final, "first")  # an empty folder is free
+    with pytest.raises(DataError, match=r"holds an earlier result \(manifest.json\)\. Give --overwrite"):
+        make(final, "second")
+    make(final, "second", overwrite=True)
+    assert (final / MARKER).read_text() == "second"
+    (final / MARKER).rename(final / "thesis.txt")
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match=r"holds other things \(no manifest.json\)"):
+            make(final, overwrite=overwrite)
+    assert (final / "thesis.txt").read_text() == "second"
+    with pytest.raises(DataError, match="is a file"):
+        make(final / "thesis.txt", overwrite=True)
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"Cannot write in .*file: .*Choose another --output-dir"):
+        make(tmp_path / "file" / "out")
+
+
+@pytest.fixture
+def dead_pid():
+    """Return the number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_leftovers_of_a_dead_process_are_removed_and_no_others(tmp_path, dead_pid):
+    gone = tmp_path / f".out[1].{dead_pid}.abcd1234"
+    kept = [
+        tmp_path / f".out[1].{os.getppid()}.abcd1234",  # at work
+        tmp_path / f".out[1].{dead_pid}.{os.getppid()}.abcd1234",  # of the output folder "out[1].<number>", at work
+        tmp_path / f".out[1].{dead_pid}.notes",  # no scratch folder's name
+        tmp_path / f".other.{dead_pid}.abcd1234",
+    ]
+    for folder in (gone, *kept):
+        (folder / "new").mkdir(parents=True)
+    make(tmp_path / "out[1]")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out[1]", *(path.name for path in kept)])
+
+
+def test_killed_between_the_two_renames(tmp_path, dead_pid):
+    final = tmp_path / "out"
+    make(final, "earlier")
+    scratch = tmp_path / f".out.{dead_pid}.abcd1234"
+    scratch.mkdir()
+    shutil.move(final, scratch / "old")
+    with pytest.raises(DataError, match="holds an earlier result"):  # which is back, and not to be replaced without being asked
+        make(final)
+    assert (final / MARKER).read_text() == "earlier"
+    assert os.listdir(tmp_path) == ["out"]
