@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pneumodet import paths, results
 from pneumodet.data import annotations, conversion, dicom, label_map, splits, tf_example, tfrecord
 from pneumodet.data import synthetic as synthetic_data
-from pneumodet.errors import DataError
+from pneumodet.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_everything_is_there_and_counted(done, synthetic):
         "manifest.json",
     }
     assert json.loads((folder / "manifest.json").read_text()) == manifest == conversion.load_manifest(folder)
-    assert manifest["counts"] == {"images_copied": 12, "boxes_clipped": 0, "duplicate_rows": 0, "skipped": 0}
+    assert manifest["counts"] == {"images_copied": 12, "images_decoded": 0, "boxes_clipped": 0, "duplicate_rows": 0, "skipped": 0}
     assert (manifest["skipped"], manifest["clipped"]) == ({}, [])
     assert manifest["split"] == {"by": "patient map", "patient_overlap": 0}
     assert manifest["labels_sha256"] == paths.sha256_file(synthetic.labels)
@@ -189,7 +189,16 @@ def test_box_over_the_edge_is_clipped_and_counted(source, tmp_path):
     assert manifest["clipped"] == [f"{exam}: [-10.0, 200.0, 40.0, 300.0]"]
 
 
-@pytest.mark.parametrize("box", [[300, 0, 10, 10], [0, -20, 10, 20], [256, 256, 5, 5]], ids=["right of it", "touching the top", "corner"])
+@pytest.mark.parametrize(
+    "box",
+    [
+        pytest.param([300, 0, 10, 10], id="right of it"),
+        pytest.param([0, -20, 10, 20], id="touching the top"),
+        pytest.param([256, 256, 5, 5], id="corner"),
+        pytest.param([255.9999999, 10, 50, 20], id="a sliver, empty in float32"),
+        pytest.param([10, 10, 1e-9, 20], id="no width to speak of"),
+    ],
+)
 def test_box_outside_rejects_the_exam(source, tmp_path, box):
     exam = first(source, positive=True)
     rewrite(source, lambda row: [row] if row[0] != exam else [[exam, 10, 10, 20, 20, 1], [exam, *box, 1]])
@@ -198,6 +207,28 @@ def test_box_outside_rejects_the_exam(source, tmp_path, box):
     assert reason.startswith(f"{exam}: {exam}.dcm has 256 x 256 px, and the box")
     assert exam not in {record.patient_id for record in records(tmp_path / "out")}
     assert manifest["counts"]["skipped"] == 1
+
+
+def test_box_of_one_pixel_at_the_edge_has_area_in_its_record(source, tmp_path):
+    exam = first(source, positive=True)
+    rewrite(source, lambda row: [row] if row[0] != exam else [[exam, 255, 255, 30, 30, 1]])
+    convert(source, tmp_path / "out")
+    (record,) = [record for record in records(tmp_path / "out") if record.patient_id == exam]
+    assert record.boxes_xyxy_px.tolist() == [[255, 255, 256, 256]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param({"negatives": "none"}, "negatives is 'none', must be one of 'background', 'full-image'", id="negatives"),
+        pytest.param({"val_fraction": 1.01}, "val_fraction is 1.01, must be a number from 0 to 1", id="fraction above 1"),
+        pytest.param({"val_fraction": float("nan")}, "val_fraction is nan", id="fraction NaN"),
+    ],
+)
+def test_arguments_that_are_not_allowed(synthetic, tmp_path, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        convert(synthetic, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
 
 
 def spoil_row(source, exam):

@@ -1,5 +1,6 @@
 """Finding DICOMs, and output folders that are whole or absent."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -174,32 +175,88 @@ def test_folder_that_cannot_be_made(tmp_path):
         make(tmp_path / "file" / "out")
 
 
-@pytest.fixture
-def dead_pid():
-    """Return the number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+def test_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    (tmp_path / "disk" / "out").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "out")
+    (tmp_path / "dangling").symlink_to(tmp_path / "disk" / "other")
+    make(tmp_path / "link")
+    make(tmp_path / "link", "second", overwrite=True)
+    make(tmp_path / "dangling")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "out" / MARKER).read_text() == "second"
+    assert sorted(os.listdir(tmp_path / "disk")) == ["other", "out"]
 
 
-def test_leftovers_of_a_dead_process_are_removed_and_no_others(tmp_path, dead_pid):
-    gone = tmp_path / f".out[1].{dead_pid}.abcd1234"
-    kept = [
-        tmp_path / f".out[1].{os.getppid()}.abcd1234",  # at work
-        tmp_path / f".out[1].{dead_pid}.{os.getppid()}.abcd1234",  # of the output folder "out[1].<number>", at work
-        tmp_path / f".out[1].{dead_pid}.notes",  # no scratch folder's name
-        tmp_path / f".other.{dead_pid}.abcd1234",
-    ]
-    for folder in (gone, *kept):
-        (folder / "new").mkdir(parents=True)
+@pytest.mark.parametrize("name", [".", "sub/.."])
+def test_the_current_folder_is_refused_at_once(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="is the current folder, which cannot be replaced as a whole. Choose a folder below it"):
+        make(folders.Path(name), fail=AssertionError("too late"))
+    make(folders.Path("below"))
+    assert os.listdir(tmp_path) == ["below"]
+
+
+def test_the_root_is_refused_at_once():
+    with pytest.raises(DataError, match="/ is a mount point"):
+        make(folders.Path("/"), overwrite=True, fail=AssertionError("too late"))
+
+
+def test_an_empty_mount_point_is_refused_at_once(tmp_path, monkeypatch):
+    final = tmp_path / "volume"
+    final.mkdir()
+    monkeypatch.setattr(folders.Path, "is_mount", lambda self: self.name == "volume")
+    with pytest.raises(DataError, match="volume is a mount point, which cannot be replaced as a whole. Choose a folder below it"):
+        make(final, fail=AssertionError("too late"))
+    make(final / "below")
+
+
+def test_leftovers_of_a_dead_process_are_removed_and_no_others(tmp_path):
+    names = {
+        ".out[1].new-abcd1234": "left by a killed process",
+        ".out[1].new-at_work1": "locked by a living one",
+        ".out[1].new-notes": "no scratch folder's name",
+        ".out[1].new-abcd1234.new-abcd1234": "of another output folder",
+        ".other.new-abcd1234": "of another output folder",
+    }
+    for name in names:
+        (tmp_path / name / "new").mkdir(parents=True)
+    locked = os.open(tmp_path / ".out[1].new-at_work1", os.O_RDONLY)
+    fcntl.flock(locked, fcntl.LOCK_EX)
     make(tmp_path / "out[1]")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out[1]", *(path.name for path in kept)])
+    os.close(locked)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"out[1]", *names} - {".out[1].new-abcd1234"}
+    make(tmp_path / "out[1]", overwrite=True)
+    assert ".out[1].new-at_work1" not in os.listdir(tmp_path), "its process has gone too"
 
 
-def test_killed_between_the_two_renames(tmp_path, dead_pid):
+def test_a_folder_in_the_making_is_locked(tmp_path):
+    with (
+        pytest.raises(DataError, match="holds an earlier result"),
+        folders.new_folder(tmp_path / "out", marker=MARKER, overwrite=False) as folder,
+    ):
+        make(tmp_path / "out", "the other was faster")
+        assert folder.is_dir(), "a second process must not clean up what the first is making"
+    assert os.listdir(tmp_path) == ["out"]
+    assert (tmp_path / "out" / MARKER).read_text() == "the other was faster"
+
+
+def test_killed_process_leaves_what_the_next_one_removes(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from pneumodet.data import folders\n"
+        "with folders.new_folder(Path(sys.argv[1]), marker='m', overwrite=False): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], timeout=60).returncode == -9
+    (leftover,) = os.listdir(tmp_path)
+    assert leftover.startswith(".out.new-")
+    make(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_killed_between_the_two_renames(tmp_path):
     final = tmp_path / "out"
     make(final, "earlier")
-    scratch = tmp_path / f".out.{dead_pid}.abcd1234"
+    scratch = tmp_path / ".out.new-abcd1234"
     scratch.mkdir()
     shutil.move(final, scratch / "old")
     with pytest.raises(DataError, match="holds an earlier result"):  # which is back, and not to be replaced without being asked

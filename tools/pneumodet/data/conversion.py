@@ -16,7 +16,7 @@ import numpy as np
 import pneumodet
 from pneumodet import paths
 from pneumodet.data import annotations, boxes, dicom, folders, label_map, splits, tf_example, tfrecord
-from pneumodet.errors import DataError
+from pneumodet.errors import ConfigError, DataError
 from pneumodet.results import image_id
 
 MANIFEST = "manifest.json"
@@ -29,6 +29,9 @@ SHARD_BYTES = 128 << 20
 
 NEGATIVES = ("background", "full-image")
 """How an exam without pneumonia is written: without boxes, or with one whole-image box of class 1 (the classic workflow)."""
+
+MIN_SIDE_PX = 1.0
+"""A box of which less is left within the image, in width or height, rejects its exam: float32 shares would make it empty."""
 
 BY_PATIENT, BY_EXAM = "patient map", "patientId"
 
@@ -68,8 +71,13 @@ def convert(
       The manifest.
 
     Raises:
+      ConfigError: ``negatives`` or ``val_fraction`` is none of the values allowed.
       DataError: nothing can be used, the output folder is in use, the disk is full, or, with ``strict``, anything was skipped.
     """
+    if negatives not in NEGATIVES:
+        raise ConfigError(f"negatives is {negatives!r}, must be one of {', '.join(map(repr, NEGATIVES))}.")
+    if not 0 <= val_fraction <= 1:
+        raise ConfigError(f"val_fraction is {val_fraction}, must be a number from 0 to 1.")
     classes = label_map.read_label_map(label_map_path)
     label_map.check_pneumonia(classes, label_map_path)
     read = annotations.read_rsna_labels(labels, class_info=class_info)
@@ -170,7 +178,7 @@ class _Job:
 
     classes: dict[str, int]
     negatives: str
-    counts: Counter = dataclasses.field(default_factory=Counter)
+    counts: Counter = dataclasses.field(default_factory=lambda: Counter(images_copied=0, images_decoded=0, boxes_clipped=0))
     clipped: list[str] = dataclasses.field(default_factory=list)
 
     def record(self, exam: annotations.Exam, path: Path) -> tf_example.Record:
@@ -178,10 +186,11 @@ class _Job:
         found = boxes.clip_xyxy_px(exam.boxes_xyxy_px, height=image.height, width=image.width)
         changed = (found != exam.boxes_xyxy_px).any(axis=1)
         whole = exam.boxes_xyxy_px.tolist()
-        outside = boxes.area_px(found) <= 0
-        if outside.any():
+        lost = (found[:, 2:] - found[:, :2] < MIN_SIDE_PX).any(axis=1)
+        if lost.any():
             raise DataError(
-                f"{path} has {image.width} x {image.height} px, and the box x, y, right, bottom = {whole[int(outside.argmax())]} lies outside of it."
+                f"{path} has {image.width} x {image.height} px, and the box x, y, right, bottom = {whole[int(lost.argmax())]} lies outside of "
+                f"it or has less than {MIN_SIDE_PX:g} px within it."
             )
         self.clipped += [f"{exam.patient_id}: {whole[index]}" for index in changed.nonzero()[0]]
         self.counts["boxes_clipped"] += int(changed.sum())

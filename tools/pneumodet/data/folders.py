@@ -1,6 +1,7 @@
 """Folders of radiographs, and output folders that appear whole or not at all."""
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -68,36 +69,42 @@ def new_folder(final: Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
       overwrite: replace an earlier result, which stays whole until the new one is.
 
     Raises:
-      DataError: ``final`` is in use, or cannot be written.
+      DataError: ``final`` is in use, cannot be written, or cannot be replaced as a whole.
     """
+    final = final.resolve()  # a link stays, and what it points to is replaced; "." gets a name and a parent
     try:
         if final.parent.is_dir():
             _remove_leftovers(final)  # first, because it may bring an earlier result back
         _check_free(final, marker=marker, overwrite=overwrite)
         final.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.{os.getpid()}.", dir=final.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.new-", dir=final.parent))
     except OSError as error:
         raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
-    try:
-        new = scratch / "new"
-        new.mkdir()
-        yield new
-        if final.exists():
-            final.rename(scratch / "old")
-        new.rename(final)
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; nothing was changed."
-        ) from error
-    finally:
-        if (scratch / "old").exists() and not final.exists():
-            (scratch / "old").rename(final)
-        shutil.rmtree(scratch, ignore_errors=True)
+    with _lock(scratch):
+        try:
+            new = scratch / "new"
+            new.mkdir()
+            yield new
+            _check_free(final, marker=marker, overwrite=overwrite)  # again: another process may have been faster
+            if final.exists():
+                final.rename(scratch / "old")
+            new.rename(final)
+        except OSError as error:
+            raise DataError(
+                f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; nothing was changed."
+            ) from error
+        finally:
+            if (scratch / "old").exists() and not final.exists():
+                (scratch / "old").rename(final)
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _check_free(final: Path, *, marker: str, overwrite: bool) -> None:
     if final.is_file():
         raise DataError(f"{final} is a file. Choose another --output-dir.")
+    if final.is_dir() and (final.is_mount() or final == Path.cwd()):
+        what = "a mount point" if final.is_mount() else "the current folder"
+        raise DataError(f"{final} is {what}, which cannot be replaced as a whole. Choose a folder below it.")
     if final.is_dir() and any(final.iterdir()):
         if not (final / marker).is_file():
             raise DataError(f"{final} holds other things (no {marker}). Choose an empty or new --output-dir.")
@@ -106,21 +113,31 @@ def _check_free(final: Path, *, marker: str, overwrite: bool) -> None:
 
 
 def _remove_leftovers(final: Path) -> None:
-    """Remove what killed runs left beside ``final``; the process that a name tells of must be gone."""
-    own = re.compile(rf"\.{re.escape(final.name)}\.(\d+)\.[a-z0-9_]{{8}}")  # as tempfile names it
+    """Remove what killed runs left beside ``final``: the scratch folders that no living process has locked."""
+    own = re.compile(rf"\.{re.escape(final.name)}\.new-[a-z0-9_]{{8}}")  # as tempfile names it
     for path in list(final.parent.iterdir()):
-        match = own.fullmatch(path.name)
-        if match and path.is_dir() and not _alive(int(match[1])):
-            if (path / "old").is_dir() and not final.exists():
-                (path / "old").rename(final)  # killed between the two renames
-            shutil.rmtree(path, ignore_errors=True)
+        if not own.fullmatch(path.name) or not path.is_dir():
+            continue
+        with _lock(path) as abandoned:
+            if abandoned:
+                if (path / "old").is_dir() and not final.exists():
+                    (path / "old").rename(final)  # killed between the two renames
+                shutil.rmtree(path, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder, and yield whether it is ours; the system frees it however a process ends.
+
+    A process id in the name would not do: containers share folders, and each has its own process 1.
+    """
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = True
+        except OSError:  # another process has it, or this file system has no locks
+            ours = False
+        yield ours
+    finally:
+        os.close(handle)
