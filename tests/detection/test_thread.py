@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from small_runs import events
 
 from pneumodet import results, run_folder
@@ -173,6 +174,32 @@ def test_checkpoint_of_another_model_names_variables(trained, workspace, records
     err = capsys.readouterr().err
     assert "does not fit this model" in err
     assert "Conv1" in err or "conv" in err.lower()
+
+
+@pytest.mark.parametrize("command", [evaluate.main, export.main], ids=["evaluate", "export"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda train_dir: truncate(train_dir / "ckpt-6.data-00000-of-00001"), "ckpt-6", id="cut-off"),
+        pytest.param(lambda train_dir: (train_dir / "ckpt-6.index").unlink(), "is ckpt-6, but its files are gone", id="gone"),
+        pytest.param(lambda train_dir: shutil.rmtree(train_dir), "There is no checkpoint", id="none"),
+    ],
+)
+def test_damaged_checkpoint_is_named(trained, workspace, capsys, command, damage, message):
+    folder = workspace / "damaged"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("export"))
+    try:
+        damage(folder / "train")
+        assert command(["--run", "damaged"]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert message in line
+        assert not (folder / "export").exists()
+    finally:
+        shutil.rmtree(folder)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
 
 
 def test_fine_tuning_restores_every_variable(trained, workspace, records):

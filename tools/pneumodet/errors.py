@@ -23,3 +23,8 @@ class EnvironmentProblem(PneumodetError):
 
 class TrainingError(PneumodetError):
     """Training that cannot go on, such as a loss that is no longer finite."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text without its full stop, to stand in a sentence; its class's name where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

@@ -31,7 +31,7 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-from pneumodet.errors import DataError
+from pneumodet.errors import DataError, first_line
 
 MAX_SIDE_PX = 16_384
 """A larger Rows or Columns is refused: the largest detectors have some 5,000 pixels a side."""
@@ -120,8 +120,7 @@ def _damage(path: Path, what: str = "it is a damaged DICOM file", hint: str = "G
     except DataError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise DataError(f"{path}: {what} ({reason}). {hint}") from error
+        raise DataError(f"{path}: {what} ({first_line(error)}). {hint}") from error
 
 
 def _read(path: Path, *, pixels: bool = True) -> pydicom.Dataset:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pneumodet.errors import CheckpointError
+from pneumodet.errors import CheckpointError, first_line
 
 _LISTED = 5
 """How many variables a message names before it says how many more there are."""
@@ -20,9 +20,12 @@ def latest(folder: Path) -> str:
     Raises:
       CheckpointError: there is none.
     """
-    path = tf.train.latest_checkpoint(str(folder))
-    if path is None:
+    state = tf.train.get_checkpoint_state(str(folder))
+    if state is None:
         raise CheckpointError(f"There is no checkpoint in {folder}. Train the run first, or let it run until its first checkpoint.")
+    path = state.model_checkpoint_path
+    if not Path(f"{path}.index").is_file():
+        raise CheckpointError(f"The newest checkpoint of {folder} is {Path(path).name}, but its files are gone. Train the run again.")
     return path
 
 
@@ -67,8 +70,8 @@ def restore(parts: dict[str, Any], path: str, *, hint: str) -> int:
         status.expect_partial()
     except ValueError as error:  # TensorFlow's message has the variable's name and both shapes
         raise CheckpointError(f"Checkpoint {path} does not fit this model: {error} {hint}") from error
-    except (tf.errors.OpError, OSError) as error:
-        raise CheckpointError(f"Checkpoint {path} cannot be read: {str(error).splitlines()[0]}. Is the file whole?") from error
+    except (tf.errors.OpError, OSError, IndexError) as error:  # IndexError: the file is cut off
+        raise CheckpointError(f"Checkpoint {path} cannot be read: {first_line(error)}. Is the file whole?") from error
     wanted = [variable for part in parts.values() for variable in _variables(part)]
     matched = {id(found) for found in status._checkpoint.object_by_proto_id.values()}  # no public accessor
     missing = [variable.name for variable in wanted if id(variable) not in matched]

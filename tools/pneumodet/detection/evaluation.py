@@ -15,7 +15,7 @@ from pneumodet.data import label_map as label_maps
 from pneumodet.data import tf_example
 from pneumodet.data.conversion import load_manifest
 from pneumodet.detection import checkpoints, inference, models, pipeline_config
-from pneumodet.errors import DataError
+from pneumodet.errors import DataError, first_line
 from pneumodet.metrics import coco, rsna
 from pneumodet.results import Detections
 
@@ -77,9 +77,7 @@ def detect_records(
                 yield source_id.decode(), inference.from_outputs(outputs, index, height=int(shape[0]), width=int(shape[1]))
                 on_image()
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        raise DataError(
-            f"The records cannot be read: {str(error).splitlines()[0]} Make them again with tools/make_tfrecords.py."
-        ) from error
+        raise DataError(f"The records cannot be read: {first_line(error)}. Make them again with tools/make_tfrecords.py.") from error
 
 
 def evaluate(

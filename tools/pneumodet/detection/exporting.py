@@ -12,7 +12,7 @@ from typing import Any
 from pneumodet import paths, run_folder
 from pneumodet.data import folders
 from pneumodet.detection import checkpoints, inference, odapi, pipeline_config
-from pneumodet.errors import DataError
+from pneumodet.errors import CheckpointError, DataError, first_line
 
 
 def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[str, Any]:
@@ -48,12 +48,10 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[s
                 api.exporter.export_inference_graph("image_tensor", config, str(train_dir), str(new))
             shutil.copyfile(folder / run_folder.LABEL_MAP, new / inference.LABEL_MAP)
             paths.write_json(new / inference.MODEL_CARD, card)
-    except AssertionError as error:  # upstream's assert_existing_objects_matched
-        raise DataError(f"Checkpoint {checkpoint} does not fit {folder / run_folder.CONFIG}: {str(error).splitlines()[0]}") from error
+    except (AssertionError, IndexError, ValueError) as error:  # upstream's restore: not all matched, cut off, another shape
+        raise CheckpointError(f"Checkpoint {checkpoint} is damaged or does not fit the run's config: {first_line(error)}.") from error
     except tf.errors.OpError as error:
-        raise DataError(
-            f"Cannot write {output_dir}: {str(error).splitlines()[0]}. Free some disk space or choose another folder."
-        ) from error
+        raise DataError(f"Cannot write {output_dir}: {first_line(error)}. Free some disk space or choose another folder.") from error
     return card
 
 

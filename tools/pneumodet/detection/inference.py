@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumodet import paths
 from pneumodet.data import boxes, label_map
-from pneumodet.errors import CheckpointError
+from pneumodet.errors import CheckpointError, first_line
 from pneumodet.results import Detections
 
 SAVED_MODEL = "saved_model"
@@ -95,9 +95,7 @@ class SavedModelDetector:
             model = tf.saved_model.load(str(model_dir / SAVED_MODEL))
             self._signature = model.signatures["serving_default"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-            raise CheckpointError(
-                f"{model_dir / SAVED_MODEL} cannot be loaded: {str(error).splitlines()[0]} Export the run again."
-            ) from error
+            raise CheckpointError(f"{model_dir / SAVED_MODEL} cannot be loaded: {first_line(error)}. Export the run again.") from error
         self._model = model  # a signature does not keep its variables alive
         self._constant = tf.constant
 

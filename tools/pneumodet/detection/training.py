@@ -18,7 +18,7 @@ import tensorflow as tf
 from pneumodet import run_folder
 from pneumodet.data import boxes
 from pneumodet.detection import checkpoints, models, odapi
-from pneumodet.errors import CheckpointError, DataError, TrainingError
+from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
 from pneumodet.pictures import draw_boxes
 
 CHECKPOINTS_KEPT = 3
@@ -136,7 +136,7 @@ def train(
             return manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
             raise DataError(
-                f"Cannot write a checkpoint in {train_dir}: {str(error).splitlines()[0]} The last good one is step "
+                f"Cannot write a checkpoint in {train_dir}: {first_line(error)}. The last good one is step "
                 f"{_step_of(manager.latest_checkpoint)}. Free some disk space and go on with --resume."
             ) from error
 
@@ -282,7 +282,7 @@ def _record_errors(config: Any) -> Iterator[None]:
             raise  # in the model, not in the records: a bug, and its traceback is wanted
         where = ", ".join(sorted({str(Path(path).parent) for path in config.train_input_reader.tf_record_input_reader.input_path}))
         raise DataError(
-            f"The training records in {where} cannot be read: {str(error).splitlines()[0]} Make them again with tools/make_tfrecords.py."
+            f"The training records in {where} cannot be read: {first_line(error)}. Make them again with tools/make_tfrecords.py."
         ) from error
 
 
