@@ -34,6 +34,9 @@ TRAIN = "train"
 EVAL = "eval"
 """metrics.json, detections.json and pictures of evaluation."""
 
+METRICS = "metrics.json"
+"""What evaluation measured, in eval/."""
+
 EXPORT = "export"
 """The exported model."""
 

@@ -49,7 +49,7 @@ def run(args) -> None:
     threshold = metrics["rsna_threshold"]
     print(f"  {'at score threshold':24}{'         –' if threshold is None else f'{threshold:10.4f}'}  ({metrics['rsna_threshold_source']})")
     print(f"  {'highest score':24}{metrics['highest_score']:10.4f}")
-    print(f"Metrics: {folder / run_folder.EVAL / evaluation.METRICS}\nNext:    python tools/export.py --run {args.run}")
+    print(f"Metrics: {folder / run_folder.EVAL / run_folder.METRICS}\nNext:    python tools/export.py --run {args.run}")
 
 
 def main(argv=None) -> int:

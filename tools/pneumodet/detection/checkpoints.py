@@ -29,6 +29,11 @@ def latest(folder: Path) -> str:
     return path
 
 
+def step_of(path: str) -> int:
+    """Return the step that a checkpoint's prefix, ``…/ckpt-N``, names."""
+    return int(path.rpartition("-")[2])
+
+
 def restore_fine_tune(model: Any, train_config: Any) -> int:
     """Restore ``fine_tune_checkpoint`` into a model that has been built.
 
@@ -90,8 +95,3 @@ def _variables(part: Any) -> list[tf.Variable]:
         if isinstance(thing, tf.Variable):
             found[id(thing)] = thing
     return list(found.values())
-
-
-def list_variables(path: str) -> list[str]:
-    """Return the names of all variables in a checkpoint."""
-    return [name for name, _ in tf.train.list_variables(path)]

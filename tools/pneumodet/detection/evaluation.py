@@ -11,19 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import paths, results, run_folder
+from pneumodet.data import boxes, conversion, tf_example
 from pneumodet.data import label_map as label_maps
-from pneumodet.data import tf_example
-from pneumodet.data.conversion import load_manifest
 from pneumodet.detection import checkpoints, inference, models, pipeline_config
 from pneumodet.errors import DataError, first_line
 from pneumodet.metrics import coco, rsna
 from pneumodet.results import Detections
 
-METRICS = "metrics.json"
 DETECTIONS = "detections.json"
-
-PNEUMONIA = "pneumonia"
-"""The label-map name of the class that the RSNA metric is about."""
 
 BATCH = 8
 """Images a batch where the config resizes all images to one size; 1 otherwise."""
@@ -108,7 +103,7 @@ def evaluate(
     """
     record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
     data_dir = data_dir or Path(record["data"]["folder"])
-    manifest = load_manifest(data_dir)
+    manifest = conversion.load_manifest(data_dir)
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     classes = label_maps.read_label_map(folder / run_folder.LABEL_MAP)
     if manifest["label_map"] != classes:
@@ -127,7 +122,7 @@ def evaluate(
 
     eval_dir = folder / run_folder.EVAL
     coco_results = results.to_coco(found)
-    pneumonia = classes[PNEUMONIA]
+    pneumonia = classes[label_maps.PNEUMONIA]
     truth = ground_truth(instances, pneumonia)
     predictions = {patient: (one.boxes_xyxy_px, one.scores) for patient, one in ((p, d.of_class(pneumonia)) for p, d in found.items())}
     metrics = {
@@ -139,16 +134,16 @@ def evaluate(
         "boxes": sum(len(one) for one in truth.values()),
         "split": "val",
         "checkpoint": Path(checkpoint).name,
-        "step": int(checkpoint.rpartition("-")[2]),
-        "manifest_sha256": paths.sha256_file(data_dir / "manifest.json"),
+        "step": checkpoints.step_of(checkpoint),
+        "manifest_sha256": paths.sha256_file(data_dir / conversion.MANIFEST),
     }
     paths.write_json(eval_dir / DETECTIONS, coco_results)
-    paths.write_json(eval_dir / METRICS, metrics)
+    paths.write_json(eval_dir / run_folder.METRICS, metrics)
     return metrics
 
 
 def _rsna(truth: dict, predictions: dict, *, rules: str, score_threshold: float | None) -> dict[str, Any]:
-    if not any(len(boxes) for boxes in truth.values()):  # the metric is then 0, or undefined where nothing was found
+    if not any(len(one) for one in truth.values()):  # the metric is then 0, or undefined where nothing was found
         reason = "none: no image has pneumonia, so that there is nothing to choose a threshold by"
         return {"rsna_metric": None, "rsna_threshold": score_threshold, "rsna_threshold_source": reason, "rsna_rules": rules}
     threshold, source = score_threshold, "given"
@@ -164,9 +159,8 @@ def _rsna(truth: dict, predictions: dict, *, rules: str, score_threshold: float 
 def ground_truth(instances: dict[str, Any], category_id: int) -> dict[str, np.ndarray]:
     """Return patientId -> (N, 4) float64 boxes_xyxy_px of one class, with an empty array for every exam without one."""
     names = {image["id"]: image["file_name"] for image in instances["images"]}
-    boxes: dict[str, list[list[float]]] = {name: [] for name in names.values()}
+    found: dict[str, list[list[float]]] = {name: [] for name in names.values()}
     for annotation in instances["annotations"]:
         if annotation["category_id"] == category_id:
-            x, y, width, height = annotation["bbox"]
-            boxes[names[annotation["image_id"]]].append([x, y, x + width, y + height])
-    return {name: np.array(rows, np.float64).reshape(-1, 4) for name, rows in boxes.items()}
+            found[names[annotation["image_id"]]].append(annotation["bbox"])
+    return {name: boxes.xywh_to_xyxy_px(np.array(rows, np.float64)) for name, rows in found.items()}

@@ -37,7 +37,7 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[s
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     train_dir = folder / run_folder.TRAIN
     checkpoint = checkpoints.latest(train_dir)
-    card = _model_card(folder, checkpoint)
+    card = _model_card(folder, config, checkpoint)
     api = odapi.load()
     import tensorflow as tf
 
@@ -55,9 +55,8 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[s
     return card
 
 
-def _model_card(folder: Path, checkpoint: str) -> dict[str, Any]:
+def _model_card(folder: Path, config: Any, checkpoint: str) -> dict[str, Any]:
     record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
-    config = pipeline_config.load(str(folder / run_folder.CONFIG))
     card = {
         "format": "pneumodet-model",
         "version": 1,
@@ -71,7 +70,7 @@ def _model_card(folder: Path, checkpoint: str) -> dict[str, Any]:
         "metrics": None,
         "score_threshold": None,
     }
-    metrics_path = folder / run_folder.EVAL / "metrics.json"
+    metrics_path = folder / run_folder.EVAL / run_folder.METRICS
     if metrics_path.is_file():
         metrics = paths.read_json(metrics_path, what="the run's metrics", hint="Evaluate the run again.")
         if metrics["checkpoint"] == card["checkpoint"]:  # metrics of another checkpoint say nothing about this one

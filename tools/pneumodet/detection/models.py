@@ -35,8 +35,7 @@ def build(config: Any, *, is_training: bool) -> Any:
             f"The API cannot build the model of this config: {error}. Compare it with configs/ssd_mobilenet.config."
         ) from error
     height, width = input_size(config) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
-    model._is_training = False  # as the API does to build: no ground truth is needed then
-    tf.keras.backend.set_learning_phase(False)
+    set_training(model, False)  # as the API does to build: no ground truth is needed then
     images, true_shapes = model.preprocess(tf.zeros([1, height, width, 3]))
     model.postprocess(model.predict(images, true_shapes), true_shapes)
     set_training(model, is_training)

@@ -11,7 +11,6 @@ Nothing here imports TensorFlow, so that a mistake is answered in a second.
 """
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -368,10 +367,3 @@ def _strings(message: Message, prefix: str = "") -> Iterable[tuple[str, str]]:
                 yield from _strings(element, name + ".")
             elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
                 yield name, element
-
-
-def to_dict(config: Message) -> dict[str, Any]:
-    """Return ``config`` as plain data, for run.json and model.json."""
-    from google.protobuf import json_format
-
-    return json.loads(json_format.MessageToJson(config, preserving_proto_field_name=True))

@@ -91,13 +91,11 @@ def predict(
     info = inference.read_info(model_dir)
     if label_map.PNEUMONIA not in info.label_map:
         raise DataError(f"The model in {model_dir} has no class 'pneumonia'; its classes are {', '.join(info.label_map)}.")
-    threshold, source = (
-        (score_threshold, GIVEN)
-        if score_threshold is not None
-        else (info.score_threshold, FROM_MODEL)
-        if info.score_threshold is not None
-        else (DEFAULT_THRESHOLD, ASSUMED)
-    )
+    threshold, source = score_threshold, GIVEN
+    if threshold is None:
+        threshold, source = info.score_threshold, FROM_MODEL
+    if threshold is None:
+        threshold, source = DEFAULT_THRESHOLD, ASSUMED
     truth = annotations.read_rsna_labels(labels).exams if labels else {}
     files, refused = folders.find_dicoms(dicom_dir, known=truth)
     pneumonia = info.label_map[label_map.PNEUMONIA]

@@ -1,6 +1,6 @@
 """Train a model of the API: one process, checkpoints, TensorBoard, resume, and a stop at the first loss that is not finite.
 
-outcome = train(config, folder, seed=0, resume=False, on_progress=print)
+outcome = train(config, folder, seed=0, on_progress=print)
 """
 
 import contextlib
@@ -131,13 +131,13 @@ def train(
     losses: list[dict[str, tf.Tensor]] = []
     last_report = time.perf_counter()
 
-    def save() -> str:
+    def save() -> None:
         try:
-            return manager.save(checkpoint_number=step)
+            manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
+            good = f"step {checkpoints.step_of(manager.latest_checkpoint)}" if manager.latest_checkpoint else "none"
             raise DataError(
-                f"Cannot write a checkpoint in {train_dir}: {first_line(error)}. The last good one is step "
-                f"{_step_of(manager.latest_checkpoint)}. Free some disk space and go on with --resume."
+                f"Cannot write a checkpoint in {train_dir}: {first_line(error)}. The last good one is {good}. Free some disk space and go on with --resume."
             ) from error
 
     def report() -> None:
@@ -175,7 +175,7 @@ def train(
         if losses:
             report()
         speed = (step - first - 1) * batch_size / (time.perf_counter() - first_end) if first_end and step > first + 1 else None
-        if manager.latest_checkpoint is None or int(_step_of(manager.latest_checkpoint)) != step:
+        if manager.latest_checkpoint is None or checkpoints.step_of(manager.latest_checkpoint) != step:
             save()
     writer.close()
     return Outcome(step, step >= total, restored, manager.latest_checkpoint, first_step_seconds, speed)
@@ -284,7 +284,3 @@ def _record_errors(config: Any) -> Iterator[None]:
         raise DataError(
             f"The training records in {where} cannot be read: {first_line(error)}. Make them again with tools/make_tfrecords.py."
         ) from error
-
-
-def _step_of(checkpoint: str | None) -> str:
-    return checkpoint.rpartition("-")[2] if checkpoint else "none"
