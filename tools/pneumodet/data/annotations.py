@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumodet.data import label_map
 from pneumodet.errors import DataError
 
 LABEL_COLUMNS = ("patientId", "x", "y", "width", "height", "Target")
@@ -41,16 +42,24 @@ class Exam:
     """The labels of one exam (one radiograph).
 
     Attributes:
-      patient_id: RSNA's patientId, which names an exam.
-      boxes_xyxy_px: (N, 4) float64 boxes of pneumonia, not yet clipped to the image; none for a negative exam.
-      positive: whether Target is 1.
+      patient_id: RSNA's patientId, which names an exam; in other formats the image's file name without suffix.
+      boxes_xyxy_px: (N, 4) float64 boxes of findings, not yet clipped to the image; none for a negative exam.
+      positive: whether there is a finding (RSNA: Target is 1).
       rsna_class: ``Normal``, ``No Lung Opacity / Not Normal`` or ``Lung Opacity``, where the class info was given.
+      class_names: N names, a box's each; all ``pneumonia`` where none are given, as in RSNA's files.
+      size_hw: height and width in px of the image that the boxes were drawn on, where the labels tell it.
     """
 
     patient_id: str
     boxes_xyxy_px: np.ndarray
     positive: bool
     rsna_class: str | None = None
+    class_names: tuple[str, ...] = ()
+    size_hw: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.class_names:
+            object.__setattr__(self, "class_names", (label_map.PNEUMONIA,) * len(self.boxes_xyxy_px))
 
 
 @dataclasses.dataclass(frozen=True)

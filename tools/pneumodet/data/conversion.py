@@ -196,8 +196,10 @@ class _Job:
         self.counts["boxes_clipped"] += int(changed.sum())
         self.counts["images_copied" if image.copied else "images_decoded"] += 1
         name = label_map.PNEUMONIA if exam.positive else label_map.NO_PNEUMONIA
+        names = exam.class_names
         if not exam.positive and self.negatives == "full-image":
             found = np.array([[0, 0, image.width, image.height]], np.float64)
+            names = (name,)
         return tf_example.Record(
             patient_id=exam.patient_id,
             encoded=image.data,
@@ -205,8 +207,8 @@ class _Job:
             height=image.height,
             width=image.width,
             boxes_xyxy_px=found,
-            class_names=(name,) * len(found),
-            class_ids=(self.classes[name],) * len(found),
+            class_names=names,
+            class_ids=tuple(self.classes[one] for one in names),
             image_class_name=name,
             image_class_id=self.classes[name],
         )
