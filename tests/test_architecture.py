@@ -18,11 +18,13 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 SCRIPTS = sorted(TOOLS.glob("*.py"))
 COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
-BASE = {"errors", "paths"}
-WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "data", "metrics", "detection", "experiment", "probe", "doctor"}
+BASE = {"errors", "paths", "parallel"}
+WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "detection"}
+WITHOUT_CLI |= {"experiment", "probe", "doctor"}
 MAY_IMPORT = {
     "errors": set(),
     "paths": {"errors"},
+    "parallel": {"errors"},
     "progress": set(),
     "quiet": set(),
     "results": BASE,
@@ -30,6 +32,7 @@ MAY_IMPORT = {
     "data": BASE | {"results", "data"},
     "metrics": BASE | {"metrics", "data.boxes"},
     "pictures": BASE | {"results", "data.boxes"},
+    "quality_sheet": BASE | {"pictures", "data"},
     "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "detection"},
     "probe": {"detection"},
     "doctor": BASE | {"probe", "data", "detection"},

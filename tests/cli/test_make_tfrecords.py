@@ -83,7 +83,7 @@ def bad_label_map(tmp_path):
     ("more", "message"),
     [
         pytest.param(no_column, "bad.csv has no column 'width', 'height'", id="no CSV column"),
-        pytest.param(empty_folder, "There is no DICOM file in", id="empty folder"),
+        pytest.param(empty_folder, "There is no DICOM, PNG or JPEG file in", id="empty folder"),
         pytest.param(used_folder, "holds other things", id="output folder in use"),
         pytest.param(bad_label_map, "id 0 is not allowed", id="label map"),
         pytest.param(lambda tmp_path: ["--patient-map", no_column(tmp_path)[1]], "has no column 'patient'", id="patient map"),
@@ -102,8 +102,8 @@ def test_bad_input_is_one_line_and_exit_code_2(synthetic, tmp_path, capsys, more
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        pytest.param(["--dicom-dir", "/no/such"], "'/no/such' is not a folder (it does not exist)", id="missing folder"),
-        pytest.param(["--labels", "/no/such.csv"], "'/no/such.csv' is not a file (it does not exist)", id="missing file"),
+        pytest.param(["--dicom-dir", "/no/such"], "'/no/such' does not exist", id="missing folder"),
+        pytest.param(["--labels", "/no/such.csv"], "'/no/such.csv' does not exist", id="missing file"),
         pytest.param(["--val-fraction", "1.5"], "'1.5' is not a number from 0 to 1", id="fraction"),
         pytest.param(["--val-fraction", "nan"], "'nan' is not a number from 0 to 1", id="fraction NaN"),
         pytest.param(["--seed", "x"], "invalid int value: 'x'", id="seed"),
@@ -120,7 +120,7 @@ def test_bad_flags(synthetic, tmp_path, capsys, more, message):
 
 def test_required_flags(capsys):
     assert make_tfrecords.main([]) == 2
-    assert "--dicom-dir, --labels, --output-dir" in capsys.readouterr().err
+    assert "Missing: --dicom-dir, --labels, --output-dir. Try --help." in capsys.readouterr().err
 
 
 def test_script_does_not_start_tensorflow(synthetic, tmp_path):
@@ -133,7 +133,7 @@ def test_script_does_not_start_tensorflow(synthetic, tmp_path):
     assert "tensorflow" not in imported
 
 
-def test_ctrl_c_leaves_nothing(synthetic, tmp_path):
+def test_ctrl_c_keeps_what_is_finished(synthetic, tmp_path):
     # the same radiographs under many names, so that there is a middle to be interrupted in
     folder = tmp_path / "in"
     folder.mkdir()
@@ -144,15 +144,17 @@ def test_ctrl_c_leaves_nothing(synthetic, tmp_path):
             exams.append(f"{index}-{path.stem},,,,,0")
     labels = tmp_path / "labels.csv"
     labels.write_text("patientId,x,y,width,height,Target\n" + "\n".join(exams) + "\n")
-    before = set(os.listdir(tmp_path))
     command = [str(SCRIPT), "--dicom-dir", folder, "--labels", labels, "--output-dir", tmp_path / "out"]
     with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not any(path.stat().st_size for path in tmp_path.glob(".out.*/new/*")):  # until the first records are on the disk
+        while not any(path.stat().st_size for path in tmp_path.glob(".out.partial/new/.*.tmp")):  # until the first records are on the disk
             assert process.poll() is None, "ended before it could be interrupted"
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "\nmake_tfrecords: stopped by Ctrl-C.\n")
-    assert set(os.listdir(tmp_path)) == before
+    message = "\nmake_tfrecords: stopped by Ctrl-C. Finished shards are kept; the same command goes on from there.\n"
+    assert (process.returncode, out, err) == (130, "", message)
+    assert {".out.partial"} == set(os.listdir(tmp_path)) - {"in", "labels.csv"}
+    assert subprocess.run([sys.executable, *map(str, command)], capture_output=True, timeout=120).returncode == 0
+    assert {"out"} == set(os.listdir(tmp_path)) - {"in", "labels.csv"}

@@ -1,18 +1,19 @@
 """DICOMs and labels -> a record set, end to end on synthetic radiographs."""
 
 import csv
-import errno
 import json
 import os
 import shutil
+from collections import Counter
 
 import numpy as np
 import pydicom
 import pytest
 from pycocotools.coco import COCO
+from record_making import convert, records
 
 from pneumodet import paths, results
-from pneumodet.data import annotations, conversion, dicom, label_map, splits, tf_example, tfrecord
+from pneumodet.data import annotations, dicom, label_map, planning, record_sets, shards, sources, splits, tfrecord
 from pneumodet.data import synthetic as synthetic_data
 from pneumodet.errors import ConfigError, DataError
 
@@ -34,10 +35,6 @@ def done(synthetic, tmp_path_factory):
     return folder, convert(synthetic, folder, class_info=synthetic.class_info, patient_map=synthetic.patient_map, val_fraction=0.4)
 
 
-def convert(source, folder, **arguments):
-    return conversion.convert(source.dicom_dir, source.labels, folder, **arguments)
-
-
 def rows(source):
     with open(source.labels, newline="") as file:
         return list(csv.reader(file))
@@ -54,26 +51,25 @@ def first(source, *, positive):
     return next(row[0] for row in rows(source)[1:] if row[5] == str(int(positive)))
 
 
-def records(folder, side=None):
-    return [tf_example.decode(data) for path in sorted(folder.glob(f"{side or ''}*.tfrecord")) for data in tfrecord.read_records(path)]
-
-
 def test_everything_is_there_and_counted(done, synthetic):
     folder, manifest = done
     labels = annotations.read_rsna_labels(synthetic.labels).exams
     patients = annotations.read_patient_map(synthetic.patient_map)
     assert {path.name for path in folder.iterdir()} == {
-        "train-00000-of-00001.tfrecord",
-        "val-00000-of-00001.tfrecord",
+        *(f"train-{index:05d}-of-00004.tfrecord" for index in range(4)),
+        *(f"val-{index:05d}-of-00004.tfrecord" for index in range(4)),
+        "split.csv",
         "instances_train.json",
         "instances_val.json",
         "manifest.json",
     }
-    assert json.loads((folder / "manifest.json").read_text()) == manifest == conversion.load_manifest(folder)
+    assert json.loads((folder / "manifest.json").read_text()) == manifest == record_sets.load_manifest(folder)
     assert manifest["counts"] == {"images_copied": 12, "images_decoded": 0, "boxes_clipped": 0, "duplicate_rows": 0, "skipped": 0}
     assert (manifest["skipped"], manifest["clipped"]) == ({}, [])
-    assert manifest["split"] == {"by": "patient map", "patient_overlap": 0}
-    assert manifest["labels_sha256"] == paths.sha256_file(synthetic.labels)
+    several = sum(count > 1 for count in Counter(patients.values()).values())
+    expected = {"by": "patient map", "folds": 0, "stratified_by": [], "patients": len(set(patients.values()))}
+    assert manifest["split"] == expected | {"patients_with_several_exams": several, "patient_overlap": 0}
+    assert manifest["arguments"]["labels"] == {"name": synthetic.labels.name, "sha256": paths.sha256_file(synthetic.labels)}
     sides = splits.assign(patients.values(), val_fraction=0.4, seed=0)
     for side, split in manifest["splits"].items():
         expected = {exam for exam, patient in patients.items() if sides[patient] == side}
@@ -85,7 +81,9 @@ def test_everything_is_there_and_counted(done, synthetic):
         assert split["boxes"] == sum(len(labels[exam].boxes_xyxy_px) for exam in expected)
         for shard in split["shards"]:
             path = folder / shard["name"]
-            assert (shard["sha256"], shard["bytes"], shard["examples"]) == (paths.sha256_file(path), path.stat().st_size, len(found))
+            count = len(list(tfrecord.read_records(path)))
+            assert (shard["sha256"], shard["bytes"], shard["examples"]) == (paths.sha256_file(path), path.stat().st_size, count)
+        assert sum(shard["examples"] for shard in split["shards"]) == len(found)
 
 
 def test_records_hold_the_images_and_labels(done, synthetic):
@@ -147,22 +145,32 @@ def test_same_input_and_seed_give_the_same_shards(done, synthetic, tmp_path):
     convert(synthetic, tmp_path / "other", **arguments, seed=1)
     for path in done[0].glob("*.tfrecord"):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
-        assert (tmp_path / "other" / path.name).read_bytes() != path.read_bytes()
+    assert (tmp_path / "again" / "manifest.json").read_bytes() == (done[0] / "manifest.json").read_bytes()
+    assert (tmp_path / "other" / "train-00000-of-00004.tfrecord").read_bytes() != (done[0] / "train-00000-of-00004.tfrecord").read_bytes()
     for side in ("train", "val"):
         assert (tmp_path / "again" / f"instances_{side}.json").read_bytes() == (done[0] / f"instances_{side}.json").read_bytes()
 
 
-def test_several_shards(synthetic, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "SHARD_BYTES", 40_000)
-    manifest = convert(synthetic, tmp_path / "out", val_fraction=0.0)
-    names = [shard["name"] for shard in manifest["splits"]["train"]["shards"]]
-    assert len(names) > 2
-    assert names == [f"train-{index:05d}-of-{len(names):05d}.tfrecord" for index in range(len(names))]
-    assert sum(shard["examples"] for shard in manifest["splits"]["train"]["shards"]) == 12
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.tfrecord")) == names
-    assert len({record.patient_id for record in records(tmp_path / "out")}) == 12
-    assert manifest["splits"]["val"]["shards"] == []
-    conversion.load_manifest(tmp_path / "out")
+def test_shards_are_planned_by_size(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MIN_SHARDS", 1)
+    one = convert(synthetic, tmp_path / "one", val_fraction=0.0)
+    assert [shard["name"] for shard in one["splits"]["train"]["shards"]] == ["train-00000-of-00001.tfrecord"]
+    assert one["splits"]["val"]["shards"] == []
+    size = sum(path.stat().st_size for path in synthetic.dicom_dir.iterdir())
+    exams = [shards.Item(path.stem, None, sources.Source(str(path), "", path.stat().st_size)) for path in synthetic.dicom_dir.iterdir()]
+    dealt = shards.deal(exams, name="train", shard_bytes=size // 3)
+    assert [shard.name for shard in dealt] == [f"train-{index:05d}-of-{len(dealt):05d}.tfrecord" for index in range(len(dealt))]
+    assert len(dealt) in (3, 4)
+    assert [item for shard in dealt for item in shard.items] == exams
+    assert max(sum(item.source.size for item in shard.items) for shard in dealt) < size // 2
+
+
+def test_a_file_larger_than_a_shard_leaves_no_shard_empty():
+    exams = [shards.Item(str(size), None, sources.Source(str(size), "", size)) for size in (1, 1000, 1, 1)]
+    dealt = shards.deal(exams, name="train", shard_bytes=100)
+    assert all(shard.items for shard in dealt)
+    assert [item for shard in dealt for item in shard.items] == exams
+    assert dealt[-1].name == f"train-{len(dealt) - 1:05d}-of-{len(dealt):05d}.tfrecord"
 
 
 def test_full_image_negatives(synthetic, tmp_path):
@@ -260,7 +268,7 @@ SPOILS = [
 def test_what_cannot_be_used_is_listed_and_an_error_with_strict(source, tmp_path, spoil, kind, reason):
     exam = first(source, positive=True)
     spoil(source, exam)
-    with pytest.raises(DataError, match=rf"--strict: .*1 {kind} \(first: {exam}.*({reason})"):
+    with pytest.raises(DataError, match=rf"--strict: .*{exam}.*({reason}).* leave out --strict"):
         convert(source, tmp_path / "out", strict=True)
     assert os.listdir(tmp_path) == ["source"]
     manifest = convert(source, tmp_path / "out")
@@ -296,12 +304,12 @@ def test_nothing_that_can_be_used(source, tmp_path):
 def test_wrong_label_map(synthetic, tmp_path):
     label_map.write_label_map(tmp_path / "map.pbtxt", {"cat": 1, "pneumonia": 2})
     with pytest.raises(DataError, match="has no 'no-pneumonia'; it has 'cat', 'pneumonia'"):
-        convert(synthetic, tmp_path / "out", label_map_path=tmp_path / "map.pbtxt")
+        convert(synthetic, tmp_path / "out", label_map=tmp_path / "map.pbtxt")
 
 
 def test_label_map_with_other_ids(synthetic, tmp_path):
     label_map.write_label_map(tmp_path / "map.pbtxt", {"pneumonia": 1, "no-pneumonia": 2})
-    convert(synthetic, tmp_path / "out", label_map_path=tmp_path / "map.pbtxt")
+    convert(synthetic, tmp_path / "out", label_map=tmp_path / "map.pbtxt")
     assert {(record.image_class_name, record.image_class_id) for record in records(tmp_path / "out")} == {
         ("pneumonia", 1),
         ("no-pneumonia", 2),
@@ -312,35 +320,9 @@ def test_overwrite(synthetic, tmp_path):
     first_set = convert(synthetic, tmp_path / "out")
     with pytest.raises(DataError, match="earlier result .* Give --overwrite"):
         convert(synthetic, tmp_path / "out", seed=5)
-    assert conversion.load_manifest(tmp_path / "out") == first_set
+    assert record_sets.load_manifest(tmp_path / "out") == first_set
     assert convert(synthetic, tmp_path / "out", seed=5, overwrite=True)["seed"] == 5
-    assert conversion.load_manifest(tmp_path / "out")["seed"] == 5
-
-
-@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=["disk full", "Ctrl-C"])
-@pytest.mark.parametrize("method", ["write", "close"])
-def test_a_failing_writer_leaves_the_earlier_set(synthetic, tmp_path, monkeypatch, fault, method):
-    earlier = convert(synthetic, tmp_path / "out")
-    real, calls = getattr(tfrecord.Writer, method), []
-
-    def fail(self, *arguments):
-        calls.append(arguments)
-        if len(calls) == (5 if method == "write" else 2):
-            raise fault
-        return real(self, *arguments)
-
-    monkeypatch.setattr(tfrecord.Writer, method, fail)
-    kind, message = (
-        (DataError, "No space left on device. Free some disk space") if isinstance(fault, OSError) else (KeyboardInterrupt, None)
-    )
-    with pytest.raises(kind, match=message):
-        convert(synthetic, tmp_path / "out", overwrite=True)
-    with pytest.raises(kind, match=message):
-        calls.clear()
-        convert(synthetic, tmp_path / "fresh")
-    assert os.listdir(tmp_path) == ["out"]
-    assert conversion.load_manifest(tmp_path / "out") == earlier
-    assert len(records(tmp_path / "out")) == 12
+    assert record_sets.load_manifest(tmp_path / "out")["seed"] == 5
 
 
 def test_nothing_of_the_header_and_no_folder_leaves(source, tmp_path):
@@ -371,37 +353,18 @@ def test_16_bit_and_monochrome1_become_png(source, tmp_path):
     assert (manifest["counts"]["images_copied"], manifest["counts"]["images_decoded"]) == (11, 1)
 
 
-def test_progress_sees_every_exam(synthetic, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_sees_every_exam(source, tmp_path, workers):
+    spoil_cut(source, first(source, positive=True))
     seen = []
-    convert(synthetic, tmp_path / "out", progress=lambda exams: seen.extend(exams) or exams)
-    assert len(seen) == 12
 
+    class Bar(planning.Bar):
+        def __init__(self, total, what):
+            seen.append((total, what))
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        pytest.param(lambda folder: shutil.rmtree(folder), "There is no record set", id="no folder"),
-        pytest.param(lambda folder: (folder / "manifest.json").unlink(), "Cannot read the manifest", id="no manifest"),
-        pytest.param(lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON", id="no JSON"),
-        pytest.param(lambda folder: (folder / "manifest.json").write_text("[]"), "not the manifest of a record set", id="a list"),
-        pytest.param(
-            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 2}'),
-            "not the manifest of a record set of this version",
-            id="another version",
-        ),
-        pytest.param(
-            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 1}'),
-            "is damaged",
-            id="no splits",
-        ),
-        pytest.param(lambda folder: next(folder.glob("val-*")).unlink(), "val-00000.* is missing or not of the size", id="no shard"),
-        pytest.param(lambda folder: next(folder.glob("val-*")).write_bytes(b"x"), "is missing or not of the size", id="cut shard"),
-        pytest.param(lambda folder: (folder / "instances_val.json").unlink(), "instances_val.json is missing", id="no ground truth"),
-    ],
-)
-def test_load_manifest_of_a_broken_set(done, tmp_path, spoil, message):
-    folder = tmp_path / "records"
-    shutil.copytree(done[0], folder)
-    spoil(folder)
-    with pytest.raises(DataError, match=f"{message}.*make_tfrecords"):
-        conversion.load_manifest(folder)
+        def update(self, count):
+            seen.append(count)
+
+    convert(source, tmp_path / "out", progress=Bar, workers=workers)
+    assert seen[0] == (12, "converting")
+    assert sum(seen[1:]) == 12

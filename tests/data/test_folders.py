@@ -1,4 +1,4 @@
-"""Finding DICOMs, and output folders that are whole or absent."""
+"""Output folders that are whole or absent, and that a killed run can go on with."""
 
 import fcntl
 import os
@@ -6,94 +6,12 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from pneumodet.data import folders, synthetic
+from pneumodet.data import folders
 from pneumodet.errors import DataError
 
 MARKER = "manifest.json"
-
-
-@pytest.fixture
-def dicoms(tmp_path):
-    """Return (folder, function that writes a DICOM of a given PatientID below it)."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-
-    def write(name, patient_id="somebody"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        synthetic.write_dicom(path, np.zeros((8, 8), np.uint8), patient_id=patient_id, rng=np.random.default_rng(0))
-        return path
-
-    return folder, write
-
-
-def test_nested_hidden_and_other_files(dicoms):
-    folder, write = dicoms
-    a, b, c = write("a.dcm"), write("deep/er/b.DCM"), write("c")
-    for name in (".hidden.dcm", ".thumbnails/d.dcm", "picture.png", "notes.csv"):
-        write(name)
-    found, refused = folders.find_dicoms(folder)
-    assert found == {"a": a, "b": b, "c": c}
-    assert refused == []
-
-
-def test_hidden_parents_of_the_folder_do_not_matter(dicoms):
-    folder, write = dicoms
-    path = write(".data/in/a.dcm")
-    assert folders.find_dicoms(folder / ".data" / "in")[0] == {"a": path}
-
-
-def test_files_named_by_uid_have_no_suffix(dicoms):
-    folder, write = dicoms
-    path, other = write("1.2.840.10008.77"), write("1.2.840.10008.78.dcm")
-    assert folders.find_dicoms(folder) == ({"1.2.840.10008.77": path, "1.2.840.10008.78": other}, [])
-
-
-def test_names_are_matched_by_name_then_by_patient_id(dicoms):
-    folder, write = dicoms
-    paths = {"known-1": write("known-1.dcm", "known-3"), "known-2": write("IM0001", "known-2"), "IM0002": write("IM0002", "stranger")}
-    assert folders.find_dicoms(folder, known={"known-1", "known-2"}) == (paths, [])
-
-
-def test_known_names_are_not_opened(dicoms):
-    folder, _ = dicoms
-    (folder / "known.dcm").write_bytes(b"no DICOM, which conversion will find out")
-    assert list(folders.find_dicoms(folder, known={"known"})[0]) == ["known"]
-
-
-def test_duplicates_and_other_things_are_listed(dicoms):
-    folder, write = dicoms
-    first = write("a/exam.dcm")
-    write("b/exam.dcm")
-    write("z.dcm", "exam")
-    (folder / "README").write_text("hello")
-    (folder / "broken.dcm").write_bytes(b"")
-    found, refused = folders.find_dicoms(folder, known={"exam"})
-    assert found == {"exam": first}
-    assert sorted(refused) == [
-        ("README", "not a DICOM file"),
-        (os.path.join("b", "exam.dcm"), "a second file of exam exam"),
-        ("broken.dcm", "not a DICOM file"),
-        ("z.dcm", "a second file of exam exam"),
-    ]
-
-
-def test_a_file_of_the_exams_name_goes_before_one_of_its_patient_id(dicoms):
-    folder, write = dicoms
-    write("a.dcm", "exam")
-    path = write("exam.dcm", "exam")
-    assert folders.find_dicoms(folder, known={"exam"}) == ({"exam": path}, [("a.dcm", "a second file of exam exam")])
-
-
-def test_no_dicom(tmp_path):
-    with pytest.raises(DataError, match=r"There is no DICOM file in .*\.$"):
-        folders.find_dicoms(tmp_path)
-    (tmp_path / "README").write_text("hello")
-    with pytest.raises(DataError, match=r"no DICOM file in .* 1 files there are something else"):
-        folders.find_dicoms(tmp_path)
 
 
 def make(final, text="new", *, overwrite=False, fail=None):

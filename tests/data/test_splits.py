@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pneumodet.data import splits
-from pneumodet.errors import DataError
+from pneumodet.errors import ConfigError, DataError
 
 names = st.sets(st.text(min_size=1, max_size=8), min_size=2, max_size=40)
 fractions = st.floats(0.05, 0.95)
@@ -89,7 +89,132 @@ def test_another_seed_is_another_split():
 
 def test_audit_finds_a_leak_and_names_an_exam_not_the_patient():
     patients = {"exam-1": "DOE", "exam-2": "DOE", "exam-3": "ROE"}
-    assert splits.audit({"exam-1": "val", "exam-2": "val", "exam-3": "train"}, patients) == 2
+    assert splits.audit({"exam-1": "val", "exam-2": "val", "exam-3": "train"}, patients) == {
+        "patients": 2,
+        "patients_with_several_exams": 1,
+        "patient_overlap": 0,
+    }
     with pytest.raises(DataError, match="leaks: the patient of exam exam-2 is in val and in train") as caught:
         splits.audit({"exam-1": "val", "exam-2": "train", "exam-3": "train"}, patients)
     assert "DOE" not in str(caught.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(names, names, st.integers(2, 4))
+def test_added_patients_move_nobody_out_of_a_fold(patients, more, number):
+    try:
+        before = splits.folds(patients, number, seed=3)
+    except DataError:
+        assume(False)
+    after = splits.folds(patients | more, number, seed=3)
+    assert {patient: after[patient] for patient in patients} == before
+
+
+def test_folds_are_of_equal_size_and_none_is_empty():
+    patients = [f"{number:08d}" for number in range(20_000)]
+    found = splits.folds(patients, 5, seed=0)
+    counts = {fold: list(found.values()).count(fold) for fold in set(found.values())}
+    assert sorted(counts) == [f"fold-{number}" for number in range(5)]
+    assert all(abs(count - 4000) < 200 for count in counts.values())  # 3.5 standard deviations
+    with pytest.raises(DataError, match="fold-. has no patient: 3 patients are too few for 5 folds"):
+        splits.folds(["a", "b", "c"], 5, seed=0)
+    with pytest.raises(DataError, match="fold-3 has no patient: 3 patients are too few for 5 folds"):
+        splits.stratified(dict.fromkeys("abc", "x"), seed=0, number_of_folds=5)
+
+
+strata = st.dictionaries(st.text(min_size=1, max_size=6), st.sampled_from(["a", "b", "c"]), min_size=1, max_size=60)
+
+
+@settings(max_examples=100, deadline=None)
+@given(strata, st.floats(0, 1), st.integers(0, 3))
+def test_every_stratum_has_its_share_to_within_one_patient(found, fraction, seed):
+    sides = splits.stratified(found, seed=seed, val_fraction=fraction)
+    for stratum in [*set(found.values()), None]:
+        members = [patient for patient, one in found.items() if stratum in (one, None)]
+        assert abs(sum(sides[patient] == splits.VAL for patient in members) - fraction * len(members)) <= 1 + 1e-9
+    shuffled = dict(sorted(found.items(), reverse=True))
+    assert splits.stratified(shuffled, seed=seed, val_fraction=fraction) == sides
+
+
+@settings(max_examples=50, deadline=None)
+@given(strata, st.integers(2, 4))
+def test_every_stratum_is_dealt_to_all_folds(found, number):
+    assume(len(found) >= number)
+    folds = splits.stratified(found, seed=0, number_of_folds=number)
+    for stratum in set(found.values()):
+        members = [patient for patient, one in found.items() if one == stratum]
+        counts = [sum(folds[patient] == splits.fold_name(index) for patient in members) for index in range(number)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_split_file_round_trip(tmp_path):
+    path = tmp_path / "split.csv"
+    sides = {"b, c": "val", 'a"': "train", "ü": "test"}
+    path.write_text(splits.to_csv(sides), encoding="utf-8")
+    assert splits.read_split_file(path) == sides
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        pytest.param("a,train\na,val", "line 3: exam a is in train and in val", id="two splits"),
+        pytest.param("a,", "line 2: patientId is 'a' and split ''", id="no split"),
+        pytest.param(",val", "line 2: patientId is '' and split 'val'", id="no exam"),
+        pytest.param("a,../x", "line 2: .* split '../x'", id="a path"),
+        pytest.param("a,Train", "line 2: .* split 'Train'", id="a capital letter"),
+    ],
+)
+def test_split_files_that_are_wrong(tmp_path, rows, message):
+    (tmp_path / "split.csv").write_text(f"patientId,split\n{rows}\n")
+    with pytest.raises(DataError, match=message):
+        splits.read_split_file(tmp_path / "split.csv")
+
+
+def test_split_file_without_its_column(tmp_path):
+    (tmp_path / "split.csv").write_text("patientId,fold\na,1\n")
+    with pytest.raises(DataError, match="has no column 'split'"):
+        splits.read_split_file(tmp_path / "split.csv")
+
+
+def test_what_a_split_file_gives_is_the_patients():
+    patients = {"e1": "p", "e2": "p", "e3": "q"}
+    assert splits.given({"e1": "val", "stranger": "train"}, patients) == {"p": "val"}
+    with pytest.raises(DataError, match="patient of exam e2 is in val and in train"):
+        splits.given({"e1": "val", "e2": "train"}, patients)
+
+
+def test_patients_by_regular_expression():
+    exams = ["00000013_005", "00000013_010", "00000014_000", "other"]
+    expected = dict(zip(exams[:3], ["00000013", "00000013", "00000014"], strict=True))
+    assert splits.patients_by_regex(exams, r"^(\d{8})_\d+$") == expected
+    assert splits.patients_by_regex(exams, r"^\d{8}") == expected
+    assert splits.patients_by_regex(["ab"], r"(x)?b") == {}
+    with pytest.raises(ConfigError, match=r"regular expression '\(' is wrong"):
+        splits.patients_by_regex(exams, "(")
+
+
+@pytest.mark.real_data
+def test_all_of_rsna_in_seconds_without_a_leak(shared_data, tmp_path):
+    import csv
+    import gzip
+
+    from pneumodet.data import annotations
+
+    folder = shared_data / "rsna_csv"
+    labels = annotations.read_rsna_labels(folder / "stage_2_train_labels.csv", class_info=folder / "stage_2_detailed_class_info.csv")
+    with gzip.open(folder / "rsna_to_nih.csv.gz", "rt") as file:
+        (tmp_path / "map.csv").write_text(file.read())
+    patients = annotations.read_patient_map(tmp_path / "map.csv")
+    with open(tmp_path / "map.csv", newline="") as file:
+        nih = {row["patientId"]: row["nih_patient"] for row in csv.DictReader(file)}
+    assert len(labels.exams) == 26_684
+    exam_patients = {exam: patients[exam] for exam in labels.exams}
+    assert exam_patients == {exam: nih[exam] for exam in labels.exams}
+    sides = splits.assign(exam_patients.values(), val_fraction=0.2, seed=0)
+    audit = splits.audit({exam: sides[patient] for exam, patient in exam_patients.items()}, exam_patients)
+    assert audit["patients_with_several_exams"] > 4000
+    strata = {patient: str(labels.exams[exam].rsna_class) for exam, patient in exam_patients.items()}
+    balanced = splits.stratified(strata, seed=0, val_fraction=0.2)
+    for stratum in set(strata.values()):
+        members = [patient for patient, one in strata.items() if one == stratum]
+        assert sum(balanced[patient] == splits.VAL for patient in members) == pytest.approx(0.2 * len(members), abs=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet import paths, run_folder
-from pneumodet.data import conversion, label_map
+from pneumodet.data import label_map, record_sets
 from pneumodet.detection import pipeline_config
 from pneumodet.errors import ConfigError, DataError
 
@@ -72,7 +72,9 @@ def resolve(args: argparse.Namespace, folder: Path) -> tuple[Any, dict[str, Any]
       DataError: the record set cannot be used.
     """
     config = pipeline_config.load(args.config)
-    manifest = conversion.load_manifest(args.data)
+    manifest = record_sets.load_manifest(args.data)
+    if "train" not in manifest["splits"]:
+        raise DataError(f"The record set {args.data} has folds. Train on one of them: --data {args.data / 'fold-0'}.")
     if not manifest["splits"]["train"]["exams"]:
         raise DataError(f"The record set {args.data} has no training exams. Make it again with a smaller --val-fraction.")
     reference = {"reference_steps": config.train_config.num_steps, "reference_batch": config.train_config.batch_size}
@@ -106,8 +108,8 @@ def _record(folder: Path) -> dict[str, Any]:
 def _resume(folder: Path, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     record = _record(folder)
-    manifest = conversion.load_manifest(Path(record["data"]["folder"]))
-    if paths.sha256_file(Path(record["data"]["folder"]) / conversion.MANIFEST) != record["data"]["manifest_sha256"]:
+    manifest = record_sets.load_manifest(Path(record["data"]["folder"]))
+    if paths.sha256_file(Path(record["data"]["folder"]) / record_sets.MANIFEST) != record["data"]["manifest_sha256"]:
         raise DataError(f"The record set {record['data']['folder']} is another one than the run was started with. Start a new run.")
     if args.steps:
         before = config.train_config.num_steps
@@ -138,7 +140,7 @@ def _write(folder: Path, config: Any, manifest: dict[str, Any], args: argparse.N
             "fine_tune_checkpoint_type": config.train_config.fine_tune_checkpoint_type or None,
             "data": {
                 "folder": str(args.data.resolve()),
-                "manifest_sha256": paths.sha256_file(args.data / conversion.MANIFEST),
+                "manifest_sha256": paths.sha256_file(args.data / record_sets.MANIFEST),
                 "train_exams": manifest["splits"]["train"]["exams"],
                 "val_exams": manifest["splits"]["val"]["exams"],
                 "split_by": manifest["split"]["by"],

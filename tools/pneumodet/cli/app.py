@@ -76,8 +76,8 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
                 raise
             print(f"{parser.prog}: error: {error}", file=sys.stderr)
             return 2
-        except KeyboardInterrupt:
-            print(f"\n{parser.prog}: stopped by Ctrl-C.", file=sys.stderr)
+        except KeyboardInterrupt as stopped:
+            print(f"\n{parser.prog}: stopped by Ctrl-C. {stopped}".rstrip(), file=sys.stderr)
             return 130
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone (``… | head``): nothing to say and nobody to say it to
@@ -98,11 +98,23 @@ def existing_dir(text: str) -> Path:
     return path
 
 
-def existing_file(text: str) -> Path:
-    """argparse type: a file that exists."""
+def existing_file(text: str) -> Path | str:
+    """argparse type: a file that exists; a URL is left as it is."""
+    if "://" in text:
+        return text
     path = Path(text).expanduser()
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text!r} is not a file" + ("" if path.exists() else " (it does not exist)"))
+    return path
+
+
+def existing_path(text: str) -> Path | str:
+    """argparse type: a file or folder that exists; a URL is left as it is."""
+    if "://" in text:
+        return text
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text!r} does not exist")
     return path
 
 
@@ -128,8 +140,10 @@ def fraction(text: str) -> float:
     return value
 
 
-def path(text: str) -> Path:
-    """argparse type: a path that need not exist; ``~`` is the home folder."""
+def path(text: str) -> Path | str:
+    """argparse type: a path that need not exist; ``~`` is the home folder, and a URL is left as it is."""
+    if "://" in text:
+        return text
     return Path(text).expanduser()
 
 

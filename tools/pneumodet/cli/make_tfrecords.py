@@ -1,58 +1,97 @@
-"""Turn a folder of DICOM radiographs and a CSV of boxes into TFRecords."""
+"""Turn radiographs (DICOM, PNG, JPEG) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords, split by patient."""
 
+import argparse
 import sys
 
-from pneumodet import paths, progress
+from pneumodet import parallel, paths, progress
 from pneumodet.cli import app
+from pneumodet.errors import ConfigError
 
-EPILOG = """example:
+EPILOG = """examples:
   python tools/make_tfrecords.py --dicom-dir data/rsna/stage_2_train_images \\
     --labels data/rsna/stage_2_train_labels.csv --class-info data/rsna/stage_2_detailed_class_info.csv \\
-    --patient-map data/rsna/pneumonia-challenge-dataset-mappings_2018.json --output-dir workspace/data/rsna"""
+    --patient-map data/rsna/pneumonia-challenge-dataset-mappings_2018.json --output-dir workspace/records/rsna
+  python tools/make_tfrecords.py --verify workspace/records/rsna
+
+The same command goes on where an earlier one was killed or stopped."""
+
+REQUIRED = ("dicom_dir", "labels", "output_dir")
 
 
 def build_parser() -> app.Parser:
     """Return the command's parser."""
     parser = app.Parser("make_tfrecords", __doc__, EPILOG)
-    parser.add_argument("--dicom-dir", type=app.existing_dir, required=True, help="folder of DICOM files, searched with its subfolders")
-    parser.add_argument("--labels", type=app.existing_file, required=True, help="CSV with patientId,x,y,width,height,Target")
-    parser.add_argument("--class-info", type=app.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
-    parser.add_argument(
-        "--patient-map", type=app.existing_file, help="which patient each exam is of: CSV patientId,patient or RSNA's mapping JSON"
+    add = parser.add_argument_group("input").add_argument
+    add(
+        "--dicom-dir",
+        "--image-dir",
+        type=app.existing_path,
+        help="folder (or ZIP archive) of DICOM, PNG or JPEG files, searched throughout",
     )
-    parser.add_argument("--output-dir", type=app.path, required=True, help="new folder for the records")
-    parser.add_argument("--val-fraction", type=app.fraction, default=0.2, help="share of patients for validation (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default %(default)s)")
-    parser.add_argument(
+    add("--labels", type=app.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
+    add("--label-format", choices=("auto", "rsna", "csv", "voc", "coco"), default="auto", help="(default: by content)")
+    add("--class-info", type=app.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
+    add(
+        "--match",
+        choices=("auto", "file-name", "patient-id", "sop-instance-uid"),
+        default="auto",
+        help="what of a file is the id that the labels use (default: its name, else PatientID, else SOPInstanceUID)",
+    )
+    add("--label-map", type=app.existing_file, default=paths.DEFAULT_LABEL_MAP, help="(default label_maps/pneumonia.pbtxt)")
+    add(
         "--negatives",
         choices=("background", "full-image"),
         default="background",
-        help="exams without pneumonia: no boxes, or one whole-image box of class 1 (default %(default)s)",
+        help="exams without pneumonia: no boxes, or one of class 1",
     )
-    parser.add_argument("--label-map", type=app.existing_file, default=paths.DEFAULT_LABEL_MAP, help="(default label_maps/pneumonia.pbtxt)")
-    parser.add_argument("--strict", action="store_true", help="stop at the first exam that cannot be used")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier record set in --output-dir once the new one is whole")
+    add("--quality", choices=("off", "report", "exclude"), default="off", help="look for blank, inverted, non-frontal and repeated images")
+
+    add = parser.add_argument_group("split").add_argument
+    patient = parser.add_mutually_exclusive_group()
+    patient.add_argument(
+        "--patient-map", type=app.existing_file, help="which patient each exam is of: CSV patientId,patient or RSNA's JSON"
+    )
+    patient.add_argument("--patient-tag", action="store_true", help="the patient is the file's PatientID (not in RSNA's files)")
+    patient.add_argument("--patient-regex", metavar="REGEX", help="the patient is what this finds in the exam's id, or its first group")
+    add("--val-fraction", type=app.fraction, default=0.2, help="share of patients for validation (default %(default)s)")
+    add("--folds", type=app.whole_number, default=0, metavar="K", help="K folds of patients instead, each with a record set of its own")
+    add("--stratify", default="", metavar="NAMES", help="same share of each class,view,sex (any of them, by commas) on every side")
+    add(
+        "--split-file", type=app.existing_file, help="CSV patientId,split, such as an earlier set's split.csv; it decides for whom it names"
+    )
+    add("--seed", type=int, default=0, help="another seed gives another split (default %(default)s)")
+
+    add = parser.add_argument_group("output").add_argument
+    add("--output-dir", type=app.path, help="new folder for the records")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--max-side", type=app.positive_int, metavar="PX", help="scale larger images down, so that training reads less")
+    size.add_argument("--for", dest="for_config", metavar="CONFIG", help="--max-side of twice the config's input size, room for cropping")
+    add("--normalize", choices=("none", "histogram", "clahe"), default="none", help="of gray values (default %(default)s)")
+    add("--masks", action="store_true", help="write a mask of each box, for Mask R-CNN")
+    add("--pseudonymize", type=app.path, metavar="KEYFILE", help="replace ids by keyed hashes; a key file that is missing is made")
+    add("--shard-mb", type=app.positive_int, default=128, help="size of a shard (default %(default)s)")
+    add("--strict", action="store_true", help="stop at the first exam that cannot be used")
+    add("--overwrite", action="store_true", help="replace an earlier record set in --output-dir once the new one is whole")
+    add("--workers", type=app.positive_int, default=parallel.cpus(), help="processes (default: one a processor, %(default)s)")
+    add("--runner", help="convert on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner …; paths may then be URLs")
+    parser.add_argument("beam_flags", nargs="*", metavar="-- BEAM FLAGS", help="the runner's own flags, after --")
+    add("--verify", type=app.existing_dir, metavar="DIR", help="only check every byte of a record set")
     return parser
 
 
-def run(args) -> None:
-    """Convert, and say what came out."""
-    from pneumodet.data import conversion
+def run(args: argparse.Namespace) -> int | None:
+    """Convert, and say what came out; or verify."""
+    from pneumodet.data import record_sets
 
-    manifest = conversion.convert(
-        args.dicom_dir,
-        args.labels,
-        args.output_dir,
-        class_info=args.class_info,
-        patient_map=args.patient_map,
-        val_fraction=args.val_fraction,
-        seed=args.seed,
-        negatives=args.negatives,
-        label_map_path=args.label_map,
-        strict=args.strict,
-        overwrite=args.overwrite,
-        progress=lambda exams: progress.bar(exams, desc="converting", unit="exam"),
-    )
+    if args.verify:
+        return _verify(args)
+    missing = ["--" + name.replace("_", "-") for name in REQUIRED if getattr(args, name) is None]
+    if missing:
+        raise ConfigError(f"Missing: {', '.join(missing)}. Try --help.")
+    for_beam = [value for value in vars(args).values() if isinstance(value, str) and "://" in value] + args.beam_flags
+    if for_beam and not args.runner:
+        raise ConfigError(f"{for_beam[0]!r} is for Apache Beam. Give --runner, such as --runner DirectRunner.")
+    manifest = _convert(args)
     print(f"{'split':8}{'exams':>8}{'patients':>10}{'positive':>10}{'boxes':>8}{'shards':>8}")
     for name, split in manifest["splits"].items():
         numbers = (split["exams"], split["patients"], split["positive_exams"], split["boxes"], len(split["shards"]))
@@ -62,18 +101,104 @@ def run(args) -> None:
         f"JPEG streams copied as they are: {counts.get('images_copied', 0)}, images decoded: {counts.get('images_decoded', 0)}, "
         f"boxes clipped at the edge: {counts.get('boxes_clipped', 0)}, repeated rows: {counts['duplicate_rows']}"
     )
+    for name, count in counts.items():
+        if name.startswith("image: "):
+            print(f"{name.removeprefix('image: ')}: {count}")
     for reason, items in manifest["skipped"].items():
-        print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {conversion.MANIFEST}")
-    if manifest["split"]["by"] == conversion.BY_EXAM:
+        print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
+    _warn(args, manifest)
+    print(f"Records: {args.output_dir}")
+    if args.quality != "off":
+        print(
+            f"Quality: {args.output_dir}/quality.json" + (" and quality.png" if manifest["quality"]["flagged"] and not args.runner else "")
+        )
+    data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
+    print(f"Next:    python tools/train.py --config ssd_mobilenet --data {data} --run my_first")
+    return None
+
+
+def _convert(args: argparse.Namespace) -> dict:
+    from pneumodet.data import conversion, pseudonyms
+
+    settings = conversion.Settings(
+        stratify=tuple(name.strip() for name in args.stratify.split(",") if name.strip()),
+        max_side=_side_for(args.for_config) if args.for_config else args.max_side,
+        **{
+            name: getattr(args, name)
+            for name in (
+                *("label_format", "match", "patient_tag", "patient_regex", "val_fraction", "folds", "seed"),
+                *("negatives", "normalize", "masks", "quality", "shard_mb", "strict"),
+            )
+        },
+    )
+    inputs = conversion.Inputs(
+        pseudonym_key=pseudonyms.read_or_make_key(args.pseudonymize) if args.pseudonymize else None,
+        **{name: getattr(args, name) for name in ("dicom_dir", "labels", "class_info", "patient_map", "split_file", "label_map")},
+    )
+    if args.runner:
+        from pneumodet.data import beam_runner
+
+        flags = [f"--runner={args.runner}", *args.beam_flags]
+        return beam_runner.convert_on_beam(
+            inputs, str(args.output_dir), settings, beam_flags=flags, overwrite=args.overwrite, workers=args.workers
+        )
+    try:
+        return conversion.convert(
+            inputs,
+            args.output_dir,
+            settings,
+            overwrite=args.overwrite,
+            workers=args.workers,
+            progress=lambda total, what: progress.bar(total=total, desc=what, unit="exam"),
+            draw_sheet=_draw_sheet,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Finished shards are kept; the same command goes on from there.") from None
+
+
+def _draw_sheet(looked, path) -> None:
+    from pneumodet import pictures, quality_sheet
+
+    sheet = quality_sheet.draw(looked.findings, read_pixels=looked.read_pixels)
+    if sheet is not None:
+        pictures.save(path, sheet)
+
+
+def _side_for(name: str) -> int:
+    """Return twice the longer side of a config's input, in px: random crops are enlarged to it, and should not be enlarged from less."""
+    from pneumodet.detection import pipeline_config
+
+    return 2 * pipeline_config.longest_side(pipeline_config.load(name))
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from pneumodet.data import record_sets
+
+    problems = record_sets.verify(args.verify, workers=args.workers)
+    for problem in problems:
+        print(f"make_tfrecords: {problem}", file=sys.stderr)
+    print(f"{args.verify} is {'damaged: make it again.' if problems else 'whole: every checksum is right.'}")
+    return 2 if problems else 0
+
+
+def _warn(args: argparse.Namespace, manifest: dict) -> None:
+    from pneumodet.data import grouping
+
+    split = manifest["split"]
+    if split["by"] == grouping.BY_EXAM:
         print(
             "warning: split by patientId, which in RSNA's files is an exam; 4,355 of its patients have several exams, so that a patient may be in "
             "train and in val, and validation then flatters the model. Give --patient-map.",
             file=sys.stderr,
         )
-    for name, split in manifest["splits"].items():
-        if not split["positive_exams"]:
+    elif not split["patients_with_several_exams"] and split["patients"] > 1:
+        print(
+            f"warning: by the {split['by']} no patient has more than one exam. In RSNA's files PatientID names the exam; is this so here?",
+            file=sys.stderr,
+        )
+    for name, of_side in manifest["splits"].items():
+        if not of_side["positive_exams"]:
             print(f"warning: {name} has no exam with pneumonia.", file=sys.stderr)
-    print(f"Records: {args.output_dir}\nNext:    python tools/train.py --config ssd_mobilenet --data {args.output_dir} --run my_first")
 
 
 def main(argv=None) -> int:

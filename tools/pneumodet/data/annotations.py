@@ -31,8 +31,8 @@ PATIENT_COLUMNS = ("patient", "nih_patient", "patient_id", "Patient ID")
 MAX_COORDINATE_PX = 1_000_000
 """A coordinate beyond this is an error, not a radiograph."""
 
-_REST = "(more cells)"
-"""Key of the cells for which the header has no name."""
+MORE_CELLS = "(more cells)"
+"""Key of the cells of a row for which the header has no name."""
 
 _NIH_IMAGE = re.compile(r"^(\d{8})_\d{3}\.png$")
 
@@ -93,7 +93,7 @@ def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
     rows: dict[str, list[tuple[int, tuple]]] = {}
     faults: dict[str, str] = {}
     duplicates = 0
-    for line, row in _rows(path, LABEL_COLUMNS):
+    for line, row in read_rows(path, LABEL_COLUMNS):
         patient_id = row["patientId"].strip()
         if not patient_id:
             faults.setdefault(f"(line {line})", f"line {line}: patientId is empty")
@@ -127,9 +127,9 @@ def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
 
 def _parse(row: dict[str, str]) -> tuple[float, float, float, float] | None:
     """Return a row's box as xyxy_px, or None for Target 0; ValueError with the reason where it is neither."""
-    if any(cell.strip() for cell in row.get(_REST, ())):
+    if any(cell.strip() for cell in row.get(MORE_CELLS, ())):
         header = len(row) - 1
-        raise ValueError(f"the row has {header + len(row[_REST])} cells, but the header {header}")
+        raise ValueError(f"the row has {header + len(row[MORE_CELLS])} cells, but the header {header}")
     target = row["Target"].strip()
     if target not in ("0", "1", "0.0", "1.0"):
         raise ValueError(f"Target is {target!r}, must be 0 or 1")
@@ -157,7 +157,7 @@ def _parse(row: dict[str, str]) -> tuple[float, float, float, float] | None:
 
 def _read_class_info(path: Path) -> dict[str, str]:
     classes: dict[str, str] = {}
-    for line, row in _rows(path, CLASS_INFO_COLUMNS):
+    for line, row in read_rows(path, CLASS_INFO_COLUMNS):
         patient_id, name = row["patientId"].strip(), row["class"].strip()
         if classes.setdefault(patient_id, name) != name:
             raise DataError(
@@ -181,7 +181,7 @@ def read_patient_map(path: Path) -> dict[str, str]:
     """
     if path.suffix.lower() == ".json":
         return _read_mapping_json(path)
-    columns = _header(path)
+    columns = read_header(path)
     if not columns:
         raise DataError(f"The patient map {path} is empty. Its header must be patientId,patient.")
     column = next((name for name in PATIENT_COLUMNS if name in columns), None)
@@ -190,7 +190,7 @@ def read_patient_map(path: Path) -> dict[str, str]:
             f"The patient map {path} has no column 'patient'; it has {', '.join(columns)}. Its header must be patientId,patient."
         )
     patients: dict[str, str] = {}
-    for line, row in _rows(path, ("patientId", column)):
+    for line, row in read_rows(path, ("patientId", column)):
         exam, patient = row["patientId"].strip(), row[column].strip()
         if not exam or not patient:
             raise DataError(f"{path}, line {line}: patientId or {column} is empty. Fill it in or remove the row.")
@@ -218,7 +218,7 @@ def _read_mapping_json(path: Path) -> dict[str, str]:
     return patients
 
 
-def _header(path: Path) -> list[str]:
+def read_header(path: Path) -> list[str]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             return [name.strip() for name in next(csv.reader(file), [])]
@@ -228,9 +228,9 @@ def _header(path: Path) -> list[str]:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV; every row has all ``columns``, '' where a cell is missing and ``_REST`` where there are more."""
-    header = _header(path)
+def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row) of a CSV; every row has all ``columns``, '' where a cell is missing and ``MORE_CELLS`` where there are more."""
+    header = read_header(path)
     if not header:
         raise DataError(f"{path} is empty. It needs the columns {', '.join(columns)}.")
     missing = [name for name in columns if name not in header]
@@ -241,7 +241,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
         raise DataError(f"{path} has the column {twice!r} twice. Remove the one that is not meant.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, fieldnames=header, restkey=_REST, restval="")
+            reader = csv.DictReader(file, fieldnames=header, restkey=MORE_CELLS, restval="")
             next(reader)
             for row in reader:
                 yield reader.line_num, row

@@ -66,6 +66,26 @@ class EncodedImage:
     height: int
     width: int
     copied: bool
+    scale_xy: tuple[float, float] = (1.0, 1.0)
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """Who and what is on a radiograph; None where it is absent."""
+
+    patient_id: str | None
+    sop_instance_uid: str | None
+    view_position: str | None
+    sex: str | None
+
+
+def header(source) -> Header:
+    """Return a DICOM file's header."""
+    dataset = _read(source, pixels=False)
+    with _damage(source):
+        names = ("PatientID", "SOPInstanceUID", "ViewPosition", "PatientSex")
+        return Header(*(str(dataset.get(name) or "") or None for name in names))
 
 
 def encode_image(path: Path) -> EncodedImage:
@@ -139,10 +159,10 @@ def _read(path: Path, *, pixels: bool = True) -> pydicom.Dataset:
 
 def _parse(path: Path, *, pixels: bool) -> pydicom.Dataset:
     try:
-        return pydicom.dcmread(path, stop_before_pixels=not pixels)
+        return pydicom.dcmread(io.BytesIO(path.read_bytes()), stop_before_pixels=not pixels)
     except InvalidDicomError:
         # PS3.10 asks for a preamble, but old archives leave it out; a file that is no DICOM has no Rows then
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
+        dataset = pydicom.dcmread(io.BytesIO(path.read_bytes()), stop_before_pixels=not pixels, force=True)
     if "Rows" not in dataset or "Columns" not in dataset:
         raise DataError(f"{path} is not a DICOM file.")
     if "TransferSyntaxUID" not in dataset.file_meta:

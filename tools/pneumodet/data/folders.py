@@ -1,4 +1,4 @@
-"""Folders of radiographs, and output folders that appear whole or not at all."""
+"""Output folders that appear whole or not at all, and that a killed run can go on with."""
 
 import contextlib
 import fcntl
@@ -6,70 +6,30 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from pneumodet.data import dicom
 from pneumodet.errors import DataError
 
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ""}
-"""Suffixes of files that may be DICOM; archives often have none."""
-
-
-def find_dicoms(folder: Path, *, known: Container[str] = ()) -> tuple[dict[str, Path], list[tuple[str, str]]]:
-    """Find the DICOM files below a folder and the exam that each belongs to.
-
-    A file whose name without suffix is in ``known`` belongs to that exam, without being opened; any other to its PatientID (0010,0020) if
-    that is in ``known``, else to its name.
-
-    Args:
-      folder: searched with its subfolders; hidden files and folders are passed over.
-      known: patientIds of the labels.
-
-    Returns:
-      (patientId -> path, [(name, reason)] for files that are no DICOM or belong to an exam that has a file already).
-
-    Raises:
-      DataError: there is no DICOM file.
-    """
-    found: dict[str, Path] = {}
-    refused: list[tuple[str, str]] = []
-    candidates = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        relative = path.relative_to(folder)
-        suffix = "" if path.suffix[1:].isdigit() else path.suffix  # a file named by its UID, 1.2.840.10008.77
-        if any(part.startswith(".") for part in relative.parts) or suffix.lower() not in _DICOM_SUFFIXES:
-            continue
-        candidates.append((path, relative, path.name.removesuffix(suffix)))
-    # by name first, so that a copy of another name does not take an exam's place
-    for path, relative, exam in sorted(candidates, key=lambda candidate: candidate[2] not in known):
-        if exam not in known:
-            try:
-                header = dicom.patient_id(path)
-            except DataError:
-                refused.append((str(relative), "not a DICOM file"))
-                continue
-            exam = header if header in known else exam
-        if exam in found:
-            refused.append((str(relative), f"a second file of exam {exam}"))
-            continue
-        found[exam] = path
-    if not found:
-        raise DataError(f"There is no DICOM file in {folder}." + (f" {len(refused)} files there are something else." if refused else ""))
-    return found, refused
+_KEY, _NEW, _OLD = "key", "new", "old"
+"""In a scratch folder: what the work in it is, the work, and the earlier result while the new one takes its place."""
 
 
 @contextlib.contextmanager
-def new_folder(final: Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty folder beside ``final`` that becomes ``final`` on success and is removed otherwise.
+def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | None = None) -> Iterator[Path]:
+    """Yield a folder beside ``final`` that becomes ``final`` on success.
+
+    Without ``resume_key`` the folder is empty, and is removed on failure. With it, the folder outlives a kill, Ctrl-C and a full disk, and
+    the next call with the same key gets it back with what was finished; a call with another key starts with an empty one.
 
     Args:
       final: the output folder.
       marker: the file by which an earlier result is known; a folder with other things is never replaced.
       overwrite: replace an earlier result, which stays whole until the new one is.
+      resume_key: names the work: same key, same result.
 
     Raises:
-      DataError: ``final`` is in use, cannot be written, or cannot be replaced as a whole.
+      DataError: ``final`` is in use, cannot be written, or cannot be replaced as a whole; the disk is full.
     """
     final = final.resolve()  # a link stays, and what it points to is replaced; "." gets a name and a parent
     try:
@@ -77,26 +37,57 @@ def new_folder(final: Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
             _remove_leftovers(final)  # first, because it may bring an earlier result back
         _check_free(final, marker=marker, overwrite=overwrite)
         final.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.new-", dir=final.parent))
+        if resume_key is None:
+            scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.new-", dir=final.parent))
+        else:
+            scratch = final.parent / f".{final.name}.partial"
+            scratch.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
-    with _lock(scratch):
+    with _lock(scratch) as ours:
+        if resume_key is not None and ours is False:
+            raise DataError(f"Another process is making {final} at the moment. Wait for it, or choose another --output-dir.")
+        keep = False
+        new = scratch / _NEW
         try:
-            new = scratch / "new"
-            new.mkdir()
+            _bring_back(scratch, final)
+            _prepare(scratch, resume_key)
             yield new
             _check_free(final, marker=marker, overwrite=overwrite)  # again: another process may have been faster
             if final.exists():
-                final.rename(scratch / "old")
+                final.rename(scratch / _OLD)
             new.rename(final)
         except OSError as error:
+            keep = resume_key is not None
+            hint = "what is finished is kept, and the same command goes on from there" if keep else "nothing was changed"
             raise DataError(
-                f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; nothing was changed."
+                f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; {hint}."
             ) from error
+        except (KeyboardInterrupt, SystemExit):
+            keep = resume_key is not None
+            raise
         finally:
-            if (scratch / "old").exists() and not final.exists():
-                (scratch / "old").rename(final)
-            shutil.rmtree(scratch, ignore_errors=True)
+            _bring_back(scratch, final)
+            if not keep:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _prepare(scratch: Path, resume_key: str | None) -> None:
+    """Make the folder of the work; work of another key is removed, and so is work whose key was never written."""
+    key = scratch / _KEY
+    if resume_key is not None and key.is_file() and key.read_text(encoding="utf-8") == resume_key:
+        return
+    for path in scratch.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (scratch / _NEW).mkdir()
+    if resume_key is not None:
+        key.write_text(resume_key, encoding="utf-8")
+
+
+def _bring_back(scratch: Path, final: Path) -> None:
+    """Put an earlier result back that was moved away, but not replaced."""
+    if (scratch / _OLD).is_dir() and not final.exists():
+        (scratch / _OLD).rename(final)
 
 
 def _check_free(final: Path, *, marker: str, overwrite: bool) -> None:
@@ -120,14 +111,13 @@ def _remove_leftovers(final: Path) -> None:
             continue
         with _lock(path) as abandoned:
             if abandoned:
-                if (path / "old").is_dir() and not final.exists():
-                    (path / "old").rename(final)  # killed between the two renames
+                _bring_back(path, final)
                 shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a folder, and yield whether it is ours; the system frees it however a process ends.
+def _lock(folder: Path) -> Iterator[bool | None]:
+    """Hold the lock of a folder, and yield whether it is ours, or None where the file system has no locks; it is freed however a process ends.
 
     A process id in the name would not do: containers share folders, and each has its own process 1.
     """
@@ -135,9 +125,11 @@ def _lock(folder: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = True
-        except OSError:  # another process has it, or this file system has no locks
+            ours = folder.exists() and os.path.samestat(os.fstat(handle), folder.stat())  # its last owner may just have removed it
+        except BlockingIOError:
             ours = False
+        except OSError:
+            ours = None
         yield ours
     finally:
         os.close(handle)

@@ -30,6 +30,7 @@ YMIN = "image/object/bbox/ymin"
 YMAX = "image/object/bbox/ymax"
 CLASS_TEXT = "image/object/class/text"
 CLASS_LABEL = "image/object/class/label"
+MASK = "image/object/mask"
 IMAGE_CLASS_LABEL = "image/class/label"
 IMAGE_CLASS_TEXT = "image/class/text"
 
@@ -49,6 +50,7 @@ class Record:
       class_ids: N ids of the label map.
       image_class_name: the exam's own class.
       image_class_id: its id.
+      masks: N one-channel PNG files of the image's size, not 0 within the object; none where the record has no masks.
     """
 
     patient_id: str
@@ -61,6 +63,7 @@ class Record:
     class_ids: tuple[int, ...]
     image_class_name: str
     image_class_id: int
+    masks: tuple[bytes, ...] = ()
 
 
 @functools.cache
@@ -129,6 +132,8 @@ def encode(record: Record) -> bytes:
             feature[key].float_list.SetInParent()
         feature[CLASS_TEXT].bytes_list.SetInParent()
         feature[CLASS_LABEL].int64_list.SetInParent()
+    if record.masks:
+        put(MASK, *record.masks)
     return example.SerializeToString(deterministic=True)
 
 
@@ -170,6 +175,7 @@ def decode(data: bytes) -> Record:
             class_ids=tuple(get(CLASS_LABEL)),
             image_class_name=first(IMAGE_CLASS_TEXT).decode(),
             image_class_id=operator.index(first(IMAGE_CLASS_LABEL)),
+            masks=tuple(get(MASK)),
         )
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(

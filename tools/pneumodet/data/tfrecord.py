@@ -8,6 +8,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -27,11 +28,11 @@ def masked_crc(data: bytes) -> int:
 
 
 class Writer:
-    """Writes records to one file and knows its SHA-256 when it is closed."""
+    """Writes records to a file and knows its SHA-256 at the end."""
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path`` for writing; OSError where that fails."""
-        self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115 - closed by close()
+    def __init__(self, file: BinaryIO) -> None:
+        """Take a file that is open for writing and stays the caller's to close."""
+        self._file = file
         self._sha256 = hashlib.sha256()
         self.bytes = 0
         self.records = 0
@@ -39,15 +40,11 @@ class Writer:
     def write(self, record: bytes) -> None:
         """Append one record."""
         length = struct.pack("<Q", len(record))
-        for part in (length, _FOOTER.pack(masked_crc(length)), record, _FOOTER.pack(masked_crc(record))):
+        for part in (length + _FOOTER.pack(masked_crc(length)), record, _FOOTER.pack(masked_crc(record))):
             self._file.write(part)
             self._sha256.update(part)
             self.bytes += len(part)
         self.records += 1
-
-    def close(self) -> None:
-        """Flush and close the file; OSError where the disk is full."""
-        self._file.close()
 
     @property
     def sha256(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import paths, results, run_folder
-from pneumodet.data import boxes, conversion, tf_example
+from pneumodet.data import boxes, record_sets, tf_example
 from pneumodet.data import label_map as label_maps
 from pneumodet.detection import checkpoints, inference, models, pipeline_config
 from pneumodet.errors import DataError, first_line
@@ -103,7 +103,7 @@ def evaluate(
     """
     record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
     data_dir = data_dir or Path(record["data"]["folder"])
-    manifest = conversion.load_manifest(data_dir)
+    manifest = record_sets.load_manifest(data_dir)
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     classes = label_maps.read_label_map(folder / run_folder.LABEL_MAP)
     if manifest["label_map"] != classes:
@@ -135,7 +135,7 @@ def evaluate(
         "split": "val",
         "checkpoint": Path(checkpoint).name,
         "step": checkpoints.step_of(checkpoint),
-        "manifest_sha256": paths.sha256_file(data_dir / conversion.MANIFEST),
+        "manifest_sha256": paths.sha256_file(data_dir / record_sets.MANIFEST),
     }
     paths.write_json(eval_dir / DETECTIONS, coco_results)
     paths.write_json(eval_dir / run_folder.METRICS, metrics)

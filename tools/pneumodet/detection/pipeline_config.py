@@ -79,6 +79,20 @@ def architecture(config: Message) -> Message:
     return getattr(config.model, kind)
 
 
+def longest_side(config: Message) -> int:
+    """Return the longer side, in px, of what the config's image resizer makes of a radiograph.
+
+    Raises:
+      ConfigError: the resizer's kind is another one than the two in common use.
+    """
+    resizer = architecture(config).image_resizer
+    if resizer.HasField("fixed_shape_resizer"):
+        return max(resizer.fixed_shape_resizer.height, resizer.fixed_shape_resizer.width)
+    if resizer.HasField("keep_aspect_ratio_resizer"):
+        return resizer.keep_aspect_ratio_resizer.max_dimension
+    raise ConfigError("The config's image resizer has no fixed size. Give --max-side instead of --for.")
+
+
 def use_records(config: Message, manifest: dict[str, Any], data_dir: Path, *, label_map_path: Path) -> None:
     """Point both input readers at a record set, and set num_classes from the label map.
 
@@ -86,7 +100,7 @@ def use_records(config: Message, manifest: dict[str, Any], data_dir: Path, *, la
 
     Args:
       config: changed in place.
-      manifest: as from ``data.conversion.load_manifest``.
+      manifest: as from ``data.record_sets.load_manifest``.
       data_dir: the record set's folder.
       label_map_path: where the run's label map will be.
     """

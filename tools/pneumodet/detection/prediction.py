@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet import paths, pictures, results
-from pneumodet.data import annotations, dicom, folders, label_map
+from pneumodet.data import annotations, dicom, folders, label_map, sources
+from pneumodet.data.sources import Source
 from pneumodet.detection import inference
 from pneumodet.errors import DataError
 from pneumodet.results import Detections
@@ -97,7 +98,7 @@ def predict(
     if threshold is None:
         threshold, source = DEFAULT_THRESHOLD, ASSUMED
     truth = annotations.read_rsna_labels(labels).exams if labels else {}
-    files, refused = folders.find_dicoms(dicom_dir, known=truth)
+    files, refused = sources.find_radiographs(dicom_dir, known=truth)
     pneumonia = info.label_map[label_map.PNEUMONIA]
     with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite) as folder:
         detector = inference.SavedModelDetector(model_dir)
@@ -107,7 +108,7 @@ def predict(
         started = time.perf_counter()
         for exam, pixels in _read_ahead(progress(files.items())):
             if isinstance(pixels, DataError):
-                refused.append((str(files[exam].relative_to(dicom_dir)), str(pixels).replace(str(files[exam]), files[exam].name)))
+                refused.append((files[exam].name, str(pixels).replace(str(files[exam]), files[exam].name)))
                 continue
             found[exam] = detector.detect(pixels)
             if len(found) <= max_images:
@@ -141,19 +142,19 @@ def predict(
     return summary
 
 
-def _read_ahead(files: Iterable[tuple[str, Path]]) -> Iterable[tuple[str, np.ndarray | DataError]]:
+def _read_ahead(files: Iterable[tuple[str, Source]]) -> Iterable[tuple[str, np.ndarray | DataError]]:
     """Yield (exam, pixels or the reason why there are none), decoding the next files in other threads meanwhile."""
 
-    def read(path: Path) -> np.ndarray | DataError:
+    def read(source: Source) -> np.ndarray | DataError:
         try:
-            return dicom.read_pixels(path)
+            return dicom.read_pixels(source)
         except DataError as error:
             return error
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         waiting: list[tuple[str, concurrent.futures.Future]] = []
-        for exam, path in files:
-            waiting.append((exam, pool.submit(read, path)))
+        for exam, source in files:
+            waiting.append((exam, pool.submit(read, source)))
             if len(waiting) > _READ_AHEAD:
                 first, future = waiting.pop(0)
                 yield first, future.result()

@@ -1,0 +1,140 @@
+"""The same conversion on Apache Beam's DirectRunner."""
+
+import json
+from pathlib import Path
+
+import pytest
+from record_making import convert
+
+from pneumodet.cli import make_tfrecords
+from pneumodet.data import beam_runner, conversion, record_sets, remote
+from pneumodet.errors import DataError
+
+pytest.importorskip("apache_beam", reason="Apache Beam is an extra")
+from apache_beam.io.filesystem import FileMetadata, FileSystem  # noqa: E402
+from apache_beam.io.localfilesystem import LocalFileSystem  # noqa: E402
+
+FLAGS = ["--runner=DirectRunner"]
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def inputs(synthetic, **more):
+    given = {name: getattr(synthetic, name) for name in ("dicom_dir", "labels", "patient_map")}
+    return conversion.Inputs(**(given | more))
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_the_same_files_as_locally(synthetic, tmp_path, folds):
+    manifest = beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "beam"), conversion.Settings(folds=folds), beam_flags=FLAGS)
+    convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, folds=folds)
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+    assert manifest == record_sets.load_manifest(tmp_path / "beam")
+    assert [path.name for path in (tmp_path / "beam").iterdir() if path.name.startswith(".")] == []
+
+
+class Bucket(FileSystem):
+    """A file system behind URLs, as object stores are: "bucket://" and the path of a local file."""
+
+    local = LocalFileSystem(None)
+
+    @classmethod
+    def scheme(cls):
+        return "bucket"
+
+    @staticmethod
+    def path(url):
+        return url.removeprefix("bucket://")
+
+    def join(self, base, *parts):
+        return "/".join([base.rstrip("/"), *parts])
+
+    def split(self, url):
+        return tuple(url.rsplit("/", 1))
+
+    def mkdirs(self, url):
+        self.local.mkdirs(self.path(url))
+
+    def has_dirs(self):
+        return False
+
+    def _list(self, url):
+        for entry in self.local._list(self.path(url)):
+            yield FileMetadata("bucket://" + entry.path, entry.size_in_bytes, entry.last_updated_in_seconds)
+
+    def create(self, url, *arguments, **more):
+        return self.local.create(self.path(url), *arguments, **more)
+
+    def open(self, url, *arguments, **more):
+        return self.local.open(self.path(url), *arguments, **more)
+
+    def copy(self, sources, targets):
+        self.local.copy(*[[self.path(url) for url in urls] for urls in (sources, targets)])
+
+    def rename(self, sources, targets):
+        self.local.rename(*[[self.path(url) for url in urls] for urls in (sources, targets)])
+
+    def exists(self, url):
+        return self.local.exists(self.path(url))
+
+    def size(self, url):
+        return self.local.size(self.path(url))
+
+    def last_updated(self, url):
+        return self.local.last_updated(self.path(url))
+
+    def metadata(self, url):
+        return next(iter(self._list(url)))
+
+    def checksum(self, url):
+        return self.local.checksum(self.path(url))
+
+    def delete(self, urls):
+        self.local.delete([self.path(url) for url in urls])
+
+
+def test_urls_for_everything(synthetic, tmp_path, capsys):
+    urls = {name: f"bucket://{getattr(synthetic, name)}" for name in ("dicom_dir", "labels", "patient_map", "class_info")}
+    flags = [text for name, url in urls.items() for text in (f"--{name.replace('_', '-')}", url)]
+    arguments = [*flags, "--output-dir", f"bucket://{tmp_path}/beam", "--runner", "DirectRunner", "--", "--job_name=test"]
+    assert make_tfrecords.main(arguments) == 0
+    assert f"Records: bucket://{tmp_path}/beam" in capsys.readouterr().out
+    convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, class_info=synthetic.class_info)
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+
+
+def test_a_url_without_a_runner(synthetic, tmp_path, capsys):
+    arguments = ["--dicom-dir", "gs://bucket/images", "--labels", str(synthetic.labels), "--output-dir", str(tmp_path / "out")]
+    assert make_tfrecords.main(arguments) == 2
+    assert "'gs://bucket/images' is for Apache Beam. Give --runner" in capsys.readouterr().err
+
+
+def test_an_earlier_set_is_kept_unless_told(synthetic, tmp_path):
+    beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), beam_flags=FLAGS)
+    before = contents(tmp_path / "out")
+    with pytest.raises(DataError, match="holds an earlier result. Give --overwrite"):
+        beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), conversion.Settings(seed=5), beam_flags=FLAGS)
+    assert contents(tmp_path / "out") == before
+    beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), conversion.Settings(seed=5), beam_flags=FLAGS, overwrite=True)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["seed"] == 5
+    assert record_sets.verify(tmp_path / "out") == []
+
+
+def test_a_bad_file_with_strict_is_told(synthetic, tmp_path):
+    import shutil
+
+    folder = Path(shutil.copytree(synthetic.dicom_dir, tmp_path / "in"))
+    path = min(folder.iterdir())
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(DataError, match="--strict"):
+        beam_runner.convert_on_beam(
+            inputs(synthetic, dicom_dir=folder), str(tmp_path / "out"), conversion.Settings(strict=True), beam_flags=FLAGS
+        )
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(DataError, match="Cannot list nosuch://bucket"):
+        list(remote.listing("nosuch://bucket"))

@@ -1,0 +1,48 @@
+"""Write the labels of a record set, and its images, in a format that other tools read."""
+
+from pneumodet import progress
+from pneumodet.cli import app
+
+EPILOG = """example:
+  python tools/export_labels.py --data workspace/data/rsna --format voc --images --output-dir workspace/voc"""
+
+
+def build_parser() -> app.Parser:
+    """Return the command's parser."""
+    parser = app.Parser("export_labels", __doc__, EPILOG)
+    parser.add_argument("--data", type=app.existing_dir, required=True, help="folder of records, as make_tfrecords writes it")
+    parser.add_argument(
+        "--format",
+        choices=("coco", "voc", "csv", "rsna"),
+        required=True,
+        help="COCO instances, Pascal VOC, the Object Detection API's classic CSV, or RSNA's CSV",
+    )
+    parser.add_argument("--output-dir", type=app.path, required=True, help="new folder for the labels")
+    parser.add_argument("--images", action="store_true", help="write the images of the records too")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in --output-dir once the new one is whole")
+    return parser
+
+
+def run(args) -> None:
+    """Export, and say where the labels lie."""
+    from pneumodet.data import label_export
+
+    card = label_export.export_labels(
+        args.data,
+        args.output_dir,
+        format=args.format,
+        images=args.images,
+        overwrite=args.overwrite,
+        progress=lambda exams: progress.bar(exams, desc="reading records", unit="exam"),
+    )
+    labels = args.output_dir / card["labels"]
+    print(f"Labels:  {labels} ({card['exams']} exams, {card['boxes']} boxes, {card['negatives']} exams without a finding)")
+    if card["images"]:
+        print(f"Images:  {args.output_dir / card['images']}")
+    print(f"Splits:  {args.output_dir / label_export.SPLIT}")
+    print(f"Next:    open the labels in another tool; python tools/make_tfrecords.py --labels {labels} … makes records of them again")
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``app.run``."""
+    return app.run(build_parser(), run, argv)

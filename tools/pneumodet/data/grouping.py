@@ -1,0 +1,126 @@
+"""Which patient each exam is of, what is known about both, and the side that the patient's exams go to.
+
+groups = Groups.read(exams, files, labels.exams, patient_map, settings)
+sides = groups.sides(exams, settings, given)
+"""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pneumodet.data import annotations, dicom, label_map, sources, splits
+from pneumodet.data.annotations import Exam
+from pneumodet.data.settings import Settings
+from pneumodet.data.sources import Source
+
+BY_MAP, BY_TAG, BY_REGEX, BY_EXAM = "patient map", "PatientID", "regular expression", "patientId"
+"""Where the patient of an exam is known from; the last one is RSNA's name of an exam, and no patient."""
+
+UNKNOWN = "unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+    """Exams and their patients.
+
+    Attributes:
+      by: one of the ``BY_`` names.
+      patients: exam -> patient; exams whose patient is not known are left out.
+      headers: exam -> header, where headers were read.
+      classes: exam -> class for stratification.
+    """
+
+    by: str
+    patients: dict[str, str]
+    headers: dict[str, dicom.Header]
+    classes: dict[str, str]
+
+    @classmethod
+    def read(
+        cls,
+        exams: Sequence[str],
+        files: Mapping[str, Source],
+        labels: Mapping[str, Exam],
+        patient_map: Path | None,
+        settings: Settings,
+        *,
+        workers: int,
+    ) -> "Groups":
+        """Find the patients of ``exams``; headers are read only where a setting needs them.
+
+        Raises:
+          ConfigError: the regular expression is wrong.
+          DataError: the patient map cannot be read.
+        """
+        headers: dict[str, dicom.Header] = {}
+        if settings.patient_tag or settings.quality != "off" or {"view", "sex"} & set(settings.stratify):
+            read = sources.read_headers([files[exam] for exam in exams], workers=workers)
+            headers = {exam: header for exam, header in zip(exams, read, strict=True) if header is not None}
+        if patient_map:
+            by, patients = BY_MAP, annotations.read_patient_map(patient_map)
+        elif settings.patient_tag:
+            by, patients = BY_TAG, {exam: header.patient_id for exam, header in headers.items() if header.patient_id}
+        elif settings.patient_regex:
+            by, patients = BY_REGEX, splits.patients_by_regex(exams, settings.patient_regex)
+        else:
+            by, patients = BY_EXAM, {exam: exam for exam in exams}
+        names = {
+            exam: labels[exam].rsna_class or (label_map.PNEUMONIA if labels[exam].positive else label_map.NO_PNEUMONIA) for exam in exams
+        }
+        return cls(by, {exam: patients[exam] for exam in exams if exam in patients}, headers, names)
+
+    @property
+    def views(self) -> dict[str, str]:
+        """Exam -> ViewPosition (0018,5101), where it is known."""
+        return {exam: header.view_position for exam, header in self.headers.items() if header.view_position}
+
+    def facts(self, exam: str, labels: Exam) -> dict[str, str]:
+        """Return what an exam's entry in the ground truth tells besides its boxes."""
+        header = self.headers.get(exam)
+        known = {
+            "rsna_class": labels.rsna_class,
+            "view_position": header and header.view_position,
+            "sex": header and header.sex,
+        }
+        return {name: value for name, value in known.items() if value}
+
+    def sides(self, exams: Sequence[str], settings: Settings, split_of_exam: Mapping[str, str]) -> dict[str, str]:
+        """Return exam -> split: that of the split file for the patients whom it names, by hash or stratum for the others.
+
+        Raises:
+          DataError: a fold has no patient, or the split file has a patient in two splits.
+        """
+        patients = {exam: self.patients[exam] for exam in exams}
+        given = splits.given(split_of_exam, patients)
+        others = {patient for patient in patients.values() if patient not in given}
+        if settings.stratify:
+            strata = {patient: stratum for patient, stratum in self._strata(patients, settings.stratify).items() if patient in others}
+            found = splits.stratified(strata, seed=settings.seed, val_fraction=settings.val_fraction, number_of_folds=settings.folds)
+        elif settings.folds:
+            found = splits.folds(others, settings.folds, seed=settings.seed)
+        else:
+            found = splits.assign(others, val_fraction=settings.val_fraction, seed=settings.seed)
+        return {exam: given.get(patient) or found[patient] for exam, patient in patients.items()}
+
+    def _strata(self, patients: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+        """Return patient -> stratum: the class of the patient's most abnormal exam, and the most frequent view and sex."""
+        of_patient: dict[str, list[str]] = defaultdict(list)
+        for exam, patient in patients.items():
+            of_patient[patient].append(exam)
+        severity = {name: index for index, name in enumerate(("Normal", label_map.NO_PNEUMONIA, "No Lung Opacity / Not Normal"))}
+
+        def value(exams: list[str], name: str) -> str:
+            if name == "class":
+                return max((self.classes[exam] for exam in exams), key=lambda one: (severity.get(one, len(severity)), one))
+            field = "view_position" if name == "view" else "sex"
+            counts = Counter(getattr(self.headers.get(exam), field, None) or UNKNOWN for exam in exams)
+            return min(counts, key=lambda one: (-counts[one], one))
+
+        return {patient: " / ".join(value(exams, name) for name in names) for patient, exams in of_patient.items()}
+
+
+def names(settings: Settings, found: Iterable[str]) -> list[str]:
+    """Return the splits in their order: train and val, or the folds, whether or not they have exams, then others of a split file."""
+    first = [splits.fold_name(number) for number in range(settings.folds)] or [splits.TRAIN, splits.VAL]
+    return first + sorted(set(found) - set(first))

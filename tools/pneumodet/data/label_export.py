@@ -1,0 +1,283 @@
+"""A record set -> labels, and images, that other tools read: COCO, Pascal VOC, the API's classic CSV, RSNA's CSV.
+
+card = export_labels(records, Path("out"), format="voc", images=True)      # out/annotations/*.xml, out/images/*.jpg, out/split.csv
+"""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pneumodet
+from pneumodet import paths
+from pneumodet.data import annotations, folders, formats, label_map, record_sets, splits, tf_example, tfrecord
+from pneumodet.errors import ConfigError, DataError
+
+CARD = "label_export.json"
+"""What the export is; written last: a folder that has it is whole. No other kind of result has a file of this name."""
+
+SPLIT = "split.csv"
+"""Which split each exam was in, as ``splits.read_split_file`` reads it."""
+
+IMAGES = "images"
+"""Folder of the images."""
+
+LABELS = {formats.COCO: "instances.json", formats.VOC: "annotations", formats.CSV: "labels.csv", formats.RSNA: "labels.csv"}
+"""Format -> the file, or folder, of the labels."""
+
+SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
+"""A record's image format -> suffix of its image."""
+
+MAX_NAME_BYTES = 250
+"""Of an exam's id: with a suffix it must fit the 255 bytes that file systems allow a name."""
+
+_NO_FILE_NAME = re.compile(r"^\.|[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]")
+"""A dot that hides the file, control characters, halves of surrogate pairs, and what separates folders."""
+
+_AGAIN = "Make the records again with tools/make_tfrecords.py."
+
+_Box = tuple[float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Exam:
+    """One exam of the ground truth: its split, its COCO image, and (class, xywh_px) of each finding."""
+
+    id: str
+    split: str
+    image: dict[str, Any]
+    objects: tuple[tuple[str, _Box], ...]
+
+    def corners(self) -> list[tuple[str, _Box]]:
+        """Return (class, xyxy_px) of each finding, added up as readers of COCO and of RSNA's CSV do."""
+        return [(name, (x, y, x + width, y + height)) for name, (x, y, width, height) in self.objects]
+
+
+def export_labels(
+    data_dir: Path,
+    output: Path,
+    *,
+    format: str,
+    images: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Iterable], Iterable] = lambda items: items,
+) -> dict[str, Any]:
+    """Write the labels of a record set, all splits in one, with ``split.csv`` and ``label_export.json``.
+
+    What is written is read back by ``formats.read_labels`` before the folder appears, and must be the same, to the last bit of each
+    coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class). Coordinates are those of the ground truth, in px of
+    the record's image. An exam whose only box is of the class ``no-pneumonia`` is written as a negative. File names in the labels have the
+    suffix of the record's image, whether images are written or not.
+
+    Args:
+      data_dir: a record set.
+      output: the new folder; it appears whole or not at all.
+      format: one of ``LABELS``.
+      images: write the records' images too, bytes as they are.
+      overwrite: replace an earlier export in ``output``.
+      progress: wraps the list of exams while their records are read, to show how far it is.
+
+    Returns:
+      What ``label_export.json`` holds: ``labels``, the name of the file or folder of the labels, and the numbers of ``exams``, ``boxes``
+      (of findings) and ``negatives``, among others.
+
+    Raises:
+      ConfigError: there is no such format.
+      DataError: the record set is missing or damaged, the output folder is in use, the disk is full, or the format cannot hold an exam.
+    """
+    if format not in LABELS:
+        raise ConfigError(f"The label format is {format!r}, must be one of {', '.join(map(repr, LABELS))}.")
+    manifest = record_sets.load_manifest(data_dir)
+    exams, categories = _read_truth(data_dir, manifest)
+    _check_names(exams)
+    with folders.new_folder(output, marker=CARD, overwrite=overwrite) as folder:
+        labels = folder / LABELS[format]
+        image_names = {exam.id: "" for exam in exams}
+        if images or format != formats.RSNA:  # RSNA's CSV names no file
+            image_names = _read_images(data_dir, manifest, exams, progress, folder / IMAGES if images else None)
+        if format == formats.COCO:
+            _write_coco(labels, exams, image_names, categories)
+        elif format == formats.VOC:
+            _write_voc(labels, exams, image_names)
+        elif format == formats.CSV:
+            _write_csv(labels, exams, image_names)
+        else:
+            _write_rsna(labels, exams)
+        _write_rows(folder / SPLIT, splits.SPLIT_COLUMNS, sorted((exam.id, exam.split) for exam in exams))
+        _check_read_back(labels, exams, format)
+        card = {
+            "format": "pneumodet-label-export",
+            "pneumodet": pneumodet.__version__,
+            "labels": LABELS[format],
+            "label_format": format,
+            "images": IMAGES if images else None,
+            "exams": len(exams),
+            "boxes": sum(len(exam.objects) for exam in exams),
+            "negatives": sum(not exam.objects for exam in exams),
+        }
+        paths.write_json(folder / CARD, card)
+    return card
+
+
+def _read_truth(data_dir: Path, manifest: dict[str, Any]) -> tuple[list[_Exam], dict[str, int]]:
+    """Return (the exams of all splits in the records' order, class -> id)."""
+    exams: list[_Exam] = []
+    categories: dict[str, int] = {}
+    for split, about in manifest["splits"].items():
+        path = data_dir / about["annotations"]
+        truth = paths.read_json(path, what="the ground truth", hint=_AGAIN)
+        try:
+            names = {entry["id"]: entry["name"] for entry in truth["categories"]}
+            objects: dict[int, list[tuple[str, _Box]]] = {image["id"]: [] for image in truth["images"]}
+            for entry in truth["annotations"]:
+                x, y, width, height = map(float, entry["bbox"])
+                objects[entry["image_id"]].append((names[entry["category_id"]], (x, y, width, height)))
+            for image in truth["images"]:
+                findings = tuple(one for one in objects[image["id"]] if one[0] != label_map.NO_PNEUMONIA)
+                exams.append(_Exam(str(image["file_name"]), split, image, findings))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"The ground truth {path} is damaged ({error!r}). {_AGAIN}") from error
+        categories = categories or {name: number for number, name in names.items()}
+        if categories != {name: number for number, name in names.items()}:
+            raise DataError(f"The ground truth {path} has other classes than that of another split. {_AGAIN}")
+    if not exams:
+        raise DataError(f"The record set {data_dir} holds no exam. {_AGAIN}")
+    return exams, categories
+
+
+def _check_names(exams: list[_Exam]) -> None:
+    seen = set()
+    for exam in exams:
+        if exam.id in seen:
+            raise DataError(f"Exam {exam.id!r} is in the record set twice. {_AGAIN}")
+        seen.add(exam.id)
+        if _NO_FILE_NAME.search(exam.id) or len(exam.id.encode()) > MAX_NAME_BYTES:
+            raise DataError(
+                f"Exam {exam.id!r} cannot be the name of a file: it begins with a dot, has a slash or control character, or is longer than "
+                f"{MAX_NAME_BYTES} bytes. Rename it in the labels and make the records again."
+            )
+
+
+def _read_images(
+    data_dir: Path, manifest: dict[str, Any], exams: list[_Exam], progress: Callable[[Iterable], Iterable], folder: Path | None
+) -> dict[str, str]:
+    """Return exam -> file name of its image, and write the images where a folder for them is given."""
+    if folder is not None:
+        folder.mkdir()
+    records = _records(data_dir, manifest)
+    names = {}
+    for exam in progress(exams):
+        record = next(records, None)
+        if record is None or record.patient_id != exam.id:
+            raise DataError(
+                f"The records of {data_dir} are not those of its ground truth: exam {exam.id!r} is missing or elsewhere. {_AGAIN}"
+            )
+        if record.image_format not in SUFFIXES:
+            raise DataError(f"The image of exam {exam.id!r} is {record.image_format!r}, must be jpeg or png. {_AGAIN}")
+        names[exam.id] = exam.id + SUFFIXES[record.image_format]
+        if folder is not None:
+            (folder / names[exam.id]).write_bytes(record.encoded)
+    if next(records, None) is not None:
+        raise DataError(f"The records of {data_dir} are more than its ground truth has exams. {_AGAIN}")
+    return names
+
+
+def _records(data_dir: Path, manifest: dict[str, Any]) -> Iterator[tf_example.Record]:
+    for split in manifest["splits"].values():
+        for shard in split["shards"]:
+            yield from map(tf_example.decode, tfrecord.read_records(data_dir / shard["name"]))
+
+
+def _plain(value: float) -> int | float:
+    """Return a coordinate as it is written: 12 instead of 12.0, and otherwise the shortest text that reads as the same float64."""
+    return int(value) if value.is_integer() else value
+
+
+def _write_coco(path: Path, exams: list[_Exam], image_names: dict[str, str], categories: dict[str, int]) -> None:
+    entries: list[dict[str, Any]] = []
+    for exam in exams:
+        for name, xywh in exam.objects:
+            entry = {"id": len(entries) + 1, "image_id": exam.image["id"], "category_id": categories[name]}
+            entries.append(entry | {"bbox": [_plain(value) for value in xywh], "area": _plain(xywh[2] * xywh[3]), "iscrowd": 0})
+    images = [exam.image | {"file_name": image_names[exam.id], "split": exam.split} for exam in exams]
+    named = [{"id": number, "name": name} for name, number in categories.items()]
+    paths.write_json(path, {"images": images, "annotations": entries, "categories": named})
+
+
+def _write_voc(folder: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:
+    folder.mkdir()
+
+    def put(parent: ElementTree.Element, tag: str, text: Any = None) -> ElementTree.Element:
+        element = ElementTree.SubElement(parent, tag)
+        element.text = None if text is None else str(text)
+        return element
+
+    for exam in exams:
+        root = ElementTree.Element("annotation")
+        put(root, "folder", IMAGES)
+        put(root, "filename", image_names[exam.id])
+        size = put(root, "size")
+        for tag, value in (("width", exam.image["width"]), ("height", exam.image["height"]), ("depth", 1)):  # records hold gray images
+            put(size, tag, value)
+        for name, corners in exam.corners():
+            element = put(root, "object")
+            # the three that readers of Pascal VOC, the API's among them, ask for
+            for tag, value in (("name", name), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
+                put(element, tag, value)
+            box = put(element, "bndbox")
+            for tag, value in zip(formats.CORNERS, corners, strict=True):
+                put(box, tag, _plain(value))
+        ElementTree.indent(root)
+        (folder / f"{exam.id}.xml").write_bytes(ElementTree.tostring(root, encoding="utf-8"))
+
+
+def _write_csv(path: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:
+    def rows() -> Iterator[tuple]:
+        for exam in exams:
+            image = (image_names[exam.id], exam.image["width"], exam.image["height"])
+            for name, corners in exam.corners():
+                yield (*image, name, *map(_plain, corners))
+            if not exam.objects:
+                yield (*image, label_map.NO_PNEUMONIA, "", "", "", "")
+
+    _write_rows(path, formats.CSV_COLUMNS, rows())
+
+
+def _write_rsna(path: Path, exams: list[_Exam]) -> None:
+    def rows() -> Iterator[tuple]:
+        for exam in exams:
+            for name, xywh in exam.objects:
+                if name != label_map.PNEUMONIA:
+                    raise DataError(
+                        f"RSNA's CSV has no class but {label_map.PNEUMONIA}, and exam {exam.id!r} has {name!r}. Choose another format."
+                    )
+                yield (exam.id, *map(_plain, xywh), 1)
+            if not exam.objects:
+                yield (exam.id, "", "", "", "", 0)
+
+    _write_rows(path, annotations.LABEL_COLUMNS, rows())
+
+
+def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _check_read_back(labels: Path, exams: list[_Exam], format: str) -> None:
+    """Raise DataError unless the labels that were written are read as what was meant."""
+    found = formats.read_labels(labels, format=format)
+    reasons = dict(found.rejected)
+    for exam in exams:
+        size = None if format == formats.RSNA else (exam.image["height"], exam.image["width"])
+        meant = (list(dict.fromkeys(exam.corners())), size)  # boxes that clipping made equal count once
+        read = found.exams.get(exam.id)
+        if read is None or meant != (list(zip(read.class_names, map(tuple, read.boxes_xyxy_px.tolist()), strict=True)), read.size_hw):
+            reason = reasons.get(exam.id) or ("it is read as something else" if read else "its name is read as another one")
+            raise DataError(
+                f"Exam {exam.id!r} cannot be written as {format!r}: {reason}. Choose another format, or rename what is unusual in it."
+            )

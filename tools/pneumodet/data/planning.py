@@ -1,0 +1,220 @@
+"""Everything about a record set that is decided before its first image is written: which exam, which file, which split, which shard.
+
+plan = make_plan(Inputs(dicom_dir=images, labels=labels), Settings())
+plan.shards["train"][0].name            # train-00000-of-00016.tfrecord
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+import pneumodet
+from pneumodet import parallel, paths
+from pneumodet.data import formats, grouping, images, label_map, quality, record_sets, shards, sources, splits
+from pneumodet.data.pseudonyms import Pseudonyms
+from pneumodet.data.settings import Inputs, Settings
+from pneumodet.data.sources import Source
+from pneumodet.errors import DataError
+
+_LIBRARIES = ("numpy", "pillow", "pydicom")
+"""What the pixels of decoded images may depend on."""
+
+
+class Bar:
+    """What ``convert`` shows its progress on; this one shows nothing."""
+
+    def update(self, count: int) -> None:
+        """Take note of ``count`` more exams."""
+
+    def close(self) -> None:
+        """Remove the bar."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """What looking at the images found; exams have the names of the output.
+
+    Attributes:
+      findings: exam -> what is in question about it.
+      report: the same for quality.json.
+      sources: exam -> its file.
+    """
+
+    findings: dict[str, list[quality.Finding]]
+    report: dict[str, Any]
+    sources: dict[str, Source]
+
+    def read_pixels(self, exam: str) -> np.ndarray:
+        """Return a radiograph, as ``images.read_pixels`` does."""
+        return images.read_pixels(self.sources[exam])
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What will be made, decided before the first image is read.
+
+    Attributes:
+      job: what happens to every exam.
+      shards: split -> its shards.
+      patients: name of an exam in the output -> patient.
+      sides: name of an exam in the output -> split.
+      skipped: reason -> what cannot be used.
+      head: the manifest's beginning.
+      quality: what looking at the images found, where that was asked for.
+    """
+
+    job: shards.Job
+    shards: dict[str, list[shards.Shard]]
+    patients: dict[str, str]
+    sides: dict[str, str]
+    skipped: dict[str, list[str]]
+    head: dict[str, Any]
+    quality: Looked | None
+
+    def key(self) -> str:
+        """Return what is the same for two plans that give the same bytes."""
+        files = [
+            [shard.name, [[item.name, str(item.source), item.source.size, item.source.mtime_ns] for item in shard.items]]
+            for shard in self.all_shards()
+        ]
+        return hashlib.sha256(json.dumps([self.head, self.skipped, files]).encode()).hexdigest()
+
+    def all_shards(self) -> list[shards.Shard]:
+        """Return the shards of all splits."""
+        return [shard for of_split in self.shards.values() for shard in of_split]
+
+
+def make_plan(
+    inputs: Inputs, settings: Settings, *, workers: int = 1, progress: Callable[[int, str], Bar] = lambda total, what: Bar()
+) -> Plan:
+    """Read labels and headers, match files, split patients and deal exams to shards.
+
+    Args:
+      inputs: what is converted.
+      settings: how.
+      workers: processes at the most.
+      progress: as ``convert``.
+
+    Returns:
+      The plan.
+
+    Raises:
+      ConfigError, DataError: as ``convert``.
+    """
+    alias = Pseudonyms(inputs.pseudonym_key)
+    classes = label_map.read_label_map(inputs.label_map)
+    label_map.check_pneumonia(classes, inputs.label_map)
+    read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
+    rejected_ids = {exam for exam, _ in read.rejected}
+    files, refused = sources.find_radiographs(
+        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, workers=workers
+    )
+    skipped: dict[str, list[str]] = defaultdict(list)
+    for exam, reason in read.rejected:
+        skipped["label rejected"].append(f"{alias(exam)}: {reason.replace(exam, alias(exam))}")
+    for name, reason in refused:
+        skipped["file refused"].append(f"{alias(name)}: {reason if not alias else reason.rpartition(' exam ')[0] or reason}")
+    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys())
+    skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
+    usable = sorted(read.exams.keys() & files.keys(), key=lambda exam: hashlib.sha256(f"{settings.seed}/{exam}".encode()).digest())
+
+    groups = grouping.Groups.read(usable, files, read.exams, inputs.patient_map, settings, workers=workers)
+    skipped["not in the patient map"] += sorted(alias(exam) for exam in usable if exam not in groups.patients)
+    usable = [exam for exam in usable if exam in groups.patients]
+    looked = None
+    if settings.quality != "off" and usable:
+        looked = _look_at(usable, files, groups, alias, workers=workers, bar=progress(len(usable), "looking at the images"))
+        if settings.quality == "exclude":
+            out = quality.excluded(looked.findings)
+            skipped["image quality"] += [f"{alias(exam)}: {out[alias(exam)]}" for exam in usable if alias(exam) in out]
+            usable = [exam for exam in usable if alias(exam) not in out]
+    refuse_skipped(skipped, strict=settings.strict)
+    if not usable:
+        raise DataError(f"No exam of {inputs.labels} has a usable DICOM in {inputs.dicom_dir}. " + describe(skipped))
+
+    sides = groups.sides(usable, settings, splits.read_split_file(inputs.split_file) if inputs.split_file else {})
+    items: dict[str, list[shards.Item]] = {side: [] for side in grouping.names(settings, sides.values())}
+    for exam in usable:
+        items[sides[exam]].append(shards.Item(alias(exam), read.exams[exam], files[exam], groups.facts(exam, read.exams[exam])))
+    return Plan(
+        job=shards.Job(
+            classes=classes,
+            negatives=settings.negatives,
+            options=images.Options(max_side=settings.max_side, normalize=settings.normalize),
+            masks=settings.masks,
+            file_names=not alias,
+            strict=settings.strict,
+        ),
+        shards={side: shards.deal(of_side, name=side, shard_bytes=settings.shard_mb << 20) for side, of_side in items.items()},
+        patients={alias(exam): groups.patients[exam] for exam in usable},
+        sides={alias(exam): sides[exam] for exam in usable},
+        skipped={reason: found for reason, found in skipped.items() if found},
+        head={
+            "format": record_sets.FORMAT,
+            "version": record_sets.VERSION,
+            "pneumodet": pneumodet.__version__,
+            "versions": {name: metadata.version(name) for name in _LIBRARIES},
+            "arguments": _arguments(inputs, settings),
+            "label_map": classes,
+            "seed": settings.seed,
+            "val_fraction": settings.val_fraction,
+            "split": {"by": groups.by, "folds": settings.folds, "stratified_by": list(settings.stratify)},
+            "pseudonyms": bool(alias),
+            "duplicate_rows": read.duplicate_rows,
+        },
+        quality=looked,
+    )
+
+
+def _arguments(inputs: Inputs, settings: Settings) -> dict[str, Any]:
+    """Return settings, and the inputs' names and checksums; no folder, which could tell whose machine it was."""
+    given = dataclasses.asdict(settings) | {"stratify": list(settings.stratify)}
+    for name in ("labels", "class_info", "patient_map", "split_file", "label_map"):
+        path = getattr(inputs, name)
+        if path is None:
+            given[name] = None
+        elif path.is_dir():
+            given[name] = {"name": path.name}
+        else:
+            given[name] = {"name": path.name, "sha256": paths.sha256_file(path)}
+    return given
+
+
+def _look_at(
+    exams: Sequence[str], files: Mapping[str, Source], groups: grouping.Groups, alias: Pseudonyms, *, workers: int, bar: Bar
+) -> Looked:
+    measured = {}
+    for exam, found in parallel.run(_measure, [(exam, files[exam]) for exam in exams], workers=workers):
+        bar.update(1)
+        if found is not None:
+            measured[alias(exam)] = found
+    bar.close()
+    patients = {alias(exam): groups.patients[exam] for exam in exams}
+    findings = quality.judge(measured, patients=patients, views={alias(exam): view for exam, view in groups.views.items()})
+    return Looked(findings, quality.report(findings, exams=len(measured)), {alias(exam): files[exam] for exam in exams})
+
+
+def _measure(what: tuple[str, Source]) -> tuple[str, Any]:
+    exam, source = what
+    try:
+        return exam, quality.measure(images.read_pixels(source))
+    except DataError:  # conversion will say why
+        return exam, None
+
+
+def refuse_skipped(skipped: Mapping[str, Sequence[str]], *, strict: bool) -> None:
+    """Raise a DataError where ``strict`` and anything was skipped."""
+    if strict and any(skipped.values()):
+        raise DataError(f"--strict: {describe(skipped)} Mend the data, or leave out --strict to go on without these.")
+
+
+def describe(skipped: Mapping[str, Sequence[str]]) -> str:
+    """Return how much was skipped for which reason, with the first of each, as one sentence."""
+    parts = [f"{len(items)} {reason} (first: {items[0]})" for reason, items in skipped.items() if items]
+    return "; ".join(parts) + "." if parts else ""

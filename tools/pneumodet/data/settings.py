@@ -1,0 +1,94 @@
+"""What is converted, and how.
+
+inputs = Inputs(dicom_dir=images, labels=labels, patient_map=mapping)
+settings = Settings(val_fraction=0.2, max_side=640)
+"""
+
+import dataclasses
+from pathlib import Path
+
+from pneumodet import paths
+from pneumodet.data import images, shards, sources
+from pneumodet.errors import ConfigError
+
+QUALITY = ("off", "report", "exclude")
+"""What is done about radiographs that look wrong."""
+
+STRATA = ("class", "view", "sex")
+"""What a split can be stratified by."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What is converted.
+
+    Attributes:
+      dicom_dir: folder or ZIP archive of DICOM, PNG or JPEG files, one an exam; or the URL of a folder, for ``beam_runner``.
+      labels: a file or folder in one of ``formats.FORMATS``.
+      class_info: stage_2_detailed_class_info.csv.
+      patient_map: exam -> patient, as ``annotations.read_patient_map`` takes it.
+      split_file: CSV ``patientId,split``, which decides for the patients of the exams that it names.
+      label_map: must have the classes ``no-pneumonia`` and ``pneumonia``.
+      pseudonym_key: where it is given, ids are replaced by keyed hashes.
+    """
+
+    dicom_dir: Path | str
+    labels: Path
+    class_info: Path | None = None
+    patient_map: Path | None = None
+    split_file: Path | None = None
+    label_map: Path = paths.DEFAULT_LABEL_MAP
+    pseudonym_key: bytes | None = dataclasses.field(default=None, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How it is converted; all of it stands in the manifest.
+
+    Attributes:
+      label_format: one of ``formats.FORMATS``.
+      match: how a file's exam is found, one of ``sources.MATCH``.
+      patient_tag: the patient is the file's PatientID (0010,0020).
+      patient_regex: the patient is what this finds in the exam's id.
+      val_fraction: expected share of patients in ``val``.
+      folds: make so many folds instead, and a record set for each in which it is ``val``.
+      stratify: names of ``STRATA``; every side gets the same share of each combination.
+      seed: of the split and of the records' order.
+      negatives: one of ``shards.NEGATIVES``.
+      max_side: px; larger images are scaled down, boxes with them.
+      normalize: one of ``images.NORMALIZE``.
+      masks: write a mask of each box.
+      quality: one of ``QUALITY``.
+      shard_mb: planned size of a shard in MiB.
+      strict: an exam that cannot be used is an error.
+    """
+
+    label_format: str = "auto"
+    match: str = "auto"
+    patient_tag: bool = False
+    patient_regex: str | None = None
+    val_fraction: float = 0.2
+    folds: int = 0
+    stratify: tuple[str, ...] = ()
+    seed: int = 0
+    negatives: str = shards.BACKGROUND
+    max_side: int | None = None
+    normalize: str = "none"
+    masks: bool = False
+    quality: str = "off"
+    shard_mb: int = shards.SHARD_BYTES >> 20
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        allowed = {"negatives": shards.NEGATIVES, "quality": QUALITY, "normalize": images.NORMALIZE, "match": sources.MATCH}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(map(repr, values))}.")
+        if not 0 <= self.val_fraction <= 1:
+            raise ConfigError(f"val_fraction is {self.val_fraction}, must be a number from 0 to 1.")
+        if self.folds < 0 or self.folds == 1:
+            raise ConfigError(f"folds is {self.folds}, must be at least 2, or 0 for none.")
+        if unknown := set(self.stratify) - set(STRATA):
+            raise ConfigError(f"stratify has {min(unknown)!r}, must be of {', '.join(map(repr, STRATA))}.")
+        if self.patient_tag and self.patient_regex:
+            raise ConfigError("patient_tag and patient_regex are two ways to tell the patient. Choose one.")

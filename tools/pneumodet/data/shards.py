@@ -1,0 +1,248 @@
+"""One shard of a record set, made by one process from what it is told: the unit of parallel work, of resuming, and of Beam.
+
+    plan = deal(items, name="train", shard_bytes=SHARD_BYTES)         # -> Shards, whose names and contents depend on nothing but their items
+    result = write(Task(folder, job, plan[0]))                        # the file, and its result beside it
+
+The same shard has the same bytes wherever and whenever it is made.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pneumodet import paths
+from pneumodet.data import boxes, images, label_map, tf_example, tfrecord
+from pneumodet.data.annotations import Exam
+from pneumodet.data.sources import Source
+from pneumodet.errors import DataError
+from pneumodet.results import image_id
+
+SHARD_BYTES = 128 << 20
+"""Size that shards are planned for: large reads, and still enough shards to shuffle and to share among processes."""
+
+MIN_SHARDS = 4
+"""A split has at least as many where it has as many exams, so that as many readers and processes have something to do."""
+
+RESULTS = ".results"
+"""Folder of the finished shards' results while a record set is made."""
+
+MIN_SIDE_PX = 1.0
+"""A box of which less is left within the image, in width or height, rejects its exam: float32 shares would make it empty."""
+
+BACKGROUND, FULL_IMAGE = "background", "full-image"
+NEGATIVES = (BACKGROUND, FULL_IMAGE)
+"""How an exam without pneumonia is written: without boxes, or with one whole-image box of class 1 (the classic workflow)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One exam to write.
+
+    Attributes:
+      name: what it is called in the output.
+      exam: its labels.
+      source: its file.
+      facts: goes into its entry in the ground truth, such as ``rsna_class`` and ``view_position``.
+    """
+
+    name: str
+    exam: Exam
+    source: Source
+    facts: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A shard to write: its file name and the exams in it."""
+
+    name: str
+    items: tuple[Item, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What happens to every exam.
+
+    Attributes:
+      classes: the label map.
+      negatives: one of ``NEGATIVES``.
+      options: of the images.
+      masks: write a mask of each box.
+      file_names: whether messages may name files; where ids are pseudonyms, a name could tell the patient.
+      strict: an exam that cannot be used is an error.
+    """
+
+    classes: dict[str, int]
+    negatives: str = BACKGROUND
+    options: images.Options = images.Options()
+    masks: bool = False
+    file_names: bool = True
+    strict: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a process is sent."""
+
+    folder: Path
+    job: Job
+    shard: Shard
+
+
+def deal(items: Sequence[Item], *, name: str, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
+    """Deal exams to shards ``name-00000-of-00016.tfrecord`` of about equal size, in order."""
+    total = sum(item.source.size for item in items)
+    number = max(-(-total // shard_bytes), min(MIN_SHARDS, len(items)))
+    dealt: list[list[Item]] = [[] for _ in range(number)]
+    before = 0
+    for item in items:
+        dealt[min(number * before // max(1, total), number - 1)].append(item)
+        before += item.source.size
+    dealt = [one for one in dealt if one]  # a file larger than a shard leaves the next one without any
+    return [Shard(f"{name}-{index:05d}-of-{len(dealt):05d}.tfrecord", tuple(one)) for index, one in enumerate(dealt)]
+
+
+def write(task: Task) -> dict[str, Any]:
+    """Write a shard and its result into ``folder``, or return the result that an earlier run left there.
+
+    Returns:
+      ``name``, ``sha256``, ``bytes``, ``examples``, ``images`` and ``annotations`` (COCO, without annotation ids), ``rejected`` and ``clipped``
+      (lines of text), ``positive`` (exams) and ``counts``.
+
+    Raises:
+      DataError: with ``strict``, an exam cannot be used.
+      OSError: the disk is full or the folder cannot be written.
+    """
+    final, kept = task.folder / task.shard.name, task.folder / RESULTS / f"{task.shard.name}.json"
+    if final.is_file() and kept.is_file():
+        result = json.loads(kept.read_text(encoding="utf-8"))
+        if paths.sha256_file(final) == result["sha256"]:
+            return result
+    with _renamed_at_the_end(final) as file:
+        result = make(task.job, task.shard, file)
+    with _renamed_at_the_end(kept) as file:  # last: a shard that has it is whole
+        file.write(json.dumps(result).encode())
+    return result
+
+
+@contextlib.contextmanager
+def _renamed_at_the_end(final: Path) -> Iterator[BinaryIO]:
+    """Like ``paths.atomic_path``, without its wait for the disk: a set that was cut off is checked by its checksums before it is used."""
+    tmp = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        with open(tmp, "wb", buffering=0) as file:
+            yield file
+        os.replace(tmp, final)
+    finally:
+        with contextlib.suppress(OSError):
+            tmp.unlink()
+
+
+def make(job: Job, shard: Shard, file: BinaryIO) -> dict[str, Any]:
+    """Write a shard's records to an open file.
+
+    Returns:
+      As ``write``.
+
+    Raises:
+      As ``write``.
+    """
+    writer = tfrecord.Writer(file)
+    result: dict[str, Any] = {"name": shard.name, "images": [], "annotations": [], "rejected": [], "clipped": [], "positive": 0}
+    counts: Counter[str] = Counter(images_copied=0, images_decoded=0, boxes_clipped=0)
+    for item in shard.items:
+        try:
+            record, original_hw = _record(job, item, result["clipped"], counts)
+        except DataError as error:
+            reason = f"{item.name}: {str(error).replace(str(item.source), item.source.name if job.file_names else 'the file')}"
+            if job.strict:
+                raise DataError(f"--strict: {reason} Mend the data, or leave out --strict to go on without this exam.") from error
+            result["rejected"].append(reason)
+            continue
+        writer.write(tf_example.encode(record))
+        _add_truth(result, record, original_hw, item.facts)
+        result["positive"] += item.exam.positive
+    return result | {"sha256": writer.sha256, "bytes": writer.bytes, "examples": writer.records, "counts": dict(counts)}
+
+
+def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> tuple[tf_example.Record, tuple[int, int]]:
+    """Return (the record, height and width in px of the image before it was scaled)."""
+    exam = item.exam
+    unknown = sorted(set(exam.class_names) - job.classes.keys())
+    if unknown:
+        raise DataError(f"the label map has no class {unknown[0]!r}; it has {', '.join(map(repr, job.classes))}.")
+    image = images.encode(item.source, job.options)
+    scale = np.array([*image.scale_xy, *image.scale_xy], np.float64)
+    width, height = round(image.width / image.scale_xy[0]), round(image.height / image.scale_xy[1])
+    if exam.size_hw not in (None, (height, width)):
+        raise DataError(
+            f"{item.source} has {width} x {height} px, but its labels are for {exam.size_hw[1]} x {exam.size_hw[0]} px. "
+            "Label the same images, or scale the boxes."
+        )
+    found = boxes.clip_xyxy_px(exam.boxes_xyxy_px, height=height, width=width)
+    changed = (found != exam.boxes_xyxy_px).any(axis=1)
+    whole = exam.boxes_xyxy_px.tolist()
+    lost = (found[:, 2:] - found[:, :2] < MIN_SIDE_PX).any(axis=1)
+    if lost.any():
+        raise DataError(
+            f"{item.source} has {width} x {height} px, and the box x, y, right, bottom = {whole[int(lost.argmax())]} lies outside of "
+            f"it or has less than {MIN_SIDE_PX:g} px within it."
+        )
+    clipped += [f"{item.name}: {whole[index]}" for index in changed.nonzero()[0]]
+    counts["boxes_clipped"] += int(changed.sum())
+    counts["images_copied" if image.copied else "images_decoded"] += 1
+    counts.update(f"image: {note}" for note in image.notes)
+    name = label_map.PNEUMONIA if exam.positive else label_map.NO_PNEUMONIA
+    names = exam.class_names
+    found = found * scale
+    if not exam.positive and job.negatives == FULL_IMAGE:
+        found = np.array([[0, 0, image.width, image.height]], np.float64)
+        names = (name,)
+    found = boxes.clip_xyxy_px(found, height=image.height, width=image.width)  # once more, for what scaling rounds
+    record = tf_example.Record(
+        patient_id=item.name,
+        encoded=image.data,
+        image_format=image.image_format,
+        height=image.height,
+        width=image.width,
+        boxes_xyxy_px=found,
+        class_names=names,
+        class_ids=tuple(job.classes[one] for one in names),
+        image_class_name=name,
+        image_class_id=job.classes[name],
+        masks=tuple(_mask(tuple(box), image.height, image.width) for box in found.tolist()) if job.masks else (),
+    )
+    return record, (height, width)
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(box_xyxy_px: tuple[float, float, float, float], height: int, width: int) -> bytes:
+    """Return a PNG of 0 and 1: 1 in every pixel whose centre lies within the box, and in one at least."""
+    low = [max(0, int(np.ceil(edge - 0.5))) for edge in box_xyxy_px[:2]]
+    high = [max(first, int(np.ceil(edge - 0.5)) - 1) for first, edge in zip(low, box_xyxy_px[2:], strict=True)]
+    mask = Image.new("L", (width, height))
+    ImageDraw.Draw(mask).rectangle((*low, *high), fill=1)
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _add_truth(result: dict[str, Any], record: tf_example.Record, original_hw: tuple[int, int], facts: dict[str, str]) -> None:
+    image = {"id": image_id(record.patient_id), "file_name": record.patient_id, "width": record.width, "height": record.height}
+    if original_hw != (record.height, record.width):
+        image |= {"original_width": original_hw[1], "original_height": original_hw[0]}
+    result["images"].append(image | facts)
+    for xywh, class_id in zip(boxes.xyxy_to_xywh_px(record.boxes_xyxy_px).tolist(), record.class_ids, strict=True):
+        result["annotations"].append(
+            {"image_id": image["id"], "category_id": class_id, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}
+        )

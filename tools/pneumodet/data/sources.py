@@ -1,0 +1,202 @@
+"""Folders and ZIP archives of radiographs: what lies in them, and which exam each file is of.
+
+found, refused = find_radiographs(Path("images"), known=labels.exams)
+found["0004cfab"].read_bytes()
+"""
+
+import dataclasses
+import functools
+import os
+import zipfile
+import zlib
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from pneumodet import parallel
+from pneumodet.data import dicom, remote
+from pneumodet.errors import ConfigError, DataError
+
+MATCH = ("auto", "file-name", "patient-id", "sop-instance-uid")
+"""How a DICOM file's exam is found; ``auto`` tries these in this order."""
+
+MAX_FILE_BYTES = 1 << 30
+"""A larger file is refused: an uncompressed 16-bit radiograph of 5,000 x 5,000 px has 50 MB."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", "")
+"""Suffixes of files that may be DICOM; archives often have none."""
+
+_ARCHIVE_SUFFIX = ".zip"
+
+_HEADERS_A_TASK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file, or a member of a ZIP archive.
+
+    Attributes:
+      path: the file's or the archive's.
+      member: the name within the archive; empty for a file.
+      size: bytes, uncompressed.
+      mtime_ns: the file's or archive's time of change.
+    """
+
+    path: str
+    member: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else self.path
+
+    @property
+    def name(self) -> str:
+        """The file name, without folders."""
+        return PurePosixPath(self.member).name if self.member else os.path.basename(self.path)
+
+    def read_bytes(self) -> bytes:
+        """Return the contents.
+
+        Raises:
+          DataError: the file is too large, cannot be read, or its archive is damaged or encrypted.
+        """
+        if self.size > MAX_FILE_BYTES:
+            raise DataError(f"{self} has {self.size} bytes; {MAX_FILE_BYTES} are allowed.")
+        if remote.is_url(self.path):
+            return remote.read(self.path)
+        try:
+            if self.member:
+                return _archive(self.path, self.mtime_ns).read(self.member)
+            with open(self.path, "rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"{self} cannot be read: {error.strerror or error}.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{self} cannot be read: the archive is damaged, encrypted, or compressed in an unusual way.") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def find_radiographs(
+    root: Path | str, *, known: Container[str] = (), match: str = "auto", images: bool = False, workers: int = 1
+) -> tuple[dict[str, Source], list[tuple[str, str]]]:
+    """Find the radiographs below a folder, or in a ZIP archive, and the exam that each belongs to.
+
+    With ``auto`` a file whose name without suffix is in ``known`` belongs to that exam, without being opened; any other to its PatientID
+    (0010,0020) or SOPInstanceUID (0008,0018) if one of them is in ``known``, else to its name.
+
+    Args:
+      root: a folder, searched with its subfolders and the ZIP archives in them, or one archive, or the URL of a folder, in which ZIP archives
+        are not looked into; hidden files and folders are passed over.
+      known: patientIds of the labels.
+      match: one of ``MATCH``; PNG and JPEG files always match by name.
+      images: whether PNG and JPEG files count.
+      workers: processes that read headers.
+
+    Returns:
+      (patientId -> Source, [(name, reason)] for files that are no DICOM or belong to an exam that has a file already).
+
+    Raises:
+      ConfigError: ``match`` is none of ``MATCH``.
+      DataError: there is no radiograph, or ``root`` is neither a folder nor an archive.
+    """
+    if match not in MATCH:
+        raise ConfigError(f"match is {match!r}, must be one of {', '.join(map(repr, MATCH))}.")
+    candidates, refused = _candidates(root, images=images)
+    to_open = [
+        source for source, _, exam, is_dicom in candidates if is_dicom and match != "file-name" and (match != "auto" or exam not in known)
+    ]
+    headers = dict(zip(to_open, read_headers(to_open, workers=workers), strict=True))
+    found: dict[str, Source] = {}
+    # by name first, so that a copy of another name does not take an exam's place; DICOM before a picture of it
+    for source, relative, exam, _ in sorted(candidates, key=lambda one: (one[2] not in known, not one[3])):
+        if source in headers:
+            header = headers[source]
+            if header is None:
+                refused.append((relative, "not a DICOM file"))
+                continue
+            wanted = {"patient-id": (header.patient_id,), "sop-instance-uid": (header.sop_instance_uid,)}
+            ids = [one for one in wanted.get(match, (header.patient_id, header.sop_instance_uid)) if one]
+            exam = next((one for one in ids if one in known), exam if match == "auto" else next(iter(ids), exam))
+        if exam in found:
+            refused.append((relative, f"a second file of exam {exam}"))
+            continue
+        found[exam] = source
+    if not found:
+        what = "DICOM, PNG or JPEG file" if images else "DICOM file"
+        raise DataError(f"There is no {what} in {root}." + (f" {len(refused)} files there are something else." if refused else ""))
+    return found, refused
+
+
+def read_headers(sources: Sequence[Source], *, workers: int = 1) -> list[dicom.Header | None]:
+    """Return each source's ``dicom.header``, or None where it is no DICOM file."""
+    parts = [(start, sources[start : start + _HEADERS_A_TASK]) for start in range(0, len(sources), _HEADERS_A_TASK)]
+    found = dict(parallel.run(_read_headers, parts, workers=workers))
+    return [header for start, _ in parts for header in found[start]]
+
+
+def _read_headers(part: tuple[int, Sequence[Source]]) -> tuple[int, list[dicom.Header | None]]:
+    def read(source: Source) -> dicom.Header | None:
+        try:
+            return dicom.header(source)
+        except DataError:
+            return None
+
+    return part[0], [read(source) for source in part[1]]
+
+
+def _candidates(root: Path | str, *, images: bool) -> tuple[list[tuple[Source, str, str, bool]], list[tuple[str, str]]]:
+    """Return ([(source, name for messages, file name without suffix, whether it may be DICOM)], refused), by name."""
+    candidates, refused = [], []
+    for source, relative in _files(root, refused):
+        stem, suffix = os.path.splitext(source.name)
+        if suffix[1:].isdigit():  # a file named by its UID, 1.2.840.10008.77
+            stem, suffix = source.name, ""
+        if suffix.lower() in _DICOM_SUFFIXES:
+            candidates.append((source, relative, stem, True))
+        elif images and suffix.lower() in IMAGE_SUFFIXES:
+            candidates.append((source, relative, stem, False))
+    return sorted(candidates, key=lambda one: one[1]), refused
+
+
+def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:
+    if remote.is_url(root):
+        for url, size, changed in remote.listing(str(root)):
+            relative = url[len(str(root).rstrip("/")) + 1 :]
+            if not any(part.startswith(".") for part in PurePosixPath(relative).parts):
+                yield Source(url, "", size, changed), relative
+        return
+    if root.is_file():
+        yield from _members(str(root), root.stat().st_mtime_ns, root.name, refused)
+        if refused:
+            raise DataError(f"{root} is neither a folder nor a ZIP archive.")
+        return
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name.startswith(".") or not os.path.isfile(path):
+                continue
+            stat = os.stat(path)
+            relative = os.path.relpath(path, root)
+            if name.lower().endswith(_ARCHIVE_SUFFIX):
+                yield from _members(path, stat.st_mtime_ns, relative, refused)
+            else:
+                yield Source(path, "", stat.st_size, stat.st_mtime_ns), relative
+
+
+def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:
+    try:
+        members = _archive(path, mtime_ns).infolist()
+    except (zipfile.BadZipFile, OSError):
+        refused.append((relative, "not a ZIP archive"))
+        return
+    for member in members:
+        parts = PurePosixPath(member.filename).parts
+        if not member.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in parts):
+            yield Source(path, member.filename, member.file_size, mtime_ns), f"{relative}/{member.filename}"
