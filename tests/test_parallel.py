@@ -9,6 +9,11 @@ from pneumodet import parallel
 from pneumodet.errors import DataError
 
 
+def run(function, items, workers):
+    with parallel.Pool(workers) as pool:
+        return list(pool.run(function, items))
+
+
 def square(number):
     return number * number
 
@@ -23,22 +28,31 @@ def die(number):
 
 @pytest.mark.parametrize("workers", [1, 2, 9])
 def test_every_item_is_done_once(workers):
-    assert sorted(parallel.run(square, range(20), workers=workers)) == [number * number for number in range(20)]
-    assert list(parallel.run(square, [], workers=workers)) == []
+    assert sorted(run(square, range(20), workers)) == [number * number for number in range(20)]
+    assert list(run(square, [], workers)) == []
 
 
 def test_one_item_stays_in_this_process():
-    assert list(parallel.run(lambda item: item, ["not to be pickled"], workers=2)) == ["not to be pickled"]
+    assert run(lambda item: item, ["not to be pickled"], 2) == ["not to be pickled"]
 
 
 def test_what_a_worker_raises_reaches_the_caller():
     with pytest.raises(DataError, match=r"^no \d$"):
-        list(parallel.run(fail, range(5), workers=2))
+        run(fail, range(5), 2)
 
 
 def test_a_killed_worker_is_told():
     with pytest.raises(DataError, match="A worker process was killed, most likely because memory ran out"):
-        list(parallel.run(die, range(5), workers=2))
+        run(die, range(5), 2)
+
+
+def test_a_pool_that_was_warmed_up_and_used_twice():
+    with parallel.Pool(2) as pool:
+        pool.warm_up("pneumodet.paths")
+        for _ in range(2):
+            assert sorted(pool.run(square, range(5))) == [0, 1, 4, 9, 16]
+    with parallel.Pool(2) as pool:
+        pool.warm_up("pneumodet.paths")  # and never used
 
 
 def test_cpus():

@@ -23,7 +23,7 @@ def test_every_step_is_shown():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_parses(command, monkeypatch):
-    for kind in ("existing_dir", "existing_file"):  # the reader's data are not here
+    for kind in ("existing_dir", "existing_file", "existing_path"):  # the reader's data are not here
         monkeypatch.setattr(app, kind, Path)
     _, script, *flags = shlex.split(command)
     assert (paths.PROJECT_ROOT / script).is_file()

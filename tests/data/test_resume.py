@@ -76,13 +76,17 @@ def test_the_command_killed_again_and_again_at_any_moment(synthetic, tmp_path):
     seconds = time.monotonic() - start
     moments, kills = random.Random(0), 0
     for _ in range(40):
-        process = subprocess.Popen([*command, "--output-dir", tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, "--output-dir", tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         try:
             code = process.wait(timeout=moments.uniform(0.3, 0.8) * seconds if kills < 6 else 300)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             kills += 1
+            if (tmp_path / "out").exists():  # killed when all was done
+                break
             continue
         assert code == 0, process.stderr.read()
         break
@@ -174,7 +178,8 @@ def test_workers_end_with_their_parent(tmp_path):
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(600)\n"
         "if __name__ == '__main__':\n"
-        "    list(parallel.run(work, [1, 2], workers=2))\n"
+        "    with parallel.Pool(2) as pool:\n"
+        "        list(pool.run(work, [1, 2]))\n"
     )
     (tmp_path / "main.py").write_text(code)
     process = subprocess.Popen([sys.executable, tmp_path / "main.py"], stdout=subprocess.PIPE, text=True)

@@ -10,6 +10,7 @@ import pytest
 
 from pneumodet.data import sources, synthetic
 from pneumodet.errors import ConfigError, DataError
+from pneumodet.parallel import Pool
 
 
 def find(folder, **arguments):
@@ -164,7 +165,6 @@ def test_pictures_count_where_they_are_wanted_and_dicom_goes_first(dicoms):
         find(folder, images=True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("match", "known", "expected"),
     [
@@ -175,11 +175,11 @@ def test_pictures_count_where_they_are_wanted_and_dicom_goes_first(dicoms):
         pytest.param("patient-id", {"one"}, {"P1": "one.dcm", "P2": "two.dcm", "P3": "three.dcm"}, id="only PatientID"),
     ],
 )
-def test_match(dicoms, match, known, expected, workers):
+def test_match(dicoms, match, known, expected):
     folder, write = dicoms
     for number, name in enumerate(("one", "two", "three"), start=1):
         write(f"{name}.dcm", f"P{number}")
-    found, refused = find(folder, known=known, match=match, workers=workers)
+    found, refused = find(folder, known=known, match=match)
     assert ({exam: path.name for exam, path in found.items()}, refused) == (expected, [])
 
 
@@ -196,3 +196,18 @@ def test_match_by_sop_instance_uid(dicoms, match):
 def test_unknown_match(tmp_path):
     with pytest.raises(ConfigError, match="match is 'name', must be one of 'auto'"):
         sources.find_radiographs(tmp_path, match="name")
+
+
+def test_headers_are_read_in_order_by_any_number_of_processes(dicoms):
+    folder, write = dicoms
+    found, _ = sources.find_radiographs(write("0.dcm", "P0").parent, match="file-name")
+    for number in range(1, 600):
+        shutil.copyfile(folder / "0.dcm", folder / f"{number}.dcm")
+    (folder / "300.dcm").write_bytes(b"no DICOM")
+    write("301.dcm", "P301")
+    found, _ = sources.find_radiographs(folder, match="file-name")
+    listed = [found[str(number)] for number in range(600)]
+    with Pool(2) as pool:
+        headers = sources.read_headers(listed, pool)
+    assert headers == sources.read_headers(listed, Pool())
+    assert [header and header.patient_id for header in headers] == ["P0"] * 300 + [None, "P301"] + ["P0"] * 298

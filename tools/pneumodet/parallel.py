@@ -1,11 +1,13 @@
 """Work spread over processes that end with the one that started them.
 
-    for result in run(function, items, workers=2): ...     # in the order in which they are done
+    with Pool(2) as pool:
+        for result in pool.run(function, items): ...     # in the order in which they are done
 
 Processes are spawned, not forked: TensorFlow's threads, where it was imported, do not survive a fork.
 """
 
 import ctypes
+import importlib
 import multiprocessing
 import os
 import signal
@@ -13,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pneumodet.errors import DataError
 
@@ -29,37 +31,62 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: Callable[[Item], Result], items: Sequence[Item], *, workers: int) -> Iterator[Result]:
-    """Yield ``function(item)`` of every item as it is done; in this process where there is one worker or one item.
+class Pool:
+    """Up to ``workers`` processes, started when they are first needed; with one worker everything is done in this process."""
 
-    Args:
-      function: of a module's top level, so that it can be pickled.
-      items: picklable.
-      workers: processes at the most.
+    def __init__(self, workers: int = 1) -> None:
+        """Take the number of processes."""
+        self.workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+        self._others: set[Any] = set()
 
-    Raises:
-      DataError: a process was killed, for which the usual cause is that memory ran out.
-      Exception: whatever ``function`` raises; the other processes are stopped.
-    """
-    if workers <= 1 or len(items) <= 1:
-        yield from map(function, items)
-        return
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(workers, len(items)), mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
-    )
-    try:
-        for future in as_completed([pool.submit(function, item) for item in items]):
-            yield future.result()
-    except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        if isinstance(error, BrokenProcessPool):
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._executor is None:
+            return
+        if kind is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
+        self._executor.shutdown()
+
+    def warm_up(self, module: str) -> None:
+        """Start the processes and let each import a module, while this process goes on with something else."""
+        for _ in range(self.workers if self.workers > 1 else 0):
+            self._started().submit(_import, module)
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield ``function(item)`` of every item as it is done; in this process where there is one worker or one item.
+
+        Args:
+          function: of a module's top level, so that it can be pickled.
+          items: picklable.
+
+        Raises:
+          DataError: a process was killed, for which the usual cause is that memory ran out.
+          Exception: whatever ``function`` raises.
+        """
+        if self.workers <= 1 or len(items) <= 1:
+            yield from map(function, items)
+            return
+        try:
+            for future in as_completed([self._started().submit(function, item) for item in items]):
+                yield future.result()
+        except BrokenProcessPool as error:
             raise DataError("A worker process was killed, most likely because memory ran out. Try again with --workers 1.") from error
-        raise
-    finally:
-        pool.shutdown()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._others = set(multiprocessing.active_children())
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start, initargs=(os.getpid(),))
+        return self._executor
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _start(parent: int) -> None:

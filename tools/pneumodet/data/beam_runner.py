@@ -16,6 +16,7 @@ from typing import Any
 from pneumodet.data import outcome, planning, record_sets, remote, shards
 from pneumodet.data.settings import Inputs, Settings
 from pneumodet.errors import DataError, PneumodetError, first_line
+from pneumodet.parallel import Pool
 
 _FILES = ("labels", "class_info", "patient_map", "split_file", "label_map")
 
@@ -47,8 +48,8 @@ def convert_on_beam(
         if not overwrite:
             raise DataError(f"{output} holds an earlier result. Give --overwrite to replace it, or choose another --output-dir.")
         remote.delete([manifest_path])
-    with tempfile.TemporaryDirectory() as folder:
-        plan = planning.make_plan(_fetched(inputs, Path(folder)), settings, workers=workers)
+    with tempfile.TemporaryDirectory() as folder, Pool(workers) as pool:
+        plan = planning.make_plan(_fetched(inputs, Path(folder)), settings, pool)
     prefix = f"{output}/{shards.RESULTS}/{plan.key()[:16]}"
     try:
         from apache_beam.options.pipeline_options import PipelineOptions

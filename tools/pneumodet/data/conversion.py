@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import parallel, paths
+from pneumodet import paths
 from pneumodet.data import folders, outcome, planning, record_sets, shards
-from pneumodet.data.planning import Bar, Looked
+from pneumodet.data.planning import Bar, Looked, Plan
 from pneumodet.data.settings import Inputs, Settings
+from pneumodet.parallel import Pool
 
 QUALITY_SHEET = "quality.png"
 
@@ -49,7 +50,20 @@ def convert(
       ConfigError: settings that do not go together.
       DataError: nothing can be used, the output folder is in use, the disk is full, or, with ``strict``, anything was skipped.
     """
-    plan = planning.make_plan(inputs, settings, workers=workers, progress=progress)
+    with Pool(workers) as pool:
+        plan = planning.make_plan(inputs, settings, pool, progress=progress)
+        return _convert(plan, output_dir, pool, overwrite=overwrite, progress=progress, draw_sheet=draw_sheet)
+
+
+def _convert(
+    plan: Plan,
+    output_dir: Path,
+    pool: Pool,
+    *,
+    overwrite: bool,
+    progress: Callable[[int, str], Bar],
+    draw_sheet: Callable[[Looked, Path], None],
+) -> dict[str, Any]:
     with folders.new_folder(output_dir, marker=record_sets.MANIFEST, overwrite=overwrite, resume_key=plan.key()) as folder:
         (folder / shards.RESULTS).mkdir(exist_ok=True)
         for path in folder.rglob(".*.tmp"):  # what a killed process was writing
@@ -57,7 +71,7 @@ def convert(
         bar = progress(len(plan.sides), "converting")
         results = {}
         tasks = [shards.Task(folder, plan.job, shard) for shard in plan.all_shards()]
-        for result in parallel.run(shards.write, tasks, workers=workers):
+        for result in pool.run(shards.write, tasks):
             results[result["name"]] = result
             bar.update(len(result["images"]) + len(result["rejected"]))
         bar.close()

@@ -13,6 +13,7 @@ from pneumodet.data import annotations, dicom, label_map, sources, splits
 from pneumodet.data.annotations import Exam
 from pneumodet.data.settings import Settings
 from pneumodet.data.sources import Source
+from pneumodet.parallel import Pool
 
 BY_MAP, BY_TAG, BY_REGEX, BY_EXAM = "patient map", "PatientID", "regular expression", "patientId"
 """Where the patient of an exam is known from; the last one is RSNA's name of an exam, and no patient."""
@@ -44,8 +45,7 @@ class Groups:
         labels: Mapping[str, Exam],
         patient_map: Path | None,
         settings: Settings,
-        *,
-        workers: int,
+        pool: Pool,
     ) -> "Groups":
         """Find the patients of ``exams``; headers are read only where a setting needs them.
 
@@ -55,7 +55,7 @@ class Groups:
         """
         headers: dict[str, dicom.Header] = {}
         if settings.patient_tag or settings.quality != "off" or {"view", "sex"} & set(settings.stratify):
-            read = sources.read_headers([files[exam] for exam in exams], workers=workers)
+            read = sources.read_headers([files[exam] for exam in exams], pool)
             headers = {exam: header for exam, header in zip(exams, read, strict=True) if header is not None}
         if patient_map:
             by, patients = BY_MAP, annotations.read_patient_map(patient_map)

@@ -1,40 +1,42 @@
-"""Radiographs -> images for records, whatever their file format.
+"""Radiographs -> images for records or pixels for prediction, whatever kind of file they come in.
 
-image = encode(source, Options(max_side=1024))
-pixels = read_pixels(source)
+    image = encode(source, Options(max_side=1024))       # EncodedImage; boxes are multiplied by image.scale_xy
+    pixels = read_pixels(source)                         # (H, W) uint8, dark air and bright bone
+
+What a file is, is told by its first bytes, not by its name: PNG, JPEG, or else DICOM.
 """
-
-import dataclasses
-from typing import Any
 
 import numpy as np
 
-from pneumodet.data import dicom
+from pneumodet.data import dicom, image_files
+from pneumodet.data.encoding import AS_IT_IS, NORMALIZE, EncodedImage, Options
 
-NORMALIZE = ("none", "histogram", "clahe")
-"""How gray values are spread: as they are, equalised over the whole image, or equalised in tiles (CLAHE)."""
-
-EncodedImage = dicom.EncodedImage
+__all__ = ["NORMALIZE", "EncodedImage", "Options", "encode", "read_pixels"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What is done to images.
+def encode(source: dicom.Source, options: Options = AS_IT_IS) -> EncodedImage:
+    """Return the image of a DICOM, PNG or JPEG file as it goes into a record.
 
-    Attributes:
-      max_side: px of the longer side; larger images are shrunk.
-      normalize: one of ``NORMALIZE``.
+    Args:
+      source: anything with ``read_bytes()`` and a name, ``str(source)``.
+      options: what is done to the image.
+
+    Raises:
+      DataError: the file cannot be read or is damaged; see ``dicom.encode_image`` and ``image_files.encode_bytes``.
     """
-
-    max_side: int | None = None
-    normalize: str = "none"
-
-
-def encode(source: Any, options: Options = Options()) -> EncodedImage:
-    """Return an image as it goes into a record."""
-    return dicom.encode_image(source)
+    data = dicom.read_bytes(source)
+    kind = image_files if image_files.is_image_file(data) else dicom
+    return kind.encode_bytes(data, source, options)
 
 
-def read_pixels(source: Any) -> np.ndarray:
-    """Return (H, W) uint8, dark air and bright bone, on the original grid."""
-    return dicom.read_pixels(source)
+def read_pixels(source: dicom.Source) -> np.ndarray:
+    """Return the image of a DICOM, PNG or JPEG file as (H, W) uint8, dark air and bright bone, on the file's own grid.
+
+    Pixels that are not square stay so, and boxes found here are in px of the file.
+
+    Raises:
+      DataError: as ``encode``.
+    """
+    data = dicom.read_bytes(source)
+    kind = image_files if image_files.is_image_file(data) else dicom
+    return kind.pixels_of(data, source)

@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 
 import pneumodet
-from pneumodet import parallel, paths
+from pneumodet import paths
 from pneumodet.data import formats, grouping, images, label_map, quality, record_sets, shards, sources, splits
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
 from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
+from pneumodet.parallel import Pool
 
 _LIBRARIES = ("numpy", "pillow", "pydicom")
 """What the pixels of decoded images may depend on."""
+
+
+_MANY = 1000
+"""From so many exams on, the processes are started before it is known what they will do: they need half a second."""
 
 
 class Bar:
@@ -79,26 +84,26 @@ class Plan:
 
     def key(self) -> str:
         """Return what is the same for two plans that give the same bytes."""
-        files = [
-            [shard.name, [[item.name, str(item.source), item.source.size, item.source.mtime_ns] for item in shard.items]]
-            for shard in self.all_shards()
-        ]
-        return hashlib.sha256(json.dumps([self.head, self.skipped, files]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([self.head, self.skipped, self.quality and self.quality.report]).encode())
+        for shard in self.all_shards():
+            digest.update(shard.name.encode())
+            for item in shard.items:
+                labels = (item.exam.boxes_xyxy_px.tolist(), item.exam.class_names, item.exam.positive, item.exam.size_hw)
+                digest.update(repr((item.name, item.source, labels, item.facts)).encode())
+        return digest.hexdigest()
 
     def all_shards(self) -> list[shards.Shard]:
         """Return the shards of all splits."""
         return [shard for of_split in self.shards.values() for shard in of_split]
 
 
-def make_plan(
-    inputs: Inputs, settings: Settings, *, workers: int = 1, progress: Callable[[int, str], Bar] = lambda total, what: Bar()
-) -> Plan:
+def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Callable[[int, str], Bar] = lambda total, what: Bar()) -> Plan:
     """Read labels and headers, match files, split patients and deal exams to shards.
 
     Args:
       inputs: what is converted.
       settings: how.
-      workers: processes at the most.
+      pool: reads headers and looks at images.
       progress: as ``convert``.
 
     Returns:
@@ -111,9 +116,11 @@ def make_plan(
     classes = label_map.read_label_map(inputs.label_map)
     label_map.check_pneumonia(classes, inputs.label_map)
     read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
+    if len(read.exams) >= _MANY:
+        pool.warm_up(shards.__name__)
     rejected_ids = {exam for exam, _ in read.rejected}
     files, refused = sources.find_radiographs(
-        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, workers=workers
+        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool
     )
     skipped: dict[str, list[str]] = defaultdict(list)
     for exam, reason in read.rejected:
@@ -124,12 +131,12 @@ def make_plan(
     skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
     usable = sorted(read.exams.keys() & files.keys(), key=lambda exam: hashlib.sha256(f"{settings.seed}/{exam}".encode()).digest())
 
-    groups = grouping.Groups.read(usable, files, read.exams, inputs.patient_map, settings, workers=workers)
+    groups = grouping.Groups.read(usable, files, read.exams, inputs.patient_map, settings, pool)
     skipped["not in the patient map"] += sorted(alias(exam) for exam in usable if exam not in groups.patients)
     usable = [exam for exam in usable if exam in groups.patients]
     looked = None
     if settings.quality != "off" and usable:
-        looked = _look_at(usable, files, groups, alias, workers=workers, bar=progress(len(usable), "looking at the images"))
+        looked = _look_at(usable, files, groups, alias, pool, bar=progress(len(usable), "looking at the images"))
         if settings.quality == "exclude":
             out = quality.excluded(looked.findings)
             skipped["image quality"] += [f"{alias(exam)}: {out[alias(exam)]}" for exam in usable if alias(exam) in out]
@@ -187,10 +194,10 @@ def _arguments(inputs: Inputs, settings: Settings) -> dict[str, Any]:
 
 
 def _look_at(
-    exams: Sequence[str], files: Mapping[str, Source], groups: grouping.Groups, alias: Pseudonyms, *, workers: int, bar: Bar
+    exams: Sequence[str], files: Mapping[str, Source], groups: grouping.Groups, alias: Pseudonyms, pool: Pool, *, bar: Bar
 ) -> Looked:
     measured = {}
-    for exam, found in parallel.run(_measure, [(exam, files[exam]) for exam in exams], workers=workers):
+    for exam, found in pool.run(_measure, [(exam, files[exam]) for exam in exams]):
         bar.update(1)
         if found is not None:
             measured[alias(exam)] = found

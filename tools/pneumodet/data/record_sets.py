@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pneumodet import parallel, paths
+from pneumodet import paths
 from pneumodet.data import tf_example, tfrecord
 from pneumodet.errors import DataError
+from pneumodet.parallel import Pool
 
 MANIFEST = "manifest.json"
 """Written last: a folder that has it is whole."""
@@ -40,13 +41,12 @@ def load_manifest(data_dir: Path) -> dict[str, Any]:
     return manifest
 
 
-def verify(data_dir: Path, *, workers: int = 1, progress: Any = None) -> list[str]:
+def verify(data_dir: Path, *, workers: int = 1) -> list[str]:
     """Check every byte of a record set: sizes, SHA-256, the CRCs of each record, and that records and ground truth name the same exams.
 
     Args:
       data_dir: the record set.
       workers: processes at the most.
-      progress: a bar with ``update(1)``, called once a shard.
 
     Returns:
       What is wrong, a sentence each; nothing where the set is whole.
@@ -57,11 +57,10 @@ def verify(data_dir: Path, *, workers: int = 1, progress: Any = None) -> list[st
     manifest = _read(data_dir)
     problems: list[str] = []
     exams: dict[str, list[str]] = {}
-    for name, found, wrong in parallel.run(_check_shard, [(data_dir, shard) for shard in _shards(data_dir, manifest)], workers=workers):
-        problems += wrong
-        exams[name] = found
-        if progress is not None:
-            progress.update(1)
+    with Pool(workers) as pool:
+        for name, found, wrong in pool.run(_check_shard, [(data_dir, shard) for shard in _shards(data_dir, manifest)]):
+            problems += wrong
+            exams[name] = found
     for side, split in manifest["splits"].items():
         path = data_dir / split["annotations"]
         if not path.is_file():

@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from pneumodet import parallel
 from pneumodet.data import dicom, remote
 from pneumodet.errors import ConfigError, DataError
+from pneumodet.parallel import Pool
 
 MATCH = ("auto", "file-name", "patient-id", "sop-instance-uid")
 """How a DICOM file's exam is found; ``auto`` tries these in this order."""
@@ -83,7 +83,7 @@ def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
 
 
 def find_radiographs(
-    root: Path | str, *, known: Container[str] = (), match: str = "auto", images: bool = False, workers: int = 1
+    root: Path | str, *, known: Container[str] = (), match: str = "auto", images: bool = False, pool: Pool | None = None
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
     """Find the radiographs below a folder, or in a ZIP archive, and the exam that each belongs to.
 
@@ -96,7 +96,7 @@ def find_radiographs(
       known: patientIds of the labels.
       match: one of ``MATCH``; PNG and JPEG files always match by name.
       images: whether PNG and JPEG files count.
-      workers: processes that read headers.
+      pool: reads headers; this process where there is none.
 
     Returns:
       (patientId -> Source, [(name, reason)] for files that are no DICOM or belong to an exam that has a file already).
@@ -111,7 +111,7 @@ def find_radiographs(
     to_open = [
         source for source, _, exam, is_dicom in candidates if is_dicom and match != "file-name" and (match != "auto" or exam not in known)
     ]
-    headers = dict(zip(to_open, read_headers(to_open, workers=workers), strict=True))
+    headers = dict(zip(to_open, read_headers(to_open, pool or Pool()), strict=True))
     found: dict[str, Source] = {}
     # by name first, so that a copy of another name does not take an exam's place; DICOM before a picture of it
     for source, relative, exam, _ in sorted(candidates, key=lambda one: (one[2] not in known, not one[3])):
@@ -133,10 +133,10 @@ def find_radiographs(
     return found, refused
 
 
-def read_headers(sources: Sequence[Source], *, workers: int = 1) -> list[dicom.Header | None]:
+def read_headers(sources: Sequence[Source], pool: Pool) -> list[dicom.Header | None]:
     """Return each source's ``dicom.header``, or None where it is no DICOM file."""
     parts = [(start, sources[start : start + _HEADERS_A_TASK]) for start in range(0, len(sources), _HEADERS_A_TASK)]
-    found = dict(parallel.run(_read_headers, parts, workers=workers))
+    found = dict(pool.run(_read_headers, parts))
     return [header for start, _ in parts for header in found[start]]
 
 

@@ -1,0 +1,137 @@
+"""Gray pixels -> the image file that goes into a record: limits, size, gray values, JPEG.
+
+    image = encode(pixels, Options(max_side=1024), aspect=1.0, notes=())
+
+Decoded images are written as gray JPEG of quality 95. Measured with real radiographs of 1,024 x 1,024 px against PNG (zlib-ng, level 1): a
+fifteenth of the time to write, half of the size, and a fifth of TensorFlow's time to decode, which every step of training pays; the mean
+difference is 0.2 of 255 gray values.
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+from PIL import Image
+
+from pneumodet.errors import ConfigError, DataError
+
+MAX_SIDE_PX = 16_384
+"""A larger Rows or Columns is refused: the largest detectors have some 5,000 pixels a side, stitched images three times as many."""
+
+MAX_PIXELS = 80_000_000
+"""An image of more pixels is refused before anything is allocated; Pillow's own warning comes at 89 million."""
+
+JPEG_QUALITY = 95
+"""Of images that are not copied."""
+
+SQUARE_TOLERANCE = 0.01
+"""Pixels whose sides differ by a smaller share count as square: 0.143 x 0.1434 mm is one spacing, rounded twice."""
+
+MAX_ASPECT = 8.0
+"""Pixels longer than this many times their width are a mistake of the header."""
+
+NORMALIZE = ("none", "histogram", "clahe")
+"""How gray values are spread: as they are, equalised over the whole image, or equalised in tiles (CLAHE)."""
+
+CLAHE_CLIP_LIMIT, CLAHE_TILES = 2.0, (8, 8)
+"""Limit of contrast and number of tiles (columns, rows), as in most work on chest radiographs (Pizer et al. 1987)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is done to images that are stored.
+
+    Attributes:
+      max_side: px; an image whose longer side exceeds it is shrunk to it. None keeps every size.
+      normalize: one of ``NORMALIZE``.
+
+    Raises:
+      ConfigError: a value is not allowed.
+    """
+
+    max_side: int | None = None
+    normalize: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.normalize not in NORMALIZE:
+            raise ConfigError(f"normalize is {self.normalize!r}, must be one of {', '.join(map(repr, NORMALIZE))}.")
+        if self.max_side is not None and not 1 <= self.max_side <= MAX_SIDE_PX:
+            raise ConfigError(f"max_side is {self.max_side}, must be 1 to {MAX_SIDE_PX}.")
+
+    def keeps(self, height: int, width: int) -> bool:
+        """Whether an image of this size stays as it is."""
+        return self.normalize == "none" and (self.max_side is None or max(height, width) <= self.max_side)
+
+
+AS_IT_IS = Options()
+"""Size and gray values stay."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """An image as it goes into a record.
+
+    Attributes:
+      data: a JPEG or PNG file.
+      image_format: ``jpeg`` or ``png``.
+      height: px.
+      width: px.
+      copied: True where the compressed data are the source's own, bit for bit.
+      scale_xy: what x and y in px of the source's grid (Columns x Rows) are multiplied by to be px of this image.
+      notes: what was done or passed over, in words for counting.
+    """
+
+    data: bytes
+    image_format: str
+    height: int
+    width: int
+    copied: bool
+    scale_xy: tuple[float, float] = (1.0, 1.0)
+    notes: tuple[str, ...] = ()
+
+
+def check_size(source: object, height: int, width: int) -> None:
+    """Refuse an image that is empty or too large to be a radiograph.
+
+    Raises:
+      DataError: it is.
+    """
+    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
+        raise DataError(f"{source} says that its image has {height} rows and {width} columns; 1 to {MAX_SIDE_PX} are allowed.")
+    if height * width > MAX_PIXELS:
+        raise DataError(f"{source} says that its image has {width} x {height} px; {MAX_PIXELS} in all are allowed.")
+
+
+def encode(pixels: np.ndarray, options: Options, *, aspect: float = 1.0, notes: tuple[str, ...] = ()) -> EncodedImage:
+    """Return an image's JPEG, with square pixels, of the size and the gray values that the options say.
+
+    Args:
+      pixels: (H, W) uint8.
+      options: what is done.
+      aspect: height of a pixel by its width; the shorter side's direction keeps its number of pixels, the other one is stretched.
+      notes: of the result.
+    """
+    height, width = pixels.shape
+    to_hw = [height * max(aspect, 1.0), width * max(1 / aspect, 1.0)]
+    if aspect != 1.0:
+        notes += ("pixels made square",)
+    if options.max_side is not None and max(to_hw) > options.max_side:
+        to_hw = [side * options.max_side / max(to_hw) for side in to_hw]
+    new_height, new_width = (max(1, round(side)) for side in to_hw)
+    image = Image.fromarray(pixels)
+    if (new_height, new_width) != (height, width):
+        shrinks = new_height <= height and new_width <= width
+        image = image.resize((new_width, new_height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
+    if options.normalize != "none":
+        image = Image.fromarray(_normalized(np.asarray(image), options.normalize))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return EncodedImage(buffer.getvalue(), "jpeg", new_height, new_width, False, (new_width / width, new_height / height), notes)
+
+
+def _normalized(pixels: np.ndarray, how: str) -> np.ndarray:
+    import cv2  # 0.1 s that few need
+
+    if how == "histogram":
+        return cv2.equalizeHist(pixels)
+    return cv2.createCLAHE(clipLimit=CLAHE_CLIP_LIMIT, tileGridSize=CLAHE_TILES).apply(pixels)

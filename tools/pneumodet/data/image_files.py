@@ -1,0 +1,133 @@
+"""PNG and JPEG files of radiographs, as some data sets come -> encoded images for records, or pixels.
+
+    image = encode_bytes(data, source, Options())
+    pixels = pixels_of(data, source)         # (H, W) uint8
+
+Text chunks, Exif and comments, which may name a patient, do not get into records.
+"""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pneumodet.data import encoding, jpeg, lut
+from pneumodet.data.encoding import EncodedImage, Options
+from pneumodet.errors import DataError
+
+PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+"""How these files begin (PNG 3rd edition, 5.2; ITU-T T.81 B.1.1.3 and the marker after it)."""
+
+_GRAY_8_BIT = bytes((8, 0, 0, 0, 0))
+"""End of an IHDR: bits, colour type, compression, filter, and no interlace (PNG 11.2.1)."""
+
+_CRITICAL = (b"IHDR", b"IDAT", b"IEND")
+"""Chunks that a gray image needs."""
+
+_SEEN = frozenset((b"tRNS", b"acTL", b"eXIf"))
+"""Chunks that change what is shown: transparency, animation, orientation."""
+
+_ORIENTATION = 0x0112
+"""Exif tag: how the camera, or the scanner, was held."""
+
+
+def is_image_file(data: bytes) -> bool:
+    """Whether these are the contents of a PNG or JPEG file."""
+    return data.startswith((PNG_START, JPEG_START))
+
+
+def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
+    """Return a PNG or JPEG file's image for a record.
+
+    Gray baseline JPEG and gray 8-bit PNG files are copied without their text, where the options keep size and gray values and Exif does not turn
+    the image; any other one is decoded and written as JPEG.
+
+    Args:
+      data: the file's contents.
+      source: names it in messages.
+      options: what is done to the image.
+
+    Raises:
+      DataError: the file is damaged or cut off, or the image is too large.
+    """
+    image = _open(data, source)
+    if not _is_turned(image) and options.keeps(image.height, image.width):
+        copy = jpeg.copyable(data) if image.format == "JPEG" else _copyable_png(data, source)
+        if copy is not None:
+            notes = ("text left out",) if len(copy) != len(data) else ()
+            return EncodedImage(copy, image.format.lower(), image.height, image.width, True, notes=notes)
+    pixels, notes = _gray(image, source)
+    return encoding.encode(pixels, options, notes=notes)
+
+
+def pixels_of(data: bytes, source: object) -> np.ndarray:
+    """Return a PNG or JPEG file's image as (H, W) uint8, turned as Exif says; what ``encode_bytes`` stores; raises as it does."""
+    return _gray(_open(data, source), source)[0]
+
+
+def _open(data: bytes, source: object) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+    except Exception as error:
+        raise _damaged(source, error) from None
+    encoding.check_size(source, image.height, image.width)
+    if image.format == "MPO":  # a JPEG file with more pictures behind the first
+        image.format = "JPEG"
+    return image
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether Exif says that a JPEG's image is to be turned; one that cannot be read says nothing. PNG files with Exif are not copied."""
+    try:
+        return image.format == "JPEG" and image.getexif().get(_ORIENTATION, 1) != 1
+    except Exception:
+        return False
+
+
+def _damaged(source: object, error: Exception | None = None) -> DataError:
+    return DataError(f"{source} is a damaged image file{f' ({type(error).__name__})' if error else ''}, or cut off. Get it again.")
+
+
+def _gray(image: Image.Image, source: object) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return ((H, W) uint8, notes); 16 bits by the robust window, colour as luminance, transparent parts black as air."""
+    notes = (f"first of {image.n_frames} frames",) if getattr(image, "n_frames", 1) > 1 else ()
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            pixels = np.asarray(image).astype(np.uint16)
+            counts = lut.histogram(pixels)
+            shares = lut.robust_shares(np.arange(counts.size), counts)
+            return lut.apply(lut.to_8_bit(shares), pixels), (*notes, "robust window")
+        if image.mode not in ("L", "1"):
+            notes += ("colour to luminance",)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+        return np.asarray(image.convert("L")), notes
+    except Exception as error:
+        raise _damaged(source, error) from None
+
+
+def _copyable_png(data: bytes, source: object) -> bytes | None:
+    """Return a gray 8-bit PNG with its image only, or None where it is another kind of PNG.
+
+    Raises:
+      DataError: a checksum is wrong, or the file is cut off.
+    """
+    kept, position, kind = [PNG_START], len(PNG_START), b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise _damaged(source)
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data) or zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise _damaged(source)
+        if kind in _SEEN or (kind == b"IHDR" and data[end - 9 : end - 4] != _GRAY_8_BIT):
+            return None
+        if kind in _CRITICAL:
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept)
