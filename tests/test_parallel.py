@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from pneumodet import parallel
-from pneumodet.errors import DataError
+from pneumodet.errors import DataError, EnvironmentProblem
 
 
 def run(function, items, workers):
@@ -42,7 +42,7 @@ def test_what_a_worker_raises_reaches_the_caller():
 
 
 def test_a_killed_worker_is_told():
-    with pytest.raises(DataError, match="A worker process was killed, most likely because memory ran out"):
+    with pytest.raises(EnvironmentProblem, match="A worker process was killed, most likely because memory ran out"):
         run(die, range(5), 2)
 
 

@@ -108,7 +108,7 @@ def test_urls_for_everything(synthetic, tmp_path, capsys):
 def test_a_url_without_a_runner(synthetic, tmp_path, capsys):
     arguments = ["--dicom-dir", "gs://bucket/images", "--labels", str(synthetic.labels), "--output-dir", str(tmp_path / "out")]
     assert make_tfrecords.main(arguments) == 2
-    assert "'gs://bucket/images' is for Apache Beam. Give --runner" in capsys.readouterr().err
+    assert "'gs://bucket/images' is for Apache Beam (URLs, and flags after --). Give --runner" in capsys.readouterr().err
 
 
 def test_an_earlier_set_is_kept_unless_told(synthetic, tmp_path):

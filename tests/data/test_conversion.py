@@ -68,7 +68,7 @@ def test_everything_is_there_and_counted(done, synthetic):
     assert (manifest["skipped"], manifest["clipped"]) == ({}, [])
     several = sum(count > 1 for count in Counter(patients.values()).values())
     expected = {"by": "patient map", "folds": 0, "stratified_by": [], "patients": len(set(patients.values()))}
-    assert manifest["split"] == expected | {"patients_with_several_exams": several, "patient_overlap": 0}
+    assert manifest["split"] == expected | {"patients_with_several_exams": several, "patient_overlap": 0, "same_image": []}
     assert manifest["arguments"]["labels"] == {"name": synthetic.labels.name, "sha256": paths.sha256_file(synthetic.labels)}
     sides = splits.assign(patients.values(), val_fraction=0.4, seed=0)
     for side, split in manifest["splits"].items():
@@ -282,8 +282,8 @@ def test_exam_missing_from_the_patient_map(source, tmp_path):
     exam = first(source, positive=False)
     lines = source.patient_map.read_text().splitlines()
     source.patient_map.write_text("\n".join(line for line in lines if not line.startswith(exam)))
-    assert convert(source, tmp_path / "out", patient_map=source.patient_map)["skipped"] == {"not in the patient map": [exam]}
-    with pytest.raises(DataError, match="1 not in the patient map"):
+    assert convert(source, tmp_path / "out", patient_map=source.patient_map)["skipped"] == {"no patient by patient map": [exam]}
+    with pytest.raises(DataError, match="1 no patient by patient map"):
         convert(source, tmp_path / "strict", patient_map=source.patient_map, strict=True)
 
 
@@ -338,6 +338,15 @@ def test_nothing_of_the_header_and_no_folder_leaves(source, tmp_path):
         content = path.read_bytes()
         for secret in ("DOE", "JANE", "4711", "0815", "Elsewhere", "19010203", "SYN0", str(tmp_path), str(paths.PROJECT_ROOT)):
             assert secret.encode() not in content, f"{secret} is in {path.name}"
+
+
+def test_the_same_image_on_both_sides_is_told(source, tmp_path):
+    one, other = (first(source, positive=positive) for positive in (True, False))
+    shutil.copyfile(source.dicom_dir / f"{one}.dcm", source.dicom_dir / f"{other}.dcm")
+    (tmp_path / "split.csv").write_text(f"patientId,split\n{one},train\n{other},val\n")
+    manifest = convert(source, tmp_path / "out", split_file=tmp_path / "split.csv")
+    (exams,) = manifest["split"]["same_image"]
+    assert sorted(exams) == sorted([one, other])
 
 
 def test_16_bit_and_monochrome1_become_png(source, tmp_path):

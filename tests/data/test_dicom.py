@@ -95,18 +95,51 @@ def test_stream_in_several_fragments_is_copied_whole(jpeg_file, change):
 @pytest.mark.parametrize("extra", [0, 1, 2, 3])
 def test_padding_is_not_copied(jpeg_file, change, extra):
     stream = dicom.encode_image(jpeg_file).data
-    comment = b"\xff\xfe" + (extra + 2).to_bytes(2, "big") + b"c" * extra  # so that the stream's length is even and odd
-    stream = stream[:2] + comment + stream[2:]
-    image = dicom.encode_image(change(PixelData=encapsulate([stream])))
+    stream = stream[:2] + b"\xff" * extra + stream[2:]  # fill bytes, so that the stream's length is even and odd (T.81 B.1.1.2)
+    image = dicom.encode_image(change(PixelData=encapsulate([stream + b"\0" * extra])))
     assert image.copied
+    assert image.data == stream.replace(b"\xff\xff", b"\xff").replace(b"\xff\xff", b"\xff")
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        pytest.param(b"\xff\xfe\x00\x0aDOE^JANE", id="comment"),
+        pytest.param(b"\xff\xe1\x00\x10Exif\0\0DOE^JANE", id="Exif"),
+        pytest.param(b"\xff\xe0\x00\x0fJFXX\0DOE^JANE", id="JFXX thumbnail"),
+        pytest.param(b"\xff\xee\x00\x16Adobe" + bytes(7) + b"DOE^JANE", id="long Adobe segment"),
+    ],
+)
+def test_text_in_the_stream_is_not_copied(jpeg_file, change, segment):
+    stream = dicom.encode_image(jpeg_file).data
+    image = dicom.encode_image(change(PixelData=encapsulate([stream[:2] + segment + stream[2:]])))
+    assert image.copied
+    assert image.notes == ("JPEG comments left out",)
     assert image.data == stream
+
+
+def test_stream_of_two_images_is_not_copied(jpeg_file, change):
+    stream = dicom.encode_image(jpeg_file).data
+    image = dicom.encode_image(change(PixelData=encapsulate([stream + stream])))
+    assert not image.copied
+    np.testing.assert_allclose(decoded(image), dicom.read_pixels(jpeg_file), atol=3)
+
+
+def test_stream_without_tables_is_not_copied(jpeg_file, change):
+    stream = dicom.encode_image(jpeg_file).data
+    start = stream.index(b"\xff\xc4")
+    length = int.from_bytes(stream[start + 2 : start + 4], "big")
+    without = stream[:start] + stream[start + 2 + length :]
+    while (start := without.find(b"\xff\xc4")) >= 0:
+        without = without[:start] + without[start + 2 + int.from_bytes(without[start + 2 : start + 4], "big") :]
+    assert outcome(dicom.encode_image, change(PixelData=encapsulate([without]))) != without
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 200])
 def test_stream_without_an_end_in_a_whole_file(jpeg_file, change, lost):
     path = change(PixelData=encapsulate([dicom.encode_image(jpeg_file).data[:-lost]]))
     for read in (dicom.encode_image, dicom.read_pixels):
-        with pytest.raises(DataError, match=r"exam\.dcm: the JPEG stream is cut off \(it has no end marker\)"):
+        with pytest.raises(DataError, match=r"exam\.dcm: the JPEG stream is damaged or cut off"):
             read(path)
 
 
@@ -165,17 +198,17 @@ def test_values_that_stay_let_the_stream_be_copied(change, elements):
 def test_values_that_change_are_decoded(change, elements, expected):
     path = change(**elements)
     image = dicom.encode_image(path)
-    assert (image.copied, image.image_format) == (False, "png")
+    assert (image.copied, image.image_format) == (False, "jpeg")
     stored = pydicom.dcmread(path).pixel_array.astype(np.float64)
-    np.testing.assert_array_equal(decoded(image), dicom.read_pixels(path))
-    np.testing.assert_allclose(decoded(image), np.clip(expected(stored), 0, 255), atol=1.01)
+    np.testing.assert_allclose(dicom.read_pixels(path), np.clip(expected(stored), 0, 255), atol=1.01)
+    assert np.abs(decoded(image) - np.clip(expected(stored), 0, 255)).mean() < 1.5
 
 
 def test_uncompressed_8_bit_is_kept_exactly(native):
     for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         path = native(ramp(), syntax=syntax)
         np.testing.assert_array_equal(dicom.read_pixels(path), ramp())
-        np.testing.assert_array_equal(decoded(dicom.encode_image(path)), ramp())
+        np.testing.assert_allclose(decoded(dicom.encode_image(path)), ramp(), atol=3)
 
 
 def test_rle(native):
@@ -235,7 +268,7 @@ def test_16_bit(native, pixels, elements, expected):
     found = dicom.read_pixels(path)
     assert (found.dtype, found.shape) == (np.uint8, pixels.shape)
     np.testing.assert_allclose(found, np.clip(expected(pixels.astype(np.float64)), 0, 255), atol=1.01)
-    np.testing.assert_array_equal(decoded(dicom.encode_image(path)), found)
+    assert np.abs(decoded(dicom.encode_image(path)).astype(int) - found).mean() < 1.5
 
 
 @pytest.mark.parametrize(
@@ -305,7 +338,7 @@ def test_file_without_preamble_and_meta_information(native, syntax):
         pytest.param(b"patientId,x,y\n" * 50, "is not a DICOM file|damaged", id="text"),
         pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(500), "is not a DICOM file|damaged", id="PNG"),
         pytest.param(bytes(5000), "is not a DICOM file|damaged", id="zeros"),
-        pytest.param(bytes(128) + b"DICM", "no pixel data", id="nothing after the prefix"),
+        pytest.param(bytes(128) + b"DICM", "is not a DICOM file", id="nothing after the prefix"),
     ],
 )
 def test_other_files(tmp_path, content, message):
@@ -385,16 +418,6 @@ def test_messages_do_not_hold_the_patients_name(change):
         assert "4711" not in str(caught.value)
 
 
-def test_jpeg_size_reads_what_pillow_reads(jpeg_file):
-    stream = dicom.encode_image(jpeg_file).data
-    assert dicom.jpeg_size(stream) == (8, HEIGHT, WIDTH, 1)
-    buffer = io.BytesIO()
-    Image.new("RGB", (31, 17)).save(buffer, "JPEG", dpi=(72, 72), comment=b"c")
-    assert dicom.jpeg_size(buffer.getvalue()) == (8, 17, 31, 3)
-    for other in (b"", b"\xff\xd8", b"\x89PNG" + stream, stream[:30], b"\xff\xd8\xff\xc0\x00"):
-        assert dicom.jpeg_size(other) is None
-
-
 @pytest.mark.real_data
 def test_original_rsna_files_are_copied(shared_data):
     paths = sorted((shared_data / "rsna_original").rglob("*.dcm"))
@@ -413,7 +436,7 @@ def test_monochrome1_is_inverted(shared_data):
     stored = pydicom.dcmread(one).pixel_array
     image = dicom.encode_image(one)
     assert not image.copied
-    np.testing.assert_array_equal(decoded(image), 255 - stored)
+    assert np.abs(decoded(image) - (255.0 - stored)).mean() < 0.5
     np.testing.assert_array_equal(dicom.read_pixels(one), 255 - dicom.read_pixels(two))  # both store the same values
     assert dicom.encode_image(two).copied
 
@@ -422,5 +445,5 @@ def test_monochrome1_is_inverted(shared_data):
 def test_implicit_vr_uncompressed(shared_data):
     path = shared_data / "edge_cases" / "implicit_vr_uncompressed.dcm"
     image = dicom.encode_image(path)
-    assert (image.copied, image.image_format) == (False, "png")
-    np.testing.assert_array_equal(decoded(image), pydicom.dcmread(path).pixel_array)
+    assert (image.copied, image.image_format) == (False, "jpeg")
+    np.testing.assert_array_equal(dicom.read_pixels(path), pydicom.dcmread(path).pixel_array)

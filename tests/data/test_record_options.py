@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from record_making import convert, records
 
-from pneumodet.data import annotations, dicom, record_sets, splits, synthetic
+from pneumodet.data import annotations, dicom, formats, label_export, record_sets, splits, synthetic
 from pneumodet.errors import ConfigError, DataError
 
 
@@ -90,6 +90,47 @@ def test_a_split_file_may_name_other_splits(many, tmp_path):
     assert list(manifest["splits"]) == ["train", "val", "test"]
     assert exams_of(tmp_path / "out", "test") == {other for other, patient in patients.items() if patient == patients[exam]}
     assert record_sets.verify(tmp_path / "out") == []
+
+
+def test_a_split_file_with_folds(many, tmp_path):
+    convert(many, tmp_path / "first", patient_map=many.patient_map, folds=3)
+    own = tmp_path / "first" / "split.csv"
+    convert(many, tmp_path / "again", patient_map=many.patient_map, folds=3, split_file=own, seed=9)
+    assert (tmp_path / "again" / "split.csv").read_bytes() == own.read_bytes()
+    some = tmp_path / "some.csv"
+    some.write_text(
+        "".join(own.read_text().splitlines(keepends=True)[:4]).replace("fold-0", "test").replace("fold-1", "test").replace("fold-2", "test")
+    )
+    manifest = convert(many, tmp_path / "tested", patient_map=many.patient_map, folds=3, split_file=some)
+    assert list(manifest["splits"]) == ["fold-0", "fold-1", "fold-2", "test"]
+    for number in range(3):
+        fold = record_sets.load_manifest(tmp_path / "tested" / f"fold-{number}")
+        assert fold["splits"]["test"]["exams"] == manifest["splits"]["test"]["exams"] > 0
+        assert record_sets.verify(tmp_path / "tested" / f"fold-{number}") == []
+    some.write_text(some.read_text().replace("test", "val"))
+    with pytest.raises(ConfigError, match="may name folds and other splits, such as test, but not train or val"):
+        convert(many, tmp_path / "out", patient_map=many.patient_map, folds=3, split_file=some)
+
+
+def test_a_split_file_tells_of_patients_whose_exam_is_gone(many, tmp_path):
+    patients = annotations.read_patient_map(many.patient_map)
+    exams = sorted(patients, key=lambda exam: list(patients.values()).count(patients[exam]))[-2:]
+    exams = [exam for exam in patients if patients[exam] == patients[exams[-1]]]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in many.dicom_dir.iterdir():
+        if path.stem != exams[0]:
+            (folder / path.name).symlink_to(path)
+    for side in ("train", "val"):
+        (tmp_path / f"{side}.csv").write_text(f"patientId,split\n{exams[0]},{side}\n")
+        convert(many, tmp_path / side, dicom_dir=folder, patient_map=many.patient_map, split_file=tmp_path / f"{side}.csv")
+        assert set(exams[1:]) <= exams_of(tmp_path / side, side)
+
+
+def test_a_split_file_of_other_data(many, tmp_path):
+    (tmp_path / "split.csv").write_text("patientId,split\nstranger,val\n")
+    with pytest.raises(DataError, match=r"split.csv names none of the exams"):
+        convert(many, tmp_path / "out", split_file=tmp_path / "split.csv")
 
 
 def test_patients_by_tag_and_by_regular_expression(many, tmp_path):
@@ -219,3 +260,21 @@ def test_a_patient_in_two_given_splits(many, tmp_path):
     (tmp_path / "split.csv").write_text(f"patientId,split\n{exams[0]},train\n{exams[1]},val\n")
     with pytest.raises(DataError, match="The split leaks"):
         convert(many, tmp_path / "out", patient_map=many.patient_map, split_file=tmp_path / "split.csv")
+
+
+@pytest.mark.parametrize("format", ["rsna", "csv", "voc", "coco"])
+def test_labels_of_scaled_records_are_those_of_the_radiographs(many, tmp_path, format):
+    """The export without images goes with the DICOM files; with images, with these."""
+    convert(many, tmp_path / "small", max_side=48)
+    label_export.export_labels(tmp_path / "small", tmp_path / "labels", format=format)
+    exams = annotations.read_rsna_labels(many.labels).exams
+    for exam, found in formats.read_labels(tmp_path / "labels" / label_export.LABELS[format]).exams.items():
+        np.testing.assert_allclose(found.boxes_xyxy_px, exams[exam].boxes_xyxy_px, atol=1e-9)
+        assert found.size_hw in (None, (64, 64))
+    label_export.export_labels(tmp_path / "small", tmp_path / "both", format=format, images=True)
+    labels, images = tmp_path / "both" / label_export.LABELS[format], tmp_path / "both" / label_export.IMAGES
+    manifest = convert(many, tmp_path / "again", dicom_dir=images, labels=labels, split_file=tmp_path / "both" / "split.csv")
+    assert manifest["skipped"] == {}
+    first = {record.patient_id: record for record in records(tmp_path / "small")}
+    for record in records(tmp_path / "again"):
+        np.testing.assert_allclose(record.boxes_xyxy_px, first[record.patient_id].boxes_xyxy_px, atol=1e-4)

@@ -14,7 +14,7 @@ from record_making import convert, records
 
 from pneumodet import paths
 from pneumodet.data import record_sets, shards, tfrecord
-from pneumodet.errors import DataError
+from pneumodet.errors import DataError, EnvironmentProblem
 
 SCRIPT = paths.PROJECT_ROOT / "tools" / "make_tfrecords.py"
 
@@ -80,7 +80,7 @@ def test_the_command_killed_again_and_again_at_any_moment(synthetic, tmp_path):
             [*command, "--output-dir", tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         try:
-            code = process.wait(timeout=moments.uniform(0.3, 0.8) * seconds if kills < 6 else 300)
+            code = process.wait(timeout=moments.uniform(0.2, 0.5) * seconds if kills < 6 else 300)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -149,6 +149,22 @@ def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic
     assert sorted(os.listdir(tmp_path)) == ["out", "whole"]
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_result_that_a_power_failure_cut_off(synthetic, tmp_path, text):
+    convert(synthetic, tmp_path / "whole")
+    subprocess.run([sys.executable, "-c", KILLED_AT, synthetic.dicom_dir, synthetic.labels, tmp_path / "out", "12"], timeout=120)
+    min((tmp_path / ".out.partial" / "new" / shards.RESULTS).iterdir()).write_text(text)
+    convert(synthetic, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_killed_worker_leaves_what_is_finished(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(tfrecord.Writer, "write", lambda self, record: (_ for _ in ()).throw(EnvironmentProblem("killed")))
+    with pytest.raises(EnvironmentProblem):
+        convert(synthetic, tmp_path / "out")
+    assert os.listdir(tmp_path) == [".out.partial"]
+
+
 def test_bad_data_leaves_nothing(synthetic, tmp_path):
     folder = shutil.copytree(synthetic.dicom_dir, tmp_path / "in")
     path = min(folder.iterdir())
@@ -175,7 +191,7 @@ def test_workers_end_with_their_parent(tmp_path):
         "import os, signal, sys, time\n"
         "from pneumodet import parallel\n"
         "def work(n):\n"
-        "    print(os.getpid(), flush=True)\n"
+        "    os.write(1, f'{os.getpid()}\\n'.encode())\n"
         "    time.sleep(600)\n"
         "if __name__ == '__main__':\n"
         "    with parallel.Pool(2) as pool:\n"

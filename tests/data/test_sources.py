@@ -106,6 +106,18 @@ def archive(path, files):
             target.write(file, name)
 
 
+def test_links_and_odd_suffixes(dicoms):
+    folder, write = dicoms
+    path = write("a/1.v2")
+    (folder / "elsewhere").symlink_to(write("../other/b.dcm").parent)
+    (folder / "a" / "loop").symlink_to(folder)
+    (folder / "gone.dcm").symlink_to(folder / "nowhere")
+    (folder / "note.v2").write_text("no DICOM")
+    found, refused = find(folder)
+    assert found == {"1.v2": path, "b": folder / "elsewhere" / "b.dcm"}
+    assert refused == [("gone.dcm", "a broken link")]
+
+
 def test_archives_are_folders(dicoms):
     folder, write = dicoms
     a, b = write("a.dcm"), write("b.dcm")

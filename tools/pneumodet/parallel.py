@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from pneumodet.errors import DataError
+from pneumodet.errors import EnvironmentProblem
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,7 +65,7 @@ class Pool:
           items: picklable.
 
         Raises:
-          DataError: a process was killed, for which the usual cause is that memory ran out.
+          EnvironmentProblem: a process was killed, for which the usual cause is that memory ran out.
           Exception: whatever ``function`` raises.
         """
         if self.workers <= 1 or len(items) <= 1:
@@ -75,7 +75,7 @@ class Pool:
             for future in as_completed([self._started().submit(function, item) for item in items]):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise DataError("A worker process was killed, most likely because memory ran out. Try again with --workers 1.") from error
+            raise EnvironmentProblem("A worker process was killed, most likely because memory ran out. Try again with --workers 1.") from error
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:

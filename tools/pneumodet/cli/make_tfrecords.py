@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from pneumodet import parallel, paths, progress
 from pneumodet.cli import app
@@ -84,13 +85,15 @@ def run(args: argparse.Namespace) -> int | None:
     from pneumodet.data import record_sets
 
     if args.verify:
+        if args.dicom_dir or args.labels or args.output_dir:
+            raise ConfigError("--verify only checks a record set that is there. Leave out the input and output, or --verify.")
         return _verify(args)
     missing = ["--" + name.replace("_", "-") for name in REQUIRED if getattr(args, name) is None]
     if missing:
         raise ConfigError(f"Missing: {', '.join(missing)}. Try --help.")
     for_beam = [value for value in vars(args).values() if isinstance(value, str) and "://" in value] + args.beam_flags
     if for_beam and not args.runner:
-        raise ConfigError(f"{for_beam[0]!r} is for Apache Beam. Give --runner, such as --runner DirectRunner.")
+        raise ConfigError(f"{for_beam[0]!r} is for Apache Beam (URLs, and flags after --). Give --runner, such as --runner DirectRunner.")
     manifest = _convert(args)
     print(f"{'split':8}{'exams':>8}{'patients':>10}{'positive':>10}{'boxes':>8}{'shards':>8}")
     for name, split in manifest["splits"].items():
@@ -113,7 +116,8 @@ def run(args: argparse.Namespace) -> int | None:
             f"Quality: {args.output_dir}/quality.json" + (" and quality.png" if manifest["quality"]["flagged"] and not args.runner else "")
         )
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
-    print(f"Next:    python tools/train.py --config ssd_mobilenet --data {data} --run my_first")
+    if args.folds or manifest["splits"]["train"]["exams"]:
+        print(f"Next:    python tools/train.py --config ssd_mobilenet --data {data} --run my_first")
     return None
 
 
@@ -131,6 +135,8 @@ def _convert(args: argparse.Namespace) -> dict:
             )
         },
     )
+    if args.pseudonymize and Path(args.output_dir).resolve() in args.pseudonymize.resolve().parents:
+        raise ConfigError("The key lies in --output-dir. Keep it elsewhere: who gets the records must not get the key.")
     inputs = conversion.Inputs(
         pseudonym_key=pseudonyms.read_or_make_key(args.pseudonymize) if args.pseudonymize else None,
         **{name: getattr(args, name) for name in ("dicom_dir", "labels", "class_info", "patient_map", "split_file", "label_map")},
@@ -191,13 +197,20 @@ def _warn(args: argparse.Namespace, manifest: dict) -> None:
             "train and in val, and validation then flatters the model. Give --patient-map.",
             file=sys.stderr,
         )
-    elif not split["patients_with_several_exams"] and split["patients"] > 1:
+    for exams in split["same_image"][:3]:
+        print(
+            f"warning: exams {' and '.join(exams)} have the same image, but lie in different splits. Say --quality exclude.",
+            file=sys.stderr,
+        )
+    if split["by"] != grouping.BY_EXAM and not split["patients_with_several_exams"] and split["patients"] > 1:
         print(
             f"warning: by the {split['by']} no patient has more than one exam. In RSNA's files PatientID names the exam; is this so here?",
             file=sys.stderr,
         )
     for name, of_side in manifest["splits"].items():
-        if not of_side["positive_exams"]:
+        if not of_side["exams"]:
+            print(f"warning: {name} has no exam.", file=sys.stderr)
+        elif not of_side["positive_exams"]:
             print(f"warning: {name} has no exam with pneumonia.", file=sys.stderr)
 
 

@@ -2,9 +2,10 @@
 
     image = encode(pixels, Options(max_side=1024), aspect=1.0, notes=())
 
-Decoded images are written as gray JPEG of quality 95. Measured with real radiographs of 1,024 x 1,024 px against PNG (zlib-ng, level 1): a
-fifteenth of the time to write, half of the size, and a fifth of TensorFlow's time to decode, which every step of training pays; the mean
-difference is 0.2 of 255 gray values.
+Decoded images are written as gray JPEG of quality 95. Measured on one core with real radiographs of 1,024 x 1,024 px, against PNG of level 1
+(zlib-ng): written in 1.6 instead of 24 ms, decoded by TensorFlow in 2.2 instead of 9.7 ms, which every step of training pays, and 157 instead
+of 395 kB; gray values differ by 0.15 of 255 in the mean. Images are shrunk by the mean of the pixels that fall together (Pillow's BOX);
+libjpeg's own reduced decoding would save 1.7 of 4 ms but differs from it by up to 4 gray values.
 """
 
 import dataclasses

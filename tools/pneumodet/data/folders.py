@@ -47,7 +47,7 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
     with _lock(scratch) as ours:
         if resume_key is not None and ours is False:
             raise DataError(f"Another process is making {final} at the moment. Wait for it, or choose another --output-dir.")
-        keep = False
+        keep = resume_key is not None
         new = scratch / _NEW
         try:
             _bring_back(scratch, final)
@@ -58,17 +58,16 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
                 final.rename(scratch / _OLD)
             new.rename(final)
         except OSError as error:
-            keep = resume_key is not None
             hint = "what is finished is kept, and the same command goes on from there" if keep else "nothing was changed"
             raise DataError(
                 f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; {hint}."
             ) from error
-        except (KeyboardInterrupt, SystemExit):
-            keep = resume_key is not None
+        except DataError:
+            keep = False  # of the data, and so the same the next time
             raise
         finally:
             _bring_back(scratch, final)
-            if not keep:
+            if not keep or final.exists() and not new.exists():
                 shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from pneumodet.data import annotations, dicom, label_map, sources, splits
 from pneumodet.data.annotations import Exam
+from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Settings
 from pneumodet.data.sources import Source
+from pneumodet.errors import ConfigError
 from pneumodet.parallel import Pool
 
 BY_MAP, BY_TAG, BY_REGEX, BY_EXAM = "patient map", "PatientID", "regular expression", "patientId"
@@ -27,7 +29,7 @@ class Groups:
 
     Attributes:
       by: one of the ``BY_`` names.
-      patients: exam -> patient; exams whose patient is not known are left out.
+      patients: exam -> patient, also of exams without a file; exams whose patient is not known are left out.
       headers: exam -> header, where headers were read.
       classes: exam -> class for stratification.
     """
@@ -40,14 +42,24 @@ class Groups:
     @classmethod
     def read(
         cls,
-        exams: Sequence[str],
         files: Mapping[str, Source],
         labels: Mapping[str, Exam],
+        ids: Iterable[str],
         patient_map: Path | None,
         settings: Settings,
+        alias: Pseudonyms,
         pool: Pool,
     ) -> "Groups":
-        """Find the patients of ``exams``; headers are read only where a setting needs them.
+        """Find the patients of all exams that are known, and the headers of those that have a file where a setting needs them.
+
+        Args:
+          files: exam -> file.
+          labels: exam -> labels.
+          ids: exams and patients by their own names, as the patient map has them.
+          patient_map: as ``settings.Inputs``.
+          settings: tells where patients are known from, and what is stratified by.
+          alias: makes the names that exams and patients have here.
+          pool: reads headers.
 
         Raises:
           ConfigError: the regular expression is wrong.
@@ -55,20 +67,18 @@ class Groups:
         """
         headers: dict[str, dicom.Header] = {}
         if settings.patient_tag or settings.quality != "off" or {"view", "sex"} & set(settings.stratify):
-            read = sources.read_headers([files[exam] for exam in exams], pool)
-            headers = {exam: header for exam, header in zip(exams, read, strict=True) if header is not None}
+            read = sources.read_headers(list(files.values()), pool)
+            headers = {exam: header for exam, header in zip(files, read, strict=True) if header is not None}
+        if settings.patient_tag:
+            patients = {exam: alias(header.patient_id) for exam, header in headers.items() if header.patient_id}
+            return cls(BY_TAG, patients, headers, _classes(labels))
         if patient_map:
-            by, patients = BY_MAP, annotations.read_patient_map(patient_map)
-        elif settings.patient_tag:
-            by, patients = BY_TAG, {exam: header.patient_id for exam, header in headers.items() if header.patient_id}
+            by, known = BY_MAP, annotations.read_patient_map(patient_map)
         elif settings.patient_regex:
-            by, patients = BY_REGEX, splits.patients_by_regex(exams, settings.patient_regex)
+            by, known = BY_REGEX, splits.patients_by_regex(ids, settings.patient_regex)
         else:
-            by, patients = BY_EXAM, {exam: exam for exam in exams}
-        names = {
-            exam: labels[exam].rsna_class or (label_map.PNEUMONIA if labels[exam].positive else label_map.NO_PNEUMONIA) for exam in exams
-        }
-        return cls(by, {exam: patients[exam] for exam in exams if exam in patients}, headers, names)
+            by, known = BY_EXAM, {exam: exam for exam in ids}
+        return cls(by, {alias(exam): alias(patient) for exam, patient in known.items()}, headers, _classes(labels))
 
     @property
     def views(self) -> dict[str, str]:
@@ -89,10 +99,13 @@ class Groups:
         """Return exam -> split: that of the split file for the patients whom it names, by hash or stratum for the others.
 
         Raises:
+          ConfigError: there are folds, and the split file names ``train`` or ``val``.
           DataError: a fold has no patient, or the split file has a patient in two splits.
         """
+        if settings.folds and {splits.TRAIN, splits.VAL} & set(split_of_exam.values()):
+            raise ConfigError("With folds, the split file may name folds and other splits, such as test, but not train or val.")
         patients = {exam: self.patients[exam] for exam in exams}
-        given = splits.given(split_of_exam, patients)
+        given = splits.given(split_of_exam, self.patients)  # of all exams: one that is gone still tells where its patient belongs
         others = {patient for patient in patients.values() if patient not in given}
         if settings.stratify:
             strata = {patient: stratum for patient, stratum in self._strata(patients, settings.stratify).items() if patient in others}
@@ -101,7 +114,9 @@ class Groups:
             found = splits.folds(others, settings.folds, seed=settings.seed)
         else:
             found = splits.assign(others, val_fraction=settings.val_fraction, seed=settings.seed)
-        return {exam: given.get(patient) or found[patient] for exam, patient in patients.items()}
+        sides = {exam: given.get(patient) or found[patient] for exam, patient in patients.items()}
+        splits.check_folds(sides, settings.folds)
+        return sides
 
     def _strata(self, patients: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
         """Return patient -> stratum: the class of the patient's most abnormal exam, and the most frequent view and sex."""
@@ -118,6 +133,10 @@ class Groups:
             return min(counts, key=lambda one: (-counts[one], one))
 
         return {patient: " / ".join(value(exams, name) for name in names) for patient, exams in of_patient.items()}
+
+
+def _classes(labels: Mapping[str, Exam]) -> dict[str, str]:
+    return {exam: one.rsna_class or (label_map.PNEUMONIA if one.positive else label_map.NO_PNEUMONIA) for exam, one in labels.items()}
 
 
 def names(settings: Settings, found: Iterable[str]) -> list[str]:

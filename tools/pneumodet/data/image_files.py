@@ -54,7 +54,7 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     """
     image = _open(data, source)
     if not _is_turned(image) and options.keeps(image.height, image.width):
-        copy = jpeg.copyable(data) if image.format == "JPEG" else _copyable_png(data, source)
+        copy = _copyable_jpeg(data, source) if image.format == "JPEG" else _copyable_png(data, source)
         if copy is not None:
             notes = ("text left out",) if len(copy) != len(data) else ()
             return EncodedImage(copy, image.format.lower(), image.height, image.width, True, notes=notes)
@@ -109,6 +109,13 @@ def _gray(image: Image.Image, source: object) -> tuple[np.ndarray, tuple[str, ..
         return np.asarray(image.convert("L")), notes
     except Exception as error:
         raise _damaged(source, error) from None
+
+
+def _copyable_jpeg(data: bytes, source: object) -> bytes | None:
+    whole = jpeg.read(data)
+    if whole is None:
+        raise _damaged(source)
+    return whole.copyable()
 
 
 def _copyable_png(data: bytes, source: object) -> bytes | None:

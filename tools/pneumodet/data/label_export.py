@@ -68,9 +68,10 @@ def export_labels(
     """Write the labels of a record set, all splits in one, with ``split.csv`` and ``label_export.json``.
 
     What is written is read back by ``formats.read_labels`` before the folder appears, and must be the same, to the last bit of each
-    coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class). Coordinates are those of the ground truth, in px of
-    the record's image. An exam whose only box is of the class ``no-pneumonia`` is written as a negative. File names in the labels have the
-    suffix of the record's image, whether images are written or not.
+    coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class). Coordinates are in px of the images that are written,
+    or, without images, of the radiographs that the records were made from, which may be larger (``max_side``). An exam whose only box is of
+    the class ``no-pneumonia`` is written as a negative. File names in the labels have the suffix of the record's image, whether images are
+    written or not.
 
     Args:
       data_dir: a record set.
@@ -91,7 +92,7 @@ def export_labels(
     if format not in LABELS:
         raise ConfigError(f"The label format is {format!r}, must be one of {', '.join(map(repr, LABELS))}.")
     manifest = record_sets.load_manifest(data_dir)
-    exams, categories = _read_truth(data_dir, manifest)
+    exams, categories = _read_truth(data_dir, manifest, original=not images)
     _check_names(exams)
     with folders.new_folder(output, marker=CARD, overwrite=overwrite) as folder:
         labels = folder / LABELS[format]
@@ -122,8 +123,8 @@ def export_labels(
     return card
 
 
-def _read_truth(data_dir: Path, manifest: dict[str, Any]) -> tuple[list[_Exam], dict[str, int]]:
-    """Return (the exams of all splits in the records' order, class -> id)."""
+def _read_truth(data_dir: Path, manifest: dict[str, Any], *, original: bool) -> tuple[list[_Exam], dict[str, int]]:
+    """Return (the exams of all splits in the records' order, in px of the original radiographs or of the records' images; class -> id)."""
     exams: list[_Exam] = []
     categories: dict[str, int] = {}
     for split, about in manifest["splits"].items():
@@ -137,6 +138,8 @@ def _read_truth(data_dir: Path, manifest: dict[str, Any]) -> tuple[list[_Exam], 
                 objects[entry["image_id"]].append((names[entry["category_id"]], (x, y, width, height)))
             for image in truth["images"]:
                 findings = tuple(one for one in objects[image["id"]] if one[0] != label_map.NO_PNEUMONIA)
+                if original and "original_width" in image:
+                    image, findings = _enlarged(image, findings)
                 exams.append(_Exam(str(image["file_name"]), split, image, findings))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"The ground truth {path} is damaged ({error!r}). {_AGAIN}") from error
@@ -146,6 +149,14 @@ def _read_truth(data_dir: Path, manifest: dict[str, Any]) -> tuple[list[_Exam], 
     if not exams:
         raise DataError(f"The record set {data_dir} holds no exam. {_AGAIN}")
     return exams, categories
+
+
+def _enlarged(image: dict[str, Any], objects: tuple[tuple[str, _Box], ...]) -> tuple[dict[str, Any], tuple[tuple[str, _Box], ...]]:
+    """Return a scaled image's entry and boxes as they were before it was scaled."""
+    original = {"width": image["original_width"], "height": image["original_height"]}
+    x, y = original["width"] / image["width"], original["height"] / image["height"]
+    larger = tuple((name, (box[0] * x, box[1] * y, box[2] * x, box[3] * y)) for name, box in objects)
+    return {key: value for key, value in image.items() if not key.startswith("original_")} | original, larger
 
 
 def _check_names(exams: list[_Exam]) -> None:

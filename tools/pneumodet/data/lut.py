@@ -16,7 +16,7 @@ from pneumodet.data.elements import Elements, Fault, name_of
 ROBUST_SHARES = (0.005, 0.995)
 """Window of a radiograph that has no VOI LUT and more than 8 bits: between these shares of its pixels, ordered by value."""
 
-HISTOGRAM_PIXELS = 1 << 20
+HISTOGRAM_PIXELS = 1 << 18
 """Pixels, in about as many whole rows, from which that window is taken in a larger image."""
 
 PHOTOMETRIC, PRESENTATION_SHAPE, PRESENTATION_LUT = 0x00280004, 0x20500020, 0x20500010
@@ -33,20 +33,24 @@ _BLOCK = 1 << 18
 
 
 def is_plain(header: Elements) -> bool:
-    """Whether the stored values are to be shown as they are: MONOCHROME2 without rescale, LUT or window that changes 8-bit values.
+    """Whether 8-bit values are shown as they are, or inverted: gray, without rescale, LUT or window that changes them.
 
     Raises:
       Fault: a value is not what it should be.
     """
     window = _window(header)
     return (
-        header.ascii(PHOTOMETRIC) == "MONOCHROME2"
-        and header.ascii(PRESENTATION_SHAPE) in ("IDENTITY", "")
+        header.ascii(PHOTOMETRIC).startswith("MONOCHROME")
         and (not header.places.keys() & {MODALITY_LUT, VOI_LUT} or not (header.first_item(MODALITY_LUT) or header.first_item(VOI_LUT)))
         and _number(header, SLOPE, 1.0) == 1.0
         and _number(header, INTERCEPT, 0.0) == 0.0
         and (window is None or _is_full(window))
     )
+
+
+def is_inverted(header: Elements) -> bool:
+    """Whether the largest values are dark; MONOCHROME1 and PresentationLUTShape INVERSE say the same, so both together turn the image once."""
+    return header.ascii(PHOTOMETRIC) == "MONOCHROME1" or header.ascii(PRESENTATION_SHAPE) == "INVERSE"
 
 
 def gray_table(
@@ -72,18 +76,15 @@ def gray_table(
     signed = dtype.kind == "i"
     if signed:
         stored = stored - ((stored >> bits - 1) << bits)
-    photometric = header.ascii(PHOTOMETRIC)
-    if photometric == "PALETTE COLOR":
+    if header.ascii(PHOTOMETRIC) == "PALETTE COLOR":
         luma = sum(share * _look_up(_lut(header, *tags, signed=signed), stored) for share, tags in zip(LUMA, _PALETTE, strict=True))
         return to_8_bit(luma), ("colour to luminance",)
     values = _modality(header, stored, signed)
     shares, notes = _shares(header, values, bits, signed, histogram)
-    # PresentationLUTShape INVERSE says what MONOCHROME1 says, so both together turn the image once
-    inverted = photometric == "MONOCHROME1" or header.ascii(PRESENTATION_SHAPE) == "INVERSE"
     if header.first_item(PRESENTATION_LUT):
         notes += ("presentation LUT ignored",)
     table = to_8_bit(shares)
-    return (255 - table if inverted else table), notes
+    return (~table if is_inverted(header) else table), notes
 
 
 def apply(table: np.ndarray, pixels: np.ndarray) -> np.ndarray:

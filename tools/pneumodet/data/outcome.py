@@ -5,7 +5,7 @@ for name, content in files(plan, results): ...        # the manifest comes last
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +35,7 @@ def files(plan: Plan, results: Mapping[str, dict[str, Any]]) -> Iterator[tuple[s
     }
     if not sides:
         raise DataError(f"No exam of {plan.head['arguments']['labels']['name']} could be converted. " + planning.describe(skipped))
-    audit = splits.audit(sides, plan.patients)
+    audit = splits.audit(sides, plan.patients) | {"same_image": _same_images(plan, results, sides)}
     truths = {side: _truth([results[shard.name] for shard in of_side], plan.job.classes) for side, of_side in plan.shards.items()}
     entries = {}
     for side, truth in truths.items():
@@ -60,6 +60,15 @@ def files(plan: Plan, results: Mapping[str, dict[str, Any]]) -> Iterator[tuple[s
     }
     yield from _fold_sets(manifest, truths)
     yield record_sets.MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+
+
+def _same_images(plan: Plan, results: Mapping[str, dict[str, Any]], sides: Mapping[str, str]) -> list[list[str]]:
+    """Return the groups of exams of several patients that have the very same image and lie in several splits: a leak that ids do not show."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for shard in plan.all_shards():
+        for image, digest in zip(results[shard.name]["images"], results[shard.name]["images_sha256"], strict=True):
+            groups[digest].append(image["file_name"])
+    return sorted(exams for exams in groups.values() if len({sides[exam] for exam in exams}) > 1)
 
 
 def _truth(results: Sequence[dict[str, Any]], classes: Mapping[str, int]) -> dict[str, Any]:

@@ -123,32 +123,36 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool
     )
     skipped: dict[str, list[str]] = defaultdict(list)
-    for exam, reason in read.rejected:
-        skipped["label rejected"].append(f"{alias(exam)}: {reason.replace(exam, alias(exam))}")
+    for exam, reason in read.rejected:  # which may quote ids and names of files
+        skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else 'see the labels; ids are not shown'}")
     for name, reason in refused:
-        skipped["file refused"].append(f"{alias(name)}: {reason if not alias else reason.rpartition(' exam ')[0] or reason}")
+        other = reason.removeprefix(sources.SECOND_FILE)
+        skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
     skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys())
     skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
-    usable = sorted(read.exams.keys() & files.keys(), key=lambda exam: hashlib.sha256(f"{settings.seed}/{exam}".encode()).digest())
 
-    groups = grouping.Groups.read(usable, files, read.exams, inputs.patient_map, settings, pool)
-    skipped["not in the patient map"] += sorted(alias(exam) for exam in usable if exam not in groups.patients)
-    usable = [exam for exam in usable if exam in groups.patients]
+    # from here on exams have the names of the output
+    labels = {alias(exam): one for exam, one in read.exams.items()}
+    usable = {alias(exam): files[exam] for exam in read.exams.keys() & files.keys()}
+    usable = dict(sorted(usable.items(), key=lambda item: hashlib.sha256(f"{settings.seed}/{item[0]}".encode()).digest()))
+    groups = grouping.Groups.read(usable, labels, read.exams, inputs.patient_map, settings, alias, pool)
+    skipped[f"no patient by {groups.by}"] += sorted(usable.keys() - groups.patients.keys())
+    usable = {exam: source for exam, source in usable.items() if exam in groups.patients}
     looked = None
     if settings.quality != "off" and usable:
-        looked = _look_at(usable, files, groups, alias, pool, bar=progress(len(usable), "looking at the images"))
+        looked = _look_at(usable, groups, pool, bar=progress(len(usable), "looking at the images"))
         if settings.quality == "exclude":
             out = quality.excluded(looked.findings)
-            skipped["image quality"] += [f"{alias(exam)}: {out[alias(exam)]}" for exam in usable if alias(exam) in out]
-            usable = [exam for exam in usable if alias(exam) not in out]
+            skipped["image quality"] += [f"{exam}: {out[exam]}" for exam in usable if exam in out]
+            usable = {exam: source for exam, source in usable.items() if exam not in out}
     refuse_skipped(skipped, strict=settings.strict)
     if not usable:
         raise DataError(f"No exam of {inputs.labels} has a usable DICOM in {inputs.dicom_dir}. " + describe(skipped))
 
-    sides = groups.sides(usable, settings, splits.read_split_file(inputs.split_file) if inputs.split_file else {})
+    sides = groups.sides(list(usable), settings, _given(groups, inputs, alias))
     items: dict[str, list[shards.Item]] = {side: [] for side in grouping.names(settings, sides.values())}
-    for exam in usable:
-        items[sides[exam]].append(shards.Item(alias(exam), read.exams[exam], files[exam], groups.facts(exam, read.exams[exam])))
+    for exam, source in usable.items():
+        items[sides[exam]].append(shards.Item(exam, labels[exam], source, groups.facts(exam, labels[exam])))
     return Plan(
         job=shards.Job(
             classes=classes,
@@ -159,8 +163,8 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
             strict=settings.strict,
         ),
         shards={side: shards.deal(of_side, name=side, shard_bytes=settings.shard_mb << 20) for side, of_side in items.items()},
-        patients={alias(exam): groups.patients[exam] for exam in usable},
-        sides={alias(exam): sides[exam] for exam in usable},
+        patients={exam: groups.patients[exam] for exam in usable},
+        sides=sides,
         skipped={reason: found for reason, found in skipped.items() if found},
         head={
             "format": record_sets.FORMAT,
@@ -179,6 +183,21 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     )
 
 
+def _given(groups: grouping.Groups, inputs: Inputs, alias: Pseudonyms) -> dict[str, str]:
+    """Return exam -> split of the split file, which may be that of a set with pseudonyms of the same key.
+
+    Raises:
+      DataError: the file cannot be read, or names none of the exams.
+    """
+    if inputs.split_file is None:
+        return {}
+    named = splits.read_split_file(inputs.split_file)
+    found = {exam if exam in groups.patients else alias(exam): split for exam, split in named.items()}
+    if not found.keys() & groups.patients.keys():
+        raise DataError(f"The split file {inputs.split_file} names none of the exams. Is it of another data set, or of other pseudonyms?")
+    return found
+
+
 def _arguments(inputs: Inputs, settings: Settings) -> dict[str, Any]:
     """Return settings, and the inputs' names and checksums; no folder, which could tell whose machine it was."""
     given = dataclasses.asdict(settings) | {"stratify": list(settings.stratify)}
@@ -193,18 +212,15 @@ def _arguments(inputs: Inputs, settings: Settings) -> dict[str, Any]:
     return given
 
 
-def _look_at(
-    exams: Sequence[str], files: Mapping[str, Source], groups: grouping.Groups, alias: Pseudonyms, pool: Pool, *, bar: Bar
-) -> Looked:
+def _look_at(exams: Mapping[str, Source], groups: grouping.Groups, pool: Pool, *, bar: Bar) -> Looked:
     measured = {}
-    for exam, found in pool.run(_measure, [(exam, files[exam]) for exam in exams]):
+    for exam, found in pool.run(_measure, list(exams.items())):
         bar.update(1)
         if found is not None:
-            measured[alias(exam)] = found
+            measured[exam] = found
     bar.close()
-    patients = {alias(exam): groups.patients[exam] for exam in exams}
-    findings = quality.judge(measured, patients=patients, views={alias(exam): view for exam, view in groups.views.items()})
-    return Looked(findings, quality.report(findings, exams=len(measured)), {alias(exam): files[exam] for exam in exams})
+    findings = quality.judge({exam: measured[exam] for exam in exams if exam in measured}, patients=groups.patients, views=groups.views)
+    return Looked(findings, quality.report(findings, exams=len(measured)), dict(exams))
 
 
 def _measure(what: tuple[str, Source]) -> tuple[str, Any]:

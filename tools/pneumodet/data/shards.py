@@ -117,7 +117,7 @@ def write(task: Task) -> dict[str, Any]:
 
     Returns:
       ``name``, ``sha256``, ``bytes``, ``examples``, ``images`` and ``annotations`` (COCO, without annotation ids), ``rejected`` and ``clipped``
-      (lines of text), ``positive`` (exams) and ``counts``.
+      (lines of text), ``positive`` (exams), ``images_sha256`` and ``counts``.
 
     Raises:
       DataError: with ``strict``, an exam cannot be used.
@@ -125,9 +125,10 @@ def write(task: Task) -> dict[str, Any]:
     """
     final, kept = task.folder / task.shard.name, task.folder / RESULTS / f"{task.shard.name}.json"
     if final.is_file() and kept.is_file():
-        result = json.loads(kept.read_text(encoding="utf-8"))
-        if paths.sha256_file(final) == result["sha256"]:
-            return result
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a power failure
+            result = json.loads(kept.read_text(encoding="utf-8"))
+            if paths.sha256_file(final) == result["sha256"]:
+                return result
     with _renamed_at_the_end(final) as file:
         result = make(task.job, task.shard, file)
     with _renamed_at_the_end(kept) as file:  # last: a shard that has it is whole
@@ -158,7 +159,15 @@ def make(job: Job, shard: Shard, file: BinaryIO) -> dict[str, Any]:
       As ``write``.
     """
     writer = tfrecord.Writer(file)
-    result: dict[str, Any] = {"name": shard.name, "images": [], "annotations": [], "rejected": [], "clipped": [], "positive": 0}
+    result: dict[str, Any] = {
+        "name": shard.name,
+        "images": [],
+        "annotations": [],
+        "rejected": [],
+        "clipped": [],
+        "positive": 0,
+        "images_sha256": [],
+    }
     counts: Counter[str] = Counter(images_copied=0, images_decoded=0, boxes_clipped=0)
     for item in shard.items:
         try:
@@ -172,6 +181,7 @@ def make(job: Job, shard: Shard, file: BinaryIO) -> dict[str, Any]:
         writer.write(tf_example.encode(record))
         _add_truth(result, record, original_hw, item.facts)
         result["positive"] += item.exam.positive
+        result["images_sha256"].append(record.sha256)
     return result | {"sha256": writer.sha256, "bytes": writer.bytes, "examples": writer.records, "counts": dict(counts)}
 
 

@@ -4,6 +4,7 @@ found, refused = find_radiographs(Path("images"), known=labels.exams)
 found["0004cfab"].read_bytes()
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -27,9 +28,18 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", "")
 """Suffixes of files that may be DICOM; archives often have none."""
 
+_OTHER_SUFFIXES = (".csv", ".json", ".txt", ".xml", ".md", ".html", ".pdf", ".xlsx")
+"""Suffixes of what lies beside radiographs; every other file is asked whether it is DICOM."""
+
 _ARCHIVE_SUFFIX = ".zip"
 
+SECOND_FILE = "a second file of exam "
+"""Why a file is refused whose exam has one; the exam follows."""
+
 _HEADERS_A_TASK = 256
+
+_PREAMBLE_BYTES, _MAGIC = 128, b"DICM"
+"""Where a DICOM file says that it is one (PS3.10 7.1)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +134,7 @@ def find_radiographs(
             ids = [one for one in wanted.get(match, (header.patient_id, header.sop_instance_uid)) if one]
             exam = next((one for one in ids if one in known), exam if match == "auto" else next(iter(ids), exam))
         if exam in found:
-            refused.append((relative, f"a second file of exam {exam}"))
+            refused.append((relative, SECOND_FILE + exam))
             continue
         found[exam] = source
     if not found:
@@ -154,8 +164,13 @@ def _candidates(root: Path | str, *, images: bool) -> tuple[list[tuple[Source, s
     """Return ([(source, name for messages, file name without suffix, whether it may be DICOM)], refused), by name."""
     candidates, refused = [], []
     for source, relative in _files(root, refused):
+        if not _is_utf8(relative):
+            refused.append((relative.encode(errors="backslashreplace").decode(), "its name is not UTF-8"))
+            continue
         stem, suffix = os.path.splitext(source.name)
         if suffix[1:].isdigit():  # a file named by its UID, 1.2.840.10008.77
+            stem, suffix = source.name, ""
+        if suffix.lower() not in (*_DICOM_SUFFIXES, *IMAGE_SUFFIXES, *_OTHER_SUFFIXES) and _has_magic(source):
             stem, suffix = source.name, ""
         if suffix.lower() in _DICOM_SUFFIXES:
             candidates.append((source, relative, stem, True))
@@ -176,18 +191,44 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
         if refused:
             raise DataError(f"{root} is neither a folder nor a ZIP archive.")
         return
-    for folder, subfolders, names in os.walk(root):
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in seen:  # a link back into what was searched
+            subfolders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
-            path = os.path.join(folder, name)
-            if name.startswith(".") or not os.path.isfile(path):
+            if name.startswith("."):
                 continue
-            stat = os.stat(path)
+            path = os.path.join(folder, name)
             relative = os.path.relpath(path, root)
+            try:
+                stat = os.stat(path)
+            except OSError:
+                refused.append((relative, "a broken link"))
+                continue
             if name.lower().endswith(_ARCHIVE_SUFFIX):
                 yield from _members(path, stat.st_mtime_ns, relative, refused)
             else:
                 yield Source(path, "", stat.st_size, stat.st_mtime_ns), relative
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python keeps bytes that are none as lone surrogates
+        return False
+    return True
+
+
+def _has_magic(source: Source) -> bool:
+    if source.member or remote.is_url(source.path) or source.size < _PREAMBLE_BYTES + len(_MAGIC):
+        return False
+    with contextlib.suppress(OSError), open(source.path, "rb") as file:
+        return file.read(_PREAMBLE_BYTES + len(_MAGIC)).endswith(_MAGIC)
+    return False
 
 
 def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:

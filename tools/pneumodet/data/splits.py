@@ -68,14 +68,9 @@ def folds(patients: Iterable[str], number: int, *, seed: int) -> dict[str, str]:
     """Assign every patient to one of ``number`` folds of the same expected size.
 
     Returns:
-      patient -> ``fold-0`` and so on.
-
-    Raises:
-      DataError: a fold has no patient.
+      patient -> ``fold-0`` and so on; with few patients a fold may be empty.
     """
-    found = {patient: fold_name(int(position(patient, seed) * number)) for patient in patients}
-    _check_folds(found, number)
-    return found
+    return {patient: fold_name(int(position(patient, seed) * number)) for patient in patients}
 
 
 def stratified(strata: Mapping[str, str], *, seed: int, val_fraction: float = 0.0, number_of_folds: int = 0) -> dict[str, str]:
@@ -92,26 +87,25 @@ def stratified(strata: Mapping[str, str], *, seed: int, val_fraction: float = 0.
 
     Returns:
       patient -> ``train`` or ``val``, or the fold.
-
-    Raises:
-      DataError: a fold has no patient.
     """
     ordered = sorted(strata, key=lambda patient: (strata[patient], position(patient, seed), patient))
     if number_of_folds:
-        found = {patient: fold_name(index % number_of_folds) for index, patient in enumerate(ordered)}
-        _check_folds(found, number_of_folds)
-        return found
+        return {patient: fold_name(index % number_of_folds) for index, patient in enumerate(ordered)}
     return {
         patient: VAL if int((index + 1) * val_fraction + 0.5) > int(index * val_fraction + 0.5) else TRAIN
         for index, patient in enumerate(ordered)
     }
 
 
-def _check_folds(found: Mapping[str, str], number: int) -> None:
+def check_folds(found: Mapping[str, str], number: int) -> None:
+    """Raise a DataError where one of so many folds is empty.
+
+    Args:
+      found: exam or patient -> split.
+      number: of folds.
+    """
     if missing := {fold_name(index) for index in range(number)} - set(found.values()):
-        raise DataError(
-            f"{min(missing)} has no patient: {len(found)} patients are too few for {number} folds. Choose fewer, or another seed."
-        )
+        raise DataError(f"{min(missing)} is empty: {len(found)} exams are too few for {number} folds. Choose fewer folds, or another seed.")
 
 
 def read_split_file(path: Path) -> dict[str, str]:

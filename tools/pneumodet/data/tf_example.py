@@ -65,6 +65,11 @@ class Record:
     image_class_id: int
     masks: tuple[bytes, ...] = ()
 
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 of ``encoded``, 64 hex digits."""
+        return hashlib.sha256(self.encoded).hexdigest()
+
 
 @functools.cache
 def _messages() -> SimpleNamespace:
@@ -115,7 +120,7 @@ def encode(record: Record) -> bytes:
     put(WIDTH, record.width)
     put(FILENAME, record.patient_id)
     put(SOURCE_ID, record.patient_id)
-    put(SHA256, hashlib.sha256(record.encoded).hexdigest())
+    put(SHA256, record.sha256)
     put(IMAGE_ENCODED, record.encoded)
     put(FORMAT, record.image_format)
     put(IMAGE_CLASS_LABEL, record.image_class_id)

@@ -2,6 +2,7 @@
 
     value = rsna_metric(ground_truth, predictions, score_threshold=0.3)
     threshold, value = best_threshold(ground_truth, predictions)
+    scores = case_scores(cases, score_threshold=0.3)                     # the same of Cases; np.nanmean(scores) is the metric
 
 For each IoU threshold t in 0.40, 0.45 … 0.75 an exam scores TP / (TP + FP + FN); the mean over t is the exam's score, and the mean
 over exams is the metric. An exam without ground truth scores 0 where anything is predicted, and is left out where nothing is.
@@ -17,15 +18,17 @@ each takes the most confident unused prediction that fits. That is the same as: 
 unused box that fits. A prediction more of lower confidence can only add a hit to a box that was free, in either way.
 
 So under both rules a prediction's fate depends only on those before it, which lets ``best_threshold`` try every threshold in one pass.
-Predictions of equal confidence are taken in the order given.
+Predictions of equal confidence are taken in the order given. Nothing loops over exams: the mappings become flat arrays at once.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 
-from pneumodet.data.boxes import iou
 from pneumodet.errors import DataError
+from pneumodet.metrics import matching
+from pneumodet.metrics.cases import Cases
 
 IOU_THRESHOLDS = np.arange(8, 16) / 20
 """0.40, 0.45 … 0.75, each the double nearest to its decimal."""
@@ -54,30 +57,15 @@ def rsna_metric(
     Raises:
       DataError: the exams differ, arrays do not fit, the rules are unknown, or no exam counts (none has a box, truth or prediction).
     """
-    counted = [
-        score
-        for score in image_scores(ground_truth, predictions, rules=rules, score_threshold=score_threshold).values()
-        if score is not None
-    ]
-    if not counted:
-        raise DataError(
-            f"The RSNA metric has no value: none of {len(ground_truth)} exams has a ground-truth box or a prediction. "
-            "Use a set with positive exams."
-        )
-    return float(np.mean(counted))
+    return _mean(_case_scores(_flat(ground_truth, predictions, rules, score_threshold), rules))
 
 
 def image_scores(
     ground_truth: Mapping[str, np.ndarray], predictions: Mapping[str, Predictions], *, rules: str = "strict", score_threshold: float = 0.0
 ) -> dict[str, float | None]:
     """Return patientId -> the exam's score in [0, 1], or None where it is left out of the mean. Arguments as in ``rsna_metric``."""
-    _check_exams(ground_truth, predictions, rules)
-    found = {}
-    for patient, truth in ground_truth.items():
-        boxes, scores = _sorted(patient, *predictions[patient], score_threshold)
-        curve = _curve(_checked_boxes(patient, truth, "ground truth"), boxes, rules)
-        found[patient] = None if np.isnan(curve[-1]) else float(curve[-1])
-    return found
+    values = _case_scores(_flat(ground_truth, predictions, rules, score_threshold), rules).tolist()
+    return {patient: None if value != value else value for patient, value in zip(ground_truth, values, strict=True)}
 
 
 def best_threshold(
@@ -100,29 +88,138 @@ def best_threshold(
     Raises:
       DataError: as in ``rsna_metric``, or no exam has a ground-truth box.
     """
-    _check_exams(ground_truth, predictions, rules)
-    if not any(len(truth) for truth in ground_truth.values()):
+    return _best(_flat(ground_truth, predictions, rules, -np.inf), rules)
+
+
+def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float = 0.0) -> np.ndarray:
+    """Return the (C,) float64 score of each case in [0, 1], NaN where it is left out; their mean without NaN is the metric.
+
+    Raises:
+      DataError: the rules are unknown.
+    """
+    _check_rules(rules)
+    return _case_scores(_of_cases(cases.above(score_threshold)), rules)
+
+
+def case_metric(cases: Cases, *, rules: str = "strict", score_threshold: float = 0.0) -> float:
+    """Return ``rsna_metric`` of ``cases``.
+
+    Raises:
+      DataError: the rules are unknown, or no case counts.
+    """
+    return _mean(case_scores(cases, rules=rules, score_threshold=score_threshold))
+
+
+def case_threshold(cases: Cases, *, rules: str = "strict") -> tuple[float, float]:
+    """Return ``best_threshold`` of ``cases``: (threshold, metric at this threshold).
+
+    Raises:
+      DataError: the rules are unknown, or no case has a ground-truth box.
+    """
+    _check_rules(rules)
+    return _best(_of_cases(cases), rules)
+
+
+def threshold_curve(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarray]:
+    """Return the metric at every threshold that makes a difference.
+
+    Returns:
+      (S,) thresholds, falling: one above all scores, then every distinct score; and the (S,) metric at each. The first is 0: with nothing
+      predicted all positives are missed.
+
+    Raises:
+      DataError: the rules are unknown, or no case has a ground-truth box.
+    """
+    _check_rules(rules)
+    return _threshold_curve(_of_cases(cases), rules)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Flat:
+    """Exams as in ``Cases``, except that scores may be any finite number."""
+
+    count: int
+    truth_xyxy_px: np.ndarray
+    truth_case: np.ndarray
+    boxes_xyxy_px: np.ndarray
+    scores: np.ndarray
+    box_case: np.ndarray
+
+
+def _of_cases(cases: Cases) -> _Flat:
+    return _Flat(len(cases), cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.scores, cases.box_case)
+
+
+def _mean(scores: np.ndarray) -> float:
+    counted = scores[~np.isnan(scores)]
+    if not counted.size:
         raise DataError(
-            f"No threshold can be chosen: none of {len(ground_truth)} exams has a ground-truth box. Use a set with positive exams."
+            f"The RSNA metric has no value: none of {len(scores)} exams has a ground-truth box or a prediction. "
+            "Use a set with positive exams."
         )
-    steps, gains, counted = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-    exams = 0
-    for patient, truth in ground_truth.items():
-        boxes, scores = _sorted(patient, *predictions[patient], -np.inf)
-        curve = _curve(_checked_boxes(patient, truth, "ground truth"), boxes, rules)
-        exams += len(truth) > 0
-        steps.append(scores)
-        gains.append(np.diff(np.nan_to_num(curve)))
-        counted.append((np.arange(len(scores)) == 0) & (len(truth) == 0))  # a negative exam enters the mean with its first prediction
-    scores = np.concatenate(steps)
-    order = np.argsort(-scores, kind="stable")
-    scores = scores[order]
-    values = np.cumsum(np.concatenate(gains)[order]) / (exams + np.cumsum(np.concatenate(counted)[order]))
-    last_of_score = np.append(scores[1:] != scores[:-1], True) if len(scores) else np.zeros(0, bool)
-    values, candidates = np.append(0.0, values[last_of_score]), np.append(_above_all(scores), scores[last_of_score])
-    best = int(np.argmax(values >= values.max() - TIE_TOLERANCE))  # the first, so the highest threshold
-    threshold = float(candidates[best])
-    return threshold, rsna_metric(ground_truth, predictions, rules=rules, score_threshold=threshold)
+    return float(counted.mean())
+
+
+def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
+    """Return (count,) scores with all predictions kept; NaN where an exam is left out of the mean."""
+    truth, kept = (np.bincount(case, minlength=flat.count) for case in (flat.truth_case, flat.box_case))
+    box, iou_index = _hits(flat, rules)
+    tp = np.zeros((flat.count, len(IOU_THRESHOLDS)))
+    np.add.at(tp, (flat.box_case[box], iou_index), 1)
+    scores = (tp / np.maximum(kept + truth - tp.T, 1).T).mean(axis=1)  # TP + FP = kept, FN = truth - TP
+    return np.where((truth == 0) & (kept == 0), np.nan, scores)
+
+
+def _best(flat: _Flat, rules: str) -> tuple[float, float]:
+    thresholds, values = _threshold_curve(flat, rules)
+    threshold = float(thresholds[np.argmax(values >= values.max() - TIE_TOLERANCE)])  # the first, so the highest threshold
+    kept = flat.scores >= threshold
+    kept = dataclasses.replace(flat, boxes_xyxy_px=flat.boxes_xyxy_px[kept], scores=flat.scores[kept], box_case=flat.box_case[kept])
+    return threshold, _mean(_case_scores(kept, rules))
+
+
+def _threshold_curve(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
+    truth = np.bincount(flat.truth_case, minlength=flat.count)
+    if not truth.any():
+        raise DataError(f"No threshold can be chosen: none of {flat.count} exams has a ground-truth box. Use a set with positive exams.")
+    gains, enters = _gains(flat, truth, rules)
+    order = np.argsort(-flat.scores, kind="stable")
+    scores = flat.scores[order]
+    values = np.cumsum(gains[order]) / (np.count_nonzero(truth) + np.cumsum(enters[order]))
+    last_of_score = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, np.int64)
+    return np.append(_above_all(scores), scores[last_of_score]), np.append(0.0, values[last_of_score])
+
+
+def _gains(flat: _Flat, truth: np.ndarray, rules: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each prediction adds to the score of its exam, and whether it brings a negative exam into the mean, both (D,)."""
+    first = np.diff(flat.box_case, prepend=-1) > 0
+    enters = first & (truth[flat.box_case] == 0)
+    positive = truth[flat.box_case] > 0  # in a negative exam nothing is ever gained
+    case, first = flat.box_case[positive], first[positive]
+    gains = np.zeros(len(flat.scores))
+    if not len(case):
+        return gains, enters
+    box, iou_index = _hits(flat, rules)
+    hits = np.zeros((len(case), len(IOU_THRESHOLDS)))
+    hits[(np.cumsum(positive) - 1)[box], iou_index] = 1
+    start = np.flatnonzero(first)
+    here = np.repeat(start, np.diff(start, append=len(case)))  # the first prediction of the same exam
+    tp = np.cumsum(hits, axis=0)
+    tp -= (tp - hits)[here]
+    kept = np.arange(len(case)) - here + 1
+    score = (tp / ((kept + truth[case])[:, None] - tp)).mean(axis=1)
+    gains[positive] = score - np.where(first, 0.0, np.append(0.0, score[:-1]))
+    return gains, enters
+
+
+def _hits(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (index of the prediction, index of the IoU threshold) of every hit."""
+    pairs = matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
+    pairs = pairs.where(pairs.iou >= IOU_THRESHOLDS[0])
+    if rules == "strict":
+        pairs = pairs.where(np.lexsort((pairs.truth, -pairs.iou, pairs.box)))
+    of_threshold = [matching.greedy(pairs.where(pairs.iou > iou if rules == "strict" else pairs.iou >= iou))[0] for iou in IOU_THRESHOLDS]
+    return np.concatenate(of_threshold), np.repeat(np.arange(len(IOU_THRESHOLDS)), [len(box) for box in of_threshold])
 
 
 def _above_all(scores: np.ndarray) -> float:
@@ -130,57 +227,46 @@ def _above_all(scores: np.ndarray) -> float:
     return float(np.nextafter(np.float32(scores[0]), np.float32(np.inf))) if len(scores) else 1.0
 
 
-def _curve(truth_xyxy_px: np.ndarray, boxes_xyxy_px: np.ndarray, rules: str) -> np.ndarray:
-    """Return (M + 1,) scores of an exam when its first 0, 1 … M predictions are kept; NaN where it is left out of the mean."""
-    kept = np.arange(len(boxes_xyxy_px) + 1)
-    if not len(truth_xyxy_px):
-        return np.where(kept == 0, np.nan, 0.0)
-    if not len(boxes_xyxy_px):
-        return np.zeros(1)
-    hits = _hits(iou(boxes_xyxy_px, truth_xyxy_px), rules)
-    tp = np.concatenate([np.zeros((1, len(IOU_THRESHOLDS))), np.cumsum(hits, axis=0)])
-    return (tp / (kept[:, None] + len(truth_xyxy_px) - tp)).mean(axis=1)  # TP + FP = kept, FN = truth - TP
-
-
-def _hits(ious: np.ndarray, rules: str) -> np.ndarray:
-    """Return (M, 8) bool: which prediction hits at which IoU threshold, for (M, N) ious with predictions in order of confidence."""
-    count, boxes = ious.shape
-    hits = np.zeros((count, len(IOU_THRESHOLDS)), bool)
-    unused = np.ones((len(IOU_THRESHOLDS), boxes), bool)
-    every = np.arange(len(IOU_THRESHOLDS))
-    for row in np.flatnonzero(ious.max(axis=1) >= IOU_THRESHOLDS[0]):
-        over = ious[row] > IOU_THRESHOLDS[:, None] if rules == "strict" else ious[row] >= IOU_THRESHOLDS[:, None]
-        fits = unused & over
-        taken = np.where(fits, ious[row], -1.0).argmax(axis=1) if rules == "strict" else fits.argmax(axis=1)
-        hits[row] = fits.any(axis=1)
-        unused[every[hits[row]], taken[hits[row]]] = False
-    return hits
-
-
-def _sorted(patient: str, boxes_xyxy_px: np.ndarray, scores: np.ndarray, score_threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return an exam's checked predictions of at least ``score_threshold``, the most confident first, as float64."""
-    boxes, scores = _checked_boxes(patient, boxes_xyxy_px, "predictions"), np.asarray(scores, np.float64)
-    if scores.shape != (len(boxes),) or not np.isfinite(scores).all():
-        raise DataError(f"Exam {patient}: {len(boxes)} predicted boxes need as many finite scores, but got shape {scores.shape}.")
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] >= score_threshold]
-    return boxes[order], scores[order]
-
-
-def _checked_boxes(patient: str, boxes_xyxy_px: np.ndarray, what: str) -> np.ndarray:
-    boxes = np.asarray(boxes_xyxy_px, np.float64)
-    if boxes.size == 0:
-        return np.zeros((0, 4))
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
-        raise DataError(f"Exam {patient}: the boxes of its {what} must be finite xyxy px of shape (N, 4), right >= left and bottom >= top.")
-    return boxes
-
-
-def _check_exams(ground_truth: Mapping[str, np.ndarray], predictions: Mapping[str, Predictions], rules: str) -> None:
-    if rules not in RULES:
-        raise DataError(f"The RSNA metric has no rules {rules!r}. Rules: {', '.join(RULES)}.")
+def _flat(ground_truth: Mapping[str, np.ndarray], predictions: Mapping[str, Predictions], rules: str, score_threshold: float) -> _Flat:
+    """Return checked exams, in the order of ``ground_truth``, with the predictions of at least ``score_threshold``."""
+    _check_rules(rules)
     # a missing negative exam would raise the metric in silence, so that "nothing found" has to be said
     for there, here, what in ((ground_truth, predictions, "no entry in the predictions"), (predictions, ground_truth, "no ground truth")):
         missing = there.keys() - here.keys()
         if missing:
             raise DataError(f"{len(missing)} exams have {what}, for example {min(missing)}. Give empty arrays for exams without boxes.")
+    names = list(ground_truth)
+    truth, truth_case = _joined(names, [ground_truth[name] for name in names], "ground truth")
+    boxes, box_case = _joined(names, [predictions[name][0] for name in names], "predictions")
+    scores = _joined_scores(names, [predictions[name][1] for name in names], np.bincount(box_case, minlength=len(names)))
+    order = np.lexsort((-scores, box_case))  # stable: equal scores stay in the order given
+    order = order[scores[order] >= score_threshold]
+    return _Flat(len(names), truth, truth_case, boxes[order], scores[order], box_case[order])
+
+
+def _joined(names: list[str], arrays: list[np.ndarray], what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return all boxes (N, 4) float64 of exams, and the exam's index of each."""
+    arrays = [np.asarray(boxes, np.float64) for boxes in arrays]
+    wrong = [index for index, boxes in enumerate(arrays) if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4)]
+    if not wrong:
+        boxes = np.concatenate([np.zeros((0, 4)), *(boxes for boxes in arrays if boxes.size)])
+        case = np.repeat(np.arange(len(names)), [boxes.size // 4 for boxes in arrays])
+        wrong = case[~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < boxes[:, :2]).any(axis=1)]
+    if len(wrong):
+        raise DataError(
+            f"Exam {names[wrong[0]]}: the boxes of its {what} must be finite xyxy px of shape (N, 4), right >= left and bottom >= top."
+        )
+    return boxes, case
+
+
+def _joined_scores(names: list[str], arrays: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:
+    arrays = [np.asarray(scores, np.float64) for scores in arrays]
+    for name, scores, size in zip(names, arrays, sizes.tolist(), strict=True):
+        if scores.shape != (size,) or (size and not np.isfinite(scores).all()):
+            raise DataError(f"Exam {name}: {size} predicted boxes need as many finite scores, but got shape {scores.shape}.")
+    return np.concatenate([np.zeros(0), *arrays])
+
+
+def _check_rules(rules: str) -> None:
+    if rules not in RULES:
+        raise DataError(f"The RSNA metric has no rules {rules!r}. Rules: {', '.join(RULES)}.")

@@ -1,0 +1,150 @@
+"""Damaged files of every kind are an image or a DataError: never another exception, and never the end of the process."""
+
+import functools
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom.pixels import get_encoder
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from pneumodet.data import annotations, dicom, images, synthetic
+from pneumodet.errors import DataError
+
+HEIGHT, WIDTH = 48, 64
+HEADER_BYTES = 1100
+"""About as long as the headers are, which half of the changes hit."""
+
+CHANGE = st.tuples(
+    st.booleans(),
+    st.floats(0, 1),
+    st.sampled_from(("flip", "replace", "insert", "delete", "cut")),
+    st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from((b"\xff\xff\xff\xff", b"\0\0", b"\xff\xd9", b"\x00\x80", b"\xff\x7f"))),
+)
+
+
+def changed(data, changes):
+    data = bytearray(data)
+    for in_header, place, how, junk in changes:
+        at = int(place * (min(HEADER_BYTES, len(data)) if in_header else len(data)))
+        if how == "flip" and at < len(data):
+            data[at] ^= 1 << junk[0] % 8
+        elif how == "replace":
+            data[at : at + len(junk)] = junk
+        elif how == "insert":
+            data[at:at] = junk
+        elif how == "delete":
+            del data[at : at + len(junk)]
+        elif how == "cut" and junk[0] < 32:
+            del data[at:]
+    return bytes(data)
+
+
+class Bytes:
+    """A source in memory."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __str__(self):
+        return "changed.dcm"
+
+    def read_bytes(self):
+        return self.data
+
+
+@functools.cache
+def example(kind, folder):
+    """Return the bytes of a small radiograph."""
+    path = folder / f"{kind}.dcm"
+    pixels = np.uint8(np.add.outer(np.arange(HEIGHT), 2 * np.arange(WIDTH)) + np.random.default_rng(0).integers(0, 9, (HEIGHT, WIDTH)))
+    if kind in ("png", "jpg"):
+        Image.fromarray(pixels).save(path.with_suffix(f".{kind}"))
+        return path.with_suffix(f".{kind}").read_bytes()
+    synthetic.write_dicom(path, pixels, patient_id="MRN-4711", rng=np.random.default_rng(0))
+    if kind == "jpeg":
+        return path.read_bytes()
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset["PixelData"].is_undefined_length = False
+    dataset.PixelData = (pixels.astype(np.uint16) * 15).tobytes()
+    dataset["PixelData"].VR = "OW"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.WindowCenter, dataset.WindowWidth, dataset.RescaleSlope, dataset.RescaleIntercept = 1500, 2000, 1, 0
+    implicit = kind == "implicit"
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    elif kind != "native":
+        syntax = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg-2000": JPEG2000Lossless}[kind]
+        if not get_encoder(syntax).is_available:
+            pytest.skip(f"nothing here writes {syntax.name}")
+        dataset.compress(syntax)
+    dataset.save_as(path, implicit_vr=implicit, little_endian=True)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "native", "implicit", "rle", "jpeg-ls", "jpeg-2000", "png", "jpg"])
+def test_changed_files_are_an_image_or_a_data_error(kind, tmp_path_factory):
+    whole = example(kind, tmp_path_factory.getbasetemp())
+    seen = {"image": 0, "error": 0}
+
+    @settings(max_examples=250, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(CHANGE, min_size=1, max_size=4))
+    def check(changes):
+        source = Bytes(changed(whole, changes))
+        for read in (images.encode, images.read_pixels, dicom.header):
+            try:
+                found = read(source)
+            except DataError as error:
+                assert str(error).startswith("changed.dcm")
+                assert "\n" not in str(error)
+                assert "4711" not in str(error)
+                seen["error"] += 1
+                continue
+            seen["image"] += 1
+            if read is images.read_pixels:
+                assert (found.ndim, found.dtype) == (2, np.uint8)
+            elif read is images.encode:
+                assert found.height > 0
+                assert found.width > 0
+
+    check()
+    assert seen["error"] > 50, seen
+    assert seen["image"] > (10 if kind == "png" else 50), seen  # PNG has checksums
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "native", "rle"])
+def test_every_byte_of_the_header_turned_over(kind, tmp_path_factory):
+    whole = example(kind, tmp_path_factory.getbasetemp())
+    sizes = set()
+    for at in range(min(HEADER_BYTES, len(whole))):
+        for value in (0, 0xFF, whole[at] ^ 1):
+            try:
+                pixels = images.read_pixels(Bytes(whole[:at] + bytes([value]) + whole[at + 1 :]))
+            except DataError:
+                continue
+            sizes.add(pixels.shape)
+    assert (HEIGHT, WIDTH) in sizes
+    if kind == "jpeg":
+        assert sizes == {(HEIGHT, WIDTH)}, "a size that the stream does not have"
+
+
+CSV = b"patientId,x,y,width,height,Target\n" + b"a,264.0,152.0,213.0,379.0,1\n" * 2 + b"b,,,,,0\nc,1,2,3,4,1\n"
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(CHANGE, min_size=1, max_size=4))
+def test_changed_labels_are_labels_or_a_data_error(tmp_path, changes):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(changed(CSV, changes))
+    try:
+        labels = annotations.read_rsna_labels(path)
+    except DataError as error:
+        assert "labels.csv" in str(error)
+        return
+    for exam in labels.exams.values():
+        assert np.isfinite(exam.boxes_xyxy_px).all()
+        assert (exam.boxes_xyxy_px[:, 2:] > exam.boxes_xyxy_px[:, :2]).all()
