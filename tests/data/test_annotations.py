@@ -212,3 +212,12 @@ def test_nih_patients(shared_data):
     found = annotations.read_patient_map(shared_data / "rsna_original" / "rsna_to_nih.csv")
     assert found["02099738-7465-4786-b71c-de8cdac477c3"] == "00027464"
     assert len(found) == 3
+
+
+@pytest.mark.parametrize(("row", "name"), [("e,,,,,0", "Lung Opacity"), ("e,1,2,3,4,1", "Normal")])
+def test_class_info_that_contradicts_the_labels_rejects_the_exam(tmp_path, row, name):
+    (tmp_path / "labels.csv").write_text(f"patientId,x,y,width,height,Target\n{row}\nother,,,,,0\n")
+    (tmp_path / "info.csv").write_text(f"patientId,class\ne,{name}\nother,Normal\n")
+    labels = annotations.read_rsna_labels(tmp_path / "labels.csv", class_info=tmp_path / "info.csv")
+    assert list(labels.exams) == ["other"]
+    assert labels.rejected == [("e", f"the class info says {name!r}, but Target is {row[-1]}")]

@@ -138,3 +138,15 @@ def test_a_bad_file_with_strict_is_told(synthetic, tmp_path):
 def test_a_folder_that_is_not_there():
     with pytest.raises(DataError, match="Cannot list nosuch://bucket"):
         list(remote.listing("nosuch://bucket"))
+
+
+def test_a_folder_with_other_things_is_left_alone_and_leftovers_are_replaced(synthetic, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "train-00000-of-00009.tfrecord").write_bytes(b"of a pipeline that failed")
+    (folder / "thesis.txt").write_text("")
+    with pytest.raises(DataError, match="holds other things .*thesis.txt"):
+        beam_runner.convert_on_beam(inputs(synthetic), str(folder), beam_flags=FLAGS, overwrite=True)
+    (folder / "thesis.txt").unlink()
+    beam_runner.convert_on_beam(inputs(synthetic), str(folder), beam_flags=FLAGS)
+    assert record_sets.verify(folder) == []

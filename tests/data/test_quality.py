@@ -262,23 +262,6 @@ def test_measured_gray_levels():
     assert (found.center_white, found.center_black) == (0.1, 0.1)
 
 
-def test_a_jpeg_stream_is_measured_like_its_pixels():
-    stream = jpeg(resized(CHESTS[0], 1500))
-    fast, full = quality.measure_jpeg(stream), quality.measure(np.asarray(Image.open(io.BytesIO(stream))))
-    assert (fast.height, fast.width) == (1500, 1500)
-    assert (hash_bits(fast) != hash_bits(full)).sum() <= 6
-    assert fast.chest == pytest.approx(full.chest, abs=0.02)
-    assert fast.center_gray == pytest.approx(full.center_gray, abs=2)
-    again = quality.judge({"a": fast, "b": quality.measure_jpeg(stream)}, patients={})
-    assert [one.kind for one in again["b"]] == ["duplicate"]
-
-
-@pytest.mark.parametrize("stream", [b"", b"\x89PNG", jpeg(CHESTS[0])[:2000]], ids=["empty", "no JPEG", "cut off"])
-def test_a_damaged_stream_is_an_error(stream):
-    with pytest.raises(DataError, match=r"The JPEG stream is damaged \(.+\)\. Get the file again\."):
-        quality.measure_jpeg(stream)
-
-
 @pytest.mark.parametrize(
     "pixels", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)], ids=["float", "RGB", "empty"]
 )

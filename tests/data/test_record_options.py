@@ -1,6 +1,7 @@
 """What can be asked of a conversion besides the usual: folds, strata, split files, masks, scaling, other labels and images."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 from record_making import convert, records
 
-from pneumodet.data import annotations, dicom, formats, label_export, record_sets, splits, synthetic
+from pneumodet.data import annotations, dicom, formats, label_export, record_sets, shards, splits, synthetic
 from pneumodet.errors import ConfigError, DataError
 
 
@@ -158,14 +159,18 @@ def test_masks_are_the_boxes(many, tmp_path):
     for record in records(tmp_path / "out"):
         assert len(record.masks) == len(record.boxes_xyxy_px)
         for mask, (left, top, right, bottom) in zip(record.masks, record.boxes_xyxy_px, strict=True):
-            import io
-
             pixels = np.asarray(Image.open(io.BytesIO(mask)))
             assert pixels.shape == (record.height, record.width)
             y, x = np.mgrid[0 : record.height, 0 : record.width] + 0.5
             np.testing.assert_array_equal(pixels, (x >= left) & (x < right) & (y >= top) & (y < bottom))
             found += 1
     assert found > 30
+
+
+@pytest.mark.parametrize("box", [(63.6, 63.6, 64, 64), (0, 0, 0.2, 0.2), (10.6, 3, 11.2, 9)])
+def test_a_mask_of_a_thin_box_has_a_pixel(box):
+    pixels = np.asarray(Image.open(io.BytesIO(shards._mask(tuple(map(float, box)), 64, 64))))
+    assert pixels.any()
 
 
 def test_the_api_reads_the_masks(many, tmp_path):

@@ -117,6 +117,11 @@ def without_last_record(folder):
             [f"{SHARD}, record 0: the record is damaged"],
             id="a flipped bit under a new checksum",
         ),
+        pytest.param(
+            lambda folder: (folder / "train-00004-of-00005.tfrecord").write_bytes(b""),
+            ["train-00004-of-00005.tfrecord is not in the manifest"],
+            id="extra",
+        ),
         pytest.param(without_last_record, [f"{SHARD} has . records; the manifest says"], id="a record less"),
         pytest.param(swap, ["instances_train.json and the records of train do not name the same exams"], id="other order than the truth"),
         pytest.param(lambda folder: (folder / "instances_val.json").unlink(), ["instances_val.json is missing"], id="no truth"),

@@ -15,6 +15,9 @@ from pneumodet.results import image_id
 
 CATEGORIES = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
 
+KEYS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
+"""COCO's 12 numbers, in the order of pycocotools' stats."""
+
 
 def random_data(seed, *, large_ids, classes=(1, 2)):
     rng = np.random.default_rng(seed)
@@ -23,11 +26,12 @@ def random_data(seed, *, large_ids, classes=(1, 2)):
     detections = []
     for one in ids[:-2]:  # two images without annotations, one of them with detections
         for _ in range(rng.integers(0, 4)):
-            x, y, width, height = (int(value) for value in [*rng.integers(0, 600, 2), *rng.integers(20, 400, 2)])
-            annotation = {"image_id": one, "category_id": int(rng.choice(classes)), "bbox": [x, y, width, height], "iscrowd": 0}
-            instances["annotations"].append({**annotation, "id": len(instances["annotations"]) + 1, "area": width * height})
+            x, y, width, height = (int(value) for value in [*rng.integers(0, 600, 2), *rng.integers(20, rng.choice([40, 110, 400]), 2)])
+            annotation = {"image_id": one, "category_id": int(rng.choice(classes)), "bbox": [x, y, width, height]}
+            annotation |= {"iscrowd": int(rng.random() < 0.05), "area": width * height * float(rng.uniform(0.6, 1))}
+            instances["annotations"].append({**annotation, "id": len(instances["annotations"]) + 1})
             for _ in range(rng.integers(0, 4)):
-                box = (np.array([x, y, width, height]) + rng.normal(0, 25, 4)).round(2)
+                box = (np.array([x, y, width, height]) + rng.normal(0, min(width, 100) / 6, 4)).round(2)
                 box[2:] = np.maximum(box[2:], 1)
                 category = annotation["category_id"] if rng.random() < 0.8 else 3 - annotation["category_id"]
                 score = float(rng.integers(1, 50)) / 50
@@ -47,8 +51,7 @@ def by_pycocotools(instances, detections, category=None):
         run.evaluate()
         run.accumulate()
         run.summarize()
-    ap, ap50, ap75, _, _, _, ar1, ar10, ar100 = run.stats[:9]
-    return {"AP": ap, "AP50": ap50, "AP75": ap75, "AR1": ar1, "AR10": ar10, "AR100": ar100}
+    return {key: None if value == -1 else value for key, value in zip(KEYS, run.stats, strict=True)}
 
 
 @pytest.mark.parametrize("large_ids", [False, True], ids=["small ids", "48-bit ids"])
@@ -60,10 +63,33 @@ def test_equals_pycocotools(seed, large_ids):
     assert (instances, detections) == before  # the evaluator writes into what it is given
     for prefix, category in (("coco.", None), ("coco.no-pneumonia.", 1), ("coco.pneumonia.", 2)):
         expected = by_pycocotools(instances, detections, category)
-        for key, value in expected.items():
-            assert metrics[prefix + key] == pytest.approx(value, abs=1e-9), prefix + key
+        assert {key: metrics[prefix + key] for key in KEYS} == pytest.approx(expected, abs=1e-9), prefix
     assert 0 < metrics["coco.AP"] < metrics["coco.AP50"] < 1
-    assert len(metrics) == 18
+    assert len(metrics) == 36
+
+
+def test_more_than_100_detections_equal_pycocotools():
+    """Only the 100 most confident of an image and class count, although they are not given in order."""
+    instances, _ = random_data(4, large_ids=False)
+    rng = np.random.default_rng(4)
+    detections = []
+    for annotation in instances["annotations"]:
+        boxes = np.array(annotation["bbox"]) + rng.normal(0, 15, (150, 4)).round(1)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
+        same = {"image_id": annotation["image_id"], "category_id": annotation["category_id"]}
+        detections += [{**same, "bbox": box.tolist(), "score": float(rng.random())} for box in boxes]
+    metrics = coco_metrics(instances, detections)
+    assert {key: metrics[f"coco.{key}"] for key in KEYS} == pytest.approx(by_pycocotools(instances, detections), abs=1e-9)
+
+
+def test_sizes_are_told_apart():
+    """One small, one medium and one large box, of which only the medium one is found."""
+    instances = {"images": [{"id": 1}], "categories": CATEGORIES, "annotations": []}
+    for number, side in enumerate((20, 60, 200)):
+        instances["annotations"].append({"id": number, "image_id": 1, "category_id": 2, "bbox": [300 * number, 0, side, side]})
+    metrics = coco_metrics(instances, [{"image_id": 1, "category_id": 2, "bbox": [300, 0, 60, 60], "score": 0.5}])
+    assert [metrics[f"coco.AR_{size}"] for size in ("small", "medium", "large")] == pytest.approx([0, 1, 0])
+    assert [metrics[f"coco.AP_{size}"] for size in ("small", "medium", "large")] == pytest.approx([0, 1, 0])
 
 
 def test_large_ids_are_told_apart():
@@ -81,20 +107,22 @@ def test_class_without_ground_truth_is_none_and_does_not_drag_the_mean_down():
     instances, detections = random_data(3, large_ids=True, classes=(2,))
     detections.append({**detections[0], "category_id": 1, "score": 1.0})
     metrics = coco_metrics(instances, detections)
-    assert all(metrics[f"coco.no-pneumonia.{key}"] is None for key in ("AP", "AP50", "AP75", "AR1", "AR10", "AR100"))
+    assert all(metrics[f"coco.no-pneumonia.{key}"] is None for key in KEYS)
     assert metrics["coco.AP"] == metrics["coco.pneumonia.AP"] > 0
 
 
 def test_no_detections_give_zeros():
     instances, _ = random_data(3, large_ids=True)
-    assert set(coco_metrics(instances, []).values()) == {0.0}
+    metrics = coco_metrics(instances, [])
+    assert set(metrics.values()) <= {0.0, None}
+    assert metrics["coco.AP"] == metrics["coco.pneumonia.AR100"] == 0.0
 
 
 @pytest.mark.parametrize("images", [True, False], ids=["images", "no images"])
 def test_no_ground_truth_gives_none(images):
     instances, detections = random_data(3, large_ids=False)
     metrics = coco_metrics({**instances, "annotations": [], **({} if images else {"images": []})}, detections if images else [])
-    assert len(metrics) == 18
+    assert len(metrics) == 36
     assert set(metrics.values()) == {None}
 
 
@@ -120,6 +148,9 @@ def test_prints_nothing(capfd):
         pytest.param({"bbox": [0, 0, float("nan"), 1]}, "detection 0 has a box or score that is not finite", id="NaN box"),
         pytest.param({"score": float("inf")}, "not finite", id="infinite score"),
         pytest.param({"score": None}, "detection 0 has no score", id="no score"),
+        pytest.param({"bbox": [1, 2, 3]}, "detection 0 needs a bbox of four numbers", id="three numbers"),
+        pytest.param({"bbox": [1, 2, 3, "x"]}, "detection 0 needs a bbox of four numbers", id="a word in a box"),
+        pytest.param({"score": "high"}, "detection 0 needs .* numbers beside it", id="a word as a score"),
     ],
 )
 def test_errors(change, message):
@@ -127,3 +158,12 @@ def test_errors(change, message):
     broken = {key: value for key, value in {**detections[0], **change}.items() if value is not None}
     with pytest.raises(DataError, match=message):
         coco_metrics(instances, [broken])
+
+
+def test_errors_name_the_row():
+    instances, detections = random_data(1, large_ids=False)
+    with pytest.raises(DataError, match="detection 2 is of image 77"):
+        coco_metrics(instances, [*detections[:2], {**detections[2], "image_id": 77}])
+    with pytest.raises(DataError, match="annotation 1 has a box or area that is not finite"):
+        instances["annotations"][1] = {**instances["annotations"][1], "area": float("nan")}
+        coco_metrics(instances, detections)

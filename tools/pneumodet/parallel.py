@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal that a process gets when its parent has died."""
 
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 def cpus() -> int:
     """Return the number of processors that this process may use."""
@@ -75,7 +77,9 @@ class Pool:
             for future in as_completed([self._started().submit(function, item) for item in items]):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise EnvironmentProblem("A worker process was killed, most likely because memory ran out. Try again with --workers 1.") from error
+            raise EnvironmentProblem(
+                "A worker process was killed, most likely because memory ran out. Try again with --workers 1."
+            ) from error
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -92,6 +96,8 @@ def _import(module: str) -> None:
 def _start(parent: int) -> None:
     """Prepare a worker: Ctrl-C is the parent's to answer, and a worker that nobody waits for must not go on writing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _THREAD_COUNTS:  # before numpy is imported: every processor has a process already
+        os.environ.setdefault(name, "1")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above

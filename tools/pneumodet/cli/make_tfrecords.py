@@ -47,8 +47,9 @@ def build_parser() -> app.Parser:
     )
     add("--quality", choices=("off", "report", "exclude"), default="off", help="look for blank, inverted, non-frontal and repeated images")
 
-    add = parser.add_argument_group("split").add_argument
-    patient = parser.add_mutually_exclusive_group()
+    group = parser.add_argument_group("split")
+    add = group.add_argument
+    patient = group.add_mutually_exclusive_group()
     patient.add_argument(
         "--patient-map", type=app.existing_file, help="which patient each exam is of: CSV patientId,patient or RSNA's JSON"
     )
@@ -62,15 +63,16 @@ def build_parser() -> app.Parser:
     )
     add("--seed", type=int, default=0, help="another seed gives another split (default %(default)s)")
 
-    add = parser.add_argument_group("output").add_argument
+    group = parser.add_argument_group("output")
+    add = group.add_argument
     add("--output-dir", type=app.path, help="new folder for the records")
-    size = parser.add_mutually_exclusive_group()
+    size = group.add_mutually_exclusive_group()
     size.add_argument("--max-side", type=app.positive_int, metavar="PX", help="scale larger images down, so that training reads less")
     size.add_argument("--for", dest="for_config", metavar="CONFIG", help="--max-side of twice the config's input size, room for cropping")
     add("--normalize", choices=("none", "histogram", "clahe"), default="none", help="of gray values (default %(default)s)")
     add("--masks", action="store_true", help="write a mask of each box, for Mask R-CNN")
     add("--pseudonymize", type=app.path, metavar="KEYFILE", help="replace ids by keyed hashes; a key file that is missing is made")
-    add("--shard-mb", type=app.positive_int, default=128, help="size of a shard (default %(default)s)")
+    add("--shard-mb", type=app.positive_int, default=128, help="input files that go into a shard, in MiB (default %(default)s)")
     add("--strict", action="store_true", help="stop at the first exam that cannot be used")
     add("--overwrite", action="store_true", help="replace an earlier record set in --output-dir once the new one is whole")
     add("--workers", type=app.positive_int, default=parallel.cpus(), help="processes (default: one a processor, %(default)s)")
@@ -197,11 +199,14 @@ def _warn(args: argparse.Namespace, manifest: dict) -> None:
             "train and in val, and validation then flatters the model. Give --patient-map.",
             file=sys.stderr,
         )
-    for exams in split["same_image"][:3]:
+    if same := split["same_image"]:
         print(
-            f"warning: exams {' and '.join(exams)} have the same image, but lie in different splits. Say --quality exclude.",
+            f"warning: {len(same)} groups of exams of different patients share one image across splits (first: {same[0][0]} and {same[0][1]}; "
+            "all are in manifest.json). Say --quality exclude.",
             file=sys.stderr,
         )
+    if args.split_file:
+        print(f"The split file decides for {split['given']} exams by name, and for others of their patients.")
     if split["by"] != grouping.BY_EXAM and not split["patients_with_several_exams"] and split["patients"] > 1:
         print(
             f"warning: by the {split['by']} no patient has more than one exam. In RSNA's files PatientID names the exam; is this so here?",

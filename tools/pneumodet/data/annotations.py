@@ -25,6 +25,11 @@ LABEL_COLUMNS = ("patientId", "x", "y", "width", "height", "Target")
 CLASS_INFO_COLUMNS = ("patientId", "class")
 """Columns of stage_2_detailed_class_info.csv."""
 
+OPACITY = "Lung Opacity"
+"""The class of RSNA's exams with boxes, and of no others."""
+
+RSNA_CLASSES = ("Normal", "No Lung Opacity / Not Normal", OPACITY)
+
 PATIENT_COLUMNS = ("patient", "nih_patient", "patient_id", "Patient ID")
 """Column of a patient map that holds the patient, the first that is there."""
 
@@ -117,6 +122,10 @@ def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
         if len(targets) > 1:
             lines = ", ".join(str(line) for line, _ in parsed_rows)
             faults[patient_id] = f"lines {lines}: Target is 0 in one row and 1 in another"
+            continue
+        name = classes.get(patient_id)
+        if (name == OPACITY) != (targets == {True}) and name in RSNA_CLASSES:
+            faults[patient_id] = f"the class info says {name!r}, but Target is {int(targets == {True})}"
             continue
         boxes = np.array([box for _, box in parsed_rows if box is not None], np.float64).reshape(-1, 4)
         exams[patient_id] = Exam(patient_id, boxes, targets == {True}, classes.get(patient_id))

@@ -8,6 +8,7 @@ the manifest, which makes a folder a record set, is written last.
 
 import dataclasses
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,11 @@ from pneumodet.data import outcome, planning, record_sets, remote, shards
 from pneumodet.data.settings import Inputs, Settings
 from pneumodet.errors import DataError, PneumodetError, first_line
 from pneumodet.parallel import Pool
+
+_OWN = re.compile(
+    r"([a-z0-9-]+-\d{5}-of-\d{5}\.tfrecord|(fold-\d+/)?(instances_[a-z0-9-]+|manifest)\.json|split\.csv|quality\.json|\.results/.*)"
+)
+"""What a record set is made of."""
 
 _FILES = ("labels", "class_info", "patient_map", "split_file", "label_map")
 
@@ -44,10 +50,14 @@ def convert_on_beam(
     beam = remote.beam()
     output = (output if remote.is_url(output) else str(Path(output).resolve())).rstrip("/")
     manifest_path = f"{output}/{record_sets.MANIFEST}"
-    if remote.exists(manifest_path):
-        if not overwrite:
-            raise DataError(f"{output} holds an earlier result. Give --overwrite to replace it, or choose another --output-dir.")
-        remote.delete([manifest_path])
+    there = [url for url, _, _ in remote.listing(output)]
+    foreign = [url for url in there if not _OWN.fullmatch(url[len(output) + 1 :])]
+    if foreign:
+        raise DataError(f"{output} holds other things ({foreign[0]}). Choose an empty or new --output-dir.")
+    if manifest_path in there and not overwrite:
+        raise DataError(f"{output} holds an earlier result. Give --overwrite to replace it, or choose another --output-dir.")
+    if there:  # of an earlier set, or of a pipeline that failed
+        remote.delete(there)
     with tempfile.TemporaryDirectory() as folder, Pool(workers) as pool:
         plan = planning.make_plan(_fetched(inputs, Path(folder)), settings, pool)
     prefix = f"{output}/{shards.RESULTS}/{plan.key()[:16]}"

@@ -50,6 +50,7 @@ def convert(
       ConfigError: settings that do not go together.
       DataError: nothing can be used, the output folder is in use, the disk is full, or, with ``strict``, anything was skipped.
     """
+    folders.check_free(output_dir, marker=record_sets.MANIFEST, overwrite=overwrite)
     with Pool(workers) as pool:
         plan = planning.make_plan(inputs, settings, pool, progress=progress)
         return _convert(plan, output_dir, pool, overwrite=overwrite, progress=progress, draw_sheet=draw_sheet)

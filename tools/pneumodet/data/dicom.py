@@ -10,6 +10,7 @@ and nothing else of a header is kept, logged or put into a message.
 
 import dataclasses
 import math
+import re
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -20,7 +21,19 @@ from pneumodet.data.encoding import AS_IT_IS, EncodedImage, Options
 from pneumodet.errors import DataError
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_ID, _PATIENT_SEX, _VIEW_POSITION = 0x00080016, 0x00080018, 0x00100020, 0x00100040, 0x00185101
+_PATIENT_AGE = 0x00101010
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
+
+VIEW_POSITIONS = frozenset(("AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT"))
+"""Defined terms of ViewPosition (0018,5101) (PS3.3 C.8.7.1.1.3, C.8.1.3), and two that files have besides."""
+
+SEXES = frozenset("MFO")
+"""Enumerated values of PatientSex (0010,0040) (PS3.3 C.7.1.1)."""
+
+_AGE = re.compile(r"^(\d{1,3})([DWMY]?)$")
+"""PatientAge (0010,1010), of VR AS (PS3.5 6.2); RSNA's files leave out the unit, which is then years."""
+
+_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1, "": 1}
 
 _SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 """PixelSpacing, ImagerPixelSpacing, NominalScannedPixelSpacing: height and width of a pixel in mm (PS3.3 10.7.1.3)."""
@@ -119,6 +132,7 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     """Return ``encode_image`` of a file's contents; ``source`` names it in messages."""
     try:
         found, layout = _open(data, source)
+        facts = _facts(found)
         aspect, notes = _aspect(found)
         stream = decoding.stream_of(found, layout)
         if _may_be_copied(found, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
@@ -126,14 +140,27 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
             if copy is not None:
                 if len(copy) != len(stream.data):
                     notes += ("JPEG comments left out",)
-                return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes)
+                return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes, facts=facts)
         pixels, more = decoding.gray(found, layout, stream)
     except Fault as fault:
         _refuse(source, fault)
     height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)
     if max(height, width) > encoding.MAX_SIDE_PX or height * width > encoding.MAX_PIXELS:
         aspect, more = 1.0, (*more, "unusable pixel spacing ignored")
-    return encoding.encode(pixels, options, aspect=aspect, notes=notes + more)
+    return dataclasses.replace(encoding.encode(pixels, options, aspect=aspect, notes=notes + more), facts=facts)
+
+
+def _facts(found: Elements) -> dict[str, str | int]:
+    """Return what is known of the radiograph in the usual terms; whatever else is there could be free text, and stays in the file."""
+    view, sex, age = found.ascii(_VIEW_POSITION), found.ascii(_PATIENT_SEX), _AGE.match(found.ascii(_PATIENT_AGE))
+    facts: dict[str, str | int] = {}
+    if view in VIEW_POSITIONS:
+        facts["view_position"] = view
+    if sex in SEXES:
+        facts["sex"] = sex
+    if age:
+        facts["age"] = int(int(age[1]) / _A_YEAR[age[2]])
+    return facts
 
 
 def pixels_of(data: bytes, source: object) -> np.ndarray:

@@ -10,6 +10,7 @@ libjpeg's own reduced decoding would save 1.7 of 4 ms but differs from it by up 
 
 import dataclasses
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
@@ -80,6 +81,7 @@ class EncodedImage:
       copied: True where the compressed data are the source's own, bit for bit.
       scale_xy: what x and y in px of the source's grid (Columns x Rows) are multiplied by to be px of this image.
       notes: what was done or passed over, in words for counting.
+      facts: what a DICOM file tells besides: ``view_position``, ``sex``, ``age`` (years), where they are known and in the usual terms.
     """
 
     data: bytes
@@ -89,6 +91,7 @@ class EncodedImage:
     copied: bool
     scale_xy: tuple[float, float] = (1.0, 1.0)
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, str | int] = dataclasses.field(default_factory=dict)
 
 
 def check_size(source: object, height: int, width: int) -> None:

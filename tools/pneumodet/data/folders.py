@@ -11,6 +11,16 @@ from pathlib import Path
 
 from pneumodet.errors import DataError
 
+
+def check_free(final: Path, *, marker: str, overwrite: bool) -> None:
+    """Check at once what ``new_folder`` would find out, before work that takes long.
+
+    Raises:
+      DataError: as ``new_folder``.
+    """
+    _check_free(final.resolve(), marker=marker, overwrite=overwrite)
+
+
 _KEY, _NEW, _OLD = "key", "new", "old"
 """In a scratch folder: what the work in it is, the work, and the earlier result while the new one takes its place."""
 
@@ -62,8 +72,8 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
             raise DataError(
                 f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; {hint}."
             ) from error
-        except DataError:
-            keep = False  # of the data, and so the same the next time
+        except DataError as error:
+            keep = keep and isinstance(error.__cause__, OSError)  # the disk, not the data, which would be the same the next time
             raise
         finally:
             _bring_back(scratch, final)

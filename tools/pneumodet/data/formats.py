@@ -33,7 +33,7 @@ CSV_COLUMNS = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "
 CORNERS = CSV_COLUMNS[4:]
 """A box's corners in the classic CSV and in Pascal VOC."""
 
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".dic", ".png", ".jpg", ".jpeg")
 """What is taken off a file name to have the exam; other dots belong to the name, as in a UID."""
 
 _NEEDS = (

@@ -85,16 +85,6 @@ class Groups:
         """Exam -> ViewPosition (0018,5101), where it is known."""
         return {exam: header.view_position for exam, header in self.headers.items() if header.view_position}
 
-    def facts(self, exam: str, labels: Exam) -> dict[str, str]:
-        """Return what an exam's entry in the ground truth tells besides its boxes."""
-        header = self.headers.get(exam)
-        known = {
-            "rsna_class": labels.rsna_class,
-            "view_position": header and header.view_position,
-            "sex": header and header.sex,
-        }
-        return {name: value for name, value in known.items() if value}
-
     def sides(self, exams: Sequence[str], settings: Settings, split_of_exam: Mapping[str, str]) -> dict[str, str]:
         """Return exam -> split: that of the split file for the patients whom it names, by hash or stratum for the others.
 
@@ -104,6 +94,11 @@ class Groups:
         """
         if settings.folds and {splits.TRAIN, splits.VAL} & set(split_of_exam.values()):
             raise ConfigError("With folds, the split file may name folds and other splits, such as test, but not train or val.")
+        known = {splits.fold_name(number) for number in range(settings.folds)}
+        if strange := {split for split in split_of_exam.values() if splits.FOLD_NAME.match(split)} - known:
+            raise ConfigError(
+                f"The split file names {max(strange)}, but there are {settings.folds} folds. Say --folds with its number of folds."
+            )
         patients = {exam: self.patients[exam] for exam in exams}
         given = splits.given(split_of_exam, self.patients)  # of all exams: one that is gone still tells where its patient belongs
         others = {patient for patient in patients.values() if patient not in given}

@@ -58,7 +58,7 @@ def files(plan: Plan, results: Mapping[str, dict[str, Any]]) -> Iterator[tuple[s
         "quality": plan.quality and {"flagged": len(plan.quality.findings)},
         "clipped": [line for shard in plan.all_shards() for line in results[shard.name]["clipped"]],
     }
-    yield from _fold_sets(manifest, truths)
+    yield from _fold_sets(plan, results, manifest, truths)
     yield record_sets.MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n"
 
 
@@ -107,32 +107,21 @@ def _entry(truth: dict[str, Any], results: Sequence[dict[str, Any]], plan: Plan,
     }
 
 
-def _fold_sets(manifest: dict[str, Any], truths: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _fold_sets(
+    plan: Plan, results: Mapping[str, dict[str, Any]], manifest: dict[str, Any], truths: dict[str, dict[str, Any]]
+) -> Iterator[tuple[str, str]]:
     """Yield, for every fold, a record set in which it is ``val`` and the others are ``train``; the shards are the same files."""
     folds = [splits.fold_name(number) for number in range(manifest["split"]["folds"])]
     for fold in folds:
         entries = {}
         for side, parts in ((splits.TRAIN, [other for other in folds if other != fold]), (splits.VAL, [fold])):
-            found = [manifest["splits"][part] for part in parts]
-            rows = [row for part in parts for row in truths[part]["annotations"]]
-            text = json.dumps(
-                {
-                    "images": [image for part in parts for image in truths[part]["images"]],
-                    "annotations": [row | {"id": number} for number, row in enumerate(rows, start=1)],
-                    "categories": truths[fold]["categories"],
-                },
-                indent=1,
-            )
+            of_side = [results[shard.name] | {"name": f"../{shard.name}"} for part in parts for shard in plan.shards[part]]
+            truth = _truth(of_side, plan.job.classes)
+            text = json.dumps(truth, indent=1)
             yield f"{fold}/instances_{side}.json", text
-            entries[side] = {key: sum(entry[key] for entry in found) for key in ("exams", "patients", "positive_exams", "boxes")} | {
-                "annotations": f"instances_{side}.json",
-                "annotations_sha256": hashlib.sha256(text.encode()).hexdigest(),
-                "shards": [shard | {"name": f"../{shard['name']}"} for entry in found for shard in entry["shards"]],
-            }
-        others = {side: entry for side, entry in manifest["splits"].items() if side not in folds}
-        for side, entry in others.items():
-            entries[side] = entry | {
-                "annotations": f"../{entry['annotations']}",
-                "shards": [shard | {"name": f"../{shard['name']}"} for shard in entry["shards"]],
-            }
+            entries[side] = _entry(truth, of_side, plan, f"instances_{side}.json", text)
+        for side in manifest["splits"].keys() - set(folds):
+            of_side = [results[shard.name] | {"name": f"../{shard.name}"} for shard in plan.shards[side]]
+            text = json.dumps(truths[side], indent=1)
+            entries[side] = _entry(truths[side], of_side, plan, f"../instances_{side}.json", text)
         yield f"{fold}/{record_sets.MANIFEST}", json.dumps(manifest | {"splits": entries}, indent=2, allow_nan=False) + "\n"

@@ -7,6 +7,7 @@ plan.shards["train"][0].name            # train-00000-of-00016.tfrecord
 import dataclasses
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
@@ -29,6 +30,10 @@ _LIBRARIES = ("numpy", "pillow", "pydicom")
 
 _MANY = 1000
 """From so many exams on, the processes are started before it is known what they will do: they need half a second."""
+
+
+_PLACE = re.compile(r"(lines?|annotation|image)( entry)? [\d, ]*\d")
+"""How the reasons of rejected labels begin."""
 
 
 class Bar:
@@ -88,8 +93,11 @@ class Plan:
         for shard in self.all_shards():
             digest.update(shard.name.encode())
             for item in shard.items:
-                labels = (item.exam.boxes_xyxy_px.tolist(), item.exam.class_names, item.exam.positive, item.exam.size_hw)
-                digest.update(repr((item.name, item.source, labels, item.facts)).encode())
+                labels = (
+                    item.exam.boxes_xyxy_px.tolist(),
+                    *(getattr(item.exam, name) for name in ("class_names", "positive", "size_hw", "rsna_class")),
+                )
+                digest.update(repr((item.name, item.source, labels)).encode())
         return digest.hexdigest()
 
     def all_shards(self) -> list[shards.Shard]:
@@ -124,7 +132,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     )
     skipped: dict[str, list[str]] = defaultdict(list)
     for exam, reason in read.rejected:  # which may quote ids and names of files
-        skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else 'see the labels; ids are not shown'}")
+        skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
     for name, reason in refused:
         other = reason.removeprefix(sources.SECOND_FILE)
         skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
@@ -135,7 +143,9 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     labels = {alias(exam): one for exam, one in read.exams.items()}
     usable = {alias(exam): files[exam] for exam in read.exams.keys() & files.keys()}
     usable = dict(sorted(usable.items(), key=lambda item: hashlib.sha256(f"{settings.seed}/{item[0]}".encode()).digest()))
-    groups = grouping.Groups.read(usable, labels, read.exams, inputs.patient_map, settings, alias, pool)
+    named = splits.read_split_file(inputs.split_file) if inputs.split_file else {}
+    ids = read.exams.keys() | named.keys()  # an exam that is gone still tells where its patient belongs
+    groups = grouping.Groups.read(usable, labels, ids, inputs.patient_map, settings, alias, pool)
     skipped[f"no patient by {groups.by}"] += sorted(usable.keys() - groups.patients.keys())
     usable = {exam: source for exam, source in usable.items() if exam in groups.patients}
     looked = None
@@ -149,17 +159,20 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     if not usable:
         raise DataError(f"No exam of {inputs.labels} has a usable DICOM in {inputs.dicom_dir}. " + describe(skipped))
 
-    sides = groups.sides(list(usable), settings, _given(groups, inputs, alias))
+    given = {exam if exam in groups.patients else alias(exam): split for exam, split in named.items()}  # it may hold pseudonyms of this key
+    if named and not {groups.patients.get(exam) for exam in given} & {groups.patients[exam] for exam in usable}:
+        raise DataError(f"The split file {inputs.split_file} names none of the exams. Is it of another data set, or of other pseudonyms?")
+    sides = groups.sides(list(usable), settings, given)
     items: dict[str, list[shards.Item]] = {side: [] for side in grouping.names(settings, sides.values())}
     for exam, source in usable.items():
-        items[sides[exam]].append(shards.Item(exam, labels[exam], source, groups.facts(exam, labels[exam])))
+        items[sides[exam]].append(shards.Item(exam, labels[exam], source))
     return Plan(
         job=shards.Job(
             classes=classes,
             negatives=settings.negatives,
             options=images.Options(max_side=settings.max_side, normalize=settings.normalize),
             masks=settings.masks,
-            file_names=not alias,
+            pseudonyms=bool(alias),
             strict=settings.strict,
         ),
         shards={side: shards.deal(of_side, name=side, shard_bytes=settings.shard_mb << 20) for side, of_side in items.items()},
@@ -175,7 +188,12 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
             "label_map": classes,
             "seed": settings.seed,
             "val_fraction": settings.val_fraction,
-            "split": {"by": groups.by, "folds": settings.folds, "stratified_by": list(settings.stratify)},
+            "split": {
+                "by": groups.by,
+                "folds": settings.folds,
+                "stratified_by": list(settings.stratify),
+                "given": len(given.keys() & usable.keys()),
+            },
             "pseudonyms": bool(alias),
             "duplicate_rows": read.duplicate_rows,
         },
@@ -183,19 +201,10 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     )
 
 
-def _given(groups: grouping.Groups, inputs: Inputs, alias: Pseudonyms) -> dict[str, str]:
-    """Return exam -> split of the split file, which may be that of a set with pseudonyms of the same key.
-
-    Raises:
-      DataError: the file cannot be read, or names none of the exams.
-    """
-    if inputs.split_file is None:
-        return {}
-    named = splits.read_split_file(inputs.split_file)
-    found = {exam if exam in groups.patients else alias(exam): split for exam, split in named.items()}
-    if not found.keys() & groups.patients.keys():
-        raise DataError(f"The split file {inputs.split_file} names none of the exams. Is it of another data set, or of other pseudonyms?")
-    return found
+def _place(reason: str) -> str:
+    """Return where in the labels a fault is, without what is there, which could tell the patient."""
+    found = _PLACE.match(reason)
+    return f"{found[0]} of the labels" if found else "see the labels without pseudonyms"
 
 
 def _arguments(inputs: Inputs, settings: Settings) -> dict[str, Any]:

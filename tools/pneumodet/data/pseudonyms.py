@@ -30,7 +30,9 @@ class Pseudonyms:
 
     def __call__(self, text: str) -> str:
         """Return what stands in for ``text``."""
-        return text if self._key is None else hmac.new(self._key, text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:_DIGITS]
+        return (
+            text if self._key is None else hmac.new(self._key, text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:_DIGITS]
+        )
 
 
 def read_or_make_key(path: Path) -> bytes:

@@ -13,7 +13,6 @@ import base64
 import dataclasses
 import functools
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from pneumodet.data import chest_likeness
-from pneumodet.errors import DataError, first_line
+from pneumodet.errors import DataError
 
 BLANK, INVERTED, NOT_FRONTAL, EXPOSURE = "blank", "inverted", "not-frontal", "exposure"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near-duplicate"
@@ -80,7 +79,7 @@ class Measures:
     Attributes:
       height: px.
       width: px.
-      content_sha256: of size and pixels (``measure``) or of the JPEG stream (``measure_jpeg``), hexadecimal.
+      content_sha256: SHA-256 of size and pixels, hexadecimal.
       hash: perceptual hash, 256 bits, base64.
       spread: gray levels between the 5th and 95th percentile.
       center_gray: median of the central half (a quarter of the area), 0 to 255.
@@ -137,24 +136,6 @@ def measure(pixels: np.ndarray) -> Measures:
     digest = hashlib.sha256(f"{height}x{width} ".encode())
     digest.update(pixels)
     return _measure(Image.fromarray(pixels), size_hw=(height, width), sha256=digest.hexdigest())
-
-
-def measure_jpeg(stream: bytes) -> Measures:
-    """Measure a JPEG stream without decoding it whole: at 1/2, 1/4 or 1/8 of its size, by libjpeg's scaled DCT.
-
-    The stream stands for its pixels: only a copy of the very same stream is its ``duplicate``; any other copy is a ``near-duplicate``.
-
-    Raises:
-      DataError: the stream is no JPEG, or damaged.
-    """
-    try:
-        with Image.open(io.BytesIO(stream), formats=["JPEG"]) as image:
-            width, height = image.size
-            image.draft("L", (_WORK_PX, _WORK_PX))
-            gray = image.convert("L")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"The JPEG stream is damaged ({first_line(error)}). Get the file again.") from error
-    return _measure(gray, size_hw=(height, width), sha256=hashlib.sha256(stream).hexdigest())
 
 
 def judge(

@@ -61,6 +61,8 @@ def verify(data_dir: Path, *, workers: int = 1) -> list[str]:
         for name, found, wrong in pool.run(_check_shard, [(data_dir, shard) for shard in _shards(data_dir, manifest)]):
             problems += wrong
             exams[name] = found
+    names = {(data_dir / shard["name"]).name for shard in _shards(data_dir, manifest)}
+    problems += [f"{path.name} is not in the manifest." for path in sorted(data_dir.glob("*.tfrecord")) if path.name not in names]
     for side, split in manifest["splits"].items():
         path = data_dir / split["annotations"]
         if not path.is_file():
@@ -71,6 +73,8 @@ def verify(data_dir: Path, *, workers: int = 1) -> list[str]:
             truth = [image["file_name"] for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
             if truth != [exam for shard in split["shards"] for exam in exams[shard["name"]]] and not problems:
                 problems.append(f"{path.name} and the records of {side} do not name the same exams.")
+            if len(truth) != split["exams"]:
+                problems.append(f"{path.name} has {len(truth)} exams; the manifest says {split['exams']}.")
     return problems
 
 

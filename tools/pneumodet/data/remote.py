@@ -47,8 +47,16 @@ def listing(root: str) -> Iterator[tuple[str, int, int]]:
 
 
 def exists(url: str) -> bool:
-    """Whether there is a file."""
-    return beam().io.filesystems.FileSystems.exists(url)
+    """Whether there is a file.
+
+    Raises:
+      DataError: Beam cannot look there.
+    """
+    systems = beam().io.filesystems.FileSystems
+    try:
+        return systems.exists(url)
+    except Exception as error:
+        raise DataError(f"Cannot look for {url}: {first_line(error)}.") from error
 
 
 def read(url: str) -> bytes:

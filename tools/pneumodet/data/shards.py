@@ -39,6 +39,9 @@ RESULTS = ".results"
 MIN_SIDE_PX = 1.0
 """A box of which less is left within the image, in width or height, rejects its exam: float32 shares would make it empty."""
 
+OLDEST = 90
+"""Years; a higher age can tell who somebody is (45 CFR 164.514(b)(2)(i)(C))."""
+
 BACKGROUND, FULL_IMAGE = "background", "full-image"
 NEGATIVES = (BACKGROUND, FULL_IMAGE)
 """How an exam without pneumonia is written: without boxes, or with one whole-image box of class 1 (the classic workflow)."""
@@ -52,13 +55,11 @@ class Item:
       name: what it is called in the output.
       exam: its labels.
       source: its file.
-      facts: goes into its entry in the ground truth, such as ``rsna_class`` and ``view_position``.
     """
 
     name: str
     exam: Exam
     source: Source
-    facts: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Job:
       negatives: one of ``NEGATIVES``.
       options: of the images.
       masks: write a mask of each box.
-      file_names: whether messages may name files; where ids are pseudonyms, a name could tell the patient.
+      pseudonyms: messages do not name files, which could tell the patient, and ages above ``OLDEST`` become it.
       strict: an exam that cannot be used is an error.
     """
 
@@ -86,7 +87,7 @@ class Job:
     negatives: str = BACKGROUND
     options: images.Options = images.Options()
     masks: bool = False
-    file_names: bool = True
+    pseudonyms: bool = False
     strict: bool = False
 
 
@@ -171,22 +172,22 @@ def make(job: Job, shard: Shard, file: BinaryIO) -> dict[str, Any]:
     counts: Counter[str] = Counter(images_copied=0, images_decoded=0, boxes_clipped=0)
     for item in shard.items:
         try:
-            record, original_hw = _record(job, item, result["clipped"], counts)
+            record, about = _record(job, item, result["clipped"], counts)
         except DataError as error:
-            reason = f"{item.name}: {str(error).replace(str(item.source), item.source.name if job.file_names else 'the file')}"
+            reason = f"{item.name}: {str(error).replace(str(item.source), 'the file' if job.pseudonyms else item.source.name)}"
             if job.strict:
                 raise DataError(f"--strict: {reason} Mend the data, or leave out --strict to go on without this exam.") from error
             result["rejected"].append(reason)
             continue
         writer.write(tf_example.encode(record))
-        _add_truth(result, record, original_hw, item.facts)
+        _add_truth(result, record, about)
         result["positive"] += item.exam.positive
         result["images_sha256"].append(record.sha256)
     return result | {"sha256": writer.sha256, "bytes": writer.bytes, "examples": writer.records, "counts": dict(counts)}
 
 
-def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> tuple[tf_example.Record, tuple[int, int]]:
-    """Return (the record, height and width in px of the image before it was scaled)."""
+def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> tuple[tf_example.Record, dict[str, Any]]:
+    """Return (the record, what else its entry in the ground truth tells)."""
     exam = item.exam
     unknown = sorted(set(exam.class_names) - job.classes.keys())
     if unknown:
@@ -212,7 +213,9 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     counts["boxes_clipped"] += int(changed.sum())
     counts["images_copied" if image.copied else "images_decoded"] += 1
     counts.update(f"image: {note}" for note in image.notes)
-    name = label_map.PNEUMONIA if exam.positive else label_map.NO_PNEUMONIA
+    name = label_map.NO_PNEUMONIA
+    if exam.positive:
+        name = label_map.PNEUMONIA if label_map.PNEUMONIA in exam.class_names else exam.class_names[0]
     names = exam.class_names
     found = found * scale
     if not exam.positive and job.negatives == FULL_IMAGE:
@@ -232,13 +235,20 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
         image_class_id=job.classes[name],
         masks=tuple(_mask(tuple(box), image.height, image.width) for box in found.tolist()) if job.masks else (),
     )
-    return record, (height, width)
+    about: dict[str, Any] = dict(image.facts)
+    if exam.rsna_class:
+        about["rsna_class"] = exam.rsna_class
+    if job.pseudonyms and about.get("age", 0) > OLDEST:
+        about["age"] = OLDEST
+    if (height, width) != (image.height, image.width):
+        about |= {"original_width": width, "original_height": height}
+    return record, about
 
 
 @functools.lru_cache(maxsize=64)
 def _mask(box_xyxy_px: tuple[float, float, float, float], height: int, width: int) -> bytes:
     """Return a PNG of 0 and 1: 1 in every pixel whose centre lies within the box, and in one at least."""
-    low = [max(0, int(np.ceil(edge - 0.5))) for edge in box_xyxy_px[:2]]
+    low = [min(max(0, int(np.ceil(edge - 0.5))), side - 1) for edge, side in zip(box_xyxy_px[:2], (width, height), strict=True)]
     high = [max(first, int(np.ceil(edge - 0.5)) - 1) for first, edge in zip(low, box_xyxy_px[2:], strict=True)]
     mask = Image.new("L", (width, height))
     ImageDraw.Draw(mask).rectangle((*low, *high), fill=1)
@@ -247,11 +257,9 @@ def _mask(box_xyxy_px: tuple[float, float, float, float], height: int, width: in
     return buffer.getvalue()
 
 
-def _add_truth(result: dict[str, Any], record: tf_example.Record, original_hw: tuple[int, int], facts: dict[str, str]) -> None:
+def _add_truth(result: dict[str, Any], record: tf_example.Record, about: dict[str, Any]) -> None:
     image = {"id": image_id(record.patient_id), "file_name": record.patient_id, "width": record.width, "height": record.height}
-    if original_hw != (record.height, record.width):
-        image |= {"original_width": original_hw[1], "original_height": original_hw[0]}
-    result["images"].append(image | facts)
+    result["images"].append(image | about)
     for xywh, class_id in zip(boxes.xyxy_to_xywh_px(record.boxes_xyxy_px).tolist(), record.class_ids, strict=True):
         result["annotations"].append(
             {"image_id": image["id"], "category_id": class_id, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}

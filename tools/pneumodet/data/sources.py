@@ -31,10 +31,15 @@ _DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", "")
 _OTHER_SUFFIXES = (".csv", ".json", ".txt", ".xml", ".md", ".html", ".pdf", ".xlsx")
 """Suffixes of what lies beside radiographs; every other file is asked whether it is DICOM."""
 
+_RECORDS_SUFFIX = ".tfrecord"
+
 _ARCHIVE_SUFFIX = ".zip"
 
 SECOND_FILE = "a second file of exam "
 """Why a file is refused whose exam has one; the exam follows."""
+
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError)
+"""What zipfile raises for archives that are damaged, encrypted or unusual."""
 
 _HEADERS_A_TASK = 256
 
@@ -83,11 +88,11 @@ class Source:
                 return file.read()
         except OSError as error:
             raise DataError(f"{self} cannot be read: {error.strerror or error}.") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+        except _ARCHIVE_ERRORS as error:
             raise DataError(f"{self} cannot be read: the archive is damaged, encrypted, or compressed in an unusual way.") from error
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
@@ -117,7 +122,7 @@ def find_radiographs(
     """
     if match not in MATCH:
         raise ConfigError(f"match is {match!r}, must be one of {', '.join(map(repr, MATCH))}.")
-    candidates, refused = _candidates(root, images=images)
+    candidates, refused = _candidates(root, known, images=images)
     to_open = [
         source for source, _, exam, is_dicom in candidates if is_dicom and match != "file-name" and (match != "auto" or exam not in known)
     ]
@@ -133,14 +138,24 @@ def find_radiographs(
             wanted = {"patient-id": (header.patient_id,), "sop-instance-uid": (header.sop_instance_uid,)}
             ids = [one for one in wanted.get(match, (header.patient_id, header.sop_instance_uid)) if one]
             exam = next((one for one in ids if one in known), exam if match == "auto" else next(iter(ids), exam))
-        if exam in found:
+        if exam in found and not _is_better(source, found[exam], headers):
             refused.append((relative, SECOND_FILE + exam))
             continue
+        if exam in found:
+            refused.append((found[exam].name, "not a DICOM file"))
         found[exam] = source
     if not found:
         what = "DICOM, PNG or JPEG file" if images else "DICOM file"
         raise DataError(f"There is no {what} in {root}." + (f" {len(refused)} files there are something else." if refused else ""))
     return found, refused
+
+
+def _is_better(source: Source, first: Source, headers: dict[Source, dicom.Header | None]) -> bool:
+    """Whether an exam's second file is DICOM and the first one, which was taken by its name and never opened, is not."""
+    if first in headers or first.name.lower().endswith(IMAGE_SUFFIXES):
+        return False
+    (_, found), (_, other) = (_read_headers((0, [one])) for one in (first, source))
+    return found == [None] and other != [None]
 
 
 def read_headers(sources: Sequence[Source], pool: Pool) -> list[dicom.Header | None]:
@@ -160,7 +175,9 @@ def _read_headers(part: tuple[int, Sequence[Source]]) -> tuple[int, list[dicom.H
     return part[0], [read(source) for source in part[1]]
 
 
-def _candidates(root: Path | str, *, images: bool) -> tuple[list[tuple[Source, str, str, bool]], list[tuple[str, str]]]:
+def _candidates(
+    root: Path | str, known: Container[str], *, images: bool
+) -> tuple[list[tuple[Source, str, str, bool]], list[tuple[str, str]]]:
     """Return ([(source, name for messages, file name without suffix, whether it may be DICOM)], refused), by name."""
     candidates, refused = [], []
     for source, relative in _files(root, refused):
@@ -171,7 +188,7 @@ def _candidates(root: Path | str, *, images: bool) -> tuple[list[tuple[Source, s
         if suffix[1:].isdigit():  # a file named by its UID, 1.2.840.10008.77
             stem, suffix = source.name, ""
         if suffix.lower() not in (*_DICOM_SUFFIXES, *IMAGE_SUFFIXES, *_OTHER_SUFFIXES) and _has_magic(source):
-            stem, suffix = source.name, ""
+            stem, suffix = stem if stem in known else source.name, ""
         if suffix.lower() in _DICOM_SUFFIXES:
             candidates.append((source, relative, stem, True))
         elif images and suffix.lower() in IMAGE_SUFFIXES:
@@ -192,18 +209,22 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
             raise DataError(f"{root} is neither a folder nor a ZIP archive.")
         return
     seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    top = str(root)
+    for folder, subfolders, names in os.walk(top, followlinks=True):
         place = os.stat(folder)
         if (place.st_dev, place.st_ino) in seen:  # a link back into what was searched
             subfolders.clear()
             continue
         seen.add((place.st_dev, place.st_ino))
+        if any(name.endswith(_RECORDS_SUFFIX) for name in names):  # an earlier output, with pictures in it
+            subfolders.clear()
+            continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             if name.startswith("."):
                 continue
-            path = os.path.join(folder, name)
-            relative = os.path.relpath(path, root)
+            path = f"{folder}/{name}"
+            relative = path[len(top) + 1 :]
             try:
                 stat = os.stat(path)
             except OSError:
@@ -224,10 +245,13 @@ def _is_utf8(name: str) -> bool:
 
 
 def _has_magic(source: Source) -> bool:
-    if source.member or remote.is_url(source.path) or source.size < _PREAMBLE_BYTES + len(_MAGIC):
+    if remote.is_url(source.path):
         return False
-    with contextlib.suppress(OSError), open(source.path, "rb") as file:
-        return file.read(_PREAMBLE_BYTES + len(_MAGIC)).endswith(_MAGIC)
+    with contextlib.suppress(OSError, *_ARCHIVE_ERRORS):
+        archive = _archive(source.path, source.mtime_ns) if source.member else None
+        with archive.open(source.member) if archive else open(source.path, "rb") as file:
+            head = file.read(_PREAMBLE_BYTES + len(_MAGIC))
+            return len(head) > _PREAMBLE_BYTES and head.endswith(_MAGIC)
     return False
 
 

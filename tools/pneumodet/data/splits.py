@@ -29,6 +29,9 @@ SPLIT_NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}$")
 """A split's name becomes part of file names."""
 
 
+FOLD_NAME = re.compile(r"^fold-\d+$")
+
+
 def fold_name(number: int) -> str:
     """Return what fold ``number`` is called."""
     return f"fold-{number}"
@@ -56,6 +59,11 @@ def assign(patients: Iterable[str], *, val_fraction: float, seed: int) -> dict[s
     """
     ordered = sorted(set(patients), key=lambda patient: (position(patient, seed), patient))
     sides = {patient: VAL if position(patient, seed) < val_fraction else TRAIN for patient in ordered}
+    return _fill(sides, ordered, val_fraction)
+
+
+def _fill(sides: dict[str, str], ordered: list[str], val_fraction: float) -> dict[str, str]:
+    """Give a side that is empty, and should not be, a patient: the first by position to ``val``, the last to ``train``."""
     if len(ordered) >= 2 and 0 < val_fraction < 1:
         if VAL not in sides.values():
             sides[ordered[0]] = VAL
@@ -91,10 +99,11 @@ def stratified(strata: Mapping[str, str], *, seed: int, val_fraction: float = 0.
     ordered = sorted(strata, key=lambda patient: (strata[patient], position(patient, seed), patient))
     if number_of_folds:
         return {patient: fold_name(index % number_of_folds) for index, patient in enumerate(ordered)}
-    return {
+    sides = {
         patient: VAL if int((index + 1) * val_fraction + 0.5) > int(index * val_fraction + 0.5) else TRAIN
         for index, patient in enumerate(ordered)
     }
+    return _fill(sides, sorted(sides, key=lambda patient: (position(patient, seed), patient)), val_fraction)
 
 
 def check_folds(found: Mapping[str, str], number: int) -> None:

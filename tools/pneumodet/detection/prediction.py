@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet import paths, pictures, results
-from pneumodet.data import annotations, dicom, folders, label_map, sources
+from pneumodet.data import annotations, folders, images, label_map, sources
 from pneumodet.data.sources import Source
 from pneumodet.detection import inference
 from pneumodet.errors import DataError
@@ -98,7 +98,7 @@ def predict(
     if threshold is None:
         threshold, source = DEFAULT_THRESHOLD, ASSUMED
     truth = annotations.read_rsna_labels(labels).exams if labels else {}
-    files, refused = sources.find_radiographs(dicom_dir, known=truth)
+    files, refused = sources.find_radiographs(dicom_dir, known=truth, images=True)
     pneumonia = info.label_map[label_map.PNEUMONIA]
     with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite) as folder:
         detector = inference.SavedModelDetector(model_dir)
@@ -147,7 +147,7 @@ def _read_ahead(files: Iterable[tuple[str, Source]]) -> Iterable[tuple[str, np.n
 
     def read(source: Source) -> np.ndarray | DataError:
         try:
-            return dicom.read_pixels(source)
+            return images.read_pixels(source)
         except DataError as error:
             return error
 

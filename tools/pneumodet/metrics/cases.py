@@ -1,8 +1,8 @@
 """Radiographs with the ground truth and the detections of one class, as flat arrays: what every metric takes.
 
-    cases = Cases(names, patients, truth_xyxy_px, truth_case, boxes_xyxy_px, scores, box_case, facts)
-    cases.take(rows)                       # some radiographs, or some of them several times (bootstrap)
-    cases.above(0.3)                       # without detections of lower score
+cases = Cases(names, patients, truth_xyxy_px, truth_case, boxes_xyxy_px, scores, box_case, facts)
+cases.take(rows)                       # some radiographs, or some of them several times (bootstrap)
+cases.above(0.3)                       # without detections of lower score
 """
 
 import dataclasses

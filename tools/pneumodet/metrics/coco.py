@@ -1,13 +1,12 @@
-"""COCO's average precision and recall, for all classes and for each.
+"""COCO's 12 numbers, average precision and recall, for all classes and for each.
 
     metrics = coco_metrics(instances, detections)     # {"coco.AP50": 0.41, "coco.pneumonia.AP50": 0.41, "coco.no-pneumonia.AP50": None, …}
 
-Computed by faster-coco-eval, which equals pycocotools (a test compares them).
+Computed by hotcoco, which equals pycocotools (a test compares them) and takes columns: no dict is made for each of millions of detections.
+COCO's sizes are of its photographs: small is below 32 x 32 px, large from 96 x 96 px on, so that on radiographs of 1024 px nearly all
+opacities are large.
 """
 
-import contextlib
-import copy
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,11 @@ from pneumodet.errors import DataError
 MAX_DETECTIONS = (1, 10, 100)
 """COCO's limits of detections per image and class; AP is taken at the last."""
 
+SIZES = ("small", "medium", "large")
+"""COCO's names of box sizes, in its order, after all sizes."""
+
 _IOU_50, _IOU_75 = 0, 5  # places of 0.50 and 0.75 among COCO's IoU thresholds 0.50, 0.55 … 0.95
-_ALL_AREAS = 0
+_ALL_SIZES = 0
 
 
 def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
@@ -31,16 +33,19 @@ def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str,
       detections: COCO results: dicts with ``image_id``, ``category_id``, ``bbox`` (xywh px) and ``score``; may be empty.
 
     Returns:
-      Flat keys: ``coco.AP`` (mean over IoU 0.50 … 0.95), ``coco.AP50``, ``coco.AP75``, ``coco.AR1``, ``coco.AR10``, ``coco.AR100``, and the
-      same for each class as ``coco.<class name>.AP`` …, each in [0, 1]. A class without ground-truth boxes has None, and the means are
-      over the classes that have some; None where no class has.
+      Flat keys: ``coco.AP`` (mean over IoU 0.50 … 0.95), ``coco.AP50``, ``coco.AP75``, ``coco.AP_small``, ``coco.AP_medium``,
+      ``coco.AP_large``, ``coco.AR1``, ``coco.AR10``, ``coco.AR100``, ``coco.AR_small``, ``coco.AR_medium``, ``coco.AR_large``, and the same
+      for each class as ``coco.<class name>.AP`` …, each in [0, 1]. A class without ground-truth boxes (of that size) has None, and the means
+      are over the classes that have some; None where no class has.
 
     Raises:
       DataError: an annotation or detection names an image or category that ``instances`` does not list, or lacks a field.
     """
     categories = sorted(instances["categories"], key=lambda category: category["id"])
-    truth, found = _checked(instances, detections)
-    precision, recall = _evaluate({**instances, "annotations": truth}, found) if truth else (None, None)
+    image_ids = sorted(image["id"] for image in instances["images"])
+    truth = _columns("annotation", instances["annotations"], image_ids, [category["id"] for category in categories])
+    found = _columns("detection", detections, image_ids, [category["id"] for category in categories])
+    precision, recall = _evaluate(len(image_ids), len(categories), truth, found) if len(truth["image"]) else (None, None)
     metrics = _summary("coco.", precision, recall)
     for index, category in enumerate(categories):
         one = slice(index, index + 1)
@@ -50,52 +55,74 @@ def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str,
 
 def _summary(prefix: str, precision: np.ndarray | None, recall: np.ndarray | None) -> dict[str, float | None]:
     """Average precision (T, R, K, A, M) and recall (T, K, A, M) over what has ground truth; COCO marks the rest by -1."""
+    if precision is None:
+        precision, recall = np.full((10, 0, 0, 4, 3), -1.0), np.full((10, 0, 4, 3), -1.0)
 
     def mean(values: np.ndarray) -> float | None:
         values = values[values > -1]
         return float(values.mean()) if values.size else None
 
-    parts: dict[str, np.ndarray] = {key: np.zeros(0) for key in ("AP", "AP50", "AP75", *(f"AR{limit}" for limit in MAX_DETECTIONS))}
-    if precision is not None:
-        at_most = precision[..., _ALL_AREAS, -1]
-        parts |= {"AP": at_most, "AP50": at_most[_IOU_50], "AP75": at_most[_IOU_75]}
-        parts |= {f"AR{limit}": recall[..., _ALL_AREAS, index] for index, limit in enumerate(MAX_DETECTIONS)}
+    all_sizes = precision[..., _ALL_SIZES, -1]
+    parts = {"AP": all_sizes, "AP50": all_sizes[_IOU_50], "AP75": all_sizes[_IOU_75]}
+    parts |= {f"AP_{size}": precision[..., index, -1] for index, size in enumerate(SIZES, 1)}
+    parts |= {f"AR{limit}": recall[..., _ALL_SIZES, index] for index, limit in enumerate(MAX_DETECTIONS)}
+    parts |= {f"AR_{size}": recall[..., index, -1] for index, size in enumerate(SIZES, 1)}
     return {prefix + key: mean(values) for key, values in parts.items()}
 
 
-def _checked(instances: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> tuple[list[dict], list[dict]]:
-    """Return copies of annotations and detections that the evaluator may write into, with everything it needs."""
-    images = {image["id"] for image in instances["images"]}
-    categories = {category["id"] for category in instances["categories"]}
-    copies: list[list[dict]] = []
-    for what, rows, needed in (("annotation", instances["annotations"], ()), ("detection", detections, ("score",))):
-        copied = []
-        for index, row in enumerate(rows):
-            missing = [key for key in ("image_id", "category_id", "bbox", *needed) if key not in row]
-            if missing:
-                raise DataError(f"COCO {what} {index} has no {missing[0]}.")
-            if row["image_id"] not in images:
-                raise DataError(f"COCO {what} {index} is of image {row['image_id']}, which the ground truth does not list.")
-            if row["category_id"] not in categories:
-                raise DataError(f"COCO {what} {index} is of category {row['category_id']}; the ground truth has {sorted(categories)}.")
-            if not np.isfinite([*row["bbox"], row.get("score", 0.0)]).all():
-                raise DataError(f"COCO {what} {index} has a box or score that is not finite.")
-            area = row.get("area", row["bbox"][2] * row["bbox"][3])
-            # ids from 1: COCO's matching takes id 0 for "no match"
-            copied.append({**row, "bbox": list(row["bbox"]), "area": area, "iscrowd": row.get("iscrowd", 0), "id": index + 1})
-        copies.append(copied)
-    return copies[0], copies[1]
+def _columns(what: str, rows: Sequence[Mapping[str, Any]], image_ids: list, category_ids: list) -> dict[str, np.ndarray]:
+    """Return checked columns: ``image`` and ``category`` (N,) int64, numbered from 1 in the order of ids, ``xywh_px`` (N, 4), and the rest."""
+    images = {one: index for index, one in enumerate(image_ids, 1)}  # numbers of our own: any id is exact in float64
+    categories = {one: index for index, one in enumerate(category_ids, 1)}
+    try:
+        columns = {
+            "image": np.array([images[row["image_id"]] for row in rows], np.int64),
+            "category": np.array([categories[row["category_id"]] for row in rows], np.int64),
+            "xywh_px": np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4),
+        }
+        if what == "detection":
+            columns["score"] = np.array([row["score"] for row in rows], np.float64)
+        else:
+            columns["area"] = np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64)
+            columns["iscrowd"] = np.array([row.get("iscrowd", 0) for row in rows], bool)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _fault(what, rows, images, categories) from error
+    finite = np.isfinite(columns["xywh_px"]).all(axis=1) & np.isfinite(columns["score" if what == "detection" else "area"])
+    if not finite.all():
+        raise DataError(
+            f"COCO {what} {int(np.argmin(finite))} has a box or {'score' if what == 'detection' else 'area'} that is not finite."
+        )
+    return columns
 
 
-def _evaluate(instances: dict[str, Any], detections: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Return COCO's precision (T, R, K, A, M) and recall (T, K, A, M): IoU, recall, class by id, area, detections per image."""
-    from faster_coco_eval import COCO, COCOeval_faster  # here, because it imports OpenCV where there is one
+def _fault(what: str, rows: Sequence[Mapping[str, Any]], images: Mapping, categories: Mapping) -> DataError:
+    """Return the error that tells which row does not fit, and why."""
+    for index, row in enumerate(rows):
+        missing = [key for key in ("image_id", "category_id", "bbox", *(["score"] if what == "detection" else [])) if key not in row]
+        if missing:
+            return DataError(f"COCO {what} {index} has no {missing[0]}.")
+        if row["image_id"] not in images:
+            return DataError(f"COCO {what} {index} is of image {row['image_id']}, which the ground truth does not list.")
+        if row["category_id"] not in categories:
+            return DataError(f"COCO {what} {index} is of category {row['category_id']}; the ground truth has {list(categories)}.")
+        try:
+            numbers = np.array([*row["bbox"], row.get("score", 0.0), row.get("area", 0.0)], np.float64)
+        except (TypeError, ValueError):
+            numbers = np.zeros(0)
+        if len(numbers) != 6:
+            return DataError(f"COCO {what} {index} needs a bbox of four numbers, x, y, width and height in px, and numbers beside it.")
+    return DataError(f"The COCO {what}s cannot be read. Each needs image_id, category_id, bbox and, as a result, score.")
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(instances)
-        found = COCO({**copy.copy(instances), "annotations": detections})  # what loadRes makes, which cannot be given an empty list
-        run = COCOeval_faster(truth, found, "bbox", print_function=lambda *_: None)
-        run.params.maxDets = list(MAX_DETECTIONS)
-        run.evaluate()
-        run.accumulate()
-    return np.asarray(run.eval["precision"]), np.asarray(run.eval["recall"])
+
+def _evaluate(images: int, categories: int, truth: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return COCO's precision (T, R, K, A, M) and recall (T, K, A, M): IoU, recall, class by id, size, detections per image."""
+    from hotcoco import COCO, COCOeval  # here, because only evaluation needs it
+
+    listed = [{"id": index + 1} for index in range(images)], [{"id": index + 1, "name": str(index)} for index in range(categories)]
+    boxes = COCO.from_arrays(*listed, truth["image"], truth["category"], truth["xywh_px"], area=truth["area"], iscrowd=truth["iscrowd"])
+    results = np.column_stack([found["image"], found["xywh_px"], found["score"], found["category"]])
+    run = COCOeval(boxes, boxes.load_res(results), "bbox")
+    run.params.maxDets = list(MAX_DETECTIONS)
+    run.evaluate()
+    run.accumulate()
+    return run.eval["precision"], run.eval["recall"]

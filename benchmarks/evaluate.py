@@ -1,0 +1,184 @@
+"""Time and memory of the metrics on a set of the challenge's size: COCO by several evaluators on the same input in turn, and everything else.
+
+    python benchmarks/evaluate.py --exams 26684 --detections 100 --rounds 1
+
+Ground truth and detections are drawn by a fixed seed: as many positive exams and boxes as the challenge's labels have, detections of which
+some are near a box, scores of a detector. Every measurement is a process of its own, in turn:
+
+- ``pycocotools``, ``hotcoco``, and ``faster-coco-eval`` where it is installed: from COCO dicts in memory to the 12 numbers;
+- ``coco_metrics``: ours by hotcoco, checks of the input and numbers for every class included;
+- ``matching``, ``rsna``, ``froc``, ``average precision``, ``intervals``, ``compare``: on Cases.
+
+Printed are the median of seconds, the time against pycocotools, the most memory that the process held beyond its input, and COCO's numbers,
+which have to agree.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from pneumodet.metrics import average_precision, bootstrap, coco, froc, image_level, matching, rsna  # noqa: E402
+from pneumodet.metrics.cases import Cases  # noqa: E402
+
+BOXES_AN_EXAM = (0.775, 0.098, 0.1225, 0.0045)
+"""Shares of exams with 0, 1, 2 and 3 boxes in the challenge's labels, rounded."""
+
+
+def draw(exams: int, detections: int, *, seed: int = 0) -> Cases:
+    """Draw ``exams`` cases of 1024 px with ``detections`` each; 3 of 4 exams are of a patient of their own."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice(4, exams, p=BOXES_AN_EXAM)
+    truth_case = np.repeat(np.arange(exams), sizes)
+    corner = rng.integers(0, 600, (len(truth_case), 2))
+    truth = np.concatenate([corner, corner + rng.integers(80, 420, corner.shape)], axis=1).astype(np.float64)
+    box_case = np.repeat(np.arange(exams), detections)
+    corner = rng.uniform(0, 700, (len(box_case), 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(50, 320, corner.shape)], axis=1)
+    scores = rng.beta(0.6, 8, len(box_case))
+    near = truth_case * detections + rng.integers(0, detections, len(truth_case))
+    boxes[near] = truth + rng.normal(0, 30, truth.shape)
+    boxes[near, 2:] = np.maximum(boxes[near, 2:], boxes[near, :2] + 1)
+    scores[near] = rng.beta(3, 4, len(near))
+    order = np.lexsort((-scores, box_case))
+    patients = rng.integers(0, exams * 3 // 4 + 1, exams)
+    return Cases(tuple(f"{index:06d}" for index in range(exams)), patients, truth, truth_case, boxes[order], scores[order], box_case)
+
+
+def as_coco(cases: Cases) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return COCO's instances and results, as parsed from JSON."""
+
+    def rows(boxes_xyxy_px: np.ndarray, case: np.ndarray) -> list[dict[str, Any]]:
+        xywh = np.concatenate([boxes_xyxy_px[:, :2], boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]], axis=1)
+        return [{"image_id": c + 1, "category_id": 2, "bbox": box} for c, box in zip(case.tolist(), xywh.tolist(), strict=True)]
+
+    annotations = rows(cases.truth_xyxy_px, cases.truth_case)
+    for index, row in enumerate(annotations):
+        row |= {"id": index + 1, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
+    found = rows(cases.boxes_xyxy_px, cases.box_case)
+    for row, score in zip(found, cases.scores.tolist(), strict=True):
+        row["score"] = score
+    images = [{"id": index + 1, "file_name": name, "width": 1024, "height": 1024} for index, name in enumerate(cases.names)]
+    categories = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
+    return {"images": images, "annotations": annotations, "categories": categories}, found
+
+
+def by_pycocotools(instances: dict, found: list) -> list[float]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = instances
+        truth.createIndex()
+        return _summary(COCOeval(truth, truth.loadRes(found), "bbox"))
+
+
+def by_faster_coco_eval(instances: dict, found: list) -> list[float]:
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(instances)
+        return _summary(COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None))
+
+
+def by_hotcoco(instances: dict, found: list) -> list[float]:
+    from hotcoco import COCO, COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(instances)
+        return _summary(COCOeval(truth, truth.load_res(found), "bbox"))
+
+
+def _summary(run: Any) -> list[float]:
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    return [float(value) for value in run.stats[:12]]
+
+
+def by_coco_metrics(instances: dict, found: list) -> list[float]:
+    metrics = coco.coco_metrics(instances, found)
+    return [-1.0 if value is None else value for key, value in metrics.items() if key.startswith("coco.pneumonia.")]
+
+
+EVALUATORS: dict[str, Callable[[dict, list], list[float]]] = {
+    "pycocotools": by_pycocotools,
+    "faster-coco-eval": by_faster_coco_eval,
+    "hotcoco": by_hotcoco,
+    "coco_metrics": by_coco_metrics,
+}
+ON_CASES: dict[str, Callable[[Cases], Any]] = {
+    "matching": lambda cases: matching.match(cases).hit.sum(),
+    "rsna": lambda cases: rsna.case_metric(cases, score_threshold=0.3),
+    "rsna threshold": rsna.case_threshold,
+    "froc": lambda cases: froc.froc(cases)["froc.mean_sensitivity"],
+    "image level": lambda cases: image_level.image_level(cases, score_threshold=0.3)["image.roc_auc"],
+    "average precision": average_precision.average_precision,
+    "intervals": lambda cases: bootstrap.intervals(cases, score_threshold=0.3)["figures"]["coco.pneumonia.AP50"]["high"],
+    "compare": lambda cases: bootstrap.compare(cases, cases, thresholds=(0.3, 0.3))["figures"]["coco.pneumonia.AP50"]["high"],
+}
+
+
+def measure(name: str, exams: int, detections: int) -> dict[str, Any]:
+    """Run one measurement in this process."""
+    given: tuple = (draw(exams, detections),)
+    if name in EVALUATORS:
+        given = as_coco(given[0])
+    run = EVALUATORS.get(name) or ON_CASES[name]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    result = run(*given)
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+        "result": np.ravel(result).tolist(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exams", type=int, default=26_684)
+    parser.add_argument("--detections", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=[*EVALUATORS, *ON_CASES], default=[*EVALUATORS, *ON_CASES])
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args.one, args.exams, args.detections)))
+        return
+    found: dict[str, list[dict]] = {name: [] for name in args.only}
+    for _ in range(args.rounds):
+        for name in args.only:
+            size = ["--exams", str(args.exams), "--detections", str(args.detections)]
+            done = subprocess.run([sys.executable, __file__, "--one", name, *size], capture_output=True, text=True)
+            if done.returncode:
+                print(f"{name}: {(done.stderr.splitlines() or ['no message'])[-1]}", flush=True)
+                continue
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{name}: {found[name][-1]['seconds']:.2f} s", flush=True)
+    base = statistics.median(one["seconds"] for one in found["pycocotools"]) if found.get("pycocotools") else None
+    print("| what | s | faster than pycocotools | MiB more | result |\n| --- | ---: | ---: | ---: | --- |")
+    for name, runs in found.items():
+        if runs:
+            seconds, mib = (statistics.median(one[key] for one in runs) for key in ("seconds", "mib"))
+            ratio = f"{base / seconds:.1f}" if base and name in EVALUATORS else ""
+            print(f"| {name} | {seconds:.2f} | {ratio} | {mib:.0f} | {' '.join(f'{value:.9f}' for value in runs[0]['result'])} |")
+
+
+if __name__ == "__main__":
+    main()
