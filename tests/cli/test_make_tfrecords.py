@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from PIL import Image
 
 from pneumodet import paths
 from pneumodet.cli import make_tfrecords
@@ -158,3 +160,57 @@ def test_ctrl_c_keeps_what_is_finished(synthetic, tmp_path):
     assert {".out.partial"} == set(os.listdir(tmp_path)) - {"in", "labels.csv"}
     assert subprocess.run([sys.executable, *map(str, command)], capture_output=True, timeout=120).returncode == 0
     assert {"out"} == set(os.listdir(tmp_path)) - {"in", "labels.csv"}
+
+
+def test_quality_writes_a_report_and_a_picture_and_can_leave_out(synthetic, tmp_path, capsys):
+    folder = tmp_path / "in"
+    shutil.copytree(synthetic.dicom_dir, folder)
+    one, other, *_ = sorted(folder.iterdir())
+    shutil.copyfile(one, other)
+    arguments = [*flags(synthetic, tmp_path / "report"), "--dicom-dir", str(folder), "--quality", "report"]
+    assert make_tfrecords.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert f"Quality: {tmp_path / 'report' / 'quality.json'} and quality.png" in out
+    report = json.loads((tmp_path / "report" / "quality.json").read_text())
+    assert report["counts"]["duplicate"] == 1
+    assert Image.open(tmp_path / "report" / "quality.png").size[0] > 100
+    arguments = [*flags(synthetic, tmp_path / "exclude"), "--dicom-dir", str(folder), "--quality", "exclude"]
+    assert make_tfrecords.main(arguments) == 0
+    assert "skipped, image quality: 1 (first: " in capsys.readouterr().out
+    assert make_tfrecords.main([*flags(synthetic, tmp_path / "clean"), "--quality", "report"]) == 0
+    assert "quality.png" not in capsys.readouterr().out
+
+
+def test_verify(synthetic, tmp_path, capsys):
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "out")) == 0
+    assert make_tfrecords.main(["--verify", str(tmp_path / "out")]) == 0
+    assert "is whole: every checksum is right." in capsys.readouterr().out
+    shard = min((tmp_path / "out").glob("*.tfrecord"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert make_tfrecords.main(["--verify", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert f"make_tfrecords: {shard.name} has " in captured.err
+    assert "is damaged: make it again." in captured.out
+    assert make_tfrecords.main(["--verify", str(tmp_path / "out"), "--labels", str(synthetic.labels)]) == 2
+    assert "--verify only checks" in capsys.readouterr().err
+
+
+def test_for_a_config_and_folds(synthetic, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(make_tfrecords, "_side_for", lambda name: {"ssd_mobilenet": 128}[name])
+    arguments = [*flags(synthetic, tmp_path / "out"), "--for", "ssd_mobilenet", "--folds", "2", "--patient-map", str(synthetic.patient_map)]
+    assert make_tfrecords.main(arguments) == 0
+    assert f"--data {tmp_path / 'out'}/fold-0 --run my_first" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "out" / "fold-1" / "manifest.json").read_text())
+    assert manifest["arguments"]["max_side"] == 128
+    assert set(manifest["splits"]["val"]["statistics"]["sizes"]) == {"128x128"}
+
+
+def test_the_side_for_a_config_is_twice_its_input():
+    assert make_tfrecords._side_for("ssd_mobilenet") == 640
+
+
+def test_the_key_does_not_lie_with_the_records(synthetic, tmp_path, capsys):
+    arguments = [*flags(synthetic, tmp_path / "out"), "--pseudonymize", str(tmp_path / "out" / "study.key")]
+    assert make_tfrecords.main(arguments) == 2
+    assert "The key lies in --output-dir" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -62,6 +62,9 @@ def test_no_id_is_left_anywhere(synthetic, tmp_path):
         assert path.is_dir() or b"MRN" not in path.read_bytes(), path.name
         assert path.is_dir() or b"DOE" not in path.read_bytes(), path.name
     assert "MRN" not in json.dumps(manifest)
+    assert [text.partition(": ")[2] for text in manifest["skipped"]["label rejected"]] == [
+        f"line {len(labels.read_text().splitlines())} of the labels"
+    ]
     plain = convert(synthetic, tmp_path / "plain", **arguments)
     alias = pseudonyms.Pseudonyms(key)
     assert sum(map(len, manifest["skipped"].values())) == sum(map(len, plain["skipped"].values())) == 5

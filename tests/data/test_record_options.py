@@ -108,6 +108,10 @@ def test_a_split_file_with_folds(many, tmp_path):
         fold = record_sets.load_manifest(tmp_path / "tested" / f"fold-{number}")
         assert fold["splits"]["test"]["exams"] == manifest["splits"]["test"]["exams"] > 0
         assert record_sets.verify(tmp_path / "tested" / f"fold-{number}") == []
+    with pytest.raises(ConfigError, match="The split file names fold-2, but there are 2 folds. Say --folds"):
+        convert(many, tmp_path / "out", patient_map=many.patient_map, folds=2, split_file=own)
+    with pytest.raises(ConfigError, match="The split file names fold-2, but there are 0 folds"):
+        convert(many, tmp_path / "out", patient_map=many.patient_map, split_file=own)
     some.write_text(some.read_text().replace("test", "val"))
     with pytest.raises(ConfigError, match="may name folds and other splits, such as test, but not train or val"):
         convert(many, tmp_path / "out", patient_map=many.patient_map, folds=3, split_file=some)

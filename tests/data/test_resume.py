@@ -158,6 +158,26 @@ def test_a_result_that_a_power_failure_cut_off(synthetic, tmp_path, text):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["instances_train.json", "split.csv", "manifest.json"])
+def test_a_disk_that_is_full_at_the_very_end_keeps_the_shards(synthetic, tmp_path, monkeypatch, name):
+    convert(synthetic, tmp_path / "whole")
+    real = os.replace
+
+    def replace(source, target):
+        if os.path.basename(target) == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(DataError, match="No space left on device"):
+        convert(synthetic, tmp_path / "out")
+    monkeypatch.setattr(os, "replace", real)
+    written = count_writes(monkeypatch)
+    convert(synthetic, tmp_path / "out")
+    assert written == []
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_a_killed_worker_leaves_what_is_finished(synthetic, tmp_path, monkeypatch):
     monkeypatch.setattr(tfrecord.Writer, "write", lambda self, record: (_ for _ in ()).throw(EnvironmentProblem("killed")))
     with pytest.raises(EnvironmentProblem):

@@ -106,6 +106,27 @@ def archive(path, files):
             target.write(file, name)
 
 
+def test_a_file_that_is_no_dicom_does_not_take_an_exams_place(dicoms):
+    folder, write = dicoms
+    (folder / "a").mkdir()
+    (folder / "a" / "exam.dcm").write_text("hello")
+    path = write("b/exam.dcm", "stranger")
+    write("c/exam.dcm", "stranger")
+    found, refused = find(folder, known={"exam"})
+    assert found == {"exam": path}
+    assert refused == [("exam.dcm", "not a DICOM file"), (os.path.join("c", "exam.dcm"), "a second file of exam exam")]
+
+
+def test_an_earlier_output_among_the_inputs_is_passed_over(dicoms):
+    folder, write = dicoms
+    path = write("a.dcm")
+    (folder / "records" / "fold-0").mkdir(parents=True)
+    (folder / "records" / "train-00000-of-00001.tfrecord").write_bytes(b"")
+    (folder / "records" / "quality.png").write_bytes(b"")
+    (folder / "records" / "fold-0" / "b.png").write_bytes(b"")
+    assert find(folder, images=True) == ({"a": path}, [])
+
+
 def test_links_and_odd_suffixes(dicoms):
     folder, write = dicoms
     path = write("a/1.v2")
