@@ -19,8 +19,8 @@ SCRIPTS = sorted(TOOLS.glob("*.py"))
 COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
 BASE = {"errors", "paths", "parallel"}
-WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "detection"}
-WITHOUT_CLI |= {"experiment", "probe", "doctor"}
+WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
+WITHOUT_CLI |= {"experiment", "probe", "doctor", "assessment", "reporting", "appraisal"}
 MAY_IMPORT = {
     "errors": set(),
     "paths": {"errors"},
@@ -31,9 +31,13 @@ MAY_IMPORT = {
     "run_folder": BASE,
     "data": BASE | {"results", "data"},
     "metrics": BASE | {"metrics", "data.boxes"},
+    "postprocessing": BASE | {"results", "data", "metrics", "postprocessing"},
+    "assessment": BASE | {"results", "data", "metrics", "assessment"},
+    "reporting": BASE | {"reporting"},
+    "appraisal": BASE | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "postprocessing", "reporting", "detection"},
     "pictures": BASE | {"results", "data.boxes"},
     "quality_sheet": BASE | {"pictures", "data"},
-    "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "detection"},
+    "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "postprocessing", "detection"},
     "probe": {"detection"},
     "doctor": BASE | {"probe", "data", "detection"},
     "experiment": BASE | {"run_folder", "data", "detection"},

@@ -31,12 +31,12 @@ def slow(cases):
     return found
 
 
-@pytest.mark.parametrize("given", [{}, {"most_detections": 14}, {"grid": 6}, {"positives": 0.2}], ids=["few", "many", "ties", "negative"])
+@pytest.mark.parametrize("given", [{}, {"most_detections": 14}, {"grid": 6}, {"positives": 0.3}], ids=["few", "many", "ties", "negative"])
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_the_slow_version(seed, given):
     cases = random_cases(seed, **given)
     assert froc(cases) == pytest.approx(slow(cases), abs=1e-12)
-    assert 0 < froc(cases)["froc.mean_sensitivity"] < 1
+    assert froc(cases)["froc.image_mean_sensitivity"] < 1
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -106,7 +106,7 @@ def test_at_threshold():
     found = at_threshold(cases, 0.4)
     kept = cases.above(0.4)
     matched = match(kept)
-    assert found["lesion.hits"] == matched.hit.sum() == found["lesion.hits"]
+    assert found["lesion.hits"] == matched.hit.sum() > 0
     assert found["lesion.hits"] + found["lesion.false_positives"] == len(kept.scores)
     assert found["lesion.hits"] + found["lesion.missed"] == len(cases.truth_case)
     ious = [iou(kept.boxes_xyxy_px[[i]], kept.truth_xyxy_px[[t]])[0, 0] for i, t in enumerate(matched.truth) if t >= 0]

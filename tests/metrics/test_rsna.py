@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_cases import random_cases
 
 from pneumodet.errors import DataError
 from pneumodet.metrics import rsna
@@ -193,9 +194,16 @@ def test_properties(seed, rules):
         {name: box * 4 for name, box in truth.items()}, {name: (box * 4, score) for name, (box, score) in found.items()}, rules=rules
     )
     assert scaled == pytest.approx(value, abs=1e-12)
-    name = shuffled[0]
-    worse = {**found, name: (np.vstack([found[name][0], [900, 900, 950, 950]]), np.append(found[name][1], 0.001))}
-    assert rsna_metric(truth, worse, rules=rules) <= value + 1e-12
+    for score in (0.001, rng.random(), 1.0):  # a false alarm never raises it, however confident, on positives and negatives alike
+        for name in truth:
+            worse = {**found, name: (np.vstack([found[name][0], [900, 900, 950, 950]]), np.append(found[name][1], score))}
+            assert rsna_metric(truth, worse, rules=rules) <= value + 1e-12
+    moved = {name: (box + 1024, score) for name, (box, score) in found.items()}
+    assert rsna_metric({name: box + 1024 for name, box in truth.items()}, moved, rules=rules) == pytest.approx(value, abs=1e-12)
+    quiet = next(name for name in truth if not len(found[name][0]) and len(truth[name]))
+    better = {**found, quiet: (truth[quiet], np.full(len(truth[quiet]), 0.5))}
+    assert rsna_metric(truth, better, rules=rules) > value
+    assert rsna_metric(truth, {name: (box, np.full(len(box), 0.5)) for name, box in truth.items()}, rules=rules) == 1.0
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -203,6 +211,50 @@ def test_strict_does_not_depend_on_the_order_of_ground_truth(seed):
     truth, found = random_exams(np.random.default_rng(seed))
     turned = {name: box[::-1] for name, box in truth.items()}
     assert rsna_metric(turned, found) == pytest.approx(rsna_metric(truth, found), abs=1e-12)
+
+
+def as_mappings(cases):
+    """Return (ground truth, predictions) of Cases as mappings by exam."""
+    places = range(len(cases))
+    truth = {name: cases.truth_xyxy_px[cases.truth_case == place] for place, name in zip(places, cases.names, strict=True)}
+    kept = {name: cases.box_case == place for place, name in zip(places, cases.names, strict=True)}
+    return truth, {name: (cases.boxes_xyxy_px[mask], cases.scores[mask]) for name, mask in kept.items()}
+
+
+@pytest.mark.parametrize("rules", rsna.RULES)
+@pytest.mark.parametrize("seed", range(6))
+def test_cases_give_the_same_as_mappings(seed, rules):
+    cases = random_cases(seed, count=40)
+    truth, found = as_mappings(cases)
+    for threshold in (0.0, 0.4, 2.0):
+        scores = rsna.case_scores(cases, rules=rules, score_threshold=threshold).tolist()
+        expected = image_scores(truth, found, rules=rules, score_threshold=threshold)
+        assert [None if score != score else score for score in scores] == list(expected.values())
+        assert rsna.case_metric(cases, rules=rules, score_threshold=threshold) == pytest.approx(slow_metric(truth, found, rules, threshold))
+    assert rsna.case_threshold(cases, rules=rules) == best_threshold(truth, found, rules=rules)
+
+
+@pytest.mark.parametrize("rules", rsna.RULES)
+@pytest.mark.parametrize("given", [{}, {"grid": 6}, {"most_detections": 15, "skill": 0.9}], ids=["few", "ties", "many"])
+def test_the_curve_is_the_metric_at_every_threshold(given, rules):
+    cases = random_cases(11, **given)
+    thresholds, values = rsna.threshold_curve(cases, rules=rules)
+    assert thresholds[1:].tolist() == sorted(set(cases.scores.tolist()), reverse=True)
+    truth, found = as_mappings(cases)
+    expected = [slow_metric(truth, found, rules, threshold) for threshold in thresholds]
+    assert expected[0] == 0.0
+    assert values == pytest.approx(expected, abs=1e-12)
+
+
+def test_errors_of_cases():
+    cases, negatives = random_cases(1), random_cases(1, positives=0.0)
+    for function in (rsna.case_scores, rsna.case_metric, rsna.case_threshold, rsna.threshold_curve):
+        with pytest.raises(DataError, match="no rules 'kaggle'"):
+            function(cases, rules="kaggle")
+    with pytest.raises(DataError, match="none of 30 exams has a ground-truth box or a prediction"):
+        rsna.case_metric(negatives, score_threshold=2.0)
+    with pytest.raises(DataError, match="none of 30 exams has a ground-truth box"):
+        rsna.case_threshold(negatives)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +272,18 @@ def test_strict_does_not_depend_on_the_order_of_ground_truth(seed):
         ),
         pytest.param({"p": boxes((5, 0, 1, 1))}, {"p": NONE}, "strict", "right >= left", id="inverted box"),
         pytest.param({"p": EMPTY}, {"p": (boxes(part(1)), [0.5, 0.5])}, "strict", "1 predicted boxes need as many", id="scores too many"),
-        pytest.param({"p": EMPTY}, {"p": (boxes(part(1)), [np.nan])}, "strict", "finite scores", id="NaN score"),
+        pytest.param(
+            {"p": EMPTY}, {"p": (boxes(part(1)), [np.nan])}, "strict", "Exam p: 1 predicted boxes .* finite scores", id="NaN score"
+        ),
+        pytest.param(
+            {"p": EMPTY, "q": EMPTY},
+            {"p": (boxes(part(1)), [0.5]), "q": (boxes(part(1), part(1)), [0.5, np.inf])},
+            "strict",
+            "Exam q: 2 predicted boxes",
+            id="the exam is named",
+        ),
+        pytest.param({"p": np.zeros((2, 3))}, {"p": NONE}, "strict", r"Exam p: .* shape \(N, 4\)", id="three numbers a box"),
+        pytest.param({"p": EMPTY}, {"p": (np.zeros(4), [0.5])}, "strict", "Exam p: the boxes of its predictions", id="a box without rows"),
     ],
 )
 def test_errors(truth, found, rules, message):

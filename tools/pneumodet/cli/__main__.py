@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a detector on the records",
     "evaluate": "measure a trained detector on the validation records: COCO AP and the RSNA metric",
     "export-labels": "write the labels of a record set as COCO, Pascal VOC or CSV",
+    "postprocess": "choose box scale, NMS, fusion and gate on validation detections, or apply them",
     "export": "write a trained detector as a SavedModel",
     "predict": "detect on a folder of DICOMs: COCO results, Kaggle submission, pictures",
     "demo": "run all of these on made-up radiographs",

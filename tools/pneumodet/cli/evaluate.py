@@ -1,55 +1,127 @@
-"""Measure a run's newest checkpoint on its validation records."""
+"""Measure a run, an exported model, or detections of any framework: metrics.json and report.html."""
+
+import argparse
+import sys
 
 from pneumodet import progress
 from pneumodet.cli import app
+from pneumodet.errors import ConfigError
 
-EPILOG = """example:
-  python tools/evaluate.py --run my_first"""
+EPILOG = """examples:
+  python tools/evaluate.py --run my_first
+  python tools/evaluate.py --model workspace/my_first/export --data workspace/records/other --output-dir workspace/on_other
+  python tools/evaluate.py --ground-truth instances.json --detections detections.json --output-dir workspace/judged
 
-ROWS = ("coco.pneumonia.AP", "coco.pneumonia.AP50", "coco.pneumonia.AP75", "coco.pneumonia.AR100", "coco.AP", "rsna_metric")
+Ground truth may also be RSNA's label CSV, and detections a Kaggle submission."""
+
+ROWS = (
+    ("rsna_metric", "RSNA metric"),
+    ("coco.pneumonia.AP50", "AP50"),
+    ("coco.pneumonia.AP", "AP 0.50:0.95"),
+    ("froc.mean_sensitivity", "FROC mean sensitivity"),
+    ("image.roc_auc", "image ROC AUC"),
+    ("image.sensitivity", "image sensitivity"),
+    ("image.specificity", "image specificity"),
+    ("lesion.fp_per_image", "false positives an image"),
+)
 
 
 def build_parser() -> app.Parser:
     """Return the command's parser."""
     parser = app.Parser("evaluate", __doc__, EPILOG)
-    parser.add_argument("--run", required=True, help="name of the run: its folder in workspace/")
-    parser.add_argument("--data", type=app.existing_dir, help="record set (default: the one that the run was trained with)")
-    parser.add_argument(
-        "--rsna-rules",
-        choices=("strict", "community"),
-        default="strict",
-        help="strict: hit at IoU > t; community: IoU >= t (default %(default)s)",
-    )
-    parser.add_argument("--score-threshold", type=app.fraction, help="of the RSNA metric (default: the best one on these images)")
+    add = parser.add_argument_group("what is measured").add_argument
+    add("--run", help="name of a run: its newest checkpoint on its validation records")
+    add("--model", type=app.existing_dir, help="an exported model, on --data")
+    add("--data", type=app.existing_dir, help="record set (for --run by default the one that it was trained with)")
+    add("--split", default="val", help="of the record set (default %(default)s)")
+    add("--ground-truth", type=app.existing_file, help="COCO instances.json, or RSNA's label CSV")
+    add("--detections", type=app.existing_file, help="COCO results JSON, or a submission CSV")
+    add("--class-name", default="pneumonia", help="the class that is judged (default %(default)s)")
+
+    add = parser.add_argument_group("how").add_argument
+    add("--rsna-rules", choices=("strict", "community"), default="strict", help="hit at IoU > t, or >= t (default %(default)s)")
+    add("--score-threshold", type=app.fraction, help="chosen on other data (default: chosen for --aim on other patients of these data)")
+    add("--aim", default="rsna", help='rsna, f1, "sensitivity>=0.9" or "fp_per_image<=0.5" (default %(default)s)')
+    add("--compare", type=app.existing_file, help="another model's detections of the same images")
+    add("--recipe", type=app.existing_file, help="post-processing found by tools/postprocess.py")
+    add("--gate", type=app.existing_file, help="image-level scores for the recipe: CSV patientId,score")
+    add("--patient-map", type=app.existing_file, help="which patient each image is of (record sets know it themselves)")
+    add("--facts", type=app.existing_file, help="CSV patientId,view_position,sex,age,rsna_class (any of them): slices")
+    add("--class-info", type=app.existing_file, help="RSNA's detailed class info, with RSNA's label CSV")
+    add("--resamples", type=app.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
+    add("--seed", type=int, default=0, help="of folds and bootstrap (default %(default)s)")
+
+    add = parser.add_argument_group("output").add_argument
+    add("--output-dir", type=app.path, help="new folder for the results (for --run: its eval/)")
+    add("--radiographs", type=app.existing_path, help="folder of images for the gallery, with --detections")
+    add("--overwrite", action="store_true", help="replace earlier results in --output-dir")
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
-    from pneumodet import run_folder
+    _check(args)
+    from pneumodet import appraisal, run_folder
 
-    folder = run_folder.find(args.run)
-    from pneumodet.detection import evaluation
-
-    with progress.bar(desc="evaluating", unit="image") as bar:
+    options = appraisal.Options(
+        threshold=args.score_threshold,
+        rules=args.rsna_rules,
+        **{
+            name: getattr(args, name)
+            for name in ("aim", "resamples", "seed", "compare", "recipe", "gate", "patient_map", "facts", "class_info", "class_name")
+        },
+    )
+    with progress.bar(desc="detecting", unit="image") as bar:
 
         def start(total: int):
             bar.reset(total=total)
             return bar.update
 
-        metrics = evaluation.evaluate(
-            folder, data_dir=args.data, rules=args.rsna_rules, score_threshold=args.score_threshold, on_start=start
-        )
+        if args.run:
+            folder = run_folder.find(args.run)
+            outcome = appraisal.of_run(folder, options=options, data_dir=args.data, split=args.split, progress=start)
+        elif args.model:
+            more = {"options": options, "split": args.split, "overwrite": args.overwrite, "progress": start}
+            outcome = appraisal.of_model(args.model, args.data, args.output_dir, **more)
+        else:
+            more = {"options": options, "radiographs": args.radiographs, "overwrite": args.overwrite}
+            outcome = appraisal.of_files(args.ground_truth, args.detections, args.output_dir, **more)
+    _print(outcome)
+    if args.run:
+        print(f"Next:    python tools/export.py --run {args.run}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    given = [name for name in ("run", "model", "detections") if getattr(args, name)]
+    if len(given) != 1:
+        raise ConfigError("Say what is measured: one of --run, --model with --data, or --ground-truth with --detections.")
+    needed = {"run": (), "model": ("data", "output_dir"), "detections": ("ground_truth", "output_dir")}[given[0]]
+    missing = ["--" + name.replace("_", "-") for name in needed if getattr(args, name) is None]
+    if missing:
+        raise ConfigError(f"--{given[0]} needs {' and '.join(missing)} as well.")
+
+
+def _print(outcome) -> None:
+    metrics = outcome.metrics
     print(
-        f"{metrics['images']} validation images, {metrics['positive_images']} with pneumonia, {metrics['boxes']} boxes; step {metrics['step']}"
+        f"{metrics['images']} images of {metrics['patients']} patients, {metrics['positive_images']} with findings, {metrics['boxes']} boxes, "
+        f"{metrics['detections']} detections" + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
-    for key in ROWS:
-        value = metrics[key]
-        print(f"  {key:24}{'  no boxes' if value is None else f'{value:10.4f}'}")
+    for key, name in ROWS:
+        value, interval = metrics.get(key), metrics["intervals"].get(key)
+        text = "undefined" if value is None else f"{value:.4f}" + (f"  [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+        print(f"  {name:26}{text}")
     threshold = metrics["rsna_threshold"]
-    print(f"  {'at score threshold':24}{'         –' if threshold is None else f'{threshold:10.4f}'}  ({metrics['rsna_threshold_source']})")
-    print(f"  {'highest score':24}{metrics['highest_score']:10.4f}")
-    print(f"Metrics: {folder / run_folder.EVAL / run_folder.METRICS}\nNext:    python tools/export.py --run {args.run}")
+    print(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
+    print(f"Operating point: {metrics['rsna_threshold_source']}")
+    worst = metrics["slices"]["worst"]
+    if worst:
+        print(worst["sentence"])
+    if metrics["comparison"]:
+        print(f"RSNA metric: {metrics['comparison']['figures']['rsna_metric']['sentence']}")
+    for warning in metrics["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"Report:  {outcome.report}\nMetrics: {outcome.metrics_path}")
 
 
 def main(argv=None) -> int:

@@ -15,9 +15,13 @@ def build_parser() -> app.Parser:
     """Return the command's parser."""
     parser = app.Parser("predict", __doc__, EPILOG)
     parser.add_argument("--model", type=app.existing_dir, required=True, help="folder made by tools/export.py")
-    parser.add_argument("--dicom-dir", type=app.existing_dir, required=True, help="folder of DICOM files, searched with its subfolders")
+    parser.add_argument(
+        "--dicom-dir", "--image-dir", type=app.existing_path, required=True, help="folder or ZIP archive of DICOM, PNG or JPEG files"
+    )
     parser.add_argument("--output-dir", type=app.path, required=True, help="new folder for detections.json, submission.csv and images/")
     parser.add_argument("--labels", type=app.existing_file, help="CSV as for make_tfrecords: draws the ground truth too")
+    parser.add_argument("--recipe", type=app.existing_file, help="post-processing found by tools/postprocess.py")
+    parser.add_argument("--gate", type=app.existing_file, help="image-level scores for the recipe: CSV patientId,score")
     parser.add_argument("--score-threshold", type=app.fraction, help="of submission and pictures (default: the one in the model)")
     parser.add_argument("--max-images", type=app.whole_number, default=100, help="pictures to draw at the most (default %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions once the new ones are whole")
@@ -33,6 +37,8 @@ def run(args) -> None:
         args.dicom_dir,
         args.output_dir,
         labels=args.labels,
+        recipe=args.recipe,
+        gate=args.gate,
         score_threshold=args.score_threshold,
         max_images=args.max_images,
         overwrite=args.overwrite,
@@ -52,7 +58,7 @@ def run(args) -> None:
         f"{summary.radiographs} radiographs, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
         f"({summary.threshold_source}); {len(summary.refused)} files left out; {summary.milliseconds:.0f} ms a radiograph"
     )
-    print(f"Results: {args.output_dir} (detections.json, submission.csv, images/)")
+    print(f"Results: {args.output_dir} (detections.json, submission.csv, scores.csv, images/)")
     if summary.sheet:
         print(f"Look at: {summary.sheet}")
 

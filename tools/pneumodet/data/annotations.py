@@ -42,7 +42,7 @@ MORE_CELLS = "(more cells)"
 _NIH_IMAGE = re.compile(r"^(\d{8})_\d{3}\.png$")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # there are many
 class Exam:
     """The labels of one exam (one radiograph).
 

@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID, UID_dictionary
 
 from pneumodet.data import elements, jpeg, lut
 from pneumodet.data.elements import Elements, Fault
@@ -205,7 +203,7 @@ def _decoded(syntax: str, layout: Layout, stream: Stream) -> np.ndarray:
 
 def _by_pydicom(syntax: str, layout: Layout, value: bytes, *, planar: int | None, vr: bytes) -> np.ndarray:
     """Return (H, W) or (H, W, 3) as pydicom and its plug-ins decode the first frame, without conversion of colour."""
-    decoder, plugin = _decoder(syntax)
+    decoder, plugin, name = _decoder(syntax)
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -223,7 +221,7 @@ def _by_pydicom(syntax: str, layout: Layout, value: bytes, *, planar: int | None
         pixels, meta = decoder.as_array(value, index=0, raw=True, decoding_plugin=plugin, **options)
     except Exception as error:
         raise Fault(
-            f"its image ({UID_dictionary[syntax][0]}) cannot be decoded ({type(error).__name__}); it is damaged. Get the file again."
+            f"its image ({name}) cannot be decoded ({type(error).__name__}); it is damaged. Get the file again."
         ) from None
     shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples == 1 else 3]
     if pixels.shape != shape or pixels.itemsize > 2:
@@ -234,12 +232,15 @@ def _by_pydicom(syntax: str, layout: Layout, value: bytes, *, planar: int | None
 
 
 @functools.cache
-def _decoder(syntax: str) -> tuple[Any, str]:
-    """Return pydicom's decoder and the name of the plug-in to use, empty where it needs none.
+def _decoder(syntax: str) -> tuple[Any, str, str]:
+    """Return pydicom's decoder, the name of the plug-in to use, empty where it needs none, and that of the transfer syntax.
 
     Raises:
       Fault: there is none, or none of its plug-ins is installed.
     """
+    from pydicom.pixels import get_decoder  # here: importing pydicom takes longer than copying a thousand images
+    from pydicom.uid import UID, UID_dictionary
+
     name = UID_dictionary[syntax][0] if syntax in UID_dictionary else "one that is not known"
     try:
         decoder = get_decoder(UID(syntax)) if syntax in UID_dictionary else None
@@ -249,7 +250,7 @@ def _decoder(syntax: str) -> tuple[Any, str]:
         raise Fault(f"its transfer syntax is {name}, which is not read. Convert it, for example with 'gdcmconv --raw old.dcm new.dcm'.")
     if not decoder.is_available:
         raise Fault(f"no decoder for {name} is installed. 'python tools/doctor.py' lists those that are missing.")
-    return decoder, next((name for name in _PLUGINS if name in decoder.available_plugins), "")
+    return decoder, next((one for one in _PLUGINS if one in decoder.available_plugins), ""), name
 
 
 def _luminance(pixels: np.ndarray, bits: int) -> np.ndarray:

@@ -13,9 +13,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from pydicom.charset import python_encoding
-from pydicom.datadict import keyword_for_tag
-
 IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 """Transfer syntaxes without compression of pixels (PS3.5 A.1, A.2, A.5, A.3)."""
 
@@ -83,6 +80,8 @@ class Elements:
         value = self.value(tag)
         if value.isascii():
             return value.decode("ascii").strip(" \0")
+        from pydicom.charset import python_encoding  # here, as below: importing pydicom takes longer than copying a thousand images
+
         name = python_encoding.get(self.ascii(_CHARACTER_SET).split("\\")[0].strip(), "latin-1")
         return codecs.decode(value, name if isinstance(name, str) else "latin-1", "replace").strip(" \0")
 
@@ -162,6 +161,8 @@ _WORDS = frozenset(
 
 def name_of(tag: int) -> str:
     """Return keyword and tag: ``Rows (0028,0010)``."""
+    from pydicom.datadict import keyword_for_tag
+
     return f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 

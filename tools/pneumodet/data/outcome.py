@@ -36,6 +36,10 @@ def files(plan: Plan, results: Mapping[str, dict[str, Any]]) -> Iterator[tuple[s
     if not sides:
         raise DataError(f"No exam of {plan.head['arguments']['labels']['name']} could be converted. " + planning.describe(skipped))
     audit = splits.audit(sides, plan.patients) | {"same_image": _same_images(plan, results, sides)}
+    numbers = {patient: number for number, patient in enumerate(dict.fromkeys(plan.patients.values()), start=1)}
+    for shard in plan.all_shards():
+        for image in results[shard.name]["images"]:
+            image["patient"] = numbers[plan.patients[image["file_name"]]]  # who belongs together, and not who it is
     truths = {side: _truth([results[shard.name] for shard in of_side], plan.job.classes) for side, of_side in plan.shards.items()}
     entries = {}
     for side, truth in truths.items():

@@ -47,7 +47,7 @@ NEGATIVES = (BACKGROUND, FULL_IMAGE)
 """How an exam without pneumonia is written: without boxes, or with one whole-image box of class 1 (the classic workflow)."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # there are many
 class Item:
     """One exam to write.
 

@@ -47,7 +47,7 @@ _PREAMBLE_BYTES, _MAGIC = 128, b"DICM"
 """Where a DICOM file says that it is one (PS3.10 7.1)."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # there are many
 class Source:
     """A file, or a member of a ZIP archive.
 

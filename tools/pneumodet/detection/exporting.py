@@ -69,11 +69,14 @@ def _model_card(folder: Path, config: Any, checkpoint: str) -> dict[str, Any]:
         "exported": run_folder.provenance(),
         "metrics": None,
         "score_threshold": None,
+        "calibrator": None,
     }
     metrics_path = folder / run_folder.EVAL / run_folder.METRICS
     if metrics_path.is_file():
         metrics = paths.read_json(metrics_path, what="the run's metrics", hint="Evaluate the run again.")
         if metrics["checkpoint"] == card["checkpoint"]:  # metrics of another checkpoint say nothing about this one
-            card["metrics"] = metrics
+            short = ("intervals", "bootstrap", "operating_point")
+            card["metrics"] = {key: value for key, value in metrics.items() if key in short or not isinstance(value, dict | list)}
             card["score_threshold"] = metrics["rsna_threshold"]
+            card["calibrator"] = metrics.get("calibrator")
     return card

@@ -4,6 +4,7 @@ summary = predict(Path("workspace/my_first/export"), dicom_dir, output_dir)
 """
 
 import concurrent.futures
+import csv
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
@@ -16,10 +17,16 @@ from pneumodet.data import annotations, folders, images, label_map, sources
 from pneumodet.data.sources import Source
 from pneumodet.detection import inference
 from pneumodet.errors import DataError
+from pneumodet.metrics import calibration
+from pneumodet.postprocessing import files as gate_files
+from pneumodet.postprocessing import recipe as recipes
 from pneumodet.results import Detections
 
 SUMMARY = "predictions.json"
 """Written last: model, threshold and the files that were left out."""
+
+SCORES = "scores.csv"
+"""patientId, highest score, calibrated probability."""
 
 SHEET = "overview.png"
 """All pictures on one sheet."""
@@ -30,7 +37,7 @@ SHEET_TILES = 12
 DEFAULT_THRESHOLD = 0.5
 """Used where neither the command nor the model has a threshold."""
 
-GIVEN, FROM_MODEL, ASSUMED = "given", "the model's own", "assumed"
+GIVEN, FROM_MODEL, FROM_RECIPE, ASSUMED = "given", "the model's own", "the recipe's own", "assumed"
 
 _READ_AHEAD = 4
 """Radiographs that are decoded while another one is in the model."""
@@ -45,7 +52,7 @@ class Summary:
       positive: those with at least one detection of pneumonia at the threshold.
       refused: (file, reason) for those left out.
       score_threshold: of submission and pictures.
-      threshold_source: one of GIVEN, FROM_MODEL, ASSUMED.
+      threshold_source: one of GIVEN, FROM_MODEL, FROM_RECIPE, ASSUMED.
       milliseconds: mean wall time a radiograph, decoding and pictures included, the model's start not.
       sheet: the overview picture, or None where none was drawn.
     """
@@ -65,17 +72,21 @@ def predict(
     output_dir: Path,
     *,
     labels: Path | None = None,
+    recipe: Path | None = None,
+    gate: Path | None = None,
     score_threshold: float | None = None,
     max_images: int = 100,
     overwrite: bool = False,
     progress: Callable[[Iterable], Iterable] = lambda items: items,
 ) -> Summary:
-    """Write ``detections.json`` (COCO results), ``submission.csv``, ``images/``, ``overview.png`` and ``predictions.json``.
+    """Write ``detections.json`` (COCO results), ``submission.csv``, ``scores.csv``, ``images/``, ``overview.png`` and ``predictions.json``.
 
     Args:
       model_dir: made by ``exporting.export``.
       dicom_dir: folder of DICOM files; one that cannot be read is listed and left out.
       output_dir: the new folder; it appears whole or not at all.
+      recipe: post-processing that ``postprocessing.search`` found.
+      gate: image-level scores for the recipe, CSV ``patientId,score``.
       labels: RSNA labels, to draw the ground truth beside the detections.
       score_threshold: of submission and pictures; detections.json has every score from ``inference.SCORE_FLOOR``.
       max_images: pictures at the most.
@@ -93,6 +104,10 @@ def predict(
     if label_map.PNEUMONIA not in info.label_map:
         raise DataError(f"The model in {model_dir} has no class 'pneumonia'; its classes are {', '.join(info.label_map)}.")
     threshold, source = score_threshold, GIVEN
+    steps = recipes.load(recipe) if recipe else recipes.Recipe()
+    gate_scores = gate_files.read_gate(gate) if gate else None
+    if threshold is None and recipe:
+        threshold, source = steps.score_threshold, FROM_RECIPE
     if threshold is None:
         threshold, source = info.score_threshold, FROM_MODEL
     if threshold is None:
@@ -110,7 +125,7 @@ def predict(
             if isinstance(pixels, DataError):
                 refused.append((files[exam].name, str(pixels).replace(str(files[exam]), files[exam].name)))
                 continue
-            found[exam] = detector.detect(pixels)
+            found[exam] = recipes.apply(steps, [{exam: detector.detect(pixels)}], category_id=pneumonia, gate_scores=gate_scores)[exam]
             if len(found) <= max_images:
                 picture = pictures.draw_boxes(
                     pixels,
@@ -126,6 +141,7 @@ def predict(
         seconds = time.perf_counter() - started
         results.write_coco_results(folder / "detections.json", found)
         results.write_submission(folder / "submission.csv", found, category_id=pneumonia, score_threshold=threshold)
+        _write_scores(folder / SCORES, {exam: one.of_class(pneumonia) for exam, one in found.items()}, info.card.get("calibrator"))
         if tiles:
             pictures.save(folder / SHEET, pictures.contact_sheet(tiles, columns=min(4, len(tiles))))
         summary = Summary(
@@ -140,6 +156,18 @@ def predict(
         card = {"run": info.card.get("run"), "checkpoint": info.card.get("checkpoint")}
         paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), "sheet": SHEET if tiles else None, "model": card})
     return summary
+
+
+def _write_scores(path: Path, found: dict[str, Detections], calibrator: dict | None) -> None:
+    """Write each exam's highest score and, where the model was calibrated, the probability of pneumonia as its validation data have it."""
+    scores = np.array([one.scores.max(initial=0.0) for one in found.values()], np.float64)
+    texts = [""] * len(scores)
+    if calibrator is not None:
+        texts = [f"{one:.6g}" for one in calibration.Calibrator.from_json(calibrator)(scores).tolist()]
+    with paths.atomic_path(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(("patientId", "score", "probability"))
+        writer.writerows((exam, f"{score:.6g}", text) for exam, score, text in zip(found, scores.tolist(), texts, strict=True))
 
 
 def _read_ahead(files: Iterable[tuple[str, Source]]) -> Iterable[tuple[str, np.ndarray | DataError]]:

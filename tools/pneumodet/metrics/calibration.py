@@ -45,6 +45,9 @@ SLOPES = (1e-2, 1e2)
 Z95 = 1.959963984540054
 """Quantile of the normal distribution for 95 % intervals."""
 
+LARGEST_EXPONENT = 700.0
+"""Of e; beyond about 709 it overflows."""
+
 _ITERATIONS = 100
 _TOLERANCE = 1e-10
 
@@ -280,7 +283,7 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
     true = np.count_nonzero(outcomes)
     targets = np.where(outcomes, (true + 1) / (true + 2), 1 / (len(outcomes) - true + 2))  # finite also where scores part outcomes wholly
     center, spread = logits.mean(), logits.std()
-    if spread == 0:  # all scores are equal: any slope fits
+    if np.ptp(logits) == 0:  # any slope fits; the spread of equal numbers need not be 0 exactly
         return 1.0, float(_logit(targets.mean()) - center)
     scaled = (logits - center) / spread
     slope, intercept = _newton(scaled, targets, np.array([1.0, _logit(targets.mean())]))
@@ -326,7 +329,7 @@ def _logit(scores: np.ndarray | float) -> np.ndarray:
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * values))
+    return 1 / (1 + np.exp(np.minimum(-values, LARGEST_EXPONENT)))
 
 
 def _sound(method: str, values: Mapping[str, np.ndarray]) -> bool:

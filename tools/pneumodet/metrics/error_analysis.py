@@ -41,7 +41,7 @@ SIZE_EDGES = tuple((np.arange(21) / 20).tolist())
 """Edges of the histogram of box sizes: square root of box area over image area."""
 
 
-def buckets(cases: Cases, *, score_threshold: float) -> dict[str, float | int | str | None]:
+def buckets(cases: Cases, *, score_threshold: float | np.ndarray) -> dict[str, float | int | str | None]:
     """Return how many errors of each kind there are, and what they cost.
 
     Args:
@@ -68,7 +68,7 @@ def buckets(cases: Cases, *, score_threshold: float) -> dict[str, float | int | 
     return found
 
 
-def worst_cases(cases: Cases, *, score_threshold: float, count: int = WORST) -> list[dict]:
+def worst_cases(cases: Cases, *, score_threshold: float | np.ndarray, count: int = WORST) -> list[dict]:
     """Return the cases of the highest loss, the worst first; of equal ones the first. Cases without an error are never among them.
 
     The loss of a case is the sum over its errors at the operating point. A false detection counts by its confidence and a missed ground-truth
@@ -87,7 +87,8 @@ def worst_cases(cases: Cases, *, score_threshold: float, count: int = WORST) -> 
     kept = cases.above(score_threshold)
     matched = matching.match(kept)
     false, missed = ~matched.hit, ~matched.found
-    loss = np.bincount(kept.box_case[false], weights=_share_not_above(kept.scores)[false], minlength=len(cases))
+    loss = np.zeros(len(cases))  # np.bincount of nothing is of whole numbers
+    loss += np.bincount(kept.box_case[false], weights=_share_not_above(kept.scores)[false], minlength=len(cases))
     of_missed = _share_not_above(area_px(cases.truth_xyxy_px))
     loss += np.bincount(cases.truth_case[missed], weights=of_missed[missed], minlength=len(cases))
     sums = [
@@ -114,7 +115,7 @@ def worst_cases(cases: Cases, *, score_threshold: float, count: int = WORST) -> 
     return found
 
 
-def maps(cases: Cases, *, score_threshold: float, sizes_hw: np.ndarray | None = None, bins: int = MAP_BINS) -> dict:
+def maps(cases: Cases, *, score_threshold: float | np.ndarray, sizes_hw: np.ndarray | None = None, bins: int = MAP_BINS) -> dict:
     """Return where boxes lie and how large they are.
 
     Args:
@@ -186,7 +187,7 @@ class _Sorted:
         if name == "missed":
             return self.average_precision(hit, np.ones(len(hit), bool), self._truth_count - int(wrong.sum()))
         if name == "localization":
-            candidates = self._order[wrong[self._order]]
+            candidates = np.flatnonzero(wrong)  # within a case the most confident comes first
             candidates = candidates[~self.matched.found[self._nearest[candidates]]]
             first = candidates[np.unique(self._nearest[candidates], return_index=True)[1]]
             hit = hit.copy()

@@ -261,10 +261,16 @@ def _joined(names: list[str], arrays: list[np.ndarray], what: str) -> tuple[np.n
 
 def _joined_scores(names: list[str], arrays: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:
     arrays = [np.asarray(scores, np.float64) for scores in arrays]
-    for name, scores, size in zip(names, arrays, sizes.tolist(), strict=True):
-        if scores.shape != (size,) or (size and not np.isfinite(scores).all()):
-            raise DataError(f"Exam {name}: {size} predicted boxes need as many finite scores, but got shape {scores.shape}.")
-    return np.concatenate([np.zeros(0), *arrays])
+    wrong = [index for index, (scores, size) in enumerate(zip(arrays, sizes.tolist(), strict=True)) if scores.shape != (size,)]
+    if not wrong:
+        joined = np.concatenate([np.zeros(0), *arrays])
+        wrong = np.repeat(np.arange(len(names)), sizes)[~np.isfinite(joined)]
+    if len(wrong):
+        index = wrong[0]
+        raise DataError(
+            f"Exam {names[index]}: {sizes[index]} predicted boxes need as many finite scores, but got shape {arrays[index].shape}."
+        )
+    return joined
 
 
 def _check_rules(rules: str) -> None:

@@ -1,0 +1,241 @@
+"""Ground truth and detections in files: what fits, and what is wrong with the rest."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from pneumodet import results
+from pneumodet.assessment import inputs
+from pneumodet.errors import DataError
+from pneumodet.results import Detections, image_id
+
+CATEGORIES = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
+
+
+def instances(sizes=True):
+    """Three exams: two boxes, one box, none."""
+    size = {"width": 100, "height": 80} if sizes else {}
+    images = [{"id": image_id(name), "file_name": name} | size for name in ("a", "b", "c")]
+    images[0] |= {"view_position": "AP", "sex": "F", "age": 51}
+    boxes = {"a": [[10, 10, 20, 20], [50, 40, 30, 20]], "b": [[0, 0, 100, 80]]}
+    rows = [(name, box) for name, of_exam in boxes.items() for box in of_exam]
+    annotations = [{"id": n, "image_id": image_id(name), "category_id": 2, "bbox": box} for n, (name, box) in enumerate(rows, start=1)]
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+def result(name="a", bbox=(10, 10, 20, 20), score=0.5, category=2, **more):
+    return {"image_id": image_id(name), "category_id": category, "bbox": list(bbox), "score": score} | more
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes ground truth and detections and loads them."""
+
+    def load(truth=None, found=(), **arguments):
+        (tmp_path / "instances.json").write_text(json.dumps(instances() if truth is None else truth))
+        (tmp_path / "detections.json").write_text(json.dumps(found if isinstance(found, dict) else list(found)))
+        return inputs.load(tmp_path / "instances.json", tmp_path / "detections.json", **arguments)
+
+    return load
+
+
+def test_cases_are_sorted_and_of_one_class(write):
+    rows = [
+        result("b", score=0.1),
+        result("a", score=0.2),
+        result("a", score=0.9),
+        result("a", score=0.2, bbox=(1, 1, 2, 2)),
+        result("a", category=1),
+    ]
+    loaded = write(found=rows)
+    cases = loaded.cases
+    assert cases.names == ("a", "b", "c")
+    assert cases.truth_case.tolist() == [0, 0, 1]
+    assert cases.truth_xyxy_px.tolist() == [[10, 10, 30, 30], [50, 40, 80, 60], [0, 0, 100, 80]]
+    assert cases.box_case.tolist() == [0, 0, 0, 1]
+    assert cases.scores.tolist() == [0.9, 0.2, 0.2, 0.1]
+    assert cases.boxes_xyxy_px[1:3].tolist() == [[10, 10, 30, 30], [1, 1, 3, 3]], "equal scores stay in the order given"
+    assert cases.facts == {"view_position": ("AP", None, None), "sex": ("F", None, None), "age": (51, None, None)}
+    assert loaded.sizes_hw.tolist() == [[80, 100]] * 3
+    assert loaded.coco_results == rows
+    assert [text.split(":")[0] for text in loaded.warnings] == [
+        "1 of 3 images have no detection of any class.",
+        "No patient map was given",
+    ]
+
+
+def test_what_predict_writes_is_read(tmp_path):
+    (tmp_path / "instances.json").write_text(json.dumps(instances()))
+    found = {"a": Detections(np.array([[1, 2, 30, 40]]), np.array([0.25]), np.array([2])), "b": Detections.none(), "c": Detections.none()}
+    results.write_coco_results(tmp_path / "detections.json", found)
+    results.write_submission(tmp_path / "submission.csv", found, category_id=2, score_threshold=0.0)
+    for name in ("detections.json", "submission.csv"):
+        cases = inputs.load(tmp_path / "instances.json", tmp_path / name).cases
+        assert cases.boxes_xyxy_px.tolist() == [[1, 2, 30, 40]]
+        assert cases.scores.tolist() == [0.25]
+
+
+def test_rsna_labels_as_ground_truth(tmp_path):
+    (tmp_path / "labels.csv").write_text("patientId,x,y,width,height,Target\na,1,2,3,4,1\na,5,6,7,8,1\nb,,,,,0\n")
+    (tmp_path / "info.csv").write_text("patientId,class\na,Lung Opacity\nb,Normal\n")
+    (tmp_path / "submission.csv").write_text("patientId,PredictionString\nb,\na,0.5 1 2 3 4 0.25 5 6 7 8\n")
+    loaded = inputs.load(tmp_path / "labels.csv", tmp_path / "submission.csv", class_info=tmp_path / "info.csv")
+    assert loaded.cases.names == ("a", "b")
+    assert loaded.cases.boxes_xyxy_px.tolist() == loaded.cases.truth_xyxy_px.tolist() == [[1, 2, 4, 6], [5, 6, 12, 14]]
+    assert loaded.cases.facts == {"rsna_class": ("Lung Opacity", "Normal")}
+    assert loaded.sizes_hw is None
+
+
+def test_patients_by_map_by_record_set_or_by_exam(write, tmp_path):
+    assert write().cases.patients.tolist() == [0, 1, 2]
+    (tmp_path / "map.csv").write_text("patientId,patient\na,X\nb,Y\nc,X\n")
+    loaded = write(patient_map=tmp_path / "map.csv")
+    assert loaded.cases.patients.tolist() == [0, 1, 0]
+    assert not any("patient map" in text for text in loaded.warnings)
+    truth = instances()
+    for image, patient in zip(truth["images"], (7, 7, 9), strict=True):
+        image["patient"] = patient
+    assert write(truth).cases.patients.tolist() == [0, 0, 1]
+    (tmp_path / "map.csv").write_text("patientId,patient\na,X\n")
+    with pytest.raises(DataError, match="2 of 3 images are not in the patient map, for example b"):
+        write(patient_map=tmp_path / "map.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        pytest.param(
+            "patientId,view_position,age",
+            "b,PA,063",
+            {"view_position": ("AP", "PA", None), "sex": ("F", None, None), "age": (51, 63, None)},
+            id="ours",
+        ),
+        pytest.param(
+            "PatientID,PatientAge,PatientSex",
+            "b,018M,M",
+            {"view_position": ("AP", None, None), "sex": ("F", "M", None), "age": (51, 1, None)},
+            id="headers",
+        ),
+        pytest.param("patientId,age", "a,old", {"view_position": ("AP", None, None), "sex": ("F", None, None)}, id="no age"),
+    ],
+)
+def test_facts(write, tmp_path, header, row, expected):
+    (tmp_path / "facts.csv").write_text(f"{header}\n{row}\n")
+    assert write(facts=tmp_path / "facts.csv").cases.facts == expected
+
+
+def test_facts_without_a_column(write, tmp_path):
+    (tmp_path / "facts.csv").write_text("patientId,colour\na,red\n")
+    with pytest.raises(DataError, match="facts.csv has none of the columns view_position, ViewPosition"):
+        write(facts=tmp_path / "facts.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        pytest.param(result("stranger"), "entry 1 is of image .*, which the ground truth does not list; are these", id="unknown image"),
+        pytest.param(result() | {"image_id": 5, "file_name": "a"}, "entry 1 .* the ground truth gives 'a' another id", id="another id"),
+        pytest.param({"image_id": image_id("a"), "category_id": 2, "bbox": [1, 2, 3, 4]}, "entry 1 has no score", id="no score"),
+        pytest.param(result(bbox=(1, 2, -3, 4)), r"entry 1: the box \[1, 2, -3, 4\] is inverted", id="inverted"),
+        pytest.param(result(bbox=(1, 2, 3)), "entry 1: bbox must be four finite numbers", id="three numbers"),
+        pytest.param(result(bbox=(1, 2, float("nan"), 4)), "entry 1: bbox must be four finite numbers", id="NaN in the box"),
+        pytest.param(result(score=1.5), "entry 1: the score is 1.5; scores lie from 0 to 1", id="score above 1"),
+        pytest.param(result(score=float("nan")), "entry 1: .*score|entry 1: bbox must be", id="score NaN"),
+        pytest.param(result(score="high"), "entry 1: bbox must be four finite numbers.*'high'", id="score no number"),
+        pytest.param(7, "entry 1 has no image_id", id="no object"),
+    ],
+)
+def test_detections_that_are_wrong(write, row, message):
+    with pytest.raises(DataError, match=f"detections.json, {message}"):
+        write(found=[result(), row])
+
+
+def change(key, value):
+    def mutate(truth):
+        truth[key] = value(truth[key])
+        return truth
+
+    return mutate
+
+
+@pytest.mark.parametrize(
+    ("mutate", "message"),
+    [
+        pytest.param(
+            change("images", lambda images: [*images, images[0] | {"file_name": "d"}]), "image id .* is there twice", id="image id"
+        ),
+        pytest.param(change("images", lambda images: [*images, images[0] | {"id": 3}]), "two images of one file_name", id="file_name"),
+        pytest.param(change("images", lambda images: []), "lists no image", id="no images"),
+        pytest.param(change("annotations", lambda rows: [*rows, rows[0]]), "annotation id 1 is there twice", id="annotation id"),
+        pytest.param(change("annotations", lambda rows: [rows[0] | {"image_id": 4}]), "annotation 1 is of image 4", id="unlisted image"),
+        pytest.param(change("annotations", lambda rows: [rows[0] | {"bbox": [1, 2, 3, -4]}]), "annotation 1: bbox must be", id="box"),
+        pytest.param(change("annotations", lambda rows: [{"id": 1}]), "is no COCO ground truth", id="no fields"),
+        pytest.param(change("categories", lambda rows: rows[:1]), "has no class 'pneumonia'; it has 'no-pneumonia'", id="no class"),
+    ],
+)
+def test_ground_truth_that_is_wrong(write, mutate, message):
+    with pytest.raises(DataError, match=message):
+        write(mutate(instances()))
+
+
+def test_files_that_are_swapped_missing_or_no_json(write, tmp_path):
+    with pytest.raises(DataError, match="must be a COCO list of detections, but is a JSON dict. Are the two files swapped"):
+        write(found=instances())
+    (tmp_path / "text.json").write_text("[1,")
+    with pytest.raises(DataError, match="text.json is not valid JSON"):
+        inputs.load(tmp_path / "instances.json", tmp_path / "text.json")
+    with pytest.raises(DataError, match="Cannot read .*gone.json: No such file"):
+        inputs.load(tmp_path / "gone.json", tmp_path / "instances.json")
+
+
+def test_boxes_over_the_edge_are_clipped_and_counted(write):
+    loaded = write(found=[result(bbox=(90, 10, 30, 10)), result(bbox=(-0.5, 0, 10, 10)), result()])
+    assert loaded.cases.boxes_xyxy_px.tolist() == [[90, 10, 100, 20], [0, 0, 9.5, 10], [10, 10, 30, 30]]
+    assert loaded.warnings[0] == "1 of 3 detected boxes reach over the edge of their image and were clipped."
+
+
+def test_xyxy_in_place_of_xywh_is_noticed(write):
+    rows = [result(bbox=(x, y, x + 20, y + 20)) for x in range(0, 80, 10) for y in range(0, 60, 10)]
+    with pytest.raises(DataError, match="all of them fit as .x, y, right, bottom.. COCO results have width and height: subtract"):
+        write(found=rows)
+    write(found=[result(bbox=(x, y, 20, 20)) for x in range(0, 80, 10) for y in range(0, 60, 10)])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param("a,0.5 1 2 3", "line 2: PredictionString has 4 numbers; .* begins at column 1", id="four numbers"),
+        pytest.param("a,0.5 1 2 3 4 0.5 1", "line 2: PredictionString has 7 numbers; .* begins at column 13", id="seven numbers"),
+        pytest.param("a,0.5 1 two 3 4", "line 2, column 7 of PredictionString: 'two' is no number", id="a word"),
+        pytest.param("a,1.5 1 2 3 4", "line 2, column 1 of PredictionString: a box needs a confidence from 0 to 1", id="confidence"),
+        pytest.param("a,0.5 1 2 3 4  0.5 1 2 -3 4", "line 2, column 14 of PredictionString: .*'0.5 1 2 -3 4'", id="negative width"),
+        pytest.param("a,\nb,\na,", "line 4: exam 'a' is there twice", id="twice"),
+        pytest.param("stranger,", "line 2: the ground truth has no exam 'stranger'", id="unknown"),
+        pytest.param("a,\nc,", "has no line for 1 exams, for example b", id="missing"),
+    ],
+)
+def test_submissions_that_are_wrong(tmp_path, line, message):
+    (tmp_path / "instances.json").write_text(json.dumps(instances()))
+    (tmp_path / "submission.csv").write_text(f"patientId,PredictionString\n{line}\n")
+    with pytest.raises(DataError, match=f"submission.csv.*{message}"):
+        inputs.load(tmp_path / "instances.json", tmp_path / "submission.csv")
+
+
+def test_no_positive_image_is_told(write):
+    truth = instances()
+    truth["annotations"] = []
+    assert any("most figures are undefined" in text for text in write(truth).warnings)
+
+
+@pytest.mark.real_data
+def test_all_of_rsna(shared_data, tmp_path):
+    folder = shared_data / "rsna_csv"
+    with open(folder / "stage_2_train_labels.csv", newline="") as file:
+        exams = list(dict.fromkeys(row["patientId"] for row in csv.DictReader(file)))
+    (tmp_path / "submission.csv").write_text("patientId,PredictionString\n" + "".join(f"{exam},0.5 1 2 3 4\n" for exam in exams))
+    loaded = inputs.load(
+        folder / "stage_2_train_labels.csv", tmp_path / "submission.csv", class_info=folder / "stage_2_detailed_class_info.csv"
+    )
+    assert (len(loaded.cases), len(loaded.cases.truth_case), int(loaded.cases.positive.sum())) == (26_684, 9_555, 6_012)

@@ -1,0 +1,189 @@
+"""Cases -> every figure of the evaluation, with intervals, as one dict for metrics.json and the report.
+
+    metrics = assess(loaded, aim="rsna", resamples=1000)
+    metrics["rsna_metric"], metrics["intervals"]["rsna_metric"]      # 0.21, [0.19, 0.23]
+
+The threshold is never chosen on the patients on whom it is reported: without one of other data, each patient is judged by a threshold that was
+chosen on the others (``operating_point.cross_fitted``). Nothing is NaN: what is undefined is None, and a sentence says why.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from pneumodet.assessment.inputs import Loaded
+from pneumodet.errors import DataError
+from pneumodet.metrics import bootstrap, calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices
+from pneumodet.metrics.cases import Cases
+
+GIVEN = "given"
+"""Where a threshold is from that the caller chose, on other data."""
+
+SLICE_RESAMPLES = 200
+"""Bootstrap resamples of a slice's figures: there are some twenty slices."""
+
+CALIBRATION = "platt"
+"""Method of the calibrator that is kept with a model: it mends detectors whose scores never rise above 0.03, which a temperature cannot."""
+
+SWEEP_POINTS = 200
+"""Points of the curve of the RSNA metric against the threshold."""
+
+HISTOGRAM_BINS = 20
+
+NEW_DATA = "threshold for new data, chosen on all of these images; nothing here is reported at it"
+
+
+def assess(
+    loaded: Loaded,
+    *,
+    threshold: float | None = None,
+    threshold_source: str = GIVEN,
+    aim: str = "rsna",
+    rules: str = "strict",
+    class_name: str = "pneumonia",
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = 0,
+    other: Loaded | None = None,
+    names: tuple[str, str] = ("A", "B"),
+) -> dict[str, Any]:
+    """Return all figures of one model, and how it compares with another one on the same images.
+
+    Args:
+      loaded: ground truth and detections.
+      threshold: of the operating point, chosen on other data; without it thresholds are cross-fitted for ``aim``.
+      threshold_source: a sentence that says where ``threshold`` is from.
+      aim: as ``operating_point.parse_aim`` takes it.
+      rules: of the RSNA metric, ``strict`` or ``community``.
+      class_name: in the keys of COCO's figures; the class that ``loaded.cases`` are of.
+      resamples: of the bootstrap.
+      seed: of folds and bootstrap.
+      other: the second model's detections of the same images.
+      names: of both models, for the sentences of the comparison.
+
+    Returns:
+      Flat keys -> figure or None (``rsna_metric``, ``coco.…``, ``froc.…``, ``image.…``, ``lesion.…``, counts), ``intervals`` (key -> [low, high]),
+      ``bootstrap``, ``operating_point``, ``calibration``, ``calibrator`` (image-level, for new data), ``slices``, ``errors``, ``maps``, ``worst``,
+      ``curves``, ``comparison``, ``warnings``.
+
+    Raises:
+      ConfigError: the aim is unknown.
+      DataError: the rules are unknown, or the second model has other images.
+    """
+    operating_point.parse_aim(aim)
+    cases = loaded.cases
+    warnings = list(loaded.warnings)
+    point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
+    at = point.pop("at")
+    drawn = bootstrap.intervals(cases, score_threshold=at, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
+    figures = drawn.pop("figures")
+    metrics: dict[str, Any] = {
+        **coco.coco_metrics(loaded.instances, loaded.coco_results),
+        **froc.froc(cases),
+        **froc.at_threshold(cases, at),
+        **image_level.image_level(cases, score_threshold=at),
+        "rsna_metric": figures["rsna_metric"]["value"] if cases.positive.any() else None,
+        "rsna_rules": rules,
+        "rsna_threshold": point["threshold"],
+        "rsna_threshold_source": point["source"],
+        "highest_score": float(cases.scores.max()) if len(cases.scores) else 0.0,
+        "images": len(cases),
+        "patients": len(np.unique(cases.patients)),
+        "positive_images": int(cases.positive.sum()),
+        "boxes": len(cases.truth_case),
+        "detections": len(cases.scores),
+    }
+    metrics["intervals"] = {key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None and key in metrics}
+    metrics |= {"bootstrap": drawn, "operating_point": point}
+    metrics |= _details(loaded, at, rules, class_name, resamples, seed, warnings)
+    metrics["comparison"] = None
+    if other is not None:
+        theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
+        compared = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
+        metrics["comparison"] = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **compared) | {
+            "names": list(names)
+        }
+    metrics["warnings"] = warnings
+    return metrics
+
+
+def scalars(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return the figures as a flat dict of floats, as TensorBoard, MLflow and W&B take it; undefined ones are left out."""
+    found = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    for key, (low, high) in metrics.get("intervals", {}).items():
+        found |= {f"{key}.low": low, f"{key}.high": high}
+    return found
+
+
+def _operating_point(
+    cases: Cases, threshold: float | None, source: str, aim: str, rules: str, seed: int, warnings: list[str]
+) -> dict[str, Any]:
+    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report tells of them."""
+    if threshold is not None:
+        return {"at": threshold, "threshold": threshold, "source": source, "aim": None}
+    if not cases.positive.any():
+        reason = "none: no image has a finding, so that there is nothing to choose a threshold by; all detections count"
+        return {"at": 0.0, "threshold": None, "source": reason, "aim": aim}
+    chosen = operating_point.choose(cases, aim, rules=rules)
+    try:
+        folds = operating_point.patient_folds(cases, seed=seed)
+    except DataError as error:
+        reason = "chosen on these same images, so that figures at it are optimistic: too few patients for folds"
+        warnings.append(f"The threshold was {reason}. {error}")
+        return {"at": chosen["threshold"], "threshold": chosen["threshold"], "source": reason, "aim": aim, "chosen": chosen}
+    by_case, fitted = operating_point.cross_fitted(cases, aim, folds=folds, rules=rules)
+    found = {"threshold": chosen["threshold"], "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
+    if not (chosen["met"] and fitted["met"]):
+        warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
+    return found | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
+
+
+def _details(
+    loaded: Loaded, at: float | np.ndarray, rules: str, class_name: str, resamples: int, seed: int, warnings: list[str]
+) -> dict[str, Any]:
+    cases = loaded.cases
+    draw = functools.partial(bootstrap.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed)
+    sliced = slices.slices(cases, score_threshold=at, rules=rules, class_name=class_name, sizes_hw=loaded.sizes_hw, intervals=draw)
+    try:
+        calibrated = calibration.evaluate(cases, folds=operating_point.patient_folds(cases, seed=seed))
+    except DataError as error:
+        calibrated = {"undefined": str(error)}
+    try:
+        calibrator = calibration.fit(cases.case_scores, cases.positive, method=CALIBRATION).to_json()
+    except DataError:  # calibration says why
+        calibrator = None
+    return {
+        "slices": sliced,
+        "calibration": calibrated,
+        "calibrator": calibrator,
+        "errors": error_analysis.buckets(cases, score_threshold=at),
+        "maps": error_analysis.maps(cases, score_threshold=at, sizes_hw=loaded.sizes_hw),
+        "worst": error_analysis.worst_cases(cases, score_threshold=at),
+        "curves": {
+            "froc": froc.curve(cases),
+            "roc": image_level.roc_curve(cases),
+            "pr": image_level.pr_curve(cases),
+            "thresholds": _sweep(cases, rules),
+            "score_histogram": _histogram(cases),
+        },
+    }
+
+
+def _sweep(cases: Cases, rules: str) -> dict[str, list[float]]:
+    if not cases.positive.any():
+        return {"threshold": [], "rsna": []}
+    thresholds, values = rsna.threshold_curve(cases, rules=rules)
+    keep = np.unique(np.linspace(0, len(thresholds) - 1, SWEEP_POINTS).round().astype(int))
+    return {"threshold": thresholds[keep].tolist(), "rsna": values[keep].tolist()}
+
+
+def _histogram(cases: Cases) -> dict[str, list]:
+    """Return counts of images by their highest score, up to the highest of all, since some detectors never go above 0.05."""
+    highest = float(cases.scores.max()) if len(cases.scores) else 1.0
+    edges = np.linspace(0, highest or 1.0, HISTOGRAM_BINS + 1)
+    counts = {name: np.histogram(cases.case_scores[mask], edges)[0].tolist() for name, mask in _sides(cases)}
+    return {"edges": edges.tolist(), **counts}
+
+
+def _sides(cases: Cases) -> list[tuple[str, np.ndarray]]:
+    return [("positive", cases.positive), ("negative", ~cases.positive)]

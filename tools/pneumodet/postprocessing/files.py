@@ -1,0 +1,272 @@
+"""Post-processing from files to a folder: what tools/postprocess.py does.
+
+table = tune(instances, [detections], folder, gate=gate_csv)     # recipe.json, table.json, detections.json
+counts = apply_only(recipe, [detections], folder)                # recipe.json, detections.json
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet import paths, results
+from pneumodet.data import annotations, folders, formats, label_map
+from pneumodet.errors import DataError
+from pneumodet.metrics import operating_point
+from pneumodet.metrics.cases import Cases
+from pneumodet.postprocessing import recipe as recipes
+from pneumodet.postprocessing import search, steps
+from pneumodet.results import Detections
+
+DETECTIONS, TABLE = "detections.json", "table.json"
+"""Files beside the recipe."""
+
+GATE_COLUMNS = ("patientId", "score")
+"""Columns of a CSV of image-level scores."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """Ground truth of one class.
+
+    Attributes:
+      boxes_xyxy_px: exam -> (N, 4) float64.
+      category_id: the class's id in detections.
+      ids: image id in COCO results -> exam.
+    """
+
+    boxes_xyxy_px: dict[str, np.ndarray]
+    category_id: int
+    ids: dict[int | str, str]
+
+
+def tune(
+    ground_truth: Path,
+    detections: Sequence[Path],
+    output_dir: Path,
+    *,
+    gate: Path | None = None,
+    patient_map: Path | None = None,
+    objective: str = "rsna",
+    rules: str = "strict",
+    folds: int = operating_point.FOLDS,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_start: Callable[[int], Callable[[str], None]] = lambda total: lambda step: None,
+) -> dict[str, Any]:
+    """Choose a recipe on validation detections, and write it with the table of gains and the cross-fitted detections.
+
+    Args:
+      ground_truth: instances.json, or labels in any format that ``formats.read_labels`` knows.
+      detections: COCO results of one or more runs on these exams.
+      output_dir: new folder for recipe.json, table.json and detections.json. The last holds each exam after the recipe that other patients gave,
+        so that it may be evaluated on the same ground truth.
+      gate: CSV ``patientId,score`` with an image-level score in [0, 1] for every exam and no other.
+      patient_map: as make_tfrecords takes it; without, every exam counts as a patient of its own.
+      objective: ``rsna`` or ``ap50``.
+      rules: of the RSNA metric.
+      folds: number of groups of patients.
+      seed: of folds and bootstrap.
+      overwrite: replace an earlier result.
+      on_start: called with the number of steps before the search; returns what is called with the name of each step that is done.
+
+    Returns:
+      The table, see ``search.search``; with ``patient_map``, whether one was given.
+
+    Raises:
+      DataError: a file cannot be used, or nothing can be chosen on it; see the messages.
+      ConfigError: objective or folds are out of range.
+    """
+    folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
+    truth = read_truth(ground_truth)
+    exams = list(truth.boxes_xyxy_px)
+    gate_scores = None if gate is None else recipes.gate_of(read_gate(gate, exams=exams), exams)
+    patients = _patients(exams, patient_map)
+    sources = [cases_of(truth, patients, read_detections(path, truth=truth)) for path in detections]
+    found = search.search(
+        sources,
+        folds=operating_point.patient_folds(sources[0], folds, seed=seed),
+        gate=gate_scores,
+        objective=objective,
+        rules=rules,
+        seed=seed,
+        on_step=on_start(len(search.grids(len(sources), gate_scores))),
+    )
+    table = {**found.table, "patient_map": patient_map is not None}
+    with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
+        recipes.save(folder / recipes.RECIPE, found.recipe)
+        paths.write_json(folder / TABLE, table)
+        results.write_coco_results(folder / DETECTIONS, steps.from_cases(found.cross_fitted, category_id=truth.category_id))
+    return table
+
+
+def apply_only(
+    recipe: Path,
+    detections: Sequence[Path],
+    output_dir: Path,
+    *,
+    ground_truth: Path | None = None,
+    gate: Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Apply a recipe that is there.
+
+    Args:
+      recipe: recipe.json.
+      detections: as many COCO results as the recipe takes.
+      output_dir: new folder for detections.json and a copy of recipe.json.
+      ground_truth: as in ``tune``; only its exams and classes are read. Without, the exams are those with detections, and the class is that of the
+        usual label map.
+      gate: as in ``tune``; without ground truth it may have more exams.
+      overwrite: replace an earlier result.
+
+    Returns:
+      ``exams``, ``boxes_before``, ``boxes_after`` and ``exams_with_boxes``.
+
+    Raises:
+      DataError: a file cannot be used; see the messages.
+      ConfigError: the recipe is malformed.
+    """
+    folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
+    chosen = recipes.load(recipe)
+    truth = None if ground_truth is None else read_truth(ground_truth)
+    category = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA] if truth is None else truth.category_id
+    sources = [read_detections(path, truth=truth) for path in detections]
+    exams = list(dict.fromkeys(exam for one in sources for exam in one))
+    sources = [{exam: one.get(exam, Detections.none()) for exam in exams} for one in sources]
+    gate_scores = None if gate is None else read_gate(gate, exams=None if truth is None else exams)
+    found = recipes.apply(chosen, sources, category_id=category, gate_scores=gate_scores)
+    with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
+        recipes.save(folder / recipes.RECIPE, chosen)
+        results.write_coco_results(folder / DETECTIONS, found)
+    return {
+        "exams": len(exams),
+        "boxes_before": sum(len(one) for source in sources for one in source.values()),
+        "boxes_after": sum(len(one) for one in found.values()),
+        "exams_with_boxes": sum(len(one) > 0 for one in found.values()),
+    }
+
+
+def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, float]:
+    """Read image-level scores.
+
+    Args:
+      path: a CSV with the columns ``patientId`` and ``score``.
+      exams: all exams that have to be there, and no other; None where any may.
+
+    Returns:
+      exam -> score in [0, 1].
+
+    Raises:
+      DataError: the file is missing or has no such columns, a score is no number from 0 to 1, an exam is named twice, is unknown, or is missing.
+    """
+    found: dict[str, float] = {}
+    known = None if exams is None else set(exams)
+    for line, row in annotations.read_rows(path, GATE_COLUMNS):
+        exam, where = row["patientId"].strip(), f"{path}, line {line}"
+        try:
+            score = float(row["score"])
+        except ValueError:
+            score = math.nan
+        if not exam or not 0 <= score <= 1:
+            raise DataError(f"{where}: exam {exam!r} has the score {row['score']!r}, must be a number from 0 to 1. Write a probability.")
+        if exam in found:
+            raise DataError(f"{where}: exam {exam} is there twice. Keep one score an exam.")
+        if known is not None and exam not in known:
+            raise DataError(f"{where}: exam {exam} is not in the ground truth. Are these scores of other radiographs?")
+        found[exam] = score
+    if known is not None and (missing := known - found.keys()):
+        raise DataError(f"{path} has no score for {len(missing)} of {len(known)} exams, for example {min(missing)}. Score every exam.")
+    return found
+
+
+def read_truth(path: Path) -> Truth:
+    """Read the boxes of pneumonia, or of the only class that there is.
+
+    Raises:
+      DataError: the file cannot be read, an exam in it cannot be used, or there are several classes and none is pneumonia.
+    """
+    labels = formats.read_labels(path)
+    if labels.rejected:
+        exam, reason = labels.rejected[0]
+        raise DataError(f"{len(labels.rejected)} exams of {path} cannot be used; exam {exam}, {reason}. Mend or remove them.")
+    categories, ids = {label_map.PNEUMONIA: label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA]}, {}
+    if path.suffix.lower() == ".json":
+        coco = paths.read_json(path, what="the ground truth", hint="Make it with tools/make_tfrecords.py.")
+        categories = {one["name"]: one["id"] for one in coco["categories"] if one["name"] != label_map.NO_PNEUMONIA}
+        ids = {image["id"]: formats.exam_id(image["file_name"]) for image in coco["images"]}
+    name = next(iter(categories)) if len(categories) == 1 else label_map.PNEUMONIA
+    if name not in categories:
+        raise DataError(
+            f"{path} has the classes {', '.join(categories) or '(none)'}. Call the one to post-process {label_map.PNEUMONIA!r}."
+        )
+    boxes = {
+        exam: one.boxes_xyxy_px[[each == name for each in one.class_names]].reshape(-1, 4) if len(one.class_names) else np.zeros((0, 4))
+        for exam, one in labels.exams.items()
+    }
+    return Truth(boxes, categories[name], ids | {results.image_id(exam): exam for exam in boxes if results.image_id(exam) not in ids})
+
+
+def read_detections(path: Path, *, truth: Truth | None = None) -> dict[str, Detections]:
+    """Read COCO results.
+
+    Args:
+      path: a JSON list. An entry's exam is its ``file_name`` or, by the ground truth's images, its ``image_id``.
+      truth: tells the exams; each has an entry in the result. Without, the exams are those with detections.
+
+    Returns:
+      exam -> Detections.
+
+    Raises:
+      DataError: the file is missing, malformed, or names an unknown exam.
+    """
+    if truth is None:
+        return results.read_coco_results(path)
+    rows = paths.read_json(path, what="the COCO results", hint="Make them with tools/predict.py or tools/evaluate.py.")
+    if not isinstance(rows, list):
+        raise DataError(f"COCO results {path} must be a JSON list of detections, but are a {type(rows).__name__}.")
+    columns: dict[str, list[tuple[float, ...]]] = {exam: [] for exam in truth.boxes_xyxy_px}
+    for index, row in enumerate(rows):
+        where = f"COCO results {path}, entry {index}"
+        try:
+            exam = row.get("file_name") if row.get("file_name") in columns else truth.ids.get(row["image_id"])
+            x, y, width, height = row["bbox"]
+            entry = (x, y, x + width, y + height, float(row["score"]), int(row["category_id"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where}: image_id, category_id, bbox [x, y, width, height] and score are needed ({error!r}).") from error
+        if exam not in columns:
+            raise DataError(f"{where}: exam {row.get('file_name', row['image_id'])!r} is unknown. Are these results of other radiographs?")
+        columns[exam].append(entry)
+    found = {}
+    for exam, entries in columns.items():
+        try:
+            table = np.array(entries, np.float64).reshape(-1, 6)
+            found[exam] = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+        except (DataError, ValueError, TypeError) as error:
+            raise DataError(f"COCO results {path}, exam {exam}: {error}") from error
+    return found
+
+
+def cases_of(truth: Truth, patients: np.ndarray, detections: Mapping[str, Detections]) -> Cases:
+    """Return cases with ground truth and the detections of its class; ``patients`` is (C,) int64."""
+    exams = list(truth.boxes_xyxy_px)
+    boxes = [truth.boxes_xyxy_px[exam] for exam in exams]
+    return dataclasses.replace(
+        steps.to_cases({exam: detections[exam] for exam in exams}, category_id=truth.category_id),
+        patients=patients,
+        truth_xyxy_px=np.concatenate([np.zeros((0, 4)), *boxes]),
+        truth_case=np.repeat(np.arange(len(exams)), [len(one) for one in boxes]),
+    )
+
+
+def _patients(exams: Sequence[str], patient_map: Path | None) -> np.ndarray:
+    if patient_map is None:
+        return np.arange(len(exams))
+    known = annotations.read_patient_map(patient_map)
+    missing = [exam for exam in exams if exam not in known]
+    if missing:
+        raise DataError(f"The patient map {patient_map} does not name {len(missing)} exams, for example {missing[0]}. Add them.")
+    return np.unique([known[exam] for exam in exams], return_inverse=True)[1]

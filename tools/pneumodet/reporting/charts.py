@@ -1,0 +1,180 @@
+"""Line charts, bars and maps as inline SVG, drawn by hand so that they follow the page's colours, light or dark.
+
+    svg = line_chart("FROC", [Line("model", xs, ys)], x="false positives an image", y="sensitivity")
+
+Colours are CSS classes of the page (``c0``, ``c1`` … of Okabe and Ito's palette); text is in the page's own colour.
+"""
+
+import dataclasses
+import html
+import math
+from collections.abc import Sequence
+
+WIDTH, HEIGHT = 420, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 46
+_TICKS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of a chart.
+
+    Attributes:
+      name: in the legend; none where it is empty.
+      xs: rising.
+      ys: as many.
+      steps: a staircase instead of straight lines.
+      dots: a dot at each point.
+    """
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    steps: bool = False
+    dots: bool = False
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    x: str,
+    y: str,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    diagonal: bool = False,
+    log_x: bool = False,
+) -> str:
+    """Return a chart, or nothing where no line has points.
+
+    Args:
+      title: for screen readers, and as the caption.
+      lines: at most eight.
+      x: name of the horizontal axis.
+      y: name of the vertical axis.
+      x_range: its ends; by default those of the points.
+      y_range: its ends.
+      diagonal: draw the diagonal, where a useless or a perfectly calibrated model lies.
+      log_x: logarithmic horizontal axis; points at 0 are left out.
+    """
+    lines = [_positive(line) if log_x else line for line in lines]
+    lines = [line for line in lines if len(line.xs)]
+    if not lines:
+        return ""
+    low_x, high_x = x_range or _ends([value for line in lines for value in line.xs])
+    low_y, high_y = y_range or _ends([0.0, *(value for line in lines for value in line.ys)])
+    scale = (lambda value: math.log10(value)) if log_x else (lambda value: value)
+
+    def place(px: float, py: float) -> tuple[float, float]:
+        across = (scale(min(max(px, low_x), high_x)) - scale(low_x)) / ((scale(high_x) - scale(low_x)) or 1)
+        up = (min(max(py, low_y), high_y) - low_y) / ((high_y - low_y) or 1)
+        return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
+
+    parts = _axes(x, y, _ticks(low_x, high_x, log=log_x), _ticks(low_y, high_y), place)
+    if diagonal:
+        parts.append(f'<path class="diagonal" d="{_path([place(low_x, low_y), place(high_x, high_y)])}"/>')
+    for index, line in enumerate(lines):
+        points = [place(px, py) for px, py in zip(line.xs, line.ys, strict=True)]
+        drawn = _staircase(points) if line.steps else points
+        parts.append(f'<path class="line c{index}" d="{_path(drawn)}"/>')
+        if line.dots:
+            parts += [f'<circle class="dot c{index}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in points]
+    return _figure(title, parts, [line.name for line in lines if line.name])
+
+
+def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[float]], *, x: str, y: str) -> str:
+    """Return a histogram of several series over the same bins, each by its share, or nothing where all are empty."""
+    shares = {name: [count / (sum(counts) or 1) for count in counts] for name, counts in series.items()}
+    top = max((value for values in shares.values() for value in values), default=0)
+    if not top:
+        return ""
+
+    def place(px: float, py: float) -> tuple[float, float]:
+        across = (px - edges[0]) / ((edges[-1] - edges[0]) or 1)
+        return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - py / top * (HEIGHT - _TOP - _BOTTOM)
+
+    parts = _axes(x, y, _ticks(edges[0], edges[-1]), _ticks(0, top), place)
+    for index, values in enumerate(shares.values()):
+        for bin_, value in enumerate(values):
+            (left, upper), (right, lower) = place(edges[bin_], value), place(edges[bin_ + 1], 0)
+            width = (right - left) / len(shares)
+            parts.append(
+                f'<rect class="bar c{index}" x="{left + index * width:.1f}" y="{upper:.1f}" width="{width:.1f}" height="{lower - upper:.1f}"/>'
+            )
+    return _figure(title, parts, list(shares))
+
+
+def heat_map(title: str, counts: Sequence[Sequence[float]]) -> str:
+    """Return a map of counts, rows from the top, as squares whose opacity is the count's share of the highest; nothing where all are 0."""
+    top = max((value for row in counts for value in row), default=0)
+    if not top:
+        return ""
+    side = 200 / len(counts)
+    parts = ['<rect class="frame" x="0.5" y="0.5" width="199" height="199"/>']
+    for down, row in enumerate(counts):
+        for across, value in enumerate(row):
+            if value:
+                where = f'x="{across * side:.1f}" y="{down * side:.1f}" width="{side:.2f}" height="{side:.2f}"'
+                parts.append(f'<rect class="cell" {where} fill-opacity="{value / top:.2f}"/>')
+    text = html.escape(f"{title} (darkest: {top:g})")
+    return f'<figure class="map"><svg viewBox="0 0 200 200" role="img" aria-label="{text}">{"".join(parts)}</svg><figcaption>{text}</figcaption></figure>'
+
+
+def _positive(line: Line) -> Line:
+    kept = [(px, py) for px, py in zip(line.xs, line.ys, strict=True) if px > 0]
+    return dataclasses.replace(line, xs=[px for px, _ in kept], ys=[py for _, py in kept])
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _ticks(low: float, high: float, *, log: bool = False) -> list[float]:
+    if log:
+        return [10.0**power for power in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
+    rough = (high - low) / _TICKS
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _axes(x: str, y: str, x_ticks: Sequence[float], y_ticks: Sequence[float], place) -> list[str]:
+    bottom, left = HEIGHT - _BOTTOM, _LEFT
+    parts = []
+    for value in x_ticks:
+        px, _ = place(value, 0)
+        parts.append(
+            f'<path class="grid" d="M{px:.1f} {_TOP}V{bottom}"/><text x="{px:.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>'
+        )
+    for value in y_ticks:
+        _, py = place(x_ticks[0] if x_ticks else 1, value)
+        end = WIDTH - _RIGHT
+        parts.append(
+            f'<path class="grid" d="M{left} {py:.1f}H{end}"/><text x="{left - 6}" y="{py + 4:.1f}" text-anchor="end">{value:g}</text>'
+        )
+    middle_x, middle_y = (left + WIDTH - _RIGHT) / 2, (_TOP + bottom) / 2
+    parts.append(f'<text class="axis" x="{middle_x}" y="{HEIGHT - 8}" text-anchor="middle">{html.escape(x)}</text>')
+    turned = f'transform="translate(13 {middle_y}) rotate(-90)"'
+    parts.append(f'<text class="axis" {turned} text-anchor="middle">{html.escape(y)}</text>')
+    return parts
+
+
+def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    found = [points[0]]
+    for (_, before), (px, py) in zip(points, points[1:], strict=False):
+        found += [(px, before), (px, py)]
+    return found
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
+
+
+def _figure(title: str, parts: Sequence[str], names: Sequence[str]) -> str:
+    legend = "".join(f'<li><span class="swatch c{index}"></span>{html.escape(name)}</li>' for index, name in enumerate(names))
+    legend = f'<ul class="legend">{legend}</ul>' if len(names) > 1 else ""
+    text = html.escape(title)
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text}">{"".join(parts)}</svg>'
+    return f"<figure>{svg}<figcaption>{text}</figcaption>{legend}</figure>"
