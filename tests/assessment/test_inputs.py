@@ -145,6 +145,7 @@ def test_facts_without_a_column(write, tmp_path):
         pytest.param(result(score=float("nan")), "entry 1: .*score|entry 1: bbox must be", id="score NaN"),
         pytest.param(result(score="high"), "entry 1: bbox must be four finite numbers.*'high'", id="score no number"),
         pytest.param(7, "entry 1 has no image_id", id="no object"),
+        pytest.param(result() | {"image_id": [1]}, r"entry 1 is of image \[1\]", id="a list for an image"),
     ],
 )
 def test_detections_that_are_wrong(write, row, message):
@@ -198,7 +199,7 @@ def test_boxes_over_the_edge_are_clipped_and_counted(write):
 
 def test_xyxy_in_place_of_xywh_is_noticed(write):
     rows = [result(bbox=(x, y, x + 20, y + 20)) for x in range(0, 80, 10) for y in range(0, 60, 10)]
-    with pytest.raises(DataError, match="all of them fit as .x, y, right, bottom.. COCO results have width and height: subtract"):
+    with pytest.raises(DataError, match="100% fit as .x, y, right, bottom.. COCO results have width and height: subtract"):
         write(found=rows)
     write(found=[result(bbox=(x, y, 20, 20)) for x in range(0, 80, 10) for y in range(0, 60, 10)])
 

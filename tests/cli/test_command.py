@@ -34,7 +34,17 @@ def test_help_lists_every_command(capsys, flag):
     for name, purpose in command.COMMANDS.items():
         assert any(line.split() == [name, *purpose.split()] for line in text.splitlines()), name
         assert len(purpose) < 90
-    assert set(command.COMMANDS) == {"make-tfrecords", "train", "evaluate", "export", "export-labels", "postprocess", "predict", "demo", "doctor"}
+    assert set(command.COMMANDS) == {
+        "make-tfrecords",
+        "train",
+        "evaluate",
+        "export",
+        "export-labels",
+        "postprocess",
+        "predict",
+        "demo",
+        "doctor",
+    }
 
 
 def test_nothing_is_an_error_with_help(capsys):

@@ -279,7 +279,8 @@ def _write(
     )
     metrics |= about
     paths.write_json(folder / run_folder.METRICS, metrics)
-    paths.write_json(folder / DETECTIONS, results.to_coco(found) if found is not None else loaded.coco_results)
+    if found is not None:  # otherwise they are the caller's file
+        paths.write_json(folder / DETECTIONS, results.to_coco(found))
     report = page.write_report(
         folder,
         metrics,

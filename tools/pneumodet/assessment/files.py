@@ -4,6 +4,7 @@ rows = read_results(Path("submission.csv"), {"0004cfab": 17}, 2)       # COCO re
 facts = read_facts(Path("headers.csv"))                                # exam -> {"view_position": "AP", ...}
 """
 
+import gc
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,12 +47,17 @@ def read_json(path: Path, what: str, kind: type) -> Any:
     Raises:
       DataError: the file cannot be read, is no JSON, or of the other kind.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # millions of small lists that live on: looking for circles among them takes longer than reading them
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"Cannot read {what} {path}: {error.strerror}.") from error
     except ValueError as error:
         raise DataError(f"{what.capitalize()} {path} is not valid JSON ({error}).") from error
+    finally:
+        if collecting:
+            gc.enable()
     if not isinstance(value, kind):
         wanted = "a COCO object with images, annotations and categories" if kind is dict else "a COCO list of detections"
         raise DataError(f"{what.capitalize()} {path} must be {wanted}, but is a JSON {type(value).__name__}. Are the two files swapped?")
@@ -91,6 +97,14 @@ def read_results(path: Path, images: Mapping[str, int], category: int) -> list[d
     return _read_submission(path, images, category) if is_csv(path) else read_json(path, "the detections", list)
 
 
+def age_years(age: Any) -> int | float | None:
+    """Return an age in years: a number as it is, PatientAge as ``051Y`` or ``018M``; None for anything else."""
+    if isinstance(age, int | float) and not isinstance(age, bool):
+        return age
+    found = _AGE.match(age) if isinstance(age, str) else None
+    return int(int(found[1]) / {"D": 365.25, "W": 52.18, "M": 12}.get(found[2], 1)) if found else None
+
+
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:
     """Read what is known of exams besides, as ``load`` takes it.
 
@@ -106,9 +120,7 @@ def read_facts(path: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for _, row in annotations.read_rows(path, (exam, *chosen.values())):
         values: dict[str, Any] = {name: row[column].strip() or None for name, column in chosen.items()}
-        if values.get("age"):
-            age = _AGE.match(values["age"])
-            values["age"] = int(int(age[1]) / {"D": 365.25, "W": 52.18, "M": 12}.get(age[2], 1)) if age else None
+        values |= {"age": age_years(values["age"])} if "age" in values else {}
         found.setdefault(row[exam].strip(), values)
     return found
 

@@ -23,7 +23,9 @@ OUTSIDE_TOLERANCE_PX = 1.0
 """A box may reach so far over the edge before it is called outside: detectors and labels round."""
 
 SWAPPED_SHARE = 0.2
-"""If more boxes than this share leave the image as x, y, width, height, and all fit as x, y, right, bottom, they are the latter."""
+"""If more boxes than this share leave the image as x, y, width, height, and ``FITTING_SHARE`` fit as x, y, right, bottom, they are the latter."""
+
+FITTING_SHARE = 0.95
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -208,7 +210,7 @@ def _first_fault(results: Sequence[Any], place: Mapping[int, int], images: Mappi
         missing = [key for key in ("image_id", "category_id", "bbox", "score") if not isinstance(row, dict) or key not in row]
         if missing:
             raise DataError(f"{where} has no {missing[0]}. COCO results have image_id, category_id, bbox [x, y, width, height] and score.")
-        if row["image_id"] not in place:
+        if not isinstance(row["image_id"], int | str) or row["image_id"] not in place:
             known = row.get("file_name") in images
             hint = f"the ground truth gives {row['file_name']!r} another id" if known else "are these detections of other images?"
             raise DataError(f"{where} is of image {row['image_id']!r}, which the ground truth does not list; {hint}")
@@ -232,9 +234,10 @@ def _refuse_swapped(xyxy: np.ndarray, sizes_hw: np.ndarray, name: str) -> None:
     limits = sizes_hw[:, ::-1] + OUTSIDE_TOLERANCE_PX
     sides = xyxy[:, 2:] - xyxy[:, :2]  # what the file has in the third and fourth place
     outside = (xyxy[:, 2:] > limits).any(axis=1).mean()
-    if outside > SWAPPED_SHARE and (sides >= xyxy[:, :2]).all() and (sides <= limits).all():
+    fit = ((sides >= xyxy[:, :2]) & (sides <= limits)).all(axis=1).mean()
+    if outside > SWAPPED_SHARE and fit >= FITTING_SHARE:
         raise DataError(
-            f"{name}: {outside:.0%} of the boxes leave their image as [x, y, width, height], and all of them fit as [x, y, right, bottom]. "
+            f"{name}: {outside:.0%} of the boxes leave their image as [x, y, width, height], and {fit:.0%} fit as [x, y, right, bottom]. "
             "COCO results have width and height: subtract x and y."
         )
 
@@ -262,4 +265,5 @@ def _facts(
     exams: Sequence[str], by_exam: Mapping[str, Mapping[str, Any]], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, tuple[Any, ...]]:
     found = {name: tuple(given.get(exam, {}).get(name, by_exam[exam].get(name)) for exam in exams) for name in files.FACTS}
+    found["age"] = tuple(files.age_years(age) for age in found["age"])
     return {name: values for name, values in found.items() if any(value is not None for value in values)}

@@ -220,9 +220,7 @@ def _by_pydicom(syntax: str, layout: Layout, value: bytes, *, planar: int | None
     try:
         pixels, meta = decoder.as_array(value, index=0, raw=True, decoding_plugin=plugin, **options)
     except Exception as error:
-        raise Fault(
-            f"its image ({name}) cannot be decoded ({type(error).__name__}); it is damaged. Get the file again."
-        ) from None
+        raise Fault(f"its image ({name}) cannot be decoded ({type(error).__name__}); it is damaged. Get the file again.") from None
     shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples == 1 else 3]
     if pixels.shape != shape or pixels.itemsize > 2:
         raise Fault("its image is of another size than its header says. Get the file again.")

@@ -1,0 +1,174 @@
+"""The report: one file, nothing of it from elsewhere, whatever is missing or hostile."""
+
+import html.parser
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumodet.reporting import charts, model_card, page
+from pneumodet.reporting.charts import Line
+
+EVIL = '<script>alert("x")</script> & "quoted"'
+
+
+class Reader(html.parser.HTMLParser):
+    """Checks that tags are closed in order, and collects what refers to somewhere else."""
+
+    VOID = ("meta", "img", "br", "path", "circle", "rect")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.references, self.tags, self.headings, self.text = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.references += [value for name, value in attributes if name in ("src", "href") and value]
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag == "img":
+            assert dict(attributes)["alt"]
+        if tag == "svg":
+            assert dict(attributes)["aria-label"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+def metrics():
+    rng = np.random.default_rng(0)
+    rising = np.linspace(0, 1, 20).tolist()
+    return {
+        "rsna_metric": 0.2134,
+        "coco.pneumonia.AP": 0.1,
+        "coco.pneumonia.AP50": 0.3,
+        "image.roc_auc": None,
+        "image.sensitivity": 0.8,
+        "image.specificity": 0.7,
+        "image.confusion": {"tp": 8, "fp": 3, "fn": 2, "tn": 7},
+        "images": 1234,
+        "patients": 600,
+        "positive_images": 300,
+        "boxes": 400,
+        "rsna_threshold_source": EVIL,
+        "intervals": {"rsna_metric": [0.19, 0.23]},
+        "bootstrap": {"method": "Percentile bootstrap."},
+        "curves": {
+            "froc": {"fp_per_image": [value * 3 for value in rising], "sensitivity": rising, "image_sensitivity": rising},
+            "roc": {"false_positive_rate": rising, "sensitivity": rising},
+            "pr": {"sensitivity": rising, "precision": rising[::-1]},
+            "thresholds": {"threshold": rising[::-1], "rsna": rising},
+            "score_histogram": {"edges": [0, 0.5, 1], "positive": [1, 3], "negative": [5, 0]},
+        },
+        "slices": {
+            "slices": [
+                {
+                    "by": "sex",
+                    "slice": EVIL,
+                    "exams": 5,
+                    "positives": 2,
+                    "small": True,
+                    "figures": {"rsna_metric": {"value": 0.5, "low": 0.4, "high": 0.6}},
+                }
+            ],
+            "worst": {"sentence": "Worst of all."},
+            "worst_by": {"sex": {"sentence": "Worst sex."}},
+            "caveat": "Look again.",
+        },
+        "errors": {"errors.missed": 3, "errors.dap50.missed": None},
+        "maps": {"ground_truth": {"position": rng.integers(0, 9, (16, 16)).tolist()}},
+        "calibration": {
+            "calibration.image": {
+                "raw": {"ece": 0.1, "brier": 0.2, "curve": [{"mean_score": 0.2, "rate": 0.1}, {"mean_score": 0.8, "rate": 0.9}]},
+                "platt": {"ece": None, "brier": None, "curve": []},
+            },
+            "note": "Cross-fitted.",
+        },
+        "comparison": {"names": ["A", "B"], "figures": {"rsna_metric": {"a": 0.2, "b": 0.3, "sentence": "B is better by 0.1."}}},
+        "warnings": [EVIL],
+        "checkpoint": "ckpt-6",
+    }
+
+
+def test_the_whole_report(tmp_path):
+    picture = Image.fromarray(np.zeros((2000, 1500, 3), np.uint8))
+    pictures = [(EVIL, picture, "misses a box"), ("other", None, EVIL)]
+    path = page.write_report(tmp_path, metrics(), pictures=pictures, provenance={"who": EVIL}, config_text=EVIL)
+    reader, text = read(path), path.read_text(encoding="utf-8")
+    assert path == tmp_path / "report.html"
+    assert "script" not in reader.tags
+    assert text.count("&lt;script&gt;") >= 6, "shown, not run"
+    assert all(reference.startswith("data:image/jpeg;base64,") for reference in reader.references)
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert reader.headings[0] == 1 and reader.headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(reader.headings, reader.headings[1:], strict=False))
+    assert not re.search(r"\b(NaN|nan|inf|None)\b", "".join(reader.text).replace("None", "", 0))
+    for words in (
+        "0.213",
+        "0.190 to 0.230",
+        "1,234 radiographs of 600 patients",
+        "Worst of all.",
+        "B is better by 0.1.",
+        "image not given",
+        "Cross-fitted.",
+    ):
+        assert words in "".join(reader.text), words
+    assert (tmp_path / "model_card.md").read_text().startswith("# Model card")
+
+
+@pytest.mark.parametrize("missing", [*metrics(), None])
+def test_every_part_may_be_missing(tmp_path, missing):
+    some = {key: value for key, value in metrics().items() if key != missing} if missing else {}
+    read(page.write_report(tmp_path, some))
+
+
+def test_figures_that_are_undefined(tmp_path):
+    some = {key: None if isinstance(value, float) else value for key, value in metrics().items()}
+    reader = read(page.write_report(tmp_path, some))
+    assert "the RSNA metric is undefined" in "".join(reader.text)
+    assert "| RSNA metric | undefined | 0.190 to 0.230 |" in model_card.text(some)
+
+
+def test_the_same_metrics_give_the_same_page(tmp_path):
+    first = page.write_report(tmp_path, metrics()).read_bytes()
+    assert page.write_report(tmp_path, metrics()).read_bytes() == first
+
+
+def test_a_large_gallery_stays_small(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)).resize((1024, 1024))
+    path = page.write_report(tmp_path, metrics(), pictures=[(str(index), picture, "") for index in range(24)])
+    assert path.stat().st_size < 10_000_000
+
+
+def test_points_lie_where_they_should():
+    svg = charts.line_chart("t", [Line("", [0, 1], [0, 1])], x="x", y="y", x_range=(0, 1), y_range=(0, 1))
+    (drawn,) = re.findall(r'class="line c0" d="M([\d. ]+)L([\d. ]+)"', svg)
+    (left, bottom), (right, top) = (map(float, point.split()) for point in drawn)
+    assert (left, bottom, right, top) == (52, charts.HEIGHT - 46, charts.WIDTH - 12, 12)
+    assert charts.line_chart("t", [Line("", [], [])], x="x", y="y") == ""
+    assert charts.heat_map("t", [[0, 0], [0, 0]]) == ""
+    assert charts.bar_chart("t", [0, 1], {"a": [0]}, x="x", y="y") == ""
+
+
+def test_a_logarithmic_axis_leaves_out_nothing_but_zero():
+    svg = charts.line_chart("t", [Line("", [0, 0.1, 1, 10], [0, 0.2, 0.5, 1], dots=True)], x="x", y="y", x_range=(0.1, 10), log_x=True)
+    centres = [float(value) for value in re.findall(r'cx="([\d.]+)"', svg)]
+    assert len(centres) == 3
+    assert centres[1] - centres[0] == pytest.approx(centres[2] - centres[1], abs=0.1)
