@@ -34,12 +34,12 @@ def copy(done, tmp_path):
         pytest.param(lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON", id="no JSON"),
         pytest.param(lambda folder: (folder / "manifest.json").write_text("[]"), "not the manifest of a record set", id="a list"),
         pytest.param(
-            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 2}'),
+            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 3}'),
             "not the manifest of a record set of this version",
             id="another version",
         ),
         pytest.param(
-            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 1}'),
+            lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 2}'),
             "is damaged",
             id="no splits",
         ),

@@ -12,7 +12,7 @@ import pytest
 from small_runs import events
 
 from pneumodet import results, run_folder
-from pneumodet.cli import evaluate, export, predict, train
+from pneumodet.cli import evaluate, export, make_tfrecords, predict, train
 from pneumodet.data import dicom
 from pneumodet.detection import inference, odapi, pipeline_config
 
@@ -78,6 +78,38 @@ def test_export_gives_what_evaluation_found(trained, source):
     assert count
     np.testing.assert_allclose(found.scores[:5], expected.scores[:5], atol=5e-3)  # two JPEG decoders
     np.testing.assert_allclose(found.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=4)
+
+
+def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_path, capsys):
+    assert (
+        evaluate.main(
+            ["--model", str(trained / "export"), "--data", str(records), "--output-dir", str(tmp_path / "same"), "--resamples", "20"]
+        )
+        == 0
+    )
+    of_run, of_model = read(trained / "eval" / "metrics.json"), read(tmp_path / "same" / "metrics.json")
+    assert of_model["images"] == of_run["images"]
+    assert of_model["highest_score"] == pytest.approx(of_run["highest_score"], abs=5e-3)
+    assert "from the model" not in of_model["rsna_threshold_source"], "it was chosen on these very records"
+    arguments = ["--dicom-dir", str(source.dicom_dir), "--labels", str(source.labels), "--val-fraction", "0.9", "--seed", "7"]
+    assert make_tfrecords.main([*arguments, "--output-dir", str(tmp_path / "others")]) == 0
+    command = [
+        "--model",
+        str(trained / "export"),
+        "--data",
+        str(tmp_path / "others"),
+        "--output-dir",
+        str(tmp_path / "other"),
+        "--resamples",
+        "20",
+    ]
+    assert evaluate.main(command) == 0
+    other = read(tmp_path / "other" / "metrics.json")
+    assert other["rsna_threshold"] == of_run["rsna_threshold"]
+    assert other["rsna_threshold_source"].startswith("from the model")
+    assert (tmp_path / "other" / "report.html").read_text().count("data:image/jpeg") == len(other["worst"])
+    assert evaluate.main([*command, "--split", "test"]) == 2
+    assert "has no split 'test'; it has train, val" in capsys.readouterr().err
 
 
 def test_export_has_the_api_signature(trained):

@@ -16,7 +16,7 @@ from pneumodet.parallel import Pool
 MANIFEST = "manifest.json"
 """Written last: a folder that has it is whole."""
 
-FORMAT, VERSION = "pneumodet-records", 1
+FORMAT, VERSION = "pneumodet-records", 2
 
 _HINT = "Make the records with tools/make_tfrecords.py."
 
