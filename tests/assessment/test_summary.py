@@ -3,9 +3,9 @@
 import json
 import math
 
+import made_up
 import numpy as np
 import pytest
-import simulated
 from sklearn.metrics import roc_auc_score
 
 from pneumodet.assessment import summary
@@ -16,7 +16,7 @@ from pneumodet.metrics import operating_point, rsna
 @pytest.fixture(scope="module")
 def loaded():
     """Return ground truth and detections of 120 exams."""
-    return simulated.loaded()
+    return made_up.loaded()
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +110,14 @@ def test_aims(loaded, aim):
 
 
 def test_an_aim_that_cannot_be_met_is_told(loaded):
-    metrics = summary.assess(simulated.loaded(sensitivity=0.0), aim="sensitivity>=1", resamples=20)
+    metrics = summary.assess(made_up.loaded(sensitivity=0.0), aim="sensitivity>=1", resamples=20)
     assert any("No threshold reaches" in text for text in metrics["warnings"])
     with pytest.raises(ConfigError):
         summary.assess(loaded, aim="beauty")
 
 
 def test_without_positives_nothing_is_made_up():
-    metrics = summary.assess(simulated.loaded(positives=0.0), resamples=20)
+    metrics = summary.assess(made_up.loaded(positives=0.0), resamples=20)
     for key in ("rsna_metric", "rsna_threshold", "coco.pneumonia.AP50", "image.roc_auc", "image.sensitivity", "froc.mean_sensitivity"):
         assert metrics[key] is None, key
     json.dumps(metrics, allow_nan=False)
@@ -125,8 +125,8 @@ def test_without_positives_nothing_is_made_up():
 
 
 def test_without_negatives_or_detections():
-    truth = simulated.instances(positives=1.1)
-    for rows in ([], simulated.results(truth)):
+    truth = made_up.instances(positives=1.1)
+    for rows in ([], made_up.results(truth)):
         from pneumodet.assessment import inputs
 
         metrics = summary.assess(inputs.assemble(truth, lambda images, category, rows=rows: rows), resamples=20)
@@ -136,7 +136,7 @@ def test_without_negatives_or_detections():
 
 
 def test_few_patients_are_told():
-    metrics = summary.assess(simulated.loaded(exams=6), resamples=20)
+    metrics = summary.assess(made_up.loaded(exams=6), resamples=20)
     assert "optimistic" in metrics["rsna_threshold_source"] or metrics["rsna_threshold"] is None
     json.dumps(metrics, allow_nan=False)
 
@@ -144,10 +144,10 @@ def test_few_patients_are_told():
 def test_two_models(loaded):
     same = summary.assess(loaded, resamples=50, other=loaded)["comparison"]["figures"]["rsna_metric"]
     assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
-    worse = summary.assess(loaded, resamples=200, other=simulated.loaded(sensitivity=0.1), names=("good", "bad"))["comparison"]
+    worse = summary.assess(loaded, resamples=200, other=made_up.loaded(sensitivity=0.1), names=("good", "bad"))["comparison"]
     assert worse["figures"]["coco.pneumonia.AP50"]["sentence"].startswith("good is better by")
     with pytest.raises(DataError, match="on the same"):
-        summary.assess(loaded, resamples=20, other=simulated.loaded(exams=60))
+        summary.assess(loaded, resamples=20, other=made_up.loaded(exams=60))
 
 
 def test_scalars_are_floats(metrics):

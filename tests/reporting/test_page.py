@@ -20,13 +20,15 @@ class Reader(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.references, self.tags, self.headings, self.text = [], [], [], [], []
+        self.open, self.references, self.tags, self.headings, self.text, self.ids = [], [], [], [], [], []
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.references += [value for name, value in attributes if name in ("src", "href") and value]
         if re.fullmatch(r"h[1-6]", tag):
             self.headings.append(int(tag[1]))
+        if tag == "h2":
+            self.ids.append(dict(attributes)["id"])
         if tag == "img":
             assert dict(attributes)["alt"]
         if tag == "svg":
@@ -51,6 +53,29 @@ def read(path):
     return reader
 
 
+def reliability_bin(score, rate):
+    return {"mean_score": score, "rate": rate, "rate_low": rate - 0.05, "rate_high": rate + 0.05}
+
+
+def gains():
+    """As ``postprocessing.search.search`` returns them."""
+    rows = [
+        {
+            "step": "score threshold",
+            "figure": {"value": 0.128, "low": 0.118, "high": 0.141},
+            "gain": None,
+            "chosen": {"score_threshold": 0.32},
+        },
+        {
+            "step": EVIL,
+            "figure": {"value": 0.139, "low": None, "high": None},
+            "gain": {"value": -0.0001, "low": 0.005, "high": 0.014},
+            "chosen": {"nms": "hard", "nms_iou": 0.05},
+        },
+    ]
+    return {"objective": "rsna", "rows": rows, "total": {"value": 0.0105, "low": 0.006, "high": 0.015}, "note": "Gains are cross-fitted."}
+
+
 def metrics():
     rng = np.random.default_rng(0)
     rising = np.linspace(0, 1, 20).tolist()
@@ -66,7 +91,15 @@ def metrics():
         "patients": 600,
         "positive_images": 300,
         "boxes": 400,
+        "lesion.fp_per_image": 0.2,
+        "lesion.sensitivity": 0.3,
+        "image.precision": None,
+        "image.precision.undefined": "no case is called positive",
+        "rsna_rules": "strict",
+        "rsna_threshold": 0.31,
         "rsna_threshold_source": EVIL,
+        "operating_point": {"threshold": 0.31, "threshold_is": "threshold for new data", "chosen": {"reached": {"rsna_metric": 0.9}}},
+        "calibrator": {"method": "platt", "slope": 1.0, "intercept": 0.0},
         "intervals": {"rsna_metric": [0.19, 0.23]},
         "bootstrap": {"method": "Percentile bootstrap."},
         "curves": {
@@ -89,14 +122,21 @@ def metrics():
             ],
             "worst": {"sentence": "Worst of all."},
             "worst_by": {"sex": {"sentence": "Worst sex."}},
+            "left_out": {"view_position": "Not known of any exam."},
             "caveat": "Look again.",
         },
-        "errors": {"errors.missed": 3, "errors.dap50.missed": None},
-        "maps": {"ground_truth": {"position": rng.integers(0, 9, (16, 16)).tolist()}},
+        "errors": {"errors.missed": 3, "errors.dap50.missed": None, "errors.dap50.undefined": "Every box is missed."},
+        "maps": {
+            "ground_truth": {"position": rng.integers(0, 9, (16, 16)).tolist(), "size": [0, 5, 3, 0]},
+            "missed": {"position": np.zeros((16, 16), int).tolist(), "size": [0, 1, 3, 0]},
+            "false_positives": {"position": rng.integers(0, 9, (16, 16)).tolist(), "size": [2, 0, 0, 0]},
+            "size_edges": [0, 0.1, 0.2, 0.3, 0.4],
+        },
         "calibration": {
             "calibration.image": {
-                "raw": {"ece": 0.1, "brier": 0.2, "curve": [{"mean_score": 0.2, "rate": 0.1}, {"mean_score": 0.8, "rate": 0.9}]},
-                "platt": {"ece": None, "brier": None, "curve": []},
+                "raw": {"ece": 0.1, "brier": 0.2, "curve": [reliability_bin(0.2, 0.1), reliability_bin(0.8, 0.9)]},
+                "platt": {"ece": 0.02, "brier": 0.15, "curve": [reliability_bin(0.1, 0.1), reliability_bin(0.9, 0.9)]},
+                "isotonic": {"ece": None, "brier": None, "curve": [], "undefined": "Too few patients."},
             },
             "note": "Cross-fitted.",
         },
@@ -109,16 +149,18 @@ def metrics():
 def test_the_whole_report(tmp_path):
     picture = Image.fromarray(np.zeros((2000, 1500, 3), np.uint8))
     pictures = [(EVIL, picture, "misses a box"), ("other", None, EVIL)]
-    path = page.write_report(tmp_path, metrics(), pictures=pictures, provenance={"who": EVIL}, config_text=EVIL)
+    path = page.write_report(tmp_path, metrics(), pictures=pictures, provenance={"who": EVIL}, config_text=EVIL, gains=gains())
     reader, text = read(path), path.read_text(encoding="utf-8")
     assert path == tmp_path / "report.html"
     assert "script" not in reader.tags
     assert text.count("&lt;script&gt;") >= 6, "shown, not run"
-    assert all(reference.startswith("data:image/jpeg;base64,") for reference in reader.references)
+    links = {reference for reference in reader.references if reference.startswith("#")}
+    assert links == {f"#{name}" for name in reader.ids}, "every link of the contents leads somewhere, and every part has one"
+    assert all(reference.startswith("data:image/jpeg;base64,") for reference in reader.references if reference not in links)
     assert not re.search(r"url\(|@import|https?://", text)
     assert reader.headings[0] == 1 and reader.headings.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(reader.headings, reader.headings[1:], strict=False))
-    assert not re.search(r"\b(NaN|nan|inf|None)\b", "".join(reader.text).replace("None", "", 0))
+    assert not re.search(r"\b(NaN|nan|inf|None)\b|-0\.000", "".join(reader.text))
     for words in (
         "0.213",
         "0.190 to 0.230",
@@ -127,6 +169,14 @@ def test_the_whole_report(tmp_path):
         "B is better by 0.1.",
         "image not given",
         "Cross-fitted.",
+        "Too few patients.",
+        "No slices by view position: Not known of any exam.",
+        "Every box is missed.",
+        "no case is called positive",
+        "0.31 is the threshold for new data",
+        "nms hard, nms_iou 0.05",
+        "0.006 to 0.015",
+        "Gains are cross-fitted.",
     ):
         assert words in "".join(reader.text), words
     assert (tmp_path / "model_card.md").read_text().startswith("# Model card")
@@ -142,7 +192,7 @@ def test_figures_that_are_undefined(tmp_path):
     some = {key: None if isinstance(value, float) else value for key, value in metrics().items()}
     reader = read(page.write_report(tmp_path, some))
     assert "the RSNA metric is undefined" in "".join(reader.text)
-    assert "| RSNA metric | undefined | 0.190 to 0.230 |" in model_card.text(some)
+    assert "| RSNA metric, strict rules | undefined | 0.190 to 0.230 |" in model_card.text(some)
 
 
 def test_the_same_metrics_give_the_same_page(tmp_path):
@@ -167,8 +217,13 @@ def test_points_lie_where_they_should():
     assert charts.bar_chart("t", [0, 1], {"a": [0]}, x="x", y="y") == ""
 
 
-def test_a_logarithmic_axis_leaves_out_nothing_but_zero():
-    svg = charts.line_chart("t", [Line("", [0, 0.1, 1, 10], [0, 0.2, 0.5, 1], dots=True)], x="x", y="y", x_range=(0.1, 10), log_x=True)
-    centres = [float(value) for value in re.findall(r'cx="([\d.]+)"', svg)]
-    assert len(centres) == 3
-    assert centres[1] - centres[0] == pytest.approx(centres[2] - centres[1], abs=0.1)
+def test_figures_are_of_the_class_that_is_judged(tmp_path):
+    some = {"class_name": "nodule", "coco.pneumonia.AP50": 0.9, "coco.nodule.AP50": 0.4321}
+    text = "".join(read(page.write_report(tmp_path, some)).text)
+    assert "0.432" in text and "0.900" not in text
+    assert "| AP50 | 0.432 | – |" in model_card.text(some)
+
+
+def test_numbers_that_are_none():
+    assert page._number(float("nan")) == page._number(float("inf")) == page._number(None) == "–"
+    assert (page._number(-0.0001), page._number(0.12345), page._number(12345)) == ("0.000", "0.123", "12,345")

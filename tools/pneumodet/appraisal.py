@@ -281,12 +281,16 @@ def _write(
     paths.write_json(folder / run_folder.METRICS, metrics)
     if found is not None:  # otherwise they are the caller's file
         paths.write_json(folder / DETECTIONS, results.to_coco(found))
+    table = options.recipe.parent / gates.TABLE if options.recipe else None
     report = page.write_report(
         folder,
         metrics,
         pictures=list(_gallery(loaded, metrics, read)),
         provenance={"evaluated": run_folder.provenance(), "trained": record},
         config_text=config,
+        gains=paths.read_json(table, what="the table of gains", hint="Run tools/postprocess.py again.")
+        if table and table.exists()
+        else None,
     )
     return Outcome(metrics, folder / run_folder.METRICS, report)
 

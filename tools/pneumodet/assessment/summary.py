@@ -23,8 +23,8 @@ GIVEN = "given"
 SLICE_RESAMPLES = 200
 """Bootstrap resamples of a slice's figures: there are some twenty slices."""
 
-CALIBRATION = "platt"
-"""Method of the calibrator that is kept with a model: it mends detectors whose scores never rise above 0.03, which a temperature cannot."""
+CALIBRATION = "isotonic"
+"""Method of the calibrator that is kept with a model: many images have no detection and score 0, which bends a fitted curve, but no step."""
 
 SWEEP_POINTS = 200
 """Points of the curve of the RSNA metric against the threshold."""
@@ -83,6 +83,7 @@ def assess(
         **froc.at_threshold(cases, at),
         **image_level.image_level(cases, score_threshold=at),
         "rsna_metric": figures["rsna_metric"]["value"] if cases.positive.any() else None,
+        "class_name": class_name,
         "rsna_rules": rules,
         "rsna_threshold": point["threshold"],
         "rsna_threshold_source": point["source"],

@@ -23,8 +23,9 @@ class Line:
       name: in the legend; none where it is empty.
       xs: rising.
       ys: as many.
-      steps: a staircase instead of straight lines.
+      steps: a staircase instead of straight lines: from each point the line keeps its height to the next one, and to the chart's end.
       dots: a dot at each point.
+      spans: lower and upper end of the interval of each point, drawn as a bar; none where it is empty.
     """
 
     name: str
@@ -32,6 +33,16 @@ class Line:
     ys: Sequence[float]
     steps: bool = False
     dots: bool = False
+    spans: Sequence[tuple[float, float]] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """A point of its own in a chart, with its name beside it."""
+
+    name: str
+    x: float
+    y: float
 
 
 def line_chart(
@@ -43,7 +54,8 @@ def line_chart(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     diagonal: bool = False,
-    log_x: bool = False,
+    log_ticks: Sequence[float] = (),
+    mark: Mark | None = None,
 ) -> str:
     """Return a chart, or nothing where no line has points.
 
@@ -52,40 +64,54 @@ def line_chart(
       lines: at most eight.
       x: name of the horizontal axis.
       y: name of the vertical axis.
-      x_range: its ends; by default those of the points.
+      x_range: its ends; by default those of the points. What lies outside is not drawn.
       y_range: its ends.
       diagonal: draw the diagonal, where a useless or a perfectly calibrated model lies.
-      log_x: logarithmic horizontal axis; points at 0 are left out.
+      log_ticks: makes the horizontal axis logarithmic, with these ticks, all above 0; its range must be given, and be above 0.
+      mark: drawn where it lies inside the ranges.
     """
-    lines = [_positive(line) if log_x else line for line in lines]
     lines = [line for line in lines if len(line.xs)]
     if not lines:
         return ""
     low_x, high_x = x_range or _ends([value for line in lines for value in line.xs])
     low_y, high_y = y_range or _ends([0.0, *(value for line in lines for value in line.ys)])
-    scale = (lambda value: math.log10(value)) if log_x else (lambda value: value)
+    scale = math.log10 if log_ticks else float
 
     def place(px: float, py: float) -> tuple[float, float]:
-        across = (scale(min(max(px, low_x), high_x)) - scale(low_x)) / ((scale(high_x) - scale(low_x)) or 1)
-        up = (min(max(py, low_y), high_y) - low_y) / ((high_y - low_y) or 1)
+        across = (scale(px) - scale(low_x)) / (scale(high_x) - scale(low_x))
+        up = (py - low_y) / (high_y - low_y)
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = _axes(x, y, _ticks(low_x, high_x, log=log_x), _ticks(low_y, high_y), place)
+    parts = _axes(x, y, log_ticks or _ticks(low_x, high_x), _ticks(low_y, high_y), place)
     if diagonal:
         parts.append(f'<path class="diagonal" d="{_path([place(low_x, low_y), place(high_x, high_y)])}"/>')
     for index, line in enumerate(lines):
-        points = [place(px, py) for px, py in zip(line.xs, line.ys, strict=True)]
-        drawn = _staircase(points) if line.steps else points
+        inside = [(px, py) for px, py in zip(line.xs, line.ys, strict=True) if low_x <= px <= high_x]
+        drawn = [place(px, py) for px, py in (_staircase(line, low_x, high_x) if line.steps else inside)]
+        if not drawn:
+            continue
         parts.append(f'<path class="line c{index}" d="{_path(drawn)}"/>')
+        for px, (low, high) in zip(line.xs, line.spans, strict=False):
+            (across, lower), (_, upper) = place(px, low), place(px, high)
+            parts.append(f'<path class="span c{index}" d="M{across:.1f} {lower:.1f}V{upper:.1f}"/>')
         if line.dots:
-            parts += [f'<circle class="dot c{index}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in points]
+            parts += [f'<circle class="dot c{index}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in drawn]
+    if mark and low_x <= mark.x <= high_x and low_y <= mark.y <= high_y:
+        parts += _marked(mark.name, *place(mark.x, mark.y))
     return _figure(title, parts, [line.name for line in lines if line.name])
 
 
 def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[float]], *, x: str, y: str) -> str:
-    """Return a histogram of several series over the same bins, each by its share, or nothing where all are empty."""
-    shares = {name: [count / (sum(counts) or 1) for count in counts] for name, counts in series.items()}
-    top = max((value for values in shares.values() for value in values), default=0)
+    """Return a histogram of several series over the same bins, side by side, or nothing where all are empty.
+
+    Args:
+      title: for screen readers, and as the caption.
+      edges: N + 1 rising edges of the bins.
+      series: name -> N heights, at least 0.
+      x: name of the horizontal axis.
+      y: name of the vertical axis.
+    """
+    top = max((value for values in series.values() for value in values), default=0)
     if not top:
         return ""
 
@@ -94,18 +120,23 @@ def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[flo
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - py / top * (HEIGHT - _TOP - _BOTTOM)
 
     parts = _axes(x, y, _ticks(edges[0], edges[-1]), _ticks(0, top), place)
-    for index, values in enumerate(shares.values()):
+    for index, values in enumerate(series.values()):
         for bin_, value in enumerate(values):
             (left, upper), (right, lower) = place(edges[bin_], value), place(edges[bin_ + 1], 0)
-            width = (right - left) / len(shares)
+            width = (right - left) / len(series)
             parts.append(
                 f'<rect class="bar c{index}" x="{left + index * width:.1f}" y="{upper:.1f}" width="{width:.1f}" height="{lower - upper:.1f}"/>'
             )
-    return _figure(title, parts, list(shares))
+    return _figure(title, parts, list(series))
 
 
 def heat_map(title: str, counts: Sequence[Sequence[float]]) -> str:
-    """Return a map of counts, rows from the top, as squares whose opacity is the count's share of the highest; nothing where all are 0."""
+    """Return a map of counts, rows from the top, as squares whose opacity is the count's share of the highest; nothing where all are 0.
+
+    Args:
+      title: for screen readers, and as the caption.
+      counts: rows of equal length, as many rows as columns.
+    """
     top = max((value for row in counts for value in row), default=0)
     if not top:
         return ""
@@ -116,13 +147,8 @@ def heat_map(title: str, counts: Sequence[Sequence[float]]) -> str:
             if value:
                 where = f'x="{across * side:.1f}" y="{down * side:.1f}" width="{side:.2f}" height="{side:.2f}"'
                 parts.append(f'<rect class="cell" {where} fill-opacity="{value / top:.2f}"/>')
-    text = html.escape(f"{title} (darkest: {top:g})")
+    text = html.escape(f"{title} (at most {top:,})")
     return f'<figure class="map"><svg viewBox="0 0 200 200" role="img" aria-label="{text}">{"".join(parts)}</svg><figcaption>{text}</figcaption></figure>'
-
-
-def _positive(line: Line) -> Line:
-    kept = [(px, py) for px, py in zip(line.xs, line.ys, strict=True) if px > 0]
-    return dataclasses.replace(line, xs=[px for px, _ in kept], ys=[py for _, py in kept])
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
@@ -130,9 +156,7 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1)
 
 
-def _ticks(low: float, high: float, *, log: bool = False) -> list[float]:
-    if log:
-        return [10.0**power for power in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
+def _ticks(low: float, high: float) -> list[float]:
     rough = (high - low) / _TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
@@ -161,11 +185,25 @@ def _axes(x: str, y: str, x_ticks: Sequence[float], y_ticks: Sequence[float], pl
     return parts
 
 
-def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    found = [points[0]]
-    for (_, before), (px, py) in zip(points, points[1:], strict=False):
-        found += [(px, before), (px, py)]
-    return found
+def _staircase(line: Line, low: float, high: float) -> list[tuple[float, float]]:
+    """Return the corners of a staircase between two ends; left of its first point there is none."""
+    found: list[tuple[float, float]] = []
+    for px, py in zip(line.xs, line.ys, strict=True):
+        if px > high:
+            break
+        if px <= low:
+            found = [(low, py)]  # the last step before the chart begins
+        else:
+            found += [(px, found[-1][1])] if found else []
+            found.append((px, py))
+    return [*found, (high, found[-1][1])] if found else []
+
+
+def _marked(name: str, px: float, py: float) -> list[str]:
+    left = px > (_LEFT + WIDTH - _RIGHT) / 2
+    up = py > HEIGHT - _BOTTOM - 24
+    where = f'x="{px - 7 if left else px + 7:.1f}" y="{py - 9 if up else py + 19:.1f}" text-anchor="{"end" if left else "start"}"'
+    return [f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="5"/>', f'<text class="axis halo" {where}>{html.escape(name)}</text>']
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 _FIGURES = {
     "rsna_metric": "RSNA metric",
-    "coco.pneumonia.AP50": "AP50",
+    "coco.{class}.AP50": "AP50",
     "froc.mean_sensitivity": "FROC mean sensitivity (1/8 to 4 false positives an image)",
     "image.roc_auc": "image ROC AUC",
     "image.sensitivity": "image sensitivity at the operating point",
     "image.specificity": "image specificity at the operating point",
+    "lesion.fp_per_image": "false positives an image at the operating point",
 }
 
 
@@ -22,36 +23,63 @@ def text(metrics: Mapping[str, Any]) -> str:
     Args:
       metrics: as ``assessment.summary.assess`` returns them; parts that are not there are left out.
     """
+    class_name = str(metrics.get("class_name", "pneumonia"))
     lines = [
         "# Model card: pneumonia detector for chest radiographs",
-        "",
-        "## Intended use",
-        "",
-        "Research on finding opacities that suggest pneumonia on frontal chest radiographs. Not a medical device: not for diagnosis, triage or treatment.",
-        "",
-        "## Evaluation data",
-        "",
-        f"{metrics.get('images', 0):,} radiographs of {metrics.get('patients', 0):,} patients, {metrics.get('positive_images', 0):,} with findings, "
-        f"{metrics.get('boxes', 0):,} boxes." + (f" Split: {metrics['split']}." if metrics.get("split") else ""),
-        "",
-        "## Results",
-        "",
-        "| figure | value | 95 % interval |",
-        "| --- | --- | --- |",
+        *_part("Model", [f"- {key}: {metrics[key]}" for key in ("model", "checkpoint", "step") if metrics.get(key) is not None]),
+        *_part(
+            "Intended use",
+            [
+                "Research on finding opacities that suggest pneumonia on frontal chest radiographs. Not a medical device: not for diagnosis, triage "
+                "or treatment."
+            ],
+        ),
+        *_part("Evaluation data", _data(metrics)),
+        *_part("Results", _results(metrics, class_name)),
+        *_part("Operating point", _operating_point(metrics)),
     ]
-    intervals = metrics.get("intervals", {})
-    for key, name in _FIGURES.items():
-        value, interval = metrics.get(key), intervals.get(key)
-        between = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "–"
-        lines.append(f"| {name} | {'undefined' if value is None else f'{value:.3f}'} | {between} |")
-    lines += ["", f"Operating point: {metrics.get('rsna_threshold_source', 'none')}"]
-    if (metrics.get("bootstrap") or {}).get("method"):
-        lines += ["", metrics["bootstrap"]["method"]]
-    slices = metrics.get("slices") or {}
-    sentences = [one["sentence"] for one in (slices.get("worst_by") or {}).values() if one]
-    if sentences:
-        lines += ["", "## Where it is worse", "", *(f"- {one}" for one in sentences), "", slices.get("caveat", "")]
-    lines += ["", "## Limits", ""]
-    lines += [f"- {one}" for one in metrics.get("warnings", ())]
-    lines.append("- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use.")
+    found = metrics.get("slices") or {}
+    sentences = [f"- {one['sentence']}" for one in (found.get("worst_by") or {}).values() if one]
+    lines += _part("Where it is worse", [*sentences, "", found.get("caveat", "")] if sentences else [])
+    limits = [f"- {one}" for one in metrics.get("warnings") or ()]
+    limits.append(
+        "- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."
+    )
+    lines += _part("Limits", limits)
     return "\n".join(lines) + "\n"
+
+
+def _part(title: str, lines: list[str]) -> list[str]:
+    return ["", f"## {title}", "", *lines] if lines else []
+
+
+def _data(metrics: Mapping[str, Any]) -> list[str]:
+    if metrics.get("images") is None:
+        return []
+    patients, positive, boxes = (metrics.get(key) for key in ("patients", "positive_images", "boxes"))
+    counts = f"{metrics['images']:,} radiographs"
+    counts += "" if patients is None else f" of {patients:,} patients"
+    counts += "" if positive is None else f", {positive:,} with findings"
+    counts += "" if boxes is None else f", {boxes:,} boxes"
+    return [f"{counts}." + (f" Split: {metrics['split']}." if metrics.get("split") else "")]
+
+
+def _results(metrics: Mapping[str, Any], class_name: str) -> list[str]:
+    rows = []
+    for key, name in ((key.replace("{class}", class_name), name) for key, name in _FIGURES.items()):
+        if key not in metrics:
+            continue
+        value, (low, high) = metrics[key], (metrics.get("intervals") or {}).get(key) or (None, None)
+        rules = f", {metrics['rsna_rules']} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""
+        between = "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        rows.append(f"| {name}{rules} | {'undefined' if value is None else f'{value:.3f}'} | {between} |")
+    method = (metrics.get("bootstrap") or {}).get("method")
+    return ["| figure | value | 95 % interval |", "| --- | --- | --- |", *rows, *(["", method] if method else [])] if rows else []
+
+
+def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
+    source, threshold = metrics.get("rsna_threshold_source"), metrics.get("rsna_threshold")
+    if not source:
+        return []
+    used = (metrics.get("operating_point") or {}).get("threshold_is", "score threshold")
+    return [f"- How it was chosen: {source}", *([] if threshold is None else [f"- {threshold:.4g}: {used}"])]

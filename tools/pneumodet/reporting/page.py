@@ -5,10 +5,9 @@
 No script and no external file: it opens from disk, prints, follows the reader's light or dark mode, and fits a phone.
 """
 
-import base64
 import html
-import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,26 @@ from typing import Any
 from PIL import Image
 
 from pneumodet import paths
-from pneumodet.reporting import charts, model_card
-from pneumodet.reporting.charts import Line
+from pneumodet.reporting import gallery, model_card, plots
 from pneumodet.reporting.style import CSS
 
 REPORT, MODEL_CARD = "report.html", "model_card.md"
 
-PICTURE_PX, PICTURE_QUALITY = 480, 80
-"""Longer side and JPEG quality of the gallery's pictures: 24 of them have about 1 MB."""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""Content security policy: the browser itself sees to it that nothing is loaded and nothing runs."""
 
 NAMES = {
     "rsna_metric": "RSNA metric",
-    "coco.pneumonia.AP": "AP (IoU 0.50 to 0.95)",
-    "coco.pneumonia.AP50": "AP50",
-    "coco.pneumonia.AP75": "AP75",
+    "coco.{class}.AP": "AP (IoU 0.50 to 0.95)",
+    "coco.{class}.AP50": "AP50",
+    "coco.{class}.AP75": "AP75",
     "froc.mean_sensitivity": "FROC mean sensitivity",
     "froc.sensitivity_at_0.125": "FROC sensitivity at 1/8 false positives an image",
-    "froc.sensitivity_at_0.25": "… at 1/4",
-    "froc.sensitivity_at_0.5": "… at 1/2",
-    "froc.sensitivity_at_1": "… at 1",
-    "froc.sensitivity_at_2": "… at 2",
-    "froc.sensitivity_at_4": "… at 4",
+    "froc.sensitivity_at_0.25": "FROC sensitivity at 1/4",
+    "froc.sensitivity_at_0.5": "FROC sensitivity at 1/2",
+    "froc.sensitivity_at_1": "FROC sensitivity at 1",
+    "froc.sensitivity_at_2": "FROC sensitivity at 2",
+    "froc.sensitivity_at_4": "FROC sensitivity at 4",
     "image.roc_auc": "Image ROC AUC",
     "image.pr_auc": "Image PR AUC",
     "image.sensitivity": "Image sensitivity",
@@ -48,10 +46,13 @@ NAMES = {
     "lesion.fp_per_image": "False positives an image",
     "lesion.mean_iou_of_hits": "Mean IoU of hits",
 }
-"""Headline figures, in the order of the table."""
+"""Headline figures, in the order of the table; ``{class}`` stands for the class that is judged."""
+
+TILES = ("rsna_metric", "coco.{class}.AP50", "froc.mean_sensitivity", "image.roc_auc")
+"""Those that stand out at the top."""
 
 _COCO = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
-_SLICE_COLUMNS = ("image.sensitivity", "image.specificity", "lesion.fp_per_image", "rsna_metric", "coco.pneumonia.AP50")
+_SLICE_COLUMNS = ("image.sensitivity", "image.specificity", "lesion.fp_per_image", "rsna_metric", "coco.{class}.AP50")
 _BUCKETS = {
     "missed": "missed: no detection reaches the box",
     "background": "background: a detection where nothing is",
@@ -68,6 +69,7 @@ def write_report(
     pictures: Sequence[tuple[str, Image.Image | None, str]] = (),
     provenance: Mapping[str, Any] | None = None,
     config_text: str = "",
+    gains: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``report.html`` and ``model_card.md``.
 
@@ -77,6 +79,7 @@ def write_report(
       pictures: exam, picture with ground truth and detections (None where there is no image), and why it is shown.
       provenance: what made model and evaluation, shown as it is.
       config_text: the experiment's pipeline.config.
+      gains: of each step of post-processing, as ``postprocessing.search.search`` returns them.
 
     Returns:
       The report's path.
@@ -84,23 +87,28 @@ def write_report(
     Raises:
       DataError: a file cannot be written.
     """
-    parts = [
-        _summary(metrics),
-        _plots(metrics),
-        _figures(metrics),
-        _slices(metrics),
-        _errors(metrics),
-        _calibration(metrics),
-        _comparison(metrics),
-        _gallery(pictures),
-        _origin(metrics, provenance, config_text),
-        _section("model-card", "Model card", f"<pre>{_text(model_card.text(metrics))}</pre>"),
+    sections = [
+        ("summary", "Summary", _summary(metrics)),
+        ("curves", "Curves", _charts(plots.curves(metrics))),
+        ("figures", "Figures", _figures(metrics)),
+        ("comparison", "Comparison", _comparison(metrics)),
+        ("slices", "Slices", _slices(metrics)),
+        ("errors", "Errors", _errors(metrics)),
+        ("calibration", "Calibration", _calibration(metrics)),
+        ("post-processing", "Post-processing", _gains(gains)),
+        ("worst", "Worst radiographs", gallery.figures(pictures)),
+        ("origin", "Data, model and versions", _origin(metrics, provenance, config_text)),
+        ("model-card", "Model card", f"<pre>{_text(model_card.text(metrics))}</pre>"),
     ]
-    body = "\n".join(part for part in parts if part)
+    sections = [section for section in sections if section[-1]]
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections)
+    parts = [f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{content}</section>' for name, title, content in sections]
+    body = f'{_lead(metrics)}<nav aria-label="Contents"><ul>{links}</ul></nav>\n' + "\n".join(parts)
     title = "Evaluation of a pneumonia detector"
     page = (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{CSS}</style></head>\n<body><main><h1>{title}</h1>\n{body}\n"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{title}</title><style>{CSS}</style></head>\n'
+        f"<body><main><h1>{title}</h1>\n{body}\n"
         "<footer>For research, not a medical device. Made by pneumodet; nothing in this file comes from the network.</footer></main></body></html>\n"
     )
     for name, content in ((MODEL_CARD, model_card.text(metrics)), (REPORT, page)):
@@ -114,144 +122,181 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    if value is None:
+    if value is None or isinstance(value, float) and not math.isfinite(value):
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3f}" if isinstance(value, float) else _text(value)
+    return _fixed(value) if isinstance(value, float) else _text(value)
+
+
+def _fixed(value: float, digits: int = 3) -> str:
+    """Return a number with so many decimals, and none that is -0.000."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _between(interval: Sequence[float | None] | None, *, digits: int = 3) -> str:
+    """Return "0.118 to 0.139", or nothing where there is no interval."""
+    low, high = interval or (None, None)
+    return "" if low is None or high is None else f"{_fixed(low, digits)} to {_fixed(high, digits)}"
 
 
 def _interval(metrics: Mapping[str, Any], key: str) -> str:
-    found = metrics.get("intervals", {}).get(key)
-    return f"{found[0]:.3f} to {found[1]:.3f}" if found else ""
+    return _between((metrics.get("intervals") or {}).get(key))
 
 
-def _section(name: str, title: str, content: str) -> str:
-    return f'<section aria-labelledby="{name}"><h2 id="{name}">{_text(title)}</h2>\n{content}</section>' if content else ""
+def _with_interval(figure: Mapping[str, Any], *, digits: int = 3) -> str:
+    """Return a cell: the value, and its interval below."""
+    between = _between((figure.get("low"), figure.get("high")), digits=digits)
+    return _number(figure.get("value")) + (f"<small>{between}</small>" if between else "")
 
 
-def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, classes: Sequence[str] = ()) -> str:
-    """Return a table; the first cell of each row is its heading, and cells are HTML already."""
+def _of_class(metrics: Mapping[str, Any], key: str) -> str:
+    return key.replace("{class}", str(metrics.get("class_name", "pneumonia")))
+
+
+def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return key -> name of the headline figures of the class that is judged."""
+    return {_of_class(metrics, key): name for key, name in NAMES.items()}
+
+
+def _paragraph(text: Any) -> str:
+    return f"<p>{_text(text)}</p>" if text else ""
+
+
+def _charts(found: Sequence[str]) -> str:
+    return f'<div class="charts">{"".join(found)}</div>' if any(found) else ""
+
+
+def _table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, classes: Sequence[str] = (), words: Sequence[int] = ()
+) -> str:
+    """Return a table, or nothing without rows.
+
+    Args:
+      caption: text.
+      header: texts, one a column.
+      rows: cells that are HTML already; the first of each row is its heading.
+      classes: of the rows, from the first.
+      words: columns of text, which is set flush left and may wrap.
+    """
+    kinds = [' class="words"' if column in words else "" for column in range(len(header))]
     lines = []
     for index, (first, *rest) in enumerate(rows):
         kind = f' class="{classes[index]}"' if index < len(classes) and classes[index] else ""
-        lines.append(f'<tr{kind}><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>')
+        cells = "".join(f"<td{kinds[column]}>{cell}</td>" for column, cell in enumerate(rest, start=1))
+        lines.append(f'<tr{kind}><th scope="row">{first}</th>{cells}</tr>')
     if not lines:
         return ""
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in header)
+    head = "".join(f'<th scope="col"{kind}>{_text(name)}</th>' for name, kind in zip(header, kinds, strict=True))
     return (
-        f'<div class="wide" role="region" aria-label="{_text(caption)}" tabindex="0"><table><caption>{_text(caption)}</caption>'
+        f'<div class="wide" role="region" aria-label="{_text(caption)}" tabindex="0"><table><caption><span>{_text(caption)}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
+def _lead(metrics: Mapping[str, Any]) -> str:
+    """Return one line that tells this report from others."""
+    named = {"model": "model", "checkpoint": "checkpoint", "split": "split"}
+    parts = [f"{name} {metrics[key]}" for key, name in named.items() if metrics.get(key)]
+    parts += [str(metrics[key]["name"]) for key in ("detections_file", "ground_truth") if (metrics.get(key) or {}).get("name")]
+    return f'<p class="lead">{_text(" · ".join(parts))}</p>' if parts else ""
+
+
 def _summary(metrics: Mapping[str, Any]) -> str:
     sentences = []
-    value = metrics.get("rsna_metric")
-    images = f"{_number(metrics.get('images', 0))} radiographs of {_number(metrics.get('patients', 0))} patients"
-    interval = _interval(metrics, "rsna_metric")
-    if value is None:
-        sentences.append(f"On {images} the RSNA metric is undefined: there is no positive image, or nothing was found.")
-    else:
-        between = f" (95 % interval {interval})" if interval else ""
-        sentences.append(f"On {images} the detector reaches an RSNA metric of <strong>{value:.3f}</strong>{between}.")
+    value, interval = metrics.get("rsna_metric"), _interval(metrics, "rsna_metric")
+    if metrics.get("images") is not None:
+        images = f"On {_number(metrics['images'])} radiographs of {_number(metrics.get('patients'))} patients"
+        rules = f" ({_text(metrics['rsna_rules'])} rules)" if metrics.get("rsna_rules") else ""
+        if value is None:
+            sentences.append(f"{images} the RSNA metric is undefined: there is no positive image, or nothing was found.")
+        else:
+            between = f", 95&nbsp;% interval {interval}" if interval else ""
+            sentences.append(f"{images} the detector reaches an RSNA metric{rules} of <strong>{value:.3f}</strong>{between}.")
     sensitivity, specificity = metrics.get("image.sensitivity"), metrics.get("image.specificity")
     if sensitivity is not None and specificity is not None:
         sentences.append(
-            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with pneumonia and leaves {specificity:.0%} of the "
-            "others alone."
+            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {_text(metrics.get('class_name', 'pneumonia'))} "
+            f"and leaves {specificity:.0%} of the others alone."
         )
-    if metrics.get("rsna_threshold_source"):
-        sentences.append(f"Operating point: {_text(metrics['rsna_threshold_source'])}")
+    sentences += [_text(one) for one in _operating_point(metrics)]
+    compared = ((metrics.get("comparison") or {}).get("figures") or {}).get("rsna_metric")
+    if compared:
+        sentences.append(f"RSNA metric: {_text(compared['sentence'])}")
     worst = (metrics.get("slices") or {}).get("worst")
     if worst:
         sentences.append(_text(worst["sentence"]))
-    tiles = []
-    for key in ("rsna_metric", "coco.pneumonia.AP50", "froc.mean_sensitivity", "image.roc_auc"):
+    tiles, names = [], _names(metrics)
+    for key in (_of_class(metrics, key) for key in TILES):
         if metrics.get(key) is not None:
             small = f"<small>{_interval(metrics, key)}</small>" if _interval(metrics, key) else ""
-            tiles.append(f'<li><span class="name">{NAMES[key]}</span><strong>{_number(metrics[key])}</strong>{small}</li>')
-    warnings = "".join(f"<li>{_text(one)}</li>" for one in metrics.get("warnings", ()))
-    warnings = f'<div class="warnings"><h3>Mind</h3><ul>{warnings}</ul></div>' if warnings else ""
-    text = "".join(f"<p>{one}</p>" for one in sentences)
-    return _section("summary", "Summary", f'{text}<ul class="tiles">{"".join(tiles)}</ul>{warnings}')
+            tiles.append(f'<li><span class="name">{names[key]}</span><strong>{_number(metrics[key])}</strong>{small}</li>')
+    tiles = f'<ul class="tiles">{"".join(tiles)}</ul>' if tiles else ""
+    warnings = "".join(f"<li>{_text(one)}</li>" for one in metrics.get("warnings") or ())
+    warnings = f'<div class="warnings"><h3>Warnings</h3><ul>{warnings}</ul></div>' if warnings else ""
+    return "".join(f"<p>{one}</p>" for one in sentences) + tiles + warnings
 
 
-def _plots(metrics: Mapping[str, Any]) -> str:
-    curves = metrics.get("curves", {})
-    froc, roc, pr = (curves.get(name, {}) for name in ("froc", "roc", "pr"))
-    found = []
-    if froc.get("fp_per_image"):
-        lines = [
-            Line("boxes", froc["fp_per_image"], froc["sensitivity"], steps=True),
-            Line("images", froc["fp_per_image"], froc["image_sensitivity"], steps=True),
-        ]
-        ends = (0.05, max(8.0, 1.01 * froc["fp_per_image"][0]))
-        title = "FROC: sensitivity against false positives"
-        found.append(
-            charts.line_chart(title, lines, x="false positives an image", y="sensitivity", x_range=ends, y_range=(0, 1), log_x=True)
-        )
-    if roc.get("sensitivity"):
-        line = Line("", roc["false_positive_rate"], roc["sensitivity"])
-        title = f"ROC of images, area {_number(metrics.get('image.roc_auc'))}"
-        found.append(
-            charts.line_chart(title, [line], x="false positive rate", y="sensitivity", x_range=(0, 1), y_range=(0, 1), diagonal=True)
-        )
-    if pr.get("sensitivity"):
-        line = Line("", pr["sensitivity"], pr["precision"])
-        title = f"Precision and recall of images, area {_number(metrics.get('image.pr_auc'))}"
-        found.append(charts.line_chart(title, [line], x="sensitivity (recall)", y="precision", x_range=(0, 1), y_range=(0, 1)))
-    sweep = curves.get("thresholds", {})
-    if sweep.get("rsna"):
-        pairs = sorted(zip(sweep["threshold"], sweep["rsna"], strict=True))
-        line = Line("", [one for one, _ in pairs], [value for _, value in pairs])
-        found.append(charts.line_chart("RSNA metric at every threshold", [line], x="score threshold", y="RSNA metric"))
-    histogram = curves.get("score_histogram")
-    if histogram:
-        series = {"with pneumonia": histogram["positive"], "without": histogram["negative"]}
-        found.append(
-            charts.bar_chart("Radiographs by their highest score", histogram["edges"], series, x="highest score", y="share of radiographs")
-        )
-    return _section("curves", "Curves", f'<div class="charts">{"".join(found)}</div>' if any(found) else "")
+def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
+    """Return sentences on the threshold: how it was chosen, and the one for new data where that is another one."""
+    point = metrics.get("operating_point") or {}
+    source, threshold = metrics.get("rsna_threshold_source"), metrics.get("rsna_threshold")
+    if not source:
+        return []
+    if threshold is None:
+        return [f"Operating point: {source}"]
+    if point.get("threshold_is"):
+        return [f"Operating point: {source}", f"{threshold:.4g} is the {point['threshold_is']}."]
+    return [f"Operating point: score of at least {threshold:.4g}, {source}."]
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
-    rows = [(_text(name), _number(metrics.get(key)), _interval(metrics, key)) for key, name in NAMES.items() if key in metrics]
-    method = (metrics.get("bootstrap") or {}).get("method", "")
-    content = _table("Headline figures with 95 % intervals", ("figure", "value", "95 % interval"), rows)
+    rows = [
+        (_text(name), _number(metrics.get(key)), _interval(metrics, key) or _text(_why_none(metrics, key)))
+        for key, name in _names(metrics).items()
+        if key in metrics
+    ]
+    content = _table("Headline figures with 95\u00a0% intervals", ("figure", "value", "95\u00a0% interval"), rows)
+    content += _paragraph((metrics.get("bootstrap") or {}).get("method"))
     cells = metrics.get("image.confusion")
     if cells:
         lines = [
-            ("with pneumonia", _number(cells["tp"]), _number(cells["fn"])),
+            (f"with {_text(metrics.get('class_name', 'pneumonia'))}", _number(cells["tp"]), _number(cells["fn"])),
             ("without", _number(cells["fp"]), _number(cells["tn"])),
         ]
-        content += _table("Radiographs at the operating point", ("", "something found", "nothing found"), lines)
-    coco = [("pneumonia", *(_number(metrics.get(f"coco.pneumonia.{name}")) for name in _COCO))]
-    if "coco.pneumonia.AP" in metrics:
-        content += _table("COCO's twelve numbers", ("class", *_COCO), coco)
-    return _section("figures", "Figures", content + (f"<p>{_text(method)}</p>" if method else ""))
+        content += _table("Radiographs at the operating point", ("radiographs", "something found", "nothing found"), lines)
+    classes = [key.removeprefix("coco.").removesuffix(".AP") for key in metrics if key.startswith("coco.") and key.endswith(".AP")]
+    coco = [
+        (_text(name), *(_number(metrics.get(f"coco.{name}.{figure}")) for figure in _COCO))
+        for name in classes
+        if name != "AP" and metrics[f"coco.{name}.AP"] is not None
+    ]
+    content += _table("COCO's twelve numbers", ("class", *_COCO), coco)
+    return content + ("<p>–: there are no ground-truth boxes of that size.</p>" if any("–" in row for row in coco) else "")
+
+
+def _why_none(metrics: Mapping[str, Any], key: str) -> str:
+    reasons = (metrics.get(f"{one}.undefined") for one in (key, key.partition(".")[0]))
+    return next((one for one in reasons if one), "") if metrics.get(key) is None else ""
 
 
 def _slices(metrics: Mapping[str, Any]) -> str:
-    found = metrics.get("slices") or {}
+    found, names = metrics.get("slices") or {}, _names(metrics)
+    columns = [_of_class(metrics, key) for key in _SLICE_COLUMNS]
     rows, classes = [], []
-    for one in found.get("slices", ()):
-        cells = []
-        for key in _SLICE_COLUMNS:
-            figure = one["figures"].get(key, {})
-            low, high = figure.get("low"), figure.get("high")
-            cells.append(
-                _number(figure.get("value")) + (f"<small>{low:.2f} to {high:.2f}</small>" if low is not None and high is not None else "")
-            )
+    for one in found.get("slices") or ():
         name = f"{_text(_SLICES.get(one['by'], one['by']))}: {_text(one['slice'])}" + (" (few)" if one["small"] else "")
+        cells = [_with_interval(one["figures"].get(key) or {}, digits=2) for key in columns]
         rows.append((name, _number(one["exams"]), _number(one["positives"]), *cells))
         classes.append("few" if one["small"] else "")
-    header = ("slice", "radiographs", "positive", *(NAMES[key] for key in _SLICE_COLUMNS))
+    header = ("slice", "radiographs", "positive", *(names[key] for key in columns))
     content = _table("Figures of parts of the data", header, rows, classes=classes)
-    if not content:
-        return ""
-    worst = "".join(f"<li>{_text(one['sentence'])}</li>" for one in (found.get("worst_by") or {}).values() if one)
-    return _section("slices", "Slices", content + (f"<ul>{worst}</ul>" if worst else "") + f"<p>{_text(found.get('caveat', ''))}</p>")
+    if content:
+        worst = "".join(f"<li>{_text(one['sentence'])}</li>" for one in (found.get("worst_by") or {}).values() if one)
+        content += (f"<ul>{worst}</ul>" if worst else "") + _paragraph(found.get("caveat"))
+    for by, reason in (found.get("left_out") or {}).items():
+        content += _paragraph(f"No slices by {_SLICES.get(by, by).lower()}: {reason}")
+    return content
 
 
 def _errors(metrics: Mapping[str, Any]) -> str:
@@ -262,77 +307,61 @@ def _errors(metrics: Mapping[str, Any]) -> str:
     content = (
         _table("Kinds of errors, after TIDE", ("error", "count at the operating point", "AP50 to gain if mended"), rows) if found else ""
     )
-    maps = metrics.get("maps") or {}
-    titles = {"ground_truth": "Ground truth", "hits": "Hits", "missed": "Missed boxes", "false_positives": "False positives"}
-    drawn = [charts.heat_map(title, maps[name]["position"]) for name, title in titles.items() if name in maps]
-    if any(drawn):
-        content += f'<h3>Where boxes lie</h3><p>Centres of boxes, as seen on the radiograph.</p><div class="maps">{"".join(drawn)}</div>'
-    return _section("errors", "Errors", content)
+    content += _paragraph(found.get("errors.dap50.undefined"))
+    maps, sizes = plots.maps(metrics), plots.sizes(metrics)
+    if maps:
+        content += f'<h3>Where boxes lie</h3><p>Centres of boxes, as seen on the radiograph.</p><div class="maps">{"".join(maps)}</div>'
+    return content + (f"<h3>How large they are</h3>{_charts([sizes])}" if sizes else "")
 
 
 def _calibration(metrics: Mapping[str, Any]) -> str:
     found = metrics.get("calibration") or {}
-    rows, drawn = [], []
-    for level, name in (("calibration.image", "images"), ("calibration.box", "boxes")):
-        methods = found.get(level) or {}
-        lines = []
-        for method, one in methods.items():
-            if one.get("ece") is None:
-                continue
-            rows.append((f"{name}, {_text(method)}", _number(one["ece"]), _number(one["brier"])))
-            if method in ("raw", "platt") and one["curve"]:
-                xs, ys = ([point[key] for point in one["curve"]] for key in ("mean_score", "rate"))
-                lines.append(Line({"raw": "as it is", "platt": "calibrated"}[method], xs, ys, dots=True))
-        title = f"Reliability of {name}: predicted against observed"
-        drawn.append(charts.line_chart(title, lines, x="score", y="observed share", x_range=(0, 1), y_range=(0, 1), diagonal=True))
-    table = _table("Calibration", ("score", "expected calibration error", "Brier score"), rows)
-    note = found.get("note") or found.get("undefined") or ""
-    if not table and not note:
-        return ""
-    return _section("calibration", "Calibration", f'<div class="charts">{"".join(drawn)}</div>{table}<p>{_text(note)}</p>')
+    rows = []
+    for level, name in plots.LEVELS.items():
+        for method, one in (found.get(level) or {}).items():
+            label = f"{name}, {_text(plots.METHODS.get(method, method))}"
+            rows.append((label, _number(one.get("ece")), _number(one.get("brier")), _text(one.get("undefined") or "")))
+    header = ("score", "expected calibration error", "Brier score", "note")
+    columns = 4 if any(row[3] for row in rows) else 3
+    table = _table("Calibration", header[:columns], [row[:columns] for row in rows], words=(3,))
+    return _charts(plots.reliability(metrics)) + table + _paragraph(found.get("note") or found.get("undefined"))
 
 
 def _comparison(metrics: Mapping[str, Any]) -> str:
-    found = metrics.get("comparison")
-    if not found:
+    found = metrics.get("comparison") or {}
+    first, second = found.get("names") or ("A", "B")
+    figures, names = found.get("figures") or {}, _names(metrics)
+    rows = [
+        (_text(name), _number(figures[key]["a"]), _number(figures[key]["b"]), _text(figures[key]["sentence"]))
+        for key, name in names.items()
+        if key in figures
+    ]
+    caption = f"{first} and {second} on the same radiographs"
+    return _table(caption, ("figure", first, second, "difference"), rows, words=(3,)) + _paragraph(found.get("method"))
+
+
+def _gains(gains: Mapping[str, Any] | None) -> str:
+    if not gains:
         return ""
-    first, second = found.get("names", ["A", "B"])
     rows = []
-    for key, one in found["figures"].items():
-        if key in NAMES:
-            rows.append((_text(NAMES[key]), _number(one["a"]), _number(one["b"]), _text(one["sentence"])))
-    return _section(
-        "comparison", f"{first} and {second} on the same radiographs", _table("Comparison", ("figure", first, second, ""), rows)
-    )
-
-
-def _gallery(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> str:
-    if not pictures:
-        return ""
-    parts = []
-    for exam, picture, reason in pictures:
-        image = '<div class="no-image">image not given</div>'
-        if picture is not None:
-            image = f'<img src="{_data_uri(picture)}" alt="Radiograph {_text(exam)}" loading="lazy">'
-        parts.append(f"<figure>{image}<figcaption><strong>{_text(exam)}</strong> {_text(reason)}</figcaption></figure>")
-    intro = "<p>The radiographs with the largest errors. Ground truth is dashed and green, detections are solid and orange.</p>"
-    return _section("worst", "Worst radiographs", f'{intro}<div class="gallery">{"".join(parts)}</div>')
-
-
-def _data_uri(picture: Image.Image) -> str:
-    small = picture.convert("RGB")
-    small.thumbnail((PICTURE_PX, PICTURE_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=PICTURE_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    for one in gains["rows"]:
+        chosen = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in one["chosen"].items()
+        )
+        gain = "" if one["gain"] is None else _with_interval(one["gain"])
+        rows.append((_text(one["step"]), _with_interval(one["figure"]), gain, _text(chosen)))
+    rows.append(("all steps", "", _with_interval(gains["total"]), ""))
+    objective = {"rsna": "RSNA metric", "ap50": "AP50"}.get(gains["objective"], gains["objective"])
+    caption = "What each step of post-processing gains"
+    return _table(caption, ("step", objective, "gain", "chosen"), rows, words=(3,)) + _paragraph(gains.get("note"))
 
 
 def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> str:
     keys = ("model", "checkpoint", "step", "split", "manifest_sha256", "ground_truth", "detections_file")
     data = {key: metrics[key] for key in keys if metrics.get(key) is not None}
-    content = f"<pre>{_text(json.dumps(data, indent=2))}</pre>" if data else ""
+    content = f"<pre>{_text(json.dumps(data, indent=2, ensure_ascii=False))}</pre>" if data else ""
     if provenance:
-        content += f"<details><summary>Versions and hardware</summary><pre>{_text(json.dumps(provenance, indent=2))}</pre></details>"
+        content += f"<details><summary>Versions and hardware</summary><pre>{_text(json.dumps(provenance, indent=2, ensure_ascii=False))}</pre></details>"
     if config_text:
         content += f"<details><summary>pipeline.config</summary><pre>{_text(config_text)}</pre></details>"
-    return _section("origin", "Data, model and versions", content)
+    return content

@@ -2,14 +2,17 @@
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #f2f4f7; --line: #c9ced6; --quiet: #57606a;
-  --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #cc79a7; --warn: #7a4b00; --warn-paper: #fff4dd; }
+  --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #cc79a7; --link: #005a8e; --warn: #7a4b00; --warn-paper: #fff4dd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --paper: #14171a; --soft: #1e2328; --line: #3d444d; --quiet: #9aa4af;
-  --c0: #56b4e9; --c1: #e69f00; --c2: #2bc79b; --c3: #e59bc4; --warn: #ffd48a; --warn-paper: #33270f; } }
+  --c0: #56b4e9; --c1: #e69f00; --c2: #2bc79b; --c3: #e59bc4; --link: #7cc4f0; --warn: #ffd48a; --warn-paper: #33270f; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 8px; }
 h2 { font-size: 1.25rem; margin: 40px 0 12px; padding-bottom: 4px; border-bottom: 1px solid var(--line); }
+.lead { color: var(--quiet); overflow-wrap: anywhere; }
+nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 16px; padding: 0; margin: 12px 0 0; font-size: .92rem; }
+a { color: var(--link); }
 h3 { font-size: 1.02rem; margin: 24px 0 8px; }
 p { max-width: 72ch; margin: 8px 0; }
 small { color: var(--quiet); font-size: .82em; display: block; white-space: nowrap; }
@@ -19,7 +22,7 @@ small { color: var(--quiet); font-size: .82em; display: block; white-space: nowr
 .tiles strong { font-size: 1.7rem; font-variant-numeric: tabular-nums; }
 .warnings { background: var(--warn-paper); color: var(--warn); border-radius: 8px; padding: 8px 16px; }
 .warnings h3 { margin: 4px 0; } .warnings ul { margin: 4px 0; padding-left: 20px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 20px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 20px; }
 .maps { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 16px; max-width: 860px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 16px; }
 figure { margin: 0; break-inside: avoid; }
@@ -27,24 +30,31 @@ figcaption { font-size: .88rem; color: var(--quiet); overflow-wrap: anywhere; }
 .gallery img { width: 100%; height: auto; display: block; border-radius: 4px; background: #000; }
 .no-image { display: grid; place-items: center; aspect-ratio: 1; background: var(--soft); color: var(--quiet); border-radius: 4px; }
 svg { width: 100%; height: auto; display: block; }
-svg text { fill: var(--quiet); font: 11px system-ui, sans-serif; } svg .axis { fill: var(--ink); font-size: 12px; }
+svg text { fill: var(--quiet); font: 12px system-ui, sans-serif; } svg .axis { fill: var(--ink); font-size: 12px; }
 .grid { stroke: var(--line); stroke-width: .6; } .diagonal { stroke: var(--quiet); stroke-dasharray: 4 4; fill: none; }
 .line { fill: none; stroke-width: 2.2; } .line.c1 { stroke-dasharray: 7 3; }
 .line.c0 { stroke: var(--c0); } .line.c1 { stroke: var(--c1); } .line.c2 { stroke: var(--c2); } .line.c3 { stroke: var(--c3); }
+.span { stroke-width: 1.2; } .span.c0 { stroke: var(--c0); } .span.c1 { stroke: var(--c1); }
+.mark { fill: none; stroke: var(--ink); stroke-width: 2; } .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
 .dot.c0, .bar.c0 { fill: var(--c0); } .dot.c1, .bar.c1 { fill: var(--c1); } .dot.c2, .bar.c2 { fill: var(--c2); }
 .cell { fill: var(--c0); } .frame { fill: none; stroke: var(--line); }
-.legend { list-style: none; display: flex; gap: 16px; padding: 0; margin: 4px 0; font-size: .88rem; }
-.swatch { display: inline-block; width: 14px; height: 4px; margin-right: 6px; vertical-align: middle; }
+.legend li { display: flex; align-items: baseline; }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 16px; padding: 0; margin: 4px 0; font-size: .88rem; }
+.swatch { flex: none; width: 14px; height: 4px; margin-right: 6px; align-self: center; }
 .swatch.c0 { background: var(--c0); } .swatch.c1 { background: var(--c1); } .swatch.c2 { background: var(--c2); }
 .wide { overflow-x: auto; margin: 16px 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; min-width: 320px; }
 caption { text-align: left; font-weight: 600; padding: 6px 0; }
-th, td { text-align: right; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child { text-align: left; } tbody th { font-weight: 500; } thead th { color: var(--quiet); font-weight: 500; vertical-align: bottom; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 32px); }
+th, td { text-align: right; padding: 5px 16px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td { white-space: nowrap; } td.words, th.words { text-align: left; white-space: normal; min-width: 14rem; }
+th:first-child { text-align: left; min-width: 8.5rem; } tbody th { font-weight: 500; }
+thead th { color: var(--quiet); font-weight: 500; vertical-align: bottom; }
 tr.few { color: var(--quiet); }
 pre { background: var(--soft); padding: 12px; border-radius: 8px; overflow-x: auto; font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 48px; color: var(--quiet); font-size: .88rem; }
-@media print { main { max-width: none; padding: 0; } section { break-inside: auto; } h2 { break-after: avoid; } .wide { overflow: visible; }
+@media print { :root { color-scheme: light; } nav { display: none; } details::details-content { content-visibility: visible; block-size: auto; }
+  main { max-width: none; padding: 0; } section { break-inside: auto; } h2 { break-after: avoid; } .wide { overflow: visible; }
   table { font-size: 8.5pt; } .charts { grid-template-columns: 1fr 1fr; } .gallery { grid-template-columns: repeat(3, 1fr); } }
 """
 """Colours are Okabe and Ito's, lightened for dark pages; the second line of a chart is dashed besides."""
