@@ -165,8 +165,9 @@ def test_exit_codes_of_a_process(body, argv, code, last_line):
 
 def test_ctrl_c_of_a_process():
     body = "print('ready', flush=True); time.sleep(60)"
+    heeded = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a shell's background jobs are told to ignore it
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(body=body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT.format(body=body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
     ) as process:
         assert process.stdout.readline() == "ready\n"
         os.kill(process.pid, signal.SIGINT)

@@ -148,7 +148,9 @@ def test_ctrl_c_keeps_what_is_finished(synthetic, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("patientId,x,y,width,height,Target\n" + "\n".join(exams) + "\n")
     command = [str(SCRIPT), "--dicom-dir", folder, "--labels", labels, "--output-dir", tmp_path / "out"]
-    with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heeded = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a shell's background jobs are told to ignore it
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, *map(str, command)], **pipes, preexec_fn=heeded) as process:
         deadline = time.monotonic() + 60
         while not any(path.stat().st_size for path in tmp_path.glob(".out.partial/new/.*.tmp")):  # until the first records are on the disk
             assert process.poll() is None, "ended before it could be interrupted"
