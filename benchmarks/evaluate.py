@@ -1,16 +1,19 @@
 """Time and memory of the metrics on a set of the challenge's size: COCO by several evaluators on the same input in turn, and everything else.
 
     python benchmarks/evaluate.py --exams 26684 --detections 100 --rounds 1
+    python benchmarks/evaluate.py --only stock pycocotools coco_metrics        # against the evaluator of the Object Detection API itself
 
 Ground truth and detections are drawn by a fixed seed: as many positive exams and boxes as the challenge's labels have, detections of which
 some are near a box, scores of a detector. Every measurement is a process of its own, in turn:
 
 - ``pycocotools``, ``hotcoco``, and ``faster-coco-eval`` where it is installed: from COCO dicts in memory to the 12 numbers;
+- ``stock``: the API's own ``CocoDetectionEvaluator``, fed with arrays image by image as its ``eval_continuously`` does, and its ``evaluate``;
+  importing TensorFlow is not counted. Only where ``--only`` names it, for it takes minutes;
 - ``coco_metrics``: ours by hotcoco, checks of the input and numbers for every class included;
 - ``matching``, ``rsna``, ``froc``, ``average precision``, ``intervals``, ``compare``: on Cases.
 
 Printed are the median of seconds, the time against pycocotools, the most memory that the process held beyond its input, and COCO's numbers,
-which have to agree.
+which have to agree; ``apart`` is their largest difference from the first evaluator's.
 """
 
 import argparse
@@ -36,6 +39,8 @@ from pneumodet.metrics.cases import Cases  # noqa: E402
 
 BOXES_AN_EXAM = (0.775, 0.098, 0.1225, 0.0045)
 """Shares of exams with 0, 1, 2 and 3 boxes in the challenge's labels, rounded."""
+
+CATEGORIES = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
 
 
 def draw(exams: int, detections: int, *, seed: int = 0) -> Cases:
@@ -72,8 +77,7 @@ def as_coco(cases: Cases) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     for row, score in zip(found, cases.scores.tolist(), strict=True):
         row["score"] = score
     images = [{"id": index + 1, "file_name": name, "width": 1024, "height": 1024} for index, name in enumerate(cases.names)]
-    categories = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
-    return {"images": images, "annotations": annotations, "categories": categories}, found
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}, found
 
 
 def by_pycocotools(instances: dict, found: list) -> list[float]:
@@ -110,12 +114,42 @@ def _summary(run: Any) -> list[float]:
     return [float(value) for value in run.stats[:12]]
 
 
+def as_images(cases: Cases) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+    """Return ground truth and detections of each image under the API's own keys, boxes as (N, 4) float64 yxyx px."""
+    from pneumodet.detection import odapi  # here, because it brings TensorFlow, which no other measurement should hold
+
+    odapi.load()
+
+    def rows(prefix: str, boxes_xyxy_px: np.ndarray, case: np.ndarray, **more: np.ndarray) -> list[dict[str, np.ndarray]]:
+        columns = {"boxes": boxes_xyxy_px[:, [1, 0, 3, 2]], "classes": np.full(len(case), 2), **more}
+        ends = np.searchsorted(case, np.arange(len(cases) + 1))
+        return [
+            {f"{prefix}_{key}": values[start:end] for key, values in columns.items()} for start, end in zip(ends, ends[1:], strict=False)
+        ]
+
+    truth = rows("groundtruth", cases.truth_xyxy_px, cases.truth_case)
+    return truth, rows("detection", cases.boxes_xyxy_px, cases.box_case, scores=cases.scores)
+
+
+def by_stock(truth: list[dict[str, np.ndarray]], found: list[dict[str, np.ndarray]]) -> list[float]:
+    from object_detection.metrics.coco_evaluation import CocoDetectionEvaluator  # works once as_images has loaded the API
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator = CocoDetectionEvaluator(CATEGORIES)
+        for number, (one, other) in enumerate(zip(truth, found, strict=True), start=1):
+            evaluator.add_single_ground_truth_image_info(number, one)
+            evaluator.add_single_detected_image_info(number, other)
+        return [float(value) for value in evaluator.evaluate().values()]  # in the order of COCO's summary
+
+
 def by_coco_metrics(instances: dict, found: list) -> list[float]:
     metrics = coco.coco_metrics(instances, found)
     return [-1.0 if value is None else value for key, value in metrics.items() if key.startswith("coco.pneumonia.")]
 
 
-EVALUATORS: dict[str, Callable[[dict, list], list[float]]] = {
+STOCK = "stock"
+EVALUATORS: dict[str, Callable[[Any, list], list[float]]] = {
+    STOCK: by_stock,
     "pycocotools": by_pycocotools,
     "faster-coco-eval": by_faster_coco_eval,
     "hotcoco": by_hotcoco,
@@ -137,7 +171,7 @@ def measure(name: str, exams: int, detections: int) -> dict[str, Any]:
     """Run one measurement in this process."""
     given: tuple = (draw(exams, detections),)
     if name in EVALUATORS:
-        given = as_coco(given[0])
+        given = as_images(given[0]) if name == STOCK else as_coco(given[0])
     run = EVALUATORS.get(name) or ON_CASES[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
@@ -155,7 +189,9 @@ def main() -> None:
     parser.add_argument("--exams", type=int, default=26_684)
     parser.add_argument("--detections", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=[*EVALUATORS, *ON_CASES], default=[*EVALUATORS, *ON_CASES])
+    parser.add_argument(
+        "--only", nargs="+", choices=[*EVALUATORS, *ON_CASES], default=[name for name in (*EVALUATORS, *ON_CASES) if name != STOCK]
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -172,12 +208,15 @@ def main() -> None:
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
             print(f"{name}: {found[name][-1]['seconds']:.2f} s", flush=True)
     base = statistics.median(one["seconds"] for one in found["pycocotools"]) if found.get("pycocotools") else None
-    print("| what | s | faster than pycocotools | MiB more | result |\n| --- | ---: | ---: | ---: | --- |")
+    numbers = [runs[0]["result"] for name, runs in found.items() if runs and name in EVALUATORS]
+    print("| what | s | faster than pycocotools | MiB more | apart | result |\n| --- | ---: | ---: | ---: | ---: | --- |")
     for name, runs in found.items():
         if runs:
             seconds, mib = (statistics.median(one[key] for one in runs) for key in ("seconds", "mib"))
+            result = runs[0]["result"]
             ratio = f"{base / seconds:.1f}" if base and name in EVALUATORS else ""
-            print(f"| {name} | {seconds:.2f} | {ratio} | {mib:.0f} | {' '.join(f'{value:.9f}' for value in runs[0]['result'])} |")
+            apart = f"{np.abs(np.subtract(result, numbers[0])).max():.1e}" if name in EVALUATORS else ""
+            print(f"| {name} | {seconds:.2f} | {ratio} | {mib:.0f} | {apart} | {' '.join(f'{value:.9f}' for value in result)} |")
 
 
 if __name__ == "__main__":

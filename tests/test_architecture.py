@@ -20,7 +20,7 @@ COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
 BASE = {"errors", "paths", "parallel"}
 WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
-WITHOUT_CLI |= {"experiment", "probe", "doctor", "assessment", "reporting", "appraisal"}
+WITHOUT_CLI |= {"experiment", "probe", "doctor", "assessment", "reporting", "appraisal", "download", "pretrained", "preparation", "training"}
 MAY_IMPORT = {
     "errors": set(),
     "paths": {"errors"},
@@ -40,9 +40,14 @@ MAY_IMPORT = {
     "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "postprocessing", "detection"},
     "probe": {"detection"},
     "doctor": BASE | {"probe", "data", "detection"},
-    "experiment": BASE | {"run_folder", "data", "detection"},
+    "download": BASE,
+    "pretrained": BASE | {"run_folder", "data", "detection", "download"},
+    "training": BASE | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "detection", "quiet", "training"},
+    "preparation": BASE | {"run_folder", "pretrained", "data", "detection", "training"},
+    "experiment": BASE | {"run_folder", "preparation", "pretrained", "data", "detection", "training"},
+    "tuning": BASE | {"run_folder", "data", "detection", "training.augmentation_settings", "experiment", "tuning"},
     "demo": WITHOUT_CLI,
-    "cli": WITHOUT_CLI | {"quiet", "cli", "demo"},
+    "cli": WITHOUT_CLI | {"quiet", "cli", "demo", "tuning"},
 }
 """Part of the library -> the parts (or single modules) that it may import. One direction: cli -> use-cases -> data, metrics -> errors."""
 
@@ -127,12 +132,11 @@ def test_only_odapi_imports_object_detection(path):
         assert found == []
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if "detection" not in path.parts], ids=lambda path: name_of(path) or "pneumodet")
+@pytest.mark.parametrize("path", [path for path in MODULES if not {"detection", "training"} & set(path.parts)], ids=lambda path: name_of(path) or "pneumodet")
 def test_no_tensorflow_at_module_level(path):
     heavy = ("tensorflow", "tf_keras", "keras", "pneumodet.detection")
     found = {name for name in top_level_imports(tree_of(path)) if any(below(name, one) for one in heavy)}
-    if name_of(path) == "experiment":  # a use-case; it reads configs, for which protobuf is enough
-        found -= {"pneumodet.detection.pipeline_config"}
+    found -= {f"pneumodet.detection.{name}" for name in ("anchors", "anchor_fitting", "checkpoint_files", "pipeline_config")}  # protobuf is enough
     assert found == set()
 
 

@@ -85,7 +85,7 @@ def test_rsna_labels_as_ground_truth(tmp_path):
     assert loaded.cases.names == ("a", "b")
     assert loaded.cases.boxes_xyxy_px.tolist() == loaded.cases.truth_xyxy_px.tolist() == [[1, 2, 4, 6], [5, 6, 12, 14]]
     assert loaded.cases.facts == {"rsna_class": ("Lung Opacity", "Normal")}
-    assert loaded.sizes_hw is None
+    assert np.isnan(loaded.sizes_hw).all()
 
 
 def test_patients_by_map_by_record_set_or_by_exam(write, tmp_path):
@@ -126,6 +126,27 @@ def test_facts(write, tmp_path, header, row, expected):
     assert write(facts=tmp_path / "facts.csv").cases.facts == expected
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        pytest.param("a,F,51\nb,M,40\na,F,52", "line 4: exam a has the age 51 in an earlier row and 52 here", id="another age"),
+        pytest.param("a,F,51\na,,51", "line 3: exam a has the sex 'F' in an earlier row and None here", id="nothing"),
+        pytest.param("x,F,51\ny,M,40", r"None of the 2 exams in the facts is in the ground truth \(such as a\)", id="other exams"),
+    ],
+)
+def test_facts_that_are_wrong(write, tmp_path, rows, message):
+    (tmp_path / "facts.csv").write_text(f"patientId,sex,age\n{rows}\n")
+    with pytest.raises(DataError, match=message):
+        write(facts=tmp_path / "facts.csv")
+
+
+def test_facts_of_other_exams_and_repeated_rows_are_counted(write, tmp_path):
+    (tmp_path / "facts.csv").write_text("patientId,sex\na,F\na,F\nx,M\ny,M\n")
+    warnings = write(facts=tmp_path / "facts.csv").warnings
+    assert "2 of 3 exams in the facts are not in the ground truth; they were passed over." in warnings
+    assert "2 of 3 images have no row in the facts." in warnings
+
+
 def test_facts_without_a_column(write, tmp_path):
     (tmp_path / "facts.csv").write_text("patientId,colour\na,red\n")
     with pytest.raises(DataError, match="facts.csv has none of the columns view_position, ViewPosition"):
@@ -143,6 +164,12 @@ def test_facts_without_a_column(write, tmp_path):
         pytest.param(result(bbox=(1, 2, float("nan"), 4)), "entry 1: bbox must be four finite numbers", id="NaN in the box"),
         pytest.param(result(score=1.5), "entry 1: the score is 1.5; scores lie from 0 to 1", id="score above 1"),
         pytest.param(result(score=float("nan")), "entry 1: .*score|entry 1: bbox must be", id="score NaN"),
+        pytest.param(result(score="0.5"), "entry 1: bbox must be four finite numbers.*'0.5'", id="score as text"),
+        pytest.param(result(bbox=(1, 2, "3", 4)), "entry 1: bbox must be four finite numbers", id="a number as text"),
+        pytest.param(result(category=2.5), "entry 1: category_id must be a whole number, but is 2.5", id="half a category"),
+        pytest.param(
+            result() | {"image_id": str(image_id("a"))}, "entry 1 is of image .* it has this id as another type", id="image id as text"
+        ),
         pytest.param(result(score="high"), "entry 1: bbox must be four finite numbers.*'high'", id="score no number"),
         pytest.param(7, "entry 1 has no image_id", id="no object"),
         pytest.param(result() | {"image_id": [1]}, r"entry 1 is of image \[1\]", id="a list for an image"),
@@ -172,8 +199,19 @@ def change(key, value):
         pytest.param(change("annotations", lambda rows: [*rows, rows[0]]), "annotation id 1 is there twice", id="annotation id"),
         pytest.param(change("annotations", lambda rows: [rows[0] | {"image_id": 4}]), "annotation 1 is of image 4", id="unlisted image"),
         pytest.param(change("annotations", lambda rows: [rows[0] | {"bbox": [1, 2, 3, -4]}]), "annotation 1: bbox must be", id="box"),
+        pytest.param(change("annotations", lambda rows: [rows[0] | {"area": None}]), "annotation 1: area must be a number", id="area"),
+        pytest.param(
+            change("annotations", lambda rows: [rows[0] | {"area": -1}]), "annotation 1: area must be a number", id="negative area"
+        ),
         pytest.param(change("annotations", lambda rows: [{"id": 1}]), "is no COCO ground truth", id="no fields"),
+        pytest.param(change("categories", lambda rows: [*rows, {"id": 2, "name": "x"}]), "category id 2 is there twice", id="category id"),
+        pytest.param(
+            change("categories", lambda rows: [*rows, {"id": 3, "name": "pneumonia"}]),
+            "category name 'pneumonia' is there twice",
+            id="names",
+        ),
         pytest.param(change("categories", lambda rows: rows[:1]), "has no class 'pneumonia'; it has 'no-pneumonia'", id="no class"),
+        pytest.param(change("categories", lambda rows: []), "has no class 'pneumonia'; it has none", id="no classes"),
     ],
 )
 def test_ground_truth_that_is_wrong(write, mutate, message):
@@ -189,19 +227,6 @@ def test_files_that_are_swapped_missing_or_no_json(write, tmp_path):
         inputs.load(tmp_path / "instances.json", tmp_path / "text.json")
     with pytest.raises(DataError, match="Cannot read .*gone.json: No such file"):
         inputs.load(tmp_path / "gone.json", tmp_path / "instances.json")
-
-
-def test_boxes_over_the_edge_are_clipped_and_counted(write):
-    loaded = write(found=[result(bbox=(90, 10, 30, 10)), result(bbox=(-0.5, 0, 10, 10)), result()])
-    assert loaded.cases.boxes_xyxy_px.tolist() == [[90, 10, 100, 20], [0, 0, 9.5, 10], [10, 10, 30, 30]]
-    assert loaded.warnings[0] == "1 of 3 detected boxes reach over the edge of their image and were clipped."
-
-
-def test_xyxy_in_place_of_xywh_is_noticed(write):
-    rows = [result(bbox=(x, y, x + 20, y + 20)) for x in range(0, 80, 10) for y in range(0, 60, 10)]
-    with pytest.raises(DataError, match="100% fit as .x, y, right, bottom.. COCO results have width and height: subtract"):
-        write(found=rows)
-    write(found=[result(bbox=(x, y, 20, 20)) for x in range(0, 80, 10) for y in range(0, 60, 10)])
 
 
 @pytest.mark.parametrize(
@@ -222,12 +247,6 @@ def test_submissions_that_are_wrong(tmp_path, line, message):
     (tmp_path / "submission.csv").write_text(f"patientId,PredictionString\n{line}\n")
     with pytest.raises(DataError, match=f"submission.csv.*{message}"):
         inputs.load(tmp_path / "instances.json", tmp_path / "submission.csv")
-
-
-def test_no_positive_image_is_told(write):
-    truth = instances()
-    truth["annotations"] = []
-    assert any("most figures are undefined" in text for text in write(truth).warnings)
 
 
 @pytest.mark.real_data

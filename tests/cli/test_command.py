@@ -37,6 +37,7 @@ def test_help_lists_every_command(capsys, flag):
     assert set(command.COMMANDS) == {
         "make-tfrecords",
         "train",
+        "tune",
         "evaluate",
         "export",
         "export-labels",
@@ -65,7 +66,7 @@ def test_version_names_the_package_that_runs(capsys):
     [
         pytest.param("trian", "Did you mean 'train'?", id="typing error"),
         pytest.param("make_tfrecord", "Did you mean 'make-tfrecords'?", id="underscore and missing letter"),
-        pytest.param("xyzzy", "Commands: make-tfrecords, train,", id="nothing near"),
+        pytest.param("xyzzy", "Commands: make-tfrecords, train, tune,", id="nothing near"),
         pytest.param("--run", "there is no command '--run'", id="a flag first"),
         pytest.param("__main__", "there is no command", id="module that is no command"),
     ],

@@ -51,7 +51,7 @@ def test_files_of_any_framework(files, tmp_path, capsys):
     assert evaluate.main([*arguments, "--output-dir", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
     assert "40 images of 20 patients, 20 with findings, 20 boxes, 60 detections" in captured.out
-    assert "chosen for rsna on other patients" in captured.out
+    assert "gave the highest RSNA metric on other patients" in captured.out
     assert "this model is better by" in captured.out
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["detections_file"]["name"] == "found.json"

@@ -76,13 +76,41 @@ def test_the_script_needs_no_tensorflow(folder, tmp_path):
     ("arguments", "message"),
     [
         pytest.param([], "Nothing can be chosen without ground truth. Give --ground-truth, or --recipe", id="nothing to choose by"),
+        pytest.param(["--run", "a"], "one of --detections (files) and --run", id="files and a run"),
+        pytest.param(["--tta", "flip"], "--tta goes with --run: detections in files were found already", id="views of files"),
+        pytest.param(["--data", "."], "--data goes with --run", id="records and files"),
+        pytest.param(["--recipe", "VIEWS"], "has the views identity, flip, which need the detector itself", id="recipe with views"),
         pytest.param(["--recipe", "RECIPE"], "unknown key 'box_scal'. Did you mean 'box_scale'?", id="typing error"),
     ],
 )
 def test_errors_are_one_line(folder, tmp_path, capsys, arguments, message):
     (tmp_path / "recipe.json").write_text('{"version": 1, "box_scal": 0.9}')
-    arguments = [str(tmp_path / "recipe.json") if one == "RECIPE" else one for one in arguments]
+    (tmp_path / "views.json").write_text('{"version": 1, "sources": 2, "views": ["identity", "flip"]}')
+    places = {"RECIPE": str(tmp_path / "recipe.json"), "VIEWS": str(tmp_path / "views.json")}
+    arguments = [places.get(one, one) for one in arguments]
     assert postprocess.main([*arguments, "--detections", str(folder / "detections.json"), "--output-dir", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "Say whose boxes they are: one of --detections (files) and --run", id="neither"),
+        pytest.param(["--run", "a", "--run", "a"], "A run is named twice", id="twice"),
+        pytest.param(["--run", "a", "--recipe", "RECIPE"], "use tools/evaluate.py --run … --recipe", id="apply by a run"),
+        pytest.param(["--run", "a", "--ground-truth", "RECIPE"], "--ground-truth does not go with --run", id="ground truth"),
+        pytest.param(["--run", "a", "--tta", "flop"], "There is no view 'flop'. Views are identity, flip and scale=S", id="no view"),
+        pytest.param(["--run", "a", "--tta", "flip"], "There is no run 'a'", id="no run"),
+    ],
+)
+def test_errors_of_runs_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
+    (tmp_path / "recipe.json").write_text('{"version": 1}')
+    arguments = [str(tmp_path / "recipe.json") if one == "RECIPE" else one for one in arguments]
+    assert postprocess.main([*arguments, "--output-dir", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1

@@ -28,7 +28,7 @@ def test_train_writes_its_run_folder(trained, records):
     assert record["provenance"]["versions"]["tensorflow"].startswith("2.20")
     scalars, images = events(trained / "train")
     assert {"Loss/total_loss", "learning_rate", "images_per_second", "gradient_norm"} <= scalars.keys()
-    assert any(tag.startswith("training/") for tag in images)
+    assert "training" in images
     assert sorted(path.name for path in (trained / "train").glob("*.index")) == ["ckpt-4.index", "ckpt-6.index"]
 
 
@@ -170,7 +170,7 @@ import sys
 from pneumodet.cli import predict
 assert predict.main({list(map(str, flags))!r}) == 0
 assert not [name for name in sys.modules if name.split(".")[0] in ("object_detection", "official", "tf_slim")]
-assert "pneumodet.detection.training" not in sys.modules
+assert "pneumodet.training.step" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -243,7 +243,7 @@ def test_fine_tuning_restores_every_variable(trained, workspace, records):
     model = models.build(config, is_training=True)
     before = [variable.numpy() for variable in model._box_predictor.trainable_variables]
     count = checkpoints.restore_fine_tune(model, config.train_config)
-    assert count == len(model._feature_extractor.variables) + len(model._box_predictor.variables)
+    assert int(count) == len(model._feature_extractor.variables) + len(model._box_predictor.variables)
     after = model._box_predictor.trainable_variables
     assert any(not np.allclose(old, new.numpy()) for old, new in zip(before, after, strict=True))
 

@@ -126,6 +126,16 @@ def test_what_has_no_value_says_why():
     assert "no value in" in figure["undefined"] and "of 200 resamples: too few patients" in figure["undefined"]
 
 
+def test_one_patient_has_no_interval():
+    """Every resample would be the same, and the interval as narrow as can be."""
+    cases = dataclasses.replace(random_cases(1), patients=np.full(30, 7))
+    figure = intervals(cases, score_threshold=THRESHOLD, resamples=20)["figures"]["rsna_metric"]
+    assert figure["value"] > 0 and figure["low"] is None and figure["high"] is None
+    assert figure["undefined"].startswith("There is only one patient.")
+    compared = compare(cases, cases, thresholds=(0.2, 0.4), resamples=20)["figures"]["rsna_metric"]
+    assert compared["sentence"].startswith("A and B cannot be compared: There is only one patient.")
+
+
 def test_a_model_against_itself_differs_by_exactly_nothing():
     cases = simulated(np.random.default_rng(2), 40)
     found = compare(cases, cases, thresholds=(THRESHOLD, THRESHOLD), resamples=100)

@@ -2,10 +2,13 @@
 
 import contextlib
 import copy
+import csv
 import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -167,3 +170,50 @@ def test_errors_name_the_row():
     with pytest.raises(DataError, match="annotation 1 has a box or area that is not finite"):
         instances["annotations"][1] = {**instances["annotations"][1], "area": float("nan")}
         coco_metrics(instances, detections)
+
+
+SPANS = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 8), st.integers(1, 8))
+"""Left, top, width and height on a coarse grid: equal boxes and IoUs exactly at a threshold are frequent."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    truth=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), SPANS, st.booleans()), min_size=1, max_size=8),
+    found=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), SPANS, st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=10),
+)
+def test_equals_pycocotools_where_much_is_equal(truth, found):
+    """Images are listed in falling order of their ids, which must not change which of two detections of one score comes first."""
+    annotations = [
+        {"id": number, "image_id": image, "category_id": category, "bbox": list(box), "area": box[2] * box[3], "iscrowd": int(crowd)}
+        for number, (image, category, box, crowd) in enumerate(truth, start=1)
+    ]
+    instances = {"images": [{"id": one} for one in (3, 2, 1)], "annotations": annotations, "categories": CATEGORIES}
+    detections = [{"image_id": image, "category_id": category, "bbox": list(box), "score": score} for image, category, box, score in found]
+    metrics = coco_metrics(instances, detections)
+    for prefix, category in (("coco.", None), ("coco.no-pneumonia.", 1), ("coco.pneumonia.", 2)):
+        expected = by_pycocotools(instances, detections, category)
+        assert {key: metrics[prefix + key] for key in KEYS} == pytest.approx(expected, abs=1e-9), prefix
+
+
+@pytest.mark.real_data
+def test_equals_pycocotools_on_real_ground_truth(shared_data):
+    """3,000 exams of the challenge, each with detections near its boxes and near those of another exam."""
+    rows = {}
+    with (shared_data / "rsna_csv" / "stage_2_train_labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            box = [float(row[key]) for key in ("x", "y", "width", "height")] if row["Target"] == "1" else None
+            rows.setdefault(row["patientId"], []).extend([box] if box else [])
+    exams = list(rows.items())[:3000]
+    rng = np.random.default_rng(0)
+    instances = {"images": [{"id": image_id(exam)} for exam, _ in exams], "annotations": [], "categories": CATEGORIES}
+    detections = []
+    for number, (exam, here) in enumerate(exams):
+        for box in here:
+            annotation = {"id": len(instances["annotations"]) + 1, "image_id": image_id(exam), "category_id": 2, "bbox": box, "iscrowd": 0}
+            instances["annotations"].append(annotation | {"area": box[2] * box[3]})
+        for box in here + exams[number - 1][1]:
+            moved = np.maximum(np.array(box) + rng.normal(0, 25, 4), 1).round(2).tolist()
+            detections.append({"image_id": image_id(exam), "category_id": 2, "bbox": moved, "score": round(float(rng.beta(2, 4)), 3)})
+    metrics = coco_metrics(instances, detections)
+    assert {key: metrics[f"coco.pneumonia.{key}"] for key in KEYS} == pytest.approx(by_pycocotools(instances, detections, 2), abs=1e-9)
+    assert 0.1 < metrics["coco.pneumonia.AP50"] < 0.9

@@ -238,6 +238,18 @@ def test_maps_lose_no_box_not_even_outside_the_image():
     assert len(found["hits"]["size"]) == len(SIZE_EDGES) - 1
 
 
+def test_only_sizes_that_are_not_known_are_guessed():
+    cases = random_cases(2)
+    sizes = np.full((len(cases), 2), [700.0, 900.0])
+    sizes[3] = np.nan
+    found = image_sizes_hw(cases, sizes)
+    assert found[3].tolist() == image_sizes_hw(cases, None)[0].tolist() and (np.delete(found, 3, axis=0) == [700, 900]).all()
+    assert (maps(cases, score_threshold=0.4, sizes_hw=sizes)["sizes"], maps(cases, score_threshold=0.4, sizes_hw=found)["sizes"]) == (
+        "guessed",
+        "given",
+    )
+
+
 def test_sizes_are_guessed_from_the_extent_of_all_boxes():
     cases = make(([(0, 0, 10, 700)], []), ([], [(0.5, (0, 0, 900, 10))]))
     assert image_sizes_hw(cases, None).tolist() == [[700, 900]] * 2

@@ -115,3 +115,8 @@ def test_at_threshold():
     assert found["lesion.f1"] == pytest.approx(2 * precision * recall / (precision + recall))
     nothing = at_threshold(cases, 2.0)
     assert (nothing["lesion.sensitivity"], nothing["lesion.precision"], nothing["lesion.mean_iou_of_hits"]) == (0.0, None, None)
+    reasons = {key.removesuffix(".undefined"): value for key, value in nothing.items() if key.endswith(".undefined")}
+    assert reasons == {"lesion.precision": "no detection reaches the threshold", "lesion.mean_iou_of_hits": "no detection is a hit"}
+    negative = random_cases(1, positives=0.0)
+    for one in (found, nothing, at_threshold(negative, 0.4), at_threshold(negative, 2.0)):
+        assert {f"{key}.undefined" for key, value in one.items() if value is None} == {key for key in one if key.endswith(".undefined")}

@@ -10,7 +10,7 @@ from random_cases import random_cases
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import froc, image_level, rsna
 from pneumodet.metrics.cases import Cases
-from pneumodet.metrics.operating_point import at, choose, cross_fitted, parse_aim, patient_folds
+from pneumodet.metrics.operating_point import at, choose, cross_fitted, in_words, parse_aim, patient_folds
 
 
 def of_scores(scores_of_cases, positive):
@@ -135,13 +135,34 @@ def test_folds_hold_whole_patients_and_share_the_positives():
     assert np.array_equal(patient_folds(cases.take(order), 4, seed=1), folds[order])
 
 
+@pytest.mark.parametrize(
+    ("aim", "words"),
+    [
+        ("rsna", "gave the highest RSNA metric"),
+        ("f1", "gave the highest image-level F1"),
+        (" sensitivity >= .90", "was the highest with an image sensitivity of at least 0.9"),
+        ("fp_per_image<=1", "was the lowest with at most 1 false positives an image"),
+    ],
+)
+def test_the_note_says_in_words_what_a_threshold_was_chosen_for(aim, words):
+    assert in_words(aim) == words
+    cases = random_cases(5, count=80, grid=1000)
+    note = cross_fitted(cases, aim, folds=patient_folds(cases, 2))[1]["note"]
+    assert note.startswith(
+        f"Each exam is judged by the score threshold that {words} on other patients (2 folds); the thresholds lie between"
+    )
+    same = cross_fitted(cases.above(2.0), aim, folds=patient_folds(cases, 2))[1]["note"]
+    assert "(2 folds); it is 1 for all." in same
+    assert ("the nearest was taken" in same) == aim.strip().startswith("sensitivity")
+
+
 def test_folds_that_cannot_be_made():
     cases = random_cases(0, count=10)
     with pytest.raises(ConfigError, match="at least 2 folds, not 1"):
         patient_folds(cases, 1)
-    with pytest.raises(DataError, match="10 patients, .* cannot be parted into 11 folds"):
+    with pytest.raises(DataError, match=r"Too few patients \(10, with a positive exam \d+\) for 11 folds"):
         patient_folds(cases, 11)
-    with pytest.raises(DataError, match="1 with a positive exam"):
+    with pytest.raises(DataError, match=r"\(4, with a positive exam 1\) for 2 folds"):
         patient_folds(of_scores([[0.5]] * 4, [True, False, False, False]), 2)
 
 

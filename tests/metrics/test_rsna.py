@@ -1,6 +1,7 @@
 """The RSNA metric against hand-computed cases, slow versions written from the rules' text, and known anchors on the full labels."""
 
 import csv
+import time
 
 import numpy as np
 import pytest
@@ -206,6 +207,50 @@ def test_properties(seed, rules):
     assert rsna_metric(truth, {name: (box, np.full(len(box), 0.5)) for name, box in truth.items()}, rules=rules) == 1.0
 
 
+SPANS = st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 6))
+"""Left, top, width and height on a coarse grid: equal boxes, boxes without area, and IoUs exactly at a threshold are frequent."""
+
+EXAMS = st.lists(
+    st.tuples(st.lists(SPANS, max_size=4), st.lists(st.tuples(SPANS, st.sampled_from([0.0, 0.25, 0.5, 1.0])), max_size=5)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(exams=EXAMS, rules=st.sampled_from(rsna.RULES), threshold=st.sampled_from([0.0, 0.5]))
+def test_equals_the_slow_version_where_much_is_equal(exams, rules, threshold):
+    def corners(spans):
+        return boxes(*((x, y, x + width, y + height) for x, y, width, height in spans))
+
+    truth = {f"p{number}": corners(spans) for number, (spans, _) in enumerate(exams)}
+    found = {
+        f"p{number}": (corners([span for span, _ in rows]), np.array([score for _, score in rows]))
+        for number, (_, rows) in enumerate(exams)
+    }
+    expected = slow_metric(truth, found, rules, threshold)
+    scores = list(image_scores(truth, found, rules=rules, score_threshold=threshold).values())
+    assert [score is None for score in scores] == [
+        not len(spans) and not any(score >= threshold for _, score in rows) for spans, rows in exams
+    ]
+    counted = [score for score in scores if score is not None]
+    assert (sum(counted) / len(counted) if counted else None) == (None if expected is None else pytest.approx(expected, abs=1e-12))
+    if expected is not None:
+        assert rsna_metric(truth, found, rules=rules, score_threshold=threshold) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("rules", rsna.RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_are_ranks_and_their_order_in_the_file_does_not_matter(seed, rules):
+    rng = np.random.default_rng(seed)
+    truth, found = random_exams(rng)
+    found = {name: (box, rng.permutation(len(box)) / 10) for name, (box, _) in found.items()}  # no two are equal
+    value = rsna_metric(truth, found, rules=rules)
+    squared = {name: (box, (scores / 10) ** 2) for name, (box, scores) in found.items()}
+    turned = {name: (box[::-1], scores[::-1]) for name, (box, scores) in found.items()}
+    assert rsna_metric(truth, squared, rules=rules) == rsna_metric(truth, turned, rules=rules) == value > 0
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_strict_does_not_depend_on_the_order_of_ground_truth(seed):
     truth, found = random_exams(np.random.default_rng(seed))
@@ -357,3 +402,14 @@ def test_anchor_of_a_gate(all_labels):
         here = (truth if positive else boxes(part(1))) if shown else EMPTY
         found[patient] = (here, np.full(len(here), 0.5))
     assert rsna_metric(all_labels, found) == pytest.approx(0.595, abs=0.0005)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("rules", rsna.RULES)
+def test_all_exams_take_less_than_two_seconds(all_labels, rules):
+    """Of the processor, since other work may share it; some 0.3 s are usual."""
+    rng = np.random.default_rng(0)
+    found = {name: (scaled(truth, 0.9), rng.random(len(truth))) for name, truth in all_labels.items()}
+    start = time.process_time()
+    rsna_metric(all_labels, found, rules=rules)
+    assert time.process_time() - start < 2

@@ -1,4 +1,4 @@
-"""Weighted boxes fusion against a slow implementation of the paper's text, and the ways back from flipped and resized radiographs."""
+"""Weighted boxes fusion against a slow implementation of the paper's text."""
 
 import dataclasses
 
@@ -94,16 +94,3 @@ def test_sources_of_other_exams():
         fusion.pool([one, dataclasses.replace(two, names=two.names[::-1])])
     with pytest.raises(DataError, match=r"nothing to fuse"):
         fusion.pool([])
-
-
-def test_flipped_back():
-    image = np.zeros((40, 30), bool)
-    image[5:15, 2:9] = True
-    rows, columns = np.nonzero(image[:, ::-1])
-    seen = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]])
-    assert fusion.flipped_back(seen, width_px=30).tolist() == [[2, 5, 9, 15]]
-    assert fusion.flipped_back(np.zeros((0, 4)), width_px=30).shape == (0, 4)
-
-
-def test_resized_back():
-    assert fusion.resized_back(np.array([[10, 20, 30, 40.0]]), resized_hw=(100, 50), size_hw=(200, 150)).tolist() == [[30, 40, 90, 80]]

@@ -7,7 +7,7 @@ import pytest
 import simulated
 
 from pneumodet import results
-from pneumodet.errors import DataError
+from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import rsna
 from pneumodet.postprocessing import files, recipe, steps
 
@@ -69,7 +69,8 @@ def test_what_is_written_gives_the_last_row_of_the_table(tmp_path, instances, de
     found = results.read_coco_results(tmp_path / "out" / "detections.json", patient_ids=boxes)
     metric = rsna.rsna_metric(boxes, {name: (one.boxes_xyxy_px, one.scores) for name, one in found.items()})
     assert metric == pytest.approx(table["rows"][-1]["figure"]["value"], abs=0.002)  # boxes are rounded in the file
-    assert recipe.load(tmp_path / "out" / "recipe.json") == recipe.Recipe(**table["rows"][-1]["chosen"])
+    chosen = recipe.Recipe(**table["rows"][-1]["chosen"], exams_sha256=recipe.fingerprint(boxes))
+    assert recipe.load(tmp_path / "out" / "recipe.json") == chosen
     assert table["patient_map"] is False
 
 
@@ -110,6 +111,43 @@ def test_patients_are_kept_together(tmp_path, instances, detections, boxes):
     with pytest.raises(DataError, match=r"does not name 79 exams, for example exam-00001"):
         files.tune(instances, [detections], tmp_path / "other", patient_map=tmp_path / "map.csv", folds=2)
     assert not (tmp_path / "other").exists()
+
+
+def test_patients_of_the_ground_truth_are_kept_together(tmp_path, instances, detections):
+    content = json.loads(instances.read_text())
+    for index, image in enumerate(content["images"]):
+        image["patient"] = index // 4
+    instances.write_text(json.dumps(content))
+    table = files.tune(instances, [detections], tmp_path / "out", folds=2)
+    assert (table["patients"], table["exams"], table["patient_map"]) == (EXAMS // 4, EXAMS, True)
+
+
+def test_views_become_sources(tmp_path, instances, boxes):
+    """A second view that errs independently betters the boxes; the recipe knows its views and its exams, and needs the detector."""
+    sets = [steps.from_cases(simulated.detect(boxes, seed=seed, jitter=0.12, repeats=1), category_id=2) for seed in range(4)]
+    truth = files.read_truth(instances)
+    names = ["a, identity", "a, flip", "b, identity", "b, flip"]
+    table = files.choose(truth, sets, tmp_path / "out", views=("identity", "flip"), names=names, folds=2)
+    rows = table["rows"]
+    assert [row["step"] for row in rows[:6]] == [*(f"{name} alone" for name in names), "fusion", "views fused"]
+    values = [row["figure"]["value"] for row in rows]
+    assert rows[4]["gain"]["value"] == pytest.approx(values[4] - max(values[0], values[2])), "over the better model, in its plain view"
+    assert rows[5]["gain"]["value"] == pytest.approx(values[5] - values[4])
+    assert table["total"]["value"] == pytest.approx(values[-1] - max(values[0], values[2]))
+    saved = recipe.load(tmp_path / "out" / "recipe.json")
+    assert (saved.views, saved.sources, saved.models, table["views"]) == (("identity", "flip"), 4, 2, ["identity", "flip"])
+    assert saved.exams_sha256 == recipe.fingerprint(boxes)
+    results.write_coco_results(tmp_path / "a.json", sets[0])
+    with pytest.raises(ConfigError, match=r"recipe.json has the views identity, flip, which need the detector itself"):
+        files.apply_only(tmp_path / "out" / "recipe.json", [tmp_path / "a.json"] * 4, tmp_path / "applied")
+    assert not (tmp_path / "applied").exists()
+
+
+def test_a_gate_that_a_recipe_needs(gate):
+    assert files.gate_for(recipe.Recipe(), None) is None
+    assert files.gate_for(recipe.Recipe(gate="multiply"), gate) == files.read_gate(gate)
+    with pytest.raises(DataError, match=r"gates by an image-level score, but there is none. Give the CSV"):
+        files.gate_for(recipe.Recipe(gate="drop"), None)
 
 
 def test_results_by_the_ids_of_another_framework(tmp_path, boxes, cases):

@@ -9,11 +9,13 @@ import simulated
 
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.postprocessing import fusion, steps
-from pneumodet.postprocessing.recipe import Recipe, apply, apply_to_cases, load, save
+from pneumodet.postprocessing.recipe import Recipe, apply, apply_to_cases, fingerprint, load, save
 from pneumodet.results import Detections
 
 EVERYTHING = Recipe(
     sources=2,
+    views=("identity", "scale=0.9"),
+    exams_sha256="0123",
     fusion="wbf",
     fusion_iou=0.5,
     nms="linear",
@@ -47,7 +49,7 @@ def test_there_and_back(tmp_path):
     ("content", "message"),
     [
         pytest.param({"version": 1, "box_scales": 0.9}, r"unknown key 'box_scales'. Did you mean 'box_scale'\?", id="near"),
-        pytest.param({"version": 1, "zzz": 0.9}, r"unknown key 'zzz'. Keys: sources, fusion,", id="far"),
+        pytest.param({"version": 1, "zzz": 0.9}, r"unknown key 'zzz'. Keys: sources, views, exams_sha256, fusion,", id="far"),
         pytest.param({"version": 2}, r'no recipe of version 1: its "version" is 2', id="version"),
         pytest.param({"box_scale": 1}, r'its "version" is None', id="no version"),
         pytest.param([], r'its "version" is None', id="list"),
@@ -65,12 +67,32 @@ def test_there_and_back(tmp_path):
         pytest.param({"version": 1, "max_boxes": 0}, r"max_boxes of the recipe is 0, must be a whole number of at least 1", id="no boxes"),
         pytest.param({"version": 1, "max_boxes": 2.0}, r"max_boxes of the recipe is 2.0, must be a whole number", id="not whole"),
         pytest.param({"version": 1, "sources": None}, r"sources of the recipe is None", id="sources"),
+        pytest.param({"version": 1, "views": "flip"}, r"views of the recipe are 'flip', must be a list of names", id="views no list"),
+        pytest.param({"version": 1, "views": []}, r"views of the recipe are \(\), must be a list of names", id="no views"),
+        pytest.param({"version": 1, "views": ["identity", 0.9]}, r"must be a list of names", id="view no name"),
+        pytest.param({"version": 1, "sources": 2, "views": ["flip", "identity"]}, r"'identity' must be the first", id="order of views"),
+        pytest.param(
+            {"version": 1, "sources": 2, "views": ["identity", "flop"]}, r"There is no view 'flop'. Views are identity", id="view"
+        ),
+        pytest.param({"version": 1, "sources": 3, "views": ["identity", "flip"]}, r"has 3 sources and 2 views", id="views and sources"),
+        pytest.param({"version": 1, "exams_sha256": 5}, r"exams_sha256 of the recipe is 5, must be a text", id="fingerprint"),
     ],
 )
 def test_refused(tmp_path, content, message):
     (tmp_path / "recipe.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=message):
         load(tmp_path / "recipe.json")
+
+
+def test_models_are_sources_by_views():
+    assert Recipe(sources=6, views=("identity", "flip", "scale=1.2")).models == 2
+    assert (Recipe(score_threshold=0.1).cuts, Recipe(gate="drop").cuts, Recipe(gate="multiply", max_boxes=1).cuts) == (True, True, False)
+
+
+def test_fingerprint_is_of_the_exams_and_not_of_their_order_or_files():
+    one = fingerprint(["b", "a", "c"])
+    assert one == fingerprint(["c.png", "images/a.dcm", "b"])
+    assert len({one, fingerprint(["a", "b"]), fingerprint(["ab", "c"])}) == 3
 
 
 def test_nan_and_a_missing_file(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumodet.reporting import charts, model_card, page
+from pneumodet.reporting import charts, glossary, markup, model_card, page
 from pneumodet.reporting.charts import Line
 
 EVIL = '<script>alert("x")</script> & "quoted"'
@@ -101,6 +101,7 @@ def metrics():
         "operating_point": {"threshold": 0.31, "threshold_is": "threshold for new data", "chosen": {"reached": {"rsna_metric": 0.9}}},
         "calibrator": {"method": "platt", "slope": 1.0, "intercept": 0.0},
         "intervals": {"rsna_metric": [0.19, 0.23]},
+        "intervals_undefined": {"lesion.sensitivity": "too few patients for this one"},
         "bootstrap": {"method": "Percentile bootstrap."},
         "curves": {
             "froc": {"fp_per_image": [value * 3 for value in rising], "sensitivity": rising, "image_sensitivity": rising},
@@ -166,6 +167,8 @@ def test_the_whole_report(tmp_path):
         "0.190 to 0.230",
         "1,234 radiographs of 600 patients",
         "Worst of all.",
+        "RSNA metric, A against B: B is better by 0.1.",
+        "too few patients for this one",
         "B is better by 0.1.",
         "image not given",
         "Cross-fitted.",
@@ -174,7 +177,7 @@ def test_the_whole_report(tmp_path):
         "Every box is missed.",
         "no case is called positive",
         "0.31 is the threshold for new data",
-        "nms hard, nms_iou 0.05",
+        "the less confident of two boxes dropped, above IoU 0.05",
         "0.006 to 0.015",
         "Gains are cross-fitted.",
     ):
@@ -224,6 +227,22 @@ def test_figures_are_of_the_class_that_is_judged(tmp_path):
     assert "| AP50 | 0.432 | – |" in model_card.text(some)
 
 
+def test_the_rsna_metric_of_negatives_is_not_shown():
+    """It is 0 by definition, and would look like a failure."""
+    some = metrics()
+    (row,) = some["slices"]["slices"]
+    row["figures"]["rsna_metric"] = {"value": 0.0, "low": 0.0, "high": 0.0}
+    shown = page._slices(some)
+    row["positives"] = 0
+    assert "0.00 to 0.00" in shown and "0.00 to 0.00" not in page._slices(some)
+
+
+def test_terms_are_of_the_class_that_is_judged():
+    text = glossary.terms("<nodule>")
+    assert text.count("<dt>") == len(glossary.TERMS) == text.count("<dd>")
+    assert "&lt;nodule&gt;" in text and "pneumonia" not in text.lower().replace("pneumonia detection challenge", "")
+
+
 def test_numbers_that_are_none():
-    assert page._number(float("nan")) == page._number(float("inf")) == page._number(None) == "–"
-    assert (page._number(-0.0001), page._number(0.12345), page._number(12345)) == ("0.000", "0.123", "12,345")
+    assert markup.number(float("nan")) == markup.number(float("inf")) == markup.number(None) == "–"
+    assert (markup.number(-0.0001), markup.number(0.12345), markup.number(12345)) == ("0.000", "0.123", "12,345")

@@ -1,13 +1,13 @@
 """One evaluation: detections found or read, judged, and written down as metrics.json, detections.json and report.html.
 
-outcome = of_run(Path("workspace/my_first"), options=Options(aim="sensitivity>=0.9"))
-outcome = of_model(Path("workspace/my_first/export"), data_dir, output_dir, options=Options())
+outcome = of_runs([Path("workspace/my_first")], options=Options(aim="sensitivity>=0.9"))
+outcome = of_models([Path("workspace/my_first/export")], data_dir, output_dir, options=Options(tta="flip"))
 outcome = of_files(Path("instances.json"), Path("detections.json"), output_dir, options=Options())       # any framework, no TensorFlow
 """
 
+import contextlib
 import dataclasses
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from PIL import Image
 from pneumodet import paths, pictures, results, run_folder
 from pneumodet.assessment import files, inputs, summary
 from pneumodet.assessment.inputs import Loaded
-from pneumodet.data import annotations, boxes, folders, images, label_map, record_sets, sources, tf_example, tfrecord
-from pneumodet.errors import DataError
+from pneumodet.data import annotations, boxes, folders, images, label_map, record_sets, sources
+from pneumodet.errors import ConfigError, DataError
+from pneumodet.postprocessing import ensembles
 from pneumodet.postprocessing import files as gates
 from pneumodet.postprocessing import recipe as recipes
+from pneumodet.postprocessing.recipe import Recipe
 from pneumodet.reporting import page
 from pneumodet.results import Detections
 
@@ -29,7 +31,22 @@ DETECTIONS = "detections.json"
 GALLERY = 24
 """Worst cases that are drawn."""
 
+EVAL_PROCESSED = "eval_processed"
+"""A run's evaluation after a recipe or test-time augmentation; its eval/ is of the plain model, whose threshold the export takes."""
+
 FROM_MODEL = "from the model, which chose it on other data"
+FROM_RECIPE = "from the recipe, which was tuned on other data"
+
+OPTIMISTIC = (
+    "The recipe was tuned on these very exams, so that the figures are optimistic. Evaluate it on others; or evaluate the detections.json that "
+    "postprocess.py wrote beside it, in which each exam was processed by what other patients gave."
+)
+"""Warning."""
+
+OF_UNKNOWN_ORIGIN = (
+    "The recipe does not tell on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
+)
+"""Warning."""
 
 Progress = Callable[[int], Callable[[], None]]
 """Is told the number of images, and returns what to call after each."""
@@ -46,7 +63,8 @@ class Options:
       resamples: of the bootstrap.
       seed: of folds and bootstrap.
       compare: another model's detections of the same images.
-      recipe: post-processing to apply first.
+      recipe: post-processing to apply first, with the views that it was found with.
+      tta: views as ``views.parse`` takes them, where there is no recipe.
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       patient_map, facts, class_info: as ``inputs.load``.
       class_name: the class that is judged.
@@ -59,6 +77,7 @@ class Options:
     seed: int = 0
     compare: Path | None = None
     recipe: Path | None = None
+    tta: str | None = None
     gate: Path | None = None
     patient_map: Path | None = None
     facts: Path | None = None
@@ -75,75 +94,99 @@ class Outcome:
     report: Path
 
 
-def of_run(folder: Path, *, options: Options, data_dir: Path | None = None, split: str = "val", progress: Progress) -> Outcome:
-    """Judge a run's newest checkpoint on a split of its record set, or of another one; results go into the run's ``eval/``.
+def of_runs(
+    run_dirs: Sequence[Path],
+    *,
+    options: Options,
+    data_dir: Path | None = None,
+    split: str = "val",
+    output_dir: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress,
+) -> Outcome:
+    """Judge the newest checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
+
+    Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views.
 
     Raises:
-      ConfigError: options do not go together.
-      DataError: records, ground truth or label map do not fit.
-      CheckpointError: the run has no checkpoint, or it does not fit.
+      ConfigError: options do not go together, the runs have different record sets, or there is no ``output_dir`` for several runs.
+      DataError: records, ground truth, label map or recipe do not fit.
+      CheckpointError: a run has no checkpoint, or it does not fit.
     """
-    record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
-    data_dir = data_dir or Path(record["data"]["folder"])
-    manifest, about = _split(data_dir, split)
-    classes = label_map.read_label_map(folder / run_folder.LABEL_MAP)
-    if manifest["label_map"] != classes:
-        raise DataError(f"The run was trained with the label map {classes}, but the records in {data_dir} have {manifest['label_map']}.")
-    from pneumodet.detection import checkpoints, evaluation
+    plan = ensembles.planned(options.recipe, models=len(run_dirs), tta=options.tta)
+    if output_dir is None and len(run_dirs) > 1:
+        raise ConfigError("Several runs have no folder of their own for what they find together. Give --output-dir.")
+    from pneumodet.detection import checkpoints, detecting, evaluation
 
-    found, checkpoint = evaluation.detect_run(folder, data_dir, about, on_image=progress(about["exams"]))
-    facts = {"checkpoint": Path(checkpoint).name, "step": checkpoints.step_of(checkpoint)} | _of_data(data_dir, split)
-    loaded, found = _assembled(data_dir, about, found, classes, options)
-    config = (folder / run_folder.CONFIG).read_text(encoding="utf-8")
-    read = record_pixels(data_dir, about)
-    outcome = _write(folder / run_folder.EVAL, loaded, found, options, facts, read, record=record.get("provenance"), config=config)
-    evaluation.write_scalars(folder / run_folder.EVAL, facts["step"], summary.scalars(outcome.metrics))
-    return outcome
+    about = detecting.read_split(data_dir or detecting.data_of(run_dirs), split)
+    records = [detecting.record(folder).get("provenance") for folder in run_dirs]
+    configs = [(folder / run_folder.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
+    own = run_dirs[0] / (run_folder.EVAL if plan == Recipe() else EVAL_PROCESSED)
+    if output_dir is not None:
+        folders.check_free(output_dir, marker=run_folder.METRICS, overwrite=overwrite)
+    gate = gates.gate_for(plan, options.gate)
+    sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
+    facts = _of_data(about) | {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
+    if len(run_dirs) > 1:
+        facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
+    else:
+        facts |= {"step": checkpoints.step_of(prefixes[0])}
+    into = folders.new_folder(output_dir, marker=run_folder.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
+    with into as folder:
+        outcome = _judged(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
+        if "step" in facts:
+            evaluation.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
+    return _moved(outcome, output_dir or own)
 
 
-def of_model(
-    model_dir: Path, data_dir: Path, output_dir: Path, *, options: Options, split: str = "val", overwrite: bool, progress: Progress
+def of_models(
+    model_dirs: Sequence[Path],
+    data_dir: Path,
+    output_dir: Path,
+    *,
+    options: Options,
+    split: str = "val",
+    overwrite: bool,
+    progress: Progress,
 ) -> Outcome:
-    """Judge an exported model on a split of a record set; it is run on each record's image. Arguments and errors as ``of_run``.
+    """Judge an exported model, or several that are fused, on each record's image of a split. Arguments and errors as ``of_runs``.
 
-    The model's own threshold is used unless it was chosen on this very record set; then thresholds are cross-fitted.
+    A single model's own threshold is used unless it was chosen on this very record set or something is done with its detections; then thresholds
+    are cross-fitted.
     """
-    from pneumodet.detection import inference
+    from pneumodet.detection import detecting, inference
 
-    manifest, about = _split(data_dir, split)
-    info = inference.read_info(model_dir)
-    if manifest["label_map"] != info.label_map:
-        raise DataError(f"The model's label map is {info.label_map}, but the records in {data_dir} have {manifest['label_map']}.")
-    facts = {"model": model_dir.name, "checkpoint": info.card.get("checkpoint")} | _of_data(data_dir, split)
-    chosen_here = (info.card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
-    source = summary.GIVEN
-    if options.threshold is None and info.score_threshold is not None and not chosen_here:
-        options, source = dataclasses.replace(options, threshold=info.score_threshold), FROM_MODEL
+    plan = ensembles.planned(options.recipe, models=len(model_dirs), tta=options.tta)
+    infos = inference.read_infos(model_dirs)
+    about = detecting.read_split(data_dir, split)
+    if about.label_map != infos[0].label_map:
+        raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")
+    names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.get("run")) for info in infos]
+    facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.get("checkpoint")) for info in infos)} | _of_data(about)
+    chosen_here = (infos[0].card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
+    own = infos[0].score_threshold if plan == Recipe() and not chosen_here else None
+    gate = gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=run_folder.METRICS, overwrite=overwrite) as folder:
-        detector = inference.SavedModelDetector(model_dir)
-        done = progress(about["exams"])
-        found = {}
-        for exam, pixels in _records(data_dir, about):
-            found[exam] = detector.detect(pixels)
-            done()
-        loaded, found = _assembled(data_dir, about, found, info.label_map, options)
-        outcome = _write(
-            folder, loaded, found, options, facts, record_pixels(data_dir, about), source=source, record=info.card.get("trained")
-        )
+        sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
+        record = _one_or_all([info.card.get("trained") for info in infos])
+        outcome = _judged(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
     return _moved(outcome, output_dir)
 
 
 def of_files(
     ground_truth: Path, detections: Path, output_dir: Path, *, options: Options, radiographs: Path | None = None, overwrite: bool
 ) -> Outcome:
-    """Judge detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_run``."""
+    """Judge detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
     more = {"class_name": options.class_name, "patient_map": options.patient_map, "facts": options.facts, "class_info": options.class_info}
     folders.check_free(output_dir, marker=run_folder.METRICS, overwrite=overwrite)
+    plan = ensembles.planned(options.recipe, models=1)
+    if options.recipe:
+        ensembles.refuse_views(plan, options.recipe)
     loaded = inputs.load(ground_truth, detections, **more)
     found = None
     if options.recipe:
         category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == options.class_name)
-        found = _processed(_by_exam(loaded), category, options)
+        found = recipes.apply(plan, [_by_exam(loaded)], category_id=category, gate_scores=gates.gate_for(plan, options.gate))
         loaded = _again(loaded, found, options)
     other = inputs.load(ground_truth, options.compare, **more) if options.compare else None
     read = None
@@ -159,65 +202,80 @@ def of_files(
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
     with folders.new_folder(output_dir, marker=run_folder.METRICS, overwrite=overwrite) as folder:
-        outcome = _write(folder, loaded, found, options, facts, read, other=other)
+        outcome = _write(folder, loaded, found, plan, options, facts, read, other=other)
     return _moved(outcome, output_dir)
 
 
-def record_pixels(data_dir: Path, about: Mapping[str, Any]) -> Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]]:
-    """Return a function that yields (exam, pixels) of those exams of a split that it is asked for."""
-
-    def read(wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-        return _records(data_dir, about, set(wanted))
-
-    return read
+def _of_data(about: Any) -> dict[str, Any]:
+    return {"split": about.name, "manifest_sha256": paths.sha256_file(about.data_dir / record_sets.MANIFEST)}
 
 
-def _records(data_dir: Path, about: Mapping[str, Any], wanted: set[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
-    for shard in about["shards"]:
-        for data in tfrecord.read_records(data_dir / shard["name"]):
-            record = tf_example.decode(data)
-            if wanted is None or record.patient_id in wanted:
-                yield record.patient_id, np.asarray(Image.open(io.BytesIO(record.encoded)).convert("L"))
+def _one_or_all(records: Sequence[Any]) -> Any:
+    return records[0] if len(records) == 1 else list(records)
 
 
-def _split(data_dir: Path, split: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    manifest = record_sets.load_manifest(data_dir)
-    if split not in manifest["splits"]:
-        raise DataError(f"The record set {data_dir} has no split {split!r}; it has {', '.join(manifest['splits'])}.")
-    if not manifest["splits"][split]["exams"]:
-        raise DataError(f"The split {split!r} of {data_dir} has no exams. Make the records again with a larger --val-fraction.")
-    return manifest, manifest["splits"][split]
-
-
-def _of_data(data_dir: Path, split: str) -> dict[str, Any]:
-    return {"split": split, "manifest_sha256": paths.sha256_file(data_dir / record_sets.MANIFEST)}
-
-
-def _assembled(
-    data_dir: Path, about: Mapping[str, Any], found: dict[str, Detections], classes: Mapping[str, int], options: Options
-) -> tuple[Loaded, dict[str, Detections]]:
-    """Return (ground truth and detections of a split, the detections after the recipe)."""
-    instances = paths.read_json(data_dir / about["annotations"], what="the ground truth", hint="Make the records again.")
-    differ = {image["file_name"] for image in instances["images"]} ^ found.keys()
+def _judged(
+    folder: Path,
+    about: Any,
+    sets: Sequence[dict[str, Detections]],
+    plan: Recipe,
+    gate: Mapping[str, float] | None,
+    options: Options,
+    facts: dict[str, Any],
+    *,
+    own_threshold: float | None = None,
+    record: Any = None,
+    config: str = "",
+) -> Outcome:
+    """Put together what was found on a ``detecting.Split``, and judge it."""
+    instances = paths.read_json(about.truth, what="the ground truth", hint="Make the records again.")
+    differ = {image["file_name"] for image in instances["images"]} ^ sets[0].keys()
     if differ:
-        raise DataError(f"Records and ground truth in {data_dir} do not list the same exams ({min(differ)} is in one of them only).")
-    if options.recipe:
-        found = _processed(found, classes[options.class_name], options)
+        raise DataError(f"Records and ground truth in {about.data_dir} do not list the same exams ({min(differ)} is in one of them only).")
+    found = sets[0]
+    if plan != Recipe():
+        found = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
     loaded = inputs.assemble(
         instances,
         lambda _, __: results.to_coco(found),
-        names=(str(data_dir / about["annotations"]), "the detections"),
+        names=(str(about.truth), "the detections"),
         class_name=options.class_name,
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
         facts=files.read_facts(options.facts) if options.facts else {},
     )
-    return loaded, found
+    more = {"own_threshold": own_threshold, "record": record, "config": config}
+    return _write(folder, loaded, found, plan, options, facts, lambda wanted: about.records(set(wanted)), **more)
 
 
-def _processed(found: dict[str, Detections], category: int, options: Options) -> dict[str, Detections]:
-    recipe = recipes.load(options.recipe)
-    gate = gates.read_gate(options.gate) if options.gate else None
-    return recipes.apply(recipe, [found], category_id=category, gate_scores=gate)
+def _notes(plan: Recipe, options: Options, exams: Iterable[str]) -> list[str]:
+    """Return what a reader has to know of the figures' post-processing, a sentence each."""
+    if options.recipe is None:
+        return [ensembles.untuned(plan)] if plan.sources > 1 else []
+    notes = []
+    if plan.exams_sha256 is None:
+        notes.append(OF_UNKNOWN_ORIGIN)
+    elif plan.exams_sha256 == recipes.fingerprint(exams):
+        notes.append(OPTIMISTIC)
+    if plan.cuts:
+        parts = [f"boxes that score below {plan.score_threshold:.4g}"] * (plan.score_threshold > 0)
+        parts += [f"all boxes of exams whose image-level score is below {plan.gate_threshold:.4g}"] * (plan.gate == "drop")
+        notes.append(
+            f"The recipe drops {' and '.join(parts)}: AP, FROC and AUC are of the list that is left, and end where it ends. They do not compare "
+            "with those of a full list."
+        )
+    return notes
+
+
+def _threshold(plan: Recipe, options: Options, exams: Iterable[str], own: float | None) -> tuple[float | None, str]:
+    """Return the threshold to judge at, None to cross-fit, and where it is from; that of a recipe or model has to be of other data."""
+    if options.threshold is not None:
+        return options.threshold, summary.GIVEN
+    if own is not None:
+        return own, FROM_MODEL
+    of_others = plan.exams_sha256 not in (None, recipes.fingerprint(exams))
+    if plan.score_threshold > 0 and of_others and not options.compare:  # the other model's scores have another scale
+        return plan.score_threshold, FROM_RECIPE
+    return None, summary.GIVEN
 
 
 def _by_exam(loaded: Loaded) -> dict[str, Detections]:
@@ -248,13 +306,14 @@ def _write(
     folder: Path,
     loaded: Loaded,
     found: dict[str, Detections] | None,
+    plan: Recipe,
     options: Options,
     about: dict[str, Any],
     read: Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]] | None,
     *,
-    source: str = summary.GIVEN,
+    own_threshold: float | None = None,
     other: Loaded | None = None,
-    record: Mapping[str, Any] | None = None,
+    record: Any = None,
     config: str = "",
 ) -> Outcome:
     if other is None and options.compare:
@@ -265,9 +324,10 @@ def _write(
             class_name=options.class_name,
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
         )
+    threshold, source = _threshold(plan, options, loaded.cases.names, own_threshold)
     metrics = summary.assess(
         loaded,
-        threshold=options.threshold,
+        threshold=threshold,
         threshold_source=source,
         aim=options.aim,
         rules=options.rules,
@@ -277,7 +337,8 @@ def _write(
         other=other,
         names=("this model", options.compare.stem if options.compare else "B"),
     )
-    metrics |= about
+    metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
+    metrics["warnings"] = _notes(plan, options, loaded.cases.names) + metrics["warnings"]
     paths.write_json(folder / run_folder.METRICS, metrics)
     if found is not None:  # otherwise they are the caller's file
         paths.write_json(folder / DETECTIONS, results.to_coco(found))

@@ -1,122 +1,139 @@
 """One experiment: a config, a record set and a run's folder brought together, checked, and trained.
 
+    folder, outcome = train(Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")))
+    folder, outcome = train(Request(run="my_first", resume=True))
+
 Everything that can be refused is refused before TensorFlow starts.
 """
 
-import argparse
+import dataclasses
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder
-from pneumodet.data import label_map, record_sets
+from pneumodet import paths, preparation, pretrained, run_folder
+from pneumodet.data import label_map
 from pneumodet.detection import pipeline_config
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.errors import DataError
+from pneumodet.preparation import Request, Say
+from pneumodet.training import tf_config
 
 
 def train(
-    args: argparse.Namespace,
+    request: Request,
     *,
-    on_start: Callable[[str], None] = lambda text: None,
+    on_start: Say = lambda text: None,
     on_progress: Callable[[Any], None] = lambda progress: None,
+    on_download: pretrained.Progress = lambda done, total: None,
+    on_evaluation: Callable[[int, dict[str, float | None]], bool | None] = lambda step, figures: None,
 ) -> tuple[Path, Any]:
     """Start or resume a run.
 
     Args:
-      args: as from ``cli.train``: run, config, data, steps, batch_size, learning_rate, fine_tune_checkpoint, fine_tune_checkpoint_type,
-        settings, resume, seed, checkpoint_every.
-      on_start: is told in a sentence what happens next.
-      on_progress: is told where training stands.
+      request: what is asked for.
+      on_start: is told in a sentence what happens.
+      on_progress: is told where training stands, a ``training.loop.Progress``.
+      on_download: is told (bytes there, bytes in all or None) of a pretrained checkpoint.
+      on_evaluation: is told (step, figures by name); False stops the run.
 
     Returns:
-      (the run's folder, training.Outcome).
+      (the run's folder, ``training.loop.Outcome``).
 
     Raises:
       PneumodetError: anything that the user can mend.
     """
-    folder = paths.run_dir(args.run)
-    if args.resume:
-        folder = run_folder.find(args.run)
-        refused = [name for name in ("config", "data", "fine_tune_checkpoint", "batch_size", "learning_rate") if getattr(args, name)]
-        if refused or args.settings:
-            flag = "--set" if args.settings else "--" + refused[0].replace("_", "-")
-            raise ConfigError(f"{flag} does not go with --resume: the run goes on as its pipeline.config says. Only --steps may change.")
-    else:
-        _refuse_used(folder, args.run)
-        if not args.config or not args.data:
-            missing = "--config" if not args.config else "--data"
-            raise ConfigError(
-                f"{missing} is missing. Configs: {', '.join(pipeline_config.names())}. --data is a folder made by make_tfrecords."
-            )
-    config, manifest = _resume(folder, args) if args.resume else resolve(args, folder)
-    seed = _record(folder)["seed"] if args.resume else args.seed
-    with run_folder.locked(folder):
-        if not args.resume:
-            _write(folder, config, manifest, args)
-        elif args.steps:
-            pipeline_config.save(config, folder / run_folder.CONFIG)
-        on_start(f"{folder.name}: {config.train_config.num_steps} steps of {config.train_config.batch_size} images; TensorFlow starts")
-        from pneumodet.detection import training
+    started = time.perf_counter()
+    _, worker = tf_config.workers()
+    folder = run_folder.find(request.run) if request.resume else paths.run_dir(request.run)
+    if not request.resume:
+        _refuse_used(folder, request.run)
+    with run_folder.locked(folder, shared=worker > 0):
+        if request.resume:
+            config, manifest, record = preparation.resumed(folder, request)
+        else:
+            config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
+            if worker == 0:
+                _write(folder, config, manifest, record)
+        _say_start(folder, config, on_start)
+        from pneumodet.training import start, watching
 
-        on_start(f"training on {training.device()}")
-        outcome = training.train(config, folder, seed=seed, checkpoint_every=args.checkpoint_every, on_progress=on_progress)
+        on_start(f"training on {start.device()}")
+        about = {key: value for key, value in record["training"].items() if not isinstance(value, dict | list | tuple)}
+
+        def observer(step: int, chief: bool) -> Any:
+            if not chief:
+                return watching.loop.Observer()
+            return watching.Watcher(
+                folder,
+                step=step,
+                about=about | {"batch_size": config.train_config.batch_size, "config": record["config"]},
+                on_progress=on_progress,
+                on_note=on_start,
+                on_evaluation=on_evaluation,
+            )
+
+        outcome = start.train(
+            config,
+            folder,
+            start.Data.of(Path(record["data"]["folder"]), manifest),
+            start.Options.of(record["training"]),
+            observer=observer,
+            started=started,
+        )
     return folder, outcome
 
 
-def resolve(args: argparse.Namespace, folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return (config, manifest): the named config patched for a record set, a run and its flags, and checked.
+def find_rate(
+    request: Request, *, steps: int, on_start: Say, on_download: pretrained.Progress, on_progress: Callable[[int], None]
+) -> tuple[Any, Path]:
+    """Train a run's model for a while at a rising learning rate, and draw the losses: ``learning_rate.png`` and ``.csv`` in the run's folder.
+
+    The run itself is not begun.
+
+    Returns:
+      (``training.learning_rate_finder.Found``, its picture).
 
     Raises:
-      ConfigError: config and flags do not fit together.
-      DataError: the record set cannot be used.
+      PneumodetError: anything that the user can mend.
     """
-    config = pipeline_config.load(args.config)
-    manifest = record_sets.load_manifest(args.data)
-    if "train" not in manifest["splits"]:
-        raise DataError(f"The record set {args.data} has folds. Train on one of them: --data {args.data / 'fold-0'}.")
-    if not manifest["splits"]["train"]["exams"]:
-        raise DataError(f"The record set {args.data} has no training exams. Make it again with a smaller --val-fraction.")
-    reference = {"reference_steps": config.train_config.num_steps, "reference_batch": config.train_config.batch_size}
-    pipeline_config.use_records(config, manifest, args.data.resolve(), label_map_path=folder.resolve() / run_folder.LABEL_MAP)
-    train = config.train_config
-    if args.fine_tune_checkpoint:
-        train.fine_tune_checkpoint = str(Path(args.fine_tune_checkpoint).expanduser().resolve())
-        train.fine_tune_checkpoint_version = 2  # V2, object-based: the only kind that TensorFlow 2 restores
-        if not args.fine_tune_checkpoint_type and not train.fine_tune_checkpoint_type:
-            raise ConfigError(
-                "--fine-tune-checkpoint needs --fine-tune-checkpoint-type: classification for a backbone, detection for a detector."
-            )
-    if args.fine_tune_checkpoint_type:
-        train.fine_tune_checkpoint_type = args.fine_tune_checkpoint_type
-    if args.steps:
-        train.num_steps = args.steps
-    if args.batch_size:
-        train.batch_size = args.batch_size
-    keys = pipeline_config.override(config, args.settings)
-    pipeline_config.scale_schedule(config, **reference, overridden=keys)
-    if args.learning_rate:
-        pipeline_config.set_peak_rate(config, args.learning_rate)
-    pipeline_config.check(config, manifest["label_map"])
-    return config, manifest
+    folder = paths.run_dir(request.run)
+    _refuse_used(folder, request.run)
+    with run_folder.locked(folder):
+        config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
+        label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
+        _say_start(folder, config, on_start)
+        from pneumodet.training import start
+
+        data = start.Data.of(Path(record["data"]["folder"]), manifest)
+        return start.find_rate(
+            config, folder, data, start.Options.of(record["training"]), steps=steps, on_note=on_start, on_progress=on_progress
+        ), folder / start.RATES_PICTURE
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    return paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Start a new run.")
+def preview(request: Request, *, on_start: Say) -> Path:
+    """Draw what augmentation makes of the first training radiographs with pneumonia: ``augmentation.png`` in the run's folder.
+
+    Returns:
+      The picture.
+
+    Raises:
+      PneumodetError: anything that the user can mend.
+    """
+    folder = paths.run_dir(request.run)
+    _refuse_used(folder, request.run)
+    with run_folder.locked(folder):
+        without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
+        config, manifest, record = preparation.new(folder, without, say=on_start, on_download=lambda *_: None)
+        from pneumodet.training import start
+
+        data = start.Data.of(Path(record["data"]["folder"]), manifest)
+        return start.preview(config, folder, data, start.Options.of(record["training"]))
 
 
-def _resume(folder: Path, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    config = pipeline_config.load(str(folder / run_folder.CONFIG))
-    record = _record(folder)
-    manifest = record_sets.load_manifest(Path(record["data"]["folder"]))
-    if paths.sha256_file(Path(record["data"]["folder"]) / record_sets.MANIFEST) != record["data"]["manifest_sha256"]:
-        raise DataError(f"The record set {record['data']['folder']} is another one than the run was started with. Start a new run.")
-    if args.steps:
-        before = config.train_config.num_steps
-        config.train_config.num_steps = args.steps
-        pipeline_config.scale_schedule(config, reference_steps=before, reference_batch=config.train_config.batch_size, overridden=())
-    pipeline_config.check(config, manifest["label_map"])
-    return config, manifest
+def _say_start(folder: Path, config: Any, say: Say) -> None:
+    say(f"{folder.name}: {config.train_config.num_steps} steps of {config.train_config.batch_size} images; TensorFlow starts")
 
 
 def _refuse_used(folder: Path, name: str) -> None:
@@ -126,28 +143,10 @@ def _refuse_used(folder: Path, name: str) -> None:
         )
 
 
-def _write(folder: Path, config: Any, manifest: dict[str, Any], args: argparse.Namespace) -> None:
-    _refuse_used(folder, args.run)  # again, now that the lock is held
+def _write(folder: Path, config: Any, manifest: dict[str, Any], record: dict[str, Any]) -> None:
+    _refuse_used(folder, folder.name)  # again, now that the lock is held
     label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
-    paths.write_json(
-        folder / run_folder.RECORD,
-        {
-            "config": args.config,
-            "settings": args.settings,
-            "seed": args.seed,
-            "steps": config.train_config.num_steps,
-            "batch_size": config.train_config.batch_size,
-            "fine_tune_checkpoint_type": config.train_config.fine_tune_checkpoint_type or None,
-            "data": {
-                "folder": str(args.data.resolve()),
-                "manifest_sha256": paths.sha256_file(args.data / record_sets.MANIFEST),
-                "train_exams": manifest["splits"]["train"]["exams"],
-                "val_exams": manifest["splits"]["val"]["exams"],
-                "split_by": manifest["split"]["by"],
-            },
-            "provenance": run_folder.provenance(),
-        },
-    )
+    paths.write_json(folder / run_folder.RECORD, record)
     if shutil.disk_usage(folder).free < 1 << 30:
         raise DataError(f"Less than 1 GiB is free for {folder}; checkpoints need it. Free some disk space.")
     pipeline_config.save(config, folder / run_folder.CONFIG)  # last: a folder that has it is a run

@@ -7,10 +7,20 @@ from typing import Any
 from tqdm import tqdm
 
 
-def bar(iterable: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it", initial: int = 0) -> tqdm:
+def bar(
+    iterable: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it", initial: int = 0, **more: Any
+) -> tqdm:
     """Return a tqdm bar on standard error that is silent unless standard error is a terminal."""
     return tqdm(
-        iterable, total=total, desc=desc, unit=unit, initial=initial, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False
+        iterable,
+        total=total,
+        desc=desc,
+        unit=unit,
+        initial=initial,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+        leave=False,
+        **more,
     )
 
 
@@ -41,3 +51,24 @@ class TrainingBar:
             self._tenth = now.step * 10 // now.total
             left = (now.total - now.step) * now.seconds_per_step
             self.message(f"step {now.step} of {now.total}: loss {now.loss:.3f}, {now.images_per_second:.1f} images/s, {left:.0f} s left")
+
+
+class Download:
+    """Shows a download: a bar on a terminal, nothing otherwise."""
+
+    def __enter__(self) -> "Download":
+        self._bar = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, done: int, total: int | None) -> None:
+        """Show how many bytes are there, of how many."""
+        if self._bar is None:
+            self._bar = bar(total=total, desc="downloading", unit="B", unit_scale=True)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+            self._bar = None

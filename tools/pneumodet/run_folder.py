@@ -10,6 +10,7 @@ import fcntl
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,14 +32,22 @@ RECORD = "run.json"
 TRAIN = "train"
 """Checkpoints and TensorBoard events of training."""
 
+BEST = "best"
+"""The checkpoint with the best figure on the validation records."""
+
 EVAL = "eval"
 """metrics.json, detections.json and pictures of evaluation."""
 
 METRICS = "metrics.json"
 """What evaluation measured, in eval/."""
 
+CURVES = "curves.png"
+"""Losses and validation figures over the steps."""
+
 EXPORT = "export"
 """The exported model."""
+
+_LOCK = ".lock"
 
 _VERSIONS_OF = ("tensorflow", "tf-keras", "tf-models-official", "tf-object-detection-api", "tf-slim", "numpy", "protobuf", "pydicom")
 
@@ -58,23 +67,36 @@ def find(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the run's lock, which the system lets go when the process ends, however it ends.
+
+    Args:
+      folder: the run's.
+      shared: this process only reads, beside another one that holds the lock.
 
     Raises:
       DataError: another process trains in this folder now, or the folder cannot be written.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / ".lock", "a", encoding="utf-8")  # noqa: SIM115 - closed below
+        handle = open(folder / _LOCK, "a", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
         raise DataError(f"Cannot write in {folder}: {error.strerror}. Choose another workspace by PNEUMODET_WORKSPACE.") from error
     with handle:
+        if shared:
+            yield
+            return
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DataError(f"Another process is training in {folder}. Wait for it, stop it, or choose another --run name.") from error
-        yield
+        try:
+            yield
+        except BaseException:
+            if made and [path.name for path in folder.iterdir()] == [_LOCK]:  # refused before anything was done
+                shutil.rmtree(folder)
+            raise
 
 
 def provenance() -> dict[str, Any]:

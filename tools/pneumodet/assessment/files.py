@@ -106,10 +106,10 @@ def age_years(age: Any) -> int | float | None:
 
 
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:
-    """Read what is known of exams besides, as ``load`` takes it.
+    """Read what is known of exams besides, as ``load`` takes it. An exam may have several rows, as in RSNA's class info, that do not differ.
 
     Raises:
-      DataError: the file cannot be read, or has none of the columns.
+      DataError: the file cannot be read, has none of the columns, or tells two different things of one exam.
     """
     columns = annotations.read_header(path)
     exam = next((name for name in EXAM_COLUMNS if name in columns), EXAM_COLUMNS[0])
@@ -118,10 +118,16 @@ def read_facts(path: Path) -> dict[str, dict[str, Any]]:
     if not chosen:
         raise DataError(f"{path} has none of the columns {', '.join(option for options in FACTS.values() for option in options)}.")
     found: dict[str, dict[str, Any]] = {}
-    for _, row in annotations.read_rows(path, (exam, *chosen.values())):
+    for line, row in annotations.read_rows(path, (exam, *chosen.values())):
         values: dict[str, Any] = {name: row[column].strip() or None for name, column in chosen.items()}
         values |= {"age": age_years(values["age"])} if "age" in values else {}
-        found.setdefault(row[exam].strip(), values)
+        known = found.setdefault(row[exam].strip(), values)
+        differs = next((name for name, value in values.items() if known[name] != value), None)
+        if differs:
+            raise DataError(
+                f"{path}, line {line}: exam {row[exam].strip()} has the {chosen[differs]} {known[differs]!r} in an earlier row and {values[differs]!r} "
+                "here. Keep one of them."
+            )
     return found
 
 

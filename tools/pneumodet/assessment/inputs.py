@@ -14,18 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.assessment import files
+from pneumodet.assessment import checks, files
 from pneumodet.data import annotations, boxes, label_map
 from pneumodet.errors import DataError
 from pneumodet.metrics.cases import Cases
-
-OUTSIDE_TOLERANCE_PX = 1.0
-"""A box may reach so far over the edge before it is called outside: detectors and labels round."""
-
-SWAPPED_SHARE = 0.2
-"""If more boxes than this share leave the image as x, y, width, height, and ``FITTING_SHARE`` fit as x, y, right, bottom, they are the latter."""
-
-FITTING_SHARE = 0.95
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,14 +28,14 @@ class Loaded:
       cases: of the class that was asked for.
       instances: COCO object of the ground truth, all classes.
       coco_results: COCO results of all classes.
-      sizes_hw: (C, 2) float64 heights and widths in px, or None where the ground truth does not tell.
+      sizes_hw: (C, 2) float64 heights and widths in px; NaN where the ground truth does not tell.
       warnings: sentences for the user.
     """
 
     cases: Cases
     instances: dict[str, Any]
     coco_results: list[dict[str, Any]]
-    sizes_hw: np.ndarray | None
+    sizes_hw: np.ndarray
     warnings: list[str]
 
 
@@ -105,31 +97,30 @@ def assemble(
     exams = list(images)
     place = {number: index for index, number in enumerate(images.values())}
     by_exam = {str(image.get("file_name", image["id"])): image for image in instances["images"]}
-    warnings: list[str] = []
-    sizes = _sizes(by_exam, exams)
-
-    results = read_results(images, category)
-    case, found_xyxy, scores, categories = _columns(results, place, images, names[1])
-    if sizes is not None:
-        _refuse_swapped(found_xyxy, sizes[case], names[1])
-        found_xyxy, outside = _clip(found_xyxy, sizes[case])
-        if outside:
-            warnings.append(f"{outside} of {len(found_xyxy)} detected boxes reach over the edge of their image and were clipped.")
-    without = len(exams) - len(np.unique(case))
-    if without:
-        warnings.append(f"{without} of {len(exams)} images have no detection of any class.")
-    wanted = categories == category
-    case, found_xyxy, scores = case[wanted], found_xyxy[wanted], scores[wanted]
-    order = np.lexsort((-scores, case))  # lexsort is stable: equal scores stay in the order given
+    sizes = np.array([_size_hw(by_exam[exam]) for exam in exams])
 
     truth = [row for row in instances["annotations"] if row["category_id"] == category]
     truth_case = np.array([place[row["image_id"]] for row in truth], np.int64)
     truth_order = np.argsort(truth_case, kind="stable")
     truth_xyxy = boxes.xywh_to_xyxy_px(np.array([row["bbox"] for row in truth], np.float64).reshape(-1, 4))
+    checks.refuse_other_layouts(truth_xyxy, sizes[truth_case], names[0])
+
+    results = read_results(images, category)
+    case, found_xyxy, scores, categories = _columns(results, place, images, names[1])
+    classes = {one["id"]: one["name"] for one in instances["categories"]}
+    checks.refuse_unlisted_categories(categories, classes, names[1])
+    checks.refuse_other_layouts(found_xyxy, sizes[case], names[1])
+
+    warnings = checks.of_truth(instances, truth_xyxy, truth_case, sizes, exams=exams, class_name=class_name)
+    warnings += checks.of_detections(
+        found_xyxy, scores, case, categories, sizes, truth_xyxy, exams=exams, classes=classes, category=category
+    )
+    warnings += checks.of_facts(facts, exams) if facts else []
     if patients is None and not all("patient" in image for image in instances["images"]):
         warnings.append("No patient map was given: every image counts as a patient of its own, so that intervals may be too narrow.")
-    if not len(truth):
-        warnings.append(f"No image has a ground-truth box of {class_name!r}: most figures are undefined.")
+    wanted = categories == category
+    case, found_xyxy, scores = case[wanted], found_xyxy[wanted], scores[wanted]
+    order = np.lexsort((-scores, case))  # lexsort is stable: equal scores stay in the order given
     cases = Cases(
         tuple(exams),
         _patient_numbers(exams, by_exam, patients),
@@ -150,7 +141,8 @@ def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict
         numbers = [image["id"] for image in instances["images"]]
         categories = {one["name"]: one["id"] for one in instances["categories"]}
         rows = [
-            (row["id"], row["image_id"], row["category_id"], [float(value) for value in row["bbox"]]) for row in instances["annotations"]
+            (row["id"], row["image_id"], row["category_id"], [float(value) for value in row["bbox"]], row.get("area", 0))
+            for row in instances["annotations"]
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{name} is no COCO ground truth ({error!r}). It needs images, annotations and categories.") from error
@@ -160,15 +152,21 @@ def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict
     if len(images) != len(numbers):
         raise DataError(f"{name} has two images of one file_name. Names tell exams apart; make them different.")
     _refuse_twice([row[0] for row in rows], f"{name}: annotation id")
+    for key in ("id", "name"):
+        _refuse_twice([one[key] for one in instances["categories"]], f"{name}: category {key}")
     if class_name not in categories:
-        raise DataError(f"{name} has no class {class_name!r}; it has {', '.join(map(repr, categories))}. Name one by --class-name.")
+        raise DataError(
+            f"{name} has no class {class_name!r}; it has {', '.join(map(repr, categories)) or 'none'}. Name one by --class-name."
+        )
     known, ids = set(numbers), set(categories.values())
-    for number, image, category, box in rows:
+    for number, image, category, box, area in rows:
         where = f"{name}, annotation {number}"
         if image not in known or category not in ids:
             raise DataError(f"{where} is of image {image} and category {category}, of which one is not listed.")
         if len(box) != 4 or not np.isfinite(box).all() or box[2] < 0 or box[3] < 0:
             raise DataError(f"{where}: bbox must be [x, y, width, height], finite, with sides of at least 0, but is {box}.")
+        if not isinstance(area, int | float) or not np.isfinite(area) or area < 0:
+            raise DataError(f"{where}: area must be a number of at least 0, or left out, but is {area!r}.")
     return images, categories[class_name]
 
 
@@ -178,12 +176,11 @@ def _refuse_twice(values: Sequence[Any], what: str) -> None:
         raise DataError(f"{what} {twice!r} is there twice. Every one must be its own.")
 
 
-def _sizes(by_exam: Mapping[str, Mapping[str, Any]], exams: Sequence[str]) -> np.ndarray | None:
-    try:
-        sizes = np.array([[by_exam[exam]["height"], by_exam[exam]["width"]] for exam in exams], np.float64)
-    except (KeyError, TypeError, ValueError):
-        return None
-    return sizes if (sizes > 0).all() else None
+def _size_hw(image: Mapping[str, Any]) -> tuple[float, float]:
+    """Return height and width of a COCO image, both NaN where it does not tell them."""
+    size = image.get("height"), image.get("width")
+    told = all(isinstance(side, int | float) and np.isfinite(side) and side > 0 for side in size)
+    return size if told else (np.nan, np.nan)
 
 
 def _columns(
@@ -192,15 +189,19 @@ def _columns(
     """Return ((D,) case, (D, 4) xyxy_px, (D,) score, (D,) category) of COCO results; only a fault costs a second look at the rows."""
     try:
         case = np.array([place[row["image_id"]] for row in results], np.int64)
-        xywh = np.array([row["bbox"] for row in results], np.float64).reshape(len(results), 4)
-        scores = np.array([row["score"] for row in results], np.float64)
-        categories = np.array([row["category_id"] for row in results], np.int64)
+        xywh = np.array([row["bbox"] for row in results]).reshape(len(results), 4)
+        scores = np.array([row["score"] for row in results])
+        categories = np.array([row["category_id"] for row in results])
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         _first_fault(results, place, images, name)
+    if results and not (xywh.dtype.kind in "iuf" and scores.dtype.kind in "iuf" and categories.dtype.kind in "iu"):
+        _first_fault(
+            results, place, images, name
+        )  # numpy takes "0.5" for a number, and cuts 2.5 to a whole one, if it is told what to make
     bad = ~np.isfinite(xywh).all(axis=1) | (xywh[:, 2:] < 0).any(axis=1) | ~((scores >= 0) & (scores <= 1))
     if bad.any():
         _first_fault(results, place, images, name)
-    return case, boxes.xywh_to_xyxy_px(xywh), scores, categories
+    return case, boxes.xywh_to_xyxy_px(xywh.astype(np.float64)), scores.astype(np.float64), categories.astype(np.int64)
 
 
 def _first_fault(results: Sequence[Any], place: Mapping[int, int], images: Mapping[str, int], name: str) -> None:
@@ -212,7 +213,9 @@ def _first_fault(results: Sequence[Any], place: Mapping[int, int], images: Mappi
             raise DataError(f"{where} has no {missing[0]}. COCO results have image_id, category_id, bbox [x, y, width, height] and score.")
         if not isinstance(row["image_id"], int | str) or row["image_id"] not in place:
             known = row.get("file_name") in images
-            hint = f"the ground truth gives {row['file_name']!r} another id" if known else "are these detections of other images?"
+            alike = str(row["image_id"]) in map(str, place)
+            hint = f"the ground truth gives {row['file_name']!r} another id." if known else "are these detections of other images?"
+            hint = "it has this id as another type; write ids alike, as a number or as text." if alike else hint
             raise DataError(f"{where} is of image {row['image_id']!r}, which the ground truth does not list; {hint}")
         box, score = row["bbox"], row["score"]
         numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(one, int | float) for one in [*box, score])
@@ -222,31 +225,11 @@ def _first_fault(results: Sequence[Any], place: Mapping[int, int], images: Mappi
             )
         if box[2] < 0 or box[3] < 0:
             raise DataError(f"{where}: the box {box} is inverted: width and height must be at least 0.")
+        if not isinstance(row["category_id"], int):
+            raise DataError(f"{where}: category_id must be a whole number, but is {row['category_id']!r}.")
         if not 0 <= score <= 1:
             raise DataError(f"{where}: the score is {score}; scores lie from 0 to 1.")
     raise DataError(f"{name} holds values that are no COCO results.")
-
-
-def _refuse_swapped(xyxy: np.ndarray, sizes_hw: np.ndarray, name: str) -> None:
-    """Refuse boxes that are x, y, right, bottom where COCO has x, y, width, height."""
-    if not len(xyxy):
-        return
-    limits = sizes_hw[:, ::-1] + OUTSIDE_TOLERANCE_PX
-    sides = xyxy[:, 2:] - xyxy[:, :2]  # what the file has in the third and fourth place
-    outside = (xyxy[:, 2:] > limits).any(axis=1).mean()
-    fit = ((sides >= xyxy[:, :2]) & (sides <= limits)).all(axis=1).mean()
-    if outside > SWAPPED_SHARE and fit >= FITTING_SHARE:
-        raise DataError(
-            f"{name}: {outside:.0%} of the boxes leave their image as [x, y, width, height], and {fit:.0%} fit as [x, y, right, bottom]. "
-            "COCO results have width and height: subtract x and y."
-        )
-
-
-def _clip(xyxy: np.ndarray, sizes_hw: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return (boxes within their images, how many were not)."""
-    limits = sizes_hw[:, [1, 0, 1, 0]]
-    clipped = np.clip(xyxy, 0, limits)
-    return clipped, int((np.abs(clipped - xyxy) > OUTSIDE_TOLERANCE_PX).any(axis=1).sum())
 
 
 def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, Any]], patients: Mapping[str, str] | None) -> np.ndarray:

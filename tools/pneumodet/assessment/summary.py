@@ -63,6 +63,7 @@ def assess(
 
     Returns:
       Flat keys -> figure or None (``rsna_metric``, ``coco.…``, ``froc.…``, ``image.…``, ``lesion.…``, counts), ``intervals`` (key -> [low, high]),
+      ``intervals_undefined`` (key -> why there is none),
       ``bootstrap``, ``operating_point``, ``calibration``, ``calibrator`` (image-level, for new data), ``slices``, ``errors``, ``maps``, ``worst``,
       ``curves``, ``comparison``, ``warnings``.
 
@@ -94,7 +95,16 @@ def assess(
         "boxes": len(cases.truth_case),
         "detections": len(cases.scores),
     }
-    metrics["intervals"] = {key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None and key in metrics}
+    metrics["intervals"] = {
+        key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None and metrics.get(key) is not None
+    }
+    metrics["intervals_undefined"] = {
+        key: one["undefined"] for key, one in figures.items() if one["low"] is None and metrics.get(key) is not None
+    }
+    if not cases.positive.any():
+        metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
+    if drawn["patients"] == 1:
+        warnings.append("All images are of one patient: there are no intervals, for nothing tells how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
     metrics |= _details(loaded, at, rules, class_name, resamples, seed, warnings)
     metrics["comparison"] = None
@@ -106,6 +116,18 @@ def assess(
         }
     metrics["warnings"] = warnings
     return metrics
+
+
+def headline(
+    loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0
+) -> dict[str, float | None]:
+    """Return the figures of ``assess`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
+    cases = loaded.cases
+    at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
+    figures = bootstrap.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
+    if not cases.positive.any():
+        figures["rsna_metric"] = np.array([np.nan])
+    return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
 
 
 def scalars(metrics: dict[str, Any]) -> dict[str, float]:
@@ -123,7 +145,7 @@ def _operating_point(
     if threshold is not None:
         return {"at": threshold, "threshold": threshold, "source": source, "aim": None}
     if not cases.positive.any():
-        reason = "none: no image has a finding, so that there is nothing to choose a threshold by; all detections count"
+        reason = "none, since no image has a finding to choose a threshold by; all detections count."
         return {"at": 0.0, "threshold": None, "source": reason, "aim": aim}
     chosen = operating_point.choose(cases, aim, rules=rules)
     try:

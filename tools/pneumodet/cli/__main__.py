@@ -13,6 +13,7 @@ import pneumodet
 COMMANDS = {
     "make-tfrecords": "convert DICOMs and a CSV of boxes to TFRecords",
     "train": "train a detector on the records",
+    "tune": "search for the best optimizer, loss, learning rate, batch size or other fields",
     "evaluate": "measure a trained detector on the validation records: COCO AP and the RSNA metric",
     "export-labels": "write the labels of a record set as COCO, Pascal VOC or CSV",
     "postprocess": "choose box scale, NMS, fusion and gate on validation detections, or apply them",

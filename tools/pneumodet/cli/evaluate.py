@@ -1,4 +1,4 @@
-"""Measure a run, an exported model, or detections of any framework: metrics.json and report.html."""
+"""Measure a run, an exported model, several that are fused, or detections of any framework: metrics.json and report.html."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ from pneumodet.errors import ConfigError
 EPILOG = """examples:
   python tools/evaluate.py --run my_first
   python tools/evaluate.py --model workspace/my_first/export --data workspace/records/other --output-dir workspace/on_other
+  python tools/evaluate.py --run fold_0 --run fold_1 --data workspace/records/held_out --recipe workspace/fused/recipe.json --output-dir …
   python tools/evaluate.py --ground-truth instances.json --detections detections.json --output-dir workspace/judged
 
 Ground truth may also be RSNA's label CSV, and detections a Kaggle submission."""
@@ -30,8 +31,8 @@ def build_parser() -> app.Parser:
     """Return the command's parser."""
     parser = app.Parser("evaluate", __doc__, EPILOG)
     add = parser.add_argument_group("what is measured").add_argument
-    add("--run", help="name of a run: its newest checkpoint on its validation records")
-    add("--model", type=app.existing_dir, help="an exported model, on --data")
+    add("--run", action="append", help="name of a run: its newest checkpoint on its validation records; again for each to fuse")
+    add("--model", type=app.existing_dir, action="append", help="an exported model, on --data; again for each to fuse")
     add("--data", type=app.existing_dir, help="record set (for --run by default the one that it was trained with)")
     add("--split", default="val", help="of the record set (default %(default)s)")
     add("--ground-truth", type=app.existing_file, help="COCO instances.json, or RSNA's label CSV")
@@ -43,7 +44,8 @@ def build_parser() -> app.Parser:
     add("--score-threshold", type=app.fraction, help="chosen on other data (default: chosen for --aim on other patients of these data)")
     add("--aim", default="rsna", help='rsna, f1, "sensitivity>=0.9" or "fp_per_image<=0.5" (default %(default)s)')
     add("--compare", type=app.existing_file, help="another model's detections of the same images")
-    add("--recipe", type=app.existing_file, help="post-processing found by tools/postprocess.py")
+    add("--recipe", type=app.existing_file, help="post-processing (and views) found by tools/postprocess.py")
+    add("--tta", metavar="VIEWS", help="look at these views as well and fuse what is found: flip,scale=0.9 (0.5 to 1.5)")
     add("--gate", type=app.existing_file, help="image-level scores for the recipe: CSV patientId,score")
     add("--patient-map", type=app.existing_file, help="which patient each image is of (record sets know it themselves)")
     add("--facts", type=app.existing_file, help="CSV patientId,view_position,sex,age,rsna_class (any of them): slices")
@@ -52,7 +54,11 @@ def build_parser() -> app.Parser:
     add("--seed", type=int, default=0, help="of folds and bootstrap (default %(default)s)")
 
     add = parser.add_argument_group("output").add_argument
-    add("--output-dir", type=app.path, help="new folder for the results (for --run: its eval/)")
+    add(
+        "--output-dir",
+        type=app.path,
+        help="new folder for the results (for one --run by default its eval/; eval_processed/ with --recipe or --tta)",
+    )
     add("--radiographs", type=app.existing_path, help="folder of images for the gallery, with --detections")
     add("--overwrite", action="store_true", help="replace earlier results in --output-dir")
     return parser
@@ -68,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
         rules=args.rsna_rules,
         **{
             name: getattr(args, name)
-            for name in ("aim", "resamples", "seed", "compare", "recipe", "gate", "patient_map", "facts", "class_info", "class_name")
+            for name in ("aim", "resamples", "seed", "compare", "recipe", "tta", "gate", "patient_map", "facts", "class_info", "class_name")
         },
     )
     with progress.bar(desc="detecting", unit="image") as bar:
@@ -77,18 +83,18 @@ def run(args: argparse.Namespace) -> None:
             bar.reset(total=total)
             return bar.update
 
+        more = {"options": options, "overwrite": args.overwrite}
         if args.run:
-            folder = run_folder.find(args.run)
-            outcome = appraisal.of_run(folder, options=options, data_dir=args.data, split=args.split, progress=start)
+            found = [run_folder.find(name) for name in args.run]
+            more |= {"data_dir": args.data, "split": args.split, "output_dir": args.output_dir, "progress": start}
+            outcome = appraisal.of_runs(found, **more)
         elif args.model:
-            more = {"options": options, "split": args.split, "overwrite": args.overwrite, "progress": start}
-            outcome = appraisal.of_model(args.model, args.data, args.output_dir, **more)
+            outcome = appraisal.of_models(args.model, args.data, args.output_dir, split=args.split, progress=start, **more)
         else:
-            more = {"options": options, "radiographs": args.radiographs, "overwrite": args.overwrite}
-            outcome = appraisal.of_files(args.ground_truth, args.detections, args.output_dir, **more)
+            outcome = appraisal.of_files(args.ground_truth, args.detections, args.output_dir, radiographs=args.radiographs, **more)
     _print(outcome)
-    if args.run:
-        print(f"Next:    python tools/export.py --run {args.run}")
+    if args.run and not outcome.metrics["postprocessing"]:
+        print(f"Next:    python tools/export.py --run {args.run[0]}")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -99,6 +105,12 @@ def _check(args: argparse.Namespace) -> None:
     missing = ["--" + name.replace("_", "-") for name in needed if getattr(args, name) is None]
     if missing:
         raise ConfigError(f"--{given[0]} needs {' and '.join(missing)} as well.")
+    if args.tta and args.detections:
+        raise ConfigError("--tta needs the detector itself: give --run or --model, not --detections.")
+    for name in ("run", "model"):
+        several = getattr(args, name) or []
+        if len(set(several)) < len(several):
+            raise ConfigError(f"A --{name} is named twice. Name each once.")
 
 
 def _print(outcome) -> None:

@@ -2,15 +2,19 @@
 
 from pneumodet import progress
 from pneumodet.cli import app
+from pneumodet.errors import ConfigError
 
 EPILOG = """examples:
   python tools/postprocess.py --ground-truth instances_val.json --detections workspace/my_first/eval/detections.json \\
       --gate classifier.csv --output-dir workspace/my_recipe
+  python tools/postprocess.py --run fold_0 --run fold_1 --data workspace/records/held_out --tta flip,scale=0.9 --output-dir workspace/fused
   python tools/postprocess.py --recipe workspace/my_recipe/recipe.json --detections test.json --gate classifier_test.csv \\
       --output-dir workspace/my_test
 
 Choosing writes recipe.json, table.json (what each step gains, on patients that had no part in the choice) and detections.json, in which each exam
 was processed by what other patients gave, so that it may be evaluated on the same ground truth. Applying writes detections.json."""
+
+FUSED = {"fusion": "fusing several models is", "views fused": "looking at several views is"}
 
 OBJECTIVE_NAMES = {"rsna": "RSNA metric", "ap50": "AP50"}
 
@@ -18,15 +22,20 @@ OBJECTIVE_NAMES = {"rsna": "RSNA metric", "ap50": "AP50"}
 def build_parser() -> app.Parser:
     """Return the command's parser."""
     parser = app.Parser("postprocess", __doc__, EPILOG)
-    parser.add_argument("--ground-truth", type=app.existing_path, help="instances.json or other labels; needed to choose")
+    parser.add_argument("--ground-truth", type=app.existing_path, help="instances.json or other labels; needed to choose by --detections")
     parser.add_argument(
         "--detections",
         type=app.existing_file,
         nargs="+",
-        required=True,
         metavar="JSON",
         help="COCO results; several are fused (runs, folds)",
     )
+    parser.add_argument("--run", action="append", help="instead: a run, whose newest checkpoint detects; again for each to fuse")
+    parser.add_argument(
+        "--tta", metavar="VIEWS", help="views that each --run looks at as well and that are fused: flip,scale=0.9 (0.5 to 1.5)"
+    )
+    parser.add_argument("--data", type=app.existing_dir, help="record set for --run (default: the one that it was trained with)")
+    parser.add_argument("--split", default="val", help="of the record set (default %(default)s)")
     parser.add_argument(
         "--gate", type=app.existing_file, metavar="CSV", help="patientId,score: image-level scores from 0 to 1, of a classifier"
     )
@@ -52,7 +61,7 @@ def build_parser() -> app.Parser:
 
 def run(args) -> None:
     """Choose or apply, and say what came out."""
-    from pneumodet.errors import ConfigError
+    _check(args)
     from pneumodet.postprocessing import files
 
     if args.recipe:
@@ -64,39 +73,76 @@ def run(args) -> None:
             f"in {counts['exams_with_boxes']} of {counts['exams']} exams)"
         )
         return
-    if not args.ground_truth:
-        raise ConfigError("Nothing can be chosen without ground truth. Give --ground-truth, or --recipe to apply what was chosen before.")
+    how = {name: getattr(args, name) for name in ("gate", "patient_map", "objective", "folds", "seed", "overwrite")}
     with progress.bar(desc="choosing", unit="step") as bar:
 
         def start(total: int):
             bar.reset(total=total)
             return lambda step: bar.update()
 
-        table = files.tune(
-            args.ground_truth,
-            args.detections,
-            args.output_dir,
-            gate=args.gate,
-            patient_map=args.patient_map,
-            objective=args.objective,
-            rules=args.rsna_rules,
-            folds=args.folds,
-            seed=args.seed,
-            overwrite=args.overwrite,
-            on_start=start,
+        how |= {"rules": args.rsna_rules, "on_start": start}
+        table = _by_runs(args, how) if args.run else files.tune(args.ground_truth, args.detections, args.output_dir, **how)
+    _print(args, table)
+
+
+def _by_runs(args, how: dict) -> dict:
+    from pneumodet import run_folder
+    from pneumodet.postprocessing import views
+
+    names = views.parse(args.tta) if args.tta else views.ONLY_IDENTITY
+    folders = [run_folder.find(name) for name in args.run]
+    from pneumodet.detection import detecting
+
+    with progress.bar(desc="detecting", unit="image") as bar:
+
+        def start(total: int):
+            bar.reset(total=total)
+            return bar.update
+
+        return detecting.tune(folders, args.output_dir, views=names, data_dir=args.data, split=args.split, progress=start, **how)
+
+
+def _check(args) -> None:
+    if bool(args.detections) == bool(args.run):
+        raise ConfigError("Say whose boxes they are: one of --detections (files) and --run (runs, which then detect).")
+    if args.run and len(set(args.run)) < len(args.run):
+        raise ConfigError("A run is named twice. Name each run once.")
+    if args.run and args.recipe:
+        raise ConfigError(
+            "--recipe applies to --detections. To run the detector and apply a recipe, use tools/evaluate.py --run … --recipe."
         )
+    if args.run and args.ground_truth:
+        raise ConfigError("--ground-truth does not go with --run: the record set has its own. Choose one by --data and --split.")
+    if args.detections and (args.tta or args.data):
+        flag = "--tta" if args.tta else "--data"
+        raise ConfigError(f"{flag} goes with --run: detections in files were found already.")
+    if args.detections and not args.recipe and not args.ground_truth:
+        raise ConfigError("Nothing can be chosen without ground truth. Give --ground-truth, or --recipe to apply what was chosen before.")
+
+
+def _print(args, table: dict) -> None:
     unit = "patients" if table["patient_map"] else "exams, each taken for a patient of its own"
     print(f"{table['patients']} {unit}; {table['positive_exams']} of {table['exams']} exams have pneumonia; {table['folds']} folds")
-    print(f"  {'step':20}{OBJECTIVE_NAMES[table['objective']] + ' [95 %]':24}{'gain [95 %]':28}chosen on all patients")
+    wide = max(20, 2 + max(len(row["step"]) for row in table["rows"]))
+    print(f"  {'step':{wide}}{OBJECTIVE_NAMES[table['objective']] + ' [95 %]':24}{'gain [95 %]':28}chosen on all patients")
     for row in table["rows"]:
         chosen = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row["chosen"].items()
         )
         gain = "" if row["gain"] is None else _interval(row["gain"], "+.4f")
-        print(f"  {row['step']:20}{_interval(row['figure'], '.4f'):24}{gain:28}{chosen}".rstrip())
-    print(f"  {'all steps':44}{_interval(table['total'], '+.4f')}")
-    print(f"Recipe:  {args.output_dir / 'recipe.json'}\nTable:   {args.output_dir / files.TABLE}")
-    print(f"Next:    python tools/postprocess.py --recipe {args.output_dir / 'recipe.json'} --detections … on other radiographs")
+        print(f"  {row['step']:{wide}}{_interval(row['figure'], '.4f'):24}{gain:28}{chosen}".rstrip())
+    print(f"  {'all steps':{wide + 24}}{_interval(table['total'], '+.4f')}")
+    for row in table["rows"]:
+        if row["step"] in FUSED and (row["gain"]["low"] is None or row["gain"]["low"] <= 0):
+            print(
+                f"note: that {FUSED[row['step']]} better is not shown by these exams; the recipe has it all the same, since it was asked for"
+            )
+    recipe = args.output_dir / "recipe.json"
+    print(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
+    if args.run:
+        print(f"Next:    tools/evaluate.py or tools/predict.py with --recipe {recipe} on other radiographs; views come with it")
+    else:
+        print(f"Next:    python tools/postprocess.py --recipe {recipe} --detections … on other radiographs")
 
 
 def _interval(one: dict, format: str) -> str:

@@ -142,23 +142,31 @@ def encode(record: Record) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def decode(data: bytes) -> Record:
-    """Return the record in a serialized tf.train.Example with the API's keys.
+def features(data: bytes) -> dict[str, list]:
+    """Return key -> values (bytes, floats or ints) of a serialized tf.train.Example, whatever keys it has.
 
     Raises:
-      DataError: these bytes are no Example, a key that every record has is missing, or values are of the wrong kind or number.
+      DataError: these bytes are no Example.
     """
     example = _messages().Example()
     try:
         example.ParseFromString(data)
     except DecodeError as error:
         raise DataError("A record is not a tf.train.Example. Was this file made by make_tfrecords?") from error
-    feature = example.features.feature
+    kinds = {key: value.WhichOneof("kind") for key, value in example.features.feature.items()}
+    return {key: list(getattr(example.features.feature[key], kind).value) if kind else [] for key, kind in kinds.items()}
+
+
+def decode(data: bytes) -> Record:
+    """Return the record in a serialized tf.train.Example with the API's keys.
+
+    Raises:
+      DataError: these bytes are no Example, a key that every record has is missing, or values are of the wrong kind or number.
+    """
+    found = features(data)
 
     def get(key: str) -> list:
-        value = feature[key] if key in feature else None  # noqa: SIM401 - a protobuf map makes an entry
-        kind = value.WhichOneof("kind") if value is not None else None
-        return list(getattr(value, kind).value) if kind else []
+        return found.get(key, [])
 
     def first(key: str):
         values = get(key)

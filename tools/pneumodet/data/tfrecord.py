@@ -52,8 +52,13 @@ class Writer:
         return self._sha256.hexdigest()
 
 
-def read_records(path: Path) -> Iterator[bytes]:
+def read_records(path: Path, *, damaged: list[str] | None = None) -> Iterator[bytes]:
     """Yield the records of one file, each checked against its CRC.
+
+    Args:
+      path: the file.
+      damaged: takes what would be raised of damaged records, which are left out then; after a damaged length, and in a file that is cut off,
+        nothing more can be found.
 
     Raises:
       DataError: the file cannot be read, ends in the middle of a record, or a CRC is wrong; the message has the record's index.
@@ -63,18 +68,33 @@ def read_records(path: Path) -> Iterator[bytes]:
             index = 0
             while head := file.read(_HEADER.size):
                 where = f"{path}, record {index}"
-                if len(head) < _HEADER.size:
-                    raise DataError(f"{where}: the file is cut off. Make the records again.")
-                length, length_crc = _HEADER.unpack(head)
-                if masked_crc(head[:8]) != length_crc or length > MAX_RECORD_BYTES:
-                    raise DataError(f"{where}: the record's length is damaged (CRC), or this is no TFRecord file. Make the records again.")
-                body = file.read(length + _FOOTER.size)
-                if len(body) < length + _FOOTER.size:
-                    raise DataError(f"{where}: the file is cut off. Make the records again.")
-                record = body[:length]
-                if masked_crc(record) != _FOOTER.unpack(body[length:])[0]:
+                try:
+                    body = _body(file, head, where)
+                except DataError as error:
+                    if damaged is None:
+                        raise
+                    damaged.append(f"{error} Nothing behind it can be read.")
+                    return
+                record = body[: -_FOOTER.size]
+                if masked_crc(record) == _FOOTER.unpack(body[-_FOOTER.size :])[0]:
+                    yield record
+                elif damaged is None:
                     raise DataError(f"{where}: the record is damaged (CRC). Make the records again.")
-                yield record
+                else:
+                    damaged.append(f"{where}: the record is damaged (CRC).")
                 index += 1
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _body(file: BinaryIO, head: bytes, where: str) -> bytes:
+    """Return a record and its CRC, which follow on a header."""
+    if len(head) < _HEADER.size:
+        raise DataError(f"{where}: the file is cut off. Make the records again.")
+    length, length_crc = _HEADER.unpack(head)
+    if masked_crc(head[:8]) != length_crc or length > MAX_RECORD_BYTES:
+        raise DataError(f"{where}: the record's length is damaged (CRC), or this is no TFRecord file. Make the records again.")
+    body = file.read(length + _FOOTER.size)
+    if len(body) < length + _FOOTER.size:
+        raise DataError(f"{where}: the file is cut off. Make the records again.")
+    return body

@@ -1,18 +1,21 @@
 """Run a checkpoint over records.
 
 found, checkpoint = detect_run(Path("workspace/my_first"), data_dir, manifest["splits"]["val"])
+sets, checkpoint = detect_run_views(Path("workspace/my_first"), data_dir, manifest["splits"]["val"], views=("identity", "flip"))
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pneumodet import run_folder
-from pneumodet.data import tf_example
-from pneumodet.detection import checkpoints, inference, models, pipeline_config
-from pneumodet.errors import DataError, first_line
+from pneumodet.data import random_access, tf_example
+from pneumodet.detection import checkpoints, decoding, inference, models, pipeline_config
+from pneumodet.detection.looking import Looker
+from pneumodet.postprocessing.views import ONLY_IDENTITY, View, view_of
 from pneumodet.results import Detections
 
 BATCH = 8
@@ -22,16 +25,33 @@ BATCH = 8
 def detect_records(
     config: Any, checkpoint: str, shards: list[str], *, on_image: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[str, Detections]]:
+    """As ``detect_views``, of the radiographs as they are.
+
+    Yields:
+      (patientId, detections in px of the record's image), in the records' order.
+    """
+    return ((exam, found) for exam, (found,) in detect_views(config, checkpoint, shards, on_image=on_image))
+
+
+def detect_views(
+    config: Any,
+    checkpoint: str,
+    shards: list[str],
+    *,
+    views: Sequence[str] = ONLY_IDENTITY,
+    on_image: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[str, list[Detections]]]:
     """Run a checkpoint over records.
 
     Args:
       config: the run's TrainEvalPipelineConfig.
       checkpoint: its prefix.
       shards: paths of TFRecord files with the API's keys.
+      views: names of V views; each image is decoded once for all of them.
       on_image: is called after every image.
 
     Yields:
-      (patientId, detections in px of the record's image), in the records' order.
+      (patientId, the detections of each view in px of the record's image), in the records' order.
 
     Raises:
       CheckpointError: the checkpoint does not fit the config.
@@ -39,59 +59,77 @@ def detect_records(
     """
     model = models.build(config, is_training=False)
     checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
-    features = {
-        tf_example.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
-        tf_example.SOURCE_ID: tf.io.FixedLenFeature([], tf.string),
-    }
+    looker = Looker(model, config)
+    looks = [view_of(name) for name in views]
+    reader = random_access.Reader([Path(shard) for shard in shards])
+    size = BATCH if looker.size.canvas_hw else 1
+    for first in range(0, len(reader), size):
+        read = [_read(reader, number, looker, looks) for number in range(first, min(first + size, len(reader)))]
+        found = [looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
+        for index, (exam, (height, width), _) in enumerate(read):
+            each = [inference.from_outputs(outputs, index, height=height, width=width) for outputs in found]
+            yield exam, [view.found_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
+            on_image()
 
-    def parse(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        example = tf.io.parse_single_example(record, features)
-        image = tf.io.decode_image(example[tf_example.IMAGE_ENCODED], channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
-        prepared, true_shape = model.preprocess(tf.cast(image, tf.float32)[tf.newaxis])
-        return prepared[0], true_shape[0], example[tf_example.SOURCE_ID], tf.shape(image)
 
-    @tf.function(reduce_retracing=True)
-    def run(images: tf.Tensor, true_shapes: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = model.postprocess(model.predict(images, true_shapes), true_shapes)
-        wanted = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
-        return {key: tf.cast(found[key], tf.float32) for key in wanted}
-
-    size = models.input_size(config)
-    dataset = tf.data.TFRecordDataset(shards).map(parse, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH if size else 1)
-    try:
-        for images, true_shapes, ids, shapes in dataset.prefetch(2):
-            outputs = {key: value.numpy() for key, value in run(images, true_shapes).items()}
-            outputs["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
-            for index, (source_id, shape) in enumerate(zip(ids.numpy(), shapes.numpy(), strict=True)):
-                yield source_id.decode(), inference.from_outputs(outputs, index, height=int(shape[0]), width=int(shape[1]))
-                on_image()
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        raise DataError(f"The records cannot be read: {first_line(error)}. Make them again with tools/make_tfrecords.py.") from error
+def _read(
+    reader: random_access.Reader, number: int, looker: Looker, looks: Sequence[View]
+) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
+    """Return (exam, height and width in px, what the model takes of each view) of a record."""
+    where = reader.where(number)
+    record = tf_example.decode(reader.read(number))
+    image_hw = (record.height, record.width)
+    only_itself = list(looks) == [View()]  # the other views are cut from the whole image
+    pixels = decoding.decode(
+        record.encoded, image_hw=image_hw, target_hw=looker.size.of(image_hw) if only_itself else image_hw, where=where
+    )
+    return record.patient_id, image_hw, [looker.prepared(view.seen(pixels), image_hw) for view in looks]
 
 
 def detect_run(
     folder: Path, data_dir: Path, split: Mapping[str, Any], *, on_image: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Detections], str]:
-    """Run a run's newest checkpoint over a split of a record set.
+    """As ``detect_run_views``, of the radiographs as they are.
+
+    Returns:
+      (patientId -> detections in px of the record's image, the checkpoint's prefix).
+    """
+    (found,), checkpoint = detect_run_views(folder, data_dir, split, on_image=on_image)
+    return found, checkpoint
+
+
+def detect_run_views(
+    folder: Path,
+    data_dir: Path,
+    split: Mapping[str, Any],
+    *,
+    views: Sequence[str] = ONLY_IDENTITY,
+    on_image: Callable[[], None] = lambda: None,
+) -> tuple[list[dict[str, Detections]], str]:
+    """Run a run's best checkpoint, or its newest where it has no best one, over a split of a record set.
 
     Args:
       folder: the run.
       data_dir: the record set.
       split: its entry in the manifest.
+      views: names of V views.
       on_image: is called after every image.
 
     Returns:
-      (patientId -> detections in px of the record's image, the checkpoint's prefix).
+      (for each view patientId -> detections in px of the record's image, the checkpoint's prefix).
 
     Raises:
       CheckpointError: the run has no checkpoint, or it does not fit.
       DataError: a record cannot be read.
     """
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
-    checkpoint = checkpoints.latest(folder / run_folder.TRAIN)
+    checkpoint = checkpoints.of_run(folder)
     shards = [str(data_dir / shard["name"]) for shard in split["shards"]]
-    return dict(detect_records(config, checkpoint, shards, on_image=on_image)), checkpoint
+    found: list[dict[str, Detections]] = [{} for _ in views]
+    for exam, sets in detect_views(config, checkpoint, shards, views=views, on_image=on_image):
+        for of_view, one in zip(found, sets, strict=True):
+            of_view[exam] = one
+    return found, checkpoint
 
 
 def write_scalars(folder: Path, step: int, scalars: Mapping[str, float]) -> None:

@@ -4,6 +4,7 @@ export(Path("workspace/my_first"), Path("workspace/my_first/export"))
 """
 
 import contextlib
+import dataclasses
 import io
 import shutil
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 
 from pneumodet import paths, run_folder
 from pneumodet.data import folders
-from pneumodet.detection import checkpoints, inference, odapi, pipeline_config
+from pneumodet.detection import checkpoints, inference, odapi, pipeline_config, resizing
 from pneumodet.errors import CheckpointError, DataError, first_line
 
 
 def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[str, Any]:
-    """Export the newest checkpoint of a run.
+    """Export the best checkpoint of a run, or its newest where it has no best one.
 
     Writes ``saved_model/`` (uint8 ``input_tensor`` (1, H, W, 3) in; ``detection_boxes`` yxyx_norm, ``detection_scores``,
     ``detection_classes`` from 1, ``num_detections`` out), ``checkpoint/``, ``pipeline.config``, ``label_map.pbtxt`` and ``model.json``.
@@ -35,8 +36,7 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[s
       CheckpointError: the run has no checkpoint, or it does not fit its config.
     """
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
-    train_dir = folder / run_folder.TRAIN
-    checkpoint = checkpoints.latest(train_dir)
+    checkpoint = checkpoints.of_run(folder)
     card = _model_card(folder, config, checkpoint)
     api = odapi.load()
     import tensorflow as tf
@@ -45,7 +45,7 @@ def export(folder: Path, output_dir: Path, *, overwrite: bool = False) -> dict[s
     try:
         with folders.new_folder(output_dir, marker=inference.MODEL_CARD, overwrite=overwrite) as new:
             with contextlib.redirect_stdout(io.StringIO()):  # the API prints
-                api.exporter.export_inference_graph("image_tensor", config, str(train_dir), str(new))
+                api.exporter.export_inference_graph("image_tensor", config, str(Path(checkpoint).parent), str(new))
             shutil.copyfile(folder / run_folder.LABEL_MAP, new / inference.LABEL_MAP)
             paths.write_json(new / inference.MODEL_CARD, card)
     except (AssertionError, IndexError, ValueError) as error:  # upstream's restore: not all matched, cut off, another shape
@@ -63,6 +63,7 @@ def _model_card(folder: Path, config: Any, checkpoint: str) -> dict[str, Any]:
         "run": folder.name,
         "checkpoint": Path(checkpoint).name,
         "architecture": config.model.WhichOneof("model"),
+        "input": dataclasses.asdict(resizing.of_config(config)),
         "config": record["config"],
         "data": record["data"],
         "trained": record["provenance"],

@@ -5,6 +5,7 @@ found = detector.detect(pixels)          # Detections in px of the radiograph
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from pneumodet import paths
 from pneumodet.data import boxes, label_map
-from pneumodet.errors import CheckpointError, first_line
+from pneumodet.detection import decoding, resizing
+from pneumodet.errors import CheckpointError, DataError, first_line
 from pneumodet.results import Detections
 
 SAVED_MODEL = "saved_model"
@@ -80,6 +82,23 @@ def read_info(model_dir: Path) -> ModelInfo:
     return ModelInfo(label_map.read_label_map(model_dir / LABEL_MAP), card.get("score_threshold"), card)
 
 
+def read_infos(model_dirs: Sequence[Path]) -> list[ModelInfo]:
+    """Read what lies beside each of one or more exported models that are to be fused.
+
+    Raises:
+      CheckpointError: one of them is no exported model.
+      DataError: their label maps differ.
+    """
+    infos = [read_info(model_dir) for model_dir in model_dirs]
+    for model_dir, info in zip(model_dirs, infos, strict=True):
+        if info.label_map != infos[0].label_map:
+            raise DataError(
+                f"The models do not fit together: the label map of {model_dirs[0]} is {infos[0].label_map}, that of {model_dir} is "
+                f"{info.label_map}. Only models with the same classes can be fused."
+            )
+    return infos
+
+
 class SavedModelDetector:
     """An exported SavedModel with the API's standard signature."""
 
@@ -98,6 +117,8 @@ class SavedModelDetector:
             raise CheckpointError(f"{model_dir / SAVED_MODEL} cannot be loaded: {first_line(error)}. Export the run again.") from error
         self._model = model  # a signature does not keep its variables alive
         self._constant = tf.constant
+        size = read_info(model_dir).card.get("input")
+        self._size = resizing.Size(**size | {"fixed_hw": size["fixed_hw"] and tuple(size["fixed_hw"])}) if size else None
 
     def detect(self, pixels: np.ndarray) -> Detections:
         """Detect on one radiograph.
@@ -109,5 +130,7 @@ class SavedModelDetector:
           Detections in px of ``pixels``.
         """
         height, width = pixels.shape
+        if self._size:
+            pixels = decoding.reduce(pixels, self._size.of((height, width)))
         outputs = self._signature(input_tensor=self._constant(np.repeat(pixels[np.newaxis, :, :, np.newaxis], 3, axis=3)))
         return from_outputs({key: value.numpy() for key, value in outputs.items()}, 0, height=height, width=width)

@@ -52,3 +52,24 @@ def input_size(config: Any) -> tuple[int, int] | None:
     """Return the (height, width) in px that a config resizes every image to, or None where the size varies."""
     size = odapi.load().config_util.get_spatial_image_size(odapi.load().config_util.get_image_resizer_config(config.model))
     return tuple(size) if all(side and side > 0 for side in size) else None
+
+
+def normalized(model: Any, images: tf.Tensor, true_shapes: tf.Tensor | None) -> tf.Tensor:
+    """Return what a model's ``predict`` takes, of gray images that have the size of its input.
+
+    It is what ``model.preprocess`` makes of them, but for the resizing, which would do nothing.
+
+    Args:
+      model: a DetectionModel of the API.
+      images: (B, h, w, 1) uint8 or float32 in [0, 255], padded at the right and below.
+      true_shapes: (B, 3) int32 height, width and channels of each image without padding; None where none is padded.
+
+    Returns:
+      (B, h, w, 3) float32 in the range that the model's backbone was trained with; padding is 0 there, as the API has it.
+    """
+    found = model._feature_extractor.preprocess(tf.tile(tf.cast(images, tf.float32), [1, 1, 1, 3]))
+    if true_shapes is None:
+        return found
+    height, width = tf.shape(images)[1], tf.shape(images)[2]
+    inside = tf.sequence_mask(true_shapes[:, 0], height)[:, :, tf.newaxis] & tf.sequence_mask(true_shapes[:, 1], width)[:, tf.newaxis, :]
+    return tf.where(inside[..., tf.newaxis], found, tf.zeros_like(found))

@@ -1,13 +1,13 @@
 """Radiographs in, detections, a submission and pictures out. Needs an exported model, no training code and no API.
 
-summary = predict(Path("workspace/my_first/export"), dicom_dir, output_dir)
+summary = predict([Path("workspace/my_first/export")], dicom_dir, output_dir)
 """
 
 import concurrent.futures
 import csv
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy as np
 from pneumodet import paths, pictures, results
 from pneumodet.data import annotations, folders, images, label_map, sources
 from pneumodet.data.sources import Source
-from pneumodet.detection import inference
+from pneumodet.detection import detecting, inference
 from pneumodet.errors import DataError
 from pneumodet.metrics import calibration
+from pneumodet.postprocessing import ensembles
 from pneumodet.postprocessing import files as gate_files
 from pneumodet.postprocessing import recipe as recipes
 from pneumodet.results import Detections
@@ -38,6 +39,8 @@ DEFAULT_THRESHOLD = 0.5
 """Used where neither the command nor the model has a threshold."""
 
 GIVEN, FROM_MODEL, FROM_RECIPE, ASSUMED = "given", "the model's own", "the recipe's own", "assumed"
+BEFORE_FUSION = "the mean of the models' own, which were chosen before anything was fused"
+"""Where the score threshold is from."""
 
 _READ_AHEAD = 4
 """Radiographs that are decoded while another one is in the model."""
@@ -52,9 +55,10 @@ class Summary:
       positive: those with at least one detection of pneumonia at the threshold.
       refused: (file, reason) for those left out.
       score_threshold: of submission and pictures.
-      threshold_source: one of GIVEN, FROM_MODEL, FROM_RECIPE, ASSUMED.
+      threshold_source: one of GIVEN, FROM_MODEL, FROM_RECIPE, BEFORE_FUSION, ASSUMED.
       milliseconds: mean wall time a radiograph, decoding and pictures included, the model's start not.
       sheet: the overview picture, or None where none was drawn.
+      notes: what the user should know of fusion and probabilities, a sentence each.
     """
 
     radiographs: int
@@ -64,15 +68,17 @@ class Summary:
     threshold_source: str
     milliseconds: float
     sheet: Path | None
+    notes: list[str]
 
 
 def predict(
-    model_dir: Path,
+    model_dirs: Sequence[Path],
     dicom_dir: Path,
     output_dir: Path,
     *,
     labels: Path | None = None,
     recipe: Path | None = None,
+    tta: str | None = None,
     gate: Path | None = None,
     score_threshold: float | None = None,
     max_images: int = 100,
@@ -82,10 +88,11 @@ def predict(
     """Write ``detections.json`` (COCO results), ``submission.csv``, ``scores.csv``, ``images/``, ``overview.png`` and ``predictions.json``.
 
     Args:
-      model_dir: made by ``exporting.export``.
+      model_dirs: one or more, each made by ``exporting.export``; what several find is fused.
       dicom_dir: folder of DICOM files; one that cannot be read is listed and left out.
       output_dir: the new folder; it appears whole or not at all.
-      recipe: post-processing that ``postprocessing.search`` found.
+      recipe: post-processing that ``postprocessing.search`` found, with the views that it was found with.
+      tta: views as ``views.parse`` takes them, where there is no recipe.
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       labels: RSNA labels, to draw the ground truth beside the detections.
       score_threshold: of submission and pictures; detections.json has every score from ``inference.SCORE_FLOOR``.
@@ -97,26 +104,26 @@ def predict(
       The summary.
 
     Raises:
-      DataError: no radiograph can be read, or the output folder cannot be used.
-      CheckpointError: ``model_dir`` is no exported model.
+      DataError: no radiograph can be read, the output folder cannot be used, or models and recipe do not fit together.
+      ConfigError: recipe or views are malformed, or do not fit together.
+      CheckpointError: one of ``model_dirs`` is no exported model.
     """
-    info = inference.read_info(model_dir)
-    if label_map.PNEUMONIA not in info.label_map:
-        raise DataError(f"The model in {model_dir} has no class 'pneumonia'; its classes are {', '.join(info.label_map)}.")
-    threshold, source = score_threshold, GIVEN
-    steps = recipes.load(recipe) if recipe else recipes.Recipe()
-    gate_scores = gate_files.read_gate(gate) if gate else None
-    if threshold is None and recipe:
-        threshold, source = steps.score_threshold, FROM_RECIPE
-    if threshold is None:
-        threshold, source = info.score_threshold, FROM_MODEL
-    if threshold is None:
-        threshold, source = DEFAULT_THRESHOLD, ASSUMED
+    infos = inference.read_infos(model_dirs)
+    classes = infos[0].label_map
+    if label_map.PNEUMONIA not in classes:
+        raise DataError(f"The model in {model_dirs[0]} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
+    steps = ensembles.planned(recipe, models=len(model_dirs), tta=tta)
+    gate_scores = gate_files.gate_for(steps, gate)
+    threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, infos, by_recipe=recipe is not None)
+    calibrator = infos[0].card.get("calibrator") if steps == recipes.Recipe() else None
+    notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
+    if calibrator is None and any(info.card.get("calibrator") for info in infos):
+        notes.append(f"{SCORES} has no probabilities: the model was calibrated for its own scores, not for those after post-processing.")
     truth = annotations.read_rsna_labels(labels).exams if labels else {}
     files, refused = sources.find_radiographs(dicom_dir, known=truth, images=True)
-    pneumonia = info.label_map[label_map.PNEUMONIA]
+    pneumonia = classes[label_map.PNEUMONIA]
     with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite) as folder:
-        detector = inference.SavedModelDetector(model_dir)
+        detectors = detecting.Detectors(model_dirs)
         (folder / "images").mkdir()
         found: dict[str, Detections] = {}
         tiles = []
@@ -125,7 +132,8 @@ def predict(
             if isinstance(pixels, DataError):
                 refused.append((files[exam].name, str(pixels).replace(str(files[exam]), files[exam].name)))
                 continue
-            found[exam] = recipes.apply(steps, [{exam: detector.detect(pixels)}], category_id=pneumonia, gate_scores=gate_scores)[exam]
+            sets = [{exam: one} for one in detectors.detect(pixels, steps.views)]
+            found[exam] = recipes.apply(steps, sets, category_id=pneumonia, gate_scores=gate_scores)[exam]
             if len(found) <= max_images:
                 picture = pictures.draw_boxes(
                     pixels,
@@ -141,7 +149,7 @@ def predict(
         seconds = time.perf_counter() - started
         results.write_coco_results(folder / "detections.json", found)
         results.write_submission(folder / "submission.csv", found, category_id=pneumonia, score_threshold=threshold)
-        _write_scores(folder / SCORES, {exam: one.of_class(pneumonia) for exam, one in found.items()}, info.card.get("calibrator"))
+        _write_scores(folder / SCORES, {exam: one.of_class(pneumonia) for exam, one in found.items()}, calibrator)
         if tiles:
             pictures.save(folder / SHEET, pictures.contact_sheet(tiles, columns=min(4, len(tiles))))
         summary = Summary(
@@ -152,10 +160,22 @@ def predict(
             threshold_source=source,
             milliseconds=1000 * seconds / len(found),
             sheet=output_dir / SHEET if tiles else None,
+            notes=notes,
         )
-        card = {"run": info.card.get("run"), "checkpoint": info.card.get("checkpoint")}
-        paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), "sheet": SHEET if tiles else None, "model": card})
+        cards = [{key: info.card.get(key) for key in ("run", "checkpoint")} for info in infos]
+        more = {"sheet": SHEET if tiles else None, "model": cards[0], "models": cards, "postprocessing": dataclasses.asdict(steps)}
+        paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), **more})
     return summary
+
+
+def _threshold(steps: recipes.Recipe, infos: Sequence[inference.ModelInfo], *, by_recipe: bool) -> tuple[float, str]:
+    """Return the score threshold that nobody gave, and where it is from."""
+    if by_recipe:
+        return steps.score_threshold, FROM_RECIPE
+    own = [info.score_threshold for info in infos]
+    if None in own:
+        return DEFAULT_THRESHOLD, ASSUMED
+    return float(np.mean(own)), FROM_MODEL if steps.sources == 1 else BEFORE_FUSION
 
 
 def _write_scores(path: Path, found: dict[str, Detections], calibrator: dict | None) -> None:

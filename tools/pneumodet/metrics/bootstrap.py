@@ -3,7 +3,7 @@
     found = intervals(cases, score_threshold=0.3)
     found["figures"]["froc.mean_sensitivity"]        # {"value": 0.48, "low": 0.46, "high": 0.50}
     compared = compare(cases_a, cases_b, thresholds=(0.3, 0.4))
-    compared["figures"]["rsna_metric"]["sentence"]   # "B is better by 0.021 [0.004, 0.037] (95 % interval)."
+    compared["figures"]["rsna_metric"]["sentence"]   # "B is better by 0.021 [0.004, 0.037] (95% interval)."
 
 Patients are drawn with replacement, all exams of a patient together, since exams of one patient resemble each other and an interval that
 takes them for independent is too narrow (Field and Welsh, J. R. Stat. Soc. B 2007). The interval is the percentile interval (Efron and
@@ -26,7 +26,7 @@ from pneumodet.metrics.cases import Cases
 from pneumodet.metrics.matching import match
 
 RESAMPLES = 1000
-"""Default number of resamples; the ends of a 95 % interval then vary by about 3 % of its width with the seed."""
+"""Default number of resamples; the ends of a 95% interval then vary by about 3 % of its width with the seed."""
 
 CONFIDENCE = 0.95
 """Default share of resamples that an interval holds."""
@@ -140,7 +140,7 @@ def intervals(
     """
     figures = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
     value, drawn = _drawn([figures], cases.patients, resamples=resamples, seed=seed, confidence=confidence)
-    found = {key: _interval(float(value[0][key][0]), drawn[0][key], confidence) for key in value[0]}
+    found = {key: _interval(float(value[0][key][0]), drawn[0][key], cases.patients, confidence) for key in value[0]}
     return {"figures": found, **_settings(cases.patients, resamples, seed, confidence)}
 
 
@@ -181,7 +181,7 @@ def compare(
     found = {}
     for key in value[0]:
         both = [float(one[key][0]) for one in value]
-        difference = _interval(both[1] - both[0], drawn[1][key] - drawn[0][key], confidence)
+        difference = _interval(both[1] - both[0], drawn[1][key] - drawn[0][key], a.patients, confidence)
         found[key] = {
             "a": _or_none(both[0]),
             "b": _or_none(both[1]),
@@ -208,11 +208,18 @@ def _drawn(
     return value, drawn
 
 
-def _interval(value: float, drawn: np.ndarray, confidence: float) -> dict[str, float | str | None]:
+def _interval(value: float, drawn: np.ndarray, patients: np.ndarray, confidence: float) -> dict[str, float | str | None]:
     defined = drawn[~np.isnan(drawn)]
     missing = len(drawn) - len(defined)
     if np.isnan(value):
         return {"value": None, "low": None, "high": None, "undefined": "These cases give the figure no value."}
+    if (patients == patients[0]).all():  # all resamples are the same, and the interval would have no width
+        return {
+            "value": value,
+            "low": None,
+            "high": None,
+            "undefined": "There is only one patient.",
+        }
     if missing > MOST_UNDEFINED * len(drawn):
         reason = f"The figure has no value in {missing} of {len(drawn)} resamples: too few patients for an interval."
         return {"value": value, "low": None, "high": None, "undefined": reason}
@@ -234,7 +241,7 @@ def _sentence(difference: dict, names: tuple[str, str], confidence: float, *, lo
 
 def _settings(patients: np.ndarray, resamples: int, seed: int, confidence: float) -> dict[str, int | float | str]:
     count = len(np.unique(patients))
-    method = f"Percentile bootstrap of {count:,} patients, {resamples:,} resamples, seed {seed}, score thresholds fixed."
+    method = f"Percentile bootstrap of {count:,} {'patient' if count == 1 else 'patients'}, {resamples:,} resamples, seed {seed}, score thresholds fixed."
     return {"resamples": resamples, "seed": seed, "confidence": confidence, "patients": count, "method": method}
 
 

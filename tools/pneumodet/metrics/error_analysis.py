@@ -121,14 +121,14 @@ def maps(cases: Cases, *, score_threshold: float | np.ndarray, sizes_hw: np.ndar
     Args:
       cases: with all detections.
       score_threshold: one, or (D,), of the operating point.
-      sizes_hw: (C, 2) height and width in px of each case. Without, every image is taken to reach to the rightmost and the lowest edge of any box
-        of any case, which suits images of one size.
+      sizes_hw: (C, 2) height and width in px of each case. Without, or where they are NaN, an image is taken to reach to the rightmost and the
+        lowest edge of any box of any case, which suits images of one size.
       bins: along each side.
 
     Returns:
       ``ground_truth``, ``missed`` (both of ground-truth boxes), ``hits``, ``false_positives`` (both of detections), each with ``position``: bins x bins
       counts of box centers, rows from the top, columns from the left of the picture, a center outside counted at the edge; and ``size``: counts
-      by the square root of box area over image area, with edges in ``size_edges``. ``sizes``: ``given`` or ``guessed``.
+      by the square root of box area over image area, with edges in ``size_edges``. ``sizes``: ``given``, or ``guessed`` of some image.
 
     Raises:
       DataError: the sizes do not fit.
@@ -143,22 +143,24 @@ def maps(cases: Cases, *, score_threshold: float | np.ndarray, sizes_hw: np.ndar
         "false_positives": (kept.boxes_xyxy_px[~matched.hit], kept.box_case[~matched.hit]),
     }
     found: dict = {name: _histograms(boxes, sizes[case], bins) for name, (boxes, case) in chosen.items()}
-    return {**found, "size_edges": list(SIZE_EDGES), "sizes": "guessed" if sizes_hw is None else "given"}
+    given = sizes_hw is not None and not np.isnan(sizes_hw).any()
+    return {**found, "size_edges": list(SIZE_EDGES), "sizes": "given" if given else "guessed"}
 
 
 def image_sizes_hw(cases: Cases, sizes_hw: np.ndarray | None) -> np.ndarray:
-    """Return the (C, 2) float64 sizes_hw in px, or for each case the extent of all boxes of all cases where none are given.
+    """Return the (C, 2) float64 sizes_hw in px; for a case of unknown size (NaN, or no sizes at all) the extent of all boxes of all cases.
 
     Raises:
       DataError: there is not a positive height and width for each case.
     """
+    ends = [boxes[:, 2:].max(axis=0) for boxes in (cases.truth_xyxy_px, cases.boxes_xyxy_px) if len(boxes)]
+    reach = np.max([*ends, [1.0, 1.0]], axis=0)[::-1]
     if sizes_hw is None:
-        ends = [boxes[:, 2:].max(axis=0) for boxes in (cases.truth_xyxy_px, cases.boxes_xyxy_px) if len(boxes)]
-        return np.tile(np.max([*ends, [1.0, 1.0]], axis=0)[::-1], (len(cases), 1))
+        return np.tile(reach, (len(cases), 1))
     sizes = np.asarray(sizes_hw, np.float64)
-    if sizes.shape != (len(cases), 2) or not (sizes > 0).all():
+    if sizes.shape != (len(cases), 2) or (sizes <= 0).any():
         raise DataError(f"{len(cases)} cases need as many image sizes (height, width) above 0; got shape {sizes.shape}.")
-    return sizes
+    return np.where(np.isnan(sizes), reach, sizes)
 
 
 class _Sorted:

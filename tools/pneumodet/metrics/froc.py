@@ -35,6 +35,10 @@ CURVE_POINTS = 200
 
 NO_TRUTH = "no case has a ground-truth box"
 """Why a sensitivity has no value."""
+NOTHING_KEPT = "no detection reaches the threshold"
+"""Why a precision has no value."""
+NO_HIT = "no detection is a hit"
+"""Why the IoU of hits has no value."""
 
 
 class Froc:
@@ -130,19 +134,26 @@ def thinned(values: np.ndarray) -> np.ndarray:
     return values[np.linspace(0, len(values) - 1, CURVE_POINTS).round().astype(int)]
 
 
-def at_threshold(cases: Cases, score_threshold: float) -> dict[str, float | int | None]:
+def at_threshold(cases: Cases, score_threshold: float) -> dict[str, float | int | str | None]:
     """Return what happens to boxes when detections of at least ``score_threshold`` are kept.
 
     Returns:
       ``lesion.hits``, ``lesion.false_positives``, ``lesion.missed``: counts. ``lesion.sensitivity``, ``lesion.precision``, ``lesion.f1`` and
-      ``lesion.mean_iou_of_hits`` in [0, 1], ``lesion.fp_per_image``; None where there is nothing to divide by.
+      ``lesion.mean_iou_of_hits`` in [0, 1], ``lesion.fp_per_image``; None where there is nothing to divide by, and ``<key>.undefined`` says why.
     """
     kept = cases.above(score_threshold)
     matched = match(kept, HIT_IOU)
     hits, false, missed = int(matched.hit.sum()), int((~matched.hit).sum()), int((~matched.found).sum())
     taken = kept.truth_xyxy_px[matched.truth[matched.hit]]
     ious = [iou(box[None], truth[None])[0, 0] for box, truth in zip(kept.boxes_xyxy_px[matched.hit], taken, strict=True)]
+    reasons = {
+        "lesion.sensitivity": NO_TRUTH if not hits + missed else None,
+        "lesion.precision": NOTHING_KEPT if not hits + false else None,
+        "lesion.f1": f"{NO_TRUTH}, and {NOTHING_KEPT}" if not hits + false + missed else None,
+        "lesion.mean_iou_of_hits": NO_HIT if not hits else None,
+    }
     return {
+        **{f"{key}.undefined": reason for key, reason in reasons.items() if reason},
         "lesion.hits": hits,
         "lesion.false_positives": false,
         "lesion.missed": missed,

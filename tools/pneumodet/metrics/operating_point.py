@@ -47,6 +47,22 @@ def parse_aim(aim: str) -> tuple[str, float | None]:
     return name, level
 
 
+def in_words(aim: str) -> str:
+    """Return what a threshold has given that was chosen for an aim: "gave the highest RSNA metric".
+
+    Raises:
+      ConfigError: the aim is unknown.
+    """
+    name, level = parse_aim(aim)
+    limit = f"{level:g}" if level is not None else ""
+    return {
+        "rsna": "gave the highest RSNA metric",
+        "f1": "gave the highest image-level F1",
+        "sensitivity": f"was the highest with an image sensitivity of at least {limit}",
+        "fp_per_image": f"was the lowest with at most {limit} false positives an image",
+    }[name]
+
+
 def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:
     """Choose a threshold: keep detections of ``score >= threshold``.
 
@@ -123,8 +139,8 @@ def patient_folds(cases: Cases, count: int = FOLDS, *, seed: int = 0) -> np.ndar
     positive = np.bincount(patient, weights=cases.positive, minlength=len(patients)) > 0
     if len(patients) < count or positive.sum() < 2:
         raise DataError(
-            f"{len(patients)} patients, {int(positive.sum())} with a positive exam, cannot be parted into {count} folds with positives outside "
-            "each. Use fewer folds, a larger set, or a threshold that was chosen on other data."
+            f"Too few patients ({len(patients):,}, with a positive exam {int(positive.sum()):,}) for {count} folds with positives outside each. Use a "
+            "larger set, or a threshold that was chosen on other data."
         )
     shuffled = np.random.default_rng(seed).permutation(len(patients))
     dealt = shuffled[np.argsort(~positive[shuffled], kind="stable")]
@@ -163,9 +179,15 @@ def cross_fitted(cases: Cases, aim: str, *, folds: np.ndarray, rules: str = "str
         "highest": float(by_fold.max()),
         "met": all(point["met"] for point in points),
         "reached": at(cases, thresholds[cases.box_case], rules=rules),
-        "note": f"Each exam is judged by a threshold that was chosen for {aim.strip()} on other patients ({len(names)} folds); "
-        f"the thresholds lie between {by_fold.min():.4g} and {by_fold.max():.4g}.",
+        "note": _note(aim, points, by_fold),
     }
+
+
+def _note(aim: str, points: list[dict], by_fold: np.ndarray) -> str:
+    low, high = f"{by_fold.min():.4g}", f"{by_fold.max():.4g}"
+    lie = f"it is {low} for all" if low == high else f"the thresholds lie between {low} and {high}"
+    missed = "" if all(point["met"] for point in points) else " Where other patients did not let this be reached, the nearest was taken."
+    return f"Each exam is judged by the score threshold that {in_words(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
 
 
 def check_folds(cases: Cases, folds: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ FIGURES = ("image.sensitivity", "image.specificity", "lesion.sensitivity", "lesi
 COMPARED = ("image.sensitivity", "image.specificity")
 """Figures by which the worst slice is found: they alone do not depend on how many of a slice's exams are positive."""
 
+_BY = {"view_position": "view position", "rsna_class": "class", "box_size": "box size"}
 _SIZES = ("smallest third", "middle third", "largest third")
 
 Intervals = Callable[..., Mapping]
@@ -105,7 +106,7 @@ def slices(
         "worst_by": {by: _worst([row for row in rows if row["by"] == by], overall) for by in ways},
         "left_out": left_out,
         "caveat": f"{looks} figures of slices were compared with those of all exams, with no correction for looking so often: about "
-        f"{looks * 0.05:.1f} of them would lie outside a 95 % interval by chance alone. Confirm a bad slice on other data.",
+        f"{looks * 0.05:.1f} of them would lie outside a 95% interval by chance alone. Confirm a bad slice on other data.",
     }
 
 
@@ -174,7 +175,7 @@ def _worst(rows: list[dict], overall: dict[str, float | None]) -> dict | None:
         interval = f" [{figure['low']:.3f}, {figure['high']:.3f}]"
         chance = "; the interval holds the value of all exams" if figure["high"] >= overall[key] else ""
     sentence = (
-        f"Lowest {name}: {figure['value']:.3f}{interval} for {row['by'].replace('_', ' ')} {row['slice']} ({row['exams']:,} exams, "
+        f"Lowest {name}: {figure['value']:.3f}{interval} for {_BY.get(row['by'], row['by'])} {row['slice']} ({row['exams']:,} exams, "
         f"{row['positives']:,} positive), against {overall[key]:.3f} over all exams{chance}."
     )
     return {"by": row["by"], "slice": row["slice"], "figure": key, "shortfall": float(shortfall), "sentence": sentence}

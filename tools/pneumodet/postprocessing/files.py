@@ -1,12 +1,13 @@
 """Post-processing from files to a folder: what tools/postprocess.py does.
 
 table = tune(instances, [detections], folder, gate=gate_csv)     # recipe.json, table.json, detections.json
+table = choose(truth, [found_by_exam], folder)                   # the same, with detections that are in memory
 counts = apply_only(recipe, [detections], folder)                # recipe.json, detections.json
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from pneumodet.data import annotations, folders, formats, label_map
 from pneumodet.errors import DataError
 from pneumodet.metrics import operating_point
 from pneumodet.metrics.cases import Cases
+from pneumodet.postprocessing import ensembles, search, steps
 from pneumodet.postprocessing import recipe as recipes
-from pneumodet.postprocessing import search, steps
+from pneumodet.postprocessing.recipe import Recipe
+from pneumodet.postprocessing.views import ONLY_IDENTITY
 from pneumodet.results import Detections
 
 DETECTIONS, TABLE = "detections.json", "table.json"
@@ -36,11 +39,13 @@ class Truth:
       boxes_xyxy_px: exam -> (N, 4) float64.
       category_id: the class's id in detections.
       ids: image id in COCO results -> exam.
+      patients: exam -> patient, or None where every exam counts as a patient of its own.
     """
 
     boxes_xyxy_px: dict[str, np.ndarray]
     category_id: int
     ids: dict[int | str, str]
+    patients: dict[str, str] | None = None
 
 
 def tune(
@@ -50,6 +55,41 @@ def tune(
     *,
     gate: Path | None = None,
     patient_map: Path | None = None,
+    overwrite: bool = False,
+    **how: Any,
+) -> dict[str, Any]:
+    """Choose a recipe on validation detections that lie in files.
+
+    Args:
+      ground_truth: instances.json, or labels in any format that ``formats.read_labels`` knows.
+      detections: COCO results of one or more runs on these exams.
+      output_dir: as in ``choose``.
+      gate: CSV ``patientId,score`` with an image-level score in [0, 1] for every exam and no other.
+      patient_map: as make_tfrecords takes it; without, patients are those of the ground truth, and else every exam is one of its own.
+      overwrite: as in ``choose``.
+      how: ``objective``, ``rules``, ``folds``, ``seed`` and ``on_start`` of ``choose``.
+
+    Returns:
+      The table of ``choose``.
+
+    Raises:
+      DataError, ConfigError: as ``choose``; or a file cannot be used.
+    """
+    folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
+    truth = read_truth(ground_truth, patient_map=patient_map)
+    gate_scores = None if gate is None else read_gate(gate, exams=list(truth.boxes_xyxy_px))
+    found = [read_detections(path, truth=truth) for path in detections]
+    return choose(truth, found, output_dir, gate_scores=gate_scores, overwrite=overwrite, **how)
+
+
+def choose(
+    truth: Truth,
+    found: Sequence[Mapping[str, Detections]],
+    output_dir: Path,
+    *,
+    views: tuple[str, ...] = ONLY_IDENTITY,
+    names: Sequence[str] | None = None,
+    gate_scores: Mapping[str, float] | None = None,
     objective: str = "rsna",
     rules: str = "strict",
     folds: int = operating_point.FOLDS,
@@ -60,12 +100,13 @@ def tune(
     """Choose a recipe on validation detections, and write it with the table of gains and the cross-fitted detections.
 
     Args:
-      ground_truth: instances.json, or labels in any format that ``formats.read_labels`` knows.
-      detections: COCO results of one or more runs on these exams.
+      truth: ground truth.
+      found: of each model each view, model after model: exam -> Detections.
       output_dir: new folder for recipe.json, table.json and detections.json. The last holds each exam after the recipe that other patients gave,
         so that it may be evaluated on the same ground truth.
-      gate: CSV ``patientId,score`` with an image-level score in [0, 1] for every exam and no other.
-      patient_map: as make_tfrecords takes it; without, every exam counts as a patient of its own.
+      views: names of the views of each model.
+      names: of the sets of detections, for the table.
+      gate_scores: exam -> image-level score in [0, 1].
       objective: ``rsna`` or ``ap50``.
       rules: of the RSNA metric.
       folds: number of groups of patients.
@@ -74,32 +115,35 @@ def tune(
       on_start: called with the number of steps before the search; returns what is called with the name of each step that is done.
 
     Returns:
-      The table, see ``search.search``; with ``patient_map``, whether one was given.
+      The table, see ``search.search``; with ``patient_map``, whether patients are known, and ``views``.
 
     Raises:
-      DataError: a file cannot be used, or nothing can be chosen on it; see the messages.
+      DataError: nothing can be chosen on these; see the messages.
       ConfigError: objective or folds are out of range.
     """
-    folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
-    truth = read_truth(ground_truth)
     exams = list(truth.boxes_xyxy_px)
-    gate_scores = None if gate is None else recipes.gate_of(read_gate(gate, exams=exams), exams)
-    patients = _patients(exams, patient_map)
-    sources = [cases_of(truth, patients, read_detections(path, truth=truth)) for path in detections]
-    found = search.search(
+    gate = None if gate_scores is None else recipes.gate_of(gate_scores, exams)
+    patients = np.arange(len(exams))
+    if truth.patients is not None:
+        patients = np.unique([truth.patients[exam] for exam in exams], return_inverse=True)[1]
+    sources = [cases_of(truth, patients, one) for one in found]
+    result = search.search(
         sources,
         folds=operating_point.patient_folds(sources[0], folds, seed=seed),
-        gate=gate_scores,
+        gate=gate,
         objective=objective,
         rules=rules,
+        views=len(views),
+        names=names,
         seed=seed,
-        on_step=on_start(len(search.grids(len(sources), gate_scores))),
+        on_step=on_start(len(search.grids(len(sources), gate))),
     )
-    table = {**found.table, "patient_map": patient_map is not None}
+    table = {**result.table, "patient_map": truth.patients is not None, "views": list(views)}
+    chosen = dataclasses.replace(result.recipe, views=views, exams_sha256=recipes.fingerprint(exams))
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
-        recipes.save(folder / recipes.RECIPE, found.recipe)
+        recipes.save(folder / recipes.RECIPE, chosen)
         paths.write_json(folder / TABLE, table)
-        results.write_coco_results(folder / DETECTIONS, steps.from_cases(found.cross_fitted, category_id=truth.category_id))
+        results.write_coco_results(folder / DETECTIONS, steps.from_cases(result.cross_fitted, category_id=truth.category_id))
     return table
 
 
@@ -128,10 +172,11 @@ def apply_only(
 
     Raises:
       DataError: a file cannot be used; see the messages.
-      ConfigError: the recipe is malformed.
+      ConfigError: the recipe is malformed, or has views, for which detections are not enough.
     """
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
     chosen = recipes.load(recipe)
+    ensembles.refuse_views(chosen, recipe)
     truth = None if ground_truth is None else read_truth(ground_truth)
     category = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA] if truth is None else truth.category_id
     sources = [read_detections(path, truth=truth) for path in detections]
@@ -183,21 +228,40 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
     return found
 
 
-def read_truth(path: Path) -> Truth:
-    """Read the boxes of pneumonia, or of the only class that there is.
+def gate_for(recipe: Recipe, path: Path | None) -> dict[str, float] | None:
+    """Read the image-level scores that a recipe is applied with, before anything is detected.
 
     Raises:
-      DataError: the file cannot be read, an exam in it cannot be used, or there are several classes and none is pneumonia.
+      DataError: the recipe gates, but there are none; or as ``read_gate``.
+    """
+    if path is None and recipe.gate != "none":
+        raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
+    return None if path is None else read_gate(path)
+
+
+def read_truth(path: Path, *, patient_map: Path | None = None) -> Truth:
+    """Read the boxes of pneumonia, or of the only class that there is.
+
+    Args:
+      path: instances.json or other labels.
+      patient_map: as in ``tune``.
+
+    Raises:
+      DataError: the file cannot be read, an exam in it cannot be used or is not in the patient map, or there are several classes and none is
+        pneumonia.
     """
     labels = formats.read_labels(path)
     if labels.rejected:
         exam, reason = labels.rejected[0]
         raise DataError(f"{len(labels.rejected)} exams of {path} cannot be used; exam {exam}, {reason}. Mend or remove them.")
     categories, ids = {label_map.PNEUMONIA: label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA]}, {}
+    patients = None if patient_map is None else _mapped(patient_map, labels.exams)
     if path.suffix.lower() == ".json":
         coco = paths.read_json(path, what="the ground truth", hint="Make it with tools/make_tfrecords.py.")
         categories = {one["name"]: one["id"] for one in coco["categories"] if one["name"] != label_map.NO_PNEUMONIA}
         ids = {image["id"]: formats.exam_id(image["file_name"]) for image in coco["images"]}
+        if patients is None and all("patient" in image for image in coco["images"]):
+            patients = {ids[image["id"]]: str(image["patient"]) for image in coco["images"]}
     name = next(iter(categories)) if len(categories) == 1 else label_map.PNEUMONIA
     if name not in categories:
         raise DataError(
@@ -207,7 +271,8 @@ def read_truth(path: Path) -> Truth:
         exam: one.boxes_xyxy_px[[each == name for each in one.class_names]].reshape(-1, 4) if len(one.class_names) else np.zeros((0, 4))
         for exam, one in labels.exams.items()
     }
-    return Truth(boxes, categories[name], ids | {results.image_id(exam): exam for exam in boxes if results.image_id(exam) not in ids})
+    ids |= {results.image_id(exam): exam for exam in boxes if results.image_id(exam) not in ids}
+    return Truth(boxes, categories[name], ids, patients)
 
 
 def read_detections(path: Path, *, truth: Truth | None = None) -> dict[str, Detections]:
@@ -262,11 +327,9 @@ def cases_of(truth: Truth, patients: np.ndarray, detections: Mapping[str, Detect
     )
 
 
-def _patients(exams: Sequence[str], patient_map: Path | None) -> np.ndarray:
-    if patient_map is None:
-        return np.arange(len(exams))
+def _mapped(patient_map: Path, exams: Iterable[str]) -> dict[str, str]:
     known = annotations.read_patient_map(patient_map)
     missing = [exam for exam in exams if exam not in known]
     if missing:
         raise DataError(f"The patient map {patient_map} does not name {len(missing)} exams, for example {missing[0]}. Add them.")
-    return np.unique([known[exam] for exam in exams], return_inverse=True)[1]
+    return known

@@ -2,7 +2,6 @@
 
     fused = weighted_boxes([cases_a, cases_b], iou_threshold=0.55)
     both = pool([cases_a, cases_b])                       # then steps.hard_nms or soft_nms: an ensemble by NMS
-    boxes = flipped_back(boxes, width_px=1024)            # found on a mirrored radiograph: one more source
 
 All sources have the same cases in the same order.
 """
@@ -96,16 +95,3 @@ def _clusters(boxes: np.ndarray, scores: np.ndarray, valid: np.ndarray, iou_thre
         fused[at] = weighted[at] / weight[at][:, None]
         clusters += here & ~joins
     return fused, total / np.maximum(members, 1), members, members > 0
-
-
-def flipped_back(boxes_xyxy_px: np.ndarray, *, width_px: float) -> np.ndarray:
-    """Return boxes (N, 4) that were found on a left-right mirrored radiograph of ``width_px`` where they lie on the radiograph itself."""
-    boxes = np.asarray(boxes_xyxy_px)
-    return np.stack([width_px - boxes[:, 2], boxes[:, 1], width_px - boxes[:, 0], boxes[:, 3]], axis=1)
-
-
-def resized_back(boxes_xyxy_px: np.ndarray, *, resized_hw: tuple[int, int], size_hw: tuple[int, int]) -> np.ndarray:
-    """Return boxes (N, 4) that were found on a radiograph resized to ``resized_hw`` px in px of the radiograph itself, of ``size_hw`` px."""
-    (height, width), (resized_height, resized_width) = size_hw, resized_hw
-    x, y = width / resized_width, height / resized_height
-    return np.asarray(boxes_xyxy_px) * np.array([x, y, x, y])

@@ -6,20 +6,24 @@
 
 The order: fusion of the sources, NMS, minimum size, number of boxes, box scale, gate, score threshold. Boxes are shrunk after NMS, whose IoU is
 that of the detector's own boxes. A field that the file leaves out means that its step is not done.
+
+The sources are sets of detections of the same exams: of every model each of the views (``postprocessing.views``), model after model.
 """
 
 import dataclasses
 import difflib
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pneumodet import paths
+from pneumodet.data import formats
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics.cases import Cases
-from pneumodet.postprocessing import fusion, steps
+from pneumodet.postprocessing import fusion, steps, views
 from pneumodet.postprocessing.steps import Overlaps
 from pneumodet.results import Detections
 
@@ -50,7 +54,9 @@ class Recipe:
     """What is done with detections of one class.
 
     Attributes:
-      sources: how many sets of detections it takes, which are fused.
+      sources: how many sets of detections it takes, which are fused: models times views.
+      views: what each model looks at, by name; ``identity`` is the first.
+      exams_sha256: ``fingerprint`` of the exams that it was tuned on, or None where that is not known.
       fusion: one of ``FUSIONS``.
       fusion_iou: IoU above which weighted boxes fusion joins boxes, in [0, 1].
       nms: one of ``NMS_KINDS``.
@@ -68,6 +74,8 @@ class Recipe:
     """
 
     sources: int = 1
+    views: tuple[str, ...] = views.ONLY_IDENTITY
+    exams_sha256: str | None = None
     fusion: str = "pool"
     fusion_iou: float = 0.55
     nms: str = "none"
@@ -92,6 +100,24 @@ class Recipe:
             value = getattr(self, name)
             if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):
                 raise ConfigError(f"{name} of the recipe is {value!r}, must be a number from {low:g} to {high:g}.")
+        if not isinstance(self.views, tuple) or not self.views or not all(type(name) is str for name in self.views):
+            raise ConfigError(f"views of the recipe are {self.views!r}, must be a list of names. Leave them out for the radiograph alone.")
+        if views.parse(",".join(self.views)) != self.views:
+            raise ConfigError(f"views of the recipe are {', '.join(self.views)}; {views.IDENTITY!r} must be the first, and 0.9 not 0.90.")
+        if self.sources % len(self.views):
+            raise ConfigError(f"The recipe has {self.sources} sources and {len(self.views)} views; sources are models times views.")
+        if type(self.exams_sha256) not in (str, type(None)):
+            raise ConfigError(f"exams_sha256 of the recipe is {self.exams_sha256!r}, must be a text. Leave it out where it is not known.")
+
+    @property
+    def models(self) -> int:
+        """How many models (or runs, or folds) it takes."""
+        return self.sources // len(self.views)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether detections of low score are dropped, so that a curve over all scores ends early."""
+        return self.score_threshold > 0 or self.gate == "drop"
 
 
 _SMALLEST = 1e-6  # of what must be above 0
@@ -136,9 +162,15 @@ def load(path: Path) -> Recipe:
             f"{path} has the unknown key {key!r}. " + (f"Did you mean {near[0]!r}?" if near else f"Keys: {', '.join(names)}.")
         )
     try:
-        return Recipe(**{key: value for key, value in found.items() if key != "version"})
+        listed = {"views": tuple(found["views"])} if isinstance(found.get("views"), list) else {}
+        return Recipe(**({key: value for key, value in found.items() if key != "version"} | listed))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def fingerprint(exams: Iterable[str]) -> str:
+    """Return the SHA-256, in hex, of the sorted exams, by which a recipe knows those that it was tuned on; folders and suffixes do not count."""
+    return hashlib.sha256("\n".join(sorted(map(formats.exam_id, exams))).encode()).hexdigest()
 
 
 def fused(recipe: Recipe, sources: Sequence[Cases]) -> Cases:

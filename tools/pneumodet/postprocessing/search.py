@@ -54,8 +54,8 @@ MAX_BOXES = (None, 6, 4, 3, 2, 1)
 GATE_QUANTILES = np.arange(1, 20) / 20
 """Thresholds of the gate that are tried: these quantiles of its scores, without regard to labels."""
 
-THRESHOLD, AS_THEY_ARE, FUSION = "score threshold", "as they are", "fusion"
-"""The first row of the table for the RSNA metric and for AP50, and the step that needs several sources."""
+THRESHOLD, AS_THEY_ARE, FUSION, VIEWS = "score threshold", "as they are", "fusion", "views fused"
+"""The first row of the table for the RSNA metric and for AP50, the step that needs several sources, and its name where these are views."""
 
 KEPT_DETECTIONS = 8_000_000
 """How many detections after fusion, and as many after NMS, are kept for candidates that differ in later steps only: 400 MB each."""
@@ -120,6 +120,8 @@ def search(
     gate: np.ndarray | None = None,
     objective: str = "rsna",
     rules: str = "strict",
+    views: int = 1,
+    names: Sequence[str] | None = None,
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
@@ -132,6 +134,8 @@ def search(
       gate: (C,) float64 image-level scores in [0, 1], or None.
       objective: one of ``OBJECTIVES``.
       rules: of the RSNA metric.
+      views: how many views of each model the sources are, one model after another, the plain one first: what these gain is told apart.
+      names: of the sources, for the table.
       resamples: of the bootstrap of patients.
       seed: of the bootstrap.
       on_step: called with the name of each step once it is tuned.
@@ -139,9 +143,9 @@ def search(
     Returns:
       The recipe, the cross-fitted cases, and the table: ``objective``, ``rules``, ``exams``, ``patients``, ``positive_exams``, ``folds``,
       ``resamples``, ``seed``, ``note`` and ``rows``. A row has ``step``, ``figure`` and ``gain`` (each with ``value``, ``low`` and ``high``; the gain is
-      that over the row before, None in the first; with several sources the row before ``fusion`` is the best source alone), ``chosen`` (what
-      was chosen on all patients up to this step) and ``in_folds`` (the same for each fold, which shows how firm a choice is). ``total`` is the gain of the
-      last row over the first, or over the best source alone.
+      that over the row before, None in the first; with several sources the row before ``fusion`` is the best model alone in its plain view),
+      ``chosen`` (what was chosen on all patients up to this step) and ``in_folds`` (the same for each fold, which shows how firm a choice is).
+      ``total`` is the gain of the last row over the first, or over the best model alone.
 
     Raises:
       ConfigError: the objective is unknown.
@@ -156,10 +160,17 @@ def search(
     found = [_Row(_Bench([source], of_fold, None, objective, rules), nothing) for source in sources]
     labels = [AS_THEY_ARE if objective == "ap50" else THRESHOLD]
     if len(sources) > 1:
-        labels = [f"detections {number} alone" for number in range(1, len(sources) + 1)]
+        labels = [f"{name} alone" for name in names or [f"detections {number}" for number in range(1, len(sources) + 1)]]
     everyone = np.ones((len(folds), 1))
-    alone = int(np.argmax([row.figure(everyone)[0] for row in found]))
+    alone = views * int(np.argmax([row.figure(everyone)[0] for row in found[::views]]))
     previous: list[int | None] = [None] * len(found)
+    plain = sources[::views]
+    if 1 < len(plain) < len(sources):
+        start = [Recipe(sources=len(plain), **grids(len(plain), None)[FUSION][0])] * (len(fold_names) + 1)
+        bench = _Bench(plain, of_fold, None, objective, rules)
+        found.append(_Row(bench, [bench.tuned(index, one, [grids(len(plain), None)[FUSION]]) for index, one in enumerate(start)]))
+        labels.append(FUSION)
+        previous.append(alone)
     bench = _Bench(sources, of_fold, gate, objective, rules)
     grid_of = grids(len(sources), gate)
     chosen = [Recipe(sources=len(sources))] * (len(fold_names) + 1)
@@ -168,9 +179,10 @@ def search(
             chosen = [dataclasses.replace(one, **grid_of[FUSION][0]) for one in chosen]
         active = list(grid_of.values())[:number][::-1]  # the newest first
         chosen = [bench.tuned(index, one, active) for index, one in enumerate(chosen)]
-        previous.append(alone if number == 1 else len(found) - 1)
+        before = alone if number == 1 and len(found) == len(sources) else len(found) - 1
+        previous.append(before)
         found.append(_Row(bench, chosen))
-        labels.append(step)
+        labels.append(VIEWS if step == FUSION and views > 1 else step)
         on_step(step)
     figures = _Figures(sources[0].patients, found, resamples=resamples, seed=seed)
     rows = [

@@ -28,7 +28,9 @@ def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> str:
         if picture is not None:
             image = f'<img src="{_data_uri(picture)}" alt="Radiograph {html.escape(exam)}: {html.escape(reason)}">'
         parts.append(f"<figure>{image}<figcaption><strong>{html.escape(exam)}</strong> {html.escape(reason)}</figcaption></figure>")
-    intro = "<p>The radiographs with the largest errors. Ground truth is dashed and green, detections are solid and orange.</p>"
+    intro = (
+        '<p class="before">The radiographs with the largest errors. Ground truth is dashed and green, detections are solid and orange.</p>'
+    )
     return f'{intro}<div class="gallery">{"".join(parts)}</div>'
 
 

@@ -6,6 +6,8 @@ Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
 from collections.abc import Mapping
 from typing import Any
 
+from pneumodet.reporting import markup
+
 _FIGURES = {
     "rsna_metric": "RSNA metric",
     "coco.{class}.AP50": "AP50",
@@ -57,10 +59,10 @@ def _data(metrics: Mapping[str, Any]) -> list[str]:
     if metrics.get("images") is None:
         return []
     patients, positive, boxes = (metrics.get(key) for key in ("patients", "positive_images", "boxes"))
-    counts = f"{metrics['images']:,} radiographs"
-    counts += "" if patients is None else f" of {patients:,} patients"
+    counts = markup.counted(metrics["images"], "radiograph")
+    counts += "" if patients is None else f" of {markup.counted(patients, 'patient')}"
     counts += "" if positive is None else f", {positive:,} with findings"
-    counts += "" if boxes is None else f", {boxes:,} boxes"
+    counts += "" if boxes is None else f", {boxes:,} {'box' if boxes == 1 else 'boxes'}"
     return [f"{counts}." + (f" Split: {metrics['split']}." if metrics.get("split") else "")]
 
 
@@ -74,7 +76,7 @@ def _results(metrics: Mapping[str, Any], class_name: str) -> list[str]:
         between = "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         rows.append(f"| {name}{rules} | {'undefined' if value is None else f'{value:.3f}'} | {between} |")
     method = (metrics.get("bootstrap") or {}).get("method")
-    return ["| figure | value | 95 % interval |", "| --- | --- | --- |", *rows, *(["", method] if method else [])] if rows else []
+    return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *(["", method] if method else [])] if rows else []
 
 
 def _operating_point(metrics: Mapping[str, Any]) -> list[str]:

@@ -68,7 +68,7 @@ def reliability(metrics: Mapping[str, Any]) -> list[str]:
     for level, name in LEVELS.items():
         methods = {key: one for key, one in ((metrics.get("calibration") or {}).get(level) or {}).items() if one.get("curve")}
         lines = [_reliability(METHODS.get(key, key), methods[key]["curve"]) for key in ("raw", kept) if key in methods]
-        title = f"Reliability of {name}: score against observed share, with 95\u00a0% intervals"
+        title = f"Reliability of {name}: score against observed share, with 95% intervals"
         charts.append(line_chart(title, lines, x="score", y="observed share", diagonal=True, **_UNIT))
     return [chart for chart in charts if chart]
 
@@ -82,7 +82,10 @@ def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list]) -> str:
     rates = froc.get("fp_per_image")
     if not rates:
         return ""
-    lines = [Line("boxes", rates, froc["sensitivity"], steps=True), Line("images", rates, froc["image_sensitivity"], steps=True)]
+    lines = [
+        Line("boxes found", rates, froc["sensitivity"], steps=True),
+        Line("images with a box found", rates, froc["image_sensitivity"], steps=True),
+    ]
     mark = _mark(HERE, metrics.get("lesion.fp_per_image"), metrics.get("lesion.sensitivity"))
     title = "FROC: sensitivity against false positives"
     shape = {"x_range": FROC_RANGE, "y_range": (0, 1), "log_ticks": FROC_TICKS}
@@ -100,7 +103,7 @@ def _roc(metrics: Mapping[str, Any], roc: Mapping[str, list]) -> str:
 
 
 def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> str:
-    if not pr.get("sensitivity"):
+    if len(pr.get("sensitivity") or ()) < 2:  # a single point is no line
         return ""
     lines = [Line("detector", pr["sensitivity"], pr["precision"])]
     if metrics.get("images") and metrics.get("positive_images") is not None:
@@ -112,7 +115,7 @@ def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> str
 
 
 def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list]) -> str:
-    if not sweep.get("rsna"):
+    if len(sweep.get("rsna") or ()) < 2:
         return ""
     pairs = sorted(zip(sweep["threshold"], sweep["rsna"], strict=True))
     point = metrics.get("operating_point") or {}
@@ -133,7 +136,7 @@ def _scores(metrics: Mapping[str, Any], histogram: Mapping[str, list]) -> str:
     for name, key in ((f"with {class_name}", "positive"), ("without", "negative")):
         counts = histogram[key]
         series[name] = [count / (sum(counts) or 1) for count in counts]
-    return bar_chart("Radiographs by their highest score", histogram["edges"], series, x="highest score", y="share of radiographs")
+    return bar_chart("Radiographs by their highest score", histogram["edges"], series, x="highest score", y="share of each of the two")
 
 
 def _area(metrics: Mapping[str, Any], key: str) -> str:

@@ -14,6 +14,7 @@ h2 { font-size: 1.25rem; margin: 40px 0 12px; padding-bottom: 4px; border-bottom
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 16px; padding: 0; margin: 12px 0 0; font-size: .92rem; }
 a { color: var(--link); }
 h3 { font-size: 1.02rem; margin: 24px 0 8px; }
+summary { cursor: pointer; } dt { font-weight: 600; margin-top: 8px; } dd { margin: 0; max-width: 72ch; }
 p { max-width: 72ch; margin: 8px 0; }
 small { color: var(--quiet); font-size: .82em; display: block; white-space: nowrap; }
 .tiles { list-style: none; display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 12px; padding: 0; margin: 20px 0; }
@@ -23,10 +24,10 @@ small { color: var(--quiet); font-size: .82em; display: block; white-space: nowr
 .warnings { background: var(--warn-paper); color: var(--warn); border-radius: 8px; padding: 8px 16px; }
 .warnings h3 { margin: 4px 0; } .warnings ul { margin: 4px 0; padding-left: 20px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 20px; }
-.maps { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 16px; max-width: 860px; }
+.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 16px; max-width: 860px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 16px; }
 figure { margin: 0; break-inside: avoid; }
-figcaption { font-size: .88rem; color: var(--quiet); overflow-wrap: anywhere; }
+figcaption { font-size: .88rem; color: var(--quiet); overflow-wrap: anywhere; } figcaption strong { display: block; }
 .gallery img { width: 100%; height: auto; display: block; border-radius: 4px; background: #000; }
 .no-image { display: grid; place-items: center; aspect-ratio: 1; background: var(--soft); color: var(--quiet); border-radius: 4px; }
 svg { width: 100%; height: auto; display: block; }
@@ -54,7 +55,8 @@ tr.few { color: var(--quiet); }
 pre { background: var(--soft); padding: 12px; border-radius: 8px; overflow-x: auto; font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 48px; color: var(--quiet); font-size: .88rem; }
 @media print { :root { color-scheme: light; } nav { display: none; } details::details-content { content-visibility: visible; block-size: auto; }
-  main { max-width: none; padding: 0; } section { break-inside: auto; } h2 { break-after: avoid; } .wide { overflow: visible; }
+  h2, h3, dt, .before { break-after: avoid; } .wide { overflow: visible; break-inside: avoid; }
+  main { max-width: none; padding: 0; } section { break-inside: auto; }
   table { font-size: 8.5pt; } .charts { grid-template-columns: 1fr 1fr; } .gallery { grid-template-columns: repeat(3, 1fr); } }
 """
 """Colours are Okabe and Ito's, lightened for dark pages; the second line of a chart is dashed besides."""

@@ -1,0 +1,98 @@
+"""The command tune, as it is typed, with a trainer that trains nothing."""
+
+import functools
+import json
+import os
+
+import pytest
+
+from pneumodet.cli import tune
+from pneumodet.tuning import search, study
+
+
+def trains(fields, *, on_progress, on_evaluation):
+    """Evaluate twice; the score rises with the batch size. In a module, since a new process imports it."""
+    for step in (fields["steps"] // 2, fields["steps"]):
+        on_progress(step, fields["steps"])
+        on_evaluation(step, {"rsna_metric": (fields["batch_size"] or 8) * step / 10_000})
+
+
+@pytest.fixture
+def records(tmp_path):
+    folder = tmp_path / "records"
+    folder.mkdir()
+    split = {
+        "shards": [],
+        "annotations": "instances.json",
+        "annotations_sha256": "",
+        "exams": 1,
+        "patients": 1,
+        "positive_exams": 1,
+        "boxes": 1,
+    }
+    manifest = {"format": "pneumodet-records", "version": 2, "splits": {"train": split, "val": split}, "label_map": {"pneumonia": 1}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "instances.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setattr(search, "search", functools.partial(search.search, trainer=trains))
+    return tmp_path / "workspace"
+
+
+def test_a_study(records, workspace, capsys):
+    arguments = ["--config", "ssd_mobilenet", "--data", str(records), "--study", "mine", "--steps", "100", "--param", "batch_size=4,8,16"]
+    assert tune.main([*arguments, "--trials", "2"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0].split()[:7] == ["trial", "0", "complete", "0.0800", "at", "step", "100"]
+    assert lines[0].endswith("the config's own: batch_size 8")
+    assert lines[1].startswith("trial    1  complete ")
+    assert lines[3].split() == ["trial", "state", "rsna_metric", "step", "seconds", "values"]
+    assert captured.err == ""
+
+    assert tune.main([*arguments, "--trials", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 trials were done before."
+    assert [line.split()[2] for line in lines[4:7]] == ["0.1600", "0.0800", "0.0400"], "the best first"
+    assert lines[7].endswith("rsna_metric 0.1600 at step 100 (the config's own values: 0.0800)")
+    assert lines[8] == "Weight:  batch_size 100% (PED-ANOVA importance)"
+    assert lines[9].startswith("Note:    The best value is the highest of 3 on one validation split, and therefore optimistic")
+    assert lines[10] == "Note:    Importances from 3 complete trials mean little; 10 are the least."
+    assert lines[11] == f"Written: {workspace / 'mine' / 'table.csv'}, best.json, report.png"
+    wanted = f"--config ssd_mobilenet --data {records} --run mine-best --steps 400 --batch-size 16 --best-metric rsna_metric --seed 0"
+    assert lines[12] == f"Next:    python tools/train.py {wanted}"
+    assert sorted(os.listdir(workspace / "mine")) == [".lock", "best.json", "logs", "report.png", "study.db", "study.json", "table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--param", "batch_size=4"], "--param batch_size: '4' is a single value", id="param"),
+        pytest.param(["--config", "ssd_mobilnet"], "did you mean 'ssd_mobilenet'", id="config"),
+    ],
+)
+def test_errors_are_one_line(records, workspace, capsys, arguments, message):
+    given = ["--config", "ssd_mobilenet", "--data", str(records), "--study", "mine", "--steps", "100"]
+    assert tune.main([*given, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not workspace.exists()
+
+
+def test_ctrl_c_tells_how_to_go_on(records, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt("Finished trials are kept; the same command goes on.")
+
+    monkeypatch.setattr(search, "search", stopped)
+    assert tune.main(["--config", "ssd_mobilenet", "--data", str(records), "--study", "mine", "--steps", "100"]) == 130
+    assert capsys.readouterr().err == "\ntune: stopped by Ctrl-C. Finished trials are kept; the same command goes on.\n"
+
+
+def test_the_metrics_offered_are_those_of_a_study():
+    (action,) = [one for one in tune.build_parser()._actions if one.dest == "metric"]
+    assert action.choices == study.METRICS

@@ -1,0 +1,44 @@
+"""A run small enough for tests, and what it wrote."""
+
+import csv
+import hashlib
+
+import numpy as np
+
+from pneumodet import experiment
+
+SIDE = 96
+
+SETTINGS = (
+    f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
+    f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
+    "model.ssd.feature_extractor.depth_multiplier=0.35",
+)
+
+
+def request(records, folder, **more):
+    """Return a request for a run of 12 steps of 2 images, reported at every step because a checkpoint is."""
+    fields = {"config": "ssd_mobilenet", "data": records, "steps": 12, "batch_size": 2, "checkpoint_every": 1, "evaluate_every": 0}
+    return experiment.Request(run=str(folder), **{**fields, "settings": SETTINGS, **more})
+
+
+def losses(folder):
+    """Return step -> total loss, from metrics.csv."""
+    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "train"]
+    steps = [int(row["step"]) for row in rows]
+    assert steps == sorted(set(steps)), "each step once"
+    return dict(zip(steps, (float(row["Loss/total_loss"]) for row in rows), strict=True))
+
+
+def weights(prefix):
+    """Return the SHA-256 of everything in a checkpoint but what it counts."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(prefix))
+    names = sorted(name for name in reader.get_variable_to_shape_map() if name.startswith(("model/", "optimizer/")) and "iter/" not in name)
+    assert len(names) > 200
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + np.ascontiguousarray(reader.get_tensor(name)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""The loop: exact resume, the best checkpoint, early stopping, and the way back from a loss that is not finite."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import small
+
+from pneumodet import experiment
+from pneumodet.errors import TrainingError
+
+
+def test_one_seed_gives_the_same_weights_bit_for_bit(records, uncut, tmp_path):
+    folder, _ = experiment.train(small.request(records, tmp_path / "again"))
+    assert small.losses(folder) == small.losses(uncut[0])
+    assert small.weights(folder / "train" / "ckpt-12") == small.weights(uncut[0] / "train" / "ckpt-12")
+    other, _ = experiment.train(small.request(records, tmp_path / "other", seed=1, steps=2, settings=(*small.SETTINGS,)))
+    assert small.losses(other)[1] != small.losses(folder)[1]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import small
+from pneumodet import experiment
+def on_progress(now):
+    if now.step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+experiment.train(small.request(Path(sys.argv[1]), sys.argv[2], checkpoint_every=3), on_progress=on_progress)
+"""
+
+
+def test_a_run_that_was_killed_goes_on_exactly(records, uncut, tmp_path):
+    """Cut after its seventh step, four steps of which it has no checkpoint of, it repeats these and ends as if nothing had been."""
+    script = KILLED.replace("now.step == 7", "now.step == 6")
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(records), str(tmp_path / "cut")],
+        cwd=small.__file__.rpartition("/")[0],
+        capture_output=True,
+        timeout=300,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert (tmp_path / "cut" / "train" / "ckpt-3.index").exists()
+    folder, outcome = experiment.train(experiment.Request(run=str(tmp_path / "cut"), resume=True))
+    assert outcome.completed
+    expected = small.losses(uncut[0])
+    reported = small.losses(folder)
+    assert max(reported) == 12
+    assert reported[12] == pytest.approx(np.mean([expected[step] for step in (10, 11, 12)]), rel=1e-6)
+    assert small.weights(folder / "train" / "ckpt-12") == small.weights(uncut[0] / "train" / "ckpt-12")
+
+
+def fake_figures(monkeypatch, values):
+    """Let evaluations find these figures, one after the other."""
+    from pneumodet.training import validation
+
+    real, left = validation.Validation.run, iter(values)
+
+    def run(self):
+        found = real(self)
+        found.figures["rsna_metric"] = next(left)
+        return found
+
+    monkeypatch.setattr(validation.Validation, "run", run)
+
+
+def test_the_best_checkpoint_stays_and_patience_ends_the_run(records, tmp_path, monkeypatch):
+    fake_figures(monkeypatch, [None, 0.1, 0.3, 0.2, 0.3])
+    seen = []
+    folder, outcome = experiment.train(
+        small.request(records, tmp_path / "early", steps=20, evaluate_every=2, patience=2, checkpoint_every=100),
+        on_evaluation=lambda step, figures: seen.append((step, figures["rsna_metric"])),
+    )
+    assert seen == [(2, None), (4, 0.1), (6, 0.3), (8, 0.2), (10, 0.3)]
+    assert (outcome.memory.best, outcome.memory.best_step, outcome.step) == (0.3, 6, 10)
+    assert outcome.completed
+    assert "no better rsna_metric in 2 evaluations" in outcome.stopped_early
+    assert [path.name for path in (folder / "best").glob("*.index")] == ["ckpt-6.index"]
+    assert (folder / "train" / "ckpt-10.index").exists()
+    assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_best_and_patience_survive_a_resume(records, tmp_path, monkeypatch):
+    fake_figures(monkeypatch, [0.5, 0.4, 0.3, 0.2])
+    first = small.request(records, tmp_path / "run", steps=20, evaluate_every=2, patience=3, checkpoint_every=2)
+    _, outcome = experiment.train(first, on_evaluation=lambda step, _: step < 4)
+    assert outcome.stopped_early == "stopped at step 4 by its caller"
+    _, outcome = experiment.train(experiment.Request(run=str(tmp_path / "run"), resume=True))
+    assert (outcome.memory.best, outcome.memory.best_step, outcome.memory.waited, outcome.step) == (0.5, 2, 3, 8)
+
+
+def break_steps(monkeypatch, broken):
+    """Let the loss of steps be NaN where ``broken(step, factor)`` says so."""
+    from pneumodet.training import loop
+
+    real = loop.Run._run_step
+
+    def run_step(self, batch):
+        found = real(self, batch)
+        bad = broken(self._step, float(self._trainer.rate_factor.numpy()))
+        return {name: value * np.nan for name, value in found.items()} if bad else found
+
+    monkeypatch.setattr(loop.Run, "_run_step", run_step)
+
+
+def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, tmp_path, monkeypatch):
+    break_steps(monkeypatch, lambda step, factor: step == 6 and factor == 1)
+    said = []
+    folder, outcome = experiment.train(small.request(records, tmp_path / "back"), on_start=said.append)
+    assert outcome.completed
+    assert outcome.memory.rollbacks == 1
+    (note,) = outcome.notes
+    assert "Not finite at step 6" in note
+    assert "Back to step 5" in note
+    assert note in said
+    expected, found = small.losses(uncut[0]), small.losses(folder)
+    assert [found[step] for step in range(1, 7)] == [expected[step] for step in range(1, 7)], (
+        "step 6 is repeated from the weights of step 5"
+    )
+    assert found[8] != expected[8], "the rate is another one"
+    record = json.loads(
+        __import__("tensorflow").train.load_checkpoint(str(folder / "train" / "ckpt-12")).get_tensor("memory/.ATTRIBUTES/VARIABLE_VALUE")
+    )
+    assert record["rollbacks"] == 1
+
+
+def test_returns_are_bounded_and_go_back_further_each_time(records, tmp_path, monkeypatch):
+    break_steps(monkeypatch, lambda step, factor: step == 6)
+    with pytest.raises(TrainingError, match=r"diverged at step 6, learning rate .*: .*nan.* taken back 3 times.*--learning-rate"):
+        experiment.train(small.request(records, tmp_path / "hot"))
+    newest = max(int(path.stem.partition("-")[2]) for path in (tmp_path / "hot" / "train").glob("ckpt-*.index"))
+    assert newest < 6
+
+
+def test_a_real_explosion_leaves_a_good_checkpoint(records, tmp_path):
+    """A learning rate of 1e30 brings the weights near infinity in one step; only the checkpoint before it is good."""
+    rate = "train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate"
+    hot = (f"{rate}.learning_rate_base=1e30", f"{rate}.warmup_learning_rate=1e30", "train_config.gradient_clipping_by_norm=0")
+    with pytest.raises(TrainingError, match="checkpoint is that of step 0"):
+        experiment.train(small.request(records, tmp_path / "hot", settings=(*small.SETTINGS, *hot)))
+    import tensorflow as tf
+
+    newest = tf.train.latest_checkpoint(str(tmp_path / "hot" / "train"))
+    reader = tf.train.load_checkpoint(newest)
+    largest = max(float(np.abs(reader.get_tensor(name)).max()) for name in reader.get_variable_to_shape_map() if name.startswith("model/"))
+    assert largest < 1e3
+
+
+def test_in_loop_evaluation_is_that_of_the_evaluate_command(records, tmp_path, monkeypatch):
+    from pneumodet.cli import evaluate
+
+    figures = {}
+    folder, _ = experiment.train(
+        small.request(records, tmp_path / "run", steps=4, evaluate_every=4), on_evaluation=lambda step, found: figures.update(found)
+    )
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
+    assert evaluate.main(["--run", "run", "--resamples", "2"]) == 0
+    metrics = json.loads((folder / "eval" / "metrics.json").read_text())
+    for key, value in figures.items():
+        if value is not None and key in metrics and metrics[key] is not None:
+            assert value == pytest.approx(metrics[key], abs=1e-9), key
+
+
+def test_damaged_records_are_named_or_left_out(records, tmp_path):
+    from pneumodet.data.random_access import Reader
+
+    data = tmp_path / "records"
+    shutil.copytree(records, data)
+    shard = next(path for path in sorted(data.glob("train-*")) if path.stat().st_size)
+    content = bytearray(shard.read_bytes())
+    where = Reader([shard])._places[0]
+    content[int(where[2]) + int(where[3]) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    with pytest.raises(Exception, match=rf"{shard.name}, record 0: the record is damaged") as caught:
+        experiment.train(small.request(data, tmp_path / "damaged"))
+    assert type(caught.value).__name__ == "DataError"
+    _, outcome = experiment.train(small.request(data, tmp_path / "skipped", skip_corrupt=True))
+    assert outcome.completed
+    assert "1 corrupt records were left out." in outcome.notes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_signal_saves_and_says_how_to_go_on(records, tmp_path, number, monkeypatch):
+    words = ["--config", "ssd_mobilenet", "--data", str(records), "--run", str(tmp_path / "cut"), "--steps", "5000", "--batch-size", "2"]
+    words += ["--evaluate-every", "0"] + [word for setting in small.SETTINGS for word in ("--set", setting)]
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from pneumodet.cli import train; "
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{start}sys.exit(train.main({words!r}))"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    deadline, seen = time.monotonic() + 240, ""
+    while "images/s" not in seen and time.monotonic() < deadline and (line := process.stderr.readline()):
+        seen += line
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, seen + err
+    assert "--resume" in err
+    newest = max(int(path.stem.partition("-")[2]) for path in (tmp_path / "cut" / "train").glob("ckpt-*.index"))
+    assert 0 < newest < 5000
+    assert max(small.losses(tmp_path / "cut")) == newest

@@ -1,0 +1,126 @@
+"""Search for the best optimizer, loss, learning rate, batch size, or any fields of a config, by short training runs."""
+
+from pneumodet import progress
+from pneumodet.cli import app
+
+EPILOG = """examples:
+  python tools/tune.py --config ssd_mobilenet --data workspace/data/rsna --study first --trials 20 --steps 1000
+  python tools/tune.py --config ssd_mobilenet --data workspace/data/rsna --study second --trials 20 --steps 1000 \\
+    --param learning_rate=1e-4:0.1:log --param train_config.batch_size=4,8,16 --param optimizer=sgd,adam \\
+    --param model.ssd.loss.classification_loss.weighted_sigmoid_focal.alpha=0.25:0.75
+
+--param NAME=VALUES, once for each thing to vary. NAME is a field's path, or one of
+  learning_rate   the peak of the schedule         loss           focal, cross-entropy, cross-entropy-mined (SSD)
+  batch_size      images a step                    augmentation   names or files, as in train.py
+  optimizer       sgd, adam, rmsprop; the rate must vary with it
+VALUES is a range low:high (then :log, :int or :step=0.1), or a list with commas. Without any --param: optimizer, loss (SSD), learning_rate and
+batch_size. The first trial has the config's own values.
+
+The same command goes on with a study that was stopped, until --trials are done. Trials lie in workspace/STUDY/trial-0000, -0001, …;
+table.csv, best.json and report.png beside them."""
+
+SHOWN = 20
+"""Rows of the table on the terminal; table.csv has all."""
+
+
+def build_parser() -> app.Parser:
+    """Return the command's parser."""
+    parser = app.Parser("tune", __doc__, EPILOG)
+    parser.add_argument("--config", required=True, help="name of a config in configs/, or path of a pipeline.config")
+    parser.add_argument("--data", type=app.existing_dir, required=True, help="record set from make_tfrecords")
+    parser.add_argument("--study", required=True, help="name of the study: its folder in workspace/")
+    parser.add_argument("--trials", type=app.positive_int, default=20, help="how many there are to be in the end (default %(default)s)")
+    parser.add_argument("--steps", type=app.positive_int, required=True, help="of each trial")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUES", help="what to vary; may be repeated; see below")
+    parser.add_argument(
+        "--metric",
+        choices=("rsna_metric", "coco.pneumonia.AP50", "froc.mean_sensitivity"),
+        default="rsna_metric",
+        help="on the validation records, made highest (default %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="a field that is the same in all trials; may be repeated",
+    )
+    parser.add_argument("--pretrained", help="what every trial starts from, as in train.py")
+    parser.add_argument("--evaluate-every", type=app.positive_int, metavar="STEPS", help="(default: five times a trial)")
+    parser.add_argument(
+        "--keep", type=app.whole_number, default=3, help="so many of the best trials keep their checkpoints (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=app.whole_number, default=0, help="of the proposals and of every training (default %(default)s)")
+    return parser
+
+
+def run(args) -> None:
+    """Search, and show what came out."""
+    from pneumodet import paths
+    from pneumodet.tuning import search
+    from pneumodet.tuning.report import BEST, PICTURE, TABLE
+
+    plan = search.Plan(
+        folder=paths.run_dir(args.study),
+        config=args.config,
+        data=args.data,
+        steps=args.steps,
+        trials=args.trials,
+        parameters=tuple(args.param),
+        metric=args.metric,
+        settings=tuple(args.settings),
+        pretrained=args.pretrained,
+        evaluate_every=args.evaluate_every,
+        seed=args.seed,
+        keep=args.keep,
+    )
+    with progress.bar(total=args.steps, unit="step") as bar:
+
+        def show(number: int, step: int, steps: int) -> None:
+            bar.set_description(f"trial {number}", refresh=False)
+            bar.total = steps
+            bar.update(step - bar.n)
+
+        outcome = search.search(plan, on_message=bar.write, on_trial=lambda row: bar.write(_line(row)), on_progress=show)
+    _print_table(outcome, args.metric)
+    best = outcome.best
+    against = f" (the config's own values: {outcome.baseline.value:.4f})" if outcome.baseline else ""
+    print(f"Best:    trial {best.number}, {args.metric} {best.value:.4f} at step {best.best_step}{against}")
+    if outcome.importances:
+        print("Weight:  " + ", ".join(f"{name} {share:.0%}" for name, share in outcome.importances.items()) + " (PED-ANOVA importance)")
+    for note in outcome.notes:
+        print(f"Note:    {note}")
+    print(f"Written: {outcome.folder / TABLE}, {BEST}, {PICTURE}\nNext:    {outcome.command}")
+
+
+def _line(row) -> str:
+    """Return a trial in one line."""
+    value = "" if row.value is None else f"{row.value:.4f} at step {row.best_step}"
+    values = _values(row)
+    return f"trial {row.number:4d}  {row.state:9}{value:22}{row.seconds:7.0f} s  {values}" + (f"  {row.reason}" if row.reason else "")
+
+
+def _values(row) -> str:
+    shown = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in row.values.items())
+    return f"the config's own: {shown}".rstrip(": ") if row.baseline else shown
+
+
+def _print_table(outcome, metric: str) -> None:
+    from pneumodet.tuning.report import ranked
+
+    first = ranked(outcome.rows)
+    rest = [row for row in outcome.rows if row not in first]
+    print(f"\n  {'trial':>5}  {'state':9}{metric:>22}{'step':>8}{'seconds':>9}  values")
+    for row in (first + rest)[:SHOWN]:
+        value = "" if row.value is None else f"{row.value:.4f}"
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        step = "" if row.best_step is None else str(row.best_step)
+        print(f"  {row.number:5d}  {row.state:9}{value:>22}{step:>8}{seconds:>9}  {_values(row)}")
+    if len(outcome.rows) > SHOWN:
+        print(f"  … and {len(outcome.rows) - SHOWN} more in table.csv")
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``app.run``."""
+    return app.run(build_parser(), run, argv)

@@ -1,0 +1,173 @@
+"""What in a split's boxes spoils training, found before the first step.
+
+found = audit(instances, split="train", resized_hw=lambda image_hw: anchors.resized_hw(config, image_hw)[0], max_boxes=100)
+found.check()                            # DataError where training could not learn anything
+for sentence in found.warnings: ...
+"""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pneumodet.data import boxes as box_math
+from pneumodet.data import label_map
+from pneumodet.errors import DataError
+
+SMALL_PX = 8.0
+"""A box with a shorter side than this in the model's input is smaller than a cell of the finest feature map that usual detectors have."""
+
+WHOLE_IMAGE = 0.9
+"""Share of the image from which a box marks the image rather than a place in it."""
+
+SAME_IOU = 0.95
+"""Two boxes of one class in one image that overlap more are one box written twice."""
+
+FEW_POSITIVES = 20
+"""A split with fewer positive images says little, whatever is made of it."""
+
+TRAIN = "train"
+"""The split that must have positives."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What was found in one split.
+
+    Attributes:
+      split: its name.
+      errors: sentences; with one of them, training learns nothing.
+      warnings: sentences with counts and the first exam of each kind.
+      facts: the same as numbers, for run.json.
+    """
+
+    split: str
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    facts: dict[str, Any]
+
+    def check(self) -> None:
+        """Raise a DataError with the errors, where there are any."""
+        if self.errors:
+            raise DataError(" ".join(self.errors))
+
+
+def audit(
+    instances: Mapping[str, Any],
+    *,
+    split: str,
+    resized_hw: Callable[[np.ndarray], np.ndarray],
+    max_boxes: int,
+    best_iou: np.ndarray | None = None,
+    matched_threshold: float = 0.5,
+) -> Audit:
+    """Look through a split's ground truth.
+
+    Args:
+      instances: COCO object; whole-image boxes of the class ``no-pneumonia`` (make_tfrecords --negatives full-image) make no exam positive
+        and are left out.
+      split: the name of the split; of ``TRAIN``, having no positive is an error.
+      resized_hw: (N, 2) heights and widths of images in px -> (N, 2) of what the model sees, without padding.
+      max_boxes: most boxes of an image that are used (train_config.max_number_of_boxes).
+      best_iou: (N,) IoU of every box with the anchor that fits it best, in the annotations' order; None for models without anchors.
+      matched_threshold: IoU from which the matcher makes an anchor a positive.
+
+    Returns:
+      The findings.
+    """
+    images = {image["id"]: image for image in instances["images"]}
+    negative = {category["id"] for category in instances["categories"] if category["name"] == label_map.NO_PNEUMONIA}
+    kept = np.array([row["category_id"] not in negative for row in instances["annotations"]], bool)
+    rows = [row for row, keep in zip(instances["annotations"], kept, strict=True) if keep]
+    of_image: dict[int, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        of_image[row["image_id"]].append(index)
+    exams = [str(images[row["image_id"]]["file_name"]) for row in rows]
+    image_hw = np.array([(images[row["image_id"]]["height"], images[row["image_id"]]["width"]) for row in rows], np.float64).reshape(-1, 2)
+    xyxy_px = box_math.xywh_to_xyxy_px(np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4))
+    sides_hw = (xyxy_px[:, 2:] - xyxy_px[:, :2])[:, ::-1]
+
+    shortest = (sides_hw * resized_hw(image_hw) / image_hw).min(axis=1) if rows else np.zeros(0)
+    share = sides_hw.prod(axis=1) / image_hw.prod(axis=1)
+    twice = _twice(rows, of_image, xyxy_px)
+    over = [images[number]["file_name"] for number, of_one in of_image.items() if len(of_one) > max_boxes]
+    positives, negatives = len(of_image), len(images) - len(of_image)
+
+    def first(mask: np.ndarray) -> str:
+        return f"the first in exam {exams[int(mask.argmax())]}"
+
+    errors, warnings = [], []
+    if not images:
+        errors.append(f"The split {split} has no exams. Make the records again with another --val-fraction.")
+    elif not positives and split == TRAIN:
+        errors.append(
+            f"None of the {len(images)} exams of the split {split} has a box: a detector cannot learn from negatives alone. "
+            "Check the labels, or make the records again with another --seed."
+        )
+    elif not positives:
+        warnings.append(
+            f"None of the {len(images)} exams of {split} has a box: no metric of it is defined, and none can choose a checkpoint."
+        )
+    elif positives < FEW_POSITIVES:
+        warnings.append(f"Only {positives} of the {len(images)} exams of {split} have boxes; figures over so few vary much.")
+    small, whole = shortest < SMALL_PX, share > WHOLE_IMAGE
+    if small.any():
+        warnings.append(
+            f"{small.sum()} of the {len(rows)} boxes of {split} have a side below {SMALL_PX:g} px in the model's input "
+            f"(least {shortest.min():.1f} px), {first(small)}. A larger input would show them."
+        )
+    if whole.any():
+        warnings.append(
+            f"{whole.sum()} of the {len(rows)} boxes of {split} cover more than {WHOLE_IMAGE:.0%} of the image, {first(whole)}."
+        )
+    if twice.any():
+        warnings.append(f"{twice.sum()} of the {len(rows)} boxes of {split} repeat another one of their image, {first(twice)}.")
+    if over:
+        warnings.append(
+            f"Exams of {split} with more boxes than train_config.max_number_of_boxes = {max_boxes}: {len(over)}, the first is {over[0]}; "
+            "the rest of their boxes is not used."
+        )
+    facts = {
+        "exams": len(images),
+        "positive_exams": positives,
+        "negative_exams": negatives,
+        "boxes": len(rows),
+        "boxes_by_category": {str(number): count for number, count in sorted(Counter(row["category_id"] for row in rows).items())},
+        "small_boxes": int(small.sum()),
+        "whole_image_boxes": int(whole.sum()),
+        "repeated_boxes": int(twice.sum()),
+        "exams_over_max_boxes": len(over),
+    }
+    if best_iou is not None:
+        missed = best_iou[kept] < matched_threshold
+        facts |= {"unmatched_boxes": int(missed.sum()), "mean_best_iou": float(best_iou[kept].mean()) if rows else None}
+        if missed.any():
+            warnings.append(
+                f"{missed.sum()} of the {len(rows)} boxes of {split} reach no anchor at IoU {matched_threshold:g}, {first(missed)}. "
+                "--fit-anchors may mend it."
+            )
+    return Audit(split, tuple(errors), tuple(warnings), facts)
+
+
+def balance(facts: Mapping[str, Any]) -> str:
+    """Return a sentence on positives and negatives of an audit's facts, for a split with both."""
+    ratio = facts["negative_exams"] / facts["positive_exams"]
+    return (
+        f"{facts['positive_exams']} exams with boxes and {facts['negative_exams']} without, 1 : {ratio:.1f}; "
+        f"{facts['boxes']} boxes, {facts['boxes'] / facts['positive_exams']:.1f} a positive exam."
+    )
+
+
+def _twice(rows: list[dict[str, Any]], of_image: Mapping[int, list[int]], xyxy_px: np.ndarray) -> np.ndarray:
+    """Return (N,) bool: boxes that repeat an earlier one of their image and class."""
+    found = np.zeros(len(rows), bool)
+    for indices in of_image.values():
+        if len(indices) < 2:
+            continue
+        overlap = box_math.iou(xyxy_px[indices], xyxy_px[indices])
+        kinds = np.array([rows[index]["category_id"] for index in indices])
+        same = np.tril((overlap > SAME_IOU) & (kinds[:, None] == kinds[None]), -1)
+        found[np.array(indices)[same.any(axis=1)]] = True
+    return found

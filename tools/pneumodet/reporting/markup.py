@@ -1,0 +1,77 @@
+"""Numbers, intervals and tables as HTML: what every part of the report is set with.
+
+content = table("Figures", ("figure", "value"), [("AP50", number(0.3214))]) + paragraph("Of 300 radiographs.")
+"""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def text(value: Any) -> str:
+    """Return anything as text that HTML shows as it is."""
+    return html.escape(str(value))
+
+
+def number(value: Any) -> str:
+    """Return a count with commas, a figure with three decimals, and a dash for None, NaN and infinity."""
+    if value is None or isinstance(value, float) and not math.isfinite(value):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return fixed(value) if isinstance(value, float) else text(value)
+
+
+def counted(count: int, what: str) -> str:
+    """Return "1 patient", "1,200 patients"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def fixed(value: float, digits: int = 3) -> str:
+    """Return a number with so many decimals, and none that is -0.000."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def between(interval: Sequence[float | None] | None, *, digits: int = 3) -> str:
+    """Return "0.118 to 0.139", or nothing where there is no interval."""
+    low, high = interval or (None, None)
+    return "" if low is None or high is None else f"{fixed(low, digits)} to {fixed(high, digits)}"
+
+
+def with_interval(figure: Mapping[str, Any], *, digits: int = 3) -> str:
+    """Return a cell: the value, and its interval below."""
+    below = between((figure.get("low"), figure.get("high")), digits=digits)
+    return number(figure.get("value")) + (f"<small>{below}</small>" if below else "")
+
+
+def paragraph(value: Any) -> str:
+    """Return a paragraph of text, or nothing of nothing."""
+    return f"<p>{text(value)}</p>" if value else ""
+
+
+def table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, classes: Sequence[str] = (), words: Sequence[int] = ()
+) -> str:
+    """Return a table, or nothing without rows.
+
+    Args:
+      caption: text.
+      header: texts, one a column.
+      rows: cells that are HTML already; the first of each row is its heading.
+      classes: of the rows, from the first.
+      words: columns of text, which is set flush left and may wrap.
+    """
+    kinds = [' class="words"' if column in words else "" for column in range(len(header))]
+    lines = []
+    for index, (first, *rest) in enumerate(rows):
+        kind = f' class="{classes[index]}"' if index < len(classes) and classes[index] else ""
+        cells = "".join(f"<td{kinds[column]}>{cell}</td>" for column, cell in enumerate(rest, start=1))
+        lines.append(f'<tr{kind}><th scope="row">{first}</th>{cells}</tr>')
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in zip(header, kinds, strict=True))
+    return (
+        f'<div class="wide" role="region" aria-label="{text(caption)}" tabindex="0"><table><caption><span>{text(caption)}</span></caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )

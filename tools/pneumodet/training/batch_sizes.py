@@ -1,0 +1,113 @@
+"""How many images at once fit into memory: measured with two small batches, since memory grows linearly with the batch.
+
+size = fitting(config, data, options)           # for --batch-size auto; TensorFlow runs in processes of their own
+"""
+
+import multiprocessing
+import re
+import resource
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pneumodet.errors import TrainingError
+
+TRIED = 1, 4
+"""Batch sizes that memory is measured with."""
+
+LARGEST = 64
+"""No larger batch is chosen: fewer, larger steps over the same number of images learn no better."""
+
+HEADROOM = 0.75
+"""Share of free memory that training may take: augmentation, evaluation and other programs need some, too."""
+
+STEPS = 2
+"""Steps that are measured: the first one also makes what later ones only use."""
+
+
+def fitting(config: Any, data: Any, options: Any) -> int:
+    """Return the largest power of two, times the number of devices, that fits into memory.
+
+    Args:
+      config: a resolved TrainEvalPipelineConfig, whose own batch size does not count.
+      data: a ``start.Data``.
+      options: a ``start.Options``.
+
+    Raises:
+      TrainingError: not even the smallest batch could be trained.
+    """
+    return choose(lambda size: _in_child(config, data, options, size), available=available())
+
+
+def choose(measure: Callable[[int], int], *, available: int) -> int:
+    """Return the largest power of two up to ``LARGEST`` that fits.
+
+    Args:
+      measure: batch size -> most bytes in use while training.
+      available: bytes that are free.
+    """
+    small, large = TRIED
+    used = [measure(small), measure(large)]
+    each = max(used[1] - used[0], 1) / (large - small)
+    size = 1
+    while size < LARGEST and used[0] + (2 * size - small) * each <= HEADROOM * available:
+        size *= 2
+    return size
+
+
+def available() -> int:
+    """Return free bytes: of the GPU that has least, or of this machine (of its control group, where that is limited)."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        free = [int(line) << 20 for line in text.split()]
+        if free:
+            return min(free)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        pass  # no GPU that could be asked
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    free = int(found[1]) << 10 if found else 1 << 32
+    group = Path("/sys/fs/cgroup")
+    try:
+        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        return free
+
+
+def _in_child(config: Any, data: Any, options: Any, size: int) -> int:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_measure, args=(theirs, config.SerializeToString(), data, options, size), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    except EOFError:
+        raise TrainingError(
+            f"Training on {size} images at once ended for want of memory, or failed; start with --batch-size 1 to see why. Smaller models and input "
+            "sizes: configs/README.md."
+        ) from None
+    finally:
+        child.join()
+
+
+def _measure(pipe: Any, config_bytes: bytes, data: Any, options: Any, size: int) -> None:
+    """Send the most bytes that were in use."""
+    from pneumodet import quiet
+
+    quiet.set_up(verbose=False)
+    from pneumodet.detection import odapi
+    from pneumodet.training import start
+
+    config = odapi.protos().pipeline.TrainEvalPipelineConfig.FromString(config_bytes)
+    config.train_config.batch_size = size
+    parts = start.assemble(config, data, options, fresh=False, alone=True)
+    for batch in parts.feed.batches(first_step=0, steps=STEPS):
+        parts.trainer.step(batch)
+    import tensorflow as tf
+
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    pipe.send(
+        tf.config.experimental.get_memory_info("GPU:0")["peak"] if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    )

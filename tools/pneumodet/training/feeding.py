@@ -1,0 +1,222 @@
+"""Records -> batches that a training step takes, in an order that is a function of seed and step alone.
+
+feed = Feed(shards, config=config, classes=2, seed=0)
+for batch in feed.batches(first_step=0, steps=2000): ...
+
+A batch stays gray and uint8 until it is on the device that trains, a twelfth of what the API's pipeline carries.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from pneumodet.data import boxes, random_access, sampling, tf_example
+from pneumodet.detection import decoding, resizing
+from pneumodet.errors import DataError
+from pneumodet.training import augmentation as augmenting
+
+MOST_SKIPPED = 0.05
+"""Largest share of records that may be left out as corrupt: with more, the record set itself is wrong."""
+
+_PREFETCH = 4
+"""Batches made ahead of the step at hand."""
+
+
+@dataclasses.dataclass
+class Skipped:
+    """Records that were left out: where -> why."""
+
+    found: dict[str, str] = dataclasses.field(default_factory=dict)
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def add(self, where: str, why: str, *, most: int) -> None:
+        """Note a record.
+
+        Raises:
+          DataError: more than ``most`` were left out.
+        """
+        with self.lock:
+            self.found[where] = why
+            if len(self.found) > most:
+                raise DataError(f"{len(self.found)} records are corrupt, more than {MOST_SKIPPED:.0%}; the last one: {why}")
+
+
+class Feed:
+    """The training records of one run."""
+
+    def __init__(
+        self,
+        shards: Sequence[Path],
+        *,
+        size: resizing.Size,
+        classes: int,
+        batch_size: int,
+        max_boxes: int,
+        augmentation: augmenting.Augmentation,
+        seed: int,
+        masks: bool = False,
+        positive: np.ndarray | None = None,
+        positive_share: float | None = None,
+        skip_corrupt: bool = False,
+        workers: int = 1,
+        worker: int = 0,
+        replicas: int = 1,
+    ) -> None:
+        """Find the records.
+
+        Args:
+          shards: TFRecord files with the API's keys.
+          size: how the model sizes images.
+          classes: of the label map.
+          batch_size: of all devices together, a multiple of ``replicas``.
+          max_boxes: boxes of an image that the model is told of; the first ones of an image that has more.
+          augmentation: how images are varied.
+          seed: of order and augmentation.
+          masks: read instance masks, too.
+          positive: (N,) bool, which records have pneumonia; needed for ``positive_share``.
+          positive_share: as ``sampling.Order``.
+          skip_corrupt: take the next record for a corrupt one, and note it in ``skipped``.
+          workers: processes that train together, each on its slice of every batch.
+          worker: which of them this one is.
+          replicas: devices of all processes together; a batch is divided among them.
+
+        Raises:
+          DataError: a file cannot be read, or there are no records.
+        """
+        self._reader = random_access.Reader(shards)
+        if not len(self._reader):
+            raise DataError("The training records are empty. Make them again with a smaller --val-fraction.")
+        self._order = sampling.Order(len(self._reader), seed=seed, positive=positive, positive_share=positive_share)
+        self._size, self._classes, self._max_boxes, self._masks = size, classes, max_boxes, masks
+        self._augmentation, self._seed = augmentation, seed
+        self._batch, self._workers, self._worker, self._replicas = batch_size, workers, worker, replicas
+        self._skip, self.skipped = skip_corrupt, Skipped()
+        self.failure: DataError | None = None
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def batches(self, *, first_step: int, steps: int, parallel: int | None = None) -> tf.data.Dataset:
+        """Return the batches of steps ``first_step`` to ``first_step + steps``.
+
+        Args:
+          first_step: steps done before.
+          steps: how many.
+          parallel: images in work at once; TensorFlow chooses where it is None.
+
+        Returns:
+          A dataset of dicts, for each step one for each device of this process: ``image`` (B, h, w, 1) uint8, ``true_shape`` (B, 3) int32 (what
+          of ``image`` is not padding),
+          ``boxes_yxyx_norm`` (B, M, 4) float32 of the padded image, ``classes`` (B, M, C) float32 one-hot, ``weights`` (B, M) float32 (0 for
+          padding), ``count`` (B,) int32, and ``masks`` (B, M, h, w) float32 where they are read.
+        """
+        share = self._batch // self._workers
+        start = tf.range(first_step, first_step + steps, dtype=tf.int64) * self._batch + self._worker * share
+        dataset = tf.data.Dataset.from_tensor_slices(start).flat_map(lambda first: tf.data.Dataset.range(first, first + share))
+        dataset = dataset.map(self._sample, num_parallel_calls=parallel or tf.data.AUTOTUNE, deterministic=True)
+        options = tf.data.Options()
+        options.autotune.enabled = parallel is None
+        options.experimental_optimization.apply_default_optimizations = True
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return dataset.batch(self._batch // self._replicas, drop_remainder=True).prefetch(_PREFETCH).with_options(options)
+
+    def _sample(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        kinds = (tf.uint8, tf.float32, tf.int64, tf.uint8, tf.int32)
+        image, boxes_yxyx_norm, labels, masks, target_hw = tf.numpy_function(self._load, [position], kinds)
+        image.set_shape([None, None, 1])
+        boxes_yxyx_norm.set_shape([None, 4])
+        labels.set_shape([None])
+        masks.set_shape([None, None, None])
+        target_hw.set_shape([2])
+        found = augmenting.augment(
+            image,
+            boxes_yxyx_norm,
+            augmentation=self._augmentation,
+            seed=tf.stack([tf.constant(self._seed, tf.int64), position]),
+            output_hw=target_hw,
+            masks=masks if self._masks else None,
+        )
+        kept = tf.where(found.keep)[:, 0][: self._max_boxes]
+        count = tf.size(kept, out_type=tf.int32)
+        pad = self._max_boxes - count
+        canvas_hw = self._size.canvas_hw or target_hw
+        sample = {
+            "image": _padded(found.image, canvas_hw) if self._size.padded else found.image,
+            "true_shape": tf.concat([target_hw, [3]], 0),
+            "boxes_yxyx_norm": tf.pad(_of_canvas(tf.gather(found.boxes_yxyx_norm, kept), target_hw, canvas_hw), [[0, pad], [0, 0]]),
+            "classes": tf.pad(tf.one_hot(tf.gather(labels, kept) - 1, self._classes), [[0, pad], [0, 0]]),
+            "weights": tf.cast(tf.range(self._max_boxes) < count, tf.float32),
+            "count": count,
+        }
+        height, width = self._size.canvas_hw or (None, None)
+        sample["image"].set_shape([height, width, 1])
+        sample["boxes_yxyx_norm"].set_shape([self._max_boxes, 4])
+        sample["classes"].set_shape([self._max_boxes, self._classes])
+        if self._masks:
+            of_image = tf.cast(tf.gather(found.masks, kept), tf.float32)[..., tf.newaxis]
+            if self._size.padded:
+                of_image = _padded(of_image, canvas_hw)
+            sample["masks"] = tf.pad(of_image[..., 0], [[0, pad], [0, 0], [0, 0]])
+            sample["masks"].set_shape([self._max_boxes, height, width])
+        return sample
+
+    def _load(self, position: np.int64) -> tuple[np.ndarray, ...]:
+        """Return image (H, W, 1), boxes, class ids, masks (N, H, W) and the (h, w) that the model's input shall have."""
+        index = self._order.at(int(position))
+        for attempt in range(len(self._reader)):
+            number = (index + attempt) % len(self._reader)
+            try:
+                return self._decode(number)
+            except DataError as error:
+                if not self._skip:
+                    self.failure = error  # tf.data would only tell the class of the exception, and where it was in TensorFlow
+                    raise
+                try:
+                    self.skipped.add(self._reader.where(number), str(error), most=int(MOST_SKIPPED * len(self._reader)) + 1)
+                except DataError as too_many:
+                    self.failure = too_many
+                    raise
+        raise self.failure or DataError("No record can be read.")
+
+    def _decode(self, number: int) -> tuple[np.ndarray, ...]:
+        where = self._reader.where(number)
+        try:
+            record = tf_example.decode(self._reader.read(number))
+        except DataError as error:
+            raise error if where in str(error) else DataError(f"{where}: {error}") from error
+        image_hw = (record.height, record.width)
+        target_hw = self._size.of(image_hw)
+        pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=target_hw, where=where)
+        norm = boxes.xyxy_px_to_yxyx_norm(record.boxes_xyxy_px, height=record.height, width=record.width)
+        labels = np.array(record.class_ids, np.int64)
+        if len(labels) and not (labels.min() >= 1 and labels.max() <= self._classes):
+            raise DataError(f"{where}: class label {labels.max()} is not in the label map, which has 1 to {self._classes}.")
+        masks = np.zeros((0, *pixels.shape), np.uint8)
+        if self._masks:
+            if len(record.masks) != len(labels):
+                raise DataError(f"{where}: {len(labels)} boxes, but {len(record.masks)} masks. Make the records again with --masks.")
+            masks = np.array([_mask(data, pixels.shape, where) for data in record.masks], np.uint8).reshape(-1, *pixels.shape)
+        return pixels[:, :, np.newaxis], norm.astype(np.float32), labels, masks, np.array(target_hw, np.int32)
+
+
+def _mask(encoded: bytes, size_hw: tuple[int, int], where: str) -> np.ndarray:
+    mask = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise DataError(f"{where}: a mask cannot be decoded. Make the records again.")
+    return np.uint8(cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def _padded(image: tf.Tensor, canvas_hw: Any) -> tf.Tensor:
+    return tf.image.pad_to_bounding_box(image, 0, 0, canvas_hw[0], canvas_hw[1])
+
+
+def _of_canvas(boxes_yxyx_norm: tf.Tensor, image_hw: tf.Tensor, canvas_hw: Any) -> tf.Tensor:
+    """Return boxes relative to the padded image."""
+    scale = tf.cast(image_hw, tf.float32) / tf.cast(canvas_hw, tf.float32)
+    return boxes_yxyx_norm * tf.tile(scale, [2])

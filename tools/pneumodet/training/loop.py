@@ -1,0 +1,371 @@
+"""Train a model of the API: one process that trains, evaluates, keeps the best model, stops early, guards, and goes on exactly where it was.
+
+    run = Run(trainer, feed, folder, plan=Plan(evaluate_every=200, patience=5), total=2000, batch_size=8, validation=validation, cluster=cluster)
+    run.resume()
+    outcome = run.train()
+
+Orbit's Controller (tf-models-official) has the outer loop, but no way to stop early, to go back to an earlier checkpoint, or to save what Python
+remembers with the weights; checkpoints and devices are TensorFlow's own (CheckpointManager, tf.distribute).
+"""
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from pneumodet import run_folder
+from pneumodet.detection import checkpoints
+from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
+from pneumodet.training import signals
+from pneumodet.training.cluster import Cluster
+from pneumodet.training.feeding import Feed
+from pneumodet.training.step import TOTAL_LOSS, Trainer
+from pneumodet.training.validation import Found, Validation
+
+REPORT_EVERY = 20
+"""Steps from one report to the next: progress, curves, and the look whether all is finite."""
+
+ROLLBACKS = 3
+"""How often a run goes back to its last good checkpoint before it gives up."""
+
+ROLLBACK_FACTOR = 0.3
+"""What the learning rate is multiplied by when a run goes back."""
+
+MEASURED = "rsna_metric", "coco.pneumonia.AP50", "coco.pneumonia.AP", "froc.mean_sensitivity", "image.roc_auc"
+"""What the best checkpoint may be chosen by; more is better in all of them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a run goes.
+
+    Attributes:
+      checkpoint_every: steps from one checkpoint to the next.
+      keep: newest checkpoints that stay.
+      evaluate_every: steps from one evaluation on the validation records to the next; 0 for none.
+      best_metric: figure, one of ``MEASURED``, by which the best checkpoint is kept.
+      patience: evaluations without a better figure after which training stops; 0 to go on to the end.
+    """
+
+    checkpoint_every: int = 500
+    keep: int = 3
+    evaluate_every: int = 0
+    best_metric: str = MEASURED[0]
+    patience: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where training stands.
+
+    Attributes:
+      step: steps done, of ``total``.
+      loss: total loss, mean over the steps since the last report.
+      images_per_second: since the last report, evaluations and checkpoints not counted.
+      seconds_per_step: since the last report, likewise.
+    """
+
+    step: int
+    total: int
+    loss: float
+    images_per_second: float
+    seconds_per_step: float
+
+
+@dataclasses.dataclass
+class Memory:
+    """What training remembers beside weights; it is stored in each checkpoint, so that both are always of the same step.
+
+    Attributes:
+      best: the best figure so far.
+      best_step: its step.
+      waited: evaluations since then.
+      rollbacks: how often the run went back.
+    """
+
+    best: float | None = None
+    best_step: int | None = None
+    waited: int = 0
+    rollbacks: int = 0
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What training did.
+
+    Attributes:
+      step: steps done in all.
+      completed: False when it was stopped by a signal.
+      stopped_early: a sentence where it ended before its last step for want of progress, or because the caller asked for it.
+      checkpoint: the newest checkpoint's prefix.
+      memory: the best figure and its step.
+      seconds_to_first_step: wall time from the start of the process's training to the end of the first step.
+      images_per_second: over all steps but the first of this call, evaluations and checkpoints not counted; None where there was no second.
+      notes: sentences about what happened on the way.
+    """
+
+    step: int = 0
+    completed: bool = False
+    stopped_early: str | None = None
+    checkpoint: str = ""
+    memory: Memory = dataclasses.field(default_factory=Memory)
+    seconds_to_first_step: float | None = None
+    images_per_second: float | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+class Observer:
+    """Is told what happens; every method may be left as it is."""
+
+    def report(self, progress: Progress, scalars: dict[str, float]) -> None:
+        """Take the means since the last report."""
+
+    def evaluation(self, step: int, found: Found, *, best: bool) -> bool | None:
+        """Take an evaluation; False stops the run."""
+
+    def note(self, text: str) -> None:
+        """Take a sentence for the user."""
+
+    def close(self) -> None:
+        """Write what is left; nothing comes any more."""
+
+    def rewind(self, step: int) -> None:
+        """Forget what was reported after ``step``: the run goes back to it."""
+
+    def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
+        """Take the first batch, as the model will see it."""
+
+
+class Run:
+    """One run: what it trains, on what, and where it writes."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        feed: Feed,
+        folder: Path,
+        *,
+        plan: Plan,
+        total: int,
+        batch_size: int,
+        validation: Validation | None = None,
+        cluster: Cluster,
+        observer: Observer | None = None,
+        started: float | None = None,
+    ) -> None:
+        """Set up the run; nothing is read or written yet.
+
+        Args:
+          trainer: with weights as they shall be at step 0.
+          feed: the training records.
+          folder: the run's folder.
+          plan: when to save and to evaluate.
+          total: steps in all.
+          batch_size: of all replicas together.
+          validation: the validation records; None for no evaluation.
+          cluster: the devices that train together, and this process's part among them.
+          observer: is told what happens.
+          started: time.perf_counter() of the start, for ``Outcome.seconds_to_first_step``.
+        """
+        self._trainer, self._feed, self._plan, self._cluster = trainer, feed, plan, cluster
+        self._total, self._batch_size, self._validation = total, batch_size, validation
+        self._observer = observer or Observer()
+        self._started = time.perf_counter() if started is None else started
+        self._train_dir = cluster.writes_to(folder / run_folder.TRAIN)
+        checkpoint = trainer.checkpoint()
+        self._manager = tf.train.CheckpointManager(checkpoint, str(self._train_dir), max_to_keep=plan.keep)
+        self._best = tf.train.CheckpointManager(checkpoint, str(cluster.writes_to(folder / run_folder.BEST)), max_to_keep=1)
+        self._checkpoint, self._newest = checkpoint, tf.train.latest_checkpoint(str(folder / run_folder.TRAIN))
+        self._memory = Memory()
+        self._outcome = Outcome(memory=self._memory)
+        self._halted = False
+        self._in_a_row = 0  # returns without a good report between them
+        self._steps, self._seconds = 0, 0.0  # without the first step, evaluations and checkpoints
+
+    def resume(self) -> bool:
+        """Take up the newest checkpoint of the run's folder, and return whether there was one.
+
+        Raises:
+          CheckpointError: it cannot be read or does not fit.
+        """
+        if self._newest:
+            self._restore(self._newest)
+        return bool(self._newest)
+
+    def train(self) -> Outcome:
+        """Train to the last step, or until it is stopped; SIGINT and SIGTERM end it after the step at hand, with a checkpoint.
+
+        Raises:
+          TrainingError: the loss was not finite again after ``ROLLBACKS`` returns to a checkpoint; that checkpoint is good.
+          DataError: the records cannot be read, or the disk is full; the last checkpoint is good.
+        """
+        if not self._newest:
+            self._save()  # what the first return goes back to, if it comes to that
+        outcome = self._outcome
+        with signals.caught() as stop:
+            while self._step < self._total and not outcome.stopped_early and not self._halted:
+                try:
+                    self._stretch(stop)
+                except _NotFiniteError as error:
+                    self._roll_back(error)
+        outcome.step, outcome.completed = self._step, not self._halted
+        outcome.checkpoint, outcome.memory = self._newest, self._memory
+        if self._seconds:
+            outcome.images_per_second = self._steps * self._batch_size / self._seconds
+        if self._feed.skipped.found:
+            outcome.notes.append(f"{len(self._feed.skipped.found)} corrupt records were left out.")
+        return outcome
+
+    @property
+    def _step(self) -> int:
+        return int(self._trainer.global_step.numpy())
+
+    def _stretch(self, stop: threading.Event) -> None:
+        """Train until the end, a reason to stop, or a loss that is not finite."""
+        step = self._step
+        batches = iter(self._cluster.distribute(self._feed.batches(first_step=step, steps=self._total - step)))
+        losses: list[dict[str, tf.Tensor]] = []
+        since = time.perf_counter()
+        try:
+            while step < self._total and not self._halted and not self._outcome.stopped_early:
+                batch = self._next(batches)
+                if self._outcome.seconds_to_first_step is None:
+                    self._observer.first_batch(batch, step)
+                losses.append(self._run_step(batch))
+                step += 1
+                last = step == self._total
+                evaluate = self._validation is not None and self._plan.evaluate_every and (step % self._plan.evaluate_every == 0 or last)
+                save = step % self._plan.checkpoint_every == 0 or last
+                report = step % REPORT_EVERY == 0
+                if self._outcome.seconds_to_first_step is None:
+                    losses[-1][TOTAL_LOSS].numpy()  # waits for the device
+                    since = time.perf_counter()
+                    self._outcome.seconds_to_first_step = since - self._started
+                    self._steps -= 1
+                if self._cluster.workers == 1 or report or evaluate or save:  # the others must hear of it, which they do now and then
+                    self._halted = self._cluster.any(stop.is_set())
+                if evaluate or save or report or self._halted:
+                    self._steps += len(losses)
+                    self._seconds += time.perf_counter() - since
+                    self._report(step, losses, time.perf_counter() - since)
+                    if evaluate:
+                        self._evaluate(step)
+                    if save or self._halted or self._outcome.stopped_early:
+                        self._save()
+                    losses, since = [], time.perf_counter()
+        finally:
+            del batches  # ends threads that call Python
+
+    def _next(self, batches: Iterator[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        try:
+            return next(batches)
+        except (tf.errors.OpError, StopIteration) as error:
+            failure = self._feed.failure or DataError(f"The training records cannot be read: {first_line(error)}.")
+            raise failure from error
+
+    def _run_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        try:
+            return self._trainer.step(batch)
+        except tf.errors.ResourceExhaustedError as error:
+            raise TrainingError(
+                f"The device has too little memory for {self._batch_size} images at once ({first_line(error)}). Start a new run with --batch-size auto, "
+                "which measures what fits; smaller models and input sizes: configs/README.md."
+            ) from error
+        except tf.errors.UnavailableError as error:
+            raise TrainingError(self._cluster.lost(error)) from error
+
+    def _report(self, step: int, losses: list[dict[str, tf.Tensor]], seconds: float) -> None:
+        found = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
+        wrong = ~np.isfinite(np.stack(list(found.values()))).all(axis=0)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            seen = ", ".join(f"{name} {values[at]:g}" for name, values in found.items())
+            raise _NotFiniteError(f"step {step - len(losses) + at + 1}, learning rate {float(self._trainer.learning_rate()):g}: {seen}")
+        self._in_a_row = 0
+        means = {name: float(values.mean()) for name, values in found.items()}
+        each = seconds / len(losses)
+        progress = Progress(step, self._total, means[TOTAL_LOSS], self._batch_size / each if each else 0.0, each)
+        scalars = {**means, "learning_rate": float(self._trainer.learning_rate()), "images_per_second": progress.images_per_second}
+        self._observer.report(progress, scalars)
+
+    def _evaluate(self, step: int) -> None:
+        found = self._validation.run()
+        value, memory = found.figures.get(self._plan.best_metric), self._memory
+        better = value is not None and (memory.best is None or value > memory.best)
+        if better:
+            memory.best, memory.best_step, memory.waited = value, step, 0
+        else:
+            memory.waited += 1
+        if self._observer.evaluation(step, found, best=better) is False:
+            self._outcome.stopped_early = f"stopped at step {step} by its caller"
+        elif self._plan.patience and memory.waited >= self._plan.patience:
+            self._outcome.stopped_early = f"no better {self._plan.best_metric} in {memory.waited} evaluations, the best is {_of(memory)}"
+        if better:
+            self._save(self._best)
+
+    def _save(self, manager: tf.train.CheckpointManager | None = None) -> None:
+        """Write a checkpoint of training, or by another manager."""
+        step, memory = self._step, self._trainer.memory
+        memory.assign(json.dumps(dataclasses.asdict(self._memory)))
+        try:
+            path = (manager or self._manager).save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            good = f"step {checkpoints.step_of(self._newest)}" if self._newest else "none"
+            raise DataError(
+                f"Cannot write a checkpoint in {self._train_dir}: {first_line(error)}. The last good one is {good}. Free some disk space and go on with "
+                "--resume."
+            ) from error
+        if manager is None:
+            self._newest = path
+
+    def _restore(self, path: str) -> None:
+        checkpoints.restore({"model": self._trainer.model}, path, hint="Was it written by this run's pipeline.config?")
+        try:
+            self._checkpoint.restore(path).expect_partial()  # optimizer slots follow when the optimizer makes them
+        except ValueError as error:
+            raise CheckpointError(f"Checkpoint {path} does not fit this run's optimizer: {first_line(error)}") from error
+        stored = self._trainer.memory.numpy().decode()
+        self._memory = Memory(**json.loads(stored)) if stored else Memory()  # none in a checkpoint of the stock API
+
+    def _forget_newest(self) -> None:
+        *kept, bad = self._manager.checkpoints
+        tf.compat.v1.train.update_checkpoint_state(str(self._train_dir), kept[-1], all_model_checkpoint_paths=kept)
+        for file in Path(bad).parent.glob(f"{Path(bad).name}.*"):
+            file.unlink()
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(self._train_dir), max_to_keep=self._plan.keep)
+        self._newest = kept[-1]
+
+    def _roll_back(self, error: "_NotFiniteError") -> None:
+        kept = self._manager.checkpoints
+        path = kept[-1]
+        if self._in_a_row and len(kept) > 1:  # the newest led to the same again: its weights are at fault
+            path = kept[-2]
+            self._forget_newest()
+        back, rollbacks = checkpoints.step_of(path), self._memory.rollbacks + 1
+        if rollbacks > ROLLBACKS:
+            raise TrainingError(
+                f"Training diverged at {error}. It was taken back {ROLLBACKS} times, each time with a lower learning rate, in vain. The last good "
+                f"checkpoint is that of step {back}. Start again with a lower learning rate (--learning-rate; --find-lr shows which) or stronger clipping "
+                "(--set train_config.gradient_clipping_by_norm=1)."
+            ) from error
+        self._restore(path)
+        self._in_a_row += 1
+        self._memory.rollbacks = rollbacks
+        self._trainer.rate_factor.assign(ROLLBACK_FACTOR**rollbacks)
+        note = f"Not finite at {error}. Back to step {back}, learning rate times {ROLLBACK_FACTOR**rollbacks:.3g} (return {rollbacks} of {ROLLBACKS})."
+        self._outcome.notes.append(note)
+        self._observer.rewind(back)
+        self._observer.note(note)
+
+
+class _NotFiniteError(Exception):
+    """A loss or a gradient is not finite; the message has step, learning rate and all losses."""
+
+
+def _of(memory: Memory) -> str:
+    return f"{memory.best:.4f} at step {memory.best_step}" if memory.best is not None else "undefined throughout"

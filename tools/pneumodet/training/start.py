@@ -1,0 +1,279 @@
+"""From a resolved config to a finished run: everything that needs TensorFlow, in the order in which it must happen.
+
+outcome = train(config, folder, data, Options(plan=Plan(evaluate_every=200)), observer=observer)
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pneumodet import pictures, run_folder
+from pneumodet.data import boxes, label_map, random_access, tf_example
+from pneumodet.detection import checkpoints, decoding, models, resizing
+from pneumodet.errors import ConfigError
+from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop
+from pneumodet.training import cluster as clusters
+from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation
+from pneumodet.training.feeding import Feed
+from pneumodet.training.loop import Outcome, Plan, Run
+from pneumodet.training.step import TOTAL_LOSS, Trainer
+from pneumodet.training.validation import Validation
+
+RATES_CSV, RATES_PICTURE = "learning_rate.csv", "learning_rate.png"
+"""What the learning-rate finder writes."""
+
+PREVIEW = "augmentation.png"
+"""What augmentation does, as a picture."""
+
+PREVIEWED = 5
+"""Radiographs on it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run trains, beside what its config says.
+
+    Attributes:
+      plan: when it saves and evaluates.
+      seed: of the initial weights, the order of the records and their augmentation.
+      augmentation: how images are varied.
+      positive_share: share of radiographs with pneumonia among the samples; None leaves it as it is in the records.
+      freeze: patterns of variables that are not trained.
+      skip_corrupt: leave corrupt records out, and count them.
+    """
+
+    plan: Plan = Plan()
+    seed: int = 0
+    augmentation: Augmentation = RADIOGRAPH
+    positive_share: float | None = None
+    freeze: tuple[str, ...] = ()
+    skip_corrupt: bool = False
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Options":
+        """Return the options that run.json keeps."""
+        return cls(
+            plan=Plan(**{field.name: record[field.name] for field in dataclasses.fields(Plan)}),
+            seed=record["seed"],
+            augmentation=Augmentation(**record["augmentation"]),
+            positive_share=record["positive_share"],
+            freeze=tuple(record["freeze"]),
+            skip_corrupt=record["skip_corrupt"],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The records of a run.
+
+    Attributes:
+      train, val: TFRecord files.
+      train_instances, val_instances: COCO objects of their ground truth, with their images in the records' order.
+      classes: the label map.
+    """
+
+    train: list[Path]
+    val: list[Path]
+    train_instances: dict[str, Any]
+    val_instances: dict[str, Any]
+    classes: dict[str, int]
+
+    @classmethod
+    def of(cls, data_dir: Path, manifest: dict[str, Any]) -> "Data":
+        """Return the records of a record set."""
+        splits = [manifest["splits"][name] for name in ("train", "val")]
+        shards = [[data_dir / shard["name"] for shard in split["shards"]] for split in splits]
+        instances = [json.loads((data_dir / split["annotations"]).read_text(encoding="utf-8")) for split in splits]
+        return cls(*shards, *instances, manifest["label_map"])
+
+    @property
+    def positive(self) -> np.ndarray:
+        """(N,) bool: which training records have pneumonia."""
+        category = self.classes.get(label_map.PNEUMONIA)
+        there = {one["image_id"] for one in self.train_instances["annotations"] if one["category_id"] == category}
+        return np.array([image["id"] in there for image in self.train_instances["images"]], bool)
+
+    @property
+    def most_boxes(self) -> int:
+        """Boxes of the training image that has most."""
+        counts = np.unique([one["image_id"] for one in self.train_instances["annotations"]], return_counts=True)[1]
+        return int(counts.max(initial=1))
+
+
+def device() -> str:
+    """Return what training runs on, for the user: the GPUs' names, or the CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return f"GPU ({', '.join(names)})" if names else "CPU (TensorFlow sees no GPU)"
+
+
+@dataclasses.dataclass
+class Assembled:
+    """All that a run consists of."""
+
+    trainer: Trainer
+    feed: Feed
+    cluster: clusters.Cluster
+    notes: list[str]
+
+
+def assemble(config: Any, data: Data, options: Options, *, fresh: bool, rate: tf.Variable | None = None, alone: bool = False) -> Assembled:
+    """Build the model, restore what it starts from, freeze, and find the records.
+
+    Args:
+      config: a resolved and checked TrainEvalPipelineConfig.
+      data: the records.
+      options: how to train.
+      fresh: restore ``fine_tune_checkpoint``; False where a checkpoint of the run itself will follow.
+      rate: in place of the config's schedule.
+      alone: train on one device of this process, whatever there is.
+
+    Raises:
+      ConfigError: config, options and devices do not go together.
+      CheckpointError: the fine-tune checkpoint does not fit.
+      DataError: the records cannot be read.
+    """
+    cluster = clusters.Cluster(tf.distribute.get_strategy()) if alone else clusters.find()
+    batch_size, size, notes = config.train_config.batch_size, resizing.of_config(config), []
+    if batch_size % cluster.replicas:
+        raise ConfigError(
+            f"train_config.batch_size is {batch_size}, which {cluster.replicas} devices cannot share evenly. Choose a multiple."
+        )
+    if batch_size > cluster.replicas and not size.canvas_hw:
+        shapes = {size.of((int(image["height"]), int(image["width"]))) for image in data.train_instances["images"]}
+        if len(shapes) > 1:
+            raise ConfigError(
+                f"The config keeps the aspect ratio, so that images have {len(shapes)} sizes, which do not go into one batch. Set --batch-size 1, "
+                "fixed_shape_resizer, or pad_to_max_dimension of keep_aspect_ratio_resizer."
+            )
+    tf.keras.utils.set_random_seed(options.seed)
+    with cluster.strategy.scope():
+        model = models.build(config, is_training=True)
+        if fresh and config.train_config.fine_tune_checkpoint:
+            notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
+        frozen = freezing.freeze(model, options.freeze, train_config=config.train_config)
+        if frozen.count:
+            notes.append(frozen.sentence())
+        trainer = Trainer(model, config, cluster.strategy, trained=frozen.trained, rate=rate)
+    feed = Feed(
+        data.train,
+        size=size,
+        classes=len(data.classes),
+        batch_size=batch_size,
+        max_boxes=min(data.most_boxes, config.train_config.max_number_of_boxes),
+        augmentation=options.augmentation,
+        seed=options.seed,
+        masks=config.train_input_reader.load_instance_masks,
+        positive=data.positive,
+        positive_share=options.positive_share,
+        skip_corrupt=options.skip_corrupt,
+        workers=cluster.workers,
+        worker=cluster.worker,
+        replicas=cluster.replicas,
+    )
+    if len(feed) != len(data.train_instances["images"]):
+        raise ConfigError(f"There are {len(feed)} training records, but {len(data.train_instances['images'])} in their ground truth.")
+    return Assembled(trainer, feed, cluster, notes)
+
+
+def train(
+    config: Any, folder: Path, data: Data, options: Options, *, observer: Callable[[int, bool], loop.Observer], started: float
+) -> Outcome:
+    """Train from the run's newest checkpoint, or from the start where there is none.
+
+    Args:
+      config: a resolved and checked TrainEvalPipelineConfig.
+      folder: the run's folder.
+      data: the records.
+      options: how to train.
+      observer: makes what is told of the run, when its first step is known; its second argument is whether this process writes.
+      started: time.perf_counter() of the start.
+
+    Raises:
+      PneumodetError: as ``assemble`` and ``loop.Run``.
+    """
+    newest = tf.train.latest_checkpoint(str(folder / run_folder.TRAIN))
+    parts = assemble(config, data, options, fresh=newest is None)
+    step = checkpoints.step_of(newest) if newest else 0
+    watcher = observer(step, parts.cluster.chief)
+    for note in parts.notes:
+        watcher.note(note)
+    evaluates = options.plan.evaluate_every and data.val_instances["images"]
+    run = Run(
+        parts.trainer,
+        parts.feed,
+        folder,
+        plan=options.plan,
+        total=config.train_config.num_steps,
+        batch_size=config.train_config.batch_size,
+        validation=Validation(parts.trainer.model, config, data.val, data.val_instances, skip_corrupt=options.skip_corrupt)
+        if evaluates
+        else None,
+        cluster=parts.cluster,
+        observer=watcher,
+        started=started,
+    )
+    run.resume()
+    try:
+        return run.train()
+    finally:
+        watcher.close()
+        parts.cluster.close()
+
+
+def find_rate(
+    config: Any,
+    folder: Path,
+    data: Data,
+    options: Options,
+    *,
+    steps: int,
+    on_note: Callable[[str], None],
+    on_progress: Callable[[int], None],
+) -> learning_rate_finder.Found:
+    """Train for ``steps`` at a rising learning rate; see ``learning_rate_finder.find``. Writes its curve into ``folder``.
+
+    Raises:
+      PneumodetError: as ``assemble``.
+    """
+    rate = tf.Variable(0.0, trainable=False, name="rate")
+    parts = assemble(config, data, options, fresh=True, rate=rate)
+    for note in parts.notes:
+        on_note(note)
+    batches = iter(parts.cluster.distribute(parts.feed.batches(first_step=0, steps=steps)))
+
+    def step(now: float) -> float:
+        rate.assign(now)
+        loss = float(parts.trainer.step(next(batches))[TOTAL_LOSS])
+        on_progress(1)
+        return loss
+
+    found = learning_rate_finder.find(step, steps=steps)
+    learning_rate_finder.to_csv(folder / RATES_CSV, found)
+    learning_rate_finder.draw(folder / RATES_PICTURE, found)
+    return found
+
+
+def preview(config: Any, folder: Path, data: Data, options: Options) -> Path:
+    """Draw what augmentation makes of the first training images with pneumonia, at the model's scale.
+
+    Raises:
+      DataError: the records cannot be read.
+    """
+    reader, size = random_access.Reader(data.train), resizing.of_config(config)
+    images, norms, output_hw = [], [], None
+    for number in np.flatnonzero(data.positive)[:PREVIEWED].tolist():
+        record = tf_example.decode(reader.read(number))
+        image_hw = (record.height, record.width)
+        output_hw = output_hw or size.of(image_hw)
+        pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=output_hw, where=reader.where(number))
+        images.append(pixels)
+        norms.append(boxes.xyxy_px_to_yxyx_norm(record.boxes_xyxy_px, height=record.height, width=record.width).astype(np.float32))
+    picture = augmentation_sheet.preview(images, norms, options.augmentation, seed=options.seed, output_hw=output_hw)
+    pictures.save(folder / PREVIEW, picture)
+    return folder / PREVIEW

@@ -1,0 +1,140 @@
+"""Evaluation within training: the model at hand on the validation records, with the figures of tools/evaluate.py but their intervals.
+
+validation = Validation(model, config, shards, instances, class_name="pneumonia")
+found = validation.run()
+found.figures["rsna_metric"], found.cases
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet import results
+from pneumodet.assessment import inputs, summary
+from pneumodet.data import label_map, random_access, tf_example
+from pneumodet.detection import decoding, inference, models
+from pneumodet.detection.looking import Looker
+from pneumodet.errors import DataError
+from pneumodet.metrics.cases import Cases
+from pneumodet.results import Detections
+
+BATCH = 8
+"""Images at once."""
+
+MEMORY_BYTES = 1 << 29
+"""Images at the model's scale are kept from one evaluation to the next where all of them take no more than this."""
+
+LOOKS = 4
+"""Exams with pneumonia whose pixels are handed on, to be drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What an evaluation found.
+
+    Attributes:
+      figures: as ``summary.headline``.
+      cases: ground truth and detections of the class that is judged.
+      detections: exam -> all detections, in px of the record's image.
+      looks: exam -> (h, w) uint8 pixels at the model's scale, of a few exams with pneumonia.
+      sizes_hw: exam -> height and width in px of the record's image, of the same exams.
+    """
+
+    figures: dict[str, float | None]
+    cases: Cases
+    detections: dict[str, Detections]
+    looks: dict[str, np.ndarray]
+    sizes_hw: dict[str, tuple[int, int]]
+
+
+class Validation:
+    """The validation records, and a graph of the model on them that is traced once."""
+
+    def __init__(
+        self,
+        model: Any,
+        config: Any,
+        shards: Sequence[Path],
+        instances: Mapping[str, Any],
+        *,
+        class_name: str = label_map.PNEUMONIA,
+        skip_corrupt: bool = False,
+    ) -> None:
+        """Find the records.
+
+        Args:
+          model: the DetectionModel that is trained.
+          config: its TrainEvalPipelineConfig.
+          shards: TFRecord files with the API's keys.
+          instances: COCO object of their ground truth; its images are the records, in their order.
+          class_name: the class that is judged.
+          skip_corrupt: judge a record that cannot be read as if nothing was found on it; otherwise it is an error.
+
+        Raises:
+          DataError: records and ground truth do not have the same number of images, or a file cannot be read.
+        """
+        self._reader = random_access.Reader(shards)
+        self._names = [str(image["file_name"]) for image in instances["images"]]
+        if len(self._reader) != len(self._names):
+            raise DataError(
+                f"There are {len(self._reader)} validation records, but {len(self._names)} in their ground truth. Make them again."
+            )
+        self._model, self._instances, self._class_name, self._skip = model, instances, class_name, skip_corrupt
+        with_boxes = {one["image_id"] for one in instances["annotations"]}
+        self._positive = {name for name, image in zip(self._names, instances["images"], strict=True) if image["id"] in with_boxes}
+        self._looker = Looker(model, config)
+        self._kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def run(self) -> Found:
+        """Detect on all records, and judge.
+
+        Raises:
+          DataError: a record cannot be read.
+        """
+        detections: dict[str, Detections] = {}
+        looks: dict[str, np.ndarray] = {}
+        sizes_hw: dict[str, tuple[int, int]] = {}
+        for images, true_shapes, original_hw in self._batches():
+            outputs = self._looker.detect(images, true_shapes)
+            for index, (height, width) in enumerate(original_hw.tolist()):
+                name = self._names[len(detections)]
+                detections[name] = inference.from_outputs(outputs, index, height=height, width=width)
+                if name in self._positive and len(looks) < LOOKS:
+                    looks[name] = images[index, : true_shapes[index, 0], : true_shapes[index, 1], 0]
+                    sizes_hw[name] = (height, width)
+        models.set_training(self._model, True)
+        loaded = inputs.assemble(self._instances, lambda _, __: results.to_coco(detections), class_name=self._class_name)
+        return Found(summary.headline(loaded, class_name=self._class_name), loaded.cases, detections, looks, sizes_hw)
+
+    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield (B, h, w, 1) uint8 images, (B, 3) int32 shapes without padding, (B, 2) int32 heights and widths of the records' images."""
+        if self._kept:
+            yield from self._kept
+            return
+        kept, used = [], 0
+        count = len(self._reader)
+        size = BATCH if self._looker.size.canvas_hw else 1
+        for first in range(0, count, size):
+            read = [self._read(number) for number in range(first, min(first + size, count))]
+            batch = tuple(np.stack(column) for column in zip(*read, strict=True))
+            used += batch[0].nbytes
+            kept.append(batch) if used <= MEMORY_BYTES else kept.clear()
+            yield batch
+        self._kept = kept if used <= MEMORY_BYTES else []
+
+    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        where = self._reader.where(number)
+        image = self._instances["images"][number]
+        image_hw = (int(image["height"]), int(image["width"]))
+        target_hw = self._looker.size.of(image_hw)
+        try:
+            encoded = tf_example.decode(self._reader.read(number)).encoded
+            pixels = decoding.decode(encoded, image_hw=image_hw, target_hw=target_hw, where=where)
+        except DataError:
+            if not self._skip:
+                raise
+            pixels = np.zeros(target_hw, np.uint8)
+        return (*self._looker.prepared(pixels, image_hw), np.array(image_hw, np.int32))

@@ -1,0 +1,108 @@
+"""What a run tells: TensorBoard, metrics.csv and curves.png in its folder, and its caller.
+
+watcher = Watcher(folder, step=0, validation_pixels=…, on_progress=print)
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from pneumodet import run_folder
+from pneumodet.data import boxes
+from pneumodet.errors import PneumodetError
+from pneumodet.pictures import draw_boxes
+from pneumodet.results import Detections
+from pneumodet.training import curves, logbook, loop, metrics_table
+from pneumodet.training.validation import Found
+
+PICTURES = 4
+"""Training and validation pictures in TensorBoard."""
+
+DRAWN = 3
+"""Most confident detections on a validation picture: what a young detector is sure of is seen before it reaches any threshold."""
+
+
+class Watcher(loop.Observer):
+    """Writes what happens in a run into its folder, and passes it on."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        step: int,
+        about: Mapping[str, Any],
+        on_progress: Callable[[loop.Progress], None],
+        on_note: Callable[[str], None],
+        on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
+    ) -> None:
+        """Begin, or go on after ``step``.
+
+        Args:
+          folder: the run's.
+          step: steps done before.
+          about: settings of the run for TensorBoard's table of runs.
+          on_progress: is told where training stands.
+          on_note: is told in a sentence what happened.
+          on_evaluation: is told (step, figures); False stops the run.
+        """
+        self._folder, self._pass_on = folder, (on_progress, on_note, on_evaluation)
+        self._log = logbook.Logbook(folder, step=step)
+        if not step:
+            self._log.hparams(about)
+
+    def report(self, progress: loop.Progress, scalars: dict[str, float]) -> None:
+        """See ``loop.Observer``."""
+        self._log.steps(progress.step, scalars)
+        self._pass_on[0](progress)
+
+    def evaluation(self, step: int, found: Found, *, best: bool) -> bool | None:
+        """See ``loop.Observer``."""
+        self._log.evaluation(step, found.figures, best=best)
+        self._log.pr_curve(step, found.cases)
+        self._log.pictures(step, "validation", [_drawn(found, exam) for exam in found.looks])
+        return self._pass_on[2](step, found.figures)
+
+    def note(self, text: str) -> None:
+        """See ``loop.Observer``."""
+        self._pass_on[1](text)
+
+    def rewind(self, step: int) -> None:
+        """See ``loop.Observer``."""
+        self._log.rewind(step)
+
+    def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
+        """See ``loop.Observer``."""
+        if not hasattr(batch["image"], "numpy"):  # spread over several devices
+            return
+        pictures = []
+        for index in range(min(PICTURES, len(batch["image"]))):
+            pixels = batch["image"][index, :, :, 0].numpy()
+            norm = batch["boxes_yxyx_norm"][index, : int(batch["count"][index])].numpy()
+            truth = boxes.yxyx_norm_to_xyxy_px(norm, height=pixels.shape[0], width=pixels.shape[1])
+            pictures.append(draw_boxes(pixels, truth_xyxy_px=truth))
+        self._log.pictures(step, "training", pictures)
+
+    def close(self) -> None:
+        """Write what is left, and draw curves.png."""
+        self._log.close()
+        table = self._folder / metrics_table.FILE
+        if table.exists():
+            try:
+                curves.draw(table, self._folder / run_folder.CURVES, title=self._folder.name)
+            except PneumodetError as error:  # a picture less is no reason to fail
+                self.note(str(error))
+
+
+def _drawn(found: Found, exam: str) -> Image.Image:
+    """Draw ground truth and the most confident detections of an exam on its pixels at the model's scale."""
+    cases, pixels = found.cases, found.looks[exam]
+    case = cases.names.index(exam)
+    height, width = found.sizes_hw[exam]
+    scale = np.tile([pixels.shape[1] / width, pixels.shape[0] / height], 2)
+    of_case = np.flatnonzero(cases.box_case == case)[:DRAWN]
+    detections = Detections(cases.boxes_xyxy_px[of_case] * scale, cases.scores[of_case], np.ones(len(of_case), np.int64))
+    return draw_boxes(pixels, truth_xyxy_px=cases.truth_xyxy_px[cases.truth_case == case] * scale, detections=detections, title=exam)
