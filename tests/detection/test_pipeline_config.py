@@ -63,7 +63,11 @@ def test_number_of_classes_comes_from_the_label_map(config, tmp_path):
         pytest.param("train_config.freeze_variables=a, b", lambda c: list(c.train_config.freeze_variables) == ["a", "b"], id="list"),
         pytest.param("eval_input_reader[0].shuffle=true", lambda c: c.eval_input_reader[0].shuffle, id="element"),
         pytest.param("eval_input_reader.shuffle=true", lambda c: c.eval_input_reader[0].shuffle, id="only-element"),
-        pytest.param("train_config.data_augmentation_options=", lambda c: not c.train_config.data_augmentation_options, id="empty-list"),
+        pytest.param(
+            "model.ssd.anchor_generator.ssd_anchor_generator.aspect_ratios=",
+            lambda c: not c.model.ssd.anchor_generator.ssd_anchor_generator.aspect_ratios,
+            id="empty-list",
+        ),
         pytest.param(
             "train_config.optimizer={ adam_optimizer { learning_rate { constant_learning_rate { learning_rate: 0.5 } } } }",
             lambda c: c.train_config.optimizer.adam_optimizer.learning_rate.constant_learning_rate.learning_rate == 0.5,

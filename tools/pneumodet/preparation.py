@@ -48,6 +48,7 @@ class Request:
       fit_anchors: fit the anchors to the training set's boxes.
       augmentation: a preset's name, or a JSON file.
       positive_share: share of radiographs with pneumonia among the samples.
+      precision: float32, bfloat16 or float16.
       seed: of weights, order and augmentation.
       evaluate_every: steps from one evaluation to the next; 0 for none.
       best_metric: figure by which the best checkpoint is kept.
@@ -72,6 +73,7 @@ class Request:
     fit_anchors: bool = False
     augmentation: str | None = None
     positive_share: float | None = None
+    precision: str = "float32"
     seed: int = 0
     evaluate_every: int | None = None
     best_metric: str = "rsna_metric"
@@ -133,6 +135,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
             "positive_share": request.positive_share,
             "freeze": list(request.freeze),
             "skip_corrupt": request.skip_corrupt,
+            "precision": request.precision,
             "evaluate_every": every,
             "best_metric": request.best_metric,
             "patience": request.patience,

@@ -45,12 +45,16 @@ class TrainingBar:
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = bar(total=now.total, initial=now.step, desc="training", unit="step")
-            self._bar.set_postfix_str(f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s", refresh=False)
+            self._bar.set_postfix_str(f"loss {now.loss:.3f}{_speed(now)}", refresh=False)
             self._bar.update(now.step - self._bar.n)
         elif now.step * 10 // now.total > self._tenth:
             self._tenth = now.step * 10 // now.total
-            left = (now.total - now.step) * now.seconds_per_step
-            self.message(f"step {now.step} of {now.total}: loss {now.loss:.3f}, {now.images_per_second:.1f} images/s, {left:.0f} s left")
+            left = f", {(now.total - now.step) * now.seconds_per_step:.0f} s left" if now.seconds_per_step else ""
+            self.message(f"step {now.step} of {now.total}: loss {now.loss:.3f}{_speed(now)}{left}")
+
+
+def _speed(now: Any) -> str:
+    return f", {now.images_per_second:.1f} images/s" if now.images_per_second else ""
 
 
 class Download:

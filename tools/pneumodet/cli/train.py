@@ -33,7 +33,13 @@ def build_parser() -> app.Parser:
         choices=("classification", "detection", "fine_tune", "full"),
         help="classification: a backbone; detection: a detector of other classes; full: of the same classes (default: found out)",
     )
-    add("--freeze", action="append", default=[], metavar="PATTERN", help="do not train: stem, backbone, or a pattern of names; repeatable")
+    add(
+        "--freeze",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="do not train: stem, early (to stride 8), backbone, or a pattern of names; repeatable",
+    )
 
     add = parser.add_argument_group("how it trains").add_argument
     add("--steps", type=app.positive_int, help="train_config.num_steps; the learning-rate schedule is stretched with it")
@@ -47,6 +53,12 @@ def build_parser() -> app.Parser:
     add("--positive-share", type=app.fraction, help="share of radiographs with pneumonia among the samples (default: as in the records)")
     add("--fit-anchors", action="store_true", help="fit the anchors' scales and aspect ratios to the training set's boxes")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any field of the config; repeatable")
+    add(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="of the computation, on GPUs that have it (default %(default)s)",
+    )
     add("--seed", type=int, default=0, help="of weights, order and augmentation (default %(default)s)")
     add("--skip-corrupt", action="store_true", help="leave corrupt records out, and count them")
 

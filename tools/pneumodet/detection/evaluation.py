@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import run_folder
-from pneumodet.data import random_access, tf_example
+from pneumodet.data import random_access
 from pneumodet.detection import checkpoints, decoding, inference, models, pipeline_config
 from pneumodet.detection.looking import Looker
 from pneumodet.postprocessing.views import ONLY_IDENTITY, View, view_of
@@ -77,7 +77,7 @@ def _read(
 ) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
     """Return (exam, height and width in px, what the model takes of each view) of a record."""
     where = reader.where(number)
-    record = tf_example.decode(reader.read(number))
+    record = decoding.read(reader, number)
     image_hw = (record.height, record.width)
     only_itself = list(looks) == [View()]  # the other views are cut from the whole image
     pixels = decoding.decode(

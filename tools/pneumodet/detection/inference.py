@@ -131,6 +131,7 @@ class SavedModelDetector:
         """
         height, width = pixels.shape
         if self._size:
-            pixels = decoding.reduce(pixels, self._size.of((height, width)))
+            target_hw = self._size.of((height, width))  # the model's own resizer, which is another one, then finds nothing to do
+            pixels = decoding.resize(decoding.reduce(pixels, target_hw), target_hw)
         outputs = self._signature(input_tensor=self._constant(np.repeat(pixels[np.newaxis, :, :, np.newaxis], 3, axis=3)))
         return from_outputs({key: value.numpy() for key, value in outputs.items()}, 0, height=height, width=width)

@@ -14,19 +14,36 @@ _DEFAULT_SIDE = 320
 """Side in px of the input that creates the variables where the config leaves the image size open; it does not change them."""
 
 
-def build(config: Any, *, is_training: bool) -> Any:
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""What a model may compute in; its weights are float32 in all of them, so that its checkpoints are the same."""
+
+
+def build(config: Any, *, is_training: bool, precision: str = PRECISIONS[0]) -> Any:
     """Build the model of a config and create every variable by one forward pass on zeros.
 
     Args:
       config: a TrainEvalPipelineConfig.
       is_training: as the API means it (dropout, batch normalization, sampling in two-stage models).
+      precision: one of ``PRECISIONS``; of convolutions, batch normalizations and activations. Boxes, scores and losses are float32 in any case.
 
     Returns:
       A DetectionModel of the API.
 
     Raises:
-      ConfigError: the API cannot build this model.
+      ConfigError: the API cannot build this model, or not at this precision.
     """
+    if precision != PRECISIONS[0] and config.model.WhichOneof("model") != "ssd":
+        raise ConfigError(f"--precision {precision} is for single-stage models; this config's model is {config.model.WhichOneof('model')}.")
+    before = tf.keras.mixed_precision.global_policy()
+    if precision != PRECISIONS[0]:
+        tf.keras.mixed_precision.set_global_policy(f"mixed_{precision}")
+    try:
+        return _built(config, is_training=is_training)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
+def _built(config: Any, *, is_training: bool) -> Any:
     api = odapi.load()
     try:
         model = api.model_builder.build(config.model, is_training=is_training, add_summaries=False)
@@ -34,12 +51,27 @@ def build(config: Any, *, is_training: bool) -> Any:
         raise ConfigError(
             f"The API cannot build the model of this config: {error}. Compare it with configs/ssd_mobilenet.config."
         ) from error
+    if tf.keras.mixed_precision.global_policy().compute_dtype != "float32":
+        _answer_in_float32(model)
     height, width = input_size(config) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
     set_training(model, False)  # as the API does to build: no ground truth is needed then
     images, true_shapes = model.preprocess(tf.zeros([1, height, width, 3]))
     model.postprocess(model.predict(images, true_shapes), true_shapes)
     set_training(model, is_training)
     return model
+
+
+def _answer_in_float32(model: Any) -> None:
+    """Let what ``predict`` returns be float32: decoding boxes and the losses are written for it, and need it."""
+    predict = model.predict
+
+    def in_float32(*args: Any, **kwargs: Any) -> Any:
+        def cast(value: Any) -> Any:
+            return tf.cast(value, tf.float32) if tf.is_tensor(value) and value.dtype in (tf.bfloat16, tf.float16) else value
+
+        return tf.nest.map_structure(cast, predict(*args, **kwargs))
+
+    model.predict = in_float32
 
 
 def set_training(model: Any, is_training: bool) -> None:
@@ -65,10 +97,12 @@ def normalized(model: Any, images: tf.Tensor, true_shapes: tf.Tensor | None) -> 
       true_shapes: (B, 3) int32 height, width and channels of each image without padding; None where none is padded.
 
     Returns:
-      (B, h, w, 3) float32 in the range that the model's backbone was trained with; padding is 0 there, as the API has it.
+      (B, h, w, 3) float32 in the range that the model's backbone was trained with. Padding is 0 there in models of one stage, and what black
+      becomes in models of two, as the API has it.
     """
     found = model._feature_extractor.preprocess(tf.tile(tf.cast(images, tf.float32), [1, 1, 1, 3]))
-    if true_shapes is None:
+    pads_first = hasattr(model, "second_stage_feature_extractor_scope")  # Faster and Mask R-CNN, whose images come padded with black
+    if true_shapes is None or pads_first:
         return found
     height, width = tf.shape(images)[1], tf.shape(images)[2]
     inside = tf.sequence_mask(true_shapes[:, 0], height)[:, :, tf.newaxis] & tf.sequence_mask(true_shapes[:, 1], width)[:, tf.newaxis, :]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.data import boxes, random_access, sampling, tf_example
+from pneumodet.data import boxes, random_access, sampling
 from pneumodet.detection import decoding, resizing
 from pneumodet.errors import DataError
 from pneumodet.training import augmentation as augmenting
@@ -175,28 +175,26 @@ class Feed:
                 return self._decode(number)
             except DataError as error:
                 if not self._skip:
-                    self.failure = error  # tf.data would only tell the class of the exception, and where it was in TensorFlow
+                    self.failure = self.failure or error  # tf.data would only tell the exception's class, and where it was in TensorFlow
                     raise
                 try:
                     self.skipped.add(self._reader.where(number), str(error), most=int(MOST_SKIPPED * len(self._reader)) + 1)
                 except DataError as too_many:
-                    self.failure = too_many
+                    self.failure = self.failure or too_many
                     raise
         raise self.failure or DataError("No record can be read.")
 
     def _decode(self, number: int) -> tuple[np.ndarray, ...]:
         where = self._reader.where(number)
-        try:
-            record = tf_example.decode(self._reader.read(number))
-        except DataError as error:
-            raise error if where in str(error) else DataError(f"{where}: {error}") from error
+        record = decoding.read(self._reader, number)
         image_hw = (record.height, record.width)
         target_hw = self._size.of(image_hw)
         pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=target_hw, where=where)
         norm = boxes.xyxy_px_to_yxyx_norm(record.boxes_xyxy_px, height=record.height, width=record.width)
         labels = np.array(record.class_ids, np.int64)
-        if len(labels) and not (labels.min() >= 1 and labels.max() <= self._classes):
-            raise DataError(f"{where}: class label {labels.max()} is not in the label map, which has 1 to {self._classes}.")
+        unknown = labels[(labels < 1) | (labels > self._classes)]
+        if len(unknown):
+            raise DataError(f"{where}: class label {unknown[0]} is not in the label map, which has 1 to {self._classes}.")
         masks = np.zeros((0, *pixels.shape), np.uint8)
         if self._masks:
             if len(record.masks) != len(labels):
@@ -206,7 +204,7 @@ class Feed:
 
 
 def _mask(encoded: bytes, size_hw: tuple[int, int], where: str) -> np.ndarray:
-    mask = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+    mask = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE) if encoded else None
     if mask is None:
         raise DataError(f"{where}: a mask cannot be decoded. Make the records again.")
     return np.uint8(cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0)

@@ -29,6 +29,10 @@ _STEM = re.compile(r"(?:^|/)(?:Conv1|bn_Conv1|expanded_conv|conv1_(?:conv|bn)|st
 """Layers of a backbone before its first stage: MobileNetV2's, ResNet V1's and EfficientNet's own names."""
 
 
+_EARLY = re.compile(_STEM.pattern + r"|(?:^|/)(?:block_[1-5]_|conv[23]_block\d|stack_[0-2]/)")
+"""The same and the stages up to a stride of 8: edges and textures, which a backbone trained on other images has learned already."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Frozen:
     """What was frozen.
@@ -60,7 +64,7 @@ def freeze(model: Any, patterns: Sequence[str], *, train_config: Any = None) -> 
 
     Args:
       model: a DetectionModel of the API with all its variables.
-      patterns: of variables to freeze: "backbone"; "stem", the backbone up to its first stage; a glob for the whole name
+      patterns: of variables to freeze: "backbone"; "stem", the backbone up to its first stage; "early", up to a stride of 8; a glob for the whole name
         ("block_?_*/kernel"); or "re:" and a regular expression found anywhere in it. Names are without their ":0".
       train_config: its freeze_variables and update_trainable_variables are honoured as the API's TensorFlow 1 loop did it
         (``slim.filter_variables``): regular expressions found anywhere in the name, which has its ":0" there. Its TensorFlow 2 loop
@@ -98,11 +102,12 @@ def _name(variable: tf.Variable) -> str:
 
 def _rule(pattern: str, model: Any) -> Callable[[int, str], bool]:
     """Return (id, name of a variable) -> whether a pattern of --freeze means it."""
-    if pattern in ("backbone", "stem"):
+    if pattern in ("backbone", "early", "stem"):
         inside = {id(variable) for variable in _backbone(model).variables}
         if pattern == "backbone":
             return lambda key, name: key in inside
-        return lambda key, name: key in inside and _STEM.search(name) is not None
+        part = _STEM if pattern == "stem" else _EARLY
+        return lambda key, name: key in inside and part.search(name) is not None
     if pattern.startswith(REGULAR_EXPRESSION):
         text = pattern.removeprefix(REGULAR_EXPRESSION)
         try:

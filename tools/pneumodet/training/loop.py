@@ -66,15 +66,15 @@ class Progress:
     Attributes:
       step: steps done, of ``total``.
       loss: total loss, mean over the steps since the last report.
-      images_per_second: since the last report, evaluations and checkpoints not counted.
+      images_per_second: since the last report; the process's first step, evaluations and checkpoints not counted. None where nothing is left.
       seconds_per_step: since the last report, likewise.
     """
 
     step: int
     total: int
     loss: float
-    images_per_second: float
-    seconds_per_step: float
+    images_per_second: float | None
+    seconds_per_step: float | None
 
 
 @dataclasses.dataclass
@@ -230,7 +230,7 @@ class Run:
         step = self._step
         batches = iter(self._cluster.distribute(self._feed.batches(first_step=step, steps=self._total - step)))
         losses: list[dict[str, tf.Tensor]] = []
-        since = time.perf_counter()
+        since, untimed = time.perf_counter(), 0
         try:
             while step < self._total and not self._halted and not self._outcome.stopped_early:
                 batch = self._next(batches)
@@ -246,18 +246,19 @@ class Run:
                     losses[-1][TOTAL_LOSS].numpy()  # waits for the device
                     since = time.perf_counter()
                     self._outcome.seconds_to_first_step = since - self._started
-                    self._steps -= 1
+                    untimed = 1
                 if self._cluster.workers == 1 or report or evaluate or save:  # the others must hear of it, which they do now and then
                     self._halted = self._cluster.any(stop.is_set())
                 if evaluate or save or report or self._halted:
-                    self._steps += len(losses)
-                    self._seconds += time.perf_counter() - since
-                    self._report(step, losses, time.perf_counter() - since)
+                    timed, seconds = len(losses) - untimed, time.perf_counter() - since
+                    self._steps += timed
+                    self._seconds += seconds
+                    self._report(step, losses, seconds / timed if timed else None)
                     if evaluate:
                         self._evaluate(step)
                     if save or self._halted or self._outcome.stopped_early:
                         self._save()
-                    losses, since = [], time.perf_counter()
+                    losses, since, untimed = [], time.perf_counter(), 0
         finally:
             del batches  # ends threads that call Python
 
@@ -279,7 +280,7 @@ class Run:
         except tf.errors.UnavailableError as error:
             raise TrainingError(self._cluster.lost(error)) from error
 
-    def _report(self, step: int, losses: list[dict[str, tf.Tensor]], seconds: float) -> None:
+    def _report(self, step: int, losses: list[dict[str, tf.Tensor]], each: float | None) -> None:
         found = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
         wrong = ~np.isfinite(np.stack(list(found.values()))).all(axis=0)
         if wrong.any():
@@ -288,8 +289,7 @@ class Run:
             raise _NotFiniteError(f"step {step - len(losses) + at + 1}, learning rate {float(self._trainer.learning_rate()):g}: {seen}")
         self._in_a_row = 0
         means = {name: float(values.mean()) for name, values in found.items()}
-        each = seconds / len(losses)
-        progress = Progress(step, self._total, means[TOTAL_LOSS], self._batch_size / each if each else 0.0, each)
+        progress = Progress(step, self._total, means[TOTAL_LOSS], self._batch_size / each if each else None, each)
         scalars = {**means, "learning_rate": float(self._trainer.learning_rate()), "images_per_second": progress.images_per_second}
         self._observer.report(progress, scalars)
 

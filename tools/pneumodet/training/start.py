@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import pictures, run_folder
-from pneumodet.data import boxes, label_map, random_access, tf_example
+from pneumodet.data import boxes, label_map, random_access
 from pneumodet.detection import checkpoints, decoding, models, resizing
 from pneumodet.errors import ConfigError
 from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop
@@ -45,6 +45,7 @@ class Options:
       positive_share: share of radiographs with pneumonia among the samples; None leaves it as it is in the records.
       freeze: patterns of variables that are not trained.
       skip_corrupt: leave corrupt records out, and count them.
+      precision: as ``models.build``.
     """
 
     plan: Plan = Plan()
@@ -53,6 +54,7 @@ class Options:
     positive_share: float | None = None
     freeze: tuple[str, ...] = ()
     skip_corrupt: bool = False
+    precision: str = models.PRECISIONS[0]
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Options":
@@ -64,6 +66,7 @@ class Options:
             positive_share=record["positive_share"],
             freeze=tuple(record["freeze"]),
             skip_corrupt=record["skip_corrupt"],
+            precision=record["precision"],
         )
 
 
@@ -151,15 +154,17 @@ def assemble(config: Any, data: Data, options: Options, *, fresh: bool, rate: tf
                 f"The config keeps the aspect ratio, so that images have {len(shapes)} sizes, which do not go into one batch. Set --batch-size 1, "
                 "fixed_shape_resizer, or pad_to_max_dimension of keep_aspect_ratio_resizer."
             )
+    if options.precision != models.PRECISIONS[0] and not tf.config.list_physical_devices("GPU"):
+        notes.append(f"warning: --precision {options.precision} is meant for GPUs; processors compute faster in float32")
     tf.keras.utils.set_random_seed(options.seed)
     with cluster.strategy.scope():
-        model = models.build(config, is_training=True)
+        model = models.build(config, is_training=True, precision=options.precision)
         if fresh and config.train_config.fine_tune_checkpoint:
             notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
         frozen = freezing.freeze(model, options.freeze, train_config=config.train_config)
         if frozen.count:
             notes.append(frozen.sentence())
-        trainer = Trainer(model, config, cluster.strategy, trained=frozen.trained, rate=rate)
+        trainer = Trainer(model, config, cluster.strategy, trained=frozen.trained, rate=rate, scaled=options.precision == "float16")
     feed = Feed(
         data.train,
         size=size,
@@ -268,7 +273,7 @@ def preview(config: Any, folder: Path, data: Data, options: Options) -> Path:
     reader, size = random_access.Reader(data.train), resizing.of_config(config)
     images, norms, output_hw = [], [], None
     for number in np.flatnonzero(data.positive)[:PREVIEWED].tolist():
-        record = tf_example.decode(reader.read(number))
+        record = decoding.read(reader, number)
         image_hw = (record.height, record.width)
         output_hw = output_hw or size.of(image_hw)
         pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=output_hw, where=reader.where(number))

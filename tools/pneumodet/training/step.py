@@ -17,6 +17,13 @@ GRADIENT_NORM = "gradient_norm"
 """Key of the global norm of all gradients, before clipping."""
 
 
+LARGEST_SCALE = 2.0**15
+"""What a float16 loss is multiplied by at the start, and at the most (Micikevicius et al., 2018, arXiv:1710.03740)."""
+
+SCALE_GROWTH = 2.0 ** (1 / 1000)
+"""A step without overflow raises the scale by so much: it doubles in 1,000 steps."""
+
+
 class Trainer:
     """A model, its optimizer and its counters; everything that a checkpoint of training holds, and what changes it.
 
@@ -37,6 +44,7 @@ class Trainer:
         *,
         trained: Iterable[tf.Variable] | None = None,
         rate: tf.Variable | None = None,
+        scaled: bool = False,
     ) -> None:
         """Take a model with all its variables, made in the strategy's scope, where this must be called, too.
 
@@ -46,6 +54,7 @@ class Trainer:
           strategy: that trains; the default one for a single device.
           trained: variables to train; all of the model's that are trainable where it is None.
           rate: learning rate in place of the config's schedule.
+          scaled: scale the loss while gradients are computed, so that small ones do not vanish in float16.
         """
         api = odapi.load()
         self.model, self._config, self._strategy = model, config, strategy
@@ -53,6 +62,10 @@ class Trainer:
             0, trainable=False, dtype=tf.int64, name="global_step", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
         self.rate_factor = tf.Variable(1.0, trainable=False, name="rate_factor", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        self._scaled = scaled
+        self.loss_scale = tf.Variable(
+            LARGEST_SCALE if scaled else 1.0, trainable=False, name="loss_scale", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
         with tf.device("CPU"):
             self.memory = tf.Variable("", trainable=False, name="memory")
         self.optimizer, (schedule,) = api.optimizer_builder.build(config.train_config.optimizer, global_step=self.global_step)
@@ -77,7 +90,12 @@ class Trainer:
     def checkpoint(self) -> tf.train.Checkpoint:
         """Return all that a resumed run needs; the API's own tools find ``model``, ``optimizer`` and ``step`` where they expect them."""
         return tf.train.Checkpoint(
-            step=self.global_step, model=self.model, optimizer=self.optimizer, rate_factor=self.rate_factor, memory=self.memory
+            step=self.global_step,
+            model=self.model,
+            optimizer=self.optimizer,
+            rate_factor=self.rate_factor,
+            loss_scale=self.loss_scale,
+            memory=self.memory,
         )
 
     def _step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -105,9 +123,10 @@ class Trainer:
                 add_regularization_loss=self._config.train_config.add_regularization_loss,
             )
             losses = {name: value / replicas for name, value in losses.items()}
-        gradients = tape.gradient(losses[TOTAL_LOSS], self.trained)
+            objective = losses[TOTAL_LOSS] * self.loss_scale
+        gradients = tape.gradient(objective, self.trained)
         pairs = [
-            (tf.convert_to_tensor(gradient), variable)
+            (tf.convert_to_tensor(gradient) / self.loss_scale, variable)
             for gradient, variable in zip(gradients, self.trained, strict=True)
             if gradient is not None
         ]
@@ -117,13 +136,15 @@ class Trainer:
         norm = tf.linalg.global_norm(gradients)
         if self._config.train_config.gradient_clipping_by_norm > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, self._config.train_config.gradient_clipping_by_norm, use_norm=norm)
-        self._apply(tf.math.is_finite(losses[TOTAL_LOSS]) & tf.math.is_finite(norm), gradients, variables)
+        finite = tf.math.is_finite(losses[TOTAL_LOSS]) & tf.math.is_finite(norm)
+        self._apply(finite, gradients, variables)
+        if self._scaled:  # a scale that was too large is no fault of the weights: the step is left out, and the next one has half of it
+            norm = tf.where(tf.math.is_finite(norm) | (self.loss_scale < 1), norm, 0)
+            self.loss_scale.assign(tf.where(finite, tf.minimum(self.loss_scale * SCALE_GROWTH, LARGEST_SCALE), self.loss_scale / 2))
         return {**losses, GRADIENT_NORM: norm / replicas}
 
     def _apply(self, finite: tf.Tensor, gradients: list[tf.Tensor], variables: list[tf.Variable]) -> None:
-        if (
-            self._strategy.num_replicas_in_sync > 1
-        ):  # optimizers of several replicas meet, which TensorFlow does not allow within a condition
+        if self._strategy.num_replicas_in_sync > 1:  # optimizers of several replicas meet, which must not happen within a condition
             gradients = [tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients]
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True), experimental_aggregate_gradients=False)
             return

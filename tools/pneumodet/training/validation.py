@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumodet import results
 from pneumodet.assessment import inputs, summary
-from pneumodet.data import label_map, random_access, tf_example
+from pneumodet.data import label_map, random_access
 from pneumodet.detection import decoding, inference, models
 from pneumodet.detection.looking import Looker
 from pneumodet.errors import DataError
@@ -131,7 +131,7 @@ class Validation:
         image_hw = (int(image["height"]), int(image["width"]))
         target_hw = self._looker.size.of(image_hw)
         try:
-            encoded = tf_example.decode(self._reader.read(number)).encoded
+            encoded = decoding.read(self._reader, number).encoded
             pixels = decoding.decode(encoded, image_hw=image_hw, target_hw=target_hw, where=where)
         except DataError:
             if not self._skip:

@@ -1,0 +1,185 @@
+"""From a request to what it is made of: options, data, devices, the learning-rate finder and the preview."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import small
+from PIL import Image
+
+from pneumodet import experiment, paths, preparation
+from pneumodet.data import record_sets
+from pneumodet.errors import ConfigError, DataError
+from pneumodet.training import start
+from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation, to_json
+from pneumodet.training.loop import Plan
+
+
+def quietly(*_):
+    pass
+
+
+def test_options_come_back_from_run_json():
+    options = start.Options(
+        plan=Plan(checkpoint_every=7, keep=2, evaluate_every=3, best_metric="image.roc_auc", patience=5),
+        seed=11,
+        augmentation=Augmentation(scale=(0.9, 1.3), blur=0.2),
+        positive_share=0.5,
+        freeze=("stem", "*bn*"),
+        skip_corrupt=True,
+    )
+    stored = {**dataclasses.asdict(options.plan), **{name: getattr(options, name) for name in ("seed", "positive_share", "skip_corrupt")}}
+    stored |= {"augmentation": to_json(options.augmentation), "freeze": list(options.freeze)}
+    stored |= {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(options)
+        if field.name not in (*stored, "plan", "augmentation", "freeze")
+    }
+    assert start.Options.of(json.loads(json.dumps(stored))) == options
+
+
+def test_a_request_becomes_options(uncut, records, tmp_path):
+    """What preparation writes into run.json is what training reads from it."""
+    request = small.request(records, tmp_path / "run", seed=5, positive_share=0.5, patience=4, evaluate_every=6, freeze=("stem",), skip_corrupt=True)
+    _, _, record = preparation.new(tmp_path / "run", request, say=quietly, on_download=quietly)
+    options = start.Options.of(json.loads(json.dumps(record))["training"])
+    assert options.plan == Plan(checkpoint_every=1, keep=3, evaluate_every=6, best_metric="rsna_metric", patience=4)
+    assert (options.seed, options.positive_share, options.freeze, options.skip_corrupt) == (5, 0.5, ("stem",), True)
+    assert options.augmentation == RADIOGRAPH
+    plain = start.Options.of(json.loads((uncut[0] / "run.json").read_text())["training"])
+    assert plain == start.Options(plan=Plan(checkpoint_every=1, keep=20))
+
+
+def test_data_is_the_record_set(records):
+    manifest = record_sets.load_manifest(records)
+    data = start.Data.of(records, manifest)
+    assert data.classes == manifest["label_map"]
+    rows = list(csv.DictReader(open(records / "split.csv", newline="", encoding="utf-8")))
+    assert len(data.positive) == manifest["splits"]["train"]["exams"] == sum(row["split"] == "train" for row in rows)
+    with_boxes = {one["image_id"] for one in data.train_instances["annotations"]}
+    assert data.positive.tolist() == [image["id"] in with_boxes for image in data.train_instances["images"]]
+    counts = [sum(one["image_id"] == image["id"] for one in data.train_instances["annotations"]) for image in data.train_instances["images"]]
+    assert data.most_boxes == max(counts)
+    assert dataclasses.replace(data, train_instances={"images": [], "annotations": []}).most_boxes == 1
+
+
+def test_the_learning_rate_finder(records, tmp_path):
+    folder, steps = tmp_path / "rates", []
+    found, picture = experiment.find_rate(
+        small.request(records, folder), steps=20, on_start=quietly, on_download=quietly, on_progress=steps.append
+    )
+    assert len(found.rates) == sum(steps) or found.blew_up_at
+    assert found.rates[0] == pytest.approx(1e-6)
+    assert np.isfinite(found.losses).all()
+    assert picture == folder / "learning_rate.png"
+    assert Image.open(picture).size[0] > 500
+    rows = list(csv.DictReader(open(folder / "learning_rate.csv", newline="", encoding="utf-8")))
+    np.testing.assert_allclose([float(row["loss"]) for row in rows], found.losses, rtol=1e-6)
+    assert not (folder / "pipeline.config").exists(), "the run is not begun"
+    assert not (folder / "train").exists()
+    again, _ = experiment.find_rate(small.request(records, folder), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly)
+    np.testing.assert_array_equal(again.losses, found.losses)
+
+
+def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
+    """Were the rate not used, the losses would be those of the config's schedule whatever the range."""
+    found, _ = experiment.find_rate(small.request(records, tmp_path / "a"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly)
+    from pneumodet.training import learning_rate_finder as finder
+
+    with pytest.MonkeyPatch.context() as patch:
+        real = finder.find
+        patch.setattr(finder, "find", lambda step, *, steps: real(step, steps=steps, lowest=1e-9, highest=1e-8))
+        frozen, _ = experiment.find_rate(
+            small.request(records, tmp_path / "b"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly
+        )
+    assert found.losses[0] == pytest.approx(frozen.losses[0], rel=1e-5)
+    assert np.abs(found.losses[10:15] - frozen.losses[10:15]).max() > 1e-3
+
+
+def test_the_preview_shows_training_radiographs(records, tmp_path):
+    request = small.request(records, tmp_path / "look", pretrained="coco")
+    picture = experiment.preview(request, on_start=quietly)
+    assert picture == tmp_path / "look" / "augmentation.png"
+    data = start.Data.of(records, record_sets.load_manifest(records))
+    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    rows = min(int(data.positive.sum()), start.PREVIEWED)
+    assert pixels.shape[0] >= rows * small.SIDE
+    assert pixels.shape[1] >= 6 * small.SIDE
+    coloured = (pixels.max(axis=2) - pixels.min(axis=2)) > 60
+    assert coloured.sum() > 100, "boxes are drawn"
+    assert not (tmp_path / "look" / "pipeline.config").exists()
+
+
+@pytest.mark.parametrize("positives", [0, 3])
+def test_the_preview_of_few_positives(records, tmp_path, positives, monkeypatch):
+    mask = np.zeros(4, bool)
+    mask[:positives] = True
+    monkeypatch.setattr(start.Data, "positive", property(lambda self: np.resize(mask, len(self.train_instances["images"]))))
+    request = small.request(records, tmp_path / "look")
+    if positives:
+        assert experiment.preview(request, on_start=quietly).exists()
+        return
+    with pytest.raises(DataError, match="no training radiograph has pneumonia"):
+        experiment.preview(request, on_start=quietly)
+    assert not (tmp_path / "look").exists()
+
+
+def assembled(records, **changes):
+    from pneumodet.detection import pipeline_config
+
+    request = small.request(records, records / "nowhere", **changes)
+    config, manifest, record = preparation.new(records / "nowhere", request, say=quietly, on_download=quietly)
+    data = start.Data.of(records, manifest)
+    assert pipeline_config.architecture(config).num_classes == len(data.classes)
+    return start.assemble(config, data, start.Options.of(record["training"]), fresh=True)
+
+
+def test_images_of_many_sizes_do_not_make_a_batch(records, monkeypatch):
+    real = start.Data.of.__func__
+
+    def of(cls, data_dir, manifest):
+        data = real(cls, data_dir, manifest)
+        for number, image in enumerate(data.train_instances["images"]):
+            image["height"] = 192 + 10 * number
+        return data
+
+    monkeypatch.setattr(start.Data, "of", classmethod(of))
+    keep = "model.ssd.image_resizer={keep_aspect_ratio_resizer {min_dimension: 64 max_dimension: 96}}"
+    with pytest.raises(ConfigError, match=r"images have \d+ sizes, which do not go into one batch. Set --batch-size 1"):
+        assembled(records, settings=(keep, small.SETTINGS[2]))
+
+
+def test_devices_share_a_batch_evenly(records, monkeypatch):
+    from pneumodet.training import cluster
+
+    monkeypatch.setattr(cluster.Cluster, "replicas", property(lambda self: 3))
+    with pytest.raises(ConfigError, match="batch_size is 4, which 3 devices cannot share evenly"):
+        assembled(records, batch_size=4)
+
+
+def test_records_and_their_ground_truth_belong_together(records, monkeypatch):
+    real = start.Data.of.__func__
+
+    def of(cls, data_dir, manifest):
+        data = real(cls, data_dir, manifest)
+        return dataclasses.replace(data, train=data.train + data.train)
+
+    monkeypatch.setattr(start.Data, "of", classmethod(of))
+    with pytest.raises(ConfigError, match=r"There are \d+ training records, but \d+ in their ground truth"):
+        assembled(records)
+
+
+def test_the_frozen_are_not_trained(records):
+    parts = assembled(records, freeze=("stem",))
+    everything = assembled(records)
+    assert 0 < len(parts.trainer.trained) < len(everything.trainer.trained)
+    assert parts.notes
+    assert not everything.notes
+
+
+def test_the_workspace_is_not_needed(records, tmp_path, monkeypatch):
+    """A run's folder may be given as a path."""
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path / "none"))
+    assert paths.run_dir(str(tmp_path / "run")) == tmp_path / "run"

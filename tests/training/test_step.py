@@ -1,0 +1,96 @@
+"""One training step: what it changes, what it leaves, and the scale of the loss."""
+
+import numpy as np
+import pytest
+import small
+
+from pneumodet import preparation
+from pneumodet.detection import odapi
+from pneumodet.training import start
+from pneumodet.training.step import GRADIENT_NORM, TOTAL_LOSS, Trainer
+
+
+@pytest.fixture(scope="module")
+def parts(records, tmp_path_factory):
+    """Return (config, assembled run, a batch)."""
+    folder = tmp_path_factory.mktemp("run")
+    request = small.request(records, folder)
+    config, manifest, record = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    from pneumodet.data import label_map
+
+    label_map.write_label_map(folder / "label_map.pbtxt", manifest["label_map"])
+    data = start.Data.of(records, manifest)
+    found = start.assemble(config, data, start.Options.of(record["training"]), fresh=False)
+    return config, found, next(iter(found.feed.batches(first_step=0, steps=1)))
+
+
+def test_a_scaled_loss_changes_the_weights_alike(parts):
+    config, found, batch = parts
+    import tensorflow as tf
+
+    variables = found.trainer.model.variables
+    before = [variable.numpy() for variable in variables]
+
+    def stepped(*, scaled):
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+        trainer = Trainer(found.trainer.model, config, tf.distribute.get_strategy(), scaled=scaled)
+        losses = {name: float(value) for name, value in trainer.step(batch).items()}
+        return trainer, losses, [variable.numpy() for variable in variables]
+
+    _, losses, plain = stepped(scaled=False)
+    trainer, scaled_losses, scaled = stepped(scaled=True)
+    assert scaled_losses == pytest.approx(losses, rel=1e-5), "what is reported is not scaled"
+    for one, other in zip(plain, scaled, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-6)
+    assert any(not np.array_equal(old, new) for old, new in zip(before, plain, strict=True))
+    _check_overflow(trainer, batch)
+
+
+def _check_overflow(trainer, batch):
+    """A scale at which gradients overflow leaves the step out and is halved; that is no sign of broken weights."""
+    trainer.loss_scale.assign(3e38)
+    before = [variable.numpy() for variable in trainer.trained]
+    losses = trainer.step(batch)
+    assert np.isfinite(float(losses[TOTAL_LOSS]))
+    assert float(losses[GRADIENT_NORM]) == 0
+    assert float(trainer.loss_scale) == pytest.approx(1.5e38)
+    assert all(np.array_equal(old, variable.numpy()) for old, variable in zip(before, trainer.trained, strict=True))
+
+
+def test_the_learning_rate_follows_schedule_and_factor(parts):
+    config, found, _ = parts
+    schedule = config.train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate
+    trainer = found.trainer
+    trainer.global_step.assign(schedule.warmup_steps)
+    assert float(trainer.learning_rate()) == pytest.approx(schedule.learning_rate_base)
+    trainer.rate_factor.assign(0.25)
+    assert float(trainer.learning_rate()) == pytest.approx(schedule.learning_rate_base / 4)
+
+
+def test_reduced_precision_is_for_single_stage_models():
+    from pneumodet.detection import models, pipeline_config
+    from pneumodet.errors import ConfigError
+
+    odapi.load()
+    with pytest.raises(ConfigError, match="--precision bfloat16 is for single-stage models"):
+        models.build(pipeline_config.load("faster_rcnn_resnet50"), is_training=True, precision="bfloat16")
+
+
+def test_bfloat16_gives_nearly_the_same_loss(parts, records):
+    import dataclasses
+
+    import tensorflow as tf
+
+    config, _, batch = parts
+    manifest = preparation.record_sets.load_manifest(records)
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        found = start.assemble(
+            config, start.Data.of(records, manifest), dataclasses.replace(start.Options(), precision=precision), fresh=False
+        )
+        losses.append(float(found.trainer.step(batch)[TOTAL_LOSS]))
+        assert all(variable.dtype == tf.float32 for variable in found.trainer.trained)
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    assert losses[1] != losses[0]
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
