@@ -112,7 +112,7 @@ def run(kind: str, spec: dict[str, Any], *, log: Path, script: str = __file__, s
     took = time.time() - started
     if process.returncode and not (stopped and process.returncode in STOPPED):
         lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-        sys.exit(f"{kind} failed with code {process.returncode}: {lines[-1] if lines else 'no message'} (all of it: {log})")
+        sys.exit("\n".join([*lines[-8:], f"{kind} failed with code {process.returncode}"]))
     lines = text.splitlines()
     found = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     return {**found, "started": started, "seconds": took, "stopped": stopped}
@@ -300,7 +300,7 @@ def _timed(step: Callable[[], dict[str, Any]], count: int) -> dict[str, float]:
         begin = time.perf_counter()
         step()["Loss/total_loss"].numpy()
         seconds.append(time.perf_counter() - begin)
-    return {"seconds": median(seconds), "cpu": (time.process_time() - cpu) / count}
+    return {"seconds": statistics.median(seconds), "cpu": (time.process_time() - cpu) / count}
 
 
 def model_of(config: str, *, threads: int = 0) -> tuple[Any, Any, Any, Any]:

@@ -11,11 +11,14 @@ from pneumodet.detection import checkpoints, evaluation, inference, pipeline_con
 PADDED = "{keep_aspect_ratio_resizer {min_dimension: 64 max_dimension: 96 pad_to_max_dimension: true}}"
 
 
-def same(one, other, *, px, score):
-    assert len(one) == len(other) > 5
-    np.testing.assert_allclose(one.scores, other.scores, atol=score)
-    np.testing.assert_allclose(one.boxes_xyxy_px, other.boxes_xyxy_px, atol=px)
-    np.testing.assert_array_equal(one.class_ids, other.class_ids)
+def same(one, other, *, px, score, share=0.95):
+    """Fail unless this share of detections is in both; of two with the same score either may come first and suppress what it overlaps."""
+    assert len(one) > 5
+    alike = np.abs(one.boxes_xyxy_px[:, None] - other.boxes_xyxy_px[None]).max(axis=2) <= px
+    alike &= np.abs(one.scores[:, None] - other.scores[None]) <= score
+    alike &= one.classes[:, None] == other.classes[None]
+    assert alike.any(axis=1).mean() >= share
+    assert alike.any(axis=0).mean() >= share
 
 
 def small_model(resizer):
@@ -100,8 +103,8 @@ def test_validation_within_training_detects_what_evaluation_detects(trained, rec
         same(again[exam], found[exam], px=1e-3, score=1e-6)
 
 
-@pytest.mark.parametrize(("suffix", "score", "px"), [(".png", 2e-5, 0.1), (".jpg", 5e-3, 20.0)])
-def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffix, score, px):
+@pytest.mark.parametrize(("suffix", "score", "px", "share"), [(".png", 2e-5, 0.1, 0.95), (".jpg", 5e-3, 10.0, 0.8)])
+def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffix, score, px, share):
     """On a radiograph much larger than the model's input, and not square: records and DICOMs are reduced alike."""
     pixels = radiograph((1024, 930), sigma=12)
     encoded = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
@@ -113,7 +116,4 @@ def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffi
     config = pipeline_config.load(str(trained / "pipeline.config"))
     ((_, expected),) = evaluation.detect_records(config, checkpoints.of_run(trained), [str(shard)])
     found = inference.SavedModelDetector(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
-    if suffix == ".jpg":  # a detection of nearly the same score may change places with another one
-        np.testing.assert_allclose(np.sort(found.scores)[-20:], np.sort(expected.scores)[-20:], atol=score)
-        return
-    same(found, expected, px=px, score=score)
+    same(found, expected, px=px, score=score, share=share)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pneumodet import experiment, paths, preparation
 from pneumodet.data import record_sets
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.errors import ConfigError
 from pneumodet.training import start
 from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation, to_json
 from pneumodet.training.loop import Plan
@@ -118,12 +118,7 @@ def test_the_preview_of_few_positives(records, tmp_path, positives, monkeypatch)
     mask[:positives] = True
     monkeypatch.setattr(start.Data, "positive", property(lambda self: np.resize(mask, len(self.train_instances["images"]))))
     request = small.request(records, tmp_path / "look")
-    if positives:
-        assert experiment.preview(request, on_start=quietly).exists()
-        return
-    with pytest.raises(DataError, match="no training radiograph has pneumonia"):
-        experiment.preview(request, on_start=quietly)
-    assert not (tmp_path / "look").exists()
+    assert experiment.preview(request, on_start=quietly).exists(), "others are drawn in their place"
 
 
 def assembled(records, **changes):

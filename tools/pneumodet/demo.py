@@ -26,7 +26,6 @@ SIDE = 224
 SETTINGS = (
     f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
     f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
-    "train_config.data_augmentation_options={ random_horizontal_flip { } }",
 )
 """What the demo changes in configs/ssd_mobilenet.config: it learns from nothing, without a backbone, in few steps."""
 

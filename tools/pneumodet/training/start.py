@@ -265,14 +265,14 @@ def find_rate(
 
 
 def preview(config: Any, folder: Path, data: Data, options: Options) -> Path:
-    """Draw what augmentation makes of the first training images with pneumonia, at the model's scale.
+    """Draw what augmentation makes of the first training images, those with pneumonia before others, at the model's scale.
 
     Raises:
       DataError: the records cannot be read.
     """
     reader, size = random_access.Reader(data.train), resizing.of_config(config)
     images, norms, output_hw = [], [], None
-    for number in np.flatnonzero(data.positive)[:PREVIEWED].tolist():
+    for number in np.argsort(~data.positive, kind="stable")[:PREVIEWED].tolist():
         record = decoding.read(reader, number)
         image_hw = (record.height, record.width)
         output_hw = output_hw or size.of(image_hw)

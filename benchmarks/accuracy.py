@@ -1,0 +1,385 @@
+"""Accuracy on real radiographs at equal wall time: the zoo's recipe by the stock API against tools/train.py, grouped 3-fold by patient.
+
+    python benchmarks/accuracy.py --sample SHARED/rsna_sample --pretrained CKPT --out FOLDER --minutes 10 --variants stock stock_0.005 ours
+    python benchmarks/accuracy.py … --variants stock_0.005 ours ours-no-augmentation ours-newest --define more.json      # an ablation
+    python benchmarks/accuracy.py … --only-judge
+
+``--sample`` has stage_2_train_images, the two CSVs and rsna_to_nih.csv, exam -> NIH patient. Of each fold the exams of the other two are split by
+patient once more: a variant trains on the larger part, and all that is chosen (the best checkpoint, the score threshold) is chosen on the smaller,
+the inner validation. The fold itself is looked at once, at the end.
+
+Each variant has the same wall time a fold, from the start of the process to the end of training, in-loop evaluation included, and is stopped after
+it. Its steps, and so its learning-rate schedule, are chosen to fill nine tenths of that, by a short run that is measured first. The stock loop saves
+every 100 steps; its newest checkpoint is judged, as the recipe has no other choice. ``stock`` is the zoo's recipe with its learning rate scaled
+linearly to batch 8; ``stock_0.005`` the same at 0.005 and with gradients clipped at 10, which stays finite.
+
+Everything lies in ``--out``: what is done is not done again. Written are accuracy.md and accuracy.json. ``--define`` adds variants:
+{"ours-half": {"flags": ["--freeze", "stem"]}, "stock_0.01": {"stock": true, "rate": 0.01, "clip": 10}, "newest": {"of": "ours", "newest": true}}.
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fold_judging
+import numpy as np
+import stock_loop
+from google.protobuf import text_format
+
+from pneumodet import paths
+from pneumodet.detection import pipeline_config
+
+BATCH_SIZE = 8
+
+FILLED = 0.9
+"""Share of the wall time that the steps are planned for."""
+
+PROBE_STEPS = 200
+"""Of the short run that is measured first."""
+
+PROBE_EVALUATIONS, EVALUATIONS = 2, 10
+"""Evaluations of the short run, and of a run."""
+
+RUN, DONE, PROBE = "run", "done.json", "probe.json"
+
+OUTER, INNER = "outer", "inner"
+
+ZOO = {
+    "ssd_mobilenet": (
+        "gradient_clipping_by_norm: 0 data_augmentation_options { random_horizontal_flip { } } data_augmentation_options { ssd_random_crop { } }",
+        (),
+        0.0125,
+        0.04,
+    ),
+    "ssd_mobilenet_fpnlite": (
+        "gradient_clipping_by_norm: 0 max_number_of_boxes: 100 data_augmentation_options { random_horizontal_flip { } } data_augmentation_options { "
+        "random_crop_image { min_object_covered: 0 min_aspect_ratio: 0.75 max_aspect_ratio: 3 min_area: 0.75 max_area: 1 overlap_thresh: 0 } }",
+        tuple(
+            f"model.ssd.{part}.conv_hyperparams.batch_norm.decay=0.997"
+            for part in ("feature_extractor", "box_predictor.weight_shared_convolutional_box_predictor")
+        ),
+        0.005,
+        0.02,
+    ),
+}
+"""Config -> what the zoo's has otherwise than ours (train_config's fields, settings), its learning rate at batch 8, and its warm-up's share of steps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A recipe.
+
+    Attributes:
+      stock: by the stock API, from the zoo's config; otherwise by tools/train.py.
+      rate: peak learning rate of a stock recipe; the zoo's, scaled, where it is None.
+      clip: gradients' norm of a stock recipe.
+      flags: of tools/train.py.
+      of: the variant whose runs are judged; its own where it is empty.
+      newest: judge the newest checkpoint, not the best.
+    """
+
+    stock: bool = False
+    rate: float | None = None
+    clip: float = 0.0
+    flags: tuple[str, ...] = ()
+    of: str = ""
+    newest: bool = False
+
+
+BALANCE, ANCHORS = ("--positive-share", "0.5"), ("--fit-anchors",)
+
+VARIANTS = {
+    "stock": Variant(stock=True),
+    "stock_0.005": Variant(stock=True, rate=0.005, clip=10.0),
+    "ours": Variant(flags=(*BALANCE, *ANCHORS)),
+    "ours-no-augmentation": Variant(flags=(*BALANCE, *ANCHORS, "--augmentation", "none")),
+    "ours-no-balance": Variant(flags=ANCHORS),
+    "ours-no-fitted-anchors": Variant(flags=BALANCE),
+    "ours-no-clipping": Variant(flags=(*BALANCE, *ANCHORS, "--set", "train_config.gradient_clipping_by_norm=0")),
+    "ours-defaults": Variant(),
+    "ours-newest": Variant(of="ours", newest=True),
+}
+"""Name -> recipe; each of the ablations leaves one thing out."""
+
+
+class Study:
+    """Records, runs and judgements in one folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args, self.out, self._variants = args, args.out, VARIANTS | args.define
+        self.out.mkdir(parents=True, exist_ok=True)
+        settings = {
+            name: str(getattr(args, name)) for name in ("config", "folds", "minutes", "seed", "inner_fraction", "pretrained", "settings")
+        }
+        about = self.out / "study.json"
+        if about.exists() and _read(about) != settings:
+            sys.exit(f"{self.out} has a study with other settings ({about}). Choose another --out.")
+        paths.write_json(about, settings)
+
+    def run(self) -> None:
+        """Make records, train what is not trained yet, and detect."""
+        self._records()
+        for fold, name in itertools.product(range(self._args.folds), self._args.variants):
+            base = self._variants[name].of or name
+            if not self._args.only_judge:
+                self._train(base, fold)
+            if (self._folder(base, fold) / DONE).exists():
+                self._detect(name, base, fold)
+
+    def _records(self) -> None:
+        sample, out = self._args.sample, self.out / "records"
+        labels = sample / "stage_2_train_labels.csv"
+        _make_records(sample, labels, out / "folds", "--folds", self._args.folds, "--seed", self._args.seed)
+        for fold in range(self._args.folds):
+            part = out / f"train-{fold}.csv"
+            there = {image["file_name"] for image in _instances(out / "folds" / f"fold-{fold}", "train")["images"]}
+            with labels.open(newline="", encoding="utf-8") as read, part.open("w", newline="", encoding="utf-8") as write:
+                header, *rows = csv.reader(read)
+                csv.writer(write).writerows([header, *(row for row in rows if row[0] in there)])
+            for name, more in (("whole", ()), ("small", ("--for", self._args.config))):
+                split = ("--val-fraction", self._args.inner_fraction, "--seed", self._args.seed)
+                _make_records(sample, part, self._data(fold, name), *split, *more)
+
+    def _data(self, fold: int, name: str) -> Path:
+        return self.out / "records" / f"inner-{fold}-{name}"
+
+    def _folder(self, name: str, fold: int) -> Path:
+        return self.out / "runs" / name / f"fold-{fold}"
+
+    def _train(self, name: str, fold: int) -> None:
+        folder = self._folder(name, fold)
+        if (folder / DONE).exists():
+            return
+        seconds = self._args.minutes * 60
+        probe = self.out / "runs" / name / PROBE
+        if not probe.exists():
+            steps = self._args.probe_steps
+            found = self._process(name, fold, probe.parent / "probe", steps, evaluate_every=steps // PROBE_EVALUATIONS)
+            paths.write_json(probe, measured(found, total=steps))
+        steps = fitting(_read(probe), seconds=seconds, whole=self._whole(name))
+        found = self._process(name, fold, folder, steps, seconds=seconds)
+        stamps = found.pop("stamps", [])
+        speed = stock_loop.rate(stamps, batch_size=BATCH_SIZE) if len(stamps) > 1 else None  # the stock loop that was stopped tells nothing
+        paths.write_json(folder / DONE, found | {"planned": steps, "images_per_second": speed})
+
+    def _whole(self, name: str) -> int:
+        return stock_loop.ITERATION if self._variants[name].stock else 1
+
+    def _process(
+        self, name: str, fold: int, folder: Path, steps: int, *, seconds: float | None = None, evaluate_every: int | None = None
+    ) -> dict[str, Any]:
+        shutil.rmtree(folder, ignore_errors=True)
+        recipe, args = self._variants[name], self._args
+        _say(f"{name}, {folder.name}: {steps} steps" + (f", at most {seconds:.0f} s" if seconds else ""))
+        if recipe.stock:
+            change = zoo(args.config, recipe, settings=args.settings, steps=steps)
+            data, run = self._data(fold, "whole"), folder / RUN
+            config = stock_loop.resolve(
+                run, config=args.config, data=data, pretrained=args.pretrained, steps=steps, batch_size=BATCH_SIZE, change=change
+            )
+            spec = {"config": str(config), "model_dir": str(run / "train"), "checkpoint_every": stock_loop.ITERATION}
+            return stock_loop.run("stock", spec, log=folder / "log.txt", seconds=seconds)
+        folder.mkdir(parents=True)
+        argv = ["--config", args.config, "--data", str(self._data(fold, "small")), "--run", str(folder / RUN), "--steps", str(steps)]
+        argv += ["--batch-size", str(BATCH_SIZE), "--seed", str(args.seed)]
+        argv += ["--pretrained", args.pretrained] if args.pretrained else []
+        argv += [part for setting in args.settings for part in ("--set", setting)]
+        argv += ["--evaluate-every", str(max(1, evaluate_every or steps // EVALUATIONS))]
+        return stock_loop.run("ours", {"argv": [*argv, *recipe.flags]}, log=folder / "log.txt", seconds=seconds)
+
+    def _detect(self, name: str, base: str, fold: int) -> None:
+        folder = self._folder(name, fold)
+        if (folder / f"{OUTER}.json").exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        outer = self.out / "records" / "folds" / f"fold-{fold}"
+        spec = {
+            "run": str(self._folder(base, fold) / RUN),
+            "newest": self._variants[name].newest or self._variants[base].stock,
+            "sets": {str(folder / f"{INNER}.json"): str(self._data(fold, "whole")), str(folder / f"{OUTER}.json"): str(outer)},
+        }
+        found = stock_loop.run("detect", spec, log=folder / "detect.txt", script=__file__)
+        paths.write_json(folder / "checkpoint.json", {key: found[key] for key in ("step", "finite")})
+
+    def judge(self) -> dict[str, Any]:
+        """Return what was found of the variants whose folds are all there."""
+        found: dict[str, Any] = {"figures": {}, "unfinished": []}
+        pooled: dict[str, fold_judging.Pooled] = {}
+        at_end: dict[str, list[dict[str, float | None]]] = {}
+        folds = range(self._args.folds)
+        outer = [_instances(self.out / "records" / "folds" / f"fold-{fold}", "val") for fold in folds]
+        inner = [_instances(self._data(fold, "whole"), "val") for fold in folds]
+        for name in self._args.variants:
+            folders = [self._folder(name, fold) for fold in folds]
+            if not all((folder / f"{OUTER}.json").exists() for folder in folders):
+                found["unfinished"].append(name)
+                continue
+            rows = {side: [_read(folder / f"{side}.json") for folder in folders] for side in (INNER, OUTER)}
+            thresholds, at_end[name] = zip(*map(fold_judging.choose, inner, rows[INNER]), strict=True)
+            pooled[name] = fold_judging.pool(outer, rows[OUTER], thresholds)
+            alone = [fold_judging.pool([truth], [one], [at]) for truth, one, at in zip(outer, rows[OUTER], thresholds, strict=True)]
+            found["figures"][name] = {
+                "folds": [fold_judging.figures(one) for one in alone],
+                "pooled": fold_judging.intervals(pooled[name], seed=self._args.seed),
+                "thresholds": thresholds,
+                "runs": [self._about(name, fold) for fold in folds],
+            }
+        stock = [name for name in pooled if self._variants[name].stock]
+        against = stock + [name for name in pooled if name == "ours"]
+        found["comparisons"] = fold_judging.comparisons(pooled, against, seed=self._args.seed)
+        own = [name for name in pooled if name not in stock and not self._variants[name].of]
+        found["reached"] = [
+            {"variant": name, "as": other, "figure": key, "seconds": self._reached(name, key, [one[key] for one in at_end[other]])}
+            for name, other, key in itertools.product(own, stock, fold_judging.REACHED)
+        ]
+        return found
+
+    def _reached(self, name: str, key: str, values: Sequence[float | None]) -> list[float | None]:
+        done = [_read(self._folder(name, fold) / DONE) for fold in range(self._args.folds)]
+        return [fold_judging.first_as_good(one, key, value) for one, value in zip(done, values, strict=True)]
+
+    def _about(self, name: str, fold: int) -> dict[str, Any]:
+        done = _read(self._folder(self._variants[name].of or name, fold) / DONE)
+        checkpoint = _read(self._folder(name, fold) / "checkpoint.json")
+        return checkpoint | {key: done.get(key) for key in ("planned", "seconds", "stopped", "images_per_second")}
+
+
+def zoo(config: str, recipe: Variant, *, settings: Sequence[str], steps: int) -> Callable[[Any], None]:
+    """Return what makes the zoo's recipe of one of our configs."""
+    train, changes, rate, warm_up = ZOO[config]
+
+    def change(parsed: Any) -> None:
+        text_format.Merge(train, parsed.train_config)
+        parsed.train_config.gradient_clipping_by_norm = recipe.clip
+        for reader in (parsed.train_input_reader, *parsed.eval_input_reader):
+            reader.ClearField("shuffle_buffer_size")
+        pipeline_config.override(parsed, (*changes, *settings))
+        pipeline_config.set_peak_rate(parsed, recipe.rate or rate)
+        pipeline_config.learning_rate(parsed).warmup_steps = round(warm_up * steps)
+
+    return change
+
+
+def measured(found: Mapping[str, Any], *, total: int) -> dict[str, float]:
+    """Return seconds to the first step, of a step, and of everything else (evaluations, checkpoints) of a short run."""
+    first = found["marks"]["first step"] - found["started"]
+    step = BATCH_SIZE / stock_loop.rate(found["stamps"], batch_size=BATCH_SIZE)
+    return {"start": first, "step": step, "else": max(0.0, found["seconds"] - first - step * (total - 1))}
+
+
+def fitting(probe: Mapping[str, float], *, seconds: float, whole: int) -> int:
+    """Return the steps, a multiple of ``whole``, that fill ``FILLED`` of the seconds; at least that many.
+
+    What a short run took beside its steps is taken for that of ``PROBE_EVALUATIONS`` evaluations, which errs on the side of fewer steps.
+    """
+    rest = FILLED * seconds - probe["start"] - probe["else"] * EVALUATIONS / PROBE_EVALUATIONS * (whole == 1)
+    return max(whole, int(rest / probe["step"]) // whole * whole)
+
+
+def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
+    """Run a checkpoint over the validation part of record sets and write COCO results; a model that is not finite finds nothing."""
+    from pneumodet import quiet
+
+    quiet.set_up(verbose=False)
+    import tensorflow as tf
+
+    from pneumodet import results
+    from pneumodet.data import record_sets
+    from pneumodet.detection import checkpoints, evaluation
+
+    folder = Path(run)
+    checkpoint = checkpoints.latest(folder / "train") if newest else checkpoints.of_run(folder)
+    reader = tf.train.load_checkpoint(checkpoint)
+    kinds = reader.get_variable_to_dtype_map()
+    finite = all(np.isfinite(reader.get_tensor(name)).all() for name, kind in kinds.items() if kind.is_floating)
+    config = pipeline_config.load(str(folder / stock_loop.CONFIG))
+    for path, data in sets.items():
+        shards = [str(Path(data) / shard["name"]) for shard in record_sets.load_manifest(Path(data))["splits"]["val"]["shards"]]
+        results.write_coco_results(Path(path), dict(evaluation.detect_records(config, checkpoint, shards)) if finite else {})
+    step = reader.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE")
+    return {"step": int(step), "finite": bool(finite)}
+
+
+def _make_records(sample: Path, labels: Path, output: Path, *flags: Any) -> None:
+    if (output / "manifest.json").exists():
+        return
+    given = ["--dicom-dir", sample / "stage_2_train_images", "--labels", labels, "--output-dir", output, "--stratify", "class"]
+    given += ["--class-info", sample / "stage_2_detailed_class_info.csv", "--patient-map", sample / "rsna_to_nih.csv", *flags]
+    command = [sys.executable, stock_loop.ROOT / "tools" / "make_tfrecords.py", *given]
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+
+
+def _instances(data: Path, split: str) -> dict[str, Any]:
+    return _read(data / f"instances_{split}.json")
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
+    add("--sample", type=Path, required=True, help="folder of radiographs, labels and patients")
+    add("--out", type=Path, required=True, help="folder of the study; the same command goes on in it")
+    add("--pretrained", metavar="CKPT", help="checkpoint that all start from (default: none)")
+    add("--config", choices=list(ZOO), default="ssd_mobilenet_fpnlite", help="(default %(default)s)")
+    add(
+        "--variants",
+        nargs="+",
+        default=["stock", "stock_0.005", "ours"],
+        help=f"of {', '.join(VARIANTS)} and --define (default %(default)s)",
+    )
+    add("--define", type=defined, default={}, metavar="FILE", help="JSON with more variants")
+    add("--minutes", type=float, default=10.0, help="wall time of each training (default %(default)s)")
+    add("--folds", type=int, default=3, help="(default %(default)s)")
+    add("--inner-fraction", type=float, default=0.2, help="of a fold's training patients, for inner validation (default %(default)s)")
+    add("--probe-steps", type=int, default=PROBE_STEPS, help="of the run that measures speed; whole hundreds (default %(default)s)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="field of the config, for all; repeatable")
+    add("--seed", type=int, default=0, help="(default %(default)s)")
+    add("--only-judge", action="store_true", help="train nothing more")
+    return made
+
+
+def defined(text: str) -> dict[str, Variant]:
+    """Read a file of variants."""
+    try:
+        raw = json.loads(Path(text).read_text(encoding="utf-8"))
+        return {
+            name: Variant(**{key: tuple(value) if key == "flags" else value for key, value in one.items()}) for name, one in raw.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{text} has no variants: {error}") from error
+
+
+def main() -> None:
+    """Run the study, judge it and print."""
+    command = parser()
+    args = command.parse_args()
+    unknown = [name for name in args.variants if name not in VARIANTS | args.define]
+    if unknown:
+        command.error(f"there is no variant {unknown[0]!r}")
+    study = Study(args)
+    study.run()
+    found = study.judge()
+    paths.write_json(args.out / "accuracy.json", found)
+    text = fold_judging.markdown(found)
+    (args.out / "accuracy.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__" and not stock_loop.answer({"detect": detect}):
+    main()
