@@ -23,6 +23,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -269,19 +270,20 @@ def zoo(config: str, recipe: Variant, *, settings: Sequence[str], steps: int) ->
 
 
 def measured(found: Mapping[str, Any], *, total: int) -> dict[str, float]:
-    """Return seconds to the first step, of a step, and of everything else (evaluations, checkpoints) of a short run."""
+    """Return what the seconds of a short run of ``total`` steps went to: to the first step, a step, the first evaluation, a later one, the rest."""
     first = found["marks"]["first step"] - found["started"]
     step = BATCH_SIZE / stock_loop.rate(found["stamps"], batch_size=BATCH_SIZE)
-    return {"start": first, "step": step, "else": max(0.0, found["seconds"] - first - step * (total - 1))}
+    reported = {at: when for at, when, _ in found["stamps"]}  # an evaluation follows upon the report of its step
+    evaluations = [when - reported[at] for at, when, _ in found.get("evaluations", [])]
+    rest = found["seconds"] - first - step * (total - 1) - sum(evaluations)
+    begin, later = (evaluations[0], statistics.median(evaluations[1:])) if len(evaluations) > 1 else (0.0, 0.0)
+    return {"start": first, "step": step, "first evaluation": begin, "evaluation": later, "rest": max(0.0, rest)}
 
 
 def fitting(probe: Mapping[str, float], *, seconds: float, whole: int) -> int:
-    """Return the steps, a multiple of ``whole``, that fill ``FILLED`` of the seconds; at least that many.
-
-    What a short run took beside its steps is taken for that of ``PROBE_EVALUATIONS`` evaluations, which errs on the side of fewer steps.
-    """
-    rest = FILLED * seconds - probe["start"] - probe["else"] * EVALUATIONS / PROBE_EVALUATIONS * (whole == 1)
-    return max(whole, int(rest / probe["step"]) // whole * whole)
+    """Return the steps, a multiple of ``whole``, that fill ``FILLED`` of the seconds; at least that many."""
+    beside = probe["start"] + probe["first evaluation"] + (EVALUATIONS - 1) * probe["evaluation"] + probe["rest"]
+    return max(whole, int((FILLED * seconds - beside) / probe["step"]) // whole * whole)
 
 
 def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
@@ -300,12 +302,13 @@ def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
     reader = tf.train.load_checkpoint(checkpoint)
     kinds = reader.get_variable_to_dtype_map()
     finite = all(np.isfinite(reader.get_tensor(name)).all() for name, kind in kinds.items() if kind.is_floating)
+    step = int(reader.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE"))
+    able = finite and step > 0  # the stock loop's first checkpoint may be without variables
     config = pipeline_config.load(str(folder / stock_loop.CONFIG))
     for path, data in sets.items():
         shards = [str(Path(data) / shard["name"]) for shard in record_sets.load_manifest(Path(data))["splits"]["val"]["shards"]]
-        results.write_coco_results(Path(path), dict(evaluation.detect_records(config, checkpoint, shards)) if finite else {})
-    step = reader.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE")
-    return {"step": int(step), "finite": bool(finite)}
+        results.write_coco_results(Path(path), dict(evaluation.detect_records(config, checkpoint, shards)) if able else {})
+    return {"step": step, "finite": bool(finite)}
 
 
 def _make_records(sample: Path, labels: Path, output: Path, *flags: Any) -> None:

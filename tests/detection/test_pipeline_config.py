@@ -134,12 +134,20 @@ def test_peak_rate(config):
     assert schedule(config).warmup_learning_rate == pytest.approx(0.002 * ratio)
 
 
+LATE_STEPS = (
+    "train_config.optimizer={ momentum_optimizer { learning_rate { manual_step_learning_rate { initial_learning_rate: 0.1 "
+    "schedule { step: 900 learning_rate: 0.01 } schedule { step: 9000000 learning_rate: 0.001 } } } } }"
+)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         pytest.param(lambda c: c.train_config.ClearField("optimizer"), "no learning rate", id="no-optimizer"),
         pytest.param(lambda c: setattr(c.train_config, "fine_tune_checkpoint", "PATH_TO_BE_CONFIGURED/x"), "placeholder", id="placeholder"),
         pytest.param(lambda c: setattr(c.train_config, "num_steps", 10**6), "reaches zero at step", id="short-schedule"),
+        pytest.param(lambda c: setattr(schedule(c), "total_steps", 10**6), "falls until step 1000000, but the run ends at", id="long-schedule"),
+        pytest.param(lambda c: pipeline_config.override(c, [LATE_STEPS]), "falls for the last time at step 9000000", id="late-steps"),
         pytest.param(lambda c: setattr(schedule(c), "warmup_steps", 10**6), "fewer than total_steps", id="long-warmup"),
         pytest.param(lambda c: setattr(c.train_config, "batch_size", 0), "at least 1", id="no-batch"),
     ],

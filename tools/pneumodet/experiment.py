@@ -16,9 +16,9 @@ from typing import Any
 from pneumodet import paths, preparation, pretrained, run_folder
 from pneumodet.data import label_map
 from pneumodet.detection import pipeline_config
-from pneumodet.errors import DataError
+from pneumodet.errors import ConfigError, DataError
 from pneumodet.preparation import Request, Say
-from pneumodet.training import tf_config
+from pneumodet.training import learning_rate_finder, tf_config
 
 
 def train(
@@ -99,11 +99,13 @@ def find_rate(
       PneumodetError: anything that the user can mend.
     """
     folder = paths.run_dir(request.run)
+    if steps < learning_rate_finder.FEWEST_STEPS:
+        raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot tell noise from descent.")
     _refuse_used(folder, request.run)
     with run_folder.locked(folder):
         config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
         label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
-        _say_start(folder, config, on_start)
+        on_start(f"{folder.name}: {steps} steps of {config.train_config.batch_size} images at rising learning rates; TensorFlow starts")
         from pneumodet.training import start
 
         data = start.Data.of(Path(record["data"]["folder"]), manifest)
@@ -137,7 +139,8 @@ def _say_start(folder: Path, config: Any, say: Say) -> None:
 
 
 def _refuse_used(folder: Path, name: str) -> None:
-    if (folder / run_folder.CONFIG).exists() or (folder / run_folder.TRAIN).exists():
+    """Refuse a folder with checkpoints; what a start left that did not come as far as the first one is nobody's work, and may be replaced."""
+    if any(path.suffix == ".index" for place in (run_folder.TRAIN, run_folder.BEST) for path in (folder / place).glob("*")):
         raise DataError(
             f"The run folder {folder} is in use. Go on with it: python tools/train.py --run {name} --resume; or choose another --run name."
         )

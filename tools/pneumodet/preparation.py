@@ -25,8 +25,8 @@ RECORDS = "records"
 AUTO = "auto"
 """In place of a batch size: as many images as fit into memory."""
 
-_FIXED = ("config", "data", "pretrained", "fine_tune_checkpoint", "batch_size", "learning_rate", "augmentation", "positive_share", "freeze")
-"""What a resumed run has from its start, and nobody may give again."""
+_OF_A_RESUMED_RUN = ("run", "resume", "steps", "patience", "skip_corrupt")
+"""What may be asked of a run that is gone on with; all else it has from its start."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,10 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         raise ConfigError(f"--config is missing. Configs: {', '.join(pipeline_config.names())}, or the path of a pipeline.config.")
     if request.patience and request.evaluate_every == 0:
         raise ConfigError("--patience counts evaluations, but --evaluate-every 0 leaves none. Leave one of them out.")
+    if not 0 <= request.seed < 1 << 32:
+        raise ConfigError(f"--seed is {request.seed}; it must be a whole number from 0 to 2^32 - 1.")
+    if request.positive_share is not None and not 0 < request.positive_share < 1:
+        raise ConfigError(f"--positive-share is {request.positive_share:g}; it must lie between 0 and 1. Leave it out for all records alike.")
     data_dir = request.data or _adopted(request, folder)
     manifest = record_sets.load_manifest(data_dir)
     if "train" not in manifest["splits"]:
@@ -113,11 +117,18 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
     augmentation = augmentation_settings.load(request.augmentation or augmentation_settings.DEFAULT)
     config, start = _resolve(request, folder, manifest=manifest, data_dir=data_dir, say=say, on_download=on_download)
+    if config.train_input_reader.load_instance_masks and manifest["arguments"].get("masks") is False:
+        raise ConfigError(f"The config reads instance masks, but the records have none. Make {data_dir} again with --masks.")
     if request.batch_size == AUTO:
         _fit_batch(config, request, data_dir, manifest, augmentation, say)
     audit = _audit(config, data_dir, manifest, say)
     steps = config.train_config.num_steps
     every = max(1, round(steps / EVALUATIONS)) if request.evaluate_every is None else request.evaluate_every
+    if every and not manifest["splits"]["val"]["exams"]:
+        if request.patience:
+            raise DataError(f"--patience needs evaluations, but the record set {data_dir} has no validation exams. Leave it out.")
+        say("warning: The record set has no validation exams; nothing is evaluated on the way, and there will be no best checkpoint.")
+        every = 0
     if config.train_config.data_augmentation_options:
         used = request.augmentation or augmentation_settings.DEFAULT
         say(f"The config's data_augmentation_options are for the stock API. Here images are varied by --augmentation {used}.")
@@ -178,10 +189,13 @@ def resumed(folder: Path, request: Request) -> tuple[Any, dict[str, Any], dict[s
       ConfigError: the request has what only a new run can be given.
       DataError: the run or its records are not what they were.
     """
-    refused = [name for name in _FIXED if getattr(request, name)]
-    if refused or request.settings:
-        flag = "--set" if request.settings else "--" + refused[0].replace("_", "-")
-        raise ConfigError(f"{flag} does not go with --resume: the run goes on as it was started. Only --steps and --patience may change.")
+    given = [field.name for field in dataclasses.fields(request) if getattr(request, field.name) != field.default]
+    refused = [name for name in given if name not in _OF_A_RESUMED_RUN]
+    if refused:
+        flag = "--set" if refused[0] == "settings" else "--" + refused[0].replace("_", "-")
+        raise ConfigError(
+            f"{flag} does not go with --resume: the run goes on as it was started. Only --steps, --patience and --skip-corrupt may be given."
+        )
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Start a new run.")
     if "training" not in record:
@@ -193,14 +207,23 @@ def resumed(folder: Path, request: Request) -> tuple[Any, dict[str, Any], dict[s
     manifest = record_sets.load_manifest(data_dir)
     if paths.sha256_file(data_dir / record_sets.MANIFEST) != record["data"]["manifest_sha256"]:
         raise DataError(f"The record set {data_dir} is another one than the run was started with. Start a new run.")
+    training = record["training"]
     if request.patience:
-        record["training"]["patience"] = request.patience
+        if not training["evaluate_every"]:
+            raise ConfigError(f"--patience counts evaluations, but the run {folder.name} was started without. Leave it out.")
+        training["patience"] = request.patience
+    training["skip_corrupt"] |= request.skip_corrupt
     if request.steps:
+        done = max((int(path.stem.rpartition("-")[2]) for path in (folder / run_folder.TRAIN).glob("ckpt-*.index")), default=0)
+        if request.steps < done:
+            raise ConfigError(f"--steps {request.steps} is less than the {done} steps that the run {folder.name} has done.")
+        record["steps"] = request.steps
         before = config.train_config.num_steps
         config.train_config.num_steps = request.steps
         pipeline_config.scale_schedule(config, reference_steps=before, reference_batch=config.train_config.batch_size, overridden=())
     pipeline_config.check(config, manifest["label_map"])
-    if request.steps:
+    if set(given) & {"steps", "patience", "skip_corrupt"}:
+        paths.write_json(folder / run_folder.RECORD, record)
         pipeline_config.save(config, folder / run_folder.CONFIG)
     return config, manifest, record
 
@@ -249,6 +272,8 @@ def _adopted(request: Request, folder: Path) -> Path:
     inputs = [list(reader.tf_record_input_reader.input_path) for reader in readers]
     if not inputs[0] or any(pipeline_config.PLACEHOLDER in path for of_reader in inputs for path in of_reader):
         raise ConfigError("--data is missing: a folder made by make_tfrecords, or a config whose input readers name records.")
+    if not readers[0].label_map_path:
+        raise ConfigError("train_input_reader.label_map_path is missing: the label map that the config's records were made with.")
     patterns = [foreign_records.expand(of_reader) for of_reader in inputs]
     foreign_records.adopt(
         patterns[0],
@@ -256,6 +281,7 @@ def _adopted(request: Request, folder: Path) -> Path:
         Path(readers[0].label_map_path),
         folder / RECORDS,
         skip_corrupt=request.skip_corrupt,
+        overwrite=True,  # of a start that did not come as far as training
     )
     return folder / RECORDS
 

@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     request = experiment.Request(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
     if args.find_lr and args.preview_augmentation:
         raise ConfigError("--find-lr and --preview-augmentation are two things; ask for one of them.")
+    if args.resume and (args.find_lr or args.preview_augmentation):
+        raise ConfigError("--find-lr and --preview-augmentation look before a run begins; leave --resume out, and give another --run name.")
     if args.preview_augmentation:
         print(f"Picture: {experiment.preview(request, on_start=_say)}")
         return 0
@@ -98,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if outcome.images_per_second:
         print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
     if outcome.memory.best is not None:
-        print(f"Best:    {request.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
+        print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
     print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
         print(f"Stopped before the end; nothing is lost. Go on: python tools/train.py --run {args.run} --resume", file=sys.stderr)

@@ -368,6 +368,16 @@ def check(config: Message, label_map: dict[str, int]) -> None:
         raise ConfigError(
             f"The learning rate reaches zero at step {schedule.total_steps}, before the run's {train.num_steps} steps are done."
         )
+    if "total_steps" in fields and schedule.total_steps > train.num_steps:
+        raise ConfigError(
+            f"The learning rate falls until step {schedule.total_steps}, but the run ends at step {train.num_steps}, when it is still high. Set "
+            f"total_steps to {train.num_steps}, too; --steps stretches it unless it is set by hand."
+        )
+    last = max((one.step for one in schedule.schedule), default=0) if "schedule" in fields else 0
+    if last >= train.num_steps:
+        raise ConfigError(
+            f"The learning rate falls for the last time at step {last}, but the run ends at step {train.num_steps}. Set the schedule's steps to less."
+        )
     if "total_steps" in fields and schedule.warmup_steps >= schedule.total_steps:
         raise ConfigError(f"warmup_steps ({schedule.warmup_steps}) must be fewer than total_steps ({schedule.total_steps}).")
 

@@ -27,7 +27,7 @@ STEPS = 2
 
 
 def fitting(config: Any, data: Any, options: Any) -> int:
-    """Return the largest power of two, times the number of devices, that fits into memory.
+    """Return the largest power of two that fits into memory, and is no more than there are records.
 
     Args:
       config: a resolved TrainEvalPipelineConfig, whose own batch size does not count.
@@ -37,21 +37,23 @@ def fitting(config: Any, data: Any, options: Any) -> int:
     Raises:
       TrainingError: not even the smallest batch could be trained.
     """
-    return choose(lambda size: _in_child(config, data, options, size), available=available())
+    largest = min(LARGEST, len(data.train_instances["images"]))
+    return choose(lambda size: _in_child(config, data, options, size), available=available(), largest=largest)
 
 
-def choose(measure: Callable[[int], int], *, available: int) -> int:
-    """Return the largest power of two up to ``LARGEST`` that fits.
+def choose(measure: Callable[[int], int], *, available: int, largest: int = LARGEST) -> int:
+    """Return the largest power of two up to ``largest`` that fits.
 
     Args:
       measure: batch size -> most bytes in use while training.
       available: bytes that are free.
+      largest: no larger batch is chosen.
     """
     small, large = TRIED
     used = [measure(small), measure(large)]
     each = max(used[1] - used[0], 1) / (large - small)
     size = 1
-    while size < LARGEST and used[0] + (2 * size - small) * each <= HEADROOM * available:
+    while 2 * size <= largest and used[0] + (2 * size - small) * each <= HEADROOM * available:
         size *= 2
     return size
 

@@ -10,6 +10,8 @@ remembers with the weights; checkpoints and devices are TensorFlow's own (Checkp
 
 import dataclasses
 import json
+import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import run_folder
-from pneumodet.detection import checkpoints
+from pneumodet.detection import checkpoint_files, checkpoints
 from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
 from pneumodet.training import signals
 from pneumodet.training.cluster import Cluster
@@ -103,6 +105,7 @@ class Outcome:
       completed: False when it was stopped by a signal.
       stopped_early: a sentence where it ended before its last step for want of progress, or because the caller asked for it.
       checkpoint: the newest checkpoint's prefix.
+      best_metric: the figure by which the best checkpoint is kept.
       memory: the best figure and its step.
       seconds_to_first_step: wall time from the start of the process's training to the end of the first step.
       images_per_second: over all steps but the first of this call, evaluations and checkpoints not counted; None where there was no second.
@@ -113,6 +116,7 @@ class Outcome:
     completed: bool = False
     stopped_early: str | None = None
     checkpoint: str = ""
+    best_metric: str = MEASURED[0]
     memory: Memory = dataclasses.field(default_factory=Memory)
     seconds_to_first_step: float | None = None
     images_per_second: float | None = None
@@ -180,9 +184,9 @@ class Run:
         checkpoint = trainer.checkpoint()
         self._manager = tf.train.CheckpointManager(checkpoint, str(self._train_dir), max_to_keep=plan.keep)
         self._best = tf.train.CheckpointManager(checkpoint, str(cluster.writes_to(folder / run_folder.BEST)), max_to_keep=1)
-        self._checkpoint, self._newest = checkpoint, tf.train.latest_checkpoint(str(folder / run_folder.TRAIN))
+        self._checkpoint, self._newest = checkpoint, newest_checkpoint(folder)
         self._memory = Memory()
-        self._outcome = Outcome(memory=self._memory)
+        self._outcome = Outcome(best_metric=plan.best_metric, memory=self._memory)
         self._halted = False
         self._in_a_row = 0  # returns without a good report between them
         self._steps, self._seconds = 0, 0.0  # without the first step, evaluations and checkpoints
@@ -193,9 +197,15 @@ class Run:
         Raises:
           CheckpointError: it cannot be read or does not fit.
         """
-        if self._newest:
+        if not self._newest:
+            return False
+        try:
             self._restore(self._newest)
-        return bool(self._newest)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} Where an earlier one is there, remove {self._newest}.*, and the run goes on from that.") from error
+        if self._newest != self._manager.latest_checkpoint and self._cluster.chief:  # somebody removed a checkpoint
+            self._keep_only([path for path in self._manager.checkpoints if Path(f"{path}.index").exists()] or [self._newest])
+        return True
 
     def train(self) -> Outcome:
         """Train to the last step, or until it is stopped; SIGINT and SIGTERM end it after the step at hand, with a checkpoint.
@@ -207,6 +217,7 @@ class Run:
         if not self._newest:
             self._save()  # what the first return goes back to, if it comes to that
         outcome = self._outcome
+        outcome.stopped_early = self._out_of_patience()  # a run that has stopped early does not go on by itself
         with signals.caught() as stop:
             while self._step < self._total and not outcome.stopped_early and not self._halted:
                 try:
@@ -217,9 +228,17 @@ class Run:
         outcome.checkpoint, outcome.memory = self._newest, self._memory
         if self._seconds:
             outcome.images_per_second = self._steps * self._batch_size / self._seconds
-        if self._feed.skipped.found:
-            outcome.notes.append(f"{len(self._feed.skipped.found)} corrupt records were left out.")
+        self._tell_skipped()
         return outcome
+
+    def _tell_skipped(self) -> None:
+        skipped = [(self._feed.skipped.found, "corrupt records were left out")]
+        if self._validation is not None:
+            skipped.append((self._validation.skipped, "corrupt validation records count as if nothing was found on them"))
+        for found, what in skipped:
+            if found:
+                self._outcome.notes.append(f"{len(found)} {what}.")
+                self._observer.note(f"{len(found)} {what}; the first: {next(iter(found.values()))}")
 
     @property
     def _step(self) -> int:
@@ -303,24 +322,34 @@ class Run:
             memory.waited += 1
         if self._observer.evaluation(step, found, best=better) is False:
             self._outcome.stopped_early = f"stopped at step {step} by its caller"
-        elif self._plan.patience and memory.waited >= self._plan.patience:
-            self._outcome.stopped_early = f"no better {self._plan.best_metric} in {memory.waited} evaluations, the best is {_of(memory)}"
+        else:
+            self._outcome.stopped_early = self._out_of_patience()
         if better:
             self._save(self._best)
+
+    def _out_of_patience(self) -> str | None:
+        """Return why the run ends for want of a better figure, or None where it does not."""
+        if not self._plan.patience or self._memory.waited < self._plan.patience:
+            return None
+        return f"no better {self._plan.best_metric} in {self._memory.waited} evaluations, the best is {_of(self._memory)}"
 
     def _save(self, manager: tf.train.CheckpointManager | None = None) -> None:
         """Write a checkpoint of training, or by another manager."""
         step, memory = self._step, self._trainer.memory
         memory.assign(json.dumps(dataclasses.asdict(self._memory)))
+        manager = manager or self._manager
         try:
-            path = (manager or self._manager).save(checkpoint_number=step)
+            path = manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
+            for torn in Path(manager.directory).glob("ckpt-*_temp"):
+                shutil.rmtree(torn, ignore_errors=True)
+            reason = re.sub(r"{{[^}]*}}\s*|\s*\[Op:\w+\]", "", first_line(error))  # where in TensorFlow it happened
             good = f"step {checkpoints.step_of(self._newest)}" if self._newest else "none"
             raise DataError(
-                f"Cannot write a checkpoint in {self._train_dir}: {first_line(error)}. The last good one is {good}. Free some disk space and go on with "
+                f"Cannot write a checkpoint in {manager.directory}: {reason}. The last good one is {good}. Free some disk space and go on with "
                 "--resume."
             ) from error
-        if manager is None:
+        if manager is self._manager:
             self._newest = path
 
     def _restore(self, path: str) -> None:
@@ -334,9 +363,13 @@ class Run:
 
     def _forget_newest(self) -> None:
         *kept, bad = self._manager.checkpoints
-        tf.compat.v1.train.update_checkpoint_state(str(self._train_dir), kept[-1], all_model_checkpoint_paths=kept)
+        self._keep_only(kept)
         for file in Path(bad).parent.glob(f"{Path(bad).name}.*"):
             file.unlink()
+
+    def _keep_only(self, kept: list[str]) -> None:
+        """Let the checkpoints be these, of which the last is the newest."""
+        tf.compat.v1.train.update_checkpoint_state(str(self._train_dir), kept[-1], all_model_checkpoint_paths=kept)
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(self._train_dir), max_to_keep=self._plan.keep)
         self._newest = kept[-1]
 
@@ -361,6 +394,12 @@ class Run:
         self._outcome.notes.append(note)
         self._observer.rewind(back)
         self._observer.note(note)
+
+
+def newest_checkpoint(folder: Path) -> str | None:
+    """Return the prefix of a run's newest checkpoint of which the files are there, or None where it has none."""
+    train = folder / run_folder.TRAIN
+    return checkpoint_files.find(train) if any(train.glob("ckpt-*.index")) else None
 
 
 class _NotFiniteError(Exception):

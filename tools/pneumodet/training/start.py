@@ -15,7 +15,7 @@ import tensorflow as tf
 from pneumodet import pictures, run_folder
 from pneumodet.data import boxes, label_map, random_access
 from pneumodet.detection import checkpoints, decoding, models, resizing
-from pneumodet.errors import ConfigError
+from pneumodet.errors import ConfigError, DataError
 from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop
 from pneumodet.training import cluster as clusters
 from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation
@@ -58,7 +58,18 @@ class Options:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Options":
-        """Return the options that run.json keeps."""
+        """Return the options that run.json keeps.
+
+        Raises:
+          DataError: it lacks one of them.
+        """
+        try:
+            return cls._of(record)
+        except KeyError as error:
+            raise DataError(f"run.json does not say {error} of the run. It was made by another pneumodet; start a new run.") from error
+
+    @classmethod
+    def _of(cls, record: Mapping[str, Any]) -> "Options":
         return cls(
             plan=Plan(**{field.name: record[field.name] for field in dataclasses.fields(Plan)}),
             seed=record["seed"],
@@ -202,7 +213,7 @@ def train(
     Raises:
       PneumodetError: as ``assemble`` and ``loop.Run``.
     """
-    newest = tf.train.latest_checkpoint(str(folder / run_folder.TRAIN))
+    newest = loop.newest_checkpoint(folder)
     parts = assemble(config, data, options, fresh=newest is None)
     step = checkpoints.step_of(newest) if newest else 0
     watcher = observer(step, parts.cluster.chief)

@@ -30,6 +30,8 @@ MEMORY_BYTES = 1 << 29
 LOOKS = 4
 """Exams with pneumonia whose pixels are handed on, to be drawn."""
 
+_NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -87,6 +89,8 @@ class Validation:
         self._positive = {name for name, image in zip(self._names, instances["images"], strict=True) if image["id"] in with_boxes}
         self._looker = Looker(model, config)
         self._kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.skipped: dict[str, str] = {}
+        """Where a record could not be read -> why."""
 
     def run(self) -> Found:
         """Detect on all records, and judge.
@@ -100,8 +104,10 @@ class Validation:
         for images, true_shapes, original_hw in self._batches():
             outputs = self._looker.detect(images, true_shapes)
             for index, (height, width) in enumerate(original_hw.tolist()):
-                name = self._names[len(detections)]
-                detections[name] = inference.from_outputs(outputs, index, height=height, width=width)
+                number = len(detections)
+                name = self._names[number]
+                unread = self._reader.where(number) in self.skipped  # the model finds something in black pixels, too
+                detections[name] = _NOTHING if unread else inference.from_outputs(outputs, index, height=height, width=width)
                 if name in self._positive and len(looks) < LOOKS:
                     looks[name] = images[index, : true_shapes[index, 0], : true_shapes[index, 1], 0]
                     sizes_hw[name] = (height, width)
@@ -133,8 +139,9 @@ class Validation:
         try:
             encoded = decoding.read(self._reader, number).encoded
             pixels = decoding.decode(encoded, image_hw=image_hw, target_hw=target_hw, where=where)
-        except DataError:
+        except DataError as error:
             if not self._skip:
                 raise
+            self.skipped[where] = str(error)
             pixels = np.zeros(target_hw, np.uint8)
         return (*self._looker.prepared(pixels, image_hw), np.array(image_hw, np.int32))

@@ -61,7 +61,8 @@ class Watcher(loop.Observer):
 
     def evaluation(self, step: int, found: Found, *, best: bool) -> bool | None:
         """See ``loop.Observer``."""
-        self._log.evaluation(step, found.figures, best=best)
+        first = {name: found.figures[name] for name in loop.MEASURED if name in found.figures}  # curves.png shows some only
+        self._log.evaluation(step, first | found.figures, best=best)
         self._log.pr_curve(step, found.cases)
         self._log.pictures(step, "validation", [_drawn(found, exam) for exam in found.looks])
         return self._pass_on[2](step, found.figures)
