@@ -152,9 +152,20 @@ def test_no_positive_training_exam_is_refused(synthetic, new, tmp_path):
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(row for row in rows if row["Target"] == "0")
-    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", tmp_path / "negative.csv", "--val-fraction", "0.4", "--output-dir", tmp_path / "none"]
+    flags = [
+        "--dicom-dir",
+        synthetic.dicom_dir,
+        "--labels",
+        tmp_path / "negative.csv",
+        "--val-fraction",
+        "0.4",
+        "--output-dir",
+        tmp_path / "none",
+    ]
     assert make_tfrecords.main(list(map(str, flags))) == 0
-    with pytest.raises(DataError, match=r"None of the \d+ exams of the split train has a box: a detector cannot learn from negatives alone"):
+    with pytest.raises(
+        DataError, match=r"None of the \d+ exams of the split train has a box: a detector cannot learn from negatives alone"
+    ):
         new(data=tmp_path / "none")
 
 

@@ -39,7 +39,9 @@ def radiograph(size_hw, *, sigma):
 
 
 @pytest.mark.parametrize(
-    ("resizer", "canvas_hw"), [(f"{{fixed_shape_resizer {{height: 48 width: {SIDE}}}}}", (48, SIDE)), (PADDED, (96, 96))], ids=["fixed", "padded"]
+    ("resizer", "canvas_hw"),
+    [(f"{{fixed_shape_resizer {{height: 48 width: {SIDE}}}}}", (48, SIDE)), (PADDED, (96, 96))],
+    ids=["fixed", "padded"],
 )
 def test_a_look_is_the_apis_own(resizer, canvas_hw):
     """Padding, clipping and the boxes' frame: what the API's preprocess, predict and postprocess say of an image of the model's size."""
@@ -78,7 +80,9 @@ def test_a_batch_is_its_images_one_by_one():
     together = looker.detect(*(np.stack(column) for column in zip(*prepared, strict=True)))
     for index, (image, true_shape) in enumerate(prepared):
         alone = looker.detect(image[None], true_shape[None])
-        same(*(inference.from_outputs(found, at, height=90, width=70) for found, at in ((together, index), (alone, 0))), px=0.02, score=1e-5)
+        same(
+            *(inference.from_outputs(found, at, height=90, width=70) for found, at in ((together, index), (alone, 0))), px=0.02, score=1e-5
+        )
 
 
 def test_validation_within_training_detects_what_evaluation_detects(trained, records):

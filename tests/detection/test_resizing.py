@@ -68,7 +68,9 @@ def test_other_resizers_are_refused(resizer, message):
         resizing.of_config(with_resizer("ssd_mobilenet", resizer))
 
 
-@pytest.mark.parametrize("name", ["ssd_mobilenet", "ssd_mobilenet_fpnlite", "faster_rcnn_resnet50", "retinanet_resnet50", "efficientdet_d0"])
+@pytest.mark.parametrize(
+    "name", ["ssd_mobilenet", "ssd_mobilenet_fpnlite", "faster_rcnn_resnet50", "retinanet_resnet50", "efficientdet_d0"]
+)
 @pytest.mark.parametrize("padded", [False, True], ids=["fixed", "padded"])
 def test_normalized_pixels_are_those_of_preprocess(name, padded):
     """An image of the model's size is not resized; ``preprocess`` then only normalizes and pads, before or after the other as the model has it."""

@@ -77,7 +77,10 @@ def feed_of(shards, **more):
 
 
 def batches(feed, *, first_step=0, steps=4, parallel=None):
-    return [{name: value.numpy() for name, value in batch.items()} for batch in feed.batches(first_step=first_step, steps=steps, parallel=parallel)]
+    return [
+        {name: value.numpy() for name, value in batch.items()}
+        for batch in feed.batches(first_step=first_step, steps=steps, parallel=parallel)
+    ]
 
 
 def same(one, other):
@@ -165,7 +168,9 @@ def api_sample(config, of):
 
     api = odapi.load()
     model = api.model_builder.build(config.model, is_training=True, add_summaries=False)
-    resizer = importlib.import_module("object_detection.builders.image_resizer_builder").build(pipeline_config.architecture(config).image_resizer)
+    resizer = importlib.import_module("object_detection.builders.image_resizer_builder").build(
+        pipeline_config.architecture(config).image_resizer
+    )
     pixels = cv2.imdecode(np.frombuffer(of.encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
     fields = api.fields.InputDataFields
     masks = [cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE) for mask in of.masks]
@@ -186,7 +191,9 @@ def api_sample(config, of):
     [
         pytest.param(Size((72, 96)), "{fixed_shape_resizer {height: 72 width: 96}}", id="fixed"),
         pytest.param(
-            Size(None, 72, 96, True), "{keep_aspect_ratio_resizer {min_dimension: 72 max_dimension: 96 pad_to_max_dimension: true}}", id="padded"
+            Size(None, 72, 96, True),
+            "{keep_aspect_ratio_resizer {min_dimension: 72 max_dimension: 96 pad_to_max_dimension: true}}",
+            id="padded",
         ),
     ],
 )

@@ -42,7 +42,9 @@ def test_options_come_back_from_run_json():
 
 def test_a_request_becomes_options(uncut, records, tmp_path):
     """What preparation writes into run.json is what training reads from it."""
-    request = small.request(records, tmp_path / "run", seed=5, positive_share=0.5, patience=4, evaluate_every=6, freeze=("stem",), skip_corrupt=True)
+    request = small.request(
+        records, tmp_path / "run", seed=5, positive_share=0.5, patience=4, evaluate_every=6, freeze=("stem",), skip_corrupt=True
+    )
     _, _, record = preparation.new(tmp_path / "run", request, say=quietly, on_download=quietly)
     options = start.Options.of(json.loads(json.dumps(record))["training"])
     assert options.plan == Plan(checkpoint_every=1, keep=3, evaluate_every=6, best_metric="rsna_metric", patience=4)
@@ -60,7 +62,9 @@ def test_data_is_the_record_set(records):
     assert len(data.positive) == manifest["splits"]["train"]["exams"] == sum(row["split"] == "train" for row in rows)
     with_boxes = {one["image_id"] for one in data.train_instances["annotations"]}
     assert data.positive.tolist() == [image["id"] in with_boxes for image in data.train_instances["images"]]
-    counts = [sum(one["image_id"] == image["id"] for one in data.train_instances["annotations"]) for image in data.train_instances["images"]]
+    counts = [
+        sum(one["image_id"] == image["id"] for one in data.train_instances["annotations"]) for image in data.train_instances["images"]
+    ]
     assert data.most_boxes == max(counts)
     assert dataclasses.replace(data, train_instances={"images": [], "annotations": []}).most_boxes == 1
 
@@ -85,7 +89,9 @@ def test_the_learning_rate_finder(records, tmp_path):
 
 def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
     """Were the rate not used, the losses would be those of the config's schedule whatever the range."""
-    found, _ = experiment.find_rate(small.request(records, tmp_path / "a"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly)
+    found, _ = experiment.find_rate(
+        small.request(records, tmp_path / "a"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly
+    )
     from pneumodet.training import learning_rate_finder as finder
 
     with pytest.MonkeyPatch.context() as patch:

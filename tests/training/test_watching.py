@@ -61,7 +61,10 @@ def events(folder):
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
     return {
-        run: {tag: [(one.step, tensor_util.make_ndarray(one.tensor_proto)) for one in multiplexer.Tensors(run, tag)] for tag in content["tensors"]}
+        run: {
+            tag: [(one.step, tensor_util.make_ndarray(one.tensor_proto)) for one in multiplexer.Tensors(run, tag)]
+            for tag in content["tensors"]
+        }
         for run, content in multiplexer.Runs().items()
     }
 
@@ -81,7 +84,9 @@ def image_of(event):
 
 def test_all_of_it_arrives(watch, told, tmp_path):
     watcher = watch()
-    watcher.report(progress := loop.Progress(20, 40, 1.5, 33.0, 0.24), {"Loss/total_loss": 1.5, "learning_rate": 0.01, "images_per_second": 33.0})
+    watcher.report(
+        progress := loop.Progress(20, 40, 1.5, 33.0, 0.24), {"Loss/total_loss": 1.5, "learning_rate": 0.01, "images_per_second": 33.0}
+    )
     assert watcher.evaluation(20, found(), best=True) is None
     watcher.note("a sentence")
     watcher.close()

@@ -10,8 +10,6 @@ remembers with the weights; checkpoints and devices are TensorFlow's own (Checkp
 
 import dataclasses
 import json
-import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import run_folder
-from pneumodet.detection import checkpoint_files, checkpoints
+from pneumodet.detection import checkpoints
 from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
-from pneumodet.training import signals
+from pneumodet.training import saving, signals
 from pneumodet.training.cluster import Cluster
 from pneumodet.training.feeding import Feed
 from pneumodet.training.step import TOTAL_LOSS, Trainer
@@ -184,7 +182,7 @@ class Run:
         checkpoint = trainer.checkpoint()
         self._manager = tf.train.CheckpointManager(checkpoint, str(self._train_dir), max_to_keep=plan.keep)
         self._best = tf.train.CheckpointManager(checkpoint, str(cluster.writes_to(folder / run_folder.BEST)), max_to_keep=1)
-        self._checkpoint, self._newest = checkpoint, newest_checkpoint(folder)
+        self._checkpoint, self._newest = checkpoint, saving.newest(folder)
         self._memory = Memory()
         self._outcome = Outcome(best_metric=plan.best_metric, memory=self._memory)
         self._halted = False
@@ -337,19 +335,8 @@ class Run:
         """Write a checkpoint of training, or by another manager."""
         step, memory = self._step, self._trainer.memory
         memory.assign(json.dumps(dataclasses.asdict(self._memory)))
-        manager = manager or self._manager
-        try:
-            path = manager.save(checkpoint_number=step)
-        except (tf.errors.OpError, OSError) as error:
-            for torn in Path(manager.directory).glob("ckpt-*_temp"):
-                shutil.rmtree(torn, ignore_errors=True)
-            reason = re.sub(r"{{[^}]*}}\s*|\s*\[Op:\w+\]", "", first_line(error))  # where in TensorFlow it happened
-            good = f"step {checkpoints.step_of(self._newest)}" if self._newest else "none"
-            raise DataError(
-                f"Cannot write a checkpoint in {manager.directory}: {reason}. The last good one is {good}. Free some disk space and go on with "
-                "--resume."
-            ) from error
-        if manager is self._manager:
+        path = saving.save(manager or self._manager, step, newest=self._newest)
+        if manager is None:
             self._newest = path
 
     def _restore(self, path: str) -> None:
@@ -369,7 +356,7 @@ class Run:
 
     def _keep_only(self, kept: list[str]) -> None:
         """Let the checkpoints be these, of which the last is the newest."""
-        tf.compat.v1.train.update_checkpoint_state(str(self._train_dir), kept[-1], all_model_checkpoint_paths=kept)
+        saving.keep_only(self._manager, kept)
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(self._train_dir), max_to_keep=self._plan.keep)
         self._newest = kept[-1]
 
@@ -394,12 +381,6 @@ class Run:
         self._outcome.notes.append(note)
         self._observer.rewind(back)
         self._observer.note(note)
-
-
-def newest_checkpoint(folder: Path) -> str | None:
-    """Return the prefix of a run's newest checkpoint of which the files are there, or None where it has none."""
-    train = folder / run_folder.TRAIN
-    return checkpoint_files.find(train) if any(train.glob("ckpt-*.index")) else None
 
 
 class _NotFiniteError(Exception):

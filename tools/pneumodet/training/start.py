@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pneumodet import pictures, run_folder
+from pneumodet import pictures
 from pneumodet.data import boxes, label_map, random_access
 from pneumodet.detection import checkpoints, decoding, models, resizing
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop
+from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, saving
 from pneumodet.training import cluster as clusters
 from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation
 from pneumodet.training.feeding import Feed
@@ -213,7 +213,7 @@ def train(
     Raises:
       PneumodetError: as ``assemble`` and ``loop.Run``.
     """
-    newest = loop.newest_checkpoint(folder)
+    newest = saving.newest(folder)
     parts = assemble(config, data, options, fresh=newest is None)
     step = checkpoints.step_of(newest) if newest else 0
     watcher = observer(step, parts.cluster.chief)

@@ -1,0 +1,202 @@
+"""tools/train.py as a user meets it: what it says, on which stream, its exit codes, and what a failed start leaves."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pneumodet import experiment
+from pneumodet.cli import make_tfrecords, train
+
+SMALL = [
+    *("--set", "model.ssd.image_resizer.fixed_shape_resizer.height=96"),
+    *("--set", "model.ssd.image_resizer.fixed_shape_resizer.width=96"),
+    *("--set", "model.ssd.feature_extractor.depth_multiplier=0.35"),
+    *("--batch-size", "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def records(synthetic, tmp_path_factory):
+    """Return the folder of a record set of 12 exams."""
+    folder = tmp_path_factory.mktemp("for_train") / "records"
+    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--val-fraction", "0.4", "--output-dir", folder]
+    assert make_tfrecords.main(list(map(str, flags))) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def module_workspace(tmp_path_factory):
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture
+def workspace(module_workspace, monkeypatch):
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(module_workspace))
+    return module_workspace
+
+
+@pytest.fixture
+def flags(records):
+    """Return what makes the flags of a small run."""
+    return lambda run, *more: ["--config", "ssd_mobilenet", "--data", str(records), "--run", run, *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def done(records, module_workspace):
+    """Return (folder, its standard output, its standard error) of a run of 4 steps in a process of its own, its streams being pipes."""
+    words = ["--config", "ssd_mobilenet", "--data", str(records), "--run", "done", *SMALL, "--steps", "4"]
+    words += ["--evaluate-every", "2", "--best-metric", "image.roc_auc", "--checkpoint-every", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMODET_WORKSPACE", str(module_workspace))
+        code = f"import sys; from pneumodet.cli import train; sys.exit(train.main({words!r}))"
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
+    assert process.returncode == 0, process.stderr
+    return module_workspace / "done", process.stdout, process.stderr
+
+
+SAID = (
+    r"warning: .*",
+    r"done: 4 steps of 2 images; TensorFlow starts",
+    r"training on .*",
+    r"step \d of 4: loss \d+\.\d{3}(, \d+\.\d images/s, \d+ s left)?",
+)
+
+
+def test_a_pipe_gets_no_bars_and_none_of_tensorflows_noise(done):
+    for line in done[2].splitlines():
+        assert any(re.fullmatch(pattern, line) for pattern in SAID), line
+    assert "\r" not in done[2]
+    steps = re.findall(r"step (\d) of 4", done[2])
+    assert steps == sorted(set(steps))
+
+
+def test_the_outcome_is_on_standard_output(done):
+    folder, out, _ = done
+    assert re.search(r"First step after \d+ s; \d+\.\d images/s after it\.", out)
+    assert re.search(r"Best:    image\.roc_auc \d\.\d{4} at step [24]\n", out)
+    assert f"Run:     {folder} (4 steps, checkpoint {folder / 'train' / 'ckpt-4'})" in out
+    assert f"Curves:  {folder / 'curves.png'}" in out
+    for what in ("tools/evaluate.py --run done", "tools/export.py --run done", f"tensorboard --logdir {folder}"):
+        assert what in out
+    assert (folder / "curves.png").exists()
+
+
+def test_everything_is_in_tensorboard(done):
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(done[0]))
+    multiplexer.Reload()
+    tags = {run: set(content["tensors"]) for run, content in multiplexer.Runs().items()}
+    losses = {f"Loss/{name}_loss" for name in ("total", "localization", "classification", "regularization")}
+    assert losses | {"learning_rate", "gradient_norm", "images_per_second"} <= tags["train"]
+    assert {"rsna_metric", "coco.pneumonia.AP50", "pneumonia/pr_curves", "validation", "training"} <= tags["eval"]
+    assert any("hparams" in tag for tag in tags["."])
+    speeds = [float(event.tensor_proto.float_val[0]) for event in multiplexer.Tensors("train", "images_per_second")]
+    assert 0 < max(speeds) < 2000, "a first step is no measure"
+
+
+def test_a_resumed_run_names_its_own_metric(done, workspace, capsys):
+    shutil.copytree(done[0], workspace / "again")
+    assert train.main(["--run", "again", "--resume", "--steps", "5"]) == 0
+    captured = capsys.readouterr()
+    assert "Best:    image.roc_auc" in captured.out
+    assert "step 5 of 5" in captured.err
+
+
+def test_a_run_that_stopped_early_does_not_go_on_by_itself(done, workspace, capsys):
+    folder = shutil.copytree(done[0], workspace / "early")
+    import tensorflow as tf
+
+    memory = json.loads(tf.train.load_checkpoint(str(folder / "train" / "ckpt-4")).get_tensor("memory/.ATTRIBUTES/VARIABLE_VALUE"))
+    if not memory["waited"]:
+        pytest.skip("the second evaluation was better")
+    assert train.main(["--run", "early", "--resume", "--steps", "50", "--patience", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "Stopped early: no better image.roc_auc in 1 evaluations" in out
+    assert "(4 steps, checkpoint" in out
+
+
+def test_a_removed_checkpoint_leaves_the_one_before(done, workspace, capsys):
+    folder = shutil.copytree(done[0], workspace / "torn")
+    data = folder / "train" / "ckpt-4.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:1000])
+    assert train.main(["--run", "torn", "--resume", "--steps", "6"]) == 2
+    assert f"remove {folder / 'train' / 'ckpt-4'}.*, and the run goes on from that" in capsys.readouterr().err
+    for file in (folder / "train").glob("ckpt-4.*"):
+        file.unlink()
+    assert train.main(["--run", "torn", "--resume", "--steps", "6"]) == 0
+    err = capsys.readouterr().err
+    assert "step 4 of 6" in err
+    assert "step 2 of 6" not in err, "it does not begin anew"
+    state = (folder / "train" / "checkpoint").read_text()
+    assert 'model_checkpoint_path: "ckpt-6"' in state
+
+
+def test_a_start_that_failed_leaves_the_name_free(flags, workspace, capsys):
+    assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0", "--freeze", "nothing_like_that")) == 2
+    assert "matches none of" in capsys.readouterr().err
+    assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0")) == 0
+    assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0")) == 2
+    assert "is in use. Go on with it: python tools/train.py --run second_try --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        pytest.param(["--find-lr", "--preview-augmentation"], "two things; ask for one of them", id="two-looks"),
+        pytest.param(["--find-lr", "--find-lr-steps", "5"], "--find-lr-steps is 5; fewer than 20", id="few-steps"),
+        pytest.param(["--seed", "-1"], "--seed is -1", id="seed"),
+        pytest.param(["--positive-share", "1"], "--positive-share is 1; it must lie between 0 and 1", id="share"),
+        pytest.param(["--fit-anchors"], "anchors are fitted to", id="few-boxes"),
+        pytest.param(["--pretrained", "run:nobody"], "There is no run 'nobody'", id="no-run"),
+    ],
+)
+def test_refused_with_one_line(flags, workspace, more, message, capsys):
+    assert train.main(flags("refused", *more)) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert sum(not line.startswith("warning: ") for line in err.splitlines()) == 1
+    assert not (workspace / "refused").exists()
+
+
+@pytest.mark.parametrize("look", ["--find-lr", "--preview-augmentation"])
+def test_a_look_is_for_new_runs(done, workspace, look, capsys):
+    assert train.main(["--run", "done", "--resume", look]) == 2
+    assert "look before a run begins" in capsys.readouterr().err
+
+
+def test_the_preview_says_where_it_is(flags, workspace, capsys):
+    assert train.main(flags("looked", "--preview-augmentation")) == 0
+    assert capsys.readouterr().out == f"Picture: {workspace / 'looked' / 'augmentation.png'}\n"
+
+
+def test_a_full_disk_is_told_once_and_nothing_torn_stays(done, workspace, monkeypatch, capsys):
+    import tensorflow as tf
+
+    folder = shutil.copytree(done[0], workspace / "full")
+
+    def full(self, **_):
+        (folder / "train" / "ckpt-6_temp").mkdir()
+        raise tf.errors.ResourceExhaustedError(None, None, "{{function_node x}} a/b.tempstate1; No space left on device [Op:SaveV2]")
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    assert train.main(["--run", "full", "--resume", "--steps", "6"]) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith(f"train: error: Cannot write a checkpoint in {folder / 'train'}: a/b.tempstate1; No space left on device. ")
+    assert "The last good one is step 4." in err
+    assert not (folder / "train" / "ckpt-6_temp").exists()
+
+
+def test_every_flag_has_its_field():
+    """A flag that no Request has would do nothing."""
+    actions = {action.dest for action in train.build_parser()._actions} - {"help", "helpfull", "version", "verbose"}
+    assert actions == set(experiment.Request.__dataclass_fields__) | {"find_lr", "find_lr_steps", "preview_augmentation"}
+
+
+def test_help_needs_no_tensorflow():
+    code = "import sys; from pneumodet.cli import train; train.build_parser().format_help(); assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,48 @@
+"""Checkpoints on disk: which one is the newest, and what becomes of one that cannot be written.
+
+path = save(manager, 500, newest=newest(folder))
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from pneumodet import run_folder
+from pneumodet.detection import checkpoint_files, checkpoints
+from pneumodet.errors import DataError, first_line
+
+
+def newest(folder: Path) -> str | None:
+    """Return the prefix of a run's newest checkpoint of which the files are there, or None where it has none."""
+    train = folder / run_folder.TRAIN
+    return checkpoint_files.find(train) if any(train.glob("ckpt-*.index")) else None
+
+
+def save(manager: tf.train.CheckpointManager, step: int, *, newest: str | None) -> str:
+    """Write a checkpoint whole or not at all, and return its prefix.
+
+    Args:
+      manager: knows what is saved, and where.
+      step: steps done.
+      newest: the last good checkpoint of training, for the message.
+
+    Raises:
+      DataError: it cannot be written, most likely for want of space.
+    """
+    try:
+        return manager.save(checkpoint_number=step)
+    except (tf.errors.OpError, OSError) as error:
+        for torn in Path(manager.directory).glob("ckpt-*_temp"):
+            shutil.rmtree(torn, ignore_errors=True)
+        reason = re.sub(r"{{[^}]*}}\s*|\s*\[Op:\w+\]", "", first_line(error))  # without where in TensorFlow it happened
+        good = f"step {checkpoints.step_of(newest)}" if newest else "none"
+        raise DataError(
+            f"Cannot write a checkpoint in {manager.directory}: {reason}. The last good one is {good}. Free some disk space and go on with --resume."
+        ) from error
+
+
+def keep_only(manager: tf.train.CheckpointManager, kept: list[str]) -> None:
+    """Let the checkpoints that a new manager finds be these, of which the last is the newest."""
+    tf.compat.v1.train.update_checkpoint_state(manager.directory, kept[-1], all_model_checkpoint_paths=kept)
