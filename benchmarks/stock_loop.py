@@ -121,6 +121,7 @@ def run(kind: str, spec: dict[str, Any], *, log: Path, script: str = __file__, s
 def answer(kinds: dict[str, Callable[..., dict[str, Any]]]) -> bool:
     """Do what ``run`` asked for, if this process is one of its, and return whether it was."""
     if sys.argv[1:2] != ["--one"]:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves ``run`` in order, which takes its process along
         return False
     kind, spec = sys.argv[2], json.loads(sys.argv[3])
     found = kinds[kind](**spec)

@@ -147,7 +147,7 @@ def test_folds_are_told(new, records, tmp_path):
 def test_no_positive_training_exam_is_refused(synthetic, new, tmp_path):
     import csv
 
-    rows = list(csv.DictReader(open(synthetic.labels, newline="", encoding="utf-8")))
+    rows = list(csv.DictReader(synthetic.labels.read_text(encoding="utf-8").splitlines()))
     with open(tmp_path / "negative.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

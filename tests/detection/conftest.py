@@ -40,7 +40,20 @@ def trained(records, shared_workspace):
     """Return the folder of a run of 6 steps, evaluated and exported."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMODET_WORKSPACE", str(shared_workspace))
-        flags = ["--config", "ssd_mobilenet", "--data", str(records), "--run", "six", "--steps", "6", "--checkpoint-every", "4", "--evaluate-every", "0"]
+        flags = [
+            "--config",
+            "ssd_mobilenet",
+            "--data",
+            str(records),
+            "--run",
+            "six",
+            "--steps",
+            "6",
+            "--checkpoint-every",
+            "4",
+            "--evaluate-every",
+            "0",
+        ]
         assert train.main([*flags, *SMALL]) == 0
         assert evaluate.main(["--run", "six"]) == 0
         assert export.main(["--run", "six"]) == 0

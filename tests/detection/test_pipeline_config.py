@@ -146,7 +146,9 @@ LATE_STEPS = (
         pytest.param(lambda c: c.train_config.ClearField("optimizer"), "no learning rate", id="no-optimizer"),
         pytest.param(lambda c: setattr(c.train_config, "fine_tune_checkpoint", "PATH_TO_BE_CONFIGURED/x"), "placeholder", id="placeholder"),
         pytest.param(lambda c: setattr(c.train_config, "num_steps", 10**6), "reaches zero at step", id="short-schedule"),
-        pytest.param(lambda c: setattr(schedule(c), "total_steps", 10**6), "falls until step 1000000, but the run ends at", id="long-schedule"),
+        pytest.param(
+            lambda c: setattr(schedule(c), "total_steps", 10**6), "falls until step 1000000, but the run ends at", id="long-schedule"
+        ),
         pytest.param(lambda c: pipeline_config.override(c, [LATE_STEPS]), "falls for the last time at step 9000000", id="late-steps"),
         pytest.param(lambda c: setattr(schedule(c), "warmup_steps", 10**6), "fewer than total_steps", id="long-warmup"),
         pytest.param(lambda c: setattr(c.train_config, "batch_size", 0), "at least 1", id="no-batch"),

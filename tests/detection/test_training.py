@@ -14,7 +14,20 @@ from pneumodet.errors import DataError
 
 
 def flags(records, name, *more, steps=6):
-    return ["--config", "ssd_mobilenet", "--data", str(records), "--run", name, "--steps", str(steps), "--evaluate-every", "0", *SMALL, *more]
+    return [
+        "--config",
+        "ssd_mobilenet",
+        "--data",
+        str(records),
+        "--run",
+        name,
+        "--steps",
+        str(steps),
+        "--evaluate-every",
+        "0",
+        *SMALL,
+        *more,
+    ]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """--batch-size auto, on memory that is made up, and a process that ends without an answer."""
 
 import types
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +51,10 @@ def test_no_more_than_there_are_records(monkeypatch):
 
 def test_free_memory_is_that_of_this_machine(monkeypatch):
     """At most what is there in all, and what a graphics card says where there is one."""
-    total = int(next(line for line in open("/proc/meminfo", encoding="ascii") if line.startswith("MemTotal")).split()[1]) << 10
+    total = (
+        int(next(line for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if line.startswith("MemTotal")).split()[1])
+        << 10
+    )
     monkeypatch.setattr(batch_sizes.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError("no such command")))
     assert 1 << 26 < batch_sizes.available() <= total
     monkeypatch.setattr(batch_sizes.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="11000\n900\n"))

@@ -58,7 +58,7 @@ def test_data_is_the_record_set(records):
     manifest = record_sets.load_manifest(records)
     data = start.Data.of(records, manifest)
     assert data.classes == manifest["label_map"]
-    rows = list(csv.DictReader(open(records / "split.csv", newline="", encoding="utf-8")))
+    rows = list(csv.DictReader((records / "split.csv").read_text(encoding="utf-8").splitlines()))
     assert len(data.positive) == manifest["splits"]["train"]["exams"] == sum(row["split"] == "train" for row in rows)
     with_boxes = {one["image_id"] for one in data.train_instances["annotations"]}
     assert data.positive.tolist() == [image["id"] in with_boxes for image in data.train_instances["images"]]
@@ -79,7 +79,7 @@ def test_the_learning_rate_finder(records, tmp_path):
     assert np.isfinite(found.losses).all()
     assert picture == folder / "learning_rate.png"
     assert Image.open(picture).size[0] > 500
-    rows = list(csv.DictReader(open(folder / "learning_rate.csv", newline="", encoding="utf-8")))
+    rows = list(csv.DictReader((folder / "learning_rate.csv").read_text(encoding="utf-8").splitlines()))
     np.testing.assert_allclose([float(row["loss"]) for row in rows], found.losses, rtol=1e-6)
     assert not (folder / "pipeline.config").exists(), "the run is not begun"
     assert not (folder / "train").exists()

@@ -6,6 +6,7 @@
 Everything that can be refused is refused before TensorFlow starts.
 """
 
+import contextlib
 import dataclasses
 import shutil
 import time
@@ -45,25 +46,32 @@ def train(
       PneumodetError: anything that the user can mend.
     """
     started = time.perf_counter()
-    _, worker = tf_config.workers()
+    addresses, worker = tf_config.workers()
     folder = run_folder.find(request.run) if request.resume else paths.run_dir(request.run)
-    if not request.resume:
-        _refuse_used(folder, request.run)
-    with run_folder.locked(folder, shared=worker > 0):
-        if request.resume:
-            config, manifest, record = preparation.resumed(folder, request)
-        else:
-            config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
-            if worker == 0:
+    with contextlib.ExitStack() as held:
+        if worker == 0:
+            if not request.resume:
+                _refuse_used(folder, request.run)
+            held.enter_context(run_folder.locked(folder))
+            if request.resume:
+                config, manifest, record = preparation.resumed(folder, request)
+            else:
+                config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
                 _write(folder, config, manifest, record)
-        _say_start(folder, config, on_start)
+            _say_start(folder, config, on_start)
+        from pneumodet.training import cluster as clusters
         from pneumodet.training import start, watching
 
+        if len(addresses) > 1:
+            on_start(f"worker {worker} of {len(addresses)}: waiting for the others")
+        cluster = held.enter_context(clusters.joined())
+        if worker:
+            config, manifest, record = _of_chief(folder)
         on_start(f"training on {start.device()}")
         about = {key: value for key, value in record["training"].items() if not isinstance(value, dict | list | tuple)}
 
-        def observer(step: int, chief: bool) -> Any:
-            if not chief:
+        def observer(step: int) -> Any:
+            if worker:
                 return watching.loop.Observer()
             return watching.Watcher(
                 folder,
@@ -79,10 +87,21 @@ def train(
             folder,
             start.Data.of(Path(record["data"]["folder"]), manifest),
             start.Options.of(record["training"]),
+            cluster=cluster,
             observer=observer,
             started=started,
         )
     return folder, outcome
+
+
+def _of_chief(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Return (config, manifest, what run.json holds), which worker 0 has prepared for all."""
+    if not (folder / run_folder.CONFIG).is_file():
+        raise DataError(
+            f"Worker 0 has prepared the run, but {folder / run_folder.CONFIG} is not here. All workers need one workspace: set PNEUMODET_WORKSPACE "
+            "to a folder that all of them share, and give the same --run."
+        )
+    return preparation.resumed(folder, Request(run=str(folder), resume=True))
 
 
 def find_rate(
@@ -98,6 +117,10 @@ def find_rate(
     Raises:
       PneumodetError: anything that the user can mend.
     """
+    if tf_config.workers()[0]:
+        raise ConfigError(
+            "--find-lr trains on one machine; the rate that it finds holds for many with the same --batch-size. Unset TF_CONFIG."
+        )
     folder = paths.run_dir(request.run)
     if steps < learning_rate_finder.FEWEST_STEPS:
         raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot tell noise from descent.")

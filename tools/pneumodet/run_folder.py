@@ -67,12 +67,11 @@ def find(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the run's lock, which the system lets go when the process ends, however it ends.
 
     Args:
       folder: the run's.
-      shared: this process only reads, beside another one that holds the lock.
 
     Raises:
       DataError: another process trains in this folder now, or the folder cannot be written.
@@ -84,9 +83,6 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"Cannot write in {folder}: {error.strerror}. Choose another workspace by PNEUMODET_WORKSPACE.") from error
     with handle:
-        if shared:
-            yield
-            return
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

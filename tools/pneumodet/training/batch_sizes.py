@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.errors import TrainingError
+from pneumodet.training import tf_config
 
 TRIED = 1, 4
 """Batch sizes that memory is measured with."""
@@ -27,7 +28,7 @@ STEPS = 2
 
 
 def fitting(config: Any, data: Any, options: Any) -> int:
-    """Return the largest power of two that fits into memory, and is no more than there are records.
+    """Return the largest power of two for each device that fits into its memory, times the devices; no more than there are records.
 
     Args:
       config: a resolved TrainEvalPipelineConfig, whose own batch size does not count.
@@ -37,8 +38,9 @@ def fitting(config: Any, data: Any, options: Any) -> int:
     Raises:
       TrainingError: not even the smallest batch could be trained.
     """
-    largest = min(LARGEST, len(data.train_instances["images"]))
-    return choose(lambda size: _in_child(config, data, options, size), available=available(), largest=largest)
+    devices = max(1, len(_gpus())) * max(1, len(tf_config.workers()[0]))
+    largest = min(LARGEST, len(data.train_instances["images"])) // devices
+    return devices * choose(lambda size: _in_child(config, data, options, size), available=available(), largest=largest)
 
 
 def choose(measure: Callable[[int], int], *, available: int, largest: int = LARGEST) -> int:
@@ -60,14 +62,9 @@ def choose(measure: Callable[[int], int], *, available: int, largest: int = LARG
 
 def available() -> int:
     """Return free bytes: of the GPU that has least, or of this machine (of its control group, where that is limited)."""
-    try:
-        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-        text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-        free = [int(line) << 20 for line in text.split()]
-        if free:
-            return min(free)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        pass  # no GPU that could be asked
+    gpus = _gpus()
+    if gpus:
+        return min(gpus)
     found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
     free = int(found[1]) << 10 if found else 1 << 32
     group = Path("/sys/fs/cgroup")
@@ -75,6 +72,16 @@ def available() -> int:
         return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):
         return free
+
+
+def _gpus() -> list[int]:
+    """Return free bytes of each GPU; none where there is none that could be asked."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        return [int(line) << 20 for line in text.split()]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
 
 
 def _in_child(config: Any, data: Any, options: Any, size: int) -> int:
@@ -100,11 +107,11 @@ def _measure(pipe: Any, config_bytes: bytes, data: Any, options: Any, size: int)
 
     quiet.set_up(verbose=False)
     from pneumodet.detection import odapi
-    from pneumodet.training import start
+    from pneumodet.training import cluster, start
 
     config = odapi.protos().pipeline.TrainEvalPipelineConfig.FromString(config_bytes)
     config.train_config.batch_size = size
-    parts = start.assemble(config, data, options, fresh=False, alone=True)
+    parts = start.assemble(config, data, options, fresh=False, cluster=cluster.alone())
     for batch in parts.feed.batches(first_step=0, steps=STEPS):
         parts.trainer.step(batch)
     import tensorflow as tf

@@ -8,6 +8,7 @@ A batch stays gray and uint8 until it is on the device that trains, a twelfth of
 
 import dataclasses
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ import tensorflow as tf
 from pneumodet.data import boxes, random_access, sampling
 from pneumodet.detection import decoding, resizing
 from pneumodet.errors import DataError
+from pneumodet.parallel import cpus
 from pneumodet.training import augmentation as augmenting
 
 MOST_SKIPPED = 0.05
 """Largest share of records that may be left out as corrupt: with more, the record set itself is wrong."""
+
+_SETTLED_SECONDS = 0.2
+"""So long nothing is read before reading is taken to have come to rest; an image takes some milliseconds."""
 
 _PREFETCH = 4
 """Batches made ahead of the step at hand."""
@@ -98,6 +103,7 @@ class Feed:
         self._batch, self._workers, self._worker, self._replicas = batch_size, workers, worker, replicas
         self._skip, self.skipped = skip_corrupt, Skipped()
         self.failure: DataError | None = None
+        self._closed, self._calls = False, 0
 
     def __len__(self) -> int:
         return len(self._reader)
@@ -108,7 +114,7 @@ class Feed:
         Args:
           first_step: steps done before.
           steps: how many.
-          parallel: images in work at once; TensorFlow chooses where it is None.
+          parallel: images in work at once; as many as there are processors where it is None.
 
         Returns:
           A dataset of dicts, for each step one for each device of this process: ``image`` (B, h, w, 1) uint8, ``true_shape`` (B, 3) int32 (what
@@ -116,15 +122,26 @@ class Feed:
           ``boxes_yxyx_norm`` (B, M, 4) float32 of the padded image, ``classes`` (B, M, C) float32 one-hot, ``weights`` (B, M) float32 (0 for
           padding), ``count`` (B,) int32, and ``masks`` (B, M, h, w) float32 where they are read.
         """
+        self._closed = False
         share = self._batch // self._workers
         start = tf.range(first_step, first_step + steps, dtype=tf.int64) * self._batch + self._worker * share
         dataset = tf.data.Dataset.from_tensor_slices(start).flat_map(lambda first: tf.data.Dataset.range(first, first + share))
-        dataset = dataset.map(self._sample, num_parallel_calls=parallel or tf.data.AUTOTUNE, deterministic=True)
+        dataset = dataset.map(self._sample, num_parallel_calls=parallel or cpus(), deterministic=True)
         options = tf.data.Options()
-        options.autotune.enabled = parallel is None
-        options.experimental_optimization.apply_default_optimizations = True
+        options.autotune.enabled = False  # the end of its thread is waited for, which may take a minute
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return dataset.batch(self._batch // self._replicas, drop_remainder=True).prefetch(_PREFETCH).with_options(options)
+
+    def close(self) -> None:
+        """End reading ahead; to be called before the last iterator goes out of use.
+
+        An iterator that is deleted holds Python's lock and waits for its threads, which must not be waiting for that lock in turn.
+        """
+        self._closed = True
+        calls = -1
+        while calls != self._calls:
+            calls = self._calls
+            time.sleep(_SETTLED_SECONDS)
 
     def _sample(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         kinds = (tf.uint8, tf.float32, tf.int64, tf.uint8, tf.int32)
@@ -168,6 +185,9 @@ class Feed:
 
     def _load(self, position: np.int64) -> tuple[np.ndarray, ...]:
         """Return image (H, W, 1), boxes, class ids, masks (N, H, W) and the (h, w) that the model's input shall have."""
+        self._calls += 1
+        if self._closed:
+            raise DataError("Reading has ended.")
         index = self._order.at(int(position))
         for attempt in range(len(self._reader)):
             number = (index + attempt) % len(self._reader)

@@ -178,7 +178,7 @@ class Run:
         self._total, self._batch_size, self._validation = total, batch_size, validation
         self._observer = observer or Observer()
         self._started = time.perf_counter() if started is None else started
-        self._train_dir = cluster.writes_to(folder / run_folder.TRAIN)
+        self._folder, self._train_dir = folder, cluster.writes_to(folder / run_folder.TRAIN)
         checkpoint = trainer.checkpoint()
         self._manager = tf.train.CheckpointManager(checkpoint, str(self._train_dir), max_to_keep=plan.keep)
         self._best = tf.train.CheckpointManager(checkpoint, str(cluster.writes_to(folder / run_folder.BEST)), max_to_keep=1)
@@ -200,7 +200,9 @@ class Run:
         try:
             self._restore(self._newest)
         except CheckpointError as error:
-            raise CheckpointError(f"{error} Where an earlier one is there, remove {self._newest}.*, and the run goes on from that.") from error
+            raise CheckpointError(
+                f"{error} Where an earlier one is there, remove {self._newest}.*, and the run goes on from that."
+            ) from error
         if self._newest != self._manager.latest_checkpoint and self._cluster.chief:  # somebody removed a checkpoint
             self._keep_only([path for path in self._manager.checkpoints if Path(f"{path}.index").exists()] or [self._newest])
         return True
@@ -277,12 +279,15 @@ class Run:
                         self._save()
                     losses, since, untimed = [], time.perf_counter(), 0
         finally:
-            del batches  # ends threads that call Python
+            self._feed.close()
+            del batches
 
     def _next(self, batches: Iterator[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         try:
             return next(batches)
         except (tf.errors.OpError, StopIteration) as error:
+            if isinstance(error, tf.errors.UnavailableError) and not self._feed.failure:
+                raise  # another worker is gone
             failure = self._feed.failure or DataError(f"The training records cannot be read: {first_line(error)}.")
             raise failure from error
 
@@ -294,8 +299,6 @@ class Run:
                 f"The device has too little memory for {self._batch_size} images at once ({first_line(error)}). Start a new run with --batch-size auto, "
                 "which measures what fits; smaller models and input sizes: configs/README.md."
             ) from error
-        except tf.errors.UnavailableError as error:
-            raise TrainingError(self._cluster.lost(error)) from error
 
     def _report(self, step: int, losses: list[dict[str, tf.Tensor]], each: float | None) -> None:
         found = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
@@ -311,14 +314,16 @@ class Run:
         self._observer.report(progress, scalars)
 
     def _evaluate(self, step: int) -> None:
-        found = self._validation.run()
-        value, memory = found.figures.get(self._plan.best_metric), self._memory
+        self._cluster.level(self._trainer.model.variables)
+        with self._cluster.single():
+            found = self._validation.run() if self._cluster.chief else None
+        value, memory = self._cluster.of_chief(found and found.figures.get(self._plan.best_metric)), self._memory
         better = value is not None and (memory.best is None or value > memory.best)
         if better:
             memory.best, memory.best_step, memory.waited = value, step, 0
         else:
             memory.waited += 1
-        if self._observer.evaluation(step, found, best=better) is False:
+        if self._cluster.any(found is not None and self._observer.evaluation(step, found, best=better) is False):
             self._outcome.stopped_early = f"stopped at step {step} by its caller"
         else:
             self._outcome.stopped_early = self._out_of_patience()
@@ -335,9 +340,12 @@ class Run:
         """Write a checkpoint of training, or by another manager."""
         step, memory = self._step, self._trainer.memory
         memory.assign(json.dumps(dataclasses.asdict(self._memory)))
-        path = saving.save(manager or self._manager, step, newest=self._newest)
+        saving.save(manager or self._manager, step, newest=self._newest)
         if manager is None:
-            self._newest = path
+            self._newest = self._path(step)
+
+    def _path(self, step: int) -> str:
+        return str(self._folder / run_folder.TRAIN / f"ckpt-{step}")
 
     def _restore(self, path: str) -> None:
         checkpoints.restore({"model": self._trainer.model}, path, hint="Was it written by this run's pipeline.config?")
@@ -361,19 +369,17 @@ class Run:
         self._newest = kept[-1]
 
     def _roll_back(self, error: "_NotFiniteError") -> None:
-        kept = self._manager.checkpoints
-        path = kept[-1]
-        if self._in_a_row and len(kept) > 1:  # the newest led to the same again: its weights are at fault
-            path = kept[-2]
-            self._forget_newest()
-        back, rollbacks = checkpoints.step_of(path), self._memory.rollbacks + 1
+        if self._in_a_row and self._cluster.chief and len(self._manager.checkpoints) > 1:
+            self._forget_newest()  # it led to the same again: its weights are at fault
+        back, rollbacks = int(self._cluster.of_chief(checkpoints.step_of(self._newest))), self._memory.rollbacks + 1
+        self._newest = self._path(back)
         if rollbacks > ROLLBACKS:
             raise TrainingError(
                 f"Training diverged at {error}. It was taken back {ROLLBACKS} times, each time with a lower learning rate, in vain. The last good "
                 f"checkpoint is that of step {back}. Start again with a lower learning rate (--learning-rate; --find-lr shows which) or stronger clipping "
                 "(--set train_config.gradient_clipping_by_norm=1)."
             ) from error
-        self._restore(path)
+        self._restore(self._newest)
         self._in_a_row += 1
         self._memory.rollbacks = rollbacks
         self._trainer.rate_factor.assign(ROLLBACK_FACTOR**rollbacks)

@@ -5,6 +5,7 @@ path = save(manager, 500, newest=newest(folder))
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import tensorflow as tf
@@ -33,6 +34,8 @@ def save(manager: tf.train.CheckpointManager, step: int, *, newest: str | None) 
     """
     try:
         return manager.save(checkpoint_number=step)
+    except tf.errors.UnavailableError:  # another worker is gone, of whose variables a share is stored
+        raise
     except (tf.errors.OpError, OSError) as error:
         for torn in Path(manager.directory).glob("ckpt-*_temp"):
             shutil.rmtree(torn, ignore_errors=True)
@@ -45,4 +48,11 @@ def save(manager: tf.train.CheckpointManager, step: int, *, newest: str | None) 
 
 def keep_only(manager: tf.train.CheckpointManager, kept: list[str]) -> None:
     """Let the checkpoints that a new manager finds be these, of which the last is the newest."""
-    tf.compat.v1.train.update_checkpoint_state(manager.directory, kept[-1], all_model_checkpoint_paths=kept)
+    now = time.time()
+    tf.compat.v1.train.update_checkpoint_state(
+        manager.directory,
+        kept[-1],
+        all_model_checkpoint_paths=kept,
+        all_model_checkpoint_timestamps=[now] * len(kept),
+        last_preserved_timestamp=now - 1,  # a manager takes older ones for those that shall stay for ever, and forgets them
+    )

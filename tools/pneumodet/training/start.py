@@ -1,6 +1,6 @@
 """From a resolved config to a finished run: everything that needs TensorFlow, in the order in which it must happen.
 
-outcome = train(config, folder, data, Options(plan=Plan(evaluate_every=200)), observer=observer)
+outcome = train(config, folder, data, Options(plan=Plan(evaluate_every=200)), cluster=cluster, observer=observer, started=0.0)
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from pneumodet import pictures
 from pneumodet.data import boxes, label_map, random_access
 from pneumodet.detection import checkpoints, decoding, models, resizing
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, saving
+from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, normalizing, saving
 from pneumodet.training import cluster as clusters
 from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation
 from pneumodet.training.feeding import Feed
 from pneumodet.training.loop import Outcome, Plan, Run
-from pneumodet.training.step import TOTAL_LOSS, Trainer
+from pneumodet.training.step import TOTAL_LOSS, Trainer, new_memory
 from pneumodet.training.validation import Validation
 
 RATES_CSV, RATES_PICTURE = "learning_rate.csv", "learning_rate.png"
@@ -136,7 +136,9 @@ class Assembled:
     notes: list[str]
 
 
-def assemble(config: Any, data: Data, options: Options, *, fresh: bool, rate: tf.Variable | None = None, alone: bool = False) -> Assembled:
+def assemble(
+    config: Any, data: Data, options: Options, *, fresh: bool, rate: tf.Variable | None = None, cluster: clusters.Cluster | None = None
+) -> Assembled:
     """Build the model, restore what it starts from, freeze, and find the records.
 
     Args:
@@ -145,14 +147,14 @@ def assemble(config: Any, data: Data, options: Options, *, fresh: bool, rate: tf
       options: how to train.
       fresh: restore ``fine_tune_checkpoint``; False where a checkpoint of the run itself will follow.
       rate: in place of the config's schedule.
-      alone: train on one device of this process, whatever there is.
+      cluster: the devices; None for those of this machine.
 
     Raises:
       ConfigError: config, options and devices do not go together.
       CheckpointError: the fine-tune checkpoint does not fit.
       DataError: the records cannot be read.
     """
-    cluster = clusters.Cluster(tf.distribute.get_strategy()) if alone else clusters.find()
+    cluster = cluster or clusters.local()
     batch_size, size, notes = config.train_config.batch_size, resizing.of_config(config), []
     if batch_size % cluster.replicas:
         raise ConfigError(
@@ -168,14 +170,20 @@ def assemble(config: Any, data: Data, options: Options, *, fresh: bool, rate: tf
     if options.precision != models.PRECISIONS[0] and not tf.config.list_physical_devices("GPU"):
         notes.append(f"warning: --precision {options.precision} is meant for GPUs; processors compute faster in float32")
     tf.keras.utils.set_random_seed(options.seed)
+    memory = new_memory()
     with cluster.strategy.scope():
         model = models.build(config, is_training=True, precision=options.precision)
+        normalizing.together(model, cluster.strategy)
         if fresh and config.train_config.fine_tune_checkpoint:
-            notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
+            if cluster.chief:
+                notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
+            cluster.spread(model.variables)
         frozen = freezing.freeze(model, options.freeze, train_config=config.train_config)
         if frozen.count:
             notes.append(frozen.sentence())
-        trainer = Trainer(model, config, cluster.strategy, trained=frozen.trained, rate=rate, scaled=options.precision == "float16")
+        trainer = Trainer(
+            model, config, cluster.strategy, trained=frozen.trained, rate=rate, scaled=options.precision == "float16", memory=memory
+        )
     feed = Feed(
         data.train,
         size=size,
@@ -198,7 +206,14 @@ def assemble(config: Any, data: Data, options: Options, *, fresh: bool, rate: tf
 
 
 def train(
-    config: Any, folder: Path, data: Data, options: Options, *, observer: Callable[[int, bool], loop.Observer], started: float
+    config: Any,
+    folder: Path,
+    data: Data,
+    options: Options,
+    *,
+    cluster: clusters.Cluster,
+    observer: Callable[[int], loop.Observer],
+    started: float,
 ) -> Outcome:
     """Train from the run's newest checkpoint, or from the start where there is none.
 
@@ -207,16 +222,21 @@ def train(
       folder: the run's folder.
       data: the records.
       options: how to train.
-      observer: makes what is told of the run, when its first step is known; its second argument is whether this process writes.
+      cluster: the devices.
+      observer: makes what is told of the run, when its first step is known.
       started: time.perf_counter() of the start.
 
     Raises:
       PneumodetError: as ``assemble`` and ``loop.Run``.
     """
     newest = saving.newest(folder)
-    parts = assemble(config, data, options, fresh=newest is None)
     step = checkpoints.step_of(newest) if newest else 0
-    watcher = observer(step, parts.cluster.chief)
+    if step != cluster.of_chief(step):
+        raise DataError(
+            f"Worker {cluster.worker} sees another newest checkpoint than worker 0 in {folder}. All workers need one workspace."
+        )
+    parts = assemble(config, data, options, fresh=newest is None, cluster=cluster)
+    watcher = observer(step)
     for note in parts.notes:
         watcher.note(note)
     evaluates = options.plan.evaluate_every and data.val_instances["images"]
@@ -230,7 +250,7 @@ def train(
         validation=Validation(parts.trainer.model, config, data.val, data.val_instances, skip_corrupt=options.skip_corrupt)
         if evaluates
         else None,
-        cluster=parts.cluster,
+        cluster=cluster,
         observer=watcher,
         started=started,
     )
@@ -239,7 +259,6 @@ def train(
         return run.train()
     finally:
         watcher.close()
-        parts.cluster.close()
 
 
 def find_rate(
@@ -269,7 +288,10 @@ def find_rate(
         on_progress(1)
         return loss
 
-    found = learning_rate_finder.find(step, steps=steps)
+    try:
+        found = learning_rate_finder.find(step, steps=steps)
+    finally:
+        parts.feed.close()
     learning_rate_finder.to_csv(folder / RATES_CSV, found)
     learning_rate_finder.draw(folder / RATES_PICTURE, found)
     return found

@@ -24,6 +24,12 @@ SCALE_GROWTH = 2.0 ** (1 / 1000)
 """A step without overflow raises the scale by so much: it doubles in 1,000 steps."""
 
 
+def new_memory() -> tf.Variable:
+    """Return the variable for what training remembers, as JSON. TensorFlow cannot send a string from process to process."""
+    with tf.device("CPU"):
+        return tf.Variable("", trainable=False, name="memory")
+
+
 class Trainer:
     """A model, its optimizer and its counters; everything that a checkpoint of training holds, and what changes it.
 
@@ -45,6 +51,7 @@ class Trainer:
         trained: Iterable[tf.Variable] | None = None,
         rate: tf.Variable | None = None,
         scaled: bool = False,
+        memory: tf.Variable | None = None,
     ) -> None:
         """Take a model with all its variables, made in the strategy's scope, where this must be called, too.
 
@@ -55,6 +62,7 @@ class Trainer:
           trained: variables to train; all of the model's that are trainable where it is None.
           rate: learning rate in place of the config's schedule.
           scaled: scale the loss while gradients are computed, so that small ones do not vanish in float16.
+          memory: as from ``new_memory``, made outside the strategy's scope where there are several processes.
         """
         api = odapi.load()
         self.model, self._config, self._strategy = model, config, strategy
@@ -66,8 +74,7 @@ class Trainer:
         self.loss_scale = tf.Variable(
             LARGEST_SCALE if scaled else 1.0, trainable=False, name="loss_scale", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
-        with tf.device("CPU"):
-            self.memory = tf.Variable("", trainable=False, name="memory")
+        self.memory = new_memory() if memory is None else memory
         self.optimizer, (schedule,) = api.optimizer_builder.build(config.train_config.optimizer, global_step=self.global_step)
         schedule = schedule if rate is None else rate
         self._schedule = schedule if callable(schedule) else lambda: schedule
