@@ -29,7 +29,7 @@ def test_train_writes_its_run_folder(trained, records):
     scalars, _ = events(trained / "train")
     assert {"Loss/total_loss", "learning_rate", "images_per_second", "gradient_norm"} <= scalars.keys()
     assert "training" in events(trained / "eval")[1]
-    assert sorted(path.name for path in (trained / "train").glob("*.index")) == ["ckpt-4.index", "ckpt-6.index"]
+    assert sorted(path.name for path in (trained / "train").glob("*.index")) == ["ckpt-0.index", "ckpt-4.index", "ckpt-6.index"]
 
 
 def test_the_stock_api_accepts_the_resolved_config(trained):
