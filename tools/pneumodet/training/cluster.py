@@ -6,15 +6,14 @@ with joined() as cluster:
 Worker 0, the chief, decides and writes; the others hear of what it decides by ``of_chief`` and ``any``, at which all must meet.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import functools
+import gc
 import re
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -91,40 +90,32 @@ class Cluster:
     def spread(self, variables: Iterable[tf.Variable]) -> None:
         """Give all processes the chief's values, so that it alone needs the file that they are from."""
         if self.workers > 1:
-            self._assign(tf.distribute.ReduceOp.SUM, list(variables), share=lambda number, value: tf.where(number == 0, value, 0))
+            self._assigning(tf.distribute.ReduceOp.SUM, list(variables), share=lambda number, value: tf.where(number == 0, value, 0))()
 
-    def level(self, variables: Iterable[tf.Variable]) -> None:
-        """Give all devices the mean of what each gathers of its own images: running means and variances of batch normalizations.
+    def leveler(self, variables: Iterable[tf.Variable]) -> Callable[[], None]:
+        """Return what gives all devices the mean of what each gathers of its own images: running means and variances of batch normalizations.
 
-        TensorFlow stores this mean in checkpoints. A model that is evaluated must have it, too.
+        All processes must call it at the same time, before one of them evaluates or saves. Between two calls, these variables are read as the
+        first device has them. TensorFlow by itself gathers the mean from all processes at each look at such a variable, one by one: all of them
+        would have to evaluate, and a checkpoint would take seconds.
         """
         own = [one for one in variables if one.synchronization == tf.VariableSynchronization.ON_READ]
-        if self.replicas > 1 and own:
-            self._assign(tf.distribute.ReduceOp.MEAN, own, share=lambda number, value: value)
+        if self.replicas == 1 or not own:
+            return lambda: None
+        for variable in own:
+            variable._aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        return self._assigning(tf.distribute.ReduceOp.MEAN, own, share=lambda number, value: value)
 
-    def single(self) -> contextlib.AbstractContextManager:
-        """Return a context in which the chief computes by itself: variables are those of its first device, and not gathered from all of them."""
-        return tf.distribute.ReplicaContext(self.strategy, 0) if self.replicas > 1 else contextlib.nullcontext()
-
-    def _assign(self, operation: Any, variables: list[tf.Variable], *, share: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> None:
+    def _assigning(
+        self, operation: Any, variables: list[tf.Variable], *, share: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    ) -> Callable[[], None]:
         def each() -> None:
             replica = tf.distribute.get_replica_context()
             values = [share(replica.replica_id_in_sync_group, variable.read_value()) for variable in variables]
             for variable, value in zip(variables, replica.all_reduce(operation, values), strict=True):
                 variable.assign(value)
 
-        tf.function(lambda: self.strategy.run(each), autograph=False)()
-
-    @functools.cached_property
-    def _scratch(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="pneumodet-worker-"))
-
-    def writes_to(self, path: Path) -> Path:
-        """Return where this process writes what is meant for ``path``.
-
-        All processes must save a checkpoint, since its variables are gathered from all of them; only the chief's counts.
-        """
-        return path if self.chief else self._scratch / path.name
+        return tf.function(lambda: self.strategy.run(each), autograph=False)
 
     def lost(self, error: tf.errors.OpError) -> str:
         """Return a sentence about the processes that cannot be reached, or that TensorFlow's message names, and about how to go on."""
@@ -134,13 +125,11 @@ class Cluster:
         return f"Lost {who}; its own last lines may say why. Start all workers again with --resume: they go on from the last checkpoint."
 
     def close(self) -> None:
-        """Look no more whether the others are there, and throw away what a process other than the chief wrote."""
+        """Look no more whether the others are there."""
         extended = self.strategy.extended
         if getattr(extended, "_check_health_thread", None):
             extended._check_health_thread_should_stop.set()
             extended._check_health_thread = None  # the strategy would wait for its next look
-        if not self.chief:
-            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def alone() -> Cluster:
@@ -169,8 +158,6 @@ def joined() -> Iterator[Cluster]:
     except LOST as error:
         if cluster.workers == 1:
             raise
-        error.__traceback__ = None
-        import gc; gc.collect()
         raise TrainingError(cluster.lost(error)) from error
     finally:
         cluster.close()
@@ -182,6 +169,7 @@ def _join(addresses: tuple[str, ...], worker: int) -> Cluster:
     context.context().configure_coordination_service("")
     CollectiveAllReduceExtended._check_health_initial_timeout = JOIN_SECONDS
     CollectiveAllReduceExtended._check_health_interval = CollectiveAllReduceExtended._check_health_timeout = CHECK_SECONDS
+    atexit.register(gc.collect)  # a collective that fails leaves a pool of threads, which cannot be thrown away any later
     try:
         return Cluster(tf.distribute.MultiWorkerMirroredStrategy(), addresses, worker)
     except (tf.errors.OpError, RuntimeError) as error:

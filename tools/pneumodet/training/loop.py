@@ -178,10 +178,10 @@ class Run:
         self._total, self._batch_size, self._validation = total, batch_size, validation
         self._observer = observer or Observer()
         self._started = time.perf_counter() if started is None else started
-        self._folder, self._train_dir = folder, cluster.writes_to(folder / run_folder.TRAIN)
+        self._train_dir, self._level = folder / run_folder.TRAIN, cluster.leveler(trainer.model.variables)
         checkpoint = trainer.checkpoint()
         self._manager = tf.train.CheckpointManager(checkpoint, str(self._train_dir), max_to_keep=plan.keep)
-        self._best = tf.train.CheckpointManager(checkpoint, str(cluster.writes_to(folder / run_folder.BEST)), max_to_keep=1)
+        self._best = tf.train.CheckpointManager(checkpoint, str(folder / run_folder.BEST), max_to_keep=1)
         self._checkpoint, self._newest = checkpoint, saving.newest(folder)
         self._memory = Memory()
         self._outcome = Outcome(best_metric=plan.best_metric, memory=self._memory)
@@ -314,9 +314,8 @@ class Run:
         self._observer.report(progress, scalars)
 
     def _evaluate(self, step: int) -> None:
-        self._cluster.level(self._trainer.model.variables)
-        with self._cluster.single():
-            found = self._validation.run() if self._cluster.chief else None
+        self._level()
+        found = self._validation.run() if self._cluster.chief else None
         value, memory = self._cluster.of_chief(found and found.figures.get(self._plan.best_metric)), self._memory
         better = value is not None and (memory.best is None or value > memory.best)
         if better:
@@ -338,14 +337,15 @@ class Run:
 
     def _save(self, manager: tf.train.CheckpointManager | None = None) -> None:
         """Write a checkpoint of training, or by another manager."""
-        step, memory = self._step, self._trainer.memory
-        memory.assign(json.dumps(dataclasses.asdict(self._memory)))
-        saving.save(manager or self._manager, step, newest=self._newest)
+        self._level()
+        self._trainer.memory.assign(json.dumps(dataclasses.asdict(self._memory)))
+        if self._cluster.chief:
+            saving.save(manager or self._manager, self._step, newest=self._newest)
         if manager is None:
-            self._newest = self._path(step)
+            self._newest = self._path(self._step)
 
     def _path(self, step: int) -> str:
-        return str(self._folder / run_folder.TRAIN / f"ckpt-{step}")
+        return str(self._train_dir / f"ckpt-{step}")
 
     def _restore(self, path: str) -> None:
         checkpoints.restore({"model": self._trainer.model}, path, hint="Was it written by this run's pipeline.config?")

@@ -34,8 +34,6 @@ def save(manager: tf.train.CheckpointManager, step: int, *, newest: str | None) 
     """
     try:
         return manager.save(checkpoint_number=step)
-    except tf.errors.UnavailableError:  # another worker is gone, of whose variables a share is stored
-        raise
     except (tf.errors.OpError, OSError) as error:
         for torn in Path(manager.directory).glob("ckpt-*_temp"):
             shutil.rmtree(torn, ignore_errors=True)
