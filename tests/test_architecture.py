@@ -20,7 +20,18 @@ COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
 BASE = {"errors", "paths", "parallel"}
 WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
-WITHOUT_CLI |= {"experiment", "probe", "doctor", "assessment", "reporting", "appraisal", "download", "pretrained", "preparation", "training"}
+WITHOUT_CLI |= {
+    "experiment",
+    "probe",
+    "doctor",
+    "assessment",
+    "reporting",
+    "appraisal",
+    "download",
+    "pretrained",
+    "preparation",
+    "training",
+}
 MAY_IMPORT = {
     "errors": set(),
     "paths": {"errors"},
@@ -132,11 +143,15 @@ def test_only_odapi_imports_object_detection(path):
         assert found == []
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if not {"detection", "training"} & set(path.parts)], ids=lambda path: name_of(path) or "pneumodet")
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if not {"detection", "training"} & set(path.parts)], ids=lambda path: name_of(path) or "pneumodet"
+)
 def test_no_tensorflow_at_module_level(path):
     heavy = ("tensorflow", "tf_keras", "keras", "pneumodet.detection")
     found = {name for name in top_level_imports(tree_of(path)) if any(below(name, one) for one in heavy)}
-    found -= {f"pneumodet.detection.{name}" for name in ("anchors", "anchor_fitting", "checkpoint_files", "pipeline_config")}  # protobuf is enough
+    found -= {
+        f"pneumodet.detection.{name}" for name in ("anchors", "anchor_fitting", "checkpoint_files", "pipeline_config")
+    }  # protobuf is enough
     assert found == set()
 
 

@@ -108,7 +108,9 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     if not 0 <= request.seed < 1 << 32:
         raise ConfigError(f"--seed is {request.seed}; it must be a whole number from 0 to 2^32 - 1.")
     if request.positive_share is not None and not 0 < request.positive_share < 1:
-        raise ConfigError(f"--positive-share is {request.positive_share:g}; it must lie between 0 and 1. Leave it out for all records alike.")
+        raise ConfigError(
+            f"--positive-share is {request.positive_share:g}; it must lie between 0 and 1. Leave it out for all records alike."
+        )
     data_dir = request.data or _adopted(request, folder)
     manifest = record_sets.load_manifest(data_dir)
     if "train" not in manifest["splits"]:

@@ -87,11 +87,6 @@ class Cluster:
 
         return lambda value: float(add(tf.constant(value, tf.float64)))
 
-    def spread(self, variables: Iterable[tf.Variable]) -> None:
-        """Give all processes the chief's values, so that it alone needs the file that they are from."""
-        if self.workers > 1:
-            self._assigning(tf.distribute.ReduceOp.SUM, list(variables), share=lambda number, value: tf.where(number == 0, value, 0))()
-
     def leveler(self, variables: Iterable[tf.Variable]) -> Callable[[], None]:
         """Return what gives all devices the mean of what each gathers of its own images: running means and variances of batch normalizations.
 
@@ -104,16 +99,11 @@ class Cluster:
             return lambda: None
         for variable in own:
             variable._aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
-        return self._assigning(tf.distribute.ReduceOp.MEAN, own, share=lambda number, value: value)
 
-    def _assigning(
-        self, operation: Any, variables: list[tf.Variable], *, share: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    ) -> Callable[[], None]:
         def each() -> None:
-            replica = tf.distribute.get_replica_context()
-            values = [share(replica.replica_id_in_sync_group, variable.read_value()) for variable in variables]
-            for variable, value in zip(variables, replica.all_reduce(operation, values), strict=True):
-                variable.assign(value)
+            means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, [variable.read_value() for variable in own])
+            for variable, mean in zip(own, means, strict=True):
+                variable.assign(mean)
 
         return tf.function(lambda: self.strategy.run(each), autograph=False)
 

@@ -175,9 +175,7 @@ def assemble(
         model = models.build(config, is_training=True, precision=options.precision)
         normalizing.together(model, cluster.strategy)
         if fresh and config.train_config.fine_tune_checkpoint:
-            if cluster.chief:
-                notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
-            cluster.spread(model.variables)
+            notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
         frozen = freezing.freeze(model, options.freeze, train_config=config.train_config)
         if frozen.count:
             notes.append(frozen.sentence())
