@@ -10,8 +10,9 @@ the inner validation. The fold itself is looked at once, at the end.
 
 Each variant has the same wall time a fold, from the start of the process to the end of training, in-loop evaluation included, and is stopped after
 it. Its steps, and so its learning-rate schedule, are chosen to fill nine tenths of that, by a short run that is measured first. The stock loop saves
-every 100 steps; its newest checkpoint is judged, as the recipe has no other choice. ``stock`` is the zoo's recipe with its learning rate scaled
-linearly to batch 8; ``stock_0.005`` the same at 0.005 and with gradients clipped at 10, which stays finite.
+every 100 steps, and is ended early only where weights are not finite any more; its newest checkpoint is judged, as the recipe has no other choice.
+``stock`` is the zoo's recipe with its learning rate scaled linearly to batch 8; ``stock_0.005`` the same at 0.005 and with gradients clipped at 10,
+which stays finite. ``chosen`` is, for each fold, the one of our variants that was best on the fold's inner validation.
 
 Everything lies in ``--out``: what is done is not done again. Written are accuracy.md and accuracy.json. ``--define`` adds variants:
 {"ours-half": {"flags": ["--freeze", "stem"]}, "stock_0.01": {"stock": true, "rate": 0.01, "clip": 10}, "newest": {"of": "ours", "newest": true}}.
@@ -85,6 +86,7 @@ class Variant:
       flags: of tools/train.py.
       of: the variant whose runs are judged; its own where it is empty.
       newest: judge the newest checkpoint, not the best.
+      among: of each fold, the runs of that one of these are judged that has the highest RSNA metric on inner validation.
     """
 
     stock: bool = False
@@ -93,22 +95,25 @@ class Variant:
     flags: tuple[str, ...] = ()
     of: str = ""
     newest: bool = False
+    among: tuple[str, ...] = ()
 
 
-BALANCE, ANCHORS = ("--positive-share", "0.5"), ("--fit-anchors",)
+FREEZE, ANCHORS, BALANCE = ("--freeze", "early"), ("--fit-anchors",), ("--positive-share", "0.5")
 
 VARIANTS = {
     "stock": Variant(stock=True),
     "stock_0.005": Variant(stock=True, rate=0.005, clip=10.0),
-    "ours": Variant(flags=(*BALANCE, *ANCHORS)),
-    "ours-no-augmentation": Variant(flags=(*BALANCE, *ANCHORS, "--augmentation", "none")),
-    "ours-no-balance": Variant(flags=ANCHORS),
-    "ours-no-fitted-anchors": Variant(flags=BALANCE),
-    "ours-no-clipping": Variant(flags=(*BALANCE, *ANCHORS, "--set", "train_config.gradient_clipping_by_norm=0")),
-    "ours-defaults": Variant(),
+    "ours": Variant(flags=(*FREEZE, *ANCHORS)),
+    "ours-all-layers": Variant(flags=ANCHORS),
+    "ours-zoo-anchors": Variant(flags=FREEZE),
+    "ours-no-augmentation": Variant(flags=(*FREEZE, *ANCHORS, "--augmentation", "none")),
+    "ours-with-flip": Variant(flags=(*FREEZE, *ANCHORS, "--augmentation", "radiograph-flip")),
+    "ours-balanced": Variant(flags=(*FREEZE, *ANCHORS, *BALANCE)),
+    "ours-no-clipping": Variant(flags=(*FREEZE, *ANCHORS, "--set", "train_config.gradient_clipping_by_norm=0")),
     "ours-newest": Variant(of="ours", newest=True),
+    "chosen": Variant(among=("ours", "ours-balanced", "ours-all-layers")),
 }
-"""Name -> recipe; each of the ablations leaves one thing out."""
+"""Name -> recipe; each of the ablations has one thing otherwise."""
 
 
 class Study:
@@ -129,11 +134,21 @@ class Study:
         """Make records, train what is not trained yet, and detect."""
         self._records()
         for fold, name in itertools.product(range(self._args.folds), self._args.variants):
-            base = self._variants[name].of or name
-            if not self._args.only_judge:
-                self._train(base, fold)
-            if (self._folder(base, fold) / DONE).exists():
+            if not self._args.only_judge and not self._variants[name].among:
+                self._train(self._base(name, fold), fold)
+            base = self._base(name, fold)
+            if base and (self._folder(base, fold) / DONE).exists():
                 self._detect(name, base, fold)
+
+    def _base(self, name: str, fold: int) -> str | None:
+        """Return the variant whose run is judged; None where it is to be chosen among some that are not all there."""
+        among = self._variants[name].among
+        found = {one: self._folder(one, fold) / f"{INNER}.json" for one in among}
+        if not all(path.exists() for path in found.values()):
+            return None
+        truth = _instances(self._data(fold, "whole"), "val") if among else {}
+        values = {one: fold_judging.choose(truth, _read(path))[1]["rsna_metric"] or 0.0 for one, path in found.items()}
+        return max(values, key=values.get) if among else self._variants[name].of or name
 
     def _records(self) -> None:
         sample, out = self._args.sample, self.out / "records"
@@ -186,7 +201,7 @@ class Study:
             config = stock_loop.resolve(
                 run, config=args.config, data=data, pretrained=args.pretrained, steps=steps, batch_size=BATCH_SIZE, change=change
             )
-            spec = {"config": str(config), "model_dir": str(run / "train"), "checkpoint_every": stock_loop.ITERATION}
+            spec = {"config": str(config), "model_dir": str(run / "train"), "checkpoint_every": stock_loop.ITERATION, "end_if_lost": True}
             return stock_loop.run("stock", spec, log=folder / "log.txt", seconds=seconds)
         folder.mkdir(parents=True)
         argv = ["--config", args.config, "--data", str(self._data(fold, "small")), "--run", str(folder / RUN), "--steps", str(steps)]
@@ -201,6 +216,10 @@ class Study:
         if (folder / f"{OUTER}.json").exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
+        if self._variants[name].among:
+            for file in (f"{INNER}.json", "checkpoint.json", f"{OUTER}.json"):
+                shutil.copyfile(self._folder(base, fold) / file, folder / file)
+            return
         outer = self.out / "records" / "folds" / f"fold-{fold}"
         spec = {
             "run": str(self._folder(base, fold) / RUN),
@@ -236,7 +255,7 @@ class Study:
         stock = [name for name in pooled if self._variants[name].stock]
         against = stock + [name for name in pooled if name == "ours"]
         found["comparisons"] = fold_judging.comparisons(pooled, against, seed=self._args.seed)
-        own = [name for name in pooled if name not in stock and not self._variants[name].of]
+        own = [name for name in pooled if name not in stock and not self._variants[name].of and not self._variants[name].among]
         found["reached"] = [
             {"variant": name, "as": other, "figure": key, "seconds": self._reached(name, key, [one[key] for one in at_end[other]])}
             for name, other, key in itertools.product(own, stock, fold_judging.REACHED)
@@ -248,7 +267,7 @@ class Study:
         return [fold_judging.first_as_good(one, key, value) for one, value in zip(done, values, strict=True)]
 
     def _about(self, name: str, fold: int) -> dict[str, Any]:
-        done = _read(self._folder(self._variants[name].of or name, fold) / DONE)
+        done = _read(self._folder(self._base(name, fold), fold) / DONE)
         checkpoint = _read(self._folder(name, fold) / "checkpoint.json")
         return checkpoint | {key: done.get(key) for key in ("planned", "seconds", "stopped", "images_per_second")}
 
@@ -339,7 +358,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sample", type=Path, required=True, help="folder of radiographs, labels and patients")
     add("--out", type=Path, required=True, help="folder of the study; the same command goes on in it")
     add("--pretrained", metavar="CKPT", help="checkpoint that all start from (default: none)")
-    add("--config", choices=list(ZOO), default="ssd_mobilenet_fpnlite", help="(default %(default)s)")
+    add("--config", choices=list(ZOO), default="ssd_mobilenet", help="(default %(default)s)")
     add(
         "--variants",
         nargs="+",
@@ -362,7 +381,8 @@ def defined(text: str) -> dict[str, Variant]:
     try:
         raw = json.loads(Path(text).read_text(encoding="utf-8"))
         return {
-            name: Variant(**{key: tuple(value) if key == "flags" else value for key, value in one.items()}) for name, one in raw.items()
+            name: Variant(**{key: tuple(value) if key in ("flags", "among") else value for key, value in one.items()})
+            for name, one in raw.items()
         }
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise argparse.ArgumentTypeError(f"{text} has no variants: {error}") from error

@@ -160,10 +160,20 @@ def cpu_a_step(stamps: Sequence[Stamp]) -> float:
     return (end - begin) / (last - first) if last > first else float("nan")
 
 
+class LostError(Exception):
+    """The weights are not finite."""
+
+
 def stock(
-    config: str, model_dir: str, *, checkpoint_every: int = 1000, summaries: bool = True, iteration: int = ITERATION
+    config: str,
+    model_dir: str,
+    *,
+    checkpoint_every: int = 1000,
+    summaries: bool = True,
+    iteration: int = ITERATION,
+    end_if_lost: bool = False,
 ) -> dict[str, Any]:
-    """Train by the stock loop, in this process."""
+    """Train by the stock loop, in this process; with ``end_if_lost`` until a weight that it saves is not finite, which no later step mends."""
     marks: dict[str, float] = {}
     stamps: list[Stamp] = []
     tracing: list[float] = []
@@ -187,11 +197,13 @@ def stock(
         marks.setdefault("built", time.time())
         path = save(self, *args, **more)
         marks.setdefault("saved", time.time())
+        if end_if_lost and not all(tf.math.is_finite(weight).numpy().all() for weight in self.checkpoint.model.trainable_variables):
+            raise LostError
         return path
 
     lib.eager_train_step, tf.train.CheckpointManager.save = stamped, saved
     tf.config.set_soft_device_placement(True)
-    with tf.distribute.MirroredStrategy().scope():
+    with tf.distribute.MirroredStrategy().scope(), contextlib.suppress(LostError):
         lib.train_loop(
             pipeline_config_path=config,
             model_dir=model_dir,

@@ -136,6 +136,7 @@ def test_arguments_of_accuracy(accuracy, tmp_path):
 
 def test_an_ablation_judges_the_runs_of_a_variant_that_is_there(accuracy):
     assert {one.of for one in accuracy.VARIANTS.values()} <= {"", *accuracy.VARIANTS}
+    assert {name for one in accuracy.VARIANTS.values() for name in one.among} <= set(accuracy.VARIANTS)
 
 
 def test_steps_fill_nine_tenths_of_the_time(accuracy):

@@ -294,7 +294,7 @@ def _audit(config: Any, data_dir: Path, manifest: dict[str, Any], say: Say) -> d
     Raises:
       DataError: training would be in vain.
     """
-    with_anchors = config.model.WhichOneof("model") in ("ssd", "faster_rcnn")
+    with_anchors = config.model.WhichOneof("model") in anchors.WITH_ANCHORS
     found = {}
     for split in ("train", "val"):
         instances = _instances(data_dir, manifest, split)

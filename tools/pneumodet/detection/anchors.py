@@ -23,6 +23,9 @@ RPN_MATCHED = 0.7
 USUAL_MATCHED = 0.5
 """IoU that recall is told at where the config's matcher has no threshold."""
 
+WITH_ANCHORS = ("ssd", "faster_rcnn")
+"""Kinds of models that have anchors."""
+
 _TOUCHING = 1e-6
 """Share of a cell by which an anchor may reach over the edge: rounding."""
 

@@ -115,7 +115,7 @@ gamma: exposure and the window that the maker's software chose. Blur, sharpen: b
 model's input size each px is a mean of ten or more detector px, in which quantum noise is gone.
 """
 
-PRESETS = {"none": NONE, "radiograph": RADIOGRAPH}
+PRESETS = {"none": NONE, "radiograph": RADIOGRAPH, "radiograph-flip": dataclasses.replace(RADIOGRAPH, flip=0.5)}
 """Name -> augmentation."""
 
 DEFAULT = "radiograph"

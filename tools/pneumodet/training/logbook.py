@@ -86,7 +86,7 @@ class Logbook:
         self._scalars(self._eval, metrics_table.VALIDATION, step, metrics, best=best)
 
     def anchors(self, step: int, statistics: Mapping[str, float | None]) -> None:
-        """Report how anchors and ground-truth boxes match, as ``match_statistics.anchor_matches`` counts."""
+        """Report how the training set's boxes and the model's anchors match."""
         self._scalars(self._train, metrics_table.ANCHORS, step, statistics)
 
     def pr_curve(self, step: int, cases: Cases) -> None:

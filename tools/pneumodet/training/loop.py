@@ -142,6 +142,9 @@ class Observer:
     def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
         """Take the first batch, as the model will see it."""
 
+    def anchors(self, statistics: dict[str, float]) -> None:
+        """Take how the training set's boxes and the model's anchors match, before the first step."""
+
 
 class Run:
     """One run: what it trains, on what, and where it writes."""

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pneumodet import pictures
 from pneumodet.data import boxes, label_map, random_access
-from pneumodet.detection import checkpoints, decoding, models, resizing
+from pneumodet.detection import anchors, checkpoints, decoding, models, resizing
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, normalizing, saving
 from pneumodet.training import cluster as clusters
@@ -237,6 +237,8 @@ def train(
     watcher = observer(step)
     for note in parts.notes:
         watcher.note(note)
+    if newest is None:
+        watcher.anchors(_anchor_matches(config, data.train_instances))
     evaluates = options.plan.evaluate_every and data.val_instances["images"]
     run = Run(
         parts.trainer,
@@ -257,6 +259,17 @@ def train(
         return run.train()
     finally:
         watcher.close()
+
+
+def _anchor_matches(config: Any, instances: dict[str, Any]) -> dict[str, float]:
+    """Return how well the best anchor fits each training box: a box that none reaches is learned from one forced match at best."""
+    if config.model.WhichOneof("model") not in anchors.WITH_ANCHORS:
+        return {}
+    best = anchors.best_iou(config, instances)
+    if not len(best):
+        return {}
+    without = (best < anchors.matched_threshold(config)).mean()
+    return {"anchors/boxes_without_match_share": float(without), "anchors/best_iou_mean": float(best.mean())}
 
 
 def find_rate(

@@ -87,6 +87,10 @@ class Watcher(loop.Observer):
             pictures.append(draw_boxes(pixels, truth_xyxy_px=truth))
         self._log.pictures(step, "training", pictures)
 
+    def anchors(self, statistics: dict[str, float]) -> None:
+        """See ``loop.Observer``."""
+        self._log.anchors(0, statistics)
+
     def close(self) -> None:
         """Write what is left, and draw curves.png."""
         self._log.close()
