@@ -329,12 +329,13 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
             setattr(message, field.name, max(least, round(value)) if field.cpp_type in _INTEGERS else value)
 
 
-def check(config: Message, label_map: dict[str, int]) -> None:
+def check(config: Message, label_map: dict[str, int], *, begun: bool = False) -> None:
     """Raise ConfigError for what would fail, or silently do nothing, once TensorFlow has started.
 
     Args:
       config: the resolved config.
       label_map: name -> id, of the records.
+      begun: the run has checkpoints of its own, so that the one that it started from is not needed any more.
     """
     train = config.train_config
     model = architecture(config)
@@ -349,7 +350,7 @@ def check(config: Message, label_map: dict[str, int]) -> None:
         raise ConfigError(f"train_config.batch_size is {train.batch_size}; it must be at least 1.")
     if train.num_steps < 1:
         raise ConfigError(f"train_config.num_steps is {train.num_steps}; it must be at least 1. Give --steps.")
-    if train.fine_tune_checkpoint:
+    if train.fine_tune_checkpoint and not begun:
         if train.fine_tune_checkpoint_type not in CHECKPOINT_TYPES:
             raise ConfigError(
                 f"train_config.fine_tune_checkpoint_type is {train.fine_tune_checkpoint_type!r}; it must be one of {', '.join(CHECKPOINT_TYPES)}: "
