@@ -4,6 +4,9 @@
     python benchmarks/accuracy.py … --variants stock_0.005 ours ours-no-augmentation ours-newest --define more.json      # an ablation
     python benchmarks/accuracy.py … --only-judge
 
+On a machine that is not idle for hours: measure with ``--only-probe`` while it is, and train with ``--untimed`` when it is not. A run then has the
+steps for which the wall time would have sufficed.
+
 ``--sample`` has stage_2_train_images, the two CSVs and rsna_to_nih.csv, exam -> NIH patient. Of each fold the exams of the other two are split by
 patient once more: a variant trains on the larger part, and all that is chosen (the best checkpoint, the score threshold) is chosen on the smaller,
 the inner validation. The fold itself is looked at once, at the end.
@@ -180,8 +183,10 @@ class Study:
             steps = self._args.probe_steps
             found = self._process(name, fold, probe.parent / "probe", steps, evaluate_every=steps // PROBE_EVALUATIONS)
             paths.write_json(probe, measured(found, total=steps))
+        if self._args.only_probe:
+            return
         steps = fitting(_read(probe), seconds=seconds, whole=self._whole(name))
-        found = self._process(name, fold, folder, steps, seconds=seconds)
+        found = self._process(name, fold, folder, steps, seconds=None if self._args.untimed else seconds)
         stamps = found.pop("stamps", [])
         speed = stock_loop.rate(stamps, batch_size=BATCH_SIZE) if len(stamps) > 1 else None  # the stock loop that was stopped tells nothing
         paths.write_json(folder / DONE, found | {"planned": steps, "images_per_second": speed})
@@ -372,6 +377,12 @@ def parser() -> argparse.ArgumentParser:
     add("--probe-steps", type=int, default=PROBE_STEPS, help="of the run that measures speed; whole hundreds (default %(default)s)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="field of the config, for all; repeatable")
     add("--seed", type=int, default=0, help="(default %(default)s)")
+    add("--only-probe", action="store_true", help="measure how long a step takes, and end: for the moment at which nothing else runs")
+    add(
+        "--untimed",
+        action="store_true",
+        help="stop nobody after --minutes: the steps were chosen for them, and the machine has other work now",
+    )
     add("--only-judge", action="store_true", help="train nothing more")
     return made
 
