@@ -31,12 +31,12 @@ ENV PIP_CONSTRAINT=/app/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 RUN case "${DEVICE}" in \
-      cpu) extra="" ;; \
-      gpu) extra="[gpu]" ;; \
+      cpu) extra="all" ;; \
+      gpu) extra="all,gpu" ;; \
       *) echo "DEVICE is '${DEVICE}'; allowed: cpu, gpu" >&2; exit 1 ;; \
     esac \
     && pip install --no-cache-dir --no-deps --require-hashes -r requirements-odapi.txt \
-    && pip install --no-cache-dir --editable ".${extra}" \
+    && pip install --no-cache-dir --editable ".[${extra}]" \
     && pip check
 
 COPY configs ./configs

@@ -10,7 +10,7 @@ empty :=
 export PIP_CONSTRAINT := file://$(subst $(empty) ,%20,$(CURDIR))/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-pacs lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -22,7 +22,7 @@ $(STAMP): $(INPUTS)
 	  { echo "Python 3.11 or 3.12 is needed; say which by make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-odapi.txt
-	$(BIN)/python -m pip install --quiet -e '.[test]'
+	$(BIN)/python -m pip install --quiet -e '.[all,test]'
 	touch $(STAMP)
 	@echo "Ready. Use it by: . $(VENV)/bin/activate"
 
@@ -34,7 +34,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# installs Orthanc (GPL, a program of its own; nothing of it is in the package) and its DICOMweb plug-in, and runs the round trip against it
+test-pacs: $(STAMP)
+	command -v Orthanc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends orthanc orthanc-dicomweb dcmtk && service orthanc stop; }
+	$(BIN)/python -m pytest -rs tests/pacs
 
 clean:
 	rm -rf $(VENV) build *.egg-info tools/*.egg-info

@@ -31,6 +31,12 @@ WITHOUT_CLI |= {
     "pretrained",
     "preparation",
     "training",
+    "inference",
+    "exporting",
+    "prediction",
+    "dicom_out",
+    "pacs",
+    "web",
 }
 MAY_IMPORT = {
     "errors": set(),
@@ -45,15 +51,24 @@ MAY_IMPORT = {
     "postprocessing": BASE | {"results", "data", "metrics", "postprocessing"},
     "assessment": BASE | {"results", "data", "metrics", "assessment"},
     "reporting": BASE | {"reporting"},
-    "appraisal": BASE | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "postprocessing", "reporting", "detection"},
+    "appraisal": BASE
+    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "postprocessing", "reporting", "inference", "detection"},
     "pictures": BASE | {"results", "data.boxes"},
     "quality_sheet": BASE | {"pictures", "data"},
-    "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "postprocessing", "detection"},
+    "inference": BASE | {"results", "data", "inference"},
+    "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "postprocessing", "inference", "detection"},
+    "exporting": BASE | {"results", "run_folder", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
+    "dicom_out": BASE | {"results", "pictures", "data", "inference", "dicom_out"},
+    "pacs": BASE | {"results", "data", "postprocessing", "inference", "dicom_out", "pacs"},
+    "prediction": BASE
+    | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "dicom_out", "pacs", "prediction"},
+    "web": BASE | {"results", "pictures", "data", "metrics", "inference", "dicom_out", "web"},
     "probe": {"detection"},
     "doctor": BASE | {"probe", "data", "detection"},
     "download": BASE,
     "pretrained": BASE | {"run_folder", "data", "detection", "download"},
-    "training": BASE | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "detection", "quiet", "training"},
+    "training": BASE
+    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "inference", "detection", "quiet", "training"},
     "preparation": BASE | {"run_folder", "pretrained", "data", "detection", "training"},
     "experiment": BASE | {"run_folder", "preparation", "pretrained", "data", "detection", "training"},
     "tuning": BASE | {"run_folder", "data", "detection", "training.augmentation_settings", "experiment", "tuning"},
@@ -189,7 +204,7 @@ def test_help_answers_at_once(name):
 
 def test_every_script_is_a_command_and_every_command_a_script():
     assert sorted(path.stem for path in SCRIPTS) == sorted(COMMAND_MODULES)
-    assert sorted(path.stem for path in (LIBRARY / "cli").glob("*.py")) == sorted([*COMMAND_MODULES, "__init__", "__main__", "app"])
+    assert sorted(path.stem for path in (LIBRARY / "cli").glob("*.py")) == sorted([*COMMAND_MODULES, "__init__", "__main__", "console"])
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=ids(SCRIPTS))

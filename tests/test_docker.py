@@ -102,8 +102,8 @@ def test_extras_exist():
     metadata = configparser.ConfigParser()
     metadata.read(PROJECT_ROOT / "setup.cfg")
     (run,) = [rest for rest in arguments("RUN") if "pip install" in rest]
-    extras = set(re.findall(r"\[(\w+)\]", run))
-    assert extras == {"gpu"}
+    extras = {one for names in re.findall(r'extra="([\w,]+)"', run) for one in names.split(",")}
+    assert extras == {"all", "gpu"}
     assert extras <= set(metadata["options.extras_require"])
 
 
@@ -121,7 +121,7 @@ def test_workspace_volumes_and_port():
     assert arguments("EXPOSE") == ["6006"]
 
 
-@pytest.mark.parametrize(("device", "expected"), [("cpu", "."), ("gpu", ".[gpu]"), ("tpu", None)])
+@pytest.mark.parametrize(("device", "expected"), [("cpu", ".[all]"), ("gpu", ".[all,gpu]"), ("tpu", None)])
 def test_the_device_argument(tmp_path, device, expected):
     """Runs the RUN step with a stand-in for pip."""
     (step,) = [rest for rest in arguments("RUN") if "pip install" in rest]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pneumodet import paths
-from pneumodet.cli import app
+from pneumodet.cli import console
 
 README = (paths.PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -24,7 +24,7 @@ def test_every_step_is_shown():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_parses(command, monkeypatch):
     for kind in ("existing_dir", "existing_file", "existing_path"):  # the reader's data are not here
-        monkeypatch.setattr(app, kind, Path)
+        monkeypatch.setattr(console, kind, Path)
     _, script, *flags = shlex.split(command)
     assert (paths.PROJECT_ROOT / script).is_file()
     module = importlib.import_module(f"pneumodet.cli.{Path(script).stem}")

@@ -40,6 +40,8 @@ def test_help_lists_every_command(capsys, flag):
         "tune",
         "evaluate",
         "export",
+        "app",
+        "pacs-worker",
         "export-labels",
         "postprocess",
         "predict",
@@ -92,4 +94,6 @@ def test_only_the_chosen_module_is_imported():
         "print(code, sorted(name for name in sys.modules if name.startswith('pneumodet.cli.')), 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "0 ['pneumodet.cli.__main__', 'pneumodet.cli.app', 'pneumodet.cli.doctor'] False", done.stderr
+    assert done.stdout.splitlines()[-1] == "0 ['pneumodet.cli.__main__', 'pneumodet.cli.console', 'pneumodet.cli.doctor'] False", (
+        done.stderr
+    )

@@ -6,7 +6,9 @@ import pytest
 from small_runs import SIDE
 
 from pneumodet.data import record_sets, tf_example, tfrecord
-from pneumodet.detection import checkpoints, evaluation, inference, pipeline_config
+from pneumodet.detection import checkpoints, evaluation, pipeline_config
+from pneumodet.inference import detectors
+from pneumodet.inference.outputs import from_outputs
 
 PADDED = "{keep_aspect_ratio_resizer {min_dimension: 64 max_dimension: 96 pad_to_max_dimension: true}}"
 
@@ -80,9 +82,7 @@ def test_a_batch_is_its_images_one_by_one():
     together = looker.detect(*(np.stack(column) for column in zip(*prepared, strict=True)))
     for index, (image, true_shape) in enumerate(prepared):
         alone = looker.detect(image[None], true_shape[None])
-        same(
-            *(inference.from_outputs(found, at, height=90, width=70) for found, at in ((together, index), (alone, 0))), px=0.02, score=1e-5
-        )
+        same(*(from_outputs(found, at, height=90, width=70) for found, at in ((together, index), (alone, 0))), px=0.02, score=1e-5)
 
 
 def test_validation_within_training_detects_what_evaluation_detects(trained, records):
@@ -119,5 +119,5 @@ def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffi
         )
     config = pipeline_config.load(str(trained / "pipeline.config"))
     ((_, expected),) = evaluation.detect_records(config, checkpoints.of_run(trained), [str(shard)])
-    found = inference.SavedModelDetector(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
+    found = detectors.open(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
     same(found, expected, px=px, score=score, share=share)

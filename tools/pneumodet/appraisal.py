@@ -19,6 +19,7 @@ from pneumodet.assessment import files, inputs, summary
 from pneumodet.assessment.inputs import Loaded
 from pneumodet.data import annotations, boxes, folders, images, label_map, record_sets, sources
 from pneumodet.errors import ConfigError, DataError
+from pneumodet.inference import exported
 from pneumodet.postprocessing import ensembles
 from pneumodet.postprocessing import files as gates
 from pneumodet.postprocessing import recipe as recipes
@@ -154,10 +155,10 @@ def of_models(
     A single model's own threshold is used unless it was chosen on this very record set or something is done with its detections; then thresholds
     are cross-fitted.
     """
-    from pneumodet.detection import detecting, inference
+    from pneumodet.detection import detecting
 
     plan = ensembles.planned(options.recipe, models=len(model_dirs), tta=options.tta)
-    infos = inference.read_infos(model_dirs)
+    infos = exported.read_all(model_dirs)
     about = detecting.read_split(data_dir, split)
     if about.label_map != infos[0].label_map:
         raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")

@@ -106,14 +106,18 @@ def to_coco(detections_by_patient: Mapping[str, Detections]) -> list[dict[str, A
 
     COCO results have no entry for an exam without detections.
     """
-    rows = []
-    for patient_id, found in detections_by_patient.items():
-        number = image_id(patient_id)
-        boxes = found.boxes_xyxy_px.astype(np.float64)
-        boxes_xywh_px = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(BOX_DECIMALS)
-        for box, score, category in zip(boxes_xywh_px.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
-            rows.append({"image_id": number, "file_name": patient_id, "category_id": category, "bbox": box, "score": score})
-    return rows
+    return [row for patient_id, found in detections_by_patient.items() for row in coco_rows(patient_id, found)]
+
+
+def coco_rows(patient_id: str, found: Detections) -> list[dict[str, Any]]:
+    """Return the entries of ``to_coco`` for one exam."""
+    number = image_id(patient_id)
+    boxes = found.boxes_xyxy_px.astype(np.float64)
+    boxes_xywh_px = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(BOX_DECIMALS)
+    return [
+        {"image_id": number, "file_name": patient_id, "category_id": category, "bbox": box, "score": score}
+        for box, score, category in zip(boxes_xywh_px.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
+    ]
 
 
 def write_coco_results(path: Path, detections_by_patient: Mapping[str, Detections]) -> None:
@@ -186,6 +190,9 @@ def write_submission(path: Path, detections_by_patient: Mapping[str, Detections]
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(SUBMISSION_HEADER)
         for patient_id, found in detections_by_patient.items():
-            kept = to_coco({patient_id: found.of_class(category_id).above(score_threshold)})
-            entries = [f"{row['score']:.6g} " + " ".join(f"{value:g}" for value in row["bbox"]) for row in kept]
-            writer.writerow((patient_id, " ".join(entries)))
+            writer.writerow((patient_id, prediction_string(found.of_class(category_id).above(score_threshold))))
+
+
+def prediction_string(found: Detections) -> str:
+    """Return a submission's PredictionString for one exam: "confidence x y width height" of each detection."""
+    return " ".join(f"{row['score']:.6g} " + " ".join(f"{value:g}" for value in row["bbox"]) for row in coco_rows("", found))

@@ -17,8 +17,10 @@ COMMANDS = {
     "evaluate": "measure a trained detector on the validation records: COCO AP and the RSNA metric",
     "export-labels": "write the labels of a record set as COCO, Pascal VOC or CSV",
     "postprocess": "choose box scale, NMS, fusion and gate on validation detections, or apply them",
-    "export": "write a trained detector as a SavedModel",
-    "predict": "detect on a folder of DICOMs: COCO results, Kaggle submission, pictures",
+    "export": "write a trained detector as SavedModel, ONNX or TensorFlow Lite, each proven equal",
+    "predict": "detect on radiographs: COCO results, Kaggle submission, pictures, DICOM reports",
+    "app": "serve a web page: drop radiographs, see boxes and scores, download them",
+    "pacs-worker": "watch a PACS, predict new chest radiographs, store reports back",
     "demo": "run all of these on made-up radiographs",
     "doctor": "show what is installed, what works, and how to mend what does not",
 }

@@ -1,7 +1,7 @@
 """Run the whole workflow on radiographs made for it: DICOMs, records, training, metrics, export, detections, pictures."""
 
 from pneumodet import progress
-from pneumodet.cli import app
+from pneumodet.cli import console
 
 EPILOG = """example:
   python tools/demo.py
@@ -9,11 +9,11 @@ EPILOG = """example:
 It uses workspace/demo and replaces what an earlier demo left there."""
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("demo", __doc__, EPILOG)
-    parser.add_argument("--exams", type=app.positive_int, default=240, help="radiographs to make (default %(default)s)")
-    parser.add_argument("--steps", type=app.positive_int, default=500, help="of training (default %(default)s)")
+    parser = console.Parser("demo", __doc__, EPILOG)
+    parser.add_argument("--exams", type=console.positive_int, default=240, help="radiographs to make (default %(default)s)")
+    parser.add_argument("--steps", type=console.positive_int, default=500, help="of training (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
     return parser
 
@@ -33,5 +33,5 @@ def run(args) -> None:
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

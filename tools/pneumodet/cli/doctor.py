@@ -7,9 +7,9 @@ import json
 
 def build_parser():
     """Return the command's parser."""
-    from pneumodet.cli import app
+    from pneumodet.cli import console
 
-    parser = app.Parser("doctor", "Show what is installed and what works, and for each fault the command that mends it.")
+    parser = console.Parser("doctor", "Show what is installed and what works, and for each fault the command that mends it.")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
     return parser
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv=None) -> int:
     """Run the command."""
     try:
-        from pneumodet.cli import app
+        from pneumodet.cli import console
     except ModuleNotFoundError:  # absl: even the parser needs it, and this command has to run where it is missing
         return run(argparse.Namespace(json=False))
-    return app.run(build_parser(), run, argv)
+    return console.run(build_parser(), run, argv)

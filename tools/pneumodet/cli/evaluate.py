@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from pneumodet import progress
-from pneumodet.cli import app
+from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
 EPILOG = """examples:
@@ -27,39 +27,39 @@ ROWS = (
 )
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("evaluate", __doc__, EPILOG)
+    parser = console.Parser("evaluate", __doc__, EPILOG)
     add = parser.add_argument_group("what is measured").add_argument
     add("--run", action="append", help="name of a run: its newest checkpoint on its validation records; again for each to fuse")
-    add("--model", type=app.existing_dir, action="append", help="an exported model, on --data; again for each to fuse")
-    add("--data", type=app.existing_dir, help="record set (for --run by default the one that it was trained with)")
+    add("--model", type=console.existing_dir, action="append", help="an exported model, on --data; again for each to fuse")
+    add("--data", type=console.existing_dir, help="record set (for --run by default the one that it was trained with)")
     add("--split", default="val", help="of the record set (default %(default)s)")
-    add("--ground-truth", type=app.existing_file, help="COCO instances.json, or RSNA's label CSV")
-    add("--detections", type=app.existing_file, help="COCO results JSON, or a submission CSV")
+    add("--ground-truth", type=console.existing_file, help="COCO instances.json, or RSNA's label CSV")
+    add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV")
     add("--class-name", default="pneumonia", help="the class that is judged (default %(default)s)")
 
     add = parser.add_argument_group("how").add_argument
     add("--rsna-rules", choices=("strict", "community"), default="strict", help="hit at IoU > t, or >= t (default %(default)s)")
-    add("--score-threshold", type=app.fraction, help="chosen on other data (default: chosen for --aim on other patients of these data)")
+    add("--score-threshold", type=console.fraction, help="chosen on other data (default: chosen for --aim on other patients of these data)")
     add("--aim", default="rsna", help='rsna, f1, "sensitivity>=0.9" or "fp_per_image<=0.5" (default %(default)s)')
-    add("--compare", type=app.existing_file, help="another model's detections of the same images")
-    add("--recipe", type=app.existing_file, help="post-processing (and views) found by tools/postprocess.py")
+    add("--compare", type=console.existing_file, help="another model's detections of the same images")
+    add("--recipe", type=console.existing_file, help="post-processing (and views) found by tools/postprocess.py")
     add("--tta", metavar="VIEWS", help="look at these views as well and fuse what is found: flip,scale=0.9 (0.5 to 1.5)")
-    add("--gate", type=app.existing_file, help="image-level scores for the recipe: CSV patientId,score")
-    add("--patient-map", type=app.existing_file, help="which patient each image is of (record sets know it themselves)")
-    add("--facts", type=app.existing_file, help="CSV patientId,view_position,sex,age,rsna_class (any of them): slices")
-    add("--class-info", type=app.existing_file, help="RSNA's detailed class info, with RSNA's label CSV")
-    add("--resamples", type=app.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
+    add("--gate", type=console.existing_file, help="image-level scores for the recipe: CSV patientId,score")
+    add("--patient-map", type=console.existing_file, help="which patient each image is of (record sets know it themselves)")
+    add("--facts", type=console.existing_file, help="CSV patientId,view_position,sex,age,rsna_class (any of them): slices")
+    add("--class-info", type=console.existing_file, help="RSNA's detailed class info, with RSNA's label CSV")
+    add("--resamples", type=console.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
     add("--seed", type=int, default=0, help="of folds and bootstrap (default %(default)s)")
 
     add = parser.add_argument_group("output").add_argument
     add(
         "--output-dir",
-        type=app.path,
+        type=console.path,
         help="new folder for the results (for one --run by default its eval/; eval_processed/ with --recipe or --tta)",
     )
-    add("--radiographs", type=app.existing_path, help="folder of images for the gallery, with --detections")
+    add("--radiographs", type=console.existing_path, help="folder of images for the gallery, with --detections")
     add("--overwrite", action="store_true", help="replace earlier results in --output-dir")
     return parser
 
@@ -137,5 +137,5 @@ def _print(outcome) -> None:
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

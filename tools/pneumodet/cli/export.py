@@ -1,38 +1,109 @@
-"""Export a run's newest checkpoint as a SavedModel that needs no Object Detection API."""
+"""Export a run's best checkpoint as SavedModel, ONNX or TensorFlow Lite, and prove each file equal to it on the validation records."""
 
-from pneumodet.cli import app
+import argparse
 
-EPILOG = """example:
-  python tools/export.py --run my_first"""
+from pneumodet.cli import console
+
+EPILOG = """examples:
+  python tools/export.py --run my_first
+  python tools/export.py --run my_first --formats onnx,tflite,tflite-fp16,tflite-int8"""
+
+FORMATS = ("savedmodel", "onnx", "tflite", "tflite-fp16", "tflite-int8")
 
 
-def build_parser() -> app.Parser:
+def formats(text: str) -> tuple[str, ...]:
+    """argparse type: names of formats, with commas between them."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    wrong = [name for name in names if name not in FORMATS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"there is no format {wrong[0]!r}; there are {', '.join(FORMATS)}")
+    return names
+
+
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("export", __doc__, EPILOG)
-    parser.add_argument("--run", required=True, help="name of the run: its folder in workspace/")
-    parser.add_argument("--output-dir", type=app.path, help="new folder (default: export/ in the run's folder)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export once the new one is whole")
+    parser = console.Parser("export", __doc__, EPILOG)
+    add = parser.add_argument
+    add("--run", required=True, help="name of the run: its folder in workspace/")
+    add("--formats", type=formats, default=("savedmodel",), metavar="A,B", help=f"some of {', '.join(FORMATS)} (default: savedmodel)")
+    add("--output-dir", type=console.path, help="folder (default: export/ in the run's folder); formats that are there already stay")
+    add("--data", type=console.existing_dir, help="folder of the records (default: those that the run was trained with)")
+    add("--recipe", type=console.existing_file, help="recipe.json of tools/postprocess.py, to go with the model")
+    add("--limit", type=console.positive_int, metavar="N", help="compare on N validation records, by class and view (default: all)")
+    add("--no-parity", action="store_true", help="do not compare the files with the checkpoint")
+    add("--overwrite", action="store_true", help="replace formats that are there once the new ones are whole")
     return parser
 
 
 def run(args) -> None:
-    """Export, and say where it lies."""
-    from pneumodet import run_folder
+    """Export, and say what is where and how near it is."""
+    from pneumodet import progress, run_folder
 
     folder = run_folder.find(args.run)
     output_dir = args.output_dir or folder / run_folder.EXPORT
-    from pneumodet.detection import exporting
+    from pneumodet.exporting import export
 
-    card = exporting.export(folder, output_dir, overwrite=args.overwrite)
-    if card["score_threshold"] is None:
+    with progress.bar(desc="comparing", unit="image") as bar:
+
+        def start(total: int):
+            bar.reset(total=total)
+            return bar.update
+
+        outcome = export.export(
+            folder,
+            output_dir,
+            formats=args.formats,
+            data_dir=args.data,
+            parity=not args.no_parity,
+            limit=args.limit,
+            recipe=args.recipe,
+            overwrite=args.overwrite,
+            on_measured=_print,
+            progress=start,
+        )
+    if outcome.card["score_threshold"] is None:
         print(
             f"This checkpoint was not evaluated, so that the export has no score threshold. Run first: python tools/evaluate.py --run {args.run}"
         )
-    print(
-        f"Model:   {output_dir} ({card['checkpoint']})\nNext:    python tools/predict.py --model {output_dir} --dicom-dir … --output-dir …"
-    )
+    files = ", ".join(about["file"] for about in outcome.card["artefacts"].values())
+    print(f"Model:   {output_dir} ({outcome.card['checkpoint']}: {files})")
+    print(f"Next:    python tools/predict.py --model {output_dir} --input … --output-dir …")
+
+
+def _print(parity) -> None:
+    def changed(row, key: str) -> str:
+        return "–" if row[key] is None or row[f"{key}_change"] is None else f"{row[key]:.4f} ({row[f'{key}_change'] + 0.0:+.4f})"
+
+    def fixed(value, digits: int) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    base = parity["reference"]
+    head = ("file", "MB", "score: largest", "mean", "box px: largest", "mean", "alike", "AP50", "RSNA metric", "ms", "p95")
+    rows = [head, ("checkpoint", *[""] * 6, fixed(base["ap50"], 4), fixed(base["rsna_metric"], 4), *_times(base))]
+    for name, row in parity["artefacts"].items():
+        differences = (
+            f"{row['score_largest']:.2g}",
+            f"{row['score_mean']:.2g}",
+            fixed(row["box_largest_px"], 2),
+            fixed(row["box_mean_px"], 3),
+        )
+        figures = (f"{row['alike']:.1%}", changed(row, "ap50"), changed(row, "rsna_metric"))
+        rows.append((name, f"{row['bytes'] / 1e6:.1f}", *differences, *figures, *_times(row)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    print(f"Against the checkpoint, on {base['images']} records of the split {parity['split']} (ms an image on this machine):")
+    for row in rows:
+        print(
+            "  "
+            + "  ".join(
+                cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
+
+
+def _times(row) -> tuple[str, str]:
+    return f"{row['milliseconds']:.1f}", f"{row['milliseconds_p95']:.1f}"
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,23 +1,23 @@
 """Write the labels of a record set, and its images, in a format that other tools read."""
 
 from pneumodet import progress
-from pneumodet.cli import app
+from pneumodet.cli import console
 
 EPILOG = """example:
   python tools/export_labels.py --data workspace/data/rsna --format voc --images --output-dir workspace/voc"""
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("export_labels", __doc__, EPILOG)
-    parser.add_argument("--data", type=app.existing_dir, required=True, help="folder of records, as make_tfrecords writes it")
+    parser = console.Parser("export_labels", __doc__, EPILOG)
+    parser.add_argument("--data", type=console.existing_dir, required=True, help="folder of records, as make_tfrecords writes it")
     parser.add_argument(
         "--format",
         choices=("coco", "voc", "csv", "rsna"),
         required=True,
         help="COCO instances, Pascal VOC, the Object Detection API's classic CSV, or RSNA's CSV",
     )
-    parser.add_argument("--output-dir", type=app.path, required=True, help="new folder for the labels")
+    parser.add_argument("--output-dir", type=console.path, required=True, help="new folder for the labels")
     parser.add_argument("--images", action="store_true", help="write the images of the records too")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in --output-dir once the new one is whole")
     return parser
@@ -44,5 +44,5 @@ def run(args) -> None:
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from pneumodet import parallel, paths, progress
-from pneumodet.cli import app
+from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
 EPILOG = """examples:
@@ -19,26 +19,26 @@ The same command goes on where an earlier one was killed or stopped."""
 REQUIRED = ("dicom_dir", "labels", "output_dir")
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("make_tfrecords", __doc__, EPILOG)
+    parser = console.Parser("make_tfrecords", __doc__, EPILOG)
     add = parser.add_argument_group("input").add_argument
     add(
         "--dicom-dir",
         "--image-dir",
-        type=app.existing_path,
+        type=console.existing_path,
         help="folder (or ZIP archive) of DICOM, PNG or JPEG files, searched throughout",
     )
-    add("--labels", type=app.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
+    add("--labels", type=console.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
     add("--label-format", choices=("auto", "rsna", "csv", "voc", "coco"), default="auto", help="(default: by content)")
-    add("--class-info", type=app.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
+    add("--class-info", type=console.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
     add(
         "--match",
         choices=("auto", "file-name", "patient-id", "sop-instance-uid"),
         default="auto",
         help="what of a file is the id that the labels use (default: its name, else PatientID, else SOPInstanceUID)",
     )
-    add("--label-map", type=app.existing_file, default=paths.DEFAULT_LABEL_MAP, help="(default label_maps/pneumonia.pbtxt)")
+    add("--label-map", type=console.existing_file, default=paths.DEFAULT_LABEL_MAP, help="(default label_maps/pneumonia.pbtxt)")
     add(
         "--negatives",
         choices=("background", "full-image"),
@@ -51,34 +51,36 @@ def build_parser() -> app.Parser:
     add = group.add_argument
     patient = group.add_mutually_exclusive_group()
     patient.add_argument(
-        "--patient-map", type=app.existing_file, help="which patient each exam is of: CSV patientId,patient or RSNA's JSON"
+        "--patient-map", type=console.existing_file, help="which patient each exam is of: CSV patientId,patient or RSNA's JSON"
     )
     patient.add_argument("--patient-tag", action="store_true", help="the patient is the file's PatientID (not in RSNA's files)")
     patient.add_argument("--patient-regex", metavar="REGEX", help="the patient is what this finds in the exam's id, or its first group")
-    add("--val-fraction", type=app.fraction, default=0.2, help="share of patients for validation (default %(default)s)")
-    add("--folds", type=app.whole_number, default=0, metavar="K", help="K folds of patients instead, each with a record set of its own")
+    add("--val-fraction", type=console.fraction, default=0.2, help="share of patients for validation (default %(default)s)")
+    add("--folds", type=console.whole_number, default=0, metavar="K", help="K folds of patients instead, each with a record set of its own")
     add("--stratify", default="", metavar="NAMES", help="same share of each class,view,sex (any of them, by commas) on every side")
     add(
-        "--split-file", type=app.existing_file, help="CSV patientId,split, such as an earlier set's split.csv; it decides for whom it names"
+        "--split-file",
+        type=console.existing_file,
+        help="CSV patientId,split, such as an earlier set's split.csv; it decides for whom it names",
     )
     add("--seed", type=int, default=0, help="another seed gives another split (default %(default)s)")
 
     group = parser.add_argument_group("output")
     add = group.add_argument
-    add("--output-dir", type=app.path, help="new folder for the records")
+    add("--output-dir", type=console.path, help="new folder for the records")
     size = group.add_mutually_exclusive_group()
-    size.add_argument("--max-side", type=app.positive_int, metavar="PX", help="scale larger images down, so that training reads less")
+    size.add_argument("--max-side", type=console.positive_int, metavar="PX", help="scale larger images down, so that training reads less")
     size.add_argument("--for", dest="for_config", metavar="CONFIG", help="--max-side of twice the config's input size, room for cropping")
     add("--normalize", choices=("none", "histogram", "clahe"), default="none", help="of gray values (default %(default)s)")
     add("--masks", action="store_true", help="write a mask of each box, for Mask R-CNN")
-    add("--pseudonymize", type=app.path, metavar="KEYFILE", help="replace ids by keyed hashes; a key file that is missing is made")
-    add("--shard-mb", type=app.positive_int, default=128, help="input files that go into a shard, in MiB (default %(default)s)")
+    add("--pseudonymize", type=console.path, metavar="KEYFILE", help="replace ids by keyed hashes; a key file that is missing is made")
+    add("--shard-mb", type=console.positive_int, default=128, help="input files that go into a shard, in MiB (default %(default)s)")
     add("--strict", action="store_true", help="stop at the first exam that cannot be used")
     add("--overwrite", action="store_true", help="replace an earlier record set in --output-dir once the new one is whole")
-    add("--workers", type=app.positive_int, default=parallel.cpus(), help="processes (default: one a processor, %(default)s)")
+    add("--workers", type=console.positive_int, default=parallel.cpus(), help="processes (default: one a processor, %(default)s)")
     add("--runner", help="convert on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner …; paths may then be URLs")
     parser.add_argument("beam_flags", nargs="*", metavar="-- BEAM FLAGS", help="the runner's own flags, after --")
-    add("--verify", type=app.existing_dir, metavar="DIR", help="only check every byte of a record set")
+    add("--verify", type=console.existing_dir, metavar="DIR", help="only check every byte of a record set")
     return parser
 
 
@@ -220,5 +222,5 @@ def _warn(args: argparse.Namespace, manifest: dict) -> None:
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,7 +1,7 @@
 """Choose what is done with a detector's boxes (fusion, NMS, box scale, gate, thresholds) on validation detections, or apply what was chosen."""
 
 from pneumodet import progress
-from pneumodet.cli import app
+from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
 EPILOG = """examples:
@@ -19,13 +19,15 @@ FUSED = {"fusion": "fusing several models is", "views fused": "looking at severa
 OBJECTIVE_NAMES = {"rsna": "RSNA metric", "ap50": "AP50"}
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("postprocess", __doc__, EPILOG)
-    parser.add_argument("--ground-truth", type=app.existing_path, help="instances.json or other labels; needed to choose by --detections")
+    parser = console.Parser("postprocess", __doc__, EPILOG)
+    parser.add_argument(
+        "--ground-truth", type=console.existing_path, help="instances.json or other labels; needed to choose by --detections"
+    )
     parser.add_argument(
         "--detections",
-        type=app.existing_file,
+        type=console.existing_file,
         nargs="+",
         metavar="JSON",
         help="COCO results; several are fused (runs, folds)",
@@ -34,13 +36,13 @@ def build_parser() -> app.Parser:
     parser.add_argument(
         "--tta", metavar="VIEWS", help="views that each --run looks at as well and that are fused: flip,scale=0.9 (0.5 to 1.5)"
     )
-    parser.add_argument("--data", type=app.existing_dir, help="record set for --run (default: the one that it was trained with)")
+    parser.add_argument("--data", type=console.existing_dir, help="record set for --run (default: the one that it was trained with)")
     parser.add_argument("--split", default="val", help="of the record set (default %(default)s)")
     parser.add_argument(
-        "--gate", type=app.existing_file, metavar="CSV", help="patientId,score: image-level scores from 0 to 1, of a classifier"
+        "--gate", type=console.existing_file, metavar="CSV", help="patientId,score: image-level scores from 0 to 1, of a classifier"
     )
-    parser.add_argument("--output-dir", type=app.path, required=True, help="new folder")
-    parser.add_argument("--recipe", type=app.existing_file, metavar="JSON", help="apply this recipe instead of choosing one")
+    parser.add_argument("--output-dir", type=console.path, required=True, help="new folder")
+    parser.add_argument("--recipe", type=console.existing_file, metavar="JSON", help="apply this recipe instead of choosing one")
     parser.add_argument("--objective", choices=tuple(OBJECTIVE_NAMES), default="rsna", help="what to make highest (default %(default)s)")
     parser.add_argument(
         "--rsna-rules",
@@ -49,12 +51,12 @@ def build_parser() -> app.Parser:
         help="strict: hit at IoU > t; community: IoU >= t (default %(default)s)",
     )
     parser.add_argument(
-        "--patient-map", type=app.existing_file, help="which patient each exam is of, as in make_tfrecords (default: each of its own)"
+        "--patient-map", type=console.existing_file, help="which patient each exam is of, as in make_tfrecords (default: each of its own)"
     )
     parser.add_argument(
-        "--folds", type=app.positive_int, default=5, help="groups of patients to choose and report on (default %(default)s)"
+        "--folds", type=console.positive_int, default=5, help="groups of patients to choose and report on (default %(default)s)"
     )
-    parser.add_argument("--seed", type=app.whole_number, default=0, help="of folds and intervals (default %(default)s)")
+    parser.add_argument("--seed", type=console.whole_number, default=0, help="of folds and intervals (default %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in --output-dir once the new one is whole")
     return parser
 
@@ -151,5 +153,5 @@ def _interval(one: dict, format: str) -> str:
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

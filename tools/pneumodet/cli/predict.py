@@ -1,55 +1,89 @@
-"""Find pneumonia on a folder of DICOM radiographs with an exported model, or with several that are fused."""
+"""Find pneumonia on radiographs with an exported model, or with several that are fused: a folder of DICOMs, one file, or a PACS."""
 
+import contextlib
 import sys
+from pathlib import Path
 
 from pneumodet import progress
-from pneumodet.cli import app
+from pneumodet.cli import console
+
+BACKENDS = ("auto", "savedmodel", "tflite", "onnx")
+"""As ``inference.detectors.BACKENDS``, which is not imported for ``--help``."""
 
 EPILOG = """examples:
-  python tools/predict.py --model workspace/my_first/export --dicom-dir data/rsna/stage_2_test_images --output-dir workspace/predictions
-  python tools/predict.py --model workspace/a/export --model workspace/b/export --recipe workspace/fused/recipe.json --dicom-dir … --output-dir …
+  python tools/predict.py --model workspace/my_first/export --input data/rsna/stage_2_test_images --output-dir workspace/predictions
+  python tools/predict.py --model workspace/a/export --model workspace/b/export --recipe workspace/fused/recipe.json --input … --output-dir …
+  python tools/predict.py --model workspace/my_first/export --input "https://pacs.example/dicom-web/studies?StudyDate=20260101-" --output-dir …
+
+The input: a folder, a ZIP archive, one DICOM, PNG or JPEG file, or a DICOMweb URL that ends in /studies, /studies/UID, /studies/UID/series/UID
+or /studies/UID/series/UID/instances/UID. Credentials come from the environment: PNEUMODET_PACS_USER and PNEUMODET_PACS_PASSWORD, or
+PNEUMODET_PACS_TOKEN; PNEUMODET_PACS_CA names a file of certificates to trust.
 
 For research; not a medical device."""
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("predict", __doc__, EPILOG)
+    parser = console.Parser("predict", __doc__, EPILOG)
     parser.add_argument(
-        "--model", type=app.existing_dir, action="append", required=True, help="folder made by tools/export.py; again for each to fuse"
+        "--model",
+        type=console.existing_path,
+        action="append",
+        required=True,
+        help="folder made by tools/export.py, or one of the models in it; again for each to fuse",
     )
     parser.add_argument(
-        "--dicom-dir", "--image-dir", type=app.existing_path, required=True, help="folder or ZIP archive of DICOM, PNG or JPEG files"
+        "--input",
+        "--dicom-dir",
+        "--image-dir",
+        dest="input",
+        metavar="INPUT",
+        type=console.existing_path,
+        required=True,
+        help="folder, ZIP archive, one DICOM, PNG or JPEG file, or DICOMweb URL",
     )
-    parser.add_argument("--output-dir", type=app.path, required=True, help="new folder for detections.json, submission.csv and images/")
-    parser.add_argument("--labels", type=app.existing_file, help="CSV as for make_tfrecords: draws the ground truth too")
-    parser.add_argument("--recipe", type=app.existing_file, help="post-processing (and views) found by tools/postprocess.py")
+    parser.add_argument(
+        "--output-dir", type=console.path, required=True, help="new folder for detections.json, submission.csv, images/ and more"
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default: the fastest that is installed)")
+    parser.add_argument("--labels", type=console.existing_file, help="CSV as for make_tfrecords: draws the ground truth too")
+    parser.add_argument("--recipe", type=console.existing_file, help="post-processing (and views) found by tools/postprocess.py")
     parser.add_argument("--tta", metavar="VIEWS", help="look at these views as well and fuse what is found: flip,scale=0.9 (0.5 to 1.5)")
-    parser.add_argument("--gate", type=app.existing_file, help="image-level scores for the recipe: CSV patientId,score")
-    parser.add_argument("--score-threshold", type=app.fraction, help="of submission and pictures (default: the one in the model)")
-    parser.add_argument("--max-images", type=app.whole_number, default=100, help="pictures to draw at the most (default %(default)s)")
+    parser.add_argument("--gate", type=console.existing_file, help="image-level scores for the recipe: CSV patientId,score")
+    parser.add_argument("--score-threshold", type=console.fraction, help="of tables, pictures and reports (default: the one in the model)")
+    parser.add_argument("--max-images", type=console.whole_number, default=100, help="pictures to draw at the most (default %(default)s)")
+    parser.add_argument("--dicom-sr", action="store_true", help="write a DICOM structured report of each DICOM file")
+    parser.add_argument("--gsps", action="store_true", help="write a DICOM presentation state: boxes that viewers lay over the radiograph")
+    parser.add_argument("--dicom-sc", action="store_true", help="write a DICOM secondary capture: the radiograph with boxes burned in")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions once the new ones are whole")
+    parser.add_argument("--resume", action="store_true", help="go on where a killed or stopped command with the same options was")
     return parser
 
 
 def run(args) -> None:
     """Predict, and say where the results lie."""
-    from pneumodet.detection import prediction
+    from pneumodet.prediction import predicting
 
-    summary = prediction.predict(
-        args.model,
-        args.dicom_dir,
-        args.output_dir,
-        labels=args.labels,
-        recipe=args.recipe,
-        tta=args.tta,
-        gate=args.gate,
-        score_threshold=args.score_threshold,
-        max_images=args.max_images,
-        overwrite=args.overwrite,
-        progress=lambda files: progress.bar(files, desc="predicting", unit="radiograph"),
-    )
-    if summary.threshold_source == prediction.ASSUMED:
+    with contextlib.ExitStack() as bars:
+        summary = predicting.predict(
+            [Path(model) for model in args.model],
+            args.input,
+            args.output_dir,
+            backend=args.backend,
+            labels=args.labels,
+            recipe=args.recipe,
+            tta=args.tta,
+            gate=args.gate,
+            score_threshold=args.score_threshold,
+            max_images=args.max_images,
+            dicom=[kind for kind, wanted in (("sr", args.dicom_sr), ("gsps", args.gsps), ("sc", args.dicom_sc)) if wanted],
+            overwrite=args.overwrite,
+            resume=args.resume,
+            progress=lambda total, done: (
+                bars.enter_context(progress.bar(total=total, initial=done, desc="predicting", unit="radiograph")).update
+            ),
+        )
+    if summary.threshold_source == predicting.ASSUMED:
         print(
             f"warning: the model has no score threshold of its own; {summary.score_threshold} was used. Evaluate the run, export again, or give "
             "--score-threshold.",
@@ -57,19 +91,22 @@ def run(args) -> None:
         )
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)
-    for name, reason in summary.refused[:5]:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
-    if len(summary.refused) > 5:
-        print(f"… and {len(summary.refused) - 5} more, all in predictions.json", file=sys.stderr)
+    for files, what in ((summary.refused, "left out"), (summary.problems, "without report")):
+        for name, reason in files[:5]:
+            print(f"{what}: {name}: {reason}", file=sys.stderr)
+        if len(files) > 5:
+            print(f"… and {len(files) - 5} more, all in predictions.json", file=sys.stderr)
+    resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print(
-        f"{summary.radiographs} radiographs, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
-        f"({summary.threshold_source}); {len(summary.refused)} files left out; {summary.milliseconds:.0f} ms a radiograph"
+        f"{summary.radiographs} radiographs{resumed}, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
+        f"({summary.threshold_source}); {len(summary.refused)} files left out; {summary.milliseconds:.0f} ms a radiograph by "
+        f"{' and '.join(dict.fromkeys(summary.backends))}"
     )
-    print(f"Results: {args.output_dir} (detections.json, submission.csv, scores.csv, images/)")
+    print(f"Results: {args.output_dir} (detections.json, submission.csv, scores.csv, boxes.csv, images/, gallery.html)")
     if summary.sheet:
         print(f"Look at: {summary.sheet}")
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from pneumodet import progress
-from pneumodet.cli import app
+from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
 EPILOG = """examples:
@@ -16,12 +16,12 @@ EPILOG = """examples:
 METRICS = ("rsna_metric", "coco.pneumonia.AP50", "coco.pneumonia.AP", "froc.mean_sensitivity", "image.roc_auc")
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("train", __doc__, EPILOG)
+    parser = console.Parser("train", __doc__, EPILOG)
     add = parser.add_argument_group("what").add_argument
     add("--config", help="name of a config in configs/ (configs/README.md), or path of a pipeline.config")
-    add("--data", type=app.existing_dir, help="record set from make_tfrecords (default: the records that the config itself names)")
+    add("--data", type=console.existing_dir, help="record set from make_tfrecords (default: the records that the config itself names)")
     add("--run", required=True, help="name of the run: its folder in workspace/")
     add("--resume", action="store_true", help="go on from the run's newest checkpoint, exactly where it was")
 
@@ -42,15 +42,17 @@ def build_parser() -> app.Parser:
     )
 
     add = parser.add_argument_group("how it trains").add_argument
-    add("--steps", type=app.positive_int, help="train_config.num_steps; the learning-rate schedule is stretched with it")
+    add("--steps", type=console.positive_int, help="train_config.num_steps; the learning-rate schedule is stretched with it")
     add(
         "--batch-size",
         type=_batch_size,
         help="train_config.batch_size, or auto: what fits into memory; the learning rate is scaled with it",
     )
-    add("--learning-rate", type=app.positive_float, help="peak of the learning-rate schedule")
+    add("--learning-rate", type=console.positive_float, help="peak of the learning-rate schedule")
     add("--augmentation", metavar="NAME", help="radiograph (default), none, or a .json file with ranges")
-    add("--positive-share", type=app.fraction, help="share of radiographs with pneumonia among the samples (default: as in the records)")
+    add(
+        "--positive-share", type=console.fraction, help="share of radiographs with pneumonia among the samples (default: as in the records)"
+    )
     add("--fit-anchors", action="store_true", help="fit the anchors' scales and aspect ratios to the training set's boxes")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any field of the config; repeatable")
     add(
@@ -63,21 +65,33 @@ def build_parser() -> app.Parser:
     add("--skip-corrupt", action="store_true", help="leave corrupt records out, and count them")
 
     add = parser.add_argument_group("when it evaluates, saves and stops").add_argument
-    add("--evaluate-every", type=app.whole_number, metavar="STEPS", help="0 for never (default: ten times a run)")
+    add("--evaluate-every", type=console.whole_number, metavar="STEPS", help="0 for never (default: ten times a run)")
     add("--best-metric", choices=METRICS, default=METRICS[0], help="by which the best checkpoint is kept (default %(default)s)")
-    add("--patience", type=app.whole_number, default=0, metavar="N", help="stop after N evaluations without a better one (default: never)")
-    add("--checkpoint-every", type=app.positive_int, default=500, metavar="STEPS", help="(default %(default)s)")
-    add("--keep", type=app.positive_int, default=3, metavar="N", help="newest checkpoints that stay, beside the best (default %(default)s)")
+    add(
+        "--patience",
+        type=console.whole_number,
+        default=0,
+        metavar="N",
+        help="stop after N evaluations without a better one (default: never)",
+    )
+    add("--checkpoint-every", type=console.positive_int, default=500, metavar="STEPS", help="(default %(default)s)")
+    add(
+        "--keep",
+        type=console.positive_int,
+        default=3,
+        metavar="N",
+        help="newest checkpoints that stay, beside the best (default %(default)s)",
+    )
 
     add = parser.add_argument_group("look first").add_argument
     add("--find-lr", action="store_true", help="do not train; try rising learning rates and draw the losses")
-    add("--find-lr-steps", type=app.positive_int, default=100, metavar="N", help="(default %(default)s)")
+    add("--find-lr-steps", type=console.positive_int, default=100, metavar="N", help="(default %(default)s)")
     add("--preview-augmentation", action="store_true", help="do not train; draw what augmentation does")
     return parser
 
 
 def _batch_size(text: str) -> int | str:
-    return text if text == "auto" else app.positive_int(text)
+    return text if text == "auto" else console.positive_int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -133,5 +147,5 @@ def _say(text: str) -> None:
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

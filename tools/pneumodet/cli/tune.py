@@ -1,7 +1,7 @@
 """Search for the best optimizer, loss, learning rate, batch size, or any fields of a config, by short training runs."""
 
 from pneumodet import progress
-from pneumodet.cli import app
+from pneumodet.cli import console
 
 EPILOG = """examples:
   python tools/tune.py --config ssd_mobilenet --data workspace/data/rsna --study first --trials 20 --steps 1000
@@ -23,14 +23,14 @@ SHOWN = 20
 """Rows of the table on the terminal; table.csv has all."""
 
 
-def build_parser() -> app.Parser:
+def build_parser() -> console.Parser:
     """Return the command's parser."""
-    parser = app.Parser("tune", __doc__, EPILOG)
+    parser = console.Parser("tune", __doc__, EPILOG)
     parser.add_argument("--config", required=True, help="name of a config in configs/, or path of a pipeline.config")
-    parser.add_argument("--data", type=app.existing_dir, required=True, help="record set from make_tfrecords")
+    parser.add_argument("--data", type=console.existing_dir, required=True, help="record set from make_tfrecords")
     parser.add_argument("--study", required=True, help="name of the study: its folder in workspace/")
-    parser.add_argument("--trials", type=app.positive_int, default=20, help="how many there are to be in the end (default %(default)s)")
-    parser.add_argument("--steps", type=app.positive_int, required=True, help="of each trial")
+    parser.add_argument("--trials", type=console.positive_int, default=20, help="how many there are to be in the end (default %(default)s)")
+    parser.add_argument("--steps", type=console.positive_int, required=True, help="of each trial")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUES", help="what to vary; may be repeated; see below")
     parser.add_argument(
         "--metric",
@@ -47,11 +47,11 @@ def build_parser() -> app.Parser:
         help="a field that is the same in all trials; may be repeated",
     )
     parser.add_argument("--pretrained", help="what every trial starts from, as in train.py")
-    parser.add_argument("--evaluate-every", type=app.positive_int, metavar="STEPS", help="(default: five times a trial)")
+    parser.add_argument("--evaluate-every", type=console.positive_int, metavar="STEPS", help="(default: five times a trial)")
     parser.add_argument(
-        "--keep", type=app.whole_number, default=3, help="so many of the best trials keep their checkpoints (default %(default)s)"
+        "--keep", type=console.whole_number, default=3, help="so many of the best trials keep their checkpoints (default %(default)s)"
     )
-    parser.add_argument("--seed", type=app.whole_number, default=0, help="of the proposals and of every training (default %(default)s)")
+    parser.add_argument("--seed", type=console.whole_number, default=0, help="of the proposals and of every training (default %(default)s)")
     return parser
 
 
@@ -122,5 +122,5 @@ def _print_table(outcome, metric: str) -> None:
 
 
 def main(argv=None) -> int:
-    """Run the command; see ``app.run``."""
-    return app.run(build_parser(), run, argv)
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,7 +1,6 @@
 """Output folders that appear whole or not at all, and that a killed run can go on with."""
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -10,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pneumodet.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows, on which predictions are made, too; folders then have no locks
+    fcntl = None
 
 
 def check_free(final: Path, *, marker: str, overwrite: bool) -> None:
@@ -50,7 +54,7 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
         if resume_key is None:
             scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.new-", dir=final.parent))
         else:
-            scratch = final.parent / f".{final.name}.partial"
+            scratch = _kept(final)
             scratch.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
@@ -79,6 +83,16 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
             _bring_back(scratch, final)
             if not keep or final.exists() and not new.exists():
                 shutil.rmtree(scratch, ignore_errors=True)
+
+
+def unfinished(final: Path) -> Path | None:
+    """Return the folder in which ``new_folder`` with a ``resume_key`` left unfinished work for ``final``, or None."""
+    new = _kept(final.resolve()) / _NEW
+    return new if new.is_dir() else None
+
+
+def _kept(final: Path) -> Path:
+    return final.parent / f".{final.name}.partial"
 
 
 def _prepare(scratch: Path, resume_key: str | None) -> None:
@@ -130,6 +144,9 @@ def _lock(folder: Path) -> Iterator[bool | None]:
 
     A process id in the name would not do: containers share folders, and each has its own process 1.
     """
+    if fcntl is None:
+        yield None
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -16,8 +16,6 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from pneumodet.data import annotations, label_map
 from pneumodet.data.annotations import Exam, Labels
@@ -212,6 +210,9 @@ def _xml_files(root: Path) -> Iterable[str]:
 
 def _add_voc(found: _Collector, path: Path, relative: str) -> None:
     """Add the image that an XML file is of; DataError where it is no Pascal VOC file."""
+    from defusedxml import DefusedXmlException  # here: predicting does without it
+    from defusedxml.ElementTree import fromstring
+
     try:
         root = fromstring(path.read_bytes(), forbid_dtd=True)
     except OSError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from pneumodet.data import dicom, image_files
 from pneumodet.data.encoding import AS_IT_IS, NORMALIZE, EncodedImage, Options
 
-__all__ = ["NORMALIZE", "EncodedImage", "Options", "encode", "read_pixels"]
+__all__ = ["NORMALIZE", "EncodedImage", "Options", "encode", "pixels_of", "read_pixels"]
 
 
 def encode(source: dicom.Source, options: Options = AS_IT_IS) -> EncodedImage:
@@ -37,6 +37,10 @@ def read_pixels(source: dicom.Source) -> np.ndarray:
     Raises:
       DataError: as ``encode``.
     """
-    data = dicom.read_bytes(source)
+    return pixels_of(dicom.read_bytes(source), source)
+
+
+def pixels_of(data: bytes, source: object) -> np.ndarray:
+    """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
     kind = image_files if image_files.is_image_file(data) else dicom
     return kind.pixels_of(data, source)

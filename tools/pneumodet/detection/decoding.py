@@ -1,16 +1,13 @@
-"""Encoded images -> gray pixels near the size that a model looks at. One rule for training, evaluation and prediction.
-
-A model's own resizer samples bilinearly, which takes four px for each px it makes and leaves out all others: of a radiograph of 1024 px at 320 px it
-loses most, and what is left is noisy. Images are first reduced by averaging, by the largest power of two that leaves them no smaller
-than the model's input. It is a power of two since libjpeg decodes at such scales: a JPEG file and the same px from elsewhere must look the same to
-a model. Of what 3 would reach, the resize takes the rest: radiographs of 1024 px at 320 px come closer to an average over areas so.
-"""
+"""Encoded images -> gray pixels near the size that a model looks at, by the rule of ``inference.sizes``: libjpeg decodes at such scales."""
 
 import cv2
 import numpy as np
 
 from pneumodet.data import random_access, tf_example
 from pneumodet.errors import DataError
+from pneumodet.inference.sizes import factor, reduce, resize
+
+__all__ = ["decode", "factor", "read", "reduce", "resize"]
 
 _JPEG = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
@@ -39,31 +36,6 @@ def read(reader: random_access.Reader, number: int) -> tf_example.Record:
         return tf_example.decode(data)
     except DataError as error:
         raise DataError(f"{reader.where(number)}: {error}") from error
-
-
-def factor(image_hw: tuple[int, int], target_hw: tuple[int, int]) -> int:
-    """Return the largest power of two that an image may be reduced by without being smaller than ``target_hw``, at least 1."""
-    most = min(image_hw[0] // max(target_hw[0], 1), image_hw[1] // max(target_hw[1], 1))
-    return 1 << max(most.bit_length() - 1, 0)
-
-
-def reduce(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
-    """Reduce (H, W) uint8 pixels by averaging, to no less than ``target_hw``."""
-    by = factor(pixels.shape, target_hw)
-    if by == 1:
-        return pixels
-    height, width = pixels.shape
-    return cv2.resize(pixels, (width // by, height // by), interpolation=cv2.INTER_AREA)
-
-
-def resize(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
-    """Bring (H, W) uint8 pixels to a size, bilinearly with half-px centres, as ``tf.image.resize`` does.
-
-    The models' own resizers take the corners for the centres, which moves what an image shows by up to half a px.
-    """
-    if pixels.shape == tuple(target_hw):
-        return pixels
-    return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def decode(encoded: bytes, *, image_hw: tuple[int, int], target_hw: tuple[int, int], where: str) -> np.ndarray:

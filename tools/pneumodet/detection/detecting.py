@@ -16,8 +16,8 @@ from PIL import Image
 
 from pneumodet import paths, run_folder
 from pneumodet.data import folders, label_map, record_sets, tf_example, tfrecord
-from pneumodet.detection import inference
 from pneumodet.errors import ConfigError, DataError
+from pneumodet.inference import detectors
 from pneumodet.postprocessing import files
 from pneumodet.postprocessing import recipe as recipes
 from pneumodet.postprocessing import views as looks
@@ -139,7 +139,7 @@ def of_models(
 ) -> list[dict[str, Detections]]:
     """Run exported models over a split; each radiograph is decoded once for all of them.
 
-    Args, return value and errors as ``of_runs``; the models' label maps were compared by ``inference.read_infos``.
+    Args, return value and errors as ``of_runs``; the models' label maps were compared by ``inference.exported.read_all``.
     """
     detector = Detectors(model_dirs)
     done = progress(split.about["exams"])
@@ -158,9 +158,10 @@ class Detectors:
         """Load the models.
 
         Raises:
-          CheckpointError: TensorFlow cannot load one of them.
+          CheckpointError: one of them is no exported model, or is damaged.
+          EnvironmentProblem: the package that runs it is not installed.
         """
-        self._each = [inference.SavedModelDetector(model_dir) for model_dir in model_dirs]
+        self._each = [detectors.open(model_dir) for model_dir in model_dirs]
 
     def detect(self, pixels: np.ndarray, names: Sequence[str]) -> list[Detections]:
         """Return for each model, and for each view of it, what is found on a radiograph, (H, W) uint8, in px of it."""

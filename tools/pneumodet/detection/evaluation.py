@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from pneumodet import run_folder
 from pneumodet.data import random_access
-from pneumodet.detection import checkpoints, decoding, inference, models, pipeline_config
+from pneumodet.detection import checkpoints, decoding, models, pipeline_config
 from pneumodet.detection.looking import Looker
+from pneumodet.inference.outputs import from_outputs
 from pneumodet.postprocessing.views import ONLY_IDENTITY, View, view_of
 from pneumodet.results import Detections
 
@@ -67,7 +68,7 @@ def detect_views(
         read = [_read(reader, number, looker, looks) for number in range(first, min(first + size, len(reader)))]
         found = [looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
         for index, (exam, (height, width), _) in enumerate(read):
-            each = [inference.from_outputs(outputs, index, height=height, width=width) for outputs in found]
+            each = [from_outputs(outputs, index, height=height, width=width) for outputs in found]
             yield exam, [view.found_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
             on_image()
 

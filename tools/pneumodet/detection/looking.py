@@ -2,7 +2,7 @@
 
 looker = Looker(model, config)
 image, true_shape = looker.prepared(pixels)                        # (h, w, 1) uint8, (3,) int32
-outputs = looker.detect(images, true_shapes)                       # as inference.from_outputs takes them
+outputs = looker.detect(images, true_shapes)                       # as inference.outputs.from_outputs takes them
 """
 
 from typing import Any

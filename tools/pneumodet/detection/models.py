@@ -93,14 +93,15 @@ def normalized(model: Any, images: tf.Tensor, true_shapes: tf.Tensor | None) -> 
 
     Args:
       model: a DetectionModel of the API.
-      images: (B, h, w, 1) uint8 or float32 in [0, 255], padded at the right and below.
+      images: (B, h, w, 1) uint8 or float32 in [0, 255], padded at the right and below; or (B, h, w, 3), three equal channels.
       true_shapes: (B, 3) int32 height, width and channels of each image without padding; None where none is padded.
 
     Returns:
       (B, h, w, 3) float32 in the range that the model's backbone was trained with. Padding is 0 there in models of one stage, and what black
       becomes in models of two, as the API has it.
     """
-    found = model._feature_extractor.preprocess(tf.tile(tf.cast(images, tf.float32), [1, 1, 1, 3]))
+    images = tf.cast(images, tf.float32)
+    found = model._feature_extractor.preprocess(images if images.shape[-1] == 3 else tf.tile(images, [1, 1, 1, 3]))
     pads_first = hasattr(model, "second_stage_feature_extractor_scope")  # Faster and Mask R-CNN, whose images come padded with black
     if true_shapes is None or pads_first:
         return found

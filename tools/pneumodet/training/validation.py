@@ -15,9 +15,10 @@ import numpy as np
 from pneumodet import results
 from pneumodet.assessment import inputs, summary
 from pneumodet.data import label_map, random_access
-from pneumodet.detection import decoding, inference, models
+from pneumodet.detection import decoding, models
 from pneumodet.detection.looking import Looker
 from pneumodet.errors import DataError
+from pneumodet.inference.outputs import from_outputs
 from pneumodet.metrics.cases import Cases
 from pneumodet.results import Detections
 
@@ -107,7 +108,7 @@ class Validation:
                 number = len(detections)
                 name = self._names[number]
                 unread = self._reader.where(number) in self.skipped  # the model finds something in black pixels, too
-                detections[name] = _NOTHING if unread else inference.from_outputs(outputs, index, height=height, width=width)
+                detections[name] = _NOTHING if unread else from_outputs(outputs, index, height=height, width=width)
                 if name in self._positive and len(looks) < LOOKS:
                     looks[name] = images[index, : true_shapes[index, 0], : true_shapes[index, 1], 0]
                     sizes_hw[name] = (height, width)

@@ -10,24 +10,24 @@ import pytest
 from absl import app as absl_app
 
 import pneumodet
-from pneumodet.cli import app
+from pneumodet.cli import console
 from pneumodet.errors import ConfigError, DataError
 
 
 @pytest.fixture
 def parser():
-    parser = app.Parser("prog", "Purpose.")
+    parser = console.Parser("prog", "Purpose.")
     parser.add_argument("--dicom-dir")
     parser.add_argument("--output_dir")
     parser.add_argument("--strict", action="store_true")
-    parser.add_argument("--count", type=app.positive_int, default=1)
+    parser.add_argument("--count", type=console.positive_int, default=1)
     return parser
 
 
 @pytest.fixture
 def run(parser):
     """Run a function under the parser; returns the exit code."""
-    return lambda command, *argv: app.run(parser, command, list(argv))
+    return lambda command, *argv: console.run(parser, command, list(argv))
 
 
 @pytest.mark.parametrize(
@@ -114,15 +114,15 @@ def test_abseil_flags_are_taken(parser):
 @pytest.mark.parametrize(
     ("check", "text", "message"),
     [
-        pytest.param(app.existing_dir, "{tmp}/none", "is not a folder .it does not exist", id="no folder"),
-        pytest.param(app.existing_dir, "{tmp}/file", r"is not a folder$", id="file for a folder"),
-        pytest.param(app.existing_file, "{tmp}", r"is not a file$", id="folder for a file"),
-        pytest.param(app.existing_file, "{tmp}/none", "does not exist", id="no file"),
-        pytest.param(app.positive_int, "0", "whole number of at least 1", id="zero"),
-        pytest.param(app.positive_int, "1.5", "whole number of at least 1", id="no whole number"),
-        pytest.param(app.fraction, "1.1", "number from 0 to 1", id="above 1"),
-        pytest.param(app.fraction, "nan", "number from 0 to 1", id="NaN"),
-        pytest.param(app.fraction, "half", "number from 0 to 1", id="text"),
+        pytest.param(console.existing_dir, "{tmp}/none", "is not a folder .it does not exist", id="no folder"),
+        pytest.param(console.existing_dir, "{tmp}/file", r"is not a folder$", id="file for a folder"),
+        pytest.param(console.existing_file, "{tmp}", r"is not a file$", id="folder for a file"),
+        pytest.param(console.existing_file, "{tmp}/none", "does not exist", id="no file"),
+        pytest.param(console.positive_int, "0", "whole number of at least 1", id="zero"),
+        pytest.param(console.positive_int, "1.5", "whole number of at least 1", id="no whole number"),
+        pytest.param(console.fraction, "1.1", "number from 0 to 1", id="above 1"),
+        pytest.param(console.fraction, "nan", "number from 0 to 1", id="NaN"),
+        pytest.param(console.fraction, "half", "number from 0 to 1", id="text"),
     ],
 )
 def test_types_refuse(tmp_path, check, text, message):
@@ -133,18 +133,18 @@ def test_types_refuse(tmp_path, check, text, message):
 
 def test_types_accept(tmp_path):
     (tmp_path / "file").touch()
-    assert app.existing_dir(str(tmp_path)) == tmp_path
-    assert app.existing_file(str(tmp_path / "file")) == tmp_path / "file"
-    assert (app.positive_int("8"), app.fraction("0"), app.fraction("1"), app.fraction("0.25")) == (8, 0.0, 1.0, 0.25)
+    assert console.existing_dir(str(tmp_path)) == tmp_path
+    assert console.existing_file(str(tmp_path / "file")) == tmp_path / "file"
+    assert (console.positive_int("8"), console.fraction("0"), console.fraction("1"), console.fraction("0.25")) == (8, 0.0, 1.0, 0.25)
 
 
 SCRIPT = """
 import sys, time
-from pneumodet.cli import app
+from pneumodet.cli import console
 from pneumodet.errors import DataError
 def command(args):
     {body}
-sys.exit(app.run(app.Parser("prog", "Purpose."), command))
+sys.exit(console.run(console.Parser("prog", "Purpose."), command))
 """
 
 

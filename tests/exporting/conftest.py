@@ -1,0 +1,49 @@
+"""A small run and its exports in every format, made once by the commands that a user types."""
+
+import contextlib
+import io
+
+import pytest
+
+from pneumodet.cli import evaluate, export, make_tfrecords, train
+from pneumodet.data import synthetic
+
+SIDE = 96
+"""Input size in px of the tests' model."""
+
+
+@pytest.fixture(scope="session")
+def export_workspace(tmp_path_factory):
+    """Return a workspace with a run of 6 steps, "small", that was evaluated."""
+    workspace = tmp_path_factory.mktemp("exports")
+    source = synthetic.make_dataset(workspace / "source", exams=16, seed=5, size=192)
+    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map]
+    assert make_tfrecords.main([*map(str, flags), "--output-dir", str(workspace / "records"), "--val-fraction", "0.5"]) == 0
+    resizer = f"model.ssd.image_resizer={{fixed_shape_resizer {{height: {SIDE} width: {SIDE}}}}}"
+    small = ["--set", resizer, "--set", "model.ssd.feature_extractor.depth_multiplier=0.35", "--batch-size", "2"]
+    small += ["--steps", "6", "--checkpoint-every", "6", "--evaluate-every", "0"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMODET_WORKSPACE", str(workspace))
+        assert train.main(["--config", "ssd_mobilenet", "--data", str(workspace / "records"), "--run", "small", *small]) == 0
+        assert evaluate.main(["--run", "small", "--resamples", "20"]) == 0
+    return workspace
+
+
+@pytest.fixture
+def workspace(export_workspace, monkeypatch):
+    """Let every command use the session's workspace."""
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(export_workspace))
+    return export_workspace
+
+
+@pytest.fixture(scope="session")
+def exports(export_workspace):
+    """Return (the run's export in two formats and then in three more, what the second command printed)."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMODET_WORKSPACE", str(export_workspace))
+        assert export.main(["--run", "small", "--formats", "savedmodel,onnx"]) == 0
+        before = {path.name: path.read_bytes() for path in (export_workspace / "small" / "export").iterdir() if path.is_file()}
+        with contextlib.redirect_stdout(said):
+            assert export.main(["--run", "small", "--formats", "tflite,tflite-fp16,tflite-int8"]) == 0
+    return export_workspace / "small" / "export", before, said.getvalue()

@@ -1,0 +1,168 @@
+"""A radiograph in, detections out, with a model whose answer is known; and what is imported for it."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from tiny_export import make
+
+from pneumodet import inference
+from pneumodet.data import boxes
+from pneumodet.errors import CheckpointError, ConfigError, EnvironmentProblem
+from pneumodet.inference import backends, detectors, exported, sizes
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make(tmp_path / "model")
+
+
+def radiograph(height, width, xyxy_px=None):
+    pixels = np.full((height, width), 60, np.uint8)
+    if xyxy_px:
+        left, top, right, bottom = xyxy_px
+        pixels[top:bottom, left:right] = 255
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "square"), [((64, 64), (16, 32, 32, 48)), ((1024, 1024), (512, 256, 768, 512)), ((600, 300), (75, 150, 150, 300))]
+)
+def test_a_bright_square_is_found_where_it_is(model, size_hw, square):
+    found = detectors.open(model).detect(radiograph(*size_hw, square))
+    assert found.scores[0] > 0.99
+    assert found.classes[0] == 2
+    assert boxes.iou(found.boxes_xyxy_px[:1], [square])[0, 0] > 0.9
+    assert (found.scores[:-1] >= found.scores[1:]).all()
+    assert found.scores.min(initial=1) >= inference.SCORE_FLOOR
+
+
+def test_nothing_is_found_in_the_dark(model):
+    assert len(detectors.open(model).detect(radiograph(200, 100))) == 0
+
+
+def test_pixels_in_any_memory_order(model):
+    pixels = radiograph(64, 64, (16, 32, 32, 48))
+    detector = detectors.open(model, threads=1)
+    expected = detector.detect(pixels)
+    turned = detector.detect(np.asfortranarray(pixels))
+    np.testing.assert_array_equal(turned.boxes_xyxy_px, expected.boxes_xyxy_px)
+    mirrored = detector.detect(pixels[:, ::-1])
+    np.testing.assert_allclose(mirrored.boxes_xyxy_px[0, [2, 0]], 64 - expected.boxes_xyxy_px[0, [0, 2]])
+
+
+def test_the_detector_says_what_it_is(model):
+    detector = detectors.open(model)
+    assert (detector.backend, detector.format) == ("onnx", "onnx")
+    assert detector.exported.card["run"] == "tiny"
+
+
+def with_more_files(folder, *names):
+    """Add files of other formats, which none can open."""
+    card = json.loads((folder / exported.CARD).read_text())
+    for name in names:
+        (folder / exported.FILES[name]).write_text("no model")
+        card["artefacts"][name] = {"file": exported.FILES[name], "outputs": exported.BOXES}
+    (folder / exported.CARD).write_text(json.dumps(card))
+
+
+def opened(monkeypatch):
+    """Record what is opened, without opening it."""
+    names = []
+    monkeypatch.setattr(backends, "open_file", lambda backend, path, threads: names.append((backend, path.name)))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("missing", "backend", "expected"),
+    [
+        ((), "auto", ("onnx", "model.onnx")),
+        (("onnx",), "auto", ("tflite", "model.tflite")),
+        (("onnx", "tflite"), "auto", ("savedmodel", "saved_model")),
+        ((), "savedmodel", ("savedmodel", "saved_model")),
+        ((), "tflite", ("tflite", "model.tflite")),
+    ],
+)
+def test_the_fastest_one_that_is_there_is_taken(model, monkeypatch, missing, backend, expected):
+    with_more_files(model, "tflite-fp16", "tflite-int8", "tflite", "savedmodel")
+    names = opened(monkeypatch)
+    monkeypatch.setattr(backends, "available", lambda name: name not in missing)
+    detectors.open(model, backend=backend)
+    assert names == [expected]
+
+
+def test_a_quantized_file_is_used_where_it_is_named(model, monkeypatch):
+    with_more_files(model, "tflite-int8")
+    names = opened(monkeypatch)
+    with pytest.raises(CheckpointError, match="has no file for the backend tflite"):
+        detectors.open(model, backend="tflite")
+    detectors.open(model / "model-int8.tflite")
+    assert names == [("tflite", "model-int8.tflite")]
+    with pytest.raises(ConfigError, match="cannot be run by onnx"):
+        detectors.open(model / "model-int8.tflite", backend="onnx")
+
+
+def test_an_unknown_backend(model):
+    with pytest.raises(ConfigError, match="There is no backend 'torch'; there are auto, onnx"):
+        detectors.open(model, backend="torch")
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnx"])
+def test_a_missing_package_is_named_with_its_extra(model, monkeypatch, backend):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(backends, "available", lambda name: False)
+    with pytest.raises(EnvironmentProblem, match=r"onnxruntime.*pip install 'pneumodet\[predict\]'"):
+        detectors.open(model, backend=backend)
+
+
+def test_a_damaged_file_is_refused(model):
+    (model / "model.onnx").write_bytes((model / "model.onnx").read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="not the file that was exported"):
+        detectors.open(model)
+    with_more_files(model, "tflite")
+    for name in ("onnx", "tflite"):
+        if name == "tflite":
+            pytest.importorskip("ai_edge_litert")
+        with pytest.raises(CheckpointError, match="cannot be loaded"):
+            backends.open_file(name, model / exported.FILES[name], threads=1)
+
+
+@pytest.mark.parametrize("key", ["input", "postprocessing"])
+def test_a_card_that_does_not_fit_is_refused(model, key):
+    card = json.loads((model / exported.CARD).read_text())
+    card[key] = {"fixed_hw": [64, 64]}
+    (model / exported.CARD).write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="does not fit its files"):
+        detectors.open(model)
+
+
+def test_nothing_heavy_is_imported_for_it(model, tmp_path):
+    """Not by the import, and for detection ONNX Runtime alone."""
+    heavy = ("tensorflow", "keras", "object_detection", "scipy", "matplotlib", "pandas", "ai_edge_litert")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom pneumodet.inference import detectors, exported, suppression\n"
+        f"heavy = {heavy}\nprint([name for name in (*heavy, 'onnxruntime') if name in sys.modules])\n"
+        "import numpy\ndetectors.open(Path(sys.argv[1])).detect(numpy.zeros((64, 64), numpy.uint8))\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n[]\n", done.stderr
+
+
+def test_size_survives_json():
+    import dataclasses
+
+    for size in (sizes.Size((64, 48)), sizes.Size(None, 600, 1024, True)):
+        assert sizes.Size.from_json(json.loads(json.dumps(dataclasses.asdict(size) | {"dtype": "uint8"}))) == size
+
+
+def test_what_the_model_looks_at_is_an_average_of_the_radiograph():
+    pixels = np.zeros((256, 256), np.uint8)
+    pixels[::4, ::4] = 255  # one px of 16, which sampling would find or miss
+    image = sizes.prepared(pixels, sizes.Size((64, 64)))
+    assert image.shape == (64, 64)
+    np.testing.assert_allclose(image, 16, atol=1)
+    assert sizes.prepared(cv2.merge([pixels])[:100], sizes.Size(None, 32, 48)).shape == (19, 48)

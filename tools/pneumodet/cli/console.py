@@ -1,0 +1,163 @@
+"""What every command shares: absl flags beside argparse, dashes and underscores alike, one-line errors, exit codes.
+
+    def build_parser() -> Parser: ...
+    def run(args) -> int: ...                       # imports its use-case here, so that --help answers at once
+    def main(argv=None) -> int:
+        return app.run(build_parser(), run, argv)
+
+Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can mend, 130 stopped by Ctrl-C.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app as absl_app
+from absl import flags as absl_flags
+from absl.flags import argparse_flags
+
+import pneumodet
+from pneumodet import quiet
+from pneumodet.errors import PneumodetError
+
+
+class Parser(argparse_flags.ArgumentParser):
+    """An argparse parser that knows absl's flags and takes ``--dicom_dir`` for ``--dicom-dir``."""
+
+    def __init__(self, prog: str, description: str, epilog: str = "") -> None:
+        super().__init__(
+            prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        package = Path(pneumodet.__file__).parent
+        self.add_argument("--version", action="version", version=f"pneumodet {pneumodet.__version__} ({package})")
+        self.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages and warnings, and full tracebacks")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse as argparse does, after every flag was given the spelling that it is defined with."""
+        args = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args([self._spelled(arg) for arg in args], namespace)
+
+    def _spelled(self, arg: str) -> str:
+        name, equals, value = arg.partition("=")
+        if not name.startswith("--") or name in self._option_string_actions:
+            return arg
+        for other in (name.replace("_", "-"), "--" + name[2:].replace("-", "_")):
+            if other in self._option_string_actions:
+                return other + equals + value
+        return arg
+
+
+def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], argv: Sequence[str] | None = None) -> int:
+    """Parse ``argv``, run ``command`` under absl, and turn its outcome into an exit code.
+
+    Args:
+      parser: the command's parser.
+      command: takes the parsed arguments; returns None or an exit code.
+      argv: the arguments without the program's name; the process's own by default.
+
+    Returns:
+      The exit code.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+
+    def parse(full_argv):
+        args = parser.parse_args(full_argv[1:])
+        if not absl_flags.FLAGS.is_parsed():
+            absl_flags.FLAGS.mark_as_parsed()
+        return args
+
+    def guarded(args: argparse.Namespace) -> int:
+        quiet.set_up(verbose=args.verbose)
+        try:
+            return command(args) or 0
+        except PneumodetError as error:
+            if args.verbose:
+                raise
+            print(f"{parser.prog}: error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as stopped:
+            print(f"\n{parser.prog}: stopped by Ctrl-C. {stopped}".rstrip(), file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output has gone (``… | head``): nothing to say and nobody to say it to
+            return 141
+
+    try:
+        absl_app.run(guarded, argv=[parser.prog, *argv], flags_parser=parse)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else (0 if done.code is None else 1)
+    return 0
+
+
+def existing_dir(text: str) -> Path:
+    """argparse type: a folder that exists."""
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder" + ("" if path.exists() else " (it does not exist)"))
+    return path
+
+
+def existing_file(text: str) -> Path | str:
+    """argparse type: a file that exists; a URL is left as it is."""
+    if "://" in text:
+        return text
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file" + ("" if path.exists() else " (it does not exist)"))
+    return path
+
+
+def existing_path(text: str) -> Path | str:
+    """argparse type: a file or folder that exists; a URL is left as it is."""
+    if "://" in text:
+        return text
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text!r} does not exist")
+    return path
+
+
+def positive_int(text: str) -> int:
+    """argparse type: a whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def fraction(text: str) -> float:
+    """argparse type: a number in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def path(text: str) -> Path | str:
+    """argparse type: a path that need not exist; ``~`` is the home folder, and a URL is left as it is."""
+    if "://" in text:
+        return text
+    return Path(text).expanduser()
+
+
+def positive_float(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def whole_number(text: str) -> int:
+    """argparse type: a whole number of at least 0."""
+    return 0 if text == "0" else positive_int(text)

@@ -1,0 +1,182 @@
+"""Watch a PACS for new chest radiographs, predict them, and store structured reports and presentation states back."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import warnings
+
+from pneumodet.cli import console
+from pneumodet.errors import ConfigError, DataError
+
+EPILOG = """examples:
+  python tools/pacs_worker.py --model workspace/my_first/export --state workspace/pacs --dicomweb https://pacs.example/dicom-web
+  python tools/pacs_worker.py --model … --state … --listen PNEUMODET@0.0.0.0:11112 --send ORTHANC@10.0.0.5:4242
+  python tools/pacs_worker.py --state workspace/pacs --status
+
+Credentials and certificates come from the environment only: PNEUMODET_PACS_USER, _PASSWORD or _TOKEN, _CA, _CERTIFICATE, _KEY; see docs/pacs.md.
+For research; not a medical device."""
+
+MEGABYTE = 1 << 20
+
+OFF = "off"
+
+
+def build_parser() -> console.Parser:
+    """Return the command's parser."""
+    parser = console.Parser("pacs_worker", __doc__, EPILOG)
+    parser.add_argument(
+        "--state", type=console.path, required=True, help="folder of the journal and of what is on its way; holds patient data"
+    )
+    parser.add_argument("--model", type=console.existing_dir, help="folder made by tools/export.py")
+    where = parser.add_argument_group("where radiographs come from and reports go to")
+    where.add_argument("--dicomweb", metavar="URL", help="service that is watched, and gets the reports unless --send names another")
+    where.add_argument("--listen", metavar="TITLE@HOST:PORT", help="take radiographs by C-STORE instead of watching")
+    where.add_argument(
+        "--caller", metavar="TITLE", action="append", default=[], help="application entity that may send; again for each (default: all)"
+    )
+    where.add_argument("--send", metavar="TITLE@HOST:PORT", help="send the reports there by C-STORE")
+    what = parser.add_argument_group("what is predicted")
+    what.add_argument(
+        "--days", type=console.whole_number, default=2, help="look at studies of today and so many days before (default %(default)s)"
+    )
+    what.add_argument("--all-days", action="store_true", help="look at every study that the service has")
+    what.add_argument(
+        "--secondary-capture", action="store_true", help="predict secondary captures of modality CR or DX, too, as RSNA's files are"
+    )
+    what.add_argument("--unnamed-body-part", action="store_true", help="predict radiographs that do not say what they are of, too")
+    what.add_argument("--max-megabytes", type=console.positive_int, default=128, help="refuse larger objects (default %(default)s)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--backend", choices=("auto", "savedmodel", "tflite", "onnx"), default="auto", help="what runs the model")
+    how.add_argument("--threads", type=console.positive_int, help="of the model (default: all cores)")
+    how.add_argument("--score-threshold", type=console.fraction, help="of reported boxes (default: the one in the model)")
+    how.add_argument(
+        "--recipe", type=console.existing_file, help="post-processing (and views) found by tools/postprocess.py, without a gate"
+    )
+    how.add_argument("--poll-seconds", type=console.positive_float, default=10.0, help="between two looks (default %(default)s)")
+    how.add_argument(
+        "--health", metavar="HOST:PORT", default="127.0.0.1:8105", help=f"/healthz and /metrics, or '{OFF}' (default %(default)s)"
+    )
+    how.add_argument("--once", action="store_true", help="do what can be done now, and end")
+    parser.add_argument("--status", action="store_true", help="print what became of the exams, and which failed for good, and end")
+    parser.add_argument("--retry-dead", action="store_true", help="give exams that failed for good all their attempts again, and end")
+    return parser
+
+
+def run(args) -> None:
+    """Work until stopped, or print the status."""
+    if args.status:
+        _print_status(args)
+        return
+    from pneumodet.pacs.journal import Journal
+    from pneumodet.pacs.spool import Folder
+
+    if args.retry_dead:
+        with contextlib.closing(_existing_journal(args)) as journal:
+            print(f"{journal.revive(now=time.time())} exams are tried again")
+        return
+    if args.model is None:
+        raise ConfigError("--model is missing: the folder made by tools/export.py.")
+    _check_places(args)
+    with Folder(args.state).held() as folder, contextlib.closing(Journal(folder.journal)) as journal:
+        _work(args, folder, journal)
+
+
+def _check_places(args) -> None:
+    if not args.listen and not args.dicomweb:
+        raise ConfigError("Nothing says where radiographs come from. Give --dicomweb URL, or --listen TITLE@HOST:PORT.")
+    if not args.dicomweb and not args.send:
+        raise ConfigError("Nothing says where reports go to. Give --dicomweb URL, or --send TITLE@HOST:PORT.")
+    if args.once and args.listen:
+        raise ConfigError("--once ends before anybody can send something. Leave it or --listen out.")
+    if args.caller and not args.listen:
+        raise ConfigError("--caller says who may send, but nobody can without --listen.")
+
+
+def _work(args, folder, journal) -> None:
+    from pneumodet.pacs import access, analysis, dicomweb, dimse, health, worker
+    from pneumodet.pacs.admission import Rules
+    from pneumodet.prediction import dicom_files
+    from pneumodet.training.signals import caught
+
+    _set_up_logging()
+    ours = access.read(os.environ)
+    rules = Rules(secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part)
+    max_bytes = args.max_megabytes * MEGABYTE
+    own = dimse.peer(args.listen) if args.listen else None
+    pacs = dicomweb.Dicomweb(args.dicomweb, ours, max_bytes=max_bytes) if args.dicomweb else None
+    archive = dimse.Archive(dimse.peer(args.send), ours, own_title=own.title if own else "PNEUMODET") if args.send else pacs
+    place = _host_and_port(args.health)
+    # before the model is loaded, which takes a while, so that a stop in it is not lost
+    with caught() as stop, contextlib.ExitStack() as stack:
+        analyst = analysis.ModelAnalyst(
+            args.model,
+            rules=rules,
+            algorithm_of=dicom_files.algorithm_of,
+            backend=args.backend,
+            threads=args.threads,
+            score_threshold=args.score_threshold,
+            recipe=args.recipe,
+        )
+        report = health.Health()
+        report.beat(time.time())
+        if place is not None:
+            stack.enter_context(health.serving(report, journal, *place))
+        if own is not None:
+            stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, rules=rules))
+        settings = worker.Settings(rules, None if args.all_days else args.days, args.poll_seconds)
+        source = None if own is not None else pacs
+        worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report).run(stop, once=args.once)
+
+
+def _print_status(args) -> None:
+    from pneumodet.pacs import faults
+    from pneumodet.pacs import journal as journals
+
+    with contextlib.closing(_existing_journal(args)) as journal:
+        print(f"model: {journal.fact('model') or 'none yet'}")
+        for state, count in journal.counts().items():
+            print(f"{state:<10}{count:>8}")
+        for state in (journals.REFUSED, journals.DEAD):
+            for reason, count in journal.reasons(state):
+                print(f"{state}: {count} because {reason}")
+        waiting = [exam for state in journals.OPEN for exam in journal.of_state(state) if exam.reason]
+        for title, exams in (("failed so far, tried again", waiting), ("dead, until --retry-dead", journal.of_state(journals.DEAD))):
+            for exam in exams:
+                print(f"{title}: {faults.short(exam.sop_uid)} {exam.sop_uid} after {exam.attempts} attempts: {exam.reason}")
+
+
+def _existing_journal(args):
+    from pneumodet.pacs import journal, spool
+
+    path = spool.Folder(args.state).journal
+    if not path.is_file():
+        raise DataError(f"There is no journal in {args.state}. Is this the --state folder of a worker?")
+    return journal.Journal(path)
+
+
+def _host_and_port(text: str) -> tuple[str, int] | None:
+    if text == OFF:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) >= 1 << 16:
+        raise ConfigError(f"--health is {text!r}, must be HOST:PORT, as in 127.0.0.1:8105, or '{OFF}'.")
+    return host.strip("[]"), int(port)
+
+
+def _set_up_logging() -> None:
+    """Let the worker's own log lines out, with their times, and none of those that quote headers; both whatever --verbose says."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    own = logging.getLogger("pneumodet.pacs")
+    own.handlers, own.propagate = [handler], False
+    own.setLevel(logging.INFO)
+    for name in ("pydicom", "highdicom", "pynetdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

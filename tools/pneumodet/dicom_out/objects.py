@@ -1,0 +1,67 @@
+"""What the three kinds of objects have in common: their series, their UIDs, and who made them.
+
+made = hd.sr.ComprehensiveSR(..., **identity(STRUCTURED_REPORT, radiograph, findings))
+"""
+
+import dataclasses
+from typing import Any
+
+from pneumodet.dicom_out.findings import FOR_RESEARCH, Findings
+from pneumodet.dicom_out.identifiers import LONGEST_LO, Algorithm, uid
+from pneumodet.dicom_out.radiograph import Radiograph
+
+BODY_PART = "CHEST"
+"""BodyPartExamined (0018,0015) of images and presentation states; it is no paired one, so that they need no Laterality (PS3.3 C.7.3.1)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of object.
+
+    Attributes:
+      name: part of what its UIDs are made of.
+      series_number: (0020,0011), above those of acquired series.
+      what: begins SeriesDescription (0008,103E).
+    """
+
+    name: str
+    series_number: int
+    what: str
+
+
+STRUCTURED_REPORT = Kind("structured report", 9001, "Findings")
+PRESENTATION_STATE = Kind("presentation state", 9002, "Boxes and scores")
+SECONDARY_CAPTURE = Kind("secondary capture", 9003, "Boxes and scores burned in")
+
+
+def uids_of(radiograph: Radiograph, findings: Findings) -> tuple[str, ...]:
+    """Return what the UIDs of an object depend on, beside its kind: the radiograph, the algorithm and the threshold.
+
+    Not the findings: another machine may round a score otherwise, and the archive shall keep one object.
+    """
+    return (radiograph.place["SOPInstanceUID"], *findings.algorithm.identity, repr(findings.score_threshold))
+
+
+def device_uid(algorithm: Algorithm) -> str:
+    """Return the UID of an algorithm as the device that observed (PS3.16 TID 1004)."""
+    return uid("device", *algorithm.identity)
+
+
+def identity(kind: Kind, radiograph: Radiograph, findings: Findings) -> dict[str, Any]:
+    """Return the arguments of highdicom's constructors that tell an object from others.
+
+    Images of one series get objects of one series, with the numbers of the images.
+    """
+    algorithm = findings.algorithm
+    model = (*algorithm.identity, repr(findings.score_threshold))
+    return {
+        "series_instance_uid": uid("series", kind.name, radiograph.place["SeriesInstanceUID"], *model),
+        "series_number": kind.series_number,
+        "series_description": f"{kind.what}. {FOR_RESEARCH}"[:LONGEST_LO],
+        "sop_instance_uid": uid("instance", kind.name, *uids_of(radiograph, findings)),
+        "instance_number": radiograph.instance_number,
+        "manufacturer": algorithm.manufacturer[:LONGEST_LO],
+        "manufacturer_model_name": algorithm.name[:LONGEST_LO],
+        "software_versions": algorithm.version[:LONGEST_LO],
+        "content_qualification": "RESEARCH",
+    }

@@ -1,0 +1,37 @@
+"""Which records stand for a split: by class and view, as many of each as there are of the rarest where that is enough.
+
+exams = choose(instances["images"], positive, 200)
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+def choose(images: Iterable[Mapping[str, Any]], positive: set[int], count: int, *, seed: int = 0) -> list[str]:
+    """Choose exams in turn from every kind of them: with and without findings, in each view.
+
+    Args:
+      images: of a record set's COCO object: ``id``, ``file_name`` (the exam), and ``view_position`` where it is known.
+      positive: ids of the images with findings.
+      count: how many are wanted.
+      seed: of the order within a kind.
+
+    Returns:
+      At most ``count`` exams, in the order of ``images``; all of them where there are no more.
+    """
+    kinds: dict[tuple[bool, str], list[str]] = defaultdict(list)
+    order = []
+    for image in images:
+        kinds[image["id"] in positive, str(image.get("view_position"))].append(image["file_name"])
+        order.append(image["file_name"])
+    generator = np.random.default_rng(seed)
+    queues = [[kinds[kind][place] for place in generator.permutation(len(kinds[kind]))] for kind in sorted(kinds)]
+    chosen: set[str] = set()
+    while len(chosen) < min(count, len(order)):
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.add(queue.pop())
+    return [exam for exam in order if exam in chosen]

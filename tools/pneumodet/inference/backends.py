@@ -1,0 +1,113 @@
+"""The packages that run a model's file, each behind one call. A package is imported when a file of its kind is opened.
+
+run = open_file("onnx", path, threads=2)
+outputs = run({"input_tensor": image})                # name -> array
+"""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pneumodet.errors import CheckpointError, EnvironmentProblem, first_line
+
+INPUT = "input_tensor"
+"""Name of the image, (1, H, W, 3) uint8 in [0, 255], three equal channels, dark air and bright bone."""
+
+TRUE_SHAPE = "true_shape"
+"""Name of the second input, where a model pads images: (1, 3) int32 height, width and 3, of the image without its padding."""
+
+Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+"""Takes a model's inputs by name, and returns its outputs by name."""
+
+PACKAGES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert", "savedmodel": "tensorflow"}
+"""Backend -> the module that runs it."""
+
+_INSTALL = {
+    "onnx": "pip install 'pneumodet[predict]'",
+    "tflite": "pip install 'pneumodet[predict]'",
+    "savedmodel": "pip install 'pneumodet[train]', or export the run with --formats onnx and use that",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def available(backend: str) -> bool:
+    """Return whether the package of a backend is installed; nothing is imported."""
+    return importlib.util.find_spec(PACKAGES[backend]) is not None
+
+
+def open_file(backend: str, path: Path, *, threads: int | None) -> Run:
+    """Open a model's file, or its folder.
+
+    Args:
+      backend: one of PACKAGES.
+      path: the file.
+      threads: that one image may use; None: all the cores that this process may use.
+
+    Raises:
+      EnvironmentProblem: the package is not installed.
+      CheckpointError: it cannot load the file.
+    """
+    opened = {"onnx": _onnx, "tflite": _tflite, "savedmodel": _saved_model}[backend]
+    try:
+        return opened(path, threads or len(os.sched_getaffinity(0)))
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"{path.name} needs the package {PACKAGES[backend].replace('_', '-')}, which cannot be imported ({first_line(error)}): {_INSTALL[backend]}."
+        ) from error
+
+
+def _cannot(path: Path, error: BaseException) -> CheckpointError:
+    return CheckpointError(f"{path} cannot be loaded: {first_line(error)}. Export the run again.")
+
+
+def _onnx(path: Path, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors; which nodes were folded is nobody's concern
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors have no common class but this
+        raise _cannot(path, error) from error
+    wanted = {one.name for one in session.get_inputs()}
+    names = [one.name for one in session.get_outputs()]
+    return lambda inputs: dict(
+        zip(names, session.run(names, {name: value for name, value in inputs.items() if name in wanted}), strict=True)
+    )
+
+
+def _tflite(path: Path, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        runner = interpreter.get_signature_runner()
+    except (ValueError, RuntimeError) as error:
+        raise _cannot(path, error) from error
+    wanted = runner.get_input_details().keys()
+    return lambda inputs: runner(**{name: value for name, value in inputs.items() if name in wanted})
+
+
+def _saved_model(path: Path, threads: int) -> Run:
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:  # TensorFlow is already running, with the number it was started with
+        _log.debug("TensorFlow keeps its number of threads; it was started before %s was opened", path)
+    try:
+        model = tf.saved_model.load(str(path))
+        signature = model.signatures["serving_default"]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        raise _cannot(path, error) from error
+
+    def call(inputs: Mapping[str, np.ndarray], _alive=model) -> dict[str, np.ndarray]:  # a signature does not keep its variables alive
+        return {key: value.numpy() for key, value in signature(**{INPUT: tf.constant(inputs[INPUT])}).items()}
+
+    return call

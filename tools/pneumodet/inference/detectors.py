@@ -1,0 +1,127 @@
+"""A radiograph in, detections out, whatever runs the model.
+
+detector = open(Path("workspace/my_first/export"))                     # the fastest file whose package is there
+detector = open(Path("workspace/my_first/export/model-int8.tflite"))   # this file
+found = detector.detect(pixels)                                        # Detections in px of the radiograph
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from pneumodet.errors import CheckpointError, ConfigError, EnvironmentProblem
+from pneumodet.inference import backends, exported, sizes, suppression
+from pneumodet.inference.outputs import from_outputs
+from pneumodet.results import Detections
+
+BACKENDS = ("auto", *backends.PACKAGES)
+"""What ``open`` takes. The named ones stand in the order of their speed."""
+
+FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",)}
+"""Backend -> the formats that it takes by itself, the first one that is there. A fully quantized model finds other things than the one that was
+evaluated; it is used where its file is named."""
+
+
+class Detector:
+    """An exported model that is ready to detect.
+
+    Attributes:
+      backend: one of ``backends.PACKAGES``.
+      format: of the file that it runs.
+      exported: what lies beside it.
+    """
+
+    def __init__(self, model: exported.Exported, name: str, *, threads: int | None = None) -> None:
+        """Open the file of a format.
+
+        Raises:
+          CheckpointError: it is damaged, or not the one that was exported.
+          EnvironmentProblem: its package is not installed.
+        """
+        self.exported, self.format, self.backend = model, name, name.partition("-")[0]
+        about = model.artefacts[name]
+        self._outputs = about["outputs"]
+        try:
+            self._size = sizes.Size.from_json(model.card["input"]) if model.card.get("input") else None
+            self._settings = None if self._outputs == exported.DETECTIONS else suppression.Settings.from_json(model.card["postprocessing"])
+            if self._outputs == exported.ENCODINGS:
+                self._anchors = np.load(model.model_dir / about["anchors"], allow_pickle=False)
+                self._pairs = [(f"encodings_{number}", f"logits_{number}") for number in range(about["feature_maps"])]
+                self._logit_range = about.get("logit_range")
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise CheckpointError(f"{model.model_dir / exported.CARD} does not fit its files ({error!r}). Export the run again.") from error
+        exported.check_whole(model, name)
+        self._run = backends.open_file(self.backend, model.path(name), threads=threads)
+
+    def detect(self, pixels: np.ndarray) -> Detections:
+        """Detect on one radiograph.
+
+        Args:
+          pixels: (H, W) uint8, dark air and bright bone (MONOCHROME2), of any size.
+
+        Returns:
+          Detections in px of ``pixels``, best first, all that score at least ``inference.SCORE_FLOOR``.
+        """
+        height, width = pixels.shape
+        image = pixels if self._size is None else sizes.prepared(pixels, self._size)
+        true_hw = image.shape
+        if self._size and self._size.padded and self.format != "savedmodel":  # whose own resizer pads
+            canvas_hw = self._size.canvas_hw
+            image = np.pad(image, ((0, canvas_hw[0] - true_hw[0]), (0, canvas_hw[1] - true_hw[1])))
+        answer = self._run(
+            {
+                backends.INPUT: np.repeat(image[np.newaxis, :, :, np.newaxis], 3, axis=3),
+                backends.TRUE_SHAPE: np.array([[*true_hw, 3]], np.int32),
+            }
+        )
+        if self._settings is not None:
+            answer = self._suppressed(answer, (true_hw[0] / image.shape[0], true_hw[1] / image.shape[1]))
+        return from_outputs(answer, 0, height=height, width=width)
+
+    def _suppressed(self, answer: dict[str, np.ndarray], window_hw: tuple[float, float]) -> dict[str, np.ndarray]:
+        if self._outputs == exported.BOXES:
+            return suppression.detections(answer["boxes"][0], answer["scores"][0], self._settings, window_hw=window_hw)
+        encodings, logits = (np.concatenate([answer[pair[part]][0] for pair in self._pairs]) for part in (0, 1))
+        if self._logit_range:
+            logits = suppression.unbounded(logits, self._logit_range)
+        return suppression.from_encodings(encodings, logits, self._anchors, self._settings, window_hw=window_hw)
+
+
+def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) -> Detector:  # noqa: A001 - as detectors.open
+    """Open an exported model.
+
+    Args:
+      model_dir: its folder, or one of the files in it.
+      backend: one of ``BACKENDS``; "auto" takes the fastest one whose file and package are there, or, where a file is named, that of the file.
+      threads: that one image may use; None: all cores.
+
+    Returns:
+      The detector.
+
+    Raises:
+      CheckpointError: this is no exported model, it has no file for the backend, or the file is damaged.
+      ConfigError: there is no such backend, or it does not run the file that was named.
+      EnvironmentProblem: the package that runs it is not installed.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
+    one = exported.read(model_dir)
+    named = [name for name, about in one.artefacts.items() if one.model_dir != model_dir and about["file"] == model_dir.name]
+    if named:
+        if backend not in ("auto", named[0].partition("-")[0]):
+            raise ConfigError(f"{model_dir.name} cannot be run by {backend}. Leave out --backend, or name the folder.")
+        return Detector(one, named[0], threads=threads)
+    wanted = FORMATS_OF if backend == "auto" else {backend: FORMATS_OF[backend]}
+    there = {kind: next((name for name in names if name in one.artefacts), None) for kind, names in wanted.items()}
+    there = {kind: name for kind, name in there.items() if name is not None}
+    if not there:
+        has = ", ".join(about["file"] for about in one.artefacts.values())
+        what = "auto backend" if backend == "auto" else f"backend {backend}"
+        raise CheckpointError(
+            f"{one.model_dir} has no file for the {what}; it has {has}. Name one of them, or export the run again with other --formats."
+        )
+    usable = [name for kind, name in there.items() if backends.available(kind)]
+    if not usable and backend == "auto":
+        needs = ", ".join(f"{one.artefacts[name]['file']}: {backends.PACKAGES[kind].replace('_', '-')}" for kind, name in there.items())
+        raise EnvironmentProblem(f"None of the packages that run {one.model_dir} is installed ({needs}): pip install 'pneumodet[predict]'.")
+    return Detector(one, (usable or list(there.values()))[0], threads=threads)

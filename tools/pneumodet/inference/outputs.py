@@ -1,0 +1,36 @@
+"""What a model answers -> Detections in px of the radiograph.
+
+found = from_outputs(outputs, 0, height=1024, width=1024)
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pneumodet import inference
+from pneumodet.data import boxes
+from pneumodet.results import Detections
+
+
+def from_outputs(outputs: dict[str, Any], index: int, *, height: int, width: int) -> Detections:
+    """Turn the API's output for one image into Detections.
+
+    Args:
+      outputs: ``detection_boxes`` (B, N, 4) float32 yxyx_norm, ``detection_scores`` (B, N), ``detection_classes`` (B, N), ids from 1,
+        ``num_detections`` (B,), as numpy arrays.
+      index: the image's place in the batch.
+      height: of the radiograph, px.
+      width: of the radiograph, px.
+
+    Returns:
+      Its detections that score at least ``inference.SCORE_FLOOR``, best first, clipped to the image; boxes without area are left out.
+    """
+    count = int(outputs["num_detections"][index])
+    scores = np.asarray(outputs["detection_scores"][index][:count], np.float32)
+    xyxy_px = boxes.yxyx_norm_to_xyxy_px(np.asarray(outputs["detection_boxes"][index][:count], np.float32), height=height, width=width)
+    xyxy_px = boxes.clip_xyxy_px(xyxy_px, height=height, width=width)
+    classes = np.rint(outputs["detection_classes"][index][:count]).astype(np.int64)
+    area = (xyxy_px[:, 2] > xyxy_px[:, 0]) & (xyxy_px[:, 3] > xyxy_px[:, 1])
+    order = np.argsort(-scores, kind="stable")
+    keep = order[(area & (scores >= inference.SCORE_FLOOR))[order]]
+    return Detections(xyxy_px[keep].astype(np.float32), scores[keep], classes[keep])

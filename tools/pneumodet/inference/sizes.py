@@ -1,0 +1,86 @@
+"""What a model looks at of a radiograph: its size, and how it is reduced to it. One rule for training, evaluation and prediction.
+
+A model's own resizer samples bilinearly, which takes four px for each px it makes and leaves out all others: of a radiograph of 1024 px at 320 px it
+loses most, and what is left is noisy. Images are first reduced by averaging, by the largest power of two that leaves them no smaller
+than the model's input. It is a power of two since libjpeg decodes at such scales: a JPEG file and the same px from elsewhere must look the same to
+a model. Of what 3 would reach, the resize takes the rest: radiographs of 1024 px at 320 px come closer to an average over areas so.
+
+size = Size(fixed_hw=(320, 320))
+image = prepared(pixels, size)          # (320, 320) uint8
+"""
+
+import dataclasses
+from typing import Any
+
+import cv2
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How a model sizes images.
+
+    Attributes:
+      fixed_hw: all images get this size, whatever their shape; None where the shape is kept.
+      least: where the shape is kept: the shorter side in px …
+      most: … unless the longer one would then exceed this.
+      padded: images are padded at the right and below to (most, most).
+    """
+
+    fixed_hw: tuple[int, int] | None
+    least: int = 0
+    most: int = 0
+    padded: bool = False
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Size":
+        """Return the size of ``dataclasses.asdict`` that went through JSON; other keys are left alone.
+
+        Raises:
+          KeyError, TypeError: something is missing or of another kind.
+        """
+        fixed = value["fixed_hw"]
+        return cls(fixed and (int(fixed[0]), int(fixed[1])), int(value["least"]), int(value["most"]), bool(value["padded"]))
+
+    @property
+    def canvas_hw(self) -> tuple[int, int] | None:
+        """Height and width in px of what the model takes, padding included; None where it varies."""
+        return (self.most, self.most) if self.padded else self.fixed_hw
+
+    def of(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return what an image of (height, width) becomes, without padding; as the API's ``preprocessor.resize_to_range`` does."""
+        if self.fixed_hw:
+            return self.fixed_hw
+        scale = min(self.least / min(image_hw), self.most / max(image_hw))
+        return max(1, round(image_hw[0] * scale)), max(1, round(image_hw[1] * scale))
+
+
+def factor(image_hw: tuple[int, int], target_hw: tuple[int, int]) -> int:
+    """Return the largest power of two that an image may be reduced by without being smaller than ``target_hw``, at least 1."""
+    most = min(image_hw[0] // max(target_hw[0], 1), image_hw[1] // max(target_hw[1], 1))
+    return 1 << max(most.bit_length() - 1, 0)
+
+
+def reduce(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
+    """Reduce (H, W) uint8 pixels by averaging, to no less than ``target_hw``."""
+    by = factor(pixels.shape, target_hw)
+    if by == 1:
+        return pixels
+    height, width = pixels.shape
+    return cv2.resize(pixels, (width // by, height // by), interpolation=cv2.INTER_AREA)
+
+
+def resize(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
+    """Bring (H, W) uint8 pixels to a size, bilinearly with half-px centres, as ``tf.image.resize`` does.
+
+    The models' own resizers take the corners for the centres, which moves what an image shows by up to half a px.
+    """
+    if pixels.shape == tuple(target_hw):
+        return pixels
+    return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def prepared(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """Return (h, w) uint8, what a model of this size looks at of (H, W) uint8 pixels, without padding."""
+    target_hw = size.of(pixels.shape)
+    return resize(reduce(pixels, target_hw), target_hw)

@@ -1,0 +1,336 @@
+"""The loop: looks for new radiographs, takes one exam after the other from state to state, and waits where there is nothing to do.
+
+    worker = Worker(journal, folder, analyst, archive, source=pacs, settings=Settings(days=3))
+    worker.run(stop)                       # until the event is set; the exam at hand is finished
+
+At least once: an exam is done again from its last state after a kill. Exactly once in the PACS: reports have the same UIDs every time, and are
+stored only where they are not there yet.
+"""
+
+import dataclasses
+import logging
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from pneumodet.errors import EnvironmentProblem
+from pneumodet.pacs import admission, faults
+from pneumodet.pacs import journal as journals
+from pneumodet.pacs.dicomweb import Found
+from pneumodet.pacs.faults import Refused, Trouble, short
+from pneumodet.pacs.health import Health
+from pneumodet.pacs.journal import Exam, Journal
+from pneumodet.pacs.spool import SOURCE, Folder
+
+ATTEMPTS = 10
+"""An exam that failed so often by itself is dead; with the pauses below that takes about an hour."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 900.0
+"""Before an exam is tried again: doubled with every attempt, up to the second."""
+
+FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS = 1.0, 60.0
+"""Before a PACS that was away is called again: likewise."""
+
+TURN_SECONDS = 1.0
+"""At least so often the journal is looked at, where radiographs come by C-STORE."""
+
+LOST = "its file is no longer in the state folder; send it again"
+
+OWN = "it was made by this worker"
+
+logger = logging.getLogger(__name__)
+
+
+class _LostError(Exception):
+    """A file that came by C-STORE and is gone: only its sender can help."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What was made of a radiograph.
+
+    Attributes:
+      kind: ``sr`` or ``gsps``; a part of file names.
+      sop_uid: its SOPInstanceUID.
+      study_uid: its StudyInstanceUID.
+      data: the DICOM file.
+    """
+
+    kind: str
+    sop_uid: str
+    study_uid: str
+    data: bytes
+
+
+class Analyst(Protocol):
+    """What makes reports of a radiograph."""
+
+    name: str
+    """Of model and version: another name, other reports."""
+
+    kinds: Sequence[str]
+    """Of reports that there may be."""
+
+    def reports(self, data: bytes, sop_uid: str, moment: datetime) -> Iterable[Report]:
+        """Return the reports of a DICOM file; raises Refused where there will never be any."""
+
+    def reopened(self, kind: str, data: bytes) -> Report:
+        """Return a report that was written to a file."""
+
+
+class Source(Protocol):
+    """Where radiographs are looked for."""
+
+    def instances(self, modality: str, *, since: date | None) -> Iterable[Found]:
+        """Yield what there is."""
+
+    def fetch(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
+        """Return one of them."""
+
+    def probe(self) -> None:
+        """Raise Trouble where it is away."""
+
+
+class Archive(Protocol):
+    """Where reports go."""
+
+    def has(self, study_uid: str, sop_uid: str) -> bool:
+        """Whether it is there."""
+
+    def store(self, study_uid: str, objects: Sequence[bytes]) -> None:
+        """Store DICOM files."""
+
+    def probe(self) -> None:
+        """Raise Trouble where it is away."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the worker works.
+
+    Attributes:
+      rules: which objects are predicted.
+      days: studies of today and so many days before are looked at; None for all that there are.
+      poll_seconds: between two looks for new radiographs.
+    """
+
+    rules: admission.Rules = dataclasses.field(default_factory=admission.Rules)
+    days: int | None = None
+    poll_seconds: float = 10.0
+
+
+def pause(attempts: int, first: float, longest: float, *, chance: random.Random) -> float:
+    """Return how long to wait, in s, after so many attempts (from 1): exponential, and between half and all of that by chance.
+
+    Chance keeps many exams, or workers, from coming back at the same moment.
+    """
+    return min(longest, first * 2.0 ** min(attempts - 1, 60)) * chance.uniform(0.5, 1.0)
+
+
+class Worker:
+    """One worker on one state folder."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        folder: Folder,
+        analyst: Analyst,
+        archive: Archive,
+        *,
+        source: Source | None,
+        settings: Settings,
+        health: Health | None = None,
+        clock: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+    ) -> None:
+        """Take what the loop works with.
+
+        Args:
+          journal: what became of each exam.
+          folder: files on their way; held by this process.
+          analyst: makes reports.
+          archive: takes them.
+          source: is looked at for new radiographs; None where they come by themselves.
+          settings: how it works.
+          health: is told how it goes.
+          clock: s since 1970.
+          chance: of the pauses.
+        """
+        self._journal, self._folder, self._analyst, self._archive, self._source = journal, folder, analyst, archive, source
+        self._settings, self._health, self._clock = settings, health or Health(), clock
+        self._chance = chance or random.Random()
+        self._outages = 0
+        self._next_look = 0.0
+
+    def run(self, stop: threading.Event, *, once: bool = False) -> None:
+        """Work until ``stop`` is set, or with ``once`` until there is nothing left that can be done now.
+
+        Raises:
+          EnvironmentProblem: the state folder's disk is full or broken.
+        """
+        self._start()
+        while not stop.is_set():
+            self._health.beat(self._clock())
+            try:
+                if self._source is not None and self._clock() >= self._next_look:
+                    self._look()
+                exam = self._journal.due(now=self._clock())
+                if exam is not None:
+                    self._take(exam)
+                    continue
+            except Trouble as trouble:
+                if once:
+                    raise
+                self._wait_for_the_pacs(trouble, stop)
+                continue
+            if once:
+                return
+            turns = [self._journal.next_turn(), self._next_look if self._source is not None else None]
+            due = min((turn for turn in turns if turn is not None), default=float("inf"))
+            stop.wait(min(max(due - self._clock(), 0.01), TURN_SECONDS))
+
+    def _start(self) -> None:
+        self._health.beat(self._clock())
+        before = self._journal.fact("model")
+        if before != self._analyst.name:
+            if before is not None:
+                logger.warning("the model is another one now (%s); exams that are done stay as they are", self._analyst.name)
+            self._journal.note("model", self._analyst.name)
+        left = self._folder.keep_only(exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in self._journal.of_state(state))
+        counts = self._journal.counts()
+        logger.info("at work: %s; %d leftover files removed", ", ".join(f"{count} {state}" for state, count in counts.items()), left)
+
+    def _look(self) -> None:
+        """Write down what is new."""
+        days, now = self._settings.days, self._clock()
+        since = None if days is None else date.fromtimestamp(now) - timedelta(days=days)
+        new = 0
+        for modality in admission.MODALITIES:
+            for found in self._source.instances(modality, since=since):
+                reason = OWN if self._journal.is_output(found.sop_uid) else None
+                reason = reason or admission.refusal(admission.facts_of_json(found.attributes), self._settings.rules)
+                state = journals.SEEN if reason is None else journals.REFUSED
+                uids = {"study_uid": found.study_uid, "series_uid": found.series_uid}
+                if self._journal.add(found.sop_uid, **uids, state=state, reason=reason or "", now=now):
+                    new += reason is None
+                    if reason is not None:
+                        logger.info("exam %s refused: %s", short(found.sop_uid), reason)
+        self._next_look = self._clock() + self._settings.poll_seconds
+        self._came_back()
+        if new:
+            logger.info("%d new radiographs", new)
+
+    def _take(self, exam: Exam) -> None:
+        """Bring an exam as far as it gets.
+
+        Raises:
+          Trouble: the PACS is away; the attempt does not count.
+        """
+        now, sop_uid = self._clock(), exam.sop_uid
+        if exam.attempts >= ATTEMPTS:
+            self._end(exam, journals.DEAD, exam.reason or "the process ended every time it was tried")
+            return
+        wait = pause(exam.attempts + 1, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, chance=self._chance)
+        self._journal.begin(sop_uid, next_try=now + wait, now=now)
+        try:
+            self._advance(exam)
+        except Refused as refused:
+            self._end(exam, journals.REFUSED, str(refused))
+        except _LostError as lost:
+            self._end(exam, journals.DEAD, str(lost))
+        except EnvironmentProblem:
+            raise
+        except Trouble as trouble:
+            try:
+                for side in {self._archive, self._source} - {None}:
+                    side.probe()
+            except Trouble:
+                self._journal.take_back(sop_uid, now=self._clock())
+                raise
+            self._came_back()
+            self._fail(exam, str(trouble))
+        except Exception as error:  # one exam must not stop the others; what an error says may quote a header
+            logger.error("exam %s: %s in %s", short(sop_uid), type(error).__name__, _where(error))
+            self._fail(exam, f"{type(error).__name__} in {_where(error)}")
+        else:
+            self._came_back()
+            self._health.succeeded(sop_uid, self._clock(), seconds=self._clock() - now)
+
+    def _advance(self, exam: Exam) -> None:
+        uid = exam.sop_uid
+        reports = self._waiting(exam)
+        if not reports or {report.sop_uid for report in reports} != set(exam.outputs):
+            if self._journal.is_output(uid):
+                raise Refused(OWN)
+            data = self._folder.read(uid, SOURCE)
+            if data is None:
+                data = self._fetched(exam)
+            reports = list(self._analyst.reports(data, uid, datetime.fromtimestamp(self._clock())))
+            for report in reports:
+                self._folder.write(uid, f"{report.kind}.dcm", report.data)
+            self._journal.move(uid, journals.PREDICTED, outputs=[report.sop_uid for report in reports], now=self._clock())
+            self._folder.remove(uid, [SOURCE])
+        missing = [report for report in reports if not self._archive.has(report.study_uid, report.sop_uid)]
+        if missing:
+            self._archive.store(missing[0].study_uid, [report.data for report in missing])
+        self._end(exam, journals.STORED, "")
+
+    def _waiting(self, exam: Exam) -> list[Report]:
+        """Return the reports that were written before and not stored yet."""
+        if not exam.outputs:
+            return []
+        files = {kind: self._folder.read(exam.sop_uid, f"{kind}.dcm") for kind in self._analyst.kinds}
+        return [self._analyst.reopened(kind, data) for kind, data in files.items() if data is not None]
+
+    def _fetched(self, exam: Exam) -> bytes:
+        if self._source is None or not exam.study_uid:
+            raise _LostError(LOST)
+        data = self._source.fetch(exam.study_uid, exam.series_uid, exam.sop_uid)
+        self._folder.write(exam.sop_uid, SOURCE, data)
+        self._journal.move(exam.sop_uid, journals.FETCHED, now=self._clock())
+        return data
+
+    def _fail(self, exam: Exam, reason: str) -> None:
+        if exam.attempts + 1 >= ATTEMPTS:
+            self._end(exam, journals.DEAD, reason)
+            return
+        self._journal.explain(exam.sop_uid, reason)
+        self._health.failed(exam.sop_uid, self._clock(), reason)
+        logger.warning("exam %s: %s; attempt %d of %d", short(exam.sop_uid), faults.without_uids(reason), exam.attempts + 1, ATTEMPTS)
+
+    def _end(self, exam: Exam, state: str, reason: str) -> None:
+        """Bring an exam into a last state; its files go after that, and what a kill leaves here goes at the next start. Dead exams keep them."""
+        self._journal.move(exam.sop_uid, state, reason=reason, now=self._clock())
+        if state != journals.DEAD:
+            self._folder.remove(exam.sop_uid, [SOURCE, *(f"{kind}.dcm" for kind in self._analyst.kinds)])
+        if state != journals.STORED:
+            self._health.failed(exam.sop_uid, self._clock(), reason)
+        text = faults.without_uids(f"{state}: {reason}" if reason else state)
+        logger.log(logging.ERROR if state == journals.DEAD else logging.INFO, "exam %s %s", short(exam.sop_uid), text)
+
+    def _wait_for_the_pacs(self, trouble: Trouble, stop: threading.Event) -> None:
+        self._outages += 1
+        wait = pause(self._outages, FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS, chance=self._chance)
+        if self._outages == 1:
+            logger.warning("%s; waiting for it", trouble)
+        self._health.pacs_is_away(self._clock(), str(trouble))
+        end = self._clock() + wait
+        while not stop.is_set() and self._clock() < end:
+            stop.wait(min(1.0, max(end - self._clock(), 0.01)))
+            self._health.beat(self._clock())
+
+    def _came_back(self) -> None:
+        if self._outages:
+            logger.warning("the PACS is back")
+        self._outages = 0
+        self._health.pacs_is_there()
+
+
+def _where(error: Exception) -> str:
+    """Return file and line at which an error was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"

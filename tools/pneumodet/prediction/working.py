@@ -1,0 +1,151 @@
+"""The loop of prediction: radiographs are decoded ahead of the model, pictures drawn behind it, and what is finished goes into the journal.
+
+    run(book, found, Model(opened, steps, category_id, gate_scores), Finisher(folder, rules, truth, maker), max_images, progress)
+
+Whatever number of radiographs there are, only as many are in memory as are on their way.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pneumodet import pictures
+from pneumodet.data.annotations import Exam
+from pneumodet.errors import DataError
+from pneumodet.inference.detectors import Detector
+from pneumodet.postprocessing import recipe as recipes
+from pneumodet.postprocessing import views
+from pneumodet.prediction import outputs, reading
+from pneumodet.prediction.dicom_files import FOLDER, Maker
+from pneumodet.prediction.inputs import Inputs
+from pneumodet.prediction.journal import Entry, Journal
+from pneumodet.prediction.outputs import Rules
+from pneumodet.prediction.reading import Radiograph
+from pneumodet.results import Detections
+
+Progress = Callable[[int | None, int], Callable[[], None]]
+"""Is told the number of radiographs, None where it is not known, and of those that are done; returns what to call after each."""
+
+FINISHING = 2
+"""Threads that draw pictures and make DICOM objects."""
+
+UNFINISHED = 6
+"""Radiographs that may wait for these; more would fill memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One or more detectors, and what is done with what they find.
+
+    Attributes:
+      detectors: as the recipe takes them.
+      steps: the recipe.
+      category_id: label-map id of pneumonia.
+      gate_scores: exam -> image-level score, where the recipe gates.
+    """
+
+    detectors: Sequence[Detector]
+    steps: recipes.Recipe
+    category_id: int
+    gate_scores: Mapping[str, float] | None = None
+
+    def detect(self, one: Radiograph) -> Detections:
+        """Return what is found on a radiograph.
+
+        Raises:
+          DataError: it has no image-level score, or a model gives what is no detection.
+        """
+        if self.gate_scores is not None and one.exam not in self.gate_scores:
+            raise DataError("it has no image-level score in the CSV of --gate")
+        found = [found for each in self.detectors for found in views.detect(each.detect, one.pixels, self.steps.views)]
+        sets = [{one.exam: each} for each in found]
+        return recipes.apply(self.steps, sets, category_id=self.category_id, gate_scores=self.gate_scores)[one.exam]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finisher:
+    """Makes what a radiograph gets besides its detections.
+
+    Attributes:
+      folder: of the results.
+      rules: tell class and threshold.
+      truth: exam -> labels, or None where there are none.
+      maker: of DICOM objects, or None.
+    """
+
+    folder: Path
+    rules: Rules
+    truth: Mapping[str, Exam] | None
+    maker: Maker | None
+
+    def finish(self, one: Radiograph, entry: Entry, *, drawn: bool) -> Entry:
+        """Write a radiograph's picture, where it is to be ``drawn``, and its DICOM objects; return the entry that tells of them.
+
+        Raises:
+          DataError: the disk is full.
+        """
+        name = outputs.file_name(one.exam)
+        if drawn:
+            exam = None if self.truth is None else self.truth.get(one.exam)
+            truth = None if exam is None else exam.boxes_xyxy_px
+            picture = outputs.picture(one.pixels, entry, self.rules, truth_xyxy_px=truth, with_truth=self.truth is not None)
+            pictures.save(self.folder / outputs.IMAGES / f"{name}.png", picture)
+            entry = dataclasses.replace(entry, picture=f"{name}.png")
+        if self.maker is not None:
+            kept = entry.found.of_class(self.rules.category_id).above(self.rules.score_threshold)
+            problem = self.maker.write(self.folder / FOLDER, name, one.header, one.pixels, kept)
+            entry = dataclasses.replace(entry, problem=problem)
+        return entry
+
+
+def run(book: Journal, found: Inputs, model: Model, finisher: Finisher, max_images: int, progress: Progress) -> None:
+    """Predict on all radiographs that are not in the journal, and write them there, in the order in which they were found.
+
+    Args:
+      book: the journal; what it has is passed over.
+      found: the radiographs; ``refused`` gets those that cannot be used.
+      model: detects.
+      finisher: draws.
+      max_images: pictures at the most, with those that the journal has.
+      progress: see ``Progress``.
+
+    Raises:
+      DataError, OSError: the disk is full, or a server is away; or KeyboardInterrupt. What is finished by then is in the journal.
+    """
+    (finisher.folder / outputs.IMAGES).mkdir(exist_ok=True)
+    tick = progress(found.total, len(book.done))
+    todo = ((exam, source) for exam, source in found.radiographs if exam not in book.done)
+    drawn = book.pictures
+    waiting: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(FINISHING, thread_name_prefix="finish")
+    ahead = reading.read_ahead(todo, headers=finisher.maker is not None)
+    try:
+        for one in ahead:
+            try:
+                if one.pixels is None:
+                    raise DataError(one.reason)
+                entry = Entry(one.exam, one.source.name, one.pixels.shape, model.detect(one))
+            except DataError as error:
+                found.refused.append((one.source.name, str(error)))
+            else:
+                waiting.append(pool.submit(finisher.finish, one, entry, drawn=drawn < max_images))
+                drawn += drawn < max_images
+            while waiting and (waiting[0].done() or len(waiting) > UNFINISHED):
+                book.append(waiting[0].result())
+                waiting.popleft()
+            tick()
+        while waiting:
+            book.append(waiting[0].result())
+            waiting.popleft()
+    except BaseException:
+        with contextlib.suppress(OSError, DataError):  # what is on its way is soon done, unless the disk is full
+            while waiting:
+                if (entry := waiting.popleft().result()).exam not in book.done:
+                    book.append(entry)
+        raise
+    finally:
+        ahead.close()
+        pool.shutdown(wait=True)

@@ -1,0 +1,159 @@
+"""Findings as files: JSON, CSV, PNG and DICOM SR, of one radiograph or of all; several files come in a ZIP archive.
+
+data = as_json(cases, model, score_threshold=0.3)
+archive = together(cases, ".png", lambda case: as_png(case, look))
+
+Nothing of a DICOM header gets into JSON, CSV or PNG; an SR belongs to its study and carries what the standard asks for.
+"""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pneumodet import results
+from pneumodet.data import label_map
+from pneumodet.data.formats import CSV_COLUMNS
+from pneumodet.errors import DataError, PneumodetError
+from pneumodet.web import RESEARCH_ONLY, grays, rendering
+from pneumodet.web.cases import Case
+from pneumodet.web.rendering import Look
+from pneumodet.web.shared_model import SharedModel
+
+STEM = "pneumodet"
+"""Of the names of files with all radiographs."""
+
+COLUMNS = (*CSV_COLUMNS, "score")
+"""The classic CSV, which make_tfrecords reads, and the score."""
+
+NOTES = "left_out.txt"
+"""In an archive: the radiographs without a file, and why."""
+
+
+def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float) -> bytes:
+    """Return exams, and detections as COCO results, as JSON.
+
+    Args:
+      cases: at least one.
+      model: that found them.
+      score_threshold: detections that score less are left out.
+    """
+    exams = [
+        {
+            "exam": case.name,
+            "image_id": results.image_id(case.name),
+            "height": case.size_hw[0],
+            "width": case.size_hw[1],
+            "score": case.score,
+            "probability": model.probability(case.score),
+        }
+        for case in cases
+    ]
+    found = {case.name: case.found.above(score_threshold) for case in cases}
+    whole = {
+        "note": RESEARCH_ONLY,
+        "model": model.name,
+        "score_threshold": score_threshold,
+        "categories": [{"id": model.category_id, "name": label_map.PNEUMONIA}],
+        "exams": exams,
+        "detections": results.to_coco(found),
+    }
+    return (json.dumps(whole, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def as_csv(cases: Sequence[Case], *, score_threshold: float) -> bytes:
+    """Return ``COLUMNS``: a row a detection, corners in px, and a row without a box for a radiograph without detections."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for case in cases:
+        height, width = case.size_hw
+        kept = case.found.above(score_threshold)
+        boxes_xyxy_px = kept.boxes_xyxy_px.astype(float).round(results.BOX_DECIMALS).tolist()
+        for box, score in zip(boxes_xyxy_px, kept.scores.tolist(), strict=True):
+            writer.writerow((case.file.name, width, height, label_map.PNEUMONIA, *(f"{side:g}" for side in box), f"{score:.6g}"))
+        if not boxes_xyxy_px:
+            writer.writerow((case.file.name, width, height, "", "", "", "", "", ""))
+    return buffer.getvalue().encode()
+
+
+def as_png(case: Case, look: Look) -> bytes:
+    """Return the picture of a case, of the radiograph's own size."""
+    return rendering.as_png(rendering.draw(grays.read(case.file), case, look))
+
+
+def sr_obstacle(case: Case) -> str | None:
+    """Return why there can be no SR of a case, as a sentence, or None."""
+    from pneumodet import dicom_out
+    from pneumodet.dicom_out import library
+
+    try:
+        library.check()
+        dicom_out.has_date(_source(case))
+    except PneumodetError as error:
+        return str(error)
+    return None
+
+
+def as_sr(case: Case, model: SharedModel, *, score_threshold: float, now: datetime) -> bytes:
+    """Return a DICOM Comprehensive SR of a case, of its study.
+
+    Args:
+      case: of a DICOM file.
+      model: that found its boxes.
+      score_threshold: boxes that score less are left out.
+      now: the time of the report where the radiograph's header has no date.
+
+    Raises:
+      DataError: the radiograph is no DICOM file, or its header lacks what an SR needs.
+      EnvironmentProblem: the package that writes it is not installed.
+    """
+    import pydicom
+
+    from pneumodet import dicom_out
+
+    kept = case.found.above(score_threshold)
+    findings = dicom_out.Findings(kept.boxes_xyxy_px, kept.scores, score_threshold, dicom_out.Algorithm.of(model.exported))
+    header = _source(case)
+    buffer = io.BytesIO()
+    report = dicom_out.structured_report(header, findings, moment=None if dicom_out.has_date(header) else now)
+    pydicom.dcmwrite(buffer, report, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _source(case: Case) -> Any:
+    """Return the header of a case; DataError where it is no DICOM file."""
+    if not case.facts.is_dicom:
+        raise DataError(f"{case.file.name} is a {case.facts.kind} file; a DICOM SR needs the DICOM file of the radiograph.")
+    import pydicom
+
+    return pydicom.dcmread(io.BytesIO(case.file.data), stop_before_pixels=True, force=True)
+
+
+def together(cases: Sequence[Case], suffix: str, make: Callable[[Case], bytes]) -> bytes:
+    """Return a ZIP archive with a file of each case; one that cannot be made is named in ``NOTES``.
+
+    Args:
+      cases: at least one.
+      suffix: of the files, with its dot.
+      make: returns a case's file; DataError where there is none.
+
+    Raises:
+      DataError: none could be made.
+      EnvironmentProblem: a package is missing.
+    """
+    buffer, left_out = io.BytesIO(), []
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for case in cases:
+            try:
+                archive.writestr(f"{case.name}{suffix}", make(case))
+            except DataError as error:
+                left_out.append(f"{case.name}: {error}")
+        if len(left_out) == len(cases):
+            raise DataError(left_out[0].partition(": ")[2])
+        if left_out:
+            archive.writestr(NOTES, "\n".join(left_out) + "\n")
+    return buffer.getvalue()
