@@ -8,7 +8,7 @@
 Every measurement is a process of its own; the files are in the page cache; starting, loading the model and the first images are not counted.
 
 Printed are the medians over the rounds. ``end to end`` is wall time by number of images; ``median`` and ``p95`` are of the time from one result to the
-next. ``model`` is the share of the wall time that the model's call takes. ``alone`` is one image at a time, from its file to its boxes, with nothing
+next. ``model`` is the share of the threads' wall time that the model's call takes. ``alone`` is one image at a time, from its file to its boxes, with nothing
 decoded ahead. Then how equal the detections are: boxes that score at least 0.05, matched by IoU, against the SavedModel on the same px, and against
 the notebook, in which the model's own resizer takes one px of ten and finds somewhat other boxes.
 """
@@ -94,22 +94,22 @@ class Timed:
 
 def ours(model: Path, dicom_dir: Path, files: Sequence[Path], found_path: Path) -> dict[str, Any]:
     """Predict as tools/predict.py does, and then one image at a time."""
-    from pneumodet.prediction import predicting
+    from pneumodet.prediction import predicting, reading
 
     opened: list[Timed] = []
     real = detectors.open
 
     def timed(*args: Any, **more: Any) -> Timed:
         opened.append(Timed(real(*args, **more)))
-        return opened[0]
+        return opened[-1]
 
     detectors.open = timed
     stamps: list[float] = []
     output = found_path.with_suffix(".out")
     predicting.predict([model], dicom_dir, output, max_images=0, progress=lambda total, done: lambda: stamps.append(time.perf_counter()))
     (output / "detections.json").rename(found_path)
-    detector, alone = opened[0], []
-    inner = detector.seconds[WARM:]
+    inner, alone = [seconds / reading.threads_of_machine() for one in opened for seconds in one.seconds], []
+    detector = real(model)
     for path in files:
         start = time.perf_counter()
         detector.detect(images.read_pixels(path))

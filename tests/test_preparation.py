@@ -220,11 +220,10 @@ def test_the_checkpoint_that_a_run_started_from_may_be_gone_once_it_has_its_own(
     config = pipeline_config.load(str(started / run_folder.CONFIG))
     config.train_config.fine_tune_checkpoint, config.train_config.fine_tune_checkpoint_type = "gone/ckpt-1", "full"
     pipeline_config.save(config, started / run_folder.CONFIG)
+    preparation.resumed(started, Request(run="run", resume=True))
+    (started / run_folder.TRAIN / "ckpt-30.index").unlink()
     with pytest.raises(ConfigError, match="There is no checkpoint 'gone/ckpt-1'"):
         preparation.resumed(started, Request(run="run", resume=True))
-    (started / run_folder.TRAIN).mkdir(exist_ok=True)
-    (started / run_folder.TRAIN / "ckpt-0.index").touch()
-    preparation.resumed(started, Request(run="run", resume=True))
 
 
 REFUSED = {

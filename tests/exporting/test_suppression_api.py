@@ -26,17 +26,19 @@ def made_up(seed, count=500):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("iou", "a_class", "total", "window", "frame"), [(0.6, 100, 100, (1, 1), False), (0.3, 10, 25, (0.75, 1), True)])
 def test_suppression_is_the_apis(api, seed, iou, a_class, total, window, frame):
+    import tensorflow as tf
+
     boxes, scores = made_up(seed)
     settings = suppression.Settings("SIGMOID", 1.0, False, (10.0, 10.0, 5.0, 5.0), 0.01, iou, a_class, total, frame)
     found = suppression.detections(boxes, scores, settings, window_hw=window)
     expected_boxes, expected_scores, classes, _, _, count = api.batch_multiclass_non_max_suppression(
-        boxes[None, :, None],
-        scores[None],
+        tf.constant(boxes[None, :, None]),
+        tf.constant(scores[None]),
         0.01,
         iou,
         a_class,
         total,
-        clip_window=np.float32([0, 0, *window]),
+        clip_window=tf.constant([0, 0, *window], tf.float32),
         change_coordinate_frame=frame,
     )
     count = int(count[0])
@@ -47,12 +49,13 @@ def test_suppression_is_the_apis(api, seed, iou, a_class, total, window, frame):
 
 
 def test_decoding_is_the_apis(api):
+    import tensorflow as tf
     from object_detection.box_coders import faster_rcnn_box_coder
     from object_detection.core import box_list
 
     anchors, _ = made_up(1, 60)
     encodings = np.random.default_rng(2).normal(0, 3, (60, 4)).astype(np.float32)
     scales = (10.0, 9.0, 5.0, 4.0)
-    expected = faster_rcnn_box_coder.FasterRcnnBoxCoder(scales).decode(encodings, box_list.BoxList(anchors)).get()
+    expected = faster_rcnn_box_coder.FasterRcnnBoxCoder(scales).decode(tf.constant(encodings), box_list.BoxList(tf.constant(anchors))).get()
     settings = suppression.Settings("SIGMOID", 1.0, False, scales, 0.01, 0.6, 100, 100, False)
     np.testing.assert_allclose(suppression.decode(encodings, anchors, settings), expected, atol=1e-5)

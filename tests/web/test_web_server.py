@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumodet.cli import web
+from pneumodet.cli import app as command
 from pneumodet.errors import ConfigError, EnvironmentProblem
 from pneumodet.web import server
 from pneumodet.web.server import Options
@@ -54,7 +54,7 @@ def test_a_missing_streamlit_is_named(monkeypatch):
 
 def test_the_command_refuses_what_is_no_model(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(server, "check_ready", lambda port: None)
-    assert web.main(["--model", str(tmp_path), "--port", "8599"]) == 2
+    assert command.main(["--model", str(tmp_path), "--port", "8599"]) == 2
     assert "is not an exported model" in capsys.readouterr().err
 
 
@@ -62,13 +62,13 @@ def test_the_command_refuses_bad_labels_before_the_page_is_there(tmp_path, capsy
     tiny_export = pytest.importorskip("tiny_export", reason="the package onnx is not installed")
     monkeypatch.setattr(server, "check_ready", lambda port: None)
     (tmp_path / "labels.csv").write_text("a,b\n")
-    assert web.main(["--model", str(tiny_export.make(tmp_path / "model")), "--labels", str(tmp_path / "labels.csv")]) == 2
+    assert command.main(["--model", str(tiny_export.make(tmp_path / "model")), "--labels", str(tmp_path / "labels.csv")]) == 2
     assert "labels.csv has the columns" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "x"])
 def test_a_port_is_a_port(port, tmp_path, capsys):
-    assert web.main(["--model", str(tmp_path), "--port", port]) == 2
+    assert command.main(["--model", str(tmp_path), "--port", port]) == 2
     assert port in capsys.readouterr().err
 
 

@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,9 @@ from pneumodet.probe import run_probe
 
 OK, INFO, FAULT = "ok", "info", "FAULT"
 """States of a check: works; good to know, nothing depends on it; something that pneumodet needs does not work."""
+
+EXTRA = "train"
+"""The extra without which nothing is trained."""
 
 PYTHONS = ((3, 11), (3, 13))
 """First Python that works, and the first that is too new for what the Object Detection API asks for."""
@@ -105,13 +109,15 @@ def render_row(check: Check) -> str:
 
 
 def project_requirements() -> list[str]:
-    """Return the requirements of pneumodet, such as "tensorflow==2.20.*": of the checkout's setup.cfg, else of the installed copy."""
+    """Return what pneumodet and its extra for training need, such as "tensorflow==2.20.*": of the checkout's setup.cfg, else of the installed copy."""
     parser = configparser.ConfigParser(interpolation=None)
     if parser.read(paths.PROJECT_ROOT / "setup.cfg", encoding="utf-8"):
         lines = parser.get("options", "install_requires", fallback="").splitlines()
+        lines += parser.get("options.extras_require", EXTRA, fallback="").splitlines()
         return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     try:
-        return [line for line in importlib.metadata.requires("pneumodet") or [] if "extra ==" not in line]
+        lines = importlib.metadata.requires("pneumodet") or []
+        return [line.partition(";")[0].strip() for line in lines if "extra ==" not in line or re.search(rf"extra == .{EXTRA}\b", line)]
     except importlib.metadata.PackageNotFoundError:
         return []
 

@@ -70,6 +70,7 @@ def _onnx(path: Path, threads: int) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait busily take time from those that decode
     options.log_severity_level = 3  # errors; which nodes were folded is nobody's concern
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -25,7 +25,7 @@ from pneumodet.metrics.calibration import Calibrator
 from pneumodet.postprocessing import ensembles
 from pneumodet.postprocessing import files as gate_files
 from pneumodet.postprocessing import recipe as recipes
-from pneumodet.prediction import dicom_files, gallery, inputs, journal, outputs, working
+from pneumodet.prediction import dicom_files, gallery, inputs, journal, outputs, reading, working
 from pneumodet.prediction.journal import Journal
 from pneumodet.prediction.outputs import Rules
 
@@ -135,7 +135,8 @@ def predict(
     found = inputs.find(root, known=truth or (), leave_out=output_dir)
     if dicom:
         _refuse_pictures(found)
-    opened = [detectors.open(model_dir, backend=backend) for model_dir in model_dirs]
+    sets = _open(model_dirs, backend)
+    opened = sets[0]
     settings = {
         "pneumodet": pneumodet.__version__,
         "model": [exported.sha256(one.exported.path(one.format)) for one in opened],
@@ -157,7 +158,7 @@ def predict(
         with Journal.resume(path, key=key) if begun else Journal.begin(path, settings, key=key) as book, _kept(book):
             resumed, started = len(book.done), time.perf_counter()
             finisher = working.Finisher(folder, rules, truth, maker)
-            working.run(book, found, working.Model(opened, steps, rules.category_id, gate_scores), finisher, max_images, progress)
+            working.run(book, found, working.Model(sets, steps, rules.category_id, gate_scores), finisher, max_images, progress)
             if not book.done:
                 raise DataError(
                     f"None of the {found.total or len(found.refused)} files in {root} could be read (first: {': '.join(found.refused[0])})."
@@ -187,6 +188,17 @@ def predict(
         paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), **more})
     (output_dir / journal.NAME).unlink()  # last: until the folder has its name, a killed run goes on from it
     return summary
+
+
+def _open(model_dirs: Sequence[Path], backend: str) -> list[list[detectors.Detector]]:
+    """Return the models once for each thread of ``reading``, with one core each; TensorFlow has threads of its own, and is opened once for all."""
+    count = reading.threads_of_machine()
+    each = []
+    for model_dir in model_dirs:
+        first = detectors.open(model_dir, backend=backend, threads=1)
+        shared = first.backend == "savedmodel"
+        each.append([first] + [first if shared else detectors.open(model_dir, backend=backend, threads=1) for _ in range(count - 1)])
+    return [list(one) for one in zip(*each, strict=True)]
 
 
 def _truth_boxes(truth: Mapping[str, annotations.Exam] | None, shown: Sequence[outputs.Shown]) -> dict[str, int] | None:

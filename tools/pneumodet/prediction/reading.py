@@ -1,7 +1,8 @@
-"""Radiographs decoded in other threads while one is in the model.
+"""Radiographs decoded, and looked at by the model, in several threads.
 
-    for one in read_ahead(inputs.radiographs): ...      # in the order given; one.pixels, or one.reason why there are none
+    for one in read_ahead(inputs.radiographs, then=model.detect): ...      # in the order given; one.found, or one.reason why there is nothing
 
+Each thread takes one radiograph from its file to its detections: with one core each they are faster than one model that has all cores for itself.
 Threads and not processes: reading, zlib, libjpeg and the models' runtimes run without Python's lock, and pixels need not be copied over.
 """
 
@@ -10,7 +11,7 @@ import concurrent.futures
 import dataclasses
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pneumodet.data import dicom, image_files, images
 from pneumodet.errors import DataError
 from pneumodet.prediction.dicomweb import Unreachable
 from pneumodet.prediction.inputs import Source
+from pneumodet.results import Detections
 
 MOST_THREADS = 8
 """Threads that decode, at the most; fewer where there are fewer processors."""
@@ -39,39 +41,63 @@ class Radiograph:
       source: where it is from.
       pixels: (H, W) uint8, dark air and bright bone; None where it cannot be read.
       header: its DICOM attributes without pixels, where they were asked for.
-      reason: why there are no pixels.
+      found: what ``then`` made of the pixels.
+      reason: why there are no pixels, or no detections.
     """
 
     exam: str
     source: Source
     pixels: np.ndarray | None = None
     header: Any = None
+    found: Detections | None = None
     reason: str = ""
 
 
-def read_ahead(radiographs: Iterable[tuple[str, Source]], *, headers: bool = False, threads: int | None = None) -> Iterator[Radiograph]:
+def threads_of_machine() -> int:
+    """Return how many threads ``read_ahead`` has by itself: one a processor, 2 at least."""
+    return min(MOST_THREADS, max(2, parallel.cpus()))
+
+
+def read_ahead(
+    radiographs: Iterable[tuple[str, Source]],
+    *,
+    headers: bool = False,
+    then: Callable[[Radiograph], Detections] | None = None,
+    threads: int | None = None,
+) -> Iterator[Radiograph]:
     """Yield radiographs in the order given, decoding the next ones meanwhile.
 
     Args:
       radiographs: (exam, source); only so many are asked for as are decoded.
       headers: read the DICOM header, too; a PNG or JPEG file is then refused.
-      threads: that decode; one a processor by default, 2 at least.
+      then: called with each one that has pixels, in several threads at a time; a DataError becomes its ``reason``.
+      threads: by default ``threads_of_machine``.
 
     Raises:
       Unreachable: a server no longer answers; all other faults are those of one radiograph, and become its ``reason``.
     """
-    threads = threads or min(MOST_THREADS, max(2, parallel.cpus()))
+    threads = threads or threads_of_machine()
     waiting: collections.deque[concurrent.futures.Future[Radiograph]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         for exam, source in radiographs:
-            waiting.append(pool.submit(_read, exam, source, headers))
+            waiting.append(pool.submit(_looked_at, exam, source, headers, then))
             if len(waiting) > threads * _WAITING:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _looked_at(exam: str, source: Source, headers: bool, then: Callable[[Radiograph], Detections] | None) -> Radiograph:
+    one = _read(exam, source, headers)
+    if then is None or one.pixels is None:
+        return one
+    try:
+        return dataclasses.replace(one, found=then(one))
+    except DataError as error:
+        return dataclasses.replace(one, pixels=None, reason=str(error))
 
 
 def _read(exam: str, source: Source, headers: bool) -> Radiograph:

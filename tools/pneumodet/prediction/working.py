@@ -1,6 +1,6 @@
-"""The loop of prediction: radiographs are decoded ahead of the model, pictures drawn behind it, and what is finished goes into the journal.
+"""The loop of prediction: radiographs are decoded and looked at in several threads, pictures drawn behind, and what is finished goes into the journal.
 
-    run(book, found, Model(opened, steps, category_id, gate_scores), Finisher(folder, rules, truth, maker), max_images, progress)
+    run(book, found, Model(sets, steps, category_id, gate_scores), Finisher(folder, rules, truth, maker), max_images, progress)
 
 Whatever number of radiographs there are, only as many are in memory as are on their way.
 """
@@ -9,6 +9,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import queue
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,21 +37,28 @@ UNFINISHED = 6
 """Radiographs that may wait for these; more would fill memory."""
 
 
-@dataclasses.dataclass(frozen=True)
 class Model:
-    """One or more detectors, and what is done with what they find.
+    """One or more detectors, and what is done with what they find. May be asked by several threads."""
 
-    Attributes:
-      detectors: as the recipe takes them.
-      steps: the recipe.
-      category_id: label-map id of pneumonia.
-      gate_scores: exam -> image-level score, where the recipe gates.
-    """
+    def __init__(
+        self,
+        sets: Sequence[Sequence[Detector]],
+        steps: recipes.Recipe,
+        category_id: int,
+        gate_scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """Take what looks at a radiograph.
 
-    detectors: Sequence[Detector]
-    steps: recipes.Recipe
-    category_id: int
-    gate_scores: Mapping[str, float] | None = None
+        Args:
+          sets: as many of the same detectors, each as the recipe takes them, as radiographs are looked at a time.
+          steps: the recipe.
+          category_id: label-map id of pneumonia.
+          gate_scores: exam -> image-level score, where the recipe gates.
+        """
+        self.steps, self.category_id, self.gate_scores = steps, category_id, gate_scores
+        self._free: queue.SimpleQueue[Sequence[Detector]] = queue.SimpleQueue()
+        for one in sets:
+            self._free.put(one)
 
     def detect(self, one: Radiograph) -> Detections:
         """Return what is found on a radiograph.
@@ -60,7 +68,11 @@ class Model:
         """
         if self.gate_scores is not None and one.exam not in self.gate_scores:
             raise DataError("it has no image-level score in the CSV of --gate")
-        found = [found for each in self.detectors for found in views.detect(each.detect, one.pixels, self.steps.views)]
+        mine = self._free.get()
+        try:
+            found = [found for each in mine for found in views.detect(each.detect, one.pixels, self.steps.views)]
+        finally:
+            self._free.put(mine)
         sets = [{one.exam: each} for each in found]
         return recipes.apply(self.steps, sets, category_id=self.category_id, gate_scores=self.gate_scores)[one.exam]
 
@@ -121,16 +133,13 @@ def run(book: Journal, found: Inputs, model: Model, finisher: Finisher, max_imag
     drawn = book.pictures
     waiting: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(FINISHING, thread_name_prefix="finish")
-    ahead = reading.read_ahead(todo, headers=finisher.maker is not None)
+    ahead = reading.read_ahead(todo, headers=finisher.maker is not None, then=model.detect)
     try:
         for one in ahead:
-            try:
-                if one.pixels is None:
-                    raise DataError(one.reason)
-                entry = Entry(one.exam, one.source.name, one.pixels.shape, model.detect(one))
-            except DataError as error:
-                found.refused.append((one.source.name, str(error)))
+            if one.found is None:
+                found.refused.append((one.source.name, one.reason))
             else:
+                entry = Entry(one.exam, one.source.name, one.pixels.shape, one.found)
                 waiting.append(pool.submit(finisher.finish, one, entry, drawn=drawn < max_images))
                 drawn += drawn < max_images
             while waiting and (waiting[0].done() or len(waiting) > UNFINISHED):
