@@ -93,3 +93,18 @@ def test_headers_come_without_pixels(tmp_path):
 def test_a_picture_has_no_header(png):
     (one,) = reading.read_ahead([("one", Made("one.png", png))], headers=True)
     assert one.reason == "one.png is a PNG or JPEG file, for which no DICOM object can be made."
+
+
+def test_what_a_server_gave_before_it_went_away_comes_first(png):
+    """Its list breaks off while radiographs are still on their way."""
+
+    def listed():
+        for number in range(3):
+            yield str(number), Made(f"{number}.png", png, wait=0.1)
+        raise Unreachable("http://127.0.0.1:9 does not answer.")
+
+    found = []
+    with pytest.raises(Unreachable):
+        for one in reading.read_ahead(listed(), threads=2):
+            found.append(one.exam)
+    assert found == ["0", "1", "2"]

@@ -74,18 +74,24 @@ def read_ahead(
       threads: by default ``threads_of_machine``.
 
     Raises:
-      Unreachable: a server no longer answers; all other faults are those of one radiograph, and become its ``reason``.
+      Unreachable: a server no longer answers, after all radiographs that it gave before; other faults are those of one radiograph, its ``reason``.
     """
     threads = threads or threads_of_machine()
     waiting: collections.deque[concurrent.futures.Future[Radiograph]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    away = None
     try:
-        for exam, source in radiographs:
-            waiting.append(pool.submit(_looked_at, exam, source, headers, then))
-            if len(waiting) > threads * _WAITING:
-                yield waiting.popleft().result()
+        try:
+            for exam, source in radiographs:
+                waiting.append(pool.submit(_looked_at, exam, source, headers, then))
+                if len(waiting) > threads * _WAITING:
+                    yield waiting.popleft().result()
+        except Unreachable as error:
+            away = error
         while waiting:
             yield waiting.popleft().result()
+        if away is not None:
+            raise away
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
