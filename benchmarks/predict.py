@@ -3,7 +3,8 @@
     python benchmarks/predict.py --model workspace/my_first/export --dicom-dir data/rsna_sample/stage_2_train_images --rounds 3
 
 - ``notebook``: what most notebooks do: pydicom's pixel_array, three equal channels, the SavedModel, one image at a time;
-- each format of the export (``savedmodel``, ``onnx``, ``tflite`` …): what ``tools/predict.py --max-images 0`` does, all its files written.
+- each format of the export (``savedmodel``, ``onnx``, ``tflite`` …): what ``tools/predict.py --max-images 0`` does, all its files written;
+- ``openvino``: the same with ``--backend openvino``.
 
 Every measurement is a process of its own; the files are in the page cache; starting, loading the model and the first images are not counted.
 
@@ -32,10 +33,10 @@ sys.path.insert(0, str(ROOT / "tools"))
 from pneumodet import parallel, results  # noqa: E402
 from pneumodet.data import images  # noqa: E402
 from pneumodet.data.boxes import iou  # noqa: E402
-from pneumodet.inference import detectors, exported, outputs  # noqa: E402
+from pneumodet.inference import backends, detectors, exported, outputs  # noqa: E402
 from pneumodet.results import Detections  # noqa: E402
 
-NOTEBOOK, SAVED_MODEL = "notebook", "savedmodel"
+NOTEBOOK, SAVED_MODEL, OPENVINO = "notebook", "savedmodel", "openvino"
 
 WARM = 5
 """First images, which are not counted."""
@@ -92,7 +93,7 @@ class Timed:
         return found
 
 
-def ours(model: Path, dicom_dir: Path, files: Sequence[Path], found_path: Path) -> dict[str, Any]:
+def ours(model: Path, backend: str, dicom_dir: Path, files: Sequence[Path], found_path: Path) -> dict[str, Any]:
     """Predict as tools/predict.py does, and then one image at a time."""
     from pneumodet.prediction import predicting, reading
 
@@ -106,10 +107,11 @@ def ours(model: Path, dicom_dir: Path, files: Sequence[Path], found_path: Path) 
     detectors.open = timed
     stamps: list[float] = []
     output = found_path.with_suffix(".out")
-    predicting.predict([model], dicom_dir, output, max_images=0, progress=lambda total, done: lambda: stamps.append(time.perf_counter()))
+    told = {"max_images": 0, "progress": lambda total, done: lambda: stamps.append(time.perf_counter())}
+    predicting.predict([model], dicom_dir, output, backend=backend, **told)
     (output / "detections.json").rename(found_path)
     inner, alone = [seconds / reading.threads_of_machine() for one in opened for seconds in one.seconds], []
-    detector = real(model)
+    detector = real(model, backend=backend)
     for path in files:
         start = time.perf_counter()
         detector.detect(images.read_pixels(path))
@@ -200,7 +202,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--model", type=Path, required=True, help="folder made by tools/export.py, with a SavedModel")
     found.add_argument("--dicom-dir", type=Path, required=True, help="folder of gray 8-bit DICOM files, as RSNA's are")
-    found.add_argument("--ways", nargs="+", help="formats to measure (default: all of the export but int8)")
+    found.add_argument("--ways", nargs="+", help="formats to measure, and openvino (default: all of the export but int8)")
     found.add_argument("--rounds", type=int, default=3)
     found.add_argument("--json", type=Path, help="gets all figures")
     found.add_argument("--one", help=argparse.SUPPRESS)
@@ -217,16 +219,17 @@ def main(say: Callable[[str], None] = print) -> None:
     for path in files:
         path.read_bytes()
     if args.one:
-        model = exported.read(args.model)
+        model, openvino = exported.read(args.model), args.one == OPENVINO
         measured = (
             notebook(args.model, files, args.target)
             if args.one == NOTEBOOK
-            else ours(model.path(args.one), args.dicom_dir, files, args.target)
+            else ours(model.path("onnx" if openvino else args.one), "openvino" if openvino else "auto", args.dicom_dir, files, args.target)
         )
         args.target.with_suffix(".times.json").write_text(json.dumps(measured))
         return
     there = list(exported.read(args.model).artefacts)
-    ways = [NOTEBOOK, *(args.ways or [name for name in there if "int8" not in name])]
+    more = [OPENVINO] if "onnx" in there and backends.available(OPENVINO) else []
+    ways = [NOTEBOOK, *(args.ways or [*(name for name in there if "int8" not in name), *more])]
     rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     found: dict[str, dict[str, Detections]] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -84,6 +84,7 @@ def opened(monkeypatch):
         (("onnx", "tflite"), "auto", ("savedmodel", "saved_model")),
         ((), "savedmodel", ("savedmodel", "saved_model")),
         ((), "tflite", ("tflite", "model.tflite")),
+        ((), "openvino", ("openvino", "model.onnx")),
     ],
 )
 def test_the_fastest_one_that_is_there_is_taken(model, monkeypatch, missing, backend, expected):
@@ -105,6 +106,29 @@ def test_a_quantized_file_is_used_where_it_is_named(model, monkeypatch):
         detectors.open(model / "model-int8.tflite", backend="onnx")
 
 
+def test_openvino_is_used_where_it_is_named_for_it_is_not_exact(model, monkeypatch):
+    names = opened(monkeypatch)
+    monkeypatch.setattr(backends, "available", lambda name: name == "openvino")
+    with pytest.raises(EnvironmentProblem, match="None of the packages"):
+        detectors.open(model)
+    assert detectors.open(model / "model.onnx", backend="openvino").backend == "openvino"
+    assert names == [("openvino", "model.onnx")]
+
+
+def test_openvino_finds_what_onnx_runtime_finds(model):
+    pytest.importorskip("openvino")
+    detector, exact = detectors.open(model, backend="openvino", threads=1), detectors.open(model)
+    pixels = [radiograph(64, 64, (16, 32, 32, 48)), radiograph(64, 64, (0, 0, 16, 16))]
+    found = [detector.detect(one) for one in pixels]  # the second answer does not change the first one
+    for one, expected in zip(found, map(exact.detect, pixels), strict=True):
+        assert (one.classes[0], one.scores[0]) == (expected.classes[0], pytest.approx(expected.scores[0], abs=0.02))
+        np.testing.assert_allclose(one.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=0.5)
+
+
+def test_every_backend_has_its_package():
+    assert set(inference.BACKENDS) == {"auto", *backends.PACKAGES} == {"auto", *detectors.FORMATS_OF}
+
+
 def test_an_unknown_backend(model):
     with pytest.raises(ConfigError, match="There is no backend 'torch'; there are auto, onnx"):
         detectors.open(model, backend="torch")
@@ -123,11 +147,10 @@ def test_a_damaged_file_is_refused(model):
     with pytest.raises(CheckpointError, match="not the file that was exported"):
         detectors.open(model)
     with_more_files(model, "tflite")
-    for name in ("onnx", "tflite"):
-        if name == "tflite":
-            pytest.importorskip("ai_edge_litert")
+    for name in ("onnx", "tflite", "openvino"):
+        pytest.importorskip(backends.PACKAGES[name])
         with pytest.raises(CheckpointError, match="cannot be loaded"):
-            backends.open_file(name, model / exported.FILES[name], threads=1)
+            backends.open_file(name, model / exported.FILES[detectors.FORMATS_OF[name][0]], threads=1)
 
 
 @pytest.mark.parametrize("key", ["input", "postprocessing"])

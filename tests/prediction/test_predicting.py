@@ -14,7 +14,6 @@ from pneumodet import results
 from pneumodet.cli import predict as command
 from pneumodet.data import formats
 from pneumodet.errors import CheckpointError, DataError
-from pneumodet.inference import detectors
 from pneumodet.postprocessing import recipe
 from pneumodet.prediction import predicting
 
@@ -251,7 +250,6 @@ def test_command(model, radiographs, tmp_path, capsys):
     assert "6 radiographs, 4 with pneumonia at score 0.5000 or more (the model's own); 7 files left out; " in out_text
     assert "left out: bad0.dcm: it is not a DICOM file." in err
     assert "… and 2 more, all in predictions.json" in err
-    assert set(command.BACKENDS) == set(detectors.BACKENDS)
 
 
 def test_a_model_without_threshold_is_warned_of(model, radiographs, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Serve a web page on this computer: drop radiographs, see boxes and scores, download them."""
 
 from pneumodet.cli import console
+from pneumodet.inference import BACKENDS
 
 EPILOG = """examples:
   python tools/app.py --model workspace/my_first/export
@@ -14,9 +15,7 @@ def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("app", __doc__, EPILOG)
     parser.add_argument("--model", type=console.existing_path, required=True, help="folder made by tools/export.py")
-    parser.add_argument(
-        "--backend", choices=("auto", "savedmodel", "tflite", "onnx"), default="auto", help="what runs the model (default %(default)s)"
-    )
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default %(default)s)")
     parser.add_argument("--labels", type=console.existing_path, help="ground truth to draw: labels in any format that make_tfrecords reads")
     parser.add_argument(
         "--heatmap", type=console.existing_dir, help="folder with a PNG of each exam, 0004cfab.png, to lay over the radiograph"

@@ -9,6 +9,7 @@ import warnings
 
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError, DataError
+from pneumodet.inference import BACKENDS
 
 EPILOG = """examples:
   python tools/pacs_worker.py --model workspace/my_first/export --state workspace/pacs --dicomweb https://pacs.example/dicom-web
@@ -48,7 +49,7 @@ def build_parser() -> console.Parser:
     what.add_argument("--unnamed-body-part", action="store_true", help="predict radiographs that do not say what they are of, too")
     what.add_argument("--max-megabytes", type=console.positive_int, default=128, help="refuse larger objects (default %(default)s)")
     how = parser.add_argument_group("how")
-    how.add_argument("--backend", choices=("auto", "savedmodel", "tflite", "onnx"), default="auto", help="what runs the model")
+    how.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model")
     how.add_argument("--threads", type=console.positive_int, help="of the model (default: all cores)")
     how.add_argument("--score-threshold", type=console.fraction, help="of reported boxes (default: the one in the model)")
     how.add_argument(

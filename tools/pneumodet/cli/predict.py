@@ -6,9 +6,7 @@ from pathlib import Path
 
 from pneumodet import progress
 from pneumodet.cli import console
-
-BACKENDS = ("auto", "savedmodel", "tflite", "onnx")
-"""As ``inference.detectors.BACKENDS``, which is not imported for ``--help``."""
+from pneumodet.inference import BACKENDS
 
 EPILOG = """examples:
   python tools/predict.py --model workspace/my_first/export --input data/rsna/stage_2_test_images --output-dir workspace/predictions

@@ -6,3 +6,6 @@ found = detector.detect(pixels)                    # Detections in px of the rad
 
 SCORE_FLOOR = 0.001
 """Detections that score less are not kept; a COCO curve over so many boxes is not changed by them."""
+
+BACKENDS = ("auto", "onnx", "tflite", "savedmodel", "openvino")
+"""What runs a model: the fastest exact one that is there, or the one that is named."""

@@ -23,12 +23,13 @@ TRUE_SHAPE = "true_shape"
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 """Takes a model's inputs by name, and returns its outputs by name."""
 
-PACKAGES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert", "savedmodel": "tensorflow"}
+PACKAGES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert", "savedmodel": "tensorflow", "openvino": "openvino"}
 """Backend -> the module that runs it."""
 
 _INSTALL = {
     "onnx": "pip install 'pneumodet[predict]'",
     "tflite": "pip install 'pneumodet[predict]'",
+    "openvino": "pip install 'pneumodet[openvino]'",
     "savedmodel": "pip install 'pneumodet[train]', or export the run with --formats onnx and use that",
 }
 
@@ -52,7 +53,7 @@ def open_file(backend: str, path: Path, *, threads: int | None) -> Run:
       EnvironmentProblem: the package is not installed.
       CheckpointError: it cannot load the file.
     """
-    opened = {"onnx": _onnx, "tflite": _tflite, "savedmodel": _saved_model}[backend]
+    opened = {"onnx": _onnx, "tflite": _tflite, "savedmodel": _saved_model, "openvino": _openvino}[backend]
     try:
         return opened(path, threads or len(os.sched_getaffinity(0)))
     except ImportError as error:
@@ -81,6 +82,32 @@ def _onnx(path: Path, threads: int) -> Run:
     return lambda inputs: dict(
         zip(names, session.run(names, {name: value for name, value in inputs.items() if name in wanted}), strict=True)
     )
+
+
+def _openvino(path: Path, threads: int) -> Run:
+    """Run an ONNX file in bfloat16 where the processor computes in it (AVX-512 BF16, AMX), in float32 elsewhere."""
+    import openvino
+
+    core = openvino.Core()
+    fast = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if fast else "f32",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # several models of a process would be pinned to the same core
+    }
+    try:
+        model = core.compile_model(str(path), "CPU", settings)
+    except RuntimeError as error:
+        raise _cannot(path, error) from error
+    request, wanted = model.create_infer_request(), {one.any_name for one in model.inputs}
+    names = [one.any_name for one in model.outputs]
+
+    def call(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        answer = request.infer({name: np.ascontiguousarray(value) for name, value in inputs.items() if name in wanted})
+        return {name: np.array(value) for name, value in zip(names, answer.values(), strict=True)}  # the request writes over its own
+
+    return call
 
 
 def _tflite(path: Path, threads: int) -> Run:

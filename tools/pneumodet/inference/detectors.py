@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumodet import inference
 from pneumodet.errors import CheckpointError, ConfigError, EnvironmentProblem
 from pneumodet.inference import backends, exported, sizes, suppression
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.results import Detections
 
-BACKENDS = ("auto", *backends.PACKAGES)
-"""What ``open`` takes. The named ones stand in the order of their speed."""
+FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",), "openvino": ("onnx",)}
+"""Backend -> the formats that it takes by itself, the first one that is there; the exact ones in the order of their speed. A fully quantized model finds
+other things than the one that was evaluated; it is used where its file is named."""
 
-FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",)}
-"""Backend -> the formats that it takes by itself, the first one that is there. A fully quantized model finds other things than the one that was
-evaluated; it is used where its file is named."""
+INEXACT = "openvino"
+"""Computes in bfloat16 where the processor does, in half the time; scores differ in the second digit, so that it is used where it is named."""
 
 
 class Detector:
@@ -31,14 +32,14 @@ class Detector:
       exported: what lies beside it.
     """
 
-    def __init__(self, model: exported.Exported, name: str, *, threads: int | None = None) -> None:
-        """Open the file of a format.
+    def __init__(self, model: exported.Exported, name: str, *, backend: str | None = None, threads: int | None = None) -> None:
+        """Open the file of a format, by the backend that it is named after or by another one.
 
         Raises:
           CheckpointError: it is damaged, or not the one that was exported.
           EnvironmentProblem: its package is not installed.
         """
-        self.exported, self.format, self.backend = model, name, name.partition("-")[0]
+        self.exported, self.format, self.backend = model, name, backend or name.partition("-")[0]
         about = model.artefacts[name]
         self._outputs = about["outputs"]
         try:
@@ -92,7 +93,7 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
 
     Args:
       model_dir: its folder, or one of the files in it.
-      backend: one of ``BACKENDS``; "auto" takes the fastest one whose file and package are there, or, where a file is named, that of the file.
+      backend: one of ``inference.BACKENDS``; "auto" takes the fastest one whose file and package are there, or, where a file is named, that of the file.
       threads: that one image may use; None: all cores.
 
     Returns:
@@ -103,15 +104,16 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
       ConfigError: there is no such backend, or it does not run the file that was named.
       EnvironmentProblem: the package that runs it is not installed.
     """
-    if backend not in BACKENDS:
-        raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
+    if backend not in inference.BACKENDS:
+        raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(inference.BACKENDS)}.")
     one = exported.read(model_dir)
     named = [name for name, about in one.artefacts.items() if one.model_dir != model_dir and about["file"] == model_dir.name]
     if named:
-        if backend not in ("auto", named[0].partition("-")[0]):
+        own = named[0].partition("-")[0]
+        if backend not in ("auto", own) and named[0] not in FORMATS_OF[backend]:
             raise ConfigError(f"{model_dir.name} cannot be run by {backend}. Leave out --backend, or name the folder.")
-        return Detector(one, named[0], threads=threads)
-    wanted = FORMATS_OF if backend == "auto" else {backend: FORMATS_OF[backend]}
+        return Detector(one, named[0], backend=own if backend == "auto" else backend, threads=threads)
+    wanted = {kind: names for kind, names in FORMATS_OF.items() if kind == backend or (backend == "auto" and kind != INEXACT)}
     there = {kind: next((name for name in names if name in one.artefacts), None) for kind, names in wanted.items()}
     there = {kind: name for kind, name in there.items() if name is not None}
     if not there:
@@ -120,8 +122,9 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
         raise CheckpointError(
             f"{one.model_dir} has no file for the {what}; it has {has}. Name one of them, or export the run again with other --formats."
         )
-    usable = [name for kind, name in there.items() if backends.available(kind)]
+    usable = [kind for kind in there if backends.available(kind)]
     if not usable and backend == "auto":
         needs = ", ".join(f"{one.artefacts[name]['file']}: {backends.PACKAGES[kind].replace('_', '-')}" for kind, name in there.items())
         raise EnvironmentProblem(f"None of the packages that run {one.model_dir} is installed ({needs}): pip install 'pneumodet[predict]'.")
-    return Detector(one, (usable or list(there.values()))[0], threads=threads)
+    kind = (usable or list(there))[0]
+    return Detector(one, there[kind], backend=kind, threads=threads)
