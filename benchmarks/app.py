@@ -53,18 +53,17 @@ def start(model: Path, port: int) -> subprocess.Popen:
 
 def open_page(browser, port: int):
     """Return the page once title and uploader can be seen."""
-    from playwright.sync_api import Error
-
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     deadline = time.perf_counter() + PATIENCE_MS / 1000
-    while True:
+    while True:  # by a socket: each page that Chromium cannot reach would take it a tenth of a second
         try:
-            page.goto(f"http://127.0.0.1:{port}", wait_until="commit")
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
             break
-        except Error:
+        except OSError:
             if time.perf_counter() > deadline:
                 raise
-            time.sleep(0.02)
+            time.sleep(0.01)
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(f"http://127.0.0.1:{port}", wait_until="commit")
     page.get_by_role("heading", level=1).wait_for(timeout=PATIENCE_MS)
     page.locator("[data-testid=stFileUploader]").wait_for(timeout=PATIENCE_MS)
     return page

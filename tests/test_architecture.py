@@ -37,6 +37,7 @@ WITHOUT_CLI |= {
     "dicom_out",
     "pacs",
     "web",
+    "signals",
 }
 MAY_IMPORT = {
     "errors": set(),
@@ -44,6 +45,7 @@ MAY_IMPORT = {
     "parallel": {"errors"},
     "progress": set(),
     "quiet": set(),
+    "signals": set(),
     "results": BASE,
     "run_folder": BASE,
     "data": BASE | {"results", "data"},
@@ -68,7 +70,7 @@ MAY_IMPORT = {
     "download": BASE,
     "pretrained": BASE | {"run_folder", "data", "detection", "download"},
     "training": BASE
-    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "inference", "detection", "quiet", "training"},
+    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "inference", "detection", "quiet", "signals", "training"},
     "preparation": BASE | {"run_folder", "pretrained", "data", "detection", "training"},
     "experiment": BASE | {"run_folder", "preparation", "pretrained", "data", "detection", "training"},
     "tuning": BASE | {"run_folder", "data", "detection", "training.augmentation_settings", "experiment", "tuning"},

@@ -113,6 +113,14 @@ def test_a_uid_with_a_leading_zero_is_referred_to_as_it_is(make, none):
     assert made.StudyInstanceUID == "1.02.3"
 
 
+@pytest.mark.parametrize("sop_class", ["1.2.826.0.1.3680043.10.999", "1.2.840.10008.5.1.1.30"], ids=["private", "retired"])
+@pytest.mark.parametrize("kind", ["structured_report", "presentation_state"])
+def test_a_class_that_highdicom_does_not_know_is_told(make, none, kind, sop_class):
+    with pytest.raises(DataError, match="private, retired or damaged, gets no report"):
+        make(kind, made_up(SOPClassUID=sop_class), none)
+    assert make("secondary_capture", made_up(SOPClassUID=sop_class), none).Modality == "OT"
+
+
 def test_what_is_no_image_is_refused():
     with pytest.raises(DataError, match="it is not an image"):
         radiograph.read(made_up(Rows=None))

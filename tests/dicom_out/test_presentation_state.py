@@ -169,6 +169,20 @@ def test_tables_are_copied_without_their_explanation(make, none, data, first, tm
     assert "RescaleSlope" not in state
 
 
+def test_tables_of_12_bits_become_tables_of_16(make, none, tmp_path):
+    """A Modality LUT keeps its values, which windows are given in; of a VOI LUT the largest one is white."""
+    entries = [0, 1024, 2048, 4095]
+    source = made_up(VOILUTSequence=[table(entries, bits=12)], ModalityLUTSequence=[table(entries, bits=12)])
+    state = read_back(make(KIND, source, none), tmp_path / "gsps.dcm")
+    for item, expected in (
+        (state.ModalityLUTSequence[0], entries),
+        (state.SoftcopyVOILUTSequence[0].VOILUTSequence[0], [0, 16388, 32776, 65535]),
+    ):
+        assert (item.LUTDescriptor, np.frombuffer(item.LUTData, "<u2").tolist()) == ([4, 0, 16], expected)
+    alone = make(KIND, made_up(ModalityLUTSequence=[table(entries, bits=12)]), none)
+    assert voi(alone) == (2048, 4096, None), "all values that 12 bits have"
+
+
 def test_a_broken_table_is_left_out(make, none):
     broken = table([1, 2, 3])
     broken.LUTDescriptor = [256, 0, 8]
@@ -201,6 +215,15 @@ def test_any_size(make, none, rows, columns, algorithm):
         pytest.param({"WindowCenter": 100, "WindowWidth": 90, "PhotometricInterpretation": "MONOCHROME1"}, id="window, MONOCHROME1"),
         pytest.param({"RescaleSlope": "2", "RescaleIntercept": "-10", "WindowCenter": 200, "WindowWidth": 300}, id="rescaled"),
         pytest.param({"VOILUTSequence": [table([int(v) for v in 255 * np.linspace(0, 1, 256) ** 2])]}, id="VOI LUT"),
+        pytest.param({"VOILUTSequence": [table([int(v) for v in 1023 * np.linspace(0, 1, 256) ** 2], bits=10)]}, id="VOI LUT, 10 bit"),
+        pytest.param(
+            {
+                "ModalityLUTSequence": [table([int(v) for v in np.linspace(0, 4095, 256)], bits=12)],
+                "WindowCenter": 2048,
+                "WindowWidth": 3000,
+            },
+            id="Modality LUT, 12 bit",
+        ),
     ],
 )
 def test_dcmtk_shows_it_as_the_models_see_it(make, two, tmp_path, elements):

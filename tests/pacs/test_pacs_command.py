@@ -1,5 +1,6 @@
 """The command pacs_worker, as it is typed."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from fake_pacs import radiograph
 
 from pneumodet import paths
 from pneumodet.cli import pacs_worker
-from pneumodet.pacs import access
+from pneumodet.pacs import access, dimse, spool, worker
 from pneumodet.pacs import journal as journals
 from pneumodet.pacs.faults import short
 from pneumodet.pacs.journal import Journal
@@ -84,6 +85,11 @@ def test_status_lists_dead_letters_and_retry_revives_them(tmp_path, capsys):
         pytest.param(["--model", ".", "--dicomweb", "https://pacs.example", "--health", "8105"], "must be HOST:PORT", id="health"),
         pytest.param(["--model", ".", "--dicomweb", "https://pacs.example", "--caller", "A"], "without --listen", id="caller"),
         pytest.param(
+            ["--model", ".", "--dicomweb", "https://p.example", "--listen", "A@127.0.0.1:104", "--send", "B@127.0.0.1:104"],
+            "not to both",
+            id="both",
+        ),
+        pytest.param(
             ["--model", ".", "--dicomweb", "https://p.example", "--listen", "A@127.0.0.1:104", "--once"], "--once ends before", id="once"
         ),
     ],
@@ -113,6 +119,18 @@ def test_the_compose_file_fits_the_command(tmp_path):
     assert f":{orthanc['HttpPort']}{orthanc['DicomWeb']['Root']}".rstrip("/") in args.dicomweb
     assert all(port.startswith("127.0.0.1:") for port in services["orthanc"]["ports"])
     assert "ports" not in services["worker"]
+
+
+def test_leftovers_go_before_anybody_may_send(model, tmp_path, monkeypatch):
+    """A file that a sender has just written looks like one until the journal knows of it."""
+    pytest.importorskip("pynetdicom", reason="needs pynetdicom, which speaks C-STORE")
+    order = []
+    monkeypatch.setattr(spool.Folder, "keep_only", lambda *_: order.append("leftovers") or 0)
+    monkeypatch.setattr(dimse, "receiving", lambda *_, **__: contextlib.nullcontext(order.append("senders")))
+    monkeypatch.setattr(worker.Worker, "run", lambda *_, **__: order.append("work"))
+    given = ["--listen", "A@127.0.0.1:11112", "--send", "B@127.0.0.1:104", "--health", "off"]
+    assert pacs_worker.main(["--model", str(model), "--state", str(tmp_path / "state"), *given]) == 0
+    assert order == ["leftovers", "senders", "work"]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

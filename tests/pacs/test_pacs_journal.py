@@ -1,5 +1,6 @@
 """The journal and the state folder: whole after a kill, one worker at a time."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -32,7 +33,7 @@ def test_exams_are_taken_in_turn(book):
     book.begin("1.2", next_try=20.0, now=9.0)
     assert book.due(now=19.0).sop_uid == "1.1"
     assert (book.get("1.2").attempts, book.get("1.1").study_uid) == (1, "1")
-    book.take_back("1.2", now=9.5)
+    book.take_back("1.2", next_try=9.5)
     assert (book.get("1.2").attempts, book.due(now=19.0).sop_uid) == (0, "1.2")
 
 
@@ -91,6 +92,33 @@ def test_a_damaged_file_is_told(tmp_path):
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(DataError, match="cannot be used"):
         Journal(path)
+
+
+def test_damage_inside_is_told_at_the_start(tmp_path):
+    """Not hours later, when the damaged page is read."""
+    path = tmp_path / "journal.sqlite"
+    book = Journal(path)
+    for number in range(300):
+        book.add(f"1.{number}", now=0.0)
+    book.close()
+    data = bytearray(path.read_bytes())
+    data[-3 * 4096 :] = bytes(3 * 4096)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="choose another --state folder"):
+        Journal(path)
+
+
+def test_a_journal_of_version_1_goes_on(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    with contextlib.closing(Journal(path)) as book:
+        book.add("1.1", now=1.0)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript("ALTER TABLE exam DROP COLUMN failing_since; PRAGMA user_version = 1;")
+    for _ in range(2):
+        with contextlib.closing(Journal(path)) as book:
+            book.explain("1.1", "why", now=5.0)
+            book.explain("1.1", "why", now=6.0)
+            assert (book.get("1.1").seen_at, book.get("1.1").failing_since) == (1.0, 5.0)
 
 
 def test_another_version_is_told(tmp_path):

@@ -189,6 +189,21 @@ def test_one_bad_exam_dies_alone_and_can_be_revived(setup, pacs):
     assert setup.turn() == {STORED: 5}
 
 
+def test_a_pacs_that_answers_but_takes_nothing_for_hours_kills_no_exam(setup, pacs):
+    """Its disk is full: lists and radiographs come, reports get a 500."""
+    setup.settings = Settings(poll_seconds=300)  # a turn of the loop is a second all the same
+    for number in range(3):
+        pacs.put(radiograph(number))
+    pacs.spoilers.append(lambda request: request.command == "POST" and answer(request, 500, b""))
+    assert setup.turn(8000) == {journals.PREDICTED: 3}
+    tried = sum(request.startswith("POST") for request in pacs.requests)
+    assert 3 * workers.ATTEMPTS < tried < 3 * 8000 / 300, "tried on, at longer and longer pauses"
+    pacs.spoilers.clear()
+    setup.clock.now += workers.LONGEST_PAUSE_SECONDS
+    assert setup.turn() == {STORED: 3}
+    assert len(pacs.posted) == 6
+
+
 def test_an_exam_that_ends_the_process_is_given_up(setup, pacs):
     setup.settings = Settings(poll_seconds=300)  # a turn of the loop is a second all the same
     uid = pacs.put(radiograph())
@@ -283,28 +298,84 @@ def test_a_stop_finishes_the_exam_at_hand(setup, pacs):
     assert len(pacs.posted) == 2
 
 
-def test_a_full_disk_stops_the_worker(setup, pacs):
+def test_a_full_disk_stops_the_worker_however_often_it_is_started_and_counts_against_no_exam(setup, pacs):
     pacs.put(radiograph())
-    with setup.opened() as worker:
 
-        def full(*args):
-            raise EnvironmentProblem("the disk is full")
+    def full(*args):
+        raise EnvironmentProblem("the disk is full")
 
-        setup.folder.write = full
-        with pytest.raises(EnvironmentProblem):
-            worker.run(Stop(setup.clock, 5))
+    for _ in range(workers.ATTEMPTS + 1):
+        with setup.opened() as worker:
+            setup.folder.write = full
+            with pytest.raises(EnvironmentProblem):
+                worker.run(Stop(setup.clock, 2000))
     assert setup.turn() == {STORED: 1}
+
+
+def test_what_comes_while_the_worker_starts_is_no_leftover(setup):
+    """A sender's radiograph is in the folder a moment before it is in the journal."""
+    setup.source = None
+    with setup.opened() as worker:
+        setup.folder.write("1.2", SOURCE, radiograph(SOPInstanceUID="1.2"))
+        worker.run(Stop(setup.clock, 1))
+        setup.journal.add("1.2", state=journals.FETCHED, now=setup.clock())
+        worker.run(Stop(setup.clock, 1))
+        assert setup.journal.counts()[STORED] == 1
+
+
+def test_a_report_that_another_model_left_does_not_keep_the_exam_from_going_on(setup, pacs):
+    """By C-STORE there is no second copy of the radiograph."""
+    setup.source = None
+    with setup.opened():
+        setup.folder.write("1.2", SOURCE, radiograph(SOPInstanceUID="1.2"))
+        setup.journal.add("1.2", state=journals.FETCHED, now=setup.clock())
+        setup.folder.write("1.2", "gsps.dcm", radiograph(SOPInstanceUID="1.9"))  # and then it was killed
+    original = setup.analyst.reports
+    setup.analyst.reports = lambda *args: original(*args)[:1]  # the other model finds nothing to show
+    pacs.spoilers.append(lambda request: request.command == "POST" and answer(request, 500, b""))
+    assert setup.turn(3) == {journals.PREDICTED: 1}
+    pacs.spoilers.clear()
+    assert setup.turn(100) == {STORED: 1}
+    assert pacs.posted == [report_uid("1.2")]
+
+
+def test_a_stop_ends_a_long_look(setup, pacs):
+    uids = sorted(pacs.put(radiograph(number)) for number in range(5))
+    stop = threading.Event()
+    original = setup.client.instances
+
+    def instances(*args, **more):
+        for found in original(*args, **more):
+            yield found
+            setup.clock.now += 1000
+            if found.sop_uid == uids[1]:
+                stop.set()
+
+    setup.client.instances = instances
+    with setup.opened() as worker:
+        worker.run(stop)
+        assert setup.journal.counts()[journals.SEEN] == 2
+    assert setup.health.snapshot(setup.clock())["seconds_since_beat"] <= 1000
 
 
 def test_once_does_what_can_be_done_and_tells_of_an_outage(setup, pacs):
     pacs.put(radiograph())
     with setup.opened() as worker:
-        worker.run(threading.Event(), once=True)
+        assert worker.run(threading.Event(), once=True) == 0
         assert setup.journal.counts()[STORED] == 1
         pacs.spoilers.append(lambda request: answer(request, 503, b""))
         setup.clock.now += 100
         with pytest.raises(Trouble):
             worker.run(threading.Event(), once=True)
+
+
+def test_once_says_how_many_attempts_failed(setup, pacs):
+    bad = pacs.put(radiograph(1))
+    pacs.put(radiograph(2))
+    pacs.spoilers.append(lambda request: request.path.endswith(f"/instances/{bad}") and answer(request, 500, b""))
+    with setup.opened() as worker:
+        assert worker.run(threading.Event(), once=True) == 1
+        assert [setup.journal.counts()[state] for state in (journals.SEEN, STORED)] == [1, 1]
 
 
 def test_days_bound_what_is_looked_at(setup, pacs):

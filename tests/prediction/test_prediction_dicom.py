@@ -81,6 +81,18 @@ def test_a_radiograph_without_a_study_has_results_but_no_report(model, radiograp
     assert pydicom.dcmread(report).ContentDate, "the day of the prediction, as the radiograph has no date"
 
 
+def test_one_object_that_cannot_be_made_does_not_take_the_others_along(model, radiographs, tmp_path, monkeypatch):
+    from pneumodet import dicom_out
+
+    def broken(*args, **more):
+        raise DataError("its window is broken.")
+
+    monkeypatch.setattr(dicom_out, "presentation_state", broken)
+    summary = predicting.predict([model], radiographs / "left.dcm", tmp_path / "out", dicom=["gsps", "sr"])
+    assert [reason for _, reason in summary.problems] == ["no DICOM GSPS: its window is broken."]
+    assert [path.name for path in (tmp_path / "out" / "dicom").iterdir()] == ["left.sr.dcm"]
+
+
 def test_other_steps_are_another_algorithm(model):
     one = exported.read(model)
     plain = dicom_files.algorithm_of([one], Recipe())

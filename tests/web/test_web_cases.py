@@ -89,8 +89,11 @@ def test_room_and_forgetting(cases):
     file = radiographs.png(radiographs.square())
     cases.add(file)
     assert cases.room == uploads.Room(uploads.MAX_FILES - 1, uploads.MAX_TOTAL_BYTES - len(file.data))
+    cases.pending.append((file, None))
+    assert cases.room == uploads.Room(uploads.MAX_FILES - 2, uploads.MAX_TOTAL_BYTES - 2 * len(file.data)), "what waits takes room, too"
     cases.clear()
     assert len(cases) == 0
+    assert cases.pending == []
     assert cases.room == uploads.Room()
     assert cases.by_score() == []
 

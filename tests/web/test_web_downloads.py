@@ -122,3 +122,10 @@ def test_what_keeps_an_sr_from_being_made_is_told_before(three, cases, monkeypat
     without = cases.add(radiographs.dicom(radiographs.square(99), StudyInstanceUID=""))
     monkeypatch.setattr("pneumodet.dicom_out.library.check", lambda: None)
     assert "StudyInstanceUID" in downloads.sr_obstacle(without)
+
+
+def test_a_header_that_only_the_page_can_read_gets_a_sentence_and_not_an_sr(cases, monkeypatch):
+    file = radiographs.dicom(radiographs.square(), SpecificCharacterSet="ISO_IR 100")
+    case = cases.add(radiographs.File("odd.dcm", file.data.replace(b"ISO_IR 100", b"ISO_\0R 100")))
+    monkeypatch.setattr("pneumodet.dicom_out.library.check", lambda: None)
+    assert "The header of odd.dcm is damaged (ValueError)" in downloads.sr_obstacle(case)

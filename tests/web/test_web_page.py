@@ -101,6 +101,7 @@ def open_page(browser, url):
 
 
 def drop(page, *files):
+    playwright_api.expect(page.locator("input[type=file]")).to_have_count(1)  # that of the drop before goes when the script has ended
     page.locator("input[type=file]").set_input_files(
         [{"name": one.name, "mimeType": "application/octet-stream", "buffer": one.data} for one in files]
     )
@@ -216,6 +217,16 @@ def test_hostile_files_get_a_sentence_and_the_others_are_seen(open_page):
     assert not any("example" in host for host in page.hosts)
     page.get_by_role("button", name="Hide this list").click()
     playwright_api.expect(page.get_by_text("Left out")).to_have_count(0)
+
+
+def test_many_refused_files_leave_room_for_the_others(open_page):
+    """The list of cases stands below."""
+    page = open_page()
+    drop(page, *(radiographs.File(f"note-{number}.txt", b"hello") for number in range(40)), bright("one.png"))
+    page.get_by_role("heading", name="one").wait_for()
+    expect_text(page, "note-0.txt, note-1.txt, note-2.txt")
+    expect_text(page, "and 37 more")
+    assert page.get_by_text("Left out").locator("xpath=ancestor::*[@role='alert']").bounding_box()["height"] < 300
 
 
 def test_two_users_do_not_see_each_other(open_page):

@@ -72,6 +72,12 @@ def test_a_port_is_a_port(port, tmp_path, capsys):
     assert port in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--model", "--labels"])
+def test_a_url_is_no_file_of_this_computer(flag, tmp_path, capsys):
+    assert command.main(["--model", str(tmp_path), flag, "https://example.org/x"]) == 2
+    assert "needs files of this computer" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_only_the_page_and_its_server_know_streamlit(path):
     names = set()

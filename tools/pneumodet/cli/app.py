@@ -1,5 +1,7 @@
 """Serve a web page on this computer: drop radiographs, see boxes and scores, download them."""
 
+from pathlib import Path
+
 from pneumodet.cli import console
 from pneumodet.inference import BACKENDS
 
@@ -14,14 +16,20 @@ For research; not a medical device."""
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("app", __doc__, EPILOG)
-    parser.add_argument("--model", type=console.existing_path, required=True, help="folder made by tools/export.py")
+    parser.add_argument("--model", type=_local_path, required=True, help="folder made by tools/export.py")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default %(default)s)")
-    parser.add_argument("--labels", type=console.existing_path, help="ground truth to draw: labels in any format that make_tfrecords reads")
+    parser.add_argument("--labels", type=_local_path, help="ground truth to draw: labels in any format that make_tfrecords reads")
     parser.add_argument(
         "--heatmap", type=console.existing_dir, help="folder with a PNG of each exam, 0004cfab.png, to lay over the radiograph"
     )
     parser.add_argument("--port", type=_port, default=8501, help="(default %(default)s)")
     return parser
+
+
+def _local_path(text: str) -> Path:
+    if "://" in text:
+        raise console.argparse.ArgumentTypeError(f"{text!r} is a URL; the page needs files of this computer")
+    return console.existing_path(text)
 
 
 def _port(text: str) -> int:

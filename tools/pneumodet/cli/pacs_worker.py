@@ -65,23 +65,23 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
-    """Work until stopped, or print the status."""
+def run(args) -> int:
+    """Work until stopped, or print the status; return the exit code."""
     if args.status:
         _print_status(args)
-        return
+        return 0
     from pneumodet.pacs.journal import Journal
     from pneumodet.pacs.spool import Folder
 
     if args.retry_dead:
         with contextlib.closing(_existing_journal(args)) as journal:
             print(f"{journal.revive(now=time.time())} exams are tried again")
-        return
+        return 0
     if args.model is None:
         raise ConfigError("--model is missing: the folder made by tools/export.py.")
     _check_places(args)
     with Folder(args.state).held() as folder, contextlib.closing(Journal(folder.journal)) as journal:
-        _work(args, folder, journal)
+        return _work(args, folder, journal)
 
 
 def _check_places(args) -> None:
@@ -89,17 +89,19 @@ def _check_places(args) -> None:
         raise ConfigError("Nothing says where radiographs come from. Give --dicomweb URL, or --listen TITLE@HOST:PORT.")
     if not args.dicomweb and not args.send:
         raise ConfigError("Nothing says where reports go to. Give --dicomweb URL, or --send TITLE@HOST:PORT.")
+    if args.listen and args.dicomweb and args.send:
+        raise ConfigError("With --listen, reports go to --dicomweb or to --send, not to both. Leave one of them out.")
     if args.once and args.listen:
         raise ConfigError("--once ends before anybody can send something. Leave it or --listen out.")
     if args.caller and not args.listen:
         raise ConfigError("--caller says who may send, but nobody can without --listen.")
 
 
-def _work(args, folder, journal) -> None:
+def _work(args, folder, journal) -> int:
     from pneumodet.pacs import access, analysis, dicomweb, dimse, health, worker
     from pneumodet.pacs.admission import Rules
     from pneumodet.prediction import dicom_files
-    from pneumodet.training.signals import caught
+    from pneumodet.signals import caught
 
     _set_up_logging()
     ours = access.read(os.environ)
@@ -124,11 +126,16 @@ def _work(args, folder, journal) -> None:
         report.beat(time.time())
         if place is not None:
             stack.enter_context(health.serving(report, journal, *place))
-        if own is not None:
-            stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, rules=rules))
         settings = worker.Settings(rules, None if args.all_days else args.days, args.poll_seconds)
         source = None if own is not None else pacs
-        worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report).run(stop, once=args.once)
+        loop = worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report)
+        if own is not None:
+            stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, rules=rules))
+        failures = loop.run(stop, once=args.once)
+    if args.once and failures:
+        print(f"{failures} attempts failed; the next run tries again. --status tells why.", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _print_status(args) -> None:

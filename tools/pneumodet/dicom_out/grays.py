@@ -18,6 +18,9 @@ from pneumodet.errors import DataError
 MODALITY_UNSPECIFIED = "US"
 """Rescale Type and Modality LUT Type of values without a unit (PS3.3 C.11.1.1.2)."""
 
+WHOLE_BYTES = (8, 16)
+"""Bits of a table's entries (PS3.3 C.11.1.1.1 and C.11.2.1.1; for a VOI LUT all between them are allowed, but dciodvfy refuses them)."""
+
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 """Enumerated values of VOILUTFunction (0028,1056) (PS3.3 C.11.2.1.3)."""
 
@@ -52,6 +55,10 @@ def show_as_it_is(state: Dataset, source: Dataset) -> None:
       source: the radiograph's header.
     """
     modality = _lut(source, "ModalityLUTSequence")
+    if modality:
+        # its values stay: they are what windows are given in, and where there is no window, one is made of the bits it has
+        low, high = 0, (1 << int(modality.LUTDescriptor[2])) - 1
+        modality.LUTDescriptor[2] = next(bits for bits in WHOLE_BYTES if bits >= modality.LUTDescriptor[2])
     slope, intercept = (values.numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
     rescaled = bool(slope or intercept) and (not slope or slope[0] != 0)
     slope, intercept = (slope or [1.0])[0], (intercept or [0.0])[0]
@@ -62,15 +69,16 @@ def show_as_it_is(state: Dataset, source: Dataset) -> None:
         state.RescaleSlope, state.RescaleIntercept = _decimal(slope), _decimal(intercept)
         state.RescaleType = MODALITY_UNSPECIFIED
     table = _lut(source, "VOILUTSequence")
+    if table and table.LUTDescriptor[2] not in WHOLE_BYTES:
+        _stretch(table)
     voi = Dataset() if table else _window(source)
     if table:
         voi.VOILUTSequence = [table]
     elif not voi:
-        low, high = _range(source)
-        if modality:
-            low, high = 0, (1 << int(modality["LUTDescriptor"].value[2])) - 1
-        elif rescaled:
-            low, high = sorted(slope * value + intercept for value in (low, high))
+        if not modality:
+            low, high = _range(source)
+            if rescaled:
+                low, high = sorted(slope * value + intercept for value in (low, high))
         voi = Dataset()
         voi.WindowCenter, voi.WindowWidth = _decimal((low + high + 1) / 2), _decimal(high - low + 1)
     state.SoftcopyVOILUTSequence = [voi]
@@ -120,6 +128,14 @@ def _lut(source: Dataset, keyword: str) -> Dataset | None:
             found.add(DataElement("LUTData", "OW", entries[:count].tobytes()))
             return found
     return None
+
+
+def _stretch(table: Dataset) -> None:
+    """Write the entries of a VOI LUT with 16 bits: black stays 0, and white becomes the largest value (PS3.3 C.11.2.1.1)."""
+    white = (1 << int(table.LUTDescriptor[2])) - 1
+    entries = np.frombuffer(table.LUTData, "<u2").astype(np.float64)
+    table.LUTData = np.rint(np.minimum(entries / white, 1) * 0xFFFF).astype("<u2").tobytes()
+    table.LUTDescriptor[2] = 16
 
 
 def _decimal(number: float) -> str:

@@ -3,12 +3,15 @@
 made = hd.sr.ComprehensiveSR(..., **identity(STRUCTURED_REPORT, radiograph, findings))
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from pneumodet.dicom_out.findings import FOR_RESEARCH, Findings
 from pneumodet.dicom_out.identifiers import LONGEST_LO, Algorithm, uid
 from pneumodet.dicom_out.radiograph import Radiograph
+from pneumodet.errors import DataError
 
 BODY_PART = "CHEST"
 """BodyPartExamined (0018,0015) of images and presentation states; it is no paired one, so that they need no Laterality (PS3.3 C.7.3.1)."""
@@ -45,6 +48,25 @@ def uids_of(radiograph: Radiograph, findings: Findings) -> tuple[str, ...]:
 def device_uid(algorithm: Algorithm) -> str:
     """Return the UID of an algorithm as the device that observed (PS3.16 TID 1004)."""
     return uid("device", *algorithm.identity)
+
+
+@contextlib.contextmanager
+def of_known_class(radiograph: Radiograph) -> Iterator[None]:
+    """Say so where highdicom makes no reference to a radiograph, as its SOP class is not in the tables of the standard that highdicom has.
+
+    Raises:
+      DataError: that is so.
+    """
+    sop_class = radiograph.place["SOPClassUID"]
+    try:
+        yield
+    except KeyError as error:
+        if sop_class not in str(error):
+            raise
+        raise DataError(
+            f"A radiograph of SOP class {sop_class}, which is private, retired or damaged, gets no report and no presentation state. "
+            "Ask for a secondary capture."
+        ) from None
 
 
 def identity(kind: Kind, radiograph: Radiograph, findings: Findings) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def presentation_state(source: Dataset, findings: Findings, *, moment: datetime 
       moment: as in ``report.structured_report``.
 
     Raises:
-      DataError: the radiograph is no grayscale image, its header lacks what a reference needs, or a box lies outside of it.
+      DataError: the radiograph is no grayscale image, its header lacks what a reference needs, its SOP class is not known, or a box lies
+        outside of it.
       EnvironmentProblem: highdicom is not installed.
     """
     hd = library.highdicom()
@@ -59,15 +60,16 @@ def presentation_state(source: Dataset, findings: Findings, *, moment: datetime 
     reference.SharedFunctionalGroupsSequence = reference.PerFrameFunctionalGroupsSequence = [Dataset()]
     layer = hd.pr.GraphicLayer(layer_name=LABEL, order=1, description=FOR_RESEARCH, display_color=hd.color.CIELabColor(*ORANGE_CIELAB))
     boxes, texts = _drawn(hd, radiograph, findings)
-    made = hd.pr.GrayscaleSoftcopyPresentationState(
-        referenced_images=[reference],
-        device_serial_number=None,
-        content_label=LABEL,
-        content_description=FOR_RESEARCH,
-        graphic_layers=[layer],
-        graphic_annotations=[hd.pr.GraphicAnnotation([reference], layer, graphic_objects=boxes, text_objects=texts)],
-        **objects.identity(objects.PRESENTATION_STATE, radiograph, findings),
-    )
+    with objects.of_known_class(radiograph):
+        made = hd.pr.GrayscaleSoftcopyPresentationState(
+            referenced_images=[reference],
+            device_serial_number=None,
+            content_label=LABEL,
+            content_description=FOR_RESEARCH,
+            graphic_layers=[layer],
+            graphic_annotations=[hd.pr.GraphicAnnotation([reference], layer, graphic_objects=boxes, text_objects=texts)],
+            **objects.identity(objects.PRESENTATION_STATE, radiograph, findings),
+        )
     made.BodyPartExamined = objects.BODY_PART
     grays.show_as_it_is(made, source)
     made.DisplayedAreaSelectionSequence = [_whole(radiograph, aspect_of(source))]

@@ -50,19 +50,20 @@ def structured_report(source: Dataset, findings: Findings, *, moment: datetime |
       moment: when the report is made; None for the radiograph's own date and time, so that a second report is equal to the first.
 
     Raises:
-      DataError: the header lacks what a reference needs, or a box lies outside of the radiograph.
+      DataError: the header lacks what a reference needs, its SOP class is not known, or a box lies outside of the radiograph.
       EnvironmentProblem: highdicom is not installed.
     """
     hd = library.highdicom()
     radiograph = read(source)
-    made = hd.sr.ComprehensiveSR(
-        evidence=[radiograph.reference()],
-        content=_content(hd, radiograph, findings),
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        **objects.identity(objects.STRUCTURED_REPORT, radiograph, findings),
-    )
+    with objects.of_known_class(radiograph):
+        made = hd.sr.ComprehensiveSR(
+            evidence=[radiograph.reference()],
+            content=_content(hd, radiograph, findings),
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+            **objects.identity(objects.STRUCTURED_REPORT, radiograph, findings),
+        )
     radiograph.sign(made, moment=moment)
     return made
 

@@ -28,14 +28,14 @@ STATES = (SEEN, FETCHED, PREDICTED, STORED, REFUSED, DEAD)
 OPEN = (SEEN, FETCHED, PREDICTED)
 """States of exams that there is work on."""
 
-VERSION = 1
-"""Of the tables; another one is refused."""
+VERSION = 2
+"""Of the tables; 1 lacked ``failing_since`` and gets it, another one is refused."""
 
 _TABLES = """
 CREATE TABLE exam (
   sop_uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
   state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL,
-  seen_at REAL NOT NULL, changed_at REAL NOT NULL, outputs TEXT NOT NULL DEFAULT '[]'
+  seen_at REAL NOT NULL, changed_at REAL NOT NULL, outputs TEXT NOT NULL DEFAULT '[]', failing_since REAL
 ) WITHOUT ROWID;
 CREATE INDEX exam_by_turn ON exam (state, next_try);
 CREATE TABLE output (sop_uid TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -59,6 +59,7 @@ class Exam:
       next_try: not before this time; s since 1970.
       seen_at: when it was first seen; s since 1970.
       outputs: SOPInstanceUIDs of what was made of it.
+      failing_since: when an attempt failed for the first time; s since 1970, None where none has.
     """
 
     sop_uid: str
@@ -70,9 +71,10 @@ class Exam:
     next_try: float
     seen_at: float
     outputs: tuple[str, ...]
+    failing_since: float | None
 
 
-_COLUMNS = "sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs"
+_COLUMNS = "sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs, failing_since"
 
 
 class Journal:
@@ -86,16 +88,30 @@ class Journal:
         """
         self._path = path
         self._lock = threading.Lock()
+        opened = contextlib.ExitStack()
         try:
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self._database = opened.enter_context(
+                contextlib.closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30))
+            )
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")  # a C-STORE is acknowledged only after it is safe here
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            (fault,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+            if fault != "ok":
+                raise sqlite3.DatabaseError("its contents are damaged")
             if version == 0:
                 self._database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version == 1:
+                addition = "ALTER TABLE exam ADD COLUMN failing_since REAL;"
+                self._database.executescript(f"BEGIN IMMEDIATE; {addition} PRAGMA user_version = {VERSION}; COMMIT;")
         except sqlite3.Error as error:
-            raise DataError(f"The journal {path} cannot be used ({error}). Choose another --state folder, or mend its disk.") from error
-        if version not in (0, VERSION):
+            opened.close()
+            raise DataError(
+                f"The journal {path} cannot be used ({error}). Free or mend its disk; if the file itself is damaged, choose another --state folder: "
+                "exams in the PACS get no second report by that, but what came by C-STORE and waits here has to be sent again."
+            ) from error
+        if version not in (0, 1, VERSION):
+            self.close()
             raise DataError(f"The journal {path} is of version {version}, and this program reads {VERSION}. Choose another --state folder.")
 
     def close(self) -> None:
@@ -149,13 +165,17 @@ class Journal:
         """Count an attempt, and say when the next one is due if this one does not come to an end."""
         self._write("UPDATE exam SET attempts = attempts + 1, next_try = ?, changed_at = ? WHERE sop_uid = ?", (next_try, now, sop_uid))
 
-    def take_back(self, sop_uid: str, *, now: float) -> None:
-        """Do not count the last attempt: the PACS was away, which is not the exam's fault."""
-        self._write("UPDATE exam SET attempts = MAX(attempts - 1, 0), next_try = ?, changed_at = ? WHERE sop_uid = ?", (now, now, sop_uid))
+    def take_back(self, sop_uid: str, *, next_try: float) -> None:
+        """Do not count the last attempt: what it failed by is not the exam's fault."""
+        self._write("UPDATE exam SET attempts = MAX(attempts - 1, 0), next_try = ? WHERE sop_uid = ?", (next_try, sop_uid))
 
-    def explain(self, sop_uid: str, reason: str) -> None:
-        """Write down why an exam has to wait."""
-        self._write("UPDATE exam SET reason = ? WHERE sop_uid = ?", (reason, sop_uid))
+    def explain(self, sop_uid: str, reason: str, *, now: float) -> None:
+        """Write down why an exam has to wait, and since when it fails."""
+        self._write("UPDATE exam SET reason = ?, failing_since = COALESCE(failing_since, ?) WHERE sop_uid = ?", (reason, now, sop_uid))
+
+    def stored_since(self, moment: float) -> bool:
+        """Whether any exam was stored at a moment or after it, in s since 1970."""
+        return bool(self._read("SELECT 1 FROM exam WHERE state = 'stored' AND changed_at >= ? LIMIT 1", (moment,)))
 
     def move(self, sop_uid: str, state: str, *, now: float, reason: str = "", outputs: Iterable[str] | None = None) -> None:
         """Bring an exam into a state; ``outputs``, where given, are what was made of it."""
@@ -175,7 +195,7 @@ class Journal:
         """Give dead exams, or the one that is named, all their attempts again, from ``state`` on; return how many."""
         only, values = ("", ()) if sop_uid is None else (" AND sop_uid = ?", (sop_uid,))
         return self._write(
-            f"UPDATE exam SET state = ?, reason = '', attempts = 0, next_try = ?, changed_at = ? WHERE state = 'dead'{only}",
+            f"UPDATE exam SET state = ?, reason = '', attempts = 0, failing_since = NULL, next_try = ?, changed_at = ? WHERE state = 'dead'{only}",
             (state, now, now, *values),
         )
 
@@ -206,4 +226,5 @@ class Journal:
 
 
 def _exam(row: tuple) -> Exam:
-    return Exam(*row[:-1], outputs=tuple(json.loads(row[-1])))
+    *plain, outputs, failing_since = row
+    return Exam(*plain, outputs=tuple(json.loads(outputs)), failing_since=failing_since)

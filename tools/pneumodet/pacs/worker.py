@@ -7,6 +7,7 @@ At least once: an exam is done again from its last state after a kill. Exactly o
 stored only where they are not there yet.
 """
 
+import contextlib
 import dataclasses
 import logging
 import random
@@ -27,7 +28,7 @@ from pneumodet.pacs.journal import Exam, Journal
 from pneumodet.pacs.spool import SOURCE, Folder
 
 ATTEMPTS = 10
-"""An exam that failed so often by itself is dead; with the pauses below that takes about an hour."""
+"""An exam that failed so often by itself is dead; with the pauses below that takes half an hour or more."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 900.0
 """Before an exam is tried again: doubled with every attempt, up to the second."""
@@ -147,7 +148,7 @@ class Worker:
         clock: Callable[[], float] = time.time,
         chance: random.Random | None = None,
     ) -> None:
-        """Take what the loop works with.
+        """Take what the loop works with, and remove what killed workers left: make it before anybody may send radiographs into the folder.
 
         Args:
           journal: what became of each exam.
@@ -163,11 +164,16 @@ class Worker:
         self._journal, self._folder, self._analyst, self._archive, self._source = journal, folder, analyst, archive, source
         self._settings, self._health, self._clock = settings, health or Health(), clock
         self._chance = chance or random.Random()
-        self._outages = 0
+        self._outages, self._failures = 0, 0
         self._next_look = 0.0
+        wanted = (exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in journal.of_state(state))
+        self._leftovers = folder.keep_only(wanted)
 
-    def run(self, stop: threading.Event, *, once: bool = False) -> None:
+    def run(self, stop: threading.Event, *, once: bool = False) -> int:
         """Work until ``stop`` is set, or with ``once`` until there is nothing left that can be done now.
+
+        Returns:
+          How many attempts at an exam failed.
 
         Raises:
           EnvironmentProblem: the state folder's disk is full or broken.
@@ -177,7 +183,9 @@ class Worker:
             self._health.beat(self._clock())
             try:
                 if self._source is not None and self._clock() >= self._next_look:
-                    self._look()
+                    self._look(stop)
+                    if stop.is_set():
+                        break
                 exam = self._journal.due(now=self._clock())
                 if exam is not None:
                     self._take(exam)
@@ -188,10 +196,11 @@ class Worker:
                 self._wait_for_the_pacs(trouble, stop)
                 continue
             if once:
-                return
+                break
             turns = [self._journal.next_turn(), self._next_look if self._source is not None else None]
             due = min((turn for turn in turns if turn is not None), default=float("inf"))
             stop.wait(min(max(due - self._clock(), 0.01), TURN_SECONDS))
+        return self._failures
 
     def _start(self) -> None:
         self._health.beat(self._clock())
@@ -200,17 +209,19 @@ class Worker:
             if before is not None:
                 logger.warning("the model is another one now (%s); exams that are done stay as they are", self._analyst.name)
             self._journal.note("model", self._analyst.name)
-        left = self._folder.keep_only(exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in self._journal.of_state(state))
-        counts = self._journal.counts()
-        logger.info("at work: %s; %d leftover files removed", ", ".join(f"{count} {state}" for state, count in counts.items()), left)
+        counts = ", ".join(f"{count} {state}" for state, count in self._journal.counts().items())
+        logger.info("at work: %s; %d leftover files removed", counts, self._leftovers)
 
-    def _look(self) -> None:
-        """Write down what is new."""
+    def _look(self, stop: threading.Event) -> None:
+        """Write down what is new. The list of a whole archive takes long: the health page hears of it, and a stop ends it."""
         days, now = self._settings.days, self._clock()
         since = None if days is None else date.fromtimestamp(now) - timedelta(days=days)
         new = 0
         for modality in admission.MODALITIES:
             for found in self._source.instances(modality, since=since):
+                if stop.is_set():
+                    return
+                self._health.beat(self._clock())
                 reason = OWN if self._journal.is_output(found.sop_uid) else None
                 reason = reason or admission.refusal(admission.facts_of_json(found.attributes), self._settings.rules)
                 state = journals.SEEN if reason is None else journals.REFUSED
@@ -243,16 +254,18 @@ class Worker:
         except _LostError as lost:
             self._end(exam, journals.DEAD, str(lost))
         except EnvironmentProblem:
+            with contextlib.suppress(EnvironmentProblem):  # the journal may lie on the disk that is full
+                self._journal.take_back(sop_uid, next_try=self._clock())
             raise
         except Trouble as trouble:
             try:
                 for side in {self._archive, self._source} - {None}:
                     side.probe()
             except Trouble:
-                self._journal.take_back(sop_uid, now=self._clock())
+                self._journal.take_back(sop_uid, next_try=self._clock())
                 raise
             self._came_back()
-            self._fail(exam, str(trouble))
+            self._fail(exam, str(trouble), next_try=now + wait)
         except Exception as error:  # one exam must not stop the others; what an error says may quote a header
             logger.error("exam %s: %s in %s", short(sop_uid), type(error).__name__, _where(error))
             self._fail(exam, f"{type(error).__name__} in {_where(error)}")
@@ -263,7 +276,7 @@ class Worker:
     def _advance(self, exam: Exam) -> None:
         uid = exam.sop_uid
         reports = self._waiting(exam)
-        if not reports or {report.sop_uid for report in reports} != set(exam.outputs):
+        if not reports or len(reports) < len(exam.outputs):
             if self._journal.is_output(uid):
                 raise Refused(OWN)
             data = self._folder.read(uid, SOURCE)
@@ -284,7 +297,8 @@ class Worker:
         if not exam.outputs:
             return []
         files = {kind: self._folder.read(exam.sop_uid, f"{kind}.dcm") for kind in self._analyst.kinds}
-        return [self._analyst.reopened(kind, data) for kind, data in files.items() if data is not None]
+        reports = [self._analyst.reopened(kind, data) for kind, data in files.items() if data is not None]
+        return [report for report in reports if report.sop_uid in exam.outputs]  # another one was left by a worker with another model
 
     def _fetched(self, exam: Exam) -> bytes:
         if self._source is None or not exam.study_uid:
@@ -294,11 +308,23 @@ class Worker:
         self._journal.move(exam.sop_uid, journals.FETCHED, now=self._clock())
         return data
 
-    def _fail(self, exam: Exam, reason: str) -> None:
+    def _fail(self, exam: Exam, reason: str, *, next_try: float | None = None) -> None:
+        """Note a failed attempt; the last one ends the exam.
+
+        Args:
+          exam: as it was before the attempt.
+          reason: why it failed.
+          next_try: given where the PACS failed, which answers, but may take nothing: its disk is full, it is read-only. Then the last attempt is
+            not counted until another exam was stored meanwhile, which shows that it is this exam's fault.
+        """
+        self._failures += 1
         if exam.attempts + 1 >= ATTEMPTS:
-            self._end(exam, journals.DEAD, reason)
-            return
-        self._journal.explain(exam.sop_uid, reason)
+            since = exam.failing_since
+            if next_try is None or since is not None and self._journal.stored_since(since):
+                self._end(exam, journals.DEAD, reason)
+                return
+            self._journal.take_back(exam.sop_uid, next_try=next_try)
+        self._journal.explain(exam.sop_uid, reason, now=self._clock())
         self._health.failed(exam.sop_uid, self._clock(), reason)
         logger.warning("exam %s: %s; attempt %d of %d", short(exam.sop_uid), faults.without_uids(reason), exam.attempts + 1, ATTEMPTS)
 

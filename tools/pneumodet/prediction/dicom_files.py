@@ -80,7 +80,7 @@ class Maker:
           kept: detections of pneumonia at the threshold, in px of it.
 
         Returns:
-          Why one could not be made of this radiograph, or nothing.
+          Why some could not be made of this radiograph, or nothing; the others are written.
 
         Raises:
           DataError: the disk is full.
@@ -88,18 +88,18 @@ class Maker:
         from pneumodet import dicom_out
 
         findings = dicom_out.Findings(kept.boxes_xyxy_px.astype(np.float64), kept.scores, self.score_threshold, self.algorithm)
-        try:
-            made = {}
-            for kind in self.kinds:
+        made, problems = {}, []
+        for kind in self.kinds:
+            try:
                 moment = None if dicom_out.has_date(header) else self.now
                 more = (pixels,) if kind == SC else ()
                 made[kind] = getattr(dicom_out, KINDS[kind])(header, *more, findings, moment=moment)
-        except DataError as error:
-            return f"no DICOM {kind.upper()}: {error}"
-        except Exception as error:  # a header that no library foresaw must not stop the others
-            return f"no DICOM {kind.upper()}: its header cannot be used ({type(error).__name__})."
+            except DataError as error:
+                problems.append(f"no DICOM {kind.upper()}: {error}")
+            except Exception as error:  # a header that no library foresaw must not stop the others
+                problems.append(f"no DICOM {kind.upper()}: its header cannot be used ({type(error).__name__}).")
         folder.mkdir(exist_ok=True)
         for kind, dataset in made.items():
             with paths.atomic_path(folder / f"{name}.{kind}.dcm") as tmp:
                 dataset.save_as(tmp, enforce_file_format=True)
-        return ""
+        return " ".join(problems)

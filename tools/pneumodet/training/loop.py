@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pneumodet import run_folder
+from pneumodet import run_folder, signals
 from pneumodet.detection import checkpoints
 from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
-from pneumodet.training import saving, signals
+from pneumodet.training import saving
 from pneumodet.training.cluster import Cluster
 from pneumodet.training.feeding import Feed
 from pneumodet.training.step import TOTAL_LOSS, Trainer

@@ -57,7 +57,11 @@ class Case:
 
 
 class Cases:
-    """The radiographs of one user."""
+    """The radiographs of one user.
+
+    Attributes:
+      pending: (file, boxes that come with it or None) of those that were not looked at yet; they take room, too.
+    """
 
     def __init__(self, detect: Callable[[np.ndarray], Detections]) -> None:
         """Begin without any.
@@ -65,6 +69,7 @@ class Cases:
         Args:
           detect: (H, W) uint8 -> findings of pneumonia.
         """
+        self.pending: list[tuple[File, np.ndarray | None]] = []
         self._detect = detect
         self._cases: dict[str, Case] = {}
         self._decoded: OrderedDict[str, Grays] = OrderedDict()
@@ -75,8 +80,7 @@ class Cases:
     @property
     def room(self) -> Room:
         """What may still be added."""
-        used = sum(len(case.file.data) for case in self._cases.values())
-        return Room(uploads.MAX_FILES - len(self), uploads.MAX_TOTAL_BYTES - used)
+        return Room().without([*(case.file for case in self._cases.values()), *(file for file, _ in self.pending)])
 
     def get(self, key: str | None) -> Case | None:
         """Return a case by its key."""
@@ -123,7 +127,8 @@ class Cases:
         return case
 
     def clear(self) -> None:
-        """Forget all radiographs."""
+        """Forget all radiographs, and those that wait."""
+        self.pending.clear()
         self._cases.clear()
         self._decoded.clear()
 

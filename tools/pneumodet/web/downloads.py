@@ -125,12 +125,15 @@ def as_sr(case: Case, model: SharedModel, *, score_threshold: float, now: dateti
 
 
 def _source(case: Case) -> Any:
-    """Return the header of a case; DataError where it is no DICOM file."""
+    """Return the header of a case; DataError where it is no DICOM file, or one whose header only ``data.elements`` can read."""
     if not case.facts.is_dicom:
         raise DataError(f"{case.file.name} is a {case.facts.kind} file; a DICOM SR needs the DICOM file of the radiograph.")
     import pydicom
 
-    return pydicom.dcmread(io.BytesIO(case.file.data), stop_before_pixels=True, force=True)
+    try:
+        return pydicom.dcmread(io.BytesIO(case.file.data), stop_before_pixels=True, force=True)
+    except Exception as error:  # pydicom raises what it likes on damaged headers, and its messages quote them
+        raise DataError(f"The header of {case.file.name} is damaged ({type(error).__name__}), so that it gets no DICOM SR.") from None
 
 
 def together(cases: Sequence[Case], suffix: str, make: Callable[[Case], bytes]) -> bytes:

@@ -26,8 +26,8 @@ from pneumodet.web.uploads import File, Refused
 
 TITLE = "Pneumonia on chest radiographs"
 
-SHOWN_REFUSALS = 8
-"""Refused files that are named; the others are counted."""
+SHOWN_REASONS, SHOWN_NAMES = 6, 3
+"""Reasons why files were refused, and files named with each; the others are counted."""
 
 SCORE_STEP = 0.001
 """Of the score slider: a young detector's scores lie close together."""
@@ -76,7 +76,7 @@ def main() -> None:
         return
     state = st.session_state
     if "cases" not in state:
-        state.cases, state.pending, state.refused, state.boxes, state.drops = Cases(shared.model.detect), [], [], {}, 0
+        state.cases, state.refused, state.boxes, state.drops = Cases(shared.model.detect), [], {}, 0
         state.threshold = shared.model.score_threshold
     left, middle, right = st.columns((1.1, 2, 1.1), gap="medium")
     with left:
@@ -129,7 +129,7 @@ def take_files(key: str) -> None:
     for file in (one for one in given if one.is_labels):
         take_labels(file)
     files, refused = uploads.unpack([one for one in given if not one.is_labels], room=state.cases.room)
-    state.pending += [(file, None) for file in files]
+    state.cases.pending += [(file, None) for file in files]
     state.refused += refused
     state.drops += 1
 
@@ -138,7 +138,7 @@ def take_sample() -> None:
     """Take the sample that was chosen, and let another one be chosen."""
     state = st.session_state
     if state.sample:
-        state.pending.append(samples.draw(state.sample))
+        state.cases.pending.append(samples.draw(state.sample))
         state.sample = None
 
 
@@ -159,19 +159,20 @@ def take_labels(file: File) -> None:
 def detect_on_pending() -> None:
     """Detect on the files that wait. A click meanwhile begins a new run of the script, which goes on with those that are left."""
     state = st.session_state
-    if not state.pending:
+    pending = state.cases.pending
+    if not pending:
         return
-    total, added = len(state.pending), []
+    total, added = len(pending), []
     bar = st.progress(0.0)
-    while state.pending:
-        bar.progress(1 - len(state.pending) / total, text=f"Looking at {plain(state.pending[0][0].name)}")
-        file, boxes_xyxy_px = state.pending.pop(0)  # between here and the next call of Streamlit nothing can interrupt
+    while pending:
+        bar.progress(1 - len(pending) / total, text=f"Looking at {plain(pending[0][0].name)}")
+        file, boxes_xyxy_px = pending.pop(0)  # between here and the next call of Streamlit nothing can interrupt
         try:
             added.append(state.cases.add(file, truth_xyxy_px=boxes_xyxy_px))
         except DataError as error:
             state.refused.append(Refused(file.name, str(error)))
         except PneumodetError as error:  # the model cannot be opened: the next file would say the same
-            state.pending.clear()
+            pending.clear()
             st.error(plain(str(error)))
         except Exception as error:  # a bug must not keep the other files from being seen; its message may quote a header
             logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
@@ -186,9 +187,16 @@ def show_refusals() -> None:
     refused = st.session_state.refused
     if not refused:
         return
-    lines = [f"- **{plain(one.name)}**: {plain(one.reason)}" for one in refused[:SHOWN_REFUSALS]]
-    if len(refused) > SHOWN_REFUSALS:
-        lines.append(f"- and {len(refused) - SHOWN_REFUSALS} more")
+    names: dict[str, list[str]] = {}
+    for one in refused:
+        names.setdefault(one.reason, []).append(plain(one.name))
+    lines = []
+    for reason, files in list(names.items())[:SHOWN_REASONS]:
+        more = f" and {len(files) - SHOWN_NAMES} more" if len(files) > SHOWN_NAMES else ""
+        lines.append(f"- **{', '.join(files[:SHOWN_NAMES])}**{more}: {plain(reason)}")
+    left = sum(map(len, list(names.values())[SHOWN_REASONS:]))
+    if left:
+        lines.append(f"- and {left} more")
     st.error("Left out:\n" + "\n".join(lines))
     st.button("Hide this list", on_click=refused.clear)
 
@@ -216,7 +224,7 @@ def choose_case() -> Case | None:
 
 
 def forget_all() -> None:
-    """Forget what this user dropped."""
+    """Forget what this user dropped, and what still waits."""
     state = st.session_state
     state.cases.clear()
     state.boxes = {}

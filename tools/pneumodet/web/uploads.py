@@ -11,7 +11,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from pneumodet.data import image_files
@@ -46,6 +46,8 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, OSError, ValueError)
 """What zipfile raises for archives that are damaged or forged."""
+
+_TOO_MUCH = f"All radiographs together may have {MAX_TOTAL_BYTES >> 20} MB. Remove some first."
 
 _LABEL_SUFFIXES = (".csv", ".json", ".xml")
 
@@ -105,6 +107,11 @@ class Room:
     files: int = MAX_FILES
     bytes: int = MAX_TOTAL_BYTES
 
+    def without(self, taken: Iterable[File]) -> "Room":
+        """Return what is left when these files are there, too."""
+        sizes = [len(file.data) for file in taken]
+        return Room(self.files - len(sizes), self.bytes - sum(sizes))
+
 
 def clean_name(name: str) -> str:
     """Return a file's name without folders, of letters, digits, blanks and ``-_.()`` only, so that no page, table or spreadsheet takes it for code."""
@@ -137,7 +144,7 @@ def unpack(given: Sequence[File], *, room: Room) -> tuple[list[File], list[Refus
     refused: list[Refused] = []
     for one in given:
         one = File(clean_name(one.name), one.data)
-        left = Room(room.files - len(files), room.bytes - sum(len(file.data) for file in files))
+        left = room.without(files)
         if one.is_archive and len(one.data) <= MAX_FILE_BYTES:
             members, others = _members(one, left)
             files += members
@@ -158,7 +165,7 @@ def _reason(data: bytes, room: Room) -> str | None:
     if room.files < 1:
         return f"There are {MAX_FILES} radiographs already. Remove some first."
     if len(data) > room.bytes:
-        return f"All radiographs together may have {MAX_TOTAL_BYTES >> 20} MB. Remove some first."
+        return _TOO_MUCH
     return None
 
 
@@ -171,7 +178,7 @@ def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
         with zipfile.ZipFile(io.BytesIO(archive.data)) as opened:
             members = [one for one in opened.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
             for member in members:
-                left = Room(room.files - len(files), room.bytes - sum(len(file.data) for file in files))
+                left = room.without(files)
                 name = clean_name(member.filename)
                 where = f"{archive.name}, {name}"
                 if reason := _unreadable(member):
@@ -181,6 +188,9 @@ def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
                     what = f"{len(members) - len(files) - len(refused)} files of the archive"
                     refused.append(Refused(f"{archive.name}, {what}", _reason(b"?", left) or "There is no room for them."))
                     break
+                if member.file_size > left.bytes:  # before it is unpacked: hundreds of these would keep everybody waiting
+                    refused.append(Refused(where, _TOO_MUCH))
+                    continue
                 try:
                     with opened.open(member) as file:  # what the directory says of the size may be a lie
                         data = file.read(min(MAX_FILE_BYTES, left.bytes) + 1)

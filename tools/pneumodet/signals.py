@@ -1,4 +1,4 @@
-"""Stop training after the step at hand, by Ctrl-C or by the SIGTERM of a scheduler that takes the machine away.
+"""Stop after the step or exam at hand, by Ctrl-C or by the SIGTERM of a scheduler that takes the machine away.
 
 with caught() as stop:
     while not stop.is_set(): ...
