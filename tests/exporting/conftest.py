@@ -1,30 +1,25 @@
-"""A small run and its exports in every format, made once by the commands that a user types."""
+"""A small run and its exports in every format, made once by the command that a user types."""
 
 import contextlib
 import io
 
+import lively_models
 import pytest
 
-from pneumodet.cli import evaluate, export, make_tfrecords, train
+from pneumodet.cli import evaluate, export, make_tfrecords
 from pneumodet.data import synthetic
-
-SIDE = 96
-"""Input size in px of the tests' model."""
 
 
 @pytest.fixture(scope="session")
 def export_workspace(tmp_path_factory):
-    """Return a workspace with a run of 6 steps, "small", that was evaluated."""
+    """Return a workspace with a run, "small", that was evaluated, and with its records."""
     workspace = tmp_path_factory.mktemp("exports")
     source = synthetic.make_dataset(workspace / "source", exams=16, seed=5, size=192)
     flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map]
     assert make_tfrecords.main([*map(str, flags), "--output-dir", str(workspace / "records"), "--val-fraction", "0.5"]) == 0
-    resizer = f"model.ssd.image_resizer={{fixed_shape_resizer {{height: {SIDE} width: {SIDE}}}}}"
-    small = ["--set", resizer, "--set", "model.ssd.feature_extractor.depth_multiplier=0.35", "--batch-size", "2"]
-    small += ["--steps", "6", "--checkpoint-every", "6", "--evaluate-every", "0"]
+    lively_models.run(workspace / "small", workspace / "records")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMODET_WORKSPACE", str(workspace))
-        assert train.main(["--config", "ssd_mobilenet", "--data", str(workspace / "records"), "--run", "small", *small]) == 0
         assert evaluate.main(["--run", "small", "--resamples", "20"]) == 0
     return workspace
 
@@ -38,7 +33,7 @@ def workspace(export_workspace, monkeypatch):
 
 @pytest.fixture(scope="session")
 def exports(export_workspace):
-    """Return (the run's export in two formats and then in three more, what the second command printed)."""
+    """Return (the run's export in two formats and then in three more, its files before these, what the second command printed)."""
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMODET_WORKSPACE", str(export_workspace))

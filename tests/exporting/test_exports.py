@@ -4,15 +4,16 @@ import json
 import shutil
 
 import cv2
+import lively_models
 import numpy as np
 import pytest
 
 from pneumodet.cli import export
-from pneumodet.data import boxes
+from pneumodet.data import boxes, synthetic
 from pneumodet.detection import pipeline_config
 from pneumodet.errors import ConfigError
 from pneumodet.exporting import export as exporting
-from pneumodet.exporting import graphs, parity, to_onnx, to_tflite
+from pneumodet.exporting import graphs, parity, quantizing, to_onnx, to_tflite
 from pneumodet.inference import detectors, exported
 
 FORMATS = tuple(exported.FILES)
@@ -23,7 +24,7 @@ def read(path):
 
 
 def radiograph(size_hw=(300, 260), seed=3):
-    noise = cv2.GaussianBlur(np.random.default_rng(seed).uniform(0, 1, size_hw), (0, 0), 9)
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).uniform(0, 1, size_hw), (0, 0), max(size_hw) / 16)
     return np.uint8(255 * (noise - noise.min()) / np.ptp(noise))
 
 
@@ -72,21 +73,27 @@ def test_each_file_was_measured(exports, name):
     assert exported.FILES[name] in (folder / "MODEL_CARD.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def seen(exports):
+    """Return (radiograph, what the SavedModel finds) of radiographs that are none of the records, larger than its input, not square, no brighter."""
+    detector = detectors.open(exports[0], backend="savedmodel")
+    drawn = (synthetic.draw_radiograph(np.random.default_rng(seed), positive=True, size=1000)[0] for seed in (1, 2))
+    return [(pixels[:, 100:900], detector.detect(pixels[:, 100:900])) for pixels in drawn]
+
+
 @pytest.mark.parametrize(
-    ("name", "score", "px"), [("onnx", 1e-4, 0.1), ("tflite", 1e-4, 0.1), ("tflite-fp16", 5e-3, 2), ("tflite-int8", 0.1, 15)]
+    ("name", "score", "px", "share"),
+    [("onnx", 1e-4, 0.1, 0.98), ("tflite", 1e-4, 0.1, 0.98), ("tflite-fp16", 3e-3, 2, 0.98), ("tflite-int8", 0.03, 10, 0.95)],
 )
-def test_each_file_finds_what_the_saved_model_finds(exports, name, score, px):
-    """On radiographs that are none of the records, larger than the model's input and not square."""
-    folder, _, _ = exports
-    for seed in (1, 2):
-        pixels = radiograph((1000, 800), seed)
-        expected = detectors.open(folder, backend="savedmodel").detect(pixels)
-        found = detectors.open(folder / exported.FILES[name]).detect(pixels)
+def test_each_file_finds_what_the_saved_model_finds(exports, seen, name, score, px, share):
+    detector = detectors.open(exports[0] / exported.FILES[name])
+    for pixels, expected in seen:
+        found = detector.detect(pixels)
         assert len(expected) > 20
         near = np.abs(expected.boxes_xyxy_px[:, None] - found.boxes_xyxy_px[None]).max(axis=2) <= px
         near &= np.abs(expected.scores[:, None] - found.scores[None]) <= score
         near &= expected.classes[:, None] == found.classes[None]
-        assert near.any(axis=1).mean() > (0.95 if name != "tflite-int8" else 0.4)
+        assert near.any(axis=1).mean() > share
 
 
 def test_the_files_say_themselves_what_they_are(exports):
@@ -120,13 +127,21 @@ def test_the_input_is_8_bit_and_normalized_within(exports):
         assert (given["dtype"], given["shape"].tolist()) == (np.uint8, [1, 96, 96, 3])
 
 
-def test_the_body_of_the_quantized_file_is_int8_and_its_outputs_have_scales_of_their_own(exports):
+def test_the_quantized_file_is_int8_but_for_its_largest_maps_and_its_outputs(exports):
     from ai_edge_litert.interpreter import Interpreter
 
     folder, _, _ = exports
-    interpreter = Interpreter(str(folder / "model-int8.tflite"), experimental_preserve_all_tensors=True)
-    kinds = [one["dtype"] for one in interpreter.get_tensor_details() if one["quantization"][0]]
-    assert kinds.count(np.int8) > 90
+    interpreter = Interpreter(str(folder / "model-int8.tflite"))
+    interpreter.allocate_tensors()
+    details = {one["index"]: one for one in interpreter.get_tensor_details()}
+    made = [details[one["outputs"][0]] for one in interpreter._get_ops_details() if "CONV" in one["op_name"]]
+    kinds = {True: [], False: []}
+    for one in made:
+        kinds[bool(one["shape"][1] > 96 * to_tflite.FLOAT_ABOVE)].append(one["dtype"])
+    assert len(kinds[True]) == 10
+    assert set(kinds[True]) == {np.float32}, "where the faint shadows are"
+    assert len(kinds[False]) > 60
+    assert set(kinds[False]) == {np.int8}
     outputs = interpreter.get_output_details()
     assert len(outputs) == 2 * read(folder / "model.json")["artefacts"]["tflite-int8"]["feature_maps"] == 12
     assert {one["dtype"] for one in outputs} == {np.float32}
@@ -230,20 +245,6 @@ def test_the_command_knows_every_format():
     assert set(export.FORMATS) == set(FORMATS) == set(parity.TOLERANCES)
 
 
-def small_model(changes):
-    import tensorflow as tf
-
-    from pneumodet.detection import models
-
-    config = pipeline_config.load("ssd_mobilenet")
-    pipeline_config.override(config, ["model.ssd.feature_extractor.depth_multiplier=0.35", *changes])
-    tf.keras.utils.set_random_seed(0)
-    return models.build(config, is_training=False), config
-
-
-PADDED = "model.ssd.image_resizer={keep_aspect_ratio_resizer {min_dimension: 64 max_dimension: 96 pad_to_max_dimension: true}}"
-
-
 def test_padding_reaches_the_files(tmp_path):
     """A radiograph that is not square, with a model that keeps its shape: as the checkpoint sees it."""
     from pneumodet.detection import resizing
@@ -252,7 +253,7 @@ def test_padding_reaches_the_files(tmp_path):
     from pneumodet.inference import backends, suppression
     from pneumodet.inference.outputs import from_outputs
 
-    model, config = small_model([PADDED])
+    model, config = lively_models.model(lively_models.PADDED)
     pixels = radiograph((150, 300))
     looker = Looker(model, config)
     image, true_shape = looker.prepared(pixels)
@@ -272,3 +273,61 @@ def test_padding_reaches_the_files(tmp_path):
         overlap = boxes.iou(expected.boxes_xyxy_px, found.boxes_xyxy_px) > 0.98
         overlap &= np.abs(expected.scores[:, None] - found.scores[None]) < 1e-4
         assert overlap.any(axis=1).mean() > 0.95
+
+
+def test_what_breaks_a_quantized_ssd_upstream_does_not_break_it_here(tmp_path):
+    """tensorflow/models #9371 and #10618: one int8 scale for boxes and for logits that fall without end leaves neither; apart and cut off they stay."""
+    import tensorflow as tf
+
+    from pneumodet.exporting import measuring
+    from pneumodet.inference import backends, suppression
+
+    model, config = lively_models.model()
+    for variable in model._box_predictor.variables:
+        if "ClassPredictor/bias" in variable.name:
+            variable.assign([*variable.numpy()[:-1], -300])  # of one anchor, as training leaves what never is a finding
+    settings, _ = graphs.settings_of(config)
+    samples = list(measuring.inputs(config, [radiograph(seed=seed) for seed in range(8)]))
+    plain = graphs.of_model(model, config, kind=exported.ENCODINGS)
+
+    def join(image):
+        found = plain.function(image)
+        return {"joined": tf.concat([tf.concat([found[f"encodings_{i}"], found[f"logits_{i}"]], -1) for i in range(6)], 1)}
+
+    joined = graphs.Part(tf.function(join, input_signature=plain.signature), plain.signature, ("joined",))
+    bounds = quantizing.ranges(plain, settings, samples)
+    apart = graphs.of_model(model, config, kind=exported.ENCODINGS, ranges=bounds)
+
+    def answer(name, image):
+        found = backends.open_file("tflite", tmp_path / name, threads=1)({"input_tensor": image})
+        if name == "joined":
+            return found["joined"][0, :, :4], suppression.scores_of(found["joined"][0, :, 4:], settings)
+        codes = [suppression.unbounded(found[f"encodings_{i}"][0], bounds[i].encodings) for i in range(6)]
+        logits = [suppression.unbounded(found[f"logits_{i}"][0], bounds[i].logits) for i in range(6)]
+        return np.concatenate(codes), suppression.scores_of(np.concatenate(logits), settings)
+
+    truth = np.asarray(join(samples[0][0])["joined"])[0]
+    codes, scores = truth[:, :4], suppression.scores_of(truth[:, 4:], settings)
+    counts = scores.max(axis=1) >= np.sort(scores.max(axis=1))[-50]
+    errors = {}
+    for name, part in (("apart", apart), ("joined", joined)):
+        to_tflite.write(part, tmp_path / name, kind="tflite-int8", metadata={}, images=lambda: samples)
+        found_codes, found_scores = answer(name, samples[0][0])
+        errors[name] = np.abs(found_codes - codes)[counts].mean(), np.abs(found_scores - scores).max()
+    assert errors["apart"][0] < 0.03 < 0.15 < errors["joined"][0], errors
+    assert errors["apart"][1] < 0.03 < 0.1 < errors["joined"][1], errors
+
+
+def test_what_a_model_made_before_its_function_is_held_by_the_onnx_file(tmp_path):
+    """As a Faster R-CNN's anchor generator does; the converter takes it for an input that nobody gives."""
+    import tensorflow as tf
+
+    from pneumodet.inference import backends
+
+    made = tf.constant([1.5, 2.5, 3.5])
+    signature = [tf.TensorSpec([1, 2, 2, 3], tf.uint8, name=backends.INPUT)]
+    function = tf.function(lambda input_tensor: {"boxes": tf.cast(input_tensor, tf.float32) * made}, input_signature=signature)
+    to_onnx.write(graphs.Part(function, signature, ("boxes",)), tmp_path / "model.onnx", metadata={})
+    image = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    found = backends.open_file("onnx", tmp_path / "model.onnx", threads=1)({backends.INPUT: image})["boxes"]
+    np.testing.assert_allclose(found, image * np.float32([1.5, 2.5, 3.5]))

@@ -130,3 +130,10 @@ def test_settings_survive_json():
     import json
 
     assert suppression.Settings.from_json({**json.loads(json.dumps(dataclasses.asdict(SETTINGS))), "more": 1}) == SETTINGS
+
+
+def test_what_was_cut_off_comes_back():
+    low, high = -7.0, 3.5
+    values = np.float32([-300, -7, -1.25, 0, 3.5, 9])
+    bounded = np.clip((values - low) * (suppression.BOUNDED_TOP / (high - low)), 0, suppression.BOUNDED_TOP)
+    np.testing.assert_allclose(suppression.unbounded(bounded, (low, high)), [-7, -7, -1.25, 0, 3.5, 3.5], atol=1e-6)

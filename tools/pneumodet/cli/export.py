@@ -72,14 +72,28 @@ def run(args) -> None:
 
 def _print(parity) -> None:
     def changed(row, key: str) -> str:
-        return "–" if row[key] is None or row[f"{key}_change"] is None else f"{row[key]:.4f} ({row[f'{key}_change'] + 0.0:+.4f})"
+        return "–" if row[key] is None or row[f"{key}_change"] is None else f"{row[key]:.4f} ({_signed(row[f'{key}_change'])})"
 
     def fixed(value, digits: int) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 
     base = parity["reference"]
-    head = ("file", "MB", "score: largest", "mean", "box px: largest", "mean", "alike", "AP50", "RSNA metric", "ms", "p95")
-    rows = [head, ("checkpoint", *[""] * 6, fixed(base["ap50"], 4), fixed(base["rsna_metric"], 4), *_times(base))]
+    head = (
+        "file",
+        "images",
+        "MB",
+        "score: largest",
+        "mean",
+        "box px: largest",
+        "mean",
+        "alike",
+        "AP50",
+        "RSNA metric",
+        "nearby",
+        "ms",
+        "p95",
+    )
+    rows = [head, ("checkpoint", str(base["images"]), *[""] * 6, fixed(base["ap50"], 4), fixed(base["rsna_metric"], 4), "", *_times(base))]
     for name, row in parity["artefacts"].items():
         differences = (
             f"{row['score_largest']:.2g}",
@@ -87,10 +101,10 @@ def _print(parity) -> None:
             fixed(row["box_largest_px"], 2),
             fixed(row["box_mean_px"], 3),
         )
-        figures = (f"{row['alike']:.1%}", changed(row, "ap50"), changed(row, "rsna_metric"))
-        rows.append((name, f"{row['bytes'] / 1e6:.1f}", *differences, *figures, *_times(row)))
+        figures = (f"{row['alike']:.1%}", changed(row, "ap50"), changed(row, "rsna_metric"), _signed(row.get("rsna_metric_nearby_change")))
+        rows.append((name, str(row["images"]), f"{row['bytes'] / 1e6:.1f}", *differences, *figures, *_times(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    print(f"Against the checkpoint, on {base['images']} records of the split {parity['split']} (ms an image on this machine):")
+    print(f"Against the checkpoint, on records of the split {parity['split']}:")
     for row in rows:
         print(
             "  "
@@ -98,6 +112,13 @@ def _print(parity) -> None:
                 cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         )
+    print(
+        "  nearby: mean change of the RSNA metric at thresholds around the model's; ms: an image on this machine, median and 95th percentile"
+    )
+
+
+def _signed(value) -> str:
+    return "–" if value is None else f"{value + 0.0:+.4f}"
 
 
 def _times(row) -> tuple[str, str]:

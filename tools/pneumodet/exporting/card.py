@@ -30,8 +30,8 @@ _ANSWERS = {
     "`num_detections`; suppressed",
     exported.BOXES: "`boxes` (1, N, 4) top, left, bottom, right in [0, 1] and `scores` (1, N, classes); suppression follows, as `postprocessing` in "
     "model.json says",
-    exported.ENCODINGS: "`encodings_i` and `logits_i` of each feature map, these as (logit - low) * 6 / (high - low) where model.json gives a "
-    "`logit_range`; decoding with anchors.npy and suppression follow, as `postprocessing` in model.json says",
+    exported.ENCODINGS: "`encodings_i` and `logits_i` of each feature map, each as (value - low) * 6 / (high - low) where model.json gives "
+    "`ranges`; decoding with anchors.npy and suppression follow, as `postprocessing` in model.json says",
 }
 
 
@@ -162,19 +162,30 @@ def _input(size: Mapping[str, Any]) -> list[str]:
 
 
 def _files(artefacts: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Any] | None) -> list[str]:
-    lines = ["| file | MB | largest and mean difference of scores | AP50, change | RSNA metric, change | ms an image |", "| --- " * 6 + "|"]
+    lines = [
+        "| file | MB | largest and mean difference of scores | AP50, change | RSNA metric, change | change nearby | ms an image |",
+        "| --- " * 7 + "|",
+    ]
     measured = (parity or {}).get("artefacts", {})
     for name, about in artefacts.items():
         one = measured.get(name)
-        cells = ["not compared with its checkpoint", "–", "–", "–"]
+        cells = ["not compared with its checkpoint", *["–"] * 4]
         if one:
             changes = [f"{markup.number(one[key])} ({_signed(one[key + '_change'])})" for key in ("ap50", "rsna_metric")]
-            cells = [f"{one['score_largest']:.2g}, {one['score_mean']:.2g}", *changes, f"{one['milliseconds']:.1f}"]
+            cells = [
+                f"{one['score_largest']:.2g}, {one['score_mean']:.2g}",
+                *changes,
+                _signed(one.get("rsna_metric_nearby_change")),
+                f"{one['milliseconds']:.1f}",
+            ]
         lines.append(f"| {about['file']} | {about['bytes'] / 1e6:.1f} | {' | '.join(cells)} |")
     lines += ["", *(f"- {about['file']} answers with {_ANSWERS[about['outputs']]}." for about in artefacts.values())]
     if measured:
         images = sorted({one["images"] for one in measured.values()})
-        lines.append(f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {parity['split']}.")
+        lines.append(
+            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {parity['split']}. Nearby: the mean change of the "
+            "RSNA metric at thresholds around the model's, which on these images may stand on a peak."
+        )
     return lines
 
 

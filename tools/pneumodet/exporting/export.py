@@ -17,16 +17,16 @@ from pneumodet.data import folders
 from pneumodet.detection import pipeline_config
 from pneumodet.errors import CheckpointError, ConfigError, DataError, first_line
 from pneumodet.exporting import card as cards
-from pneumodet.exporting import graphs, measuring, sampling
-from pneumodet.exporting.silence import silenced
+from pneumodet.exporting import graphs, measuring, quantizing, sampling
 from pneumodet.inference import exported
+from pneumodet.inference.silence import silenced
 from pneumodet.postprocessing import recipe as recipes
 
 FORMATS = tuple(exported.FILES)
 """What a run is exported as."""
 
 CALIBRATION_IMAGES = 200
-"""Training radiographs from which a fully quantized model takes the ranges of its values; 100 to 500 are usual."""
+"""Training radiographs from which a quantized model takes the ranges of its values; 100 to 500 are usual."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,17 +232,20 @@ def _write(name: str, kind: str, model: Any, config: Any, new: Path, *, metadata
     """Write a format's file, and return what ``inference`` needs to know of it besides."""
     from pneumodet.exporting import to_onnx, to_tflite
 
-    part, more = graphs.of_model(model, config, kind=kind), {}
-    if kind == exported.ENCODINGS:
-        bounds = graphs.logit_range(part, graphs.settings_of(config)[0], samples())
-        part = graphs.of_model(model, config, kind=kind, logit_range=bounds)
-        np.save(new / exported.ANCHORS, graphs.anchors_of(model, config))
-        more = {"anchors": exported.ANCHORS, "feature_maps": len(part.names) // 2, "logit_range": bounds}
+    part, path = graphs.of_model(model, config, kind=kind), new / exported.FILES[name]
     if name == "onnx":
-        to_onnx.write(part, new / exported.FILES[name], metadata=metadata)
-    else:
-        to_tflite.write(part, new / exported.FILES[name], kind=name, metadata=metadata, images=samples)
-    return more
+        to_onnx.write(part, path, metadata=metadata)
+        return {}
+    if kind == exported.BOXES:
+        to_tflite.write(part, path, kind=name, metadata=metadata)
+        return {}
+    settings, _ = graphs.settings_of(config)
+    ranges = quantizing.ranges(part, settings, samples())
+    bounded = graphs.of_model(model, config, kind=kind, ranges=ranges)
+    to_tflite.write(bounded, path, kind=name, metadata=metadata, images=samples)
+    np.save(new / exported.ANCHORS, graphs.anchors_of(model, config))
+    ranges = ranges and [dataclasses.asdict(one) for one in ranges]
+    return {"anchors": exported.ANCHORS, "feature_maps": len(part.names) // 2, "ranges": ranges}
 
 
 def _metadata(card: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,11 @@ part.function, part.signature, part.names
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from pneumodet import inference
 from pneumodet.inference import backends, exported, suppression
 from pneumodet.inference.suppression import CONVERTERS, Settings
 
@@ -22,9 +21,6 @@ _UNLIKE = {
     "use_partitioned_nms": "partitioned NMS",
 }
 """Fields of the API's NMS that ``inference.suppression`` does not do, and their names for messages."""
-
-_BELOW, _ABOVE = 0.1, 1.0
-"""How far the range of a quantized model's logits reaches beyond the lowest one that is kept, and the highest one that was seen."""
 
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
@@ -42,6 +38,10 @@ class Part:
     function: Callable[..., dict[str, Any]]
     signature: list[Any]
     names: tuple[str, ...]
+
+    def named(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return arguments by their names."""
+        return dict(zip((one.name for one in self.signature), values, strict=True))
 
 
 def settings_of(config: Any) -> tuple[Settings | None, str | None]:
@@ -82,7 +82,7 @@ def settings_of(config: Any) -> tuple[Settings | None, str | None]:
     return settings, None
 
 
-def of_model(model: Any, config: Any, *, kind: str, logit_range: tuple[float, float] | None = None) -> Part:
+def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression.Ranges] | None = None) -> Part:
     """Return the function of a model that answers in one of three ways.
 
     The image is (1, h, w, 3) uint8 in [0, 255] of the model's size, padded where it pads; bringing its values into the backbone's range is
@@ -94,7 +94,7 @@ def of_model(model: Any, config: Any, *, kind: str, logit_range: tuple[float, fl
       kind: ``exported.DETECTIONS``: the API's output after suppression. ``exported.BOXES``: ``boxes`` (1, N, 4) float32 yxyx_norm and ``scores``
         (1, N, C) without the background's. ``exported.ENCODINGS``: ``encodings_i`` (1, N_i, 4) and ``logits_i`` (1, N_i, C + 1) of each feature
         map i; nothing of different ranges is joined, so that each has a quantization of its own.
-      logit_range: with encodings: what logits are cut off at, see ``logit_range``.
+      ranges: with encodings: what the outputs of each feature map are cut off at, see ``quantizing.ranges``.
     """
     import tensorflow as tf
 
@@ -123,16 +123,16 @@ def of_model(model: Any, config: Any, *, kind: str, logit_range: tuple[float, fl
         scores = model._score_conversion_fn(found["class_predictions_with_background"])
         return {"boxes": decoded, "scores": scores[:, :, 1:] if background else scores}
 
-    def bounded(logits: Any) -> Any:
-        if logit_range is None:
-            return logits
-        low, high = logit_range
-        return tf.nn.relu6((logits - low) * (suppression.BOUNDED_TOP / (high - low)))  # all of which the converter folds into a convolution
+    def bounded(values: Any, limits: suppression.Range) -> Any:
+        low, high = limits
+        return tf.nn.relu6((values - low) * (suppression.BOUNDED_TOP / (high - low)))  # all of which the converter folds into a convolution
 
     def encodings(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
         answer = {}
         for number, (codes, logits) in enumerate(_heads(model, prepared(input_tensor, true_shape))):
-            answer |= {f"encodings_{number}": codes, f"logits_{number}": bounded(logits)}
+            if ranges is not None:
+                codes, logits = bounded(codes, ranges[number].encodings), bounded(logits, ranges[number].logits)
+            answer |= {f"encodings_{number}": codes, f"logits_{number}": logits}
         return answer
 
     function = {exported.DETECTIONS: detections, exported.BOXES: boxes, exported.ENCODINGS: encodings}[kind]
@@ -142,27 +142,6 @@ def of_model(model: Any, config: Any, *, kind: str, logit_range: tuple[float, fl
     else:
         names = _OUTPUTS if kind == exported.DETECTIONS else ("boxes", "scores")
     return Part(tf.function(function, input_signature=signature, autograph=False), signature, names)
-
-
-def logit_range(part: Part, settings: Settings, samples: Iterable[Sequence[np.ndarray]]) -> tuple[float, float] | None:
-    """Return the range within which the logits of a fully quantized model have to be told apart, or None where scores are no sigmoids.
-
-    Where there surely is nothing, a detector's logits fall without end: to -276 in a model whose highest one is 1.2. 256 steps over such a range
-    are more than 1 apart, and scores are lost (tensorflow/models #9371, #10618). Below, the range ends where detections are not kept any more
-    (``inference.SCORE_FLOOR``); above, beyond all that was seen.
-
-    Args:
-      part: answers with encodings and logits.
-      settings: of the same model.
-      samples: what ``part`` takes of some radiographs.
-    """
-    if settings.score_converter != "SIGMOID":
-        return None
-    names = [name for name in part.names if name.startswith("logits")]
-    first = int(settings.background)
-    highest = max(float(answer[name].numpy()[..., first:].max()) for answer in (part.function(*one) for one in samples) for name in names)
-    low = float(np.log(inference.SCORE_FLOOR / (1 - inference.SCORE_FLOOR)) - _BELOW) * settings.logit_scale
-    return low, max(highest, low) + _ABOVE
 
 
 def anchors_of(model: Any, config: Any) -> np.ndarray:

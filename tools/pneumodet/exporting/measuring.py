@@ -158,12 +158,11 @@ class Records:
         category = one.label_map[label_map.PNEUMONIA]
         threshold = parity.threshold_for(self.instances, reference, category_id=category, own=threshold)
         how = {"class_name": label_map.PNEUMONIA, "category_id": category, "score_threshold": threshold}
-        base = parity.figures(self.instances, reference, **how)
         rows = {}
         for name, detections in found.items():
-            tolerance = parity.TOLERANCES[name]
-            own = parity.figures(self.instances, detections, **how)
-            changes = {f"{key}_change": None if own[key] is None or base[key] is None else own[key] - base[key] for key in own}
+            tolerance = parity.tolerance_of(name, two_stage=config.model.WhichOneof("model") == "faster_rcnn")
+            own, base = (parity.figures(self.instances, each, **how, band=tolerance.score) for each in (detections, reference))
+            changes = {f"{key}_change": None if value is None or base[key] is None else value - base[key] for key, value in own.items()}
             same = parity.compare(reference, detections, sizes_hw=sizes_hw, limit=_limit(config), tolerance=tolerance)
             measured = {**same, **own, **changes, "bytes": one.artefacts[name]["bytes"], "images": len(reference)}
             measured |= {**_times(seconds[name]), "tolerance": dataclasses.asdict(tolerance)}
@@ -178,7 +177,7 @@ class Records:
             "score_threshold": threshold,
             "machine": {"platform": f"{platform.system()} {platform.machine()}", "cpu_cores": os.cpu_count()},
             "reference": {
-                **base,
+                **{key: value for key, value in parity.figures(self.instances, reference, **how).items() if "nearby" not in key},
                 **_times(seconds["checkpoint"]),
                 "images": len(reference),
                 "detections": sum(map(len, reference.values())),

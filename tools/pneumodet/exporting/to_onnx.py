@@ -10,7 +10,7 @@ from typing import Any
 
 from pneumodet.errors import ConfigError, EnvironmentProblem, first_line
 from pneumodet.exporting.graphs import Part
-from pneumodet.exporting.silence import silenced
+from pneumodet.inference.silence import silenced
 
 OPSET = 17
 """Of the file; ONNX Runtime reads it since 1.12 (2022)."""
@@ -40,11 +40,27 @@ def write(part: Part, path: Path, *, metadata: dict[str, Any]) -> None:
         raise ConfigError(f"This model cannot be written as ONNX: {first_line(error)}. Leave onnx out of --formats.") from error
     finally:
         logging.disable(before)
-    names = {one.name for one in model.graph.output}
-    if names != set(part.names):
-        raise ConfigError(
-            f"The ONNX file has the outputs {sorted(names)}, but {sorted(part.names)} are needed. Leave onnx out of --formats."
-        )
+    _hold_constants(model, part)
+    for what, names, needed in (
+        ("inputs", model.graph.input, {one.name for one in part.signature}),
+        ("outputs", model.graph.output, set(part.names)),
+    ):
+        found = {one.name for one in names}
+        if found != needed:
+            raise ConfigError(
+                f"The ONNX file has the {what} {sorted(found)}, but {sorted(needed)} are needed. Leave onnx out of --formats."
+            )
     onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata), "labels": json.dumps(metadata.get("label_map"))})
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def _hold_constants(model: Any, part: Part) -> None:
+    """Put into the file what the converter takes for inputs: tensors that the function uses and that were made before it, as a Faster R-CNN's anchors."""
+    from onnx import numpy_helper
+
+    inputs = {one.name: one for one in model.graph.input}
+    for made, used in part.function.get_concrete_function().graph.captures:
+        if used.name in inputs:
+            model.graph.initializer.append(numpy_helper.from_array(made.numpy(), used.name))
+            model.graph.input.remove(inputs[used.name])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet.errors import CheckpointError, EnvironmentProblem, first_line
+from pneumodet.inference.silence import silenced
 
 INPUT = "input_tensor"
 """Name of the image, (1, H, W, 3) uint8 in [0, 255], three equal channels, dark air and bright bone."""
@@ -114,8 +115,10 @@ def _tflite(path: Path, threads: int) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        runner = interpreter.get_signature_runner()
+        with silenced():  # LiteRT tells of every delegate
+            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+            runner = interpreter.get_signature_runner()
     except (ValueError, RuntimeError) as error:
         raise _cannot(path, error) from error
     wanted = runner.get_input_details().keys()

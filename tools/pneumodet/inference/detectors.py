@@ -16,7 +16,7 @@ from pneumodet.inference.outputs import from_outputs
 from pneumodet.results import Detections
 
 FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",), "openvino": ("onnx",)}
-"""Backend -> the formats that it takes by itself, the first one that is there; the exact ones in the order of their speed. A fully quantized model finds
+"""Backend -> the formats that it takes by itself, the first one that is there; the exact ones in the order of their speed. A quantized model finds
 other things than the one that was evaluated; it is used where its file is named."""
 
 INEXACT = "openvino"
@@ -48,7 +48,7 @@ class Detector:
             if self._outputs == exported.ENCODINGS:
                 self._anchors = np.load(model.model_dir / about["anchors"], allow_pickle=False)
                 self._pairs = [(f"encodings_{number}", f"logits_{number}") for number in range(about["feature_maps"])]
-                self._logit_range = about.get("logit_range")
+                self._ranges = [suppression.Ranges(**one) for one in about["ranges"] or ()]
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise CheckpointError(f"{model.model_dir / exported.CARD} does not fit its files ({error!r}). Export the run again.") from error
         exported.check_whole(model, name)
@@ -82,10 +82,16 @@ class Detector:
     def _suppressed(self, answer: dict[str, np.ndarray], window_hw: tuple[float, float]) -> dict[str, np.ndarray]:
         if self._outputs == exported.BOXES:
             return suppression.detections(answer["boxes"][0], answer["scores"][0], self._settings, window_hw=window_hw)
-        encodings, logits = (np.concatenate([answer[pair[part]][0] for pair in self._pairs]) for part in (0, 1))
-        if self._logit_range:
-            logits = suppression.unbounded(logits, self._logit_range)
-        return suppression.from_encodings(encodings, logits, self._anchors, self._settings, window_hw=window_hw)
+        encodings, logits = ([answer[pair[part]][0] for pair in self._pairs] for part in (0, 1))
+        if self._ranges:
+            encodings = [suppression.unbounded(one, limits.encodings) for one, limits in zip(encodings, self._ranges, strict=True)]
+            logits = [
+                np.where(one > 0, suppression.unbounded(one, limits.logits), -np.inf)
+                for one, limits in zip(logits, self._ranges, strict=True)
+            ]
+        return suppression.from_encodings(
+            np.concatenate(encodings), np.concatenate(logits), self._anchors, self._settings, window_hw=window_hw
+        )
 
 
 def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) -> Detector:  # noqa: A001 - as detectors.open

@@ -21,7 +21,7 @@ LABEL_MAP = "label_map.pbtxt"
 """The label map in an export."""
 
 ANCHORS = "anchors.npy"
-"""(N, 4) float32 yxyx_norm: what the box encodings of a fully quantized model are relative to."""
+"""(N, 4) float32 yxyx_norm: what the box encodings of a quantized model are relative to."""
 
 PARITY = "parity.json"
 """Each file against the checkpoint that it was made of."""

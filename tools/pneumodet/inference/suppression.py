@@ -22,7 +22,23 @@ CONVERTERS = (_SIGMOID, _SOFTMAX, _IDENTITY)
 """The API's score converters."""
 
 BOUNDED_TOP = 6.0
-"""A quantized model answers with (logit - low) * 6 / (high - low), cut off at 0 and 6 by the activation ReLU6; see ``exporting.graphs``."""
+"""A quantized model answers with (value - low) * 6 / (high - low), cut off at 0 and 6 by the activation ReLU6; see ``exporting.quantizing``."""
+
+Range = tuple[float, float]
+"""(low, high), what a value is cut off at."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranges:
+    """What the outputs of a feature map are cut off at.
+
+    Attributes:
+      encodings: of boxes.
+      logits: of scores; what is cut off below is not kept.
+    """
+
+    encodings: Range
+    logits: Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +78,10 @@ class Settings:
         return cls(**{**own, "box_scales": tuple(own["box_scales"])})
 
 
-def unbounded(values: np.ndarray, logit_range: tuple[float, float]) -> np.ndarray:
-    """Return the logits, cut off at (low, high), of values in [0, BOUNDED_TOP]."""
-    low, high = logit_range
-    return low + values * ((high - low) / BOUNDED_TOP)
+def unbounded(values: np.ndarray, limits: Range) -> np.ndarray:
+    """Return what values in [0, BOUNDED_TOP] stand for, in [low, high]."""
+    low, high = limits
+    return np.float32(low) + values * np.float32((high - low) / BOUNDED_TOP)
 
 
 def scores_of(logits: np.ndarray, settings: Settings) -> np.ndarray:

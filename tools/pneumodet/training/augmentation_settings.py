@@ -108,7 +108,8 @@ RADIOGRAPH = Augmentation(
 )
 """What differs between radiographs of one patient, and no more.
 
-No flip: heart, stomach bubble and aortic arch tell the sides apart, and consolidation behind the heart looks unlike its mirror image. Scale:
+No flip: heart, stomach bubble and aortic arch tell the sides apart, and consolidation behind the heart looks unlike its mirror image; measured on three
+folds of 258 radiographs it gained nothing that could be shown (docs/results.md). Scale:
 distance, collimation, children and large adults; within these values both lungs stay in view. Shift, rotation: positioning, most of all of
 bedridden patients (AP); beyond some 6 degrees upright boxes no longer fit what they hold. Shear: oblique incidence. Brightness, contrast,
 gamma: exposure and the window that the maker's software chose. Blur, sharpen: breathing, and the maker's edge enhancement. No noise: at the
