@@ -37,6 +37,14 @@ WITHOUT_CLI |= {
     "dicom_out",
     "pacs",
     "web",
+    "baseline",
+    "classification",
+    "comparison",
+    "exploration",
+    "heat",
+    "kaggle_files",
+    "learning",
+    "segmentation",
     "signals",
 }
 MAY_IMPORT = {
@@ -64,13 +72,74 @@ MAY_IMPORT = {
     "pacs": BASE | {"results", "data", "postprocessing", "inference", "dicom_out", "pacs"},
     "prediction": BASE
     | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "dicom_out", "pacs", "prediction"},
-    "web": BASE | {"results", "pictures", "data", "metrics", "inference", "dicom_out", "web"},
+    "heat": BASE,
+    "web": BASE | {"results", "pictures", "heat", "data", "metrics", "inference", "dicom_out", "web"},
     "probe": {"detection"},
     "doctor": BASE | {"probe", "data", "detection"},
     "download": BASE,
     "pretrained": BASE | {"run_folder", "data", "detection", "download"},
     "training": BASE
     | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "inference", "detection", "quiet", "signals", "training"},
+    "exploration": BASE | {"pictures", "data", "metrics", "reporting", "training", "exploration"},
+    "kaggle_files": BASE | {"data", "download", "kaggle_files"},
+    "baseline": BASE | {"data", "metrics", "reporting", "baseline"},
+    "learning": BASE
+    | {
+        "results",
+        "run_folder",
+        "pictures",
+        "data",
+        "metrics",
+        "assessment",
+        "reporting",
+        "inference",
+        "detection",
+        "quiet",
+        "training",
+        "learning",
+    },
+    "classification": BASE
+    | {
+        "results",
+        "run_folder",
+        "pictures",
+        "heat",
+        "data",
+        "metrics",
+        "assessment",
+        "reporting",
+        "detection",
+        "training",
+        "learning",
+        "classification",
+    },
+    "segmentation": BASE
+    | {
+        "results",
+        "run_folder",
+        "pictures",
+        "heat",
+        "data",
+        "metrics",
+        "assessment",
+        "reporting",
+        "detection",
+        "training",
+        "learning",
+        "segmentation",
+    },
+    "comparison": BASE
+    | {
+        "results",
+        "run_folder",
+        "data",
+        "metrics",
+        "assessment",
+        "postprocessing",
+        "reporting",
+        "detection",
+        "comparison",
+    },
     "preparation": BASE | {"run_folder", "pretrained", "data", "detection", "training"},
     "experiment": BASE | {"run_folder", "preparation", "pretrained", "data", "detection", "training"},
     "tuning": BASE | {"run_folder", "data", "detection", "training.augmentation_settings", "experiment", "tuning"},
@@ -161,7 +230,9 @@ def test_only_odapi_imports_object_detection(path):
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if not {"detection", "training"} & set(path.parts)], ids=lambda path: name_of(path) or "pneumodet"
+    "path",
+    [path for path in MODULES if not {"detection", "training", "learning", "classification", "segmentation"} & set(path.parts)],
+    ids=lambda path: name_of(path) or "pneumodet",
 )
 def test_no_tensorflow_at_module_level(path):
     heavy = ("tensorflow", "tf_keras", "keras", "pneumodet.detection")

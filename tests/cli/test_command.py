@@ -35,8 +35,15 @@ def test_help_lists_every_command(capsys, flag):
         assert any(line.split() == [name, *purpose.split()] for line in text.splitlines()), name
         assert len(purpose) < 90
     assert set(command.COMMANDS) == {
+        "download-rsna",
+        "explore",
         "make-tfrecords",
         "train",
+        "train-classifier",
+        "grad-cam",
+        "train-segmenter",
+        "metadata-baseline",
+        "compare",
         "tune",
         "evaluate",
         "export",
@@ -68,7 +75,7 @@ def test_version_names_the_package_that_runs(capsys):
     [
         pytest.param("trian", "Did you mean 'train'?", id="typing error"),
         pytest.param("make_tfrecord", "Did you mean 'make-tfrecords'?", id="underscore and missing letter"),
-        pytest.param("xyzzy", "Commands: make-tfrecords, train, tune,", id="nothing near"),
+        pytest.param("xyzzy", "Commands: download-rsna, explore, make-tfrecords, train,", id="nothing near"),
         pytest.param("--run", "there is no command '--run'", id="a flag first"),
         pytest.param("__main__", "there is no command", id="module that is no command"),
     ],

@@ -1,5 +1,6 @@
 """RSNA's CSVs: every rule, with its message and line."""
 
+import gzip
 import json
 
 import numpy as np
@@ -156,6 +157,17 @@ MAPPING = [
 def test_patient_map_keeps_leading_zeros(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert annotations.read_patient_map(tmp_path / name) == {"exam-1": "00000013", "exam-2": "00000013"}
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    assert annotations.read_patient_map(tmp_path / f"{name}.gz") == {"exam-1": "00000013", "exam-2": "00000013"}
+
+
+@pytest.mark.parametrize("name", ["map.csv.gz", "map.json.gz"])
+@pytest.mark.parametrize("cut", [0, 9])
+def test_a_patient_map_that_only_looks_packed(tmp_path, name, cut):
+    content = b"patientId,patient\n" + b"a,b\n" * 99
+    (tmp_path / name).write_bytes(gzip.compress(content)[:-cut] if cut else content)
+    with pytest.raises(DataError, match="no gzip file, or cut off"):
+        annotations.read_patient_map(tmp_path / name)
 
 
 @pytest.mark.parametrize(

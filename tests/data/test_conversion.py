@@ -1,6 +1,8 @@
 """DICOMs and labels -> a record set, end to end on synthetic radiographs."""
 
 import csv
+import dataclasses
+import gzip
 import io
 import json
 import os
@@ -151,6 +153,18 @@ def test_same_input_and_seed_give_the_same_shards(done, synthetic, tmp_path):
     assert (tmp_path / "other" / "train-00000-of-00004.tfrecord").read_bytes() != (done[0] / "train-00000-of-00004.tfrecord").read_bytes()
     for side in ("train", "val"):
         assert (tmp_path / "again" / f"instances_{side}.json").read_bytes() == (done[0] / f"instances_{side}.json").read_bytes()
+
+
+def test_packed_labels_and_maps_give_the_same_records(done, synthetic, tmp_path):
+    packed = {}
+    for name in ("labels", "class_info", "patient_map"):
+        path = getattr(synthetic, name)
+        packed[name] = tmp_path / f"{path.name}.gz"
+        packed[name].write_bytes(gzip.compress(path.read_bytes()))
+    of_packed = dataclasses.replace(synthetic, **packed)
+    convert(of_packed, tmp_path / "records", class_info=of_packed.class_info, patient_map=of_packed.patient_map, val_fraction=0.4)
+    for path in [*done[0].glob("*.tfrecord"), *done[0].glob("instances_*.json"), done[0] / "split.csv"]:
+        assert (tmp_path / "records" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_shards_are_planned_by_size(synthetic, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Labels of every format: what is read, what is rejected, and the words for it."""
 
 import csv
+import gzip
 import json
 import random
 import xml.etree.ElementTree as ET
@@ -73,6 +74,7 @@ def box(number=1, of=1, bbox=(1, 2, 2, 2), category=2, **more):
 
 
 CATEGORIES = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": " pneumonia "}, {"id": 7, "name": "effusion"}]
+GOOD_COCO = {"images": [image()], "annotations": [box()], "categories": CATEGORIES}
 
 
 @pytest.fixture
@@ -515,11 +517,11 @@ def test_coco_is_read_as_pycocotools_reads_it(tmp_path, capsys):
         pytest.param(
             "a.csv", "note,ymax,xmax,ymin,xmin,class,height,width,filename\n,4,3,2,1,pneumonia,8,9,good.png\n", "good", id="order"
         ),
+        pytest.param("a.csv.gz", gzip.compress((CSV_HEADER + GOOD_ROW).encode()), "good", id="packed csv"),
+        pytest.param("a.json.gz", gzip.compress(json.dumps(GOOD_COCO).encode()), "good", id="packed coco"),
         pytest.param("a.dat", "\n " + GOOD_VOC, "good", id="voc"),
         pytest.param("a.xml", ('<?xml version="1.0" encoding="utf-16"?>' + GOOD_VOC).encode("utf-16"), "good", id="voc in UTF-16"),
-        pytest.param(
-            "a.labels", "\ufeff\n" + json.dumps({"images": [image()], "annotations": [box()], "categories": CATEGORIES}), "good", id="coco"
-        ),
+        pytest.param("a.labels", "\ufeff\n" + json.dumps(GOOD_COCO), "good", id="coco"),
     ],
 )
 def test_auto(tmp_path, name, text, exam):

@@ -3,9 +3,9 @@
 import json
 import re
 
+import html_reader
 import numpy as np
 import pytest
-import test_page
 
 from pneumodet.assessment import inputs, summary
 from pneumodet.reporting import page
@@ -53,7 +53,7 @@ def test_what_is_missing_is_said(tmp_path, changes, words):
     metrics = evaluated(**changes)
     json.dumps(metrics, allow_nan=False)
     assert all(metrics[key] is not None for key in metrics["intervals"]), "nothing undefined has an interval"
-    text = re.sub(r"\s+", " ", "".join(test_page.read(page.write_report(tmp_path, metrics)).text))
+    text = re.sub(r"\s+", " ", "".join(html_reader.read(page.write_report(tmp_path, metrics)).text))
     assert not re.search(r"\b(NaN|nan|inf|None)\b", text.replace("None of", ""))
     for one in words:
         assert one in text, one

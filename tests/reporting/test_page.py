@@ -1,56 +1,16 @@
 """The report: one file, nothing of it from elsewhere, whatever is missing or hostile."""
 
-import html.parser
 import re
 
 import numpy as np
 import pytest
+from html_reader import read
 from PIL import Image
 
-from pneumodet.reporting import charts, glossary, markup, model_card, page
+from pneumodet.reporting import charts, frame, glossary, markup, model_card, page
 from pneumodet.reporting.charts import Line
 
 EVIL = '<script>alert("x")</script> & "quoted"'
-
-
-class Reader(html.parser.HTMLParser):
-    """Checks that tags are closed in order, and collects what refers to somewhere else."""
-
-    VOID = ("meta", "img", "br", "path", "circle", "rect")
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.references, self.tags, self.headings, self.text, self.ids = [], [], [], [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.references += [value for name, value in attributes if name in ("src", "href") and value]
-        if re.fullmatch(r"h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-        if tag == "h2":
-            self.ids.append(dict(attributes)["id"])
-        if tag == "img":
-            assert dict(attributes)["alt"]
-        if tag == "svg":
-            assert dict(attributes)["aria-label"]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def read(path):
-    reader = Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
-    assert reader.open == []
-    return reader
 
 
 def reliability_bin(score, rate):
@@ -218,6 +178,33 @@ def test_points_lie_where_they_should():
     assert charts.line_chart("t", [Line("", [], [])], x="x", y="y") == ""
     assert charts.heat_map("t", [[0, 0], [0, 0]]) == ""
     assert charts.bar_chart("t", [0, 1], {"a": [0]}, x="x", y="y") == ""
+
+
+def test_bars_are_as_long_as_their_values_say():
+    svg = charts.group_bars("t", {"a": [2.0, -0.5], "b": [4.0, 0.0]}, ("one", "<two>"), shown=markup.fixed, spans={"a": (1.0, 3.0)})
+    widths = [float(one) for one in re.findall(r'class="bar c\d" x="2" y="\d+" width="([\d.]+)"', svg)]
+    full = charts.WIDTH - 66
+    assert widths == [full / 2, 0.5, full, 0.5]
+    assert re.findall(r'class="value"[^>]*>([^<]*)<', svg) == ["2.000", "-0.500", "4.000", "0.000"]
+    low, high = map(float, re.search(r'class="mark" d="M([\d.]+) [\d.]+H([\d.]+)', svg).groups())
+    assert (low, high) == (2 + full / 4, 2 + full * 3 / 4)
+    assert "&lt;two&gt;" in svg and "<two>" not in svg
+    assert charts.group_bars("t", {"a": [0.0]}, ("one",), shown=str) == ""
+
+
+def test_maps_on_one_scale_can_be_compared():
+    alone, scaled = charts.heat_map("t", [[0, 2], [1, 0]]), charts.heat_map("t", [[0, 2], [1, 0]], top=4, highest="few")
+    assert re.findall(r'fill-opacity="([\d.]+)"', alone) == ["1.00", "0.50"] and "(at most 2)" in alone
+    assert re.findall(r'fill-opacity="([\d.]+)"', scaled) == ["0.50", "0.25"] and "(at most few)" in scaled
+
+
+def test_a_page_lists_the_sections_that_have_content(tmp_path):
+    text = frame.page("A & B", [("one", "<One>", "<p>1</p>"), ("two", "Two", "")], lead="<of>", css=".x { color: red; }")
+    (tmp_path / "page.html").write_text(text)
+    found = read(tmp_path / "page.html")
+    assert (found.ids, found.references, found.text.count("<One>"), found.text.count("A & B")) == (["one"], ["#one"], 2, 2)
+    assert "#two" not in text and 'href="#one"' in text and "<of>" not in text
+    assert f'content="{frame.POLICY}"' in text and ".x { color: red; }" in text
 
 
 def test_figures_are_of_the_class_that_is_judged(tmp_path):

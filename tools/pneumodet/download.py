@@ -47,6 +47,7 @@ def fetch(
     final: Path,
     *,
     hint: str,
+    name: str | None = None,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
     delays: Sequence[float] = DELAYS_SECONDS,
     timeout: float = TIMEOUT_SECONDS,
@@ -57,6 +58,8 @@ def fetch(
       url: of http or https.
       final: the file; it appears when it is whole.
       hint: the next step, for the message of a download that failed.
+      name: what the file is called in messages, and by which the rest of it is known to belong to what has arrived; for an address that holds a
+        signature, which is another one each time and nobody's to read. The address by default.
       on_progress: is told (bytes there, bytes in all or None).
       delays: in seconds, before each attempt after one that brought nothing.
       timeout: in seconds of silence.
@@ -65,22 +68,23 @@ def fetch(
       CheckpointError: the file is not there, or the server cannot be reached; what has arrived is kept.
       DataError: the disk is full or the folder cannot be written; what has arrived is kept.
     """
-    part = final.with_name(final.name + ".part")
+    part = part_of(final)
+    name = name or url
     most, left = _size(part), list(delays)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                _attempt(url, part, on_progress=on_progress, timeout=timeout)
+                _attempt(url, name, part, on_progress=on_progress, timeout=timeout)
                 break
             except _Broken as broken:
                 if _size(part) > most:  # on its way: all attempts again
                     most, left = _size(part), list(delays)
                 if not left:
-                    raise CheckpointError(f"Cannot download {url}: {broken}. {hint}") from broken
+                    raise CheckpointError(f"Cannot download {name}: {broken}. {hint}") from broken
                 time.sleep(left.pop(0))
             except urllib.error.HTTPError as error:
-                raise CheckpointError(f"Cannot download {url}: the server answers {error.code} {error.reason}. {hint}") from error
+                raise CheckpointError(f"Cannot download {name}: the server answers {error.code} {error.reason}. {hint}") from error
         os.replace(part, final)
         _notes(part).unlink(missing_ok=True)
     except OSError as error:
@@ -88,7 +92,12 @@ def fetch(
         raise DataError(f"Cannot write {final}: {error.strerror or error}. Free some disk space.{kept}") from error
 
 
-def _attempt(url: str, part: Path, *, on_progress: Callable[[int, int | None], None], timeout: float) -> None:
+def part_of(final: Path) -> Path:
+    """Return the file in which what has arrived of ``final`` lies until it is whole."""
+    return final.with_name(final.name + ".part")
+
+
+def _attempt(url: str, name: str, part: Path, *, on_progress: Callable[[int, int | None], None], timeout: float) -> None:
     """Add to ``part`` until it is whole.
 
     Raises:
@@ -96,7 +105,7 @@ def _attempt(url: str, part: Path, *, on_progress: Callable[[int, int | None], N
       HTTPError: the server refuses for good.
       OSError: of the disk.
     """
-    there = _known(part, url)
+    there = _known(part, name)
     if there and there["total"] == _size(part):
         return  # it was whole, and only had not got its name yet
     headers = {"User-Agent": f"pneumodet/{pneumodet.__version__}"}
@@ -123,7 +132,7 @@ def _attempt(url: str, part: Path, *, on_progress: Callable[[int, int | None], N
             raise _Broken("the server sent another part than was asked for")
         if not start:
             _forget(part)
-        _note(part, url, answer, total)
+        _note(part, name, answer, total)
         done = _append(answer, part, start, total, on_progress=on_progress)
     if total is not None and done != total:
         raise _Broken(f"the connection ended after {done} of {total} bytes")
@@ -165,21 +174,21 @@ def _notes(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _note(part: Path, url: str, answer: Any, total: int | None) -> None:
+def _note(part: Path, name: str, answer: Any, total: int | None) -> None:
     """Write down what the server says of the file; without a strong validator, nothing can be resumed (RFC 9110, section 13.1.5)."""
     etag = answer.headers.get("ETag", "")
     validator = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
-    paths.write_json(_notes(part), {"url": url, "validator": validator, "total": total})
+    paths.write_json(_notes(part), {"url": name, "validator": validator, "total": total})
 
 
-def _known(part: Path, url: str) -> dict[str, Any] | None:
+def _known(part: Path, name: str) -> dict[str, Any] | None:
     """Return the notes of an earlier attempt that can be gone on with; remove what is left of any other."""
     notes = None
     with contextlib.suppress(OSError, ValueError):
         notes = json.loads(_notes(part).read_text(encoding="utf-8"))
     if (
         isinstance(notes, dict)
-        and notes.get("url") == url
+        and notes.get("url") == name
         and notes.get("validator")
         and 0 < _size(part) <= (notes.get("total") or 1 << 62)
     ):

@@ -11,11 +11,18 @@ from pathlib import Path
 import pneumodet
 
 COMMANDS = {
+    "download-rsna": "download the RSNA Pneumonia Detection Challenge from Kaggle",
+    "explore": "a report of what is in a data set: classes, boxes, views, ages, faults, pictures",
     "make-tfrecords": "convert DICOMs and a CSV of boxes to TFRecords",
     "train": "train a detector on the records",
+    "train-classifier": "train an image classifier on the records: ResNet, Inception, VGG, MobileNet, EfficientNet",
+    "grad-cam": "explain a classifier by heatmaps, weak boxes and the pointing game",
+    "train-segmenter": "train a U-Net on masks of the boxes, or the table of all its variants",
+    "metadata-baseline": "what age, sex, view and spacing alone tell: the figure that every model has to beat",
     "tune": "search for the best optimizer, loss, learning rate, batch size or other fields",
     "evaluate": "measure a trained detector on the validation records: COCO AP and the RSNA metric",
     "export-labels": "write the labels of a record set as COCO, Pascal VOC or CSV",
+    "compare": "put runs of any kind into one table, with intervals and paired differences",
     "postprocess": "choose box scale, NMS, fusion and gate on validation detections, or apply them",
     "export": "write a trained detector as SavedModel, ONNX or TensorFlow Lite, each proven equal",
     "predict": "detect on radiographs: COCO results, Kaggle submission, pictures, DICOM reports",
@@ -29,7 +36,7 @@ COMMANDS = {
 
 def usage() -> str:
     """Return the text of ``--help``."""
-    rows = "\n".join(f"  {name:<16}{text}" for name, text in COMMANDS.items())
+    rows = "\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())
     return f"usage: pneumodet COMMAND [OPTIONS]\n\ncommands:\n{rows}\n\npneumodet COMMAND --help tells a command's options."
 
 

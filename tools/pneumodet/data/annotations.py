@@ -3,16 +3,22 @@
     labels = read_rsna_labels(path, class_info=info_path)
     labels.exams["0004cfab-…"].boxes_xyxy_px           # (N, 4) float64
 
-A fault of the whole file (no such column) raises; a fault of one row rejects that exam, with the line and the reason.
+A fault of the whole file (no such column) raises; a fault of one row rejects that exam, with the line and the reason. Every file may be packed
+with gzip and end in .gz.
 """
 
+import contextlib
 import csv
 import dataclasses
+import gzip
+import io
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -35,6 +41,9 @@ PATIENT_COLUMNS = ("patient", "nih_patient", "patient_id", "Patient ID")
 
 MAX_COORDINATE_PX = 1_000_000
 """A coordinate beyond this is an error, not a radiograph."""
+
+PACKED = ".gz"
+"""Suffix of a file that is packed with gzip."""
 
 MORE_CELLS = "(more cells)"
 """Key of the cells of a row for which the header has no name."""
@@ -188,7 +197,7 @@ def read_patient_map(path: Path) -> dict[str, str]:
     Raises:
       DataError: the file is missing or neither of these.
     """
-    if path.suffix.lower() == ".json":
+    if path.name.lower().removesuffix(PACKED).endswith(".json"):
         return _read_mapping_json(path)
     columns = read_header(path)
     if not columns:
@@ -211,8 +220,10 @@ def read_patient_map(path: Path) -> dict[str, str]:
 def _read_mapping_json(path: Path) -> dict[str, str]:
     wanted = "RSNA's mapping is a list of objects with subset_img_id and img_id (NNNNNNNN_MMM.png)"
     patients: dict[str, str] = {}
+    with unpacked(path, "the patient map ") as file:
+        text = file.read()
     try:
-        for entry in json.loads(path.read_text(encoding="utf-8")):
+        for entry in json.loads(text):
             exam, match = entry["subset_img_id"], _NIH_IMAGE.match(entry["img_id"])
             if not isinstance(exam, str):
                 raise TypeError(f"subset_img_id {exam!r} is no text")
@@ -220,19 +231,44 @@ def _read_mapping_json(path: Path) -> dict[str, str]:
                 raise DataError(f"The patient map {path} has no NIH image name for exam {exam}. {wanted}.")
             if patients.setdefault(exam, match[1]) != match[1]:
                 raise DataError(f"{path}: exam {exam} belongs to the patients {patients[exam]} and {match[1]}. Keep one of them.")
-    except OSError as error:
-        raise DataError(f"Cannot read the patient map {path}: {error.strerror}.") from error
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"The patient map {path} cannot be read ({error!r}). {wanted}.") from error
     return patients
 
 
-def read_header(path: Path) -> list[str]:
+@contextlib.contextmanager
+def unpacked(path: Path, what: str = "") -> Iterator[BinaryIO]:
+    """Open a file for reading bytes; one that ends in ``PACKED`` is unpacked on the way.
+
+    Args:
+      path: the file.
+      what: put before its name in the message, with a blank.
+
+    Raises:
+      DataError: in the block or before it: the file cannot be read, is no gzip file, or is cut off.
+    """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
+        with gzip.open(path) if path.suffix.lower() == PACKED else open(path, "rb") as file:
+            yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"Cannot unpack {what}{path}: it is no gzip file, or cut off. Get the file again.") from error
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+        raise DataError(f"Cannot read {what}{path}: {error.strerror}.") from error
+
+
+def _text(file: BinaryIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+
+
+def read_header(path: Path) -> list[str]:
+    """Return the names of a CSV's columns; none where it is empty.
+
+    Raises:
+      DataError: the file cannot be read.
+    """
+    try:
+        with unpacked(path) as file:
+            return [name.strip() for name in next(csv.reader(_text(file)), [])]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
 
@@ -249,8 +285,8 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[
     if twice:
         raise DataError(f"{path} has the column {twice!r} twice. Remove the one that is not meant.")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, fieldnames=header, restkey=MORE_CELLS, restval="")
+        with unpacked(path) as file:
+            reader = csv.DictReader(_text(file), fieldnames=header, restkey=MORE_CELLS, restval="")
             next(reader)
             for row in reader:
                 yield reader.line_num, row

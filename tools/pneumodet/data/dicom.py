@@ -30,12 +30,12 @@ VIEW_POSITIONS = frozenset(("AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", 
 SEXES = frozenset("MFO")
 """Enumerated values of PatientSex (0010,0040) (PS3.3 C.7.1.1)."""
 
-_AGE = re.compile(r"^(\d{1,3})([DWMY]?)$")
-"""PatientAge (0010,1010), of VR AS (PS3.5 6.2); RSNA's files leave out the unit, which is then years."""
+_AGE = re.compile(r"^(\d{1,3})(?:\.0*)?([DWMY]?)$")
+"""PatientAge (0010,1010), of VR AS (PS3.5 6.2); RSNA's files leave out the unit, which is then years, and tables write 43.0."""
 
 _A_YEAR = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1, "": 1}
 
-_SPACINGS = (0x00280030, 0x00181164, 0x00182010)
+SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 """PixelSpacing, ImagerPixelSpacing, NominalScannedPixelSpacing: height and width of a pixel in mm (PS3.3 10.7.1.3)."""
 
 _ASPECT_RATIO = 0x00280034
@@ -81,6 +81,12 @@ def header(source: Source) -> Header:
     except Fault as fault:
         _refuse(source, fault)
     return Header(*(one or None for one in text))
+
+
+def age_years(text: str) -> float | None:
+    """Return the years of a PatientAge such as ``051Y``, ``018M``, ``43`` or ``43.0``, however unlikely; None where the text is no age."""
+    found = _AGE.match(text)
+    return int(found[1]) / _A_YEAR[found[2]] if found else None
 
 
 def patient_id(source: Source) -> str | None:
@@ -152,14 +158,14 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
 
 def _facts(found: Elements) -> dict[str, str | int]:
     """Return what is known of the radiograph in the usual terms; whatever else is there could be free text, and stays in the file."""
-    view, sex, age = found.ascii(_VIEW_POSITION), found.ascii(_PATIENT_SEX), _AGE.match(found.ascii(_PATIENT_AGE))
+    view, sex, age = found.ascii(_VIEW_POSITION), found.ascii(_PATIENT_SEX), age_years(found.ascii(_PATIENT_AGE))
     facts: dict[str, str | int] = {}
     if view in VIEW_POSITIONS:
         facts["view_position"] = view
     if sex in SEXES:
         facts["sex"] = sex
-    if age:
-        facts["age"] = int(int(age[1]) / _A_YEAR[age[2]])
+    if age is not None:
+        facts["age"] = int(age)
     return facts
 
 
@@ -190,7 +196,7 @@ def _open(data: bytes, source: object) -> tuple[Elements, decoding.Layout]:
 
 def _aspect(found: Elements) -> tuple[float, tuple[str, ...]]:
     """Return (height of a pixel by its width, 1.0 where they hardly differ or are not known; notes)."""
-    for tag in (*_SPACINGS, _ASPECT_RATIO):
+    for tag in (*SPACINGS, _ASPECT_RATIO):
         if tag not in found.places:
             continue
         try:

@@ -92,11 +92,8 @@ def exam_id(file_name: str) -> str:
 def _format_of(path: Path) -> str:
     if path.is_dir():
         return VOC
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError as error:
-        raise DataError(f"Cannot read the labels {path}: {error.strerror}.") from error
+    with annotations.unpacked(path, "the labels ") as file:
+        head = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"<") or path.suffix.lower() == ".xml":
         return VOC
     if head.startswith((b"{", b"[")) or path.suffix.lower() == ".json":
@@ -247,10 +244,10 @@ def _text(element: Element, path: str) -> str:
 
 
 def _read_coco(path: Path) -> _Collector:
+    with annotations.unpacked(path) as file:
+        text = file.read()
     try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error}).") from error
     if isinstance(data, list):

@@ -140,7 +140,7 @@ def intervals(
     """
     figures = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
     value, drawn = _drawn([figures], cases.patients, resamples=resamples, seed=seed, confidence=confidence)
-    found = {key: _interval(float(value[0][key][0]), drawn[0][key], cases.patients, confidence) for key in value[0]}
+    found = {key: interval(float(value[0][key][0]), drawn[0][key], cases.patients, confidence=confidence) for key in value[0]}
     return {"figures": found, **_settings(cases.patients, resamples, seed, confidence)}
 
 
@@ -181,7 +181,7 @@ def compare(
     found = {}
     for key in value[0]:
         both = [float(one[key][0]) for one in value]
-        difference = _interval(both[1] - both[0], drawn[1][key] - drawn[0][key], a.patients, confidence)
+        difference = interval(both[1] - both[0], drawn[1][key] - drawn[0][key], a.patients, confidence=confidence)
         found[key] = {
             "a": _or_none(both[0]),
             "b": _or_none(both[1]),
@@ -208,23 +208,31 @@ def _drawn(
     return value, drawn
 
 
-def _interval(value: float, drawn: np.ndarray, patients: np.ndarray, confidence: float) -> dict[str, float | str | None]:
+def interval(value: float, drawn: np.ndarray, patients: np.ndarray, *, confidence: float = CONFIDENCE) -> dict[str, float | str | None]:
+    """Return ``value``, ``low`` and ``high`` of the percentile interval, and ``undefined``, the reason, where one of them is None.
+
+    Args:
+      value: of the figure on all cases; NaN where it has none.
+      drawn: (R,) its values on resamples of patients.
+      patients: (N,) the patient of each case.
+      confidence: share of the resamples within.
+    """
     defined = drawn[~np.isnan(drawn)]
     missing = len(drawn) - len(defined)
     if np.isnan(value):
         return {"value": None, "low": None, "high": None, "undefined": "These cases give the figure no value."}
     if (patients == patients[0]).all():  # all resamples are the same, and the interval would have no width
         return {
-            "value": value,
+            "value": float(value),
             "low": None,
             "high": None,
             "undefined": "There is only one patient.",
         }
     if missing > MOST_UNDEFINED * len(drawn):
         reason = f"The figure has no value in {missing} of {len(drawn)} resamples: too few patients for an interval."
-        return {"value": value, "low": None, "high": None, "undefined": reason}
+        return {"value": float(value), "low": None, "high": None, "undefined": reason}
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {"value": value, "low": float(low), "high": float(high)}
+    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def _sentence(difference: dict, names: tuple[str, str], confidence: float, *, lower_is_better: bool) -> str:

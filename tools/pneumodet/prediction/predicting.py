@@ -140,6 +140,7 @@ def predict(
     settings = {
         "pneumodet": pneumodet.__version__,
         "model": [exported.sha256(one.exported.path(one.format)) for one in opened],
+        "backend": [one.backend for one in opened],
         "input": str(root) if isinstance(root, str) else str(root.resolve()),
         "postprocessing": dataclasses.asdict(steps),
         "score threshold": threshold,
@@ -176,7 +177,7 @@ def predict(
             problems=totals.problems,
             score_threshold=threshold,
             threshold_source=source,
-            backends=[one.format for one in opened],
+            backends=[one.format if one.format.startswith(one.backend) else one.backend for one in opened],
             resumed=resumed,
             milliseconds=milliseconds,
             sheet=sheet and output_dir / outputs.SHEET,

@@ -1,5 +1,7 @@
 """Line charts, bars and maps as inline SVG, drawn by hand so that they follow the page's colours, light or dark.
 
+Whatever draws a chart of its own (``forest``, exploration's matrix) takes ``figure`` and ``ticks`` from here.
+
     svg = line_chart("FROC", [Line("model", xs, ys)], x="false positives an image", y="sensitivity")
 
 Colours are CSS classes of the page (``c0``, ``c1`` … of Okabe and Ito's palette); text is in the page's own colour.
@@ -8,11 +10,14 @@ Colours are CSS classes of the page (``c0``, ``c1`` … of Okabe and Ito's palet
 import dataclasses
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 WIDTH, HEIGHT = 420, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 46
 _TICKS = 5
+_BAR_LEFT, _BAR_NUMBER = 2, 64  # room for a bar's number on its right
+_BAR, _BAR_NAME, _BAR_GAP = 13, 17, 7
+_MAP = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +87,7 @@ def line_chart(
         up = (py - low_y) / (high_y - low_y)
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = _axes(x, y, log_ticks or _ticks(low_x, high_x), _ticks(low_y, high_y), place)
+    parts = _axes(x, y, log_ticks or ticks(low_x, high_x), ticks(low_y, high_y), place)
     if diagonal:
         parts.append(f'<path class="diagonal" d="{_path([place(low_x, low_y), place(high_x, high_y)])}"/>')
     for index, line in enumerate(lines):
@@ -98,7 +103,7 @@ def line_chart(
             parts += [f'<circle class="dot c{index}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in drawn]
     if mark and low_x <= mark.x <= high_x and low_y <= mark.y <= high_y:
         parts += _marked(mark.name, *place(mark.x, mark.y))
-    return _figure(title, parts, [line.name for line in lines if line.name])
+    return figure(title, parts, names=[line.name for line in lines if line.name])
 
 
 def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[float]], *, x: str, y: str) -> str:
@@ -119,7 +124,7 @@ def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[flo
         across = (px - edges[0]) / ((edges[-1] - edges[0]) or 1)
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - py / top * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = _axes(x, y, _ticks(edges[0], edges[-1]), _ticks(0, top), place)
+    parts = _axes(x, y, ticks(edges[0], edges[-1]), ticks(0, top), place)
     for index, values in enumerate(series.values()):
         for bin_, value in enumerate(values):
             (left, upper), (right, lower) = place(edges[bin_], value), place(edges[bin_ + 1], 0)
@@ -127,41 +132,115 @@ def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[flo
             parts.append(
                 f'<rect class="bar c{index}" x="{left + index * width:.1f}" y="{upper:.1f}" width="{width:.1f}" height="{lower - upper:.1f}"/>'
             )
-    return _figure(title, parts, list(series))
+    return figure(title, parts, names=list(series))
 
 
-def heat_map(title: str, counts: Sequence[Sequence[float]]) -> str:
-    """Return a map of counts, rows from the top, as squares whose opacity is the count's share of the highest; nothing where all are 0.
+def group_bars(
+    title: str,
+    groups: Mapping[str, Sequence[float]],
+    names: Sequence[str],
+    *,
+    shown: Callable[[float], str],
+    spans: Mapping[str, tuple[float, float]] | None = None,
+) -> str:
+    """Return horizontal bars, below the name of each group, or nothing where none is above 0.
 
     Args:
       title: for screen readers, and as the caption.
-      counts: rows of equal length, as many rows as columns.
+      groups: name -> a value for each of the series; one below 0 has no bar.
+      names: of the series, for the legend; none is drawn for one series.
+      shown: value -> text.
+      spans: name -> interval of the first series, drawn as a line through the bar's end.
     """
-    top = max((value for row in counts for value in row), default=0)
-    if not top:
+    spans = spans or {}
+    top = max([*(value for values in groups.values() for value in values), *(high for _, high in spans.values())], default=0)
+    if top <= 0:
         return ""
-    side = 200 / len(counts)
-    parts = ['<rect class="frame" x="0.5" y="0.5" width="199" height="199"/>']
-    for down, row in enumerate(counts):
+
+    def across(value: float) -> float:
+        return _BAR_LEFT + max(0.0, value) / top * (WIDTH - _BAR_LEFT - _BAR_NUMBER)
+
+    parts, at = [], 0
+    for group, values in groups.items():
+        parts.append(f'<text class="axis" x="{_BAR_LEFT}" y="{at + 12}">{html.escape(group)}</text>')
+        at += _BAR_NAME
+        for index, value in enumerate(values):
+            end = right = across(value)
+            width = max(0.5, end - _BAR_LEFT)
+            parts.append(f'<rect class="bar c{index}" x="{_BAR_LEFT}" y="{at}" width="{width:.1f}" height="{_BAR - 2}"/>')
+            if index == 0 and group in spans:
+                low, high = map(across, spans[group])
+                middle = at + (_BAR - 2) / 2
+                ends = f"M{low:.1f} {middle - 4:.1f}v8M{high:.1f} {middle - 4:.1f}v8"
+                parts.append(f'<path class="mark" d="M{low:.1f} {middle:.1f}H{high:.1f}{ends}"/>')
+                right = max(end, high)
+            parts.append(f'<text class="value" x="{right + 5:.1f}" y="{at + 10}">{html.escape(shown(value))}</text>')
+            at += _BAR
+        at += _BAR_GAP
+    return figure(title, parts, (WIDTH, at), names=names)
+
+
+def heat_map(title: str, values: Sequence[Sequence[float]], *, top: float | None = None, highest: str = "") -> str:
+    """Return a map, rows from the top, as squares whose opacity is the share of the highest value; nothing where all are 0.
+
+    Args:
+      title: for screen readers, and as the caption.
+      values: N rows of N, at least 0.
+      top: the value of full opacity, where several maps are to be compared.
+      highest: this map's highest value as the caption has it; by default the number.
+    """
+    peak = max((value for row in values for value in row), default=0)
+    if not peak:
+        return ""
+    side = _MAP / len(values)
+    parts = [f'<rect class="frame" x="0.5" y="0.5" width="{_MAP - 1}" height="{_MAP - 1}"/>']
+    for down, row in enumerate(values):
         for across, value in enumerate(row):
-            if value:
-                where = f'x="{across * side:.1f}" y="{down * side:.1f}" width="{side:.2f}" height="{side:.2f}"'
-                parts.append(f'<rect class="cell" {where} fill-opacity="{value / top:.2f}"/>')
-    text = html.escape(f"{title} (at most {top:,})")
-    return f'<figure class="map"><svg viewBox="0 0 200 200" role="img" aria-label="{text}">{"".join(parts)}</svg><figcaption>{text}</figcaption></figure>'
+            opacity = f"{min(1, value / (top or peak)):.2f}"
+            if opacity != "0.00":
+                where = f'x="{across * side:.2f}" y="{down * side:.2f}" width="{side:.2f}" height="{side:.2f}"'
+                parts.append(f'<rect class="cell" {where} fill-opacity="{opacity}"/>')
+    return figure(f"{title} (at most {highest or f'{peak:,}'})", parts, (_MAP, _MAP), kind="map")
+
+
+def figure(
+    title: str,
+    parts: Sequence[str],
+    size_wh: tuple[float, float] = (WIDTH, HEIGHT),
+    *,
+    names: Sequence[str] = (),
+    kind: str = "",
+    spoken: str = "",
+) -> str:
+    """Return an SVG with its caption.
+
+    Args:
+      title: text of the caption, and for screen readers.
+      parts: SVG elements.
+      size_wh: of the drawing, px.
+      names: texts of the legend; none is drawn for one.
+      kind: CSS class.
+      spoken: more text for screen readers.
+    """
+    legend = "".join(f'<li><span class="swatch c{index}"></span>{html.escape(name)}</li>' for index, name in enumerate(names))
+    legend = f'<ul class="legend">{legend}</ul>' if len(names) > 1 else ""
+    kind = f' class="{kind}"' if kind else ""
+    label = html.escape(f"{title}: {spoken}" if spoken else title)
+    svg = f'<svg viewBox="0 0 {size_wh[0]:.0f} {size_wh[1]:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    return f"<figure{kind}>{svg}<figcaption>{html.escape(title)}</figcaption>{legend}</figure>"
+
+
+def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
+    """Return about ``count`` round numbers from ``low`` to ``high``."""
+    rough = (high - low) / count
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     return (low, high) if high > low else (low, low + 1)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    rough = (high - low) / _TICKS
-    unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
-    first = math.ceil(low / step - 1e-9)
-    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _axes(x: str, y: str, x_ticks: Sequence[float], y_ticks: Sequence[float], place) -> list[str]:
@@ -208,11 +287,3 @@ def _marked(name: str, px: float, py: float) -> list[str]:
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
-
-
-def _figure(title: str, parts: Sequence[str], names: Sequence[str]) -> str:
-    legend = "".join(f'<li><span class="swatch c{index}"></span>{html.escape(name)}</li>' for index, name in enumerate(names))
-    legend = f'<ul class="legend">{legend}</ul>' if len(names) > 1 else ""
-    text = html.escape(title)
-    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text}">{"".join(parts)}</svg>'
-    return f"<figure>{svg}<figcaption>{text}</figcaption>{legend}</figure>"

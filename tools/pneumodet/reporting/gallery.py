@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 PICTURE_PX, PICTURE_QUALITY = 480, 80
-"""Longer side and JPEG quality of the gallery's pictures: 24 of them have about 1 MB."""
+"""Longer side and JPEG quality of pictures in a page: 24 of them have about 1 MB."""
 
 
 def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> str:
@@ -26,7 +26,7 @@ def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> str:
     for exam, picture, reason in pictures:
         image = '<div class="no-image">image not given</div>'
         if picture is not None:
-            image = f'<img src="{_data_uri(picture)}" alt="Radiograph {html.escape(exam)}: {html.escape(reason)}">'
+            image = f'<img src="{data_uri(picture)}" alt="Radiograph {html.escape(exam)}: {html.escape(reason)}">'
         parts.append(f"<figure>{image}<figcaption><strong>{html.escape(exam)}</strong> {html.escape(reason)}</figcaption></figure>")
     intro = (
         '<p class="before">The radiographs with the largest errors. Ground truth is dashed and green, detections are solid and orange.</p>'
@@ -34,9 +34,10 @@ def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> str:
     return f'{intro}<div class="gallery">{"".join(parts)}</div>'
 
 
-def _data_uri(picture: Image.Image) -> str:
+def data_uri(picture: Image.Image, side_px: int = PICTURE_PX) -> str:
+    """Return a picture as the source of an image in a page, no longer than ``side_px``."""
     small = picture.convert("RGB")
-    small.thumbnail((PICTURE_PX, PICTURE_PX))
+    small.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=PICTURE_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

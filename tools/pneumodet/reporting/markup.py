@@ -50,6 +50,38 @@ def paragraph(value: Any) -> str:
     return f"<p>{text(value)}</p>" if value else ""
 
 
+def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
+    """Return the figures that stand out at the top, or nothing without any.
+
+    Args:
+      figures: name, value and what stands below it, HTML.
+    """
+    parts = [
+        f'<li><span class="name">{name}</span><strong>{value}</strong>{f"<small>{below}</small>" if below else ""}</li>'
+        for name, value, below in figures
+    ]
+    return f'<ul class="tiles">{"".join(parts)}</ul>' if parts else ""
+
+
+def listed(lines: Iterable[str], kind: str = "") -> str:
+    """Return a list of texts of a CSS class, or nothing without lines."""
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    kind = f' class="{kind}"' if kind else ""
+    return f"<ul{kind}>{items}</ul>" if items else ""
+
+
+def warnings(title: str, lines: Iterable[str]) -> str:
+    """Return texts that a reader must see, in a box of their own, or nothing without lines."""
+    found = listed(lines)
+    return f'<div class="warnings"><h3>{text(title)}</h3>{found}</div>' if found else ""
+
+
+def charts(found: Iterable[str]) -> str:
+    """Return charts side by side where there is room, or nothing where all are empty."""
+    parts = "".join(found)
+    return f'<div class="charts">{parts}</div>' if parts else ""
+
+
 def table(
     caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, classes: Sequence[str] = (), words: Sequence[int] = ()
 ) -> str:

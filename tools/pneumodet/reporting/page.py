@@ -2,7 +2,7 @@
 
     report = write_report(folder, metrics, pictures=[("0004cfab", picture, "misses 2 boxes")])
 
-No script and no external file: it opens from disk, prints, follows the reader's light or dark mode, and fits a phone.
+The page is framed by ``frame.page``, as those of other commands are.
 """
 
 import json
@@ -13,13 +13,9 @@ from typing import Any
 from PIL import Image
 
 from pneumodet import paths
-from pneumodet.reporting import gallery, glossary, markup, model_card, plots, steps
-from pneumodet.reporting.style import CSS
+from pneumodet.reporting import frame, gallery, glossary, markup, model_card, plots, steps
 
 REPORT, MODEL_CARD = "report.html", "model_card.md"
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Content security policy: the browser itself sees to it that nothing is loaded and nothing runs."""
 
 NAMES = {
     "rsna_metric": "RSNA metric",
@@ -87,7 +83,7 @@ def write_report(
     """
     sections = [
         ("summary", "Summary", _summary(metrics)),
-        ("curves", "Curves", _charts(plots.curves(metrics))),
+        ("curves", "Curves", markup.charts(plots.curves(metrics))),
         ("figures", "Figures", _figures(metrics)),
         ("comparison", "Comparison", _comparison(metrics)),
         ("slices", "Slices", _slices(metrics)),
@@ -98,17 +94,7 @@ def write_report(
         ("origin", "Data, model and versions", _origin(metrics, provenance, config_text)),
         ("model-card", "Model card", f"<pre>{markup.text(model_card.text(metrics))}</pre>"),
     ]
-    sections = [section for section in sections if section[-1]]
-    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections)
-    parts = [f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{content}</section>' for name, title, content in sections]
-    body = f'{_lead(metrics)}<nav aria-label="Contents"><ul>{links}</ul></nav>\n' + "\n".join(parts)
-    title = "Evaluation of a pneumonia detector"
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{title}</title><style>{CSS}</style></head>\n'
-        f"<body><main><h1>{title}</h1>\n{body}\n"
-        "<footer>For research, not a medical device. Made by pneumodet; nothing in this file comes from the network.</footer></main></body></html>\n"
-    )
+    page = frame.page("Evaluation of a pneumonia detector", sections, lead=_lead(metrics))
     for name, content in ((MODEL_CARD, model_card.text(metrics)), (REPORT, page)):
         with paths.atomic_path(folder / name) as tmp:
             tmp.write_text(content, encoding="utf-8")
@@ -132,16 +118,12 @@ def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {_of_class(metrics, key): name for key, name in NAMES.items()}
 
 
-def _charts(found: Sequence[str]) -> str:
-    return f'<div class="charts">{"".join(found)}</div>' if any(found) else ""
-
-
 def _lead(metrics: Mapping[str, Any]) -> str:
     """Return one line that tells this report from others."""
     named = {"model": "model", "checkpoint": "checkpoint", "split": "split"}
     parts = [f"{name} {metrics[key]}" for key, name in named.items() if metrics.get(key)]
     parts += [str(metrics[key]["name"]) for key in ("detections_file", "ground_truth") if (metrics.get(key) or {}).get("name")]
-    return f'<p class="lead">{markup.text(" · ".join(parts))}</p>' if parts else ""
+    return " · ".join(parts)
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
@@ -170,15 +152,9 @@ def _summary(metrics: Mapping[str, Any]) -> str:
     worst = (metrics.get("slices") or {}).get("worst")
     if worst:
         sentences.append(markup.text(worst["sentence"]))
-    tiles, names = [], _names(metrics)
-    for key in (_of_class(metrics, key) for key in TILES):
-        if metrics.get(key) is not None:
-            small = f"<small>{_interval(metrics, key)}</small>" if _interval(metrics, key) else ""
-            tiles.append(f'<li><span class="name">{names[key]}</span><strong>{markup.number(metrics[key])}</strong>{small}</li>')
-    tiles = f'<ul class="tiles">{"".join(tiles)}</ul>' if tiles else ""
-    warnings = "".join(f"<li>{markup.text(one)}</li>" for one in metrics.get("warnings") or ())
-    warnings = f'<div class="warnings"><h3>Warnings</h3><ul>{warnings}</ul></div>' if warnings else ""
-    return "".join(f"<p>{one}</p>" for one in sentences) + tiles + warnings
+    names, keys = _names(metrics), [_of_class(metrics, key) for key in TILES]
+    tiles = markup.tiles((names[key], markup.number(metrics[key]), _interval(metrics, key)) for key in keys if metrics.get(key) is not None)
+    return "".join(f"<p>{one}</p>" for one in sentences) + tiles + markup.warnings("Warnings", metrics.get("warnings") or ())
 
 
 def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
@@ -240,8 +216,8 @@ def _slices(metrics: Mapping[str, Any]) -> str:
     header = ("slice", "radiographs", "positive", *(names[key] for key in columns))
     content = markup.table("Figures of parts of the data", header, rows, classes=classes)
     if content:
-        worst = "".join(f"<li>{markup.text(one['sentence'])}</li>" for one in (found.get("worst_by") or {}).values() if one)
-        content += (f"<ul>{worst}</ul>" if worst else "") + markup.paragraph(found.get("caveat"))
+        worst = markup.listed(one["sentence"] for one in (found.get("worst_by") or {}).values() if one)
+        content += worst + markup.paragraph(found.get("caveat"))
     for by, reason in (found.get("left_out") or {}).items():
         content += markup.paragraph(f"No slices by {_SLICES.get(by, by).lower()}: {reason}")
     return content
@@ -262,7 +238,7 @@ def _errors(metrics: Mapping[str, Any]) -> str:
     maps, sizes = plots.maps(metrics), plots.sizes(metrics)
     if maps:
         content += f'<h3>Where boxes lie</h3><p class="before">Centres of boxes, as seen on the radiograph.</p><div class="maps">{"".join(maps)}</div>'
-    return content + (f"<h3>How large they are</h3>{_charts([sizes])}" if sizes else "")
+    return content + (f"<h3>How large they are</h3>{markup.charts([sizes])}" if sizes else "")
 
 
 def _calibration(metrics: Mapping[str, Any]) -> str:
@@ -275,7 +251,7 @@ def _calibration(metrics: Mapping[str, Any]) -> str:
     header = ("score", "expected calibration error", "Brier score", "note")
     columns = 4 if any(row[3] for row in rows) else 3
     content = markup.table("Calibration", header[:columns], [row[:columns] for row in rows], words=(3,))
-    return _charts(plots.reliability(metrics)) + content + markup.paragraph(found.get("note") or found.get("undefined"))
+    return markup.charts(plots.reliability(metrics)) + content + markup.paragraph(found.get("note") or found.get("undefined"))
 
 
 def _comparison(metrics: Mapping[str, Any]) -> str:

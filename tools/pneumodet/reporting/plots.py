@@ -4,7 +4,7 @@ charts_html = curves(metrics)          # FROC, ROC, precision and recall, thresh
 maps(metrics), sizes(metrics), reliability(metrics)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumodet.reporting.charts import Line, Mark, bar_chart, heat_map, line_chart
@@ -61,6 +61,16 @@ def sizes(metrics: Mapping[str, Any]) -> str:
     return bar_chart(title, found["size_edges"][: used + 1], series, x="root of box area / image area", y="boxes")
 
 
+def roc(title: str, lines: Sequence[Line], *, mark: Mark | None = None) -> str:
+    """Return a chart of ROC curves of images, or nothing where no line has points."""
+    return line_chart(title, lines, x="false positive rate (1 - specificity)", y="sensitivity", diagonal=True, mark=mark, **_UNIT)
+
+
+def scores_against_shares(title: str, lines: Sequence[Line]) -> str:
+    """Return a chart of reliability curves, or nothing where no line has points."""
+    return line_chart(title, lines, x="score", y="observed share", diagonal=True, **_UNIT)
+
+
 def reliability(metrics: Mapping[str, Any]) -> list[str]:
     """Return the reliability curves of images and boxes: as they are, and after the method of the calibrator that is kept with the model."""
     charts = []
@@ -69,7 +79,7 @@ def reliability(metrics: Mapping[str, Any]) -> list[str]:
         methods = {key: one for key, one in ((metrics.get("calibration") or {}).get(level) or {}).items() if one.get("curve")}
         lines = [_reliability(METHODS.get(key, key), methods[key]["curve"]) for key in ("raw", kept) if key in methods]
         title = f"Reliability of {name}: score against observed share, with 95% intervals"
-        charts.append(line_chart(title, lines, x="score", y="observed share", diagonal=True, **_UNIT))
+        charts.append(scores_against_shares(title, lines))
     return [chart for chart in charts if chart]
 
 
@@ -92,14 +102,13 @@ def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list]) -> str:
     return line_chart(title, lines, x="false positives an image", y="sensitivity", mark=mark, **shape)
 
 
-def _roc(metrics: Mapping[str, Any], roc: Mapping[str, list]) -> str:
-    if not roc.get("sensitivity"):
+def _roc(metrics: Mapping[str, Any], curve: Mapping[str, list]) -> str:
+    if not curve.get("sensitivity"):
         return ""
     specificity = metrics.get("image.specificity")
     mark = _mark(HERE, None if specificity is None else 1 - specificity, metrics.get("image.sensitivity"))
     title = "ROC of images" + _area(metrics, "image.roc_auc")
-    line = Line("", roc["false_positive_rate"], roc["sensitivity"])
-    return line_chart(title, [line], x="false positive rate (1 - specificity)", y="sensitivity", diagonal=True, mark=mark, **_UNIT)
+    return roc(title, [Line("", curve["false_positive_rate"], curve["sensitivity"])], mark=mark)
 
 
 def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> str:

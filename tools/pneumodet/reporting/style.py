@@ -2,9 +2,11 @@
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #f2f4f7; --line: #c9ced6; --quiet: #57606a;
-  --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #cc79a7; --link: #005a8e; --warn: #7a4b00; --warn-paper: #fff4dd; }
+  --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #cc79a7; --link: #005a8e; --warn: #7a4b00; --warn-paper: #fff4dd;
+  --c4: #a37500; --c5: #3a8fc4; --c6: #7a5195; --c7: #1b1f24; --better: #00704f; --worse: #b34700; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --paper: #14171a; --soft: #1e2328; --line: #3d444d; --quiet: #9aa4af;
-  --c0: #56b4e9; --c1: #e69f00; --c2: #2bc79b; --c3: #e59bc4; --link: #7cc4f0; --warn: #ffd48a; --warn-paper: #33270f; } }
+  --c0: #56b4e9; --c1: #e69f00; --c2: #2bc79b; --c3: #e59bc4; --link: #7cc4f0; --warn: #ffd48a; --warn-paper: #33270f;
+  --c4: #ffd24d; --c5: #a5d8ff; --c6: #c9a6e4; --c7: #e6e8eb; --better: #2bc79b; --worse: #ff9a4d; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
@@ -33,16 +35,24 @@ figcaption { font-size: .88rem; color: var(--quiet); overflow-wrap: anywhere; } 
 svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--quiet); font: 12px system-ui, sans-serif; } svg .axis { fill: var(--ink); font-size: 12px; }
 .grid { stroke: var(--line); stroke-width: .6; } .diagonal { stroke: var(--quiet); stroke-dasharray: 4 4; fill: none; }
-.line { fill: none; stroke-width: 2.2; } .line.c1 { stroke-dasharray: 7 3; }
+svg .value { fill: var(--ink); font-size: 11px; }
+.line { fill: none; stroke-width: 2.2; } .line.c1, .line.c5 { stroke-dasharray: 7 3; } .line.c2, .line.c6 { stroke-dasharray: 2 3; }
+.line.c3, .line.c7 { stroke-dasharray: 10 3 2 3; }
 .line.c0 { stroke: var(--c0); } .line.c1 { stroke: var(--c1); } .line.c2 { stroke: var(--c2); } .line.c3 { stroke: var(--c3); }
+.line.c4 { stroke: var(--c4); } .line.c5 { stroke: var(--c5); } .line.c6 { stroke: var(--c6); } .line.c7 { stroke: var(--c7); }
 .span { stroke-width: 1.2; } .span.c0 { stroke: var(--c0); } .span.c1 { stroke: var(--c1); }
 .mark { fill: none; stroke: var(--ink); stroke-width: 2; } .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
 .dot.c0, .bar.c0 { fill: var(--c0); } .dot.c1, .bar.c1 { fill: var(--c1); } .dot.c2, .bar.c2 { fill: var(--c2); }
-.cell { fill: var(--c0); } .frame { fill: none; stroke: var(--line); }
+.bar-line { stroke-width: 2.5; fill: none; } .bar-line.c0 { stroke: var(--c0); } .zero { stroke: var(--ink); stroke-width: 1.2; }
+.bar-line.better { stroke: var(--better); } .bar-line.worse { stroke: var(--worse); }
+.dot.better { fill: var(--better); } .dot.worse { fill: var(--worse); }
+.cell { fill: var(--c0); } .map .cell { shape-rendering: crispEdges; } .frame { fill: none; stroke: var(--line); }
 .legend li { display: flex; align-items: baseline; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 16px; padding: 0; margin: 4px 0; font-size: .88rem; }
 .swatch { flex: none; width: 14px; height: 4px; margin-right: 6px; align-self: center; }
 .swatch.c0 { background: var(--c0); } .swatch.c1 { background: var(--c1); } .swatch.c2 { background: var(--c2); }
+.swatch.c3 { background: var(--c3); } .swatch.c4 { background: var(--c4); } .swatch.c5 { background: var(--c5); }
+.swatch.c6 { background: var(--c6); } .swatch.c7 { background: var(--c7); }
 .wide { overflow-x: auto; margin: 16px 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; min-width: 320px; }
 caption { text-align: left; font-weight: 600; padding: 6px 0; }
@@ -59,4 +69,4 @@ footer { margin-top: 48px; color: var(--quiet); font-size: .88rem; }
   main { max-width: none; padding: 0; } section { break-inside: auto; }
   table { font-size: 8.5pt; } .charts { grid-template-columns: 1fr 1fr; } .gallery { grid-template-columns: repeat(3, 1fr); } }
 """
-"""Colours are Okabe and Ito's, lightened for dark pages; the second line of a chart is dashed besides."""
+"""Colours are Okabe and Ito's and four more, lightened for dark pages; lines differ in their dashes besides."""

@@ -52,20 +52,20 @@ class Skipped:
                 raise DataError(f"{len(self.found)} records are corrupt, more than {MOST_SKIPPED:.0%}; the last one: {why}")
 
 
-class Feed:
-    """The training records of one run."""
+class Samples:
+    """Records in an order that is a function of seed and step alone, read ahead of the step at hand; a subclass makes samples of them.
+
+    Attributes:
+      skipped: records that were left out.
+      failure: why reading ended, where it did.
+    """
 
     def __init__(
         self,
         shards: Sequence[Path],
         *,
-        size: resizing.Size,
-        classes: int,
         batch_size: int,
-        max_boxes: int,
-        augmentation: augmenting.Augmentation,
         seed: int,
-        masks: bool = False,
         positive: np.ndarray | None = None,
         positive_share: float | None = None,
         skip_corrupt: bool = False,
@@ -77,13 +77,8 @@ class Feed:
 
         Args:
           shards: TFRecord files with the API's keys.
-          size: how the model sizes images.
-          classes: of the label map.
           batch_size: of all devices together, a multiple of ``replicas``.
-          max_boxes: boxes of an image that the model is told of; the first ones of an image that has more.
-          augmentation: how images are varied.
-          seed: of order and augmentation.
-          masks: read instance masks, too.
+          seed: of the order.
           positive: (N,) bool, which records have pneumonia; needed for ``positive_share``.
           positive_share: as ``sampling.Order``.
           skip_corrupt: take the next record for a corrupt one, and note it in ``skipped``.
@@ -98,8 +93,6 @@ class Feed:
         if not len(self._reader):
             raise DataError("The training records are empty. Make them again with a smaller --val-fraction.")
         self._order = sampling.Order(len(self._reader), seed=seed, positive=positive, positive_share=positive_share)
-        self._size, self._classes, self._max_boxes, self._masks = size, classes, max_boxes, masks
-        self._augmentation, self._seed = augmentation, seed
         self._batch, self._workers, self._worker, self._replicas = batch_size, workers, worker, replicas
         self._skip, self.skipped = skip_corrupt, Skipped()
         self.failure: DataError | None = None
@@ -117,10 +110,7 @@ class Feed:
           parallel: images in work at once; as many as there are processors where it is None.
 
         Returns:
-          A dataset of dicts, for each step one for each device of this process: ``image`` (B, h, w, 1) uint8, ``true_shape`` (B, 3) int32 (what
-          of ``image`` is not padding),
-          ``boxes_yxyx_norm`` (B, M, 4) float32 of the padded image, ``classes`` (B, M, C) float32 one-hot, ``weights`` (B, M) float32 (0 for
-          padding), ``count`` (B,) int32, and ``masks`` (B, M, h, w) float32 where they are read.
+          A dataset of dicts, for each step one for each device of this process, as the subclass says.
         """
         self._closed = False
         share = self._batch // self._workers
@@ -142,6 +132,81 @@ class Feed:
         while calls != self._calls:
             calls = self._calls
             time.sleep(_SETTLED_SECONDS)
+
+    def _sample(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the sample at a () int64 position of the run's endless sequence; calls ``_load`` by ``tf.numpy_function``."""
+        raise NotImplementedError
+
+    def _load(self, position: np.int64) -> tuple[np.ndarray, ...]:
+        """Return what ``_decode`` makes of the record at a position."""
+        self._calls += 1
+        if self._closed:
+            raise DataError("Reading has ended.")
+        index = self._order.at(int(position))
+        for attempt in range(len(self._reader)):
+            number = (index + attempt) % len(self._reader)
+            try:
+                return self._decode(number)
+            except DataError as error:
+                if not self._skip:
+                    self.failure = self.failure or error  # tf.data would only tell the exception's class, and where it was in TensorFlow
+                    raise
+                try:
+                    self.skipped.add(self._reader.where(number), str(error), most=int(MOST_SKIPPED * len(self._reader)) + 1)
+                except DataError as too_many:
+                    self.failure = self.failure or too_many
+                    raise
+        raise self.failure or DataError("No record can be read.")
+
+    def _decode(self, number: int) -> tuple[np.ndarray, ...]:
+        """Return what is read of a record.
+
+        Raises:
+          DataError: it is corrupt.
+        """
+        raise NotImplementedError
+
+
+class Feed(Samples):
+    """The training records of one run of a detector.
+
+    Its batches have ``image`` (B, h, w, 1) uint8, ``true_shape`` (B, 3) int32 (what of ``image`` is not padding), ``boxes_yxyx_norm`` (B, M, 4)
+    float32 of the padded image, ``classes`` (B, M, C) float32 one-hot, ``weights`` (B, M) float32 (0 for padding), ``count`` (B,) int32, and
+    ``masks`` (B, M, h, w) float32 where they are read.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Path],
+        *,
+        size: resizing.Size,
+        classes: int,
+        batch_size: int,
+        max_boxes: int,
+        augmentation: augmenting.Augmentation,
+        seed: int,
+        masks: bool = False,
+        **order: Any,
+    ) -> None:
+        """Find the records.
+
+        Args:
+          shards: TFRecord files with the API's keys.
+          size: how the model sizes images.
+          classes: of the label map.
+          batch_size: of all devices together, a multiple of ``replicas``.
+          max_boxes: boxes of an image that the model is told of; the first ones of an image that has more.
+          augmentation: how images are varied.
+          seed: of order and augmentation.
+          masks: read instance masks, too.
+          order: as ``Samples`` takes it.
+
+        Raises:
+          DataError: a file cannot be read, or there are no records.
+        """
+        super().__init__(shards, batch_size=batch_size, seed=seed, **order)
+        self._size, self._classes, self._max_boxes, self._masks = size, classes, max_boxes, masks
+        self._augmentation, self._seed = augmentation, seed
 
     def _sample(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         kinds = (tf.uint8, tf.float32, tf.int64, tf.uint8, tf.int32)
@@ -183,28 +248,8 @@ class Feed:
             sample["masks"].set_shape([self._max_boxes, height, width])
         return sample
 
-    def _load(self, position: np.int64) -> tuple[np.ndarray, ...]:
-        """Return image (H, W, 1), boxes, class ids, masks (N, H, W) and the (h, w) that the model's input shall have."""
-        self._calls += 1
-        if self._closed:
-            raise DataError("Reading has ended.")
-        index = self._order.at(int(position))
-        for attempt in range(len(self._reader)):
-            number = (index + attempt) % len(self._reader)
-            try:
-                return self._decode(number)
-            except DataError as error:
-                if not self._skip:
-                    self.failure = self.failure or error  # tf.data would only tell the exception's class, and where it was in TensorFlow
-                    raise
-                try:
-                    self.skipped.add(self._reader.where(number), str(error), most=int(MOST_SKIPPED * len(self._reader)) + 1)
-                except DataError as too_many:
-                    self.failure = self.failure or too_many
-                    raise
-        raise self.failure or DataError("No record can be read.")
-
     def _decode(self, number: int) -> tuple[np.ndarray, ...]:
+        """Return image (H, W, 1), boxes, class ids, masks (N, H, W) and the (h, w) that the model's input shall have."""
         where = self._reader.where(number)
         record = decoding.read(self._reader, number)
         image_hw = (record.height, record.width)

@@ -1,4 +1,4 @@
-"""Train a model of the API: one process that trains, evaluates, keeps the best model, stops early, guards, and goes on exactly where it was.
+"""Train a model: one process that trains, evaluates, keeps the best model, stops early, guards, and goes on exactly where it was.
 
     run = Run(trainer, feed, folder, plan=Plan(evaluate_every=200, patience=5), total=2000, batch_size=8, validation=validation, cluster=cluster)
     run.resume()
@@ -23,9 +23,8 @@ from pneumodet.detection import checkpoints
 from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
 from pneumodet.training import saving
 from pneumodet.training.cluster import Cluster
-from pneumodet.training.feeding import Feed
-from pneumodet.training.step import TOTAL_LOSS, Trainer
-from pneumodet.training.validation import Found, Validation
+from pneumodet.training.parts import Feed, Found, Trainer, Validation
+from pneumodet.training.step import TOTAL_LOSS
 
 REPORT_EVERY = 20
 """Steps from one report to the next: progress, curves, and the look whether all is finite."""
@@ -37,7 +36,7 @@ ROLLBACK_FACTOR = 0.3
 """What the learning rate is multiplied by when a run goes back."""
 
 MEASURED = "rsna_metric", "coco.pneumonia.AP50", "coco.pneumonia.AP", "froc.mean_sensitivity", "image.roc_auc"
-"""What the best checkpoint may be chosen by; more is better in all of them."""
+"""What the best checkpoint of a detector may be chosen by; more is better in all of them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class Plan:
       checkpoint_every: steps from one checkpoint to the next.
       keep: newest checkpoints that stay.
       evaluate_every: steps from one evaluation on the validation records to the next; 0 for none.
-      best_metric: figure, one of ``MEASURED``, by which the best checkpoint is kept.
+      best_metric: figure by which the best checkpoint is kept, more is better; a detector's is one of ``MEASURED``.
       patience: evaluations without a better figure after which training stops; 0 to go on to the end.
     """
 
@@ -351,7 +350,7 @@ class Run:
         return str(self._train_dir / f"ckpt-{step}")
 
     def _restore(self, path: str) -> None:
-        checkpoints.restore({"model": self._trainer.model}, path, hint="Was it written by this run's pipeline.config?")
+        self._trainer.restore_model(path)
         try:
             self._checkpoint.restore(path).expect_partial()  # optimizer slots follow when the optimizer makes them
         except ValueError as error:
@@ -379,8 +378,7 @@ class Run:
         if rollbacks > ROLLBACKS:
             raise TrainingError(
                 f"Training diverged at {error}. It was taken back {ROLLBACKS} times, each time with a lower learning rate, in vain. The last good "
-                f"checkpoint is that of step {back}. Start again with a lower learning rate (--learning-rate; --find-lr shows which) or stronger clipping "
-                "(--set train_config.gradient_clipping_by_norm=1)."
+                f"checkpoint is that of step {back}. {self._trainer.advice}"
             ) from error
         self._restore(self._newest)
         self._in_a_row += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pneumodet.detection import models, odapi, resizing
+from pneumodet.detection import checkpoints, models, odapi, resizing
 
 TOTAL_LOSS = "Loss/total_loss"
 
@@ -40,7 +40,13 @@ class Trainer:
       rate_factor: () float32 variable that the schedule's learning rate is multiplied by; the guards lower it.
       memory: () string variable for what else training remembers, as JSON.
       trained: the variables that are trained.
+      advice: what helps where training diverges, for the message.
     """
+
+    advice = (
+        "Start again with a lower learning rate (--learning-rate; --find-lr shows which) or stronger clipping "
+        "(--set train_config.gradient_clipping_by_norm=1)."
+    )
 
     def __init__(
         self,
@@ -104,6 +110,14 @@ class Trainer:
             loss_scale=self.loss_scale,
             memory=self.memory,
         )
+
+    def restore_model(self, path: str) -> None:
+        """Restore the model's variables from a checkpoint of this or an earlier training.
+
+        Raises:
+          CheckpointError: it cannot be read or does not fit; the model is as it was.
+        """
+        checkpoints.restore({"model": self.model}, path, hint="Was it written by this run's pipeline.config?")
 
     def _step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Train on one batch, as from ``feeding.Feed.batches``; distributed over the replicas where there are several.

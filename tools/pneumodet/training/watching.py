@@ -63,9 +63,13 @@ class Watcher(loop.Observer):
         """See ``loop.Observer``."""
         first = {name: found.figures[name] for name in loop.MEASURED if name in found.figures}  # curves.png shows some only
         self._log.evaluation(step, first | found.figures, best=best)
+        self.show(step, found)
+        return self._pass_on[2](step, found.figures)
+
+    def show(self, step: int, found: Found) -> None:
+        """Show in TensorBoard what an evaluation found beside figures."""
         self._log.pr_curve(step, found.cases)
         self._log.pictures(step, "validation", [_drawn(found, exam) for exam in found.looks])
-        return self._pass_on[2](step, found.figures)
 
     def note(self, text: str) -> None:
         """See ``loop.Observer``."""
@@ -79,13 +83,17 @@ class Watcher(loop.Observer):
         """See ``loop.Observer``."""
         if not hasattr(batch["image"], "numpy"):  # spread over several devices
             return
-        pictures = []
-        for index in range(min(PICTURES, len(batch["image"]))):
-            pixels = batch["image"][index, :, :, 0].numpy()
-            norm = batch["boxes_yxyx_norm"][index, : int(batch["count"][index])].numpy()
-            truth = boxes.yxyx_norm_to_xyxy_px(norm, height=pixels.shape[0], width=pixels.shape[1])
-            pictures.append(draw_boxes(pixels, truth_xyxy_px=truth))
-        self._log.pictures(step, "training", pictures)
+        count = min(PICTURES, len(batch["image"]))
+        self._log.pictures(
+            step, "training", [self.drawn({name: value[index].numpy() for name, value in batch.items()}) for index in range(count)]
+        )
+
+    def drawn(self, sample: dict[str, np.ndarray]) -> Image.Image:
+        """Return a picture of a training sample as the model sees it."""
+        pixels = sample["image"][:, :, 0]
+        norm = sample["boxes_yxyx_norm"][: int(sample["count"])]
+        truth = boxes.yxyx_norm_to_xyxy_px(norm, height=pixels.shape[0], width=pixels.shape[1])
+        return draw_boxes(pixels, truth_xyxy_px=truth)
 
     def anchors(self, statistics: dict[str, float]) -> None:
         """See ``loop.Observer``."""

@@ -1,0 +1,1 @@
+"""Classifiers of whole radiographs, and what they looked at."""

@@ -1,0 +1,114 @@
+"""Put runs of any kind into one table: the same exams, the same figures, intervals by patient and paired differences; and combine them."""
+
+import argparse
+
+from pneumodet import progress
+from pneumodet.cli import console
+from pneumodet.errors import ConfigError
+
+EPILOG = """examples:
+  python tools/compare.py --runs ssd unet resnet
+  python tools/compare.py --runs ssd unet resnet --combine ssd --gate resnet --fuse unet --output-dir workspace/combined
+  python tools/compare.py --runs ssd yolo=detections.json other=scores.csv --truth workspace/records/rsna --baseline yolo
+
+A run is named, or given as NAME=FOLDER; NAME=FILE is COCO results, a Kaggle submission, or a CSV patientId,score.
+Writes comparison.html, comparison.md and comparison.json; --combine also writes combination/ with recipe.json for tools/postprocess.py."""
+
+COLUMNS = (("rsna_metric", "RSNA"), ("coco.pneumonia.AP50", "AP50"), ("image.roc_auc", "ROC AUC"), ("image.pr_auc", "PR AUC"))
+"""Figures that are printed -> their short names."""
+
+
+def build_parser() -> console.Parser:
+    """Return the command's parser."""
+    parser = console.Parser("compare", __doc__, EPILOG)
+    add = parser.add_argument_group("what is compared").add_argument
+    add("--runs", nargs="+", required=True, metavar="RUN", help="names of evaluated runs, or NAME=PATH of a run's folder or a file")
+    add(
+        "--truth",
+        type=console.existing_path,
+        help="record set, instances.json or labels.csv (default: the records of the first run that knows its own)",
+    )
+    add("--split", default="val", help="of record sets (default %(default)s)")
+    add("--patient-map", type=console.existing_file, help="which patient each exam is of (record sets know it themselves)")
+    add("--common", action="store_true", help="where runs have different exams, compare on those that all have")
+    add("--baseline", metavar="RUN", help="the run that the others are compared with (default: the first)")
+    add("--resamples", type=console.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
+    add("--seed", type=console.whole_number, default=0, help="of folds and bootstrap (default %(default)s)")
+
+    add = parser.add_argument_group("combination").add_argument
+    add("--combine", metavar="DETECTOR", help="one of --runs: its boxes are post-processed, gated and fused, step by step")
+    add("--gate", metavar="RUN", help="one of --runs, whose image-level scores gate the detector's boxes")
+    add("--fuse", nargs="+", default=[], metavar="RUN", help="those of --runs whose boxes are fused with the detector's")
+    add("--folds", type=console.positive_int, default=5, help="groups of patients to choose and report on (default %(default)s)")
+
+    add = parser.add_argument_group("output").add_argument
+    add("--output-dir", type=console.path, help="new folder (default: comparison/ in the workspace)")
+    add("--overwrite", action="store_true", help="replace an earlier comparison in --output-dir once the new one is whole")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compare, and print a table."""
+    remote = next((one for one in (args.truth, args.patient_map, args.output_dir) if isinstance(one, str)), None)
+    if remote:
+        raise ConfigError(f"{remote} is not on this machine. Copy it here, and name a file or folder.")
+    from pneumodet import paths
+    from pneumodet.comparison import comparing
+
+    output_dir = args.output_dir or paths.workspace_dir() / "comparison"
+    request = comparing.Request(
+        runs=tuple(args.runs),
+        output_dir=output_dir,
+        detector=args.combine,
+        fused=tuple(args.fuse),
+        **{
+            name: getattr(args, name)
+            for name in ("truth", "split", "patient_map", "baseline", "common", "gate", "folds", "resamples", "seed", "overwrite")
+        },
+    )
+    with progress.bar(desc="comparing", unit="step") as bar:
+
+        def start(total: int):
+            bar.reset(total=total)
+            return lambda *_: bar.update()
+
+        result = comparing.compare(request, progress=start)
+    _print(result)
+    print(f"Written: {output_dir / comparing.PAGE}, {comparing.MARKDOWN}, {comparing.RESULT}")
+    if result["combination"]:
+        from pneumodet.comparison import combining
+
+        recipe = output_dir / combining.FOLDER / "recipe.json"
+        print(f"Recipe:  {recipe} (takes the boxes of {', '.join(result['combination']['sources'])}, in this order)")
+        gate = " --gate …" if result["combination"]["gate"] else ""
+        print(f"Next:    python tools/postprocess.py --recipe {recipe} --detections …{gate} on other radiographs")
+    else:
+        with_boxes = [one["name"] for one in result["runs"] if "rsna_metric" in one["figures"]]
+        gates = [one["name"] for one in result["runs"] if with_boxes and one["name"] != with_boxes[0]]
+        if gates:
+            print(f"Next:    what a gate gains: the same command with --combine {with_boxes[0]} --gate {gates[-1]} --output-dir …")
+
+
+def _print(result: dict) -> None:
+    from pneumodet.comparison import words
+
+    print(words.data(result))
+    wide = max(len("run"), *(len(one["name"]) for one in result["runs"])) + 2
+    print(f"  {'run':{wide}}" + "".join(f"{name + ' [95 %]':26}" for _, name in COLUMNS).rstrip())
+    for one in result["runs"]:
+        print(f"  {one['name']:{wide}}" + "".join(f"{_cell(one['figures'].get(key)):26}" for key, _ in COLUMNS).rstrip())
+    for sentence in words.conclusions(result):
+        print(sentence)
+    for note in result["notes"]:
+        print(f"note: {note}")
+
+
+def _cell(figure: dict | None) -> str:
+    if not figure or figure["value"] is None:
+        return "–"
+    return f"{figure['value']:.4f}" + ("" if figure["low"] is None else f" [{figure['low']:.4f}, {figure['high']:.4f}]")
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,0 +1,60 @@
+"""Download the RSNA Pneumonia Detection Challenge from Kaggle: 26,684 training and 3,000 test radiographs with labels, unpacked and checked."""
+
+from pneumodet import progress
+from pneumodet.cli import console
+
+EPILOG = """example:
+  pip install 'pneumodet[kaggle]'
+  export KAGGLE_API_TOKEN=…           # made at https://www.kaggle.com/settings/api
+  python tools/download_rsna.py --output-dir data/rsna
+
+The competition's rules must have been accepted once, in the browser: https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge/rules
+The same command goes on where an earlier one was cut off, and does nothing where all is there. An archive that was downloaded in the browser is
+taken, without credentials, where it lies beside --output-dir as rsna-pneumonia-detection-challenge.zip. About 8 GB of disk are needed."""
+
+MAPPING = "https://www.rsna.org/artificial-intelligence/ai-image-challenge/rsna-pneumonia-detection-challenge-2018"
+"""Page on which RSNA publishes which patient each exam is of."""
+
+
+def build_parser() -> console.Parser:
+    """Return the command's parser."""
+    parser = console.Parser("download_rsna", __doc__, EPILOG)
+    parser.add_argument("--output-dir", type=console.path, required=True, help="new folder for the files, such as data/rsna")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result that is no longer whole")
+    return parser
+
+
+def run(args) -> None:
+    """Download, and say what is there."""
+    from pneumodet.kaggle_files import archive, fetching
+
+    with progress.Download() as downloading, progress.bar(desc="unpacking", unit="B", unit_scale=True, delay=1) as unpacking:
+
+        def unpacked(done: int, total: int) -> None:
+            unpacking.total = total
+            unpacking.update(done - unpacking.n)
+
+        try:
+            found = fetching.fetch(args.output_dir, overwrite=args.overwrite, on_download=downloading.update, on_unpack=unpacked)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("What has arrived is kept; the same command goes on from there.") from None
+    for name, count in found.counts.images.items():
+        print(f"{args.output_dir / name}: {count:,} DICOM files")
+    print(f"{args.output_dir / fetching.LABELS}: {found.counts.label_rows:,} rows")
+    if found.was_whole:
+        print("All was there already; nothing was downloaded.")
+    if found.archive:
+        print(f"Archive: {found.archive} ({archive.gigabytes(found.archive.stat().st_size)}; no longer needed, you may remove it)")
+    print(
+        f"The patient map, without which a split leaks, is not on Kaggle: take pneumonia-challenge-dataset-mappings_2018.json from {MAPPING}"
+    )
+    print(
+        f"Next:    python tools/make_tfrecords.py --dicom-dir {args.output_dir}/stage_2_train_images --labels {args.output_dir / fetching.LABELS} "
+        f"--class-info {args.output_dir}/stage_2_detailed_class_info.csv --patient-map …/pneumonia-challenge-dataset-mappings_2018.json "
+        "--output-dir workspace/records/rsna"
+    )
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,0 +1,68 @@
+"""Report what is in a data set before anything is trained: classes, boxes, views, ages, faults, pictures."""
+
+from pneumodet import parallel, paths, progress
+from pneumodet.cli import console
+
+EPILOG = """examples:
+  python tools/explore.py --labels data/rsna/stage_2_train_labels.csv --class-info data/rsna/stage_2_detailed_class_info.csv \\
+    --dicom-dir data/rsna/stage_2_train_images --patient-map data/rsna/pneumonia-challenge-dataset-mappings_2018.json
+  python tools/explore.py --labels stage_2_train_labels.csv --headers stage_2_train_dicom_headers.csv.gz
+
+The labels are enough for a report; each other file adds to it. All but DICOM files may be packed with gzip (.gz)."""
+
+
+def build_parser() -> console.Parser:
+    """Return the command's parser."""
+    parser = console.Parser("explore", __doc__, EPILOG)
+    add = parser.add_argument
+    add("--labels", type=console.existing_file, required=True, help="RSNA's stage_2_train_labels.csv")
+    add("--class-info", type=console.existing_file, help="RSNA's stage_2_detailed_class_info.csv: Normal, Not Normal, Lung Opacity")
+    add("--dicom-dir", type=console.existing_path, help="folder (or ZIP archive) of DICOM files: headers, pictures, identical pixels")
+    add(
+        "--headers", type=console.existing_file, help="CSV of header values (PatientID, PatientAge, PatientSex, ViewPosition, PixelSpacing)"
+    )
+    add("--patient-map", type=console.existing_file, help="which patient each exam is of: CSV patientId,patient or RSNA's JSON")
+    add("--output-dir", type=console.path, help="new folder for the report (default workspace/exploration)")
+    add("--overwrite", action="store_true", help="replace an earlier report in --output-dir once the new one is whole")
+    add("--workers", type=console.positive_int, default=parallel.cpus(), help="processes (default: one a processor, %(default)s)")
+    return parser
+
+
+def run(args) -> None:
+    """Explore, and say what follows."""
+    from pneumodet.exploration import exploring
+    from pneumodet.exploration.gathering import Inputs
+
+    output_dir = args.output_dir or paths.workspace_dir() / "exploration"
+    inputs = Inputs(args.labels, args.class_info, args.dicom_dir, args.headers, args.patient_map)
+    found = exploring.explore(
+        inputs,
+        output_dir,
+        overwrite=args.overwrite,
+        workers=args.workers,
+        progress=lambda total, what: progress.bar(total=total, desc=what, unit="file" if what == "reading headers" else "part"),
+    )
+    counts = found["classes"]
+    print(f"{counts['rows']:,} rows, {counts['exams']:,} exams, {counts['positive_exams']:,} with pneumonia, {counts['boxes']:,} boxes")
+    for one in found["conclusions"]:
+        print(f"- {one['sentence']}")
+    if found["files"] and found["files"]["faulty"]:
+        print(f"Damaged: {len(found['files']['faulty'])} DICOM files, listed in the report")
+    print(f"Report:  {output_dir / exploring.REPORT}\nNumbers: {output_dir / exploring.FIGURES}")
+    print(f"Next:    {_next(args)}")
+
+
+def _next(args) -> str:
+    flags = {
+        "--dicom-dir": args.dicom_dir or "…",
+        "--labels": args.labels,
+        "--class-info": args.class_info,
+        "--patient-map": args.patient_map,
+    }
+    given = " ".join(f"{flag} {value}" for flag, value in flags.items() if value)
+    return f"python tools/make_tfrecords.py {given} --output-dir workspace/records"
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,0 +1,145 @@
+"""Explain a classifier: heatmaps by Grad-CAM or Grad-CAM++, weak boxes from them, and whether they lie where the findings are."""
+
+import sys
+
+from pneumodet import progress
+from pneumodet.cli import console
+
+EPILOG = """examples:
+  python tools/grad_cam.py --run my_classifier
+  python tools/grad_cam.py --run my_classifier --data workspace/records/other --method grad-cam++ --output-dir workspace/explained
+
+Into the output folder go heatmaps/PATIENTID.png (as tools/app.py --heatmap takes them), overlays.jpg, detections.json (boxes around the heat, which
+tools/evaluate.py judges) and pointing.json. Figures are of exams with boxes, with 95 % intervals by patient, beside those of heat that is the same
+everywhere (chance), around the centre, and where exams of the other split have their boxes (usual place)."""
+
+NAMES = {
+    "pointing": "hottest place in a box",
+    "energy": "heat inside boxes",
+    "box_iou": "IoU of a box",
+    "area_iou": "IoU of all boxes",
+}
+
+METHODS = ("grad-cam", "grad-cam++")
+
+
+def build_parser() -> console.Parser:
+    """Return the command's parser."""
+    parser = console.Parser("grad_cam", __doc__, EPILOG)
+    parser.add_argument("--run", required=True, help="name of a run of tools/train_classifier.py: its best checkpoint")
+    parser.add_argument("--data", type=console.existing_dir, help="record set (default: the one that the run was trained with)")
+    parser.add_argument("--split", choices=("val", "train"), default="val", help="of the record set (default %(default)s)")
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="(default %(default)s)")
+    parser.add_argument(
+        "--threshold",
+        type=_share,
+        help="share of a heatmap's maximum from which on it is inside a box, chosen on other data (default: for each exam on other patients)",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=_tolerance,
+        default=15.0,
+        metavar="PX",
+        help="of the pointing game, in px of the radiograph (default %(default)g)",
+    )
+    parser.add_argument("--resamples", type=console.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
+    parser.add_argument("--seed", type=console.whole_number, default=0, help="of folds and bootstrap (default %(default)s)")
+    parser.add_argument("--output-dir", type=console.path, help="new folder (default: grad_cam or grad_cam_plus_plus in the run's folder)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result once the new one is whole")
+    return parser
+
+
+def _share(text: str) -> float:
+    value = console.fraction(text)
+    if value == 0:
+        raise console.argparse.ArgumentTypeError("0 is not above 0: a threshold is a share of the maximum")
+    return value
+
+
+def _tolerance(text: str) -> float:
+    return 0.0 if text == "0" else console.positive_float(text)
+
+
+def run(args) -> None:
+    """Explain, and print a table."""
+    from pneumodet.classification import grad_cam_files
+
+    options = grad_cam_files.Options(
+        method=args.method,
+        split=args.split,
+        share=args.threshold,
+        tolerance_px=args.tolerance,
+        resamples=args.resamples,
+        seed=args.seed,
+    )
+    with progress.bar(desc="explaining", unit="exam") as bar:
+
+        def start(total: int):
+            bar.reset(total=total)
+            return bar.update
+
+        outcome = grad_cam_files.explain(args.run, args.data, args.output_dir, options=options, overwrite=args.overwrite, progress=start)
+    _print(outcome.report)
+    folder = outcome.folder
+    print(f"Written: {folder}: {', '.join((grad_cam_files.HEATMAPS, *grad_cam_files.FILES))}")
+    print(
+        f"Next:    python tools/evaluate.py --ground-truth {outcome.ground_truth} --detections {folder / grad_cam_files.DETECTIONS} "
+        f"--output-dir {folder}_judged\n"
+        f"         python tools/app.py --model workspace/MY_DETECTOR/export --heatmap {folder / grad_cam_files.HEATMAPS}"
+    )
+
+
+def _print(report: dict) -> None:
+    height, width = report["feature_map_hw"]
+    print(
+        f"{report['method']} of layer {report['layer']} ({height} x {width}); {report['exams']} exams of {report['patients']} patients, "
+        f"{report['positive_exams']} with {report['boxes']} boxes"
+    )
+    _print_table(report["figures"], report["method"])
+    share, none = report["share"], report["without_heat"]
+    low, high = share["lowest"], share["highest"]
+    print(
+        f"Weak boxes: {report['weak_boxes']}, cut off at {low:g}{'' if low == high else f' to {high:g}'} of the maximum ({share['source']})."
+    )
+    if report["exams_of_training"] is None:
+        print(
+            "warning: The records that the classifier was trained with are gone: it may have seen these exams, and figures may flatter it.",
+            file=sys.stderr,
+        )
+    elif report["exams_of_training"]:
+        print(
+            f"warning: The classifier was trained on {report['exams_of_training']} of these {report['exams']} exams: figures flatter it.",
+            file=sys.stderr,
+        )
+    if report["not_read"]:
+        print(f"warning: {report['not_read']} records could not be read; they count as exams of which nothing is known.", file=sys.stderr)
+    if none["exams"]:
+        print(
+            f"Nothing speaks for pneumonia in {none['exams']} exams, {none['positive_exams']} of them positive: they have no heat and no box."
+        )
+
+
+def _print_table(figures: dict, method: str) -> None:
+    others = [name for name in next(iter(figures.values())) if name != method]
+    head = "".join(f"{name:13}{'method above it':25}" for name in others)
+    print(f"  {'':24}{method + ' [95 %]':25}{head}".rstrip())
+    for key, name in NAMES.items():
+        row = figures[key]
+        cells = "".join(f"{_number(row[other]['value']):13}{_interval(row[other]['above'], '+.3f'):25}" for other in others)
+        print(f"  {name:24}{_interval(row[method], '.3f'):25}{cells}".rstrip())
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _interval(one: dict, format: str) -> str:
+    if one["value"] is None:
+        return "undefined"
+    value = f"{one['value']:{format}}"
+    return value if one["low"] is None else f"{value} [{one['low']:{format}}, {one['high']:{format}}]"
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

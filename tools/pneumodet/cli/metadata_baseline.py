@@ -1,0 +1,126 @@
+"""What age, sex, view position and pixel spacing alone tell of pneumonia: the figure that every model of radiographs has to beat."""
+
+import sys
+from pathlib import Path
+
+from pneumodet import parallel, progress
+from pneumodet.cli import console
+
+EPILOG = """examples:
+  python tools/metadata_baseline.py --labels data/rsna/stage_2_train_labels.csv --dicom-dir data/rsna/stage_2_train_images \\
+    --patient-map data/rsna/pneumonia-challenge-dataset-mappings_2018.json --output-dir workspace/metadata
+  python tools/metadata_baseline.py --data workspace/records/rsna --output-dir workspace/metadata
+
+Writes baseline.html, baseline.json and scores.csv (patientId,score; each by a model that was not fitted on the exam's patient), which is a gate for
+tools/postprocess.py; with --data also scores_val.csv and so on."""
+
+
+def build_parser() -> console.Parser:
+    """Return the command's parser."""
+    parser = console.Parser("metadata_baseline", __doc__, EPILOG)
+    add = parser.add_argument_group("input").add_argument
+    add("--data", type=console.existing_dir, help="record set from make_tfrecords: labels, age, sex, view and patients")
+    add("--labels", type=console.existing_path, help="or labels, in any format of make_tfrecords, with one of the next two")
+    add(
+        "--headers",
+        type=console.existing_file,
+        metavar="CSV",
+        help="PatientAge, PatientSex, ViewPosition, PixelSpacing by patientId; may be .gz",
+    )
+    add("--dicom-dir", type=console.existing_path, help="folder (or ZIP archive) of the DICOM files")
+    add("--patient-map", type=console.existing_file, help="which patient each exam is of, as in make_tfrecords (default: each of its own)")
+    add(
+        "--workers",
+        type=console.positive_int,
+        default=parallel.cpus(),
+        help="processes that read headers (default: one a processor, %(default)s)",
+    )
+    add = parser.add_argument_group("judgement").add_argument
+    add("--folds", type=console.positive_int, default=5, help="of patients (default %(default)s)")
+    add("--seed", type=console.whole_number, default=0, help="of folds, models and intervals (default %(default)s)")
+    add("--resamples", type=console.positive_int, default=1000, help="of patients, for the intervals (default %(default)s)")
+    add("--show-leak", action="store_true", help="show how box columns and a split by row give an accuracy of 99 %%; slower")
+    add = parser.add_argument_group("output").add_argument
+    add("--output-dir", type=console.path, required=True, help="new folder")
+    add("--overwrite", action="store_true", help="replace an earlier result in --output-dir once the new one is whole")
+    return parser
+
+
+def run(args) -> None:
+    """Judge, and say what came out."""
+    from pneumodet import paths
+    from pneumodet.baseline import report, table
+    from pneumodet.data import folders
+
+    folders.check_free(args.output_dir, marker=report.RESULT, overwrite=args.overwrite)
+    with progress.bar(desc="headers", unit="file") as bar:
+
+        def read(count: int, total: int) -> None:
+            bar.total = total
+            bar.update(count)
+
+        found = table.read(
+            labels=args.labels,
+            headers_csv=args.headers,
+            dicom_dir=args.dicom_dir,
+            records=args.data,
+            patient_map=args.patient_map,
+            workers=args.workers,
+            on_progress=read,
+        )
+    files = {name: getattr(args, name) for name in ("labels", "headers", "patient_map")}
+    inputs = {name: {"name": path.name, "sha256": paths.sha256_file(path)} for name, path in files.items() if path and Path(path).is_file()}
+    with progress.bar(total=report.steps(found, folds=args.folds, show_leak=args.show_leak), desc="fitting", unit="fold") as bar:
+        result = report.write(
+            found,
+            args.output_dir,
+            folds=args.folds,
+            seed=args.seed,
+            resamples=args.resamples,
+            show_leak=args.show_leak,
+            inputs=inputs,
+            overwrite=args.overwrite,
+            on_fold=bar.update,
+        )
+    _print(args, result, sorted(set(found.splits)))
+
+
+def _print(args, result: dict, splits: list[str]) -> None:
+    for note in result["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    print(
+        f"{result['exams']:,} exams of {result['patients']:,} patients, {result['positive_exams']:,} with pneumonia; {result['folds']} folds; "
+        f"{', '.join(result['columns'])}"
+    )
+    print(f"  {'model':28}{'ROC AUC [95 %]':26}average precision [95 %]")
+    for one in result["models"].values():
+        print(f"  {one['name']:28}{_interval(one['roc_auc']):26}{_interval(one['average_precision'])}")
+    print(f"  {'column':28}{'fall when shuffled':26}ROC AUC alone")
+    for column in result["columns"]:
+        fall = result["models"][result["scores_of"]]["importance"][column]
+        print(f"  {column:28}{_interval(fall):26}{result['alone'][column]:.3f}")
+    if "leak" in result:
+        print(result["leak"]["explanation"])
+        print(f"  {'columns':22}{'split':14}" + "".join(f"{one['name']:28}" for one in result["models"].values()).rstrip())
+        for way in result["leak"]["ways"]:
+            cells = "".join(f"{_way(one):28}" for one in way["models"].values())
+            print(f"  {way['columns']:22}{way['split']:14}{cells}".rstrip())
+        print(f"  calling every row negative: accuracy {result['leak']['ways'][0]['majority']:.1%}")
+    # the gate takes scores of the exams that are judged, and of no others
+    scores = args.output_dir / ("scores_val.csv" if "val" in splits else "scores.csv")
+    print(f"Report:  {args.output_dir / 'baseline.html'}\nFigures: {args.output_dir / 'baseline.json'}")
+    print(f"Scores:  {scores} (of {result['models'][result['scores_of']]['name']})")
+    print(f"Next:    python tools/postprocess.py --ground-truth … --detections … --gate {scores} --output-dir …")
+
+
+def _way(one: dict) -> str:
+    return f"accuracy {one['accuracy']:.1%}, AUC {one['roc_auc']:.3f}"
+
+
+def _interval(one: dict) -> str:
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,0 +1,128 @@
+"""Train a U-Net on masks of the boxes: where is pneumonia, px by px; or all variants of the reports, in one table."""
+
+import argparse
+import sys
+
+from pneumodet import progress
+from pneumodet.cli import console
+from pneumodet.errors import ConfigError
+
+EPILOG = """examples:
+  python tools/train_segmenter.py --config unet_16_2conv_128 --data workspace/records/rsna --run my_unet
+  python tools/train_segmenter.py --run my_unet --resume
+  python tools/train_segmenter.py --config unet_16_2conv_128 --data workspace/records/rsna --run mine --set dropout=0.3 --set loss=focal+dice
+  python tools/train_segmenter.py --table --data workspace/records/rsna --run reports
+  python tools/train_segmenter.py --table unet_16_2conv_128 unet_resnet34_128 --data workspace/records/rsna --run two
+
+Ctrl-C ends after the step at hand with a checkpoint; --resume, or the same --table command, goes on exactly there.
+In the run's folder: evaluation/ with metrics.json, masks.png, scores.csv and detections.json (boxes of the masks); curves.png, metrics.csv, best/, train/."""
+
+FIGURES = {
+    "segmentation.iou": "IoU",
+    "segmentation.f1": "F1",
+    "segmentation.iou_per_positive": "IoU a positive image",
+    "coco.pneumonia.AP50": "AP50",
+    "rsna_metric": "RSNA metric",
+    "image.roc_auc": "ROC AUC",
+}
+
+
+def build_parser() -> console.Parser:
+    """Return the command's parser."""
+    parser = console.Parser("train_segmenter", __doc__, EPILOG)
+    add = parser.add_argument_group("what").add_argument
+    add("--config", help="name of a config in configs/segmentation/, or path of a .toml file")
+    add("--data", type=console.existing_dir, help="record set from make_tfrecords")
+    add("--run", required=True, help="name of the run, its folder in workspace/; of a table's runs, it is the first part")
+    add("--resume", action="store_true", help="go on from the run's newest checkpoint, exactly where it was")
+    add(
+        "--table",
+        nargs="*",
+        metavar="VARIANT",
+        help="train all configs of configs/segmentation/, or those named, that are not yet; write table.md",
+    )
+
+    add = parser.add_argument_group("how it trains").add_argument
+    add("--steps", type=console.positive_int, help="in all; the learning-rate schedule is stretched with it")
+    add("--batch-size", type=console.positive_int, help="images a step")
+    add("--learning-rate", type=console.positive_float, help="peak of the learning-rate schedule")
+    add("--pretrained", metavar="FROM", help="run:NAME of a segmenter, a checkpoint's path, or a .weights.h5 file (default: new weights)")
+    add("--patience", type=console.whole_number, metavar="N", help="stop after N evaluations without a better one (default: never)")
+    add("--seed", type=console.whole_number, help="of weights, order and augmentation")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any key of the config; repeatable")
+    return parser
+
+
+def overrides(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return KEY=VALUE of the flags that were given, and of --set."""
+    flags = ("steps", "batch_size", "learning_rate", "pretrained", "patience", "seed")
+    given = [f"{name}={getattr(args, name)}" for name in flags if getattr(args, name) is not None]
+    return (*given, *args.settings)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, judge, and say where the results lie."""
+    if args.table is not None:
+        return _table(args)
+    from pneumodet.learning import experiment, runs
+    from pneumodet.segmentation.family import DETECTIONS, SHEET, Segmenter
+
+    request = experiment.Request(run=args.run, config=args.config, data=args.data, overrides=overrides(args), resume=args.resume)
+    with progress.TrainingBar() as bar:
+        folder, outcome, metrics = experiment.train(Segmenter(), request, on_start=bar.message, on_progress=bar.update)
+    print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
+    if metrics is None:
+        print(f"Stopped before the end; nothing is lost. Go on: python tools/train_segmenter.py --run {args.run} --resume", file=sys.stderr)
+        return 130
+    if outcome.stopped_early:
+        print(f"Stopped early: {outcome.stopped_early}.")
+    _say(metrics)
+    into, data = folder / runs.EVALUATION, runs.record_of(folder)["data"]["folder"]
+    print(
+        f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, found solid, probability as heat)\n"
+        f"         {into / 'scores.csv'} (for the gate: tools/postprocess.py --gate)\n"
+        f"Next:    python tools/compare.py --runs {args.run} …\n"
+        f"         python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'judged'}\n"
+        f"         tensorboard --logdir {folder}"
+    )
+    return 0
+
+
+def _say(metrics: dict) -> None:
+    print(f"Validation: {metrics['images']} exams, {metrics['patients']} patients; best checkpoint, of step {metrics['step']}")
+    for key, name in FIGURES.items():
+        value, interval = metrics.get(key), metrics["intervals"].get(key)
+        text = "undefined" if value is None else f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+        print(f"  {name:<22}{text}")
+    gain, prior = metrics["segmentation.gain"]["segmentation.iou"], metrics["segmentation.prior"]["segmentation.iou"]
+    if gain["low"] is not None:
+        above = "above" if gain["low"] > 0 else "not shown to be above"
+        interval = f"difference {gain['value']:.3f} [{gain['low']:.3f}, {gain['high']:.3f}]"
+        print(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} ({interval}).")
+    for warning in metrics["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _table(args: argparse.Namespace) -> int:
+    if args.config or args.resume:
+        raise ConfigError("--table trains the configs that are named after it, and goes on by itself; leave --config and --resume out.")
+    if args.data is None:
+        raise ConfigError("--data is missing: a folder made by make_tfrecords.")
+    from pneumodet.segmentation import table
+
+    with progress.TrainingBar() as bar:
+        more = {"variants": args.table, "overrides": overrides(args), "on_start": bar.message, "on_progress": bar.update}
+        folder, rows, complete = table.run(args.run, data=args.data, **more)
+    if rows:
+        print(table.markdown(rows))
+        print(f"Table:   {folder / table.MARKDOWN}\n         {folder / table.TABLE}")
+    if not complete:
+        print("Stopped before the end; nothing is lost. The same command goes on.", file=sys.stderr)
+        return 130
+    print(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")
+    return 0
+
+
+def main(argv=None) -> int:
+    """Run the command; see ``console.run``."""
+    return console.run(build_parser(), run, argv)

@@ -1,0 +1,1 @@
+"""Runs of any family side by side on the same exams."""

@@ -1,0 +1,169 @@
+"""A detector with a gate and with other runs' boxes: what each step gains on patients that had no part in the choice.
+
+    found = combine(detector, gate=scores, others=[segmenter], seed=0)
+    found.table["rows"][-1]["step"], found.sentences          # "fusion", ["That the gate helps is not shown: …"]
+
+The search is ``postprocessing.search``: each step is tuned with all before it, and each exam is judged by what other folds of patients gave.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet import paths, results
+from pneumodet.comparison.matching import RULES, Side
+from pneumodet.errors import ConfigError
+from pneumodet.metrics import bootstrap, operating_point
+from pneumodet.metrics.cases import Cases
+from pneumodet.postprocessing import files as gates
+from pneumodet.postprocessing import recipe as recipes
+from pneumodet.postprocessing import search, steps
+from pneumodet.postprocessing.recipe import Recipe
+
+FOLDER = "combination"
+"""In the comparison's folder: recipe, table and detections as tools/postprocess.py leaves them."""
+
+GATE = "gate"
+"""Step of the search."""
+
+FUSION = "fusion of all"
+"""Last row of the table: the same steps with the boxes of several runs."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Combination:
+    """What was found.
+
+    Attributes:
+      table: as ``search.search`` returns it for the detector, with ``detector``, ``gate`` and ``fused`` (names), and with a last row for the fusion.
+      sentences: what a reader should conclude.
+      recipe: chosen on all patients, with all of it.
+      sources: names of the runs whose boxes the recipe takes, in its order.
+      cross_fitted: each exam after the recipe that other patients gave.
+    """
+
+    table: dict[str, Any]
+    sentences: tuple[str, ...]
+    recipe: Recipe
+    sources: tuple[str, ...]
+    cross_fitted: Cases
+
+
+def chosen(sides: Sequence[Side], detector: str, gate: str | None, fused: Sequence[str]) -> tuple[Side, Side | None, list[Side]]:
+    """Return the sides of these names.
+
+    Raises:
+      ConfigError: one is not among the runs, has no boxes, or is named twice; there is neither gate nor fusion.
+    """
+    by_name = {side.entry.name: side for side in sides}
+    named = {"--combine": [detector], "--gate": [gate] if gate else [], "--fuse": list(fused)}
+    for flag, names in named.items():
+        for name in names:
+            if name not in by_name:
+                raise ConfigError(f"{flag} {name}: it must be one of --runs ({', '.join(by_name)}), so that it is of the same exams.")
+            if flag != "--gate" and by_name[name].boxes is None:
+                raise ConfigError(f"{flag} {name}: it has scores and no boxes. Use it as --gate.")
+    if gate == detector:
+        raise ConfigError(f"--gate {gate} is the detector itself. Take the scores of another run, such as a classifier.")
+    if len({detector, *fused}) <= len(fused):
+        raise ConfigError("--fuse names a run twice, or the detector itself. Name each once.")
+    if not gate and not fused:
+        raise ConfigError("--combine needs something to combine with: --gate RUN, --fuse RUN, or both.")
+    return by_name[detector], by_name.get(gate), [by_name[name] for name in fused]
+
+
+def combine(
+    detector: Side,
+    *,
+    gate: Side | None,
+    others: Sequence[Side] = (),
+    folds: int = operating_point.FOLDS,
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = 0,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Combination:
+    """Search for the best combination, and tell what each step of it gains.
+
+    Args:
+      detector: has boxes.
+      gate: whose image-level scores gate them.
+      others: whose boxes are fused with them.
+      folds: number of groups of patients.
+      resamples: of the bootstrap.
+      seed: of folds and bootstrap.
+      on_step: called with the name of each step once it is tuned, as often as ``steps_of`` says.
+
+    Raises:
+      ConfigError: folds are out of range.
+      DataError: there are too few patients.
+    """
+    of_case = operating_point.patient_folds(detector.boxes, folds, seed=seed)
+    scores = None if gate is None else gate.image.case_scores
+    how: dict[str, Any] = {"folds": of_case, "gate": scores, "rules": RULES, "resamples": resamples, "seed": seed, "on_step": on_step}
+    found = search.search([detector.boxes], **how)
+    sources = [detector, *others]
+    names = tuple(side.entry.name for side in sources)
+    table = {**found.table, "detector": names[0], "gate": gate and gate.entry.name, "fused": list(names[1:])}
+    sentences = []
+    if gate is not None:
+        row = next(row for row in table["rows"] if row["step"] == GATE)
+        sentences.append(_of_gate(row, gate.entry.name, names[0]))
+    if others:
+        fused = search.search([side.boxes for side in sources], names=names, **how)
+        gain = _gain(found.cross_fitted, 0.0, fused.cross_fitted, resamples, seed)
+        alone, _ = operating_point.cross_fitted(detector.boxes, "rsna", folds=of_case, rules=RULES)  # as the table's first row
+        table["rows"] = [*table["rows"], {**fused.table["rows"][-1], "step": FUSION, "gain": gain}]
+        table["total"] = _gain(detector.boxes, alone[detector.boxes.box_case], fused.cross_fitted, resamples, seed)
+        sentences.append(_of_fusion(gain, names))
+        found = fused
+    return Combination(table, tuple(sentences), found.recipe, names, found.cross_fitted)
+
+
+def steps_of(gate: bool, others: int) -> int:
+    """Return how often ``combine`` calls ``on_step``."""
+    scores = np.zeros(1) if gate else None
+    return len(search.grids(1, scores)) + (len(search.grids(1 + others, scores)) if others else 0)
+
+
+def write(folder: Path, found: Combination, *, category_id: int) -> None:
+    """Write recipe.json, table.json and detections.json, which tools/evaluate.py and tools/postprocess.py take."""
+    recipe = dataclasses.replace(found.recipe, exams_sha256=recipes.fingerprint(found.cross_fitted.names))
+    folder.mkdir()
+    recipes.save(folder / recipes.RECIPE, recipe)
+    paths.write_json(folder / gates.TABLE, found.table)
+    results.write_coco_results(folder / gates.DETECTIONS, steps.from_cases(found.cross_fitted, category_id=category_id))
+
+
+def _gain(before: Cases, at: float | np.ndarray, after: Cases, resamples: int, seed: int) -> dict[str, float | None]:
+    """Return by how much the RSNA metric of cross-fitted cases betters that of others at a threshold, with its interval."""
+    figure = bootstrap.compare(before, after, thresholds=(at, 0.0), rules=RULES, resamples=resamples, seed=seed)["figures"]["rsna_metric"]
+    return {key: figure[key] for key in ("value", "low", "high")}
+
+
+def _of_gate(row: dict[str, Any], gate: str, detector: str) -> str:
+    gain = row["gain"]
+    between = _between(gain)
+    if row["chosen"].get("gate", "none") == "none":
+        return f"The gate does not help: on all patients the search found no use of the scores of {gate} that betters {detector}'s boxes ({between})."
+    if gain["low"] is not None and gain["low"] > 0:
+        return f"The gate helps: the scores of {gate} raise the RSNA metric of {detector} by {between}."
+    if gain["high"] is not None and gain["high"] < 0:
+        return f"The gate harms: the scores of {gate} change the RSNA metric of {detector} by {between} on patients that had no part in the choice."
+    return f"That the gate helps is not shown: the scores of {gate} change the RSNA metric of {detector} by {between}."
+
+
+def _of_fusion(gain: dict[str, Any], names: Sequence[str]) -> str:
+    what, between = f"Fusing the boxes of {', '.join(names)}", _between(gain)
+    if gain["low"] is not None and gain["low"] > 0:
+        return f"{what} helps: the RSNA metric rises by {between}."
+    if gain["high"] is not None and gain["high"] < 0:
+        return f"{what} harms: the RSNA metric changes by {between}."
+    return f"{what} is not shown to help: the RSNA metric changes by {between}."
+
+
+def _between(gain: dict[str, Any]) -> str:
+    value = f"{gain['value']:+.3f}"
+    return value if gain["low"] is None else f"{value}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"

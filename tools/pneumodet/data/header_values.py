@@ -1,0 +1,230 @@
+"""Age, sex, view position and pixel spacing of each exam: texts from a CSV of header values, DICOM files or a record set, and what they mean.
+
+    rows = read_csv(Path("stage_2_train_dicom_headers.csv.gz")).rows
+    files = read_files({"0004cfab-…": source}, pool)     # in parallel, with a fingerprint of the stored pixels
+    files["0004cfab-…"].texts                            # {"age": "51", "sex": "F", "view": "PA", "spacing": "0.143"}
+    PARSERS["age"]("018M")                               # 1.5
+
+Only these elements are looked at, and nothing else of a header is kept: it may hold anything.
+"""
+
+import dataclasses
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pneumodet.data import annotations, decoding, dicom, elements, formats
+from pneumodet.data.elements import Elements, Fault
+from pneumodet.data.sources import Source
+from pneumodet.errors import DataError
+from pneumodet.parallel import Pool
+
+Texts = dict[str, str]
+"""Column -> text of the header, without blanks around it; "" where there is no value."""
+
+NAMES = {
+    "age": ("PatientAge", "age"),
+    "sex": ("PatientSex", "sex"),
+    "view": ("ViewPosition", "view_position", "view"),
+    "spacing": ("PixelSpacing", "pixel_spacing", "spacing"),
+}
+"""Column -> its names in a CSV and in a record set's instances JSON, the first that is there: the DICOM keyword, or a plain one."""
+
+COLUMNS = tuple(NAMES)
+"""What is looked at; pixel spacing in mm."""
+
+EXAM_NAMES = ("patientId", "PatientID", "Filename")
+"""Column of a CSV that names the exam, the first that is there; RSNA's PatientID is the exam."""
+
+MISSING = frozenset(("", "nan", "na", "n/a", "none", "null"))
+"""Cells that hold no value, in lower case."""
+
+_TAGS = {"age": (0x00101010,), "sex": (0x00100040,), "view": (0x00185101,), "spacing": dicom.SPACINGS}
+"""PatientAge, PatientSex, ViewPosition, and the spacings: of each the first that has a value."""
+
+_ROWS, _COLUMNS = 0x00280010, 0x00280011
+
+_FILES_A_TASK = 128
+
+
+@dataclasses.dataclass(frozen=True, slots=True)  # there are many
+class Row:
+    """A row of a CSV of header values.
+
+    Attributes:
+      line: its number.
+      exam: empty where it names none.
+      texts: of the columns that the CSV has.
+      cells: the whole row, by the CSV's own names.
+    """
+
+    line: int
+    exam: str
+    texts: Texts
+    cells: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A CSV of header values.
+
+    Attributes:
+      names: column -> its name there, of those that are there.
+      others: names of all other columns, the exam's among them.
+      rows: as they stand; an exam may have several.
+    """
+
+    names: Mapping[str, str]
+    others: Sequence[str]
+    rows: Sequence[Row]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What was read of one file.
+
+    Attributes:
+      name: of the file, without folders.
+      texts: of its header; None where that could not be read.
+      size_hw: rows and columns in px.
+      bits: that a stored value has.
+      pixels_sha256: of size and stored pixel data; empty where these could not be read.
+      fault: what is wrong with the file, a sentence; else empty.
+    """
+
+    name: str
+    texts: Texts | None = None
+    size_hw: tuple[int, int] | None = None
+    bits: int | None = None
+    pixels_sha256: str = ""
+    fault: str = ""
+
+
+def read_csv(path: Path) -> Sheet:
+    """Read a CSV of header values, a row a file; it may be packed with gzip.
+
+    Args:
+      path: has one of ``EXAM_NAMES`` and any of ``NAMES``.
+
+    Raises:
+      DataError: the file cannot be read, lacks these columns, or has no rows.
+    """
+    header = annotations.read_header(path)
+    exam_name = next((name for name in EXAM_NAMES if name in header), None)
+    found = {column: next((name for name in names if name in header), None) for column, names in NAMES.items()}
+    found = {column: name for column, name in found.items() if name}
+    if exam_name is None or not found:
+        what = ", ".join(EXAM_NAMES if exam_name is None else (names[0] for names in NAMES.values()))
+        raise DataError(
+            f"The headers {path} have none of the columns {what}; they have {', '.join(header) or 'no column at all'}. "
+            "Give a CSV with a row for each DICOM file, or the files."
+        )
+    rows = []
+    for line, cells in annotations.read_rows(path, (exam_name, *found.values())):
+        texts = {column: "" if is_missing(cells[name]) else cells[name].strip() for column, name in found.items()}
+        rows.append(Row(line, formats.exam_id(cells[exam_name]), texts, cells))
+    if not rows:
+        raise DataError(f"{path} has a header but no rows. Is this the right file?")
+    return Sheet(found, [name for name in header if name and name not in found.values()], rows)
+
+
+def read_files(files: Mapping[str, Source], pool: Pool, *, done: Callable[[int], object] = lambda count: None) -> dict[str, FileFacts]:
+    """Read all headers, and check that each file's pixel data are whole.
+
+    PatientAge (0010,1010), PatientSex (0010,0040), ViewPosition (0018,5101) and the first of PixelSpacing (0028,0030), ImagerPixelSpacing
+    (0018,1164) and NominalScannedPixelSpacing (0018,2010).
+
+    Args:
+      files: exam -> DICOM file.
+      pool: reads them.
+      done: called with the number of files that were read since the last time.
+
+    Returns:
+      exam -> what was read, in the order of ``files``; a file that cannot be read has a ``fault``.
+    """
+    exams = list(files)
+    parts = [[(exam, files[exam]) for exam in exams[start : start + _FILES_A_TASK]] for start in range(0, len(exams), _FILES_A_TASK)]
+    read: dict[str, FileFacts] = {}
+    for part in pool.run(_read_part, parts):
+        read.update(part)
+        done(len(part))
+    return {exam: read[exam] for exam in exams}
+
+
+def of_images(images: Iterable[Mapping[str, Any]]) -> dict[str, Texts]:
+    """Return exam -> texts of the images of a record set's instances JSON; ages there are whole years, and no spacing is known."""
+    return {
+        image["file_name"]: {column: next((str(image[name]) for name in names if name in image), "") for column, names in NAMES.items()}
+        for image in images
+    }
+
+
+def is_missing(cell: str | None) -> bool:
+    """Whether a CSV's cell holds no value."""
+    return cell is None or cell.strip().lower() in MISSING
+
+
+def spacing_mm(text: str) -> float | None:
+    r"""Return the first number of ``0.143``, ``0.143\0.143`` or ``['0.143', '0.143']``, the distance of rows; None where it is none above 0."""
+    try:
+        value = float(re.split(r"[\\,\s]+", text.strip("[]()'\" "))[0].strip("'\""))
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None
+
+
+def _one_of(terms: frozenset[str]) -> Callable[[str], str | None]:
+    return lambda text: text.upper() if text.upper() in terms else None
+
+
+PARSERS: Mapping[str, Callable[[str], float | str | None]] = {
+    "age": dicom.age_years,
+    "sex": _one_of(dicom.SEXES),
+    "view": _one_of(dicom.VIEW_POSITIONS),
+    "spacing": spacing_mm,
+}
+"""Column -> what returns the value of a text that is there (years, mm, or the usual term), None where it has no usual form."""
+
+
+def _read_part(part: Sequence[tuple[str, Source]]) -> dict[str, FileFacts]:
+    return {exam: _read_file(source) for exam, source in part}
+
+
+def _read_file(source: Source) -> FileFacts:
+    known = FileFacts(source.name)
+    try:
+        found = elements.read(dicom.read_bytes(source))
+        if not found.places.keys() & {_ROWS, _COLUMNS, elements.PIXEL_DATA} and not found.syntax:
+            raise Fault("it is not a DICOM file.")
+        texts = {column: next((text for tag in tags if not is_missing(text := found.ascii(tag))), "") for column, tags in _TAGS.items()}
+        known = dataclasses.replace(known, texts=texts)
+        rows, columns = found.integer(_ROWS, 0), found.integer(_COLUMNS, 0)
+        if min(rows, columns) < 1:
+            raise Fault(f"it says that its image has {rows} rows and {columns} columns.")
+        layout = decoding.layout_of(found, rows, columns)
+        known = dataclasses.replace(known, size_hw=(rows, columns), bits=layout.stored)
+        return dataclasses.replace(known, pixels_sha256=_fingerprint(found, layout))
+    except Fault as fault:
+        return dataclasses.replace(known, fault=str(fault))
+    except DataError:  # its text has the folder's name
+        return dataclasses.replace(known, fault="it cannot be read.")
+
+
+def _fingerprint(found: Elements, layout: decoding.Layout) -> str:
+    """Return a SHA-256 of an image's size and stored pixel data; Fault where these are cut off."""
+    if elements.PIXEL_DATA not in found.places:
+        raise Fault("it has no pixel data; it is not an image, or the file is cut off.")
+    stream = decoding.stream_of(found, layout)
+    if stream is not None:
+        data = stream.data
+    else:
+        expected = layout.frames * layout.rows * layout.columns * layout.samples * layout.allocated // 8
+        data = found.value(elements.PIXEL_DATA)[:expected]  # an odd length is padded
+        if len(data) < expected:
+            raise Fault("its pixel data are cut off. Get the file again.")
+    digest = hashlib.sha256(f"{layout.rows}x{layout.columns} ".encode())
+    digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""Shares, means and their differences with intervals by patient, and rank correlations.
+
+    found = intervals({"AP": (is_ap, known)}, patients)          # {"AP": {"value": 0.456, "low": 0.449, "high": 0.463, "exams": 26684}}
+    rho = spearman(age, spacing)
+
+Patients are drawn with replacement, all exams of one together (see metrics/bootstrap.py): exams of a patient resemble each other.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pneumodet.metrics import bootstrap
+
+SEED = 0
+"""Of the resamples: the same data give the same report."""
+
+
+def intervals(
+    figures: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    patients: np.ndarray,
+    *,
+    differences: Mapping[str, tuple[str, str]] | None = None,
+    resamples: int = bootstrap.RESAMPLES,
+) -> dict[str, dict[str, Any]]:
+    """Return ratios of sums over exams, with 95% percentile intervals.
+
+    Args:
+      figures: name -> ((N,) numerator, (N,) denominator) of each exam; the figure is the ratio of their sums: a share where both are 0 or 1,
+        a mean where the numerator is a value times the denominator.
+      patients: (N,) int64, the same for the exams of one patient.
+      differences: name -> (a, b), names of figures: a minus b, both on the same resamples.
+      resamples: at least 1.
+
+    Returns:
+      name -> ``value``, ``low``, ``high``, as ``bootstrap.interval``, and for figures ``exams``, the sum of the denominator. An interval is None
+      where there is only one patient, or where more than ``bootstrap.MOST_UNDEFINED`` of the resamples give no value.
+    """
+    names = list(figures)
+    top, bottom = (np.array([figures[name][part] for name in names], np.float64).reshape(len(names), -1) for part in (0, 1))
+    values = dict(zip(names, _ratios(top.sum(axis=1), bottom.sum(axis=1)), strict=True))
+    drawn = np.concatenate(
+        [_ratios(top @ weights, bottom @ weights) for weights in bootstrap.resampled_weights(patients, resamples=resamples, seed=SEED)],
+        axis=1,
+    )
+    of_name = dict(zip(names, drawn, strict=True))
+    found = {
+        name: bootstrap.interval(values[name], of_name[name], patients) | {"exams": int(count)}
+        for name, count in zip(names, bottom.sum(axis=1), strict=True)
+    }
+    for name, (a, b) in (differences or {}).items():
+        found[name] = bootstrap.interval(values[a] - values[b], of_name[a] - of_name[b], patients)
+    return found
+
+
+def is_shown(difference: Mapping[str, Any]) -> bool:
+    """Whether the interval of a difference leaves out 0."""
+    low, high = difference["low"], difference["high"]
+    return low is not None and not low <= 0 <= high
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> tuple[float | None, int]:
+    """Return (Spearman's rank correlation, number of exams) of two (N,) float arrays over the exams where neither is NaN.
+
+    Ties get their mean rank; between two values that are 0 or 1 this is the phi coefficient. None where one of them does not vary.
+    """
+    known = ~(np.isnan(a) | np.isnan(b))
+    ranks = [_ranks(one[known]) for one in (a, b)]
+    if known.sum() < 2 or min(np.ptp(one) for one in ranks) == 0:
+        return None, int(known.sum())
+    return float(np.corrcoef(ranks)[0, 1]), int(known.sum())
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[place]
+
+
+def _ratios(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)

@@ -1,0 +1,170 @@
+"""What is missing, repeated, impossible or unusual in labels, headers and files: counted by reason, and listed.
+
+found = missing(material)                # column -> rows without a value, of each file
+found = duplicates(material)
+found = outliers(material)
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pneumodet.data import annotations, box_audit, boxes, header_values
+from pneumodet.exploration.gathering import OLDEST_YEARS, Material
+
+FAR_OUT = 3.0
+"""Times the distance between the quartiles beyond which a value is far out (Tukey, Exploratory Data Analysis, 1977, section 2E)."""
+
+MOST_LISTED = 50
+"""Exams of one kind that are named in the report's lists; explore.json has all of them."""
+
+_BOX_COLUMNS = ("x", "y", "width", "height")
+
+
+def missing(material: Material) -> dict[str, Any]:
+    """Return ``labels``, ``class_info`` and ``headers`` (column -> rows without a value), and what follows from them.
+
+    ``box_columns_tell_target`` says whether the box columns are empty in exactly the rows whose Target is 0; ``unusable_headers`` are the
+    exams whose value has no usual form, by keyword; the ``exams_without_`` lists name exams of the labels.
+    """
+    rows = material.label_rows
+    empty = [any(header_values.is_missing(row[name]) for name in _BOX_COLUMNS) for row in rows]
+    negative = [row["Target"].strip() in ("0", "0.0") for row in rows]
+    found: dict[str, Any] = {
+        "labels": _empty_cells(rows, annotations.LABEL_COLUMNS),
+        "class_info": _empty_cells(material.class_rows, annotations.CLASS_INFO_COLUMNS),
+        "headers": dict(material.table.missing) if material.table else {},
+        "unusable_headers": dict(material.table.unusable) if material.table else {},
+        "box_columns_tell_target": any(empty) and not all(empty) and empty == negative,
+    }
+    ids = material.exams.ids
+    if material.class_rows:
+        found["exams_without_class"] = [exam for exam in ids if material.labels.exams[exam].rsna_class is None]
+        labelled = {row["patientId"].strip() for row in rows}
+        found["classes_without_labels"] = sorted({row["patientId"].strip() for row in material.class_rows} - labelled)
+    if material.table:
+        found["exams_without_header"] = [exam for exam in ids if exam not in material.table.facts]
+    if material.sources:
+        found["exams_without_file"] = [exam for exam in ids if exam not in material.sources]
+        found["files_without_labels"] = sorted(exam for exam in material.sources if exam not in material.labels.exams)
+    if material.patients is not None:
+        found["exams_without_patient"] = [exam for exam in ids if exam not in material.patients]
+    return found
+
+
+def duplicates(material: Material) -> dict[str, Any]:
+    """Return what is there twice.
+
+    ``label_rows``: rows that repeat an earlier one. ``boxes``: exams in which two boxes overlap by more than ``box_audit.SAME_IOU``.
+    ``class_rows``: rows of the class info that repeat an earlier one; ``class_rows_beyond_boxes``: exams with another number of rows there
+    than in the labels. ``header_rows``: exams with several. ``same_pixels``: groups of exams with the same stored pixel data, each with
+    ``patients`` (how many; None without a map) and ``targets``.
+    """
+    exams, material_files = material.exams, material.files
+    twice = []
+    for exam, of_exam in zip(exams.ids, exams.boxes_xyxy_px, strict=True):
+        if len(of_exam) > 1 and (np.tril(boxes.iou(of_exam, of_exam), -1) > box_audit.SAME_IOU).any():
+            twice.append(exam)
+    label_counts, class_counts = (Counter(row["patientId"].strip() for row in rows) for rows in (material.label_rows, material.class_rows))
+    pairs = Counter((row["patientId"].strip(), row["class"].strip()) for row in material.class_rows)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for exam, one in material_files.items():
+        if one.pixels_sha256:
+            groups[one.pixels_sha256].append(exam)
+    return {
+        "label_rows": material.labels.duplicate_rows,
+        "boxes": twice,
+        "class_rows": sum(count - 1 for count in pairs.values()),
+        "class_rows_beyond_boxes": sorted(
+            exam for exam, count in class_counts.items() if exam in label_counts and label_counts[exam] != count
+        ),
+        "header_rows": list(material.table.repeated) if material.table else [],
+        "same_pixels": [_group(group, material) for group in sorted(map(sorted, groups.values())) if len(group) > 1],
+    }
+
+
+def outliers(material: Material) -> dict[str, Any]:
+    """Return values that cannot be, and boxes far out.
+
+    ``ages``: exam and age above ``OLDEST_YEARS``. ``pixel_spacing``: exam and mm, far out by ``FAR_OUT`` on a logarithmic scale, of the
+    exams of its own view. ``boxes_beyond_image``: exam and how many px a box reaches out. ``boxes_by_area`` and ``boxes_by_shape``: exam
+    and value (share of the image; width by height), far out likewise. The challenge's own limits are nowhere given, so that these only tell
+    what is unlike the rest.
+    """
+    exams = material.exams
+    facts = material.table.facts if material.table else {}
+    ages = [(exam, facts[exam].age_years) for exam in sorted(facts) if (facts[exam].age_years or 0) > OLDEST_YEARS]
+    beyond, names, areas, shapes = [], [], [], []
+    for exam, of_exam, (height, width) in zip(exams.ids, exams.boxes_xyxy_px, exams.size_hw, strict=True):
+        for left, top, right, bottom in of_exam:
+            out = max(-left, -top, right - width, bottom - height)
+            if out > 0:
+                beyond.append((exam, float(out)))
+            names.append(exam)
+            areas.append((right - left) * (bottom - top) / (height * width))
+            shapes.append((right - left) / (bottom - top))
+    spacing = []
+    for view in sorted(set(exams.view)):
+        of_view = np.flatnonzero((exams.view == view) & ~np.isnan(exams.spacing_mm))
+        spacing += far_out([exams.ids[index] for index in of_view], exams.spacing_mm[of_view])
+    return {
+        "oldest_years": OLDEST_YEARS,
+        "far_out": FAR_OUT,
+        "ages": [{"exam": exam, "value": age} for exam, age in ages],
+        "pixel_spacing": _rows(spacing),
+        "boxes_beyond_image": _rows(beyond),
+        "boxes_by_area": _rows(far_out(names, np.array(areas))),
+        "boxes_by_shape": _rows(far_out(names, np.array(shapes))),
+    }
+
+
+def far_out(names: Sequence[str], values: np.ndarray) -> list[tuple[str, float]]:
+    """Return the (name, value) whose logarithm lies more than ``FAR_OUT`` times the quartiles' distance outside of them.
+
+    Args:
+      names: N.
+      values: (N,) float64 above 0. Where more than half of them are equal there is no distance, and nothing is far out.
+    """
+    if not len(values):
+        return []
+    logs = np.log(values)
+    low, high = np.quantile(logs, (0.25, 0.75))
+    reach = FAR_OUT * (high - low)
+    if not reach:
+        return []
+    return [(names[index], float(values[index])) for index in np.flatnonzero((logs < low - reach) | (logs > high + reach))]
+
+
+def files(material: Material) -> dict[str, Any] | None:
+    """Return what was found of the DICOM files: counts by size and bits, files with a fault, and what was refused; None without files."""
+    if not material.sources:
+        return None
+    read = material.files
+    sizes = Counter(f"{one.size_hw[1]} x {one.size_hw[0]}" for one in read.values() if one.size_hw)
+    return {
+        "found": len(read),
+        "sizes_px": dict(sizes.most_common()),
+        "bits": dict(sorted(Counter(str(one.bits) for one in read.values() if one.bits).items())),
+        "faulty": [{"exam": exam, "file": one.name, "reason": one.fault} for exam, one in sorted(read.items()) if one.fault],
+        "refused": [{"file": name.rpartition("/")[2], "reason": reason} for name, reason in material.refused],
+    }
+
+
+def _empty_cells(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> dict[str, int]:
+    return {name: sum(header_values.is_missing(row[name]) for row in rows) for name in columns} if rows else {}
+
+
+def _group(group: Sequence[str], material: Material) -> dict[str, Any]:
+    known = material.labels.exams
+    patients = material.patients
+    return {
+        "exams": list(group),
+        "patients": len({patients.get(exam, exam) for exam in group}) if patients is not None else None,
+        "targets": sorted({int(known[exam].positive) for exam in group if exam in known}),
+    }
+
+
+def _rows(found: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"exam": exam, "value": round(value, 4)} for exam, value in found]

@@ -1,0 +1,93 @@
+"""Header values of a data set, exam by exam, and which of them are missing, unusable or there twice.
+
+    table = of_csv(Path("headers.csv.gz"))
+    table = of_files(header_values.read_files(found, pool))
+    table.facts["0004cfab-…"].age_years
+
+A value in no usual form is counted as unusable, never quoted: a header may hold anything.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pneumodet.data import header_values
+from pneumodet.data.header_values import NAMES, FileFacts, Texts
+
+KEYWORDS = {column: names[0] for column, names in NAMES.items()}
+"""Column -> keyword of its DICOM element, by which the report names it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)  # there are many
+class Facts:
+    """What is known of an exam; None where a value is missing or unusable.
+
+    Attributes:
+      age_years: as written, however unlikely.
+      sex: one of ``dicom.SEXES``.
+      view: one of ``dicom.VIEW_POSITIONS``.
+      spacing_mm: height of a pixel.
+    """
+
+    age_years: float | None = None
+    sex: str | None = None
+    view: str | None = None
+    spacing_mm: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The header values of a data set.
+
+    Attributes:
+      facts: exam -> its facts; of an exam with several rows those of the first.
+      rows: how many there were.
+      missing: keyword, or another column of a CSV -> rows without a value.
+      unusable: keyword -> exams whose value has no usual form.
+      repeated: exams with more than one row.
+      unnamed: rows without an exam.
+    """
+
+    facts: dict[str, Facts]
+    rows: int
+    missing: dict[str, int]
+    unusable: dict[str, list[str]]
+    repeated: list[str]
+    unnamed: int = 0
+
+
+def of_csv(path: Path) -> Table:
+    """Read a CSV as ``header_values.read_csv`` does; other columns are looked at for missing values.
+
+    Raises:
+      DataError: as there.
+    """
+    sheet = header_values.read_csv(path)
+    table = _table((row.exam, row.texts) for row in sheet.rows)
+    table.missing.update({name: sum(header_values.is_missing(row.cells[name]) for row in sheet.rows) for name in sheet.others})
+    return table
+
+
+def of_files(files: Mapping[str, FileFacts]) -> Table:
+    """Return the header values of files; files whose header could not be read are left out."""
+    return _table((exam, one.texts) for exam, one in files.items() if one.texts is not None)
+
+
+def _table(rows: Iterable[tuple[str, Texts]]) -> Table:
+    facts: dict[str, Facts] = {}
+    missing = Counter(dict.fromkeys(KEYWORDS.values(), 0))
+    unusable: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    for exam, texts in rows:
+        found = {column: parse(texts[column]) if texts.get(column) else None for column, parse in header_values.PARSERS.items()}
+        for column, value in found.items():
+            if not texts.get(column):
+                missing[KEYWORDS[column]] += 1
+            elif value is None:
+                unusable.setdefault(KEYWORDS[column], []).append(exam)
+        counts[exam] += 1
+        if exam:
+            facts.setdefault(exam, Facts(found["age"], found["sex"], found["view"], found["spacing"]))
+    repeated = sorted(exam for exam, count in counts.items() if count > 1 and exam)
+    return Table(facts, counts.total(), dict(missing), unusable, repeated, counts[""])

@@ -1,0 +1,1 @@
+"""The files of the RSNA Pneumonia Detection Challenge."""

@@ -1,0 +1,298 @@
+"""One run of a Keras 3 model: settings, records and folder brought together, checked, trained, and the best checkpoint judged.
+
+    folder, outcome, metrics = train(Classifier(), Request(run="mine", config="mobilenetv2", data=Path("workspace/records/rsna")))
+    folder, outcome, metrics = train(Classifier(), Request(run="mine", resume=True))
+    model, settings = restored(Classifier(), folder)
+
+Everything that can be refused is refused before TensorFlow starts. Guards, resume, early stopping and curves are ``training.loop``'s.
+"""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pneumodet import paths, run_folder
+from pneumodet.data import folders
+from pneumodet.errors import ConfigError, DataError
+from pneumodet.learning import records as record_files
+from pneumodet.learning import runs, settings
+from pneumodet.learning.family import Family, Parts, Say
+from pneumodet.learning.records import Records
+from pneumodet.learning.settings import CONFIG, Settings
+
+OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
+"""Settings that may be asked of a run that is gone on with; all else it has from its start."""
+
+CHOSEN_HERE = (
+    "This checkpoint was the best of {count} on these very exams, so that its figures are somewhat optimistic. For figures to be published, evaluate "
+    "once (--evaluate-every as many as --steps), or on other exams."
+)
+"""Warning."""
+
+FREE_BYTES = 1 << 30
+"""Checkpoints need it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+      run: name of the run, or path of its folder.
+      config: name in the family's configs, or path of a .toml file.
+      data: record set.
+      overrides: ``KEY=VALUE`` of any setting.
+      resume: go on with the run.
+    """
+
+    run: str
+    config: str | None = None
+    data: Path | None = None
+    overrides: tuple[str, ...] = ()
+    resume: bool = False
+
+
+def train(
+    family: Family,
+    request: Request,
+    *,
+    on_start: Say = lambda text: None,
+    on_progress: Callable[[Any], None] = lambda progress: None,
+    on_evaluation: Callable[[int, dict[str, float | None]], bool | None] = lambda step, figures: None,
+) -> tuple[Path, Any, dict[str, Any] | None]:
+    """Start or resume a run, and judge its best checkpoint at the end.
+
+    Args:
+      family: of the model.
+      request: what is asked for.
+      on_start: is told in a sentence what happens.
+      on_progress: is told where training stands, a ``training.loop.Progress``.
+      on_evaluation: is told (step, figures by name); False stops the run.
+
+    Returns:
+      (the run's folder, ``training.loop.Outcome``, what evaluation/metrics.json holds; None where training was stopped before its end).
+
+    Raises:
+      PneumodetError: anything that the user can mend.
+    """
+    started = time.perf_counter()
+    folder = paths.run_dir(request.run)
+    if request.resume:
+        folder = runs.find(request.run, family=family.name, command=family.command)
+    else:
+        runs.refuse_used(folder, request.run, command=family.command)
+    with run_folder.locked(folder):
+        chosen, records, record = _resumed(family, folder, request) if request.resume else _new(family, folder, request, on_start)
+        on_start(f"{folder.name}: {chosen.steps} steps of {chosen.batch_size} images; TensorFlow starts")
+        from pneumodet.training import saving
+
+        newest = saving.newest(folder)
+        parts = _parts(family, chosen, records, fresh=newest is None, say=on_start)
+        record |= {"parameters": int(parts.trainer.model.count_params())}
+        if not request.resume:
+            _write(family, folder, chosen, record)
+        outcome = _run(
+            folder,
+            chosen,
+            parts,
+            record["config"],
+            newest=newest,
+            started=started,
+            on_start=on_start,
+            on_progress=on_progress,
+            on_evaluation=on_evaluation,
+        )
+        record |= {"training_seconds": _seconds(folder), "steps_done": outcome.step}
+        paths.write_json(folder / run_folder.RECORD, record)
+        if not outcome.completed:
+            return folder, outcome, None
+        on_start(f"{folder.name}: judging the best checkpoint on {len(records.val)} validation exams")
+        return folder, outcome, _evaluate(folder, parts, records, record)
+
+
+def restored(family: Family, folder: Path) -> tuple[Any, Any]:
+    """Return (keras.Model with the weights of a run's best checkpoint, its settings).
+
+    Raises:
+      DataError, ConfigError: the folder is no run of the family.
+      CheckpointError: there is no checkpoint, or it does not fit.
+    """
+    chosen = settings.load(family.settings, folder / CONFIG, folder=family.configs)
+    from pneumodet.detection import checkpoints
+    from pneumodet.learning import trainer
+
+    model = family.build(chosen, pretrained=False)
+    trainer.restore(model, checkpoints.of_run(folder))
+    return model, chosen
+
+
+def _new(family: Family, folder: Path, request: Request, say: Say) -> tuple[Settings, Records, dict[str, Any]]:
+    if not request.config:
+        raise ConfigError(f"--config is missing. Configs: {', '.join(settings.names(family.configs))}, or the path of a .toml file.")
+    if request.data is None:
+        raise ConfigError("--data is missing: a folder made by make_tfrecords.")
+    chosen = settings.load(family.settings, request.config, folder=family.configs, overrides=request.overrides)
+    records = record_files.of(request.data)
+    facts = family.check(chosen, records, say=say)
+    record = {
+        "family": family.name,
+        "config": request.config,
+        "settings": list(request.overrides),
+        "seed": chosen.seed,
+        "steps": chosen.steps,
+        "batch_size": chosen.batch_size,
+        **facts,
+        "data": {
+            "folder": str(records.folder.resolve()),
+            "manifest_sha256": records.manifest_sha256,
+            "train_exams": len(records.train),
+            "val_exams": len(records.val),
+            "split_by": records.split_by,
+        },
+        "provenance": _provenance(),
+    }
+    return chosen, records, record
+
+
+def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, Records, dict[str, Any]]:
+    if request.config or request.data:
+        raise ConfigError(f"--{'config' if request.config else 'data'} does not go with --resume: the run goes on as it was started.")
+    wanted = settings.parsed(family.settings, request.overrides)
+    refused = [name for name in wanted if name not in OF_A_RESUMED_RUN]
+    if refused:
+        raise ConfigError(
+            f"{refused[0]} does not go with --resume: the run goes on as it was started. Only {', '.join(OF_A_RESUMED_RUN)} may be given."
+        )
+    chosen = settings.load(family.settings, folder / CONFIG, folder=family.configs, overrides=request.overrides)
+    record = runs.record_of(folder)
+    records = record_files.of(Path(record["data"]["folder"]))
+    if records.manifest_sha256 != record["data"]["manifest_sha256"]:
+        raise DataError(f"The record set {records.folder} is another one than the run was started with. Start a new run.")
+    done = max((int(path.stem.rpartition("-")[2]) for path in (folder / run_folder.TRAIN).glob("ckpt-*.index")), default=0)
+    if chosen.steps < done:
+        raise ConfigError(f"steps={chosen.steps} is less than the {done} steps that the run {folder.name} has done.")
+    if wanted:
+        record["steps"] = chosen.steps
+        paths.write_json(folder / run_folder.RECORD, record)
+        settings.save(chosen, folder / CONFIG)
+    return chosen, records, record
+
+
+def _write(family: Family, folder: Path, chosen: Settings, record: dict[str, Any]) -> None:
+    runs.refuse_used(folder, folder.name, command=family.command)  # again, now that the lock is held
+    if shutil.disk_usage(folder).free < FREE_BYTES:
+        raise DataError(f"Less than 1 GiB is free for {folder}; checkpoints need it. Free some disk space.")
+    paths.write_json(folder / run_folder.RECORD, record)
+    settings.save(chosen, folder / CONFIG)  # last: a folder that has it is a run
+
+
+def _parts(family: Family, chosen: Settings, records: Records, *, fresh: bool, say: Say) -> Parts:
+    import keras
+
+    keras.utils.set_random_seed(chosen.seed)
+    model = family.build(chosen, pretrained=fresh, say=say)
+    parts = family.assemble(chosen, records, model)
+    for note in parts.notes:
+        say(note)
+    return parts
+
+
+def _run(
+    folder: Path,
+    chosen: Settings,
+    parts: Parts,
+    config: str,
+    *,
+    newest: str | None,
+    started: float,
+    on_start: Say,
+    on_progress: Callable[[Any], None],
+    on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
+) -> Any:
+    from pneumodet.detection import checkpoints
+    from pneumodet.learning import watching
+    from pneumodet.learning.validation import Validation
+    from pneumodet.training import cluster, loop
+
+    plan = loop.Plan(
+        checkpoint_every=chosen.checkpoint_every,
+        keep=chosen.keep,
+        evaluate_every=chosen.between_evaluations,
+        best_metric=chosen.best_metric,
+        patience=chosen.patience,
+    )
+    watcher = watching.Watcher(
+        folder,
+        drawn=parts.drawn,
+        step=checkpoints.step_of(newest) if newest else 0,
+        about=dataclasses.asdict(chosen) | {"config": config},
+        on_progress=on_progress,
+        on_note=on_start,
+        on_evaluation=on_evaluation,
+    )
+    run = loop.Run(
+        parts.trainer,
+        parts.feed,
+        folder,
+        plan=plan,
+        total=chosen.steps,
+        batch_size=chosen.batch_size,
+        validation=Validation(parts.looker, parts.judge),
+        cluster=cluster.alone(),
+        observer=watcher,
+        started=started,
+    )
+    run.resume()
+    try:
+        return run.train()
+    finally:
+        watcher.close()
+
+
+def _evaluate(folder: Path, parts: Parts, records: Records, record: dict[str, Any]) -> dict[str, Any]:
+    from pneumodet.detection import checkpoints
+    from pneumodet.learning import trainer
+
+    best = checkpoints.of_run(folder)
+    trainer.restore(parts.trainer.model, best)
+    with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
+        metrics = parts.report(into)
+        chosen_of = _evaluations(folder)
+        if chosen_of > 1:
+            metrics["warnings"] = [*metrics.get("warnings", []), CHOSEN_HERE.format(count=chosen_of)]
+        metrics |= {
+            "family": record["family"],
+            "checkpoint": Path(best).name,
+            "step": checkpoints.step_of(best),
+            "parameters": record["parameters"],
+            "training_seconds": record["training_seconds"],
+            "milliseconds_an_image": parts.looker.milliseconds(),
+            "split": "val",
+            "manifest_sha256": records.manifest_sha256,
+        }
+        paths.write_json(into / runs.METRICS, metrics)
+    return metrics
+
+
+def _evaluations(folder: Path) -> int:
+    from pneumodet.training import metrics_table
+
+    return sum(row.kind == metrics_table.VALIDATION for row in metrics_table.read(folder / metrics_table.FILE))
+
+
+def _seconds(folder: Path) -> float:
+    """Return the seconds of training so far, over all starts of the run, evaluations included, up to the last report."""
+    from pneumodet.training import metrics_table
+
+    return max((row.wall_seconds for row in metrics_table.read(folder / metrics_table.FILE)), default=0.0)
+
+
+def _provenance() -> dict[str, Any]:
+    import importlib.metadata
+
+    found = run_folder.provenance()
+    found["versions"]["keras"] = importlib.metadata.version("keras")
+    return found

@@ -1,0 +1,67 @@
+"""A record's image as a Keras model gets it: decoded, reduced, its gray values normalized. One rule for training and evaluation.
+
+reader = random_access.Reader(split.shards)
+sample = read(reader, 17, size_hw=(224, 224), normalization="none")
+sample.pixels                      # (H, W) uint8, not smaller than the model's input where the record's image is not
+resized(sample.pixels, (224, 224)) # what the model looks at where nothing is varied
+"""
+
+import dataclasses
+
+import numpy as np
+
+from pneumodet.data import equalizing, random_access
+from pneumodet.data.boxes import xyxy_px_to_yxyx_norm
+from pneumodet.data.tf_example import Record
+from pneumodet.detection import decoding
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """What is read of a record.
+
+    Attributes:
+      pixels: (H, W) uint8, reduced by averaging, normalized.
+      boxes_yxyx_norm: (N, 4) float32 of the class asked for.
+      record: all else, in px of its own image.
+    """
+
+    pixels: np.ndarray
+    boxes_yxyx_norm: np.ndarray
+    record: Record
+
+
+def read(
+    reader: random_access.Reader, number: int, *, size_hw: tuple[int, int], normalization: str, class_name: str = "pneumonia"
+) -> Sample:
+    """Read a record for a model that looks at ``size_hw``.
+
+    Raises:
+      DataError: the record or its image is damaged.
+    """
+    record = decoding.read(reader, number)
+    image_hw = (record.height, record.width)
+    pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=size_hw, where=reader.where(number))
+    of_class = np.array([name == class_name for name in record.class_names], bool)
+    norm = xyxy_px_to_yxyx_norm(record.boxes_xyxy_px[of_class], height=record.height, width=record.width)
+    return Sample(equalizing.equalized(pixels, normalization), norm.astype(np.float32), record)
+
+
+def resized(pixels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return (H, W) uint8 pixels at the size that a model looks at, (h, w) uint8."""
+    return decoding.resize(pixels, size_hw)
+
+
+def box_mask(boxes_yxyx_norm: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return the (h, w) uint8 mask, 0 or 1, of the px whose centres lie in a box of (N, 4) boxes."""
+    height, width = size_hw
+    mask = np.zeros(size_hw, np.uint8)
+    for top, left, bottom, right in boxes_yxyx_norm.astype(np.float64) * [height, width, height, width]:
+        rows, columns = (slice(max(0, _first_px(low)), _first_px(high)) for low, high in ((top, bottom), (left, right)))
+        mask[rows, columns] = 1
+    return mask
+
+
+def _first_px(edge_px: float) -> int:
+    """Return the first px whose centre is not before an edge."""
+    return int(np.ceil(edge_px - 0.5))

@@ -1,0 +1,64 @@
+"""A run's folder of a Keras 3 model: config.toml, run.json, train/, best/, evaluation/. No TensorFlow.
+
+folder = find("my_classifier", family="classification")
+record = record_of(folder)
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pneumodet import paths, run_folder
+from pneumodet.errors import DataError
+from pneumodet.learning.settings import CONFIG
+
+EVALUATION = "evaluation"
+"""metrics.json, scores.csv and pictures of the best checkpoint on the validation records."""
+
+METRICS = run_folder.METRICS
+"""In ``EVALUATION``."""
+
+
+def find(name: str, *, family: str, command: str) -> Path:
+    """Return the folder of an existing run of a family.
+
+    Args:
+      name: of the run, or its folder's path.
+      family: classification or segmentation.
+      command: that trains such runs, for the message.
+
+    Raises:
+      DataError: there is no such run, or it is of another family; the message lists those there are.
+    """
+    folder = paths.run_dir(name)
+    if (folder / CONFIG).is_file():
+        found = record_of(folder).get("family")
+        if found != family:
+            raise DataError(f"The run {name!r} is of the family {found}, not {family}. Name another one.")
+        return folder
+    root = paths.workspace_dir()
+    there = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}") if record_of(path.parent).get("family") == family)
+    what = "is a detector's" if (folder / run_folder.CONFIG).is_file() else f"does not exist in {root}"
+    hint = f"Runs of {family}: {', '.join(there)}." if there else f"Train one with tools/{command}.py."
+    raise DataError(f"The run {name!r} {what}. {hint}")
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """Return what run.json holds.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    return paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Start a new run.")
+
+
+def refuse_used(folder: Path, name: str, *, command: str) -> None:
+    """Refuse a folder with checkpoints, or of another run; what a start left that did not come as far as a checkpoint may be replaced.
+
+    Raises:
+      DataError: the folder is in use.
+    """
+    saved = any(path.suffix == ".index" for place in (run_folder.TRAIN, run_folder.BEST) for path in (folder / place).glob("*"))
+    if saved or (folder / run_folder.CONFIG).is_file():
+        raise DataError(
+            f"The run folder {folder} is in use. Go on with it: python tools/{command}.py --run {name} --resume; or choose another --run name."
+        )

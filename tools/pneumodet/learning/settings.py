@@ -1,0 +1,239 @@
+"""The settings of a run as a flat TOML file: read, overridden by KEY=VALUE, checked, written. No TensorFlow.
+
+    settings = load(ClassifierSettings, "mobilenetv2", overrides=["steps=300"], folder=paths.CONFIG_DIR / "classification")
+    save(settings, folder / CONFIG)
+
+A family of models adds fields to ``Settings`` by inheritance. An unknown key is an error that names the nearest one.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pneumodet import paths
+from pneumodet.data.equalizing import NORMALIZATIONS
+from pneumodet.errors import ConfigError
+from pneumodet.training import augmentation_settings
+
+CONFIG = "config.toml"
+"""The resolved settings, in a run's folder."""
+
+EVALUATIONS = 10
+"""Evaluations of a run where nothing else is asked for."""
+
+SMALLEST_IMAGE, LARGEST_IMAGE = 32, 1024
+"""Sides in px that make sense: records have 1024 px at the most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all families have in common.
+
+    Attributes:
+      image_size: side in px of the square that the model looks at.
+      normalization: what is done to gray values before all else, one of ``NORMALIZATIONS``.
+      augmentation: a preset's name, or a JSON file, as ``augmentation_settings.load``.
+      batch_size: images a step.
+      steps: in all.
+      optimizer: adamw, adam or momentum.
+      learning_rate: peak.
+      warmup_steps: over which the rate rises.
+      weight_decay: decoupled.
+      clip_norm: largest global norm of the gradients; 0 for any.
+      positive_share: share of radiographs with pneumonia among the samples; 0 leaves it as it is in the records.
+      evaluate_every: steps from one evaluation to the next; 0 for ten evaluations a run.
+      best_metric: figure by which the best checkpoint is kept.
+      patience: evaluations without a better figure after which training stops; 0 for never.
+      checkpoint_every: steps from one checkpoint to the next.
+      keep: newest checkpoints that stay, beside the best.
+      aim: what the operating point is chosen for, as ``operating_point.parse_aim``.
+      seed: of weights, order and augmentation.
+      skip_corrupt: leave corrupt records out, and count them.
+    """
+
+    image_size: int = 224
+    normalization: str = "none"
+    augmentation: str = "radiograph"
+    batch_size: int = 16
+    steps: int = 1000
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    positive_share: float = 0.0
+    evaluate_every: int = 0
+    best_metric: str = "image.roc_auc"
+    patience: int = 0
+    checkpoint_every: int = 500
+    keep: int = 3
+    aim: str = "f1"
+    seed: int = 0
+    skip_corrupt: bool = False
+
+    METRICS = ("image.roc_auc", "image.pr_auc")
+    """What the best checkpoint may be chosen by; more is better in all of them."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in px of what the model looks at."""
+        return self.image_size, self.image_size
+
+    @property
+    def between_evaluations(self) -> int:
+        """Steps from one evaluation to the next, at least 1."""
+        return self.evaluate_every or max(1, round(self.steps / EVALUATIONS))
+
+    def check(self) -> None:
+        """Check all values; a family checks its own, too.
+
+        Raises:
+          ConfigError: one is out of range.
+        """
+        one_of("normalization", self.normalization, NORMALIZATIONS)
+        one_of("optimizer", self.optimizer, ("adamw", "adam", "momentum"))
+        one_of("best_metric", self.best_metric, self.METRICS)
+        between("image_size", self.image_size, SMALLEST_IMAGE, LARGEST_IMAGE)
+        for name in ("batch_size", "steps", "checkpoint_every", "keep"):
+            between(name, getattr(self, name), 1)
+        for name in ("warmup_steps", "evaluate_every", "patience", "weight_decay", "clip_norm"):
+            between(name, getattr(self, name), 0)
+        between("learning_rate", self.learning_rate, 1e-9, 10)
+        between("seed", self.seed, 0, (1 << 32) - 1)
+        if not 0 <= self.positive_share < 1:
+            raise ConfigError(f"positive_share is {self.positive_share:g}, must lie between 0 and 1, or be 0 for all records alike.")
+        augmentation_settings.load(self.augmentation)
+
+
+Any_Settings = TypeVar("Any_Settings", bound=Settings)
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise a ConfigError where a value is not one of those allowed."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}{nearest(value, allowed)}")
+
+
+def between(name: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise a ConfigError where a value is not in [low, high]."""
+    if not low <= value <= high:
+        limit = f"from {low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
+        raise ConfigError(f"{name} is {value:g}, must be {limit}.")
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """Return the end of a sentence that names what may have been meant."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f". Did you mean {near[0]!r}?" if near else f". There are: {', '.join(names)}."
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the configs in a folder."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def load(kind: type[Any_Settings], name_or_path: str | Path, *, folder: Path, overrides: Iterable[str] = ()) -> Any_Settings:
+    """Return the settings of a config, with overrides, checked.
+
+    Args:
+      kind: the family's settings.
+      name_or_path: name in ``folder``, or path of a .toml file.
+      folder: of the family's configs.
+      overrides: ``KEY=VALUE``; the value as in TOML, quotes may be left out.
+
+    Raises:
+      ConfigError: there is no such config, it cannot be read, a key is unknown, or a value is of another type or out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = folder / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise ConfigError(f"There is no config {str(name_or_path)!r} in {folder}{nearest(str(name_or_path), names(folder))}")
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML file ({error}).") from error
+    return of(kind, found | parsed(kind, overrides), where=str(path))
+
+
+def of(kind: type[Any_Settings], values: Mapping[str, Any], *, where: str) -> Any_Settings:
+    """Return checked settings of plain values; ``where`` names their origin in messages.
+
+    Raises:
+      ConfigError: a key is unknown, or a value is of another type or out of range.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    taken = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"{where} has the unknown key {key!r}{nearest(key, list(fields))}")
+        wanted = type(fields[key].default)
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if wanted is tuple and isinstance(value, list):
+            value = tuple(value)
+        if type(value) is not wanted:
+            raise ConfigError(f"{where}: {key} is {value!r}, must be {_KINDS[wanted]}.")
+        taken[key] = value
+    settings = kind(**taken)
+    try:
+        settings.check()
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return settings
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    tuple: "a list",
+}
+
+
+def parsed(kind: type[Settings], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return key -> value of ``KEY=VALUE`` texts.
+
+    Raises:
+      ConfigError: one is not of this form, or its key is unknown.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    found = {}
+    for text in overrides:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise ConfigError(f"{text!r} is no KEY=VALUE.")
+        if key not in fields:
+            raise ConfigError(f"There is no setting {key!r}{nearest(key, list(fields))}")
+        try:
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value
+        if isinstance(fields[key].default, str) and not isinstance(found[key], str):
+            found[key] = value
+    return found
+
+
+def save(settings: Settings, path: Path) -> None:
+    """Write all settings as TOML, atomically; ``load`` of it gives equal settings."""
+    lines = [f"{key} = {_toml(value)}\n" for key, value in dataclasses.asdict(settings).items()]
+    with paths.atomic_path(path) as tmp:
+        tmp.write_text("".join(lines), encoding="utf-8")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value)  # TOML's basic strings have the same escapes
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return repr(value)

@@ -1,0 +1,84 @@
+"""Forest plots as inline SVG: one row a run, a dot at the value, a bar for its interval.
+
+    svg = forest("RSNA metric", [("ssd", 0.13, 0.11, 0.15), ("unet", 0.12, None, None)])
+    svg = forest("against ssd", differences, zero=True)
+
+A run's name stands above its bar, so that the plot fits a phone whatever the names.
+"""
+
+import html
+from collections.abc import Callable, Sequence
+
+from pneumodet.reporting import charts
+
+WIDTH, ROW = 340, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 12, 12, 4, 30
+_NAME, _BAR = 15, 27
+"""px below a row's top at which its name stands and its bar lies."""
+
+_TICKS = 4
+_MOST_LETTERS = 36
+
+Row = tuple[str, float | None, float | None, float | None]
+"""Name, value, and the ends of its interval; None where there is none."""
+
+
+def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> str:
+    """Return a plot, or nothing where no row has a value.
+
+    Args:
+      title: for screen readers, and as the caption.
+      rows: from the top.
+      zero: draw a line at 0 and let the axis reach it: for differences. Colours then tell the sides of it that whole intervals lie on.
+    """
+    numbers = [number for _, *numbers in rows for number in numbers if number is not None]
+    if not numbers:
+        return ""
+    low, high = _ends([*numbers, 0.0] if zero else numbers)
+    bottom = _TOP + ROW * len(rows)
+
+    def across(value: float) -> float:
+        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
+
+    parts = []
+    for tick in charts.ticks(low, high, _TICKS):
+        x = across(tick)
+        parts.append(
+            f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/><text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>'
+        )
+    if zero:
+        parts.append(f'<path class="zero" d="M{across(0):.1f} {_TOP}V{bottom}"/>')
+    for index, (name, *numbers) in enumerate(rows):
+        parts += _row(name, numbers, _TOP + ROW * index, across, zero)
+    return charts.figure(title, parts, (WIDTH, bottom + _BOTTOM), spoken=_spoken(rows))
+
+
+def _row(name: str, numbers: Sequence[float | None], top: float, across: Callable[[float], float], zero: bool) -> list[str]:
+    value, low, high = numbers
+    shown = "–" if value is None else f"{value:+.3f}" if zero else f"{value:.3f}"
+    short = name if len(name) <= _MOST_LETTERS else name[: _MOST_LETTERS - 1] + "…"
+    parts = [
+        f'<text class="axis halo" x="{_LEFT}" y="{top + _NAME:.1f}">{html.escape(short)}</text>',
+        f'<text class="halo" x="{WIDTH - _RIGHT}" y="{top + _NAME:.1f}" text-anchor="end">{shown}</text>',
+    ]
+    kind = "c0" if not zero or low is None or high is None or low <= 0 <= high else "better" if low > 0 else "worse"
+    if low is not None and high is not None:
+        parts.append(f'<path class="bar-line {kind}" d="M{across(low):.1f} {top + _BAR}H{across(high):.1f}"/>')
+    if value is not None:
+        parts.append(f'<circle class="dot {kind}" cx="{across(value):.1f}" cy="{top + _BAR}" r="4.5"/>')
+    return parts
+
+
+def _spoken(rows: Sequence[Row]) -> str:
+    """Return the plot in words, for screen readers."""
+    words = []
+    for name, value, low, high in rows:
+        between = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+        words.append(f"{name} {'undefined' if value is None else f'{value:.3f}'}{between}")
+    return "; ".join(words)
+
+
+def _ends(numbers: Sequence[float]) -> tuple[float, float]:
+    low, high = min(numbers), max(numbers)
+    room = 0.06 * (high - low) or 0.05
+    return low - room, high + room

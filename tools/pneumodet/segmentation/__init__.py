@@ -1,0 +1,1 @@
+"""U-Nets on masks of the boxes."""

@@ -1,0 +1,164 @@
+"""U-Nets as a family of the engine for Keras 3 models: settings and records -> network, feed, judge, and the report at the end.
+
+folder, outcome = learning.experiment.train(Segmenter(), request)
+"""
+
+import warnings
+from collections.abc import Callable, Container, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet import paths, pictures, results
+from pneumodet.data import random_access
+from pneumodet.errors import CheckpointError, first_line
+from pneumodet.learning import image_level, images, runs
+from pneumodet.learning.family import Family, Parts, Say
+from pneumodet.learning.phases import Phase
+from pneumodet.learning.records import Records, Split
+from pneumodet.segmentation.settings import SegmenterSettings
+from pneumodet.training import augmentation_settings
+
+NAME = "segmentation"
+COMMAND = "train_segmenter"
+
+DETECTIONS = "detections.json"
+"""COCO results: the boxes of the masks."""
+
+SHEET = "masks.png"
+"""Truth against prediction."""
+
+DRAWN = 8, 4
+"""Exams with and without pneumonia on the sheet; of the latter those with the highest scores."""
+
+_COLUMNS = 4
+_FROM_RUN = "run:"
+
+NO_WEIGHTS = "none"
+WEIGHTS_FILES = (".weights.h5", ".keras")
+
+
+class Segmenter(Family):
+    """U-Nets on masks made of boxes; see ``learning.family.Family``."""
+
+    name, command, settings = NAME, COMMAND, SegmenterSettings
+
+    def check(self, settings: SegmenterSettings, records: Records, *, say: Say) -> dict[str, Any]:
+        """See ``Family``."""
+        check_weights(settings.pretrained)
+        return {}
+
+    def build(self, settings: SegmenterSettings, *, pretrained: bool, say: Say = lambda text: None) -> Any:
+        """See ``Family``."""
+        from pneumodet.segmentation import networks
+
+        model = networks.unet(settings.size_hw, settings.architecture, seed=settings.seed)
+        if pretrained and settings.pretrained != NO_WEIGHTS:
+            _load(model, settings.pretrained)
+            say(f"weights of {settings.pretrained}")
+        return model
+
+    def assemble(self, settings: SegmenterSettings, records: Records, model: Any) -> Parts:
+        """See ``Family``."""
+        from pneumodet.learning import feeding, validation
+        from pneumodet.learning.trainer import Trainer
+        from pneumodet.segmentation import losses, sheet
+        from pneumodet.segmentation.evaluation import Judge
+
+        parts = losses.of_name(settings.loss)
+        trainer = Trainer(
+            model,
+            lambda batch, outputs: parts(outputs["mask"], batch["mask"]),
+            phases=(Phase(steps=settings.steps, learning_rate=settings.learning_rate, warmup_steps=settings.warmup_steps),),
+            optimizer=settings.optimizer,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+        )
+        looks = {"size_hw": settings.size_hw, "normalization": settings.normalization, "skip_corrupt": settings.skip_corrupt}
+        feed = feeding.Feed(
+            records.train.shards,
+            batch_size=settings.batch_size,
+            augmentation=augmentation_settings.load(settings.augmentation),
+            seed=settings.seed,
+            positive=records.train.positive,
+            positive_share=settings.positive_share or None,
+            masks_from_boxes=True,
+            **looks,
+        )
+        looker = validation.Looker(model, records.val, **looks)
+        judge = Judge(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
+        return Parts(
+            trainer=trainer,
+            feed=feed,
+            looker=looker,
+            judge=judge.within_training,
+            report=_reporter(settings, records, looker, judge),
+            drawn=lambda sample: sheet.of_mask(sample["image"][..., 0], sample["mask"][..., 0]),
+        )
+
+
+def check_weights(name: str) -> None:
+    """Check what a ``pretrained`` setting means.
+
+    Raises:
+      CheckpointError: there is no such file.
+      DataError: there is no such run.
+    """
+    if name.startswith(_FROM_RUN):
+        runs.find(name.removeprefix(_FROM_RUN), family=NAME, command=COMMAND)
+    elif name != NO_WEIGHTS and not (Path(name).is_file() and name.endswith(WEIGHTS_FILES)) and not Path(f"{name}.index").is_file():
+        raise CheckpointError(
+            f"There are no weights {name}. Give {NO_WEIGHTS}, run:NAME of a segmenter, a checkpoint's path up to and with ckpt-N, or a "
+            f"{' or '.join(WEIGHTS_FILES)} file."
+        )
+
+
+def _load(model: Any, name: str) -> None:
+    """Load the weights that a ``pretrained`` setting means into a network.
+
+    Raises:
+      CheckpointError: they cannot be read, or are of another network.
+    """
+    if not name.endswith(WEIGHTS_FILES):
+        from pneumodet.detection import checkpoints
+        from pneumodet.learning import trainer
+
+        of_run = name.startswith(_FROM_RUN)
+        trainer.restore(model, checkpoints.of_run(paths.run_dir(name.removeprefix(_FROM_RUN))) if of_run else name)
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks, and leaves them new
+            model.load_weights(name)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        raise CheckpointError(
+            f"The weights {name} do not fit this network: {first_line(error)}. They must be of a U-Net with the same convolutions, filters, depth and encoder."
+        ) from error
+
+
+def _reporter(settings: SegmenterSettings, records: Records, looker: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
+    def report(folder: Path) -> dict[str, Any]:
+        """Judge the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
+        from pneumodet.segmentation import evaluation
+
+        judged = judge(looker.batches())
+        image_level.write_scores(folder / image_level.SCORES, records.val, judged.scores)
+        results.write_coco_results(folder / DETECTIONS, judged.detections)
+        tiles = [judge.drawn(judged, number, pixels) for number, pixels in _shown(settings, records.val, judged.scores, looker.skipped)]
+        pictures.save(folder / SHEET, pictures.contact_sheet(tiles, columns=_COLUMNS))
+        usual = evaluation.usual_place(records.train, settings.size_hw)
+        return evaluation.assess(judged, usual=usual, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
+
+    return report
+
+
+def _shown(settings: SegmenterSettings, split: Split, scores: np.ndarray, skipped: Container[str]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield number and (h, w) uint8 pixels of the exams on the sheet; read again, since a split's images may be more than memory holds."""
+    reader = random_access.Reader(split.shards)
+    readable = [number for number in np.argsort(-scores, kind="stable").tolist() if reader.where(number) not in skipped]
+    positive = sorted(number for number in readable if split.positive[number])
+    negative = [number for number in readable if not split.positive[number]]
+    for number in [*positive[: DRAWN[0]], *negative[: DRAWN[1]]]:
+        sample = images.read(reader, number, size_hw=settings.size_hw, normalization=settings.normalization)
+        yield number, images.resized(sample.pixels, settings.size_hw)

@@ -1,0 +1,79 @@
+"""What ``loop.Run`` needs of a trainer, a feed and a validation: those of detection (step, feeding, validation) and of Keras 3 models (learning)."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from pneumodet.errors import DataError
+
+
+class Trainer(Protocol):
+    """A model, its optimizer and its counters.
+
+    Attributes:
+      model: has ``variables``.
+      global_step: () int64 variable, steps done.
+      rate_factor: () float32 variable that the schedule's learning rate is multiplied by.
+      memory: () string variable for what else training remembers, as JSON.
+      advice: a sentence for the user, what helps where training diverges.
+    """
+
+    model: Any
+    global_step: tf.Variable
+    rate_factor: tf.Variable
+    memory: tf.Variable
+    advice: str
+
+    def step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Train on a batch, and return name of a loss -> its value; ``step.TOTAL_LOSS`` is among them. Where one is not finite, weights stay."""
+
+    def learning_rate(self) -> Any:
+        """Return the rate of the step at hand, a number or () tensor."""
+
+    def checkpoint(self) -> tf.train.Checkpoint:
+        """Return all that a resumed run needs."""
+
+    def restore_model(self, path: str) -> None:
+        """Restore the model's variables; a CheckpointError where the checkpoint does not fit."""
+
+
+class Feed(Protocol):
+    """Training samples in an order that is a function of the step.
+
+    Attributes:
+      skipped: has ``found``: where a record is corrupt -> why.
+      failure: why reading ended, where it did.
+    """
+
+    skipped: Any
+    failure: DataError | None
+
+    def batches(self, *, first_step: int, steps: int) -> tf.data.Dataset:
+        """Return the batches of these steps."""
+
+    def close(self) -> None:
+        """End reading ahead."""
+
+
+class Found(Protocol):
+    """What an evaluation found.
+
+    Attributes:
+      figures: name -> value, None where it is undefined.
+    """
+
+    figures: Mapping[str, float | None]
+
+
+class Validation(Protocol):
+    """An evaluation of the model at hand.
+
+    Attributes:
+      skipped: where a record is corrupt -> why.
+    """
+
+    skipped: Mapping[str, str]
+
+    def run(self) -> Found:
+        """Evaluate."""
