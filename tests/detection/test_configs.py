@@ -10,6 +10,7 @@ from pneumodet import paths
 from pneumodet.cli import make_tfrecords
 from pneumodet.data import label_map, record_sets
 from pneumodet.detection import anchors, pipeline_config
+from pneumodet.errors import ConfigError
 
 NAMES = pipeline_config.names()
 
@@ -156,3 +157,13 @@ def test_anchors_reach_the_boxes_of_radiographs(name, shared_data):
     instances = {"images": [{"id": 1, "height": RSNA_SIDE, "width": RSNA_SIDE}], "annotations": annotations}
     best = anchors.best_iou(pipeline_config.load(name), instances)
     assert np.mean(best >= 0.5) >= ANCHOR_RECALL.get(name, RECALL)
+
+
+def test_a_size_that_the_model_cannot_take_is_a_sentence():
+    from pneumodet.detection import models
+
+    config = pipeline_config.load("efficientdet_d0")
+    side = "model.ssd.image_resizer.fixed_shape_resizer"
+    pipeline_config.override(config, [f"{side}.height=128", f"{side}.width=128"])
+    with pytest.raises(ConfigError, match="cannot take images of 128 x 128 px: image size must be >= 129 .*Set another size"):
+        models.build(config, is_training=False)

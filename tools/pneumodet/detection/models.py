@@ -30,7 +30,7 @@ def build(config: Any, *, is_training: bool, precision: str = PRECISIONS[0]) -> 
       A DetectionModel of the API.
 
     Raises:
-      ConfigError: the API cannot build this model, or not at this precision.
+      ConfigError: the API cannot build this model, or not at this precision, or it cannot take images of the config's size.
     """
     if precision != PRECISIONS[0] and config.model.WhichOneof("model") != "ssd":
         raise ConfigError(f"--precision {precision} is for single-stage models; this config's model is {config.model.WhichOneof('model')}.")
@@ -55,10 +55,21 @@ def _built(config: Any, *, is_training: bool) -> Any:
         _answer_in_float32(model)
     height, width = input_size(config) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
     set_training(model, False)  # as the API does to build: no ground truth is needed then
-    images, true_shapes = model.preprocess(tf.zeros([1, height, width, 3]))
-    model.postprocess(model.predict(images, true_shapes), true_shapes)
+    try:
+        images, true_shapes = model.preprocess(tf.zeros([1, height, width, 3]))
+        model.postprocess(model.predict(images, true_shapes), true_shapes)
+    except ValueError as error:
+        raise ConfigError(
+            f"The model of this config cannot take images of {height} x {width} px: {_reason(error)}. Set another size in its image_resizer."
+        ) from error
     set_training(model, is_training)
     return model
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, without the heading that Keras puts before it."""
+    first, *more = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return (more[0] if more and first.startswith("Exception encountered") else first).rstrip(".")
 
 
 def _answer_in_float32(model: Any) -> None:
