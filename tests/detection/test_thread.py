@@ -24,6 +24,7 @@ def read(path):
 
 def test_train_writes_its_run_folder(trained, records):
     record = read(trained / "run.json")
+    assert record["parameters"] > 10_000
     assert record["steps"] == 6
     assert record["data"]["train_exams"] + record["data"]["val_exams"] == 14
     assert record["provenance"]["versions"]["tensorflow"].startswith("2.20")

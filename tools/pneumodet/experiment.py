@@ -91,6 +91,8 @@ def train(
             observer=observer,
             started=started,
         )
+        if worker == 0:
+            paths.write_json(folder / run_folder.RECORD, record | {"parameters": outcome.parameters})
     return folder, outcome
 
 

@@ -107,6 +107,7 @@ class Outcome:
       seconds_to_first_step: wall time from the start of the process's training to the end of the first step.
       images_per_second: over all steps but the first of this call, evaluations and checkpoints not counted; None where there was no second.
       notes: sentences about what happened on the way.
+      parameters: weights of the model that training may change, frozen ones included; 0 where nobody counted them.
     """
 
     step: int = 0
@@ -118,6 +119,7 @@ class Outcome:
     seconds_to_first_step: float | None = None
     images_per_second: float | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
+    parameters: int = 0
 
 
 class Observer:

@@ -256,9 +256,11 @@ def train(
     )
     run.resume()
     try:
-        return run.train()
+        outcome = run.train()
     finally:
         watcher.close()
+    outcome.parameters = sum(int(np.prod(variable.shape)) for variable in parts.trainer.model.trainable_variables)
+    return outcome
 
 
 def _anchor_matches(config: Any, instances: dict[str, Any]) -> dict[str, float]:
