@@ -47,6 +47,7 @@ WITHOUT_CLI |= {
     "segmentation",
     "signals",
 }
+KERAS = BASE | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "reporting", "detection", "training", "learning"}
 MAY_IMPORT = {
     "errors": set(),
     "paths": {"errors"},
@@ -82,52 +83,10 @@ MAY_IMPORT = {
     | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "inference", "detection", "quiet", "signals", "training"},
     "exploration": BASE | {"pictures", "data", "metrics", "reporting", "training", "exploration"},
     "kaggle_files": BASE | {"data", "download", "kaggle_files"},
-    "baseline": BASE | {"data", "metrics", "reporting", "baseline"},
-    "learning": BASE
-    | {
-        "results",
-        "run_folder",
-        "pictures",
-        "data",
-        "metrics",
-        "assessment",
-        "reporting",
-        "inference",
-        "detection",
-        "quiet",
-        "training",
-        "learning",
-    },
-    "classification": BASE
-    | {
-        "results",
-        "run_folder",
-        "pictures",
-        "heat",
-        "data",
-        "metrics",
-        "assessment",
-        "reporting",
-        "detection",
-        "training",
-        "learning",
-        "classification",
-    },
-    "segmentation": BASE
-    | {
-        "results",
-        "run_folder",
-        "pictures",
-        "heat",
-        "data",
-        "metrics",
-        "assessment",
-        "reporting",
-        "detection",
-        "training",
-        "learning",
-        "segmentation",
-    },
+    "baseline": BASE | {"results", "data", "metrics", "reporting", "baseline"},
+    "learning": KERAS | {"inference", "quiet"},
+    "classification": KERAS | {"heat", "classification"},
+    "segmentation": KERAS | {"heat", "segmentation"},
     "comparison": BASE
     | {
         "results",
@@ -138,6 +97,8 @@ MAY_IMPORT = {
         "postprocessing",
         "reporting",
         "detection",
+        "learning.runs",
+        "training.metrics_table",
         "comparison",
     },
     "preparation": BASE | {"run_folder", "pretrained", "data", "detection", "training"},

@@ -1,5 +1,6 @@
 """Classifiers end to end: two heads with metadata from records to scores, cut and resumed, and what is refused."""
 
+import dataclasses
 import csv
 import json
 import shutil
@@ -161,7 +162,7 @@ def test_the_command_says_where_results_lie_and_what_comes_next(both, completed,
 
     def trained(family, request, **_):
         asked.append(request)
-        return folder, outcome, metrics if completed else None
+        return folder, dataclasses.replace(outcome, completed=completed), metrics if completed else None
 
     monkeypatch.setattr(experiment, "train", trained)
     code = train_classifier.main(["--backbone", "resnet-scratch", "--data", str(folder), "--run", "mine", "--steps", "6"])

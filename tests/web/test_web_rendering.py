@@ -8,6 +8,7 @@ import radiographs
 from PIL import Image
 
 from pneumodet.errors import DataError
+from pneumodet.heat import overlay
 from pneumodet.pictures import DETECTION_RGB, TRUTH_RGB
 from pneumodet.web import heatmaps, rendering
 from pneumodet.web.cases import Cases
@@ -80,11 +81,11 @@ def test_heat_lies_over_the_picture_where_it_is_hot():
     picture = Image.new("RGB", (40, 20), (50, 50, 50))
     heat = np.zeros((10, 20), np.uint8)
     heat[:, 10:] = 255
-    mixed = np.asarray(heatmaps.overlay(picture, heat, opacity=1.0))
+    mixed = np.asarray(overlay(picture, heat, opacity=1.0))
     assert mixed.shape == (20, 40, 3)
     np.testing.assert_array_equal(mixed[:, :15], 50)
     np.testing.assert_array_equal(mixed[:, 25:], np.broadcast_to((252, 255, 164), (20, 15, 3)))
-    np.testing.assert_array_equal(heatmaps.overlay(picture, heat, opacity=0.0), np.asarray(picture))
+    np.testing.assert_array_equal(overlay(picture, heat, opacity=0.0), np.asarray(picture))
 
 
 def test_heatmaps_are_found_by_exam_or_patient_id(tmp_path, cases):

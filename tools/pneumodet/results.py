@@ -24,6 +24,12 @@ BOX_DECIMALS = 2
 SUBMISSION_HEADER = ("patientId", "PredictionString")
 """Columns of the RSNA challenge's submission."""
 
+SCORE_HEADER = ("patientId", "score")
+"""Columns of a CSV of image-level scores, which post-processing takes as a gate."""
+
+SCORE_DECIMALS = 6
+"""Of scores in that CSV."""
+
 
 def image_id(patient_id: str) -> int:
     """Return the COCO image id of an exam: the first 48 bits of SHA-256 of its patientId.
@@ -191,6 +197,13 @@ def write_submission(path: Path, detections_by_patient: Mapping[str, Detections]
         writer.writerow(SUBMISSION_HEADER)
         for patient_id, found in detections_by_patient.items():
             writer.writerow((patient_id, prediction_string(found.of_class(category_id).above(score_threshold))))
+
+
+def write_scores(path: Path, scores: Iterable[tuple[str, float]]) -> None:
+    """Write ``patientId,score`` of (exam, image-level score), atomically, in their order."""
+    with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as handle:
+        rows = ((exam, f"{score:.{SCORE_DECIMALS}f}") for exam, score in scores)
+        csv.writer(handle, lineterminator="\n").writerows([SCORE_HEADER, *rows])
 
 
 def prediction_string(found: Detections) -> str:

@@ -161,16 +161,15 @@ def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, r
       seed: of the bootstrap.
 
     Returns:
-      ``roc_auc`` and ``average_precision``: ``value``, ``low``, ``high``; ``brier``, ``brier_of_base_rate``, ``ece`` and ``curve`` of
+      ``roc_auc`` and ``average_precision`` as ``bootstrap.interval``; ``brier``, ``brier_of_base_rate``, ``ece`` and ``curve`` of
       ``calibration.reliability``.
     """
     areas = Areas(positive, scores)
     value = areas.areas(np.ones((len(scores), 1)))
     drawn = [areas.areas(weights) for weights in bootstrap.resampled_weights(patients, resamples=resamples, seed=seed)]
-    ends = [(1 - bootstrap.CONFIDENCE) / 2, (1 + bootstrap.CONFIDENCE) / 2]
-    found: dict = {}
-    for index, key in enumerate(("roc_auc", "average_precision")):
-        low, high = np.nanquantile(np.concatenate([one[index] for one in drawn]), ends)
-        found[key] = {"value": float(value[index][0]), "low": float(low), "high": float(high)}
+    found: dict = {
+        key: bootstrap.interval(value[index][0], np.concatenate([one[index] for one in drawn]), patients)
+        for index, key in enumerate(("roc_auc", "average_precision"))
+    }
     reliable = calibration.reliability(scores, positive)
     return found | {key: reliable[key] for key in ("brier", "brier_of_base_rate", "ece", "curve")}

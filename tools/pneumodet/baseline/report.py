@@ -4,9 +4,8 @@ result = write(table, Path("workspace/metadata"), folds=5, seed=0, resamples=100
 result["models"]["svc"]["roc_auc"]        # {"value": 0.72, "low": 0.71, "high": 0.73}
 """
 
-import csv
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,15 @@ from typing import Any
 import numpy as np
 
 import pneumodet
-from pneumodet import paths
+from pneumodet import paths, results
 from pneumodet.baseline import judging, leak, models, page
 from pneumodet.baseline.table import Table
 from pneumodet.data import folders
 from pneumodet.metrics import bootstrap
-from pneumodet.metrics.froc import thinned
-from pneumodet.metrics.image_level import Areas
+from pneumodet.metrics.image_level import roc_of_scores
 
 RESULT, PAGE, SCORES = "baseline.json", "baseline.html", "scores.csv"
 """Files of the output folder; a record set adds ``scores_<split>.csv`` for each of its splits."""
-
-SCORE_COLUMNS = ("patientId", "score")
-"""As the gate of post-processing takes them."""
 
 ALONE = "boosting"
 """The model that judges each column alone: it takes whatever shape the relation has."""
@@ -100,10 +95,11 @@ def write(
         rows = leak.compare(table, number_of_folds=folds, seed=seed, on_fold=on_fold)
         result["leak"] = {"explanation": leak.EXPLANATION, "ways": rows}
     with folders.new_folder(output_dir, marker=RESULT, overwrite=overwrite) as folder:
-        _write_scores(folder / SCORES, table.exams, judged[best].scores)
+        scores = list(zip(table.exams, judged[best].scores.tolist(), strict=True))
+        results.write_scores(folder / SCORES, scores)
         for split in dict.fromkeys(table.splits):
-            here = np.flatnonzero(np.array(table.splits) == split)
-            _write_scores(folder / f"scores_{split}.csv", [table.exams[index] for index in here], judged[best].scores[here])
+            here = (one for one, of in zip(scores, table.splits, strict=True) if of == split)
+            results.write_scores(folder / f"scores_{split}.csv", here)
         (folder / PAGE).write_text(page.html(result), encoding="utf-8")
         paths.write_json(folder / RESULT, result)
     return result
@@ -120,7 +116,7 @@ def _entry(name: str, judged: judging.Judged, table: Table, *, resamples: int, s
         **figures,
         "fold_roc_auc": judged.fold_auc,
         "importance": importance,
-        "roc": _roc(judged.scores, table.positive),
+        "roc": roc_of_scores(table.positive, judged.scores),
     }
 
 
@@ -133,15 +129,3 @@ def _alone(table: Table, folds: np.ndarray, **how: Any) -> dict[str, float]:
         )
         found[column] = judging.roc_auc(one.scores, table.positive)
     return found
-
-
-def _roc(scores: np.ndarray, positive: np.ndarray) -> dict[str, list[float]]:
-    true, false = (counts[:, 0] for counts in Areas(positive, scores).counts(np.ones((len(scores), 1))))
-    keep = thinned(np.arange(len(true)))
-    return {"false_positive_rate": (false[keep] / false[-1]).tolist(), "sensitivity": (true[keep] / true[-1]).tolist()}
-
-
-def _write_scores(path: Path, exams: Sequence[str], scores: np.ndarray) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        rows = zip(exams, (f"{score:.6f}" for score in scores), strict=True)
-        csv.writer(file, lineterminator="\n").writerows([SCORE_COLUMNS, *rows])

@@ -15,21 +15,18 @@ import numpy as np
 from pneumodet import paths
 from pneumodet.data import annotations, formats, grouping, header_values, record_sets, sources
 from pneumodet.data.annotations import Exam
-from pneumodet.data.header_values import COLUMNS, PARSERS, Texts
+from pneumodet.data.header_values import COLUMNS, OLDEST_YEARS, PARSERS, Texts
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.parallel import Pool
 
 CATEGORICAL = ("sex", "view")
 """Columns whose numbers are places in ``Table.categories``."""
 
-OLDEST_YEARS = 110
-"""An age above is taken as missing: the RSNA set has five, of 148 to 155."""
-
 LARGEST_SPACING_MM = 5.0
 """A pixel spacing above is taken as missing; detectors have 0.1 to 0.2 mm."""
 
 _LIMITS = {"age": (OLDEST_YEARS, f"over {OLDEST_YEARS} years"), "spacing": (LARGEST_SPACING_MM, f"over {LARGEST_SPACING_MM:g} mm")}
-"""Column -> its highest value, and what is said of one above."""
+"""Column -> its highest value, and what is said of one above, which is taken as missing."""
 
 NAMES = {"age": "age", "sex": "sex", "view": "view position", "spacing": "pixel spacing"}
 """Columns as a reader names them."""

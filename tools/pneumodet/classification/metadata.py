@@ -3,7 +3,7 @@
     rows = of_split(records.train)                     # (N, 8) float32, columns NAMES
     sentences = check(records)                         # what is missing, for the user
 
-Ages over 110 are typing errors (RSNA's headers have 148 to 155) and count as missing.
+Ages over ``OLDEST_YEARS`` count as missing.
 """
 
 from typing import Any
@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 
 from pneumodet.assessment.files import age_years
+from pneumodet.data.header_values import OLDEST_YEARS
 from pneumodet.errors import DataError
 from pneumodet.learning.records import Records, Split
 
 NAMES = ("age", "age_missing", "sex_female", "sex_male", "sex_missing", "view_ap", "view_pa", "view_missing")
 """Columns."""
-
-OLDEST = 110
-"""Years."""
 
 _MIDDLE, _SPREAD = 50.0, 20.0
 """Years; about mean and standard deviation of RSNA's ages, so that the column is of the order of 1."""
@@ -55,7 +53,7 @@ def check(records: Records) -> list[str]:
 
 def _row(age: Any, sex: Any, view: Any) -> list[float]:
     years = age_years(age)
-    known = years is not None and 0 <= years <= OLDEST
+    known = years is not None and 0 <= years <= OLDEST_YEARS
     sex, view = str(sex).upper(), str(view).upper()
     return [
         (years - _MIDDLE) / _SPREAD if known else 0.0,

@@ -96,17 +96,16 @@ def _print(result: dict) -> None:
     wide = max(len("run"), *(len(one["name"]) for one in result["runs"])) + 2
     print(f"  {'run':{wide}}" + "".join(f"{name + ' [95 %]':26}" for _, name in COLUMNS).rstrip())
     for one in result["runs"]:
-        print(f"  {one['name']:{wide}}" + "".join(f"{_cell(one['figures'].get(key)):26}" for key, _ in COLUMNS).rstrip())
+        cells = (one["figures"].get(key) or {} for key, _ in COLUMNS)
+        print(f"  {one['name']:{wide}}" + "".join(f"{_cell(cell):26}" for cell in cells).rstrip())
     for sentence in words.conclusions(result):
         print(sentence)
     for note in result["notes"]:
         print(f"note: {note}")
 
 
-def _cell(figure: dict | None) -> str:
-    if not figure or figure["value"] is None:
-        return "–"
-    return f"{figure['value']:.4f}" + ("" if figure["low"] is None else f" [{figure['low']:.4f}, {figure['high']:.4f}]")
+def _cell(figure: dict) -> str:
+    return console.with_interval(figure.get("value"), (figure.get("low"), figure.get("high")), form=".4f", undefined="–")
 
 
 def main(argv=None) -> int:

@@ -10,8 +10,9 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can mend,
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app as absl_app
 from absl import flags as absl_flags
@@ -88,6 +89,44 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else (0 if done.code is None else 1)
     return 0
+
+
+def with_interval(value: float | None, interval: Sequence[float | None] | None, *, form: str = ".3f", undefined: str = "undefined") -> str:
+    """Return "0.213 [0.190, 0.235]" of a figure, without brackets where it has no interval."""
+    if value is None:
+        return undefined
+    low, high = interval or (None, None)
+    return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}, {high:{form}}]")
+
+
+def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:
+    """Print what every training command says of its run, and return whether it came to an end.
+
+    Args:
+      outcome: a ``training.loop.Outcome``.
+      folder: of the run.
+      go_on: the command that goes on with it.
+    """
+    if outcome.images_per_second:
+        print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
+    if outcome.memory.best is not None:
+        print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
+    print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
+    if not outcome.completed:
+        print(f"Stopped before the end; nothing is lost. Go on: {go_on}", file=sys.stderr)
+    elif outcome.stopped_early:
+        print(f"Stopped early: {outcome.stopped_early}.")
+    return outcome.completed
+
+
+def print_judged(metrics: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Print figures of a run of ``learning`` on its validation exams: those of ``names`` that it has, with their intervals."""
+    print(f"Validation: {metrics['images']} exams, {metrics['patients']} patients; best checkpoint, of step {metrics['step']}")
+    for key, name in names.items():
+        if key in metrics:
+            print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
+    for warning in metrics["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def existing_dir(text: str) -> Path:

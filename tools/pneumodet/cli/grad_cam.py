@@ -125,19 +125,14 @@ def _print_table(figures: dict, method: str) -> None:
     print(f"  {'':24}{method + ' [95 %]':25}{head}".rstrip())
     for key, name in NAMES.items():
         row = figures[key]
-        cells = "".join(f"{_number(row[other]['value']):13}{_interval(row[other]['above'], '+.3f'):25}" for other in others)
+        cells = "".join(
+            f"{console.with_interval(row[other]['value'], None):13}{_interval(row[other]['above'], '+.3f'):25}" for other in others
+        )
         print(f"  {name:24}{_interval(row[method], '.3f'):25}{cells}".rstrip())
 
 
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
-
-
-def _interval(one: dict, format: str) -> str:
-    if one["value"] is None:
-        return "undefined"
-    value = f"{one['value']:{format}}"
-    return value if one["low"] is None else f"{value} [{one['low']:{format}}, {one['high']:{format}}]"
+def _interval(one: dict, form: str) -> str:
+    return console.with_interval(one["value"], (one["low"], one["high"]), form=form)
 
 
 def main(argv=None) -> int:

@@ -118,7 +118,7 @@ def _way(one: dict) -> str:
 
 
 def _interval(one: dict) -> str:
-    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+    return console.with_interval(one["value"], (one["low"], one["high"]))
 
 
 def main(argv=None) -> int:

@@ -147,9 +147,8 @@ def _print(args, table: dict) -> None:
         print(f"Next:    python tools/postprocess.py --recipe {recipe} --detections … on other radiographs")
 
 
-def _interval(one: dict, format: str) -> str:
-    value = f"{one['value']:{format}}"
-    return value if one["low"] is None else f"{value} [{one['low']:{format}}, {one['high']:{format}}]"
+def _interval(one: dict, form: str) -> str:
+    return console.with_interval(one["value"], (one["low"], one["high"]), form=form)
 
 
 def main(argv=None) -> int:

@@ -111,16 +111,8 @@ def run(args: argparse.Namespace) -> int:
         return _find_rate(args, request)
     with progress.TrainingBar() as bar, progress.Download() as download:
         folder, outcome = experiment.train(request, on_start=bar.message, on_progress=bar.update, on_download=download.update)
-    if outcome.images_per_second:
-        print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
-    if outcome.memory.best is not None:
-        print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
-    print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
-    if not outcome.completed:
-        print(f"Stopped before the end; nothing is lost. Go on: python tools/train.py --run {args.run} --resume", file=sys.stderr)
+    if not console.print_trained(outcome, folder, go_on=f"python tools/train.py --run {args.run} --resume"):
         return 130
-    if outcome.stopped_early:
-        print(f"Stopped early: {outcome.stopped_early}.")
     print(
         f"Next:    python tools/evaluate.py --run {args.run}\n"
         f"         python tools/export.py --run {args.run}\n"

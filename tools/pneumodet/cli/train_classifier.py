@@ -1,7 +1,6 @@
 """Train a classifier of whole radiographs: pneumonia or not, RSNA's three classes, or both; its scores are what the gate of postprocess takes."""
 
 import argparse
-import sys
 
 from pneumodet import progress
 from pneumodet.cli import console
@@ -109,17 +108,10 @@ def run(args: argparse.Namespace) -> int:
     request = experiment.Request(run=args.run, config=config, data=args.data, overrides=overrides(args), resume=args.resume)
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Classifier(), request, on_start=bar.message, on_progress=bar.update)
-    if outcome.images_per_second:
-        print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
-    print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
-    if metrics is None:
-        print(
-            f"Stopped before the end; nothing is lost. Go on: python tools/train_classifier.py --run {args.run} --resume", file=sys.stderr
-        )
+    if not console.print_trained(outcome, folder, go_on=f"python tools/train_classifier.py --run {args.run} --resume"):
         return 130
-    if outcome.stopped_early:
-        print(f"Stopped early: {outcome.stopped_early}.")
-    _say(metrics)
+    console.print_judged(metrics, FIGURES)
+    print(f"  {metrics['operating_point']['source']}")
     into = folder / runs.EVALUATION
     print(
         f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n         {into / 'scores.csv'}\n"
@@ -129,18 +121,6 @@ def run(args: argparse.Namespace) -> int:
         f"         tensorboard --logdir {folder}"
     )
     return 0
-
-
-def _say(metrics: dict) -> None:
-    print(f"Validation: {metrics['images']} exams, {metrics['patients']} patients; best checkpoint, of step {metrics['step']}")
-    for key, name in FIGURES.items():
-        if key in metrics:
-            value, interval = metrics[key], metrics["intervals"].get(key)
-            text = "undefined" if value is None else f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-            print(f"  {name:<22}{text}")
-    print(f"  {metrics['operating_point']['source']}")
-    for warning in metrics["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
 
 
 def main(argv=None) -> int:

@@ -70,13 +70,10 @@ def run(args: argparse.Namespace) -> int:
     request = experiment.Request(run=args.run, config=args.config, data=args.data, overrides=overrides(args), resume=args.resume)
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Segmenter(), request, on_start=bar.message, on_progress=bar.update)
-    print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
-    if metrics is None:
-        print(f"Stopped before the end; nothing is lost. Go on: python tools/train_segmenter.py --run {args.run} --resume", file=sys.stderr)
+    if not console.print_trained(outcome, folder, go_on=f"python tools/train_segmenter.py --run {args.run} --resume"):
         return 130
-    if outcome.stopped_early:
-        print(f"Stopped early: {outcome.stopped_early}.")
-    _say(metrics)
+    console.print_judged(metrics, FIGURES)
+    _print_gain(metrics)
     into, data = folder / runs.EVALUATION, runs.record_of(folder)["data"]["folder"]
     print(
         f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, found solid, probability as heat)\n"
@@ -88,19 +85,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say(metrics: dict) -> None:
-    print(f"Validation: {metrics['images']} exams, {metrics['patients']} patients; best checkpoint, of step {metrics['step']}")
-    for key, name in FIGURES.items():
-        value, interval = metrics.get(key), metrics["intervals"].get(key)
-        text = "undefined" if value is None else f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-        print(f"  {name:<22}{text}")
+def _print_gain(metrics: dict) -> None:
     gain, prior = metrics["segmentation.gain"]["segmentation.iou"], metrics["segmentation.prior"]["segmentation.iou"]
     if gain["low"] is not None:
         above = "above" if gain["low"] > 0 else "not shown to be above"
-        interval = f"difference {gain['value']:.3f} [{gain['low']:.3f}, {gain['high']:.3f}]"
-        print(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} ({interval}).")
-    for warning in metrics["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        difference = console.with_interval(gain["value"], (gain["low"], gain["high"]))
+        print(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} (difference {difference}).")
 
 
 def _table(args: argparse.Namespace) -> int:

@@ -5,28 +5,26 @@ entry = read("unet", shelf)                         # a run: workspace/unet, as 
 entry = read("other=detections.json", shelf)        # detections or image-level scores of any framework
 """
 
-import csv
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, results, run_folder
 from pneumodet.assessment import files, inputs
 from pneumodet.comparison import truths
 from pneumodet.comparison.truths import Truth
 from pneumodet.data import annotations, record_sets
 from pneumodet.errors import ConfigError, DataError
+from pneumodet.learning import runs
 from pneumodet.metrics import operating_point
 from pneumodet.metrics.cases import Cases
 from pneumodet.postprocessing import files as gates
+from pneumodet.training import metrics_table
 
 DETECTION, CLASSIFICATION, SEGMENTATION = "detection", "classification", "segmentation"
 BOXES, SCORES = "boxes", "scores"
 """Families of runs, and the two kinds of bare files."""
-
-EVALUATION = "evaluation"
-"""Folder of the evaluation of a classification or segmentation run; a detection run has ``run_folder.EVAL``."""
 
 DETECTIONS_FILE, SCORES_FILE = "detections.json", "scores.csv"
 
@@ -38,9 +36,6 @@ ROUNDED = 1e-6
 
 TRAINED_ON = "{name} was evaluated on the very exams that it was trained on: its figures say nothing of others."
 """Warning."""
-
-METRICS_CSV, WALL_SECONDS = "metrics.csv", "wall_seconds"
-"""Where training keeps its time: in this file's last row, in this column."""
 
 PARITY = Path(run_folder.EXPORT) / "parity.json"
 """Where the export of a detection run keeps how long its checkpoint took an image."""
@@ -159,7 +154,7 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def _of_file(name: str, path: Path, truth: Truth) -> Entry:
-    if files.is_csv(path) and gates.GATE_COLUMNS[1] in annotations.read_header(path):
+    if files.is_csv(path) and results.SCORE_HEADER[1] in annotations.read_header(path):
         scores = gates.read_gate(path)
         return Entry(name=name, family=SCORES, truth=truth, exams=frozenset(scores), scores=scores)
     cases, warnings = _detections(path, truth, name)
@@ -171,7 +166,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     family = record.get("family", DETECTION)
     if family not in TRAINED_BY:
         raise DataError(f"The run {name} is of the family {family!r}; known are {', '.join(TRAINED_BY)}.")
-    place = folder / (run_folder.EVAL if family == DETECTION else EVALUATION)
+    place = folder / (run_folder.EVAL if family == DETECTION else runs.EVALUATION)
     command = f"evaluate.py --run {folder.name}" if family == DETECTION else f"{TRAINED_BY[family]}.py --run {folder.name} --resume"
     mend = f"Evaluate it: python tools/{command}"
     if not (place / run_folder.METRICS).is_file():
@@ -278,10 +273,8 @@ def _are_highest(scores: Mapping[str, float], cases: Cases | None) -> bool:
 
 def _cost(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
     seconds, milliseconds = record.get("training_seconds"), metrics.get("milliseconds_an_image")
-    if seconds is None and (folder / METRICS_CSV).is_file():
-        with open(folder / METRICS_CSV, newline="", encoding="utf-8") as file:
-            last = max((float(row.get(WALL_SECONDS) or 0) for row in csv.DictReader(file)), default=0.0)
-        seconds = last or None
+    if seconds is None and (folder / metrics_table.FILE).is_file():
+        seconds = max((row.wall_seconds for row in metrics_table.read(folder / metrics_table.FILE)), default=0.0) or None
     if milliseconds is None and (folder / PARITY).is_file():
         parity = paths.read_json(folder / PARITY, what="the export's measurements", hint="Export the run again.")
         milliseconds = (parity.get("reference") or {}).get("milliseconds")

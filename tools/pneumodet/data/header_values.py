@@ -22,6 +22,9 @@ from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
 from pneumodet.parallel import Pool
 
+OLDEST_YEARS = 110
+"""An age above is a mistake of the header: the RSNA set has five, of 148 to 155."""
+
 Texts = dict[str, str]
 """Column -> text of the header, without blanks around it; "" where there is no value."""
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data import annotations, box_audit, boxes, header_values
-from pneumodet.exploration.gathering import OLDEST_YEARS, Material
+from pneumodet.data.header_values import OLDEST_YEARS
+from pneumodet.exploration.gathering import Material
 
 FAR_OUT = 3.0
 """Times the distance between the quartiles beyond which a value is far out (Tukey, Exploratory Data Analysis, 1977, section 2E)."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data import annotations, header_values, sources
-from pneumodet.data.header_values import FileFacts
+from pneumodet.data.header_values import OLDEST_YEARS, FileFacts
 from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
 from pneumodet.exploration import headers
@@ -23,9 +23,6 @@ from pneumodet.parallel import Pool
 
 ASSUMED_SIDE_PX = 1024
 """Rows and columns of every image of the RSNA challenge; taken for exams of which there is no file."""
-
-OLDEST_YEARS = 110
-"""An age above is a mistake of the header: it is listed, and left out of all figures about age."""
 
 NO_CLASS = ("Target 0", "Target 1")
 """What exams are called of which no class is known."""
@@ -61,7 +58,7 @@ class Exams:
       boxes_xyxy_px: (N, ) arrays of (boxes, 4) float64.
       size_hw: (N, 2) float64 px, ``ASSUMED_SIDE_PX`` where no file tells it.
       patients: (N,) int64, the same for the exams of one patient; each exam is its own patient where none is known.
-      age_years: (N,) float64, NaN where unknown or above ``OLDEST_YEARS``.
+      age_years: (N,) float64, NaN where unknown or above ``OLDEST_YEARS``: it is listed, and left out of all figures about age.
       sex: (N,) str, empty where unknown.
       view: (N,) str, empty where unknown.
       spacing_mm: (N,) float64, NaN where unknown.

@@ -6,13 +6,12 @@ metrics = assess(loaded, aim="f1")                   # with intervals, for metri
 write_scores(folder / SCORES, split, scores)
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pneumodet import paths, results
+from pneumodet import results
 from pneumodet.assessment import inputs, summary
 from pneumodet.assessment.inputs import Loaded
 from pneumodet.errors import ConfigError, DataError
@@ -22,11 +21,6 @@ from pneumodet.results import Detections
 
 SCORES = "scores.csv"
 """``patientId,score``: the image-level probability of each exam."""
-
-HEADER = ("patientId", "score")
-
-DECIMALS = 6
-"""Of scores in the file."""
 
 PREFIX = "image."
 """Keys of image-level figures begin with it; recall is ``image.sensitivity``."""
@@ -98,7 +92,4 @@ def _of_images(values: dict[str, Any]) -> dict[str, Any]:
 
 def write_scores(path: Path, split: Split, scores: np.ndarray) -> None:
     """Write ``patientId,score`` of every exam, atomically, in the records' order."""
-    with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(HEADER)
-        writer.writerows((name, f"{score:.{DECIMALS}f}") for name, score in zip(split.names, scores.tolist(), strict=True))
+    results.write_scores(path, zip(split.names, scores.tolist(), strict=True))

@@ -107,8 +107,13 @@ def image_level(cases: Cases, *, score_threshold: float) -> dict[str, float | st
 
 def roc_curve(cases: Cases) -> dict[str, list[float]]:
     """Return at most 200 points ``threshold``, ``false_positive_rate``, ``sensitivity``; empty without positives or negatives."""
-    areas = Areas(cases.positive, cases.case_scores)
-    true, false = (counts[:, 0] for counts in areas.counts(np.ones((len(cases), 1))))
+    return roc_of_scores(cases.positive, cases.case_scores)
+
+
+def roc_of_scores(positive: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
+    """Return ``roc_curve`` of (C,) bool and (C,) float64."""
+    areas = Areas(positive, scores)
+    true, false = (counts[:, 0] for counts in areas.counts(np.ones((len(scores), 1))))
     keep = thinned(np.arange(len(true))) if true[-1] and false[-1] else np.zeros(0, np.int64)
     threshold = np.append(_above(areas), areas.scores[areas.last])
     return {

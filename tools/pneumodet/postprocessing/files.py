@@ -27,9 +27,6 @@ from pneumodet.results import Detections
 DETECTIONS, TABLE = "detections.json", "table.json"
 """Files beside the recipe."""
 
-GATE_COLUMNS = ("patientId", "score")
-"""Columns of a CSV of image-level scores."""
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Truth:
@@ -210,7 +207,7 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
     """
     found: dict[str, float] = {}
     known = None if exams is None else set(exams)
-    for line, row in annotations.read_rows(path, GATE_COLUMNS):
+    for line, row in annotations.read_rows(path, results.SCORE_HEADER):
         exam, where = row["patientId"].strip(), f"{path}, line {line}"
         try:
             score = float(row["score"])

@@ -2,7 +2,6 @@
 
 source = Folder(Path("heatmaps"))
 heat = source.of(case)                                     # (H, W) uint8 or None
-picture = overlay(rgb, heat, opacity=0.5)
 """
 
 from pathlib import Path
@@ -11,11 +10,8 @@ import numpy as np
 
 from pneumodet.data import image_files
 from pneumodet.errors import DataError
-from pneumodet.heat import overlay
 from pneumodet.web.cases import Case
 from pneumodet.web.uploads import File
-
-__all__ = ["SUFFIX", "Folder", "overlay"]
 
 SUFFIX = ".png"
 

@@ -10,9 +10,8 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pneumodet import pictures
+from pneumodet import heat, pictures
 from pneumodet.results import Detections
-from pneumodet.web import heatmaps
 from pneumodet.web.cases import Case
 from pneumodet.web.grays import Grays, Window
 
@@ -63,7 +62,7 @@ def draw(grays: Grays, case: Case, look: Look, *, max_side_px: int | None = None
     scale = np.tile(np.divide(to_xy, (width, height)), 2)
     picture = picture.convert("RGB")
     if look.heat is not None:
-        picture = heatmaps.overlay(picture, look.heat, opacity=look.heat_opacity)
+        picture = heat.overlay(picture, look.heat, opacity=look.heat_opacity)
     kept = case.found.above(look.score_threshold)
     return pictures.draw_boxes(
         np.asarray(picture),
