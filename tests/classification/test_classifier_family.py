@@ -1,7 +1,7 @@
 """Classifiers end to end: two heads with metadata from records to scores, cut and resumed, and what is refused."""
 
-import dataclasses
 import csv
+import dataclasses
 import json
 import shutil
 
