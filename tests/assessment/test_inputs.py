@@ -118,6 +118,12 @@ def test_patients_by_map_by_record_set_or_by_exam(write, tmp_path):
             {"view_position": ("AP", None, None), "sex": ("F", "M", None), "age": (51, 1, None)},
             id="headers",
         ),
+        pytest.param(
+            "patientId,age,sex",
+            "b,43.0,nan",
+            {"view_position": ("AP", None, None), "sex": ("F", None, None), "age": (51, 43, None)},
+            id="as pandas writes ages some of which are missing",
+        ),
         pytest.param("patientId,age", "a,old", {"view_position": ("AP", None, None), "sex": ("F", None, None)}, id="no age"),
     ],
 )

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 
+import made
 import numpy as np
 import pytest
 
@@ -40,11 +41,6 @@ def both(classified, tmp_path_factory):
     return experiment.train(Classifier(), request(classified[0], folder, "task=both", "metadata=true"))
 
 
-def losses(folder):
-    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-        return {int(row["step"]): row["Loss/total_loss"] for row in csv.DictReader(file) if row["kind"] == "train"}
-
-
 def test_a_run_with_two_heads_leaves_figures_scores_and_pictures(both, classified):
     folder, outcome, metrics = both
     assert outcome.completed and metrics["task"] == "both" and metrics["backbone"] == "resnet-scratch"
@@ -78,7 +74,7 @@ def test_a_classifier_that_was_cut_goes_on_exactly(both, tmp_path):
             path.unlink()
     (folder / "train" / "checkpoint").unlink()
     _, outcome, metrics = experiment.train(Classifier(), experiment.Request(run=str(folder), resume=True))
-    assert outcome.step == 6 and losses(folder) == losses(both[0])
+    assert outcome.step == 6 and made.losses(folder) == made.losses(both[0])
     assert metrics["image.roc_auc"] == both[2]["image.roc_auc"]
 
 
@@ -110,6 +106,20 @@ def test_what_is_wrong_is_refused_before_anything_is_written(classified, tmp_pat
     with pytest.raises(error, match=message):
         experiment.train(Classifier(), request(classified[0], tmp_path / "run", *overrides, config=config))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("imbalance", "told"), [("class-weights", True), ("none", False)])
+def test_positives_that_are_made_up_for_twice_are_told(classified, imbalance, told):
+    said = []
+    chosen = ClassifierSettings(backbone="resnet-scratch", pretrained="none", positive_share=0.5, imbalance=imbalance)
+    Classifier().check(chosen, record_files.of(classified[0]), say=said.append)
+    assert any("positive_share draws 50% positives" in sentence and "twice" in sentence for sentence in said) == told
+
+
+def test_files_that_training_reads_anew_are_known():
+    chosen = ClassifierSettings(task="both", class_info="info.csv", augmentation="mine.json")
+    assert {name: str(path) for name, path in chosen.files.items()} == {"augmentation": "mine.json", "class_info": "info.csv"}
+    assert ClassifierSettings().files == {}
 
 
 def test_head_steps_that_leave_none():

@@ -55,6 +55,13 @@ def test_classes_that_are_missing_or_contradict(records, tmp_path):
         classes.read(path)
 
 
+def test_blanks_around_a_class_are_none_of_it(tmp_path):
+    """As make_tfrecords reads the file, too."""
+    path = tmp_path / "info.csv"
+    path.write_text("patientId,class\n a ,Normal \na,Normal\nb, Lung Opacity\n")
+    assert classes.read(path) == {"a": "Normal", "b": "Lung Opacity"}
+
+
 def test_metadata_with_flags(records):
     facts = [
         ({"age": 70, "sex": "F", "view_position": "AP"}, [1, 0, 1, 0, 0, 1, 0, 0]),

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import made
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,8 +11,7 @@ from PIL import Image
 from pneumodet import paths, run_folder
 from pneumodet.classification import scoring
 from pneumodet.classification.settings import NAME, ClassifierSettings
-from pneumodet.cli import evaluate, grad_cam, make_tfrecords
-from pneumodet.data import synthetic
+from pneumodet.cli import evaluate, grad_cam
 from pneumodet.learning import records, settings
 from pneumodet.results import read_coco_results
 from pneumodet.web.heatmaps import Folder
@@ -22,11 +22,7 @@ SIDE, CELL = 64, 8
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Return the folder of a record set of 24 synthetic exams of 128 px, more than half of them for validation."""
-    source = synthetic.make_dataset(tmp_path_factory.mktemp("source"), exams=24, seed=5, size=128)
-    folder = tmp_path_factory.mktemp("data") / "records"
-    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
-    assert make_tfrecords.main([*map(str, flags), "--val-fraction", "0.6"]) == 0
-    return folder
+    return made.records(tmp_path_factory, exams=24, seed=5, val_fraction=0.6)[0]
 
 
 CHOSEN = ClassifierSettings(backbone="resnet-scratch", pretrained="none", image_size=SIDE, task="three-class", metadata=True)

@@ -4,12 +4,14 @@ import json
 import shutil
 import tomllib
 
+import made
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
 
-from pneumodet.errors import CheckpointError, ConfigError, DataError
+from pneumodet import paths
+from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.learning import experiment, runs
 
 
@@ -53,7 +55,7 @@ def test_a_run_that_was_cut_ends_as_an_uncut_one(uncut, records, tmp_path):
         cut_at(steps)
         again, outcome, _ = experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), resume=True))
         assert again == folder and outcome.step == 10
-        assert tiny.losses(folder) == tiny.losses(whole)
+        assert made.losses(folder) == made.losses(whole)
         mine, theirs = final_weights(folder), final_weights(whole)
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():
@@ -73,6 +75,40 @@ def test_what_a_run_refuses(uncut, records, tmp_path):
     with pytest.raises(DataError, match="family tiny, not classification"):
         runs.find(str(folder), family="classification", command="train_classifier")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_has_changed_is_no_way_to_go_on(records, tmp_path):
+    """Its steps would not be those of an uncut run, and nobody would know."""
+    path = tmp_path / "varied.json"
+    path.write_text('{"rotation_degrees": 5}')
+    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", f"augmentation={path}", "steps=4"))
+    again = experiment.Request(run=str(folder), overrides=("steps=5",), resume=True)
+    path.write_text('{"rotation_degrees": 6}')
+    with pytest.raises(DataError, match=f"augmentation is {path}, which is gone or another file"):
+        experiment.train(tiny.Tiny(), again)
+    path.write_text('{"rotation_degrees": 5}')
+    assert experiment.train(tiny.Tiny(), again)[1].step == 5
+
+
+def test_too_little_memory_says_what_helps(records, tmp_path, monkeypatch):
+    from pneumodet.learning.trainer import Trainer
+
+    def step(self, batch):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(TrainingError, match="too little memory for 4 images at once .OOM when .*--set image_size"):
+        experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "large"))
+
+
+def test_a_run_that_is_not_there_is_told_beside_folders_of_others(uncut, tmp_path, monkeypatch):
+    """One that is no run, though it has a config.toml, is no reason to speak of something else."""
+    monkeypatch.setattr(paths, "workspace_dir", lambda: tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "config.toml").write_text("steps = 1")
+    shutil.copytree(uncut[0], tmp_path / "mine", ignore=shutil.ignore_patterns("train", "best"))
+    with pytest.raises(DataError, match="'gone' does not exist in .* Runs of tiny: mine"):
+        runs.find("gone", family="tiny", command="train_tiny")
 
 
 def test_a_restored_model_scores_as_the_evaluation_did(uncut, records):

@@ -1,5 +1,8 @@
 """Batches and validation images: the right rows with the right images, masks that follow the pixels, one order for one seed."""
 
+import tracemalloc
+import types
+
 import cv2
 import numpy as np
 import pytest
@@ -8,9 +11,11 @@ import tensorflow as tf
 from pneumodet.data import random_access, tf_example
 from pneumodet.data.equalizing import equalized
 from pneumodet.errors import DataError
-from pneumodet.learning import images
+from pneumodet.learning import images, validation
 from pneumodet.learning import records as record_files
 from pneumodet.learning.feeding import Feed
+from pneumodet.learning.records import Split
+from pneumodet.learning.validation import Looker
 from pneumodet.training.augmentation_settings import NONE, Augmentation
 
 SIZE = (48, 48)
@@ -108,6 +113,24 @@ def test_normalization_comes_before_the_resize(split, normalization):
 def test_not_as_many_rows_as_records(split):
     with pytest.raises(DataError, match=f"{len(split)} training records, but 2 rows of target"):
         feed_of(split, targets=np.zeros(2))
+
+
+def test_the_images_that_are_kept_take_their_size_once(split, monkeypatch):
+    """Half a GiB of them may be kept."""
+    side, times = 512, 4
+    many = Split(split.shards * times, split.instances | {"images": split.instances["images"] * times})
+    looker = Looker(types.SimpleNamespace(inputs=[]), many, size_hw=(side, side))
+    monkeypatch.setattr(looker, "_read", lambda number: np.full((side, side, 1), number, np.uint8))
+    monkeypatch.setattr(looker, "_call", lambda inputs: {})
+    monkeypatch.setattr(validation, "BATCH", 1)
+    tracemalloc.start()
+    try:
+        seen = [int(batch.images.mean()) for batch in looker.batches()]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen == list(range(len(many)))
+    assert peak < 1.6 * len(many) * side**2
 
 
 def test_box_mask_counts_px_whose_centres_are_inside():

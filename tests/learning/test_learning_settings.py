@@ -26,6 +26,12 @@ def test_what_is_saved_is_read_again(tmp_path):
     assert settings.load(Mine, tmp_path / "saved.toml", folder=tmp_path) == before
 
 
+def test_a_path_of_any_letters_is_read_again(tmp_path):
+    """Also of those that JSON writes as two escapes, which TOML does not know."""
+    settings.save(Mine(name="/data/\U0001fac1/x.csv"), tmp_path / "saved.toml")
+    assert settings.load(Mine, tmp_path / "saved.toml", folder=tmp_path).name == "/data/\U0001fac1/x.csv"
+
+
 def test_overrides_win_and_have_the_types_of_toml(tmp_path):
     folder = written(tmp_path, 'steps = 7\nname = "a"\n')
     overrides = ["steps=9", "learning_rate=1", "name=/some/path-1", "skip_corrupt=true", "sides=[5]"]

@@ -1,6 +1,5 @@
 """A family of models small enough for tests, with all that makes resuming hard: batch normalization, dropout, two phases, momentum."""
 
-import csv
 import dataclasses
 
 import numpy as np
@@ -100,12 +99,3 @@ def request(records, folder, *overrides, **more):
     config = folder.parent / "tiny.toml"
     config.write_text(CONFIG)
     return experiment.Request(**{"run": str(folder), "config": str(config), "data": records, "overrides": overrides} | more)
-
-
-def losses(folder):
-    """Return step -> total loss, from metrics.csv."""
-    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["kind"] == "train"]
-    steps = [int(row["step"]) for row in rows]
-    assert steps == sorted(set(steps)), "each step once"
-    return dict(zip(steps, (float(row["Loss/total_loss"]) for row in rows), strict=True))

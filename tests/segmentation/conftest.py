@@ -1,20 +1,14 @@
 """Records that the tests of segmentation share, and one short run."""
 
+import made
 import pytest
 import tiny_unet
-
-from pneumodet.cli import make_tfrecords
-from pneumodet.data import synthetic
 
 
 @pytest.fixture(scope="session")
 def unet_records(tmp_path_factory):
     """Return the folder of a record set of 16 synthetic exams."""
-    source = synthetic.make_dataset(tmp_path_factory.mktemp("source"), exams=16, seed=5, size=128)
-    folder = tmp_path_factory.mktemp("data") / "records"
-    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
-    assert make_tfrecords.main([*map(str, flags), "--val-fraction", "0.5"]) == 0
-    return folder
+    return made.records(tmp_path_factory, exams=16, seed=5, val_fraction=0.5)[0]
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,16 @@
 """Records that the training tests share, and one run that was never cut."""
 
+import made
 import pytest
 import small
 
 from pneumodet import experiment
-from pneumodet.cli import make_tfrecords
-from pneumodet.data import synthetic
 
 
 @pytest.fixture(scope="session")
 def records(tmp_path_factory):
     """Return the folder of a record set of 14 synthetic exams."""
-    source = synthetic.make_dataset(tmp_path_factory.mktemp("source"), exams=14, seed=3, size=192)
-    folder = tmp_path_factory.mktemp("data") / "records"
-    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
-    assert make_tfrecords.main([*map(str, flags), "--val-fraction", "0.4"]) == 0
-    return folder
+    return made.records(tmp_path_factory, exams=14, seed=3, size=192)[0]
 
 
 @pytest.fixture(scope="session")

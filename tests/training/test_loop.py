@@ -94,6 +94,24 @@ def test_best_and_patience_survive_a_resume(records, tmp_path, monkeypatch):
     assert (outcome.memory.best, outcome.memory.best_step, outcome.memory.waited, outcome.step) == (0.5, 2, 3, 8)
 
 
+def test_too_little_memory_says_what_helps(records, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from pneumodet.training import start
+
+    class Full(start.Trainer):
+        def step(self, batch):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor")
+
+        def __setattr__(self, name, value):
+            if name != "step":
+                super().__setattr__(name, value)
+
+    monkeypatch.setattr(start, "Trainer", Full)
+    with pytest.raises(TrainingError, match="too little memory for 2 images at once .OOM when .*--batch-size auto"):
+        experiment.train(small.request(records, tmp_path / "large"))
+
+
 def break_steps(monkeypatch, broken):
     """Let the loss of steps be NaN where ``broken(step, factor)`` says so."""
     from pneumodet.training import loop

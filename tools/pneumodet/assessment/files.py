@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import annotations, boxes, label_map
+from pneumodet.data import annotations, boxes, dicom, header_values, label_map
 from pneumodet.errors import DataError
 from pneumodet.results import SUBMISSION_HEADER, image_id
 
@@ -28,7 +28,6 @@ FACTS = {
 EXAM_COLUMNS = ("patientId", "PatientID")
 """Columns of a facts CSV that hold the exam; in RSNA's published headers PatientID is the patientId."""
 
-_AGE = re.compile(r"^0*(\d{1,3})([DWMY]?)$")
 _ENTRY = re.compile(r"\S+")
 
 
@@ -98,11 +97,11 @@ def read_results(path: Path, images: Mapping[str, int], category: int) -> list[d
 
 
 def age_years(age: Any) -> int | float | None:
-    """Return an age in years: a number as it is, PatientAge as ``051Y`` or ``018M``; None for anything else."""
+    """Return an age in years: a number as it is, whole years of texts such as ``051Y``, ``018M`` or ``43.0``; None for anything else."""
     if isinstance(age, int | float) and not isinstance(age, bool):
         return age
-    found = _AGE.match(age) if isinstance(age, str) else None
-    return int(int(found[1]) / {"D": 365.25, "W": 52.18, "M": 12}.get(found[2], 1)) if found else None
+    years = dicom.age_years(age) if isinstance(age, str) else None
+    return None if years is None else int(years)
 
 
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:
@@ -119,7 +118,9 @@ def read_facts(path: Path) -> dict[str, dict[str, Any]]:
         raise DataError(f"{path} has none of the columns {', '.join(option for options in FACTS.values() for option in options)}.")
     found: dict[str, dict[str, Any]] = {}
     for line, row in annotations.read_rows(path, (exam, *chosen.values())):
-        values: dict[str, Any] = {name: row[column].strip() or None for name, column in chosen.items()}
+        values: dict[str, Any] = {
+            name: None if header_values.is_missing(row[column]) else row[column].strip() for name, column in chosen.items()
+        }
         values |= {"age": age_years(values["age"])} if "age" in values else {}
         known = found.setdefault(row[exam].strip(), values)
         differs = next((name for name, value in values.items() if known[name] != value), None)

@@ -165,11 +165,11 @@ def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, r
       ``calibration.reliability``.
     """
     areas = Areas(positive, scores)
-    value = areas.areas(np.ones((len(scores), 1)))
-    drawn = [areas.areas(weights) for weights in bootstrap.resampled_weights(patients, resamples=resamples, seed=seed)]
-    found: dict = {
-        key: bootstrap.interval(value[index][0], np.concatenate([one[index] for one in drawn]), patients)
-        for index, key in enumerate(("roc_auc", "average_precision"))
-    }
+
+    def of(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(("roc_auc", "average_precision"), areas.areas(weights), strict=True))
+
+    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
+    found: dict = {key: bootstrap.interval(value[key], drawn[key], patients) for key in value}
     reliable = calibration.reliability(scores, positive)
     return found | {key: reliable[key] for key in ("brier", "brier_of_base_rate", "ece", "curve")}

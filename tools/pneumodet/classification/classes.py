@@ -24,7 +24,7 @@ def read(path: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for line, row in annotations.read_rows(path, annotations.CLASS_INFO_COLUMNS):
-        exam, name = row["patientId"], row["class"]
+        exam, name = row["patientId"].strip(), row["class"].strip()
         if name not in CLASSES:
             raise DataError(f"{path}, line {line}: the class {name!r} of exam {exam} is none of {', '.join(CLASSES)}.")
         if found.setdefault(exam, name) != name:

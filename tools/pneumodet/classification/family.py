@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumodet import paths
 from pneumodet.classification import classes, metadata, scoring
-from pneumodet.classification.settings import COMMAND, NAME, NO_BALANCE, PNEUMONIA, ClassifierSettings, check_weights
+from pneumodet.classification.settings import CLASS_WEIGHTS, COMMAND, NAME, NO_BALANCE, PNEUMONIA, ClassifierSettings, check_weights
 from pneumodet.data.label_map import NO_PNEUMONIA
 from pneumodet.learning import image_level
 from pneumodet.learning.family import Family, Parts, Say
@@ -34,6 +34,11 @@ class Classifier(Family):
         share = records.train.positive.mean()
         if settings.imbalance == NO_BALANCE and not settings.positive_share:
             say(f"{share:.0%} of the training exams are positive, and imbalance is none")
+        if settings.imbalance == CLASS_WEIGHTS and settings.positive_share:
+            say(
+                f"warning: positive_share draws {settings.positive_share:.0%} positives, and imbalance {CLASS_WEIGHTS} weighs them by their share of "
+                "the records besides, so that they are made up for twice. Set imbalance=none."
+            )
         if not settings.starts_trained and settings.head_steps:
             say("the backbone starts from new weights: all of it is trained from the first step, its batch normalizations too")
         facts: dict[str, Any] = {"backbone": settings.backbone, "task": settings.task, "pretrained": None}

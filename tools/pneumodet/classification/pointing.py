@@ -112,20 +112,19 @@ def compared(
       source ``above``, the same three of the difference first - other.
     """
 
-    def of(weights: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        return {figure: {name: ratios[figure].value(weights) for name, ratios in sources.items()} for figure in FIGURES}
+    def of(weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        return {(figure, name): ratios[figure].value(weights) for figure in FIGURES for name, ratios in sources.items()}
 
-    whole = of(np.ones((len(patients), 1)))
-    chunks = [of(weights) for weights in bootstrap.resampled_weights(patients, resamples=resamples, seed=seed)]
+    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
     first = next(iter(sources))
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for figure in FIGURES:
-        value = {name: whole[figure][name][0] for name in sources}
-        drawn = {name: np.concatenate([chunk[figure][name] for chunk in chunks]) for name in sources}
-        found[figure] = {name: bootstrap.interval(value[name], drawn[name], patients) for name in sources}
+        found[figure] = {name: bootstrap.interval(value[figure, name], drawn[figure, name], patients) for name in sources}
         for name in sources:
             if name != first:
-                found[figure][name]["above"] = bootstrap.interval(value[first] - value[name], drawn[first] - drawn[name], patients)
+                found[figure][name]["above"] = bootstrap.interval(
+                    value[figure, first] - value[figure, name], drawn[figure, first] - drawn[figure, name], patients
+                )
     return found
 
 

@@ -103,6 +103,11 @@ class ClassifierSettings(Settings):
             raise ConfigError("class_info is for task three-class or both; this is pneumonia. Leave one of them out.")
 
     @property
+    def files(self) -> dict[str, Path]:
+        """See ``Settings``."""
+        return super().files | ({"class_info": Path(self.class_info)} if self.class_info else {})
+
+    @property
     def starts_trained(self) -> bool:
         """Whether the backbone starts from weights."""
         return self.pretrained != NO_WEIGHTS

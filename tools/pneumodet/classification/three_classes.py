@@ -34,15 +34,10 @@ def assess(
       ``figures`` (``classes.accuracy``, ``.macro_f1``, ``.macro_roc_auc`` and of each class ``.NAME.recall``, ``.precision``, ``.f1``, ``.roc_auc``;
       None where one is undefined), ``intervals`` (key -> [low, high]), ``confusion`` (3 rows of truth, 3 columns of predictions) and ``classes``.
     """
-    measure = _Figures(probabilities, classes)
-    value = {key: float(one[0]) for key, one in measure(np.ones((len(classes), 1))).items()}
-    drawn: dict[str, list[np.ndarray]] = {key: [] for key in value}
-    for weights in bootstrap.resampled_weights(patients, resamples=resamples, seed=seed):
-        for key, one in measure(weights).items():
-            drawn[key].append(one)
+    value, drawn = bootstrap.resampled(_Figures(probabilities, classes), patients, resamples=resamples, seed=seed)
     intervals = {}
-    for key, parts in drawn.items():
-        found = bootstrap.interval(value[key], np.concatenate(parts), patients)
+    for key in value:
+        found = bootstrap.interval(value[key], drawn[key], patients)
         if found["low"] is not None:
             intervals[key] = [found["low"], found["high"]]
     return {

@@ -39,18 +39,17 @@ def intervals(
     """
     names = list(figures)
     top, bottom = (np.array([figures[name][part] for name in names], np.float64).reshape(len(names), -1) for part in (0, 1))
-    values = dict(zip(names, _ratios(top.sum(axis=1), bottom.sum(axis=1)), strict=True))
-    drawn = np.concatenate(
-        [_ratios(top @ weights, bottom @ weights) for weights in bootstrap.resampled_weights(patients, resamples=resamples, seed=SEED)],
-        axis=1,
-    )
-    of_name = dict(zip(names, drawn, strict=True))
+
+    def of(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, _ratios(top @ weights, bottom @ weights), strict=True))
+
+    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=SEED)
     found = {
-        name: bootstrap.interval(values[name], of_name[name], patients) | {"exams": int(count)}
+        name: bootstrap.interval(value[name], drawn[name], patients) | {"exams": int(count)}
         for name, count in zip(names, bottom.sum(axis=1), strict=True)
     }
     for name, (a, b) in (differences or {}).items():
-        found[name] = bootstrap.interval(values[a] - values[b], of_name[a] - of_name[b], patients)
+        found[name] = bootstrap.interval(value[a] - value[b], drawn[a] - drawn[b], patients)
     return found
 
 

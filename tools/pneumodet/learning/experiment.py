@@ -145,6 +145,7 @@ def _new(family: Family, folder: Path, request: Request, say: Say) -> tuple[Sett
         "steps": chosen.steps,
         "batch_size": chosen.batch_size,
         **facts,
+        "files_sha256": {name: paths.sha256_file(path) for name, path in chosen.files.items()},
         "data": {
             "folder": str(records.folder.resolve()),
             "manifest_sha256": records.manifest_sha256,
@@ -171,6 +172,12 @@ def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, 
     records = record_files.of(Path(record["data"]["folder"]))
     if records.manifest_sha256 != record["data"]["manifest_sha256"]:
         raise DataError(f"The record set {records.folder} is another one than the run was started with. Start a new run.")
+    known = record.get("files_sha256", {})  # a run of an earlier pneumodet does not tell
+    for name, path in chosen.files.items():
+        if name in known and not (path.is_file() and paths.sha256_file(path) == known[name]):
+            raise DataError(
+                f"{name} is {path}, which is gone or another file than the run was started with. Put it back, or start a new run."
+            )
     done = max((int(path.stem.rpartition("-")[2]) for path in (folder / run_folder.TRAIN).glob("ckpt-*.index")), default=0)
     if chosen.steps < done:
         raise ConfigError(f"steps={chosen.steps} is less than the {done} steps that the run {folder.name} has done.")
@@ -254,10 +261,9 @@ def _run(
 
 def _evaluate(folder: Path, parts: Parts, records: Records, record: dict[str, Any]) -> dict[str, Any]:
     from pneumodet.detection import checkpoints
-    from pneumodet.learning import trainer
 
     best = checkpoints.of_run(folder)
-    trainer.restore(parts.trainer.model, best)
+    parts.trainer.restore_model(best)
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)
         chosen_of = _evaluations(folder)

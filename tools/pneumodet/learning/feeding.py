@@ -62,8 +62,9 @@ class Feed(Samples):
         Raises:
           DataError: a file cannot be read, there are no records, or not as many as rows.
         """
-        order = {"positive": positive, "positive_share": positive_share or None, "skip_corrupt": skip_corrupt}
-        super().__init__(shards, batch_size=batch_size, seed=seed, **order)
+        super().__init__(
+            shards, batch_size=batch_size, seed=seed, positive=positive, positive_share=positive_share, skip_corrupt=skip_corrupt
+        )
         rows = {"positive": None if positive is None else positive.astype(np.float32), "metadata": metadata, "target": targets}
         self._rows = {name: tf.constant(values) for name, values in rows.items() if values is not None}
         for name, values in self._rows.items():
@@ -93,8 +94,10 @@ class Feed(Samples):
         return sample | {name: values[number] for name, values in self._rows.items()}
 
     def _decode(self, number: int) -> tuple[np.ndarray, ...]:
-        """Return image (H, W, 1) uint8, boxes (N, 4) float32, masks (1, H, W) uint8 of all boxes together, () int64 number."""
+        """Return image (H, W, 1) uint8, boxes (N, 4) float32, masks (1, H, W) uint8 of all boxes together, () int64 number.
+
+        The mask is (1, 0, 0) where none is asked for.
+        """
         found = images.read(self._reader, number, size_hw=self._size_hw, normalization=self._normalization)
-        shape = found.pixels.shape
-        mask = images.box_mask(found.boxes_yxyx_norm, shape) if self._masks else np.zeros(shape, np.uint8)
+        mask = images.box_mask(found.boxes_yxyx_norm, found.pixels.shape) if self._masks else np.zeros((0, 0), np.uint8)
         return found.pixels[:, :, np.newaxis], found.boxes_yxyx_norm, mask[np.newaxis], np.int64(number)

@@ -36,10 +36,18 @@ def find(name: str, *, family: str, command: str) -> Path:
             raise DataError(f"The run {name!r} is of the family {found}, not {family}. Name another one.")
         return folder
     root = paths.workspace_dir()
-    there = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}") if record_of(path.parent).get("family") == family)
+    there = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}") if _family(path.parent) == family)
     what = "is a detector's" if (folder / run_folder.CONFIG).is_file() else f"does not exist in {root}"
     hint = f"Runs of {family}: {', '.join(there)}." if there else f"Train one with tools/{command}.py."
     raise DataError(f"The run {name!r} {what}. {hint}")
+
+
+def _family(folder: Path) -> str | None:
+    """Return the family of a run; None where it has no record that can be read, or is none of this engine."""
+    try:
+        return record_of(folder).get("family")
+    except DataError:
+        return None
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,9 @@ CONFIG = "config.toml"
 EVALUATIONS = 10
 """Evaluations of a run where nothing else is asked for."""
 
+OPTIMIZERS = ("adamw", "adam", "momentum")
+"""Names of optimizers."""
+
 SMALLEST_IMAGE, LARGEST_IMAGE = 32, 1024
 """Sides in px that make sense: records have 1024 px at the most."""
 
@@ -39,7 +42,7 @@ class Settings:
       augmentation: a preset's name, or a JSON file, as ``augmentation_settings.load``.
       batch_size: images a step.
       steps: in all.
-      optimizer: adamw, adam or momentum.
+      optimizer: one of ``OPTIMIZERS``.
       learning_rate: peak.
       warmup_steps: over which the rate rises.
       weight_decay: decoupled.
@@ -84,6 +87,11 @@ class Settings:
         return self.image_size, self.image_size
 
     @property
+    def files(self) -> dict[str, Path]:
+        """Setting -> the file that it names and that training reads at each start; a family adds its own."""
+        return {} if self.augmentation in augmentation_settings.PRESETS else {"augmentation": Path(self.augmentation)}
+
+    @property
     def between_evaluations(self) -> int:
         """Steps from one evaluation to the next, at least 1."""
         return self.evaluate_every or max(1, round(self.steps / EVALUATIONS))
@@ -95,7 +103,7 @@ class Settings:
           ConfigError: one is out of range.
         """
         one_of("normalization", self.normalization, NORMALIZATIONS)
-        one_of("optimizer", self.optimizer, ("adamw", "adam", "momentum"))
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("best_metric", self.best_metric, self.METRICS)
         between("image_size", self.image_size, SMALLEST_IMAGE, LARGEST_IMAGE)
         for name in ("batch_size", "steps", "checkpoint_every", "keep"):
@@ -233,7 +241,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value)  # TOML's basic strings have the same escapes
+        return json.dumps(value, ensure_ascii=False)  # TOML's basic strings have the same escapes, but for pairs of surrogates
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return repr(value)

@@ -12,13 +12,11 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from pneumodet.errors import CheckpointError, ConfigError, TrainingError, first_line
+from pneumodet.errors import CheckpointError, ConfigError, first_line
 from pneumodet.learning import phases as phasing
 from pneumodet.learning.phases import Phase
+from pneumodet.learning.settings import OPTIMIZERS
 from pneumodet.training.step import GRADIENT_NORM, TOTAL_LOSS, new_memory
-
-OPTIMIZERS = ("adamw", "adam", "momentum")
-"""Names of optimizers."""
 
 MOMENTUM = 0.9
 
@@ -37,9 +35,11 @@ class Trainer:
       rate_factor: () float32 variable that the schedule's learning rate is multiplied by; the guards lower it.
       memory: () string variable for what else training remembers, as JSON.
       advice: what helps where training diverges, for the message.
+      memory_advice: what helps where the device has too little memory, for the message.
     """
 
     advice = "Start again with a lower learning rate (--set learning_rate=…) or stronger clipping (--set clip_norm=0.5)."
+    memory_advice = "Start a new run with a smaller --batch-size or --set image_size."
 
     def __init__(
         self,
@@ -111,20 +111,12 @@ class Trainer:
         Returns:
           ``TOTAL_LOSS``, the terms that it is the sum of where there are several, and the gradients' norm. Where one of them is not finite, no
           trained variable has been changed.
-
-        Raises:
-          TrainingError: the device has too little memory.
         """
         number, _ = phasing.at(self.phases, int(self.global_step.numpy()))
         if number != self._frozen_as:  # what is frozen is looked up while a step is traced
             self._freeze(self.phases[number])
             self._frozen_as = number
-        try:
-            return self._steps[number](batch, tf.constant(self.learning_rate(), tf.float32))
-        except tf.errors.ResourceExhaustedError as error:
-            raise TrainingError(
-                f"The device has too little memory for this batch ({first_line(error)}). Start a new run with a smaller --batch-size or --set image_size."
-            ) from error
+        return self._steps[number](batch, tf.constant(self.learning_rate(), tf.float32))
 
     def _freeze(self, phase: Phase) -> None:
         self.model.trainable = False  # first, because what does not change is not passed on to the layers within

@@ -108,7 +108,10 @@ class Looker:
         count = len(self.split)
         keeps = count * int(np.prod(self.size_hw)) <= MEMORY_BYTES
         if keeps and self._kept is None:
-            self._kept = np.stack([self._read(number) for number in range(count)])
+            kept = np.empty((count, *self.size_hw, 1), np.uint8)  # filled in place: a stack of a list would take twice the memory
+            for number in range(count):
+                kept[number] = self._read(number)
+            self._kept = kept
         for first in range(0, count, BATCH):
             numbers = np.arange(first, min(first + BATCH, count))
             pixels = self._kept[numbers] if keeps else np.stack([self._read(number) for number in numbers.tolist()])

@@ -15,7 +15,8 @@ sums weighted by that; all detections take part in each. Where a resample differ
 order of detections of equal score in AP, see average_precision.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ CONFIDENCE = 0.95
 
 MOST_UNDEFINED = 0.05
 """Largest share of resamples in which a figure may have no value; beyond, the interval would speak of a selection."""
+
+Key = TypeVar("Key")
 
 LOWER_IS_BETTER = frozenset({"lesion.fp_per_image"})
 """Figures of which less is better."""
@@ -56,6 +59,25 @@ def resampled_weights(patients: np.ndarray, *, resamples: int, seed: int) -> Ite
     for start in range(0, resamples, _CHUNK):
         drawn = rng.integers(0, len(unique), (min(_CHUNK, resamples - start), len(unique)))
         yield np.stack([np.bincount(one, minlength=len(unique)) for one in drawn], axis=1)[patient].astype(np.float64)
+
+
+def resampled(
+    figures: Callable[[np.ndarray], Mapping[Key, np.ndarray]], patients: np.ndarray, *, resamples: int, seed: int
+) -> tuple[dict[Key, float], dict[Key, np.ndarray]]:
+    """Return figures on all cases, and on each resample of patients, which is the same for all figures.
+
+    Args:
+      figures: returns key -> (B,) float64, NaN where a figure is undefined, of (C, B) float64 weights of the cases.
+      patients: (C,) int64, as ``resampled_weights``.
+      resamples: at least 1.
+      seed: as ``resampled_weights``.
+
+    Returns:
+      (key -> value, key -> (resamples,) float64), of which ``interval`` makes an interval.
+    """
+    value = {key: float(one[0]) for key, one in figures(np.ones((len(patients), 1))).items()}
+    chunks = [figures(weights) for weights in resampled_weights(patients, resamples=resamples, seed=seed)]
+    return value, {key: np.concatenate([chunk[key] for chunk in chunks]) for key in value}
 
 
 class Figures:
@@ -139,8 +161,9 @@ def intervals(
       ConfigError: resamples or confidence are out of range.
     """
     figures = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
-    value, drawn = _drawn([figures], cases.patients, resamples=resamples, seed=seed, confidence=confidence)
-    found = {key: interval(float(value[0][key][0]), drawn[0][key], cases.patients, confidence=confidence) for key in value[0]}
+    _check(resamples, confidence)
+    value, drawn = resampled(figures, cases.patients, resamples=resamples, seed=seed)
+    found = {key: interval(value[key], drawn[key], cases.patients, confidence=confidence) for key in value}
     return {"figures": found, **_settings(cases.patients, resamples, seed, confidence)}
 
 
@@ -177,14 +200,19 @@ def compare(
         Figures(cases, score_threshold=threshold, rules=rules, class_name=class_name)
         for cases, threshold in zip((a, b), thresholds, strict=True)
     ]
-    value, drawn = _drawn(models, a.patients, resamples=resamples, seed=seed, confidence=confidence)
+    _check(resamples, confidence)
+
+    def figures(weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        return {(which, key): one for which, model in zip("ab", models, strict=True) for key, one in model(weights).items()}
+
+    value, drawn = resampled(figures, a.patients, resamples=resamples, seed=seed)
     found = {}
-    for key in value[0]:
-        both = [float(one[key][0]) for one in value]
-        difference = interval(both[1] - both[0], drawn[1][key] - drawn[0][key], a.patients, confidence=confidence)
+    for key in [key for which, key in value if which == "a"]:
+        of_a, of_b = value["a", key], value["b", key]
+        difference = interval(of_b - of_a, drawn["b", key] - drawn["a", key], a.patients, confidence=confidence)
         found[key] = {
-            "a": _or_none(both[0]),
-            "b": _or_none(both[1]),
+            "a": _or_none(of_a),
+            "b": _or_none(of_b),
             **difference,
             "sentence": _sentence(difference, names, confidence, lower_is_better=key in LOWER_IS_BETTER),
         }
@@ -196,16 +224,9 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
 
 
-def _drawn(
-    models: list[Figures], patients: np.ndarray, *, resamples: int, seed: int, confidence: float
-) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
-    """Return for each model its figures on all cases, key -> (1,), and on each resample, key -> (resamples,)."""
+def _check(resamples: int, confidence: float) -> None:
     if resamples < 1 or not 0 < confidence < 1:
         raise ConfigError(f"A bootstrap needs resamples >= 1 and a confidence between 0 and 1, not {resamples} and {confidence}.")
-    value = [model(np.ones((len(patients), 1))) for model in models]
-    chunks = [[model(weights) for model in models] for weights in resampled_weights(patients, resamples=resamples, seed=seed)]
-    drawn = [{key: np.concatenate([chunk[index][key] for chunk in chunks]) for key in value[index]} for index in range(len(models))]
-    return value, drawn
 
 
 def interval(value: float, drawn: np.ndarray, patients: np.ndarray, *, confidence: float = CONFIDENCE) -> dict[str, float | str | None]:

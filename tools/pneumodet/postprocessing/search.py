@@ -341,19 +341,17 @@ class _Figures:
     """The figures of all rows on all cases and on each resample of patients, the same resamples for every row."""
 
     def __init__(self, patients: np.ndarray, rows: Sequence[_Row], *, resamples: int, seed: int) -> None:
-        drawn = bootstrap.resampled_weights(patients, resamples=resamples, seed=seed)
-        self._drawn = np.concatenate([np.stack([row.figure(weights) for row in rows]) for weights in drawn], axis=1)
-        self._value = np.array([row.figure(np.ones((len(patients), 1)))[0] for row in rows])
+        self._patients = patients
+        self._value, self._drawn = bootstrap.resampled(
+            lambda weights: {index: row.figure(weights) for index, row in enumerate(rows)}, patients, resamples=resamples, seed=seed
+        )
 
     def of(self, index: int, previous: int | None = None) -> dict[str, float | str | None]:
         """Return value and interval of a row, or of its difference to another."""
         value, drawn = self._value[index], self._drawn[index]
         if previous is not None:
             value, drawn = value - self._value[previous], drawn - self._drawn[previous]
-        if np.isnan(drawn).mean() > bootstrap.MOST_UNDEFINED:
-            return {"value": float(value), "low": None, "high": None, "undefined": "Too few patients with boxes for an interval."}
-        low, high = np.nanquantile(drawn, [(1 - bootstrap.CONFIDENCE) / 2, (1 + bootstrap.CONFIDENCE) / 2])
-        return {"value": float(value), "low": float(low), "high": float(high)}
+        return bootstrap.interval(value, drawn, self._patients)
 
 
 def _check_sources(sources: Sequence[Cases], of_fold: np.ndarray) -> None:

@@ -164,12 +164,8 @@ def intervals(
         ours, *theirs = (model(weights) for model in models)
         return {key: value - theirs[0][key] if theirs else value for key, value in ours.items()}
 
-    whole = of(np.ones((len(index), 1)))
-    drawn = [of(weights) for weights in bootstrap.resampled_weights(patients, resamples=resamples, seed=seed)]
-    found = {}
-    for key, (value,) in whole.items():
-        found[key] = bootstrap.interval(value, np.concatenate([one[key] for one in drawn]), patients)
-    return found
+    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
+    return {key: bootstrap.interval(value[key], drawn[key], patients) for key in value}
 
 
 def _at_least(counts: np.ndarray) -> np.ndarray:

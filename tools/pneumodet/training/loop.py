@@ -300,8 +300,7 @@ class Run:
             return self._trainer.step(batch)
         except tf.errors.ResourceExhaustedError as error:
             raise TrainingError(
-                f"The device has too little memory for {self._batch_size} images at once ({first_line(error)}). Start a new run with --batch-size auto, "
-                "which measures what fits; smaller models and input sizes: configs/README.md."
+                f"The device has too little memory for {self._batch_size} images at once ({first_line(error)}). {self._trainer.memory_advice}"
             ) from error
 
     def _report(self, step: int, losses: list[dict[str, tf.Tensor]], each: float | None) -> None:

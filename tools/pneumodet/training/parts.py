@@ -17,6 +17,7 @@ class Trainer(Protocol):
       rate_factor: () float32 variable that the schedule's learning rate is multiplied by.
       memory: () string variable for what else training remembers, as JSON.
       advice: a sentence for the user, what helps where training diverges.
+      memory_advice: likewise, where the device has too little memory.
     """
 
     model: Any
@@ -24,6 +25,7 @@ class Trainer(Protocol):
     rate_factor: tf.Variable
     memory: tf.Variable
     advice: str
+    memory_advice: str
 
     def step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Train on a batch, and return name of a loss -> its value; ``step.TOTAL_LOSS`` is among them. Where one is not finite, weights stay."""

@@ -41,12 +41,14 @@ class Trainer:
       memory: () string variable for what else training remembers, as JSON.
       trained: the variables that are trained.
       advice: what helps where training diverges, for the message.
+      memory_advice: what helps where the device has too little memory, for the message.
     """
 
     advice = (
         "Start again with a lower learning rate (--learning-rate; --find-lr shows which) or stronger clipping "
         "(--set train_config.gradient_clipping_by_norm=1)."
     )
+    memory_advice = "Start a new run with --batch-size auto, which measures what fits; smaller models and input sizes: configs/README.md."
 
     def __init__(
         self,

@@ -1,0 +1,25 @@
+"""What tests of several folders make, and read of what a run wrote: record sets of synthetic exams, and the losses of training."""
+
+import csv
+
+from pneumodet.cli import make_tfrecords
+from pneumodet.data import synthetic
+
+
+def records(tmp_path_factory, *, exams, seed, size=128, val_fraction=0.4, classes=False):
+    """Return (record folder, the synthetic data set that it was made of by the command that a user types); RSNA's classes where asked for."""
+    source = synthetic.make_dataset(tmp_path_factory.mktemp("source"), exams=exams, seed=seed, size=size)
+    folder = tmp_path_factory.mktemp("data") / "records"
+    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
+    flags += ["--val-fraction", val_fraction, *(["--class-info", source.class_info] if classes else [])]
+    assert make_tfrecords.main([*map(str, flags)]) == 0
+    return folder, source
+
+
+def losses(folder):
+    """Return step -> total loss, from metrics.csv."""
+    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "train"]
+    steps = [int(row["step"]) for row in rows]
+    assert steps == sorted(set(steps)), "each step once"
+    return dict(zip(steps, (float(row["Loss/total_loss"]) for row in rows), strict=True))
