@@ -9,11 +9,15 @@ from pneumodet.data import synthetic
 def records(tmp_path_factory, *, exams, seed, size=128, val_fraction=0.4, classes=False):
     """Return (record folder, the synthetic data set that it was made of by the command that a user types); RSNA's classes where asked for."""
     source = synthetic.make_dataset(tmp_path_factory.mktemp("source"), exams=exams, seed=seed, size=size)
-    folder = tmp_path_factory.mktemp("data") / "records"
+    return records_of(source, tmp_path_factory.mktemp("data") / "records", val_fraction=val_fraction, classes=classes), source
+
+
+def records_of(source, folder, *, val_fraction=0.4, classes=False):
+    """Return the folder of the records that the command makes of a synthetic data set."""
     flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
     flags += ["--val-fraction", val_fraction, *(["--class-info", source.class_info] if classes else [])]
     assert make_tfrecords.main([*map(str, flags)]) == 0
-    return folder, source
+    return folder
 
 
 def losses(folder):

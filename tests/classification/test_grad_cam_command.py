@@ -33,7 +33,7 @@ def run(tmp_path, data):
     """Return a run's folder, without a checkpoint."""
     folder = tmp_path / "run"
     folder.mkdir()
-    settings.save(CHOSEN, folder / settings.CONFIG)
+    settings.save(CHOSEN, folder / run_folder.SETTINGS)
     record = {"folder": str(data), "manifest_sha256": records.of(data).manifest_sha256}
     paths.write_json(folder / run_folder.RECORD, {"family": NAME, "data": record})
     return folder
@@ -175,7 +175,7 @@ def test_broken_weights_and_other_runs_get_a_sentence(run, bright, capsys, tmp_p
     model.set_weights([value * np.nan for value in model.get_weights()])
     bright(model)
     assert grad_cam.main(["--run", str(run)]) == 2
-    assert "heatmaps that are not finite: its weights are broken" in capsys.readouterr().err
+    assert "not finite, so that its weights are broken" in capsys.readouterr().err
     assert not (run / "grad_cam").exists()
     assert grad_cam.main(["--run", str(tmp_path / "none")]) == 2
     assert "Train one with tools/train_classifier.py" in capsys.readouterr().err

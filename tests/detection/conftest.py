@@ -1,9 +1,10 @@
 """A record set and a run that the detection tests share: made once, by the commands that a user types."""
 
+import made
 import pytest
 from small_runs import SMALL
 
-from pneumodet.cli import evaluate, export, make_tfrecords, train
+from pneumodet.cli import evaluate, export, train
 from pneumodet.data import synthetic
 
 
@@ -16,10 +17,7 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="session")
 def records(source, tmp_path_factory):
     """Return the folder of its record set."""
-    folder = tmp_path_factory.mktemp("data") / "records"
-    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
-    assert make_tfrecords.main([*map(str, flags), "--val-fraction", "0.4"]) == 0
-    return folder
+    return made.records_of(source, tmp_path_factory.mktemp("data") / "records")
 
 
 @pytest.fixture(scope="session")

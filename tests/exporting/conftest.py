@@ -4,9 +4,10 @@ import contextlib
 import io
 
 import lively_models
+import made
 import pytest
 
-from pneumodet.cli import evaluate, export, make_tfrecords
+from pneumodet.cli import evaluate, export
 from pneumodet.data import synthetic
 
 
@@ -15,9 +16,7 @@ def export_workspace(tmp_path_factory):
     """Return a workspace with a run, "small", that was evaluated, and with its records."""
     workspace = tmp_path_factory.mktemp("exports")
     source = synthetic.make_dataset(workspace / "source", exams=16, seed=5, size=192)
-    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map]
-    assert make_tfrecords.main([*map(str, flags), "--output-dir", str(workspace / "records"), "--val-fraction", "0.5"]) == 0
-    lively_models.run(workspace / "small", workspace / "records")
+    lively_models.run(workspace / "small", made.records_of(source, workspace / "records", val_fraction=0.5))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMODET_WORKSPACE", str(workspace))
         assert evaluate.main(["--run", "small", "--resamples", "20"]) == 0

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from pneumodet import paths
+from pneumodet import paths, run_folder
 from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.learning import experiment, runs
+from pneumodet.training import augmentation_settings
 
 
 def final_weights(folder):
@@ -66,6 +67,8 @@ def test_what_a_run_refuses(uncut, records, tmp_path):
     folder = uncut[0]
     with pytest.raises(DataError, match="in use.*--resume"):
         experiment.train(tiny.Tiny(), tiny.request(records, folder))
+    with pytest.raises(DataError, match=r"tools/train\.py did not start. Choose another --run name"):
+        run_folder.refuse_used(folder, "mine", command="train")
     with pytest.raises(ConfigError, match="batch_size does not go with --resume"):
         experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("batch_size=2",), resume=True))
     with pytest.raises(ConfigError, match="less than the 10 steps"):
@@ -77,17 +80,28 @@ def test_what_a_run_refuses(uncut, records, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_that_has_changed_is_no_way_to_go_on(records, tmp_path):
+def test_a_file_that_has_changed_is_no_way_to_go_on(records, tmp_path, monkeypatch):
     """Its steps would not be those of an uncut run, and nobody would know."""
+    path = tmp_path / "classes.csv"
+    monkeypatch.setattr(tiny.TinySettings, "files", property(lambda settings: {"class_info": path}))
+    path.write_text("one")
+    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "steps=4"))
+    again = experiment.Request(run=str(folder), overrides=("steps=5",), resume=True)
+    path.write_text("another")
+    with pytest.raises(DataError, match=f"class_info is {path}, which is gone or another file"):
+        experiment.train(tiny.Tiny(), again)
+    path.write_text("one")
+    assert experiment.train(tiny.Tiny(), again)[1].step == 5
+
+
+def test_a_run_keeps_its_augmentation_whatever_becomes_of_the_file(records, tmp_path):
     path = tmp_path / "varied.json"
     path.write_text('{"rotation_degrees": 5}')
     folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", f"augmentation={path}", "steps=4"))
-    again = experiment.Request(run=str(folder), overrides=("steps=5",), resume=True)
-    path.write_text('{"rotation_degrees": 6}')
-    with pytest.raises(DataError, match=f"augmentation is {path}, which is gone or another file"):
-        experiment.train(tiny.Tiny(), again)
-    path.write_text('{"rotation_degrees": 5}')
-    assert experiment.train(tiny.Tiny(), again)[1].step == 5
+    path.unlink()
+    experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("steps=5",), resume=True))
+    _, chosen = experiment.restored(tiny.Tiny(), folder)
+    assert augmentation_settings.load(chosen.augmentation) == augmentation_settings.Augmentation(rotation_degrees=5)
 
 
 def test_too_little_memory_says_what_helps(records, tmp_path, monkeypatch):

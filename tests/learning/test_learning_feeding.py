@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pneumodet.data import random_access, tf_example
 from pneumodet.data.equalizing import equalized
-from pneumodet.errors import DataError
+from pneumodet.errors import DataError, TrainingError
 from pneumodet.learning import images, validation
 from pneumodet.learning import records as record_files
 from pneumodet.learning.feeding import Feed
@@ -131,6 +131,15 @@ def test_the_images_that_are_kept_take_their_size_once(split, monkeypatch):
         tracemalloc.stop()
     assert seen == list(range(len(many)))
     assert peak < 1.6 * len(many) * side**2
+
+
+def test_an_output_that_is_not_finite_is_no_result(split, monkeypatch):
+    looker = Looker(types.SimpleNamespace(inputs=[]), split, size_hw=SIZE)
+    outputs = np.zeros((len(split), 3))
+    outputs[1, 2] = np.nan
+    monkeypatch.setattr(looker, "_call", lambda inputs: {"mask": tf.constant(np.zeros(2)), "pneumonia": tf.constant(outputs)})
+    with pytest.raises(TrainingError, match="not finite.* with a lower learning rate"):
+        list(looker.batches())
 
 
 def test_box_mask_counts_px_whose_centres_are_inside():

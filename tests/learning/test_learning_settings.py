@@ -64,6 +64,14 @@ def test_what_is_wrong_is_named(tmp_path, text, overrides, message):
         settings.load(Mine, "one", folder=written(tmp_path, text), overrides=overrides)
 
 
+def test_what_was_given_is_not_said_to_be_in_the_file(tmp_path):
+    folder = written(tmp_path, "steps = 3")
+    with pytest.raises(ConfigError, match="^Of the settings given: seed is -1"):
+        settings.load(Mine, "one", folder=folder, overrides=["seed=-1"])
+    with pytest.raises(ConfigError, match=r"one\.toml: seed is -2"):
+        settings.load(Mine, "one", folder=written(tmp_path, "seed = -2"), overrides=["steps=5"])
+
+
 def test_an_unknown_config_names_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'one'"):
         settings.load(Mine, "onee", folder=written(tmp_path, ""))

@@ -1,6 +1,5 @@
 """A run small enough for tests, and what it wrote."""
 
-import csv
 import hashlib
 
 import numpy as np
@@ -20,15 +19,6 @@ def request(records, folder, **more):
     """Return a request for a run of 12 steps of 2 images, reported at every step because a checkpoint is."""
     fields = {"config": "ssd_mobilenet", "data": records, "steps": 12, "batch_size": 2, "checkpoint_every": 1, "evaluate_every": 0}
     return experiment.Request(run=str(folder), **{**fields, "settings": SETTINGS, **more})
-
-
-def losses(folder):
-    """Return step -> total loss, from metrics.csv."""
-    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["kind"] == "train"]
-    steps = [int(row["step"]) for row in rows]
-    assert steps == sorted(set(steps)), "each step once"
-    return dict(zip(steps, (float(row["Loss/total_loss"]) for row in rows), strict=True))
 
 
 def weights(prefix):

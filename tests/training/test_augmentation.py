@@ -12,6 +12,7 @@ from pneumodet.data import boxes as numpy_boxes
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.training import augmentation as module
 from pneumodet.training.augmentation import NONE, RADIOGRAPH, Augmentation, augment, load, to_json
+from pneumodet.training.augmentation_settings import inlined
 from pneumodet.training.augmentation_sheet import preview
 
 MOVES = Augmentation(flip=0.5, scale=(0.8, 1.3), shift=0.1)
@@ -332,6 +333,15 @@ def test_wrong_files_are_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load(path)
+
+
+def test_a_text_is_taken_as_the_file_is(tmp_path):
+    (tmp_path / "mine.json").write_text('{"rotation_degrees": 3, "scale": [0.9, 1.1]}')
+    text = inlined(str(tmp_path / "mine.json"))
+    assert load(text) == load(tmp_path / "mine.json") == Augmentation(rotation_degrees=3, scale=(0.9, 1.1))
+    assert inlined("radiograph") == "radiograph" and inlined(text) == text
+    with pytest.raises(ConfigError, match="not valid JSON"):
+        load('{"rotation')
 
 
 def test_wrong_names_are_refused(tmp_path):

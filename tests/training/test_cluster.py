@@ -12,6 +12,7 @@ import time
 import types
 from pathlib import Path
 
+import made
 import numpy as np
 import pytest
 import small
@@ -95,7 +96,7 @@ def alone(records, folder, settings, **more):
     """Return step -> total loss of one process that trains on the whole batch."""
     request = small.request(records, folder, settings=settings, steps=STEPS, batch_size=4, evaluate_every=COMPARED, **more)
     experiment.train(request, on_evaluation=lambda step, figures: False)
-    return small.losses(folder)
+    return made.losses(folder)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def killed(records, weights, tmp_path_factory):
 
 def test_two_workers_have_the_losses_of_one(killed, records, weights, tmp_path):
     """With the same batch and checkpoint to start from; to float noise where batch normalization does not look at each device's own images."""
-    expected, found = alone(records, tmp_path / "alone", EXACT, fine_tune_checkpoint=weights), small.losses(killed[0])
+    expected, found = alone(records, tmp_path / "alone", EXACT, fine_tune_checkpoint=weights), made.losses(killed[0])
     steps = range(1, COMPARED + 1)
     assert [found[step] for step in steps] == pytest.approx([expected[step] for step in steps], rel=1e-4)
     norms = [[float(row["gradient_norm"]) for row in rows(folder)[:COMPARED]] for folder in (killed[0], tmp_path / "alone")]
@@ -156,7 +157,7 @@ def test_all_go_on_and_a_signal_to_one_stops_all(killed):
     codes, err = end(processes)
     assert codes == [130, 130], err
     assert all("--resume" in text for text in err)
-    found = small.losses(folder)
+    found = made.losses(folder)
     assert sorted(found) == list(range(1, max(found) + 1)), "no step is missing or repeated"
     assert checkpoints(folder)[-1] == max(found)
     evaluated = [int(row["step"]) for row in rows(folder, "validation")]
@@ -215,7 +216,7 @@ def test_two_devices_of_one_process(records, plain, tmp_path):
         [sys.executable, *map(str, words)], cwd=Path(small.__file__).parent, capture_output=True, text=True, timeout=SECONDS
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = small.losses(plain), small.losses(tmp_path / "run")
+    expected, found = made.losses(plain), made.losses(tmp_path / "run")
     steps = range(1, COMPARED + 1)
     assert [found[step] for step in steps] == pytest.approx([expected[step] for step in steps], rel=0.15)
     assert found != expected

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import made
 import numpy as np
 import pytest
 import small
@@ -17,10 +18,10 @@ from pneumodet.errors import TrainingError
 
 def test_one_seed_gives_the_same_weights_bit_for_bit(records, uncut, tmp_path):
     folder, _ = experiment.train(small.request(records, tmp_path / "again"))
-    assert small.losses(folder) == small.losses(uncut[0])
+    assert made.losses(folder) == made.losses(uncut[0])
     assert small.weights(folder / "train" / "ckpt-12") == small.weights(uncut[0] / "train" / "ckpt-12")
     other, _ = experiment.train(small.request(records, tmp_path / "other", seed=1, steps=2, settings=(*small.SETTINGS,)))
-    assert small.losses(other)[1] != small.losses(folder)[1]
+    assert made.losses(other)[1] != made.losses(folder)[1]
 
 
 KILLED = """
@@ -48,8 +49,8 @@ def test_a_run_that_was_killed_goes_on_exactly(records, uncut, tmp_path):
     assert (tmp_path / "cut" / "train" / "ckpt-3.index").exists()
     folder, outcome = experiment.train(experiment.Request(run=str(tmp_path / "cut"), resume=True))
     assert outcome.completed
-    expected = small.losses(uncut[0])
-    reported = small.losses(folder)
+    expected = made.losses(uncut[0])
+    reported = made.losses(folder)
     assert max(reported) == 12
     assert reported[12] == pytest.approx(np.mean([expected[step] for step in (10, 11, 12)]), rel=1e-6)
     assert small.weights(folder / "train" / "ckpt-12") == small.weights(uncut[0] / "train" / "ckpt-12")
@@ -136,7 +137,7 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, t
     assert "Not finite at step 6" in note
     assert "Back to step 5" in note
     assert note in said
-    expected, found = small.losses(uncut[0]), small.losses(folder)
+    expected, found = made.losses(uncut[0]), made.losses(folder)
     assert [found[step] for step in range(1, 7)] == [expected[step] for step in range(1, 7)], (
         "step 6 is repeated from the weights of step 5"
     )
@@ -220,4 +221,4 @@ def test_a_signal_saves_and_says_how_to_go_on(records, tmp_path, number, monkeyp
     assert "--resume" in err
     newest = max(int(path.stem.partition("-")[2]) for path in (tmp_path / "cut" / "train").glob("ckpt-*.index"))
     assert 0 < newest < 5000
-    assert max(small.losses(tmp_path / "cut")) == newest
+    assert max(made.losses(tmp_path / "cut")) == newest

@@ -8,7 +8,6 @@ Everything that can be refused is refused before TensorFlow starts.
 
 import contextlib
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +50,7 @@ def train(
     with contextlib.ExitStack() as held:
         if worker == 0:
             if not request.resume:
-                _refuse_used(folder, request.run)
+                run_folder.refuse_used(folder, request.run, command="train")
             held.enter_context(run_folder.locked(folder))
             if request.resume:
                 config, manifest, record = preparation.resumed(folder, request)
@@ -126,7 +125,7 @@ def find_rate(
     folder = paths.run_dir(request.run)
     if steps < learning_rate_finder.FEWEST_STEPS:
         raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot tell noise from descent.")
-    _refuse_used(folder, request.run)
+    run_folder.refuse_used(folder, request.run, command="train")
     with run_folder.locked(folder):
         config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
         label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
@@ -149,7 +148,7 @@ def preview(request: Request, *, on_start: Say) -> Path:
       PneumodetError: anything that the user can mend.
     """
     folder = paths.run_dir(request.run)
-    _refuse_used(folder, request.run)
+    run_folder.refuse_used(folder, request.run, command="train")
     with run_folder.locked(folder):
         without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
         config, manifest, record = preparation.new(folder, without, say=on_start, on_download=lambda *_: None)
@@ -163,18 +162,9 @@ def _say_start(folder: Path, config: Any, say: Say) -> None:
     say(f"{folder.name}: {config.train_config.num_steps} steps of {config.train_config.batch_size} images; TensorFlow starts")
 
 
-def _refuse_used(folder: Path, name: str) -> None:
-    """Refuse a folder with checkpoints; what a start left that did not come as far as the first one is nobody's work, and may be replaced."""
-    if any(path.suffix == ".index" for place in (run_folder.TRAIN, run_folder.BEST) for path in (folder / place).glob("*")):
-        raise DataError(
-            f"The run folder {folder} is in use. Go on with it: python tools/train.py --run {name} --resume; or choose another --run name."
-        )
-
-
 def _write(folder: Path, config: Any, manifest: dict[str, Any], record: dict[str, Any]) -> None:
-    _refuse_used(folder, folder.name)  # again, now that the lock is held
+    run_folder.refuse_used(folder, folder.name, command="train")  # again, now that the lock is held
     label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
     paths.write_json(folder / run_folder.RECORD, record)
-    if shutil.disk_usage(folder).free < 1 << 30:
-        raise DataError(f"Less than 1 GiB is free for {folder}; checkpoints need it. Free some disk space.")
+    run_folder.check_space(folder)
     pipeline_config.save(config, folder / run_folder.CONFIG)  # last: a folder that has it is a run

@@ -215,16 +215,15 @@ def resumed(folder: Path, request: Request) -> tuple[Any, dict[str, Any], dict[s
             raise ConfigError(f"--patience counts evaluations, but the run {folder.name} was started without. Leave it out.")
         training["patience"] = request.patience
     training["skip_corrupt"] |= request.skip_corrupt
-    saved = [int(path.stem.rpartition("-")[2]) for path in (folder / run_folder.TRAIN).glob("ckpt-*.index")]
+    done = run_folder.steps_done(folder)
     if request.steps:
-        done = max(saved, default=0)
-        if request.steps < done:
+        if request.steps < (done or 0):
             raise ConfigError(f"--steps {request.steps} is less than the {done} steps that the run {folder.name} has done.")
         record["steps"] = request.steps
         before = config.train_config.num_steps
         config.train_config.num_steps = request.steps
         pipeline_config.scale_schedule(config, reference_steps=before, reference_batch=config.train_config.batch_size, overridden=())
-    pipeline_config.check(config, manifest["label_map"], begun=bool(saved))
+    pipeline_config.check(config, manifest["label_map"], begun=done is not None)
     if set(given) & {"steps", "patience", "skip_corrupt"}:
         paths.write_json(folder / run_folder.RECORD, record)
         pipeline_config.save(config, folder / run_folder.CONFIG)

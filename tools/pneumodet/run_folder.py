@@ -23,6 +23,9 @@ from pneumodet.errors import DataError
 CONFIG = "pipeline.config"
 """The resolved config of the run; the stock API reads it unchanged."""
 
+SETTINGS = "config.toml"
+"""The resolved settings of a run of a classifier or segmenter, which has no ``CONFIG``."""
+
 LABEL_MAP = "label_map.pbtxt"
 """The label map that the run's records were made with."""
 
@@ -47,6 +50,9 @@ CURVES = "curves.png"
 EXPORT = "export"
 """The exported model."""
 
+FREE_BYTES = 1 << 30
+"""What must be free for a run's checkpoints."""
+
 _LOCK = ".lock"
 
 _VERSIONS_OF = ("tensorflow", "tf-keras", "tf-models-official", "tf-object-detection-api", "tf-slim", "numpy", "protobuf", "pydicom")
@@ -64,6 +70,41 @@ def find(name: str) -> Path:
     root = paths.workspace_dir()
     there = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
     raise DataError(f"There is no run {name!r} in {root}. " + (f"Runs: {', '.join(there)}." if there else "Train one with tools/train.py."))
+
+
+def refuse_used(folder: Path, name: str, *, command: str, config: str = CONFIG) -> None:
+    """Refuse a folder with checkpoints, or with a run of another kind; what a start left that did not come as far as a checkpoint may be replaced.
+
+    Args:
+      folder: that a run wants to begin in.
+      name: of the run.
+      command: that trains it, without ``tools/`` and ``.py``.
+      config: the file that makes a folder a run of this kind, ``CONFIG`` or ``SETTINGS``.
+
+    Raises:
+      DataError: the folder is in use.
+    """
+    if any((folder / other).is_file() for other in {CONFIG, SETTINGS} - {config}):
+        raise DataError(f"The run folder {folder} is in use by a run that tools/{command}.py did not start. Choose another --run name.")
+    if any(path.suffix == ".index" for place in (TRAIN, BEST) for path in (folder / place).glob("*")):
+        raise DataError(
+            f"The run folder {folder} is in use. Go on with it: python tools/{command}.py --run {name} --resume; or choose another --run name."
+        )
+
+
+def check_space(folder: Path) -> None:
+    """Check that there is room for checkpoints.
+
+    Raises:
+      DataError: less than ``FREE_BYTES`` are free.
+    """
+    if shutil.disk_usage(folder).free < FREE_BYTES:
+        raise DataError(f"Less than {FREE_BYTES >> 30} GiB is free for {folder}; checkpoints need it. Free some disk space.")
+
+
+def steps_done(folder: Path) -> int | None:
+    """Return the step of a run's newest training checkpoint; None where there is none."""
+    return max((int(path.stem.rpartition("-")[2]) for path in (folder / TRAIN).glob("ckpt-*.index")), default=None)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from pneumodet import heat as heat_pictures
 from pneumodet import paths, pictures, results
 from pneumodet.classification import grad_cam, localization, pointing, scoring, weak_boxes
 from pneumodet.data import folders, random_access, record_sets
-from pneumodet.errors import CheckpointError, DataError
+from pneumodet.errors import DataError
 from pneumodet.learning import image_level, images, records, runs
 from pneumodet.learning.records import Records, Split
 from pneumodet.metrics import bootstrap, operating_point
@@ -86,7 +86,8 @@ def explain(
     Raises:
       DataError: there is no such run or record set, or the folder is in use.
       ConfigError: an option is out of range, or the classifier has no feature map.
-      CheckpointError: the run has no checkpoint, or one with broken weights.
+      CheckpointError: the run has no checkpoint.
+      TrainingError: its weights are broken.
     """
     run_dir = runs.find(run, family="classification", command="train_classifier")
     trained_with = runs.record_of(run_dir)["data"]
@@ -187,17 +188,13 @@ def _explained(run_dir: Path, split: Split, method: str, done: Callable[[int], A
     """Explain all exams of a split.
 
     Raises:
-      CheckpointError: a heatmap is not finite.
+      TrainingError: a heatmap is not finite.
     """
     trained = scoring.restored(run_dir)
     explainer = grad_cam.Explainer(trained.model, scoring.logit, method=method)
     heats, probabilities, read = [], [], []
     for seen in trained.looker(split, model=explainer).batches():
         found = seen.outputs[grad_cam.HEAT]
-        if not np.isfinite(found).all():
-            raise CheckpointError(
-                f"The classifier of {run_dir} gives heatmaps that are not finite: its weights are broken. Train it again."
-            )
         heats += list(found * seen.read[:, np.newaxis, np.newaxis])
         probabilities.append(np.where(seen.read, scoring.probability(seen.outputs), 0.0))
         read.append(seen.read)

@@ -105,7 +105,7 @@ class ClassifierSettings(Settings):
     @property
     def files(self) -> dict[str, Path]:
         """See ``Settings``."""
-        return super().files | ({"class_info": Path(self.class_info)} if self.class_info else {})
+        return {"class_info": Path(self.class_info)} if self.class_info else {}
 
     @property
     def starts_trained(self) -> bool:

@@ -8,7 +8,6 @@ Everything that can be refused is refused before TensorFlow starts. Guards, resu
 """
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from pneumodet.learning import records as record_files
 from pneumodet.learning import runs, settings
 from pneumodet.learning.family import Family, Parts, Say
 from pneumodet.learning.records import Records
-from pneumodet.learning.settings import CONFIG, Settings
+from pneumodet.learning.settings import Settings
 
 OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
 """Settings that may be asked of a run that is gone on with; all else it has from its start."""
@@ -31,9 +30,6 @@ CHOSEN_HERE = (
     "once (--evaluate-every as many as --steps), or on other exams."
 )
 """Warning."""
-
-FREE_BYTES = 1 << 30
-"""Checkpoints need it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +79,7 @@ def train(
     if request.resume:
         folder = runs.find(request.run, family=family.name, command=family.command)
     else:
-        runs.refuse_used(folder, request.run, command=family.command)
+        run_folder.refuse_used(folder, request.run, command=family.command, config=run_folder.SETTINGS)
     with run_folder.locked(folder):
         chosen, records, record = _resumed(family, folder, request) if request.resume else _new(family, folder, request, on_start)
         on_start(f"{folder.name}: {chosen.steps} steps of {chosen.batch_size} images; TensorFlow starts")
@@ -120,7 +116,7 @@ def restored(family: Family, folder: Path) -> tuple[Any, Any]:
       DataError, ConfigError: the folder is no run of the family.
       CheckpointError: there is no checkpoint, or it does not fit.
     """
-    chosen = settings.load(family.settings, folder / CONFIG, folder=family.configs)
+    chosen = settings.load(family.settings, folder / run_folder.SETTINGS, folder=family.configs)
     from pneumodet.detection import checkpoints
     from pneumodet.learning import trainer
 
@@ -167,7 +163,7 @@ def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, 
         raise ConfigError(
             f"{refused[0]} does not go with --resume: the run goes on as it was started. Only {', '.join(OF_A_RESUMED_RUN)} may be given."
         )
-    chosen = settings.load(family.settings, folder / CONFIG, folder=family.configs, overrides=request.overrides)
+    chosen = settings.load(family.settings, folder / run_folder.SETTINGS, folder=family.configs, overrides=request.overrides)
     record = runs.record_of(folder)
     records = record_files.of(Path(record["data"]["folder"]))
     if records.manifest_sha256 != record["data"]["manifest_sha256"]:
@@ -178,22 +174,21 @@ def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, 
             raise DataError(
                 f"{name} is {path}, which is gone or another file than the run was started with. Put it back, or start a new run."
             )
-    done = max((int(path.stem.rpartition("-")[2]) for path in (folder / run_folder.TRAIN).glob("ckpt-*.index")), default=0)
+    done = run_folder.steps_done(folder) or 0
     if chosen.steps < done:
         raise ConfigError(f"steps={chosen.steps} is less than the {done} steps that the run {folder.name} has done.")
     if wanted:
         record["steps"] = chosen.steps
         paths.write_json(folder / run_folder.RECORD, record)
-        settings.save(chosen, folder / CONFIG)
+        settings.save(chosen, folder / run_folder.SETTINGS)
     return chosen, records, record
 
 
 def _write(family: Family, folder: Path, chosen: Settings, record: dict[str, Any]) -> None:
-    runs.refuse_used(folder, folder.name, command=family.command)  # again, now that the lock is held
-    if shutil.disk_usage(folder).free < FREE_BYTES:
-        raise DataError(f"Less than 1 GiB is free for {folder}; checkpoints need it. Free some disk space.")
+    run_folder.refuse_used(folder, folder.name, command=family.command, config=run_folder.SETTINGS)  # again, now that the lock is held
+    run_folder.check_space(folder)
     paths.write_json(folder / run_folder.RECORD, record)
-    settings.save(chosen, folder / CONFIG)  # last: a folder that has it is a run
+    settings.save(chosen, folder / run_folder.SETTINGS)  # last: a folder that has it is a run
 
 
 def _parts(family: Family, chosen: Settings, records: Records, *, fresh: bool, say: Say) -> Parts:

@@ -52,10 +52,7 @@ def judged(split: Split, scores: np.ndarray) -> Loaded:
     scores = np.asarray(scores, np.float64)
     if scores.shape != (len(split),) or not ((scores >= 0) & (scores <= 1)).all():
         wrong = scores[~((scores >= 0) & (scores <= 1))][:1]
-        raise DataError(
-            f"{len(split)} exams need as many scores from 0 to 1; got {scores.size} scores, and among them {wrong}. NaN is of a network that "
-            "diverged: start again with a lower learning rate (--set learning_rate=…)."
-        )
+        raise DataError(f"{len(split)} exams need as many scores from 0 to 1; got {scores.size} scores, and among them {wrong}.")
     found = {
         name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([split.category]))
         for name, score, (height, width) in zip(split.names, scores.tolist(), split.sizes_hw, strict=True)

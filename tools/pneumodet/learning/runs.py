@@ -9,7 +9,6 @@ from typing import Any
 
 from pneumodet import paths, run_folder
 from pneumodet.errors import DataError
-from pneumodet.learning.settings import CONFIG
 
 EVALUATION = "evaluation"
 """metrics.json, scores.csv and pictures of the best checkpoint on the validation records."""
@@ -30,13 +29,13 @@ def find(name: str, *, family: str, command: str) -> Path:
       DataError: there is no such run, or it is of another family; the message lists those there are.
     """
     folder = paths.run_dir(name)
-    if (folder / CONFIG).is_file():
+    if (folder / run_folder.SETTINGS).is_file():
         found = record_of(folder).get("family")
         if found != family:
             raise DataError(f"The run {name!r} is of the family {found}, not {family}. Name another one.")
         return folder
     root = paths.workspace_dir()
-    there = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}") if _family(path.parent) == family)
+    there = sorted(path.parent.name for path in root.glob(f"*/{run_folder.SETTINGS}") if _family(path.parent) == family)
     what = "is a detector's" if (folder / run_folder.CONFIG).is_file() else f"does not exist in {root}"
     hint = f"Runs of {family}: {', '.join(there)}." if there else f"Train one with tools/{command}.py."
     raise DataError(f"The run {name!r} {what}. {hint}")
@@ -57,16 +56,3 @@ def record_of(folder: Path) -> dict[str, Any]:
       DataError: it cannot be read.
     """
     return paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Start a new run.")
-
-
-def refuse_used(folder: Path, name: str, *, command: str) -> None:
-    """Refuse a folder with checkpoints, or of another run; what a start left that did not come as far as a checkpoint may be replaced.
-
-    Raises:
-      DataError: the folder is in use.
-    """
-    saved = any(path.suffix == ".index" for place in (run_folder.TRAIN, run_folder.BEST) for path in (folder / place).glob("*"))
-    if saved or (folder / run_folder.CONFIG).is_file():
-        raise DataError(
-            f"The run folder {folder} is in use. Go on with it: python tools/{command}.py --run {name} --resume; or choose another --run name."
-        )

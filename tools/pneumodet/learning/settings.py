@@ -1,7 +1,7 @@
 """The settings of a run as a flat TOML file: read, overridden by KEY=VALUE, checked, written. No TensorFlow.
 
     settings = load(ClassifierSettings, "mobilenetv2", overrides=["steps=300"], folder=paths.CONFIG_DIR / "classification")
-    save(settings, folder / CONFIG)
+    save(settings, folder / run_folder.SETTINGS)
 
 A family of models adds fields to ``Settings`` by inheritance. An unknown key is an error that names the nearest one.
 """
@@ -18,9 +18,6 @@ from pneumodet import paths
 from pneumodet.data.equalizing import NORMALIZATIONS
 from pneumodet.errors import ConfigError
 from pneumodet.training import augmentation_settings
-
-CONFIG = "config.toml"
-"""The resolved settings, in a run's folder."""
 
 EVALUATIONS = 10
 """Evaluations of a run where nothing else is asked for."""
@@ -39,7 +36,7 @@ class Settings:
     Attributes:
       image_size: side in px of the square that the model looks at.
       normalization: what is done to gray values before all else, one of ``NORMALIZATIONS``.
-      augmentation: a preset's name, or a JSON file, as ``augmentation_settings.load``.
+      augmentation: a preset's name, or JSON, as ``augmentation_settings.load``; of a file ``load`` keeps the text.
       batch_size: images a step.
       steps: in all.
       optimizer: one of ``OPTIMIZERS``.
@@ -89,7 +86,7 @@ class Settings:
     @property
     def files(self) -> dict[str, Path]:
         """Setting -> the file that it names and that training reads at each start; a family adds its own."""
-        return {} if self.augmentation in augmentation_settings.PRESETS else {"augmentation": Path(self.augmentation)}
+        return {}
 
     @property
     def between_evaluations(self) -> int:
@@ -168,7 +165,14 @@ def load(kind: type[Any_Settings], name_or_path: str | Path, *, folder: Path, ov
         raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no TOML file ({error}).") from error
-    return of(kind, found | parsed(kind, overrides), where=str(path))
+    given = parsed(kind, overrides)
+    try:
+        return of(kind, found | given, where=str(path))
+    except ConfigError:
+        if given:  # what was given is wrong where the file alone is right
+            of(kind, found, where=str(path))
+            of(kind, found | given, where="Of the settings given")
+        raise
 
 
 def of(kind: type[Any_Settings], values: Mapping[str, Any], *, where: str) -> Any_Settings:
@@ -193,9 +197,9 @@ def of(kind: type[Any_Settings], values: Mapping[str, Any], *, where: str) -> An
     settings = kind(**taken)
     try:
         settings.check()
+        return dataclasses.replace(settings, augmentation=augmentation_settings.inlined(settings.augmentation))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    return settings
 
 
 _KINDS = {

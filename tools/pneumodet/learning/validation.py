@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pneumodet.data import random_access
-from pneumodet.errors import DataError
+from pneumodet.errors import DataError, TrainingError
 from pneumodet.learning import images
 from pneumodet.learning.records import Split
 
@@ -104,6 +104,7 @@ class Looker:
 
         Raises:
           DataError: a record cannot be read.
+          TrainingError: an output is not finite.
         """
         count = len(self.split)
         keeps = count * int(np.prod(self.size_hw)) <= MEMORY_BYTES
@@ -116,6 +117,10 @@ class Looker:
             numbers = np.arange(first, min(first + BATCH, count))
             pixels = self._kept[numbers] if keeps else np.stack([self._read(number) for number in numbers.tolist()])
             outputs = {name: value.numpy() for name, value in self._call(self._inputs(numbers, pixels)).items()}
+            if not all(np.isfinite(one).all() for one in outputs.values()):
+                raise TrainingError(
+                    "The network's output is not finite, so that its weights are broken. Train it again with a lower learning rate (--set learning_rate=…)."
+                )
             yield Seen(numbers, pixels, outputs, np.array([self._reader.where(number) not in self.skipped for number in numbers.tolist()]))
 
     def milliseconds(self, clock: Callable[[], float] = time.perf_counter) -> float:

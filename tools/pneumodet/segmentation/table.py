@@ -90,13 +90,13 @@ def run(
     if len(set(variants)) < len(variants):
         raise ConfigError(f"A variant is named twice: {', '.join(variants)}.")
     root = paths.run_dir(name)
-    if (root / settings.CONFIG).is_file() or (root / run_folder.CONFIG).is_file():
+    if (root / run_folder.SETTINGS).is_file() or (root / run_folder.CONFIG).is_file():
         raise DataError(f"The folder {root} is a run's. Choose another --run name for the table.")
     record_sets.load_manifest(data)
     folder_of = {variant: root.with_name(f"{root.name}-{variant}") for variant in there}
     done = [variant for variant in there if _metrics_path(folder_of[variant]).is_file()]
     chosen = [*done, *(variant for variant in variants or there if variant not in done)]
-    begun = [variant for variant in chosen if (folder_of[variant] / settings.CONFIG).is_file()]
+    begun = [variant for variant in chosen if (folder_of[variant] / run_folder.SETTINGS).is_file()]
     for variant in begun:
         _check_same(folder_of[variant], variant, family, paths.sha256_file(data / record_sets.MANIFEST), overrides)
     rows: list[Row] = []
@@ -163,7 +163,7 @@ def _check_same(folder: Path, variant: str, family: Segmenter, manifest_sha256: 
     if record["data"]["manifest_sha256"] != manifest_sha256:
         raise DataError(f"The run {folder.name} was trained on another record set than this. Choose another --run name for the table.")
     wanted = settings.load(family.settings, variant, folder=family.configs, overrides=overrides)
-    there = settings.load(family.settings, folder / settings.CONFIG, folder=family.configs)
+    there = settings.load(family.settings, folder / run_folder.SETTINGS, folder=family.configs)
     differ = [name for name, value in dataclasses.asdict(wanted).items() if getattr(there, name) != value]
     if differ:
         raise DataError(

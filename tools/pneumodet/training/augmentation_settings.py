@@ -6,6 +6,7 @@ augmentation = load("mild.json")     # {"rotation_degrees": 3, "scale": [0.9, 1.
 
 import dataclasses
 import difflib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,10 @@ DEFAULT = "radiograph"
 
 
 def load(name_or_path: str | Path) -> Augmentation:
-    """Return a preset by its name, or what a JSON file says.
+    """Return a preset by its name, or what JSON says.
 
     Args:
-      name_or_path: a key of ``PRESETS``, or a file whose name ends in .json: an object with fields of ``Augmentation``.
+      name_or_path: a key of ``PRESETS``, a file whose name ends in .json, an object with fields of ``Augmentation``, or such an object as a text.
 
     Raises:
       ConfigError: there is no such preset, the file cannot be read, has an unknown key, or a value is out of range.
@@ -135,12 +136,25 @@ def load(name_or_path: str | Path) -> Augmentation:
     name = str(name_or_path)
     if name in PRESETS:
         return PRESETS[name]
+    if name.startswith("{"):
+        return _of("The augmentation", _parsed(name))
     if not name.lower().endswith(".json"):
         raise ConfigError(f"There is no augmentation {name!r}{_nearest(name, list(PRESETS))} Or give a .json file.")
     try:
         found = paths.read_json(Path(name_or_path), what="the augmentation", hint=f"Presets: {', '.join(PRESETS)}.")
     except DataError as error:
         raise ConfigError(str(error)) from error
+    return _of(name, found)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"The augmentation {text!r} is not valid JSON ({error}).") from error
+
+
+def _of(name: str, found: Any) -> Augmentation:
     if not isinstance(found, dict):
         raise ConfigError(f'{name} is no augmentation: it must be an object such as {{"rotation_degrees": 3}}.')
     fields = [field.name for field in dataclasses.fields(Augmentation)]
@@ -151,6 +165,15 @@ def load(name_or_path: str | Path) -> Augmentation:
         return Augmentation(**found)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
+
+
+def inlined(name_or_path: str) -> str:
+    """Return a preset's name as it is, and for a file its text, which ``load`` takes as well: what a run keeps, whatever becomes of the file.
+
+    Raises:
+      ConfigError: as ``load``.
+    """
+    return name_or_path if name_or_path in PRESETS else json.dumps(to_json(load(name_or_path)))
 
 
 def to_json(augmentation: Augmentation) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class Outcome:
       seconds_to_first_step: wall time from the start of the process's training to the end of the first step.
       images_per_second: over all steps but the first of this call, evaluations and checkpoints not counted; None where there was no second.
       notes: sentences about what happened on the way.
-      parameters: weights of the model that training may change, frozen ones included; 0 where nobody counted them.
+      parameters: numbers that the model holds, batch normalization's statistics included; 0 where nobody counted them.
     """
 
     step: int = 0

@@ -259,7 +259,7 @@ def train(
         outcome = run.train()
     finally:
         watcher.close()
-    outcome.parameters = sum(int(np.prod(variable.shape)) for variable in parts.trainer.model.trainable_variables)
+    outcome.parameters = sum(int(np.prod(variable.shape)) for variable in parts.trainer.model.variables)
     return outcome
 
 
