@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# that of Debian 12 (23.0) runs setup.py of seqeval with the setuptools of this environment, which does not work
+PIP := 'pip>=25.1,<27'
 INPUTS := setup.cfg pyproject.toml constraints.txt requirements-odapi.txt
 
 # as a URL, because pip splits this variable at spaces; it also reaches the packages that pip builds from source
@@ -21,6 +23,7 @@ $(STAMP): $(INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
 	  { echo "Python 3.11 or 3.12 is needed; say which by make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-odapi.txt
 	$(BIN)/python -m pip install --quiet -e '.[all,test]'
 	touch $(STAMP)
