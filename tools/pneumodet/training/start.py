@@ -16,7 +16,7 @@ from pneumodet import pictures
 from pneumodet.data import boxes, label_map, random_access
 from pneumodet.detection import anchors, checkpoints, decoding, models, resizing
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, normalizing, saving
+from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, normalizing, reproducible, saving
 from pneumodet.training import cluster as clusters
 from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation
 from pneumodet.training.feeding import Feed
@@ -170,6 +170,7 @@ def assemble(
     if options.precision != models.PRECISIONS[0] and not tf.config.list_physical_devices("GPU"):
         notes.append(f"warning: --precision {options.precision} is meant for GPUs; processors compute faster in float32")
     tf.keras.utils.set_random_seed(options.seed)
+    reproducible.sum_in_order()
     memory = new_memory()
     with cluster.strategy.scope():
         model = models.build(config, is_training=True, precision=options.precision)
