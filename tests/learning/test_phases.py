@@ -17,8 +17,10 @@ def test_rate_rises_linearly_and_falls_along_a_cosine():
     assert phase.rate(500) == pytest.approx(0)
 
 
-def test_warmup_longer_than_the_phase_is_cut():
-    assert [Phase(steps=2, learning_rate=1.0, warmup_steps=50).rate(step) for step in range(2)] == [0.5, 1.0]
+def test_warmup_longer_than_half_of_the_phase_is_cut():
+    rates = [Phase(steps=4, learning_rate=1.0, warmup_steps=50).rate(step) for step in range(5)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.0])
+    assert Phase(steps=1, learning_rate=1.0, warmup_steps=50).rate(0) == 1.0
 
 
 def test_which_phase_a_step_belongs_to():

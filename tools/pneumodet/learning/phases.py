@@ -22,7 +22,7 @@ class Phase:
     Attributes:
       steps: of this phase, at least 1.
       learning_rate: its peak.
-      warmup_steps: over which the rate rises to the peak; cut to the phase's steps.
+      warmup_steps: over which the rate rises to the peak; at most half of the phase, so that it falls again.
       frozen: Keras layers or models within the model that are not trained: their weights stay, and they run in inference mode, so that the
         statistics of batch normalizations stay, too. All else is trained.
     """
@@ -34,7 +34,7 @@ class Phase:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of the step after ``step`` steps of this phase."""
-        warmup = min(self.warmup_steps, self.steps)
+        warmup = min(self.warmup_steps, self.steps // 2)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         done = (step - warmup) / max(self.steps - warmup, 1)
