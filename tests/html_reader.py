@@ -9,7 +9,7 @@ class Reader(html.parser.HTMLParser):
 
     Attributes:
       references: values of src and href.
-      tags, text: all of them, in order.
+      tags, text: all of them, in order, except drawings that are hidden from screen readers.
       headings: levels of headings.
       ids: of second-level headings.
       pictures: alternative texts of images.
@@ -23,7 +23,8 @@ class Reader(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
-        self.tags.append(tag)
+        hidden = tag == "svg" and attributes.get("aria-hidden") == "true"
+        self.tags += [] if hidden else [tag]
         self.references += [attributes[name] for name in ("src", "href") if attributes.get(name)]
         if re.fullmatch(r"h[1-6]", tag):
             self.headings.append(int(tag[1]))
@@ -32,7 +33,7 @@ class Reader(html.parser.HTMLParser):
         if tag == "img":
             assert attributes["alt"]
             self.pictures.append(attributes["alt"])
-        if tag == "svg":
+        if tag == "svg" and not hidden:
             assert attributes["aria-label"]
         if tag not in self.VOID:
             self.open.append(tag)

@@ -63,12 +63,15 @@ MAY_IMPORT = {
     "assessment": BASE | {"results", "data", "metrics", "assessment"},
     "reporting": BASE | {"reporting"},
     "appraisal": BASE
-    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "postprocessing", "reporting", "inference", "detection"},
+    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "postprocessing", "reporting", "inference", "detection"}
+    | {"training.metrics_table"},
     "pictures": BASE | {"results", "data.boxes"},
     "quality_sheet": BASE | {"pictures", "data"},
     "inference": BASE | {"results", "data", "inference"},
     "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "postprocessing", "inference", "detection"},
-    "exporting": BASE | {"results", "run_folder", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
+    "exporting": BASE
+    | {"training.metrics_table"}
+    | {"results", "run_folder", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
     "dicom_out": BASE | {"results", "pictures", "data", "inference", "dicom_out"},
     "pacs": BASE | {"results", "data", "postprocessing", "inference", "dicom_out", "pacs"},
     "prediction": BASE

@@ -72,6 +72,9 @@ def test_requirements_are_those_of_setup_cfg():
     found = doctor.project_requirements()
     assert "tf-object-detection-api==0.1" in found
     assert not any(line.startswith("#") or not line for line in found)
+    light = doctor.project_requirements(doctor.PREDICT)
+    assert {"onnxruntime", "numpy"} <= set(light)
+    assert not any("tensorflow" in line for line in light)
 
 
 def test_requirements_of_an_installed_copy(monkeypatch, tmp_path):
@@ -134,6 +137,59 @@ def test_broken_files(tmp_path):
     found = list(doctor.check_files(config_dir=tmp_path))
     assert states(found) == [("label map", OK), ("configs", FAULT)]
     assert "mine.config" in found[1].found
+
+
+LIGHT = {"onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0", "requests": "2.34"}
+GOOD_RUNTIMES = {name: {"found": "1"} for name in doctor.RUNTIMES} | {"end": ""}
+
+
+@pytest.mark.parametrize(
+    ("versions", "light"),
+    [
+        pytest.param(LIGHT, True, id="predict"),
+        pytest.param(LIGHT | VERSIONS, False, id="all"),
+        pytest.param(LIGHT | {"tensorflow-cpu": "2.15.0"}, False, id="another TensorFlow"),
+        pytest.param({"tf-object-detection-api": "0.1"}, False, id="make setup that stopped"),
+        pytest.param({"numpy": "2"}, False, id="nothing"),
+    ],
+)
+def test_an_environment_for_prediction_is_known(versions, light):
+    assert doctor.only_predicts(versions) == light
+
+
+def test_where_only_prediction_was_installed_nothing_else_is_asked_for(tmp_path, monkeypatch):
+    versions = doctor.installed_versions()
+    heavy = {"tensorflow", "tf-object-detection-api", "matplotlib", "scipy", "google-crc32c", "defusedxml", "hotcoco", "optuna"}
+    monkeypatch.setattr(doctor, "installed_versions", lambda: {name: one for name, one in versions.items() if name not in heavy} | LIGHT)
+    found = list(doctor.examine(workspace=tmp_path, probe=lambda: GOOD_RUNTIMES))
+    assert [check for check in found if check.state == FAULT] == []
+    assert ("prediction only", INFO) in states(found)
+    assert {"onnxruntime", "label map", "DICOM decoders", "onnxruntime works"} <= {check.name for check in found}
+    assert not {"TensorFlow", "configs", *heavy} & {check.name for check in found}
+
+
+def test_a_runtime_that_is_broken():
+    found = list(doctor.check_runtimes({"onnxruntime": {"error": "ImportError: libgomp"}, "end": "crashed with signal SIGILL"}))
+    assert [(check.state, check.found) for check in found] == [
+        (FAULT, "ImportError: libgomp"),
+        (FAULT, "the attempt crashed with signal SIGILL"),
+    ]
+    assert all(".[predict]" in check.mend for check in found)
+
+
+def test_the_real_runtimes_work():
+    assert {check.state for check in doctor.check_runtimes(probe.run_probe(code=doctor.TRY_RUNTIMES))} == {OK}
+
+
+def test_configs_that_cannot_be_looked_at_need_no_checkout(monkeypatch):
+    from pneumodet.detection import pipeline_config
+    from pneumodet.errors import EnvironmentProblem
+
+    def without_the_api(path):
+        raise EnvironmentProblem("The package tf-object-detection-api is not installed.")
+
+    monkeypatch.setattr(pipeline_config, "load", without_the_api)
+    assert list(doctor.check_files())[-1].mend == "make setup"
 
 
 Usage = collections.namedtuple("Usage", "free")

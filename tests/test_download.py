@@ -91,6 +91,17 @@ def test_a_cut_connection_goes_on_where_it_was(server, tmp_path):
     assert server.requests == [None, "bytes=300000-", "bytes=300001-", "bytes=300001-", "bytes=700001-"]
 
 
+def test_every_further_attempt_is_told(server, tmp_path, monkeypatch):
+    """Half a minute of silence looks like a command that hangs."""
+    told = []
+    monkeypatch.setattr(download._log, "warning", lambda text, *values: told.append(text % values))
+    server.cut_after = [0, 0, 0]
+    with pytest.raises(CheckpointError):
+        download.fetch(server.url, tmp_path / "file", **FAST)
+    assert [text.partition(";")[2] for text in told] == [" attempt 2 of 3 in 0 s", " attempt 3 of 3 in 0 s"]
+    assert all(text.startswith("file: the connection ended after 0 of") for text in told)
+
+
 def test_attempts_are_bounded_and_the_next_process_goes_on(server, tmp_path):
     server.cut_after = [1000, 0, 0, 0]
     with pytest.raises(CheckpointError, match=rf"ended after 1000 of {len(BODY)} bytes\. Copy it by hand"):

@@ -243,6 +243,52 @@ def test_older_clients_that_end_while_they_are_imported(monkeypatch, tmp_path, r
         client.archive_address()
 
 
+def test_what_else_is_in_the_folder_stays(kaggle, tmp_path):
+    """RSNA's list of patients is loaded by hand, from another place, and may be there first."""
+    folder = tmp_path / "rsna"
+    folder.mkdir()
+    (folder / download_rsna.MAPPING).write_text("[]")
+    fetching.fetch(folder, expected=FEW, delays=FAST)
+    mine = {download_rsna.MAPPING: b"[]"}
+    assert {name: content for name, content in contents(folder).items() if name != fetching.MARKER} == FILES | mine
+    (folder / "notes").mkdir()
+    (folder / "notes" / "mine.txt").write_text("keep")
+    mine |= {"notes/mine.txt": b"keep"}
+    (folder / "stage_2_train_images" / "a.dcm").unlink()
+    with pytest.raises(DataError, match="no longer whole.*--overwrite"):
+        fetching.fetch(folder, expected=FEW)
+    fetching.fetch(folder, expected=FEW, overwrite=True)
+    assert {name: content for name, content in contents(folder).items() if name != fetching.MARKER} == FILES | mine
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["stage_2_train_labels.csv", "credits.txt"])
+def test_a_file_of_the_archives_names_is_not_overwritten(kaggle, tmp_path, name, overwrite):
+    kaggle.body = zipped(FILES | {"credits.txt": b"of Google"})
+    folder = tmp_path / "rsna"
+    folder.mkdir()
+    (folder / download_rsna.MAPPING).write_text("[]")
+    (folder / name).write_text("mine")
+    with pytest.raises(DataError, match=f"holds {name}, which this command would overwrite"):
+        fetching.fetch(folder, expected=FEW, overwrite=overwrite)
+    assert contents(folder) == {download_rsna.MAPPING: b"[]", name: b"mine"}
+    assert ("all" in kaggle.asked) == (name == "credits.txt"), "refused before the download where the name is known"
+
+
+def test_the_cause_of_a_lost_connection_is_told_whole():
+    """As requests and urllib3 wrap it; its first 200 characters would end within a word."""
+    from requests import exceptions
+    from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+    said = "HTTPSConnection(host='api.kaggle.com', port=443): Failed to resolve 'api.kaggle.com' ([Errno -2] Name or service not known)"
+    pool = "HTTPSConnectionPool(host='api.kaggle.com', port=443)"
+    inner = MaxRetryError(pool, "/v1/security.OAuthService/IntrospectToken", NewConnectionError(None, said))
+    text = str(client._explained(exceptions.ConnectionError(inner)))
+    assert "(ConnectionError: Failed to resolve 'api.kaggle.com' ([Errno -2] Name or service not known))" in text
+    text = str(client._explained(exceptions.ConnectionError("word " * 99)))
+    assert "word word …)" in text and len(text) < 350
+
+
 def test_disk_space_is_looked_at_before_the_download(kaggle, tmp_path, monkeypatch):
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda path: type("", (), {"free": int(2.05 * len(kaggle.body))}))
     with pytest.raises(DataError, match=r"To download and unpack .* are needed, but the disk of .* has .* left"):
@@ -315,7 +361,7 @@ def test_a_folder_that_lost_a_file_is_made_anew_only_when_asked_to(tmp_path):
 
 
 def test_a_folder_with_other_things_is_left_alone(kaggle, tmp_path):
-    (tmp_path / "rsna").mkdir()
+    (tmp_path / "rsna" / "thesis").mkdir(parents=True)
     (tmp_path / "rsna" / "thesis.txt").write_text("mine")
     with pytest.raises(DataError, match="holds other things"):
         fetching.fetch(tmp_path / "rsna", expected=FEW, overwrite=True)
@@ -332,9 +378,13 @@ def test_the_command(kaggle, tmp_path, monkeypatch, capsys):
     assert download_rsna.main(["--output-dir", str(tmp_path / "rsna")]) == 0
     out = capsys.readouterr().out
     assert "3 DICOM files" in out
+    mapping = tmp_path / "rsna" / download_rsna.MAPPING
+    assert f"put it into {tmp_path / 'rsna'}\n" in out and f"--patient-map {mapping} --output-dir" in out
+    mapping.write_text("[]")
     assert "make_tfrecords.py --dicom-dir" in out
     assert download_rsna.main(["--output-dir", str(tmp_path / "rsna")]) == 0
-    assert "nothing was downloaded" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "nothing was downloaded" in out and "put it into" not in out
 
 
 def test_what_kaggle_has():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pneumodet.errors import DataError
-from pneumodet.pictures import DETECTION_RGB, TRUTH_RGB, contact_sheet, draw_boxes, save
+from pneumodet.pictures import DETECTION_RGB, TRUTH_RGB, captioned, contact_sheet, draw_boxes, save, with_key
 from pneumodet.results import Detections
 
 GREY = np.full((1024, 1024), 128, np.uint8)
@@ -32,8 +32,8 @@ def test_boxes_stand_where_they_belong(shape):
     picture = draw_boxes(image, truth_xyxy_px=np.array([[60, 120, 160, 250]]), detections=None)
     assert picture.mode == "RGB"
     assert picture.size == (shape[1], shape[0])
-    green = where(picture, TRUTH_RGB)
-    inside = green[(green[:, 0] > 100) & (green[:, 0] < 270)]  # the legend is green too
+    blue = where(picture, TRUTH_RGB)
+    inside = blue[(blue[:, 0] > 100) & (blue[:, 0] < 270)]  # the legend is blue too
     assert extent(inside) == pytest.approx([60, 120, 160, 250], abs=4)
     assert len(where(picture, DETECTION_RGB)) == 0
     np.testing.assert_array_equal(image, before)
@@ -95,9 +95,21 @@ def test_lines_are_thicker_on_larger_radiographs():
         row = np.asarray(picture)[round(side * 0.6)]
         return (row[: side // 2] == DETECTION_RGB).all(axis=1).sum()
 
-    assert width(256) == 1
-    assert width(1024) == 4
-    assert width(3072) == 12
+    assert width(256) == 3, "not lost between its rims"
+    assert width(1024) == 5
+    assert width(3072) == 15
+
+
+@pytest.mark.parametrize("colour", [TRUTH_RGB, DETECTION_RGB], ids=["truth", "detection"])
+def test_colours_are_bright_on_gray_and_on_black(colour):
+    """Contrast of WCAG 2.1; 128 is the middle gray of a radiograph."""
+
+    def luminance(rgb):
+        value = np.array(rgb) / 255
+        return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    assert (luminance(colour) + 0.05) / (luminance((128, 128, 128)) + 0.05) > 1.5
+    assert (luminance(colour) + 0.05) / 0.05 > 7
 
 
 @pytest.mark.parametrize("vision", ["deuteranopia", "protanopia"])
@@ -129,6 +141,61 @@ def test_draw_boxes_checks_the_image(image):
         draw_boxes(image)
 
 
+def test_without_a_panel_there_is_nothing_but_boxes():
+    box = (200, 300, 500, 700)
+    picture = np.asarray(draw_boxes(GREY, truth_xyxy_px=np.array([box]), title="exam", panel=False))
+    changed = np.argwhere((picture != 128).any(axis=2))
+    assert extent(changed) == pytest.approx(box, abs=6)
+    legend = np.asarray(draw_boxes(GREY, truth_xyxy_px=np.array([box]), title="exam"))
+    assert (legend != picture).any()
+
+
+def inked(picture):
+    """Columns of a strip that text stands in."""
+    return np.flatnonzero((np.asarray(picture) > 100).any(axis=(0, 2)))
+
+
+def test_a_caption_stands_above_the_picture():
+    image = Image.fromarray(np.full((300, 400), 200, np.uint8))
+    found = captioned(image, "exam", "truth 1")
+    height = found.height - 300
+    assert found.width == 400 and 15 <= height <= 40
+    np.testing.assert_array_equal(np.asarray(found)[height:], 200)
+    columns = inked(found.crop((0, 0, 400, height)))
+    assert columns.min() < 12 and columns.max() > 388
+    assert (np.diff(columns) > 100).sum() == 1, "two texts, one at either side"
+
+
+def test_a_long_id_keeps_both_ends_and_leaves_the_counts_their_room():
+    image = Image.new("RGB", (384, 384))
+
+    def strip(left):
+        return np.asarray(captioned(image, left, "truth 2, found 1"))[:-384]
+
+    long = "1.2.840.113654.2.55." + "4" * 60
+    assert np.diff(inked(strip(long))).max() < 20, "the room is used"
+    plain = strip("")
+    counts = inked(plain).min()
+    np.testing.assert_array_equal(strip(long)[:, counts:], plain[:, counts:])
+    assert inked(strip(long)[:, :counts]).max() < counts - 4
+    for one in ("9" + long[1:], long[:-1] + "9"):
+        assert (strip(one) != strip(long)).any()
+
+
+def test_a_key_says_what_lines_and_colours_are():
+    sheet = Image.new("RGB", (1200, 50), (200, 0, 0))
+    scale = Image.new("RGB", (160, 16), (1, 2, 3))
+    keyed = with_key(sheet, found="found", scale=scale, scale_name="heat")
+    assert keyed.width == 1200
+    np.testing.assert_array_equal(np.asarray(keyed)[-50:], np.asarray(sheet))
+    top = keyed.crop((0, 0, 1200, keyed.height - 50))
+    assert len(where(top, TRUTH_RGB)) and len(where(top, DETECTION_RGB)) and len(where(top, (1, 2, 3))) == 160 * 16
+    assert not len(where(with_key(sheet), DETECTION_RGB))
+    narrow = with_key(sheet.crop((0, 0, 300, 50)), found="found", scale=scale, scale_name="heat")
+    assert narrow.height > keyed.height, "in rows where one has no room"
+    assert len(where(narrow, (1, 2, 3))) == 160 * 16
+
+
 def test_contact_sheet():
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     pictures = [Image.new("RGB", size, colour) for size, colour in zip([(100, 100), (200, 100), (50, 100)], colours, strict=True)]
@@ -138,6 +205,21 @@ def test_contact_sheet():
     assert extent(where(sheet, colours[1])) == [40, 10, 79, 29]  # keeps its proportions, centred
     assert extent(where(sheet, colours[2])) == [10, 40, 29, 79]
     assert contact_sheet(pictures[:1], columns=5, tile_px=40).size == (40, 40)
+
+
+def test_captions_stand_above_their_tiles():
+    plain = contact_sheet([Image.new("RGB", (80, 40), (9, 9, 9))] * 3, columns=2, tile_px=80)
+    sheet = contact_sheet([Image.new("RGB", (80, 40), (9, 9, 9))] * 3, columns=2, tile_px=80, captions=[("a", "1"), ("b", "2"), ("c", "3")])
+    strip = sheet.height // 2 - 80
+    assert sheet.width == 160 and strip > 8
+    for row, column in ((0, 0), (0, 1), (1, 0)):
+        box = (80 * column, row * (strip + 80) + strip, 80 * column + 80, (row + 1) * (strip + 80))
+        np.testing.assert_array_equal(
+            np.asarray(sheet.crop(box)), np.asarray(plain.crop((80 * column, 80 * row, 80 * column + 80, 80 * row + 80)))
+        )
+        assert len(inked(sheet.crop((box[0], box[1] - strip, box[2], box[1]))))
+    with pytest.raises(DataError, match="a caption for each picture or none at all, but got 1 for 2"):
+        contact_sheet([Image.new("RGB", (4, 4))] * 2, columns=2, captions=[("a", "")])
 
 
 @pytest.mark.parametrize(("count", "columns", "tile_px"), [(0, 2, 10), (1, 0, 10), (1, 1, 0)], ids=["no picture", "no column", "no tile"])

@@ -491,6 +491,22 @@ def test_a_run_with_other_heads_is_taken_as_a_detector(resolve, run, config, cha
     assert resolve("run:mine").type == "detection"
 
 
+def test_a_run_with_other_anchors_is_told_of(resolve, run, config):
+    """Its box heads would fit by name and shape, and be wrong: the names of a fitted config's fields are the same, and so is their number."""
+    said = []
+    resolve("run:mine", on_notice=said.append)
+    config.model.ssd.box_predictor.convolutional_box_predictor.kernel_size = 3
+    resolve("run:mine", on_notice=said.append)
+    assert said == []
+    config.model.ssd.anchor_generator.ssd_anchor_generator.aspect_ratios[0] = 0.65
+    for choice in ("run:mine", str(run)):
+        resolve(choice, on_notice=said.append)
+        assert "warning: The run mine was trained with other anchors than this config has" in said[-1]
+    assert f"--config {run / run_folder.CONFIG}" in said[-1]
+    resolve("run:mine", config=pipeline_config.load(str(run / run_folder.CONFIG)), on_notice=said.append)
+    assert len(said) == 2
+
+
 def test_a_run_of_another_architecture_is_refused(resolve, run):
     with pytest.raises(CheckpointError, match="'ssd_mobilenet_v2_keras', but this config has 'faster_rcnn_resnet50_keras'"):
         resolve("run:mine", config=pipeline_config.load("faster_rcnn_resnet50"))

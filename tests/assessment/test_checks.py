@@ -30,8 +30,8 @@ def result(image=0, bbox=(10, 10, 20, 20), score=0.5, category=2):
 RIGHT = (result(0, score=0.4), result(1), result(2, score=0.1))
 
 
-def load(truth=None, found=RIGHT):
-    return inputs.assemble(truth or instances(), lambda images, category: list(found), names=("truth.json", "found.json"))
+def load(truth=None, found=RIGHT, **more):
+    return inputs.assemble(truth or instances(), lambda images, category: list(found), names=("truth.json", "found.json"), **more)
 
 
 def boxes_within_100_x_80():
@@ -198,4 +198,5 @@ def test_scores_that_are_all_equal_are_told(scores, told):
 
 def test_images_without_detections_are_counted():
     assert load(None, [result(1)]).warnings == ["2 of 3 images have no detection of any class."]
+    assert not load(None, [result(1)], source=checks.MASKS).warnings
     assert load(None, []).warnings == ["There is no detection at all: every image counts as one in which nothing is found."]

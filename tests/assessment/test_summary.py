@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pneumodet.assessment import summary
+from pneumodet.assessment import inputs, summary
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import operating_point, rsna
 
@@ -74,6 +74,48 @@ def test_figures_are_those_of_their_own_functions(metrics, loaded):
     assert sum(metrics["curves"]["score_histogram"]["positive"]) == metrics["positive_images"]
 
 
+def test_the_curve_of_thresholds_has_the_chosen_one_and_the_peak_whatever_the_number_of_detections():
+    """Thousands of weak detections crowd at the low end, so that points by rank alone would leave hardly any where it matters."""
+    truth = made_up.instances()
+    rng = np.random.default_rng(4)
+    weak = [
+        {
+            "image_id": one["id"],
+            "category_id": 2,
+            "bbox": [*rng.uniform(0, 300, 2).tolist(), 40.0, 40.0],
+            "score": float(rng.uniform(0.001, 0.02)),
+        }
+        for one in truth["images"]
+        for _ in range(60)
+    ]
+    rows = made_up.results(truth) + weak
+    crowded = inputs.assemble(truth, lambda images, category: rows)
+    assert len(crowded.cases.scores) > 7000
+    thresholds, values = rsna.threshold_curve(crowded.cases)
+    for given in (None, 0.4321, 0.0001, 0.9999):
+        metrics = summary.assess(crowded, threshold=given, resamples=2)
+        curve = metrics["curves"]["thresholds"]
+        assert curve["threshold"] == sorted(curve["threshold"], reverse=True) and len(curve["rsna"]) == len(curve["threshold"]) < 1000
+        there = dict(zip(curve["threshold"], curve["rsna"], strict=True))
+        assert max(curve["rsna"]) == values.max()
+        reached = metrics["operating_point"]["chosen"]["reached"]["rsna_metric"] if given is None else metrics["rsna_metric"]
+        assert there[metrics["rsna_threshold"]] == pytest.approx(reached)
+        column = thresholds[0] / summary.SWEEP_BINS  # less than 2 px of the chart
+        for threshold, value in zip(thresholds[::50], values[::50], strict=True):
+            near = [one for at, one in there.items() if abs(at - threshold) <= column]
+            assert min(near) <= value <= max(near), "nothing that is seen is lost"
+
+
+def test_a_worst_exam_has_the_threshold_that_its_sentence_is_of(metrics, loaded):
+    cases = loaded.cases
+    for one in metrics["worst"]:
+        mine = cases.scores[cases.box_case == one["case"]]
+        assert (one["score_threshold"] is None) == (not len(mine))
+        if len(mine):
+            assert (mine >= one["score_threshold"]).sum() == one["hits"] + one["false_positives"]
+    assert len({one["score_threshold"] for one in metrics["worst"]} - {None}) > 1, "cross-fitted"
+
+
 def test_nobody_is_judged_by_a_threshold_that_saw_him(metrics, loaded):
     """The same by hand: thresholds of each fold from the other folds, and the metric of all."""
     cases = loaded.cases
@@ -127,8 +169,6 @@ def test_without_positives_nothing_is_made_up():
 def test_without_negatives_or_detections():
     truth = made_up.instances(positives=1.1)
     for rows in ([], made_up.results(truth)):
-        from pneumodet.assessment import inputs
-
         metrics = summary.assess(inputs.assemble(truth, lambda images, category, rows=rows: rows), resamples=20)
         json.dumps(metrics, allow_nan=False)
         assert metrics["image.roc_auc"] is None

@@ -1,11 +1,12 @@
 """The command: what it writes, what it says, and that the gate takes its scores."""
 
 import json
+import shlex
 
 import made_up_metadata
 import pytest
 
-from pneumodet.cli import metadata_baseline
+from pneumodet.cli import compare, metadata_baseline
 from pneumodet.postprocessing import files
 
 
@@ -57,7 +58,8 @@ def test_without_being_asked_no_leak_and_an_earlier_result_stays(made, tmp_path,
     assert metadata_baseline.main(arguments(found, tmp_path / "out")) == 0
     said = capsys.readouterr()
     assert "every exam is taken for a patient of its own" in said.err
-    assert "Next:    python tools/postprocess.py" in said.out
+    assert f"Next:    as a gate for a detector's boxes: tools/postprocess.py --gate {tmp_path / 'out' / 'scores.csv'}\n" in said.out
+    assert "ROC AUC [95 %]" in said.out and "lost when shuffled [lowest, highest fold]" in said.out, "two kinds of brackets"
     assert "leak" not in json.loads((tmp_path / "out" / "baseline.json").read_text())
     assert "leak" not in (tmp_path / "out" / "baseline.html").read_text().replace("every", "")
 
@@ -72,7 +74,8 @@ def test_a_record_set_has_scores_of_each_split(tmp_path, capsys):
     assert metadata_baseline.main(argv) == 0
     truth = json.loads((tmp_path / "records" / "instances_val.json").read_text())["images"]
     files.read_gate(tmp_path / "out" / "scores_val.csv", exams=[image["file_name"] for image in truth])
-    assert "--gate" in capsys.readouterr().out
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:    python tools/compare.py "))
+    assert compare.main([*shlex.split(line.partition(".py ")[2]), "--resamples", "20"]) == 0
 
 
 def test_one_class_only_is_said_in_one_line(tmp_path, capsys):

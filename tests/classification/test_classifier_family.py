@@ -186,6 +186,20 @@ def test_the_command_says_where_results_lie_and_what_comes_next(both, completed,
         assert code == 130 and "train_classifier.py --run mine --resume" in err
 
 
+def test_both_commands_have_the_flags_of_when_to_evaluate_save_and_stop():
+    from pneumodet.cli import train_segmenter
+    from pneumodet.segmentation.settings import SegmenterSettings
+
+    given = ["--run", "x", "--evaluate-every", "60", "--patience", "2", "--checkpoint-every", "20", "--keep", "1"]
+    for command, settings in ((train_classifier, ClassifierSettings), (train_segmenter, SegmenterSettings)):
+        assert command.METRICS == settings.METRICS
+        args = command.build_parser().parse_args([*given, "--best-metric", settings.METRICS[-1]])
+        assert set(command.overrides(args)) == {
+            *("evaluate_every=60", "patience=2", "checkpoint_every=20", "keep=1"),
+            f"best_metric={settings.METRICS[-1]}",
+        }
+
+
 def test_every_config_is_one_and_says_its_command_and_cost():
     from pneumodet.learning import settings
 

@@ -147,6 +147,19 @@ def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
         weights.started(settings("imagenet"))
 
 
+def test_the_file_that_is_to_be_copied_is_named(monkeypatch):
+    """As keras.utils.get_file says it; names differ: MobileNetV2's ends in no_top.h5, all others' in notop.h5."""
+    url = "https://storage.googleapis.com/keras/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
+
+    def offline(*_, **__):
+        raise Exception(f"URL fetch failure on {url}: None -- [Errno -2] Name or service not known")
+
+    monkeypatch.setattr(networks, "new_backbone", offline)
+    with pytest.raises(CheckpointError) as refused:
+        weights.started(settings("imagenet"))
+    assert f"cannot be downloaded (Name or service not known). Load {url} on" in str(refused.value)
+
+
 @pytest.mark.real_data
 def test_the_imagenet_checkpoint_gives_features_that_differ_by_image(shared_data):
     """A wrong mapping gives dead or equal features; ImageNet's are sparse and vary."""

@@ -1,7 +1,9 @@
 """What all commands share: spelling of flags, exit codes, one-line errors."""
 
 import argparse
+import configparser
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 from absl import app as absl_app
 
 import pneumodet
+from pneumodet import paths
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError, DataError
 
@@ -86,6 +89,49 @@ def test_verbose_keeps_the_traceback_of_a_user_error(run):
 def test_a_bug_keeps_its_traceback(run):
     with pytest.raises(ZeroDivisionError):
         run(lambda args: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("google_crc32c", "pip install -c constraints.txt '.[train]'"),
+        ("tensorflow.python", "the package tensorflow,"),
+        ("kaggle", "'.[kaggle]'"),
+    ],
+)
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(run, capsys, name, command):
+    def needs_it(args):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    assert run(needs_it) == 2
+    err = capsys.readouterr().err
+    assert command in err and "make setup" in err and err.count("\n") == 1
+    with pytest.raises(ModuleNotFoundError):
+        run(needs_it, "--verbose")
+
+
+def test_a_missing_module_of_ours_is_a_bug(run):
+    def broken(args):
+        import pneumodet.nothing_like_that  # noqa: F401
+
+    with pytest.raises(ModuleNotFoundError):
+        run(broken)
+
+
+def test_extras_of_packages_are_those_of_setup_cfg():
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(paths.PROJECT_ROOT / "setup.cfg", encoding="utf-8")
+    for package, extra in console.EXTRA_OF.items():
+        lines = [re.split(r"[\[=<>]", line.strip())[0] for line in parser.get("options.extras_require", extra).splitlines()]
+        assert package.replace("_", "-") in lines, (package, extra)
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "text"),
+    [(1, "radiograph", "1 radiograph"), (0, "box", "0 boxes"), (1, "box", "1 box"), (1200, "exam", "1,200 exams")],
+)
+def test_counted(count, what, text):
+    assert console.counted(count, what) == text
 
 
 def test_ctrl_c_is_130(run, capsys):

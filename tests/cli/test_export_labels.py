@@ -1,13 +1,14 @@
 """The command export_labels, as it is typed."""
 
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from pneumodet import paths
-from pneumodet.cli import export_labels
+from pneumodet.cli import export_labels, make_tfrecords
 from pneumodet.data import conversion, formats
 from pneumodet.data.settings import Inputs
 
@@ -40,7 +41,11 @@ def test_says_where_everything_lies(records, tmp_path, capsys, format, labels):
     assert lines[0] == f"Labels:  {folder / labels} (12 exams, {card['boxes']} boxes, {card['negatives']} exams without a finding)"
     assert lines[1:3] == [f"Images:  {folder / 'images'}", f"Splits:  {folder / 'split.csv'}"]
     assert lines[3].startswith("Next: ")
-    assert f"--labels {folder / labels}" in lines[3]
+    again = lines[3].partition("python tools/make_tfrecords.py ")[2]
+    assert make_tfrecords.main(shlex.split(again)) == 0, "it can be pasted"
+    made = json.loads((tmp_path / "out_records" / "manifest.json").read_text())
+    assert sum(split["boxes"] for split in made["splits"].values()) == card["boxes"]
+    capsys.readouterr()
     assert (len(lines), captured.err) == (4, "")
     assert len(formats.read_labels(folder / labels).exams) == len(list((folder / "images").iterdir())) == 12
 

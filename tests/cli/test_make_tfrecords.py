@@ -173,7 +173,7 @@ def test_quality_writes_a_report_and_a_picture_and_can_leave_out(synthetic, tmp_
     arguments = [*flags(synthetic, tmp_path / "report"), "--dicom-dir", str(folder), "--quality", "report"]
     assert make_tfrecords.main(arguments) == 0
     out = capsys.readouterr().out
-    assert f"Quality: {tmp_path / 'report' / 'quality.json'} and quality.png" in out
+    assert f"Quality: {tmp_path / 'report' / 'quality.json'} and quality.png: something found in 1 of " in out
     report = json.loads((tmp_path / "report" / "quality.json").read_text())
     assert report["counts"]["duplicate"] == 1
     assert Image.open(tmp_path / "report" / "quality.png").size[0] > 100
@@ -181,7 +181,9 @@ def test_quality_writes_a_report_and_a_picture_and_can_leave_out(synthetic, tmp_
     assert make_tfrecords.main(arguments) == 0
     assert "skipped, image quality: 1 (first: " in capsys.readouterr().out
     assert make_tfrecords.main([*flags(synthetic, tmp_path / "clean"), "--quality", "report"]) == 0
-    assert "quality.png" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "quality.png" not in out
+    assert f"Quality: {tmp_path / 'clean' / 'quality.json'}: nothing found in 12 images\n" in out
 
 
 def test_verify(synthetic, tmp_path, capsys):

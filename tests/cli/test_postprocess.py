@@ -56,6 +56,32 @@ def test_choose_then_apply(folder, tmp_path, capsys):
     assert capsys.readouterr().out == f"Detections: {tmp_path / 'applied' / 'detections.json'} (20 of 40 boxes left, in 20 of 40 exams)\n"
 
 
+def test_steps_that_lose_are_named(tmp_path, capsys):
+    def row(step, value, gain):
+        return {"step": step, "figure": {"value": value, "low": None, "high": None}, "gain": gain, "chosen": {}}
+
+    gains = [None, *({"value": value, "low": None, "high": None} for value in (0.0, -0.0265))]
+    rows = [row(step, 0.1, gain) for step, gain in zip(("score threshold", "nms", "box scale"), gains, strict=True)]
+    table = {
+        "rows": rows,
+        "total": gains[2],
+        "patients": 1,
+        "exams": 1,
+        "positive_exams": 1,
+        "folds": 2,
+        "objective": "rsna",
+        "patient_map": True,
+    }
+    args = postprocess.build_parser().parse_args(["--detections", __file__, "--output-dir", str(tmp_path)])
+    postprocess._print(args, table)
+    out = capsys.readouterr().out
+    assert out.startswith("1 patient; 1 of 1 exam have pneumonia")
+    assert (
+        "note: the RSNA metric falls with box scale (-0.0265) on patients that had no part in the choice; the recipe has it all the same\n"
+        in out
+    )
+
+
 def test_the_script_needs_no_tensorflow(folder, tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps({"version": 1, "box_scale": 0.5}))
     arguments = [

@@ -6,6 +6,7 @@ import made_up_runs
 import numpy as np
 import pytest
 
+from pneumodet.cli import compare
 from pneumodet.comparison import combining, comparing
 from pneumodet.comparison.comparing import Request
 from pneumodet.postprocessing import files, recipe
@@ -20,6 +21,7 @@ def scene(tmp_path_factory):
     folder = tmp_path_factory.mktemp("combining")
     truth = made_up_runs.instances(90, seed=1)
     (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "bad.json").write_text(json.dumps(made_up_runs.detections(truth, sensitivity=0, false=4, seed=7)))
     for name, seed in (("one", 5), ("two", 6)):
         (folder / f"{name}.json").write_text(json.dumps(made_up_runs.detections(truth, sensitivity=0.8, false=2, seed=seed)))
     made_up_runs.write_scores(folder / "good.csv", made_up_runs.scores(truth, apart=5))
@@ -80,7 +82,72 @@ def test_fusion_is_the_last_row_and_gains_add_up(scene, tmp_path):
 def test_fusion_without_a_gate(scene, tmp_path):
     found = combined(scene, tmp_path, None, "two")["combination"]
     assert [row["step"] for row in found["rows"]][-2:] == ["boxes an exam", combining.FUSION]
-    assert len(found["sentences"]) == 1
+    assert found["sentences"][0].startswith("Fusing the boxes of one, two")
+    assert not any("gate" in sentence for sentence in found["sentences"])
+
+
+def test_a_step_that_loses_is_named_and_another_recipe_recommended(scene, tmp_path, capsys):
+    """Fusion with boxes that are all false: the recipe has it, since it was asked for, and the reader is told what is better."""
+    runs = [f"one={scene / 'one.json'}", f"good={scene / 'good.csv'}", f"bad={scene / 'bad.json'}", "--truth", str(scene / "truth.json")]
+    more = [
+        "--combine",
+        "one",
+        "--gate",
+        "good",
+        "--fuse",
+        "bad",
+        "--folds",
+        "2",
+        "--resamples",
+        "20",
+        "--output-dir",
+        str(tmp_path / "out"),
+    ]
+    assert compare.main(["--runs", *runs, *more]) == 0
+    out = capsys.readouterr().out
+    assert "fusion of all (-0." in out and "since they were asked for" in out
+    folder = tmp_path / "out" / "combination"
+    assert out.splitlines()[-1].startswith(
+        f"Next:    on other radiographs: tools/postprocess.py --recipe {folder / 'best_recipe.json'} with "
+    )
+    best = recipe.load(folder / "best_recipe.json")
+    assert (best.sources, recipe.load(folder / "recipe.json").sources) == (1, 2)
+    assert best.gate != "none" and best.exams_sha256 == recipe.load(folder / "recipe.json").exams_sha256
+    table = json.loads((folder / "table.json").read_text())
+    highest = max(row["figure"]["value"] for row in table["rows"])
+    assert table["rows"][table["best_step"]]["figure"]["value"] == pytest.approx(highest, abs=combining.SMALLEST_LOSS)
+
+
+def rows_of(*values):
+    """Return rows of a table with these figures."""
+    gains = [None, *(after - before for before, after in zip(values, values[1:], strict=False))]
+    return [
+        {"step": step, "figure": {"value": value}, "gain": gain if gain is None else {"value": gain}}
+        for step, value, gain in zip(("score threshold", "nms", "gate"), values, gains, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "words"),
+    [
+        ((0.1, 0.1, 0.2), 2, ()),
+        ((0.1, 0.09, 0.2), 2, ("falls with suppression of duplicates (NMS) (-0.010);",)),
+        ((0.1, 0.2, 0.2), 2, ()),
+        ((0.1, 0.2, 0.15), 1, ("falls with gate", "Best is ssd up to the step 'suppression of duplicates (NMS)'")),
+        ((0.1, 0.1, 0.1), 0, ("Best is ssd alone",)),
+        (
+            (0.2, 0.2, 0.1),
+            0,
+            ("falls with gate by an image-level score (-0.100);", "Best is ssd alone: an RSNA metric of 0.200 against 0.100"),
+        ),
+    ],
+)
+def test_what_is_best_and_what_loses(values, best, words):
+    rows = rows_of(*values)
+    assert combining._best(rows) == best
+    found = combining._of_losses(rows, best, "ssd")
+    assert len(found) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_the_page_stands_alone_and_has_all(page):
         assert title in reader.text
     assert reader.tags.count("svg") == 5 + 5 + 1, "a plot a figure, of values and of differences, and one of ROC curves"
     assert words.MEANING in text
+    assert "the whole interval is above 0: the run is better" in text and "the whole interval is below 0: the run is worse" in text
     assert "2,260,546" in text
     assert "1 h 5 min" in text
 
@@ -64,7 +65,7 @@ def test_what_is_printed(page):
     assert lines[1].split()[:4] == ["run", "RSNA", "[95", "%]"]
     assert lines[4].split()[:3] == ["resnet", "–", "–"]
     assert any(line.startswith("Highest ROC AUC: resnet") for line in lines)
-    assert lines[-1].startswith("Next:    python tools/postprocess.py --recipe ")
+    assert lines[-1].startswith("Next:    on other radiographs: tools/postprocess.py --recipe ")
     assert "comparison.html, comparison.md, comparison.json" in lines[-3]
 
 
@@ -88,8 +89,22 @@ def test_results_go_to_the_workspace_where_nothing_is_said_and_no_tensorflow_is_
     arguments = ["--runs", str(runs[0] / "ssd"), str(runs[0] / "unet"), "--resamples", "20"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, timeout=120)
     assert done.stdout.splitlines()[-1] == "0 set()", done.stderr
-    assert "--combine ssd --gate unet" in done.stdout
+    again = f"python tools/compare.py --runs {runs[0] / 'ssd'} {runs[0] / 'unet'} --combine ssd --gate unet --output-dir {tmp_path / 'comparison'}_combined"
+    assert f"Next:    what a gate gains: {again}\n" in done.stdout, "whole, so that it can be pasted"
     assert json.loads((tmp_path / "comparison" / "comparison.json").read_text())["baseline"] == "ssd"
+
+
+@pytest.mark.parametrize(
+    ("highs", "text"),
+    [
+        ((0.1, None), "It is not shown to be better than any of the 2 others that"),
+        ((-0.1, 0.1), "It is shown to be better than 1 of the 2 others that"),
+        ((-0.1, -0.1), "It is shown to be better than all 2 others that"),
+    ],
+)
+def test_how_the_baseline_stands(highs, text):
+    differences = {str(number): {"rsna_metric": {"high": high}} for number, high in enumerate(highs)}
+    assert words._against({"baseline": "ssd", "differences": differences}, "ssd", "rsna_metric").startswith(text)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "–"), (45.2, "45 s"), (75.3, "1 min"), (3599, "60 min"), (3900, "1 h 5 min")])

@@ -107,9 +107,9 @@ def test_validation_within_training_detects_what_evaluation_detects(trained, rec
         same(again[exam], found[exam], px=1e-3, score=1e-6)
 
 
-@pytest.mark.parametrize(("suffix", "score", "px", "share"), [(".png", 2e-5, 0.1, 0.95), (".jpg", 5e-3, 10.0, 0.8)])
-def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffix, score, px, share):
-    """On a radiograph much larger than the model's input, and not square: records and DICOMs are reduced alike."""
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffix):
+    """On a radiograph much larger than the model's input, and not square: records and DICOMs are reduced alike, JPEG files as well."""
     pixels = radiograph((1024, 930), sigma=12)
     encoded = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
     shard = tmp_path / "val.tfrecord"
@@ -120,4 +120,4 @@ def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffi
     config = pipeline_config.load(str(trained / "pipeline.config"))
     ((_, expected),) = evaluation.detect_records(config, checkpoints.of_run(trained), [str(shard)])
     found = detectors.open(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
-    same(found, expected, px=px, score=score, share=share)
+    same(found, expected, px=0.1, score=2e-5)

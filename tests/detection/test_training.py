@@ -65,7 +65,7 @@ def test_a_used_run_folder_is_refused(trained, workspace, records, capsys):
     before = (trained / "run.json").read_bytes()
     assert train.main(flags(records, "six")) == 2
     err = capsys.readouterr().err
-    assert "is in use" in err
+    assert "holds a run already" in err
     assert "--resume" in err
     assert (trained / "run.json").read_bytes() == before
 

@@ -216,9 +216,11 @@ def test_dicom_files_give_the_same_as_their_headers(copy, synthetic, without_aug
     assert {one["class"] for one in found["pictures"]["examples"]} == set(found["classes"]["class_exams"])
 
 
-def test_workers_read_the_same(copy, without_augmentation):
+def test_workers_read_the_same(copy, without_augmentation, capsys):
     folder, _ = copy
     one = run(folder.parent, "--dicom-dir", folder)
+    flags = f"--dicom-dir {folder} --labels {folder.parent / 'labels.csv'} --output-dir workspace/records/rsna"
+    assert capsys.readouterr().out.endswith(f"Next:    python tools/make_tfrecords.py {flags}\n"), "the folder that the other commands name"
     out = folder.parent / "two"
     assert (
         explore.main(

@@ -9,6 +9,7 @@ import pytest
 
 from pneumodet.cli import evaluate, export
 from pneumodet.data import synthetic
+from pneumodet.training import metrics_table
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,9 @@ def export_workspace(tmp_path_factory):
     workspace = tmp_path_factory.mktemp("exports")
     source = synthetic.make_dataset(workspace / "source", exams=16, seed=5, size=192)
     lively_models.run(workspace / "small", made.records_of(source, workspace / "records", val_fraction=0.5))
+    reports = metrics_table.MetricsTable(workspace / "small" / metrics_table.FILE)
+    for step, kind in ((2, "train"), (2, "validation"), (4, "validation"), (6, "train"), (6, "validation")):
+        reports.add(metrics_table.Row(step, kind, float(step), None, {"loss/total": 1.0}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMODET_WORKSPACE", str(workspace))
         assert evaluate.main(["--run", "small", "--resamples", "20"]) == 0

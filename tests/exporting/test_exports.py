@@ -8,7 +8,7 @@ import lively_models
 import numpy as np
 import pytest
 
-from pneumodet.cli import export
+from pneumodet.cli import evaluate, export
 from pneumodet.data import boxes, synthetic
 from pneumodet.detection import pipeline_config
 from pneumodet.errors import ConfigError
@@ -71,6 +71,33 @@ def test_each_file_was_measured(exports, name):
     assert {"score_largest", "score_mean", "box_largest_px", "box_mean_px", "ap50_change", "rsna_metric_change", "bytes"} <= one.keys()
     assert name in said
     assert exported.FILES[name] in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_it_is_said_that_the_checkpoint_was_chosen_on_these_exams(exports, workspace, capsys):
+    """In the evaluation of the run and of its export, in their reports, and in the model card."""
+    folder, _, _ = exports
+    sentence = "This checkpoint was the best of 3 on these very exams"
+    metrics, data = read(folder.parent / "eval" / "metrics.json"), workspace / "records"
+    assert metrics["checkpoint_chosen_of"] == read(folder / "model.json")["checkpoint_chosen_of"] == 3
+    assert sentence in metrics["warnings"][-1]
+    assert sentence in (folder / "MODEL_CARD.md").read_text()
+    for split, said in (("val", 1), ("train", 0)):
+        arguments = ["--data", str(data), "--split", split, "--output-dir", str(workspace / split), "--resamples", "20"]
+        assert evaluate.main(["--model", str(folder), *arguments]) == 0
+        assert capsys.readouterr().err.count(sentence) == said
+    assert sentence in (folder.parent / "eval" / "report.html").read_text()
+
+
+def test_figures_of_one_checkpoint_are_the_same_everywhere(exports, workspace):
+    """Of the run, of its file, and in the comparison; but for the RSNA metric of the latter, of which it is said why."""
+    folder, _, said = exports
+    metrics, parity_json = read(folder.parent / "eval" / "metrics.json"), read(folder / "parity.json")
+    assert parity_json["reference"]["ap50"] == pytest.approx(metrics["coco.pneumonia.AP50"], abs=1e-9)
+    chosen = metrics["operating_point"]["chosen"]["reached"]["rsna_metric"]
+    assert parity_json["reference"]["rsna_metric"] == pytest.approx(chosen, abs=1e-9)
+    for text in (said, (folder / "MODEL_CARD.md").read_text()):
+        assert f"at one threshold for all images, {parity_json['score_threshold']:.4g}, and serves to compare files" in text
+        assert "nothing here is reported" not in text
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,14 @@ def test_areas_and_counts_are_those_of_scikit_learn():
     json.dumps(found, allow_nan=False)
 
 
+def test_scores_that_are_all_alike_are_told_of_as_scores():
+    split = many()
+    warnings = image_level.judged(split, np.full(len(split), 0.5)).warnings
+    assert any(one.startswith(f"All {len(split)} exams have the score 0.5: no threshold parts them, and ROC AUC") for one in warnings)
+    assert not any("detections" in warning for warning in warnings)
+    assert not image_level.judged(split, np.linspace(0, 1, len(split))).warnings
+
+
 def test_the_gate_takes_the_scores(split, tmp_path):
     scores = np.linspace(0, 1, len(split))
     image_level.write_scores(tmp_path / "scores.csv", split, scores)

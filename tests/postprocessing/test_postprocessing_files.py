@@ -7,6 +7,7 @@ import pytest
 import simulated
 
 from pneumodet import results
+from pneumodet.assessment import inputs, summary
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import rsna
 from pneumodet.postprocessing import files, recipe, steps
@@ -120,6 +121,16 @@ def test_patients_of_the_ground_truth_are_kept_together(tmp_path, instances, det
     instances.write_text(json.dumps(content))
     table = files.tune(instances, [detections], tmp_path / "out", folds=2)
     assert (table["patients"], table["exams"], table["patient_map"]) == (EXAMS // 4, EXAMS, True)
+
+
+def test_the_first_row_is_what_evaluate_finds(tmp_path, instances, detections):
+    """The same folds, in whatever order patients are called."""
+    content = json.loads(instances.read_text())
+    for index, image in enumerate(content["images"]):
+        image["patient"] = f"patient {7 * index % 40}"
+    instances.write_text(json.dumps(content))
+    row = files.tune(instances, [detections], tmp_path / "out")["rows"][0]
+    assert row["figure"]["value"] == pytest.approx(summary.headline(inputs.load(instances, detections))["rsna_metric"], abs=1e-12)
 
 
 def test_views_become_sources(tmp_path, instances, boxes):

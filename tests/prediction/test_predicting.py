@@ -1,6 +1,7 @@
 """From files to results: what is found is where it is, in every output, whatever the input is, and no bad file stops the others."""
 
 import csv
+import html
 import json
 import shutil
 import zipfile
@@ -176,12 +177,16 @@ def test_two_models_in_two_views_are_fused(model, radiographs, tmp_path):
 
 def test_probabilities_of_a_calibrated_model(model, radiographs, tmp_path):
     calibrated = shutil.copytree(model, tmp_path / "calibrated")
-    card = read(calibrated / "model.json") | {"calibrator": {"method": "temperature", "temperature": 2.0}}
+    metrics = {"images": 57, "patients": 47, "operating_point": {"chosen": {}}, "checkpoint_chosen_of": 10}
+    card = read(calibrated / "model.json") | {"calibrator": {"method": "temperature", "temperature": 2.0}, "metrics": metrics}
     (calibrated / "model.json").write_text(json.dumps(card))
-    predicting.predict([calibrated], radiographs, tmp_path / "out")
+    summary = predicting.predict([calibrated], radiographs, tmp_path / "out")
     for row in rows(tmp_path / "out" / "scores.csv"):
-        score = min(max(float(row["score"]), 1e-6), 1 - 1e-6)
-        assert float(row["probability"]) == pytest.approx(1 / (1 + ((1 - score) / score) ** 0.5), rel=0.05)
+        score = min(max(float(row["score"]), 1e-3), 1 - 1e-3)
+        assert row["probability"] == f"{1 / (1 + ((1 - score) / score) ** 0.5):.2f}"
+    basis = "57 exams of 47 patients, on which the model's threshold and checkpoint were chosen as well"
+    assert basis in summary.notes[0]
+    assert basis in html.unescape((tmp_path / "out" / "gallery.html").read_text())
     summary = predicting.predict([calibrated], radiographs, tmp_path / "flipped", tta="flip")
     assert any("has no probabilities" in note for note in summary.notes)
 
@@ -197,8 +202,12 @@ def test_ground_truth_stands_beside(model, radiographs, tmp_path):
     assert (left == pictures.TRUTH_RGB).all(axis=1).any()
     assert not (left == pictures.DETECTION_RGB).all(axis=1).any()
     assert (right == pictures.DETECTION_RGB).all(axis=1).any()
+    around = left.reshape(96, 96, 3).astype(int)
+    around[16:56, 4:44] = 0  # the box
+    assert (around.min(axis=2) == around.max(axis=2)).all(), "no panel over the radiograph"
     with Image.open(tmp_path / "out" / "overview.png") as sheet:
         assert sheet.width == 4 * 384
+        assert sheet.height > 384 * -(-sheet.height // 500), "names stand in strips above the tiles"
     page = (tmp_path / "out" / "gallery.html").read_text()
     assert page.count("not in the labels") == 4
     assert page.count("ground truth 1<") == page.count("ground truth 0<") == 1

@@ -26,10 +26,11 @@ def graphics(dataset):
         yield from graphics(item)
 
 
-def test_reports_of_a_folder(model, radiographs, tmp_path):
+def test_reports_of_a_folder(model, radiographs, tmp_path, capsys):
     arguments = ["--model", str(model), "--input", str(radiographs), "--dicom-sr", "--gsps", "--dicom-sc"]
     for name in ("out", "again"):
         assert command.main([*arguments, "--output-dir", str(tmp_path / name)]) == 0
+        assert "gallery.html, dicom/)" in capsys.readouterr().out
     written = {path.name: pydicom.dcmread(path) for path in (tmp_path / "out" / "dicom").iterdir()}
     assert sorted(written) == sorted(f"{exam}.{kind}.dcm" for exam in squares.PLACES for kind in ("gsps", "sc", "sr"))
     for name, dataset in written.items():

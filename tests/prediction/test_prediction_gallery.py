@@ -47,7 +47,7 @@ def test_highest_score_comes_first_and_everything_is_escaped(tmp_path):
     name = file_name(NASTY)
     shown = [
         Shown("low", "low.png", (96, 96), 0.1, None, 0),
-        Shown(NASTY, f"{name}.png", (96, 64), 0.9, 0.42, 2),
+        Shown(NASTY, f"{name}.png", (96, 64), 0.9, 1.0, 2),
         Shown("a b", "a b#1.png", (96, 96), 0.0, None, 0),
     ]
     page = Page(write(tmp_path, shown, notes=["a <b>note</b>"], left_out=1))
@@ -57,7 +57,7 @@ def test_highest_score_comes_first_and_everything_is_escaped(tmp_path):
     assert not {"script", "b", "iframe", "link"} & set(page.tags)
     words = "".join(page.words)
     assert "a <b>note</b>" in words
-    assert "probability 42%" in words
+    assert "probability >99%" in words
     assert "1 file could not be read" in words
     assert "http" not in "".join(page.links)
 

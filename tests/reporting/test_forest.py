@@ -1,5 +1,7 @@
 """Forest plots: where values lie, and which are coloured."""
 
+import re
+
 import pytest
 
 from pneumodet.reporting import forest
@@ -16,3 +18,17 @@ def test_a_forest_plot_places_values_and_colours_what_is_shown():
     assert centers[0] - centers[2] == pytest.approx(centers[2] - centers[1], abs=0.2)
     assert forest.forest("x", [("none", None, None, None)]) == ""
     assert "<circle" in forest.forest("x", [("one", 0.5, None, None)])
+
+
+def test_no_line_runs_through_a_value_or_a_name():
+    svg = forest.forest("x", [("a run", -0.3, -0.6, -0.01), ("another", -0.2, -0.3, 0.0)], zero=True)
+    values = [float(x) for x in re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="end">-0\.', svg)]
+    (zero,) = re.findall(r'class="zero" d="([^"]+)"', svg)
+    pieces = [tuple(map(float, piece)) for piece in re.findall(r"M([\d.]+) ([\d.]+)V([\d.]+)", zero)]
+    assert len(values) == len(pieces) == 2
+    letters = 6 * 8  # "-0.300" in px, at the most
+    assert max(x for x, _, _ in pieces) < min(values) - letters
+    ends = [float(x) for x in re.findall(r"class=\"bar-line \w+\" d=\"M[\d.]+ [\d.]+H([\d.]+)", svg)]
+    assert max(ends) < min(values) - letters
+    names = [float(y) for y in re.findall(r'class="axis halo" x="[\d.]+" y="([\d.]+)"', svg)]
+    assert not any(top < name < bottom for name in names for _, top, bottom in pieces)

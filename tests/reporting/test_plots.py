@@ -59,28 +59,42 @@ def test_intervals_of_points():
     assert (float(x), float(low), float(high)) == pytest.approx(((LEFT + RIGHT) / 2, BOTTOM - (BOTTOM - TOP) / 4, TOP), abs=0.1)
 
 
-@pytest.mark.parametrize(("x", "y", "anchor"), [(0.1, 0.0, "start"), (0.9, 1.0, "end")])
-def test_a_mark_and_its_name_lie_inside(x, y, anchor):
-    svg = charts.line_chart("t", [Line("", [0, 1], [0, 1])], x="x", y="y", x_range=(0, 1), y_range=(0, 1), mark=Mark("<here>", x, y))
-    assert len(circles(svg, "mark")) == 1
-    ((height, found),) = re.findall(r'class="axis halo" x="[\d.]+" y="([\d.]+)" text-anchor="(\w+)">&lt;here&gt;<', svg)
-    assert found == anchor and TOP < float(height) < BOTTOM
+def halves(svg):
+    """Return a chart's drawing and its legend."""
+    drawing, _, legend = svg.partition("</figcaption>")
+    return drawing, legend
+
+
+def test_the_name_of_a_mark_stands_in_the_legend_and_hides_no_line():
+    svg = charts.line_chart("t", [Line("", [0, 1], [0, 1])], x="x", y="y", x_range=(0, 1), y_range=(0, 1), mark=Mark("<here>", 0.5, 0.5))
+    drawing, legend = halves(svg)
+    assert len(circles(drawing, "mark")) == len(circles(legend, "mark")) == 1
+    assert "&lt;here&gt;</li>" in legend and "here" not in drawing
+
+
+def test_the_legend_shows_lines_as_they_are_drawn():
+    drawing, legend = halves(charts.line_chart("t", [Line("a", [0, 1], [0, 1]), Line("b", [0, 1], [1, 0])], x="x", y="y"))
+    for index in (0, 1):  # dashes are of these classes, in the page's style
+        assert f'<path class="line c{index}"' in drawing and f'<path class="line c{index}"' in legend
+    assert 'class="legend"' not in charts.line_chart("t", [Line("a", [0, 1], [0, 1])], x="x", y="y"), "one line needs no name"
 
 
 @pytest.mark.parametrize("mark", [Mark("", 2, 0.5), Mark("", 0.5, -1), None])
 def test_a_mark_outside_is_not_drawn(mark):
     svg = charts.line_chart("t", [Line("", [0, 1], [0, 1])], x="x", y="y", x_range=(0, 1), y_range=(0, 1), mark=mark)
-    assert circles(svg, "mark") == []
+    assert circles(svg, "mark") == [] and 'class="legend"' not in svg
 
 
 def test_operating_points_lie_where_the_figures_are():
-    froc, roc, precision_recall, thresholds, _ = plots.curves(test_page.metrics() | {"image.precision": 0.5})
+    every = plots.curves(test_page.metrics() | {"image.precision": 0.5})
+    assert "threshold for new data" in every[3]
+    froc, roc, precision_recall, thresholds, _ = (halves(one)[0] for one in every)
     up = BOTTOM - TOP
     across = (math.log2(0.2) - math.log2(1 / 16)) / 7
     assert circles(froc, "mark") == [pytest.approx((LEFT + across * (RIGHT - LEFT), BOTTOM - 0.3 * up), abs=0.1)]
     assert circles(roc, "mark") == [pytest.approx((LEFT + 0.3 * (RIGHT - LEFT), BOTTOM - 0.8 * up), abs=0.1)]
     assert circles(precision_recall, "mark") == [pytest.approx((LEFT + 0.8 * (RIGHT - LEFT), BOTTOM - 0.5 * up), abs=0.1)]
-    assert len(circles(thresholds, "mark")) == 1 and "threshold for new data" in thresholds
+    assert len(circles(thresholds, "mark")) == 1
 
 
 def test_sizes_of_found_boxes_are_those_that_are_not_missed():
@@ -92,7 +106,7 @@ def test_sizes_of_found_boxes_are_those_that_are_not_missed():
 
 def test_reliability_shows_the_method_that_is_kept_with_the_model():
     (svg,) = plots.reliability(test_page.metrics())
-    assert re.findall(r"</span>([^<]+)</li>", svg) == ["as it is", "Platt"]
+    assert re.findall(r"</svg>([^<]+)</li>", svg) == ["as it is", "Platt"]
 
 
 def test_nothing_comes_of_nothing():

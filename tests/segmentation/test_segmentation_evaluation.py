@@ -105,6 +105,7 @@ def test_scores_are_those_of_the_most_confident_boxes(judge, split):
 def test_evaluation_in_training_gives_pictures_of_positives(judge):
     found = judge.within_training(batches(np.where(judge.truth, 2.0, -8.0)))
     assert len(found.pictures) == evaluation.PICTURES
+    assert all(one.width == 384 and one.height > 384 for one in found.pictures), "the exam's name stands in a strip above it"
     assert found.figures["segmentation.f1"] == 1 and found.figures["rsna_metric"] > 0.5
 
 

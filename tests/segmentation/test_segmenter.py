@@ -48,7 +48,9 @@ def test_a_run_leaves_what_others_build_on(unet_run, unet_records):
     for name, score in scores.items():
         assert score == pytest.approx(max(found[name].scores, default=0.0), abs=1e-6)
     shown = min(DRAWN[0], int(val.positive.sum())) + min(DRAWN[1], int((~val.positive).sum()))
-    assert Image.open(into / "masks.png").size == (4 * 384, -(-shown // 4) * 384) and (folder / "curves.png").is_file()
+    width, height = Image.open(into / "masks.png").size
+    assert width == 4 * 384 and height > -(-shown // 4) * 400, "a strip above each tile, and what lines and colours mean at the top"
+    assert (folder / "curves.png").is_file()
 
 
 def test_the_figures_are_those_of_the_best_checkpoint(unet_run, unet_records):

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+from pneumodet import pictures
 from pneumodet.data import boxes as numpy_boxes
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.training import augmentation as module
@@ -358,10 +360,18 @@ def test_the_sheet_has_a_row_for_each_radiograph_and_the_first_is_as_it_is():
     images = [smooth_noise((200, 200), index=index) for index in range(2)]
     boxes = [np.array([[0.2, 0.2, 0.6, 0.5]]), np.zeros((0, 4))]
     sheet = preview(images, boxes, RADIOGRAPH, seed=0, output_hw=(96, 96), columns=3)
-    assert sheet.size == (288, 192)
-    tiles = np.asarray(sheet.convert("L")).reshape(2, 96, 3, 96).swapaxes(1, 2)
+    plain_tile = pictures.captioned(Image.new("RGB", (96, 96)), "as it is")
+    strip, rows = plain_tile.height - 96, 2 * plain_tile.height
+    assert sheet.width == 288 and sheet.height > rows
+    of_rows = np.asarray(sheet.convert("L"))[-rows:].reshape(2, strip + 96, 3, 96).swapaxes(1, 2)
+    tiles = of_rows[:, :, strip:]
+    named = [
+        np.asarray(pictures.captioned(Image.new("RGB", (96, 96)), name).convert("L"))[:strip]
+        for name in ("as it is", "variant 1", "variant 2")
+    ]
+    np.testing.assert_array_equal(of_rows[:, :, :strip], np.stack([named] * 2), err_msg="names stand above, outside of the pictures")
     plain = tf.round(tf.image.resize(images[1][..., None], (96, 96))).numpy()[..., 0]
-    np.testing.assert_array_equal(tiles[1, 0, 48:], plain[48:])  # the legend is above
+    np.testing.assert_array_equal(tiles[1, 0], plain)
     assert (tiles[1, 1] == plain).mean() < 0.3
     assert (tiles[1, 1] == tiles[1, 2]).mean() < 0.3
     again = preview(images, boxes, RADIOGRAPH, seed=0, output_hw=(96, 96), columns=3)

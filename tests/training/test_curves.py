@@ -56,6 +56,56 @@ def test_the_best_step_is_marked_where_it_is(tmp_path):
     assert columns[1] - columns[0] == pytest.approx(400 / (600 * 1.02) * 513, abs=12), "of the chart's width of about 513 px"
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that were drawn, with their layout made."""
+    found = []
+    real = curves.figures.save
+
+    def save(path, figure):
+        figure.canvas.draw()
+        found.append(figure)
+        real(path, figure)
+
+    monkeypatch.setattr(curves.figures, "save", save)
+    return found
+
+
+@pytest.mark.parametrize("best", [50, 300, 600])
+def test_the_best_step_is_named_above_the_chart(tmp_path, drawn, best):
+    report(tmp_path, 60, best=(best,))
+    curves.draw(tmp_path / "metrics.csv", tmp_path / "curves.png", title="run")
+    axes = drawn[0].axes[1]
+    (name,) = [one for one in axes.texts if "best" in one.get_text()]
+    box, chart, title = name.get_window_extent(), axes.get_window_extent(), axes._left_title.get_window_extent()
+    assert name.get_text() == f"best: step {best}"
+    assert chart.y1 <= box.y0 and box.y1 <= title.y0 + 2, "above the lines, below the title"
+    assert box.x0 > 0 and box.x1 < 1200
+
+
+@pytest.mark.parametrize("losses", [(0.16, 4.0), (0.9, 25.0), (0.001, 3.0)], ids=["a decade and a half", "around 10", "three decades"])
+def test_a_wide_axis_of_losses_has_three_numbers_at_least(tmp_path, drawn, losses):
+    log = Logbook(tmp_path)
+    for step, value in enumerate(losses, start=1):
+        log.steps(10 * step, {"loss/total": value})
+    curves.draw(tmp_path / "metrics.csv", tmp_path / "curves.png", title="run")
+    axes = drawn[0].axes[0]
+    low, high = axes.get_ylim()
+    shown = [
+        tick for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True) if label.get_text() and low <= tick <= high
+    ]
+    assert axes.get_yscale() == "log" and 3 <= len(shown) <= 9
+
+
+def test_pale_lines_are_named_where_there_are_any(tmp_path, drawn):
+    for count in (5, 60):
+        report(tmp_path / str(count), count)
+        curves.draw(tmp_path / str(count) / "metrics.csv", tmp_path / f"{count}.png", title="run")
+    few, many = (figure.axes[0] for figure in drawn)
+    assert (few.get_title("left"), len(few.lines)) == ("Losses", 1)
+    assert (many.get_title("left"), len(many.lines)) == ("Losses (pale: as reported)", 2)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_short_trainings_can_be_drawn(tmp_path, count):
     report(tmp_path, count)

@@ -29,6 +29,9 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is no
 
 LABELS = "patientId,x,y,width,height,Target\nlabelled,16,24,16,16,1\n"
 
+MEASURED = {"images": 57, "patients": 47, "operating_point": {"chosen": {}}, "checkpoint_chosen_of": 10}
+"""What the model tells of its evaluation."""
+
 TOO_PALE = (Path(__file__).with_name("contrast.js")).read_text()
 
 
@@ -37,6 +40,9 @@ def url(tmp_path_factory):
     """Start the page with a tiny model, labels and a heatmap; return its address."""
     folder = tmp_path_factory.mktemp("app")
     model = tiny_export.make(folder / "model")
+    card = json.loads((model / "model.json").read_text())
+    card |= {"calibrator": {"method": "platt", "slope": 1.0, "intercept": 0.0}, "metrics": MEASURED}
+    (model / "model.json").write_text(json.dumps(card))
     (folder / "labels.csv").write_text(LABELS)
     (folder / "heat").mkdir()
     Image.fromarray(np.full((8, 8), 255, np.uint8)).save(folder / "heat" / "heated.png")
@@ -144,6 +150,8 @@ def test_dropped_radiographs_are_sorted_and_the_best_is_shown(open_page):
     scores = [score for score, _ in listed(page)]
     assert scores == sorted(scores, reverse=True)
     expect_text(page, "1 box at a score of 0.500 or more")
+    expect_text(page, ">99% of radiographs with this score have pneumonia")  # never 100 %, and on what that rests
+    expect_text(page, "(57 exams of 47 patients, on which the model's threshold and checkpoint were chosen as well)")
     page.get_by_role("radiogroup", name="Radiographs by score").locator("label").nth(1).click()
     page.get_by_role("heading", name="exam").wait_for()
     page.get_by_text("About this file").click()

@@ -26,6 +26,7 @@ from pneumodet.postprocessing import recipe as recipes
 from pneumodet.postprocessing.recipe import Recipe
 from pneumodet.reporting import page
 from pneumodet.results import Detections
+from pneumodet.training import metrics_table
 
 DETECTIONS = "detections.json"
 
@@ -105,7 +106,7 @@ def of_runs(
     overwrite: bool = False,
     progress: Progress,
 ) -> Outcome:
-    """Judge the newest checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
+    """Judge the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
 
     Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views.
 
@@ -128,6 +129,7 @@ def of_runs(
     gate = gates.gate_for(plan, options.gate)
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
     facts = _of_data(about) | {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
+    facts |= _chosen_of(facts, [(detecting.record(folder)["data"], metrics_table.evaluations(folder)) for folder in run_dirs])
     if len(run_dirs) > 1:
         facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
     else:
@@ -164,6 +166,7 @@ def of_models(
         raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")
     names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.get("run")) for info in infos]
     facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.get("checkpoint")) for info in infos)} | _of_data(about)
+    facts |= _chosen_of(facts, [(info.card.get("data") or {}, info.card.get("checkpoint_chosen_of") or 0) for info in infos])
     chosen_here = (infos[0].card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
     own = infos[0].score_threshold if plan == Recipe() and not chosen_here else None
     gate = gates.gate_for(plan, options.gate)
@@ -209,6 +212,17 @@ def of_files(
 
 def _of_data(about: Any) -> dict[str, Any]:
     return {"split": about.name, "manifest_sha256": paths.sha256_file(about.data_dir / record_sets.MANIFEST)}
+
+
+def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[Mapping[str, Any], int]]) -> dict[str, Any]:
+    """Return of how many the checkpoint is the best on these very exams, ``checkpoint_chosen_of``; None where it was not chosen on them.
+
+    Args:
+      facts: split and record set, as ``_of_data``.
+      models: (the data that it was trained with, how often it was evaluated on their split val) of each.
+    """
+    counts = [count for data, count in models if data.get("manifest_sha256") == facts["manifest_sha256"] and facts["split"] == "val"]
+    return {"checkpoint_chosen_of": max(counts, default=0) if max(counts, default=0) > 1 else None}
 
 
 def _one_or_all(records: Sequence[Any]) -> Any:
@@ -340,6 +354,8 @@ def _write(
     )
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     metrics["warnings"] = _notes(plan, options, loaded.cases.names) + metrics["warnings"]
+    if about.get("checkpoint_chosen_of"):
+        metrics["warnings"].append(run_folder.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / run_folder.METRICS, metrics)
     if found is not None:  # otherwise they are the caller's file
         paths.write_json(folder / DETECTIONS, results.to_coco(found))
@@ -362,16 +378,15 @@ def _gallery(
 ) -> Iterator[tuple[str, Image.Image | None, str]]:
     """Yield (exam, picture with ground truth and detections or None, why it is here) of the worst cases."""
     cases = loaded.cases
-    threshold = metrics["rsna_threshold"] or 0.0
     worst = metrics["worst"][:GALLERY]
     pixels = dict(read([one["name"] for one in worst])) if read else {}
     for one in worst:
         index, picture = one["case"], None
         if one["name"] in pixels:
-            mine = (cases.box_case == index) & (cases.scores >= threshold)
+            mine = (cases.box_case == index) & (cases.scores >= (one["score_threshold"] or 0.0))
             detections = Detections(cases.boxes_xyxy_px[mine], cases.scores[mine], np.ones(int(mine.sum()), np.int64))
             truth = cases.truth_xyxy_px[cases.truth_case == index]
-            picture = pictures.draw_boxes(pixels[one["name"]], truth_xyxy_px=truth, detections=detections)
+            picture = pictures.draw_boxes(pixels[one["name"]], truth_xyxy_px=truth, detections=detections, panel=False)
         yield one["name"], picture, one["reason"]
 
 

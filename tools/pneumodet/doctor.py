@@ -9,6 +9,7 @@ Detection API are tried in another process (``pneumodet.probe``): a crash is rep
 
 import configparser
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -21,14 +22,29 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet import paths
-from pneumodet.errors import PneumodetError
+from pneumodet.errors import EnvironmentProblem, PneumodetError
 from pneumodet.probe import run_probe
 
 OK, INFO, FAULT = "ok", "info", "FAULT"
 """States of a check: works; good to know, nothing depends on it; something that pneumodet needs does not work."""
 
-EXTRA = "train"
-"""The extra without which nothing is trained."""
+TRAIN, PREDICT = "train", "predict"
+"""The extra without which nothing is trained, and the one that is enough to predict with exported models."""
+
+RUNTIMES = ("onnxruntime", "ai-edge-litert")
+"""Distributions of ``PREDICT`` that run exported models."""
+
+TRY_RUNTIMES = """
+import importlib, importlib.metadata, json
+for name, module in (("onnxruntime", "onnxruntime"), ("ai-edge-litert", "ai_edge_litert.interpreter")):
+    try:
+        importlib.import_module(module)
+        found = {"found": importlib.metadata.version(name)}
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    print("@@" + json.dumps({"stage": name} | found), flush=True)
+"""
+"""Run by ``run_probe`` where TensorFlow is not: a line for each of ``RUNTIMES``."""
 
 PYTHONS = ((3, 11), (3, 13))
 """First Python that works, and the first that is too new for what the Object Detection API asks for."""
@@ -57,6 +73,8 @@ OTHER_TENSORFLOWS = ("intel-tensorflow", "tensorflow-cpu", "tensorflow-gpu", "te
 ESTIMATOR_ERA = ("keras-nightly", "tensorflow-addons", "tensorflow-estimator", "tf-estimator-nightly")
 """Distributions of the time before TensorFlow 2.16, left over in a venv that was upgraded."""
 
+MEND_FILES = "git checkout -- label_maps configs; an installed pneumodet needs its checkout: pip install -e ."
+
 LEAST_FREE_GB = 2.0
 """Disk space that a small run needs: records, a handful of checkpoints, an export."""
 
@@ -81,14 +99,26 @@ class Check:
 def examine(*, workspace: Path | None = None, probe: Callable[[], dict[str, Any]] | None = None) -> Iterator[Check]:
     """Yield every check, fast ones first; the last ones import TensorFlow in another process, which takes about 10 seconds.
 
+    In an environment that was made for prediction alone, only what that needs is checked.
+
     Args:
       workspace: the folder of runs; by default ``paths.workspace_dir()``.
-      probe: tries TensorFlow and the API; by default ``run_probe``.
+      probe: tries TensorFlow and the API, or the runtimes; by default ``run_probe``.
     """
     versions = installed_versions()
+    light = only_predicts(versions)
     yield check_python(sys.version_info[:3])
     yield Check("machine", INFO, f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{_memory()}")
-    yield from check_requirements(project_requirements(), versions)
+    if light:
+        found = "no TensorFlow, so that exported models predict here, and nothing is trained or evaluated (for that: make setup)"
+        yield Check("prediction only", INFO, found)
+    yield from check_requirements(project_requirements(PREDICT if light else TRAIN), versions)
+    if light:
+        yield from check_label_map()
+        yield check_disk(workspace or paths.workspace_dir())
+        yield from check_decoders(decoders)
+        yield from check_runtimes((probe or functools.partial(run_probe, code=TRY_RUNTIMES))())
+        return
     yield from check_conflicts(versions, api_origin=_origin("object_detection"), api_home=_home("tf-object-detection-api"))
     yield check_keras_switch(os.environ)
     yield from check_files()
@@ -108,16 +138,22 @@ def render_row(check: Check) -> str:
     return row + (f"\n{'':<5}  {'to mend it':<26}  {check.mend}" if check.mend else "")
 
 
-def project_requirements() -> list[str]:
-    """Return what pneumodet and its extra for training need, such as "tensorflow==2.20.*": of the checkout's setup.cfg, else of the installed copy."""
+def only_predicts(versions: Mapping[str, str]) -> bool:
+    """Return whether this is what ``pip install '.[predict]'`` makes: a runtime of exported models, neither TensorFlow nor the API."""
+    heavy = ("tensorflow", "tf-object-detection-api", *OTHER_TENSORFLOWS, *OTHER_API_DISTRIBUTIONS)
+    return any(name in versions for name in RUNTIMES) and not any(name in versions for name in heavy)
+
+
+def project_requirements(extra: str = TRAIN) -> list[str]:
+    """Return what pneumodet and an extra of it need, such as "tensorflow==2.20.*": of the checkout's setup.cfg, else of the installed copy."""
     parser = configparser.ConfigParser(interpolation=None)
     if parser.read(paths.PROJECT_ROOT / "setup.cfg", encoding="utf-8"):
         lines = parser.get("options", "install_requires", fallback="").splitlines()
-        lines += parser.get("options.extras_require", EXTRA, fallback="").splitlines()
+        lines += parser.get("options.extras_require", extra, fallback="").splitlines()
         return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     try:
         lines = importlib.metadata.requires("pneumodet") or []
-        return [line.partition(";")[0].strip() for line in lines if "extra ==" not in line or re.search(rf"extra == .{EXTRA}\b", line)]
+        return [line.partition(";")[0].strip() for line in lines if "extra ==" not in line or re.search(rf"extra == .{extra}\b", line)]
     except importlib.metadata.PackageNotFoundError:
         return []
 
@@ -213,18 +249,11 @@ def check_keras_switch(environment: Mapping[str, str]) -> Check:
 
 def check_files(*, label_map: Path | None = None, config_dir: Path | None = None) -> Iterator[Check]:
     """Check that the label map and every config that comes with the project can be read."""
-    label_map, config_dir = label_map or paths.DEFAULT_LABEL_MAP, config_dir or paths.CONFIG_DIR
-    mend = "git checkout -- label_maps configs; an installed pneumodet needs its checkout: pip install -e ."
-    try:
-        from pneumodet.data.label_map import read_label_map
-
-        classes = ", ".join(f"{number} {name}" for name, number in read_label_map(label_map).items())
-        yield Check("label map", OK, f"{label_map.name}: {classes}")
-    except (PneumodetError, ImportError) as error:
-        yield Check("label map", FAULT, str(error), mend)
+    yield from check_label_map(label_map)
+    config_dir = config_dir or paths.CONFIG_DIR
     configs = sorted(config_dir.glob("*.config"))
     if not configs:
-        yield Check("configs", FAULT, f"there is none in {config_dir}", mend)
+        yield Check("configs", FAULT, f"there is none in {config_dir}", MEND_FILES)
         return
     try:
         from pneumodet.detection import pipeline_config
@@ -233,7 +262,19 @@ def check_files(*, label_map: Path | None = None, config_dir: Path | None = None
             pipeline_config.load(str(path))
         yield Check("configs", OK, ", ".join(path.stem for path in configs))
     except (PneumodetError, ImportError) as error:
-        yield Check("configs", FAULT, str(error), mend if isinstance(error, PneumodetError) else "make setup")
+        yield Check("configs", FAULT, str(error), "make setup" if isinstance(error, ImportError | EnvironmentProblem) else MEND_FILES)
+
+
+def check_label_map(label_map: Path | None = None) -> Iterator[Check]:
+    """Check that the label map can be read."""
+    label_map = label_map or paths.DEFAULT_LABEL_MAP
+    try:
+        from pneumodet.data.label_map import read_label_map
+
+        classes = ", ".join(f"{number} {name}" for name, number in read_label_map(label_map).items())
+        yield Check("label map", OK, f"{label_map.name}: {classes}")
+    except (PneumodetError, ImportError) as error:
+        yield Check("label map", FAULT, str(error), MEND_FILES)
 
 
 def check_disk(workspace: Path, *, usage: Callable[[Path], Any] = shutil.disk_usage) -> Check:
@@ -307,6 +348,17 @@ def check_probe(probe: Mapping[str, Any], *, nvidia: bool) -> Iterator[Check]:
             yield Check(name, FAULT, found, "pip install 'tensorflow[and-cuda]==2.20.*'; nvidia-smi must show a driver of at least 525")
         else:
             yield Check(name, INFO, "none; training on the CPU works, but slowly")
+
+
+def check_runtimes(probe: Mapping[str, Any]) -> Iterator[Check]:
+    """Check what ``run_probe`` returned of ``TRY_RUNTIMES``."""
+    for name in RUNTIMES:
+        result = probe.get(name)
+        if result is None or "error" in result:
+            found = result["error"] if result else f"the attempt {probe.get('end') or 'ended without an answer'}"
+            yield Check(f"{name} works", FAULT, found, "pip install --force-reinstall -c constraints.txt '.[predict]'")
+        else:
+            yield Check(f"{name} works", OK, result["found"])
 
 
 def _normalized(name: str) -> str:

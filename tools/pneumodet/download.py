@@ -11,6 +11,7 @@ import contextlib
 import errno
 import http.client
 import json
+import logging
 import os
 import re
 import shutil
@@ -30,6 +31,8 @@ TIMEOUT_SECONDS = 30.0
 
 DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Pauses before the next attempts; when all are used up without one more byte, the download has failed."""
+
+_log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 18
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -82,7 +85,9 @@ def fetch(
                     most, left = _size(part), list(delays)
                 if not left:
                     raise CheckpointError(f"Cannot download {name}: {broken}. {hint}") from broken
-                time.sleep(left.pop(0))
+                delay = left.pop(0)
+                _log.warning("%s: %s; attempt %d of %d in %g s", final.name, broken, len(delays) - len(left) + 1, len(delays) + 1, delay)
+                time.sleep(delay)
             except urllib.error.HTTPError as error:
                 raise CheckpointError(f"Cannot download {name}: the server answers {error.code} {error.reason}. {hint}") from error
         os.replace(part, final)

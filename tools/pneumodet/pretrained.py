@@ -41,7 +41,10 @@ RUN = "run:"
 _KINDS = {"coco": "detection", "imagenet": "classification"}
 """Choice -> type of the registry's checkpoints it chooses from, by the config's feature extractor."""
 
-_SAME = ("box_predictor", "anchor_generator")
+_ANCHORS = "anchor_generator"
+"""Part of the names of fields with a model's anchors."""
+
+_SAME = ("box_predictor", _ANCHORS)
 """Parts of names of fields in which two models must agree for all variables to fit, besides the feature extractor."""
 
 _CHUNK = 1 << 20
@@ -90,7 +93,7 @@ def resolve(
       folder: with registry.json; downloads land there.
       mirror: in place of $PNEUMODET_MIRROR.
       on_progress: is told (bytes there, bytes in all or None) of a download.
-      on_notice: is told in a sentence what takes long.
+      on_notice: is told in a sentence what takes long, and what does not fit.
 
     Returns:
       The start, or None for "none".
@@ -108,13 +111,13 @@ def resolve(
         store = _Store(folder, os.environ.get(MIRROR) if mirror is None else mirror, on_progress, on_notice)
         start = store.get(name, entries[name])
     elif choice.startswith(RUN):
-        start = _of_run(run_folder.find(choice.removeprefix(RUN)), None, config, label_map)
+        start = _of_run(run_folder.find(choice.removeprefix(RUN)), None, config, label_map, on_notice)
     else:
         local = folder / choice
         path = local if os.sep not in choice and local.is_dir() else Path(choice).expanduser()
         if os.sep not in choice and not path.exists() and not Path(f"{path}.index").exists():
             raise ConfigError(f"There is no pretrained checkpoint {choice!r}{_nearest(choice, entries)} {_choices(entries)}")
-        start = _at(path, config, label_map, kind)
+        start = _at(path, config, label_map, kind, on_notice)
     return start if kind is None else dataclasses.replace(start, type=kind)
 
 
@@ -152,7 +155,7 @@ def _for_config(choice: str, entries: dict[str, dict[str, Any]], config: Any) ->
     return min(fitting, key=lambda name: abs(fitting[name]["side_px"] - side))
 
 
-def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None) -> Start:
+def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None, on_notice: Callable[[str], None]) -> Start:
     """Return the start for a path; a run's checkpoint is compared with the config, any other is known by what it holds."""
     from pneumodet.detection import checkpoint_files
 
@@ -160,7 +163,7 @@ def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None) -
     held = checkpoint_files.roots(checkpoint_files.check_object_based(prefix))
     for folder in Path(prefix).parents[:3]:
         if (folder / run_folder.CONFIG).is_file() and (folder / run_folder.RECORD).is_file():
-            return _of_run(folder, prefix, config, label_map)
+            return _of_run(folder, prefix, config, label_map, on_notice)
     kinds = {"feature_extractor": "classification", "model": "detection"}
     kind = next((kind for root, kind in kinds.items() if root in held), given)
     if kind is None:
@@ -171,7 +174,7 @@ def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None) -
     return Start(prefix, kind, source=prefix)
 
 
-def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, int]) -> Start:
+def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
     """Return the start from a run: "full" where model and classes are the same, "detection" where the feature extractor is."""
     from pneumodet.detection import checkpoint_files, pipeline_config
 
@@ -183,8 +186,13 @@ def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, 
             "Choose the same config as the run's."
         )
     same = [field for field in ours.DESCRIPTOR.fields_by_name if field == "number_of_stages" or any(part in field for part in _SAME)]
-    full = all(getattr(theirs, field) == getattr(ours, field) for field in same)
-    full = full and label_maps.read_label_map(folder / run_folder.LABEL_MAP) == label_map
+    other = [field for field in same if getattr(theirs, field) != getattr(ours, field)]
+    if any(_ANCHORS in field for field in other):
+        on_notice(
+            f"warning: The run {folder.name} was trained with other anchors than this config has, which its box heads, restored where they fit, have "
+            f"to learn anew; to keep the run's anchors, train with its own config: --config {folder / run_folder.CONFIG}"
+        )
+    full = not other and label_maps.read_label_map(folder / run_folder.LABEL_MAP) == label_map
     if prefix is None:
         best = folder / run_folder.BEST
         prefix = str(Path(checkpoint_files.find(best if best.is_dir() else folder / run_folder.TRAIN)).resolve())

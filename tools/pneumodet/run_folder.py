@@ -50,6 +50,12 @@ CURVES = "curves.png"
 EXPORT = "export"
 """The exported model."""
 
+CHOSEN_HERE = (
+    "This checkpoint was the best of {count} on these very exams, so that its figures are somewhat optimistic. For figures to be published, evaluate "
+    "once (--evaluate-every as many as --steps), or on other exams."
+)
+"""Warning."""
+
 FREE_BYTES = 1 << 30
 """What must be free for a run's checkpoints."""
 
@@ -85,10 +91,10 @@ def refuse_used(folder: Path, name: str, *, command: str, config: str = CONFIG) 
       DataError: the folder is in use.
     """
     if any((folder / other).is_file() for other in {CONFIG, SETTINGS} - {config}):
-        raise DataError(f"The run folder {folder} is in use by a run that tools/{command}.py did not start. Choose another --run name.")
+        raise DataError(f"The run folder {folder} holds a run that tools/{command}.py did not start. Choose another --run name.")
     if any(path.suffix == ".index" for place in (TRAIN, BEST) for path in (folder / place).glob("*")):
         raise DataError(
-            f"The run folder {folder} is in use. Go on with it: python tools/{command}.py --run {name} --resume; or choose another --run name."
+            f"The run folder {folder} holds a run already. Go on with it: python tools/{command}.py --run {name} --resume; or choose another --run name."
         )
 
 

@@ -14,6 +14,9 @@ import numpy as np
 from pneumodet.data.boxes import area_px
 from pneumodet.errors import DataError
 
+DETECTOR, MASKS, SCORES = "detector", "masks", "scores"
+"""What detections are of: boxes of a detector, boxes around masks, or image-level scores as boxes of the whole image."""
+
 OUTSIDE_TOLERANCE_PX = 1.0
 """A box may reach so far over the edge before it is called outside: detectors and labels round."""
 
@@ -121,6 +124,7 @@ def of_detections(
     exams: Sequence[str],
     classes: Mapping[int, str],
     category: int,
+    source: str = DETECTOR,
 ) -> list[str]:
     """Return warnings about detections.
 
@@ -134,9 +138,11 @@ def of_detections(
       exams: C names.
       classes: category id -> name, of the ground truth.
       category: of the class that is judged.
+      source: what they are of: ``DETECTOR``, ``MASKS`` or ``SCORES``.
     """
     without = len(exams) - len(np.unique(case))
-    warnings = [f"{without:,} of {len(exams):,} images have no detection of any class."] if 0 < without < len(exams) else []
+    told = source == DETECTOR and 0 < without < len(exams)  # a mask without a spot is a finding, too
+    warnings = [f"{without:,} of {len(exams):,} images have no detection of any class."] if told else []
     warnings += ["There is no detection at all: every image counts as one in which nothing is found."] if without == len(exams) else []
     warnings += _outside(xyxy_px, case, sizes_hw, exams, "detected boxes")
     unsized = np.isnan(sizes_hw[case, 0])
@@ -154,9 +160,9 @@ def of_detections(
         there = {number: classes[number] for number in np.unique(categories).tolist()}
         warnings.append(f"None of {len(of_class):,} detections is of {name!r}, the class that is judged; they are of {_named(there)}.")
     if len(scores) > 1 and scores.min() == scores.max():
+        what, figures = ("exams", "ROC AUC and PR AUC") if source == SCORES else (f"detections of {name!r}", "AP, FROC and ROC")
         warnings.append(
-            f"All {len(scores):,} detections of {name!r} have the score {scores[0]:g}: no threshold parts them, and AP, FROC and ROC, which rank "
-            "detections by score, say little."
+            f"All {len(scores):,} {what} have the score {scores[0]:g}: no threshold parts them, and {figures}, which rank by score, say little."
         )
     copies = _copies(xyxy_px, scores, case)
     if len(copies):

@@ -82,6 +82,7 @@ def assemble(
     class_name: str = label_map.PNEUMONIA,
     patients: Mapping[str, str] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
+    source: str = checks.DETECTOR,
 ) -> Loaded:
     """Put ground truth and detections together that are in memory; arguments and errors as ``load``.
 
@@ -92,6 +93,7 @@ def assemble(
       class_name: the class that ``cases`` are of.
       patients: exam -> patient.
       facts: exam -> facts.
+      source: as ``checks.of_detections``.
     """
     images, category = _images(instances, names[0], class_name)
     exams = list(images)
@@ -113,7 +115,7 @@ def assemble(
 
     warnings = checks.of_truth(instances, truth_xyxy, truth_case, sizes, exams=exams, class_name=class_name)
     warnings += checks.of_detections(
-        found_xyxy, scores, case, categories, sizes, truth_xyxy, exams=exams, classes=classes, category=category
+        found_xyxy, scores, case, categories, sizes, truth_xyxy, exams=exams, classes=classes, category=category, source=source
     )
     warnings += checks.of_facts(facts, exams) if facts else []
     if patients is None and not all("patient" in image for image in instances["images"]):

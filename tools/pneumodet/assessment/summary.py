@@ -23,15 +23,13 @@ GIVEN = "given"
 SLICE_RESAMPLES = 200
 """Bootstrap resamples of a slice's figures: there are some twenty slices."""
 
-CALIBRATION = "isotonic"
-"""Method of the calibrator that is kept with a model: many images have no detection and score 0, which bends a fitted curve, but no step."""
-
-SWEEP_POINTS = 200
-"""Points of the curve of the RSNA metric against the threshold."""
+SWEEP_BINS = 200
+"""Columns of the curve of the RSNA metric against the threshold, even in threshold; of each are kept the ends, the highest and the lowest point, which
+is all that can be seen of it."""
 
 HISTOGRAM_BINS = 20
 
-NEW_DATA = "threshold for new data, chosen on all of these images; nothing here is reported at it"
+NEW_DATA = "threshold for new data, chosen on all of these images; no figure of this evaluation is at it"
 
 
 def assess(
@@ -106,7 +104,7 @@ def assess(
     if drawn["patients"] == 1:
         warnings.append("All images are of one patient: there are no intervals, for nothing tells how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
-    metrics |= _details(loaded, at, rules, class_name, resamples, seed, warnings)
+    metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
     metrics["comparison"] = None
     if other is not None:
         theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
@@ -162,7 +160,14 @@ def _operating_point(
 
 
 def _details(
-    loaded: Loaded, at: float | np.ndarray, rules: str, class_name: str, resamples: int, seed: int, warnings: list[str]
+    loaded: Loaded,
+    at: float | np.ndarray,
+    chosen: float | None,
+    rules: str,
+    class_name: str,
+    resamples: int,
+    seed: int,
+    warnings: list[str],
 ) -> dict[str, Any]:
     cases = loaded.cases
     draw = functools.partial(bootstrap.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed)
@@ -172,7 +177,7 @@ def _details(
     except DataError as error:
         calibrated = {"undefined": str(error)}
     try:
-        calibrator = calibration.fit(cases.case_scores, cases.positive, method=CALIBRATION).to_json()
+        calibrator = calibration.fit(cases.case_scores, cases.positive, method=calibration.method_for(len(cases))).to_json()
     except DataError:  # calibration says why
         calibrator = None
     return {
@@ -181,23 +186,43 @@ def _details(
         "calibrator": calibrator,
         "errors": error_analysis.buckets(cases, score_threshold=at),
         "maps": error_analysis.maps(cases, score_threshold=at, sizes_hw=loaded.sizes_hw),
-        "worst": error_analysis.worst_cases(cases, score_threshold=at),
+        "worst": _worst(cases, at),
         "curves": {
             "froc": froc.curve(cases),
             "roc": image_level.roc_curve(cases),
             "pr": image_level.pr_curve(cases),
-            "thresholds": _sweep(cases, rules),
+            "thresholds": _sweep(cases, rules, chosen),
             "score_histogram": _histogram(cases),
         },
     }
 
 
-def _sweep(cases: Cases, rules: str) -> dict[str, list[float]]:
+def _worst(cases: Cases, at: float | np.ndarray) -> list[dict[str, Any]]:
+    """Return the worst cases, each with the threshold that it is judged by; None where it has no detection, so that none is needed."""
+    of_boxes = np.broadcast_to(at, cases.scores.shape)
+    found = []
+    for one in error_analysis.worst_cases(cases, score_threshold=at):
+        mine = of_boxes[cases.box_case == one["case"]]
+        found.append(one | {"score_threshold": float(mine[0]) if len(mine) else None})
+    return found
+
+
+def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[float]]:
+    """Return the curve, thinned so that nothing is lost to the eye, and with the threshold that was chosen in it."""
     if not cases.positive.any():
         return {"threshold": [], "rsna": []}
     thresholds, values = rsna.threshold_curve(cases, rules=rules)
-    keep = np.unique(np.linspace(0, len(thresholds) - 1, SWEEP_POINTS).round().astype(int))
-    return {"threshold": thresholds[keep].tolist(), "rsna": values[keep].tolist()}
+    keep = {0, len(thresholds) - 1, int(np.argmax(values))}
+    bins = np.minimum(thresholds / (thresholds[0] or 1) * SWEEP_BINS, SWEEP_BINS - 1).astype(int)
+    for one in np.unique(bins):
+        inside = np.flatnonzero(bins == one)
+        keep |= {int(inside[0]), int(inside[-1]), int(inside[np.argmax(values[inside])]), int(inside[np.argmin(values[inside])])}
+    points = {float(thresholds[index]): float(values[index]) for index in keep}
+    if chosen is not None:
+        above = np.flatnonzero(thresholds >= chosen)  # up to the next score nothing changes
+        points[chosen] = float(values[above[-1] if len(above) else 0])
+    falling = sorted(points, reverse=True)
+    return {"threshold": falling, "rsna": [points[one] for one in falling]}
 
 
 def _histogram(cases: Cases) -> dict[str, list]:

@@ -1,4 +1,4 @@
-"""Pictures of a classifier's evaluation: the ROC curve with its operating point, and confusion matrices.
+"""Pictures of a classifier's evaluation: ROC and precision-recall curves with their operating point, and confusion matrices.
 
 roc(folder / ROC, metrics, title="my_first")
 confusion(folder / CONFUSION, [("pneumonia", counts, names)], title="my_first")
@@ -30,19 +30,15 @@ def roc(path: Path, metrics: Mapping[str, Any], *, title: str) -> None:
     left, right = axes[0]
     figures.line(left, curves["roc"]["false_positive_rate"], curves["roc"]["sensitivity"], index=0, label="model")
     figures.line(left, [0, 1], [0, 1], index=6, label="chance")
-    if metrics["image.specificity"] is not None and metrics["image.sensitivity"] is not None:
-        at = 1 - metrics["image.specificity"], metrics["image.sensitivity"]
-        left.plot(
-            *at,
-            marker="o",
-            markersize=9,
-            color=figures.COLOURS[1],
-            linestyle="none",
-            label=f"operating point ({metrics['operating_point']['aim']})",
-        )
     figures.line(right, curves["pr"]["sensitivity"], curves["pr"]["precision"], index=0, label="model")
     share = metrics["positive_images"] / metrics["images"]
     figures.line(right, [0, 1], [share, share], index=6, label="chance")
+    specificity, sensitivity, precision = (metrics[f"image.{name}"] for name in ("specificity", "sensitivity", "precision"))
+    marks = [(left, None if specificity is None else 1 - specificity, sensitivity), (right, sensitivity, precision)]
+    label = f"operating point ({metrics['operating_point']['aim']})"
+    for one, x, y in marks:
+        if x is not None and y is not None:
+            one.plot(x, y, marker="o", markersize=9, color=figures.COLOURS[1], linestyle="none", label=label)
     for one, key, name, x, y in (
         (left, "image.roc_auc", "ROC AUC", "false-positive rate", "sensitivity (recall)"),
         (right, "image.pr_auc", "PR AUC", "sensitivity (recall)", "precision"),

@@ -31,7 +31,7 @@ FILES = (OVERLAYS, DETECTIONS, POINTING)
 SHOWN_POSITIVE, SHOWN_NEGATIVE = 12, 4
 """Exams on the sheet of overlays."""
 
-_COLUMNS, _TILE_PX, _OPACITY = 4, 448, 0.5
+_COLUMNS, _TILE_PX, _OPACITY = 4, 448, 0.7
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,14 +225,18 @@ def _sheet(explained: _Explained, found: Sequence[Detections], split: Split) -> 
     positive, negative = (by_probability[split.positive[by_probability] == kind] for kind in (True, False))
     spread = np.unique(np.linspace(0, len(positive) - 1, SHOWN_POSITIVE).round().astype(int))
     reader = random_access.Reader(split.shards)
-    tiles = []
+    tiles, captions = [], []
     for row in [*positive[spread], *negative[:SHOWN_NEGATIVE]]:
         pixels = images.read(reader, int(row), size_hw=(_TILE_PX, _TILE_PX), normalization="none").pixels
         picture = heat_pictures.overlay(Image.fromarray(pixels).convert("RGB"), gray(explained.heats[row]), opacity=_OPACITY)
         scale = np.array([*pixels.shape[::-1]] * 2) / np.array([*split.sizes_hw[row][::-1]] * 2)
         boxes = dataclasses.replace(found[row], boxes_xyxy_px=found[row].boxes_xyxy_px * scale)
-        title = f"{split.names[row]} p {explained.probabilities[row]:.2f}"
-        tiles.append(
-            pictures.draw_boxes(np.asarray(picture), truth_xyxy_px=split.boxes_xyxy_px[row] * scale, detections=boxes, title=title)
-        )
-    return pictures.contact_sheet(tiles, columns=_COLUMNS, tile_px=_TILE_PX)
+        truth = split.boxes_xyxy_px[row] * scale
+        tiles.append(pictures.draw_boxes(np.asarray(picture), truth_xyxy_px=truth, detections=boxes, panel=False))
+        counts = f"p {explained.probabilities[row]:.2f}, truth {len(truth)}, weak {len(boxes)}"
+        captions.append((split.names[row], counts))
+    sheet = pictures.contact_sheet(tiles, columns=_COLUMNS, tile_px=_TILE_PX, captions=captions)
+    colours = heat_pictures.scale(opacity=_OPACITY)
+    return pictures.with_key(
+        sheet, found="weak box of the heatmap, with its score", scale=colours, scale_name="heat, none to the exam's most"
+    )

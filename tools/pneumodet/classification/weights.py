@@ -3,6 +3,7 @@
 backbone, sentence = started(settings)
 """
 
+import re
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from pneumodet.classification import networks
 from pneumodet.classification.settings import FILES, IMAGENET, ClassifierSettings
 from pneumodet.detection import checkpoint_files
 from pneumodet.errors import CheckpointError, first_line
+
+_FAILURE = re.compile(r"URL fetch failure on (?P<url>\S+): .* -- (?:\[Errno [^]]*\] )?(?P<reason>.+)")
+"""What keras.utils.get_file raises: the address (…/mobilenet_v2_…_no_top.h5), a code or None, and why."""
 
 _ENTRY = "feature_extractor/layer_with_weights-{number}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -39,9 +43,12 @@ def _downloaded(settings: ClassifierSettings) -> keras.Model:
     try:
         return networks.new_backbone(settings, weights="imagenet")
     except Exception as error:  # what keras.utils.get_file raises where there is no network is a bare Exception
+        said = _FAILURE.search(str(error))
+        file = said["url"] if said else "the file that ends in notop.h5 or no_top.h5"
+        reason = said["reason"].strip(". ") if said else first_line(error)
         raise CheckpointError(
-            f"The ImageNet weights of {settings.backbone} cannot be downloaded ({first_line(error)}). Copy the file that ends in _notop.h5 from a "
-            "machine that can, and give its path by --pretrained; or train from new weights by --pretrained none."
+            f"The ImageNet weights of {settings.backbone} cannot be downloaded ({reason}). Load {file} on a machine that can, and give the file's path "
+            "by --pretrained; or train from new weights by --pretrained none."
         ) from error
 
 

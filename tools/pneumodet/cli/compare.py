@@ -1,15 +1,17 @@
 """Put runs of any kind into one table: the same exams, the same figures, intervals by patient and paired differences; and combine them."""
 
 import argparse
+import shlex
+from pathlib import Path
 
 from pneumodet import progress
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
 EPILOG = """examples:
-  python tools/compare.py --runs ssd unet resnet
-  python tools/compare.py --runs ssd unet resnet --combine ssd --gate resnet --fuse unet --output-dir workspace/combined
-  python tools/compare.py --runs ssd yolo=detections.json other=scores.csv --truth workspace/records/rsna --baseline yolo
+  python tools/compare.py --runs my_first my_unet my_classifier
+  python tools/compare.py --runs my_first my_unet my_classifier --combine my_first --gate my_classifier --fuse my_unet --output-dir workspace/combined
+  python tools/compare.py --runs my_first yolo=detections.json other=scores.csv --truth workspace/records/rsna --baseline yolo --overwrite
 
 A run is named, or given as NAME=FOLDER; NAME=FILE is COCO results, a Kaggle submission, or a CSV patientId,score.
 Writes comparison.html, comparison.md and comparison.json; --combine also writes combination/ with recipe.json for tools/postprocess.py."""
@@ -78,15 +80,38 @@ def run(args: argparse.Namespace) -> None:
     if result["combination"]:
         from pneumodet.comparison import combining
 
-        recipe = output_dir / combining.FOLDER / "recipe.json"
-        print(f"Recipe:  {recipe} (takes the boxes of {', '.join(result['combination']['sources'])}, in this order)")
-        gate = " --gate …" if result["combination"]["gate"] else ""
-        print(f"Next:    python tools/postprocess.py --recipe {recipe} --detections …{gate} on other radiographs")
+        _print_recipe(result["combination"], output_dir / combining.FOLDER)
     else:
         with_boxes = [one["name"] for one in result["runs"] if "rsna_metric" in one["figures"]]
         gates = [one["name"] for one in result["runs"] if with_boxes and one["name"] != with_boxes[0]]
         if gates:
-            print(f"Next:    what a gate gains: the same command with --combine {with_boxes[0]} --gate {gates[-1]} --output-dir …")
+            print(
+                f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gates[-1]} --output-dir {output_dir}_combined"
+            )
+
+
+def _print_recipe(found: dict, folder: Path) -> None:
+    """Print where the recipe lies, and recommend what measured best: all steps, those of an earlier one, or none."""
+    from pneumodet.comparison import combining
+
+    recipe, best, last = folder / "recipe.json", found["best_step"], len(found["rows"]) - 1
+    print(f"Recipe:  {recipe} (takes the boxes of {', '.join(found['sources'])}, in this order)")
+    if not best:
+        print(f"Next:    use the boxes of {found['detector']} as they are: no step of the combination pays on these exams")
+        return
+    chosen = recipe if best == last else folder / combining.BEST_RECIPE
+    row = found["rows"][best]
+    gate = " and --gate SCORES.csv" if row["chosen"].get("gate", "none") != "none" else ""
+    several = " ".join(f"{name}.json" for name in (found["sources"] if best == last else [found["detector"]]))
+    print(f"Next:    on other radiographs: tools/postprocess.py --recipe {chosen} with --detections {several}{gate}, --output-dir NEW")
+
+
+def _again(args: argparse.Namespace) -> str:
+    """Return the command that was given, as far as it says what is compared."""
+    flags = {"--truth": args.truth, "--patient-map": args.patient_map, "--baseline": args.baseline}
+    flags |= {"--split": args.split if args.split != "val" else None}
+    given = [part for flag, value in flags.items() if value for part in (flag, str(value))]
+    return shlex.join(["python", "tools/compare.py", "--runs", *args.runs, *given, *(["--common"] if args.common else [])])
 
 
 def _print(result: dict) -> None:

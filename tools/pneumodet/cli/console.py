@@ -22,6 +22,22 @@ import pneumodet
 from pneumodet import quiet
 from pneumodet.errors import PneumodetError
 
+PAUSES = ("evaluate_every", "best_metric", "patience", "checkpoint_every", "keep")
+"""Flags of ``add_pauses``; each is a setting of the same name."""
+
+EXTRA_OF = {
+    "apache_beam": "beam",
+    "highdicom": "dicom",
+    "kaggle": "kaggle",
+    "pynetdicom": "pacs",
+    "requests": "predict",
+    "streamlit": "app",
+    "tf2onnx": "export",
+}
+"""Package, as it is imported -> the extra of setup.cfg that brings it; ``OTHER_EXTRA`` brings all others."""
+
+OTHER_EXTRA = "train"
+
 
 class Parser(argparse_flags.ArgumentParser):
     """An argparse parser that knows absl's flags and takes ``--dicom_dir`` for ``--dicom-dir``."""
@@ -77,6 +93,12 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
                 raise
             print(f"{parser.prog}: error: {error}", file=sys.stderr)
             return 2
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if args.verbose or package in ("", pneumodet.__name__):
+                raise
+            print(f"{parser.prog}: error: {_missing(package)}", file=sys.stderr)
+            return 2
         except KeyboardInterrupt as stopped:
             print(f"\n{parser.prog}: stopped by Ctrl-C. {stopped}".rstrip(), file=sys.stderr)
             return 130
@@ -89,6 +111,35 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else (0 if done.code is None else 1)
     return 0
+
+
+def _missing(package: str) -> str:
+    """Return what is to be done about a package that an extra brings and that is not installed."""
+    extra = EXTRA_OF.get(package, OTHER_EXTRA)
+    return (
+        f"This needs the package {package}, which is not installed here. Run in the checkout: make setup, or "
+        f"pip install -c constraints.txt '.[{extra}]'; tools/doctor.py tells what else is missing."
+    )
+
+
+def add_pauses(parser: Parser, metrics: Sequence[str]) -> None:
+    """Add the flags of when a run of ``learning`` evaluates, saves and stops; without them its config decides.
+
+    Args:
+      parser: of a command.
+      metrics: what the best checkpoint may be chosen by.
+    """
+    add = parser.add_argument_group("when it evaluates, saves and stops").add_argument
+    add("--evaluate-every", type=positive_int, metavar="STEPS", help="(default: ten times a run)")
+    add("--best-metric", choices=metrics, metavar="METRIC", help=f"by which the best checkpoint is kept: {', '.join(metrics)}")
+    add("--patience", type=whole_number, metavar="N", help="stop after N evaluations without a better one; 0 for never")
+    add("--checkpoint-every", type=positive_int, metavar="STEPS", help="save every so many steps")
+    add("--keep", type=positive_int, metavar="N", help="newest checkpoints that stay, beside the best")
+
+
+def counted(count: int, what: str) -> str:
+    """Return "1 box", "1,200 boxes"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}{'es' if what.endswith('x') else 's'}"
 
 
 def with_interval(value: float | None, interval: Sequence[float | None] | None, *, form: str = ".3f", undefined: str = "undefined") -> str:
@@ -111,7 +162,7 @@ def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:
         print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
     if outcome.memory.best is not None:
         print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
-    print(f"Run:     {folder} ({outcome.step} steps, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
+    print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
         print(f"Stopped before the end; nothing is lost. Go on: {go_on}", file=sys.stderr)
     elif outcome.stopped_early:
@@ -121,7 +172,8 @@ def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:
 
 def print_judged(metrics: Mapping[str, Any], names: Mapping[str, str]) -> None:
     """Print figures of a run of ``learning`` on its validation exams: those of ``names`` that it has, with their intervals."""
-    print(f"Validation: {metrics['images']} exams, {metrics['patients']} patients; best checkpoint, of step {metrics['step']}")
+    exams, patients = counted(metrics["images"], "exam"), counted(metrics["patients"], "patient")
+    print(f"Validation: {exams}, {patients}; best checkpoint, of step {metrics['step']}")
     for key, name in names.items():
         if key in metrics:
             print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")

@@ -10,16 +10,20 @@ EPILOG = """example:
 
 The competition's rules must have been accepted once, in the browser: https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge/rules
 The same command goes on where an earlier one was cut off, and does nothing where all is there. An archive that was downloaded in the browser is
-taken, without credentials, where it lies beside --output-dir as rsna-pneumonia-detection-challenge.zip. About 8 GB of disk are needed."""
+taken, without credentials, where it lies beside --output-dir as rsna-pneumonia-detection-challenge.zip. Other files in --output-dir, such as RSNA's
+list of patients, stay there. About 8 GB of disk are needed."""
 
-MAPPING = "https://www.rsna.org/artificial-intelligence/ai-image-challenge/rsna-pneumonia-detection-challenge-2018"
-"""Page on which RSNA publishes which patient each exam is of."""
+MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
+"""RSNA's list of which patient each exam is of."""
+
+MAPPING_PAGE = "https://www.rsna.org/artificial-intelligence/ai-image-challenge/rsna-pneumonia-detection-challenge-2018"
+"""Page on which RSNA publishes it."""
 
 
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("download_rsna", __doc__, EPILOG)
-    parser.add_argument("--output-dir", type=console.path, required=True, help="new folder for the files, such as data/rsna")
+    parser.add_argument("--output-dir", type=console.path, required=True, help="folder for the files, such as data/rsna")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result that is no longer whole")
     return parser
 
@@ -45,12 +49,14 @@ def run(args) -> None:
         print("All was there already; nothing was downloaded.")
     if found.archive:
         print(f"Archive: {found.archive} ({archive.gigabytes(found.archive.stat().st_size)}; no longer needed, you may remove it)")
-    print(
-        f"The patient map, without which a split leaks, is not on Kaggle: take pneumonia-challenge-dataset-mappings_2018.json from {MAPPING}"
-    )
+    mapping = args.output_dir / MAPPING
+    if not mapping.is_file():
+        print(
+            f"The patient map, without which a split leaks, is not on Kaggle: take {MAPPING} from {MAPPING_PAGE} and put it into {args.output_dir}"
+        )
     print(
         f"Next:    python tools/make_tfrecords.py --dicom-dir {args.output_dir}/stage_2_train_images --labels {args.output_dir / fetching.LABELS} "
-        f"--class-info {args.output_dir}/stage_2_detailed_class_info.csv --patient-map …/pneumonia-challenge-dataset-mappings_2018.json "
+        f"--class-info {args.output_dir}/stage_2_detailed_class_info.csv --patient-map {mapping} "
         "--output-dir workspace/records/rsna"
     )
 

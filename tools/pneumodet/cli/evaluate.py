@@ -31,7 +31,11 @@ def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("evaluate", __doc__, EPILOG)
     add = parser.add_argument_group("what is measured").add_argument
-    add("--run", action="append", help="name of a run: its newest checkpoint on its validation records; again for each to fuse")
+    add(
+        "--run",
+        action="append",
+        help="name of a run: its best checkpoint (without one, its newest) on its validation records; again for each to fuse",
+    )
     add("--model", type=console.existing_dir, action="append", help="an exported model, on --data; again for each to fuse")
     add("--data", type=console.existing_dir, help="record set (for --run by default the one that it was trained with)")
     add("--split", default="val", help="of the record set (default %(default)s)")
@@ -114,10 +118,11 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _print(outcome) -> None:
-    metrics = outcome.metrics
+    metrics, counted = outcome.metrics, console.counted
     print(
-        f"{metrics['images']} images of {metrics['patients']} patients, {metrics['positive_images']} with findings, {metrics['boxes']} boxes, "
-        f"{metrics['detections']} detections" + (f"; step {metrics['step']}" if "step" in metrics else "")
+        f"{counted(metrics['images'], 'image')} of {counted(metrics['patients'], 'patient')}, {metrics['positive_images']:,} with findings, "
+        f"{counted(metrics['boxes'], 'box')}, {counted(metrics['detections'], 'detection')}"
+        + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
     for key, name in ROWS:
         value, interval = metrics.get(key), metrics["intervals"].get(key)

@@ -43,11 +43,12 @@ def run(args) -> None:
         progress=lambda total, what: progress.bar(total=total, desc=what, unit="file" if what == "reading headers" else "part"),
     )
     counts = found["classes"]
-    print(f"{counts['rows']:,} rows, {counts['exams']:,} exams, {counts['positive_exams']:,} with pneumonia, {counts['boxes']:,} boxes")
+    rows, exams, boxes = (console.counted(counts[key], what) for key, what in (("rows", "row"), ("exams", "exam"), ("boxes", "box")))
+    print(f"{rows}, {exams}, {counts['positive_exams']:,} with pneumonia, {boxes}")
     for one in found["conclusions"]:
         print(f"- {one['sentence']}")
     if found["files"] and found["files"]["faulty"]:
-        print(f"Damaged: {len(found['files']['faulty'])} DICOM files, listed in the report")
+        print(f"Damaged: {console.counted(len(found['files']['faulty']), 'DICOM file')}, listed in the report")
     print(f"Report:  {output_dir / exploring.REPORT}\nNumbers: {output_dir / exploring.FIGURES}")
     print(f"Next:    {_next(args)}")
 
@@ -60,7 +61,7 @@ def _next(args) -> str:
         "--patient-map": args.patient_map,
     }
     given = " ".join(f"{flag} {value}" for flag, value in flags.items() if value)
-    return f"python tools/make_tfrecords.py {given} --output-dir workspace/records"
+    return f"python tools/make_tfrecords.py {given} --output-dir workspace/records/rsna"
 
 
 def main(argv=None) -> int:

@@ -1,6 +1,7 @@
 """Export a run's best checkpoint as SavedModel, ONNX or TensorFlow Lite, and prove each file equal to it on the validation records."""
 
 import argparse
+from pathlib import Path
 
 from pneumodet.cli import console
 
@@ -67,7 +68,11 @@ def run(args) -> None:
         )
     files = ", ".join(about["file"] for about in outcome.card["artefacts"].values())
     print(f"Model:   {output_dir} ({outcome.card['checkpoint']}: {files})")
-    print(f"Next:    python tools/predict.py --model {output_dir} --input … --output-dir …")
+    given = "data/rsna/stage_2_test_images" if Path("data/rsna/stage_2_test_images").is_dir() else "FOLDER_OF_RADIOGRAPHS"
+    print(
+        f"Next:    python tools/app.py --model {output_dir}\n"
+        f"         python tools/predict.py --model {output_dir} --input {given} --output-dir {output_dir.parent / 'predictions'}"
+    )
 
 
 def _print(parity) -> None:
@@ -112,6 +117,10 @@ def _print(parity) -> None:
                 cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         )
+    if parity["score_threshold"] is not None:
+        from pneumodet.exporting import card
+
+        print(f"  {card.parity_words(parity)}")
     print(
         "  nearby: mean change of the RSNA metric at thresholds around the model's; ms: an image on this machine, median and 95th percentile"
     )

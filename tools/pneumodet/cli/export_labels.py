@@ -4,7 +4,7 @@ from pneumodet import progress
 from pneumodet.cli import console
 
 EPILOG = """example:
-  python tools/export_labels.py --data workspace/data/rsna --format voc --images --output-dir workspace/voc"""
+  python tools/export_labels.py --data workspace/records/rsna --format voc --images --output-dir workspace/voc"""
 
 
 def build_parser() -> console.Parser:
@@ -36,11 +36,22 @@ def run(args) -> None:
         progress=lambda exams: progress.bar(exams, desc="reading records", unit="exam"),
     )
     labels = args.output_dir / card["labels"]
-    print(f"Labels:  {labels} ({card['exams']} exams, {card['boxes']} boxes, {card['negatives']} exams without a finding)")
+    exams, boxes, negatives = (
+        console.counted(card[key], what) for key, what in (("exams", "exam"), ("boxes", "box"), ("negatives", "exam"))
+    )
+    print(f"Labels:  {labels} ({exams}, {boxes}, {negatives} without a finding)")
     if card["images"]:
         print(f"Images:  {args.output_dir / card['images']}")
-    print(f"Splits:  {args.output_dir / label_export.SPLIT}")
-    print(f"Next:    open the labels in another tool; python tools/make_tfrecords.py --labels {labels} … makes records of them again")
+    splits = args.output_dir / label_export.SPLIT
+    print(f"Splits:  {splits}")
+    images = args.output_dir / card["images"] if card["images"] else None
+    again = f"--labels {labels} --split-file {splits} --output-dir {args.output_dir}_records"
+    way = (
+        f"python tools/make_tfrecords.py --image-dir {images} {again}"
+        if images
+        else f"tools/make_tfrecords.py, with their images and {again}"
+    )
+    print(f"Next:    open the labels in another tool; records of them again: {way}")
 
 
 def main(argv=None) -> int:

@@ -92,8 +92,8 @@ def run(args) -> None:
 def _print(report: dict) -> None:
     height, width = report["feature_map_hw"]
     print(
-        f"{report['method']} of layer {report['layer']} ({height} x {width}); {report['exams']} exams of {report['patients']} patients, "
-        f"{report['positive_exams']} with {report['boxes']} boxes"
+        f"{report['method']} of layer {report['layer']} ({height} x {width}); {console.counted(report['exams'], 'exam')} of "
+        f"{console.counted(report['patients'], 'patient')}, {report['positive_exams']} with {console.counted(report['boxes'], 'box')}"
     )
     _print_table(report["figures"], report["method"])
     share, none = report["share"], report["without_heat"]
@@ -114,9 +114,8 @@ def _print(report: dict) -> None:
     if report["not_read"]:
         print(f"warning: {report['not_read']} records could not be read; they count as exams of which nothing is known.", file=sys.stderr)
     if none["exams"]:
-        print(
-            f"Nothing speaks for pneumonia in {none['exams']} exams, {none['positive_exams']} of them positive: they have no heat and no box."
-        )
+        exams = console.counted(none["exams"], "exam")
+        print(f"Nothing speaks for pneumonia in {exams}, {none['positive_exams']} of them positive: such have no heat and no box.")
 
 
 def _print_table(figures: dict, method: str) -> None:

@@ -116,13 +116,23 @@ def run(args: argparse.Namespace) -> int | None:
     _warn(args, manifest)
     print(f"Records: {args.output_dir}")
     if args.quality != "off":
-        print(
-            f"Quality: {args.output_dir}/quality.json" + (" and quality.png" if manifest["quality"]["flagged"] and not args.runner else "")
-        )
+        drawn = " and quality.png" if manifest["quality"]["flagged"] and not args.runner else ""
+        print(f"Quality: {args.output_dir}/quality.json{drawn}: {_quality(args, manifest)}")
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest["splits"]["train"]["exams"]:
         print(f"Next:    python tools/train.py --config ssd_mobilenet --data {data} --run my_first")
     return None
+
+
+def _quality(args: argparse.Namespace, manifest: dict) -> str:
+    """Return what was found, in words; of a set that lies elsewhere only in how many images."""
+    report = Path(args.output_dir) / "quality.json"
+    if not report.is_file():
+        return f"something found in {console.counted(manifest['quality']['flagged'], 'image')}"
+    found = paths.read_json(report, what="the report on quality", hint="Make the records again.")
+    images = console.counted(found["exams"], "image")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found["counts"].items() if count)
+    return f"something found in {found['suspicious']:,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
 
 
 def _convert(args: argparse.Namespace) -> dict:

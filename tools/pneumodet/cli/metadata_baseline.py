@@ -89,16 +89,17 @@ def _print(args, result: dict, splits: list[str]) -> None:
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(
-        f"{result['exams']:,} exams of {result['patients']:,} patients, {result['positive_exams']:,} with pneumonia; {result['folds']} folds; "
+        f"{console.counted(result['exams'], 'exam')} of {console.counted(result['patients'], 'patient')}, "
+        f"{result['positive_exams']:,} with pneumonia; {result['folds']} folds; "
         f"{', '.join(result['columns'])}"
     )
     print(f"  {'model':28}{'ROC AUC [95 %]':26}average precision [95 %]")
     for one in result["models"].values():
         print(f"  {one['name']:28}{_interval(one['roc_auc']):26}{_interval(one['average_precision'])}")
-    print(f"  {'column':28}{'fall when shuffled':26}ROC AUC alone")
+    print(f"  {'column':28}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
     for column in result["columns"]:
         fall = result["models"][result["scores_of"]]["importance"][column]
-        print(f"  {column:28}{_interval(fall):26}{result['alone'][column]:.3f}")
+        print(f"  {column:28}{_interval(fall):52}{result['alone'][column]:.3f}")
     if "leak" in result:
         print(result["leak"]["explanation"])
         print(f"  {'columns':22}{'split':14}" + "".join(f"{one['name']:28}" for one in result["models"].values()).rstrip())
@@ -110,7 +111,9 @@ def _print(args, result: dict, splits: list[str]) -> None:
     scores = args.output_dir / ("scores_val.csv" if "val" in splits else "scores.csv")
     print(f"Report:  {args.output_dir / 'baseline.html'}\nFigures: {args.output_dir / 'baseline.json'}")
     print(f"Scores:  {scores} (of {result['models'][result['scores_of']]['name']})")
-    print(f"Next:    python tools/postprocess.py --ground-truth … --detections … --gate {scores} --output-dir …")
+    if args.data:
+        print(f"Next:    python tools/compare.py --runs metadata={scores} --truth {args.data} --output-dir {args.output_dir}_compared")
+    print(f"{'         ' if args.data else 'Next:    '}as a gate for a detector's boxes: tools/postprocess.py --gate {scores}")
 
 
 def _way(one: dict) -> str:

@@ -16,6 +16,9 @@ was processed by what other patients gave, so that it may be evaluated on the sa
 
 FUSED = {"fusion": "fusing several models is", "views fused": "looking at several views is"}
 
+SMALLEST_LOSS = 5e-5
+"""Of the objective: less is 0 in the table."""
+
 OBJECTIVE_NAMES = {"rsna": "RSNA metric", "ap50": "AP50"}
 
 
@@ -32,7 +35,9 @@ def build_parser() -> console.Parser:
         metavar="JSON",
         help="COCO results; several are fused (runs, folds)",
     )
-    parser.add_argument("--run", action="append", help="instead: a run, whose newest checkpoint detects; again for each to fuse")
+    parser.add_argument(
+        "--run", action="append", help="instead: a run, whose best checkpoint (without one, its newest) detects; again for each to fuse"
+    )
     parser.add_argument(
         "--tta", metavar="VIEWS", help="views that each --run looks at as well and that are fused: flip,scale=0.9 (0.5 to 1.5)"
     )
@@ -71,8 +76,8 @@ def run(args) -> None:
             args.recipe, args.detections, args.output_dir, ground_truth=args.ground_truth, gate=args.gate, overwrite=args.overwrite
         )
         print(
-            f"Detections: {args.output_dir / files.DETECTIONS} ({counts['boxes_after']} of {counts['boxes_before']} boxes left, "
-            f"in {counts['exams_with_boxes']} of {counts['exams']} exams)"
+            f"Detections: {args.output_dir / files.DETECTIONS} ({counts['boxes_after']} of {console.counted(counts['boxes_before'], 'box')} left, "
+            f"in {counts['exams_with_boxes']} of {console.counted(counts['exams'], 'exam')})"
         )
         return
     how = {name: getattr(args, name) for name in ("gate", "patient_map", "objective", "folds", "seed", "overwrite")}
@@ -123,8 +128,13 @@ def _check(args) -> None:
 
 
 def _print(args, table: dict) -> None:
-    unit = "patients" if table["patient_map"] else "exams, each taken for a patient of its own"
-    print(f"{table['patients']} {unit}; {table['positive_exams']} of {table['exams']} exams have pneumonia; {table['folds']} folds")
+    counted = console.counted
+    of = (
+        counted(table["patients"], "patient")
+        if table["patient_map"]
+        else f"{counted(table['exams'], 'exam')}, each taken for a patient of its own"
+    )
+    print(f"{of}; {table['positive_exams']} of {counted(table['exams'], 'exam')} have pneumonia; {table['folds']} folds")
     wide = max(20, 2 + max(len(row["step"]) for row in table["rows"]))
     print(f"  {'step':{wide}}{OBJECTIVE_NAMES[table['objective']] + ' [95 %]':24}{'gain [95 %]':28}chosen on all patients")
     for row in table["rows"]:
@@ -139,12 +149,21 @@ def _print(args, table: dict) -> None:
             print(
                 f"note: that {FUSED[row['step']]} better is not shown by these exams; the recipe has it all the same, since it was asked for"
             )
+    worse = [
+        f"{row['step']} ({row['gain']['value']:+.4f})" for row in table["rows"] if row["gain"] and row["gain"]["value"] < -SMALLEST_LOSS
+    ]
+    if worse:
+        falls = f"the {OBJECTIVE_NAMES[table['objective']]} falls with {', '.join(worse)}"
+        print(f"note: {falls} on patients that had no part in the choice; the recipe has it all the same")
     recipe = args.output_dir / "recipe.json"
     print(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
     if args.run:
         print(f"Next:    tools/evaluate.py or tools/predict.py with --recipe {recipe} on other radiographs; views come with it")
     else:
-        print(f"Next:    python tools/postprocess.py --recipe {recipe} --detections … on other radiographs")
+        gate = " and --gate SCORES.csv" if args.gate else ""
+        print(
+            f"Next:    on other radiographs: tools/postprocess.py --recipe {recipe} with --detections DETECTIONS.json{gate}, --output-dir NEW"
+        )
 
 
 def _interval(one: dict, form: str) -> str:

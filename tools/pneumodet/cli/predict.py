@@ -89,6 +89,7 @@ def run(args) -> None:
         )
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)
+    counted = console.counted
     for files, what in ((summary.refused, "left out"), (summary.problems, "without report")):
         for name, reason in files[:5]:
             print(f"{what}: {name}: {reason}", file=sys.stderr)
@@ -96,11 +97,12 @@ def run(args) -> None:
             print(f"… and {len(files) - 5} more, all in predictions.json", file=sys.stderr)
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print(
-        f"{summary.radiographs} radiographs{resumed}, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
-        f"({summary.threshold_source}); {len(summary.refused)} files left out; {summary.milliseconds:.0f} ms a radiograph by "
+        f"{counted(summary.radiographs, 'radiograph')}{resumed}, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
+        f"({summary.threshold_source}); {counted(len(summary.refused), 'file')} left out; {summary.milliseconds:.0f} ms a radiograph by "
         f"{' and '.join(dict.fromkeys(summary.backends))}"
     )
-    print(f"Results: {args.output_dir} (detections.json, submission.csv, scores.csv, boxes.csv, images/, gallery.html)")
+    dicom = ", dicom/" if args.dicom_sr or args.gsps or args.dicom_sc else ""
+    print(f"Results: {args.output_dir} (detections.json, submission.csv, scores.csv, boxes.csv, images/, gallery.html{dicom})")
     if summary.sheet:
         print(f"Look at: {summary.sheet}")
 

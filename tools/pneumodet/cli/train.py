@@ -26,7 +26,12 @@ def build_parser() -> console.Parser:
     add("--resume", action="store_true", help="go on from the run's newest checkpoint, exactly where it was")
 
     add = parser.add_argument_group("where it starts from").add_argument
-    add("--pretrained", metavar="FROM", help="coco, imagenet, none, a name of pretrained/registry.json, run:NAME, or a checkpoint's path")
+    add(
+        "--pretrained",
+        metavar="FROM",
+        help="coco, imagenet, none, a name of pretrained/registry.json, run:NAME, or a checkpoint's path (default: what the config names; those of configs/ "
+        "name none)",
+    )
     add("--fine-tune-checkpoint", metavar="PATH", help="the same, as a path up to and with ckpt-N")
     add(
         "--fine-tune-checkpoint-type",
@@ -130,7 +135,7 @@ def _find_rate(args: argparse.Namespace, request) -> int:
     print(found.reason)
     print(f"Curve:   {picture}")
     if found.suggested is not None:
-        print(f"Next:    python tools/train.py … --run {args.run} --learning-rate {found.suggested:.3g}")
+        print(f"Next:    the same command with --learning-rate {found.suggested:.3g} instead of --find-lr")
     return 0
 
 

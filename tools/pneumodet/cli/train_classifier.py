@@ -17,6 +17,8 @@ In the run's folder: evaluation/ with metrics.json, scores.csv, roc.png, confusi
 
 BACKBONES = ("resnet50", "inceptionv3", "vgg16", "vgg19", "mobilenetv2", "efficientnetv2b0", "resnet-scratch")
 
+METRICS = ("image.roc_auc", "image.pr_auc")
+
 FLAGS = (
     "pretrained",
     "task",
@@ -28,11 +30,7 @@ FLAGS = (
     "learning_rate",
     "augmentation",
     "seed",
-    "evaluate_every",
-    "best_metric",
-    "patience",
-    "checkpoint_every",
-    "keep",
+    *console.PAUSES,
 )
 """Flags that are settings of the same name."""
 
@@ -78,13 +76,7 @@ def build_parser() -> console.Parser:
     add("--seed", type=console.whole_number, help="of weights, order and augmentation")
     add("--skip-corrupt", action="store_true", help="leave corrupt records out, and count them")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any key of the config; repeatable")
-
-    add = parser.add_argument_group("when it evaluates, saves and stops").add_argument
-    add("--evaluate-every", type=console.positive_int, metavar="STEPS", help="(default: ten times a run)")
-    add("--best-metric", choices=("image.roc_auc", "image.pr_auc"), help="by which the best checkpoint is kept")
-    add("--patience", type=console.whole_number, metavar="N", help="stop after N evaluations without a better one; 0 for never")
-    add("--checkpoint-every", type=console.positive_int, metavar="STEPS")
-    add("--keep", type=console.positive_int, metavar="N", help="newest checkpoints that stay, beside the best")
+    console.add_pauses(parser, METRICS)
     return parser
 
 
@@ -114,10 +106,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"  {metrics['operating_point']['source']}")
     into = folder / runs.EVALUATION
     print(
-        f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n         {into / 'scores.csv'}\n"
+        f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n"
+        f"         {into / 'scores.csv'} (for the gate: tools/postprocess.py --gate)\n"
         f"Next:    python tools/grad_cam.py --run {args.run}\n"
-        f"         python tools/compare.py --runs {args.run} …\n"
-        f"         python tools/postprocess.py … --gate {into / 'scores.csv'}\n"
         f"         tensorboard --logdir {folder}"
     )
     return 0

@@ -17,6 +17,16 @@ EPILOG = """examples:
 Ctrl-C ends after the step at hand with a checkpoint; --resume, or the same --table command, goes on exactly there.
 In the run's folder: evaluation/ with metrics.json, masks.png, scores.csv and detections.json (boxes of the masks); curves.png, metrics.csv, best/, train/."""
 
+METRICS = (
+    "segmentation.iou",
+    "segmentation.iou_per_positive",
+    "rsna_metric",
+    "coco.pneumonia.AP50",
+    "froc.mean_sensitivity",
+    "image.roc_auc",
+    "image.pr_auc",
+)
+
 FIGURES = {
     "segmentation.iou": "IoU",
     "segmentation.f1": "F1",
@@ -47,15 +57,15 @@ def build_parser() -> console.Parser:
     add("--batch-size", type=console.positive_int, help="images a step")
     add("--learning-rate", type=console.positive_float, help="peak of the learning-rate schedule")
     add("--pretrained", metavar="FROM", help="run:NAME of a segmenter, a checkpoint's path, or a .weights.h5 file (default: new weights)")
-    add("--patience", type=console.whole_number, metavar="N", help="stop after N evaluations without a better one (default: never)")
     add("--seed", type=console.whole_number, help="of weights, order and augmentation")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any key of the config; repeatable")
+    console.add_pauses(parser, METRICS)
     return parser
 
 
 def overrides(args: argparse.Namespace) -> tuple[str, ...]:
     """Return KEY=VALUE of the flags that were given, and of --set."""
-    flags = ("steps", "batch_size", "learning_rate", "pretrained", "patience", "seed")
+    flags = ("steps", "batch_size", "learning_rate", "pretrained", "seed", *console.PAUSES)
     given = [f"{name}={getattr(args, name)}" for name in flags if getattr(args, name) is not None]
     return (*given, *args.settings)
 
@@ -78,8 +88,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, found solid, probability as heat)\n"
         f"         {into / 'scores.csv'} (for the gate: tools/postprocess.py --gate)\n"
-        f"Next:    python tools/compare.py --runs {args.run} …\n"
-        f"         python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'judged'}\n"
+        f"Next:    python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'judged'}\n"
         f"         tensorboard --logdir {folder}"
     )
     return 0

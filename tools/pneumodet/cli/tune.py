@@ -4,8 +4,8 @@ from pneumodet import progress
 from pneumodet.cli import console
 
 EPILOG = """examples:
-  python tools/tune.py --config ssd_mobilenet --data workspace/data/rsna --study first --trials 20 --steps 1000
-  python tools/tune.py --config ssd_mobilenet --data workspace/data/rsna --study second --trials 20 --steps 1000 \\
+  python tools/tune.py --config ssd_mobilenet --data workspace/records/rsna --study first --trials 20 --steps 1000
+  python tools/tune.py --config ssd_mobilenet --data workspace/records/rsna --study second --trials 20 --steps 1000 \\
     --param learning_rate=1e-4:0.1:log --param train_config.batch_size=4,8,16 --param optimizer=sgd,adam \\
     --param model.ssd.loss.classification_loss.weighted_sigmoid_focal.alpha=0.25:0.75
 
@@ -59,7 +59,7 @@ def run(args) -> None:
     """Search, and show what came out."""
     from pneumodet import paths
     from pneumodet.tuning import search
-    from pneumodet.tuning.report import BEST, PICTURE, TABLE
+    from pneumodet.tuning.report import BEST, LONGER, PICTURE, TABLE
 
     plan = search.Plan(
         folder=paths.run_dir(args.study),
@@ -91,7 +91,10 @@ def run(args) -> None:
         print("Weight:  " + ", ".join(f"{name} {share:.0%}" for name, share in outcome.importances.items()) + " (PED-ANOVA importance)")
     for note in outcome.notes:
         print(f"Note:    {note}")
-    print(f"Written: {outcome.folder / TABLE}, {BEST}, {PICTURE}\nNext:    {outcome.command}")
+    print(f"Written: {outcome.folder / TABLE}, {BEST}, {PICTURE}")
+    print(
+        f"Next:    {outcome.command}\n         (its --steps are {LONGER} times those of a trial: enough to tell trials apart is not enough to learn)"
+    )
 
 
 def _line(row) -> str:

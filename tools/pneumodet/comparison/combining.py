@@ -22,6 +22,7 @@ from pneumodet.postprocessing import files as gates
 from pneumodet.postprocessing import recipe as recipes
 from pneumodet.postprocessing import search, steps
 from pneumodet.postprocessing.recipe import Recipe
+from pneumodet.reporting import steps as names_of_steps
 
 FOLDER = "combination"
 """In the comparison's folder: recipe, table and detections as tools/postprocess.py leaves them."""
@@ -31,6 +32,12 @@ GATE = "gate"
 
 FUSION = "fusion of all"
 """Last row of the table: the same steps with the boxes of several runs."""
+
+BEST_RECIPE = "best_recipe.json"
+"""In ``FOLDER``, where an earlier step than the last one has the highest figure: the recipe up to that step, of the detector's boxes alone."""
+
+SMALLEST_LOSS = 5e-4
+"""Of the RSNA metric: less is 0 in the table."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +50,7 @@ class Combination:
       recipe: chosen on all patients, with all of it.
       sources: names of the runs whose boxes the recipe takes, in its order.
       cross_fitted: each exam after the recipe that other patients gave.
+      best: chosen on all patients, up to the step with the highest figure; None where that is the last one, or the detector alone.
     """
 
     table: dict[str, Any]
@@ -50,6 +58,7 @@ class Combination:
     recipe: Recipe
     sources: tuple[str, ...]
     cross_fitted: Cases
+    best: Recipe | None
 
 
 def chosen(sides: Sequence[Side], detector: str, gate: str | None, fused: Sequence[str]) -> tuple[Side, Side | None, list[Side]]:
@@ -119,7 +128,9 @@ def combine(
         table["total"] = _gain(detector.boxes, alone[detector.boxes.box_case], fused.cross_fitted, resamples, seed)
         sentences.append(_of_fusion(gain, names))
         found = fused
-    return Combination(table, tuple(sentences), found.recipe, names, found.cross_fitted)
+    table["best_step"] = place = _best(table["rows"])
+    best = Recipe(**table["rows"][place]["chosen"]) if 0 < place < len(table["rows"]) - 1 else None
+    return Combination(table, (*sentences, *_of_losses(table["rows"], place, names[0])), found.recipe, names, found.cross_fitted, best)
 
 
 def steps_of(gate: bool, others: int) -> int:
@@ -130,9 +141,11 @@ def steps_of(gate: bool, others: int) -> int:
 
 def write(folder: Path, found: Combination, *, category_id: int) -> None:
     """Write recipe.json, table.json and detections.json, which tools/evaluate.py and tools/postprocess.py take."""
-    recipe = dataclasses.replace(found.recipe, exams_sha256=recipes.fingerprint(found.cross_fitted.names))
+    exams = recipes.fingerprint(found.cross_fitted.names)
     folder.mkdir()
-    recipes.save(folder / recipes.RECIPE, recipe)
+    recipes.save(folder / recipes.RECIPE, dataclasses.replace(found.recipe, exams_sha256=exams))
+    if found.best:
+        recipes.save(folder / BEST_RECIPE, dataclasses.replace(found.best, exams_sha256=exams))
     paths.write_json(folder / gates.TABLE, found.table)
     results.write_coco_results(folder / gates.DETECTIONS, steps.from_cases(found.cross_fitted, category_id=category_id))
 
@@ -162,6 +175,32 @@ def _of_fusion(gain: dict[str, Any], names: Sequence[str]) -> str:
     if gain["high"] is not None and gain["high"] < 0:
         return f"{what} harms: the RSNA metric changes by {between}."
     return f"{what} is not shown to help: the RSNA metric changes by {between}."
+
+
+def _best(rows: Sequence[dict[str, Any]]) -> int:
+    """Return the place of the row with the highest figure; of rows that are alike the first one, where nothing is done, else the last one."""
+    values = [row["figure"]["value"] for row in rows]
+    alike = [place for place, value in enumerate(values) if value > max(values) - SMALLEST_LOSS]
+    return alike[-1] if alike[0] else 0
+
+
+def _of_losses(rows: Sequence[dict[str, Any]], best: int, detector: str) -> list[str]:
+    """Return which steps the figures fall with although the recipe has them, and what is better than all steps, a sentence each."""
+    sentences = []
+    losses = [f"{_named(row)} ({row['gain']['value']:+.3f})" for row in rows if row["gain"] and row["gain"]["value"] <= -SMALLEST_LOSS]
+    if losses:
+        sentences.append(
+            f"The RSNA metric falls with {', '.join(losses)}; {recipes.RECIPE} has these steps all the same, since they were asked for."
+        )
+    if best < len(rows) - 1:
+        figure = f"an RSNA metric of {rows[best]['figure']['value']:.3f} against {rows[-1]['figure']['value']:.3f} with all steps"
+        up_to = f"{detector} alone" if not best else f"{detector} up to the step {_named(rows[best])!r}"
+        sentences.append(f"Best is {up_to}: {figure}" + (f". {BEST_RECIPE} has these steps." if best else "; no step pays."))
+    return sentences
+
+
+def _named(row: dict[str, Any]) -> str:
+    return names_of_steps.STEPS.get(row["step"], row["step"])
 
 
 def _between(gain: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet import paths, results, run_folder
-from pneumodet.assessment import files, inputs
+from pneumodet.assessment import checks, files, inputs
 from pneumodet.comparison import truths
 from pneumodet.comparison.truths import Truth
 from pneumodet.data import annotations, record_sets
@@ -157,7 +157,7 @@ def _of_file(name: str, path: Path, truth: Truth) -> Entry:
     if files.is_csv(path) and results.SCORE_HEADER[1] in annotations.read_header(path):
         scores = gates.read_gate(path)
         return Entry(name=name, family=SCORES, truth=truth, exams=frozenset(scores), scores=scores)
-    cases, warnings = _detections(path, truth, name)
+    cases, warnings = _detections(path, truth, name, checks.DETECTOR)
     return Entry(name=name, family=BOXES, truth=truth, exams=frozenset(cases.names), cases=cases, warnings=tuple(warnings))
 
 
@@ -189,7 +189,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
         raise DataError(f"The evaluation of the run {name} is not whole: {missing.name} is missing. {mend}")
     point = _point(metrics)
     if boxes_file in wanted:
-        found["cases"], warnings = _detections(boxes_file, truth, name)
+        found["cases"], warnings = _detections(boxes_file, truth, name, checks.DETECTOR if family == DETECTION else checks.MASKS)
         warnings += [TRAINED_ON.format(name=name)] * (metrics.get("split") == "train" and manifest == data.get("manifest_sha256"))
         found |= {"warnings": tuple(warnings), "exams": frozenset(found["cases"].names), "box_point": point or OF_BOXES}
     if scores_file in wanted:
@@ -237,13 +237,14 @@ def _manifest_of(data_dir: Path) -> str | None:
     return paths.sha256_file(path) if path.is_file() else None
 
 
-def _detections(path: Path, truth: Truth, name: str) -> tuple[Cases, list[str]]:
+def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases, list[str]]:
     """Return detections on the exams of the ground truth, and what is to be said of them."""
     loaded = inputs.assemble(
         truth.instances,
         lambda images, category: files.read_results(path, images, category),
         names=(truth.name, str(path)),
         patients=truth.patients,
+        source=source,
     )
     said = [one for one in loaded.warnings if one not in truth.said]
     if not len(loaded.cases.scores):
@@ -273,8 +274,8 @@ def _are_highest(scores: Mapping[str, float], cases: Cases | None) -> bool:
 
 def _cost(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
     seconds, milliseconds = record.get("training_seconds"), metrics.get("milliseconds_an_image")
-    if seconds is None and (folder / metrics_table.FILE).is_file():
-        seconds = max((row.wall_seconds for row in metrics_table.read(folder / metrics_table.FILE)), default=0.0) or None
+    if seconds is None:
+        seconds = metrics_table.seconds(folder) or None
     if milliseconds is None and (folder / PARITY).is_file():
         parity = paths.read_json(folder / PARITY, what="the export's measurements", hint="Export the run again.")
         milliseconds = (parity.get("reference") or {}).get("milliseconds")

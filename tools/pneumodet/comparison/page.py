@@ -29,6 +29,14 @@ MORE_CSS = """
 """Besides the reports' own: a grid of forest plots, and a first column that stays while a wide table is scrolled."""
 
 
+_SIDES = (
+    '<ul class="legend"><li><span class="swatch better"></span>the whole interval is above 0: the run is better</li>'
+    '<li><span class="swatch worse"></span>the whole interval is below 0: the run is worse</li>'
+    '<li><span class="swatch c0"></span>the interval holds 0: no difference shown</li></ul>'
+)
+"""What the colours of differences mean."""
+
+
 def html(result: Mapping[str, Any]) -> str:
     """Return a comparison as a page."""
     sections = [
@@ -102,7 +110,7 @@ def _differences(result: Mapping[str, Any]) -> str:
         "Both runs are computed on the same resamples of patients, so that easy and hard ones cancel out. An interval that holds 0 shows no difference; "
         "two runs can differ although their own intervals overlap."
     )
-    return markup.paragraph(explained) + f'<div class="forests">{"".join(forests)}</div>' + table
+    return markup.paragraph(explained) + _SIDES + f'<div class="forests">{"".join(forests)}</div>' + table
 
 
 def _signed(figure: Mapping[str, Any] | None) -> str:

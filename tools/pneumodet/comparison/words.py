@@ -82,7 +82,10 @@ def _against(result: Mapping[str, Any], best: str, key: str) -> str:
     if len(others) == 1:
         return others[0]["sentence"]
     shown = sum(one["high"] is not None and one["high"] < 0 for one in others)
-    return f"It is shown to be better than {shown} of the {len(others)} others that have this figure."
+    if not shown:
+        return f"It is not shown to be better than any of the {len(others)} others that have this figure."
+    than = "all" if shown == len(others) else f"{shown} of the"
+    return f"It is shown to be better than {than} {len(others)} others that have this figure."
 
 
 def markdown(result: Mapping[str, Any]) -> str:

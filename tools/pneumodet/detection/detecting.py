@@ -102,7 +102,7 @@ def of_runs(
     views: Sequence[str] = looks.ONLY_IDENTITY,
     progress: Progress = lambda total: lambda: None,
 ) -> tuple[list[dict[str, Detections]], list[str]]:
-    """Run the newest checkpoint of each run over a split; each radiograph is decoded once a run.
+    """Run the best checkpoint of each run over a split; each radiograph is decoded once a run.
 
     Args:
       run_dirs: the runs.

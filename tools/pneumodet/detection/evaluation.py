@@ -80,10 +80,7 @@ def _read(
     where = reader.where(number)
     record = decoding.read(reader, number)
     image_hw = (record.height, record.width)
-    only_itself = list(looks) == [View()]  # the other views are cut from the whole image
-    pixels = decoding.decode(
-        record.encoded, image_hw=image_hw, target_hw=looker.size.of(image_hw) if only_itself else image_hw, where=where
-    )
+    pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=image_hw, where=where)  # whole, as exports and predict see it
     return record.patient_id, image_hw, [looker.prepared(view.seen(pixels), image_hw) for view in looks]
 
 

@@ -195,7 +195,7 @@ def _counts(found: Mapping[str, Any]) -> str:
 
 
 def _age(found: Mapping[str, Any]) -> str:
-    series = {name: _normed(found["histogram"][key]) for name, key in (("without pneumonia", "target_0"), ("with pneumonia", "target_1"))}
+    series = {name: _normed(found["histogram"][key]) for name, key in (("with pneumonia", "target_1"), ("without pneumonia", "target_0"))}
     chart = bar_chart("Ages", found["histogram_edges"], series, x="years", y="share of each of the two")
     rows = [
         (

@@ -83,7 +83,7 @@ class Drawer:
             for exam, pixels in self._readable(np.flatnonzero(names == name)):
                 self._shown[exam] = pixels
                 view = self._material.exams.view[self._index[exam]]
-                text = f"{exam}" + (f", {view} view" if view else "")
+                text = f"{exam}" + (f", {view} view" if view else "") + (f", boxes {count}" if (count := len(self._boxes(exam))) else "")
                 found.append(Picture(name, text, self._with_boxes(exam, pixels)))
         return found
 
@@ -129,7 +129,7 @@ class Drawer:
         image = Image.fromarray(pixels)
         image.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.BOX)
         factors = np.array([image.width / width, image.height / height] * 2)
-        return pictures.draw_boxes(np.asarray(image), truth_xyxy_px=self._boxes(exam) * factors)
+        return pictures.draw_boxes(np.asarray(image), truth_xyxy_px=self._boxes(exam) * factors, panel=False)
 
     def _first(self) -> str | None:
         positive = (exam for exam in self._shown if len(self._boxes(exam)))

@@ -108,7 +108,7 @@ def _radiographs(album: Album) -> str:
         of_class = [one for one in album.examples if one.title == title]
         content += f"<h3>{markup.text(title)}</h3>{_pictures([(one, one.text) for one in of_class])}"
     if album.examples:
-        content = '<p class="before">Chosen at random, not as typical. Boxes of the ground truth are dashed and green.</p>' + content
+        content = '<p class="before">Chosen at random, not as typical. Boxes of the ground truth are dashed and blue.</p>' + content
     if album.equalized:
         content += (
             f"<h3>Equalization</h3>{_pictures([(one, f'{one.title}: {one.text}') for one in album.equalized])}{_grays(album.equalized)}"

@@ -17,8 +17,10 @@ from pneumodet import paths, run_folder
 from pneumodet.data import label_map
 from pneumodet.exporting import graphs
 from pneumodet.inference import exported
+from pneumodet.metrics import probability_words
 from pneumodet.postprocessing import recipe as recipes
 from pneumodet.reporting import markup, model_card
+from pneumodet.training import metrics_table
 
 _VERSIONS_OF = ("tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "opencv-python-headless")
 
@@ -59,6 +61,7 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
         "run": folder.name,
         "checkpoint": Path(checkpoint).name,
         "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint_chosen_of": metrics_table.evaluations(folder),
         "architecture": config.model.WhichOneof("model"),
         "label_map": label_map.read_label_map(folder / run_folder.LABEL_MAP),
         "input": {
@@ -121,7 +124,7 @@ def read_me(card: Mapping[str, Any], metrics: Mapping[str, Any] | None, parity: 
     parts += _part("Training data", _data(card["data"]))
     parts += _part("Input", _input(card["input"]))
     after = [
-        f"- Calibration: {card['calibrator']['method']}, in model.json"
+        f"- Calibration: {card['calibrator']['method']}, in model.json; it rests on {probability_words.rests_on(card['metrics'])}"
         if card["calibrator"]
         else "- Calibration: none; scores are no probabilities"
     ]
@@ -186,7 +189,16 @@ def _files(artefacts: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Any]
             f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {parity['split']}. Nearby: the mean change of the "
             "RSNA metric at thresholds around the model's, which on these images may stand on a peak."
         )
+        lines += [f"- {parity_words(parity)}"] if parity["score_threshold"] is not None else []
     return lines
+
+
+def parity_words(parity: Mapping[str, Any]) -> str:
+    """Return why the RSNA metric of parity.json is not that of the evaluation, in a sentence; it needs a threshold."""
+    return (
+        f"The RSNA metric here is at one threshold for all images, {parity['score_threshold']:.4g}, and serves to compare files; the one to report is "
+        "evaluate's, whose thresholds are not chosen on the exams that they judge."
+    )
 
 
 def _signed(value: float | None) -> str:

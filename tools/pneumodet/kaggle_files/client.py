@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import io
 import tempfile
+import textwrap
 from typing import Any
 
 from pneumodet.errors import DataError, EnvironmentProblem, first_line
@@ -124,8 +125,13 @@ def _explained(error: Any) -> Exception:
         return EnvironmentProblem(
             "Kaggle has had too many requests of this account (429). Wait some minutes, and run the same command again."
         )
-    reason = f"it answers {code}" if code else type(error).__name__
-    detail = "" if code else f": {first_line(error)[:200]}"
-    return EnvironmentProblem(
-        f"Kaggle cannot be reached ({reason}{detail}). Look at the connection and the proxy, and run the same command again."
-    )
+    reason = f"it answers {code}" if code else f"{type(error).__name__}: {_cause(error)}"
+    return EnvironmentProblem(f"Kaggle cannot be reached ({reason}). Look at the connection and the proxy, and run the same command again.")
+
+
+def _cause(error: Any) -> str:
+    """Return what an error of requests says at its core: it wraps that of urllib3, which names addresses and objects before it."""
+    inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error
+    inner = getattr(inner, "reason", None) or inner
+    text = first_line(inner) if isinstance(inner, BaseException) else str(inner)
+    return textwrap.shorten(text.rpartition("): ")[2] or text, 200, placeholder=" …")

@@ -8,6 +8,7 @@ The archive lies beside the folder, under its own name, and stays there: a secon
 
 import dataclasses
 import hashlib
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ MARKER = "download.json"
 """Lists what was unpacked; written last, so that a folder that has it is whole."""
 
 LABELS = "stage_2_train_labels.csv"
+
+OWN = "stage_2_"
+"""The archive's files begin so, but for one about Google's credits; the folder may have others, which stay, such as RSNA's list of patients."""
 
 UNPACKED_PER_BYTE = 1.1
 """Room for the files, by the archive's size: DICOMs with JPEG inside hardly shrink."""
@@ -75,7 +79,7 @@ def fetch(
     """Download, unpack and check.
 
     Args:
-      output_dir: new folder for the files, or one that an earlier call made.
+      output_dir: new folder for the files, one that an earlier call made, or one with files of other names; these stay.
       expected: how much there must be.
       overwrite: replace an earlier result that is damaged.
       on_download: is told (bytes there, bytes in all or None).
@@ -92,16 +96,45 @@ def fetch(
             return Fetched(_checked(output_dir, expected), here if here.is_file() else None, True)
         if not overwrite:
             raise DataError(f"{output_dir} is no longer whole: {fault}. Give --overwrite to make it anew.")
-    folders.check_free(output_dir, marker=MARKER, overwrite=overwrite)
+    kept = _others(output_dir, lambda name: name.startswith(OWN))
+    how = {"marker": MARKER, "overwrite": overwrite}
+    if kept and not (output_dir / MARKER).is_file() and all(path.is_file() for path in kept):
+        how = {"marker": kept[0].name, "overwrite": True}  # by which the folder is known; the one in its place has them all
+    folders.check_free(output_dir, **how)
     if not here.is_file():
         _download(here, on_download, delays)
     members = archive.open_archive(here)
-    with folders.new_folder(output_dir, marker=MARKER, overwrite=overwrite, resume_key=_key(members)) as folder:
+    own = {Path(member.filename).parts[0] for member in members}
+    kept = _others(output_dir, own.__contains__)
+    with folders.new_folder(output_dir, **how, resume_key=_key(members)) as folder:
         archive.unpack(here, members, folder, on_progress=on_unpack)
         counts = _checked(folder, expected)
         listed = {member.filename: [member.file_size, member.CRC] for member in members}
+        for path in kept:
+            if path.is_dir():
+                shutil.copytree(path, folder / path.name, symlinks=True, dirs_exist_ok=True)
+            else:
+                shutil.copy2(path, folder / path.name)
         paths.write_json(folder / MARKER, {"competition": client.COMPETITION, "bytes_and_crc32": listed})
     return Fetched(counts, here, False)
+
+
+def _others(folder: Path, is_own: Callable[[str], bool]) -> list[Path]:
+    """Return what is in a folder beside the archive's files.
+
+    Raises:
+      DataError: files of the archive's names are there that no earlier call unpacked, and would be overwritten.
+    """
+    if not folder.is_dir():
+        return []
+    there = sorted(folder.iterdir())
+    own = [path.name for path in there if is_own(path.name)]
+    if own and not (folder / MARKER).is_file():
+        raise DataError(
+            f"{folder} holds {own[0]}, which this command would overwrite (no {MARKER}, by which it would know its own files). Choose another "
+            "--output-dir, or move it away."
+        )
+    return [path for path in there if path.name not in own and path.name != MARKER]
 
 
 def _download(final: Path, on_progress: Callable[[int, int | None], None], delays: Sequence[float]) -> None:

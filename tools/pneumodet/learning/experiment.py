@@ -21,15 +21,10 @@ from pneumodet.learning import runs, settings
 from pneumodet.learning.family import Family, Parts, Say
 from pneumodet.learning.records import Records
 from pneumodet.learning.settings import Settings
+from pneumodet.training import metrics_table
 
 OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
 """Settings that may be asked of a run that is gone on with; all else it has from its start."""
-
-CHOSEN_HERE = (
-    "This checkpoint was the best of {count} on these very exams, so that its figures are somewhat optimistic. For figures to be published, evaluate "
-    "once (--evaluate-every as many as --steps), or on other exams."
-)
-"""Warning."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +96,7 @@ def train(
             on_progress=on_progress,
             on_evaluation=on_evaluation,
         )
-        record |= {"training_seconds": _seconds(folder), "steps_done": outcome.step}
+        record |= {"training_seconds": metrics_table.seconds(folder), "steps_done": outcome.step}
         paths.write_json(folder / run_folder.RECORD, record)
         if not outcome.completed:
             return folder, outcome, None
@@ -194,7 +189,10 @@ def _write(family: Family, folder: Path, chosen: Settings, record: dict[str, Any
 def _parts(family: Family, chosen: Settings, records: Records, *, fresh: bool, say: Say) -> Parts:
     import keras
 
+    from pneumodet.training import reproducible
+
     keras.utils.set_random_seed(chosen.seed)
+    reproducible.sum_in_order()
     model = family.build(chosen, pretrained=fresh, say=say)
     parts = family.assemble(chosen, records, model)
     for note in parts.notes:
@@ -261,9 +259,9 @@ def _evaluate(folder: Path, parts: Parts, records: Records, record: dict[str, An
     parts.trainer.restore_model(best)
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)
-        chosen_of = _evaluations(folder)
+        chosen_of = metrics_table.evaluations(folder)
         if chosen_of > 1:
-            metrics["warnings"] = [*metrics.get("warnings", []), CHOSEN_HERE.format(count=chosen_of)]
+            metrics["warnings"] = [*metrics.get("warnings", []), run_folder.CHOSEN_HERE.format(count=chosen_of)]
         metrics |= {
             "family": record["family"],
             "checkpoint": Path(best).name,
@@ -276,19 +274,6 @@ def _evaluate(folder: Path, parts: Parts, records: Records, record: dict[str, An
         }
         paths.write_json(into / runs.METRICS, metrics)
     return metrics
-
-
-def _evaluations(folder: Path) -> int:
-    from pneumodet.training import metrics_table
-
-    return sum(row.kind == metrics_table.VALIDATION for row in metrics_table.read(folder / metrics_table.FILE))
-
-
-def _seconds(folder: Path) -> float:
-    """Return the seconds of training so far, over all starts of the run, evaluations included, up to the last report."""
-    from pneumodet.training import metrics_table
-
-    return max((row.wall_seconds for row in metrics_table.read(folder / metrics_table.FILE)), default=0.0)
 
 
 def _provenance() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet import results
-from pneumodet.assessment import inputs, summary
+from pneumodet.assessment import checks, inputs, summary
 from pneumodet.assessment.inputs import Loaded
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.learning.records import Split
@@ -57,7 +57,7 @@ def judged(split: Split, scores: np.ndarray) -> Loaded:
         name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([split.category]))
         for name, score, (height, width) in zip(split.names, scores.tolist(), split.sizes_hw, strict=True)
     }
-    return inputs.assemble(split.instances, lambda _, __: results.to_coco(found), class_name=split.class_name)
+    return inputs.assemble(split.instances, lambda _, __: results.to_coco(found), class_name=split.class_name, source=checks.SCORES)
 
 
 def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, float | None]:

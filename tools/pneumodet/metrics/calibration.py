@@ -1,7 +1,7 @@
 """Do scores mean what they say? Reliability, and calibrators fitted on validation data.
 
     reliability(cases.case_scores, cases.positive)                     # curve, ECE and Brier score
-    calibrator = fit(scores, outcomes, method="platt")
+    calibrator = fit(scores, outcomes, method=method_for(len(scores)))
     probabilities = calibrator(scores)
     saved = calibrator.to_json()                                       # stored with the model; Calibrator.from_json(saved)
     report = evaluate(cases, folds=patient_folds(cases, seed=0))       # both levels, calibrated by other patients
@@ -16,8 +16,9 @@ Calibrators never turn two scores around:
 
 ``temperature``: sigmoid(logit(s) / T), which leaves a score of 0.5 where it is (Guo et al., ICML 2017).
 ``platt``: sigmoid(slope * logit(s) + intercept), fitted against Platt's smoothed targets (Platt, 1999).
-``isotonic``: the non-decreasing curve of least squares (pool adjacent violators; Zadrozny and Elkan, KDD 2002). It makes steps, so that
-scores become equal: compute AP and FROC on the scores before it.
+``isotonic``: the non-decreasing curve of least squares (pool adjacent violators; Zadrozny and Elkan, KDD 2002), each step by Laplace's rule of
+succession, (true + 1) / (count + 2): a few exams that agree are no certainty. It makes steps, so that scores become equal: compute AP and FROC on
+the scores before it.
 """
 
 import dataclasses
@@ -33,11 +34,18 @@ from pneumodet.metrics.operating_point import check_folds
 METHODS = ("temperature", "platt", "isotonic")
 """Names of the calibrators."""
 
+FEWEST_FOR_STEPS = 1000
+"""Exams from which on isotonic regression is used; on fewer it fits their noise (Niculescu-Mizil and Caruana, ICML 2005, section 5)."""
+
+LEAST_SHOWN = 0.01
+"""Probabilities that are shown lie this far from 0 and 1 at least: validation sets are too small to tell more."""
+
 BINS = 10
 """Default number of bins of equal count."""
 
-SCORE_FLOOR = 1e-6
-"""Scores are held this far from 0 and 1 before the logit, which is infinite there."""
+SCORE_FLOOR = 1e-3
+"""Scores are held this far from 0 and 1 before the logit, which is infinite there. Detectors answer from this score on (``inference.SCORE_FLOOR``):
+exams on which nothing was found score 0, and would bend a fitted curve were they held further away from those with a box."""
 
 SLOPES = (1e-2, 1e2)
 """Range of 1 / temperature, and the least slope of Platt's: a slope of 0 or below would make scores equal or turn their order around."""
@@ -81,6 +89,8 @@ class Calibrator:
     def from_json(cls, saved: Mapping) -> "Calibrator":
         """Read a calibrator.
 
+        Steps of 0 and 1, which an earlier pneumodet made of a few exams that agreed, come back as ``LEAST_SHOWN`` and 1 less it.
+
         Raises:
           ConfigError: the method is unknown, a parameter is missing, unknown or out of range, or the curve is not rising.
         """
@@ -98,7 +108,19 @@ class Calibrator:
             raise ConfigError(
                 f"The parameters of the {method} calibrator do not give rising probabilities: {dict(saved)!r:.200}. Fit it again."
             )
+        if method == "isotonic" and not 0 < values["probabilities"][0] <= values["probabilities"][-1] < 1:
+            values["probabilities"] = held(values["probabilities"])
         return cls(method, {key: tuple(one.tolist()) if one.ndim else float(one) for key, one in values.items()})
+
+
+def method_for(count: int) -> str:
+    """Return the method for ``count`` exams: Platt's two parameters for few, steps for many."""
+    return "isotonic" if count >= FEWEST_FOR_STEPS else "platt"
+
+
+def held(probability: float | np.ndarray) -> float | np.ndarray:
+    """Return probabilities as they are shown, from ``LEAST_SHOWN`` to 1 less it."""
+    return np.clip(probability, LEAST_SHOWN, 1 - LEAST_SHOWN)
 
 
 def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
@@ -121,7 +143,7 @@ def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
             f"Calibration needs true and false outcomes, but of {len(outcomes)} {int(outcomes.sum())} are true. Use a larger set."
         )
     if method == "isotonic":
-        low, high, probability = _pooled(scores, outcomes)
+        low, high, probability = _smoothed(*_pooled(scores, outcomes))
         corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
         keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
         return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
@@ -244,8 +266,8 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
     return found
 
 
-def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the lowest score, the highest score and the share of true outcomes, rising, of each block of pooled adjacent violators.
+def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return lowest score, highest score, count and true outcomes of each block of pooled adjacent violators; true / count rises.
 
     A run of blocks, each with a lower share than the one before, ends in one block whatever is pooled first, so that whole runs are pooled at
     once: some rounds of array operations take the place of a loop over scores.
@@ -256,9 +278,26 @@ def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.nd
     while True:
         starts = np.flatnonzero(np.append(True, true[1:] * count[:-1] > true[:-1] * count[1:]))
         if len(starts) == len(count):
-            return low, high, true / count
+            return low, high, count, true
         low, high = low[starts], high[np.append(starts[1:], len(count)) - 1]
         count, true = np.add.reduceat(count, starts), np.add.reduceat(true, starts)
+
+
+def _smoothed(low: np.ndarray, high: np.ndarray, count: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lowest score, highest score and (true + 1) / (count + 2), rising, of blocks; a small one may thereby fall into the one before it."""
+    blocks: list[list[float]] = []
+    for block in np.column_stack([low, high, count, true]).tolist():
+        blocks.append(block)
+        while len(blocks) > 1 and _succession(blocks[-1]) <= _succession(blocks[-2]):
+            _, last, more, hits = blocks.pop()
+            first, _, fewer, so_far = blocks[-1]
+            blocks[-1] = [first, last, fewer + more, so_far + hits]
+    return np.array([one[0] for one in blocks]), np.array([one[1] for one in blocks]), np.array([_succession(one) for one in blocks])
+
+
+def _succession(block: list[float]) -> float:
+    """Return the probability of a further true outcome after those of a block (low, high, count, true), by the rule of succession."""
+    return (block[3] + 1) / (block[2] + 2)
 
 
 def _one_slope(logits: np.ndarray, targets: np.ndarray) -> float:

@@ -184,8 +184,8 @@ def cross_fitted(cases: Cases, aim: str, *, folds: np.ndarray, rules: str = "str
 
 
 def _note(aim: str, points: list[dict], by_fold: np.ndarray) -> str:
-    low, high = f"{by_fold.min():.4g}", f"{by_fold.max():.4g}"
-    lie = f"it is {low} for all" if low == high else f"the thresholds lie between {low} and {high}"
+    low, high = (f"{one:#.4g}" for one in (by_fold.min(), by_fold.max()))
+    lie = f"it is {by_fold.min():.4g} for all" if low == high else f"the thresholds lie between {low} and {high}"
     missed = "" if all(point["met"] for point in points) else " Where other patients did not let this be reached, the nearest was taken."
     return f"Each exam is judged by the score threshold that {in_words(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
 

@@ -122,7 +122,8 @@ def choose(
     gate = None if gate_scores is None else recipes.gate_of(gate_scores, exams)
     patients = np.arange(len(exams))
     if truth.patients is not None:
-        patients = np.unique([truth.patients[exam] for exam in exams], return_inverse=True)[1]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(truth.patients[exam] for exam in exams))}
+        patients = np.array([numbers[truth.patients[exam]] for exam in exams])  # numbered as assessment.inputs does: the same folds
     sources = [cases_of(truth, patients, one) for one in found]
     result = search.search(
         sources,

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pneumodet import paths
+from pneumodet.metrics import probability_words
 from pneumodet.prediction.outputs import IMAGES, Rules, Shown
 from pneumodet.reporting import markup
 from pneumodet.reporting.style import CSS
@@ -87,7 +88,7 @@ def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) ->
         f"{rules.score_threshold:.4g} or more ({markup.text(heading.threshold_source)}){left_out}."
     )
     drawn = f"{pictures:,} of them have a picture; all are in scores.csv." if pictures < heading.radiographs else ""
-    below = "; ground truth is dashed and green, at the left alone and at the right below them" if with_truth else ""
+    below = "; ground truth is dashed and blue, at the left alone and at the right below them" if with_truth else ""
     key = f"Detections are solid and orange{below}. A click opens a picture in full."
     notes = "".join(f"<p>{markup.text(note)}</p>" for note in heading.notes)
     return f'<p class="lead">{markup.text(heading.model)}</p><p>{counts} {drawn}</p><p>{key}</p>{notes}'
@@ -97,7 +98,7 @@ def _figure(one: Shown, truth_boxes: Mapping[str, int] | None) -> str:
     boxes = f"{one.boxes} box" + "es" * (one.boxes != 1)
     parts = [f"score {one.score:.3f}" if one.score else "nothing found at all", f'<span class="found">{boxes}</span>']
     if one.probability is not None:
-        parts.insert(1, f"probability {one.probability:.0%}")
+        parts.insert(1, f"probability {probability_words.in_words(one.probability)}")
     if truth_boxes is not None:
         known = truth_boxes.get(one.exam)
         parts.append("not in the labels" if known is None else f"ground truth {known}")

@@ -18,11 +18,11 @@ from PIL import Image
 
 from pneumodet import paths, pictures, results
 from pneumodet.data import formats, label_map
-from pneumodet.metrics.calibration import Calibrator
+from pneumodet.metrics.calibration import Calibrator, held
 from pneumodet.prediction.journal import Entry
 
 DETECTIONS, SUBMISSION, SCORES, BOXES = "detections.json", "submission.csv", "scores.csv", "boxes.csv"
-"""COCO results; the challenge's CSV; patientId, highest score, calibrated probability; the API's classic CSV with a score column."""
+"""COCO results; the challenge's CSV; patientId, highest score, calibrated probability to a hundredth; the API's classic CSV with a score column."""
 
 _TABLES = (SUBMISSION, SCORES, BOXES)
 
@@ -121,7 +121,7 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules) -> Totals:
             submission.writerow((entry.exam, results.prediction_string(kept)))
             score = rules.score(entry)
             probability = rules.probability(score)
-            scores.writerow((entry.exam, f"{score:.6g}", "" if probability is None else f"{probability:.6g}"))
+            scores.writerow((entry.exam, f"{score:.6g}", "" if probability is None else f"{held(probability):.2f}"))
             boxes.writerows(_box_rows(entry, kept))
             totals.radiographs += 1
             totals.positive += len(kept) > 0
@@ -160,11 +160,10 @@ def picture(pixels: np.ndarray, entry: Entry, rules: Rules, *, truth_xyxy_px: np
       with_truth: whether there are labels at all: at the left the ground truth alone, at the right the detections over it.
     """
     kept = entry.found.of_class(rules.category_id).above(rules.score_threshold)
-    found = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, title=entry.exam)
+    found = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, panel=False)
     if not with_truth:
         return found
-    title = entry.exam if truth_xyxy_px is not None else f"{entry.exam}: not in the labels"
-    return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, title=title), found)
+    return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, panel=False), found)
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
@@ -180,15 +179,17 @@ def write_sheet(folder: Path, shown: Iterable[Shown], *, with_truth: bool) -> Pa
     Returns:
       The sheet's path, or None without pictures.
     """
-    tiles = []
+    tiles, captions = [], []
     for one in itertools.islice(shown, SHEET_TILES // (2 if with_truth else 1)):
         image = Image.open(folder / IMAGES / one.picture).convert("RGB")
         middle = image.width // 2
         halves = [(0, 0, middle, image.height), (middle, 0, image.width, image.height)]
         tiles += [image.crop(box) for box in halves] if with_truth else [image]
+        captions += [(one.exam, "ground truth")] * with_truth + [(one.exam, f"boxes {one.boxes}, score {one.score:.3f}")]
     if not tiles:
         return None
-    pictures.save(folder / SHEET, pictures.contact_sheet(tiles, columns=min(4, len(tiles))))
+    sheet = pictures.contact_sheet(tiles, columns=min(4, len(tiles)), captions=captions)
+    pictures.save(folder / SHEET, pictures.with_key(sheet, found="detection, with its score") if with_truth else sheet)
     return folder / SHEET
 
 

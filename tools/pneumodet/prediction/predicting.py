@@ -22,6 +22,7 @@ from pneumodet.data import annotations, folders, label_map, sources
 from pneumodet.errors import DataError
 from pneumodet.inference import detectors, exported
 from pneumodet.metrics.calibration import Calibrator
+from pneumodet.metrics.probability_words import rests_on
 from pneumodet.postprocessing import ensembles
 from pneumodet.postprocessing import files as gate_files
 from pneumodet.postprocessing import recipe as recipes
@@ -127,6 +128,10 @@ def predict(
     if calibrator is None and any(model.card.get("calibrator") for model in models):
         notes.append(
             f"{outputs.SCORES} has no probabilities: the model was calibrated for its own scores, not for those after post-processing."
+        )
+    if calibrator:
+        notes.append(
+            f"Probabilities are rough. They rest on {rests_on(models[0].card.get('metrics'))}; other patients may be ill more or less often."
         )
     rules = Rules(classes[label_map.PNEUMONIA], threshold, Calibrator.from_json(calibrator) if calibrator else None)
     folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)

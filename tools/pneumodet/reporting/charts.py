@@ -18,6 +18,8 @@ _TICKS = 5
 _BAR_LEFT, _BAR_NUMBER = 2, 64  # room for a bar's number on its right
 _BAR, _BAR_NAME, _BAR_GAP = 13, 17, 7
 _MAP = 200
+_SAMPLE_HEIGHT = 14
+_MARKED = '<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="5"/>'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """A point of its own in a chart, with its name beside it."""
+    """A point of its own in a chart; its name stands in the legend, where it hides no line."""
 
     name: str
     x: float
@@ -102,8 +104,13 @@ def line_chart(
         if line.dots:
             parts += [f'<circle class="dot c{index}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in drawn]
     if mark and low_x <= mark.x <= high_x and low_y <= mark.y <= high_y:
-        parts += _marked(mark.name, *place(mark.x, mark.y))
-    return figure(title, parts, names=[line.name for line in lines if line.name])
+        across, up = place(mark.x, mark.y)
+        parts.append(_MARKED.format(across, up))
+    else:
+        mark = None
+    legend = [(_sample(f'<path class="line c{index}" d="M0 7H34"/>'), line.name) for index, line in enumerate(lines) if line.name]
+    legend = (legend if len(legend) > 1 or mark else []) + ([(_sample(_MARKED.format(17, 7)), mark.name)] if mark else [])
+    return figure(title, parts, legend=legend)
 
 
 def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[float]], *, x: str, y: str) -> str:
@@ -132,7 +139,7 @@ def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[flo
             parts.append(
                 f'<rect class="bar c{index}" x="{left + index * width:.1f}" y="{upper:.1f}" width="{width:.1f}" height="{lower - upper:.1f}"/>'
             )
-    return figure(title, parts, names=list(series))
+    return figure(title, parts, legend=_blocks(list(series)))
 
 
 def group_bars(
@@ -177,7 +184,7 @@ def group_bars(
             parts.append(f'<text class="value" x="{right + 5:.1f}" y="{at + 10}">{html.escape(shown(value))}</text>')
             at += _BAR
         at += _BAR_GAP
-    return figure(title, parts, (WIDTH, at), names=names)
+    return figure(title, parts, (WIDTH, at), legend=_blocks(names))
 
 
 def heat_map(title: str, values: Sequence[Sequence[float]], *, top: float | None = None, highest: str = "") -> str:
@@ -208,7 +215,7 @@ def figure(
     parts: Sequence[str],
     size_wh: tuple[float, float] = (WIDTH, HEIGHT),
     *,
-    names: Sequence[str] = (),
+    legend: Sequence[tuple[str, str]] = (),
     kind: str = "",
     spoken: str = "",
 ) -> str:
@@ -218,16 +225,16 @@ def figure(
       title: text of the caption, and for screen readers.
       parts: SVG elements.
       size_wh: of the drawing, px.
-      names: texts of the legend; none is drawn for one.
+      legend: a sample (HTML) and its name (text) each.
       kind: CSS class.
       spoken: more text for screen readers.
     """
-    legend = "".join(f'<li><span class="swatch c{index}"></span>{html.escape(name)}</li>' for index, name in enumerate(names))
-    legend = f'<ul class="legend">{legend}</ul>' if len(names) > 1 else ""
+    named = "".join(f"<li>{sample}{html.escape(name)}</li>" for sample, name in legend)
+    named = f'<ul class="legend">{named}</ul>' if named else ""
     kind = f' class="{kind}"' if kind else ""
     label = html.escape(f"{title}: {spoken}" if spoken else title)
     svg = f'<svg viewBox="0 0 {size_wh[0]:.0f} {size_wh[1]:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
-    return f"<figure{kind}>{svg}<figcaption>{html.escape(title)}</figcaption>{legend}</figure>"
+    return f"<figure{kind}>{svg}<figcaption>{html.escape(title)}</figcaption>{named}</figure>"
 
 
 def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
@@ -278,11 +285,14 @@ def _staircase(line: Line, low: float, high: float) -> list[tuple[float, float]]
     return [*found, (high, found[-1][1])] if found else []
 
 
-def _marked(name: str, px: float, py: float) -> list[str]:
-    left = px > (_LEFT + WIDTH - _RIGHT) / 2
-    up = py > HEIGHT - _BOTTOM - 24
-    where = f'x="{px - 7 if left else px + 7:.1f}" y="{py - 9 if up else py + 19:.1f}" text-anchor="{"end" if left else "start"}"'
-    return [f'<circle class="mark" cx="{px:.1f}" cy="{py:.1f}" r="5"/>', f'<text class="axis halo" {where}>{html.escape(name)}</text>']
+def _blocks(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the legend of bars; none for one series."""
+    return [(f'<span class="swatch c{index}"></span>', name) for index, name in enumerate(names)] if len(names) > 1 else []
+
+
+def _sample(drawn: str) -> str:
+    """Return a piece of a line, dashed as it is in the chart, or a mark, for the legend."""
+    return f'<svg class="sample" viewBox="0 0 34 {_SAMPLE_HEIGHT}" aria-hidden="true">{drawn}</svg>'
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -3,7 +3,7 @@
     svg = forest("RSNA metric", [("ssd", 0.13, 0.11, 0.15), ("unet", 0.12, None, None)])
     svg = forest("against ssd", differences, zero=True)
 
-A run's name stands above its bar, so that the plot fits a phone whatever the names.
+A run's name stands above its bar, so that the plot fits a phone whatever the names; values stand in a column of their own, where no line runs.
 """
 
 import html
@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from pneumodet.reporting import charts
 
 WIDTH, ROW = 340, 40
-_LEFT, _RIGHT, _TOP, _BOTTOM = 12, 12, 4, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 12, 60, 4, 30
 _NAME, _BAR = 15, 27
 """px below a row's top at which its name stands and its bar lies."""
+
+_ZERO_FROM = 19
+"""px below a row's top from which on the line at 0 is drawn: not through the name."""
 
 _TICKS = 4
 _MOST_LETTERS = 36
@@ -47,7 +50,8 @@ def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> str:
             f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/><text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>'
         )
     if zero:
-        parts.append(f'<path class="zero" d="M{across(0):.1f} {_TOP}V{bottom}"/>')
+        pieces = "".join(f"M{across(0):.1f} {_TOP + ROW * index + _ZERO_FROM}V{_TOP + ROW * (index + 1)}" for index in range(len(rows)))
+        parts.append(f'<path class="zero" d="{pieces}"/>')
     for index, (name, *numbers) in enumerate(rows):
         parts += _row(name, numbers, _TOP + ROW * index, across, zero)
     return charts.figure(title, parts, (WIDTH, bottom + _BOTTOM), spoken=_spoken(rows))
@@ -59,7 +63,7 @@ def _row(name: str, numbers: Sequence[float | None], top: float, across: Callabl
     short = name if len(name) <= _MOST_LETTERS else name[: _MOST_LETTERS - 1] + "…"
     parts = [
         f'<text class="axis halo" x="{_LEFT}" y="{top + _NAME:.1f}">{html.escape(short)}</text>',
-        f'<text class="halo" x="{WIDTH - _RIGHT}" y="{top + _NAME:.1f}" text-anchor="end">{shown}</text>',
+        f'<text x="{WIDTH - 2}" y="{top + _BAR + 4}" text-anchor="end">{shown}</text>',
     ]
     kind = "c0" if not zero or low is None or high is None or low <= 0 <= high else "better" if low > 0 else "worse"
     if low is not None and high is not None:

@@ -29,7 +29,8 @@ def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> str:
             image = f'<img src="{data_uri(picture)}" alt="Radiograph {html.escape(exam)}: {html.escape(reason)}">'
         parts.append(f"<figure>{image}<figcaption><strong>{html.escape(exam)}</strong> {html.escape(reason)}</figcaption></figure>")
     intro = (
-        '<p class="before">The radiographs with the largest errors. Ground truth is dashed and green, detections are solid and orange.</p>'
+        '<p class="before">The radiographs with the largest errors at the operating point. Ground truth is dashed and blue, detections are solid and orange; '
+        "those below the radiograph's threshold are left out.</p>"
     )
     return f'{intro}<div class="gallery">{"".join(parts)}</div>'
 

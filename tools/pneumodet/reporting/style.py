@@ -53,6 +53,8 @@ svg .value { fill: var(--ink); font-size: 11px; }
 .swatch.c0 { background: var(--c0); } .swatch.c1 { background: var(--c1); } .swatch.c2 { background: var(--c2); }
 .swatch.c3 { background: var(--c3); } .swatch.c4 { background: var(--c4); } .swatch.c5 { background: var(--c5); }
 .swatch.c6 { background: var(--c6); } .swatch.c7 { background: var(--c7); }
+.swatch.better { background: var(--better); } .swatch.worse { background: var(--worse); }
+.sample { flex: none; width: 34px; height: 14px; margin-right: 6px; align-self: center; }
 .wide { overflow-x: auto; margin: 16px 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; min-width: 320px; }
 caption { text-align: left; font-weight: 600; padding: 6px 0; }

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pneumodet import results
-from pneumodet.assessment import inputs, summary
+from pneumodet.assessment import checks, inputs, summary
 from pneumodet.assessment.inputs import Loaded
 from pneumodet.data.boxes import xyxy_px_to_yxyx_norm
 from pneumodet.errors import DataError
@@ -25,6 +25,7 @@ from pneumodet.learning import images
 from pneumodet.learning.records import Split
 from pneumodet.learning.validation import Found, Seen
 from pneumodet.metrics import bootstrap, operating_point
+from pneumodet.pictures import captioned
 from pneumodet.results import Detections
 from pneumodet.segmentation import figures, masks, sheet
 from pneumodet.segmentation.figures import THRESHOLDS, Pixels
@@ -106,7 +107,9 @@ class Judge:
                 self._split.names, maps, self._split.sizes_hw, THRESHOLDS[index].tolist(), strict=True
             )
         }
-        loaded = inputs.assemble(self._split.instances, lambda _, __: results.to_coco(found), class_name=self._split.class_name)
+        loaded = inputs.assemble(
+            self._split.instances, lambda _, __: results.to_coco(found), class_name=self._split.class_name, source=checks.MASKS
+        )
         return Judged(loaded, pixels, index, maps, self.truth, found, float(THRESHOLDS[whole]), self._folds)
 
     def within_training(self, batches: Iterable[Seen]) -> Found:
@@ -122,20 +125,26 @@ class Judge:
         judged = self(watched())
         of_pixels = figures.Figures(judged.pixels, judged.index)(np.ones((len(judged.index), 1)))
         found = {key: None if np.isnan(value[0]) else float(value[0]) for key, value in of_pixels.items()}
-        pictures = [self.drawn(judged, number, pixels[..., 0]) for number, pixels in sorted(kept.items())]
+        shown = sorted(kept.items())
+        pictures = [captioned(self.drawn(judged, number, pixels[..., 0]), *self.caption(judged, number)) for number, pixels in shown]
         return Found(found | summary.headline(judged.loaded, class_name=self._split.class_name, seed=self._seed), pictures)
 
     def drawn(self, judged: Judged, number: int, pixels: np.ndarray) -> Image.Image:
         """Return a picture of an exam by its number: (h, w) uint8 pixels, true boxes, probability, and the boxes found at the threshold."""
-        name = self._split.names[number]
         return sheet.tile(
             pixels,
             judged.maps[number],
             truth_xyxy_px=self._split.boxes_xyxy_px[number],
-            detections=judged.detections[name].above(float(THRESHOLDS[judged.index[number]])),
+            detections=self._shown(judged, number),
             image_hw=self._split.sizes_hw[number],
-            title=name,
         )
+
+    def caption(self, judged: Judged, number: int) -> tuple[str, str]:
+        """Return what stands above the picture of an exam: its id, and how many boxes there are and are found."""
+        return self._split.names[number], f"truth {len(self._split.boxes_xyxy_px[number])}, found {len(self._shown(judged, number))}"
+
+    def _shown(self, judged: Judged, number: int) -> Detections:
+        return judged.detections[self._split.names[number]].above(float(THRESHOLDS[judged.index[number]]))
 
 
 def usual_place(split: Split, size_hw: tuple[int, int]) -> np.ndarray:

@@ -140,13 +140,15 @@ def _load(model: Any, name: str) -> None:
 def _reporter(settings: SegmenterSettings, records: Records, looker: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
         """Judge the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
-        from pneumodet.segmentation import evaluation
+        from pneumodet.segmentation import evaluation, sheet
 
         judged = judge(looker.batches())
         image_level.write_scores(folder / image_level.SCORES, records.val, judged.scores)
         results.write_coco_results(folder / DETECTIONS, judged.detections)
-        tiles = [judge.drawn(judged, number, pixels) for number, pixels in _shown(settings, records.val, judged.scores, looker.skipped)]
-        pictures.save(folder / SHEET, pictures.contact_sheet(tiles, columns=_COLUMNS))
+        shown = list(_shown(settings, records.val, judged.scores, looker.skipped))
+        tiles = [judge.drawn(judged, number, pixels) for number, pixels in shown]
+        captions = [judge.caption(judged, number) for number, _ in shown]
+        pictures.save(folder / SHEET, sheet.keyed(pictures.contact_sheet(tiles, columns=_COLUMNS, captions=captions)))
         usual = evaluation.usual_place(records.train, settings.size_hw)
         return evaluation.assess(judged, usual=usual, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
 

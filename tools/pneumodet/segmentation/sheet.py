@@ -1,13 +1,13 @@
 """Pictures of truth against prediction.
 
-picture = tile(pixels, probabilities, truth_xyxy_px=truth, detections=found, image_hw=(1024, 1024), title="0004cfab")
+picture = tile(pixels, probabilities, truth_xyxy_px=truth, detections=found, image_hw=(1024, 1024))
 """
 
 import numpy as np
 from PIL import Image
 
 from pneumodet import heat
-from pneumodet.pictures import draw_boxes
+from pneumodet.pictures import draw_boxes, with_key
 from pneumodet.results import Detections
 
 TILE_PX = 384
@@ -24,7 +24,6 @@ def tile(
     truth_xyxy_px: np.ndarray,
     detections: Detections,
     image_hw: tuple[int, int],
-    title: str = "",
 ) -> Image.Image:
     """Draw an exam: probability as heat over the radiograph, true boxes dashed, boxes found solid with their scores.
 
@@ -34,14 +33,18 @@ def tile(
       truth_xyxy_px: (N, 4) in px of the radiograph.
       detections: in px of the radiograph.
       image_hw: the radiograph's height and width in px.
-      title: in the legend.
     """
     scale = TILE_PX / max(image_hw)
     size_wh = tuple(max(1, round(side * scale)) for side in image_hw[::-1])
     picture = Image.fromarray(pixels).convert("RGB").resize(size_wh, Image.Resampling.BILINEAR)
     hot = heat.overlay(picture, np.uint8(np.rint(255 * np.float64(probabilities))), opacity=OPACITY)
     scaled = Detections(detections.boxes_xyxy_px * scale, detections.scores, detections.classes)
-    return draw_boxes(np.asarray(hot), truth_xyxy_px=truth_xyxy_px * scale, detections=scaled, title=title)
+    return draw_boxes(np.asarray(hot), truth_xyxy_px=truth_xyxy_px * scale, detections=scaled, panel=False)
+
+
+def keyed(sheet: Image.Image) -> Image.Image:
+    """Return a sheet of such pictures with a strip above it that says what is what."""
+    return with_key(sheet, found="found, with its score", scale=heat.scale(opacity=OPACITY), scale_name="probability, 0 to 1")
 
 
 def of_mask(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:

@@ -39,7 +39,7 @@ def preview(
       columns: pictures a row, at least 2.
 
     Returns:
-      An RGB picture with tiles as wide as the longer side of the model's input.
+      An RGB picture with tiles as wide as the longer side of the model's input, each below its name, and what boxes are at the top.
 
     Raises:
       DataError: there is no image, not as many sets of boxes, fewer than 2 columns, or an image is no (H, W) uint8 array.
@@ -53,14 +53,13 @@ def preview(
             raise DataError(f"A preview is drawn of (H, W) uint8 pixels, but image {row} is {image.shape} {image.dtype}.")
         for column in range(columns):
             how = augmentation if column else NONE
-            tiles.append(
-                _tile(image, truth, how, seed=(seed, row * columns + column), output_hw=output_hw, title="" if column else "as it is")
-            )
-    return pictures.contact_sheet(tiles, columns=columns, tile_px=max(output_hw))
+            tiles.append(_tile(image, truth, how, seed=(seed, row * columns + column), output_hw=output_hw))
+    captions = [("as it is" if not column else f"variant {column}", "") for _ in images for column in range(columns)]
+    return pictures.with_key(pictures.contact_sheet(tiles, columns=columns, tile_px=max(output_hw), captions=captions))
 
 
 def _tile(
-    image: np.ndarray, truth: np.ndarray, augmentation: Augmentation, *, seed: tuple[int, int], output_hw: tuple[int, int], title: str
+    image: np.ndarray, truth: np.ndarray, augmentation: Augmentation, *, seed: tuple[int, int], output_hw: tuple[int, int]
 ) -> Image.Image:
     truth = tf.constant(np.reshape(truth, (-1, 4)), tf.float32)
     found = augment(
@@ -68,4 +67,4 @@ def _tile(
     )
     kept = found.boxes_yxyx_norm.numpy()[found.keep.numpy()]
     kept_xyxy_px = boxes.yxyx_norm_to_xyxy_px(kept, height=output_hw[0], width=output_hw[1])
-    return pictures.draw_boxes(found.image.numpy()[..., 0], truth_xyxy_px=kept_xyxy_px, title=title)
+    return pictures.draw_boxes(found.image.numpy()[..., 0], truth_xyxy_px=kept_xyxy_px, panel=False)

@@ -26,6 +26,7 @@ MOST_LINES = len(figures.COLOURS)
 
 _HEIGHT_PX = 820
 _RAW_ALPHA = 0.25
+_TITLE_PAD_PT = 17  # room for the best step's name between a chart and its title
 
 _Series = Mapping[str, Mapping[int, float]]
 
@@ -84,19 +85,23 @@ def _sorted(series: Mapping[int, float]) -> tuple[list[int], list[float]]:
 def _losses(axes: Any, train: _Series, validation: _Series) -> None:
     names = [name for name in dict.fromkeys([*train, *validation]) if _is_loss(name)]
     every: list[float] = []
+    pale = ""
     for index, name in enumerate(names[:MOST_LINES]):
         label = name[len(LOSS_PREFIX) :]
         if name in train:
             steps, values = _sorted(train[name])
-            axes.plot(steps, values, color=figures.COLOURS[index], alpha=_RAW_ALPHA, linewidth=0.8)
-            figures.line(axes, steps, smoothed(values), index=index, label=label)
+            smooth = smoothed(values)
+            if not np.array_equal(smooth, values):
+                axes.plot(steps, values, color=figures.COLOURS[index], alpha=_RAW_ALPHA, linewidth=0.8)
+                pale = " (pale: as reported)"
+            figures.line(axes, steps, smooth, index=index, label=label)
             every += values
         if name in validation:
             steps, values = _sorted(validation[name])
             axes.plot(steps, values, color=figures.COLOURS[index], linestyle="none", marker="D", markersize=5, label=f"{label}, validation")
             every += values
     figures.log_if_wide(axes, every)
-    _finish(axes, "Losses (pale: as reported)", names)
+    _finish(axes, f"Losses{pale}", names)
 
 
 def _validation(axes: Any, validation: _Series, best: Sequence[int]) -> None:
@@ -106,9 +111,10 @@ def _validation(axes: Any, validation: _Series, best: Sequence[int]) -> None:
         figures.line(axes, *_sorted(validation[name]), index=index, label=name, dots=True)
     if names and best:
         axes.axvline(best[-1], color="#000000", linewidth=1.0, linestyle="--")
+        late = best[-1] > 0.5 * max(max(validation[name]) for name in names)
         axes.annotate(
-            f"best: step {best[-1]}", (best[-1], 1), xycoords=("data", "axes fraction"), xytext=(-4, -4), textcoords="offset points",
-            rotation=90, ha="right", va="top", fontsize=9,
+            f"best: step {best[-1]}", (best[-1], 1), xycoords=("data", "axes fraction"), xytext=(3 if late else -3, 3), textcoords="offset points",
+            ha="right" if late else "left", va="bottom", fontsize=9,
         )  # fmt: skip
     _finish(axes, "Validation", names)
 
@@ -127,7 +133,7 @@ def _plain(axes: Any, series: Mapping[int, float], *, title: str, name: str, fro
 
 def _finish(axes: Any, title: str, names: Sequence[str]) -> None:
     left_out = f" ({len(names) - MOST_LINES} more in {metrics_table.FILE})" if len(names) > MOST_LINES else ""
-    axes.set_title(title + left_out, fontsize=11, loc="left")
+    axes.set_title(title + left_out, fontsize=11, loc="left", pad=_TITLE_PAD_PT)
     if not names:
         axes.text(0.5, 0.5, "no values yet", transform=axes.transAxes, ha="center", va="center", color="#57606a")
     figures.legend(axes)

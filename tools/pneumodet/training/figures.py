@@ -26,6 +26,9 @@ _LEGEND_BELOW = -0.12  # of the chart's height: under the name of its horizontal
 LOG_RATIO = 20.0
 """Positive values that span a larger ratio are drawn on a logarithmic axis."""
 
+_FEW_DECADES = 1000.0
+"""Below this ratio an axis has numbers at 1, 2 and 5 of each power of ten: at the powers alone there might be a single one."""
+
 
 def new_figure(rows: int, columns: int, *, title: str, height_px: int) -> tuple[Any, np.ndarray]:
     """Return a matplotlib Figure ``WIDTH_PX`` wide and its (rows, columns) axes."""
@@ -58,7 +61,13 @@ def legend(axes: Any) -> None:
 def log_if_wide(axes: Any, values: Sequence[float]) -> None:
     """Make the vertical axis logarithmic where the values are positive and far apart."""
     if len(values) and min(values) > 0 and max(values) > LOG_RATIO * min(values):
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
         axes.set_yscale("log")
+        if max(values) < _FEW_DECADES * min(values):
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def save(path: Path, figure: Any) -> None:

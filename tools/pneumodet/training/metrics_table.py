@@ -148,6 +148,28 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
+def evaluations(folder: Path) -> int:
+    """Return how often a run was evaluated on its validation exams while it was trained; the best of these checkpoints is the run's.
+
+    Raises:
+      DataError: as ``read``.
+    """
+    return sum(row.kind == VALIDATION for row in _of_run(folder))
+
+
+def seconds(folder: Path) -> float:
+    """Return the seconds of a run's training so far, over all its starts, evaluations included, up to the last report; 0 where there is none.
+
+    Raises:
+      DataError: as ``read``.
+    """
+    return max((row.wall_seconds for row in _of_run(folder)), default=0.0)
+
+
+def _of_run(folder: Path) -> list[Row]:
+    return read(folder / FILE) if (folder / FILE).is_file() else []
+
+
 def _row(header: Sequence[str], fields: Sequence[str]) -> Row:
     if len(fields) != len(header):
         raise ValueError(f"{len(fields)} fields")

@@ -139,7 +139,7 @@ class Validation:
         target_hw = self._looker.size.of(image_hw)
         try:
             encoded = decoding.read(self._reader, number).encoded
-            pixels = decoding.decode(encoded, image_hw=image_hw, target_hw=target_hw, where=where)
+            pixels = decoding.decode(encoded, image_hw=image_hw, target_hw=image_hw, where=where)  # whole, as detection.evaluation does
         except DataError as error:
             if not self._skip:
                 raise

@@ -15,6 +15,7 @@ import traceback
 import streamlit as st
 
 from pneumodet.errors import DataError, PneumodetError
+from pneumodet.metrics import probability_words
 from pneumodet.web import RESEARCH_ONLY, downloads, facts, rendering, samples, truth, uploads
 from pneumodet.web.cases import Case, Cases
 from pneumodet.web.grays import Grays, Window
@@ -313,7 +314,8 @@ def show_picture(model: SharedModel, case: Case, grays: Grays, look: Look) -> No
     st.image(picture, alt=f"Radiograph {case.name}. {sentence}", width="stretch")
     probability = model.probability(case.score)
     if probability is not None:
-        sentence += f" Of radiographs with this score in the model's validation data, {probability:.0%} had pneumonia."
+        basis = probability_words.rests_on(model.exported.card.get("metrics"))
+        sentence += f" By the model's validation data, {probability_words.in_words(probability)} of radiographs with this score have pneumonia ({basis})."
     st.markdown(plain(sentence))
 
 

@@ -1,0 +1,16 @@
+"""What the report's charts have in common with those of the other reports."""
+
+import re
+
+from pneumodet.exploration import panels
+from pneumodet.reporting import plots
+
+
+def test_pneumonia_has_one_colour_in_all_reports():
+    ages = {
+        "least": 1, "most": 80, "quartiles": (20, 40, 60), "unknown_or_impossible": 0, "groups": [],
+        "histogram_edges": [0, 40, 80], "histogram": {"target_0": [3, 1], "target_1": [1, 4]},
+    }  # fmt: skip
+    scores = {"class_name": "pneumonia", "curves": {"score_histogram": {"edges": [0, 0.5, 1], "positive": [1, 4], "negative": [3, 1]}}}
+    swatches = [dict(re.findall(r'"swatch (c\d)"></span>([^<]+)<', svg)) for svg in (panels._age(ages), *plots.curves(scores))]
+    assert [one["c0"] for one in swatches] == ["with pneumonia"] * 2
