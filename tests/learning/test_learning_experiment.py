@@ -3,7 +3,6 @@
 import json
 import shutil
 import tomllib
-import types
 
 import made
 import numpy as np
@@ -12,7 +11,6 @@ import tensorflow as tf
 import tiny
 
 from pneumodet import paths, run_folder
-from pneumodet.assessment import checks
 from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.learning import experiment, runs
 from pneumodet.training import augmentation_settings
@@ -63,23 +61,6 @@ def test_a_run_that_was_cut_ends_as_an_uncut_one(uncut, records, tmp_path):
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():
             np.testing.assert_array_equal(value, theirs[name], err_msg=name)
-
-
-def test_exams_without_a_detection_are_no_warning(uncut, tmp_path):
-    """Of a segmenter, whose masks may well be empty; the sentence is the one that ground truth and detections are checked with."""
-    one = np.zeros(1, int)
-    box = np.array([[0.0, 0.0, 4.0, 4.0]])
-    about = {"exams": ["a", "b"], "classes": {0: "pneumonia"}, "category": 0}
-    (said,) = checks.of_detections(box, np.array([0.5]), one, one, np.full((2, 2), 8.0), box[:0], **about)
-    folder = shutil.copytree(uncut[0], tmp_path / "run")
-    parts = types.SimpleNamespace(
-        trainer=types.SimpleNamespace(restore_model=lambda path: None),
-        looker=types.SimpleNamespace(milliseconds=lambda: 1.0),
-        report=lambda into: {"warnings": [said, "another"]},
-    )
-    record = json.loads((folder / "run.json").read_text())
-    metrics = experiment._evaluate(folder, parts, types.SimpleNamespace(manifest_sha256="0"), record)
-    assert "another" in metrics["warnings"] and said not in metrics["warnings"]
 
 
 def test_what_a_run_refuses(uncut, records, tmp_path):

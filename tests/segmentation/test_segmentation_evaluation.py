@@ -55,6 +55,7 @@ def test_what_is_found_right_has_the_best_figures(judge, assess, split):
     assert metrics["segmentation.gain"]["segmentation.iou"]["low"] > 0
     assert metrics["intervals"]["segmentation.iou"] == [1, 1]
     assert metrics["positive_images"] == int(split.positive.sum())
+    assert not split.positive.all() and not any("no detection" in one for one in metrics["warnings"]), "an empty mask is a finding, too"
 
 
 def test_noise_is_no_better_than_chance(judge, assess):
