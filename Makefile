@@ -37,7 +37,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # installs Orthanc (GPL, a program of its own; nothing of it is in the package) and its DICOMweb plug-in, and runs the round trip against it
 test-pacs: $(STAMP)

@@ -10,6 +10,24 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real radiographs beside the checkout; never part of it."""
 
 
+LONG = ("detection", "training", "exporting", "tuning", "cli", "classification", "segmentation", "pacs", "learning")
+"""Folders that take long. They go first, so that several processes end at about the same time."""
+
+TOGETHER = ("detection", "exporting")
+"""Folders whose files share what takes longest to make, and so run in one process; elsewhere each file may run in another one."""
+
+
+def pytest_collection_modifyitems(items):
+    """Say what runs when and where in several processes (make test); in one process only the order changes."""
+
+    def folder(item):
+        return item.path.relative_to(Path(__file__).parent).parts[0]
+
+    items.sort(key=lambda item: LONG.index(folder(item)) if folder(item) in LONG else len(LONG))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(folder(item) if folder(item) in TOGETHER else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Return the folder of real data, or skip."""

@@ -18,7 +18,7 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 SCRIPTS = sorted(TOOLS.glob("*.py"))
 COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
-BASE = {"errors", "paths", "parallel"}
+BASE = {"errors", "paths", "parallel", "wording"}
 WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
 WITHOUT_CLI |= {
     "experiment",
@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "progress": set(),
     "quiet": set(),
     "signals": set(),
+    "wording": set(),
     "results": BASE,
     "run_folder": BASE,
     "data": BASE | {"results", "data"},

@@ -261,6 +261,22 @@ def test_what_else_is_in_the_folder_stays(kaggle, tmp_path):
     assert {name: content for name, content in contents(folder).items() if name != fetching.MARKER} == FILES | mine
 
 
+@pytest.mark.parametrize("before", ["download", "unpacking"])
+def test_what_comes_into_the_folder_meanwhile_stays(kaggle, tmp_path, before):
+    """Four GB take their time, in which RSNA's list of patients is put where it belongs."""
+    folder = tmp_path / "rsna"
+    folder.mkdir()
+    if before == "unpacking":
+        (folder / "notes.txt").write_text("mine")
+
+    def put(*_):
+        (folder / download_rsna.MAPPING).write_text("[]")
+
+    fetching.fetch(folder, expected=FEW, delays=FAST, **{"on_download" if before == "download" else "on_unpack": put})
+    assert (folder / download_rsna.MAPPING).read_text() == "[]"
+    assert (folder / fetching.MARKER).is_file()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", ["stage_2_train_labels.csv", "credits.txt"])
 def test_a_file_of_the_archives_names_is_not_overwritten(kaggle, tmp_path, name, overwrite):

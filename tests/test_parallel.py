@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -53,6 +55,30 @@ def test_a_pool_that_was_warmed_up_and_used_twice():
             assert sorted(pool.run(square, range(5))) == [0, 1, 4, 9, 16]
     with parallel.Pool(2) as pool:
         pool.warm_up("pneumodet.paths")  # and never used
+
+
+LEFT = """
+import sys, time
+from pneumodet import parallel
+
+def slow(item):
+    time.sleep(1000)
+
+if __name__ == "__main__":
+    with parallel.Pool(2) as pool:
+        for _ in range(8):
+            pool._started().submit(slow, bytes(1 << 20))  # more than a pipe holds: all the while one of them is being written
+        time.sleep(1)
+        sys.exit(7)
+"""
+
+
+def test_a_pool_that_is_left_while_large_items_wait_ends(tmp_path):
+    """With Python 3.11.2, that of Debian 12, Ctrl-C in make_tfrecords never ended."""
+    script = tmp_path / "left.py"
+    script.write_text(LEFT)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (7, "")
 
 
 def test_cpus():

@@ -1,9 +1,7 @@
 """What all commands share: spelling of flags, exit codes, one-line errors."""
 
 import argparse
-import configparser
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import pytest
 from absl import app as absl_app
 
 import pneumodet
-from pneumodet import paths
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError, DataError
 
@@ -96,7 +93,6 @@ def test_a_bug_keeps_its_traceback(run):
     [
         ("google_crc32c", "pip install -c constraints.txt '.[train]'"),
         ("tensorflow.python", "the package tensorflow,"),
-        ("kaggle", "'.[kaggle]'"),
     ],
 )
 def test_a_missing_package_is_one_line_with_the_command_that_installs_it(run, capsys, name, command):
@@ -116,14 +112,6 @@ def test_a_missing_module_of_ours_is_a_bug(run):
 
     with pytest.raises(ModuleNotFoundError):
         run(broken)
-
-
-def test_extras_of_packages_are_those_of_setup_cfg():
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(paths.PROJECT_ROOT / "setup.cfg", encoding="utf-8")
-    for package, extra in console.EXTRA_OF.items():
-        lines = [re.split(r"[\[=<>]", line.strip())[0] for line in parser.get("options.extras_require", extra).splitlines()]
-        assert package.replace("_", "-") in lines, (package, extra)
 
 
 @pytest.mark.parametrize(

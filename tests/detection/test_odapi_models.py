@@ -1,4 +1,7 @@
-"""Every architecture that pneumodet serves: built from a minimal config, one forward pass, one gradient step."""
+"""Every architecture that pneumodet serves: built from a minimal config, one forward pass, one gradient step as a graph.
+
+SSD MobileNetV2 is trained by many other tests, and Faster R-CNN ResNet-50 is a part of Mask R-CNN.
+"""
 
 import numpy as np
 import pytest
@@ -55,7 +58,6 @@ def center_net(extractor: str) -> str:
         classification_loss {{ penalty_reduced_logistic_focal_loss {{ alpha: 2.0 beta: 4.0 }} }} }} }}"""
 
 
-SSD_ANCHORS = "ssd_anchor_generator { num_layers: 6 min_scale: 0.2 max_scale: 0.95 aspect_ratios: [1.0, 2.0, 0.5] }"
 MULTISCALE = (
     "multiscale_anchor_generator { min_level: 3 max_level: 7 anchor_scale: 4.0 aspect_ratios: [1.0, 2.0, 0.5] scales_per_octave: 2 }"
 )
@@ -65,9 +67,6 @@ MASK_HEAD = f"""predict_instance_masks: true mask_height: 15 mask_width: 15 mask
   conv_hyperparams {RPN}"""
 
 MODELS = {
-    "ssd_mobilenet_v2": ssd(
-        "ssd_mobilenet_v2_keras", SSD_ANCHORS, f"convolutional_box_predictor {{ kernel_size: 1 {CONV} }}", "depth_multiplier: 0.35"
-    ),
     "ssd_mobilenet_v2_fpnlite": ssd(
         "ssd_mobilenet_v2_fpn_keras", MULTISCALE, SHARED % "use_depthwise: true", f"use_depthwise: true depth_multiplier: 0.35 {FPN}"
     ),
@@ -78,7 +77,6 @@ MODELS = {
         SHARED % "use_depthwise: true",
         "bifpn { min_level: 3 max_level: 7 num_iterations: 2 num_filters: 64 }",
     ),
-    "faster_rcnn_resnet50": faster_rcnn("faster_rcnn_resnet50_keras"),
     "faster_rcnn_resnet101": faster_rcnn("faster_rcnn_resnet101_keras"),
     "mask_rcnn_resnet50": faster_rcnn(
         "faster_rcnn_resnet50_keras", "number_of_stages: 3 second_stage_mask_prediction_loss_weight: 4.0", MASK_HEAD

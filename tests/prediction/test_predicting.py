@@ -191,11 +191,14 @@ def test_probabilities_of_a_calibrated_model(model, radiographs, tmp_path):
     assert any("has no probabilities" in note for note in summary.notes)
 
 
-def test_ground_truth_stands_beside(model, radiographs, tmp_path):
+def test_ground_truth_stands_beside(model, radiographs, tmp_path, monkeypatch):
     (tmp_path / "labels.csv").write_text("patientId,x,y,width,height,Target\nleft,12,24,24,24,1\nnone,,,,,0\n")
-    predicting.predict([model], radiographs, tmp_path / "out", labels=tmp_path / "labels.csv")
     from pneumodet import pictures
 
+    captions = []
+    laid_out = pictures.contact_sheet
+    monkeypatch.setattr(pictures, "contact_sheet", lambda *args, **more: captions.extend(more["captions"]) or laid_out(*args, **more))
+    predicting.predict([model], radiographs, tmp_path / "out", labels=tmp_path / "labels.csv")
     with Image.open(tmp_path / "out" / "images" / "left.png") as picture:
         assert picture.size == (192, 96)
         left, right = (np.asarray(picture.crop(box)).reshape(-1, 3) for box in ((0, 0, 96, 96), (96, 0, 192, 96)))
@@ -208,6 +211,9 @@ def test_ground_truth_stands_beside(model, radiographs, tmp_path):
     with Image.open(tmp_path / "out" / "overview.png") as sheet:
         assert sheet.width == 4 * 384
         assert sheet.height > 384 * -(-sheet.height // 500), "names stand in strips above the tiles"
+    of_truth = dict(captions[::2])
+    assert (of_truth["left"], of_truth["none"]) == ("ground truth 1", "ground truth 0")
+    assert list(of_truth.values()).count("not in the labels") == 4, "which is not the same as no box"
     page = (tmp_path / "out" / "gallery.html").read_text()
     assert page.count("not in the labels") == 4
     assert page.count("ground truth 1<") == page.count("ground truth 0<") == 1

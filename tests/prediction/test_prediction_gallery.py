@@ -55,6 +55,7 @@ def test_highest_score_comes_first_and_everything_is_escaped(tmp_path):
     assert page.links == [one["src"] for one in page.images]
     assert page.links[2] == "images/a%20b%231.png"
     assert not {"script", "b", "iframe", "link"} & set(page.tags)
+    assert "probability &gt;99%" in (tmp_path / gallery.GALLERY).read_text()
     words = "".join(page.words)
     assert "a <b>note</b>" in words
     assert "probability >99%" in words

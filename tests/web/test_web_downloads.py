@@ -56,6 +56,14 @@ def test_json_has_detections_as_coco_results(three, model, tmp_path):
     np.testing.assert_array_equal(found["first"].boxes_xyxy_px, [[16, 24, 32, 40]])
 
 
+@pytest.mark.parametrize(("probability", "shown"), [(None, None), (0.0004, 0.01), (0.7368, 0.74), (0.9996, 0.99)])
+def test_json_has_no_certainty(three, model, probability, shown):
+    """As scores.csv of tools/predict.py."""
+    model.probability = lambda score: probability
+    whole = json.loads(downloads.as_json(three, model, score_threshold=0.5))
+    assert [one["probability"] for one in whole["exams"]] == [shown] * 3
+
+
 def test_csv_is_the_classic_one_with_scores(three, tmp_path):
     text = downloads.as_csv(three, score_threshold=0.5).decode()
     rows = list(csv.DictReader(io.StringIO(text)))

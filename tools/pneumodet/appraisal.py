@@ -221,8 +221,9 @@ def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[Mapping[str, Any
       facts: split and record set, as ``_of_data``.
       models: (the data that it was trained with, how often it was evaluated on their split val) of each.
     """
-    counts = [count for data, count in models if data.get("manifest_sha256") == facts["manifest_sha256"] and facts["split"] == "val"]
-    return {"checkpoint_chosen_of": max(counts, default=0) if max(counts, default=0) > 1 else None}
+    here = facts["split"] == "val"
+    most = max((count for data, count in models if here and data.get("manifest_sha256") == facts["manifest_sha256"]), default=0)
+    return {"checkpoint_chosen_of": most if most > 1 else None}
 
 
 def _one_or_all(records: Sequence[Any]) -> Any:

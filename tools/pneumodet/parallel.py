@@ -49,9 +49,13 @@ class Pool:
         if self._executor is None:
             return
         if kind is not None:
+            waiting = self._executor._call_queue
             self._executor.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - self._others:
                 process.terminate()
+            if sys.version_info < (3, 11, 5):
+                # the thread that writes an item larger than a pipe would wait for a reader for ever (python/cpython issue 94777)
+                waiting._reader.close()
         self._executor.shutdown()
 
     def warm_up(self, module: str) -> None:

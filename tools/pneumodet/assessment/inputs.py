@@ -17,6 +17,7 @@ import numpy as np
 from pneumodet.assessment import checks, files
 from pneumodet.data import annotations, boxes, label_map
 from pneumodet.errors import DataError
+from pneumodet.metrics import operating_point
 from pneumodet.metrics.cases import Cases
 
 
@@ -242,8 +243,7 @@ def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, An
         names: list[Any] = [patients[exam] for exam in exams]
     else:
         names = [by_exam[exam].get("patient", f"exam {exam}") for exam in exams]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names], np.int64)
+    return operating_point.patient_numbers(names)
 
 
 def _facts(

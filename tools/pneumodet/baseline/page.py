@@ -9,6 +9,7 @@ from typing import Any
 from pneumodet.baseline.table import NAMES
 from pneumodet.reporting import frame, markup, plots
 from pneumodet.reporting.charts import Line, group_bars
+from pneumodet.wording import counted
 
 TITLE = "What metadata alone tell of pneumonia"
 
@@ -38,7 +39,7 @@ def html(result: Mapping[str, Any]) -> str:
 
 
 def _lead(result: Mapping[str, Any]) -> str:
-    exams, patients = markup.counted(result["exams"], "exam"), markup.counted(result["patients"], "patient")
+    exams, patients = counted(result["exams"], "exam"), counted(result["patients"], "patient")
     share = result["positive_exams"] / result["exams"]
     return f"{exams} of {patients}, {result['positive_exams']:,} with pneumonia ({share:.1%}); {result['folds']} folds by patient"
 

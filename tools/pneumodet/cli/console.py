@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can mend,
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,22 +22,13 @@ from absl.flags import argparse_flags
 import pneumodet
 from pneumodet import quiet
 from pneumodet.errors import PneumodetError
+from pneumodet.wording import counted
 
 PAUSES = ("evaluate_every", "best_metric", "patience", "checkpoint_every", "keep")
 """Flags of ``add_pauses``; each is a setting of the same name."""
 
-EXTRA_OF = {
-    "apache_beam": "beam",
-    "highdicom": "dicom",
-    "kaggle": "kaggle",
-    "pynetdicom": "pacs",
-    "requests": "predict",
-    "streamlit": "app",
-    "tf2onnx": "export",
-}
-"""Package, as it is imported -> the extra of setup.cfg that brings it; ``OTHER_EXTRA`` brings all others."""
-
-OTHER_EXTRA = "train"
+EXTRA = "train"
+"""The extra of setup.cfg that brings a package which is missed only while a command runs; what needs another extra says so itself."""
 
 
 class Parser(argparse_flags.ArgumentParser):
@@ -104,6 +96,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
             return 130
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone (``… | head``): nothing to say and nobody to say it to
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there at the end, or Python would return 120
             return 141
 
     try:
@@ -114,11 +107,10 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
 
 
 def _missing(package: str) -> str:
-    """Return what is to be done about a package that an extra brings and that is not installed."""
-    extra = EXTRA_OF.get(package, OTHER_EXTRA)
+    """Return what is to be done about a package that is not installed."""
     return (
         f"This needs the package {package}, which is not installed here. Run in the checkout: make setup, or "
-        f"pip install -c constraints.txt '.[{extra}]'; tools/doctor.py tells what else is missing."
+        f"pip install -c constraints.txt '.[{EXTRA}]'; tools/doctor.py tells what else is missing."
     )
 
 
@@ -135,11 +127,6 @@ def add_pauses(parser: Parser, metrics: Sequence[str]) -> None:
     add("--patience", type=whole_number, metavar="N", help="stop after N evaluations without a better one; 0 for never")
     add("--checkpoint-every", type=positive_int, metavar="STEPS", help="save every so many steps")
     add("--keep", type=positive_int, metavar="N", help="newest checkpoints that stay, beside the best")
-
-
-def counted(count: int, what: str) -> str:
-    """Return "1 box", "1,200 boxes"."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}{'es' if what.endswith('x') else 's'}"
 
 
 def with_interval(value: float | None, interval: Sequence[float | None] | None, *, form: str = ".3f", undefined: str = "undefined") -> str:

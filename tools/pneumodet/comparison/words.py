@@ -9,6 +9,7 @@ from typing import Any
 
 from pneumodet.comparison.figures import BOX_FIGURES, FIGURES, IMAGE_FIGURES
 from pneumodet.reporting import markup, steps
+from pneumodet.wording import counted
 
 FAMILIES = {
     "detection": "detector",
@@ -52,8 +53,8 @@ def data(result: Mapping[str, Any]) -> str:
     of_split = f", split {truth['split']}" if truth["split"] else ""
     boxes = "1 box" if result["boxes"] == 1 else f"{result['boxes']:,} boxes"
     return (
-        f"{markup.counted(len(result['runs']), 'run')} on the same {markup.counted(result['exams'], 'radiograph')} of "
-        f"{markup.counted(result['patients'], 'patient')} (ground truth {truth['name']}{of_split}); {result['positive_exams']:,} have pneumonia, with "
+        f"{counted(len(result['runs']), 'run')} on the same {counted(result['exams'], 'radiograph')} of "
+        f"{counted(result['patients'], 'patient')} (ground truth {truth['name']}{of_split}); {result['positive_exams']:,} have pneumonia, with "
         f"{boxes}."
     )
 

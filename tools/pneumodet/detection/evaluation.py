@@ -81,7 +81,7 @@ def _read(
     record = decoding.read(reader, number)
     image_hw = (record.height, record.width)
     pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=image_hw, where=where)  # whole, as exports and predict see it
-    return record.patient_id, image_hw, [looker.prepared(view.seen(pixels), image_hw) for view in looks]
+    return record.patient_id, image_hw, [looker.prepared(view.seen(pixels)) for view in looks]
 
 
 def detect_run(

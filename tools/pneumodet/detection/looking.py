@@ -25,14 +25,9 @@ class Looker:
         signature = [tf.TensorSpec([None, height, width, 1], tf.uint8), tf.TensorSpec([None, 3], tf.int32)]
         self._graph = tf.function(self._detect, input_signature=signature, autograph=False)
 
-    def prepared(self, pixels: np.ndarray, image_hw: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the model takes of a radiograph: (h, w, 1) uint8, padded, and (3,) int32, its shape without padding.
-
-        Args:
-          pixels: (H, W) uint8, or already reduced.
-          image_hw: the radiograph's own height and width where ``pixels`` are reduced.
-        """
-        height, width = self.size.of(image_hw or pixels.shape)
+    def prepared(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the model takes of a radiograph, (H, W) uint8: (h, w, 1) uint8, padded, and (3,) int32, its shape without padding."""
+        height, width = self.size.of(pixels.shape)
         canvas = self.size.canvas_hw or (height, width)
         pixels = decoding.resize(decoding.reduce(pixels, (height, width)), (height, width))
         padded = np.pad(pixels, ((0, canvas[0] - height), (0, canvas[1] - width)))

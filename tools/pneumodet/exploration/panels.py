@@ -10,6 +10,7 @@ from pneumodet.exploration import charts
 from pneumodet.exploration.faults import MOST_LISTED
 from pneumodet.reporting import markup
 from pneumodet.reporting.charts import bar_chart, group_bars, heat_map
+from pneumodet.wording import counted
 
 SHOWN_AT_ONCE = 10
 """Longer lists are folded up."""
@@ -274,7 +275,7 @@ def _listed(items: Iterable[str], text: str, *, empty: str = "") -> str:
 
 
 def _of_group(one: Mapping[str, Any]) -> str:
-    patients = f" ({markup.counted(one['patients'], 'patient')})" if one["patients"] is not None else ""
+    patients = f" ({counted(one['patients'], 'patient')})" if one["patients"] is not None else ""
     return ", ".join(one["exams"]) + patients + (": Targets differ" if len(one["targets"]) > 1 else "")
 
 

@@ -12,6 +12,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumodet import download, paths
 from pneumodet.data import annotations, folders
@@ -96,27 +97,35 @@ def fetch(
             return Fetched(_checked(output_dir, expected), here if here.is_file() else None, True)
         if not overwrite:
             raise DataError(f"{output_dir} is no longer whole: {fault}. Give --overwrite to make it anew.")
-    kept = _others(output_dir, lambda name: name.startswith(OWN))
-    how = {"marker": MARKER, "overwrite": overwrite}
-    if kept and not (output_dir / MARKER).is_file() and all(path.is_file() for path in kept):
-        how = {"marker": kept[0].name, "overwrite": True}  # by which the folder is known; the one in its place has them all
-    folders.check_free(output_dir, **how)
+    folders.check_free(output_dir, **_known_by(output_dir, lambda name: name.startswith(OWN), overwrite=overwrite))
     if not here.is_file():
         _download(here, on_download, delays)
     members = archive.open_archive(here)
     own = {Path(member.filename).parts[0] for member in members}
-    kept = _others(output_dir, own.__contains__)
+    how = _known_by(output_dir, own.__contains__, overwrite=overwrite)
     with folders.new_folder(output_dir, **how, resume_key=_key(members)) as folder:
         archive.unpack(here, members, folder, on_progress=on_unpack)
         counts = _checked(folder, expected)
         listed = {member.filename: [member.file_size, member.CRC] for member in members}
-        for path in kept:
+        for path in _others(output_dir, own.__contains__):  # now, since some may have come while the archive was unpacked
             if path.is_dir():
                 shutil.copytree(path, folder / path.name, symlinks=True, dirs_exist_ok=True)
             else:
                 shutil.copy2(path, folder / path.name)
         paths.write_json(folder / MARKER, {"competition": client.COMPETITION, "bytes_and_crc32": listed})
     return Fetched(counts, here, False)
+
+
+def _known_by(folder: Path, is_own: Callable[[str], bool], *, overwrite: bool) -> dict[str, Any]:
+    """Return by which file ``folders`` knows that a folder may be replaced, and whether it may; one with files that stay has them afterwards, too.
+
+    Raises:
+      DataError: as ``_others``.
+    """
+    others = _others(folder, is_own)
+    if others and not (folder / MARKER).is_file() and all(path.is_file() for path in others):
+        return {"marker": others[0].name, "overwrite": True}
+    return {"marker": MARKER, "overwrite": overwrite}
 
 
 def _others(folder: Path, is_own: Callable[[str], bool]) -> list[Path]:

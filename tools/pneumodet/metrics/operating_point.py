@@ -11,6 +11,7 @@ threshold above all scores, which keeps no detection. Of the thresholds of the h
 """
 
 import re
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -121,6 +122,12 @@ def at(cases: Cases, threshold: float | np.ndarray, *, rules: str = "strict") ->
         **{key: image[key] for key in ("image.sensitivity", "image.specificity", "image.f1")},
         **{key: lesion[key] for key in ("lesion.sensitivity", "lesion.fp_per_image")},
     }
+
+
+def patient_numbers(patients: Sequence[Hashable]) -> np.ndarray:
+    """Return (C,) int64 numbers of the cases' patients, in order of appearance: ``patient_folds`` shuffles numbers, so that all must number alike."""
+    numbers = {patient: number for number, patient in enumerate(dict.fromkeys(patients))}
+    return np.array([numbers[patient] for patient in patients], np.int64)
 
 
 def patient_folds(cases: Cases, count: int = FOLDS, *, seed: int = 0) -> np.ndarray:

@@ -7,6 +7,7 @@ rests_on(card["metrics"])               # "57 exams of 47 patients, on which the
 from collections.abc import Mapping
 
 from pneumodet.metrics.calibration import LEAST_SHOWN
+from pneumodet.wording import counted
 
 UNKNOWN = "exams that the model does not tell of"
 """What probabilities rest on where a model was calibrated, but does not say by what."""
@@ -27,8 +28,7 @@ def rests_on(metrics: Mapping | None) -> str:
     """
     if not metrics or metrics.get("patients") is None:
         return UNKNOWN
-    exams, patients = metrics["images"], metrics["patients"]
-    text = f"{exams:,} exam{'s' * (exams != 1)} of {patients:,} patient{'s' * (patients != 1)}"
+    text = f"{counted(metrics['images'], 'exam')} of {counted(metrics['patients'], 'patient')}"
     chosen = ["threshold"] * ("chosen" in (metrics.get("operating_point") or {}))
     chosen += ["checkpoint"] * ((metrics.get("checkpoint_chosen_of") or 0) > 1)
     were = "were" if len(chosen) > 1 else "was"

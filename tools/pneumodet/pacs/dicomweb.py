@@ -86,6 +86,7 @@ class Dicomweb:
             import urllib3
         except ImportError as error:
             raise EnvironmentProblem("DICOMweb needs the package requests. Run: pip install 'pneumodet[pacs]'") from error
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # below that it writes addresses with UIDs into the log
         self._errors = requests.RequestException, urllib3.exceptions.HTTPError, OSError
         self._url = access.check_url(url)
         self._max_bytes = max_bytes

@@ -11,6 +11,7 @@ from pneumodet.errors import ConfigError, DataError
 from pneumodet.postprocessing import recipe as recipes
 from pneumodet.postprocessing import views
 from pneumodet.postprocessing.recipe import Recipe
+from pneumodet.wording import counted
 
 
 def planned(path: Path | None, *, models: int, tta: str | None = None) -> Recipe:
@@ -37,14 +38,14 @@ def planned(path: Path | None, *, models: int, tta: str | None = None) -> Recipe
             "Leave --tta out, and the recipe's own are taken; or make a recipe with the others by tools/postprocess.py."
         )
     if models != recipe.models:
-        raise DataError(f"The recipe {path} takes {_count(recipe.models, 'model')}, but got {models}. Give as many as it was made with.")
+        raise DataError(f"The recipe {path} takes {counted(recipe.models, 'model')}, but got {models}. Give as many as it was made with.")
     return recipe
 
 
 def described(recipe: Recipe) -> str:
     """Return in words what is fused: ``2 models, each in 3 views (identity, flip, scale=0.9)``."""
     seen = "" if recipe.views == views.ONLY_IDENTITY else f" in {len(recipe.views)} views ({', '.join(recipe.views)})"
-    return _count(recipe.models, "model") + (", each" if seen and recipe.models > 1 else "") + seen
+    return counted(recipe.models, "model") + (", each" if seen and recipe.models > 1 else "") + seen
 
 
 def untuned(recipe: Recipe) -> str:
@@ -66,7 +67,3 @@ def refuse_views(recipe: Recipe, path: Path) -> None:
             f"The recipe {path} has the views {', '.join(recipe.views)}, which need the detector itself and not its detections. "
             "Use tools/evaluate.py --run or --model, or tools/predict.py, with this --recipe."
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)

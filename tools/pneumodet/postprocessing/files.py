@@ -122,8 +122,7 @@ def choose(
     gate = None if gate_scores is None else recipes.gate_of(gate_scores, exams)
     patients = np.arange(len(exams))
     if truth.patients is not None:
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(truth.patients[exam] for exam in exams))}
-        patients = np.array([numbers[truth.patients[exam]] for exam in exams])  # numbered as assessment.inputs does: the same folds
+        patients = operating_point.patient_numbers([truth.patients[exam] for exam in exams])
     sources = [cases_of(truth, patients, one) for one in found]
     result = search.search(
         sources,

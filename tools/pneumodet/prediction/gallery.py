@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from pneumodet import paths
 from pneumodet.metrics import probability_words
-from pneumodet.prediction.outputs import IMAGES, Rules, Shown
+from pneumodet.prediction.outputs import IMAGES, Rules, Shown, truth_words
 from pneumodet.reporting import markup
 from pneumodet.reporting.style import CSS
+from pneumodet.wording import counted
 
 GALLERY = "gallery.html"
 
@@ -82,9 +83,9 @@ def write(folder: Path, shown: Iterable[Shown], rules: Rules, heading: Heading, 
 
 
 def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) -> str:
-    left_out = f"; {markup.counted(heading.left_out, 'file')} could not be read" if heading.left_out else ""
+    left_out = f"; {counted(heading.left_out, 'file')} could not be read" if heading.left_out else ""
     counts = (
-        f"{markup.counted(heading.radiographs, 'radiograph')}, {heading.positive:,} with pneumonia at a score of "
+        f"{counted(heading.radiographs, 'radiograph')}, {heading.positive:,} with pneumonia at a score of "
         f"{rules.score_threshold:.4g} or more ({markup.text(heading.threshold_source)}){left_out}."
     )
     drawn = f"{pictures:,} of them have a picture; all are in scores.csv." if pictures < heading.radiographs else ""
@@ -95,13 +96,12 @@ def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) ->
 
 
 def _figure(one: Shown, truth_boxes: Mapping[str, int] | None) -> str:
-    boxes = f"{one.boxes} box" + "es" * (one.boxes != 1)
+    boxes = counted(one.boxes, "box")
     parts = [f"score {one.score:.3f}" if one.score else "nothing found at all", f'<span class="found">{boxes}</span>']
     if one.probability is not None:
-        parts.insert(1, f"probability {probability_words.in_words(one.probability)}")
+        parts.insert(1, f"probability {markup.text(probability_words.in_words(one.probability))}")
     if truth_boxes is not None:
-        known = truth_boxes.get(one.exam)
-        parts.append("not in the labels" if known is None else f"ground truth {known}")
+        parts.append(truth_words(truth_boxes.get(one.exam)))
     exam, height, width = markup.text(one.exam), *one.size_hw
     source = quote(f"{IMAGES}/{one.picture}")
     width *= 2 if truth_boxes is not None else 1

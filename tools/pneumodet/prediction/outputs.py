@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -173,19 +173,30 @@ def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     return both
 
 
-def write_sheet(folder: Path, shown: Iterable[Shown], *, with_truth: bool) -> Path | None:
+def truth_words(boxes: int | None) -> str:
+    """Return what is said of an exam's number of ground-truth boxes, None where the labels do not name it."""
+    return "not in the labels" if boxes is None else f"ground truth {boxes}"
+
+
+def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[str, int] | None) -> Path | None:
     """Write the first pictures on one sheet; with ground truth the two halves of each beside one another.
+
+    Args:
+      folder: of the predictions.
+      shown: the radiographs that have a picture.
+      truth_boxes: exam -> number of ground-truth boxes, where there are labels; the pictures then are pairs.
 
     Returns:
       The sheet's path, or None without pictures.
     """
-    tiles, captions = [], []
+    tiles, captions, with_truth = [], [], truth_boxes is not None
     for one in itertools.islice(shown, SHEET_TILES // (2 if with_truth else 1)):
         image = Image.open(folder / IMAGES / one.picture).convert("RGB")
         middle = image.width // 2
         halves = [(0, 0, middle, image.height), (middle, 0, image.width, image.height)]
         tiles += [image.crop(box) for box in halves] if with_truth else [image]
-        captions += [(one.exam, "ground truth")] * with_truth + [(one.exam, f"boxes {one.boxes}, score {one.score:.3f}")]
+        captions += [(one.exam, truth_words(truth_boxes.get(one.exam)))] if truth_boxes is not None else []
+        captions.append((one.exam, f"boxes {one.boxes}, score {one.score:.3f}"))
     if not tiles:
         return None
     sheet = pictures.contact_sheet(tiles, columns=min(4, len(tiles)), captions=captions)

@@ -171,10 +171,11 @@ def predict(
                 )
             milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
             totals = outputs.write(folder, book.entries(), rules)
-            sheet = outputs.write_sheet(folder, totals.shown, with_truth=truth is not None)
+            truth_boxes = _truth_boxes(truth, totals.shown)
+            sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
             model = ", ".join(f"{model.card.get('run')} ({model.card.get('checkpoint')})" for model in models)
             heading = gallery.Heading(model, totals.radiographs, totals.positive, len(found.refused), source, notes)
-            gallery.write(folder, totals.shown, rules, heading, truth_boxes=_truth_boxes(truth, totals.shown))
+            gallery.write(folder, totals.shown, rules, heading, truth_boxes=truth_boxes)
         summary = Summary(
             radiographs=totals.radiographs,
             positive=totals.positive,

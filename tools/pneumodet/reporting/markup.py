@@ -23,11 +23,6 @@ def number(value: Any) -> str:
     return fixed(value) if isinstance(value, float) else text(value)
 
 
-def counted(count: int, what: str) -> str:
-    """Return "1 patient", "1,200 patients"."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def fixed(value: float, digits: int = 3) -> str:
     """Return a number with so many decimals, and none that is -0.000."""
     return f"{round(value, digits) + 0.0:.{digits}f}"

@@ -6,7 +6,7 @@ Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
 from collections.abc import Mapping
 from typing import Any
 
-from pneumodet.reporting import markup
+from pneumodet.wording import counted
 
 _FIGURES = {
     "rsna_metric": "RSNA metric",
@@ -59,8 +59,8 @@ def _data(metrics: Mapping[str, Any]) -> list[str]:
     if metrics.get("images") is None:
         return []
     patients, positive, boxes = (metrics.get(key) for key in ("patients", "positive_images", "boxes"))
-    counts = markup.counted(metrics["images"], "radiograph")
-    counts += "" if patients is None else f" of {markup.counted(patients, 'patient')}"
+    counts = counted(metrics["images"], "radiograph")
+    counts += "" if patients is None else f" of {counted(patients, 'patient')}"
     counts += "" if positive is None else f", {positive:,} with findings"
     counts += "" if boxes is None else f", {boxes:,} {'box' if boxes == 1 else 'boxes'}"
     return [f"{counts}." + (f" Split: {metrics['split']}." if metrics.get("split") else "")]

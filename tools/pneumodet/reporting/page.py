@@ -14,6 +14,7 @@ from PIL import Image
 
 from pneumodet import paths
 from pneumodet.reporting import frame, gallery, glossary, markup, model_card, plots, steps
+from pneumodet.wording import counted
 
 REPORT, MODEL_CARD = "report.html", "model_card.md"
 
@@ -130,8 +131,8 @@ def _summary(metrics: Mapping[str, Any]) -> str:
     sentences = []
     value, interval = metrics.get("rsna_metric"), _interval(metrics, "rsna_metric")
     if metrics.get("images") is not None:
-        patients = f" of {markup.counted(metrics['patients'], 'patient')}" if metrics.get("patients") is not None else ""
-        images = f"On {markup.counted(metrics['images'], 'radiograph')}{patients}"
+        patients = f" of {counted(metrics['patients'], 'patient')}" if metrics.get("patients") is not None else ""
+        images = f"On {counted(metrics['images'], 'radiograph')}{patients}"
         rules = f" ({markup.text(metrics['rsna_rules'])} rules)" if metrics.get("rsna_rules") else ""
         if value is None:
             sentences.append(f"{images} the RSNA metric is undefined: {_why_none(metrics, 'rsna_metric') or 'no image counts'}.")

@@ -136,7 +136,6 @@ class Validation:
         where = self._reader.where(number)
         image = self._instances["images"][number]
         image_hw = (int(image["height"]), int(image["width"]))
-        target_hw = self._looker.size.of(image_hw)
         try:
             encoded = decoding.read(self._reader, number).encoded
             pixels = decoding.decode(encoded, image_hw=image_hw, target_hw=image_hw, where=where)  # whole, as detection.evaluation does
@@ -144,5 +143,5 @@ class Validation:
             if not self._skip:
                 raise
             self.skipped[where] = str(error)
-            pixels = np.zeros(target_hw, np.uint8)
-        return (*self._looker.prepared(pixels, image_hw), np.array(image_hw, np.int32))
+            pixels = np.zeros(image_hw, np.uint8)
+        return (*self._looker.prepared(pixels), np.array(image_hw, np.int32))

@@ -18,6 +18,7 @@ from pneumodet import results
 from pneumodet.data import label_map
 from pneumodet.data.formats import CSV_COLUMNS
 from pneumodet.errors import DataError, PneumodetError
+from pneumodet.metrics.calibration import held
 from pneumodet.web import RESEARCH_ONLY, grays, rendering
 from pneumodet.web.cases import Case
 from pneumodet.web.rendering import Look
@@ -41,6 +42,7 @@ def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float
       model: that found them.
       score_threshold: detections that score less are left out.
     """
+    probabilities = [model.probability(case.score) for case in cases]
     exams = [
         {
             "exam": case.name,
@@ -48,9 +50,9 @@ def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float
             "height": case.size_hw[0],
             "width": case.size_hw[1],
             "score": case.score,
-            "probability": model.probability(case.score),
+            "probability": None if probability is None else round(float(held(probability)), 2),
         }
-        for case in cases
+        for case, probability in zip(cases, probabilities, strict=True)
     ]
     found = {case.name: case.found.above(score_threshold) for case in cases}
     whole = {
