@@ -273,7 +273,7 @@ def test_logs_name_no_patient_and_no_uid(setup, pacs, caplog):
     pacs.spoilers.append(
         lambda request: request.path.endswith("/instances/" + uid) and len(pacs.requests) < 9 and answer(request, 500, b"")
     )
-    with caplog.at_level(logging.DEBUG):  # of all libraries, too
+    with caplog.at_level(logging.DEBUG, "pneumodet"), caplog.at_level(logging.DEBUG):  # of all libraries, too
         assert setup.turn(100) == {STORED: 1, REFUSED: 1}
     assert f"exam {short(uid)} stored" in caplog.text
     assert "attempt 1 of 10" in caplog.text
