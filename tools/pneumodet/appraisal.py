@@ -127,9 +127,10 @@ def of_runs(
     if output_dir is not None:
         folders.check_free(output_dir, marker=run_folder.METRICS, overwrite=overwrite)
     gate = gates.gate_for(plan, options.gate)
-    sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
-    facts = _of_data(about) | {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
+    facts = _of_data(about)
     facts |= _chosen_of(facts, [(detecting.record(folder)["data"], metrics_table.evaluations(folder)) for folder in run_dirs])
+    sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
+    facts |= {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
     if len(run_dirs) > 1:
         facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
     else:

@@ -122,15 +122,11 @@ def _print(result: dict) -> None:
     print(f"  {'run':{wide}}" + "".join(f"{name + ' [95 %]':26}" for _, name in COLUMNS).rstrip())
     for one in result["runs"]:
         cells = (one["figures"].get(key) or {} for key, _ in COLUMNS)
-        print(f"  {one['name']:{wide}}" + "".join(f"{_cell(cell):26}" for cell in cells).rstrip())
+        print(f"  {one['name']:{wide}}" + "".join(f"{console.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip())
     for sentence in words.conclusions(result):
         print(sentence)
     for note in result["notes"]:
         print(f"note: {note}")
-
-
-def _cell(figure: dict) -> str:
-    return console.with_interval(figure.get("value"), (figure.get("low"), figure.get("high")), form=".4f", undefined="–")
 
 
 def main(argv=None) -> int:

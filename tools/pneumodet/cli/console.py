@@ -137,6 +137,11 @@ def with_interval(value: float | None, interval: Sequence[float | None] | None, 
     return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}, {high:{form}}]")
 
 
+def figure(one: Mapping[str, float | None], *, form: str = ".3f", undefined: str = "undefined") -> str:
+    """Return ``with_interval`` of ``value``, ``low`` and ``high``, as ``metrics.bootstrap.interval`` gives them."""
+    return with_interval(one.get("value"), (one.get("low"), one.get("high")), form=form, undefined=undefined)
+
+
 def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:
     """Print what every training command says of its run, and return whether it came to an end.
 

@@ -125,13 +125,10 @@ def _print_table(figures: dict, method: str) -> None:
     for key, name in NAMES.items():
         row = figures[key]
         cells = "".join(
-            f"{console.with_interval(row[other]['value'], None):13}{_interval(row[other]['above'], '+.3f'):25}" for other in others
+            f"{console.with_interval(row[other]['value'], None):13}{console.figure(row[other]['above'], form='+.3f'):25}"
+            for other in others
         )
-        print(f"  {name:24}{_interval(row[method], '.3f'):25}{cells}".rstrip())
-
-
-def _interval(one: dict, form: str) -> str:
-    return console.with_interval(one["value"], (one["low"], one["high"]), form=form)
+        print(f"  {name:24}{console.figure(row[method]):25}{cells}".rstrip())
 
 
 def main(argv=None) -> int:

@@ -141,9 +141,9 @@ def _print(args, table: dict) -> None:
         chosen = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row["chosen"].items()
         )
-        gain = "" if row["gain"] is None else _interval(row["gain"], "+.4f")
-        print(f"  {row['step']:{wide}}{_interval(row['figure'], '.4f'):24}{gain:28}{chosen}".rstrip())
-    print(f"  {'all steps':{wide + 24}}{_interval(table['total'], '+.4f')}")
+        gain = "" if row["gain"] is None else console.figure(row["gain"], form="+.4f")
+        print(f"  {row['step']:{wide}}{console.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
+    print(f"  {'all steps':{wide + 24}}{console.figure(table['total'], form='+.4f')}")
     for row in table["rows"]:
         if row["step"] in FUSED and (row["gain"]["low"] is None or row["gain"]["low"] <= 0):
             print(
@@ -164,10 +164,6 @@ def _print(args, table: dict) -> None:
         print(
             f"Next:    on other radiographs: tools/postprocess.py --recipe {recipe} with --detections DETECTIONS.json{gate}, --output-dir NEW"
         )
-
-
-def _interval(one: dict, form: str) -> str:
-    return console.with_interval(one["value"], (one["low"], one["high"]), form=form)
 
 
 def main(argv=None) -> int:

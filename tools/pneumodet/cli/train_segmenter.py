@@ -6,6 +6,7 @@ import sys
 from pneumodet import progress
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError
+from pneumodet.segmentation import METRICS
 
 EPILOG = """examples:
   python tools/train_segmenter.py --config unet_16_2conv_128 --data workspace/records/rsna --run my_unet
@@ -16,16 +17,6 @@ EPILOG = """examples:
 
 Ctrl-C ends after the step at hand with a checkpoint; --resume, or the same --table command, goes on exactly there.
 In the run's folder: evaluation/ with metrics.json, masks.png, scores.csv and detections.json (boxes of the masks); curves.png, metrics.csv, best/, train/."""
-
-METRICS = (
-    "segmentation.iou",
-    "segmentation.iou_per_positive",
-    "rsna_metric",
-    "coco.pneumonia.AP50",
-    "froc.mean_sensitivity",
-    "image.roc_auc",
-    "image.pr_auc",
-)
 
 FIGURES = {
     "segmentation.iou": "IoU",
@@ -98,7 +89,7 @@ def _print_gain(metrics: dict) -> None:
     gain, prior = metrics["segmentation.gain"]["segmentation.iou"], metrics["segmentation.prior"]["segmentation.iou"]
     if gain["low"] is not None:
         above = "above" if gain["low"] > 0 else "not shown to be above"
-        difference = console.with_interval(gain["value"], (gain["low"], gain["high"]))
+        difference = console.figure(gain)
         print(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} (difference {difference}).")
 
 

@@ -6,6 +6,7 @@ settings.architecture
 
 import dataclasses
 
+from pneumodet import segmentation
 from pneumodet.errors import ConfigError
 from pneumodet.learning.settings import Settings, between, nearest, one_of
 from pneumodet.metrics import operating_point
@@ -83,15 +84,7 @@ class SegmenterSettings(Settings):
     smallest_share: float = 0.003
     pretrained: str = "none"
 
-    METRICS = (
-        "segmentation.iou",
-        "segmentation.iou_per_positive",
-        "rsna_metric",
-        "coco.pneumonia.AP50",
-        "froc.mean_sensitivity",
-        "image.roc_auc",
-        "image.pr_auc",
-    )
+    METRICS = segmentation.METRICS
 
     @property
     def architecture(self) -> Architecture:
