@@ -83,11 +83,10 @@ def run(args: argparse.Namespace) -> None:
         _print_recipe(result["combination"], output_dir / combining.FOLDER)
     else:
         with_boxes = [one["name"] for one in result["runs"] if "rsna_metric" in one["figures"]]
-        gates = [one["name"] for one in result["runs"] if with_boxes and one["name"] != with_boxes[0]]
-        if gates:
-            print(
-                f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gates[-1]} --output-dir {output_dir}_combined"
-            )
+        others = [one for one in result["runs"] if with_boxes and one["name"] != with_boxes[0]]
+        if others:
+            gate = max(others, key=lambda one: one["figures"]["image.roc_auc"]["value"] or 0)["name"]
+            print(f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gate} --output-dir {output_dir}_combined")
 
 
 def _print_recipe(found: dict, folder: Path) -> None:
