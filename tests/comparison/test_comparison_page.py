@@ -55,7 +55,7 @@ def test_the_markdown_has_tables_of_equal_rows(page):
     for lines in blocks:
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert "| resnet | classifier | – | – | – | 0." in text
-    assert "\\<b>" in text
+    assert "&lt;b>" in text and "<b>" not in text
 
 
 def test_what_is_printed(page):

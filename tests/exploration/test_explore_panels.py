@@ -12,5 +12,5 @@ def test_pneumonia_has_one_colour_in_all_reports():
         "histogram_edges": [0, 40, 80], "histogram": {"target_0": [3, 1], "target_1": [1, 4]},
     }  # fmt: skip
     scores = {"class_name": "pneumonia", "curves": {"score_histogram": {"edges": [0, 0.5, 1], "positive": [1, 4], "negative": [3, 1]}}}
-    swatches = [dict(re.findall(r'"swatch (c\d)"></span>([^<]+)<', svg)) for svg in (panels._age(ages), *plots.curves(scores))]
+    swatches = [dict(re.findall(r'"swatch (c\d)"></span>([^<]+)<', svg)) for svg in (panels._age(ages)["chart"], *plots.curves(scores))]
     assert [one["c0"] for one in swatches] == ["with pneumonia"] * 2

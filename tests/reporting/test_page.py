@@ -7,7 +7,7 @@ import pytest
 from html_reader import read
 from PIL import Image
 
-from pneumodet.reporting import charts, frame, glossary, markup, model_card, page
+from pneumodet.reporting import charts, glossary, markup, model_card, page
 from pneumodet.reporting.charts import Line
 
 EVIL = '<script>alert("x")</script> & "quoted"'
@@ -198,15 +198,6 @@ def test_maps_on_one_scale_can_be_compared():
     assert re.findall(r'fill-opacity="([\d.]+)"', scaled) == ["0.50", "0.25"] and "(at most few)" in scaled
 
 
-def test_a_page_lists_the_sections_that_have_content(tmp_path):
-    text = frame.page("A & B", [("one", "<One>", "<p>1</p>"), ("two", "Two", "")], lead="<of>", css=".x { color: red; }")
-    (tmp_path / "page.html").write_text(text)
-    found = read(tmp_path / "page.html")
-    assert (found.ids, found.references, found.text.count("<One>"), found.text.count("A & B")) == (["one"], ["#one"], 2, 2)
-    assert "#two" not in text and 'href="#one"' in text and "<of>" not in text
-    assert f'content="{frame.POLICY}"' in text and ".x { color: red; }" in text
-
-
 def test_figures_are_of_the_class_that_is_judged(tmp_path):
     some = {"class_name": "nodule", "coco.pneumonia.AP50": 0.9, "coco.nodule.AP50": 0.4321}
     text = "".join(read(page.write_report(tmp_path, some)).text)
@@ -214,14 +205,14 @@ def test_figures_are_of_the_class_that_is_judged(tmp_path):
     assert "| AP50 | 0.432 | – |" in model_card.text(some)
 
 
-def test_the_rsna_metric_of_negatives_is_not_shown():
+def test_the_rsna_metric_of_negatives_is_not_shown(tmp_path):
     """It is 0 by definition, and would look like a failure."""
     some = metrics()
     (row,) = some["slices"]["slices"]
     row["figures"]["rsna_metric"] = {"value": 0.0, "low": 0.0, "high": 0.0}
-    shown = page._slices(some)
+    shown = page.write_report(tmp_path, some).read_text()
     row["positives"] = 0
-    assert "0.00 to 0.00" in shown and "0.00 to 0.00" not in page._slices(some)
+    assert "0.00 to 0.00" in shown and "0.00 to 0.00" not in page.write_report(tmp_path, some).read_text()
 
 
 def test_terms_are_of_the_class_that_is_judged():

@@ -6,9 +6,12 @@ text = html(result)
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from pneumodet.baseline.table import NAMES
-from pneumodet.reporting import frame, markup, plots
+from pneumodet.reporting import markup, plots, templating
 from pneumodet.reporting.charts import Line, group_bars
+from pneumodet.reporting.markup import Cell, Table
 from pneumodet.wording import counted
 
 TITLE = "What metadata alone tell of pneumonia"
@@ -27,15 +30,18 @@ _IMPORTANCE = (
 
 def html(result: Mapping[str, Any]) -> str:
     """Return the page of what ``report.write`` returns."""
-    sections = [
-        ("summary", "Summary", markup.paragraph(_WHY) + markup.warnings("To know", result["notes"])),
-        ("figures", "Figures", _figures(result)),
-        ("columns", "What each column is worth", _columns(result)),
-        ("calibration", "Calibration", _calibration(result)),
-        ("leak", "The leak behind 99 %", _leak(result)),
-        ("origin", "Data and versions", _origin(result)),
-    ]
-    return frame.page(TITLE, sections, lead=_lead(result))
+    return templating.render(
+        "baseline.html",
+        title=TITLE,
+        lead=_lead(result),
+        why=_WHY,
+        notes=result["notes"],
+        figures=_figures(result),
+        columns=_columns(result),
+        calibration=_calibration(result),
+        leak=_leak(result),
+        origin=_origin(result),
+    )
 
 
 def _lead(result: Mapping[str, Any]) -> str:
@@ -44,10 +50,10 @@ def _lead(result: Mapping[str, Any]) -> str:
     return f"{exams} of {patients}, {result['positive_exams']:,} with pneumonia ({share:.1%}); {result['folds']} folds by patient"
 
 
-def _figures(result: Mapping[str, Any]) -> str:
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         (
-            markup.text(one["name"]),
+            one["name"],
             markup.with_interval(one["roc_auc"]),
             markup.with_interval(one["average_precision"]),
             f"{markup.fixed(min(one['fold_roc_auc']))} to {markup.fixed(max(one['fold_roc_auc']))}",
@@ -59,27 +65,27 @@ def _figures(result: Mapping[str, Any]) -> str:
     lines = [Line(one["name"], one["roc"]["false_positive_rate"], one["roc"]["sensitivity"]) for one in result["models"].values()]
     roc = plots.roc("ROC of metadata alone", lines)
     share = result["positive_exams"] / result["exams"]
-    chance = markup.paragraph(f"Average precision of chance is the share of exams with pneumonia, {share:.3f}.")
-    return markup.table(caption, header, rows) + chance + markup.charts([roc, _bars(result)])
+    chance = f"Average precision of chance is the share of exams with pneumonia, {share:.3f}."
+    return {"table": Table(caption, header, rows), "chance": chance, "charts": [roc, _bars(result)]}
 
 
-def _columns(result: Mapping[str, Any]) -> str:
+def _columns(result: Mapping[str, Any]) -> dict[str, Any]:
     found = result["models"]
     rows = [
         (
-            markup.text(NAMES[column]),
+            NAMES[column],
             *(markup.with_interval(one["importance"][column]) for one in found.values()),
             markup.number(result["alone"][column]),
         )
         for column in result["columns"]
     ]
     header = ("column", *(one["name"] for one in found.values()), "ROC AUC alone")
-    return markup.table("Fall of ROC AUC when the column is shuffled", header, rows) + markup.paragraph(_IMPORTANCE)
+    return {"table": Table("Fall of ROC AUC when the column is shuffled", header, rows), "meaning": _IMPORTANCE}
 
 
-def _calibration(result: Mapping[str, Any]) -> str:
+def _calibration(result: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
-        (markup.text(one["name"]), markup.number(one["brier"]), markup.number(one["brier_of_base_rate"]), markup.number(one["ece"]))
+        (one["name"], markup.number(one["brier"]), markup.number(one["brier_of_base_rate"]), markup.number(one["ece"]))
         for one in result["models"].values()
     ]
     lines = [
@@ -88,32 +94,30 @@ def _calibration(result: Mapping[str, Any]) -> str:
     ]
     chart = plots.scores_against_shares("Reliability: score against observed share", lines)
     header = ("model", "Brier score", "of the constant share", "expected calibration error")
-    return markup.table("Do the scores mean what they say?", header, rows) + markup.charts([chart])
+    return {"table": Table("Do the scores mean what they say?", header, rows), "charts": [chart]}
 
 
-def _leak(result: Mapping[str, Any]) -> str:
+def _leak(result: Mapping[str, Any]) -> dict[str, Any] | None:
     if "leak" not in result:
-        return ""
+        return None
     found = result["models"]
     rows = []
     for way in result["leak"]["ways"]:
-        cells = [f"{one['accuracy']:.1%}<small>ROC AUC {markup.fixed(one['roc_auc'])}</small>" for one in way["models"].values()]
-        rows.append((markup.text(way["columns"]), markup.text(way["split"]), *cells, f"{way['majority']:.1%}"))
+        cells = [Cell(f"{one['accuracy']:.1%}", f"ROC AUC {markup.fixed(one['roc_auc'])}") for one in way["models"].values()]
+        rows.append((way["columns"], way["split"], *cells, f"{way['majority']:.1%}"))
     header = ("columns", "split", *(one["name"] for one in found.values()), "calling all negative")
     caption = f"Accuracy on the {result['leak']['ways'][0]['rows']:,} rows of the labels"
-    return f'<div class="warnings">{markup.paragraph(result["leak"]["explanation"])}</div>' + markup.table(
-        caption, header, rows, words=(1,)
-    )
+    return {"explanation": result["leak"]["explanation"], "table": Table(caption, header, rows, words=(1,))}
 
 
-def _origin(result: Mapping[str, Any]) -> str:
-    rows = [(markup.text(name), markup.text(value)) for name, value in {"pneumodet": result["pneumodet"], **result["versions"]}.items()]
-    rows += [(markup.text(name), markup.text(f"{one['name']}, SHA-256 {one['sha256']}")) for name, one in result["inputs"].items()]
-    rows += [("seed", markup.text(result["seed"])), ("patients", markup.text(f"by {result['patients_by']}"))]
-    return markup.table("What made these figures", ("what", "value"), rows, words=(1,))
+def _origin(result: Mapping[str, Any]) -> Table:
+    rows = list({"pneumodet": result["pneumodet"], **result["versions"]}.items())
+    rows += [(name, f"{one['name']}, SHA-256 {one['sha256']}") for name, one in result["inputs"].items()]
+    rows += [("seed", str(result["seed"])), ("patients", f"by {result['patients_by']}")]
+    return Table("What made these figures", ("what", "value"), rows, words=(1,))
 
 
-def _bars(result: Mapping[str, Any]) -> str:
+def _bars(result: Mapping[str, Any]) -> Markup:
     """Return the importances as horizontal bars, a group a column and a bar a model."""
     found = result["models"].values()
     groups = {NAMES[column]: [one["importance"][column]["value"] for one in found] for column in result["columns"]}

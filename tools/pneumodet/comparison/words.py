@@ -9,6 +9,7 @@ from typing import Any
 
 from pneumodet.comparison.figures import BOX_FIGURES, FIGURES, IMAGE_FIGURES
 from pneumodet.reporting import markup, steps
+from pneumodet.reporting.markdown import plain
 from pneumodet.wording import counted
 
 FAMILIES = {
@@ -91,15 +92,15 @@ def _against(result: Mapping[str, Any], best: str, key: str) -> str:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return a comparison as Markdown."""
-    parts = ["# Comparison of runs", data(result), *(f"- {_plain(one)}" for one in conclusions(result))]
-    parts += ["## Figures", _figures(result), MEANING, result["method"], "## Cost", _cost(result)]
+    parts = ["# Comparison of runs", plain(data(result)), *(f"- {plain(one)}" for one in conclusions(result))]
+    parts += ["## Figures", _figures(result), MEANING, plain(result["method"]), "## Cost", _cost(result)]
     if result["differences"]:
-        parts += [f"## Differences from {_plain(result['baseline'])}", _differences(result)]
+        parts += [f"## Differences from {plain(result['baseline'])}", _differences(result)]
     if result["combination"]:
-        parts += ["## Combination", _combination(result["combination"]), result["combination"]["note"]]
-    parts += ["## Operating points", *(f"- {_plain(line)}" for line in points(result))]
+        parts += ["## Combination", _combination(result["combination"]), plain(result["combination"]["note"])]
+    parts += ["## Operating points", *(f"- {plain(line)}" for line in points(result))]
     if result["notes"]:
-        parts += ["## Notes", *(f"- {_plain(one)}" for one in result["notes"])]
+        parts += ["## Notes", *(f"- {plain(one)}" for one in result["notes"])]
     text = ""
     for before, part in zip(["", *parts], parts, strict=False):
         text += "" if not text else "\n" if before.startswith("- ") and part.startswith("- ") else "\n\n"
@@ -162,11 +163,4 @@ def _with_interval(figure: Mapping[str, Any] | None, *, signed: bool = False) ->
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown neither takes for a mark nor for HTML."""
-    for mark in ("\\", "|", "<", "*", "`", "["):
-        text = text.replace(mark, "\\" + mark)
-    return text
+    return "\n".join("| " + " | ".join(plain(cell) for cell in line) + " |" for line in lines)

@@ -1,15 +1,19 @@
-"""The sections of the report that are figures: tables and charts of classes, faults, people, boxes and correlations, as HTML.
+"""The sections of the report that are figures: tables, charts and lists of classes, faults, people, boxes and correlations, for its template.
 
-content = classes(figures)               # ``exploring.measure``'s figures
+shown = classes(figures)               # ``exploring.measure``'s figures
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from markupsafe import Markup
 
 from pneumodet.exploration import charts
 from pneumodet.exploration.faults import MOST_LISTED
 from pneumodet.reporting import markup
 from pneumodet.reporting.charts import bar_chart, group_bars, heat_map
+from pneumodet.reporting.markup import Cell, Table
 from pneumodet.wording import counted
 
 SHOWN_AT_ONCE = 10
@@ -28,14 +32,33 @@ _HEADER_NOTES = {
 }
 
 
-def classes(figures: Mapping[str, Any]) -> str:
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """A list of exams or files.
+
+    Attributes:
+      summary: text above it.
+      items: texts.
+      more: text below it, where it is cut.
+      open: whether it is short enough to be shown at once.
+      empty: text in its place where there is no item.
+    """
+
+    summary: str
+    items: Sequence[str]
+    more: str = ""
+    open: bool = True
+    empty: str = ""
+
+
+def classes(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return classes by rows and exams, and how many rows and boxes an exam has."""
     counts = figures["classes"]
     exams, rows = counts["class_exams"], counts["class_rows"]
     total = sum(exams.values())
     lines = [
         (
-            markup.text(name),
+            name,
             *([markup.number(rows.get(name))] if rows else []),
             markup.number(exams.get(name, 0)),
             f"{exams.get(name, 0) / total:.1%}",
@@ -45,47 +68,64 @@ def classes(figures: Mapping[str, Any]) -> str:
     header = ("class", *(["rows"] if rows else []), "exams", "share of the exams")
     series = {name: [rows[name], exams.get(name, 0)] for name in rows} if rows else {name: [count] for name, count in exams.items()}
     chart = group_bars("Rows and exams of each class" if rows else "Exams of each class", series, ("rows", "exams"), shown="{:,}".format)
-    content = _side_by_side(markup.table("Classes", header, lines), chart)
-    if not rows:
-        content += markup.paragraph("Normal and abnormal exams without pneumonia are told apart by the class info: give --class-info.")
     numbers = sorted({*counts["rows_per_exam"], *counts["boxes_per_exam"]}, key=int)
-    lines = [
+    exams_by_number = [
         (number, markup.number(counts["rows_per_exam"].get(number, 0)), markup.number(counts["boxes_per_exam"].get(number, 0)))
         for number in numbers
     ]
-    chart = group_bars(
+    numbers_chart = group_bars(
         "Exams by their number of boxes",
         {_boxes(number): [count] for number, count in counts["boxes_per_exam"].items()},
         ("exams",),
         shown="{:,}".format,
     )
-    return content + _side_by_side(
-        markup.table("Exams by rows and boxes", ("number", "exams with so many rows", "with so many boxes"), lines), chart
-    )
+    return {
+        "table": Table("Classes", header, lines),
+        "chart": chart,
+        "needs_class_info": not rows,
+        "numbers": Table("Exams by rows and boxes", ("number", "exams with so many rows", "with so many boxes"), exams_by_number),
+        "numbers_chart": numbers_chart,
+    }
 
 
-def faults(figures: Mapping[str, Any]) -> str:
+def faults(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is missing, repeated, far out, rejected or unreadable."""
-    missing, twice, far = figures["missing"], figures["duplicates"], figures["outliers"]
+    rejected = [f"{one['exam']}: {one['reason']}" for one in figures["rejected"]]
+    return {
+        **_missing(figures["missing"]),
+        "repeated": Table("What is there more than once", ("what", "count", ""), _repeated(figures), words=(2,)),
+        "repeated_lists": _repeated_lists(figures["duplicates"]),
+        **_unlikely(figures["outliers"]),
+        "rejected": _listing(rejected, "exams whose labels cannot be used", empty="The labels of every exam can be used."),
+        "files": _files(figures["files"]),
+    }
+
+
+def _missing(missing: Mapping[str, Any]) -> dict[str, Any]:
     names = {"labels": "labels", "class_info": "class info", "headers": "headers"}
-    rows = [
-        (f"{where}: {markup.text(column)}", markup.number(count))
-        for key, where in names.items()
-        for column, count in missing[key].items()
-        if count
-    ]
+    rows = [(f"{where}: {column}", markup.number(count)) for key, where in names.items() for column, count in missing[key].items() if count]
     whole = [where for key, where in names.items() if missing[key] and not any(missing[key].values())]
-    content = "<h3>Missing</h3>" + markup.table("Rows without a value", ("column", "rows"), rows)
-    content += markup.paragraph(f"Nothing is missing in: {', '.join(whole)}." if whole else "")
-    content += "".join(_listed(missing.get(key, ()), text) for key, text in _HEADER_NOTES.items())
-    content += "".join(
-        _listed(exams, f"exams whose {name} has no usual form; taken as missing") for name, exams in missing["unusable_headers"].items()
-    )
-    content += "<h3>Repeated</h3>" + markup.table("What is there more than once", ("what", "count", ""), _repeated(figures), words=(2,))
-    content += _listed(twice["boxes"], "exams in which a box is there twice (overlap above 0.95)")
-    content += _listed(twice["header_rows"], "exams with several rows of header values; the first counts")
-    content += _listed(twice["class_rows_beyond_boxes"], "exams with another number of rows in the class info than in the labels")
-    content += _listed([_of_group(one) for one in twice["same_pixels"]], "groups of exams with the very same stored pixels")
+    lists = [_listing(missing.get(key, ()), text) for key, text in _HEADER_NOTES.items()]
+    lists += [
+        _listing(exams, f"exams whose {name} has no usual form; taken as missing") for name, exams in missing["unusable_headers"].items()
+    ]
+    return {
+        "missing": Table("Rows without a value", ("column", "rows"), rows),
+        "whole": f"Nothing is missing in: {', '.join(whole)}." if whole else "",
+        "missing_lists": lists,
+    }
+
+
+def _repeated_lists(twice: Mapping[str, Any]) -> list[Listing]:
+    return [
+        _listing(twice["boxes"], "exams in which a box is there twice (overlap above 0.95)"),
+        _listing(twice["header_rows"], "exams with several rows of header values; the first counts"),
+        _listing(twice["class_rows_beyond_boxes"], "exams with another number of rows in the class info than in the labels"),
+        _listing([_of_group(one) for one in twice["same_pixels"]], "groups of exams with the very same stored pixels"),
+    ]
+
+
+def _unlikely(far: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {
         "ages": (f"ages over {far['oldest_years']}", "{:g} years"),
         "boxes_beyond_image": ("boxes that reach out of the image", "{:g} px"),
@@ -93,98 +133,86 @@ def faults(figures: Mapping[str, Any]) -> str:
         "boxes_by_area": ("boxes far out by area", "{:.2%} of the image"),
         "boxes_by_shape": ("boxes far out by shape", "{:g} times as wide as high"),
     }
-    content += "<h3>Unlikely</h3>"
-    content += "".join(
-        _listed([f"{one['exam']}: {shown.format(one['value'])}" for one in far[key]], text, empty=f"No {text}.")
-        for key, (text, shown) in kinds.items()
-    )
-    content += (
-        f'<p class="note">Far out: beyond the quartiles by more than {far["far_out"]:g} times their distance, on a logarithmic scale (Tukey 1977). '
-        "It tells what is unlike the rest, not what is wrong.</p>"
-    )
-    rejected = [f"{one['exam']}: {one['reason']}" for one in figures["rejected"]]
-    content += "<h3>Not usable</h3>" + _listed(rejected, "exams whose labels cannot be used", empty="The labels of every exam can be used.")
-    return content + _files(figures["files"])
+    return {
+        "unlikely_lists": [
+            _listing([f"{one['exam']}: {shown.format(one['value'])}" for one in far[key]], text, empty=f"No {text}.")
+            for key, (text, shown) in kinds.items()
+        ],
+        "unlikely_note": (
+            f"Far out: beyond the quartiles by more than {far['far_out']:g} times their distance, on a logarithmic scale (Tukey 1977). "
+            "It tells what is unlike the rest, not what is wrong."
+        ),
+    }
 
 
-def people(figures: Mapping[str, Any]) -> str:
-    """Return sex, age, view and pixel spacing."""
-    content = ""
+def people(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return sex, age, view and pixel spacing; None for what is not known."""
     view, sex, age, spacing = (figures[name] for name in ("view", "sex", "age", "pixel_spacing"))
-    if view:
-        rates = {f"{name} view": view[f"positive_of_{name}"] for name in ("AP", "PA")}
-        content += f"<h3>View position</h3>{_counts(view)}{_shares(view, 'Share of AP views')}"
-        content += markup.charts([_share_bars("Share of exams with pneumonia, with 95% intervals", rates)])
-    if sex:
-        content += f"<h3>Sex</h3>{_counts(sex)}{_shares(sex, 'Share of female patients')}"
-    if age:
-        content += f"<h3>Age</h3>{_age(age)}"
-    if spacing:
-        content += f"<h3>Pixel spacing</h3>{_spacing(spacing)}"
-    return content
+    rates = {f"{name} view": view[f"positive_of_{name}"] for name in ("AP", "PA")} if view else {}
+    return {
+        "view": _shares(view, "Share of AP views") if view else None,
+        "view_chart": _share_bars("Share of exams with pneumonia, with 95% intervals", rates),
+        "sex": _shares(sex, "Share of female patients") if sex else None,
+        "age": _age(age) if age else None,
+        "spacing": _spacing(spacing) if spacing else None,
+    }
 
 
-def boxes(figures: Mapping[str, Any]) -> str:
-    """Return centres, sizes and densities by view and age."""
+def boxes(figures: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return centres, sizes and densities by view and age; None where there is no box."""
     found = figures["boxes"]
     if found is None:
-        return markup.paragraph("There is no box.")
+        return None
     groups = found["groups"]
     rows = [
-        (markup.text(_group_name(name)), markup.number(one["exams"]), markup.number(one["boxes"]))
+        (_group_name(name), markup.number(one["exams"]), markup.number(one["boxes"]))
         + tuple(_quartiles(one[key]) for key in ("width", "height", "area"))
         + (f"{one['left_half']:.1%}",)
         for name, one in groups.items()
     ]
     header = ("exams", "exams with boxes", "boxes", "width", "height", "area", "centre in the left half")
-    content = markup.table("Boxes by view and age: medians, and quartiles below, as shares of the image", header, rows)
-    views = found["views"]
+    views, sizes = found["views"], []
     if views:
         series = {f"{name} view": _normed(found["sizes"][name]) for name in views}
         chart = bar_chart(
             "Sizes of boxes by view", found["size_edges"], series, x="root of box area / image area", y="share of the view's boxes"
         )
-        content += markup.charts([chart])
+        sizes.append(chart)
     names = [name for name in ("all", *views, *found["ages"]) if groups[name]["boxes"] >= FEW_BOXES or name == "all"]
-    content += (
-        "<h3>Density of opacities</h3><p>How often a box covers a place, of the exams with boxes; as seen on the radiograph, the patient's right on "
-        "the left. All maps have one scale.</p>" + _maps(found, "density", names)
-    )
-    content += (
-        "<h3>Centres of boxes</h3><p>As shares of the boxes of each map, so that maps of many and of few can be compared.</p>"
-        + _maps(found, "centers", names)
-    )
-    if few := [_group_name(name) for name in (*views, *found["ages"]) if name not in names]:
-        content += markup.paragraph(f"Without a map, because of fewer than {FEW_BOXES} boxes: {', '.join(few)}.")
-    return content
+    few = [_group_name(name) for name in (*views, *found["ages"]) if name not in names]
+    return {
+        "table": Table("Boxes by view and age: medians, and quartiles below, as shares of the image", header, rows),
+        "sizes": sizes,
+        "density": _maps(found, "density", names),
+        "centers": _maps(found, "centers", names),
+        "few": f"Without a map, because of fewer than {FEW_BOXES} boxes: {', '.join(few)}." if few else "",
+    }
 
 
-def correlation(figures: Mapping[str, Any]) -> str:
-    """Return the matrix."""
+def correlation(figures: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the matrix; None where no two variables are known."""
     found = figures["correlation"]
     if not any(value is not None and row != column for row, of_row in enumerate(found["values"]) for column, value in enumerate(of_row)):
-        return ""
+        return None
     chart = charts.matrix("Spearman's rank correlation of the exams' variables", found["names"], found["values"])
     least = min(min(row) for row in found["exams"])
-    return (
-        f"{chart}<p>Of exams, not rows, in which both values are known "
-        f"({least:,} to {max(map(max, found['exams'])):,}). Boxes and their area are those of exams with pneumonia: elsewhere "
-        "there are none by definition, and a correlation with Target would say nothing else. –: undefined, because a variable does not vary or is "
-        "not known.</p>"
-    )
+    return {"chart": chart, "exams": f"{least:,} to {max(map(max, found['exams'])):,}"}
 
 
-def _shares(found: Mapping[str, Any], caption: str) -> str:
+def _shares(found: Mapping[str, Any], caption: str) -> dict[str, Any]:
     groups = {"with pneumonia": found["target_1"], "without": found["target_0"], "all": found["all"]} | found["by_class"]
     rows = [
-        (markup.text(name), markup.number(one["exams"]), "–" if one["value"] is None else f"{one['value']:.1%}", _percent_interval(one))
+        (name, markup.number(one["exams"]), "–" if one["value"] is None else f"{one['value']:.1%}", _percent_interval(one))
         for name, one in groups.items()
     ]
-    table = markup.table(caption, ("exams", "known", "share", "95% interval"), rows)
-    return _side_by_side(table, _share_bars(f"{caption}, with 95% intervals", groups))
+    return {
+        "counts": _counts(found),
+        "table": Table(caption, ("exams", "known", "share", "95% interval"), rows),
+        "chart": _share_bars(f"{caption}, with 95% intervals", groups),
+    }
 
 
-def _share_bars(title: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
+def _share_bars(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Markup:
     known = {name: one for name, one in groups.items() if one["value"] is not None}
     spans = {name: (one["low"], one["high"]) for name, one in known.items() if one["low"] is not None}
     return group_bars(title, {name: [one["value"]] for name, one in known.items()}, ("share",), shown="{:.1%}".format, spans=spans)
@@ -192,10 +220,10 @@ def _share_bars(title: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _counts(found: Mapping[str, Any]) -> str:
     text = ", ".join(f"{name} {count:,}" for name, count in found["exams"].items())
-    return markup.paragraph(f"{text}; unknown {found['unknown']:,}.")
+    return f"{text}; unknown {found['unknown']:,}."
 
 
-def _age(found: Mapping[str, Any]) -> str:
+def _age(found: Mapping[str, Any]) -> dict[str, Any]:
     series = {name: _normed(found["histogram"][key]) for name, key in (("with pneumonia", "target_1"), ("without pneumonia", "target_0"))}
     chart = bar_chart("Ages", found["histogram_edges"], series, x="years", y="share of each of the two")
     rows = [
@@ -212,10 +240,10 @@ def _age(found: Mapping[str, Any]) -> str:
         f"From {found['least']:g} to {found['most']:g} years, median {middle:g}, quartiles {low:g} and {high:g}; unknown or impossible: "
         f"{found['unknown_or_impossible']:,}."
     )
-    return markup.paragraph(text) + _side_by_side(markup.table("Exams by age", ("years", "exams", "with pneumonia", "share"), rows), chart)
+    return {"counts": text, "table": Table("Exams by age", ("years", "exams", "with pneumonia", "share"), rows), "chart": chart}
 
 
-def _spacing(found: Mapping[str, Any]) -> str:
+def _spacing(found: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         (
             f"{one['mm']:g} mm",
@@ -225,11 +253,11 @@ def _spacing(found: Mapping[str, Any]) -> str:
         )
         for one in found["values"]
     ]
-    table = markup.table("Exams by pixel spacing", ("spacing", "exams", "AP views", "with pneumonia"), rows)
+    table = Table("Exams by pixel spacing", ("spacing", "exams", "AP views", "with pneumonia"), rows)
     bars = group_bars(
         "Exams by pixel spacing", {f"{one['mm']:g} mm": [one["exams"]] for one in found["values"]}, ("exams",), shown="{:,}".format
     )
-    return _side_by_side(table, bars) + markup.paragraph(f"Unknown: {found['unknown']:,}." if found["unknown"] else "")
+    return {"table": table, "chart": bars, "unknown": f"Unknown: {found['unknown']:,}." if found["unknown"] else ""}
 
 
 def _repeated(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -249,29 +277,26 @@ def _repeated(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _files(found: Mapping[str, Any] | None) -> str:
+def _files(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if found is None:
-        return ""
+        return None
     sizes = ", ".join(f"{size} px {count:,}" for size, count in found["sizes_px"].items())
     bits = ", ".join(f"{number} bits {count:,}" for number, count in found["bits"].items())
-    content = "<h3>Files</h3>" + markup.paragraph(f"{found['found']:,} DICOM files: {sizes}; {bits}.")
-    content += _listed(
-        [f"{one['file']}: {one['reason']}" for one in found["faulty"]],
-        "files that are damaged or cannot be read",
-        empty="No file is damaged.",
-    )
-    return content + _listed([f"{one['file']}: {one['reason']}" for one in found["refused"]], "files that were passed over")
+    faulty, refused = ([f"{one['file']}: {one['reason']}" for one in found[key]] for key in ("faulty", "refused"))
+    return {
+        "counts": f"{found['found']:,} DICOM files: {sizes}; {bits}.",
+        "lists": [
+            _listing(faulty, "files that are damaged or cannot be read", empty="No file is damaged."),
+            _listing(refused, "files that were passed over"),
+        ],
+    }
 
 
-def _listed(items: Iterable[str], text: str, *, empty: str = "") -> str:
-    """Return a list, folded up where it is long, or ``empty``."""
+def _listing(items: Iterable[str], text: str, *, empty: str = "") -> Listing:
+    """Return a list, folded up where it is long, or with ``empty`` in its place."""
     items = list(items)
-    if not items:
-        return markup.paragraph(empty)
-    rest = f"<li>and {len(items) - MOST_LISTED:,} more, in explore.json</li>" if len(items) > MOST_LISTED else ""
-    lines = "".join(f"<li>{markup.text(one)}</li>" for one in items[:MOST_LISTED])
-    state = " open" if len(items) <= SHOWN_AT_ONCE else ""
-    return f'<details{state}><summary>{len(items):,} {markup.text(text)}</summary><ul class="exams">{lines}{rest}</ul></details>'
+    more = f"and {len(items) - MOST_LISTED:,} more, in explore.json" if len(items) > MOST_LISTED else ""
+    return Listing(f"{len(items):,} {text}", items[:MOST_LISTED], more, len(items) <= SHOWN_AT_ONCE, empty)
 
 
 def _of_group(one: Mapping[str, Any]) -> str:
@@ -279,19 +304,19 @@ def _of_group(one: Mapping[str, Any]) -> str:
     return ", ".join(one["exams"]) + patients + (": Targets differ" if len(one["targets"]) > 1 else "")
 
 
-def _maps(found: Mapping[str, Any], key: str, names: Sequence[str]) -> str:
+def _maps(found: Mapping[str, Any], key: str, names: Sequence[str]) -> list[Markup]:
     scaled = {}
     for name in names:
         total = 1 if key == "density" else found["groups"][name]["boxes"]
         scaled[name] = [[value / total for value in row] for row in found[key][name]]
     top = max(max(map(max, values)) for values in scaled.values())
     if not top:
-        return ""
+        return []
     maps = []
     for name, values in scaled.items():
         of = f"{found['groups'][name]['exams']:,} exams" if key == "density" else f"{found['groups'][name]['boxes']:,} boxes"
         maps.append(heat_map(f"{_group_name(name)}, {of}", values, top=top, highest=f"{max(map(max, values)):.1%}"))
-    return f'<div class="maps">{"".join(maps)}</div>'
+    return maps
 
 
 def _group_name(name: str) -> str:
@@ -305,9 +330,9 @@ def _boxes(number: str) -> str:
     return {"0": "no box", "1": "1 box"}.get(number, f"{number} boxes")
 
 
-def _quartiles(values: Sequence[float]) -> str:
+def _quartiles(values: Sequence[float]) -> Cell:
     low, middle, high = values
-    return f"{middle:.3f}<small>{low:.3f} to {high:.3f}</small>"
+    return Cell(f"{middle:.3f}", f"{low:.3f} to {high:.3f}")
 
 
 def _percent_interval(one: Mapping[str, Any]) -> str:
@@ -317,7 +342,3 @@ def _percent_interval(one: Mapping[str, Any]) -> str:
 def _normed(counts: Sequence[int]) -> list[float]:
     total = sum(counts) or 1
     return [count / total for count in counts]
-
-
-def _side_by_side(*parts: str) -> str:
-    return f'<div class="figures">{"".join(f"<div>{part}</div>" for part in parts if part)}</div>'

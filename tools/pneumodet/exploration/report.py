@@ -7,12 +7,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
 from PIL import Image
 
-from pneumodet.exploration import charts, panels
-from pneumodet.reporting import frame, markup
+from pneumodet.exploration import panels
+from pneumodet.reporting import markup, templating
 from pneumodet.reporting.charts import Line, line_chart
 from pneumodet.reporting.gallery import data_uri
+from pneumodet.reporting.markup import Table
 
 if TYPE_CHECKING:
     from pneumodet.exploration.radiographs import Picture
@@ -21,11 +23,6 @@ TITLE = "Exploration of a pneumonia data set"
 
 SHEET_PX = 1440
 """Longer side of the augmentation sheet, of some eighteen tiles."""
-
-NEEDS_FILES = "Pictures, sizes and identical pixels need the DICOM files: give --dicom-dir."
-NEEDS_HEADERS = (
-    "Age, sex, view position and pixel spacing are in the DICOM headers: give --dicom-dir, or --headers with a CSV of their values."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,20 +61,21 @@ def page(figures: Mapping[str, Any], album: Album | None) -> str:
       figures: as ``exploring.measure`` returns them, with ``inputs``.
       album: the pictures.
     """
-    missing_headers = "" if figures["headers"] else markup.paragraph(NEEDS_HEADERS)
-    sections = [
-        ("summary", "Summary", _summary(figures)),
-        ("classes", "Classes, rows and boxes", panels.classes(figures)),
-        ("faults", "Missing, repeated and unlikely values", panels.faults(figures)),
-        ("people", "Sex, age, view and pixel spacing", missing_headers or panels.people(figures)),
-        ("boxes", "Boxes", panels.boxes(figures)),
-        ("correlation", "Correlation", panels.correlation(figures)),
-        ("radiographs", "Radiographs", _radiographs(album) if album else markup.paragraph(NEEDS_FILES)),
-    ]
-    return frame.page(TITLE, sections, lead=" · ".join(name for name in figures["inputs"].values() if name), css=charts.CSS)
+    return templating.render(
+        "exploration.html",
+        title=TITLE,
+        lead=" · ".join(name for name in figures["inputs"].values() if name),
+        summary=_summary(figures),
+        classes=panels.classes(figures),
+        faults=panels.faults(figures),
+        people=panels.people(figures) if figures["headers"] else None,
+        boxes=panels.boxes(figures),
+        correlation=panels.correlation(figures),
+        radiographs=_radiographs(album) if album else None,
+    )
 
 
-def _summary(figures: Mapping[str, Any]) -> str:
+def _summary(figures: Mapping[str, Any]) -> dict[str, Any]:
     counts, patients = figures["classes"], figures["patients"]
     tiles = [
         ("Exams", markup.number(counts["exams"]), f"{counts['rows']:,} rows"),
@@ -93,53 +91,27 @@ def _summary(figures: Mapping[str, Any]) -> str:
             "" if patients["known"] else "no patient map given",
         ),
     ]
-    sentences = markup.listed((one["sentence"] for one in figures["conclusions"]), "conclusions")
-    return (
-        f'{markup.tiles(tiles)}<h3>What follows from the figures</h3>{sentences}<p class="note">'
-        "Intervals hold 95% of 1,000 resamples in which patients are drawn with replacement, all exams of one together"
-        + ("" if patients["known"] else "; here, where patients are not known, exams")
-        + ".</p>"
-    )
+    note = "Intervals hold 95% of 1,000 resamples in which patients are drawn with replacement, all exams of one together"
+    note += "." if patients["known"] else "; here, where patients are not known, exams."
+    return {"tiles": tiles, "conclusions": [one["sentence"] for one in figures["conclusions"]], "note": note}
 
 
-def _radiographs(album: Album) -> str:
-    content = ""
-    for title in dict.fromkeys(one.title for one in album.examples):
-        of_class = [one for one in album.examples if one.title == title]
-        content += f"<h3>{markup.text(title)}</h3>{_pictures([(one, one.text) for one in of_class])}"
-    if album.examples:
-        content = '<p class="before">Chosen at random, not as typical. Boxes of the ground truth are dashed and blue.</p>' + content
-    if album.equalized:
-        content += (
-            f"<h3>Equalization</h3>{_pictures([(one, f'{one.title}: {one.text}') for one in album.equalized])}{_grays(album.equalized)}"
-        )
-    if album.augmented is not None:
-        content += (
-            "<h3>Augmentation</h3><p>What training makes of some of these: first as it is, then varied at random by the preset "
-            f'“radiograph”. Boxes follow the pixels.</p><img class="sheet" src="{data_uri(album.augmented, SHEET_PX)}" '
-            'alt="Radiographs with their boxes: as they are, and augmented">'
-        )
-    content += markup.paragraph(album.why_not_augmented)
-    if album.faults:
-        rows = [(markup.text(exam), markup.text(reason)) for exam, reason in album.faults.items()]
-        content += markup.table("Radiographs that were to be shown, but cannot be read", ("exam", "reason"), rows, words=(1,))
-    return content
+def _radiographs(album: Album) -> dict[str, Any]:
+    titles = dict.fromkeys(one.title for one in album.examples)
+    return {
+        "examples": [(title, [(data_uri(one.image), one.text) for one in album.examples if one.title == title]) for title in titles],
+        "equalized": [(data_uri(one.image), f"{one.title}: {one.text}") for one in album.equalized],
+        "grays": _grays(album.equalized) if album.equalized else Markup(),
+        "augmented": "" if album.augmented is None else data_uri(album.augmented, SHEET_PX),
+        "why_not_augmented": album.why_not_augmented,
+        "unreadable": Table(
+            "Radiographs that were to be shown, but cannot be read", ("exam", "reason"), list(album.faults.items()), words=(1,)
+        ),
+    }
 
 
-def _grays(equalized: Sequence["Picture"]) -> str:
+def _grays(equalized: Sequence["Picture"]) -> Markup:
     bins = len(equalized[0].gray_shares)
     middles = [256 * (index + 0.5) / bins for index in range(bins)]
     lines = [Line(one.title, middles, one.gray_shares) for one in equalized]
-    chart = line_chart("Grays of the radiograph above", lines, x="gray value", y="share of the pixels", x_range=(0, 256))
-    return (
-        "<p>Histogram equalization spreads the grays over the whole range, air and tubes included; CLAHE does so in tiles and with limited gain. Neither adds "
-        f"anything to the image: whether one helps a model is measured by training with it.</p>{markup.charts([chart])}"
-    )
-
-
-def _pictures(pictures: Sequence[tuple["Picture", str]]) -> str:
-    parts = [
-        f'<figure><img src="{data_uri(one.image)}" alt="Radiograph, {markup.text(text)}"><figcaption>{markup.text(text)}</figcaption></figure>'
-        for one, text in pictures
-    ]
-    return f'<div class="radiographs">{"".join(parts)}</div>'
+    return line_chart("Grays of the radiograph above", lines, x="gray value", y="share of the pixels", x_range=(0, 256))

@@ -20,6 +20,7 @@ from pneumodet.inference import exported
 from pneumodet.metrics import probability_words
 from pneumodet.postprocessing import recipe as recipes
 from pneumodet.reporting import markup, model_card
+from pneumodet.reporting.markdown import code, plain
 from pneumodet.training import metrics_table
 
 _VERSIONS_OF = ("tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "opencv-python-headless")
@@ -120,15 +121,15 @@ def read_me(card: Mapping[str, Any], metrics: Mapping[str, Any] | None, parity: 
         parts += _part(
             "Results", ["This checkpoint was not evaluated: nothing is known of how well it detects, and it has no score threshold."]
         )
-    parts += _part("Classes", [f"- {number}: {name}" for name, number in card["label_map"].items()])
+    parts += _part("Classes", [f"- {number}: {plain(name)}" for name, number in card["label_map"].items()])
     parts += _part("Training data", _data(card["data"]))
     parts += _part("Input", _input(card["input"]))
     after = [
-        f"- Calibration: {card['calibrator']['method']}, in model.json; it rests on {probability_words.rests_on(card['metrics'])}"
+        f"- Calibration: {plain(card['calibrator']['method'])}, in model.json; it rests on {plain(probability_words.rests_on(card['metrics']))}"
         if card["calibrator"]
         else "- Calibration: none; scores are no probabilities"
     ]
-    after.append(f"- Recipe: `{json.dumps(card['recipe'])}`" if card["recipe"] else "- Recipe: none")
+    after.append(f"- Recipe: {code(json.dumps(card['recipe']))}" if card["recipe"] else "- Recipe: none")
     parts += _part("After the model", after)
     parts += _part("Files", _files(card["artefacts"], parity))
     versions = card["exported"]["versions"]
@@ -149,7 +150,7 @@ def _data(data: Mapping[str, Any]) -> list[str]:
         "split_by": "Split by",
         "manifest_sha256": "SHA-256 of the data manifest",
     }
-    return [f"- {name}: {data[key]}" for key, name in names.items() if data.get(key) is not None]
+    return [f"- {name}: {plain(data[key])}" for key, name in names.items() if data.get(key) is not None]
 
 
 def _input(size: Mapping[str, Any]) -> list[str]:
@@ -186,7 +187,7 @@ def _files(artefacts: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Any]
     if measured:
         images = sorted({one["images"] for one in measured.values()})
         lines.append(
-            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {parity['split']}. Nearby: the mean change of the "
+            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity['split'])}. Nearby: the mean change of the "
             "RSNA metric at thresholds around the model's, which on these images may stand on a peak."
         )
         lines += [f"- {parity_words(parity)}"] if parity["score_threshold"] is not None else []

@@ -6,26 +6,16 @@ write(folder, totals.shown, rules, heading)         # gallery.html, which links 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from pneumodet import paths
 from pneumodet.metrics import probability_words
 from pneumodet.prediction.outputs import IMAGES, Rules, Shown, truth_words
-from pneumodet.reporting import markup
-from pneumodet.reporting.style import CSS
+from pneumodet.reporting import templating
 from pneumodet.wording import counted
 
 GALLERY = "gallery.html"
-
-POLICY = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
-"""Content security policy: pictures beside the page, opened from disk or from a server, and nothing else."""
-
-_CSS = """
-.gallery a { display: block; color: inherit; } .gallery a:focus-visible { outline: 3px solid var(--link); outline-offset: 3px; border-radius: 4px; }
-.gallery figcaption { margin-top: 6px; } .gallery figcaption strong { color: var(--ink); }
-.found { font-weight: 600; color: var(--ink); }
-.gallery.wide-pictures { grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr)); }
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,46 +56,45 @@ def write(folder: Path, shown: Iterable[Shown], rules: Rules, heading: Heading, 
       DataError: it cannot be written.
     """
     ranked = sorted(shown, key=lambda one: (-one.score, one.exam))
-    figures = "\n".join(_figure(one, truth_boxes) for one in ranked)
-    title = "Radiographs by score"
-    wide = " wide-pictures" if truth_boxes is not None else ""
-    content = f'<div class="gallery{wide}">\n{figures}\n</div>' if ranked else "<p>No pictures were drawn (--max-images 0).</p>"
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{title}</title><style>{CSS}{_CSS}</style></head>\n'
-        f"<body><main><h1>{title}</h1>\n{_head(heading, rules, len(ranked), with_truth=truth_boxes is not None)}\n{content}\n"
-        "<footer>For research, not a medical device. Made by pneumodet; nothing in this page comes from the network.</footer>"
-        "</main></body></html>\n"
+    pairs = truth_boxes is not None
+    page = templating.render(
+        "gallery.html",
+        title="Radiographs by score",
+        lead=heading.model,
+        lines=_head(heading, rules, len(ranked), with_truth=pairs),
+        pictures=[_picture(one, truth_boxes) for one in ranked],
+        pairs=pairs,
     )
     with paths.atomic_path(folder / GALLERY) as tmp:
         tmp.write_text(page, encoding="utf-8", errors="replace")
     return folder / GALLERY
 
 
-def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) -> str:
+def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) -> list[str]:
+    """Return the paragraphs above the pictures."""
     left_out = f"; {counted(heading.left_out, 'file')} could not be read" if heading.left_out else ""
     counts = (
         f"{counted(heading.radiographs, 'radiograph')}, {heading.positive:,} with pneumonia at a score of "
-        f"{rules.score_threshold:.4g} or more ({markup.text(heading.threshold_source)}){left_out}."
+        f"{rules.score_threshold:.4g} or more ({heading.threshold_source}){left_out}."
     )
     drawn = f"{pictures:,} of them have a picture; all are in scores.csv." if pictures < heading.radiographs else ""
     below = "; ground truth is dashed and blue, at the left alone and at the right below them" if with_truth else ""
     key = f"Detections are solid and orange{below}. A click opens a picture in full."
-    notes = "".join(f"<p>{markup.text(note)}</p>" for note in heading.notes)
-    return f'<p class="lead">{markup.text(heading.model)}</p><p>{counts} {drawn}</p><p>{key}</p>{notes}'
+    return [f"{counts} {drawn}", key, *heading.notes]
 
 
-def _figure(one: Shown, truth_boxes: Mapping[str, int] | None) -> str:
-    boxes = counted(one.boxes, "box")
-    parts = [f"score {one.score:.3f}" if one.score else "nothing found at all", f'<span class="found">{boxes}</span>']
+def _picture(one: Shown, truth_boxes: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return what is shown of a radiograph; ``before`` and ``after`` stand around the number of its boxes."""
+    height, width = one.size_hw
+    before = [f"score {one.score:.3f}" if one.score else "nothing found at all"]
     if one.probability is not None:
-        parts.insert(1, f"probability {markup.text(probability_words.in_words(one.probability))}")
-    if truth_boxes is not None:
-        parts.append(truth_words(truth_boxes.get(one.exam)))
-    exam, height, width = markup.text(one.exam), *one.size_hw
-    source = quote(f"{IMAGES}/{one.picture}")
-    width *= 2 if truth_boxes is not None else 1
-    return (
-        f'<figure><a href="{source}"><img src="{source}" width="{width}" height="{height}" loading="lazy" '
-        f'alt="Radiograph {exam}, {boxes}"></a><figcaption><strong>{exam}</strong> {" · ".join(parts)}</figcaption></figure>'
-    )
+        before.append(f"probability {probability_words.in_words(one.probability)}")
+    return {
+        "exam": one.exam,
+        "source": quote(f"{IMAGES}/{one.picture}"),
+        "width": width if truth_boxes is None else 2 * width,
+        "height": height,
+        "boxes": counted(one.boxes, "box"),
+        "before": before,
+        "after": [] if truth_boxes is None else [truth_words(truth_boxes.get(one.exam))],
+    }

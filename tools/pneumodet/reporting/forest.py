@@ -6,10 +6,12 @@
 A run's name stands above its bar, so that the plot fits a phone whatever the names; values stand in a column of their own, where no line runs.
 """
 
-import html
 from collections.abc import Callable, Sequence
 
+from markupsafe import Markup
+
 from pneumodet.reporting import charts
+from pneumodet.reporting.svg import element
 
 WIDTH, ROW = 340, 40
 _LEFT, _RIGHT, _TOP, _BOTTOM = 12, 60, 4, 30
@@ -26,7 +28,7 @@ Row = tuple[str, float | None, float | None, float | None]
 """Name, value, and the ends of its interval; None where there is none."""
 
 
-def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> str:
+def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> Markup:
     """Return a plot, or nothing where no row has a value.
 
     Args:
@@ -36,7 +38,7 @@ def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> str:
     """
     numbers = [number for _, *numbers in rows for number in numbers if number is not None]
     if not numbers:
-        return ""
+        return Markup()
     low, high = _ends([*numbers, 0.0] if zero else numbers)
     bottom = _TOP + ROW * len(rows)
 
@@ -46,30 +48,29 @@ def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> str:
     parts = []
     for tick in charts.ticks(low, high, _TICKS):
         x = across(tick)
-        parts.append(
-            f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/><text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>'
-        )
+        parts.append(element("path", class_="grid", d=f"M{x:.1f} {_TOP}V{bottom}"))
+        parts.append(element("text", f"{tick:g}", x=f"{x:.1f}", y=bottom + 16, text_anchor="middle"))
     if zero:
         pieces = "".join(f"M{across(0):.1f} {_TOP + ROW * index + _ZERO_FROM}V{_TOP + ROW * (index + 1)}" for index in range(len(rows)))
-        parts.append(f'<path class="zero" d="{pieces}"/>')
+        parts.append(element("path", class_="zero", d=pieces))
     for index, (name, *numbers) in enumerate(rows):
         parts += _row(name, numbers, _TOP + ROW * index, across, zero)
     return charts.figure(title, parts, (WIDTH, bottom + _BOTTOM), spoken=_spoken(rows))
 
 
-def _row(name: str, numbers: Sequence[float | None], top: float, across: Callable[[float], float], zero: bool) -> list[str]:
+def _row(name: str, numbers: Sequence[float | None], top: float, across: Callable[[float], float], zero: bool) -> list[Markup]:
     value, low, high = numbers
     shown = "–" if value is None else f"{value:+.3f}" if zero else f"{value:.3f}"
     short = name if len(name) <= _MOST_LETTERS else name[: _MOST_LETTERS - 1] + "…"
     parts = [
-        f'<text class="axis halo" x="{_LEFT}" y="{top + _NAME:.1f}">{html.escape(short)}</text>',
-        f'<text x="{WIDTH - 2}" y="{top + _BAR + 4}" text-anchor="end">{shown}</text>',
+        element("text", short, class_="axis halo", x=_LEFT, y=f"{top + _NAME:.1f}"),
+        element("text", shown, x=WIDTH - 2, y=top + _BAR + 4, text_anchor="end"),
     ]
     kind = "c0" if not zero or low is None or high is None or low <= 0 <= high else "better" if low > 0 else "worse"
     if low is not None and high is not None:
-        parts.append(f'<path class="bar-line {kind}" d="M{across(low):.1f} {top + _BAR}H{across(high):.1f}"/>')
+        parts.append(element("path", class_=f"bar-line {kind}", d=f"M{across(low):.1f} {top + _BAR}H{across(high):.1f}"))
     if value is not None:
-        parts.append(f'<circle class="dot {kind}" cx="{across(value):.1f}" cy="{top + _BAR}" r="4.5"/>')
+        parts.append(element("circle", class_=f"dot {kind}", cx=f"{across(value):.1f}", cy=top + _BAR, r=4.5))
     return parts
 
 

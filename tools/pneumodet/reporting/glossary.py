@@ -3,7 +3,9 @@
 html = terms("pneumonia")
 """
 
-from pneumodet.reporting import markup
+from markupsafe import Markup
+
+from pneumodet.reporting import templating
 
 TERMS = {
     "Operating point": "The score from which on a detection counts. The RSNA metric, sensitivity, specificity, precision and F1 depend on it; AP, FROC and "
@@ -25,9 +27,6 @@ TERMS = {
 """Term -> explanation; ``{class}`` stands for the class that is judged."""
 
 
-def terms(class_name: str) -> str:
+def terms(class_name: str) -> Markup:
     """Return the explanations, folded up."""
-    rows = "".join(
-        f"<dt>{markup.text(term)}</dt><dd>{markup.text(what.replace('{class}', class_name))}</dd>" for term, what in TERMS.items()
-    )
-    return f"<details><summary>What the figures mean</summary><dl>{rows}</dl></details>"
+    return templating.part("terms", [(term, what.replace("{class}", class_name)) for term, what in TERMS.items()])

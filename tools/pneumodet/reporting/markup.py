@@ -1,17 +1,49 @@
-"""Numbers, intervals and tables as HTML: what every part of the report is set with.
+"""Numbers, intervals and tables as templates take them; ``templating`` sets them.
 
-content = table("Figures", ("figure", "value"), [("AP50", number(0.3214))]) + paragraph("Of 300 radiographs.")
+rows = [("AP50", number(0.3214)), ("RSNA metric", with_interval({"value": 0.21, "low": 0.19, "high": 0.23}))]
+content = templating.part("table", Table("Figures", ("figure", "value"), rows))
 """
 
-import html
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def text(value: Any) -> str:
-    """Return anything as text that HTML shows as it is."""
-    return html.escape(str(value))
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What stands in a cell of a table, where that is more than one text.
+
+    Attributes:
+      value: text.
+      below: small text below it.
+      kind: what sort of thing it is, below it.
+      breakable: whether a line may end after each underscore and dash of the value.
+    """
+
+    value: str
+    below: str = ""
+    kind: str = ""
+    breakable: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table; one without rows is not shown.
+
+    Attributes:
+      caption: text.
+      header: texts, one a column.
+      rows: cells, texts or ``Cell``; the first of each row is its heading.
+      classes: CSS classes of the rows, from the first.
+      words: columns of text, which is set flush left and may wrap.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    classes: Sequence[str] = ()
+    words: Sequence[int] = ()
 
 
 def number(value: Any) -> str:
@@ -20,7 +52,7 @@ def number(value: Any) -> str:
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    return fixed(value) if isinstance(value, float) else text(value)
+    return fixed(value) if isinstance(value, float) else str(value)
 
 
 def fixed(value: float, digits: int = 3) -> str:
@@ -34,71 +66,8 @@ def between(interval: Sequence[float | None] | None, *, digits: int = 3) -> str:
     return "" if low is None or high is None else f"{fixed(low, digits)} to {fixed(high, digits)}"
 
 
-def with_interval(figure: Mapping[str, Any], *, digits: int = 3) -> str:
-    """Return a cell: the value, and its interval below."""
+def with_interval(figure: Mapping[str, Any], *, digits: int = 3) -> str | Cell:
+    """Return a cell: the value, and its interval below where there is one."""
     below = between((figure.get("low"), figure.get("high")), digits=digits)
-    return number(figure.get("value")) + (f"<small>{below}</small>" if below else "")
-
-
-def paragraph(value: Any) -> str:
-    """Return a paragraph of text, or nothing of nothing."""
-    return f"<p>{text(value)}</p>" if value else ""
-
-
-def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
-    """Return the figures that stand out at the top, or nothing without any.
-
-    Args:
-      figures: name, value and what stands below it, HTML.
-    """
-    parts = [
-        f'<li><span class="name">{name}</span><strong>{value}</strong>{f"<small>{below}</small>" if below else ""}</li>'
-        for name, value, below in figures
-    ]
-    return f'<ul class="tiles">{"".join(parts)}</ul>' if parts else ""
-
-
-def listed(lines: Iterable[str], kind: str = "") -> str:
-    """Return a list of texts of a CSS class, or nothing without lines."""
-    items = "".join(f"<li>{text(line)}</li>" for line in lines)
-    kind = f' class="{kind}"' if kind else ""
-    return f"<ul{kind}>{items}</ul>" if items else ""
-
-
-def warnings(title: str, lines: Iterable[str]) -> str:
-    """Return texts that a reader must see, in a box of their own, or nothing without lines."""
-    found = listed(lines)
-    return f'<div class="warnings"><h3>{text(title)}</h3>{found}</div>' if found else ""
-
-
-def charts(found: Iterable[str]) -> str:
-    """Return charts side by side where there is room, or nothing where all are empty."""
-    parts = "".join(found)
-    return f'<div class="charts">{parts}</div>' if parts else ""
-
-
-def table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, classes: Sequence[str] = (), words: Sequence[int] = ()
-) -> str:
-    """Return a table, or nothing without rows.
-
-    Args:
-      caption: text.
-      header: texts, one a column.
-      rows: cells that are HTML already; the first of each row is its heading.
-      classes: of the rows, from the first.
-      words: columns of text, which is set flush left and may wrap.
-    """
-    kinds = [' class="words"' if column in words else "" for column in range(len(header))]
-    lines = []
-    for index, (first, *rest) in enumerate(rows):
-        kind = f' class="{classes[index]}"' if index < len(classes) and classes[index] else ""
-        cells = "".join(f"<td{kinds[column]}>{cell}</td>" for column, cell in enumerate(rest, start=1))
-        lines.append(f'<tr{kind}><th scope="row">{first}</th>{cells}</tr>')
-    if not lines:
-        return ""
-    head = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in zip(header, kinds, strict=True))
-    return (
-        f'<div class="wide" role="region" aria-label="{text(caption)}" tabindex="0"><table><caption><span>{text(caption)}</span></caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    value = number(figure.get("value"))
+    return Cell(value, below) if below else value

@@ -1,11 +1,12 @@
 """A text for a model card: what the model is for, what it was measured on, what came out, and what is not known.
 
-Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
+Names, values of facts and sentences on them come from files, so that they are escaped. Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from pneumodet.reporting.markdown import plain
 from pneumodet.wording import counted
 
 _FIGURES = {
@@ -28,7 +29,7 @@ def text(metrics: Mapping[str, Any]) -> str:
     class_name = str(metrics.get("class_name", "pneumonia"))
     lines = [
         "# Model card: pneumonia detector for chest radiographs",
-        *_part("Model", [f"- {key}: {metrics[key]}" for key in ("model", "checkpoint", "step") if metrics.get(key) is not None]),
+        *_part("Model", [f"- {key}: {plain(metrics[key])}" for key in ("model", "checkpoint", "step") if metrics.get(key) is not None]),
         *_part(
             "Intended use",
             [
@@ -41,9 +42,9 @@ def text(metrics: Mapping[str, Any]) -> str:
         *_part("Operating point", _operating_point(metrics)),
     ]
     found = metrics.get("slices") or {}
-    sentences = [f"- {one['sentence']}" for one in (found.get("worst_by") or {}).values() if one]
-    lines += _part("Where it is worse", [*sentences, "", found.get("caveat", "")] if sentences else [])
-    limits = [f"- {one}" for one in metrics.get("warnings") or ()]
+    sentences = [f"- {plain(one['sentence'])}" for one in (found.get("worst_by") or {}).values() if one]
+    lines += _part("Where it is worse", [*sentences, "", plain(found.get("caveat", ""))] if sentences else [])
+    limits = [f"- {plain(one)}" for one in metrics.get("warnings") or ()]
     limits.append(
         "- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."
     )
@@ -63,7 +64,7 @@ def _data(metrics: Mapping[str, Any]) -> list[str]:
     counts += "" if patients is None else f" of {counted(patients, 'patient')}"
     counts += "" if positive is None else f", {positive:,} with findings"
     counts += "" if boxes is None else f", {boxes:,} {'box' if boxes == 1 else 'boxes'}"
-    return [f"{counts}." + (f" Split: {metrics['split']}." if metrics.get("split") else "")]
+    return [f"{counts}." + (f" Split: {plain(metrics['split'])}." if metrics.get("split") else "")]
 
 
 def _results(metrics: Mapping[str, Any], class_name: str) -> list[str]:
@@ -72,11 +73,11 @@ def _results(metrics: Mapping[str, Any], class_name: str) -> list[str]:
         if key not in metrics:
             continue
         value, (low, high) = metrics[key], (metrics.get("intervals") or {}).get(key) or (None, None)
-        rules = f", {metrics['rsna_rules']} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""
+        rules = f", {plain(metrics['rsna_rules'])} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""
         between = "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         rows.append(f"| {name}{rules} | {'undefined' if value is None else f'{value:.3f}'} | {between} |")
     method = (metrics.get("bootstrap") or {}).get("method")
-    return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *(["", method] if method else [])] if rows else []
+    return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *(["", plain(method)] if method else [])] if rows else []
 
 
 def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
@@ -84,4 +85,4 @@ def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
     if not source:
         return []
     used = (metrics.get("operating_point") or {}).get("threshold_is", "score threshold")
-    return [f"- How it was chosen: {source}", *([] if threshold is None else [f"- {threshold:.4g}: {used}"])]
+    return [f"- How it was chosen: {plain(source)}", *([] if threshold is None else [f"- {threshold:.4g}: {plain(used)}"])]

@@ -2,9 +2,10 @@
 
     report = write_report(folder, metrics, pictures=[("0004cfab", picture, "misses 2 boxes")])
 
-The page is framed by ``frame.page``, as those of other commands are.
+The page is ``templates/evaluation.html``; what it shows is put together here.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 from PIL import Image
 
 from pneumodet import paths
-from pneumodet.reporting import frame, gallery, glossary, markup, model_card, plots, steps
+from pneumodet.reporting import gallery, glossary, markup, model_card, plots, steps, templating
+from pneumodet.reporting.markup import Table
 from pneumodet.wording import counted
 
 REPORT, MODEL_CARD = "report.html", "model_card.md"
@@ -82,21 +84,24 @@ def write_report(
     Raises:
       DataError: a file cannot be written.
     """
-    sections = [
-        ("summary", "Summary", _summary(metrics)),
-        ("curves", "Curves", markup.charts(plots.curves(metrics))),
-        ("figures", "Figures", _figures(metrics)),
-        ("comparison", "Comparison", _comparison(metrics)),
-        ("slices", "Slices", _slices(metrics)),
-        ("errors", "Errors", _errors(metrics)),
-        ("calibration", "Calibration", _calibration(metrics)),
-        ("post-processing", "Post-processing", steps.gains(gains)),
-        ("worst", "Worst radiographs", gallery.figures(pictures)),
-        ("origin", "Data, model and versions", _origin(metrics, provenance, config_text)),
-        ("model-card", "Model card", f"<pre>{markup.text(model_card.text(metrics))}</pre>"),
-    ]
-    page = frame.page("Evaluation of a pneumonia detector", sections, lead=_lead(metrics))
-    for name, content in ((MODEL_CARD, model_card.text(metrics)), (REPORT, page)):
+    card = model_card.text(metrics)
+    page = templating.render(
+        "evaluation.html",
+        title="Evaluation of a pneumonia detector",
+        lead=_lead(metrics),
+        summary=_summary(metrics),
+        curves=plots.curves(metrics),
+        figures=_figures(metrics),
+        comparison=_comparison(metrics),
+        slices=_slices(metrics),
+        errors=_errors(metrics),
+        calibration=_calibration(metrics),
+        gains=steps.gains(gains),
+        worst=gallery.figures(pictures),
+        origin=_origin(metrics, provenance, config_text),
+        model_card=card,
+    )
+    for name, content in ((MODEL_CARD, card), (REPORT, page)):
         with paths.atomic_path(folder / name) as tmp:
             tmp.write_text(content, encoding="utf-8")
     return folder / REPORT
@@ -127,35 +132,44 @@ def _lead(metrics: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _summary(metrics: Mapping[str, Any]) -> str:
-    sentences = []
+@dataclasses.dataclass(frozen=True)
+class _Reached:
+    """A sentence in which a value stands out."""
+
+    before: str
+    value: str
+    after: str
+
+
+def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    sentences: list[str | _Reached] = []
     value, interval = metrics.get("rsna_metric"), _interval(metrics, "rsna_metric")
     if metrics.get("images") is not None:
         patients = f" of {counted(metrics['patients'], 'patient')}" if metrics.get("patients") is not None else ""
         images = f"On {counted(metrics['images'], 'radiograph')}{patients}"
-        rules = f" ({markup.text(metrics['rsna_rules'])} rules)" if metrics.get("rsna_rules") else ""
+        rules = f" ({metrics['rsna_rules']} rules)" if metrics.get("rsna_rules") else ""
         if value is None:
             sentences.append(f"{images} the RSNA metric is undefined: {_why_none(metrics, 'rsna_metric') or 'no image counts'}.")
         else:
             between = f", 95% interval {interval}" if interval else ""
-            sentences.append(f"{images} the detector reaches an RSNA metric{rules} of <strong>{value:.3f}</strong>{between}.")
+            sentences.append(_Reached(f"{images} the detector reaches an RSNA metric{rules} of ", f"{value:.3f}", f"{between}."))
     sensitivity, specificity = metrics.get("image.sensitivity"), metrics.get("image.specificity")
     if sensitivity is not None and specificity is not None:
         sentences.append(
-            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {markup.text(_class_name(metrics))} (sensitivity) "
+            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {_class_name(metrics)} (sensitivity) "
             f"and nothing in {specificity:.0%} of the others (specificity)."
         )
-    sentences += [markup.text(one) for one in _operating_point(metrics)]
+    sentences += _operating_point(metrics)
     comparison = metrics.get("comparison") or {}
     compared = (comparison.get("figures") or {}).get("rsna_metric")
     if compared:
-        sentences.append(f"RSNA metric, {markup.text(' against '.join(comparison['names']))}: {markup.text(compared['sentence'])}")
+        sentences.append(f"RSNA metric, {' against '.join(comparison['names'])}: {compared['sentence']}")
     worst = (metrics.get("slices") or {}).get("worst")
     if worst:
-        sentences.append(markup.text(worst["sentence"]))
+        sentences.append(worst["sentence"])
     names, keys = _names(metrics), [_of_class(metrics, key) for key in TILES]
-    tiles = markup.tiles((names[key], markup.number(metrics[key]), _interval(metrics, key)) for key in keys if metrics.get(key) is not None)
-    return "".join(f"<p>{one}</p>" for one in sentences) + tiles + markup.warnings("Warnings", metrics.get("warnings") or ())
+    tiles = [(names[key], markup.number(metrics[key]), _interval(metrics, key)) for key in keys if metrics.get(key) is not None]
+    return {"sentences": sentences, "tiles": tiles, "warnings": metrics.get("warnings") or ()}
 
 
 def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
@@ -171,30 +185,32 @@ def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
     return [f"Operating point: score of at least {threshold:.4g}, {source}."]
 
 
-def _figures(metrics: Mapping[str, Any]) -> str:
+def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
-        (markup.text(name), markup.number(metrics.get(key)), _interval(metrics, key) or markup.text(_why_none(metrics, key)))
+        (name, markup.number(metrics.get(key)), _interval(metrics, key) or _why_none(metrics, key))
         for key, name in _names(metrics).items()
         if key in metrics
     ]
-    content = markup.table("Headline figures with 95% intervals", ("figure", "value", "95% interval"), rows)
-    content += markup.paragraph((metrics.get("bootstrap") or {}).get("method"))
-    cells = metrics.get("image.confusion")
+    cells, lines = metrics.get("image.confusion"), []
     if cells:
         lines = [
-            (f"with {markup.text(_class_name(metrics))}", markup.number(cells["tp"]), markup.number(cells["fn"])),
+            (f"with {_class_name(metrics)}", markup.number(cells["tp"]), markup.number(cells["fn"])),
             ("without", markup.number(cells["fp"]), markup.number(cells["tn"])),
         ]
-        content += markup.table("Radiographs at the operating point", ("radiographs", "something found", "nothing found"), lines)
     classes = [key.removeprefix("coco.").removesuffix(".AP") for key in metrics if key.startswith("coco.") and key.endswith(".AP")]
     coco = [
-        (markup.text(name), *(markup.number(metrics.get(f"coco.{name}.{figure}")) for figure in _COCO))
+        (name, *(markup.number(metrics.get(f"coco.{name}.{figure}")) for figure in _COCO))
         for name in classes
         if name != "AP" and metrics[f"coco.{name}.AP"] is not None
     ]
-    content += markup.table("COCO's twelve numbers", ("class", *_COCO), coco)
-    content += "<p>–: there are no ground-truth boxes of that size.</p>" if any("–" in row for row in coco) else ""
-    return content + (glossary.terms(_class_name(metrics)) if rows else "")
+    return {
+        "headline": Table("Headline figures with 95% intervals", ("figure", "value", "95% interval"), rows),
+        "method": (metrics.get("bootstrap") or {}).get("method"),
+        "confusion": Table("Radiographs at the operating point", ("radiographs", "something found", "nothing found"), lines),
+        "coco": Table("COCO's twelve numbers", ("class", *_COCO), coco),
+        "coco_has_dash": any("–" in row for row in coco),
+        "terms": glossary.terms(_class_name(metrics)) if rows else "",
+    }
 
 
 def _why_none(metrics: Mapping[str, Any], key: str) -> str:
@@ -204,76 +220,74 @@ def _why_none(metrics: Mapping[str, Any], key: str) -> str:
     return next((one for one in reasons if one), "")
 
 
-def _slices(metrics: Mapping[str, Any]) -> str:
+def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
     found, names = metrics.get("slices") or {}, _names(metrics)
     columns = [_of_class(metrics, key) for key in _SLICE_COLUMNS]
     rows, classes = [], []
     for one in found.get("slices") or ():
-        name = f"{markup.text(_SLICES.get(one['by'], one['by']))}: {markup.text(one['slice'])}" + (" (few)" if one["small"] else "")
+        name = f"{_SLICES.get(one['by'], one['by'])}: {one['slice']}" + (" (few)" if one["small"] else "")
         negative = {"rsna_metric"} if one["positives"] == 0 else set()  # it is 0 by definition where no exam is positive
         cells = ["–" if key in negative else markup.with_interval(one["figures"].get(key) or {}, digits=2) for key in columns]
         rows.append((name, markup.number(one["exams"]), markup.number(one["positives"]), *cells))
         classes.append("few" if one["small"] else "")
     header = ("slice", "radiographs", "positive", *(names[key] for key in columns))
-    content = markup.table("Figures of parts of the data", header, rows, classes=classes)
-    if content:
-        worst = markup.listed(one["sentence"] for one in (found.get("worst_by") or {}).values() if one)
-        content += worst + markup.paragraph(found.get("caveat"))
-    for by, reason in (found.get("left_out") or {}).items():
-        content += markup.paragraph(f"No slices by {_SLICES.get(by, by).lower()}: {reason}")
-    return content
+    return {
+        "table": Table("Figures of parts of the data", header, rows, classes=classes),
+        "worst": [one["sentence"] for one in (found.get("worst_by") or {}).values() if one] if rows else [],
+        "caveat": found.get("caveat") if rows else None,
+        "left_out": [f"No slices by {_SLICES.get(by, by).lower()}: {reason}" for by, reason in (found.get("left_out") or {}).items()],
+    }
 
 
-def _errors(metrics: Mapping[str, Any]) -> str:
+def _errors(metrics: Mapping[str, Any]) -> dict[str, Any]:
     found = metrics.get("errors") or {}
     rows = [
-        (markup.text(text), markup.number(found.get(f"errors.{name}")), markup.number(found.get(f"errors.dap50.{name}")))
+        (text, markup.number(found.get(f"errors.{name}")), markup.number(found.get(f"errors.dap50.{name}")))
         for name, text in _BUCKETS.items()
     ]
-    content = (
-        markup.table("Kinds of errors, after TIDE", ("error", "count at the operating point", "AP50 to gain if mended"), rows)
-        if found
-        else ""
-    )
-    content += markup.paragraph(found.get("errors.dap50.undefined"))
-    maps, sizes = plots.maps(metrics), plots.sizes(metrics)
-    if maps:
-        content += f'<h3>Where boxes lie</h3><p class="before">Centres of boxes, as seen on the radiograph.</p><div class="maps">{"".join(maps)}</div>'
-    return content + (f"<h3>How large they are</h3>{markup.charts([sizes])}" if sizes else "")
+    header = ("error", "count at the operating point", "AP50 to gain if mended")
+    return {
+        "table": Table("Kinds of errors, after TIDE", header, rows if found else []),
+        "undefined": found.get("errors.dap50.undefined"),
+        "maps": plots.maps(metrics),
+        "sizes": plots.sizes(metrics),
+    }
 
 
-def _calibration(metrics: Mapping[str, Any]) -> str:
+def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
     found = metrics.get("calibration") or {}
     rows = []
     for level, name in plots.LEVELS.items():
         for method, one in (found.get(level) or {}).items():
-            label = f"{name}, {markup.text(plots.METHODS.get(method, method))}"
-            rows.append((label, markup.number(one.get("ece")), markup.number(one.get("brier")), markup.text(one.get("undefined") or "")))
+            label = f"{name}, {plots.METHODS.get(method, method)}"
+            rows.append((label, markup.number(one.get("ece")), markup.number(one.get("brier")), one.get("undefined") or ""))
     header = ("score", "expected calibration error", "Brier score", "note")
     columns = 4 if any(row[3] for row in rows) else 3
-    content = markup.table("Calibration", header[:columns], [row[:columns] for row in rows], words=(3,))
-    return markup.charts(plots.reliability(metrics)) + content + markup.paragraph(found.get("note") or found.get("undefined"))
+    return {
+        "charts": plots.reliability(metrics),
+        "table": Table("Calibration", header[:columns], [row[:columns] for row in rows], words=(3,)),
+        "note": found.get("note") or found.get("undefined"),
+    }
 
 
-def _comparison(metrics: Mapping[str, Any]) -> str:
+def _comparison(metrics: Mapping[str, Any]) -> dict[str, Any]:
     found = metrics.get("comparison") or {}
     first, second = found.get("names") or ("A", "B")
     figures, names = found.get("figures") or {}, _names(metrics)
     rows = [
-        (markup.text(name), markup.number(figures[key]["a"]), markup.number(figures[key]["b"]), markup.text(figures[key]["sentence"]))
+        (name, markup.number(figures[key]["a"]), markup.number(figures[key]["b"]), figures[key]["sentence"])
         for key, name in names.items()
         if key in figures
     ]
     caption = f"{first} and {second} on the same radiographs"
-    return markup.table(caption, ("figure", first, second, "difference"), rows, words=(3,)) + markup.paragraph(found.get("method"))
+    return {"table": Table(caption, ("figure", first, second, "difference"), rows, words=(3,)), "method": found.get("method")}
 
 
-def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> str:
+def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:
     keys = ("model", "checkpoint", "step", "split", "manifest_sha256", "ground_truth", "detections_file")
     data = {key: metrics[key] for key in keys if metrics.get(key) is not None}
-    content = f"<pre>{markup.text(json.dumps(data, indent=2, ensure_ascii=False))}</pre>" if data else ""
-    if provenance:
-        content += f"<details><summary>Versions and hardware</summary><pre>{markup.text(json.dumps(provenance, indent=2, ensure_ascii=False))}</pre></details>"
-    if config_text:
-        content += f"<details><summary>pipeline.config</summary><pre>{markup.text(config_text)}</pre></details>"
-    return content
+    made_with = json.dumps(provenance, indent=2, ensure_ascii=False) if provenance else ""
+    return {
+        "data": json.dumps(data, indent=2, ensure_ascii=False) if data else "",
+        "folded": [("Versions and hardware", made_with), ("pipeline.config", config_text)],
+    }

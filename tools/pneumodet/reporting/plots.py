@@ -7,6 +7,8 @@ maps(metrics), sizes(metrics), reliability(metrics)
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from pneumodet.reporting.charts import Line, Mark, bar_chart, heat_map, line_chart
 
 FROC_RANGE = (1 / 16, 8.0)
@@ -27,7 +29,7 @@ LEVELS = {"calibration.image": "images", "calibration.box": "boxes"}
 """Keys of calibration, and what each is about."""
 
 
-def curves(metrics: Mapping[str, Any]) -> list[str]:
+def curves(metrics: Mapping[str, Any]) -> list[Markup]:
     """Return FROC, ROC, precision and recall, the RSNA metric at every threshold, and the histogram of scores; without what is not there."""
     found = metrics.get("curves") or {}
     charts = [
@@ -40,7 +42,7 @@ def curves(metrics: Mapping[str, Any]) -> list[str]:
     return [chart for chart in charts if chart]
 
 
-def maps(metrics: Mapping[str, Any]) -> list[str]:
+def maps(metrics: Mapping[str, Any]) -> list[Markup]:
     """Return where ground truth, hits, missed boxes and false positives lie."""
     found = metrics.get("maps") or {}
     titles = {"ground_truth": "Ground truth", "hits": "Hits", "missed": "Missed boxes", "false_positives": "False positives"}
@@ -48,11 +50,11 @@ def maps(metrics: Mapping[str, Any]) -> list[str]:
     return [chart for chart in charts if chart]
 
 
-def sizes(metrics: Mapping[str, Any]) -> str:
+def sizes(metrics: Mapping[str, Any]) -> Markup:
     """Return how many boxes of each size are found, missed and false; nothing where there are none."""
     found = metrics.get("maps") or {}
     if not {"ground_truth", "missed", "false_positives", "size_edges"} <= found.keys():
-        return ""
+        return Markup()
     every, missed, false = (found[name]["size"] for name in ("ground_truth", "missed", "false_positives"))
     series = {"found": [one - other for one, other in zip(every, missed, strict=True)], "missed": missed, "false positives": false}
     used = max((index + 1 for values in series.values() for index, value in enumerate(values) if value), default=0)
@@ -61,17 +63,17 @@ def sizes(metrics: Mapping[str, Any]) -> str:
     return bar_chart(title, found["size_edges"][: used + 1], series, x="root of box area / image area", y="boxes")
 
 
-def roc(title: str, lines: Sequence[Line], *, mark: Mark | None = None) -> str:
+def roc(title: str, lines: Sequence[Line], *, mark: Mark | None = None) -> Markup:
     """Return a chart of ROC curves of images, or nothing where no line has points."""
     return line_chart(title, lines, x="false positive rate (1 - specificity)", y="sensitivity", diagonal=True, mark=mark, **_UNIT)
 
 
-def scores_against_shares(title: str, lines: Sequence[Line]) -> str:
+def scores_against_shares(title: str, lines: Sequence[Line]) -> Markup:
     """Return a chart of reliability curves, or nothing where no line has points."""
     return line_chart(title, lines, x="score", y="observed share", diagonal=True, **_UNIT)
 
 
-def reliability(metrics: Mapping[str, Any]) -> list[str]:
+def reliability(metrics: Mapping[str, Any]) -> list[Markup]:
     """Return the reliability curves of images and boxes: as they are, and after the method of the calibrator that is kept with the model."""
     charts = []
     kept = (metrics.get("calibrator") or {}).get("method")
@@ -88,10 +90,10 @@ def _reliability(name: str, bins: list[Mapping[str, float]]) -> Line:
     return Line(name, xs, ys, dots=True, spans=list(zip(lows, highs, strict=True)))
 
 
-def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list]) -> str:
+def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list]) -> Markup:
     rates = froc.get("fp_per_image")
     if not rates:
-        return ""
+        return Markup()
     lines = [
         Line("boxes found", rates, froc["sensitivity"], steps=True),
         Line("images with a box found", rates, froc["image_sensitivity"], steps=True),
@@ -102,18 +104,18 @@ def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list]) -> str:
     return line_chart(title, lines, x="false positives an image", y="sensitivity", mark=mark, **shape)
 
 
-def _roc(metrics: Mapping[str, Any], curve: Mapping[str, list]) -> str:
+def _roc(metrics: Mapping[str, Any], curve: Mapping[str, list]) -> Markup:
     if not curve.get("sensitivity"):
-        return ""
+        return Markup()
     specificity = metrics.get("image.specificity")
     mark = _mark(HERE, None if specificity is None else 1 - specificity, metrics.get("image.sensitivity"))
     title = "ROC of images" + _area(metrics, "image.roc_auc")
     return roc(title, [Line("", curve["false_positive_rate"], curve["sensitivity"])], mark=mark)
 
 
-def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> str:
+def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> Markup:
     if len(pr.get("sensitivity") or ()) < 2:  # a single point is no line
-        return ""
+        return Markup()
     lines = [Line("detector", pr["sensitivity"], pr["precision"])]
     if metrics.get("images") and metrics.get("positive_images") is not None:
         share = metrics["positive_images"] / metrics["images"]
@@ -123,9 +125,9 @@ def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> str
     return line_chart(title, lines, x="sensitivity (recall)", y="precision", mark=mark, **_UNIT)
 
 
-def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list]) -> str:
+def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list]) -> Markup:
     if len(sweep.get("rsna") or ()) < 2:
-        return ""
+        return Markup()
     pairs = sorted(zip(sweep["threshold"], sweep["rsna"], strict=True))
     point = metrics.get("operating_point") or {}
     reached = ((point.get("chosen") or {}).get("reached") or {}).get("rsna_metric", metrics.get("rsna_metric"))
@@ -137,9 +139,9 @@ def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list]) -> str:
     return line_chart(title, [line], x="score threshold", y="RSNA metric", mark=mark, **ends)
 
 
-def _scores(metrics: Mapping[str, Any], histogram: Mapping[str, list]) -> str:
+def _scores(metrics: Mapping[str, Any], histogram: Mapping[str, list]) -> Markup:
     if not histogram:
-        return ""
+        return Markup()
     class_name = metrics.get("class_name", "pneumonia")
     series = {}
     for name, key in ((f"with {class_name}", "positive"), ("without", "negative")):

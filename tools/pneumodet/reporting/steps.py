@@ -6,7 +6,9 @@ html = gains(table)          # as postprocess.py writes it into table.json
 from collections.abc import Mapping
 from typing import Any
 
-from pneumodet.reporting import markup
+from markupsafe import Markup
+
+from pneumodet.reporting import markup, templating
 
 STEPS = {
     "score threshold": "score threshold alone",
@@ -45,24 +47,25 @@ FIELDS = {
 OBJECTIVES = {"rsna": "RSNA metric", "ap50": "AP50"}
 
 
-def gains(table: Mapping[str, Any] | None) -> str:
+def gains(table: Mapping[str, Any] | None) -> Markup:
     """Return the table of gains, or nothing without one.
 
     Args:
       table: as ``postprocessing.search.search`` returns it.
     """
     if not table:
-        return ""
+        return Markup()
     rows, before = [], {}
     for one in table["rows"]:
         gain = "" if one["gain"] is None else markup.with_interval(one["gain"])
         name = STEPS.get(one["step"], one["step"])
-        rows.append((markup.text(name), markup.with_interval(one["figure"]), gain, markup.text(_changes(one["chosen"], before))))
+        rows.append((name, markup.with_interval(one["figure"]), gain, _changes(one["chosen"], before)))
         before = one["chosen"] if gain else {}  # without a gain, a start of its own: the next row need not build on it
-    rows.append(("all steps", "", markup.with_interval(table["total"]), markup.text(_words(table["rows"][-1]["chosen"]))))
+    rows.append(("all steps", "", markup.with_interval(table["total"]), _words(table["rows"][-1]["chosen"])))
     objective = OBJECTIVES.get(table["objective"], table["objective"])
     header = ("step", objective, "gain", "chosen on all patients")
-    return markup.table("What each step of post-processing gains", header, rows, words=(3,)) + markup.paragraph(table.get("note"))
+    shown = markup.Table("What each step of post-processing gains", header, rows, words=(3,))
+    return templating.part("gains", shown, table.get("note"))
 
 
 def _changes(chosen: Mapping[str, Any], before: Mapping[str, Any]) -> str:
