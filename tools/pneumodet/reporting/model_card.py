@@ -1,6 +1,7 @@
 """A text for a model card: what the model is for, what it was measured on, what came out, and what is not known.
 
-Names, values of facts and sentences on them come from files, so that they are escaped. Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
+Names, facts and sentences on them come from files, so that they are escaped.
+Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
 """
 
 from collections.abc import Mapping

@@ -85,4 +85,4 @@ def _word(name: str, value: Any) -> str:
     if (name, value) in CHOICES:
         return CHOICES[name, value]
     shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return FIELDS.get(name, name + " {}").format(shown)
+    return FIELDS[name].format(shown) if name in FIELDS else f"{name} {shown}"
