@@ -34,6 +34,7 @@ WITHOUT_CLI |= {
     "inference",
     "exporting",
     "prediction",
+    "dicom",
     "dicom_out",
     "pacs",
     "web",
@@ -73,10 +74,11 @@ MAY_IMPORT = {
     "exporting": BASE
     | {"training.metrics_table"}
     | {"results", "run_folder", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
+    "dicom": BASE | {"dicom"},
     "dicom_out": BASE | {"results", "pictures", "data", "inference", "dicom_out"},
-    "pacs": BASE | {"results", "data", "postprocessing", "inference", "dicom_out", "pacs"},
+    "pacs": BASE | {"results", "data", "dicom", "postprocessing", "inference", "dicom_out", "pacs"},
     "prediction": BASE
-    | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "dicom_out", "pacs", "prediction"},
+    | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "dicom", "dicom_out", "prediction"},
     "heat": BASE,
     "web": BASE | {"results", "pictures", "heat", "data", "metrics", "inference", "dicom_out", "web"},
     "probe": {"detection"},

@@ -10,9 +10,9 @@ import pydicom
 import pytest
 from fake_pacs import radiograph
 
+from pneumodet.dicom.net.errors import Refused
 from pneumodet.errors import CheckpointError, ConfigError
 from pneumodet.pacs.admission import SECONDARY_CAPTURE, Rules
-from pneumodet.pacs.faults import Refused
 from pneumodet.postprocessing import recipe as recipes
 
 pytest.importorskip("highdicom", reason="needs highdicom, which writes the reports")

@@ -12,9 +12,10 @@ from fake_pacs import radiograph
 
 from pneumodet import paths
 from pneumodet.cli import pacs_worker
-from pneumodet.pacs import access, dimse, spool, worker
+from pneumodet.dicom.net import access
+from pneumodet.dicom.net.errors import short
+from pneumodet.pacs import dimse, spool, worker
 from pneumodet.pacs import journal as journals
-from pneumodet.pacs.faults import short
 from pneumodet.pacs.journal import Journal
 
 SCRIPT = paths.PROJECT_ROOT / "tools" / "pacs_worker.py"

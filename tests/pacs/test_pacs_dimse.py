@@ -11,11 +11,11 @@ import pytest
 from certificates import certificate
 from fake_pacs import radiograph
 
+from pneumodet.dicom.net.access import Access
+from pneumodet.dicom.net.errors import Trouble
 from pneumodet.errors import ConfigError, EnvironmentProblem
 from pneumodet.pacs import admission, dimse
 from pneumodet.pacs import journal as journals
-from pneumodet.pacs.access import Access
-from pneumodet.pacs.faults import Trouble
 from pneumodet.pacs.journal import Journal
 from pneumodet.pacs.spool import SOURCE, Folder
 

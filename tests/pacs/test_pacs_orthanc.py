@@ -24,7 +24,7 @@ from fake_pacs import SR_CLASS, radiograph
 
 from pneumodet import paths
 from pneumodet.data import synthetic
-from pneumodet.pacs.faults import short
+from pneumodet.dicom.net.errors import short
 
 requests = pytest.importorskip("requests")
 pytest.importorskip("highdicom", reason="needs highdicom, which writes the reports")

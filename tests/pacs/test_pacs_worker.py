@@ -9,12 +9,12 @@ import pytest
 from fake_analyst import FakeAnalyst, report_uid
 from fake_pacs import FakePacs, answer, radiograph
 
+from pneumodet.dicom.net.access import Access
+from pneumodet.dicom.net.dicomweb import DicomwebClient, Limits
+from pneumodet.dicom.net.errors import Refused, Trouble, short
 from pneumodet.errors import EnvironmentProblem
 from pneumodet.pacs import journal as journals
 from pneumodet.pacs import worker as workers
-from pneumodet.pacs.access import Access
-from pneumodet.pacs.dicomweb import Dicomweb
-from pneumodet.pacs.faults import Refused, Trouble, short
 from pneumodet.pacs.health import Health
 from pneumodet.pacs.journal import DEAD, REFUSED, STORED, Journal
 from pneumodet.pacs.spool import SOURCE, Folder
@@ -50,7 +50,7 @@ class Setup:
 
     def __init__(self, path, pacs):
         self.pacs, self.path, self.clock, self.analyst, self.health = pacs, path, Clock(), FakeAnalyst(), Health()
-        self.client = Dicomweb(pacs.url, Access(), max_bytes=10**6)
+        self.client = DicomwebClient(pacs.url, Access(), limits=Limits(object_bytes=10**6))
         self.archive = self.source = self.client
         self.settings = Settings()
 

@@ -2,15 +2,19 @@
 
 import base64
 import json
-import subprocess
 
 import pytest
-import small_pacs
+import squares
+from certificates import certificate
+from fake_pacs import FakePacs, answer, place_of, radiograph
 
 from pneumodet import results
 from pneumodet.cli import predict as command
+from pneumodet.dicom.net.access import Access
+from pneumodet.dicom.net.retries import Retries
+from pneumodet.dicom.net.transport import Limits
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.prediction import dicomweb, predicting
+from pneumodet.prediction import predicting, remote
 
 requests = pytest.importorskip("requests")
 
@@ -24,24 +28,20 @@ def environment(monkeypatch):
         monkeypatch.delenv(f"PNEUMODET_PACS_{name}", raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(dicomweb, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "RETRIES", Retries(attempts=5, first_seconds=0.001))
 
 
 @pytest.fixture
 def pacs():
-    with small_pacs.serving() as pacs:
+    with FakePacs().running() as pacs:
         yield pacs
 
 
 @pytest.fixture
 def filled(pacs, radiographs):
     """Return the server with six studies; ``pacs.uids`` is exam -> instance."""
-    pacs.uids = {path.stem: pacs.add(path) for path in sorted(radiographs.iterdir())}
+    pacs.uids = {path.stem: pacs.put(path.read_bytes()) for path in sorted(radiographs.iterdir())}
     return pacs
-
-
-def place_of(pacs, uid):
-    return next(key for key in pacs.objects if key[2] == uid)
 
 
 def test_all_studies_are_predicted_as_files_are(filled, model, radiographs, tmp_path):
@@ -64,40 +64,99 @@ def test_exams_are_called_by_patient_id_where_labels_do(filled, model, tmp_path)
 
 @pytest.mark.parametrize("depth", [1, 2, 3], ids=["study", "series", "instance"])
 def test_one_study_series_or_instance(filled, model, tmp_path, depth):
-    key = place_of(filled, filled.uids["right"])
+    key = place_of(filled.files[filled.uids["right"]])
     path = "".join(f"/{name}/{uid}" for name, uid in zip(("studies", "series", "instances"), key[:depth], strict=False))
     assert predicting.predict([model], filled.url + path, tmp_path / "out").radiographs == 1
     assert list(results.read_coco_results(tmp_path / "out" / "detections.json")) == [filled.uids["right"]]
 
 
-def test_all_pages_are_read_of_a_server_with_small_ones(pacs, radiographs):
-    path = next(radiographs.iterdir())
-    for number in range(45):
-        pacs.add(path, study=f"1.2.3.{number}")
-    pacs.page = 21
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory):
+    """Return 30 DICOM files."""
+    folder = tmp_path_factory.mktemp("thirty")
+    return [squares.write(folder / f"{number:02}.dcm").read_bytes() for number in range(30)]
+
+
+def test_all_radiographs_of_a_server_that_gives_ten_a_page(pacs, thirty, model, tmp_path):
+    pacs.page, pacs.most_limit = 10, 200
+    uids = {pacs.put(data) for data in thirty}
+    summary = predicting.predict([model], f"{pacs.url}/studies", tmp_path / "out")
+    assert (summary.radiographs, summary.refused) == (30, [])
+    assert {line.split(",")[0] for line in (tmp_path / "out" / "scores.csv").read_text().splitlines()[1:]} == uids
+    assert [query for path, query, _ in pacs.seen if path.endswith("/studies")] == [
+        f"limit=100&offset={start}" for start in (0, 10, 20, 30)
+    ]
+
+
+def listed(pacs):
     refused = []
-    found = list(dicomweb.Server.of(f"{pacs.url}/studies").radiographs(f"{pacs.url}/studies", known=(), refused=refused))
-    assert len(found) + len(refused) == 45
-    assert [query for path, query, _ in pacs.seen if path.endswith("/studies")] == [f"limit=500&offset={start}" for start in (0, 21, 42)]
+    exams = [exam for exam, _ in remote.RemoteRadiographs.of(f"{pacs.url}/studies").radiographs(known=(), refused=refused)]
+    return exams, refused
+
+
+def test_all_instances_of_a_study_on_small_pages(pacs, thirty):
+    pacs.page = 4
+    for number in range(9):
+        pacs.put(radiograph(number, StudyInstanceUID="1.2.3"))
+    exams, refused = listed(pacs)
+    assert (len(set(exams)), refused) == (9, [])
 
 
 def test_a_server_that_knows_no_pages(filled):
-    everything = json.dumps([{"0020000D": {"Value": [key[0]]}} for key in filled.objects] * 10).encode()
-    filled.answers["/dicom-web/studies"] = (200, {}, everything)
-    refused = []
-    found = list(dicomweb.Server.of(f"{filled.url}/studies").radiographs(f"{filled.url}/studies", known=(), refused=refused))
-    assert len(found) == 6
-    assert all(reason.startswith("a second file of exam") for _, reason in refused)
+    filled.knows_offset = False
+    exams, refused = listed(filled)
+    assert (sorted(exams), refused) == (sorted(filled.uids.values()), [])
+
+
+def test_an_object_that_is_in_two_studies(filled, radiographs):
+    everything = [{"0020000D": {"Value": [place_of(data)[0]]}} for data in filled.files.values()]
+    entry = {
+        tag: {"Value": [uid]} for tag, uid in zip(("0020000E", "00080018"), place_of(next(iter(filled.files.values())))[1:], strict=True)
+    }
+    filled.spoilers.append(
+        lambda request: (
+            "offset=0" in request.path
+            and answer(request, 200, json.dumps(everything if "/studies?" in request.path else [entry, {}]).encode())
+        )
+    )
+    exams, refused = listed(filled)
+    assert len(exams) == 1
+    reasons = [reason.partition(" of ")[0] for _, reason in refused]
+    assert (reasons.count("a second file"), reasons.count("the service does not give its UIDs")) == (5, 6)
+
+
+def test_a_list_that_ends_early_stops_and_says_so(pacs, thirty, model, tmp_path, monkeypatch, capsys):
+    """What was listed before is predicted, and nobody takes it for all there is."""
+    monkeypatch.setattr(remote, "LIMITS", Limits(pages=2))
+    pacs.page = 10
+    for data in thirty:
+        pacs.put(data)
+    out = tmp_path / "out"
+    assert command.main(["--model", str(model), "--input", f"{pacs.url}/studies", "--output-dir", str(out)]) == 2
+    err = capsys.readouterr().err
+    assert "the list of the PACS has more than 2 pages; 20 entries were read. Name fewer studies" in err
+    assert sum(path.count("/") == 7 for path, _, _ in pacs.seen) == 20
+
+
+def test_warnings_and_refusals_of_a_service_are_shown(filled, model, tmp_path, caplog):
+    filled.more = {"Warning": "299 pacs.example: The fuzzymatching parameter is not supported"}
+    with caplog.at_level("WARNING", "pneumodet.dicom"):
+        predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
+    assert [record.getMessage() for record in caplog.records if "fuzzymatching" in record.getMessage()] == [
+        "the PACS warns: The fuzzymatching parameter is not supported (such a warning is logged once)"
+    ]
+    filled.answers["/dicom-web/studies"] = (400, {"Content-Type": "text/html"}, b"<p>StudyDate is malformed</p>")
+    with pytest.raises(DataError, match='the PACS answered 400 \\("StudyDate is malformed"\\)'):
+        predicting.predict([model], f"{filled.url}/studies?StudyDate=x", tmp_path / "other")
 
 
 def test_the_query_of_the_url_is_passed_on(filled, model, tmp_path):
-    predicting.predict([model], f"{filled.url}/studies?StudyDate=20260101-&ModalitiesInStudy=DX", tmp_path / "out")
-    assert filled.seen[0][1] == "StudyDate=20260101-&ModalitiesInStudy=DX&limit=500&offset=0"
+    predicting.predict([model], f"{filled.url}/studies?StudyDate=19000101-&ModalitiesInStudy=DX", tmp_path / "out")
+    assert filled.seen[0][1] == "StudyDate=19000101-&ModalitiesInStudy=DX&limit=100&offset=0"
 
 
 def test_objects_that_are_no_radiographs_are_listed(filled, model, tmp_path):
-    _, attributes = filled.objects[place_of(filled, filled.uids["none"])]
-    attributes["00080016"]["Value"] = [SR]
+    filled.attributes[filled.uids["none"]] = {"00080016": {"Value": [SR]}}
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     assert summary.radiographs == 5
     assert summary.refused == [(f"{filled.uids['none']}.dcm", f"no radiograph: its SOP class is {SR}")]
@@ -108,12 +167,12 @@ def test_objects_that_are_no_radiographs_are_listed(filled, model, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param((404, {}, b""), "answers with HTTP 404", id="gone"),
-        pytest.param((500, {}, b"<b>patient</b>"), "answers with HTTP 500", id="broken"),
+        pytest.param((404, {}, b""), "answered 404; it does not have it", id="gone"),
+        pytest.param((500, {}, b"of Mustermann^patient"), 'answered 500 ("of …")', id="broken"),
         pytest.param((200, {"Content-Type": "text/html"}, b"<html>log in</html>"), "DICOM object", id="html"),
-        pytest.param((302, {"Location": "http://127.0.0.1:9/"}, b""), "answers with HTTP 302", id="redirect"),
+        pytest.param((302, {"Location": "http://127.0.0.1:9/"}, b""), "answered 302; redirects are not followed", id="redirect"),
         pytest.param(
-            (200, {"Content-Type": f"multipart/related; boundary={small_pacs.BOUNDARY}"}, b"--b0undary\r\n\r\nDICM"),
+            (200, {"Content-Type": "multipart/related; boundary=cut"}, b"--cut\r\n\r\nDICM"),
             "cut off",
             id="cut off",
         ),
@@ -121,8 +180,8 @@ def test_objects_that_are_no_radiographs_are_listed(filled, model, tmp_path):
     ],
 )
 def test_what_one_object_has_wrong_stops_nothing(filled, model, tmp_path, answer, reason):
-    study, series, uid = place_of(filled, filled.uids["low"])
-    filled.answers[f"/dicom-web/studies/{study}/series/{series}/instances/{uid}"] = answer
+    uid = filled.uids["low"]
+    filled.answers[filled.path_of(uid)] = answer
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     assert summary.radiographs == 5
     ((name, why),) = summary.refused
@@ -132,8 +191,8 @@ def test_what_one_object_has_wrong_stops_nothing(filled, model, tmp_path, answer
 
 
 def test_an_endless_object_is_not_read_to_its_end(filled, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(dicomweb, "MAX_OBJECT_BYTES", 1 << 10)
-    study, series, uid = place_of(filled, filled.uids["low"])
+    monkeypatch.setattr(remote, "LIMITS", Limits(object_bytes=1 << 10))
+    study, _, _ = place_of(filled.files[filled.uids["low"]])
     with pytest.raises(DataError, match="could be read"):
         predicting.predict([model], f"{filled.url}/studies/{study}", tmp_path / "out")
 
@@ -146,19 +205,17 @@ def test_a_busy_server_is_asked_again(filled, model, tmp_path):
 def test_a_server_that_goes_away_stops_and_the_rest_comes_later(filled, model, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--model", str(model), "--input", f"{filled.url}/studies", "--output-dir", str(out)]
-    real = filled.answer
 
-    def dies(path, query):
-        if path.count("/") == 7 and sum(seen.count("/") == 7 for seen, _, _ in filled.seen) > 3:
+    def dies(request):
+        if request.path.count("/") == 7 and sum(seen.count("/") == 7 for seen, _, _ in filled.seen) > 3:
             filled.busy = 1000
-        return real(path, query)
 
-    filled.answer = dies
+    filled.spoilers.append(dies)
     assert command.main(arguments) == 2
     err = capsys.readouterr().err
-    assert f"{filled.url} does not answer" in err
+    assert f"{filled.url}: the PACS answered 503. Check that it runs" in err
     assert "the same command with --resume goes on from there." in err
-    filled.busy, filled.answer = 0, real
+    filled.busy = filled.spoilers.clear() or 0
     assert command.main([*arguments, "--resume"]) == 0
     summary = json.loads((out / "predictions.json").read_text())
     assert summary["radiographs"] == 6
@@ -166,14 +223,14 @@ def test_a_server_that_goes_away_stops_and_the_rest_comes_later(filled, model, t
 
 
 def test_a_server_that_is_not_there(model, tmp_path):
-    with pytest.raises(DataError, match="http://127.0.0.1:9/dicom-web does not answer"):
+    with pytest.raises(DataError, match="http://127.0.0.1:9/dicom-web: the PACS cannot be reached"):
         predicting.predict([model], "http://127.0.0.1:9/dicom-web/studies", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_page_that_is_no_list(pacs, model, tmp_path):
     pacs.answers["/dicom-web/studies"] = (200, {"Content-Type": "text/html"}, b"<html>hello</html>")
-    with pytest.raises(DataError, match="does not answer with a list of DICOM objects. Is this a DICOMweb service?"):
+    with pytest.raises(DataError, match="did not answer with a list of DICOM objects; is this a DICOMweb service?"):
         predicting.predict([model], f"{pacs.url}/studies", tmp_path / "out")
 
 
@@ -184,7 +241,7 @@ def test_nothing_there(pacs, model, tmp_path):
 
 def test_password_of_the_environment(filled, model, tmp_path, monkeypatch):
     filled.wanted = "Basic " + base64.b64encode("ä:s3cret".encode()).decode()
-    with pytest.raises(DataError, match=r"refuses us \(HTTP 401\). Set PNEUMODET_PACS_USER"):
+    with pytest.raises(DataError, match="answered 401; check the credentials. Set PNEUMODET_PACS_USER"):
         predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     monkeypatch.setenv("PNEUMODET_PACS_USER", "ä")
     monkeypatch.setenv("PNEUMODET_PACS_PASSWORD", "s3cret")
@@ -207,28 +264,15 @@ def test_no_password_of_a_file_is_sent(filled, model, tmp_path, monkeypatch):
     assert not any("Authorization" in headers for _, _, headers in filled.seen)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Return a file with a key and a certificate for 127.0.0.1 that nobody has signed but itself."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem"]
-    try:
-        subprocess.run(made, check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("no openssl to make a certificate with")
-    both = folder / "both.pem"
-    both.write_bytes((folder / "key.pem").read_bytes() + (folder / "certificate.pem").read_bytes())
-    return both
-
-
-def test_certificates_are_checked(certificate, model, radiographs, tmp_path, monkeypatch):
-    with small_pacs.serving(certificate) as pacs:
-        pacs.add(radiographs / "left.dcm")
+def test_certificates_are_checked(model, radiographs, tmp_path, monkeypatch):
+    pem, key = certificate(tmp_path, "pacs")
+    pacs = FakePacs()
+    with pacs.running(tls=Access(certificate=pem, key=key).server_context()):
+        pacs.put((radiographs / "left.dcm").read_bytes())
         with pytest.raises(DataError, match="its certificate is not trusted"):
             predicting.predict([model], f"{pacs.url}/studies", tmp_path / "out")
         assert pacs.seen == []
-        monkeypatch.setenv("PNEUMODET_PACS_CA", str(certificate.with_name("certificate.pem")))
+        monkeypatch.setenv("PNEUMODET_PACS_CA", str(pem))
         assert predicting.predict([model], f"{pacs.url}/studies", tmp_path / "out").radiographs == 1
 
 
@@ -241,20 +285,23 @@ def test_certificates_are_checked(certificate, model, radiographs, tmp_path, mon
         ("https://pacs.example/dicom-web/studies/1.2/instances", "is no DICOMweb URL"),
         ("https://pacs.example/dicom-web/studies/../../etc", "is no DICOM"),
         ("https://pacs.example/dicom-web/studies?limit=5", "Leave limit and offset out"),
+        ("https://[pacs.example/studies", "cannot be read"),
     ],
-    ids=["credentials", "clear", "base", "list of a study", "no UID", "limit"],
+    ids=["credentials", "clear", "base", "list of a study", "no UID", "limit", "bracket"],
 )
 def test_urls_that_are_refused(url, message):
     with pytest.raises(ConfigError, match=message) as error:
-        dicomweb.Server.of(url)
+        remote.RemoteRadiographs.of(url)
     assert "s3cret" not in str(error.value)
 
 
 def test_an_object_at_which_the_server_breaks_off(filled, model, tmp_path):
     """It is that object's fault as long as the server answers other questions."""
-    study, series, uid = place_of(filled, filled.uids["low"])
-    path = f"/dicom-web/studies/{study}/series/{series}/instances/{uid}"
-    filled.answers[path] = (200, {"Content-Type": "application/dicom", "Content-Length": "5000", "Connection": "close"}, b"DICM")
+    filled.answers[filled.path_of(filled.uids["low"])] = (
+        200,
+        {"Content-Type": "application/dicom", "Content-Length": "5000", "Connection": "close"},
+        b"DICM",
+    )
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     assert summary.radiographs == 5
-    assert "the server answers, but not when it is asked for this object" in summary.refused[0][1]
+    assert "the service answers, but not when it is asked for this object" in summary.refused[0][1]

@@ -10,7 +10,7 @@ import squares
 from pneumodet.data import images
 from pneumodet.errors import DataError
 from pneumodet.prediction import reading
-from pneumodet.prediction.dicomweb import Unreachable
+from pneumodet.prediction.remote import Unreachable
 
 
 class Made:

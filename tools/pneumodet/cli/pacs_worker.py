@@ -98,7 +98,8 @@ def _check_places(args) -> None:
 
 
 def _work(args, folder, journal) -> int:
-    from pneumodet.pacs import access, analysis, dicomweb, dimse, health, worker
+    from pneumodet.dicom.net import access, dicomweb
+    from pneumodet.pacs import analysis, dimse, health, worker
     from pneumodet.pacs.admission import Rules
     from pneumodet.prediction import dicom_files
     from pneumodet.signals import caught
@@ -108,7 +109,7 @@ def _work(args, folder, journal) -> int:
     rules = Rules(secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part)
     max_bytes = args.max_megabytes * MEGABYTE
     own = dimse.peer(args.listen) if args.listen else None
-    pacs = dicomweb.Dicomweb(args.dicomweb, ours, max_bytes=max_bytes) if args.dicomweb else None
+    pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=dicomweb.Limits(object_bytes=max_bytes)) if args.dicomweb else None
     archive = dimse.Archive(dimse.peer(args.send), ours, own_title=own.title if own else "PNEUMODET") if args.send else pacs
     place = _host_and_port(args.health)
     # before the model is loaded, which takes a while, so that a stop in it is not lost
@@ -139,7 +140,7 @@ def _work(args, folder, journal) -> int:
 
 
 def _print_status(args) -> None:
-    from pneumodet.pacs import faults
+    from pneumodet.dicom.net import errors
     from pneumodet.pacs import journal as journals
 
     with contextlib.closing(_existing_journal(args)) as journal:
@@ -152,7 +153,7 @@ def _print_status(args) -> None:
         waiting = [exam for state in journals.OPEN for exam in journal.of_state(state) if exam.reason]
         for title, exams in (("failed so far, tried again", waiting), ("dead, until --retry-dead", journal.of_state(journals.DEAD))):
             for exam in exams:
-                print(f"{title}: {faults.short(exam.sop_uid)} {exam.sop_uid} after {exam.attempts} attempts: {exam.reason}")
+                print(f"{title}: {errors.short(exam.sop_uid)} {exam.sop_uid} after {exam.attempts} attempts: {exam.reason}")
 
 
 def _existing_journal(args):
@@ -177,9 +178,10 @@ def _set_up_logging() -> None:
     """Let the worker's own log lines out, with their times, and none of those that quote headers; both whatever --verbose says."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    own = logging.getLogger("pneumodet.pacs")
-    own.handlers, own.propagate = [handler], False
-    own.setLevel(logging.INFO)
+    for name in ("pneumodet.pacs", "pneumodet.dicom.net"):
+        own = logging.getLogger(name)
+        own.handlers, own.propagate = [handler], False
+        own.setLevel(logging.INFO)
     for name in ("pydicom", "highdicom", "pynetdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")

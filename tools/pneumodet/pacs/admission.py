@@ -9,7 +9,7 @@ reason = refusal(facts, Rules(), whole=True)         # now what is missing count
 import dataclasses
 from typing import Any
 
-from pneumodet.pacs import faults
+from pneumodet.dicom.net import errors
 
 MODALITIES = ("CR", "DX")
 """Modality (0008,0060) of radiographs (PS3.3 C.7.3.1.1.1): by imaging plate and by detector."""
@@ -120,7 +120,7 @@ def refusal(facts: Facts, rules: Rules, *, whole: bool = False) -> str | None:
         return "it has writing burned in"
     if whole and not rules.unnamed_body_part and not facts.body_part and not facts.body_codes:
         return "it does not say what body part it is of; --unnamed-body-part allows it"
-    if whole and not (faults.is_uid(facts.sop_uid) and faults.is_uid(facts.study_uid)):
+    if whole and not (errors.is_uid(facts.sop_uid) and errors.is_uid(facts.study_uid)):
         return "its SOPInstanceUID or StudyInstanceUID is missing or malformed"
     return None
 

@@ -18,12 +18,12 @@ import pydicom
 
 from pneumodet import dicom_out
 from pneumodet.data import dicom, label_map
+from pneumodet.dicom.net.errors import Refused
 from pneumodet.dicom_out import Algorithm
 from pneumodet.errors import ConfigError, DataError, first_line
 from pneumodet.inference import detectors
 from pneumodet.inference.exported import Exported
 from pneumodet.pacs import admission
-from pneumodet.pacs.faults import Refused
 from pneumodet.pacs.worker import Report
 from pneumodet.postprocessing import ensembles, views
 from pneumodet.postprocessing import recipe as recipes

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
+from pneumodet.dicom.net.access import Access
+from pneumodet.dicom.net.errors import Trouble, is_uid, short
 from pneumodet.errors import ConfigError, EnvironmentProblem
 from pneumodet.pacs import admission, journal
-from pneumodet.pacs.access import Access
-from pneumodet.pacs.faults import Trouble, is_uid, short
 from pneumodet.pacs.journal import Journal
 from pneumodet.pacs.spool import SOURCE, Folder
 

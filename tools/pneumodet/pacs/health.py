@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from pneumodet.dicom.net import errors
 from pneumodet.errors import ConfigError, PneumodetError
-from pneumodet.pacs import faults, journal
+from pneumodet.pacs import journal
 
 STUCK_SECONDS = 900.0
 """More than the longest answer of a PACS that is waited for, and the prediction after it."""
@@ -53,18 +54,18 @@ class Health:
         with self._lock:
             count = self._facts["stored_since_start"] + 1
             self._facts |= {"stored_since_start": count, "seconds_of_last_exam": round(seconds, 3), "last_success_at": now}
-            self._facts["last_success_exam"] = faults.short(sop_uid)
+            self._facts["last_success_exam"] = errors.short(sop_uid)
 
     def failed(self, sop_uid: str, now: float, reason: str) -> None:
         """An exam was not."""
         with self._lock:
-            error = faults.without_uids(reason)
-            self._facts |= {"last_error_at": now, "last_error_exam": faults.short(sop_uid), "last_error": error}
+            error = errors.without_uids(reason)
+            self._facts |= {"last_error_at": now, "last_error_exam": errors.short(sop_uid), "last_error": error}
 
     def pacs_is_away(self, now: float, reason: str) -> None:
         """The PACS does not answer."""
         with self._lock:
-            self._facts |= {"pacs_away_since": self._facts["pacs_away_since"] or now, "pacs_error": faults.without_uids(reason)}
+            self._facts |= {"pacs_away_since": self._facts["pacs_away_since"] or now, "pacs_error": errors.without_uids(reason)}
 
     def pacs_is_there(self) -> None:
         """The PACS answers."""

@@ -14,15 +14,17 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from pneumodet.dicom.net import errors
+from pneumodet.dicom.net.dicomweb import QueryResult
+from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble, short
+from pneumodet.dicom.net.retries import pause
 from pneumodet.errors import EnvironmentProblem
-from pneumodet.pacs import admission, faults
+from pneumodet.pacs import admission
 from pneumodet.pacs import journal as journals
-from pneumodet.pacs.dicomweb import Found
-from pneumodet.pacs.faults import Refused, Trouble, short
 from pneumodet.pacs.health import Health
 from pneumodet.pacs.journal import Exam, Journal
 from pneumodet.pacs.spool import SOURCE, Folder
@@ -86,7 +88,7 @@ class Analyst(Protocol):
 class Source(Protocol):
     """Where radiographs are looked for."""
 
-    def instances(self, modality: str, *, since: date | None) -> Iterable[Found]:
+    def instances(self, modality: str, *, since: date | None) -> Iterable[QueryResult]:
         """Yield what there is."""
 
     def fetch(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
@@ -122,14 +124,6 @@ class Settings:
     rules: admission.Rules = dataclasses.field(default_factory=admission.Rules)
     days: int | None = None
     poll_seconds: float = 10.0
-
-
-def pause(attempts: int, first: float, longest: float, *, chance: random.Random) -> float:
-    """Return how long to wait, in s, after so many attempts (from 1): exponential, and between half and all of that by chance.
-
-    Chance keeps many exams, or workers, from coming back at the same moment.
-    """
-    return min(longest, first * 2.0 ** min(attempts - 1, 60)) * chance.uniform(0.5, 1.0)
 
 
 class Worker:
@@ -218,7 +212,7 @@ class Worker:
         since = None if days is None else date.fromtimestamp(now) - timedelta(days=days)
         new = 0
         for modality in admission.MODALITIES:
-            for found in self._source.instances(modality, since=since):
+            for found in self._listed(modality, since):
                 if stop.is_set():
                     return
                 self._health.beat(self._clock())
@@ -234,6 +228,13 @@ class Worker:
         self._came_back()
         if new:
             logger.info("%d new radiographs", new)
+
+    def _listed(self, modality: str, since: date | None) -> Iterator[QueryResult]:
+        """Yield what the source lists; a list without an end is no outage, and what was read of it is worked on."""
+        try:
+            yield from self._source.instances(modality, since=since)
+        except ListLimit as limit:
+            logger.warning("%s; what follows in it is not predicted. Choose fewer --days", limit)
 
     def _take(self, exam: Exam) -> None:
         """Bring an exam as far as it gets.
@@ -326,7 +327,7 @@ class Worker:
             self._journal.take_back(exam.sop_uid, next_try=next_try)
         self._journal.explain(exam.sop_uid, reason, now=self._clock())
         self._health.failed(exam.sop_uid, self._clock(), reason)
-        logger.warning("exam %s: %s; attempt %d of %d", short(exam.sop_uid), faults.without_uids(reason), exam.attempts + 1, ATTEMPTS)
+        logger.warning("exam %s: %s; attempt %d of %d", short(exam.sop_uid), errors.without_uids(reason), exam.attempts + 1, ATTEMPTS)
 
     def _end(self, exam: Exam, state: str, reason: str) -> None:
         """Bring an exam into a last state; its files go after that, and what a kill leaves here goes at the next start. Dead exams keep them."""
@@ -335,7 +336,7 @@ class Worker:
             self._folder.remove(exam.sop_uid, [SOURCE, *(f"{kind}.dcm" for kind in self._analyst.kinds)])
         if state != journals.STORED:
             self._health.failed(exam.sop_uid, self._clock(), reason)
-        text = faults.without_uids(f"{state}: {reason}" if reason else state)
+        text = errors.without_uids(f"{state}: {reason}" if reason else state)
         logger.log(logging.ERROR if state == journals.DEAD else logging.INFO, "exam %s %s", short(exam.sop_uid), text)
 
     def _wait_for_the_pacs(self, trouble: Trouble, stop: threading.Event) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pneumodet.data import formats, sources
 from pneumodet.errors import DataError
-from pneumodet.prediction import dicomweb
+from pneumodet.prediction import remote
 
 
 class Source(Protocol):
@@ -54,9 +54,9 @@ def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None
       DataError: there is no radiograph.
       ConfigError: the URL is none that can be used.
     """
-    if dicomweb.is_dicomweb(root):
+    if remote.is_dicomweb(root):
         refused: list[tuple[str, str]] = []
-        return Inputs(dicomweb.Server.of(str(root)).radiographs(str(root), known=known, refused=refused), None, refused)
+        return Inputs(remote.RemoteRadiographs.of(str(root)).radiographs(known=known, refused=refused), None, refused)
     if isinstance(root, Path) and root.is_file() and not _is_archive(root):
         found, refused = {_exam_of(root, known): _source(root)}, []
     else:

@@ -19,8 +19,8 @@ import numpy as np
 from pneumodet import parallel
 from pneumodet.data import dicom, image_files, images
 from pneumodet.errors import DataError
-from pneumodet.prediction.dicomweb import Unreachable
 from pneumodet.prediction.inputs import Source
+from pneumodet.prediction.remote import Unreachable
 from pneumodet.results import Detections
 
 MOST_THREADS = 8

@@ -5,8 +5,8 @@ from email.policy import HTTP
 
 import pytest
 
-from pneumodet.pacs import multipart
-from pneumodet.pacs.faults import Trouble
+from pneumodet.dicom.net import multipart
+from pneumodet.dicom.net.errors import Trouble
 
 KIND = 'multipart/related; type="application/dicom"; boundary="a cut"'
 CONTENTS = b"\0\r\n--a cu\r\n\xff--\r\n\r\nend"

@@ -1,9 +1,9 @@
-"""Who the worker is to the PACS: credentials and TLS, from the environment and nowhere else.
+"""Who we are to a PACS: credentials and TLS, from the environment and nowhere else.
 
     PNEUMODET_PACS_USER, PNEUMODET_PACS_PASSWORD     HTTP basic authentication (RFC 7617)
     PNEUMODET_PACS_TOKEN                             or a bearer token (RFC 6750)
     PNEUMODET_PACS_CA                                file: certificates of the authorities that are trusted; the system's where it is absent
-    PNEUMODET_PACS_CERTIFICATE, PNEUMODET_PACS_KEY   files: the worker's own certificate (for TLS on both sides, and to receive by TLS)
+    PNEUMODET_PACS_CERTIFICATE, PNEUMODET_PACS_KEY   files: our own certificate (for TLS on both sides, and to receive by TLS)
     PNEUMODET_PACS_DICOM_TLS=1                       C-STORE, both ways, by TLS (PS3.15 B.9: TLS 1.2 or newer)
     PNEUMODET_PACS_PLAIN_HTTP=1                      allows http:// to another machine; without it only https:// or this machine
     PNEUMODET_PACS_PASSWORD_FILE, PNEUMODET_PACS_TOKEN_FILE   a file that holds the secret, as Docker gives them
@@ -14,7 +14,7 @@ A command line is seen by every user of the machine and kept in histories; so a 
 import dataclasses
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -101,7 +101,7 @@ class Access:
 
         return self._filled(made)
 
-    def _filled(self, made) -> ssl.SSLContext:
+    def _filled(self, made: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         try:
             context = made()
             context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -109,7 +109,7 @@ class Access:
                 context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
-                f"A certificate or key cannot be used ({type(error).__name__}). Look at {PREFIX}CA, _CERTIFICATE, _KEY."
+                f"A certificate or key cannot be used ({type(error).__name__}). Check {PREFIX}CA, _CERTIFICATE, _KEY."
             ) from None
         return context
 

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from email.message import Message
 
-from pneumodet.pacs.faults import Trouble
+from pneumodet.dicom.net.errors import Trouble
 
 DICOM = "application/dicom"
 

@@ -1,0 +1,1 @@
+"""DICOM, the standard: what is read, written and exchanged."""
