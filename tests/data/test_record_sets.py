@@ -48,10 +48,10 @@ def copy(done, tmp_path):
         pytest.param(lambda folder: (folder / "instances_val.json").unlink(), "instances_val.json is missing", id="no ground truth"),
     ],
 )
-def test_load_manifest_of_a_broken_set(copy, spoil, message):
+def test_opening_a_broken_set(copy, spoil, message):
     spoil(copy)
     with pytest.raises(DataError, match=f"{message}.*make_tfrecords"):
-        record_sets.load_manifest(copy)
+        record_sets.RecordSet.open(copy)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
