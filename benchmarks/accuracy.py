@@ -330,8 +330,8 @@ def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
     able = finite and step > 0  # the stock loop's first checkpoint may be without variables
     config = pipeline_config.load(str(folder / stock_loop.CONFIG))
     for path, data in sets.items():
-        shards = [str(Path(data) / shard["name"]) for shard in record_sets.load_manifest(Path(data))["splits"]["val"]["shards"]]
-        results.write_coco_results(Path(path), dict(evaluation.detect_records(config, checkpoint, shards)) if able else {})
+        split = record_sets.RecordSet.open(Path(data)).val
+        results.write_coco_results(Path(path), dict(evaluation.detect_records(config, checkpoint, split)) if able else {})
     return {"step": step, "finite": bool(finite)}
 
 

@@ -66,15 +66,15 @@ def pipeline(config: str, batches: int, *, one_core: bool, data: str | None = No
     else:
         from pneumodet.data import record_sets
         from pneumodet.detection import resizing
-        from pneumodet.training import augmentation_settings, feeding, start
+        from pneumodet.training import augmentation_settings, feeding
 
-        records = start.Data.of(Path(data), record_sets.load_manifest(Path(data)))
+        records = record_sets.RecordSet.open(Path(data))
         feed = feeding.Feed(
-            records.train,
+            records.train.shards,
             size=resizing.of_config(parsed),
-            classes=len(records.classes),
+            classes=len(records.label_map),
             batch_size=parsed.train_config.batch_size,
-            max_boxes=min(records.most_boxes, parsed.train_config.max_number_of_boxes),
+            max_boxes=min(records.train.most_boxes, parsed.train_config.max_number_of_boxes),
             augmentation=augmentation_settings.load(augmentation),
             seed=0,
         )
@@ -97,14 +97,13 @@ def validation(config: str, data: str, checkpoint: str) -> dict[str, Any]:
     quiet.set_up(verbose=False)
     from pneumodet.data import record_sets
     from pneumodet.detection import checkpoints, models, pipeline_config
-    from pneumodet.training import start
     from pneumodet.training.validation import Validation
 
     parsed = pipeline_config.load(config)
-    records = start.Data.of(Path(data), record_sets.load_manifest(Path(data)))
+    records = record_sets.RecordSet.open(Path(data))
     model = models.build(parsed, is_training=True)
     checkpoints.restore({"model": model}, checkpoint, hint="")
-    evaluation, marks, seconds = Validation(model, parsed, records.val, records.val_instances), {}, []
+    evaluation, marks, seconds = Validation(model, parsed, records.val), {}, []
     for _ in range(3):
         begin = time.time()
         found = evaluation.run()

@@ -27,7 +27,7 @@ def records(synthetic, tmp_path_factory):
 
 @pytest.fixture
 def new(records, tmp_path):
-    """Return what makes (config, manifest, record) of a new run, and the sentences that were said."""
+    """Return what makes (config, records, record) of a new run, and the sentences that were said."""
     said = []
 
     def make(**more):
@@ -41,11 +41,11 @@ def new(records, tmp_path):
 @pytest.fixture
 def started(new, tmp_path):
     """Return the folder of a run that has been started, and has a checkpoint of step 30."""
-    config, manifest, record = new(steps=100, evaluate_every=10, patience=3)
+    config, data, record = new(steps=100, evaluate_every=10, patience=3)
     folder = tmp_path / "run"
     (folder / run_folder.TRAIN).mkdir(parents=True)
     (folder / run_folder.TRAIN / "ckpt-30.index").touch()
-    label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
+    label_map.write_label_map(folder / run_folder.LABEL_MAP, data.label_map)
     pipeline_config.save(config, folder / run_folder.CONFIG)
     (folder / run_folder.RECORD).write_text(json.dumps(record))
     return folder
@@ -72,11 +72,11 @@ def test_ten_evaluations_a_run(new):
 
 
 def test_run_json_says_what_was_done(new, records):
-    config, manifest, record = new(seed=9, positive_share=0.5, freeze=("stem",), settings=("train_config.max_number_of_boxes=7",))
+    config, data, record = new(seed=9, positive_share=0.5, freeze=("stem",), settings=("train_config.max_number_of_boxes=7",))
     assert record["settings"] == ["train_config.max_number_of_boxes=7"]
     assert config.train_config.max_number_of_boxes == 7
     assert record["data"]["folder"] == str(records.resolve())
-    assert record["data"]["train_exams"] == manifest["splits"]["train"]["exams"]
+    assert record["data"]["train_exams"] == len(data.train)
     assert record["provenance"]["versions"]["tensorflow"]
     assert json.loads(json.dumps(record)) == record
     assert record["training"]["seed"] == record["seed"] == 9
@@ -172,7 +172,7 @@ def test_no_positive_training_exam_is_refused(synthetic, new, tmp_path):
 def own_config(records, tmp_path):
     """Return a config that names the records itself, as one for the stock API does."""
     config = pipeline_config.load("ssd_mobilenet")
-    label_map.write_label_map(tmp_path / "own.pbtxt", record_sets.load_manifest(records)["label_map"])
+    label_map.write_label_map(tmp_path / "own.pbtxt", record_sets.RecordSet.open(records).label_map)
     for reader, side in ((config.train_input_reader, "train"), (config.eval_input_reader[0], "val")):
         reader.label_map_path = str(tmp_path / "own.pbtxt")
         reader.tf_record_input_reader.input_path[:] = [str(records / f"{side}-*.tfrecord")]
@@ -184,11 +184,11 @@ def own_config(records, tmp_path):
 def test_a_config_that_names_its_records(new, records, tmp_path):
     path = own_config(records, tmp_path)
     for _ in range(2):  # the second start finds what the first one left
-        config, manifest, record = new(config=str(path), data=None)
+        config, found, record = new(config=str(path), data=None)
         assert record["data"]["folder"] == str(tmp_path / "run" / preparation.RECORDS)
-        ours = record_sets.load_manifest(records)
-        assert manifest["splits"]["train"]["exams"] == ours["splits"]["train"]["exams"]
-        shards = [records / shard["name"] for shard in ours["splits"]["train"]["shards"]]
+        ours = record_sets.RecordSet.open(records)
+        assert len(found.train) == len(ours.train)
+        shards = ours.train.shards
         assert list(config.train_input_reader.tf_record_input_reader.input_path) == [str(path.resolve()) for path in shards], "as they are"
 
 

@@ -14,9 +14,9 @@ from pneumodet.classification import scoring
 from pneumodet.classification.family import Classifier, phases
 from pneumodet.classification.settings import ClassifierSettings
 from pneumodet.cli import train_classifier
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import CheckpointError, ConfigError, DataError
 from pneumodet.learning import experiment
-from pneumodet.learning import records as record_files
 
 SMALL = (
     "pretrained=none",
@@ -58,7 +58,7 @@ def test_a_run_with_two_heads_leaves_figures_scores_and_pictures(both, classifie
 
 def test_a_restored_classifier_scores_as_the_run_did(both, classified):
     trained = scoring.restored(both[0])
-    split = record_files.of(classified[0]).val
+    split = RecordSet.open(classified[0]).check_two_kinds().val
     found = scoring.gathered(trained.looker(split).batches())
     with open(both[0] / "evaluation" / "scores.csv", newline="", encoding="utf-8") as file:
         scores = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_refused_before_anything_is_written(classified, tmp_pat
 def test_positives_that_are_made_up_for_twice_are_told(classified, imbalance, told):
     said = []
     chosen = ClassifierSettings(backbone="resnet-scratch", pretrained="none", positive_share=0.5, imbalance=imbalance)
-    Classifier().check(chosen, record_files.of(classified[0]), say=said.append)
+    Classifier().check(chosen, RecordSet.open(classified[0]).check_two_kinds(), say=said.append)
     assert any("positive_share draws 50% positives" in sentence and "twice" in sentence for sentence in said) == told
 
 

@@ -14,14 +14,13 @@ from sklearn import metrics as judge
 
 from pneumodet.classification import classes, losses, metadata, three_classes
 from pneumodet.classification.settings import CLASSES, ClassifierSettings
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError
-from pneumodet.learning import records as record_files
-from pneumodet.learning.records import Split
 
 
 @pytest.fixture(scope="module")
 def records(classified):
-    return record_files.of(classified[0])
+    return RecordSet.open(classified[0]).check_two_kinds()
 
 
 def changed(split, number, **facts):

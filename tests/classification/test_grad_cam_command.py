@@ -12,7 +12,8 @@ from pneumodet import paths, run_folder
 from pneumodet.classification import scoring
 from pneumodet.classification.settings import NAME, ClassifierSettings
 from pneumodet.cli import evaluate, grad_cam
-from pneumodet.learning import records, settings
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.learning import settings
 from pneumodet.results import read_coco_results
 from pneumodet.web.heatmaps import Folder
 
@@ -34,7 +35,7 @@ def run(tmp_path, data):
     folder = tmp_path / "run"
     folder.mkdir()
     settings.save(CHOSEN, folder / run_folder.SETTINGS)
-    record = {"folder": str(data), "manifest_sha256": records.of(data).manifest_sha256}
+    record = {"folder": str(data), "manifest_sha256": RecordSet.open(data).check_two_kinds().manifest_sha256}
     paths.write_json(folder / run_folder.RECORD, {"family": NAME, "data": record})
     return folder
 
@@ -87,7 +88,7 @@ def test_a_run_is_explained_and_what_it_writes_is_taken_by_the_next_commands(wit
     assert grad_cam.main(["--run", str(run), "--method", "grad-cam++", "--resamples", "50"]) == 0
     out = capsys.readouterr().out
     folder = run / "grad_cam_plus_plus"
-    split = records.of(data).val
+    split = RecordSet.open(data).check_two_kinds().val
     report = explained(folder)
     assert report["exams_of_training"] == 0
     assert (report["exams"], report["positive_exams"], report["layer"]) == (len(split), split.positive.sum(), "stage3_block1_relu")
@@ -119,7 +120,7 @@ def test_heat_boxes_and_points_lie_where_the_radiograph_is_bright(run, data, bri
     folder = tmp_path / "out"
     flags = ["--run", str(run), "--threshold", "0.7", "--tolerance", "0", "--resamples", "20", "--output-dir", str(folder)]
     assert grad_cam.main(flags) == 0
-    split = records.of(data).val
+    split = RecordSet.open(data).check_two_kinds().val
     found = read_coco_results(folder / "detections.json", patient_ids=split.names)
     hits = []
     for seen in scoring.restored(run).looker(split).batches():
@@ -150,7 +151,7 @@ def test_exams_that_the_classifier_was_trained_on_are_told(run, data, bright, tm
     flags = ["--run", str(run), "--data", str(other), "--resamples", "20"]
     assert grad_cam.main(flags) == 0
     report = explained(run / "grad_cam")
-    assert report["exams_of_training"] == report["exams"] == len(records.of(data).train)
+    assert report["exams_of_training"] == report["exams"] == len(RecordSet.open(data).check_two_kinds().train)
     assert f"was trained on {report['exams']} of these {report['exams']} exams: figures flatter it" in capsys.readouterr().err
     record = json.loads((run / "run.json").read_text())
     paths.write_json(run / "run.json", record | {"data": record["data"] | {"folder": str(tmp_path / "gone")}})

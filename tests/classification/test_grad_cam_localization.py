@@ -6,7 +6,7 @@ import pytest
 from pneumodet.classification import localization, pointing
 from pneumodet.classification.localization import CENTRE, CHANCE, USUAL
 from pneumodet.classification.weak_boxes import DEFAULT_SHARE, GRID
-from pneumodet.learning.records import Split
+from pneumodet.data.record_sets import Split
 from pneumodet.results import image_id
 
 SIDE = 512

@@ -31,7 +31,7 @@ def test_the_same_files_as_locally(synthetic, tmp_path, folds):
     manifest = beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "beam"), conversion.Settings(folds=folds), beam_flags=FLAGS)
     convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, folds=folds)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
-    assert manifest == record_sets.load_manifest(tmp_path / "beam")
+    assert manifest == record_sets.RecordSet.open(tmp_path / "beam").manifest.document
     assert [path.name for path in (tmp_path / "beam").iterdir() if path.name.startswith(".")] == []
 
 

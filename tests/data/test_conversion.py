@@ -67,7 +67,7 @@ def test_everything_is_there_and_counted(done, synthetic):
         "instances_val.json",
         "manifest.json",
     }
-    assert json.loads((folder / "manifest.json").read_text()) == manifest == record_sets.load_manifest(folder)
+    assert json.loads((folder / "manifest.json").read_text()) == manifest == record_sets.RecordSet.open(folder).manifest.document
     assert manifest["counts"] == {"images_copied": 12, "images_decoded": 0, "boxes_clipped": 0, "duplicate_rows": 0, "skipped": 0}
     assert (manifest["skipped"], manifest["clipped"]) == ({}, [])
     several = sum(count > 1 for count in Counter(patients.values()).values())
@@ -336,9 +336,9 @@ def test_overwrite(synthetic, tmp_path):
     first_set = convert(synthetic, tmp_path / "out")
     with pytest.raises(DataError, match="earlier result .* Give --overwrite"):
         convert(synthetic, tmp_path / "out", seed=5)
-    assert record_sets.load_manifest(tmp_path / "out") == first_set
+    assert record_sets.RecordSet.open(tmp_path / "out").manifest.document == first_set
     assert convert(synthetic, tmp_path / "out", seed=5, overwrite=True)["seed"] == 5
-    assert record_sets.load_manifest(tmp_path / "out")["seed"] == 5
+    assert record_sets.RecordSet.open(tmp_path / "out").manifest.document["seed"] == 5
 
 
 def test_nothing_of_the_header_and_no_folder_leaves(source, tmp_path):

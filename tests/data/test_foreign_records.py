@@ -69,7 +69,7 @@ class Files:
         return foreign_records.adopt([str(self.train)], [str(self.val)], self.label_map, self.folder, **arguments)
 
     def records(self, side="train"):
-        manifest = record_sets.load_manifest(self.folder)
+        manifest = record_sets.RecordSet.open(self.folder).manifest.document
         shards = [self.folder / shard["name"] for shard in manifest["splits"][side]["shards"]]
         return [tf_example.decode(data) for shard in shards for data in tfrecord.read_records(shard)]
 
@@ -86,7 +86,7 @@ def test_fewest_keys_become_a_whole_record_set(files):
     images = [picture(1), picture(2, size_hw=(30, 20), kind="PNG")]
     manifest = files.adopt(example(images[0], [BOX]), example(images[1], image__unknown=None))
     assert record_sets.verify(files.folder) == []
-    assert manifest == record_sets.load_manifest(files.folder)
+    assert manifest == record_sets.RecordSet.open(files.folder).manifest.document
     assert manifest["label_map"] == {"Lung Opacity": 1}
     counted = {key: manifest["splits"]["train"][key] for key in ("exams", "patients", "positive_exams", "boxes")}
     assert counted == {"exams": 2, "patients": 2, "positive_exams": 1, "boxes": 1}
@@ -132,7 +132,7 @@ def test_complete_files_stay_where_they_are(files, monkeypatch):
     assert [one.patient_id for one in files.records()] == ["a", "b"]
     files.train.write_bytes(files.train.read_bytes()[:-1])
     with pytest.raises(DataError, match="missing or not of the size"):
-        record_sets.load_manifest(files.folder)
+        record_sets.RecordSet.open(files.folder)
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ def damaged_crc(data, start):
 
 
 CORRUPT = {
-    "jpeg cut off": (lambda good: example(picture(5)[:-400]), "the image is damaged, cut off, or neither JPEG nor PNG"),
-    "png damaged": (lambda good: example(damaged_crc(picture(5, kind="PNG"), 500)), "the image is damaged"),
+    "jpeg cut off": (lambda good: example(picture(5)[:-400]), "the JPEG image is cut off"),
+    "png damaged": (lambda good: example(damaged_crc(picture(5, kind="PNG"), 500)), "the image cannot be decoded; it is damaged"),
     "no image": (lambda good: example(b"GIF89a not an image"), ".*neither JPEG nor PNG"),
     "no example": (lambda good: b"\xff\xff\xff", "this is not a tf.train.Example"),
 }

@@ -32,7 +32,7 @@ def test_folds_are_record_sets_over_the_same_shards(many, tmp_path):
     everyone = set()
     for number in range(3):
         fold = tmp_path / "out" / f"fold-{number}"
-        of_fold = record_sets.load_manifest(fold)
+        of_fold = record_sets.RecordSet.open(fold).manifest.document
         assert record_sets.verify(fold) == []
         train, val = exams_of(fold, "train"), exams_of(fold, "val")
         assert (
@@ -105,7 +105,7 @@ def test_a_split_file_with_folds(many, tmp_path):
     manifest = convert(many, tmp_path / "tested", patient_map=many.patient_map, folds=3, split_file=some)
     assert list(manifest["splits"]) == ["fold-0", "fold-1", "fold-2", "test"]
     for number in range(3):
-        fold = record_sets.load_manifest(tmp_path / "tested" / f"fold-{number}")
+        fold = record_sets.RecordSet.open(tmp_path / "tested" / f"fold-{number}").manifest.document
         assert fold["splits"]["test"]["exams"] == manifest["splits"]["test"]["exams"] > 0
         assert record_sets.verify(tmp_path / "tested" / f"fold-{number}") == []
     with pytest.raises(ConfigError, match="The split file names fold-2, but there are 2 folds. Say --folds"):

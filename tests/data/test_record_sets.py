@@ -1,14 +1,16 @@
 """Finished record sets: what is missing or was changed is noticed."""
 
 import json
+import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 from record_making import convert
 
 from pneumodet import paths
-from pneumodet.data import record_sets, tfrecord
+from pneumodet.data import record_sets, tf_example, tfrecord
 from pneumodet.errors import DataError
 
 
@@ -26,6 +28,12 @@ def copy(done, tmp_path):
     return shutil.copytree(done, tmp_path / "records")
 
 
+def change(folder, how):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    how(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -40,18 +48,43 @@ def copy(done, tmp_path):
         ),
         pytest.param(
             lambda folder: (folder / "manifest.json").write_text('{"format": "pneumodet-records", "version": 2}'),
-            "is damaged",
+            "is damaged: label_map is missing; it must be an object",
+            id="no label map",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest.pop("splits")),
+            "is damaged: splits is missing; it must be an object",
             id="no splits",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["splits"]["val"].update(exams="7")),
+            r"is damaged: splits\.val\.exams is '7'; it must be a whole number",
+            id="a number as text",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["splits"]["val"]["shards"][0].pop("name")),
+            r"is damaged: splits\.val\.shards\[0\]\.name is missing; it must be a text",
+            id="a shard without name",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["splits"]["val"].update(shards=[1])),
+            r"is damaged: splits\.val\.shards\[0\] is 1; it must be an object",
+            id="no shard but a number",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["label_map"].update(pneumonia="2")),
+            "is damaged: label_map is .*; it must map names to whole numbers",
+            id="label map of texts",
         ),
         pytest.param(lambda folder: next(folder.glob("val-*")).unlink(), "val-00000.* is missing or not of the size", id="no shard"),
         pytest.param(lambda folder: next(folder.glob("val-*")).write_bytes(b"x"), "is missing or not of the size", id="cut shard"),
         pytest.param(lambda folder: (folder / "instances_val.json").unlink(), "instances_val.json is missing", id="no ground truth"),
     ],
 )
-def test_load_manifest_of_a_broken_set(copy, spoil, message):
+def test_opening_a_broken_set(copy, spoil, message):
     spoil(copy)
     with pytest.raises(DataError, match=f"{message}.*make_tfrecords"):
-        record_sets.load_manifest(copy)
+        record_sets.RecordSet.open(copy)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -140,3 +173,68 @@ def test_what_is_wrong_is_told(copy, spoil, problems):
 def test_no_manifest(tmp_path):
     with pytest.raises(DataError, match="Cannot read the manifest"):
         record_sets.verify(tmp_path)
+
+
+def test_a_split_is_its_ground_truth(done):
+    records = record_sets.RecordSet.open(done)
+    truth = json.loads((done / "instances_val.json").read_text())
+    assert [example.record.patient_id for example in records.val.read_exams()] == [image["file_name"] for image in truth["images"]]
+    assert records.split("val") is records.val
+    assert len(records.train) + len(records.val) == sum(split.exams for split in records.manifest.splits.values())
+    for number, example in enumerate(records.val.read_exams()):
+        np.testing.assert_allclose(example.record.boxes_xyxy_px, records.val.boxes_xyxy_px[number], atol=1e-3)
+        assert example.pixels().shape == records.val.sizes_hw[number]
+    with pytest.raises(DataError, match="has no split 'test'; it has train, val"):
+        records.split("test")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        pytest.param(lambda truth: truth["images"][0].pop("height"), r"is damaged \(KeyError\('height'\)\)", id="no height"),
+        pytest.param(
+            lambda truth: truth["annotations"][0].update(image_id=1), "is damaged .*is of image 1, which is not there", id="image"
+        ),
+        pytest.param(lambda truth: truth["annotations"][0].update(category_id=9), "is damaged .*category_id 9, which is not", id="class"),
+        pytest.param(lambda truth: truth["annotations"][0].update(bbox=[1, 2, 3]), "is damaged .*ValueError", id="three numbers"),
+        pytest.param(lambda truth: truth.pop("categories"), "is damaged .*categories", id="no categories"),
+    ],
+)
+def test_damaged_ground_truth_is_named(copy, how, message):
+    path = copy / "instances_train.json"
+    truth = json.loads(path.read_text())
+    how(truth)
+    path.write_text(json.dumps(truth))
+    with pytest.raises(DataError, match=f"instances_train.json {message}"):
+        record_sets.RecordSet.open(copy).split("train")
+
+
+def test_records_in_another_order_than_the_ground_truth(copy):
+    path = copy / "instances_val.json"
+    truth = json.loads(path.read_text())
+    truth["images"].reverse()
+    path.write_text(json.dumps(truth))
+    with pytest.raises(DataError, match=r"record 0 \(exam .*\): the ground truth .* has exam .* at its place.*do not list the same exams"):
+        record_sets.RecordSet.open(copy).val.read(0)
+
+
+def test_some_records_are_read_and_no_others(copy, monkeypatch):
+    """For 24 pictures of a split, whole shards were read, and a damaged record elsewhere ended all."""
+    split = record_sets.RecordSet.open(copy).train
+    wanted = set(split.names[2::5])
+    flip(split.shards[0], 100)  # within the body of record 0
+    read = []
+    pread = os.pread
+
+    def counted(file, count, offset):
+        read.append(count)
+        return pread(file, count, offset)
+
+    monkeypatch.setattr("os.pread", counted)
+    examples = list(split.read_exams(wanted))
+    assert [example.record.patient_id for example in examples] == [name for name in split.names if name in wanted]
+    bodies = sum(len(tf_example.encode(example.record)) + 4 for example in examples)
+    assert sum(read) == bodies + 12 * len(split), "headers of all, bodies of those"
+    assert sum(read) < sum(path.stat().st_size for path in split.shards) / 2
+    with pytest.raises(DataError, match=r"record 0: the record is damaged \(CRC\)"):
+        list(split.read_exams({split.names[0]}))

@@ -46,11 +46,11 @@ def masked_records(source, tmp_path_factory):
 
 def resolved(name, records, folder):
     """Return (config, label map) as tools/train.py resolves them for a record set."""
-    manifest = record_sets.load_manifest(records)
+    record_set = record_sets.RecordSet.open(records)
     config = pipeline_config.load(name)
-    label_map.write_label_map(folder / "label_map.pbtxt", manifest["label_map"])
-    pipeline_config.use_records(config, manifest, records, label_map_path=folder / "label_map.pbtxt")
-    return config, manifest["label_map"]
+    label_map.write_label_map(folder / "label_map.pbtxt", record_set.label_map)
+    pipeline_config.use_records(config, record_set, label_map_path=folder / "label_map.pbtxt")
+    return config, record_set.label_map
 
 
 def resizer(config):

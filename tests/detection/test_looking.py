@@ -6,6 +6,7 @@ import pytest
 from small_runs import SIDE
 
 from pneumodet.data import record_sets, tf_example, tfrecord
+from pneumodet.data.examples import Examples
 from pneumodet.detection import checkpoints, evaluation, pipeline_config
 from pneumodet.inference import detectors
 from pneumodet.inference.outputs import from_outputs
@@ -87,18 +88,17 @@ def test_a_batch_is_its_images_one_by_one():
 
 def test_validation_within_training_detects_what_evaluation_detects(trained, records):
     from pneumodet.detection import models
-    from pneumodet.training.start import Data
     from pneumodet.training.validation import Validation
 
     config = pipeline_config.load(str(trained / "pipeline.config"))
     checkpoint = checkpoints.of_run(trained)
-    data = Data.of(records, record_sets.load_manifest(records))
+    split = record_sets.RecordSet.open(records).val
     model = models.build(config, is_training=True)
     checkpoints.restore({"model": model}, checkpoint, hint="")
-    validation = Validation(model, config, data.val, data.val_instances)
+    validation = Validation(model, config, split)
     found = validation.run().detections
     assert model._is_training, "training goes on as before"
-    expected = dict(evaluation.detect_records(config, checkpoint, [str(path) for path in data.val]))
+    expected = dict(evaluation.detect_records(config, checkpoint, split))
     assert list(found) == list(expected)
     for exam in found:
         same(found[exam], expected[exam], px=0.02, score=1e-5)
@@ -118,6 +118,6 @@ def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffi
             tf_example.encode(tf_example.Record("exam", encoded, "x", 1024, 930, np.zeros((0, 4)), (), (), "no-pneumonia", 1))
         )
     config = pipeline_config.load(str(trained / "pipeline.config"))
-    ((_, expected),) = evaluation.detect_records(config, checkpoints.of_run(trained), [str(shard)])
+    ((_, expected),) = evaluation.detect_records(config, checkpoints.of_run(trained), Examples([shard]))
     found = detectors.open(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
     same(found, expected, px=0.1, score=2e-5)

@@ -6,28 +6,36 @@ import sys
 import pytest
 
 from pneumodet import paths
+from pneumodet.data.manifest import Manifest, Shard, SplitEntry
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import pipeline_config
 from pneumodet.errors import ConfigError
 
 LABEL_MAP = {"no-pneumonia": 1, "pneumonia": 2}
-MANIFEST = {
-    "label_map": LABEL_MAP,
-    "splits": {
-        "train": {"shards": [{"name": "train-00000-of-00002.tfrecord"}, {"name": "train-00001-of-00002.tfrecord"}]},
-        "val": {"shards": [{"name": "val-00000-of-00001.tfrecord"}]},
-    },
-}
+
+
+def record_set(folder, label_map=LABEL_MAP):
+    """Return a record set of three files that are not read."""
+
+    def split(*names):
+        return SplitEntry(1, 1, 1, 1, "instances.json", "", tuple(Shard(name, 0, "", 1) for name in names))
+
+    splits = {
+        "train": split("train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"),
+        "val": split("val-00000-of-00001.tfrecord"),
+    }
+    return RecordSet(folder, Manifest(splits, label_map, "patient map", {}, {}))
 
 
 @pytest.fixture
 def config(tmp_path):
     made = pipeline_config.load("ssd_mobilenet")
-    pipeline_config.use_records(made, MANIFEST, tmp_path, label_map_path=tmp_path / "label_map.pbtxt")
+    pipeline_config.use_records(made, record_set(tmp_path), label_map_path=tmp_path / "label_map.pbtxt")
     return made
 
 
 def test_records_replace_what_the_config_had(config, tmp_path):
-    pipeline_config.use_records(config, MANIFEST, tmp_path, label_map_path=tmp_path / "label_map.pbtxt")  # twice: nothing is appended
+    pipeline_config.use_records(config, record_set(tmp_path), label_map_path=tmp_path / "label_map.pbtxt")  # twice: nothing is appended
     train, val = config.train_input_reader, config.eval_input_reader
     assert list(train.tf_record_input_reader.input_path) == [str(tmp_path / f"train-0000{i}-of-00002.tfrecord") for i in (0, 1)]
     assert len(val) == 1
@@ -37,8 +45,8 @@ def test_records_replace_what_the_config_had(config, tmp_path):
 
 
 def test_number_of_classes_comes_from_the_label_map(config, tmp_path):
-    three = {**MANIFEST, "label_map": {**LABEL_MAP, "nodule": 3}}
-    pipeline_config.use_records(config, three, tmp_path, label_map_path=tmp_path / "label_map.pbtxt")
+    three = record_set(tmp_path, {**LABEL_MAP, "nodule": 3})
+    pipeline_config.use_records(config, three, label_map_path=tmp_path / "label_map.pbtxt")
     assert config.model.ssd.num_classes == 3
     with pytest.raises(ConfigError, match="num_classes 3, but the label map has 2"):
         pipeline_config.check(config, LABEL_MAP)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pneumodet import paths, run_folder
 from pneumodet.data import label_map
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import pipeline_config
 
 SIDE = 96
@@ -63,10 +64,10 @@ def run(folder, records):
     import tensorflow as tf
 
     made, config = model()
-    manifest = paths.read_json(records / "manifest.json", what="the manifest", hint="")
+    record_set = RecordSet.open(records)
     folder.mkdir()
-    label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
-    pipeline_config.use_records(config, manifest, records, label_map_path=folder / run_folder.LABEL_MAP)
+    label_map.write_label_map(folder / run_folder.LABEL_MAP, record_set.label_map)
+    pipeline_config.use_records(config, record_set, label_map_path=folder / run_folder.LABEL_MAP)
     pipeline_config.save(config, folder / run_folder.CONFIG)
     tf.train.CheckpointManager(tf.train.Checkpoint(model=made), str(folder / run_folder.TRAIN), max_to_keep=1).save(checkpoint_number=6)
     record = {

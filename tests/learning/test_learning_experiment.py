@@ -11,6 +11,7 @@ import tensorflow as tf
 import tiny
 
 from pneumodet import paths, run_folder
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.learning import experiment, runs
 from pneumodet.training import augmentation_settings
@@ -127,10 +128,9 @@ def test_a_run_that_is_not_there_is_told_beside_folders_of_others(uncut, tmp_pat
 
 def test_a_restored_model_scores_as_the_evaluation_did(uncut, records):
     model, settings = experiment.restored(tiny.Tiny(), uncut[0])
-    from pneumodet.learning import records as record_files
     from pneumodet.learning.validation import Looker
 
-    looker = Looker(model, record_files.of(records).val, size_hw=settings.size_hw)
+    looker = Looker(model, RecordSet.open(records).check_two_kinds().val, size_hw=settings.size_hw)
     scores = np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in looker.batches()])
     rows = (uncut[0] / "evaluation" / "scores.csv").read_text().splitlines()[1:]
     np.testing.assert_allclose(scores, [float(row.split(",")[1]) for row in rows], atol=1e-6)

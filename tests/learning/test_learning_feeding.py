@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pneumodet.data import random_access, tf_example
+from pneumodet.data import tf_example
 from pneumodet.data.equalizing import equalized
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError, TrainingError
 from pneumodet.learning import images, validation
-from pneumodet.learning import records as record_files
 from pneumodet.learning.feeding import Feed
-from pneumodet.learning.records import Split
 from pneumodet.learning.validation import Looker
 from pneumodet.training.augmentation_settings import NONE, Augmentation
 
@@ -23,7 +22,7 @@ SIZE = (48, 48)
 
 @pytest.fixture(scope="module")
 def split(records):
-    return record_files.of(records).train
+    return RecordSet.open(records).check_two_kinds().train
 
 
 def feed_of(split, **more):
@@ -46,13 +45,12 @@ def test_rows_belong_to_their_images(split):
     count = len(split)
     rows = {"targets": np.arange(count), "metadata": np.arange(2 * count, dtype=np.float32).reshape(count, 2), "positive": split.positive}
     found = batches_of(feed_of(split, **rows), steps=-(-count // 3))
-    reader = random_access.Reader(split.shards)
     numbers = stacked(found, "target")
     assert sorted(numbers[:count]) == list(range(count)), "each record once an epoch"
     np.testing.assert_array_equal(stacked(found, "metadata")[:, 0], 2 * numbers)
     np.testing.assert_array_equal(stacked(found, "positive"), split.positive[numbers].astype(np.float32))
     for image, number in zip(stacked(found, "image"), numbers.tolist(), strict=True):
-        sample = images.read(reader, number, size_hw=SIZE, normalization="none")
+        sample = images.read(split.examples, number, size_hw=SIZE, normalization="none")
         assert sample.record.patient_id == split.names[number]
         assert np.abs(image[..., 0].astype(int) - images.resized(sample.pixels, SIZE)).max() <= 1
 
@@ -103,9 +101,8 @@ def test_the_share_of_positives(split):
 
 @pytest.mark.parametrize("normalization", ["histogram", "clahe"])
 def test_normalization_comes_before_the_resize(split, normalization):
-    reader = random_access.Reader(split.shards)
-    plain = images.read(reader, 0, size_hw=SIZE, normalization="none").pixels
-    found = images.read(reader, 0, size_hw=SIZE, normalization=normalization).pixels
+    plain = images.read(split.examples, 0, size_hw=SIZE, normalization="none").pixels
+    found = images.read(split.examples, 0, size_hw=SIZE, normalization=normalization).pixels
     np.testing.assert_array_equal(found, equalized(plain, normalization))
     assert not np.array_equal(found, plain)
 

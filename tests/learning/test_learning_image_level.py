@@ -9,16 +9,15 @@ import pytest
 from sklearn import metrics as judge
 
 from pneumodet import results
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.learning import image_level
-from pneumodet.learning import records as record_files
-from pneumodet.learning.records import Split
 from pneumodet.postprocessing import files as gates
 
 
 @pytest.fixture(scope="module")
 def split(records):
-    return record_files.of(records).train
+    return RecordSet.open(records).check_two_kinds().train
 
 
 def many():
@@ -76,7 +75,7 @@ def test_aims_about_boxes_are_refused():
 
 
 def test_records_know_their_exams(records):
-    both = record_files.of(records)
+    both = RecordSet.open(records).check_two_kinds()
     rows = json.loads((records / "instances_train.json").read_text())
     assert both.train.names == tuple(image["file_name"] for image in rows["images"])
     assert sum(map(len, both.train.boxes_xyxy_px)) == len(rows["annotations"])
@@ -97,7 +96,7 @@ def test_one_class_only_is_refused(records, tmp_path, kind, word):
         found["annotations"] = [box | {"id": number, "image_id": image["id"]} for number, image in enumerate(found["images"], start=1)]
     path.write_text(json.dumps(found))
     with pytest.raises(DataError, match=f"None of the [0-9]+ validation exams .* is {word} pneumonia"):
-        record_files.of(folder)
+        RecordSet.open(folder).check_two_kinds()
 
 
 def test_scores_have_a_row_for_each_exam(split, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 
-from pneumodet.learning import records as record_files
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.learning.validation import Seen
 from pneumodet.segmentation import evaluation, figures
 from pneumodet.segmentation.evaluation import Judge
@@ -15,7 +15,7 @@ SIZE = (64, 64)
 
 @pytest.fixture(scope="module")
 def records(unet_records):
-    return record_files.of(unet_records)
+    return RecordSet.open(unet_records).check_two_kinds()
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from PIL import Image
 
 from pneumodet import paths, results, run_folder
 from pneumodet.cli import train_segmenter
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.learning import experiment, settings
-from pneumodet.learning import records as record_files
 from pneumodet.learning.experiment import Request
 from pneumodet.learning.validation import Looker
 from pneumodet.segmentation import table
@@ -40,7 +40,7 @@ def test_a_run_leaves_what_others_build_on(unet_run, unet_records):
     into = folder / "evaluation"
     assert json.loads((into / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert metrics["parameters"] == record["parameters"] and metrics["milliseconds_an_image"] > 0
-    val = record_files.of(unet_records).val
+    val = RecordSet.open(unet_records).check_two_kinds().val
     found = results.read_coco_results(into / "detections.json", patient_ids=val.names)
     with open(into / "scores.csv", newline="") as file:
         scores = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
@@ -56,7 +56,7 @@ def test_a_run_leaves_what_others_build_on(unet_run, unet_records):
 def test_the_figures_are_those_of_the_best_checkpoint(unet_run, unet_records):
     folder, outcome, metrics = unet_run
     model, chosen = experiment.restored(Segmenter(), folder)
-    val = record_files.of(unet_records).val
+    val = RecordSet.open(unet_records).check_two_kinds().val
     judged = Judge(val, size_hw=chosen.size_hw, smallest_share=chosen.smallest_share)(Looker(model, val, size_hw=chosen.size_hw).batches())
     assert metrics["step"] == outcome.memory.best_step
     marked = judged.maps >= THRESHOLDS[judged.index][:, None, None]
@@ -111,7 +111,7 @@ def test_wrong_weights_are_refused(unet_run, unet_records, tmp_path):
 def test_weights_that_are_not_there_are_refused_before_tensorflow_starts(unet_records):
     chosen = SegmenterSettings(pretrained="absent.weights.h5")
     with pytest.raises(CheckpointError, match="There are no weights absent.weights.h5"):
-        Segmenter().check(chosen, record_files.of(unet_records), say=lambda text: None)
+        Segmenter().check(chosen, RecordSet.open(unet_records).check_two_kinds(), say=lambda text: None)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_no_more_than_there_are_records(monkeypatch):
     monkeypatch.setattr(batch_sizes, "_in_child", lambda config, data, options, size: size)
     monkeypatch.setattr(batch_sizes, "available", lambda: GIB)
     for records, expected in ((1, 1), (5, 4), (8, 8), (1000, 64)):
-        data = types.SimpleNamespace(train_instances={"images": [None] * records})
+        data = types.SimpleNamespace(train=[None] * records)
         assert batch_sizes.fitting(None, data, None) == expected
 
 

@@ -260,7 +260,7 @@ def test_batch_size_auto_is_that_of_all_workers(monkeypatch):
     monkeypatch.setattr(batch_sizes, "available", lambda: 1 << 30)
     monkeypatch.setattr(batch_sizes, "_gpus", list)
     for count, expected in ((1000, 48), (7, 6), (1, 3)):
-        assert batch_sizes.fitting(None, types.SimpleNamespace(train_instances={"images": [None] * count}), None) == expected
+        assert batch_sizes.fitting(None, types.SimpleNamespace(train=[None] * count), None) == expected
 
 
 def test_the_learning_rate_is_looked_for_on_one_machine(records, tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pneumodet.data import boxes, tf_example, tfrecord
-from pneumodet.detection import decoding, pipeline_config
+from pneumodet.data import boxes, record_images, tf_example, tfrecord
+from pneumodet.detection import pipeline_config
 from pneumodet.detection.resizing import Size
 from pneumodet.errors import DataError
 from pneumodet.training.augmentation_settings import NONE, RADIOGRAPH
@@ -121,7 +121,7 @@ def test_a_sample_is_its_record(shards, made, size):
         of = made[number]
         target = size.of((of.height, of.width))
         assert sample["true_shape"].tolist() == [*target, 3]
-        decoded = decoding.decode(of.encoded, image_hw=(of.height, of.width), target_hw=target, where="")
+        decoded = record_images.decode(of.encoded, target_hw=target, where="")
         expected = tf.image.resize(decoded[..., None].astype(np.float32), target).numpy()
         image = sample["image"].astype(float)
         assert image.shape == (*size.canvas_hw, 1)

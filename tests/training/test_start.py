@@ -11,7 +11,7 @@ from PIL import Image
 
 from pneumodet import experiment, paths, preparation
 from pneumodet.data import record_sets
-from pneumodet.errors import ConfigError
+from pneumodet.errors import ConfigError, DataError
 from pneumodet.training import start
 from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation, to_json
 from pneumodet.training.loop import Plan
@@ -55,18 +55,18 @@ def test_a_request_becomes_options(uncut, records, tmp_path):
 
 
 def test_data_is_the_record_set(records):
-    manifest = record_sets.load_manifest(records)
-    data = start.Data.of(records, manifest)
-    assert data.classes == manifest["label_map"]
+    data = record_sets.RecordSet.open(records)
+    manifest = data.manifest.document
+    assert data.label_map == manifest["label_map"]
     rows = list(csv.DictReader((records / "split.csv").read_text(encoding="utf-8").splitlines()))
-    assert len(data.positive) == manifest["splits"]["train"]["exams"] == sum(row["split"] == "train" for row in rows)
-    with_boxes = {one["image_id"] for one in data.train_instances["annotations"]}
-    assert data.positive.tolist() == [image["id"] in with_boxes for image in data.train_instances["images"]]
+    assert len(data.train.positive) == manifest["splits"]["train"]["exams"] == sum(row["split"] == "train" for row in rows)
+    with_boxes = {one["image_id"] for one in data.train.instances["annotations"]}
+    assert data.train.positive.tolist() == [image["id"] in with_boxes for image in data.train.instances["images"]]
     counts = [
-        sum(one["image_id"] == image["id"] for one in data.train_instances["annotations"]) for image in data.train_instances["images"]
+        sum(one["image_id"] == image["id"] for one in data.train.instances["annotations"]) for image in data.train.instances["images"]
     ]
-    assert data.most_boxes == max(counts)
-    assert dataclasses.replace(data, train_instances={"images": [], "annotations": []}).most_boxes == 1
+    assert data.train.most_boxes == max(counts)
+    assert dataclasses.replace(data.train, instances={"images": [], "annotations": []}).most_boxes == 1
 
 
 def test_the_learning_rate_finder(records, tmp_path):
@@ -108,9 +108,9 @@ def test_the_preview_shows_training_radiographs(records, tmp_path):
     request = small.request(records, tmp_path / "look", pretrained="coco")
     picture = experiment.preview(request, on_start=quietly)
     assert picture == tmp_path / "look" / "augmentation.png"
-    data = start.Data.of(records, record_sets.load_manifest(records))
+    data = record_sets.RecordSet.open(records)
     pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
-    rows = min(int(data.positive.sum()), start.PREVIEWED)
+    rows = min(int(data.train.positive.sum()), start.PREVIEWED)
     assert pixels.shape[0] >= rows * small.SIDE
     assert pixels.shape[1] >= 6 * small.SIDE
     coloured = (pixels.max(axis=2) - pixels.min(axis=2)) > 60
@@ -122,34 +122,29 @@ def test_the_preview_shows_training_radiographs(records, tmp_path):
 def test_the_preview_of_few_positives(records, tmp_path, positives, monkeypatch):
     mask = np.zeros(4, bool)
     mask[:positives] = True
-    monkeypatch.setattr(start.Data, "positive", property(lambda self: np.resize(mask, len(self.train_instances["images"]))))
+    monkeypatch.setattr(record_sets.Split, "positive", property(lambda self: np.resize(mask, len(self))))
     request = small.request(records, tmp_path / "look")
     assert experiment.preview(request, on_start=quietly).exists(), "others are drawn in their place"
 
 
-def assembled(records, **changes):
+def assembled(records, change=lambda data: data, **changes):
     from pneumodet.detection import pipeline_config
 
     request = small.request(records, records / "nowhere", **changes)
-    config, manifest, record = preparation.new(records / "nowhere", request, say=quietly, on_download=quietly)
-    data = start.Data.of(records, manifest)
-    assert pipeline_config.architecture(config).num_classes == len(data.classes)
-    return start.assemble(config, data, start.Options.of(record["training"]), fresh=True)
+    config, data, record = preparation.new(records / "nowhere", request, say=quietly, on_download=quietly)
+    assert pipeline_config.architecture(config).num_classes == len(data.label_map)
+    return start.assemble(config, change(data), start.Options.of(record["training"]), fresh=True)
 
 
-def test_images_of_many_sizes_do_not_make_a_batch(records, monkeypatch):
-    real = start.Data.of.__func__
-
-    def of(cls, data_dir, manifest):
-        data = real(cls, data_dir, manifest)
-        for number, image in enumerate(data.train_instances["images"]):
+def test_images_of_many_sizes_do_not_make_a_batch(records):
+    def of_many_sizes(data):
+        for number, image in enumerate(data.train.instances["images"]):
             image["height"] = 192 + 10 * number
         return data
 
-    monkeypatch.setattr(start.Data, "of", classmethod(of))
     keep = "model.ssd.image_resizer={keep_aspect_ratio_resizer {min_dimension: 64 max_dimension: 96}}"
     with pytest.raises(ConfigError, match=r"images have \d+ sizes, which do not go into one batch. Set --batch-size 1"):
-        assembled(records, settings=(keep, small.SETTINGS[2]))
+        assembled(records, of_many_sizes, settings=(keep, small.SETTINGS[2]))
 
 
 def test_devices_share_a_batch_evenly(records, monkeypatch):
@@ -160,16 +155,13 @@ def test_devices_share_a_batch_evenly(records, monkeypatch):
         assembled(records, batch_size=4)
 
 
-def test_records_and_their_ground_truth_belong_together(records, monkeypatch):
-    real = start.Data.of.__func__
+def test_records_and_their_ground_truth_belong_together(records):
+    def twice(data):
+        data.__dict__["train"] = dataclasses.replace(data.train, shards=data.train.shards * 2)
+        return data
 
-    def of(cls, data_dir, manifest):
-        data = real(cls, data_dir, manifest)
-        return dataclasses.replace(data, train=data.train + data.train)
-
-    monkeypatch.setattr(start.Data, "of", classmethod(of))
-    with pytest.raises(ConfigError, match=r"There are \d+ training records, but \d+ in their ground truth"):
-        assembled(records)
+    with pytest.raises(DataError, match=r"There are \d+ training records, but \d+ in their ground truth"):
+        assembled(records, twice)
 
 
 def test_the_frozen_are_not_trained(records):

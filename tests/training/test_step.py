@@ -5,6 +5,7 @@ import pytest
 import small
 
 from pneumodet import preparation
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import odapi
 from pneumodet.training import start
 from pneumodet.training.step import GRADIENT_NORM, TOTAL_LOSS, Trainer
@@ -15,11 +16,10 @@ def parts(records, tmp_path_factory):
     """Return (config, assembled run, a batch)."""
     folder = tmp_path_factory.mktemp("run")
     request = small.request(records, folder)
-    config, manifest, record = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    config, data, record = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     from pneumodet.data import label_map
 
-    label_map.write_label_map(folder / "label_map.pbtxt", manifest["label_map"])
-    data = start.Data.of(records, manifest)
+    label_map.write_label_map(folder / "label_map.pbtxt", data.label_map)
     found = start.assemble(config, data, start.Options.of(record["training"]), fresh=False)
     return config, found, next(iter(found.feed.batches(first_step=0, steps=1)))
 
@@ -83,12 +83,10 @@ def test_bfloat16_gives_nearly_the_same_loss(parts, records):
     import tensorflow as tf
 
     config, _, batch = parts
-    manifest = preparation.record_sets.load_manifest(records)
+    data = RecordSet.open(records)
     losses = []
     for precision in ("float32", "bfloat16"):
-        found = start.assemble(
-            config, start.Data.of(records, manifest), dataclasses.replace(start.Options(), precision=precision), fresh=False
-        )
+        found = start.assemble(config, data, dataclasses.replace(start.Options(), precision=precision), fresh=False)
         losses.append(float(found.trainer.step(batch)[TOTAL_LOSS]))
         assert all(variable.dtype == tf.float32 for variable in found.trainer.trained)
     assert losses[1] == pytest.approx(losses[0], rel=0.03)

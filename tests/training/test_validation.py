@@ -1,5 +1,7 @@
 """The validation records within training: what cannot be read, and what is kept in memory. Its detections: detection/test_looking.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import small
@@ -9,7 +11,6 @@ from pneumodet.data import record_sets
 from pneumodet.data.random_access import Reader
 from pneumodet.errors import DataError
 from pneumodet.training import validation
-from pneumodet.training.start import Data
 
 
 @pytest.fixture(scope="module")
@@ -17,44 +18,44 @@ def parts(records):
     """Return (model, config, data)."""
     from pneumodet.detection import models
 
-    config, manifest, _ = preparation.new(
+    config, data, _ = preparation.new(
         records / "nowhere", small.request(records, records / "nowhere"), say=lambda _: None, on_download=lambda *_: None
     )
-    return models.build(config, is_training=True), config, Data.of(records, manifest)
+    return models.build(config, is_training=True), config, data
 
 
 def damaged(records, data, folder):
     """Return copies of the validation shards, of which record 1 of all is damaged, and its exam."""
-    shards = [folder / path.name for path in data.val]
-    for path, copy in zip(data.val, shards, strict=True):
+    shards = [folder / path.name for path in data.val.shards]
+    for path, copy in zip(data.val.shards, shards, strict=True):
         copy.write_bytes(path.read_bytes())
     shard, _, offset, length = Reader(shards)._places[1].tolist()
     content = bytearray(shards[shard].read_bytes())
     content[offset + length // 2] ^= 0xFF
     shards[shard].write_bytes(content)
-    return shards, data.val_instances["images"][1]["file_name"]
+    return dataclasses.replace(data.val, shards=shards), data.val.names[1]
 
 
 def test_a_record_that_cannot_be_read(parts, records, tmp_path):
     model, config, data = parts
-    shards, exam = damaged(records, data, tmp_path)
-    with pytest.raises(DataError, match=rf"{Reader(shards).where(1)}: the record is damaged"):
-        validation.Validation(model, config, shards, data.val_instances).run()
-    lenient = validation.Validation(model, config, shards, data.val_instances, skip_corrupt=True)
+    split, exam = damaged(records, data, tmp_path)
+    with pytest.raises(DataError, match=rf"{Reader(split.shards).where(1)}: the record is damaged"):
+        validation.Validation(model, config, split).run()
+    lenient = validation.Validation(model, config, split, skip_corrupt=True)
     for _ in range(2):
         found = lenient.run()
         assert len(found.detections[exam]) == 0, "whatever the model sees in no image"
         assert all(len(one) > 0 for name, one in found.detections.items() if name != exam)
-        assert list(lenient.skipped) == [Reader(shards).where(1)]
+        assert list(lenient.skipped) == [Reader(split.shards).where(1)]
 
 
 def test_memory_changes_nothing(parts, monkeypatch):
     model, config, data = parts
-    whole = validation.Validation(model, config, data.val, data.val_instances)
+    whole = validation.Validation(model, config, data.val)
     first = whole.run()
     monkeypatch.setattr(validation, "MEMORY_BYTES", 8 * small.SIDE**2 + 1)  # no more than the first batch
-    short = validation.Validation(model, config, data.val, data.val_instances)
-    assert len(data.val_instances["images"]) > validation.BATCH
+    short = validation.Validation(model, config, data.val)
+    assert len(data.val.instances["images"]) > validation.BATCH
     for again in (whole.run(), short.run(), short.run()):
         assert again.figures == pytest.approx(first.figures, nan_ok=True)
         for name, one in again.detections.items():
@@ -65,10 +66,10 @@ def test_memory_changes_nothing(parts, monkeypatch):
 
 def test_looks_are_of_exams_with_boxes(parts):
     model, config, data = parts
-    found = validation.Validation(model, config, data.val, data.val_instances).run()
+    found = validation.Validation(model, config, data.val).run()
     assert 0 < len(found.looks) <= validation.LOOKS
-    positive = {one["image_id"] for one in data.val_instances["annotations"]}
-    by_name = {image["file_name"]: image for image in data.val_instances["images"]}
+    positive = {one["image_id"] for one in data.val.instances["annotations"]}
+    by_name = {image["file_name"]: image for image in data.val.instances["images"]}
     for name, pixels in found.looks.items():
         assert by_name[name]["id"] in positive
         assert pixels.shape == (small.SIDE, small.SIDE)
@@ -77,10 +78,10 @@ def test_looks_are_of_exams_with_boxes(parts):
 
 def test_records_and_ground_truth_of_different_length(parts):
     model, config, data = parts
-    short = {**data.val_instances, "images": data.val_instances["images"][:-1]}
+    short = dataclasses.replace(data.val, instances=data.val.instances | {"images": data.val.instances["images"][:-1]})
     with pytest.raises(DataError, match=r"There are \d+ validation records, but \d+ in their ground truth"):
-        validation.Validation(model, config, data.val, short)
+        validation.Validation(model, config, short)
 
 
 def test_the_manifest_knows_them(parts, records):
-    assert len(parts[2].val_instances["images"]) == record_sets.load_manifest(records)["splits"]["val"]["exams"]
+    assert len(parts[2].val) == record_sets.RecordSet.open(records).manifest.splits["val"].exams

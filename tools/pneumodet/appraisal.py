@@ -18,6 +18,7 @@ from pneumodet import paths, pictures, results, run_folder
 from pneumodet.assessment import files, inputs, summary
 from pneumodet.assessment.inputs import Loaded
 from pneumodet.data import annotations, boxes, folders, images, label_map, record_sets, sources
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.inference import exported
 from pneumodet.postprocessing import ensembles
@@ -120,7 +121,7 @@ def of_runs(
         raise ConfigError("Several runs have no folder of their own for what they find together. Give --output-dir.")
     from pneumodet.detection import checkpoints, detecting, evaluation
 
-    about = detecting.read_split(data_dir or detecting.data_of(run_dirs), split)
+    about = RecordSet.open(data_dir or detecting.data_of(run_dirs)).split(split)
     records = [detecting.record(folder).get("provenance") for folder in run_dirs]
     configs = [(folder / run_folder.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
     own = run_dirs[0] / (run_folder.EVAL if plan == Recipe() else EVAL_PROCESSED)
@@ -162,7 +163,7 @@ def of_models(
 
     plan = ensembles.planned(options.recipe, models=len(model_dirs), tta=options.tta)
     infos = exported.read_all(model_dirs)
-    about = detecting.read_split(data_dir, split)
+    about = RecordSet.open(data_dir).split(split)
     if about.label_map != infos[0].label_map:
         raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")
     names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.get("run")) for info in infos]
@@ -211,8 +212,8 @@ def of_files(
     return _moved(outcome, output_dir)
 
 
-def _of_data(about: Any) -> dict[str, Any]:
-    return {"split": about.name, "manifest_sha256": paths.sha256_file(about.data_dir / record_sets.MANIFEST)}
+def _of_data(about: Split) -> dict[str, Any]:
+    return {"split": about.name, "manifest_sha256": paths.sha256_file(about.folder / record_sets.MANIFEST)}
 
 
 def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[Mapping[str, Any], int]]) -> dict[str, Any]:
@@ -233,7 +234,7 @@ def _one_or_all(records: Sequence[Any]) -> Any:
 
 def _judged(
     folder: Path,
-    about: Any,
+    about: Split,
     sets: Sequence[dict[str, Detections]],
     plan: Recipe,
     gate: Mapping[str, float] | None,
@@ -244,11 +245,11 @@ def _judged(
     record: Any = None,
     config: str = "",
 ) -> Outcome:
-    """Put together what was found on a ``detecting.Split``, and judge it."""
-    instances = paths.read_json(about.truth, what="the ground truth", hint="Make the records again.")
+    """Put together what was found on a split, and judge it."""
+    instances = about.instances
     differ = {image["file_name"] for image in instances["images"]} ^ sets[0].keys()
     if differ:
-        raise DataError(f"Records and ground truth in {about.data_dir} do not list the same exams ({min(differ)} is in one of them only).")
+        raise DataError(f"Records and ground truth in {about.folder} do not list the same exams ({min(differ)} is in one of them only).")
     found = sets[0]
     if plan != Recipe():
         found = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
@@ -261,7 +262,7 @@ def _judged(
         facts=files.read_facts(options.facts) if options.facts else {},
     )
     more = {"own_threshold": own_threshold, "record": record, "config": config}
-    return _write(folder, loaded, found, plan, options, facts, lambda wanted: about.records(set(wanted)), **more)
+    return _write(folder, loaded, found, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
 
 
 def _notes(plan: Recipe, options: Options, exams: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pneumodet import paths, preparation, pretrained, run_folder
 from pneumodet.data import label_map
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import pipeline_config
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.preparation import Request, Say
@@ -53,10 +54,10 @@ def train(
                 run_folder.refuse_used(folder, request.run, command="train")
             held.enter_context(run_folder.locked(folder))
             if request.resume:
-                config, manifest, record = preparation.resumed(folder, request)
+                config, records, record = preparation.resumed(folder, request)
             else:
-                config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
-                _write(folder, config, manifest, record)
+                config, records, record = preparation.new(folder, request, say=on_start, on_download=on_download)
+                _write(folder, config, records, record)
             _say_start(folder, config, on_start)
         from pneumodet.training import cluster as clusters
         from pneumodet.training import start, watching
@@ -65,7 +66,7 @@ def train(
             on_start(f"worker {worker} of {len(addresses)}: waiting for the others")
         cluster = held.enter_context(clusters.joined())
         if worker:
-            config, manifest, record = _of_chief(folder)
+            config, records, record = _of_chief(folder)
         on_start(f"training on {start.device()}")
         about = {key: value for key, value in record["training"].items() if not isinstance(value, dict | list | tuple)}
 
@@ -84,7 +85,7 @@ def train(
         outcome = start.train(
             config,
             folder,
-            start.Data.of(Path(record["data"]["folder"]), manifest),
+            records,
             start.Options.of(record["training"]),
             cluster=cluster,
             observer=observer,
@@ -95,8 +96,8 @@ def train(
     return folder, outcome
 
 
-def _of_chief(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Return (config, manifest, what run.json holds), which worker 0 has prepared for all."""
+def _of_chief(folder: Path) -> tuple[Any, RecordSet, dict[str, Any]]:
+    """Return (config, records, what run.json holds), which worker 0 has prepared for all."""
     if not (folder / run_folder.CONFIG).is_file():
         raise DataError(
             f"Worker 0 has prepared the run, but {folder / run_folder.CONFIG} is not here. All workers need one workspace: set PNEUMODET_WORKSPACE "
@@ -127,14 +128,13 @@ def find_rate(
         raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot tell noise from descent.")
     run_folder.refuse_used(folder, request.run, command="train")
     with run_folder.locked(folder):
-        config, manifest, record = preparation.new(folder, request, say=on_start, on_download=on_download)
-        label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
+        config, records, record = preparation.new(folder, request, say=on_start, on_download=on_download)
+        label_map.write_label_map(folder / run_folder.LABEL_MAP, records.label_map)
         on_start(f"{folder.name}: {steps} steps of {config.train_config.batch_size} images at rising learning rates; TensorFlow starts")
         from pneumodet.training import start
 
-        data = start.Data.of(Path(record["data"]["folder"]), manifest)
         return start.find_rate(
-            config, folder, data, start.Options.of(record["training"]), steps=steps, on_note=on_start, on_progress=on_progress
+            config, folder, records, start.Options.of(record["training"]), steps=steps, on_note=on_start, on_progress=on_progress
         ), folder / start.RATES_PICTURE
 
 
@@ -151,20 +151,19 @@ def preview(request: Request, *, on_start: Say) -> Path:
     run_folder.refuse_used(folder, request.run, command="train")
     with run_folder.locked(folder):
         without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
-        config, manifest, record = preparation.new(folder, without, say=on_start, on_download=lambda *_: None)
+        config, records, record = preparation.new(folder, without, say=on_start, on_download=lambda *_: None)
         from pneumodet.training import start
 
-        data = start.Data.of(Path(record["data"]["folder"]), manifest)
-        return start.preview(config, folder, data, start.Options.of(record["training"]))
+        return start.preview(config, folder, records, start.Options.of(record["training"]))
 
 
 def _say_start(folder: Path, config: Any, say: Say) -> None:
     say(f"{folder.name}: {config.train_config.num_steps} steps of {config.train_config.batch_size} images; TensorFlow starts")
 
 
-def _write(folder: Path, config: Any, manifest: dict[str, Any], record: dict[str, Any]) -> None:
+def _write(folder: Path, config: Any, records: RecordSet, record: dict[str, Any]) -> None:
     run_folder.refuse_used(folder, folder.name, command="train")  # again, now that the lock is held
-    label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
+    label_map.write_label_map(folder / run_folder.LABEL_MAP, records.label_map)
     paths.write_json(folder / run_folder.RECORD, record)
     run_folder.check_space(folder)
     pipeline_config.save(config, folder / run_folder.CONFIG)  # last: a folder that has it is a run

@@ -1,17 +1,17 @@
 """What a user asks for, brought together with a record set, checked, and resolved into a pipeline.config. TensorFlow is not needed.
 
-config, manifest, record = new(folder, Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")), say=print)
-config, manifest, record = resumed(folder, Request(run="my_first", resume=True))
+config, records, record = new(folder, Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")), say=print)
+config, records, record = resumed(folder, Request(run="my_first", resume=True))
 """
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pneumodet import paths, pretrained, run_folder
-from pneumodet.data import box_audit, foreign_records, record_sets
+from pneumodet.data import box_audit, foreign_records
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import anchor_fitting, anchors, pipeline_config
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.training import augmentation_settings
@@ -88,7 +88,7 @@ Say = Callable[[str], None]
 
 
 def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Progress) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Return (config, manifest, what run.json will hold) of a new run.
+    """Return (config, records, what run.json will hold) of a new run.
 
     Args:
       folder: the run's.
@@ -112,21 +112,19 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
             f"--positive-share is {request.positive_share:g}; it must lie between 0 and 1. Leave it out for all records alike."
         )
     data_dir = request.data or _adopted(request, folder)
-    manifest = record_sets.load_manifest(data_dir)
-    if "train" not in manifest["splits"]:
-        raise DataError(f"The record set {data_dir} has folds. Train on one of them: --data {data_dir / 'fold-0'}.")
-    if not manifest["splits"]["train"]["exams"]:
+    records = RecordSet.open(data_dir).check_has_train()
+    if not len(records.train):
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
     augmentation = augmentation_settings.load(request.augmentation or augmentation_settings.DEFAULT)
-    config, start = _resolve(request, folder, manifest=manifest, data_dir=data_dir, say=say, on_download=on_download)
-    if config.train_input_reader.load_instance_masks and manifest["arguments"].get("masks") is False:
+    config, start = _resolve(request, folder, records=records, say=say, on_download=on_download)
+    if config.train_input_reader.load_instance_masks and records.manifest.arguments.get("masks") is False:
         raise ConfigError(f"The config reads instance masks, but the records have none. Make {data_dir} again with --masks.")
     if request.batch_size == AUTO:
-        _fit_batch(config, request, data_dir, manifest, augmentation, say)
-    audit = _audit(config, data_dir, manifest, say)
+        _fit_batch(config, request, records, augmentation, say)
+    audit = _audit(config, records, say)
     steps = config.train_config.num_steps
     every = max(1, round(steps / EVALUATIONS)) if request.evaluate_every is None else request.evaluate_every
-    if every and not manifest["splits"]["val"]["exams"]:
+    if every and not len(records.val):
         if request.patience:
             raise DataError(f"--patience needs evaluations, but the record set {data_dir} has no validation exams. Leave it out.")
         say("warning: The record set has no validation exams; nothing is evaluated on the way, and there will be no best checkpoint.")
@@ -157,24 +155,24 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         },
         "data": {
             "folder": str(data_dir.resolve()),
-            "manifest_sha256": paths.sha256_file(data_dir / record_sets.MANIFEST),
-            "train_exams": manifest["splits"]["train"]["exams"],
-            "val_exams": manifest["splits"]["val"]["exams"],
-            "split_by": manifest["split"]["by"],
+            "manifest_sha256": records.manifest_sha256,
+            "train_exams": len(records.train),
+            "val_exams": len(records.val),
+            "split_by": records.split_by,
             "audit": audit,
         },
         "provenance": run_folder.provenance(),
     }
-    return config, manifest, record
+    return config, records, record
 
 
-def _fit_batch(config: Any, request: Request, data_dir: Path, manifest: dict[str, Any], augmentation: Any, say: Say) -> None:
+def _fit_batch(config: Any, request: Request, records: RecordSet, augmentation: Any, say: Say) -> None:
     """Give the config the batch size that fits into memory, and the learning rate that goes with it."""
     from pneumodet.training import batch_sizes, start
 
     say("--batch-size auto: measuring what fits into memory")
     options = start.Options(augmentation=augmentation, freeze=request.freeze)
-    size, before = batch_sizes.fitting(config, start.Data.of(data_dir, manifest), options), config.train_config.batch_size
+    size, before = batch_sizes.fitting(config, records, options), config.train_config.batch_size
     say(f"--batch-size auto: {size} images fit")
     config.train_config.batch_size = size
     by_hand = [setting.partition("=")[0].strip() for setting in request.settings]
@@ -185,7 +183,7 @@ def _fit_batch(config: Any, request: Request, data_dir: Path, manifest: dict[str
 
 
 def resumed(folder: Path, request: Request) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Return (config, manifest, what run.json holds) of a run that is gone on with.
+    """Return (config, records, what run.json holds) of a run that is gone on with.
 
     Raises:
       ConfigError: the request has what only a new run can be given.
@@ -206,8 +204,8 @@ def resumed(folder: Path, request: Request) -> tuple[Any, dict[str, Any], dict[s
             f"--pretrained run:{folder.name}."
         )
     data_dir = Path(record["data"]["folder"])
-    manifest = record_sets.load_manifest(data_dir)
-    if paths.sha256_file(data_dir / record_sets.MANIFEST) != record["data"]["manifest_sha256"]:
+    records = RecordSet.open(data_dir)
+    if records.manifest_sha256 != record["data"]["manifest_sha256"]:
         raise DataError(f"The record set {data_dir} is another one than the run was started with. Start a new run.")
     training = record["training"]
     if request.patience:
@@ -223,16 +221,14 @@ def resumed(folder: Path, request: Request) -> tuple[Any, dict[str, Any], dict[s
         before = config.train_config.num_steps
         config.train_config.num_steps = request.steps
         pipeline_config.scale_schedule(config, reference_steps=before, reference_batch=config.train_config.batch_size, overridden=())
-    pipeline_config.check(config, manifest["label_map"], begun=done is not None)
+    pipeline_config.check(config, records.label_map, begun=done is not None)
     if set(given) & {"steps", "patience", "skip_corrupt"}:
         paths.write_json(folder / run_folder.RECORD, record)
         pipeline_config.save(config, folder / run_folder.CONFIG)
-    return config, manifest, record
+    return config, records, record
 
 
-def _resolve(
-    request: Request, folder: Path, *, manifest: dict[str, Any], data_dir: Path, say: Say, on_download: pretrained.Progress
-) -> tuple[Any, Any]:
+def _resolve(request: Request, folder: Path, *, records: RecordSet, say: Say, on_download: pretrained.Progress) -> tuple[Any, Any]:
     """Return (config, pretrained.Start or None): the named config patched for a record set, a run and what was asked for, and checked.
 
     Raises:
@@ -242,7 +238,7 @@ def _resolve(
     config = pipeline_config.load(request.config)
     train = config.train_config
     reference = {"reference_steps": train.num_steps, "reference_batch": train.batch_size}
-    pipeline_config.use_records(config, manifest, data_dir.resolve(), label_map_path=folder.resolve() / run_folder.LABEL_MAP)
+    pipeline_config.use_records(config, records, label_map_path=folder.resolve() / run_folder.LABEL_MAP)
     if request.steps:
         train.num_steps = request.steps
     if request.batch_size and request.batch_size != AUTO:
@@ -252,18 +248,18 @@ def _resolve(
     if request.learning_rate:
         pipeline_config.set_peak_rate(config, request.learning_rate)
     if request.fit_anchors:
-        say(anchor_fitting.fit(config, _instances(data_dir, manifest, "train")).sentence())
+        say(anchor_fitting.fit(config, records.train.instances).sentence())
     start = None
     choice = request.pretrained or request.fine_tune_checkpoint
     if choice:
-        classes, kind = manifest["label_map"], request.fine_tune_checkpoint_type
+        classes, kind = records.label_map, request.fine_tune_checkpoint_type
         start = pretrained.resolve(choice, config=config, label_map=classes, kind=kind, on_progress=on_download, on_notice=say)
         train.fine_tune_checkpoint = start.checkpoint if start else ""
         train.fine_tune_checkpoint_type = start.type if start else ""
         train.fine_tune_checkpoint_version = 2  # V2, object-based: the only kind that TensorFlow 2 restores
     elif request.fine_tune_checkpoint_type:
         train.fine_tune_checkpoint_type = request.fine_tune_checkpoint_type
-    pipeline_config.check(config, manifest["label_map"])
+    pipeline_config.check(config, records.label_map)
     return config, start
 
 
@@ -288,7 +284,7 @@ def _adopted(request: Request, folder: Path) -> Path:
     return folder / RECORDS
 
 
-def _audit(config: Any, data_dir: Path, manifest: dict[str, Any], say: Say) -> dict[str, Any]:
+def _audit(config: Any, records: RecordSet, say: Say) -> dict[str, Any]:
     """Look for boxes that spoil training, say what there is, and return the counts.
 
     Raises:
@@ -296,24 +292,19 @@ def _audit(config: Any, data_dir: Path, manifest: dict[str, Any], say: Say) -> d
     """
     with_anchors = config.model.WhichOneof("model") in anchors.WITH_ANCHORS
     found = {}
-    for split in ("train", "val"):
-        instances = _instances(data_dir, manifest, split)
-        if not instances["images"]:
+    for split in (records.train, records.val):
+        if not len(split):
             continue
         audit = box_audit.audit(
-            instances,
-            split=split,
+            split.instances,
+            split=split.name,
             resized_hw=lambda image_hw: anchors.resized_hw(config, image_hw)[0],
             max_boxes=config.train_config.max_number_of_boxes,
-            best_iou=anchors.best_iou(config, instances) if with_anchors else None,
+            best_iou=anchors.best_iou(config, split.instances) if with_anchors else None,
             matched_threshold=anchors.matched_threshold(config) if with_anchors else 0.5,
         )
         audit.check()
         for warning in audit.warnings:
             say(f"warning: {warning}")
-        found[split] = audit.facts
+        found[split.name] = audit.facts
     return found
-
-
-def _instances(data_dir: Path, manifest: dict[str, Any], split: str) -> dict[str, Any]:
-    return json.loads((data_dir / manifest["splits"][split]["annotations"]).read_text(encoding="utf-8"))

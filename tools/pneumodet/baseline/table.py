@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumodet import paths
-from pneumodet.data import annotations, formats, grouping, header_values, record_sets, sources
+from pneumodet.data import annotations, formats, grouping, header_values, sources
 from pneumodet.data.annotations import Exam
 from pneumodet.data.header_values import COLUMNS, OLDEST_YEARS, PARSERS, Texts
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.parallel import Pool
 
@@ -169,24 +169,23 @@ def _of_files(root: Path, exams: Mapping[str, Exam], workers: int, on_progress: 
 
 def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[str, str], dict[str, str], list[str]]:
     """Return (exam -> labels, exam -> facts, exam -> patient where they are known, exam -> split, notes) of a record set."""
-    manifest = record_sets.load_manifest(folder)
+    records = RecordSet.open(folder)
     exams: dict[str, Exam] = {}
     facts: dict[str, Texts] = {}
     patients: dict[str, str] = {}
     sides: dict[str, str] = {}
     notes = []
-    for side, split in manifest["splits"].items():
-        path = folder / split["annotations"]
-        if not split["exams"]:
+    for split in records.each_split():
+        if not len(split):
             continue
-        found, more = _labelled(path)
-        images = paths.read_json(path, what="the record set's annotations", hint="Make the records with tools/make_tfrecords.py.")["images"]
+        found, more = _labelled(split.truth)
+        images = split.instances["images"]
         exams |= found
         facts |= header_values.of_images(images)
         patients |= {image["file_name"]: str(image["patient"]) for image in images if "patient" in image}
-        sides |= dict.fromkeys(found, side)
+        sides |= dict.fromkeys(found, split.name)
         notes += more
-    known = manifest["split"].get("by") != grouping.BY_EXAM and exams.keys() <= patients.keys()
+    known = records.split_by != grouping.BY_EXAM and exams.keys() <= patients.keys()
     return exams, facts, patients if known else {}, sides, notes
 
 

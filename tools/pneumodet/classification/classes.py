@@ -10,8 +10,8 @@ import numpy as np
 
 from pneumodet.classification.settings import CLASSES
 from pneumodet.data import annotations
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError
-from pneumodet.learning.records import Records, Split
 
 _HINT = "Give RSNA's stage_2_detailed_class_info.csv by --class-info, or train with --task pneumonia."
 
@@ -57,7 +57,7 @@ def of_split(split: Split, known: Mapping[str, str] | None = None) -> np.ndarray
     return numbers
 
 
-def of_records(records: Records, class_info: str) -> tuple[np.ndarray, np.ndarray]:
+def of_records(records: RecordSet, class_info: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes of (training, validation) exams; every class has a training exam.
 
     Raises:

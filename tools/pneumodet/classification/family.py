@@ -13,10 +13,10 @@ from pneumodet import paths
 from pneumodet.classification import classes, metadata, scoring
 from pneumodet.classification.settings import CLASS_WEIGHTS, COMMAND, NAME, NO_BALANCE, PNEUMONIA, ClassifierSettings, check_weights
 from pneumodet.data.label_map import NO_PNEUMONIA
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.learning import image_level
 from pneumodet.learning.family import Family, Parts, Say
 from pneumodet.learning.phases import Phase
-from pneumodet.learning.records import Records
 from pneumodet.training import augmentation_settings
 
 
@@ -25,7 +25,7 @@ class Classifier(Family):
 
     name, command, settings = NAME, COMMAND, ClassifierSettings
 
-    def check(self, settings: ClassifierSettings, records: Records, *, say: Say) -> dict[str, Any]:
+    def check(self, settings: ClassifierSettings, records: RecordSet, *, say: Say) -> dict[str, Any]:
         """See ``Family``."""
         check_weights(settings.pretrained, settings.backbone)
         if settings.metadata:
@@ -63,7 +63,7 @@ class Classifier(Family):
             say(sentence)
         return networks.classifier(settings, backbone)
 
-    def assemble(self, settings: ClassifierSettings, records: Records, model: Any) -> Parts:
+    def assemble(self, settings: ClassifierSettings, records: RecordSet, model: Any) -> Parts:
         """See ``Family``."""
         from PIL import Image
 
@@ -139,7 +139,7 @@ def _right(found: dict[str, np.ndarray], truth: np.ndarray | None) -> dict[str, 
     return {} if truth is None else {"classes.accuracy": float((found["classes"].argmax(axis=1) == truth).mean())}
 
 
-def _reporter(settings: ClassifierSettings, records: Records, looker: Any, of_val: np.ndarray | None) -> Callable[[Path], dict[str, Any]]:
+def _reporter(settings: ClassifierSettings, records: RecordSet, looker: Any, of_val: np.ndarray | None) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
         """Judge the model as it is now, write scores.csv and the pictures, and return what metrics.json holds."""
         from pneumodet.classification import charts, three_classes

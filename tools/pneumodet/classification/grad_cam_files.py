@@ -16,10 +16,10 @@ from PIL import Image
 from pneumodet import heat as heat_pictures
 from pneumodet import paths, pictures, results
 from pneumodet.classification import grad_cam, localization, pointing, scoring, weak_boxes
-from pneumodet.data import folders, random_access, record_sets
+from pneumodet.data import folders
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError
-from pneumodet.learning import image_level, images, records, runs
-from pneumodet.learning.records import Records, Split
+from pneumodet.learning import image_level, images, runs
 from pneumodet.metrics import bootstrap, operating_point
 from pneumodet.metrics.cases import Cases
 from pneumodet.results import Detections
@@ -94,7 +94,7 @@ def explain(
     data_dir = data_dir or Path(trained_with["folder"])
     output_dir = output_dir or run_dir / options.method.replace("+", "_plus").replace("-", "_")
     folders.check_free(output_dir, marker=POINTING, overwrite=overwrite)
-    sides = records.of(data_dir)
+    sides = RecordSet.open(data_dir).check_two_kinds()
     split, other = (sides.train, sides.val) if options.split == "train" else (sides.val, sides.train)
     explained = _explained(run_dir, split, options.method, progress(len(split)))
     heats = explained.heats
@@ -147,14 +147,14 @@ def explain(
         results.write_coco_results(folder / DETECTIONS, found)
         pictures.save(folder / OVERLAYS, _sheet(explained, list(found.values()), split))
         paths.write_json(folder / POINTING, report)
-    return Outcome(output_dir, report, data_dir / record_sets.load_manifest(data_dir)["splits"][options.split]["annotations"])
+    return Outcome(output_dir, report, split.truth)
 
 
-def _of_training(trained_with: dict[str, Any], sides: Records, split: Split) -> int | None:
+def _of_training(trained_with: dict[str, Any], sides: RecordSet, split: Split) -> int | None:
     """Return how many exams of a split a run was trained on, by what its run.json says of its records; None where these are gone."""
     if trained_with["manifest_sha256"] != sides.manifest_sha256:
         try:
-            sides = records.of(Path(trained_with["folder"]))
+            sides = RecordSet.open(Path(trained_with["folder"])).check_two_kinds()
         except DataError:
             return None
         if trained_with["manifest_sha256"] != sides.manifest_sha256:
@@ -224,10 +224,9 @@ def _sheet(explained: _Explained, found: Sequence[Detections], split: Split) -> 
     by_probability = by_probability[explained.read[by_probability]]
     positive, negative = (by_probability[split.positive[by_probability] == kind] for kind in (True, False))
     spread = np.unique(np.linspace(0, len(positive) - 1, SHOWN_POSITIVE).round().astype(int))
-    reader = random_access.Reader(split.shards)
     tiles, captions = [], []
     for row in [*positive[spread], *negative[:SHOWN_NEGATIVE]]:
-        pixels = images.read(reader, int(row), size_hw=(_TILE_PX, _TILE_PX), normalization="none").pixels
+        pixels = images.read(split.examples, int(row), size_hw=(_TILE_PX, _TILE_PX), normalization="none").pixels
         picture = heat_pictures.overlay(Image.fromarray(pixels).convert("RGB"), gray(explained.heats[row]), opacity=_OPACITY)
         scale = np.array([*pixels.shape[::-1]] * 2) / np.array([*split.sizes_hw[row][::-1]] * 2)
         boxes = dataclasses.replace(found[row], boxes_xyxy_px=found[row].boxes_xyxy_px * scale)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pneumodet.classification import pointing, weak_boxes
-from pneumodet.learning.records import Split
+from pneumodet.data.record_sets import Split
 from pneumodet.metrics import bootstrap
 
 CHANCE, CENTRE, USUAL = "chance", "centre", "usual place"

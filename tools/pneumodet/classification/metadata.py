@@ -12,8 +12,8 @@ import numpy as np
 
 from pneumodet.assessment.files import age_years
 from pneumodet.data.header_values import OLDEST_YEARS
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError
-from pneumodet.learning.records import Records, Split
 
 NAMES = ("age", "age_missing", "sex_female", "sex_male", "sex_missing", "view_ap", "view_pa", "view_missing")
 """Columns."""
@@ -30,7 +30,7 @@ def of_split(split: Split) -> np.ndarray:
     return np.array([_row(*one) for one in values], np.float32).reshape(-1, len(NAMES))
 
 
-def check(records: Records) -> list[str]:
+def check(records: RecordSet) -> list[str]:
     """Return a sentence for each fact that is missing in some exams.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumodet.classification import metadata
 from pneumodet.classification.settings import ClassifierSettings
-from pneumodet.learning.records import Split
+from pneumodet.data.record_sets import Split
 
 
 @dataclasses.dataclass(frozen=True)

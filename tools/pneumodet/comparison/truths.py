@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
 from pneumodet.assessment import checks, files, inputs
-from pneumodet.data import annotations, label_map, record_sets
+from pneumodet.data import annotations, label_map
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.metrics.cases import Cases
 
 NO_PATIENTS = "The ground truth does not tell patients: every exam counts as a patient of its own, so that intervals may be too narrow."
@@ -56,10 +56,9 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> 
     """
     manifest_sha256, of_split = None, None
     if path.is_dir():
-        from pneumodet.detection import detecting
-
-        instances = files.read_json(detecting.read_split(path, split).truth, "the ground truth", dict)
-        manifest_sha256, of_split = paths.sha256_file(path / record_sets.MANIFEST), split
+        records = RecordSet.open(path)
+        instances = records.split(split).instances
+        manifest_sha256, of_split = records.manifest_sha256, split
     else:
         instances = files.read_rsna(path, None) if files.is_csv(path) else files.read_json(path, "the ground truth", dict)
     patients = annotations.read_patient_map(patient_map) if patient_map else None

@@ -84,4 +84,4 @@ def _convert(
         for path in (folder / shards.RESULTS).iterdir():
             path.unlink()
         (folder / shards.RESULTS).rmdir()
-    return record_sets.load_manifest(output_dir)
+    return record_sets.RecordSet.open(output_dir).manifest.document

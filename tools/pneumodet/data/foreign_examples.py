@@ -7,13 +7,11 @@ Only ``image/encoded`` must be there, and with boxes the four coordinates and ``
 """
 
 import dataclasses
-import io
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image
 
-from pneumodet.data import boxes, encoding, label_map, tf_example
+from pneumodet.data import boxes, label_map, record_images, tf_example
 from pneumodet.errors import DataError
 
 REACH = 0.5
@@ -24,12 +22,6 @@ MIN_SIDE_PX = 1.0
 
 SAME = 1e-6
 """Shares of the image that differ by less are the same: they are float32."""
-
-_FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}
-"""Pillow's name of a format -> the records' name."""
-
-_DRAFT = 8
-"""All data of a JPEG are read, and so checked, when it is decoded at an eighth of its size, and that is faster."""
 
 _KEYS = frozenset(value for name, value in vars(tf_example).items() if name.isupper() and isinstance(value, str))
 """Keys that records have here."""
@@ -77,7 +69,7 @@ def read(data: bytes, classes: Mapping[str, int], *, where: str) -> Found:
     encoded = _first(values, tf_example.IMAGE_ENCODED)
     if not isinstance(encoded, bytes):
         raise DataError(f"{where}: there is no {tf_example.IMAGE_ENCODED}; the keys are {', '.join(sorted(values)) or 'none'}.")
-    image_format, height, width = _look_at_image(encoded, where)
+    image_format, height, width, _ = _check_image(encoded, where)
     yxyx_norm, clipped = _boxes(values, where, height=height, width=width)
     names, ids = _classes(values, classes, where, len(yxyx_norm))
     notes = [f"{key} left out" for key in values if key not in _KEYS]
@@ -120,20 +112,13 @@ def _text(values: Mapping[str, list], key: str) -> str:
         return ""
 
 
-def _look_at_image(encoded: bytes, where: str) -> tuple[str, int, int]:
-    """Return (format, height, width) of an image that can be decoded."""
+def _check_image(encoded: bytes, where: str) -> record_images.Header:
+    """Return what an image says of itself, once it was decoded: at an eighth of a JPEG's size all data are read, and so checked, and that is faster."""
     try:
-        image = Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG"))
-        width, height = image.size
-        encoding.check_size(where, height, width)
-        if image.format != "PNG":
-            image.draft("L", (width // _DRAFT, height // _DRAFT))
-        image.load()
-    except DataError:
-        raise
-    except Exception as error:  # Pillow raises many kinds
-        raise CorruptRecord(f"{where}: the image is damaged, cut off, or neither JPEG nor PNG ({type(error).__name__}).") from error
-    return _FORMATS[image.format], height, width
+        record_images.decode(encoded, where=where, target_hw=(1, 1))
+        return record_images.header(encoded, where=where)
+    except record_images.DamagedImage as error:
+        raise CorruptRecord(error.what) from error
 
 
 def _boxes(values: Mapping[str, list], where: str, *, height: int, width: int) -> tuple[np.ndarray, tuple[tuple[float, ...], ...]]:

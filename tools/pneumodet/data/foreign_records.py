@@ -94,7 +94,7 @@ def adopt(
       workers: processes.
 
     Returns:
-      The manifest, as ``record_sets.load_manifest``.
+      The manifest, a JSON object.
 
     Raises:
       DataError: a file is missing, holds no usable record or is in both splits; a record is damaged, or its boxes or classes cannot be used
@@ -129,7 +129,7 @@ def adopt(
                 "annotations_sha256": paths.sha256_file(new / f"instances_{side}.json"),
             }
         paths.write_json(new / record_sets.MANIFEST, _manifest(looked, names, entries, classes, label_map_path))
-    return record_sets.load_manifest(folder)
+    return record_sets.RecordSet.open(folder).manifest.document
 
 
 def _records(file: _File, damaged: list[str]) -> Iterator[tuple[int, bytes]]:

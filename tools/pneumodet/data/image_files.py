@@ -62,9 +62,15 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     return encoding.encode(pixels, options, notes=notes)
 
 
-def pixels_of(data: bytes, source: object) -> np.ndarray:
-    """Return a PNG or JPEG file's image as (H, W) uint8, turned as Exif says; what ``encode_bytes`` stores; raises as it does."""
-    return _gray(_open(data, source), source)[0]
+def pixels_of(data: bytes, source: object, *, turn: bool = True) -> np.ndarray:
+    """Return a PNG or JPEG file's image as (H, W) uint8, turned as Exif says; what ``encode_bytes`` stores; raises as it does.
+
+    Args:
+      data: the file's contents.
+      source: names it in messages.
+      turn: whether Exif is heeded; it is not in records, whose boxes are in px of the image as it is stored.
+    """
+    return _gray(_open(data, source), source, turn=turn)[0]
 
 
 def _open(data: bytes, source: object) -> Image.Image:
@@ -90,12 +96,13 @@ def _damaged(source: object, error: Exception | None = None) -> DataError:
     return DataError(f"{source} is a damaged image file{f' ({type(error).__name__})' if error else ''}, or cut off. Get it again.")
 
 
-def _gray(image: Image.Image, source: object) -> tuple[np.ndarray, tuple[str, ...]]:
+def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return ((H, W) uint8, notes); 16 bits by the robust window, colour as luminance, transparent parts black as air."""
     notes = (f"first of {image.n_frames} frames",) if getattr(image, "n_frames", 1) > 1 else ()
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
+        if turn:
+            image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
             pixels = np.asarray(image).astype(np.uint16)
             counts = lut.histogram(pixels)

@@ -124,6 +124,11 @@ class Jpeg:
         return b"".join([self.stream[:2], *(self.stream[at - 2 : at + size] for _, at, size in others), self.stream[scan - 2 :]])
 
 
+def jpeg_frame(stream: bytes) -> Frame | None:
+    """Return the frame header of a JPEG stream, or None where it is damaged before it."""
+    return next((_frame(stream, *segment) for segment in _segments(stream) if segment[0] in _FRAMES), None)
+
+
 def read(stream: bytes) -> Jpeg | None:
     """Return what a JPEG stream consists of, or None where it is damaged before its first scan, or has no end."""
     segments = tuple(_segments(stream))

@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import pneumodet
 from pneumodet import paths
-from pneumodet.data import annotations, folders, formats, label_map, record_sets, splits, tf_example, tfrecord
+from pneumodet.data import annotations, folders, formats, label_map, splits
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError
 
 CARD = "label_export.json"
@@ -36,6 +37,9 @@ MAX_NAME_BYTES = 250
 
 _NO_FILE_NAME = re.compile(r"^\.|[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]")
 """A dot that hides the file, control characters, halves of surrogate pairs, and what separates folders."""
+
+_CHECKED_HW = (1, 1)
+"""Images are decoded as small as that is possible before they are written: all data of a file are read so."""
 
 _AGAIN = "Make the records again with tools/make_tfrecords.py."
 
@@ -91,14 +95,14 @@ def export_labels(
     """
     if format not in LABELS:
         raise ConfigError(f"The label format is {format!r}, must be one of {', '.join(map(repr, LABELS))}.")
-    manifest = record_sets.load_manifest(data_dir)
-    exams, categories = _read_truth(data_dir, manifest, original=not images)
+    records = RecordSet.open(data_dir)
+    exams, categories = _read_truth(records, original=not images)
     _check_names(exams)
     with folders.new_folder(output, marker=CARD, overwrite=overwrite) as folder:
         labels = folder / LABELS[format]
         image_names = {exam.id: "" for exam in exams}
         if images or format != formats.RSNA:  # RSNA's CSV names no file
-            image_names = _read_images(data_dir, manifest, exams, progress, folder / IMAGES if images else None)
+            image_names = _read_images(records, exams, progress, folder / IMAGES if images else None)
         if format == formats.COCO:
             _write_coco(labels, exams, image_names, categories)
         elif format == formats.VOC:
@@ -123,31 +127,27 @@ def export_labels(
     return card
 
 
-def _read_truth(data_dir: Path, manifest: dict[str, Any], *, original: bool) -> tuple[list[_Exam], dict[str, int]]:
+def _read_truth(records: RecordSet, *, original: bool) -> tuple[list[_Exam], dict[str, int]]:
     """Return (the exams of all splits in the records' order, in px of the original radiographs or of the records' images; class -> id)."""
     exams: list[_Exam] = []
     categories: dict[str, int] = {}
-    for split, about in manifest["splits"].items():
-        path = data_dir / about["annotations"]
-        truth = paths.read_json(path, what="the ground truth", hint=_AGAIN)
-        try:
-            names = {entry["id"]: entry["name"] for entry in truth["categories"]}
-            objects: dict[int, list[tuple[str, _Box]]] = {image["id"]: [] for image in truth["images"]}
-            for entry in truth["annotations"]:
-                x, y, width, height = map(float, entry["bbox"])
-                objects[entry["image_id"]].append((names[entry["category_id"]], (x, y, width, height)))
-            for image in truth["images"]:
-                findings = tuple(one for one in objects[image["id"]] if one[0] != label_map.NO_PNEUMONIA)
-                if original and "original_width" in image:
-                    image, findings = _enlarged(image, findings)
-                exams.append(_Exam(str(image["file_name"]), split, image, findings))
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"The ground truth {path} is damaged ({error!r}). {_AGAIN}") from error
+    for split in records.each_split():
+        truth = split.instances
+        names = {entry["id"]: entry["name"] for entry in truth["categories"]}
+        objects: dict[int, list[tuple[str, _Box]]] = {image["id"]: [] for image in truth["images"]}
+        for entry in truth["annotations"]:
+            x, y, width, height = map(float, entry["bbox"])
+            objects[entry["image_id"]].append((names[entry["category_id"]], (x, y, width, height)))
+        for image in truth["images"]:
+            findings = tuple(one for one in objects[image["id"]] if one[0] != label_map.NO_PNEUMONIA)
+            if original and "original_width" in image:
+                image, findings = _enlarged(image, findings)
+            exams.append(_Exam(str(image["file_name"]), split.name, image, findings))
         categories = categories or {name: number for number, name in names.items()}
         if categories != {name: number for number, name in names.items()}:
-            raise DataError(f"The ground truth {path} has other classes than that of another split. {_AGAIN}")
+            raise DataError(f"The ground truth {split.truth} has other classes than that of another split. {_AGAIN}")
     if not exams:
-        raise DataError(f"The record set {data_dir} holds no exam. {_AGAIN}")
+        raise DataError(f"The record set {records.folder} holds no exam. {_AGAIN}")
     return exams, categories
 
 
@@ -172,34 +172,25 @@ def _check_names(exams: list[_Exam]) -> None:
             )
 
 
-def _read_images(
-    data_dir: Path, manifest: dict[str, Any], exams: list[_Exam], progress: Callable[[Iterable], Iterable], folder: Path | None
-) -> dict[str, str]:
-    """Return exam -> file name of its image, and write the images where a folder for them is given."""
+def _read_images(records: RecordSet, exams: list[_Exam], progress: Callable[[Iterable], Iterable], folder: Path | None) -> dict[str, str]:
+    """Return exam -> file name of its image, and write the images where a folder for them is given.
+
+    Raises:
+      DataError: records and ground truth differ, or an image that is written cannot be decoded.
+    """
     if folder is not None:
         folder.mkdir()
-    records = _records(data_dir, manifest)
+    examples = (example for split in records.each_split() for example in split.read_exams())
     names = {}
-    for exam in progress(exams):
-        record = next(records, None)
-        if record is None or record.patient_id != exam.id:
-            raise DataError(
-                f"The records of {data_dir} are not those of its ground truth: exam {exam.id!r} is missing or elsewhere. {_AGAIN}"
-            )
+    for exam, example in zip(progress(exams), examples, strict=True):
+        record = example.record
         if record.image_format not in SUFFIXES:
             raise DataError(f"The image of exam {exam.id!r} is {record.image_format!r}, must be jpeg or png. {_AGAIN}")
         names[exam.id] = exam.id + SUFFIXES[record.image_format]
         if folder is not None:
+            example.pixels(_CHECKED_HW)
             (folder / names[exam.id]).write_bytes(record.encoded)
-    if next(records, None) is not None:
-        raise DataError(f"The records of {data_dir} are more than its ground truth has exams. {_AGAIN}")
     return names
-
-
-def _records(data_dir: Path, manifest: dict[str, Any]) -> Iterator[tf_example.Record]:
-    for split in manifest["splits"].values():
-        for shard in split["shards"]:
-            yield from map(tf_example.decode, tfrecord.read_records(data_dir / shard["name"]))
 
 
 def _plain(value: float) -> int | float:

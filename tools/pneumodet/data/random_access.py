@@ -60,7 +60,9 @@ class Reader:
             raise DataError(f"Cannot read {self.where(index)}: {error.strerror}.") from error
         record = body[:length]
         if len(body) < length + _FOOTER.size or tfrecord.masked_crc(record) != _FOOTER.unpack(body[length:])[0]:
-            raise DataError(f"{self.where(index)}: the record is damaged (CRC). Make the records again, or leave it out by --skip-corrupt.")
+            raise DataError(
+                f"{self.where(index)}: the record is damaged (CRC). Make the records again, or leave it out of training by --skip-corrupt."
+            )
         return record
 
 

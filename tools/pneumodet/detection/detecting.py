@@ -1,21 +1,19 @@
 """Detect on a split of a record set, with one or more runs or exported models, each in one or more views; and tune a recipe on what runs find.
 
-split = read_split(data_dir, "val")
+split = RecordSet.open(data_dir).split("val")
 sets, checkpoints = of_runs([Path("workspace/fold_0"), Path("workspace/fold_1")], split, views=("identity", "flip"))     # 4 of them
 sets = of_models([Path("workspace/my_first/export")], split, views=("identity",))
 """
 
-import dataclasses
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pneumodet import paths, run_folder
-from pneumodet.data import folders, label_map, record_sets, tf_example, tfrecord
+from pneumodet.data import folders, label_map
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.inference import detectors
 from pneumodet.postprocessing import files
@@ -25,50 +23,6 @@ from pneumodet.results import Detections
 
 Progress = Callable[[int], Callable[[], None]]
 """Is told the number of images to look at, and returns what to call after each."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A split of a record set.
-
-    Attributes:
-      data_dir: the record set.
-      name: of the split.
-      about: its entry in the manifest; it has at least one exam.
-      label_map: of the record set, name -> id.
-    """
-
-    data_dir: Path
-    name: str
-    about: dict[str, Any]
-    label_map: dict[str, int]
-
-    @property
-    def truth(self) -> Path:
-        """Its ground truth, COCO JSON."""
-        return self.data_dir / self.about["annotations"]
-
-    def records(self, wanted: set[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (exam, (H, W) uint8 pixels) of the exams that are wanted, or of all."""
-        for shard in self.about["shards"]:
-            for data in tfrecord.read_records(self.data_dir / shard["name"]):
-                record = tf_example.decode(data)
-                if wanted is None or record.patient_id in wanted:
-                    yield record.patient_id, np.asarray(Image.open(io.BytesIO(record.encoded)).convert("L"))
-
-
-def read_split(data_dir: Path, name: str) -> Split:
-    """Read a split of a record set.
-
-    Raises:
-      DataError: this is no record set, or it has no such split, or the split has no exams.
-    """
-    manifest = record_sets.load_manifest(data_dir)
-    if name not in manifest["splits"]:
-        raise DataError(f"The record set {data_dir} has no split {name!r}; it has {', '.join(manifest['splits'])}.")
-    if not manifest["splits"][name]["exams"]:
-        raise DataError(f"The split {name!r} of {data_dir} has no exams. Make the records again with a larger --val-fraction.")
-    return Split(data_dir, name, manifest["splits"][name], manifest["label_map"])
 
 
 def data_of(run_dirs: Sequence[Path]) -> Path:
@@ -121,14 +75,14 @@ def of_runs(
         classes = label_map.read_label_map(folder / run_folder.LABEL_MAP)
         if classes != split.label_map:
             raise DataError(
-                f"The run {folder.name} was trained with the label map {classes}, but the records in {split.data_dir} have {split.label_map}."
+                f"The run {folder.name} was trained with the label map {classes}, but the records in {split.folder} have {split.label_map}."
             )
     from pneumodet.detection import evaluation  # needs the API; the exported models below do not
 
-    done = progress(split.about["exams"] * len(run_dirs))
+    done = progress(len(split) * len(run_dirs))
     sets, checkpoints = [], []
     for folder in run_dirs:
-        found, checkpoint = evaluation.detect_run_views(folder, split.data_dir, split.about, views=views, on_image=done)
+        found, checkpoint = evaluation.detect_run_views(folder, split, views=views, on_image=done)
         sets += found
         checkpoints.append(checkpoint)
     return sets, checkpoints
@@ -142,9 +96,9 @@ def of_models(
     Args, return value and errors as ``of_runs``; the models' label maps were compared by ``inference.exported.read_all``.
     """
     detector = Detectors(model_dirs)
-    done = progress(split.about["exams"])
+    done = progress(len(split))
     sets: list[dict[str, Detections]] = [{} for _ in range(len(model_dirs) * len(views))]
-    for exam, pixels in split.records():
+    for exam, pixels in split.pixels():
         for of_set, found in zip(sets, detector.detect(pixels, views), strict=True):
             of_set[exam] = found
         done()
@@ -196,10 +150,10 @@ def tune(
       The table of ``files.choose``.
 
     Raises:
-      ConfigError, DataError, CheckpointError: as ``data_of``, ``read_split``, ``of_runs`` and ``files.choose``.
+      ConfigError, DataError, CheckpointError: as ``data_of``, ``RecordSet``, ``of_runs`` and ``files.choose``.
     """
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
-    records = read_split(data_dir or data_of(run_dirs), split)
+    records = RecordSet.open(data_dir or data_of(run_dirs)).split(split)
     truth = files.read_truth(records.truth, patient_map=patient_map)
     gate_scores = None if gate is None else files.read_gate(gate, exams=list(truth.boxes_xyxy_px))
     found, _ = of_runs(run_dirs, records, views=views, progress=progress)

@@ -1,7 +1,6 @@
 """Run a checkpoint over records.
 
-found, checkpoint = detect_run(Path("workspace/my_first"), data_dir, manifest["splits"]["val"])
-sets, checkpoint = detect_run_views(Path("workspace/my_first"), data_dir, manifest["splits"]["val"], views=("identity", "flip"))
+sets, checkpoint = detect_run_views(Path("workspace/my_first"), RecordSet.open(data_dir).split("val"), views=("identity", "flip"))
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import run_folder
-from pneumodet.data import random_access
-from pneumodet.detection import checkpoints, decoding, models, pipeline_config
+from pneumodet.data.examples import Example, Examples
+from pneumodet.data.record_sets import Split
+from pneumodet.detection import checkpoints, models, pipeline_config
 from pneumodet.detection.looking import Looker
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.postprocessing.views import ONLY_IDENTITY, View, view_of
@@ -24,20 +24,20 @@ BATCH = 8
 
 
 def detect_records(
-    config: Any, checkpoint: str, shards: list[str], *, on_image: Callable[[], None] = lambda: None
+    config: Any, checkpoint: str, records: Split | Examples, *, on_image: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[str, Detections]]:
     """As ``detect_views``, of the radiographs as they are.
 
     Yields:
       (patientId, detections in px of the record's image), in the records' order.
     """
-    return ((exam, found) for exam, (found,) in detect_views(config, checkpoint, shards, on_image=on_image))
+    return ((exam, found) for exam, (found,) in detect_views(config, checkpoint, records, on_image=on_image))
 
 
 def detect_views(
     config: Any,
     checkpoint: str,
-    shards: list[str],
+    records: Split | Examples,
     *,
     views: Sequence[str] = ONLY_IDENTITY,
     on_image: Callable[[], None] = lambda: None,
@@ -47,7 +47,7 @@ def detect_views(
     Args:
       config: the run's TrainEvalPipelineConfig.
       checkpoint: its prefix.
-      shards: paths of TFRecord files with the API's keys.
+      records: what to run it on.
       views: names of V views; each image is decoded once for all of them.
       on_image: is called after every image.
 
@@ -62,10 +62,9 @@ def detect_views(
     checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
     looker = Looker(model, config)
     looks = [view_of(name) for name in views]
-    reader = random_access.Reader([Path(shard) for shard in shards])
     size = BATCH if looker.size.canvas_hw else 1
-    for first in range(0, len(reader), size):
-        read = [_read(reader, number, looker, looks) for number in range(first, min(first + size, len(reader)))]
+    for first in range(0, len(records), size):
+        read = [_read(records.read(number), looker, looks) for number in range(first, min(first + size, len(records)))]
         found = [looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
         for index, (exam, (height, width), _) in enumerate(read):
             each = [from_outputs(outputs, index, height=height, width=width) for outputs in found]
@@ -73,33 +72,15 @@ def detect_views(
             on_image()
 
 
-def _read(
-    reader: random_access.Reader, number: int, looker: Looker, looks: Sequence[View]
-) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
+def _read(example: Example, looker: Looker, looks: Sequence[View]) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
     """Return (exam, height and width in px, what the model takes of each view) of a record."""
-    where = reader.where(number)
-    record = decoding.read(reader, number)
-    image_hw = (record.height, record.width)
-    pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=image_hw, where=where)  # whole, as exports and predict see it
-    return record.patient_id, image_hw, [looker.prepared(view.seen(pixels)) for view in looks]
-
-
-def detect_run(
-    folder: Path, data_dir: Path, split: Mapping[str, Any], *, on_image: Callable[[], None] = lambda: None
-) -> tuple[dict[str, Detections], str]:
-    """As ``detect_run_views``, of the radiographs as they are.
-
-    Returns:
-      (patientId -> detections in px of the record's image, the checkpoint's prefix).
-    """
-    (found,), checkpoint = detect_run_views(folder, data_dir, split, on_image=on_image)
-    return found, checkpoint
+    pixels = example.pixels()  # whole, as exports and predict see it
+    return example.record.patient_id, example.image_hw, [looker.prepared(view.seen(pixels)) for view in looks]
 
 
 def detect_run_views(
     folder: Path,
-    data_dir: Path,
-    split: Mapping[str, Any],
+    split: Split,
     *,
     views: Sequence[str] = ONLY_IDENTITY,
     on_image: Callable[[], None] = lambda: None,
@@ -108,8 +89,7 @@ def detect_run_views(
 
     Args:
       folder: the run.
-      data_dir: the record set.
-      split: its entry in the manifest.
+      split: of a record set.
       views: names of V views.
       on_image: is called after every image.
 
@@ -122,9 +102,8 @@ def detect_run_views(
     """
     config = pipeline_config.load(str(folder / run_folder.CONFIG))
     checkpoint = checkpoints.of_run(folder)
-    shards = [str(data_dir / shard["name"]) for shard in split["shards"]]
     found: list[dict[str, Detections]] = [{} for _ in views]
-    for exam, sets in detect_views(config, checkpoint, shards, views=views, on_image=on_image):
+    for exam, sets in detect_views(config, checkpoint, split, views=views, on_image=on_image):
         for of_view, one in zip(found, sets, strict=True):
             of_view[exam] = one
     return found, checkpoint

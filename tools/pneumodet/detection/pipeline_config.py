@@ -1,10 +1,10 @@
 """pipeline.config: load, patch, check, write. The file *is* the experiment; there is no second config language.
 
     config = load("ssd_mobilenet")
-    use_records(config, manifest, data_dir, label_map_path=run / "label_map.pbtxt")
+    use_records(config, records, label_map_path=run / "label_map.pbtxt")
     keys = override(config, ["train_config.batch_size=4"])
     scale_schedule(config, reference_steps=2000, reference_batch=8, overridden=keys)
-    check(config, manifest["label_map"])
+    check(config, records.label_map)
     save(config, run / "pipeline.config")
 
 Nothing here imports TensorFlow, so that a mistake is answered in a second.
@@ -21,6 +21,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from pneumodet import paths
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import odapi
 from pneumodet.errors import ConfigError
 
@@ -93,27 +94,27 @@ def longest_side(config: Message) -> int:
     raise ConfigError("The config's image resizer has no fixed size. Give --max-side instead of --for.")
 
 
-def use_records(config: Message, manifest: dict[str, Any], data_dir: Path, *, label_map_path: Path) -> None:
+def use_records(config: Message, records: RecordSet, *, label_map_path: Path) -> None:
     """Point both input readers at a record set, and set num_classes from the label map.
 
     ``input_path`` and ``eval_input_reader`` are repeated fields, to which a merge would append: they are cleared first.
 
     Args:
       config: changed in place.
-      manifest: as from ``data.record_sets.load_manifest``.
-      data_dir: the record set's folder.
+      records: the record set.
       label_map_path: where the run's label map will be.
     """
+    folder = records.folder.resolve()
     del config.eval_input_reader[1:]
     if not config.eval_input_reader:
         config.eval_input_reader.add().MergeFrom(config.train_input_reader)
     for reader, split in ((config.train_input_reader, "train"), (config.eval_input_reader[0], "val")):
         reader.label_map_path = str(label_map_path)
         reader.tf_record_input_reader.ClearField("input_path")
-        reader.tf_record_input_reader.input_path.extend(str(data_dir / shard["name"]) for shard in manifest["splits"][split]["shards"])
+        reader.tf_record_input_reader.input_path.extend(str(folder / shard.name) for shard in records.manifest.splits[split].shards)
     config.eval_input_reader[0].shuffle = False
     config.eval_input_reader[0].num_epochs = 1
-    set_classes(config, len(manifest["label_map"]))
+    set_classes(config, len(records.label_map))
 
 
 def set_classes(config: Message, count: int) -> None:

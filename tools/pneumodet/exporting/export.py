@@ -177,11 +177,10 @@ def _samples(folder: Path, data_dir: Path | None, config: Any) -> Callable[[], I
     """
     try:
         split = measuring.split_of_run(folder, data_dir, "train")
-        images = paths.read_json(split.truth, what="the ground truth", hint="Make the records again.")
     except DataError as error:
         raise DataError(f"tflite-int8 takes the ranges of its values from the training records: {error}") from error
-    exams = set(sampling.choose(images["images"], {row["image_id"] for row in images["annotations"]}, CALIBRATION_IMAGES))
-    return lambda: measuring.inputs(config, (pixels for _, pixels in split.records(exams)))
+    exams = set(sampling.choose(split.instances["images"], {row["image_id"] for row in split.instances["annotations"]}, CALIBRATION_IMAGES))
+    return lambda: measuring.inputs(config, (pixels for _, pixels in split.pixels(exams)))
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths
-from pneumodet.data import label_map, record_sets
+from pneumodet.data import label_map
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import CheckpointError, DataError
 from pneumodet.exporting import parity, sampling
 from pneumodet.inference import exported
@@ -30,8 +30,8 @@ SPLIT = "val"
 """What exports are compared on."""
 
 
-def split_of_run(folder: Path, data_dir: Path | None, name: str) -> Any:
-    """Return a split (``detection.detecting.Split``) of the record set that a run was trained with, or of another one with its classes.
+def split_of_run(folder: Path, data_dir: Path | None, name: str) -> Split:
+    """Return a split of the record set that a run was trained with, or of another one with its classes.
 
     Raises:
       DataError: it is gone, it has no such split, or other classes.
@@ -39,10 +39,10 @@ def split_of_run(folder: Path, data_dir: Path | None, name: str) -> Any:
     from pneumodet import run_folder
     from pneumodet.detection import detecting
 
-    split = detecting.read_split(data_dir or detecting.data_of([folder]), name)
+    split = RecordSet.open(data_dir or detecting.data_of([folder])).split(name)
     classes = label_map.read_label_map(folder / run_folder.LABEL_MAP)
     if split.label_map != classes:
-        raise DataError(f"The run was trained with the label map {classes}, but the records in {split.data_dir} have {split.label_map}.")
+        raise DataError(f"The run was trained with the label map {classes}, but the records in {split.folder} have {split.label_map}.")
     return split
 
 
@@ -66,11 +66,11 @@ class Records:
     """What exports are compared on.
 
     Attributes:
-      split: of a record set, a ``detection.detecting.Split``.
+      split: of a record set.
       instances: COCO object of the exams that are looked at.
     """
 
-    split: Any
+    split: Split
     instances: dict[str, Any]
 
     @classmethod
@@ -82,7 +82,7 @@ class Records:
         """
         try:
             split = split_of_run(folder, data_dir, SPLIT)
-            instances = paths.read_json(split.truth, what="the ground truth", hint="Make the records again.")
+            instances = split.instances
         except DataError as error:
             raise DataError(
                 f"An export is compared with its checkpoint on the validation records: {error} Say by --data where they lie now, or export "
@@ -134,7 +134,7 @@ class Records:
         found: dict[str, dict[str, Detections]] = {name: {} for name in each}
         seconds: dict[str, list[float]] = {name: [] for name in each}
         sizes_hw = {}
-        for exam, pixels in self.split.records(wanted):
+        for exam, pixels in self.split.pixels(wanted):
             sizes_hw[exam] = pixels.shape
             for name, detect in each.items():
                 started = time.perf_counter()
@@ -142,7 +142,7 @@ class Records:
                 seconds[name].append(time.perf_counter() - started)
             done()
         if found["checkpoint"].keys() != wanted:
-            raise DataError(f"Records and ground truth in {self.split.data_dir} do not list the same exams. Make the records again.")
+            raise DataError(f"Records and ground truth in {self.split.folder} do not list the same exams. Make the records again.")
         return self._table(found, seconds, sizes_hw, one, config, threshold)
 
     def _table(
@@ -173,7 +173,7 @@ class Records:
             "checkpoint": one.card["checkpoint"],
             "checkpoint_sha256": one.card["checkpoint_sha256"],
             "split": self.split.name,
-            "manifest_sha256": paths.sha256_file(self.split.data_dir / record_sets.MANIFEST),
+            "manifest_sha256": RecordSet.open(self.split.folder).manifest_sha256,
             "score_threshold": threshold,
             "machine": {"platform": f"{platform.system()} {platform.machine()}", "cpu_cores": os.cpu_count()},
             "reference": {

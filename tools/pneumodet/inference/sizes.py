@@ -2,8 +2,8 @@
 
 A model's own resizer samples bilinearly, which takes four px for each px it makes and leaves out all others: of a radiograph of 1024 px at 320 px it
 loses most, and what is left is noisy. Images are first reduced by averaging, by the largest power of two that leaves them no smaller
-than the model's input. It is a power of two since libjpeg decodes at such scales: a JPEG file and the same px from elsewhere must look the same to
-a model. Of what 3 would reach, the resize takes the rest: radiographs of 1024 px at 320 px come closer to an average over areas so.
+than the model's input (``data.scaling``). Of what 3 would reach, the resize takes the rest: radiographs of 1024 px at 320 px come closer to an
+average over areas so.
 
 size = Size(fixed_hw=(320, 320))
 image = prepared(pixels, size)          # (320, 320) uint8
@@ -12,8 +12,9 @@ image = prepared(pixels, size)          # (320, 320) uint8
 import dataclasses
 from typing import Any
 
-import cv2
 import numpy as np
+
+from pneumodet.data.scaling import reduce, resize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,31 +54,6 @@ class Size:
             return self.fixed_hw
         scale = min(self.least / min(image_hw), self.most / max(image_hw))
         return max(1, round(image_hw[0] * scale)), max(1, round(image_hw[1] * scale))
-
-
-def factor(image_hw: tuple[int, int], target_hw: tuple[int, int]) -> int:
-    """Return the largest power of two that an image may be reduced by without being smaller than ``target_hw``, at least 1."""
-    most = min(image_hw[0] // max(target_hw[0], 1), image_hw[1] // max(target_hw[1], 1))
-    return 1 << max(most.bit_length() - 1, 0)
-
-
-def reduce(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
-    """Reduce (H, W) uint8 pixels by averaging, to no less than ``target_hw``."""
-    by = factor(pixels.shape, target_hw)
-    if by == 1:
-        return pixels
-    height, width = pixels.shape
-    return cv2.resize(pixels, (width // by, height // by), interpolation=cv2.INTER_AREA)
-
-
-def resize(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
-    """Bring (H, W) uint8 pixels to a size, bilinearly with half-px centres, as ``tf.image.resize`` does.
-
-    The models' own resizers take the corners for the centres, which moves what an image shows by up to half a px.
-    """
-    if pixels.shape == tuple(target_hw):
-        return pixels
-    return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def prepared(pixels: np.ndarray, size: Size) -> np.ndarray:

@@ -15,11 +15,10 @@ from typing import Any
 
 from pneumodet import paths, run_folder
 from pneumodet.data import folders
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.learning import records as record_files
 from pneumodet.learning import runs, settings
 from pneumodet.learning.family import Family, Parts, Say
-from pneumodet.learning.records import Records
 from pneumodet.learning.settings import Settings
 from pneumodet.training import metrics_table
 
@@ -120,13 +119,13 @@ def restored(family: Family, folder: Path) -> tuple[Any, Any]:
     return model, chosen
 
 
-def _new(family: Family, folder: Path, request: Request, say: Say) -> tuple[Settings, Records, dict[str, Any]]:
+def _new(family: Family, folder: Path, request: Request, say: Say) -> tuple[Settings, RecordSet, dict[str, Any]]:
     if not request.config:
         raise ConfigError(f"--config is missing. Configs: {', '.join(settings.names(family.configs))}, or the path of a .toml file.")
     if request.data is None:
         raise ConfigError("--data is missing: a folder made by make_tfrecords.")
     chosen = settings.load(family.settings, request.config, folder=family.configs, overrides=request.overrides)
-    records = record_files.of(request.data)
+    records = RecordSet.open(request.data).check_two_kinds()
     facts = family.check(chosen, records, say=say)
     record = {
         "family": family.name,
@@ -149,7 +148,7 @@ def _new(family: Family, folder: Path, request: Request, say: Say) -> tuple[Sett
     return chosen, records, record
 
 
-def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, Records, dict[str, Any]]:
+def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, RecordSet, dict[str, Any]]:
     if request.config or request.data:
         raise ConfigError(f"--{'config' if request.config else 'data'} does not go with --resume: the run goes on as it was started.")
     wanted = settings.parsed(family.settings, request.overrides)
@@ -160,7 +159,7 @@ def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, 
         )
     chosen = settings.load(family.settings, folder / run_folder.SETTINGS, folder=family.configs, overrides=request.overrides)
     record = runs.record_of(folder)
-    records = record_files.of(Path(record["data"]["folder"]))
+    records = RecordSet.open(Path(record["data"]["folder"])).check_two_kinds()
     if records.manifest_sha256 != record["data"]["manifest_sha256"]:
         raise DataError(f"The record set {records.folder} is another one than the run was started with. Start a new run.")
     known = record.get("files_sha256", {})  # a run of an earlier pneumodet does not tell
@@ -186,7 +185,7 @@ def _write(family: Family, folder: Path, chosen: Settings, record: dict[str, Any
     settings.save(chosen, folder / run_folder.SETTINGS)  # last: a folder that has it is a run
 
 
-def _parts(family: Family, chosen: Settings, records: Records, *, fresh: bool, say: Say) -> Parts:
+def _parts(family: Family, chosen: Settings, records: RecordSet, *, fresh: bool, say: Say) -> Parts:
     import keras
 
     from pneumodet.training import reproducible
@@ -252,7 +251,7 @@ def _run(
         watcher.close()
 
 
-def _evaluate(folder: Path, parts: Parts, records: Records, record: dict[str, Any]) -> dict[str, Any]:
+def _evaluate(folder: Path, parts: Parts, records: RecordSet, record: dict[str, Any]) -> dict[str, Any]:
     from pneumodet.detection import checkpoints
 
     best = checkpoints.of_run(folder)

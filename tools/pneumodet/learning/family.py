@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pneumodet import paths
-from pneumodet.learning.records import Records
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.learning.settings import Settings
 
 Say = Callable[[str], None]
@@ -64,7 +64,7 @@ class Family(abc.ABC):
         return paths.CONFIG_DIR / self.name
 
     @abc.abstractmethod
-    def check(self, settings: Any, records: Records, *, say: Say) -> dict[str, Any]:
+    def check(self, settings: Any, records: RecordSet, *, say: Say) -> dict[str, Any]:
         """Check what a new run needs of the records and of files, without TensorFlow.
 
         Returns:
@@ -83,7 +83,7 @@ class Family(abc.ABC):
         """
 
     @abc.abstractmethod
-    def assemble(self, settings: Any, records: Records, model: Any) -> Parts:
+    def assemble(self, settings: Any, records: RecordSet, model: Any) -> Parts:
         """Return what trains and judges a model.
 
         Raises:

@@ -14,8 +14,8 @@ import numpy as np
 from pneumodet import results
 from pneumodet.assessment import checks, inputs, summary
 from pneumodet.assessment.inputs import Loaded
+from pneumodet.data.record_sets import Split
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.learning.records import Split
 from pneumodet.metrics import bootstrap, operating_point
 from pneumodet.results import Detections
 

@@ -1,7 +1,6 @@
 """A record's image as a Keras model gets it: decoded, reduced, its gray values normalized. One rule for training and evaluation.
 
-reader = random_access.Reader(split.shards)
-sample = read(reader, 17, size_hw=(224, 224), normalization="none")
+sample = read(split.examples, 17, size_hw=(224, 224), normalization="none")
 sample.pixels                      # (H, W) uint8, not smaller than the model's input where the record's image is not
 resized(sample.pixels, (224, 224)) # what the model looks at where nothing is varied
 """
@@ -10,10 +9,9 @@ import dataclasses
 
 import numpy as np
 
-from pneumodet.data import equalizing, random_access
-from pneumodet.data.boxes import xyxy_px_to_yxyx_norm
+from pneumodet.data import equalizing, scaling
+from pneumodet.data.examples import Examples
 from pneumodet.data.tf_example import Record
-from pneumodet.detection import decoding
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,25 +29,21 @@ class Sample:
     record: Record
 
 
-def read(
-    reader: random_access.Reader, number: int, *, size_hw: tuple[int, int], normalization: str, class_name: str = "pneumonia"
-) -> Sample:
+def read(examples: Examples, number: int, *, size_hw: tuple[int, int], normalization: str, class_name: str = "pneumonia") -> Sample:
     """Read a record for a model that looks at ``size_hw``.
 
     Raises:
       DataError: the record or its image is damaged.
     """
-    record = decoding.read(reader, number)
-    image_hw = (record.height, record.width)
-    pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=size_hw, where=reader.where(number))
-    of_class = np.array([name == class_name for name in record.class_names], bool)
-    norm = xyxy_px_to_yxyx_norm(record.boxes_xyxy_px[of_class], height=record.height, width=record.width)
-    return Sample(equalizing.equalized(pixels, normalization), norm.astype(np.float32), record)
+    example = examples.read(number)
+    pixels = example.pixels(size_hw)
+    of_class = np.array([name == class_name for name in example.record.class_names], bool)
+    return Sample(equalizing.equalized(pixels, normalization), example.boxes_yxyx_norm[of_class].astype(np.float32), example.record)
 
 
 def resized(pixels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return (H, W) uint8 pixels at the size that a model looks at, (h, w) uint8."""
-    return decoding.resize(pixels, size_hw)
+    return scaling.resize(pixels, size_hw)
 
 
 def box_mask(boxes_yxyx_norm: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -15,10 +15,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pneumodet.data import random_access
+from pneumodet.data.record_sets import Split
 from pneumodet.errors import DataError, TrainingError
 from pneumodet.learning import images
-from pneumodet.learning.records import Split
 
 BATCH = 16
 """Images at once."""
@@ -89,9 +88,7 @@ class Looker:
           DataError: records and ground truth do not have the same number of images, or a file cannot be read.
         """
         self.split, self.size_hw = split, tuple(size_hw)
-        self._reader = random_access.Reader(split.shards)
-        if len(self._reader) != len(split):
-            raise DataError(f"There are {len(self._reader)} records, but {len(split)} images in their ground truth. Make them again.")
+        self._examples = split.examples
         self._normalization, self._metadata, self._skip = normalization, metadata, skip_corrupt
         self._names = [tensor.name for tensor in model.inputs]
         self._call = tf.function(lambda inputs: model(inputs, training=False), autograph=False, reduce_retracing=True)
@@ -121,7 +118,9 @@ class Looker:
                 raise TrainingError(
                     "The network's output is not finite, so that its weights are broken. Train it again with a lower learning rate (--set learning_rate=…)."
                 )
-            yield Seen(numbers, pixels, outputs, np.array([self._reader.where(number) not in self.skipped for number in numbers.tolist()]))
+            yield Seen(
+                numbers, pixels, outputs, np.array([self._examples.where(number) not in self.skipped for number in numbers.tolist()])
+            )
 
     def milliseconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Return the median time in ms that the model takes for an image, one by one, without reading it."""
@@ -143,11 +142,11 @@ class Looker:
 
     def _read(self, number: int) -> np.ndarray:
         try:
-            found = images.read(self._reader, number, size_hw=self.size_hw, normalization=self._normalization)
+            found = images.read(self._examples, number, size_hw=self.size_hw, normalization=self._normalization)
         except DataError as error:
             if not self._skip:
                 raise
-            self.skipped[self._reader.where(number)] = str(error)
+            self.skipped[self._examples.where(number)] = str(error)
             return np.zeros((*self.size_hw, 1), np.uint8)
         return images.resized(found.pixels, self.size_hw)[:, :, np.newaxis]
 

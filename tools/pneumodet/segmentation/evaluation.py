@@ -20,9 +20,9 @@ from pneumodet import results
 from pneumodet.assessment import checks, inputs, summary
 from pneumodet.assessment.inputs import Loaded
 from pneumodet.data.boxes import xyxy_px_to_yxyx_norm
+from pneumodet.data.record_sets import Split
 from pneumodet.errors import DataError
 from pneumodet.learning import images
-from pneumodet.learning.records import Split
 from pneumodet.learning.validation import Found, Seen
 from pneumodet.metrics import bootstrap, operating_point
 from pneumodet.pictures import captioned

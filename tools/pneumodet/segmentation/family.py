@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from pneumodet import paths, pictures, results
-from pneumodet.data import random_access
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import CheckpointError, first_line
 from pneumodet.learning import image_level, images, runs
 from pneumodet.learning.family import Family, Parts, Say
 from pneumodet.learning.phases import Phase
-from pneumodet.learning.records import Records, Split
 from pneumodet.segmentation.settings import SegmenterSettings
 from pneumodet.training import augmentation_settings
 
@@ -44,7 +43,7 @@ class Segmenter(Family):
 
     name, command, settings = NAME, COMMAND, SegmenterSettings
 
-    def check(self, settings: SegmenterSettings, records: Records, *, say: Say) -> dict[str, Any]:
+    def check(self, settings: SegmenterSettings, records: RecordSet, *, say: Say) -> dict[str, Any]:
         """See ``Family``."""
         check_weights(settings.pretrained)
         return {}
@@ -59,7 +58,7 @@ class Segmenter(Family):
             say(f"weights of {settings.pretrained}")
         return model
 
-    def assemble(self, settings: SegmenterSettings, records: Records, model: Any) -> Parts:
+    def assemble(self, settings: SegmenterSettings, records: RecordSet, model: Any) -> Parts:
         """See ``Family``."""
         from pneumodet.learning import feeding, validation
         from pneumodet.learning.trainer import Trainer
@@ -137,7 +136,7 @@ def _load(model: Any, name: str) -> None:
         ) from error
 
 
-def _reporter(settings: SegmenterSettings, records: Records, looker: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
+def _reporter(settings: SegmenterSettings, records: RecordSet, looker: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
         """Judge the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
         from pneumodet.segmentation import evaluation, sheet
@@ -157,10 +156,9 @@ def _reporter(settings: SegmenterSettings, records: Records, looker: Any, judge:
 
 def _shown(settings: SegmenterSettings, split: Split, scores: np.ndarray, skipped: Container[str]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield number and (h, w) uint8 pixels of the exams on the sheet; read again, since a split's images may be more than memory holds."""
-    reader = random_access.Reader(split.shards)
-    readable = [number for number in np.argsort(-scores, kind="stable").tolist() if reader.where(number) not in skipped]
+    readable = [number for number in np.argsort(-scores, kind="stable").tolist() if split.examples.where(number) not in skipped]
     positive = sorted(number for number in readable if split.positive[number])
     negative = [number for number in readable if not split.positive[number]]
     for number in [*positive[: DRAWN[0]], *negative[: DRAWN[1]]]:
-        sample = images.read(reader, number, size_hw=settings.size_hw, normalization=settings.normalization)
+        sample = images.read(split.examples, number, size_hw=settings.size_hw, normalization=settings.normalization)
         yield number, images.resized(sample.pixels, settings.size_hw)

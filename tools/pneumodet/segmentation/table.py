@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet import paths, run_folder
-from pneumodet.data import record_sets
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError, PneumodetError
 from pneumodet.learning import experiment, runs, settings
 from pneumodet.learning.experiment import Request
@@ -92,13 +92,13 @@ def run(
     root = paths.run_dir(name)
     if (root / run_folder.SETTINGS).is_file() or (root / run_folder.CONFIG).is_file():
         raise DataError(f"The folder {root} is a run's. Choose another --run name for the table.")
-    record_sets.load_manifest(data)
+    records = RecordSet.open(data)
     folder_of = {variant: root.with_name(f"{root.name}-{variant}") for variant in there}
     done = [variant for variant in there if _metrics_path(folder_of[variant]).is_file()]
     chosen = [*done, *(variant for variant in variants or there if variant not in done)]
     begun = [variant for variant in chosen if (folder_of[variant] / run_folder.SETTINGS).is_file()]
     for variant in begun:
-        _check_same(folder_of[variant], variant, family, paths.sha256_file(data / record_sets.MANIFEST), overrides)
+        _check_same(folder_of[variant], variant, family, records.manifest_sha256, overrides)
     rows: list[Row] = []
     for number, variant in enumerate(chosen, start=1):
         folder = folder_of[variant]

@@ -32,14 +32,14 @@ def fitting(config: Any, data: Any, options: Any) -> int:
 
     Args:
       config: a resolved TrainEvalPipelineConfig, whose own batch size does not count.
-      data: a ``start.Data``.
+      data: the ``RecordSet``.
       options: a ``start.Options``.
 
     Raises:
       TrainingError: not even the smallest batch could be trained.
     """
     devices = max(1, len(_gpus())) * max(1, len(tf_config.workers()[0]))
-    largest = min(LARGEST, len(data.train_instances["images"])) // devices
+    largest = min(LARGEST, len(data.train)) // devices
     return devices * choose(lambda size: _in_child(config, data, options, size), available=available(), largest=largest)
 
 

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.data import boxes, random_access, sampling
-from pneumodet.detection import decoding, resizing
+from pneumodet.data import sampling
+from pneumodet.data.examples import Examples
+from pneumodet.detection import resizing
 from pneumodet.errors import DataError
 from pneumodet.parallel import cpus
 from pneumodet.training import augmentation as augmenting
@@ -89,17 +89,17 @@ class Samples:
         Raises:
           DataError: a file cannot be read, or there are no records.
         """
-        self._reader = random_access.Reader(shards)
-        if not len(self._reader):
+        self._examples = Examples(shards)
+        if not len(self._examples):
             raise DataError("The training records are empty. Make them again with a smaller --val-fraction.")
-        self._order = sampling.Order(len(self._reader), seed=seed, positive=positive, positive_share=positive_share)
+        self._order = sampling.Order(len(self._examples), seed=seed, positive=positive, positive_share=positive_share)
         self._batch, self._workers, self._worker, self._replicas = batch_size, workers, worker, replicas
         self._skip, self.skipped = skip_corrupt, Skipped()
         self.failure: DataError | None = None
         self._closed, self._calls = False, 0
 
     def __len__(self) -> int:
-        return len(self._reader)
+        return len(self._examples)
 
     def batches(self, *, first_step: int, steps: int, parallel: int | None = None) -> tf.data.Dataset:
         """Return the batches of steps ``first_step`` to ``first_step + steps``.
@@ -143,8 +143,8 @@ class Samples:
         if self._closed:
             raise DataError("Reading has ended.")
         index = self._order.at(int(position))
-        for attempt in range(len(self._reader)):
-            number = (index + attempt) % len(self._reader)
+        for attempt in range(len(self._examples)):
+            number = (index + attempt) % len(self._examples)
             try:
                 return self._decode(number)
             except DataError as error:
@@ -152,7 +152,7 @@ class Samples:
                     self.failure = self.failure or error  # tf.data would only tell the exception's class, and where it was in TensorFlow
                     raise
                 try:
-                    self.skipped.add(self._reader.where(number), str(error), most=int(MOST_SKIPPED * len(self._reader)) + 1)
+                    self.skipped.add(self._examples.where(number), str(error), most=int(MOST_SKIPPED * len(self._examples)) + 1)
                 except DataError as too_many:
                     self.failure = self.failure or too_many
                     raise
@@ -250,29 +250,15 @@ class Feed(Samples):
 
     def _decode(self, number: int) -> tuple[np.ndarray, ...]:
         """Return image (H, W, 1), boxes, class ids, masks (N, H, W) and the (h, w) that the model's input shall have."""
-        where = self._reader.where(number)
-        record = decoding.read(self._reader, number)
-        image_hw = (record.height, record.width)
-        target_hw = self._size.of(image_hw)
-        pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=target_hw, where=where)
-        norm = boxes.xyxy_px_to_yxyx_norm(record.boxes_xyxy_px, height=record.height, width=record.width)
-        labels = np.array(record.class_ids, np.int64)
+        example = self._examples.read(number)
+        target_hw = self._size.of(example.image_hw)
+        pixels = example.pixels(target_hw)
+        labels = np.array(example.record.class_ids, np.int64)
         unknown = labels[(labels < 1) | (labels > self._classes)]
         if len(unknown):
-            raise DataError(f"{where}: class label {unknown[0]} is not in the label map, which has 1 to {self._classes}.")
-        masks = np.zeros((0, *pixels.shape), np.uint8)
-        if self._masks:
-            if len(record.masks) != len(labels):
-                raise DataError(f"{where}: {len(labels)} boxes, but {len(record.masks)} masks. Make the records again with --masks.")
-            masks = np.array([_mask(data, pixels.shape, where) for data in record.masks], np.uint8).reshape(-1, *pixels.shape)
-        return pixels[:, :, np.newaxis], norm.astype(np.float32), labels, masks, np.array(target_hw, np.int32)
-
-
-def _mask(encoded: bytes, size_hw: tuple[int, int], where: str) -> np.ndarray:
-    mask = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE) if encoded else None
-    if mask is None:
-        raise DataError(f"{where}: a mask cannot be decoded. Make the records again.")
-    return np.uint8(cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+            raise DataError(f"{example.where}: class label {unknown[0]} is not in the label map, which has 1 to {self._classes}.")
+        masks = example.masks(pixels.shape) if self._masks else np.zeros((0, *pixels.shape), np.uint8)
+        return pixels[:, :, np.newaxis], example.boxes_yxyx_norm.astype(np.float32), labels, masks, np.array(target_hw, np.int32)
 
 
 def _padded(image: tf.Tensor, canvas_hw: Any) -> tf.Tensor:

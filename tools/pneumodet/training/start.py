@@ -4,7 +4,6 @@ outcome = train(config, folder, data, Options(plan=Plan(evaluate_every=200)), cl
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet import pictures
-from pneumodet.data import boxes, label_map, random_access
-from pneumodet.detection import anchors, checkpoints, decoding, models, resizing
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.detection import anchors, checkpoints, models, resizing
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, normalizing, reproducible, saving
 from pneumodet.training import cluster as clusters
@@ -81,44 +80,6 @@ class Options:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """The records of a run.
-
-    Attributes:
-      train, val: TFRecord files.
-      train_instances, val_instances: COCO objects of their ground truth, with their images in the records' order.
-      classes: the label map.
-    """
-
-    train: list[Path]
-    val: list[Path]
-    train_instances: dict[str, Any]
-    val_instances: dict[str, Any]
-    classes: dict[str, int]
-
-    @classmethod
-    def of(cls, data_dir: Path, manifest: dict[str, Any]) -> "Data":
-        """Return the records of a record set."""
-        splits = [manifest["splits"][name] for name in ("train", "val")]
-        shards = [[data_dir / shard["name"] for shard in split["shards"]] for split in splits]
-        instances = [json.loads((data_dir / split["annotations"]).read_text(encoding="utf-8")) for split in splits]
-        return cls(*shards, *instances, manifest["label_map"])
-
-    @property
-    def positive(self) -> np.ndarray:
-        """(N,) bool: which training records have pneumonia."""
-        category = self.classes.get(label_map.PNEUMONIA)
-        there = {one["image_id"] for one in self.train_instances["annotations"] if one["category_id"] == category}
-        return np.array([image["id"] in there for image in self.train_instances["images"]], bool)
-
-    @property
-    def most_boxes(self) -> int:
-        """Boxes of the training image that has most."""
-        counts = np.unique([one["image_id"] for one in self.train_instances["annotations"]], return_counts=True)[1]
-        return int(counts.max(initial=1))
-
-
 def device() -> str:
     """Return what training runs on, for the user: the GPUs' names, or the CPU."""
     gpus = tf.config.list_physical_devices("GPU")
@@ -137,7 +98,7 @@ class Assembled:
 
 
 def assemble(
-    config: Any, data: Data, options: Options, *, fresh: bool, rate: tf.Variable | None = None, cluster: clusters.Cluster | None = None
+    config: Any, data: RecordSet, options: Options, *, fresh: bool, rate: tf.Variable | None = None, cluster: clusters.Cluster | None = None
 ) -> Assembled:
     """Build the model, restore what it starts from, freeze, and find the records.
 
@@ -161,7 +122,7 @@ def assemble(
             f"train_config.batch_size is {batch_size}, which {cluster.replicas} devices cannot share evenly. Choose a multiple."
         )
     if batch_size > cluster.replicas and not size.canvas_hw:
-        shapes = {size.of((int(image["height"]), int(image["width"]))) for image in data.train_instances["images"]}
+        shapes = {size.of((int(image["height"]), int(image["width"]))) for image in data.train.instances["images"]}
         if len(shapes) > 1:
             raise ConfigError(
                 f"The config keeps the aspect ratio, so that images have {len(shapes)} sizes, which do not go into one batch. Set --batch-size 1, "
@@ -184,30 +145,28 @@ def assemble(
             model, config, cluster.strategy, trained=frozen.trained, rate=rate, scaled=options.precision == "float16", memory=memory
         )
     feed = Feed(
-        data.train,
+        data.train.shards,
         size=size,
-        classes=len(data.classes),
+        classes=len(data.label_map),
         batch_size=batch_size,
-        max_boxes=min(data.most_boxes, config.train_config.max_number_of_boxes),
+        max_boxes=min(data.train.most_boxes, config.train_config.max_number_of_boxes),
         augmentation=options.augmentation,
         seed=options.seed,
         masks=config.train_input_reader.load_instance_masks,
-        positive=data.positive,
+        positive=data.train.positive,
         positive_share=options.positive_share,
         skip_corrupt=options.skip_corrupt,
         workers=cluster.workers,
         worker=cluster.worker,
         replicas=cluster.replicas,
     )
-    if len(feed) != len(data.train_instances["images"]):
-        raise ConfigError(f"There are {len(feed)} training records, but {len(data.train_instances['images'])} in their ground truth.")
     return Assembled(trainer, feed, cluster, notes)
 
 
 def train(
     config: Any,
     folder: Path,
-    data: Data,
+    data: RecordSet,
     options: Options,
     *,
     cluster: clusters.Cluster,
@@ -239,8 +198,8 @@ def train(
     for note in parts.notes:
         watcher.note(note)
     if newest is None:
-        watcher.anchors(_anchor_matches(config, data.train_instances))
-    evaluates = options.plan.evaluate_every and data.val_instances["images"]
+        watcher.anchors(_anchor_matches(config, data.train.instances))
+    evaluates = options.plan.evaluate_every and len(data.val)
     run = Run(
         parts.trainer,
         parts.feed,
@@ -248,9 +207,7 @@ def train(
         plan=options.plan,
         total=config.train_config.num_steps,
         batch_size=config.train_config.batch_size,
-        validation=Validation(parts.trainer.model, config, data.val, data.val_instances, skip_corrupt=options.skip_corrupt)
-        if evaluates
-        else None,
+        validation=Validation(parts.trainer.model, config, data.val, skip_corrupt=options.skip_corrupt) if evaluates else None,
         cluster=cluster,
         observer=watcher,
         started=started,
@@ -278,7 +235,7 @@ def _anchor_matches(config: Any, instances: dict[str, Any]) -> dict[str, float]:
 def find_rate(
     config: Any,
     folder: Path,
-    data: Data,
+    data: RecordSet,
     options: Options,
     *,
     steps: int,
@@ -311,21 +268,19 @@ def find_rate(
     return found
 
 
-def preview(config: Any, folder: Path, data: Data, options: Options) -> Path:
+def preview(config: Any, folder: Path, data: RecordSet, options: Options) -> Path:
     """Draw what augmentation makes of the first training images, those with pneumonia before others, at the model's scale.
 
     Raises:
       DataError: the records cannot be read.
     """
-    reader, size = random_access.Reader(data.train), resizing.of_config(config)
+    size = resizing.of_config(config)
     images, norms, output_hw = [], [], None
-    for number in np.argsort(~data.positive, kind="stable")[:PREVIEWED].tolist():
-        record = decoding.read(reader, number)
-        image_hw = (record.height, record.width)
-        output_hw = output_hw or size.of(image_hw)
-        pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=output_hw, where=reader.where(number))
-        images.append(pixels)
-        norms.append(boxes.xyxy_px_to_yxyx_norm(record.boxes_xyxy_px, height=record.height, width=record.width).astype(np.float32))
+    for number in np.argsort(~data.train.positive, kind="stable")[:PREVIEWED].tolist():
+        example = data.train.read(number)
+        output_hw = output_hw or size.of(example.image_hw)
+        images.append(example.pixels(output_hw))
+        norms.append(example.boxes_yxyx_norm.astype(np.float32))
     picture = augmentation_sheet.preview(images, norms, options.augmentation, seed=options.seed, output_hw=output_hw)
     pictures.save(folder / PREVIEW, picture)
     return folder / PREVIEW

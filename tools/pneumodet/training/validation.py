@@ -1,21 +1,21 @@
 """Evaluation within training: the model at hand on the validation records, with the figures of tools/evaluate.py but their intervals.
 
-validation = Validation(model, config, shards, instances, class_name="pneumonia")
+validation = Validation(model, config, records.val, class_name="pneumonia")
 found = validation.run()
 found.figures["rsna_metric"], found.cases
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from pneumodet import results
 from pneumodet.assessment import inputs, summary
-from pneumodet.data import label_map, random_access
-from pneumodet.detection import decoding, models
+from pneumodet.data import label_map
+from pneumodet.data.record_sets import Split
+from pneumodet.detection import models
 from pneumodet.detection.looking import Looker
 from pneumodet.errors import DataError
 from pneumodet.inference.outputs import from_outputs
@@ -60,8 +60,7 @@ class Validation:
         self,
         model: Any,
         config: Any,
-        shards: Sequence[Path],
-        instances: Mapping[str, Any],
+        split: Split,
         *,
         class_name: str = label_map.PNEUMONIA,
         skip_corrupt: bool = False,
@@ -71,23 +70,17 @@ class Validation:
         Args:
           model: the DetectionModel that is trained.
           config: its TrainEvalPipelineConfig.
-          shards: TFRecord files with the API's keys.
-          instances: COCO object of their ground truth; its images are the records, in their order.
+          split: the records.
           class_name: the class that is judged.
           skip_corrupt: judge a record that cannot be read as if nothing was found on it; otherwise it is an error.
 
         Raises:
           DataError: records and ground truth do not have the same number of images, or a file cannot be read.
         """
-        self._reader = random_access.Reader(shards)
-        self._names = [str(image["file_name"]) for image in instances["images"]]
-        if len(self._reader) != len(self._names):
-            raise DataError(
-                f"There are {len(self._reader)} validation records, but {len(self._names)} in their ground truth. Make them again."
-            )
-        self._model, self._instances, self._class_name, self._skip = model, instances, class_name, skip_corrupt
-        with_boxes = {one["image_id"] for one in instances["annotations"]}
-        self._positive = {name for name, image in zip(self._names, instances["images"], strict=True) if image["id"] in with_boxes}
+        self._examples, self._names, self._sizes_hw = split.examples, split.names, split.sizes_hw
+        self._model, self._instances, self._class_name, self._skip = model, split.instances, class_name, skip_corrupt
+        with_boxes = {one["image_id"] for one in split.instances["annotations"]}
+        self._positive = {name for name, image in zip(self._names, split.instances["images"], strict=True) if image["id"] in with_boxes}
         self._looker = Looker(model, config)
         self._kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.skipped: dict[str, str] = {}
@@ -107,7 +100,7 @@ class Validation:
             for index, (height, width) in enumerate(original_hw.tolist()):
                 number = len(detections)
                 name = self._names[number]
-                unread = self._reader.where(number) in self.skipped  # the model finds something in black pixels, too
+                unread = self._examples.where(number) in self.skipped  # the model finds something in black pixels, too
                 detections[name] = _NOTHING if unread else from_outputs(outputs, index, height=height, width=width)
                 if name in self._positive and len(looks) < LOOKS:
                     looks[name] = images[index, : true_shapes[index, 0], : true_shapes[index, 1], 0]
@@ -122,7 +115,7 @@ class Validation:
             yield from self._kept
             return
         kept, used = [], 0
-        count = len(self._reader)
+        count = len(self._examples)
         size = BATCH if self._looker.size.canvas_hw else 1
         for first in range(0, count, size):
             read = [self._read(number) for number in range(first, min(first + size, count))]
@@ -133,12 +126,9 @@ class Validation:
         self._kept = kept if used <= MEMORY_BYTES else []
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        where = self._reader.where(number)
-        image = self._instances["images"][number]
-        image_hw = (int(image["height"]), int(image["width"]))
+        where, image_hw = self._examples.where(number), self._sizes_hw[number]
         try:
-            encoded = decoding.read(self._reader, number).encoded
-            pixels = decoding.decode(encoded, image_hw=image_hw, target_hw=image_hw, where=where)  # whole, as detection.evaluation does
+            pixels = self._examples.read(number).pixels()  # whole, as detection.evaluation does
         except DataError as error:
             if not self._skip:
                 raise

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumodet.data import record_sets
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import DataError, TrainingError
 from pneumodet.tuning import report, study, trial
 from pneumodet.tuning.report import Outcome, Row
@@ -78,9 +78,7 @@ def search(
       KeyboardInterrupt: Ctrl-C, with the sentence that tells how to go on; the trial that was cut will be trained again.
     """
     space = Space.of(plan.config, plan.parameters, steps=plan.steps, settings=plan.settings)
-    manifest = record_sets.load_manifest(plan.data)
-    if "train" not in manifest["splits"]:
-        raise DataError(f"The record set {plan.data} has folds. Tune on one of them: --data {plan.data / 'fold-0'}.")
+    RecordSet.open(plan.data).check_has_train("Tune")
     with contextlib.ExitStack() as stack:
         stack.enter_context(study.locked(plan.folder))
         study.check_same(plan, space)
