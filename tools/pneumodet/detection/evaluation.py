@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pneumodet import run_folder
+from pneumodet import runs
 from pneumodet.data import random_access
 from pneumodet.detection import checkpoints, decoding, models, pipeline_config
 from pneumodet.detection.looking import Looker
@@ -120,7 +120,7 @@ def detect_run_views(
       CheckpointError: the run has no checkpoint, or it does not fit.
       DataError: a record cannot be read.
     """
-    config = pipeline_config.load(str(folder / run_folder.CONFIG))
+    config = pipeline_config.load(str(folder / runs.CONFIG))
     checkpoint = checkpoints.of_run(folder)
     shards = [str(data_dir / shard["name"]) for shard in split["shards"]]
     found: list[dict[str, Detections]] = [{} for _ in views]

@@ -10,18 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths, pictures, results
+from pneumodet import paths, pictures, results, runs
 from pneumodet.data import random_access
 from pneumodet.errors import CheckpointError, first_line
-from pneumodet.learning import image_level, images, runs
+from pneumodet.learning import image_level, images
 from pneumodet.learning.family import Family, Parts, Say
 from pneumodet.learning.phases import Phase
 from pneumodet.learning.records import Records, Split
 from pneumodet.segmentation.settings import SegmenterSettings
 from pneumodet.training import augmentation_settings
-
-NAME = "segmentation"
-COMMAND = "train_segmenter"
 
 DETECTIONS = "detections.json"
 """COCO results: the boxes of the masks."""
@@ -42,7 +39,7 @@ WEIGHTS_FILES = (".weights.h5", ".keras")
 class Segmenter(Family):
     """U-Nets on masks made of boxes; see ``learning.family.Family``."""
 
-    name, command, settings = NAME, COMMAND, SegmenterSettings
+    name, settings = runs.SEGMENTATION, SegmenterSettings
 
     def check(self, settings: SegmenterSettings, records: Records, *, say: Say) -> dict[str, Any]:
         """See ``Family``."""
@@ -106,7 +103,7 @@ def check_weights(name: str) -> None:
       DataError: there is no such run.
     """
     if name.startswith(_FROM_RUN):
-        runs.find(name.removeprefix(_FROM_RUN), family=NAME, command=COMMAND)
+        runs.find(name.removeprefix(_FROM_RUN), family=runs.SEGMENTATION)
     elif name != NO_WEIGHTS and not (Path(name).is_file() and name.endswith(WEIGHTS_FILES)) and not Path(f"{name}.index").is_file():
         raise CheckpointError(
             f"There are no weights {name}. Give {NO_WEIGHTS}, run:NAME of a segmenter, a checkpoint's path up to and with ckpt-N, or a "
