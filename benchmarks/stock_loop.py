@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from pneumodet import preparation  # noqa: E402
 from pneumodet.data import label_map  # noqa: E402
 from pneumodet.detection import pipeline_config  # noqa: E402
-from pneumodet.run_folder import CONFIG, LABEL_MAP  # noqa: E402
+from pneumodet.runs import CONFIG, LABEL_MAP  # noqa: E402
 
 ITERATION = 100
 """Steps that the stock loop does in one call, which is its default; it does whole calls only, and saves and writes summaries between them."""
@@ -77,7 +77,8 @@ def resolve(
     request = preparation.Request(
         run=str(folder), config=config, data=data, pretrained=pretrained, steps=steps, batch_size=batch_size, settings=tuple(settings)
     )
-    resolved, manifest, _ = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    prepared = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    resolved, manifest = prepared.config, prepared.data
     change(resolved)
     label_map.write_label_map(folder / LABEL_MAP, manifest["label_map"])
     pipeline_config.save(resolved, folder / CONFIG)

@@ -19,7 +19,7 @@ SCRIPTS = sorted(TOOLS.glob("*.py"))
 COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
 BASE = {"errors", "paths", "parallel", "wording"}
-WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
+WITHOUT_CLI = BASE | {"progress", "results", "runs", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
 WITHOUT_CLI |= {
     "experiment",
     "probe",
@@ -48,7 +48,19 @@ WITHOUT_CLI |= {
     "segmentation",
     "signals",
 }
-KERAS = BASE | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "reporting", "detection", "training", "learning"}
+KERAS = BASE | {
+    "results",
+    "runs",
+    "run_record",
+    "pictures",
+    "data",
+    "metrics",
+    "assessment",
+    "reporting",
+    "detection",
+    "training",
+    "learning",
+}
 MAY_IMPORT = {
     "errors": set(),
     "paths": {"errors"},
@@ -58,22 +70,23 @@ MAY_IMPORT = {
     "signals": set(),
     "wording": set(),
     "results": BASE,
-    "run_folder": BASE,
+    "run_record": BASE,
+    "runs": BASE | {"run_record"},
     "data": BASE | {"results", "data"},
     "metrics": BASE | {"metrics", "data.boxes"},
     "postprocessing": BASE | {"results", "data", "metrics", "postprocessing"},
     "assessment": BASE | {"results", "data", "metrics", "assessment"},
     "reporting": BASE | {"reporting"},
     "appraisal": BASE
-    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "postprocessing", "reporting", "inference", "detection"}
+    | {"results", "runs", "pictures", "data", "metrics", "assessment", "postprocessing", "reporting", "inference", "detection"}
     | {"training.metrics_table"},
     "pictures": BASE | {"results", "data.boxes"},
     "quality_sheet": BASE | {"pictures", "data"},
     "inference": BASE | {"results", "data", "inference"},
-    "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "postprocessing", "inference", "detection"},
+    "detection": BASE | {"results", "runs", "pictures", "data", "metrics", "postprocessing", "inference", "detection"},
     "exporting": BASE
     | {"training.metrics_table"}
-    | {"results", "run_folder", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
+    | {"results", "runs", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
     "dicom": BASE | {"dicom"},
     "dicom_out": BASE | {"results", "pictures", "data", "inference", "dicom_out"},
     "pacs": BASE | {"results", "data", "dicom", "postprocessing", "inference", "dicom_out", "pacs"},
@@ -84,9 +97,10 @@ MAY_IMPORT = {
     "probe": {"detection"},
     "doctor": BASE | {"probe", "data", "detection"},
     "download": BASE,
-    "pretrained": BASE | {"run_folder", "data", "detection", "download"},
+    "pretrained": BASE | {"runs", "data", "detection", "download"},
     "training": BASE
-    | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "inference", "detection", "quiet", "signals", "training"},
+    | {"results", "runs", "run_record", "pictures", "data", "metrics", "assessment", "inference", "detection"}
+    | {"quiet", "signals", "training"},
     "exploration": BASE | {"pictures", "data", "metrics", "reporting", "training", "exploration"},
     "kaggle_files": BASE | {"data", "download", "kaggle_files"},
     "baseline": BASE | {"results", "data", "metrics", "reporting", "baseline"},
@@ -96,20 +110,20 @@ MAY_IMPORT = {
     "comparison": BASE
     | {
         "results",
-        "run_folder",
+        "runs",
         "data",
         "metrics",
         "assessment",
         "postprocessing",
         "reporting",
         "detection",
-        "learning.runs",
+        "run_record",
         "training.metrics_table",
         "comparison",
     },
-    "preparation": BASE | {"run_folder", "pretrained", "data", "detection", "training"},
-    "experiment": BASE | {"run_folder", "preparation", "pretrained", "data", "detection", "training"},
-    "tuning": BASE | {"run_folder", "data", "detection", "training.augmentation_settings", "experiment", "tuning"},
+    "preparation": BASE | {"runs", "run_record", "pretrained", "data", "detection", "training"},
+    "experiment": BASE | {"runs", "run_record", "preparation", "pretrained", "data", "detection", "training"},
+    "tuning": BASE | {"runs", "data", "detection", "training.augmentation_settings", "experiment", "tuning"},
     "demo": WITHOUT_CLI,
     "cli": WITHOUT_CLI | {"quiet", "cli", "demo", "tuning"},
 }
@@ -205,7 +219,7 @@ def test_no_tensorflow_at_module_level(path):
     heavy = ("tensorflow", "tf_keras", "keras", "pneumodet.detection")
     found = {name for name in top_level_imports(tree_of(path)) if any(below(name, one) for one in heavy)}
     found -= {
-        f"pneumodet.detection.{name}" for name in ("anchors", "anchor_fitting", "checkpoint_files", "pipeline_config")
+        f"pneumodet.detection.{name}" for name in ("anchors", "anchor_fitting", "checkpoint_files", "choices", "pipeline_config")
     }  # protobuf is enough
     assert found == set()
 
@@ -244,7 +258,9 @@ def test_help_answers_at_once(name):
 
 def test_every_script_is_a_command_and_every_command_a_script():
     assert sorted(path.stem for path in SCRIPTS) == sorted(COMMAND_MODULES)
-    assert sorted(path.stem for path in (LIBRARY / "cli").glob("*.py")) == sorted([*COMMAND_MODULES, "__init__", "__main__", "console"])
+    assert sorted(path.stem for path in (LIBRARY / "cli").glob("*.py")) == sorted(
+        [*COMMAND_MODULES, "__init__", "__main__", "console", "train_flags"]
+    )
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=ids(SCRIPTS))

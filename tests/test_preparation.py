@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pneumodet import preparation, run_folder
+from pneumodet import preparation, runs
 from pneumodet.cli import make_tfrecords
 from pneumodet.data import label_map, record_sets
 from pneumodet.detection import pipeline_config
@@ -32,7 +32,8 @@ def new(records, tmp_path):
 
     def make(**more):
         fields = {"run": "run", "config": "ssd_mobilenet", "data": records} | more
-        return preparation.new(tmp_path / "run", Request(**fields), say=said.append, on_download=lambda *_: None)
+        prepared = preparation.new(tmp_path / "run", Request(**fields), say=said.append, on_download=lambda *_: None)
+        return prepared.config, prepared.data, prepared.record.to_json()
 
     make.said = said
     return make
@@ -43,12 +44,18 @@ def started(new, tmp_path):
     """Return the folder of a run that has been started, and has a checkpoint of step 30."""
     config, data, record = new(steps=100, evaluate_every=10, patience=3)
     folder = tmp_path / "run"
-    (folder / run_folder.TRAIN).mkdir(parents=True)
-    (folder / run_folder.TRAIN / "ckpt-30.index").touch()
-    label_map.write_label_map(folder / run_folder.LABEL_MAP, data.label_map)
-    pipeline_config.save(config, folder / run_folder.CONFIG)
-    (folder / run_folder.RECORD).write_text(json.dumps(record))
+    (folder / runs.TRAIN).mkdir(parents=True)
+    (folder / runs.TRAIN / "ckpt-30.index").touch()
+    label_map.write_label_map(folder / runs.LABEL_MAP, data.label_map)
+    pipeline_config.save(config, folder / runs.CONFIG)
+    (folder / runs.RECORD).write_text(json.dumps(record))
     return folder
+
+
+def resumed(folder, **fields):
+    """Return (config, manifest, record) of a run that is resumed."""
+    prepared = preparation.resumed(folder, Request(run="run", resume=True, **fields), runs.read(folder))
+    return prepared.config, prepared.data, prepared.record.to_json()
 
 
 def rate(config):
@@ -200,30 +207,30 @@ def test_a_config_without_its_label_map(new, records, tmp_path):
 
 
 def test_a_resumed_run_is_the_one_that_was_started(started):
-    before = (started / run_folder.RECORD).read_bytes(), (started / run_folder.CONFIG).read_bytes()
-    config, _, record = preparation.resumed(started, Request(run="run", resume=True))
+    before = (started / runs.RECORD).read_bytes(), (started / runs.CONFIG).read_bytes()
+    config, _, record = resumed(started)
     assert config.train_config.num_steps == 100
     assert record["training"]["patience"] == 3
-    assert before == ((started / run_folder.RECORD).read_bytes(), (started / run_folder.CONFIG).read_bytes())
+    assert before == ((started / runs.RECORD).read_bytes(), (started / runs.CONFIG).read_bytes())
 
 
 def test_what_a_resumed_run_is_given_stays(started):
-    config, _, _ = preparation.resumed(started, Request(run="run", resume=True, steps=200, patience=7, skip_corrupt=True))
+    config, _, _ = resumed(started, steps=200, patience=7, skip_corrupt=True)
     assert config.train_config.num_steps == rate(config).total_steps == 200
-    again, _, record = preparation.resumed(started, Request(run="run", resume=True))
+    again, _, record = resumed(started)
     assert again == config
     assert record["steps"] == 200
     assert (record["training"]["patience"], record["training"]["skip_corrupt"]) == (7, True)
 
 
 def test_the_checkpoint_that_a_run_started_from_may_be_gone_once_it_has_its_own(started):
-    config = pipeline_config.load(str(started / run_folder.CONFIG))
+    config = pipeline_config.load(str(started / runs.CONFIG))
     config.train_config.fine_tune_checkpoint, config.train_config.fine_tune_checkpoint_type = "gone/ckpt-1", "full"
-    pipeline_config.save(config, started / run_folder.CONFIG)
-    preparation.resumed(started, Request(run="run", resume=True))
-    (started / run_folder.TRAIN / "ckpt-30.index").unlink()
+    pipeline_config.save(config, started / runs.CONFIG)
+    resumed(started)
+    (started / runs.TRAIN / "ckpt-30.index").unlink()
     with pytest.raises(ConfigError, match="There is no checkpoint 'gone/ckpt-1'"):
-        preparation.resumed(started, Request(run="run", resume=True))
+        resumed(started)
 
 
 REFUSED = {
@@ -257,21 +264,21 @@ def test_the_table_is_whole():
 def test_nothing_else_may_be_asked_of_it(started, field):
     flag = "--set" if field == "settings" else "--" + field.replace("_", "-")
     with pytest.raises(ConfigError, match=f"^{flag} does not go with --resume"):
-        preparation.resumed(started, Request(run="run", resume=True, **{field: REFUSED[field]}))
+        resumed(started, **{field: REFUSED[field]})
 
 
 def test_fewer_steps_than_are_done(started):
     with pytest.raises(ConfigError, match="--steps 29 is less than the 30 steps that the run run has done"):
-        preparation.resumed(started, Request(run="run", resume=True, steps=29))
-    assert preparation.resumed(started, Request(run="run", resume=True, steps=30))[0].train_config.num_steps == 30
+        resumed(started, steps=29)
+    assert resumed(started, steps=30)[0].train_config.num_steps == 30
 
 
 def test_patience_of_a_run_without_evaluations(started):
-    record = json.loads((started / run_folder.RECORD).read_text())
+    record = json.loads((started / runs.RECORD).read_text())
     record["training"]["evaluate_every"] = 0
-    (started / run_folder.RECORD).write_text(json.dumps(record))
+    (started / runs.RECORD).write_text(json.dumps(record))
     with pytest.raises(ConfigError, match="--patience counts evaluations, but the run run was started without"):
-        preparation.resumed(started, Request(run="run", resume=True, patience=2))
+        resumed(started, patience=2)
 
 
 @pytest.mark.parametrize(
@@ -282,9 +289,9 @@ def test_patience_of_a_run_without_evaluations(started):
     ],
 )
 def test_a_run_that_cannot_be_gone_on_with(started, text, message):
-    (started / run_folder.RECORD).write_text(text)
+    (started / runs.RECORD).write_text(text)
     with pytest.raises(DataError, match=message):
-        preparation.resumed(started, Request(run="run", resume=True))
+        resumed(started)
 
 
 def test_needs_no_tensorflow():

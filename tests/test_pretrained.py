@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from pneumodet import paths, pretrained, run_folder
+from pneumodet import paths, pretrained, runs
 from pneumodet.data import label_map, tfrecord
 from pneumodet.detection import checkpoint_files, pipeline_config
 from pneumodet.errors import CheckpointError, ConfigError, DataError
@@ -451,9 +451,9 @@ def run(tmp_path, monkeypatch, config):
     """Return the folder of a run "mine" of ssd_mobilenet with two classes, at step 4."""
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path / "ws"))
     folder = tmp_path / "ws" / "mine"
-    pipeline_config.save(config, folder / run_folder.CONFIG)
-    paths.write_json(folder / run_folder.RECORD, {})
-    label_map.write_label_map(folder / run_folder.LABEL_MAP, CLASSES)
+    pipeline_config.save(config, folder / runs.CONFIG)
+    paths.write_json(folder / runs.RECORD, {})
+    label_map.write_label_map(folder / runs.LABEL_MAP, CLASSES)
     write_checkpoint(folder / "train" / "ckpt-4", DETECTOR)
     return folder
 
@@ -467,16 +467,16 @@ def test_a_run_of_the_same_model_is_taken_in_full(resolve, run, config):
 
 
 def test_the_best_of_a_run_goes_before_the_newest(resolve, run):
-    write_checkpoint(run / run_folder.BEST / "ckpt-2", DETECTOR)
-    assert resolve("run:mine").checkpoint == str(run / run_folder.BEST / "ckpt-2")
-    assert resolve(str(run / run_folder.BEST / "ckpt-2")).type == "full"
+    write_checkpoint(run / runs.BEST / "ckpt-2", DETECTOR)
+    assert resolve("run:mine").checkpoint == str(run / runs.BEST / "ckpt-2")
+    assert resolve(str(run / runs.BEST / "ckpt-2")).type == "full"
 
 
 @pytest.mark.parametrize(
     "change",
     [
         pytest.param(
-            lambda run, config: label_map.write_label_map(run / run_folder.LABEL_MAP, {"no-pneumonia": 1, "opacity": 2}), id="other-classes"
+            lambda run, config: label_map.write_label_map(run / runs.LABEL_MAP, {"no-pneumonia": 1, "opacity": 2}), id="other-classes"
         ),
         pytest.param(
             lambda run, config: config.model.ssd.anchor_generator.ssd_anchor_generator.aspect_ratios.append(5.0), id="other-anchors"
@@ -502,8 +502,8 @@ def test_a_run_with_other_anchors_is_told_of(resolve, run, config):
     for choice in ("run:mine", str(run)):
         resolve(choice, on_notice=said.append)
         assert "warning: The run mine was trained with other anchors than this config has" in said[-1]
-    assert f"--config {run / run_folder.CONFIG}" in said[-1]
-    resolve("run:mine", config=pipeline_config.load(str(run / run_folder.CONFIG)), on_notice=said.append)
+    assert f"--config {run / runs.CONFIG}" in said[-1]
+    resolve("run:mine", config=pipeline_config.load(str(run / runs.CONFIG)), on_notice=said.append)
     assert len(said) == 2
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pneumodet.classification import scoring
 from pneumodet.classification.family import Classifier, phases
-from pneumodet.classification.settings import ClassifierSettings
+from pneumodet.classification.settings import SMALLEST_SIDE, ClassifierSettings
 from pneumodet.cli import train_classifier
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import CheckpointError, ConfigError, DataError
@@ -154,10 +154,7 @@ def test_what_is_frozen_in_which_phase():
     assert fresh.frozen == () and fresh.steps == 10
 
 
-def test_flags_are_settings_and_the_commands_backbones_are_the_families():
-    from pneumodet.classification.settings import SMALLEST_SIDE
-
-    assert set(train_classifier.BACKBONES) == set(SMALLEST_SIDE)
+def test_flags_are_settings():
     given = ["--config", "two_heads", "--backbone", "vgg16", "--run", "x", "--steps", "5", "--metadata", "--set", "dropout=0.5"]
     found = train_classifier.overrides(train_classifier.build_parser().parse_args(given))
     assert found == ("steps=5", "metadata=true", "backbone=vgg16", "dropout=0.5")
@@ -186,28 +183,14 @@ def test_the_command_says_where_results_lie_and_what_comes_next(both, completed,
         assert code == 130 and "train_classifier.py --run mine --resume" in err
 
 
-def test_both_commands_have_the_flags_of_when_to_evaluate_save_and_stop():
-    from pneumodet.cli import train_segmenter
-    from pneumodet.segmentation.settings import SegmenterSettings
-
-    given = ["--run", "x", "--evaluate-every", "60", "--patience", "2", "--checkpoint-every", "20", "--keep", "1"]
-    for command, settings in ((train_classifier, ClassifierSettings), (train_segmenter, SegmenterSettings)):
-        assert command.METRICS == settings.METRICS
-        args = command.build_parser().parse_args([*given, "--best-metric", settings.METRICS[-1]])
-        assert set(command.overrides(args)) == {
-            *("evaluate_every=60", "patience=2", "checkpoint_every=20", "keep=1"),
-            f"best_metric={settings.METRICS[-1]}",
-        }
-
-
 def test_every_config_is_one_and_says_its_command_and_cost():
     from pneumodet.learning import settings
 
     family = Classifier()
     names = settings.names(family.configs)
     backbones = {settings.load(family.settings, name, folder=family.configs).backbone for name in names}
-    assert backbones == set(train_classifier.BACKBONES)
-    assert {name.replace("-", "_") for name in train_classifier.BACKBONES} <= set(names)
+    assert backbones == set(SMALLEST_SIDE)
+    assert {name.replace("-", "_") for name in SMALLEST_SIDE} <= set(names)
     for name in names:
         text = (family.configs / f"{name}.toml").read_text()
         assert f"train_classifier.py --config {name} " in text and "# Cost: " in text and "COST_" not in text

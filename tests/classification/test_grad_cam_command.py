@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.classification import scoring
-from pneumodet.classification.settings import NAME, ClassifierSettings
+from pneumodet.classification.settings import ClassifierSettings
 from pneumodet.cli import evaluate, grad_cam
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.learning import settings
@@ -34,9 +34,9 @@ def run(tmp_path, data):
     """Return a run's folder, without a checkpoint."""
     folder = tmp_path / "run"
     folder.mkdir()
-    settings.save(CHOSEN, folder / run_folder.SETTINGS)
+    settings.save(CHOSEN, folder / runs.SETTINGS)
     record = {"folder": str(data), "manifest_sha256": RecordSet.open(data).check_two_kinds().manifest_sha256}
-    paths.write_json(folder / run_folder.RECORD, {"family": NAME, "data": record})
+    paths.write_json(folder / runs.RECORD, {"family": runs.CLASSIFICATION, "data": record})
     return folder
 
 
@@ -50,7 +50,7 @@ def with_weights(run):
 
     keras.utils.set_random_seed(0)
     checkpoint = tf.train.Checkpoint(model=networks.classifier(CHOSEN))
-    tf.train.CheckpointManager(checkpoint, str(run / run_folder.TRAIN), max_to_keep=1).save(checkpoint_number=7)
+    tf.train.CheckpointManager(checkpoint, str(run / runs.TRAIN), max_to_keep=1).save(checkpoint_number=7)
     return run
 
 

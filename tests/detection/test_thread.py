@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_runs import events
 
-from pneumodet import results, run_folder
+from pneumodet import results, runs
 from pneumodet.cli import evaluate, export, make_tfrecords, predict, train
 from pneumodet.data import dicom
 from pneumodet.detection import odapi, pipeline_config
@@ -22,7 +22,7 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_train_writes_its_run_folder(trained, records):
+def test_train_writes_its_runs(trained, records):
     record = read(trained / "run.json")
     assert record["parameters"] > 10_000
     assert record["steps"] == 6
@@ -240,7 +240,7 @@ def truncate(path):
 def test_fine_tuning_restores_every_variable(trained, workspace, records):
     from pneumodet.detection import checkpoints, models
 
-    config = pipeline_config.load(str(trained / run_folder.CONFIG))
+    config = pipeline_config.load(str(trained / runs.CONFIG))
     config.train_config.fine_tune_checkpoint = str(trained / "train" / "ckpt-6")
     config.train_config.fine_tune_checkpoint_type = "full"
     model = models.build(config, is_training=True)

@@ -61,7 +61,7 @@ def test_resume_refuses_other_settings(trained, workspace, records, capsys):
     assert "--batch-size does not go with --resume" in capsys.readouterr().err
 
 
-def test_a_used_run_folder_is_refused(trained, workspace, records, capsys):
+def test_a_used_runs_is_refused(trained, workspace, records, capsys):
     before = (trained / "run.json").read_bytes()
     assert train.main(flags(records, "six")) == 2
     err = capsys.readouterr().err
@@ -71,9 +71,9 @@ def test_a_used_run_folder_is_refused(trained, workspace, records, capsys):
 
 
 def test_a_locked_run_is_refused(copy, capsys):
-    from pneumodet import run_folder
+    from pneumodet import runs
 
-    with run_folder.locked(copy):
+    with runs.locked(copy):
         assert train.main(["--run", "copy", "--resume", "--steps", "9"]) == 2
     assert "Another process is training" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ import re
 import cv2
 import numpy as np
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.data import label_map
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import pipeline_config
@@ -66,14 +66,14 @@ def run(folder, records):
     made, config = model()
     record_set = RecordSet.open(records)
     folder.mkdir()
-    label_map.write_label_map(folder / run_folder.LABEL_MAP, record_set.label_map)
-    pipeline_config.use_records(config, record_set, label_map_path=folder / run_folder.LABEL_MAP)
-    pipeline_config.save(config, folder / run_folder.CONFIG)
-    tf.train.CheckpointManager(tf.train.Checkpoint(model=made), str(folder / run_folder.TRAIN), max_to_keep=1).save(checkpoint_number=6)
+    label_map.write_label_map(folder / runs.LABEL_MAP, record_set.label_map)
+    pipeline_config.use_records(config, record_set, label_map_path=folder / runs.LABEL_MAP)
+    pipeline_config.save(config, folder / runs.CONFIG)
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=made), str(folder / runs.TRAIN), max_to_keep=1).save(checkpoint_number=6)
     record = {
         "config": "ssd_mobilenet",
         "data": {"folder": str(records), "manifest_sha256": paths.sha256_file(records / "manifest.json"), "train_exams": 8},
-        "provenance": run_folder.provenance(),
+        "provenance": runs.provenance(),
     }
-    (folder / run_folder.RECORD).write_text(json.dumps(record))
+    (folder / runs.RECORD).write_text(json.dumps(record))
     return folder

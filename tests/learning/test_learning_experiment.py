@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
-from pneumodet.learning import experiment, runs
+from pneumodet.learning import experiment
 from pneumodet.training import augmentation_settings
 
 
@@ -69,7 +69,7 @@ def test_what_a_run_refuses(uncut, records, tmp_path):
     with pytest.raises(DataError, match="holds a run already.*--resume"):
         experiment.train(tiny.Tiny(), tiny.request(records, folder))
     with pytest.raises(DataError, match=r"tools/train\.py did not start. Choose another --run name"):
-        run_folder.refuse_used(folder, "mine", command="train")
+        runs.refuse_used(folder, "mine", family=runs.DETECTION)
     with pytest.raises(ConfigError, match="batch_size does not go with --resume"):
         experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("batch_size=2",), resume=True))
     with pytest.raises(ConfigError, match="less than the 10 steps"):
@@ -77,7 +77,7 @@ def test_what_a_run_refuses(uncut, records, tmp_path):
     with pytest.raises(ConfigError, match="--data is missing"):
         experiment.train(tiny.Tiny(), tiny.request(None, tmp_path / "new"))
     with pytest.raises(DataError, match="family tiny, not classification"):
-        runs.find(str(folder), family="classification", command="train_classifier")
+        runs.find(str(folder), family="classification")
     assert not (tmp_path / "new").exists()
 
 
@@ -122,8 +122,8 @@ def test_a_run_that_is_not_there_is_told_beside_folders_of_others(uncut, tmp_pat
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "config.toml").write_text("steps = 1")
     shutil.copytree(uncut[0], tmp_path / "mine", ignore=shutil.ignore_patterns("train", "best"))
-    with pytest.raises(DataError, match="'gone' does not exist in .* Runs of tiny: mine"):
-        runs.find("gone", family="tiny", command="train_tiny")
+    with pytest.raises(DataError, match="There is no run 'gone' in .* Runs: mine[.]$"):
+        runs.find("gone", family="tiny")
 
 
 def test_a_restored_model_scores_as_the_evaluation_did(uncut, records):

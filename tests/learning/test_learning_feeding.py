@@ -50,7 +50,7 @@ def test_rows_belong_to_their_images(split):
     np.testing.assert_array_equal(stacked(found, "metadata")[:, 0], 2 * numbers)
     np.testing.assert_array_equal(stacked(found, "positive"), split.positive[numbers].astype(np.float32))
     for image, number in zip(stacked(found, "image"), numbers.tolist(), strict=True):
-        sample = images.read(split.examples, number, size_hw=SIZE, normalization="none")
+        sample = images.read(split.examples.read(number), size_hw=SIZE, normalization="none")
         assert sample.record.patient_id == split.names[number]
         assert np.abs(image[..., 0].astype(int) - images.resized(sample.pixels, SIZE)).max() <= 1
 
@@ -101,8 +101,8 @@ def test_the_share_of_positives(split):
 
 @pytest.mark.parametrize("normalization", ["histogram", "clahe"])
 def test_normalization_comes_before_the_resize(split, normalization):
-    plain = images.read(split.examples, 0, size_hw=SIZE, normalization="none").pixels
-    found = images.read(split.examples, 0, size_hw=SIZE, normalization=normalization).pixels
+    plain = images.read(split.examples.read(0), size_hw=SIZE, normalization="none").pixels
+    found = images.read(split.examples.read(0), size_hw=SIZE, normalization=normalization).pixels
     np.testing.assert_array_equal(found, equalized(plain, normalization))
     assert not np.array_equal(found, plain)
 

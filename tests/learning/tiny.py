@@ -33,7 +33,7 @@ class TinySettings(Settings):
 class Tiny(Family):
     """A convolution, batch normalization, dropout and a head."""
 
-    name, command, settings = "tiny", "train_tiny", TinySettings
+    name, settings = "tiny", TinySettings
 
     def check(self, settings, records, *, say):
         return {"backbone": "tiny"}

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tiny_unet
 from PIL import Image
 
-from pneumodet import paths, results, run_folder
+from pneumodet import paths, results, runs
 from pneumodet.cli import train_segmenter
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -172,9 +172,7 @@ def started(tmp_path, monkeypatch, unet_run):
         found.names.append((name, request.resume))
         run.mkdir(parents=True, exist_ok=True)
         if not request.resume:
-            settings.save(
-                settings.load(family.settings, name, folder=family.configs, overrides=request.overrides), run / run_folder.SETTINGS
-            )
+            settings.save(settings.load(family.settings, name, folder=family.configs, overrides=request.overrides), run / runs.SETTINGS)
             shutil.copy(unet_run[0] / "run.json", run)
         if name in found.failing:
             raise TrainingError("The loss is not finite.")
@@ -228,10 +226,10 @@ def test_a_table_is_not_written_into_a_run(started, unet_records, capsys):
     """It would be found out after all variants are trained."""
     run = started.workspace / "mine"
     run.mkdir(parents=True)
-    (run / run_folder.SETTINGS).write_text(tiny_unet.CONFIG)
+    (run / runs.SETTINGS).write_text(tiny_unet.CONFIG)
     assert train_segmenter.main(["--table", "--data", str(unet_records), "--run", "mine"]) == 2
     assert "mine is a run's. Choose another --run name for the table" in capsys.readouterr().err
-    assert not started.names and [path.name for path in run.iterdir()] == [run_folder.SETTINGS]
+    assert not started.names and [path.name for path in run.iterdir()] == [runs.SETTINGS]
 
 
 def test_the_command_tells_figures_and_where_they_lie(started, unet_run, unet_records, capsys):
@@ -261,7 +259,7 @@ def test_the_command_says_what_is_wrong(started, unet_records, tmp_path, capsys)
     ("argv", "message"),
     [
         (["--config", "unet_16_2conv_12"], "There is no config 'unet_16_2conv_12'.*Did you mean 'unet_16_2conv_128'"),
-        (["--resume"], "The run 'nobody' does not exist"),
+        (["--resume"], "There is no run 'nobody' in .*Train one with tools/train_segmenter.py"),
     ],
 )
 def test_a_run_that_cannot_start_gets_a_sentence(argv, message, unet_records, tmp_path, monkeypatch, capsys):

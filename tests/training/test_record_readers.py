@@ -102,7 +102,7 @@ def test_16_bits_are_the_same_to_all(tmp_path, monkeypatch):
         "training": fed(split),
         "training of Keras models": fed_to_keras(split),
         "evaluation of Keras models": [
-            keras_images.read(split.examples, number, size_hw=(HEIGHT, WIDTH), normalization="none").pixels for number in range(3)
+            keras_images.read(split.examples.read(number), size_hw=(HEIGHT, WIDTH), normalization="none").pixels for number in range(3)
         ],
         "evaluation": evaluated(split),
         "exported models": seen_by_exports(split, monkeypatch),
@@ -143,7 +143,7 @@ def test_a_jpeg_cut_off_is_one_sentence(cut, tmp_path, monkeypatch):
         "evaluation": lambda: evaluated(cut.val),
         "exported models": lambda: seen_by_exports(cut.val, monkeypatch),
         "comparison of an export": lambda: list(cut.val.pixels({"e1"})),
-        "evaluation of Keras models": lambda: keras_images.read(cut.val.examples, 1, size_hw=(32, 32), normalization="none"),
+        "evaluation of Keras models": lambda: keras_images.read(cut.val.examples.read(1), size_hw=(32, 32), normalization="none"),
         "label export": lambda: exported_labels(cut, tmp_path / "labels"),
     }
     for reader, read in readers.items():

@@ -45,8 +45,8 @@ def test_a_request_becomes_options(uncut, records, tmp_path):
     request = small.request(
         records, tmp_path / "run", seed=5, positive_share=0.5, patience=4, evaluate_every=6, freeze=("stem",), skip_corrupt=True
     )
-    _, _, record = preparation.new(tmp_path / "run", request, say=quietly, on_download=quietly)
-    options = start.Options.of(json.loads(json.dumps(record))["training"])
+    record = preparation.new(tmp_path / "run", request, say=quietly, on_download=quietly).record
+    options = start.Options.of(json.loads(json.dumps(record.to_json()))["training"])
     assert options.plan == Plan(checkpoint_every=1, keep=3, evaluate_every=6, best_metric="rsna_metric", patience=4)
     assert (options.seed, options.positive_share, options.freeze, options.skip_corrupt) == (5, 0.5, ("stem",), True)
     assert options.augmentation == RADIOGRAPH
@@ -131,9 +131,10 @@ def assembled(records, change=lambda data: data, **changes):
     from pneumodet.detection import pipeline_config
 
     request = small.request(records, records / "nowhere", **changes)
-    config, data, record = preparation.new(records / "nowhere", request, say=quietly, on_download=quietly)
-    assert pipeline_config.architecture(config).num_classes == len(data.label_map)
-    return start.assemble(config, change(data), start.Options.of(record["training"]), fresh=True)
+    prepared = preparation.new(records / "nowhere", request, say=quietly, on_download=quietly)
+    data = prepared.data
+    assert pipeline_config.architecture(prepared.config).num_classes == len(data.label_map)
+    return start.assemble(prepared.config, change(data), start.Options.of(prepared.record.training), fresh=True)
 
 
 def test_images_of_many_sizes_do_not_make_a_batch(records):

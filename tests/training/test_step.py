@@ -16,11 +16,12 @@ def parts(records, tmp_path_factory):
     """Return (config, assembled run, a batch)."""
     folder = tmp_path_factory.mktemp("run")
     request = small.request(records, folder)
-    config, data, record = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    prepared = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    config, data = prepared.config, prepared.data
     from pneumodet.data import label_map
 
     label_map.write_label_map(folder / "label_map.pbtxt", data.label_map)
-    found = start.assemble(config, data, start.Options.of(record["training"]), fresh=False)
+    found = start.assemble(config, data, start.Options.of(prepared.record.training), fresh=False)
     return config, found, next(iter(found.feed.batches(first_step=0, steps=1)))
 
 

@@ -10,7 +10,7 @@ from pneumodet import preparation
 from pneumodet.data import record_sets
 from pneumodet.data.random_access import Reader
 from pneumodet.errors import DataError
-from pneumodet.training import validation
+from pneumodet.training import split_images, validation
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +18,10 @@ def parts(records):
     """Return (model, config, data)."""
     from pneumodet.detection import models
 
-    config, data, _ = preparation.new(
+    prepared = preparation.new(
         records / "nowhere", small.request(records, records / "nowhere"), say=lambda _: None, on_download=lambda *_: None
     )
-    return models.build(config, is_training=True), config, data
+    return models.build(prepared.config, is_training=True), prepared.config, prepared.data
 
 
 def damaged(records, data, folder):
@@ -53,15 +53,15 @@ def test_memory_changes_nothing(parts, monkeypatch):
     model, config, data = parts
     whole = validation.Validation(model, config, data.val)
     first = whole.run()
-    monkeypatch.setattr(validation, "MEMORY_BYTES", 8 * small.SIDE**2 + 1)  # no more than the first batch
+    monkeypatch.setattr(split_images, "MEMORY_BYTES", 8 * small.SIDE**2 + 200)  # no more than the first batch
     short = validation.Validation(model, config, data.val)
     assert len(data.val.instances["images"]) > validation.BATCH
     for again in (whole.run(), short.run(), short.run()):
         assert again.figures == pytest.approx(first.figures, nan_ok=True)
         for name, one in again.detections.items():
             np.testing.assert_allclose(one.scores, first.detections[name].scores, atol=1e-6)
-    assert whole._kept
-    assert not short._kept
+    assert whole._images.kept
+    assert not short._images.kept
 
 
 def test_looks_are_of_exams_with_boxes(parts):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet import paths, pictures, results, run_folder
+from pneumodet import paths, pictures, results, runs
 from pneumodet.assessment import files, inputs, summary
 from pneumodet.assessment.inputs import Loaded
 from pneumodet.data import annotations, boxes, folders, images, label_map, record_sets, sources
@@ -122,21 +122,21 @@ def of_runs(
     from pneumodet.detection import checkpoints, detecting, evaluation
 
     about = RecordSet.open(data_dir or detecting.data_of(run_dirs)).split(split)
-    records = [detecting.record(folder).get("provenance") for folder in run_dirs]
-    configs = [(folder / run_folder.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
-    own = run_dirs[0] / (run_folder.EVAL if plan == Recipe() else EVAL_PROCESSED)
+    records = [runs.read(folder).provenance for folder in run_dirs]
+    configs = [(folder / runs.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
+    own = run_dirs[0] / (runs.EVAL if plan == Recipe() else EVAL_PROCESSED)
     if output_dir is not None:
-        folders.check_free(output_dir, marker=run_folder.METRICS, overwrite=overwrite)
+        folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     gate = gates.gate_for(plan, options.gate)
     facts = _of_data(about)
-    facts |= _chosen_of(facts, [(detecting.record(folder)["data"], metrics_table.evaluations(folder)) for folder in run_dirs])
+    facts |= _chosen_of(facts, [(runs.read(folder).records().manifest_sha256, metrics_table.evaluations(folder)) for folder in run_dirs])
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
     facts |= {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
     if len(run_dirs) > 1:
         facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
     else:
         facts |= {"step": checkpoints.step_of(prefixes[0])}
-    into = folders.new_folder(output_dir, marker=run_folder.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
+    into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
         outcome = _judged(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
         if "step" in facts:
@@ -168,11 +168,13 @@ def of_models(
         raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")
     names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.get("run")) for info in infos]
     facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.get("checkpoint")) for info in infos)} | _of_data(about)
-    facts |= _chosen_of(facts, [(info.card.get("data") or {}, info.card.get("checkpoint_chosen_of") or 0) for info in infos])
+    facts |= _chosen_of(
+        facts, [((info.card.get("data") or {}).get("manifest_sha256"), info.card.get("checkpoint_chosen_of") or 0) for info in infos]
+    )
     chosen_here = (infos[0].card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
     own = infos[0].score_threshold if plan == Recipe() and not chosen_here else None
     gate = gates.gate_for(plan, options.gate)
-    with folders.new_folder(output_dir, marker=run_folder.METRICS, overwrite=overwrite) as folder:
+    with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
         record = _one_or_all([info.card.get("trained") for info in infos])
         outcome = _judged(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
@@ -184,7 +186,7 @@ def of_files(
 ) -> Outcome:
     """Judge detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
     more = {"class_name": options.class_name, "patient_map": options.patient_map, "facts": options.facts, "class_info": options.class_info}
-    folders.check_free(output_dir, marker=run_folder.METRICS, overwrite=overwrite)
+    folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     plan = ensembles.planned(options.recipe, models=1)
     if options.recipe:
         ensembles.refuse_views(plan, options.recipe)
@@ -207,7 +209,7 @@ def of_files(
         "ground_truth": {"name": ground_truth.name, "sha256": paths.sha256_file(ground_truth)},
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
-    with folders.new_folder(output_dir, marker=run_folder.METRICS, overwrite=overwrite) as folder:
+    with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         outcome = _write(folder, loaded, found, plan, options, facts, read, other=other)
     return _moved(outcome, output_dir)
 
@@ -216,15 +218,15 @@ def _of_data(about: Split) -> dict[str, Any]:
     return {"split": about.name, "manifest_sha256": paths.sha256_file(about.folder / record_sets.MANIFEST)}
 
 
-def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[Mapping[str, Any], int]]) -> dict[str, Any]:
+def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[str | None, int]]) -> dict[str, Any]:
     """Return of how many the checkpoint is the best on these very exams, ``checkpoint_chosen_of``; None where it was not chosen on them.
 
     Args:
       facts: split and record set, as ``_of_data``.
-      models: (the data that it was trained with, how often it was evaluated on their split val) of each.
+      models: (SHA-256 of the manifest that it was trained with, how often it was evaluated on their split val) of each.
     """
     here = facts["split"] == "val"
-    most = max((count for data, count in models if here and data.get("manifest_sha256") == facts["manifest_sha256"]), default=0)
+    most = max((count for manifest, count in models if here and manifest == facts["manifest_sha256"]), default=0)
     return {"checkpoint_chosen_of": most if most > 1 else None}
 
 
@@ -358,8 +360,8 @@ def _write(
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     metrics["warnings"] = _notes(plan, options, loaded.cases.names) + metrics["warnings"]
     if about.get("checkpoint_chosen_of"):
-        metrics["warnings"].append(run_folder.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
-    paths.write_json(folder / run_folder.METRICS, metrics)
+        metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
+    paths.write_json(folder / runs.METRICS, metrics)
     if found is not None:  # otherwise they are the caller's file
         paths.write_json(folder / DETECTIONS, results.to_coco(found))
     table = options.recipe.parent / gates.TABLE if options.recipe else None
@@ -367,13 +369,13 @@ def _write(
         folder,
         metrics,
         pictures=list(_gallery(loaded, metrics, read)),
-        provenance={"evaluated": run_folder.provenance(), "trained": record},
+        provenance={"evaluated": runs.provenance(), "trained": record},
         config_text=config,
         gains=paths.read_json(table, what="the table of gains", hint="Run tools/postprocess.py again.")
         if table and table.exists()
         else None,
     )
-    return Outcome(metrics, folder / run_folder.METRICS, report)
+    return Outcome(metrics, folder / runs.METRICS, report)
 
 
 def _gallery(
@@ -394,4 +396,4 @@ def _gallery(
 
 
 def _moved(outcome: Outcome, output_dir: Path) -> Outcome:
-    return dataclasses.replace(outcome, metrics_path=output_dir / run_folder.METRICS, report=output_dir / outcome.report.name)
+    return dataclasses.replace(outcome, metrics_path=output_dir / runs.METRICS, report=output_dir / outcome.report.name)

@@ -1,25 +1,51 @@
-"""One experiment: a config, a record set and a run's folder brought together, checked, and trained.
+"""Runs of detectors: ``training.experiment`` with the Object Detection API, and what is tried before a run begins.
 
     folder, outcome = train(Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")))
     folder, outcome = train(Request(run="my_first", resume=True))
 
-Everything that can be refused is refused before TensorFlow starts.
+What is checked of a request: ``preparation``.
 """
 
-import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, preparation, pretrained, run_folder
+from pneumodet import paths, preparation, pretrained, runs
 from pneumodet.data import label_map
-from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import pipeline_config
-from pneumodet.errors import ConfigError, DataError
-from pneumodet.preparation import Request, Say
-from pneumodet.training import learning_rate_finder, tf_config
+from pneumodet.errors import ConfigError
+from pneumodet.preparation import Request
+from pneumodet.run_record import RunRecord
+from pneumodet.training import experiment, learning_rate_finder, tf_config
+from pneumodet.training.experiment import Hooks, Parts, Prepared, Say
+from pneumodet.training.options import Options
+
+
+class DetectorEngine(experiment.Engine):
+    """Detectors of the Object Detection API; see ``training.experiment.Engine``."""
+
+    family = runs.DETECTION
+    many_machines = True
+
+    def new(self, folder: Path, request: Request, hooks: Hooks) -> Prepared:
+        """See ``Engine``."""
+        return preparation.new(folder, request, say=hooks.on_start, on_download=hooks.on_download)
+
+    def resumed(self, folder: Path, request: Request, record: RunRecord) -> Prepared:
+        """See ``Engine``."""
+        return preparation.resumed(folder, request, record)
+
+    def save(self, folder: Path, prepared: Prepared) -> None:
+        """See ``Engine``."""
+        label_map.write_label_map(folder / runs.LABEL_MAP, prepared.data.label_map)
+        pipeline_config.save(prepared.config, folder / runs.CONFIG)
+
+    def assemble(self, prepared: Prepared, *, fresh: bool, cluster: Any, say: Say) -> Parts:
+        """See ``Engine``."""
+        from pneumodet.training import start
+
+        return start.parts(prepared, fresh=fresh, cluster=cluster)
 
 
 def train(
@@ -34,76 +60,17 @@ def train(
 
     Args:
       request: what is asked for.
-      on_start: is told in a sentence what happens.
-      on_progress: is told where training stands, a ``training.loop.Progress``.
-      on_download: is told (bytes there, bytes in all or None) of a pretrained checkpoint.
-      on_evaluation: is told (step, figures by name); False stops the run.
+      on_start, on_progress, on_download, on_evaluation: as ``training.experiment.Hooks``.
 
     Returns:
       (the run's folder, ``training.loop.Outcome``).
 
     Raises:
-      PneumodetError: anything that the user can mend.
+      PneumodetError: anything that the user can fix.
     """
-    started = time.perf_counter()
-    addresses, worker = tf_config.workers()
-    folder = run_folder.find(request.run) if request.resume else paths.run_dir(request.run)
-    with contextlib.ExitStack() as held:
-        if worker == 0:
-            if not request.resume:
-                run_folder.refuse_used(folder, request.run, command="train")
-            held.enter_context(run_folder.locked(folder))
-            if request.resume:
-                config, records, record = preparation.resumed(folder, request)
-            else:
-                config, records, record = preparation.new(folder, request, say=on_start, on_download=on_download)
-                _write(folder, config, records, record)
-            _say_start(folder, config, on_start)
-        from pneumodet.training import cluster as clusters
-        from pneumodet.training import start, watching
-
-        if len(addresses) > 1:
-            on_start(f"worker {worker} of {len(addresses)}: waiting for the others")
-        cluster = held.enter_context(clusters.joined())
-        if worker:
-            config, records, record = _of_chief(folder)
-        on_start(f"training on {start.device()}")
-        about = {key: value for key, value in record["training"].items() if not isinstance(value, dict | list | tuple)}
-
-        def observer(step: int) -> Any:
-            if worker:
-                return watching.loop.Observer()
-            return watching.Watcher(
-                folder,
-                step=step,
-                about=about | {"batch_size": config.train_config.batch_size, "config": record["config"]},
-                on_progress=on_progress,
-                on_note=on_start,
-                on_evaluation=on_evaluation,
-            )
-
-        outcome = start.train(
-            config,
-            folder,
-            records,
-            start.Options.of(record["training"]),
-            cluster=cluster,
-            observer=observer,
-            started=started,
-        )
-        if worker == 0:
-            paths.write_json(folder / run_folder.RECORD, record | {"parameters": outcome.parameters})
-    return folder, outcome
-
-
-def _of_chief(folder: Path) -> tuple[Any, RecordSet, dict[str, Any]]:
-    """Return (config, records, what run.json holds), which worker 0 has prepared for all."""
-    if not (folder / run_folder.CONFIG).is_file():
-        raise DataError(
-            f"Worker 0 has prepared the run, but {folder / run_folder.CONFIG} is not here. All workers need one workspace: set PNEUMODET_WORKSPACE "
-            "to a folder that all of them share, and give the same --run."
-        )
-    return preparation.resumed(folder, Request(run=str(folder), resume=True))
+    hooks = Hooks(on_start=on_start, on_progress=on_progress, on_download=on_download, on_evaluation=on_evaluation)
+    trained = experiment.train(DetectorEngine(), request, hooks)
+    return trained.folder, trained.outcome
 
 
 def find_rate(
@@ -117,7 +84,7 @@ def find_rate(
       (``training.learning_rate_finder.Found``, its picture).
 
     Raises:
-      PneumodetError: anything that the user can mend.
+      PneumodetError: anything that the user can fix.
     """
     if tf_config.workers()[0]:
         raise ConfigError(
@@ -126,15 +93,16 @@ def find_rate(
     folder = paths.run_dir(request.run)
     if steps < learning_rate_finder.FEWEST_STEPS:
         raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot tell noise from descent.")
-    run_folder.refuse_used(folder, request.run, command="train")
-    with run_folder.locked(folder):
-        config, records, record = preparation.new(folder, request, say=on_start, on_download=on_download)
-        label_map.write_label_map(folder / run_folder.LABEL_MAP, records.label_map)
-        on_start(f"{folder.name}: {steps} steps of {config.train_config.batch_size} images at rising learning rates; TensorFlow starts")
+    runs.refuse_used(folder, request.run, family=runs.DETECTION)
+    with runs.locked(folder):
+        prepared = preparation.new(folder, request, say=on_start, on_download=on_download)
+        label_map.write_label_map(folder / runs.LABEL_MAP, prepared.data.label_map)
+        on_start(f"{folder.name}: {steps} steps of {prepared.batch_size} images at rising learning rates; TensorFlow starts")
         from pneumodet.training import start
 
+        options = Options.of(prepared.record.training or {})
         return start.find_rate(
-            config, folder, records, start.Options.of(record["training"]), steps=steps, on_note=on_start, on_progress=on_progress
+            prepared.config, folder, prepared.data, options, steps=steps, on_note=on_start, on_progress=on_progress
         ), folder / start.RATES_PICTURE
 
 
@@ -145,25 +113,13 @@ def preview(request: Request, *, on_start: Say) -> Path:
       The picture.
 
     Raises:
-      PneumodetError: anything that the user can mend.
+      PneumodetError: anything that the user can fix.
     """
     folder = paths.run_dir(request.run)
-    run_folder.refuse_used(folder, request.run, command="train")
-    with run_folder.locked(folder):
+    runs.refuse_used(folder, request.run, family=runs.DETECTION)
+    with runs.locked(folder):
         without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
-        config, records, record = preparation.new(folder, without, say=on_start, on_download=lambda *_: None)
+        prepared = preparation.new(folder, without, say=on_start, on_download=lambda *_: None)
         from pneumodet.training import start
 
-        return start.preview(config, folder, records, start.Options.of(record["training"]))
-
-
-def _say_start(folder: Path, config: Any, say: Say) -> None:
-    say(f"{folder.name}: {config.train_config.num_steps} steps of {config.train_config.batch_size} images; TensorFlow starts")
-
-
-def _write(folder: Path, config: Any, records: RecordSet, record: dict[str, Any]) -> None:
-    run_folder.refuse_used(folder, folder.name, command="train")  # again, now that the lock is held
-    label_map.write_label_map(folder / run_folder.LABEL_MAP, records.label_map)
-    paths.write_json(folder / run_folder.RECORD, record)
-    run_folder.check_space(folder)
-    pipeline_config.save(config, folder / run_folder.CONFIG)  # last: a folder that has it is a run
+        return start.preview(prepared.config, folder, prepared.data, Options.of(prepared.record.training or {}))

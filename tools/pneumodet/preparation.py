@@ -1,23 +1,23 @@
-"""What a user asks for, brought together with a record set, checked, and resolved into a pipeline.config. TensorFlow is not needed.
+"""What a user asks for of a detector, brought together with a record set, checked, and resolved into a pipeline.config. TensorFlow is not needed.
 
-config, records, record = new(folder, Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")), say=print)
-config, records, record = resumed(folder, Request(run="my_first", resume=True))
+prepared = new(folder, Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")), say=print, on_download=print)
+prepared = resumed(folder, Request(run="my_first", resume=True), runs.read(folder))
+prepared.config, prepared.data, prepared.record       # TrainEvalPipelineConfig, the record set, what run.json holds
 """
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, pretrained, run_folder
+from pneumodet import pretrained, runs
 from pneumodet.data import box_audit, foreign_records
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import anchor_fitting, anchors, pipeline_config
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.training import augmentation_settings
-
-EVALUATIONS = 10
-"""Evaluations of a run where nothing else is asked for."""
+from pneumodet.run_record import RunRecord
+from pneumodet.training import augmentation_settings, experiment
+from pneumodet.training.experiment import Prepared, Say
+from pneumodet.training.options import Options, Plan, check_seed, check_share, ten_times
 
 RECORDS = "records"
 """Folder in a run's with the view of record sets that other tools made."""
@@ -25,16 +25,12 @@ RECORDS = "records"
 AUTO = "auto"
 """In place of a batch size: as many images as fit into memory."""
 
-_OF_A_RESUMED_RUN = ("run", "resume", "steps", "patience", "skip_corrupt")
-"""What may be asked of a run that is gone on with; all else it has from its start."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asks for; None leaves it as the config, or the run that is resumed, has it.
+class Request(experiment.Request):
+    """What a user asks for; None leaves it as the config, the run that is resumed, or ``training.options`` has it.
 
     Attributes:
-      run: name of the run, or path of its folder.
       config: name in configs/, or path of a pipeline.config.
       data: record set; None for the records that the config itself names.
       steps: train_config.num_steps; the learning-rate schedule is stretched with it.
@@ -47,21 +43,11 @@ class Request:
       settings: ``KEY=VALUE`` of any field of the config.
       fit_anchors: fit the anchors to the training set's boxes.
       augmentation: a preset's name, or a JSON file.
-      positive_share: share of radiographs with pneumonia among the samples.
-      precision: float32, bfloat16 or float16.
-      seed: of weights, order and augmentation.
-      evaluate_every: steps from one evaluation to the next; 0 for none.
-      best_metric: figure by which the best checkpoint is kept.
-      patience: evaluations without a better figure after which training stops; 0 for none.
-      checkpoint_every: steps from one checkpoint to the next.
-      keep: newest checkpoints that stay.
-      skip_corrupt: leave corrupt records out, and count them.
-      resume: go on with the run.
+      positive_share, precision, seed, skip_corrupt: as ``Options``.
+      evaluate_every: as ``Plan``; None for ten evaluations.
+      best_metric, patience, checkpoint_every, keep: as ``Plan``.
     """
 
-    run: str
-    config: str | None = None
-    data: Path | None = None
     steps: int | None = None
     batch_size: int | str | None = None
     learning_rate: float | None = None
@@ -73,22 +59,18 @@ class Request:
     fit_anchors: bool = False
     augmentation: str | None = None
     positive_share: float | None = None
-    precision: str = "float32"
-    seed: int = 0
+    precision: str | None = None
+    seed: int | None = None
     evaluate_every: int | None = None
-    best_metric: str = "rsna_metric"
-    patience: int = 0
-    checkpoint_every: int = 500
-    keep: int = 3
+    best_metric: str | None = None
+    patience: int | None = None
+    checkpoint_every: int | None = None
+    keep: int | None = None
     skip_corrupt: bool = False
-    resume: bool = False
 
 
-Say = Callable[[str], None]
-
-
-def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Progress) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Return (config, records, what run.json will hold) of a new run.
+def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Progress) -> Prepared:
+    """Return all that is known of a new run before TensorFlow starts.
 
     Args:
       folder: the run's.
@@ -101,77 +83,80 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
       CheckpointError: there is no such checkpoint, or it cannot be had.
       DataError: the records cannot be used.
     """
-    if not request.config:
-        raise ConfigError(f"--config is missing. Configs: {', '.join(pipeline_config.names())}, or the path of a pipeline.config.")
-    if request.patience and request.evaluate_every == 0:
-        raise ConfigError("--patience counts evaluations, but --evaluate-every 0 leaves none. Leave one of them out.")
-    if not 0 <= request.seed < 1 << 32:
-        raise ConfigError(f"--seed is {request.seed}; it must be a whole number from 0 to 2^32 - 1.")
-    if request.positive_share is not None and not 0 < request.positive_share < 1:
-        raise ConfigError(
-            f"--positive-share is {request.positive_share:g}; it must lie between 0 and 1. Leave it out for all records alike."
-        )
+    _check(request)
     data_dir = request.data or _adopted(request, folder)
     records = RecordSet.open(data_dir).check_has_train()
     if not len(records.train):
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
-    augmentation = augmentation_settings.load(request.augmentation or augmentation_settings.DEFAULT)
+    used = request.augmentation or augmentation_settings.DEFAULT
+    options = Options(**{"augmentation": augmentation_settings.load(used), **_given(request, Options)})
     config, start = _resolve(request, folder, records=records, say=say, on_download=on_download)
     if config.train_input_reader.load_instance_masks and records.manifest.arguments.get("masks") is False:
         raise ConfigError(f"The config reads instance masks, but the records have none. Make {data_dir} again with --masks.")
     if request.batch_size == AUTO:
-        _fit_batch(config, request, records, augmentation, say)
+        _fit_batch(config, request, records, options, say)
     audit = _audit(config, records, say)
-    steps = config.train_config.num_steps
-    every = max(1, round(steps / EVALUATIONS)) if request.evaluate_every is None else request.evaluate_every
-    if every and not len(records.val):
-        if request.patience:
-            raise DataError(f"--patience needs evaluations, but the record set {data_dir} has no validation exams. Leave it out.")
-        say("warning: The record set has no validation exams; nothing is evaluated on the way, and there will be no best checkpoint.")
-        every = 0
+    options = dataclasses.replace(options, plan=_plan(request, config, records, say))
     if config.train_config.data_augmentation_options:
-        used = request.augmentation or augmentation_settings.DEFAULT
         say(f"The config's data_augmentation_options are for the stock API. Here images are varied by --augmentation {used}.")
-    record = {
-        "config": request.config,
-        "settings": list(request.settings),
-        "seed": request.seed,
-        "steps": steps,
-        "batch_size": config.train_config.batch_size,
-        "fine_tune_checkpoint_type": config.train_config.fine_tune_checkpoint_type or None,
-        "pretrained": None if start is None else {"name": start.source, "licence": start.licence, "sha256": start.sha256},
-        "training": {
-            "seed": request.seed,
-            "augmentation": augmentation_settings.to_json(augmentation),
-            "positive_share": request.positive_share,
-            "freeze": list(request.freeze),
-            "skip_corrupt": request.skip_corrupt,
-            "precision": request.precision,
-            "evaluate_every": every,
-            "best_metric": request.best_metric,
-            "patience": request.patience,
-            "checkpoint_every": request.checkpoint_every,
-            "keep": request.keep,
+    record = RunRecord(
+        family=runs.DETECTION,
+        config=request.config,
+        settings=tuple(request.settings),
+        seed=options.seed,
+        steps=config.train_config.num_steps,
+        batch_size=config.train_config.batch_size,
+        facts={
+            "fine_tune_checkpoint_type": config.train_config.fine_tune_checkpoint_type or None,
+            "pretrained": None if start is None else {"name": start.source, "licence": start.licence, "sha256": start.sha256},
         },
-        "data": {
-            "folder": str(data_dir.resolve()),
-            "manifest_sha256": records.manifest_sha256,
-            "train_exams": len(records.train),
-            "val_exams": len(records.val),
-            "split_by": records.split_by,
-            "audit": audit,
-        },
-        "provenance": run_folder.provenance(),
-    }
-    return config, records, record
+        training=options.to_json(),
+        data=experiment.data_record(records, audit=audit),
+        provenance=runs.provenance(),
+    )
+    return _of(config, records, record)
 
 
-def _fit_batch(config: Any, request: Request, records: RecordSet, augmentation: Any, say: Say) -> None:
+def _of(config: Any, records: RecordSet, record: RunRecord) -> Prepared:
+    train = config.train_config
+    return Prepared(config=config, data=records, record=record, steps=train.num_steps, batch_size=train.batch_size)
+
+
+def _check(request: Request) -> None:
+    """Check what needs neither config nor records."""
+    if not request.config:
+        raise ConfigError(f"--config is missing. Configs: {', '.join(pipeline_config.names())}, or the path of a pipeline.config.")
+    if request.patience and request.evaluate_every == 0:
+        raise ConfigError("--patience counts evaluations, but --evaluate-every 0 leaves none. Leave one of them out.")
+    if request.seed is not None:
+        check_seed(request.seed)
+    if request.positive_share is not None:
+        check_share(request.positive_share)
+
+
+def _given(request: Request, kind: type) -> dict[str, Any]:
+    """Return the fields of a dataclass that a request gives; the others keep their defaults."""
+    names = [field.name for field in dataclasses.fields(kind) if field.name not in ("plan", "augmentation")]
+    return {name: getattr(request, name) for name in names if getattr(request, name) is not None}
+
+
+def _plan(request: Request, config: Any, records: RecordSet, say: Say) -> Plan:
+    """Return when the run evaluates, saves and stops."""
+    plan = Plan(**{"evaluate_every": ten_times(config.train_config.num_steps), **_given(request, Plan)})
+    if plan.evaluate_every and not len(records.val):
+        if plan.patience:
+            raise DataError(f"--patience needs evaluations, but the record set {records.folder} has no validation exams. Leave it out.")
+        say("warning: The record set has no validation exams; nothing is evaluated on the way, and there will be no best checkpoint.")
+        plan = dataclasses.replace(plan, evaluate_every=0)
+    return plan
+
+
+def _fit_batch(config: Any, request: Request, records: RecordSet, options: Options, say: Say) -> None:
     """Give the config the batch size that fits into memory, and the learning rate that goes with it."""
-    from pneumodet.training import batch_sizes, start
+    from pneumodet.training import batch_sizes
 
     say("--batch-size auto: measuring what fits into memory")
-    options = start.Options(augmentation=augmentation, freeze=request.freeze)
+    options = Options(augmentation=options.augmentation, freeze=options.freeze)
     size, before = batch_sizes.fitting(config, records, options), config.train_config.batch_size
     say(f"--batch-size auto: {size} images fit")
     config.train_config.batch_size = size
@@ -182,50 +167,46 @@ def _fit_batch(config: Any, request: Request, records: RecordSet, augmentation: 
         pipeline_config.set_peak_rate(config, request.learning_rate)
 
 
-def resumed(folder: Path, request: Request) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Return (config, records, what run.json holds) of a run that is gone on with.
+def resumed(folder: Path, request: Request, record: RunRecord) -> Prepared:
+    """Return all that is known of a run that is resumed; what the request changes is written.
+
+    Args:
+      folder: the run's.
+      request: what is asked for.
+      record: the run's.
 
     Raises:
       ConfigError: the request has what only a new run can be given.
       DataError: the run or its records are not what they were.
     """
     given = [field.name for field in dataclasses.fields(request) if getattr(request, field.name) != field.default]
-    refused = [name for name in given if name not in _OF_A_RESUMED_RUN]
-    if refused:
-        flag = "--set" if refused[0] == "settings" else "--" + refused[0].replace("_", "-")
-        raise ConfigError(
-            f"{flag} does not go with --resume: the run goes on as it was started. Only --steps, --patience and --skip-corrupt may be given."
-        )
-    config = pipeline_config.load(str(folder / run_folder.CONFIG))
-    record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Start a new run.")
-    if "training" not in record:
+    changed = [name for name in given if name not in ("run", "resume")]
+    experiment.refuse_changes(changed)
+    config = pipeline_config.load(str(folder / runs.CONFIG))
+    if record.training is None:
         raise DataError(
-            f"The run {folder.name} was made by an earlier pneumodet and cannot be gone on with. Start a new run from it by "
+            f"The run {folder.name} was made by an earlier pneumodet and cannot be resumed. Start a new run from it by "
             f"--pretrained run:{folder.name}."
         )
-    data_dir = Path(record["data"]["folder"])
-    records = RecordSet.open(data_dir)
-    if records.manifest_sha256 != record["data"]["manifest_sha256"]:
-        raise DataError(f"The record set {data_dir} is another one than the run was started with. Start a new run.")
-    training = record["training"]
-    if request.patience:
-        if not training["evaluate_every"]:
+    records = experiment.same_records(record)
+    training = dict(record.training)
+    if request.patience is not None:
+        if request.patience and not training["evaluate_every"]:
             raise ConfigError(f"--patience counts evaluations, but the run {folder.name} was started without. Leave it out.")
         training["patience"] = request.patience
     training["skip_corrupt"] |= request.skip_corrupt
-    done = run_folder.steps_done(folder)
+    record = dataclasses.replace(record, training=training)
     if request.steps:
-        if request.steps < (done or 0):
-            raise ConfigError(f"--steps {request.steps} is less than the {done} steps that the run {folder.name} has done.")
-        record["steps"] = request.steps
+        experiment.check_steps(request.steps, folder)
+        record = dataclasses.replace(record, steps=request.steps)
         before = config.train_config.num_steps
         config.train_config.num_steps = request.steps
         pipeline_config.scale_schedule(config, reference_steps=before, reference_batch=config.train_config.batch_size, overridden=())
-    pipeline_config.check(config, records.label_map, begun=done is not None)
-    if set(given) & {"steps", "patience", "skip_corrupt"}:
-        paths.write_json(folder / run_folder.RECORD, record)
-        pipeline_config.save(config, folder / run_folder.CONFIG)
-    return config, records, record
+    pipeline_config.check(config, records.label_map, begun=runs.steps_done(folder) is not None)
+    if changed:
+        runs.write(folder, record)
+        pipeline_config.save(config, folder / runs.CONFIG)
+    return _of(config, records, record)
 
 
 def _resolve(request: Request, folder: Path, *, records: RecordSet, say: Say, on_download: pretrained.Progress) -> tuple[Any, Any]:
@@ -238,7 +219,7 @@ def _resolve(request: Request, folder: Path, *, records: RecordSet, say: Say, on
     config = pipeline_config.load(request.config)
     train = config.train_config
     reference = {"reference_steps": train.num_steps, "reference_batch": train.batch_size}
-    pipeline_config.use_records(config, records, label_map_path=folder.resolve() / run_folder.LABEL_MAP)
+    pipeline_config.use_records(config, records, label_map_path=folder.resolve() / runs.LABEL_MAP)
     if request.steps:
         train.num_steps = request.steps
     if request.batch_size and request.batch_size != AUTO:

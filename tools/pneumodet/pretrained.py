@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pneumodet import download, paths, run_folder
+from pneumodet import download, paths, runs
 from pneumodet.data import label_map as label_maps
 from pneumodet.errors import CheckpointError, ConfigError, DataError, first_line
 
@@ -111,7 +111,7 @@ def resolve(
         store = _Store(folder, os.environ.get(MIRROR) if mirror is None else mirror, on_progress, on_notice)
         start = store.get(name, entries[name])
     elif choice.startswith(RUN):
-        start = _of_run(run_folder.find(choice.removeprefix(RUN)), None, config, label_map, on_notice)
+        start = _of_run(runs.find(choice.removeprefix(RUN), family=runs.DETECTION), None, config, label_map, on_notice)
     else:
         local = folder / choice
         path = local if os.sep not in choice and local.is_dir() else Path(choice).expanduser()
@@ -162,7 +162,7 @@ def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None, o
     prefix = str(Path(checkpoint_files.find(path)).resolve())
     held = checkpoint_files.roots(checkpoint_files.check_object_based(prefix))
     for folder in Path(prefix).parents[:3]:
-        if (folder / run_folder.CONFIG).is_file() and (folder / run_folder.RECORD).is_file():
+        if (folder / runs.CONFIG).is_file() and (folder / runs.RECORD).is_file():
             return _of_run(folder, prefix, config, label_map, on_notice)
     kinds = {"feature_extractor": "classification", "model": "detection"}
     kind = next((kind for root, kind in kinds.items() if root in held), given)
@@ -178,7 +178,7 @@ def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, 
     """Return the start from a run: "full" where model and classes are the same, "detection" where the feature extractor is."""
     from pneumodet.detection import checkpoint_files, pipeline_config
 
-    theirs = pipeline_config.architecture(pipeline_config.load(str(folder / run_folder.CONFIG)))
+    theirs = pipeline_config.architecture(pipeline_config.load(str(folder / runs.CONFIG)))
     ours = pipeline_config.architecture(config)
     if theirs.DESCRIPTOR is not ours.DESCRIPTOR or theirs.feature_extractor.type != ours.feature_extractor.type:
         raise CheckpointError(
@@ -190,12 +190,12 @@ def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, 
     if any(_ANCHORS in field for field in other):
         on_notice(
             f"warning: The run {folder.name} was trained with other anchors than this config has, which its box heads, restored where they fit, have "
-            f"to learn anew; to keep the run's anchors, train with its own config: --config {folder / run_folder.CONFIG}"
+            f"to learn anew; to keep the run's anchors, train with its own config: --config {folder / runs.CONFIG}"
         )
-    full = not other and label_maps.read_label_map(folder / run_folder.LABEL_MAP) == label_map
+    full = not other and label_maps.read_label_map(folder / runs.LABEL_MAP) == label_map
     if prefix is None:
-        best = folder / run_folder.BEST
-        prefix = str(Path(checkpoint_files.find(best if best.is_dir() else folder / run_folder.TRAIN)).resolve())
+        best = folder / runs.BEST
+        prefix = str(Path(checkpoint_files.find(best if best.is_dir() else folder / runs.TRAIN)).resolve())
         checkpoint_files.check_object_based(prefix)
     return Start(prefix, "full" if full else "detection", source=f"run {folder.name}, {Path(prefix).name}")
 
@@ -348,7 +348,5 @@ def _chosen(tar: tarfile.TarFile, archive: Path, file: str) -> list[tarfile.TarI
     name = file if file in there else there.pop()
     wanted = (f"{name}.index", f"{name}.data-")
     return [
-        member
-        for member in usable
-        if PurePosixPath(member.name).name.startswith(wanted) or PurePosixPath(member.name).name == run_folder.CONFIG
+        member for member in usable if PurePosixPath(member.name).name.startswith(wanted) or PurePosixPath(member.name).name == runs.CONFIG
     ]

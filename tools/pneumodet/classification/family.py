@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths
+from pneumodet import paths, runs
 from pneumodet.classification import classes, metadata, scoring
-from pneumodet.classification.settings import CLASS_WEIGHTS, COMMAND, NAME, NO_BALANCE, PNEUMONIA, ClassifierSettings, check_weights
+from pneumodet.classification.settings import CLASS_WEIGHTS, NO_BALANCE, PNEUMONIA, ClassifierSettings, check_weights
 from pneumodet.data.label_map import NO_PNEUMONIA
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.learning import image_level
@@ -23,7 +23,7 @@ from pneumodet.training import augmentation_settings
 class Classifier(Family):
     """Classifiers of whole radiographs; see ``learning.family.Family``."""
 
-    name, command, settings = NAME, COMMAND, ClassifierSettings
+    name, settings = runs.CLASSIFICATION, ClassifierSettings
 
     def check(self, settings: ClassifierSettings, records: RecordSet, *, say: Say) -> dict[str, Any]:
         """See ``Family``."""

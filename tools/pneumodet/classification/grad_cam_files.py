@@ -14,15 +14,16 @@ import numpy as np
 from PIL import Image
 
 from pneumodet import heat as heat_pictures
-from pneumodet import paths, pictures, results
+from pneumodet import paths, pictures, results, runs
 from pneumodet.classification import grad_cam, localization, pointing, scoring, weak_boxes
 from pneumodet.data import folders
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError
-from pneumodet.learning import image_level, images, runs
+from pneumodet.learning import image_level, images
 from pneumodet.metrics import bootstrap, operating_point
 from pneumodet.metrics.cases import Cases
 from pneumodet.results import Detections
+from pneumodet.run_record import DataRecord
 
 HEATMAPS, OVERLAYS, DETECTIONS, POINTING = "heatmaps", "overlays.jpg", "detections.json", "pointing.json"
 FILES = (OVERLAYS, DETECTIONS, POINTING)
@@ -89,9 +90,9 @@ def explain(
       CheckpointError: the run has no checkpoint.
       TrainingError: its weights are broken.
     """
-    run_dir = runs.find(run, family="classification", command="train_classifier")
-    trained_with = runs.record_of(run_dir)["data"]
-    data_dir = data_dir or Path(trained_with["folder"])
+    run_dir = runs.find(run, family=runs.CLASSIFICATION)
+    trained_with = runs.read(run_dir).records()
+    data_dir = data_dir or Path(trained_with.folder)
     output_dir = output_dir or run_dir / options.method.replace("+", "_plus").replace("-", "_")
     folders.check_free(output_dir, marker=POINTING, overwrite=overwrite)
     sides = RecordSet.open(data_dir).check_two_kinds()
@@ -150,14 +151,14 @@ def explain(
     return Outcome(output_dir, report, split.truth)
 
 
-def _of_training(trained_with: dict[str, Any], sides: RecordSet, split: Split) -> int | None:
+def _of_training(trained_with: DataRecord, sides: RecordSet, split: Split) -> int | None:
     """Return how many exams of a split a run was trained on, by what its run.json says of its records; None where these are gone."""
-    if trained_with["manifest_sha256"] != sides.manifest_sha256:
+    if trained_with.manifest_sha256 != sides.manifest_sha256:
         try:
-            sides = RecordSet.open(Path(trained_with["folder"])).check_two_kinds()
+            sides = RecordSet.open(Path(trained_with.folder)).check_two_kinds()
         except DataError:
             return None
-        if trained_with["manifest_sha256"] != sides.manifest_sha256:
+        if trained_with.manifest_sha256 != sides.manifest_sha256:
             return None
     return len(set(split.names) & set(sides.train.names))
 
@@ -226,7 +227,7 @@ def _sheet(explained: _Explained, found: Sequence[Detections], split: Split) -> 
     spread = np.unique(np.linspace(0, len(positive) - 1, SHOWN_POSITIVE).round().astype(int))
     tiles, captions = [], []
     for row in [*positive[spread], *negative[:SHOWN_NEGATIVE]]:
-        pixels = images.read(split.examples, int(row), size_hw=(_TILE_PX, _TILE_PX), normalization="none").pixels
+        pixels = images.read(split.examples.read(int(row)), size_hw=(_TILE_PX, _TILE_PX), normalization="none").pixels
         picture = heat_pictures.overlay(Image.fromarray(pixels).convert("RGB"), gray(explained.heats[row]), opacity=_OPACITY)
         scale = np.array([*pixels.shape[::-1]] * 2) / np.array([*split.sizes_hw[row][::-1]] * 2)
         boxes = dataclasses.replace(found[row], boxes_xyxy_px=found[row].boxes_xyxy_px * scale)

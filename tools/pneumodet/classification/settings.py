@@ -1,6 +1,6 @@
 """What a classifier is and how it is trained, as TOML files in configs/classification/ say it. No TensorFlow.
 
-settings = learning.settings.load(ClassifierSettings, "mobilenetv2", folder=paths.CONFIG_DIR / NAME)
+settings = learning.settings.load(ClassifierSettings, "mobilenetv2", folder=paths.CONFIG_DIR / "classification")
 """
 
 import dataclasses
@@ -9,10 +9,7 @@ from pathlib import Path
 from pneumodet.data.annotations import RSNA_CLASSES
 from pneumodet.detection import checkpoint_files
 from pneumodet.errors import CheckpointError, ConfigError
-from pneumodet.learning import image_level
 from pneumodet.learning.settings import Settings, between, one_of
-
-NAME, COMMAND = "classification", "train_classifier"
 
 SCRATCH = "resnet-scratch"
 
@@ -91,6 +88,8 @@ class ClassifierSettings(Settings):
         between("fine_tune_rate", self.fine_tune_rate, 1e-9, 10)
         between("fine_tune", self.fine_tune, 0, 1)
         between("dropout", self.dropout, 0, 0.9)
+        from pneumodet.learning import image_level  # here: the command's --help needs the classes alone
+
         image_level.check_aim(self.aim)
         if self.pretrained == IMAGENET and self.backbone == SCRATCH:
             raise ConfigError(f"There are no ImageNet weights for {SCRATCH}. Set pretrained=none.")

@@ -24,9 +24,6 @@ from pneumodet import quiet
 from pneumodet.errors import PneumodetError
 from pneumodet.wording import counted
 
-PAUSES = ("evaluate_every", "best_metric", "patience", "checkpoint_every", "keep")
-"""Flags of ``add_pauses``; each is a setting of the same name."""
-
 EXTRA = "train"
 """The extra of setup.cfg that brings a package which is missed only while a command runs; what needs another extra says so itself."""
 
@@ -112,21 +109,6 @@ def _missing(package: str) -> str:
         f"This needs the package {package}, which is not installed here. Run in the checkout: make setup, or "
         f"pip install -c constraints.txt '.[{EXTRA}]'; tools/doctor.py tells what else is missing."
     )
-
-
-def add_pauses(parser: Parser, metrics: Sequence[str]) -> None:
-    """Add the flags of when a run of ``learning`` evaluates, saves and stops; without them its config decides.
-
-    Args:
-      parser: of a command.
-      metrics: what the best checkpoint may be chosen by.
-    """
-    add = parser.add_argument_group("when it evaluates, saves and stops").add_argument
-    add("--evaluate-every", type=positive_int, metavar="STEPS", help="(default: ten times a run)")
-    add("--best-metric", choices=metrics, metavar="METRIC", help=f"by which the best checkpoint is kept: {', '.join(metrics)}")
-    add("--patience", type=whole_number, metavar="N", help="stop after N evaluations without a better one; 0 for never")
-    add("--checkpoint-every", type=positive_int, metavar="STEPS", help="save every so many steps")
-    add("--keep", type=positive_int, metavar="N", help="newest checkpoints that stay, beside the best")
 
 
 def with_interval(value: float | None, interval: Sequence[float | None] | None, *, form: str = ".3f", undefined: str = "undefined") -> str:

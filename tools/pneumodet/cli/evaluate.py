@@ -71,7 +71,7 @@ def build_parser() -> console.Parser:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
     _check(args)
-    from pneumodet import appraisal, run_folder
+    from pneumodet import appraisal, runs
 
     options = appraisal.Options(
         threshold=args.score_threshold,
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
 
         more = {"options": options, "overwrite": args.overwrite}
         if args.run:
-            found = [run_folder.find(name) for name in args.run]
+            found = [runs.find(name, family=runs.DETECTION) for name in args.run]
             more |= {"data_dir": args.data, "split": args.split, "output_dir": args.output_dir, "progress": start}
             outcome = appraisal.of_runs(found, **more)
         elif args.model:

@@ -38,10 +38,10 @@ def build_parser() -> console.Parser:
 
 def run(args) -> None:
     """Export, and say what is where and how near it is."""
-    from pneumodet import progress, run_folder
+    from pneumodet import progress, runs
 
-    folder = run_folder.find(args.run)
-    output_dir = args.output_dir or folder / run_folder.EXPORT
+    folder = runs.find(args.run, family=runs.DETECTION)
+    output_dir = args.output_dir or folder / runs.EXPORT
     from pneumodet.exporting import export
 
     with progress.bar(desc="comparing", unit="image") as bar:

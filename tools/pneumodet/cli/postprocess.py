@@ -93,11 +93,11 @@ def run(args) -> None:
 
 
 def _by_runs(args, how: dict) -> dict:
-    from pneumodet import run_folder
+    from pneumodet import runs
     from pneumodet.postprocessing import views
 
     names = views.parse(args.tta) if args.tta else views.ONLY_IDENTITY
-    folders = [run_folder.find(name) for name in args.run]
+    folders = [runs.find(name, family=runs.DETECTION) for name in args.run]
     from pneumodet.detection import detecting
 
     with progress.bar(desc="detecting", unit="image") as bar:

@@ -3,7 +3,8 @@
 import argparse
 
 from pneumodet import progress
-from pneumodet.cli import console
+from pneumodet.classification.settings import IMBALANCES, SMALLEST_SIDE, TASKS, ClassifierSettings
+from pneumodet.cli import console, train_flags
 from pneumodet.errors import ConfigError
 
 EPILOG = """examples:
@@ -15,24 +16,8 @@ EPILOG = """examples:
 Ctrl-C ends after the step at hand with a checkpoint; --resume goes on exactly there.
 In the run's folder: evaluation/ with metrics.json, scores.csv, roc.png, confusion.png; curves.png, metrics.csv, best/, train/."""
 
-BACKBONES = ("resnet50", "inceptionv3", "vgg16", "vgg19", "mobilenetv2", "efficientnetv2b0", "resnet-scratch")
-
-METRICS = ("image.roc_auc", "image.pr_auc")
-
-FLAGS = (
-    "pretrained",
-    "task",
-    "class_info",
-    "imbalance",
-    "steps",
-    "head_steps",
-    "batch_size",
-    "learning_rate",
-    "augmentation",
-    "seed",
-    *console.PAUSES,
-)
-"""Flags that are settings of the same name."""
+OWN = ("task", "class_info", "imbalance", "head_steps", "metadata")
+"""Flags beside those of all training commands that are settings of the same name."""
 
 FIGURES = {
     "image.roc_auc": "ROC AUC",
@@ -49,41 +34,31 @@ FIGURES = {
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("train_classifier", __doc__, EPILOG)
-    add = parser.add_argument_group("what").add_argument
-    add("--config", help="name of a config in configs/classification/, or path of a .toml file")
-    add("--backbone", choices=BACKBONES, help="the config of this name; beside --config, its backbone")
-    add("--data", type=console.existing_dir, help="record set from make_tfrecords")
-    add("--run", required=True, help="name of the run: its folder in workspace/")
-    add("--resume", action="store_true", help="go on from the run's newest checkpoint, exactly where it was")
-    add("--task", choices=("pneumonia", "three-class", "both"), help="pneumonia or not; Normal, Not Normal, Lung Opacity; a head for each")
+    defaults = ClassifierSettings()
+    groups = train_flags.add(
+        parser,
+        ClassifierSettings,
+        configs="configs/classification/, or path of a .toml file",
+        pretrained=f"imagenet (a download), none, an .h5 or .keras file, or for mobilenetv2 a path up to and with ckpt-N (default {defaults.pretrained})",
+    )
+    add = groups.what.add_argument
+    add("--backbone", choices=tuple(SMALLEST_SIDE), help="the config of this name; beside --config, its backbone")
+    add("--task", choices=TASKS, help=f"pneumonia or not; Normal, Not Normal, Lung Opacity; a head for each (default {defaults.task})")
     add("--class-info", type=console.existing_file, help="stage_2_detailed_class_info.csv, where the records do not know the classes")
     add("--metadata", action="store_true", help="give the model age, sex and view position besides")
-
-    add = parser.add_argument_group("where it starts from").add_argument
+    add = groups.how.add_argument
+    add("--imbalance", choices=IMBALANCES, help=f"what is done about rare positives (default {defaults.imbalance})")
     add(
-        "--pretrained",
-        metavar="FROM",
-        help="imagenet (a download), none, an .h5 or .keras file, or for mobilenetv2 a path up to and with ckpt-N",
+        "--head-steps",
+        type=console.whole_number,
+        help=f"first steps, in which the backbone is frozen; after them the peak is --set fine_tune_rate=… (default {defaults.head_steps})",
     )
-
-    add = parser.add_argument_group("how it trains").add_argument
-    add("--imbalance", choices=("class-weights", "focal", "balanced", "none"), help="what is done about rare positives")
-    add("--steps", type=console.positive_int, help="in all")
-    add("--head-steps", type=console.whole_number, help="first steps, in which the backbone is frozen")
-    add("--batch-size", type=console.positive_int, help="images a step")
-    add("--learning-rate", type=console.positive_float, help="peak of the schedule of the head; of the backbone: --set fine_tune_rate=…")
-    add("--augmentation", metavar="NAME", help="radiograph, none, or a .json file with ranges")
-    add("--seed", type=console.whole_number, help="of weights, order and augmentation")
-    add("--skip-corrupt", action="store_true", help="leave corrupt records out, and count them")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any key of the config; repeatable")
-    console.add_pauses(parser, METRICS)
     return parser
 
 
 def overrides(args: argparse.Namespace) -> tuple[str, ...]:
     """Return KEY=VALUE of the flags that were given, and of --set."""
-    given = [f"{name}={getattr(args, name)}" for name in FLAGS if getattr(args, name) is not None]
-    given += [f"{name}=true" for name in ("metadata", "skip_corrupt") if getattr(args, name)]
+    given = train_flags.given(args, (*train_flags.SHARED, *OWN))
     if args.backbone and args.config:
         given.append(f"backbone={args.backbone}")
     return (*given, *args.settings)
@@ -91,8 +66,9 @@ def overrides(args: argparse.Namespace) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, judge, and say where the results lie."""
+    from pneumodet import runs
     from pneumodet.classification.family import Classifier
-    from pneumodet.learning import experiment, runs
+    from pneumodet.learning import experiment
 
     if args.resume and args.backbone:
         raise ConfigError("--backbone does not go with --resume: the run goes on as it was started.")

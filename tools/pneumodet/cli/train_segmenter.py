@@ -4,9 +4,9 @@ import argparse
 import sys
 
 from pneumodet import progress
-from pneumodet.cli import console
+from pneumodet.cli import console, train_flags
 from pneumodet.errors import ConfigError
-from pneumodet.segmentation import METRICS
+from pneumodet.segmentation.settings import SegmenterSettings
 
 EPILOG = """examples:
   python tools/train_segmenter.py --config unet_16_2conv_128 --data workspace/records/rsna --run my_unet
@@ -31,41 +31,33 @@ FIGURES = {
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("train_segmenter", __doc__, EPILOG)
-    add = parser.add_argument_group("what").add_argument
-    add("--config", help="name of a config in configs/segmentation/, or path of a .toml file")
-    add("--data", type=console.existing_dir, help="record set from make_tfrecords")
-    add("--run", required=True, help="name of the run, its folder in workspace/; of a table's runs, it is the first part")
-    add("--resume", action="store_true", help="go on from the run's newest checkpoint, exactly where it was")
-    add(
+    groups = train_flags.add(
+        parser,
+        SegmenterSettings,
+        configs="configs/segmentation/, or path of a .toml file",
+        pretrained="run:NAME of a segmenter, a checkpoint's path, or a .weights.h5 file (default: new weights)",
+        run="name of the run, its folder in workspace/; of a table's runs, it is the first part",
+    )
+    groups.what.add_argument(
         "--table",
         nargs="*",
         metavar="VARIANT",
         help="train all configs of configs/segmentation/, or those named, that are not yet; write table.md",
     )
-
-    add = parser.add_argument_group("how it trains").add_argument
-    add("--steps", type=console.positive_int, help="in all; the learning-rate schedule is stretched with it")
-    add("--batch-size", type=console.positive_int, help="images a step")
-    add("--learning-rate", type=console.positive_float, help="peak of the learning-rate schedule")
-    add("--pretrained", metavar="FROM", help="run:NAME of a segmenter, a checkpoint's path, or a .weights.h5 file (default: new weights)")
-    add("--seed", type=console.whole_number, help="of weights, order and augmentation")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any key of the config; repeatable")
-    console.add_pauses(parser, METRICS)
     return parser
 
 
 def overrides(args: argparse.Namespace) -> tuple[str, ...]:
     """Return KEY=VALUE of the flags that were given, and of --set."""
-    flags = ("steps", "batch_size", "learning_rate", "pretrained", "seed", *console.PAUSES)
-    given = [f"{name}={getattr(args, name)}" for name in flags if getattr(args, name) is not None]
-    return (*given, *args.settings)
+    return (*train_flags.given(args, train_flags.SHARED), *args.settings)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, judge, and say where the results lie."""
     if args.table is not None:
         return _table(args)
-    from pneumodet.learning import experiment, runs
+    from pneumodet import runs
+    from pneumodet.learning import experiment
     from pneumodet.segmentation.family import DETECTIONS, SHEET, Segmenter
 
     request = experiment.Request(run=args.run, config=args.config, data=args.data, overrides=overrides(args), resume=args.resume)
@@ -75,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     console.print_judged(metrics, FIGURES)
     _print_gain(metrics)
-    into, data = folder / runs.EVALUATION, runs.record_of(folder)["data"]["folder"]
+    into, data = folder / runs.EVALUATION, runs.read(folder).records().folder
     print(
         f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, found solid, probability as heat)\n"
         f"         {into / 'scores.csv'} (for the gate: tools/postprocess.py --gate)\n"

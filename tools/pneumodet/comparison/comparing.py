@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.comparison import combining, entries, figures, matching, page, words
 from pneumodet.comparison.matching import Side
 from pneumodet.data import folders, label_map
@@ -100,7 +100,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     total = len(matched.sides) + len(others)
     step = progress(total + (combining.steps_of(bool(request.gate), len(request.fused)) if chosen else 0))
     how = {"resamples": request.resamples, "seed": request.seed}
-    runs = [_run(side, how, step) for side in matched.sides]
+    compared = [_run(side, how, step) for side in matched.sides]
     differences = {}
     for side in others:
         differences[side.entry.name] = figures.difference(baseline, side, **how)
@@ -124,11 +124,11 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
         "method": f"95 % intervals: percentile bootstrap of {patients:,} patients, {request.resamples:,} resamples, seed {request.seed}; differences are "
         "paired, on the same resamples.",
         "baseline": baseline.entry.name,
-        "runs": runs,
+        "runs": compared,
         "differences": differences,
         "combination": combination and combination.table | {"sentences": list(combination.sentences), "sources": list(combination.sources)},
         "notes": [*matched.notes, *_notes(matched.sides, differences)],
-        "provenance": run_folder.provenance(),
+        "provenance": runs.provenance(),
     }
     with folders.new_folder(request.output_dir, marker=RESULT, overwrite=request.overwrite) as folder:
         if combination:

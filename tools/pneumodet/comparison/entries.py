@@ -10,26 +10,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, results, run_folder
+from pneumodet import paths, results, runs
 from pneumodet.assessment import checks, files, inputs
 from pneumodet.comparison import truths
 from pneumodet.comparison.truths import Truth
 from pneumodet.data import annotations, record_sets
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.learning import runs
 from pneumodet.metrics import operating_point
 from pneumodet.metrics.cases import Cases
 from pneumodet.postprocessing import files as gates
+from pneumodet.run_record import RunRecord
+from pneumodet.runs import CLASSIFICATION, DETECTION, SEGMENTATION, TRAINED_BY
 from pneumodet.training import metrics_table
 
-DETECTION, CLASSIFICATION, SEGMENTATION = "detection", "classification", "segmentation"
 BOXES, SCORES = "boxes", "scores"
-"""Families of runs, and the two kinds of bare files."""
+"""The two kinds of bare files, beside the families of runs."""
 
 DETECTIONS_FILE, SCORES_FILE = "detections.json", "scores.csv"
-
-TRAINED_BY = {DETECTION: "train", CLASSIFICATION: "train_classifier", SEGMENTATION: "train_segmenter"}
-"""Family -> command that trains it, and where it is no detector evaluates it at the end."""
 
 ROUNDED = 1e-6
 """By how much a score may differ in the CSV, which has six decimals, and in the boxes."""
@@ -37,7 +34,7 @@ ROUNDED = 1e-6
 TRAINED_ON = "{name} was evaluated on the very exams that it was trained on: its figures say nothing of others."
 """Warning."""
 
-PARITY = Path(run_folder.EXPORT) / "parity.json"
+PARITY = Path(runs.EXPORT) / "parity.json"
 """Where the export of a detection run keeps how long its checkpoint took an image."""
 
 
@@ -144,13 +141,13 @@ def _named(text: str) -> tuple[str, Path]:
     """Return (name, a run's folder or a file) of an argument of --runs."""
     name, equals, place = text.partition("=")
     if not equals:
-        return Path(text).name, _find(text)
+        return Path(text).name, runs.find(text)
     path = Path(place).expanduser()
     if not name or not place or not path.exists():
         raise DataError(
             f"--runs {text!r}: there is no {path}." if name and place else f"--runs {text!r} is neither a run's name nor NAME=PATH."
         )
-    return name, path if path.is_file() else _find(str(path.resolve()))
+    return name, path if path.is_file() else runs.find(str(path.resolve()))
 
 
 def _of_file(name: str, path: Path, truth: Truth) -> Entry:
@@ -162,25 +159,25 @@ def _of_file(name: str, path: Path, truth: Truth) -> Entry:
 
 
 def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
-    record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
-    family = record.get("family", DETECTION)
+    record = runs.read(folder)
+    family = record.family
     if family not in TRAINED_BY:
         raise DataError(f"The run {name} is of the family {family!r}; known are {', '.join(TRAINED_BY)}.")
-    place = folder / (run_folder.EVAL if family == DETECTION else runs.EVALUATION)
+    place = folder / (runs.EVAL if family == DETECTION else runs.EVALUATION)
     command = f"evaluate.py --run {folder.name}" if family == DETECTION else f"{TRAINED_BY[family]}.py --run {folder.name} --resume"
     mend = f"Evaluate it: python tools/{command}"
-    if not (place / run_folder.METRICS).is_file():
-        raise DataError(f"The run {name} was not evaluated: {place.name}/{run_folder.METRICS} is missing. {mend}")
-    metrics = paths.read_json(place / run_folder.METRICS, what="the run's metrics", hint=mend)
-    data = record.get("data") or {}
-    manifest = metrics.get("manifest_sha256") or data.get("manifest_sha256") or record.get("manifest_sha256")
-    truth = _truth_of_run(name, data.get("folder"), manifest, metrics.get("split"), shelf)
+    if not (place / runs.METRICS).is_file():
+        raise DataError(f"The run {name} was not evaluated: {place.name}/{runs.METRICS} is missing. {mend}")
+    metrics = paths.read_json(place / runs.METRICS, what="the run's metrics", hint=mend)
+    data = record.data
+    manifest = metrics.get("manifest_sha256") or (data.manifest_sha256 if data else None)
+    truth = _truth_of_run(name, data.folder if data else None, manifest, metrics.get("split"), shelf)
     found: dict[str, Any] = {
         "name": name,
         "family": family,
         "truth": truth,
         "manifest_sha256": manifest,
-        "watched": (folder / run_folder.BEST).is_dir(),
+        "watched": (folder / runs.BEST).is_dir(),
     }
     scores_file, boxes_file = place / SCORES_FILE, place / DETECTIONS_FILE
     wanted = {DETECTION: [boxes_file], CLASSIFICATION: [scores_file], SEGMENTATION: [scores_file, boxes_file]}[family]
@@ -190,7 +187,9 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     point = _point(metrics)
     if boxes_file in wanted:
         found["cases"], warnings = _detections(boxes_file, truth, name, checks.DETECTOR if family == DETECTION else checks.MASKS)
-        warnings += [TRAINED_ON.format(name=name)] * (metrics.get("split") == "train" and manifest == data.get("manifest_sha256"))
+        warnings += [TRAINED_ON.format(name=name)] * (
+            metrics.get("split") == "train" and data is not None and manifest == data.manifest_sha256
+        )
         found |= {"warnings": tuple(warnings), "exams": frozenset(found["cases"].names), "box_point": point or OF_BOXES}
     if scores_file in wanted:
         scores = gates.read_gate(scores_file)
@@ -205,18 +204,6 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
             f"set, or evaluate it again: python tools/{command}"
         )
     return Entry(**found, **_cost(folder, record, metrics))
-
-
-def _find(name: str) -> Path:
-    folder = paths.run_dir(name)
-    if (folder / run_folder.RECORD).is_file():
-        return folder
-    root = paths.workspace_dir()
-    there = ", ".join(sorted(path.parent.name for path in root.glob(f"*/{run_folder.RECORD}")))
-    raise DataError(
-        f"There is no run {name!r} in {root}. "
-        + (f"Runs: {there}." if there else "Train one with tools/train.py, or give files as NAME=FILE.")
-    )
 
 
 def _truth_of_run(name: str, data: str | None, manifest: str | None, split: str | None, shelf: Shelf) -> Truth:
@@ -272,12 +259,12 @@ def _are_highest(scores: Mapping[str, float], cases: Cases | None) -> bool:
     return all(abs(scores[name] - highest) <= ROUNDED for name, highest in zip(cases.names, cases.case_scores.tolist(), strict=True))
 
 
-def _cost(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    seconds, milliseconds = record.get("training_seconds"), metrics.get("milliseconds_an_image")
+def _cost(folder: Path, record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    seconds, milliseconds = record.training_seconds, metrics.get("milliseconds_an_image")
     if seconds is None:
         seconds = metrics_table.seconds(folder) or None
     if milliseconds is None and (folder / PARITY).is_file():
         parity = paths.read_json(folder / PARITY, what="the export's measurements", hint="Export the run again.")
         milliseconds = (parity.get("reference") or {}).get("milliseconds")
-    parameters = record.get("parameters", metrics.get("parameters"))
+    parameters = metrics.get("parameters") if record.parameters is None else record.parameters
     return {"parameters": parameters, "training_seconds": seconds, "milliseconds_an_image": milliseconds}

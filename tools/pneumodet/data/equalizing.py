@@ -5,7 +5,6 @@
 CLAHE: Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV, 1994. Both are OpenCV's.
 """
 
-import cv2
 import numpy as np
 
 from pneumodet.errors import ConfigError, DataError
@@ -56,6 +55,8 @@ def equalized(pixels: np.ndarray, normalization: str) -> np.ndarray:
         raise DataError(f"{normalization} equalization takes one gray channel, (H, W) or (H, W, 1); got the shape {pixels.shape}.")
     if normalization == "none" or not pixels.size:
         return pixels
+    import cv2  # here: settings name the normalizations without what applies them
+
     gray = np.ascontiguousarray(pixels).reshape(pixels.shape[:2])
     if normalization == "histogram":
         return cv2.equalizeHist(gray).reshape(pixels.shape)

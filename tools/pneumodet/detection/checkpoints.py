@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from pneumodet import run_folder
+from pneumodet import runs
 from pneumodet.detection import checkpoint_files
 from pneumodet.errors import CheckpointError, first_line
 
@@ -92,8 +92,8 @@ def of_run(folder: Path) -> str:
     Raises:
       CheckpointError: it has none.
     """
-    best = folder / run_folder.BEST
-    return latest(best if (best / "checkpoint").is_file() else folder / run_folder.TRAIN)
+    best = folder / runs.BEST
+    return latest(best if (best / "checkpoint").is_file() else folder / runs.TRAIN)
 
 
 def step_of(path: str) -> int:

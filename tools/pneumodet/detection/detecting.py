@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths, run_folder
+from pneumodet import runs
 from pneumodet.data import folders, label_map
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import ConfigError, DataError
@@ -31,22 +31,13 @@ def data_of(run_dirs: Sequence[Path]) -> Path:
     Raises:
       ConfigError: they were trained with different ones.
     """
-    found = [Path(record(folder)["data"]["folder"]) for folder in run_dirs]
+    found = [Path(runs.read(folder).records().folder) for folder in run_dirs]
     if len(set(found)) > 1:
         raise ConfigError(
             f"The runs were trained with different record sets ({', '.join(sorted(map(str, set(found))))}). Say by --data on which one to run "
             "them; it should hold no patient that any of them was trained on."
         )
     return found[0]
-
-
-def record(run_dir: Path) -> dict[str, Any]:
-    """Return a run's record, run.json.
-
-    Raises:
-      DataError: it cannot be read.
-    """
-    return paths.read_json(run_dir / run_folder.RECORD, what="the run's record", hint="Train the run again.")
 
 
 def of_runs(
@@ -72,7 +63,7 @@ def of_runs(
       CheckpointError: a run has no checkpoint, or it does not fit.
     """
     for folder in run_dirs:
-        classes = label_map.read_label_map(folder / run_folder.LABEL_MAP)
+        classes = label_map.read_label_map(folder / runs.LABEL_MAP)
         if classes != split.label_map:
             raise DataError(
                 f"The run {folder.name} was trained with the label map {classes}, but the records in {split.folder} have {split.label_map}."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pneumodet import run_folder
+from pneumodet import runs
 from pneumodet.data.examples import Example, Examples
 from pneumodet.data.record_sets import Split
 from pneumodet.detection import checkpoints, models, pipeline_config
@@ -100,7 +100,7 @@ def detect_run_views(
       CheckpointError: the run has no checkpoint, or it does not fit.
       DataError: a record cannot be read.
     """
-    config = pipeline_config.load(str(folder / run_folder.CONFIG))
+    config = pipeline_config.load(str(folder / runs.CONFIG))
     checkpoint = checkpoints.of_run(folder)
     found: list[dict[str, Detections]] = [{} for _ in views]
     for exam, sets in detect_views(config, checkpoint, split, views=views, on_image=on_image):

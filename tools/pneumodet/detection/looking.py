@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.data import scaling
 from pneumodet.detection import models, resizing
+from pneumodet.inference import sizes
 
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
@@ -28,11 +28,8 @@ class Looker:
 
     def prepared(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what the model takes of a radiograph, (H, W) uint8: (h, w, 1) uint8, padded, and (3,) int32, its shape without padding."""
-        height, width = self.size.of(pixels.shape)
-        canvas = self.size.canvas_hw or (height, width)
-        pixels = scaling.resize(scaling.reduce(pixels, (height, width)), (height, width))
-        padded = np.pad(pixels, ((0, canvas[0] - height), (0, canvas[1] - width)))
-        return padded[:, :, np.newaxis], np.array([height, width, 3], np.int32)
+        image = sizes.prepared(pixels, self.size)
+        return sizes.padded(image, self.size)[:, :, np.newaxis], np.array([*image.shape, 3], np.int32)
 
     def detect(self, images: np.ndarray, true_shapes: np.ndarray) -> dict[str, np.ndarray]:
         """Detect on a batch.

@@ -8,14 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from pneumodet.detection import odapi
+from pneumodet.detection.choices import PRECISIONS
 from pneumodet.errors import ConfigError
 
 _DEFAULT_SIDE = 320
 """Side in px of the input that creates the variables where the config leaves the image size open; it does not change them."""
-
-
-PRECISIONS = ("float32", "bfloat16", "float16")
-"""What a model may compute in; its weights are float32 in all of them, so that its checkpoints are the same."""
 
 
 def build(config: Any, *, is_training: bool, precision: str = PRECISIONS[0]) -> Any:

@@ -23,13 +23,11 @@ from google.protobuf.message import Message
 from pneumodet import paths
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import odapi
+from pneumodet.detection.choices import CHECKPOINT_TYPES
 from pneumodet.errors import ConfigError
 
 PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 """What the API's sample configs write where a path belongs; none may be left when training starts."""
-
-CHECKPOINT_TYPES = ("classification", "detection", "fine_tune", "full")
-"""Values of fine_tune_checkpoint_type that the API's models know (model.restore_from_objects)."""
 
 _INTEGERS = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
 _FLOATS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}

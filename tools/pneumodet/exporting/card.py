@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.data import label_map
 from pneumodet.exporting import graphs
 from pneumodet.inference import exported
@@ -53,7 +53,7 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
     """
     from pneumodet.detection import resizing
 
-    record = paths.read_json(folder / run_folder.RECORD, what="the run's record", hint="Train the run again.")
+    record = runs.read(folder)
     settings, _ = graphs.settings_of(config)
     size = resizing.of_config(config)
     card = {
@@ -64,7 +64,7 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
         "checkpoint_sha256": sha256_of(checkpoint),
         "checkpoint_chosen_of": metrics_table.evaluations(folder),
         "architecture": config.model.WhichOneof("model"),
-        "label_map": label_map.read_label_map(folder / run_folder.LABEL_MAP),
+        "label_map": label_map.read_label_map(folder / runs.LABEL_MAP),
         "input": {
             **dataclasses.asdict(size),
             "dtype": "uint8",
@@ -73,15 +73,15 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
         },
         "postprocessing": settings and dataclasses.asdict(settings),
         "recipe": dataclasses.asdict(recipes.load(recipe)) if recipe else None,
-        "config": record["config"],
-        "data": {key: value for key, value in record["data"].items() if key != "folder"},  # a path of one machine
-        "trained": record["provenance"],
+        "config": record.config,
+        "data": {key: value for key, value in record.to_json()["data"].items() if key != "folder"},  # a path of one machine
+        "trained": record.provenance,
         "exported": _provenance(),
         "metrics": None,
         "score_threshold": None,
         "calibrator": None,
     }
-    metrics_path = folder / run_folder.EVAL / run_folder.METRICS
+    metrics_path = folder / runs.EVAL / runs.METRICS
     if not metrics_path.is_file():
         return card, None
     metrics = paths.read_json(metrics_path, what="the run's metrics", hint="Evaluate the run again.")
@@ -100,7 +100,7 @@ def sha256_of(checkpoint: str) -> str:
 
 
 def _provenance() -> dict[str, Any]:
-    found = run_folder.provenance()
+    found = runs.provenance()
     for name in _VERSIONS_OF:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found["versions"][name] = importlib.metadata.version(name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.data import folders
 from pneumodet.detection import pipeline_config
 from pneumodet.errors import CheckpointError, ConfigError, DataError, first_line
@@ -84,7 +84,7 @@ def export(
     """
     from pneumodet.detection import checkpoints
 
-    config = pipeline_config.load(str(folder / run_folder.CONFIG))
+    config = pipeline_config.load(str(folder / runs.CONFIG))
     checkpoint = checkpoints.of_run(folder)
     kept, formats = _plan(output_dir, cards.sha256_of(checkpoint), formats, overwrite=overwrite)
     if recipe is None and kept and (output_dir / recipes.RECIPE).is_file():
@@ -98,8 +98,8 @@ def export(
         if "savedmodel" in formats:
             _saved_model(config, checkpoint, new)
         else:
-            shutil.copyfile(folder / run_folder.CONFIG, new / run_folder.CONFIG)
-        shutil.copyfile(folder / run_folder.LABEL_MAP, new / exported.LABEL_MAP)
+            shutil.copyfile(folder / runs.CONFIG, new / runs.CONFIG)
+        shutil.copyfile(folder / runs.LABEL_MAP, new / exported.LABEL_MAP)
         if recipe:
             shutil.copyfile(recipe, new / recipes.RECIPE)
         model = None if not records and set(formats) <= {"savedmodel"} else _restored(config, checkpoint)

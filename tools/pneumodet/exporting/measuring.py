@@ -36,11 +36,11 @@ def split_of_run(folder: Path, data_dir: Path | None, name: str) -> Split:
     Raises:
       DataError: it is gone, it has no such split, or other classes.
     """
-    from pneumodet import run_folder
+    from pneumodet import runs
     from pneumodet.detection import detecting
 
     split = RecordSet.open(data_dir or detecting.data_of([folder])).split(name)
-    classes = label_map.read_label_map(folder / run_folder.LABEL_MAP)
+    classes = label_map.read_label_map(folder / runs.LABEL_MAP)
     if split.label_map != classes:
         raise DataError(f"The run was trained with the label map {classes}, but the records in {split.folder} have {split.label_map}.")
     return split
@@ -55,9 +55,7 @@ def inputs(config: Any, pixels: Iterable[np.ndarray]) -> Iterator[list[np.ndarra
     for one in pixels:
         image = sizes.prepared(one, size)
         height, width = image.shape
-        canvas = size.canvas_hw or image.shape
-        padded = np.pad(image, ((0, canvas[0] - height), (0, canvas[1] - width)))
-        three = np.repeat(padded[np.newaxis, :, :, np.newaxis], 3, axis=3)
+        three = np.repeat(sizes.padded(image, size)[np.newaxis, :, :, np.newaxis], 3, axis=3)
         yield [three, np.array([[height, width, 3]], np.int32)] if size.padded else [three]
 
 

@@ -60,3 +60,9 @@ def prepared(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Return (h, w) uint8, what a model of this size looks at of (H, W) uint8 pixels, without padding."""
     target_hw = size.of(pixels.shape)
     return resize(reduce(pixels, target_hw), target_hw)
+
+
+def padded(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """Return (h, w) uint8 pixels, as ``prepared`` gives them, with zeros at the right and below: what a model of this size takes."""
+    height, width = size.canvas_hw or pixels.shape
+    return np.pad(pixels, ((0, height - pixels.shape[0]), (0, width - pixels.shape[1])))

@@ -1,48 +1,36 @@
-"""One run of a Keras 3 model: settings, records and folder brought together, checked, trained, and the best checkpoint judged.
+"""Runs of Keras 3 models: ``training.experiment`` with settings of TOML, any family's network, and an evaluation of the best checkpoint.
 
-    folder, outcome, metrics = train(Classifier(), Request(run="mine", config="mobilenetv2", data=Path("workspace/records/rsna")))
-    folder, outcome, metrics = train(Classifier(), Request(run="mine", resume=True))
-    model, settings = restored(Classifier(), folder)
-
-Everything that can be refused is refused before TensorFlow starts. Guards, resume, early stopping and curves are ``training.loop``'s.
+folder, outcome, metrics = train(Classifier(), Request(run="mine", config="mobilenetv2", data=Path("workspace/records/rsna")))
+folder, outcome, metrics = train(Classifier(), Request(run="mine", resume=True))
+model, settings = restored(Classifier(), folder)
 """
 
 import dataclasses
-import time
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder
-from pneumodet.data import folders
+from pneumodet import paths, runs
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError
-from pneumodet.learning import runs, settings
-from pneumodet.learning.family import Family, Parts, Say
-from pneumodet.learning.settings import Settings
-from pneumodet.training import metrics_table
-
-OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
-"""Settings that may be asked of a run that is gone on with; all else it has from its start."""
+from pneumodet.learning import settings
+from pneumodet.learning.family import Family, Say
+from pneumodet.run_record import RunRecord
+from pneumodet.training import experiment
+from pneumodet.training.experiment import Hooks, Parts, Prepared
+from pneumodet.training.options import Plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(experiment.Request):
     """What a user asks for.
 
     Attributes:
-      run: name of the run, or path of its folder.
-      config: name in the family's configs, or path of a .toml file.
-      data: record set.
       overrides: ``KEY=VALUE`` of any setting.
-      resume: go on with the run.
     """
 
-    run: str
-    config: str | None = None
-    data: Path | None = None
     overrides: tuple[str, ...] = ()
-    resume: bool = False
 
 
 def train(
@@ -53,54 +41,22 @@ def train(
     on_progress: Callable[[Any], None] = lambda progress: None,
     on_evaluation: Callable[[int, dict[str, float | None]], bool | None] = lambda step, figures: None,
 ) -> tuple[Path, Any, dict[str, Any] | None]:
-    """Start or resume a run, and judge its best checkpoint at the end.
+    """Start or resume a run, and evaluate its best checkpoint at the end.
 
     Args:
       family: of the model.
       request: what is asked for.
-      on_start: is told in a sentence what happens.
-      on_progress: is told where training stands, a ``training.loop.Progress``.
-      on_evaluation: is told (step, figures by name); False stops the run.
+      on_start, on_progress, on_evaluation: as ``training.experiment.Hooks``.
 
     Returns:
       (the run's folder, ``training.loop.Outcome``, what evaluation/metrics.json holds; None where training was stopped before its end).
 
     Raises:
-      PneumodetError: anything that the user can mend.
+      PneumodetError: anything that the user can fix.
     """
-    started = time.perf_counter()
-    folder = paths.run_dir(request.run)
-    if request.resume:
-        folder = runs.find(request.run, family=family.name, command=family.command)
-    else:
-        run_folder.refuse_used(folder, request.run, command=family.command, config=run_folder.SETTINGS)
-    with run_folder.locked(folder):
-        chosen, records, record = _resumed(family, folder, request) if request.resume else _new(family, folder, request, on_start)
-        on_start(f"{folder.name}: {chosen.steps} steps of {chosen.batch_size} images; TensorFlow starts")
-        from pneumodet.training import saving
-
-        newest = saving.newest(folder)
-        parts = _parts(family, chosen, records, fresh=newest is None, say=on_start)
-        record |= {"parameters": int(parts.trainer.model.count_params())}
-        if not request.resume:
-            _write(family, folder, chosen, record)
-        outcome = _run(
-            folder,
-            chosen,
-            parts,
-            record["config"],
-            newest=newest,
-            started=started,
-            on_start=on_start,
-            on_progress=on_progress,
-            on_evaluation=on_evaluation,
-        )
-        record |= {"training_seconds": metrics_table.seconds(folder), "steps_done": outcome.step}
-        paths.write_json(folder / run_folder.RECORD, record)
-        if not outcome.completed:
-            return folder, outcome, None
-        on_start(f"{folder.name}: judging the best checkpoint on {len(records.val)} validation exams")
-        return folder, outcome, _evaluate(folder, parts, records, record)
+    hooks = Hooks(on_start=on_start, on_progress=on_progress, on_evaluation=on_evaluation)
+    trained = experiment.train(KerasEngine(family), request, hooks)
+    return trained.folder, trained.outcome, trained.metrics
 
 
 def restored(family: Family, folder: Path) -> tuple[Any, Any]:
@@ -110,7 +66,7 @@ def restored(family: Family, folder: Path) -> tuple[Any, Any]:
       DataError, ConfigError: the folder is no run of the family.
       CheckpointError: there is no checkpoint, or it does not fit.
     """
-    chosen = settings.load(family.settings, folder / run_folder.SETTINGS, folder=family.configs)
+    chosen = settings.load(family.settings, folder / runs.SETTINGS, folder=family.configs)
     from pneumodet.detection import checkpoints
     from pneumodet.learning import trainer
 
@@ -119,165 +75,95 @@ def restored(family: Family, folder: Path) -> tuple[Any, Any]:
     return model, chosen
 
 
-def _new(family: Family, folder: Path, request: Request, say: Say) -> tuple[Settings, RecordSet, dict[str, Any]]:
-    if not request.config:
-        raise ConfigError(f"--config is missing. Configs: {', '.join(settings.names(family.configs))}, or the path of a .toml file.")
-    if request.data is None:
-        raise ConfigError("--data is missing: a folder made by make_tfrecords.")
-    chosen = settings.load(family.settings, request.config, folder=family.configs, overrides=request.overrides)
-    records = RecordSet.open(request.data).check_two_kinds()
-    facts = family.check(chosen, records, say=say)
-    record = {
-        "family": family.name,
-        "config": request.config,
-        "settings": list(request.overrides),
-        "seed": chosen.seed,
-        "steps": chosen.steps,
-        "batch_size": chosen.batch_size,
-        **facts,
-        "files_sha256": {name: paths.sha256_file(path) for name, path in chosen.files.items()},
-        "data": {
-            "folder": str(records.folder.resolve()),
-            "manifest_sha256": records.manifest_sha256,
-            "train_exams": len(records.train),
-            "val_exams": len(records.val),
-            "split_by": records.split_by,
-        },
-        "provenance": _provenance(),
-    }
-    return chosen, records, record
+class KerasEngine(experiment.Engine):
+    """A family of Keras 3 models; see ``training.experiment.Engine``. One device trains."""
 
+    def __init__(self, family: Family) -> None:
+        """Take the family."""
+        self._family = family
 
-def _resumed(family: Family, folder: Path, request: Request) -> tuple[Settings, RecordSet, dict[str, Any]]:
-    if request.config or request.data:
-        raise ConfigError(f"--{'config' if request.config else 'data'} does not go with --resume: the run goes on as it was started.")
-    wanted = settings.parsed(family.settings, request.overrides)
-    refused = [name for name in wanted if name not in OF_A_RESUMED_RUN]
-    if refused:
-        raise ConfigError(
-            f"{refused[0]} does not go with --resume: the run goes on as it was started. Only {', '.join(OF_A_RESUMED_RUN)} may be given."
+    @property
+    def family(self) -> str:
+        """See ``Engine``."""
+        return self._family.name
+
+    def new(self, folder: Path, request: Request, hooks: Hooks) -> Prepared:
+        """See ``Engine``."""
+        family = self._family
+        if not request.config:
+            raise ConfigError(f"--config is missing. Configs: {', '.join(settings.names(family.configs))}, or the path of a .toml file.")
+        if request.data is None:
+            raise ConfigError("--data is missing: a folder made by make_tfrecords.")
+        chosen = settings.load(family.settings, request.config, folder=family.configs, overrides=request.overrides)
+        records = RecordSet.open(request.data).check_two_kinds()
+        facts = family.check(chosen, records, say=hooks.on_start)
+        record = RunRecord(
+            family=family.name,
+            config=request.config,
+            settings=tuple(request.overrides),
+            seed=chosen.seed,
+            steps=chosen.steps,
+            batch_size=chosen.batch_size,
+            facts=facts,
+            files_sha256={name: paths.sha256_file(path) for name, path in chosen.files.items()},
+            data=experiment.data_record(records),
+            provenance=_provenance(),
         )
-    chosen = settings.load(family.settings, folder / run_folder.SETTINGS, folder=family.configs, overrides=request.overrides)
-    record = runs.record_of(folder)
-    records = RecordSet.open(Path(record["data"]["folder"])).check_two_kinds()
-    if records.manifest_sha256 != record["data"]["manifest_sha256"]:
-        raise DataError(f"The record set {records.folder} is another one than the run was started with. Start a new run.")
-    known = record.get("files_sha256", {})  # a run of an earlier pneumodet does not tell
-    for name, path in chosen.files.items():
-        if name in known and not (path.is_file() and paths.sha256_file(path) == known[name]):
-            raise DataError(
-                f"{name} is {path}, which is gone or another file than the run was started with. Put it back, or start a new run."
-            )
-    done = run_folder.steps_done(folder) or 0
-    if chosen.steps < done:
-        raise ConfigError(f"steps={chosen.steps} is less than the {done} steps that the run {folder.name} has done.")
-    if wanted:
-        record["steps"] = chosen.steps
-        paths.write_json(folder / run_folder.RECORD, record)
-        settings.save(chosen, folder / run_folder.SETTINGS)
-    return chosen, records, record
+        return Prepared(config=chosen, data=records, record=record, steps=chosen.steps, batch_size=chosen.batch_size)
 
+    def resumed(self, folder: Path, request: Request, record: RunRecord) -> Prepared:
+        """See ``Engine``."""
+        family = self._family
+        wanted = settings.parsed(family.settings, request.overrides)
+        experiment.refuse_changes([name for name in ("config", "data") if getattr(request, name)])
+        experiment.refuse_changes(wanted, flags=False)
+        chosen = settings.load(family.settings, folder / runs.SETTINGS, folder=family.configs, overrides=request.overrides)
+        records = experiment.same_records(record).check_two_kinds()
+        known = record.files_sha256 or {}  # a run of an earlier pneumodet does not say
+        for name, path in chosen.files.items():
+            if name in known and not (path.is_file() and paths.sha256_file(path) == known[name]):
+                raise DataError(
+                    f"{name} is {path}, which is gone or another file than the run was started with. Put it back, or start a new run."
+                )
+        experiment.check_steps(chosen.steps, folder)
+        if wanted:
+            record = dataclasses.replace(record, steps=chosen.steps)
+            runs.write(folder, record)
+            settings.save(chosen, folder / runs.SETTINGS)
+        return Prepared(config=chosen, data=records, record=record, steps=chosen.steps, batch_size=chosen.batch_size)
 
-def _write(family: Family, folder: Path, chosen: Settings, record: dict[str, Any]) -> None:
-    run_folder.refuse_used(folder, folder.name, command=family.command, config=run_folder.SETTINGS)  # again, now that the lock is held
-    run_folder.check_space(folder)
-    paths.write_json(folder / run_folder.RECORD, record)
-    settings.save(chosen, folder / run_folder.SETTINGS)  # last: a folder that has it is a run
+    def save(self, folder: Path, prepared: Prepared) -> None:
+        """See ``Engine``."""
+        settings.save(prepared.config, folder / runs.SETTINGS)
 
+    def assemble(self, prepared: Prepared, *, fresh: bool, cluster: Any, say: Say) -> Parts:
+        """See ``Engine``."""
+        import keras
 
-def _parts(family: Family, chosen: Settings, records: RecordSet, *, fresh: bool, say: Say) -> Parts:
-    import keras
+        from pneumodet.learning.validation import Validation
+        from pneumodet.training import reproducible
 
-    from pneumodet.training import reproducible
-
-    keras.utils.set_random_seed(chosen.seed)
-    reproducible.sum_in_order()
-    model = family.build(chosen, pretrained=fresh, say=say)
-    parts = family.assemble(chosen, records, model)
-    for note in parts.notes:
-        say(note)
-    return parts
-
-
-def _run(
-    folder: Path,
-    chosen: Settings,
-    parts: Parts,
-    config: str,
-    *,
-    newest: str | None,
-    started: float,
-    on_start: Say,
-    on_progress: Callable[[Any], None],
-    on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
-) -> Any:
-    from pneumodet.detection import checkpoints
-    from pneumodet.learning import watching
-    from pneumodet.learning.validation import Validation
-    from pneumodet.training import cluster, loop
-
-    plan = loop.Plan(
-        checkpoint_every=chosen.checkpoint_every,
-        keep=chosen.keep,
-        evaluate_every=chosen.between_evaluations,
-        best_metric=chosen.best_metric,
-        patience=chosen.patience,
-    )
-    watcher = watching.Watcher(
-        folder,
-        drawn=parts.drawn,
-        step=checkpoints.step_of(newest) if newest else 0,
-        about=dataclasses.asdict(chosen) | {"config": config},
-        on_progress=on_progress,
-        on_note=on_start,
-        on_evaluation=on_evaluation,
-    )
-    run = loop.Run(
-        parts.trainer,
-        parts.feed,
-        folder,
-        plan=plan,
-        total=chosen.steps,
-        batch_size=chosen.batch_size,
-        validation=Validation(parts.looker, parts.judge),
-        cluster=cluster.alone(),
-        observer=watcher,
-        started=started,
-    )
-    run.resume()
-    try:
-        return run.train()
-    finally:
-        watcher.close()
-
-
-def _evaluate(folder: Path, parts: Parts, records: RecordSet, record: dict[str, Any]) -> dict[str, Any]:
-    from pneumodet.detection import checkpoints
-
-    best = checkpoints.of_run(folder)
-    parts.trainer.restore_model(best)
-    with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
-        metrics = parts.report(into)
-        chosen_of = metrics_table.evaluations(folder)
-        if chosen_of > 1:
-            metrics["warnings"] = [*metrics.get("warnings", []), run_folder.CHOSEN_HERE.format(count=chosen_of)]
-        metrics |= {
-            "family": record["family"],
-            "checkpoint": Path(best).name,
-            "step": checkpoints.step_of(best),
-            "parameters": record["parameters"],
-            "training_seconds": record["training_seconds"],
-            "milliseconds_an_image": parts.looker.milliseconds(),
-            "split": "val",
-            "manifest_sha256": records.manifest_sha256,
-        }
-        paths.write_json(into / runs.METRICS, metrics)
-    return metrics
+        chosen = prepared.config
+        keras.utils.set_random_seed(chosen.seed)
+        reproducible.sum_in_order()
+        model = self._family.build(chosen, pretrained=fresh, say=say)
+        parts = self._family.assemble(chosen, prepared.data, model)
+        plan = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(Plan)}
+        return Parts(
+            trainer=parts.trainer,
+            feed=parts.feed,
+            validation=Validation(parts.looker, parts.judge),
+            plan=Plan(**plan | {"evaluate_every": chosen.between_evaluations}),
+            parameters=int(parts.trainer.model.count_params()),
+            about=dataclasses.asdict(chosen) | {"config": prepared.record.config},
+            drawn=parts.drawn,
+            notes=parts.notes,
+            report=parts.report,
+            milliseconds=parts.looker.milliseconds,
+        )
 
 
 def _provenance() -> dict[str, Any]:
-    import importlib.metadata
-
-    found = run_folder.provenance()
-    found["versions"]["keras"] = importlib.metadata.version("keras")
-    return found
+    provenance = runs.provenance()
+    provenance["versions"]["keras"] = importlib.metadata.version("keras")
+    return provenance

@@ -50,12 +50,10 @@ class Family(abc.ABC):
 
     Attributes:
       name: of the family, and of its folder in configs/.
-      command: that trains it.
       settings: its settings.
     """
 
     name: ClassVar[str]
-    command: ClassVar[str]
     settings: ClassVar[type[Settings]]
 
     @property

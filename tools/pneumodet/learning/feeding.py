@@ -98,6 +98,6 @@ class Feed(Samples):
 
         The mask is (1, 0, 0) where none is asked for.
         """
-        found = images.read(self._examples, number, size_hw=self._size_hw, normalization=self._normalization)
+        found = images.read(self._examples.read(number), size_hw=self._size_hw, normalization=self._normalization)
         mask = images.box_mask(found.boxes_yxyx_norm, found.pixels.shape) if self._masks else np.zeros((0, 0), np.uint8)
         return found.pixels[:, :, np.newaxis], found.boxes_yxyx_norm, mask[np.newaxis], np.int64(number)

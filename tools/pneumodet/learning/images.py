@@ -1,6 +1,6 @@
 """A record's image as a Keras model gets it: decoded, reduced, its gray values normalized. One rule for training and evaluation.
 
-sample = read(split.examples, 17, size_hw=(224, 224), normalization="none")
+sample = read(split.examples.read(17), size_hw=(224, 224), normalization="none")
 sample.pixels                      # (H, W) uint8, not smaller than the model's input where the record's image is not
 resized(sample.pixels, (224, 224)) # what the model looks at where nothing is varied
 """
@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from pneumodet.data import equalizing, scaling
-from pneumodet.data.examples import Examples
+from pneumodet.data.examples import Example
 from pneumodet.data.tf_example import Record
 
 
@@ -29,13 +29,12 @@ class Sample:
     record: Record
 
 
-def read(examples: Examples, number: int, *, size_hw: tuple[int, int], normalization: str, class_name: str = "pneumonia") -> Sample:
+def read(example: Example, *, size_hw: tuple[int, int], normalization: str, class_name: str = "pneumonia") -> Sample:
     """Read a record for a model that looks at ``size_hw``.
 
     Raises:
-      DataError: the record or its image is damaged.
+      DataError: its image is damaged.
     """
-    example = examples.read(number)
     pixels = example.pixels(size_hw)
     of_class = np.array([name == class_name for name in example.record.class_names], bool)
     return Sample(equalizing.equalized(pixels, normalization), example.boxes_yxyx_norm[of_class].astype(np.float32), example.record)

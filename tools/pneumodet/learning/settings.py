@@ -1,7 +1,7 @@
 """The settings of a run as a flat TOML file: read, overridden by KEY=VALUE, checked, written. No TensorFlow.
 
     settings = load(ClassifierSettings, "mobilenetv2", overrides=["steps=300"], folder=paths.CONFIG_DIR / "classification")
-    save(settings, folder / run_folder.SETTINGS)
+    save(settings, folder / runs.SETTINGS)
 
 A family of models adds fields to ``Settings`` by inheritance. An unknown key is an error that names the nearest one.
 """
@@ -12,15 +12,13 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pneumodet import paths
 from pneumodet.data.equalizing import NORMALIZATIONS
 from pneumodet.errors import ConfigError
 from pneumodet.training import augmentation_settings
-
-EVALUATIONS = 10
-"""Evaluations of a run where nothing else is asked for."""
+from pneumodet.training.options import Options, Plan, check_seed, check_share, ten_times
 
 OPTIMIZERS = ("adamw", "adam", "momentum")
 """Names of optimizers."""
@@ -30,8 +28,8 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 32, 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What all families have in common.
+class Settings(Plan):
+    """What all families have in common; ``best_metric``, ``patience``, ``checkpoint_every`` and ``keep`` are as in ``Plan``.
 
     Attributes:
       image_size: side in px of the square that the model looks at.
@@ -46,10 +44,6 @@ class Settings:
       clip_norm: largest global norm of the gradients; 0 for any.
       positive_share: share of radiographs with pneumonia among the samples; 0 leaves it as it is in the records.
       evaluate_every: steps from one evaluation to the next; 0 for ten evaluations a run.
-      best_metric: figure by which the best checkpoint is kept.
-      patience: evaluations without a better figure after which training stops; 0 for never.
-      checkpoint_every: steps from one checkpoint to the next.
-      keep: newest checkpoints that stay, beside the best.
       aim: what the operating point is chosen for, as ``operating_point.parse_aim``.
       seed: of weights, order and augmentation.
       skip_corrupt: leave corrupt records out, and count them.
@@ -57,7 +51,7 @@ class Settings:
 
     image_size: int = 224
     normalization: str = "none"
-    augmentation: str = "radiograph"
+    augmentation: str = augmentation_settings.DEFAULT
     batch_size: int = 16
     steps: int = 1000
     optimizer: str = "adamw"
@@ -66,17 +60,12 @@ class Settings:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     positive_share: float = 0.0
-    evaluate_every: int = 0
     best_metric: str = "image.roc_auc"
-    patience: int = 0
-    checkpoint_every: int = 500
-    keep: int = 3
     aim: str = "f1"
-    seed: int = 0
-    skip_corrupt: bool = False
+    seed: int = Options.seed
+    skip_corrupt: bool = Options.skip_corrupt
 
-    METRICS = ("image.roc_auc", "image.pr_auc")
-    """What the best checkpoint may be chosen by; more is better in all of them."""
+    METRICS: ClassVar[tuple[str, ...]] = ("image.roc_auc", "image.pr_auc")
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -91,7 +80,7 @@ class Settings:
     @property
     def between_evaluations(self) -> int:
         """Steps from one evaluation to the next, at least 1."""
-        return self.evaluate_every or max(1, round(self.steps / EVALUATIONS))
+        return self.evaluate_every or ten_times(self.steps)
 
     def check(self) -> None:
         """Check all values; a family checks its own, too.
@@ -108,9 +97,9 @@ class Settings:
         for name in ("warmup_steps", "evaluate_every", "patience", "weight_decay", "clip_norm"):
             between(name, getattr(self, name), 0)
         between("learning_rate", self.learning_rate, 1e-9, 10)
-        between("seed", self.seed, 0, (1 << 32) - 1)
-        if not 0 <= self.positive_share < 1:
-            raise ConfigError(f"positive_share is {self.positive_share:g}, must lie between 0 and 1, or be 0 for all records alike.")
+        check_seed(self.seed, name="seed")
+        if self.positive_share:
+            check_share(self.positive_share, name="positive_share")
         augmentation_settings.load(self.augmentation)
 
 

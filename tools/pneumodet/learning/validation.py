@@ -15,15 +15,15 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pneumodet.data.examples import Example
 from pneumodet.data.record_sets import Split
-from pneumodet.errors import DataError, TrainingError
+from pneumodet.errors import TrainingError
 from pneumodet.learning import images
+from pneumodet.metrics.cases import Cases
+from pneumodet.training.split_images import SplitImages
 
 BATCH = 16
 """Images at once."""
-
-MEMORY_BYTES = 1 << 29
-"""Images at the model's scale are kept from one evaluation to the next where all of them take no more than this."""
 
 TIMED = 30
 """Images, one by one, whose median time is a model's speed."""
@@ -38,10 +38,12 @@ class Found:
     Attributes:
       figures: name -> value, None where it is undefined.
       pictures: for TensorBoard.
+      cases: ground truth and boxes, for a curve of precision over recall; None where there are no boxes.
     """
 
     figures: dict[str, float | None]
     pictures: Sequence[Image.Image] = ()
+    cases: Cases | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,13 +90,21 @@ class Looker:
           DataError: records and ground truth do not have the same number of images, or a file cannot be read.
         """
         self.split, self.size_hw = split, tuple(size_hw)
-        self._examples = split.examples
-        self._normalization, self._metadata, self._skip = normalization, metadata, skip_corrupt
+        self._images = SplitImages(
+            split,
+            batch=BATCH,
+            read=lambda example: (read(example, size_hw=self.size_hw, normalization=normalization),),
+            black=lambda number: (np.zeros((*self.size_hw, 1), np.uint8),),
+            skip_corrupt=skip_corrupt,
+        )
+        self._metadata = metadata
         self._names = [tensor.name for tensor in model.inputs]
         self._call = tf.function(lambda inputs: model(inputs, training=False), autograph=False, reduce_retracing=True)
-        self._kept: np.ndarray | None = None
-        self.skipped: dict[str, str] = {}
+
+    @property
+    def skipped(self) -> dict[str, str]:
         """Where a record could not be read -> why."""
+        return self._images.skipped
 
     def batches(self) -> Iterator[Seen]:
         """Show the model all records.
@@ -103,28 +113,18 @@ class Looker:
           DataError: a record cannot be read.
           TrainingError: an output is not finite.
         """
-        count = len(self.split)
-        keeps = count * int(np.prod(self.size_hw)) <= MEMORY_BYTES
-        if keeps and self._kept is None:
-            kept = np.empty((count, *self.size_hw, 1), np.uint8)  # filled in place: a stack of a list would take twice the memory
-            for number in range(count):
-                kept[number] = self._read(number)
-            self._kept = kept
-        for first in range(0, count, BATCH):
-            numbers = np.arange(first, min(first + BATCH, count))
-            pixels = self._kept[numbers] if keeps else np.stack([self._read(number) for number in numbers.tolist()])
-            outputs = {name: value.numpy() for name, value in self._call(self._inputs(numbers, pixels)).items()}
+        for batch in self._images.batches():
+            (pixels,) = batch.arrays
+            outputs = {name: value.numpy() for name, value in self._call(self._inputs(batch.numbers, pixels)).items()}
             if not all(np.isfinite(one).all() for one in outputs.values()):
                 raise TrainingError(
                     "The network's output is not finite, so that its weights are broken. Train it again with a lower learning rate (--set learning_rate=…)."
                 )
-            yield Seen(
-                numbers, pixels, outputs, np.array([self._examples.where(number) not in self.skipped for number in numbers.tolist()])
-            )
+            yield Seen(batch.numbers, pixels, outputs, batch.read)
 
     def milliseconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Return the median time in ms that the model takes for an image, one by one, without reading it."""
-        pixels = (self._kept if self._kept is not None else self._read(0)[np.newaxis])[:1]
+        (pixels,) = self._images.first()
         inputs = self._inputs(np.zeros(1, np.int64), pixels)
         taken = []
         for _ in range(_WARM + TIMED):
@@ -140,15 +140,15 @@ class Looker:
             there["metadata"] = tf.constant(self._metadata[numbers])
         return {name: there[name] for name in self._names}
 
-    def _read(self, number: int) -> np.ndarray:
-        try:
-            found = images.read(self._examples, number, size_hw=self.size_hw, normalization=self._normalization)
-        except DataError as error:
-            if not self._skip:
-                raise
-            self.skipped[self._examples.where(number)] = str(error)
-            return np.zeros((*self.size_hw, 1), np.uint8)
-        return images.resized(found.pixels, self.size_hw)[:, :, np.newaxis]
+
+def read(example: Example, *, size_hw: tuple[int, int], normalization: str) -> np.ndarray:
+    """Return a record's image at the size that a model takes, not varied: (h, w, 1) uint8.
+
+    Raises:
+      DataError: the image is damaged.
+    """
+    sample = images.read(example, size_hw=size_hw, normalization=normalization)
+    return images.resized(sample.pixels, size_hw)[:, :, np.newaxis]
 
 
 class Validation:

@@ -10,17 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths, pictures, results
+from pneumodet import paths, pictures, results, runs
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import CheckpointError, first_line
-from pneumodet.learning import image_level, images, runs
+from pneumodet.learning import image_level, images
 from pneumodet.learning.family import Family, Parts, Say
 from pneumodet.learning.phases import Phase
 from pneumodet.segmentation.settings import SegmenterSettings
 from pneumodet.training import augmentation_settings
-
-NAME = "segmentation"
-COMMAND = "train_segmenter"
 
 DETECTIONS = "detections.json"
 """COCO results: the boxes of the masks."""
@@ -41,7 +38,7 @@ WEIGHTS_FILES = (".weights.h5", ".keras")
 class Segmenter(Family):
     """U-Nets on masks made of boxes; see ``learning.family.Family``."""
 
-    name, command, settings = NAME, COMMAND, SegmenterSettings
+    name, settings = runs.SEGMENTATION, SegmenterSettings
 
     def check(self, settings: SegmenterSettings, records: RecordSet, *, say: Say) -> dict[str, Any]:
         """See ``Family``."""
@@ -105,7 +102,7 @@ def check_weights(name: str) -> None:
       DataError: there is no such run.
     """
     if name.startswith(_FROM_RUN):
-        runs.find(name.removeprefix(_FROM_RUN), family=NAME, command=COMMAND)
+        runs.find(name.removeprefix(_FROM_RUN), family=runs.SEGMENTATION)
     elif name != NO_WEIGHTS and not (Path(name).is_file() and name.endswith(WEIGHTS_FILES)) and not Path(f"{name}.index").is_file():
         raise CheckpointError(
             f"There are no weights {name}. Give {NO_WEIGHTS}, run:NAME of a segmenter, a checkpoint's path up to and with ckpt-N, or a "
@@ -160,5 +157,5 @@ def _shown(settings: SegmenterSettings, split: Split, scores: np.ndarray, skippe
     positive = sorted(number for number in readable if split.positive[number])
     negative = [number for number in readable if not split.positive[number]]
     for number in [*positive[: DRAWN[0]], *negative[: DRAWN[1]]]:
-        sample = images.read(split.examples, number, size_hw=settings.size_hw, normalization=settings.normalization)
+        sample = images.read(split.examples.read(number), size_hw=settings.size_hw, normalization=settings.normalization)
         yield number, images.resized(sample.pixels, settings.size_hw)

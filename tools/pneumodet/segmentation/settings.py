@@ -5,11 +5,10 @@ settings.architecture
 """
 
 import dataclasses
+from typing import ClassVar
 
-from pneumodet import segmentation
 from pneumodet.errors import ConfigError
 from pneumodet.learning.settings import Settings, between, nearest, one_of
-from pneumodet.metrics import operating_point
 
 ENCODERS = ("plain", "resnet34")
 """What takes the image down to small maps of many filters."""
@@ -84,7 +83,15 @@ class SegmenterSettings(Settings):
     smallest_share: float = 0.003
     pretrained: str = "none"
 
-    METRICS = segmentation.METRICS
+    METRICS: ClassVar[tuple[str, ...]] = (
+        "segmentation.iou",
+        "segmentation.iou_per_positive",
+        "rsna_metric",
+        "coco.pneumonia.AP50",
+        "froc.mean_sensitivity",
+        "image.roc_auc",
+        "image.pr_auc",
+    )
 
     @property
     def architecture(self) -> Architecture:
@@ -96,6 +103,8 @@ class SegmenterSettings(Settings):
         super().check()
         check_size(self.size_hw, self.architecture)
         loss_parts(self.loss)
+        from pneumodet.metrics import operating_point  # here: the command's --help needs the classes alone
+
         operating_point.parse_aim(self.aim)
         between("smallest_share", self.smallest_share, 0, 0.5)
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError, PneumodetError
-from pneumodet.learning import experiment, runs, settings
+from pneumodet.learning import experiment, settings
 from pneumodet.learning.experiment import Request
 from pneumodet.segmentation.family import Segmenter
 
@@ -90,13 +90,13 @@ def run(
     if len(set(variants)) < len(variants):
         raise ConfigError(f"A variant is named twice: {', '.join(variants)}.")
     root = paths.run_dir(name)
-    if (root / run_folder.SETTINGS).is_file() or (root / run_folder.CONFIG).is_file():
+    if runs.is_run(root):
         raise DataError(f"The folder {root} is a run's. Choose another --run name for the table.")
     records = RecordSet.open(data)
     folder_of = {variant: root.with_name(f"{root.name}-{variant}") for variant in there}
     done = [variant for variant in there if _metrics_path(folder_of[variant]).is_file()]
     chosen = [*done, *(variant for variant in variants or there if variant not in done)]
-    begun = [variant for variant in chosen if (folder_of[variant] / run_folder.SETTINGS).is_file()]
+    begun = [variant for variant in chosen if (folder_of[variant] / runs.SETTINGS).is_file()]
     for variant in begun:
         _check_same(folder_of[variant], variant, family, records.manifest_sha256, overrides)
     rows: list[Row] = []
@@ -159,11 +159,10 @@ def _write(root: Path, rows: Sequence[Row]) -> None:
 
 def _check_same(folder: Path, variant: str, family: Segmenter, manifest_sha256: str, overrides: Sequence[str]) -> None:
     """Refuse a variant's run that would not compare: of other records, or of other settings than are asked for now."""
-    record = runs.record_of(folder)
-    if record["data"]["manifest_sha256"] != manifest_sha256:
+    if runs.read(folder).records().manifest_sha256 != manifest_sha256:
         raise DataError(f"The run {folder.name} was trained on another record set than this. Choose another --run name for the table.")
     wanted = settings.load(family.settings, variant, folder=family.configs, overrides=overrides)
-    there = settings.load(family.settings, folder / run_folder.SETTINGS, folder=family.configs)
+    there = settings.load(family.settings, folder / runs.SETTINGS, folder=family.configs)
     differ = [name for name, value in dataclasses.asdict(wanted).items() if getattr(there, name) != value]
     if differ:
         raise DataError(

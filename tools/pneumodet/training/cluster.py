@@ -122,6 +122,13 @@ class Cluster:
             extended._check_health_thread = None  # the strategy would wait for its next look
 
 
+def device() -> str:
+    """Return what training runs on, for the user: the GPUs' names, or the CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return f"GPU ({', '.join(names)})" if names else "CPU (TensorFlow sees no GPU)"
+
+
 def alone() -> Cluster:
     """Return one device of this process, whatever there is."""
     return Cluster(tf.distribute.get_strategy())

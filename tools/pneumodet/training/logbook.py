@@ -29,7 +29,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util import tensor_util
 
-from pneumodet import run_folder
+from pneumodet import runs
 from pneumodet.errors import DataError
 from pneumodet.metrics import matching
 from pneumodet.metrics.cases import Cases
@@ -71,8 +71,8 @@ class Logbook:
         self._clock = clock
         self._begin = clock() - self._table.seconds
         self._step = step
-        self._train = EventFile(folder / run_folder.TRAIN)
-        self._eval = EventFile(folder / run_folder.EVAL)
+        self._train = EventFile(folder / runs.TRAIN)
+        self._eval = EventFile(folder / runs.EVAL)
         self._run = EventFile(folder)
         self._warned = False
         self._restart(step + 1 if step else 0)

@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pneumodet import run_folder, signals
+from pneumodet import runs, signals
 from pneumodet.detection import checkpoints
 from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
 from pneumodet.training import saving
 from pneumodet.training.cluster import Cluster
+from pneumodet.training.options import Plan
 from pneumodet.training.parts import Feed, Found, Trainer, Validation
 from pneumodet.training.step import TOTAL_LOSS
 
@@ -34,28 +35,6 @@ ROLLBACKS = 3
 
 ROLLBACK_FACTOR = 0.3
 """What the learning rate is multiplied by when a run goes back."""
-
-MEASURED = "rsna_metric", "coco.pneumonia.AP50", "coco.pneumonia.AP", "froc.mean_sensitivity", "image.roc_auc"
-"""What the best checkpoint of a detector may be chosen by; more is better in all of them."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a run goes.
-
-    Attributes:
-      checkpoint_every: steps from one checkpoint to the next.
-      keep: newest checkpoints that stay.
-      evaluate_every: steps from one evaluation on the validation records to the next; 0 for none.
-      best_metric: figure by which the best checkpoint is kept, more is better; a detector's is one of ``MEASURED``.
-      patience: evaluations without a better figure after which training stops; 0 to go on to the end.
-    """
-
-    checkpoint_every: int = 500
-    keep: int = 3
-    evaluate_every: int = 0
-    best_metric: str = MEASURED[0]
-    patience: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,19 +86,17 @@ class Outcome:
       seconds_to_first_step: wall time from the start of the process's training to the end of the first step.
       images_per_second: over all steps but the first of this call, evaluations and checkpoints not counted; None where there was no second.
       notes: sentences about what happened on the way.
-      parameters: numbers that the model holds, batch normalization's statistics included; 0 where nobody counted them.
     """
 
     step: int = 0
     completed: bool = False
     stopped_early: str | None = None
     checkpoint: str = ""
-    best_metric: str = MEASURED[0]
+    best_metric: str = Plan.best_metric
     memory: Memory = dataclasses.field(default_factory=Memory)
     seconds_to_first_step: float | None = None
     images_per_second: float | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
-    parameters: int = 0
 
 
 class Observer:
@@ -182,10 +159,10 @@ class Run:
         self._total, self._batch_size, self._validation = total, batch_size, validation
         self._observer = observer or Observer()
         self._started = time.perf_counter() if started is None else started
-        self._train_dir, self._level = folder / run_folder.TRAIN, cluster.leveler(trainer.model.variables)
+        self._train_dir, self._level = folder / runs.TRAIN, cluster.leveler(trainer.model.variables)
         checkpoint = trainer.checkpoint()
         self._manager = tf.train.CheckpointManager(checkpoint, str(self._train_dir), max_to_keep=plan.keep)
-        self._best = tf.train.CheckpointManager(checkpoint, str(folder / run_folder.BEST), max_to_keep=1)
+        self._best = tf.train.CheckpointManager(checkpoint, str(folder / runs.BEST), max_to_keep=1)
         self._checkpoint, self._newest = checkpoint, saving.newest(folder)
         self._memory = Memory()
         self._outcome = Outcome(best_metric=plan.best_metric, memory=self._memory)

@@ -1,11 +1,13 @@
 """What ``loop.Run`` needs of a trainer, a feed and a validation: those of detection (step, feeding, validation) and of Keras 3 models (learning)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import tensorflow as tf
+from PIL import Image
 
 from pneumodet.errors import DataError
+from pneumodet.metrics.cases import Cases
 
 
 class Trainer(Protocol):
@@ -63,9 +65,21 @@ class Found(Protocol):
 
     Attributes:
       figures: name -> value, None where it is undefined.
+      pictures: for TensorBoard.
+      cases: ground truth and boxes, for a curve of precision over recall; None where there are no boxes.
     """
 
-    figures: Mapping[str, float | None]
+    @property
+    def figures(self) -> Mapping[str, float | None]:
+        """See above."""
+
+    @property
+    def pictures(self) -> Sequence[Image.Image]:
+        """See above."""
+
+    @property
+    def cases(self) -> Cases | None:
+        """See above."""
 
 
 class Validation(Protocol):

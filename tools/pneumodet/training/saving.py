@@ -10,14 +10,14 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pneumodet import run_folder
+from pneumodet import runs
 from pneumodet.detection import checkpoint_files, checkpoints
 from pneumodet.errors import DataError, first_line
 
 
 def newest(folder: Path) -> str | None:
     """Return the prefix of a run's newest checkpoint of which the files are there, or None where it has none."""
-    train = folder / run_folder.TRAIN
+    train = folder / runs.TRAIN
     return checkpoint_files.find(train) if any(train.glob("ckpt-*.index")) else None
 
 

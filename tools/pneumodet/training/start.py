@@ -1,10 +1,11 @@
 """From a resolved config to a finished run: everything that needs TensorFlow, in the order in which it must happen.
 
-outcome = train(config, folder, data, Options(plan=Plan(evaluate_every=200)), cluster=cluster, observer=observer, started=0.0)
+made = assemble(config, data, Options(plan=Plan(evaluate_every=200)), fresh=True)
+made.trainer.step(batch)
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ import tensorflow as tf
 from pneumodet import pictures
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import anchors, checkpoints, models, resizing
-from pneumodet.errors import ConfigError, DataError
-from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, loop, normalizing, reproducible, saving
+from pneumodet.errors import ConfigError
+from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, normalizing, reproducible
 from pneumodet.training import cluster as clusters
-from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation
+from pneumodet.training.experiment import Parts, Prepared
 from pneumodet.training.feeding import Feed
-from pneumodet.training.loop import Outcome, Plan, Run
+from pneumodet.training.options import Options
 from pneumodet.training.step import TOTAL_LOSS, Trainer, new_memory
 from pneumodet.training.validation import Validation
+from pneumodet.training.watching import boxes_drawn
 
 RATES_CSV, RATES_PICTURE = "learning_rate.csv", "learning_rate.png"
 """What the learning-rate finder writes."""
@@ -31,60 +33,6 @@ PREVIEW = "augmentation.png"
 
 PREVIEWED = 5
 """Radiographs on it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a run trains, beside what its config says.
-
-    Attributes:
-      plan: when it saves and evaluates.
-      seed: of the initial weights, the order of the records and their augmentation.
-      augmentation: how images are varied.
-      positive_share: share of radiographs with pneumonia among the samples; None leaves it as it is in the records.
-      freeze: patterns of variables that are not trained.
-      skip_corrupt: leave corrupt records out, and count them.
-      precision: as ``models.build``.
-    """
-
-    plan: Plan = Plan()
-    seed: int = 0
-    augmentation: Augmentation = RADIOGRAPH
-    positive_share: float | None = None
-    freeze: tuple[str, ...] = ()
-    skip_corrupt: bool = False
-    precision: str = models.PRECISIONS[0]
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Options":
-        """Return the options that run.json keeps.
-
-        Raises:
-          DataError: it lacks one of them.
-        """
-        try:
-            return cls._of(record)
-        except KeyError as error:
-            raise DataError(f"run.json does not say {error} of the run. It was made by another pneumodet; start a new run.") from error
-
-    @classmethod
-    def _of(cls, record: Mapping[str, Any]) -> "Options":
-        return cls(
-            plan=Plan(**{field.name: record[field.name] for field in dataclasses.fields(Plan)}),
-            seed=record["seed"],
-            augmentation=Augmentation(**record["augmentation"]),
-            positive_share=record["positive_share"],
-            freeze=tuple(record["freeze"]),
-            skip_corrupt=record["skip_corrupt"],
-            precision=record["precision"],
-        )
-
-
-def device() -> str:
-    """Return what training runs on, for the user: the GPUs' names, or the CPU."""
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
-    return f"GPU ({', '.join(names)})" if names else "CPU (TensorFlow sees no GPU)"
 
 
 @dataclasses.dataclass
@@ -128,7 +76,7 @@ def assemble(
                 f"The config keeps the aspect ratio, so that images have {len(shapes)} sizes, which do not go into one batch. Set --batch-size 1, "
                 "fixed_shape_resizer, or pad_to_max_dimension of keep_aspect_ratio_resizer."
             )
-    if options.precision != models.PRECISIONS[0] and not tf.config.list_physical_devices("GPU"):
+    if options.precision != Options.precision and not tf.config.list_physical_devices("GPU"):
         notes.append(f"warning: --precision {options.precision} is meant for GPUs; processors compute faster in float32")
     tf.keras.utils.set_random_seed(options.seed)
     reproducible.sum_in_order()
@@ -163,62 +111,35 @@ def assemble(
     return Assembled(trainer, feed, cluster, notes)
 
 
-def train(
-    config: Any,
-    folder: Path,
-    data: RecordSet,
-    options: Options,
-    *,
-    cluster: clusters.Cluster,
-    observer: Callable[[int], loop.Observer],
-    started: float,
-) -> Outcome:
-    """Train from the run's newest checkpoint, or from the start where there is none.
+def parts(prepared: Prepared, *, fresh: bool, cluster: clusters.Cluster) -> Parts:
+    """Return what a detector's run consists of.
 
     Args:
-      config: a resolved and checked TrainEvalPipelineConfig.
-      folder: the run's folder.
-      data: the records.
-      options: how to train.
+      prepared: by ``preparation``.
+      fresh: restore ``fine_tune_checkpoint``; False where a checkpoint of the run itself will follow.
       cluster: the devices.
-      observer: makes what is told of the run, when its first step is known.
-      started: time.perf_counter() of the start.
 
     Raises:
-      PneumodetError: as ``assemble`` and ``loop.Run``.
+      PneumodetError: as ``assemble``.
     """
-    newest = saving.newest(folder)
-    step = checkpoints.step_of(newest) if newest else 0
-    if step != cluster.of_chief(step):
-        raise DataError(
-            f"Worker {cluster.worker} sees another newest checkpoint than worker 0 in {folder}. All workers need one workspace."
-        )
-    parts = assemble(config, data, options, fresh=newest is None, cluster=cluster)
-    watcher = observer(step)
-    for note in parts.notes:
-        watcher.note(note)
-    if newest is None:
-        watcher.anchors(_anchor_matches(config, data.train.instances))
-    evaluates = options.plan.evaluate_every and len(data.val)
-    run = Run(
-        parts.trainer,
-        parts.feed,
-        folder,
+    config, record = prepared.config, prepared.record
+    options, data = Options.of(record.training or {}), prepared.data
+    made = assemble(config, data, options, fresh=fresh, cluster=cluster)
+    model, validation = made.trainer.model, None
+    if options.plan.evaluate_every and len(data.val):
+        validation = Validation(model, config, data.val, skip_corrupt=options.skip_corrupt)
+    plain = {key: value for key, value in options.to_json().items() if not isinstance(value, dict | list)}
+    return Parts(
+        trainer=made.trainer,
+        feed=made.feed,
+        validation=validation,
         plan=options.plan,
-        total=config.train_config.num_steps,
-        batch_size=config.train_config.batch_size,
-        validation=Validation(parts.trainer.model, config, data.val, skip_corrupt=options.skip_corrupt) if evaluates else None,
-        cluster=cluster,
-        observer=watcher,
-        started=started,
+        parameters=sum(int(np.prod(variable.shape)) for variable in model.variables),
+        about=plain | {"batch_size": prepared.batch_size, "config": record.config},
+        drawn=boxes_drawn,
+        notes=made.notes,
+        anchors=_anchor_matches(config, data.train.instances) if fresh else {},
     )
-    run.resume()
-    try:
-        outcome = run.train()
-    finally:
-        watcher.close()
-    outcome.parameters = sum(int(np.prod(variable.shape)) for variable in parts.trainer.model.variables)
-    return outcome
 
 
 def _anchor_matches(config: Any, instances: dict[str, Any]) -> dict[str, float]:

@@ -6,30 +6,32 @@ found.figures["rsna_metric"], found.cases
 """
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pneumodet import results
 from pneumodet.assessment import inputs, summary
 from pneumodet.data import label_map
+from pneumodet.data.examples import Example
 from pneumodet.data.record_sets import Split
 from pneumodet.detection import models
 from pneumodet.detection.looking import Looker
-from pneumodet.errors import DataError
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.metrics.cases import Cases
+from pneumodet.pictures import draw_boxes
 from pneumodet.results import Detections
+from pneumodet.training.split_images import Arrays, SplitImages
 
 BATCH = 8
 """Images at once."""
 
-MEMORY_BYTES = 1 << 29
-"""Images at the model's scale are kept from one evaluation to the next where all of them take no more than this."""
-
 LOOKS = 4
 """Exams with pneumonia whose pixels are handed on, to be drawn."""
+
+DRAWN = 3
+"""Most confident detections on a validation picture: what a young detector is sure of is seen before it reaches any threshold."""
 
 _NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
@@ -51,6 +53,20 @@ class Found:
     detections: dict[str, Detections]
     looks: dict[str, np.ndarray]
     sizes_hw: dict[str, tuple[int, int]]
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        """Ground truth and the most confident detections of ``looks``."""
+        return [self._drawn(exam) for exam in self.looks]
+
+    def _drawn(self, exam: str) -> Image.Image:
+        cases, pixels = self.cases, self.looks[exam]
+        case = cases.names.index(exam)
+        height, width = self.sizes_hw[exam]
+        scale = np.tile([pixels.shape[1] / width, pixels.shape[0] / height], 2)
+        of_case = np.flatnonzero(cases.box_case == case)[:DRAWN]
+        detections = Detections(cases.boxes_xyxy_px[of_case] * scale, cases.scores[of_case], np.ones(len(of_case), np.int64))
+        return draw_boxes(pixels, truth_xyxy_px=cases.truth_xyxy_px[cases.truth_case == case] * scale, detections=detections, title=exam)
 
 
 class Validation:
@@ -77,14 +93,23 @@ class Validation:
         Raises:
           DataError: records and ground truth do not have the same number of images, or a file cannot be read.
         """
-        self._examples, self._names, self._sizes_hw = split.examples, split.names, split.sizes_hw
-        self._model, self._instances, self._class_name, self._skip = model, split.instances, class_name, skip_corrupt
+        self._names, self._sizes_hw = split.names, split.sizes_hw
+        self._model, self._instances, self._class_name = model, split.instances, class_name
         with_boxes = {one["image_id"] for one in split.instances["annotations"]}
         self._positive = {name for name, image in zip(self._names, split.instances["images"], strict=True) if image["id"] in with_boxes}
         self._looker = Looker(model, config)
-        self._kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self.skipped: dict[str, str] = {}
+        self._images = SplitImages(
+            split,
+            batch=BATCH if self._looker.size.canvas_hw else 1,
+            read=self._read,
+            black=lambda number: self._prepared(np.zeros(self._sizes_hw[number], np.uint8)),
+            skip_corrupt=skip_corrupt,
+        )
+
+    @property
+    def skipped(self) -> dict[str, str]:
         """Where a record could not be read -> why."""
+        return self._images.skipped
 
     def run(self) -> Found:
         """Detect on all records, and judge.
@@ -95,13 +120,12 @@ class Validation:
         detections: dict[str, Detections] = {}
         looks: dict[str, np.ndarray] = {}
         sizes_hw: dict[str, tuple[int, int]] = {}
-        for images, true_shapes, original_hw in self._batches():
+        for batch in self._images.batches():
+            images, true_shapes, original_hw = batch.arrays
             outputs = self._looker.detect(images, true_shapes)
             for index, (height, width) in enumerate(original_hw.tolist()):
-                number = len(detections)
-                name = self._names[number]
-                unread = self._examples.where(number) in self.skipped  # the model finds something in black pixels, too
-                detections[name] = _NOTHING if unread else from_outputs(outputs, index, height=height, width=width)
+                name = self._names[batch.numbers[index]]  # the model finds something in black pixels, too
+                detections[name] = from_outputs(outputs, index, height=height, width=width) if batch.read[index] else _NOTHING
                 if name in self._positive and len(looks) < LOOKS:
                     looks[name] = images[index, : true_shapes[index, 0], : true_shapes[index, 1], 0]
                     sizes_hw[name] = (height, width)
@@ -109,29 +133,9 @@ class Validation:
         loaded = inputs.assemble(self._instances, lambda _, __: results.to_coco(detections), class_name=self._class_name)
         return Found(summary.headline(loaded, class_name=self._class_name), loaded.cases, detections, looks, sizes_hw)
 
-    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield (B, h, w, 1) uint8 images, (B, 3) int32 shapes without padding, (B, 2) int32 heights and widths of the records' images."""
-        if self._kept:
-            yield from self._kept
-            return
-        kept, used = [], 0
-        count = len(self._examples)
-        size = BATCH if self._looker.size.canvas_hw else 1
-        for first in range(0, count, size):
-            read = [self._read(number) for number in range(first, min(first + size, count))]
-            batch = tuple(np.stack(column) for column in zip(*read, strict=True))
-            used += batch[0].nbytes
-            kept.append(batch) if used <= MEMORY_BYTES else kept.clear()
-            yield batch
-        self._kept = kept if used <= MEMORY_BYTES else []
+    def _read(self, example: Example) -> Arrays:
+        return self._prepared(example.pixels())  # whole, as detection.evaluation does
 
-    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        where, image_hw = self._examples.where(number), self._sizes_hw[number]
-        try:
-            pixels = self._examples.read(number).pixels()  # whole, as detection.evaluation does
-        except DataError as error:
-            if not self._skip:
-                raise
-            self.skipped[where] = str(error)
-            pixels = np.zeros(image_hw, np.uint8)
-        return (*self._looker.prepared(pixels), np.array(image_hw, np.int32))
+    def _prepared(self, pixels: np.ndarray) -> Arrays:
+        """Return (h, w, 1) uint8 image, (3,) int32 shape without padding, (2,) int32 height and width of the record's image."""
+        return (*self._looker.prepared(pixels), np.array(pixels.shape, np.int32))

@@ -11,19 +11,16 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pneumodet import run_folder
+from pneumodet import runs
 from pneumodet.data import boxes
 from pneumodet.errors import PneumodetError
 from pneumodet.pictures import draw_boxes
-from pneumodet.results import Detections
 from pneumodet.training import curves, logbook, loop, metrics_table
-from pneumodet.training.validation import Found
+from pneumodet.training.options import DETECTOR_METRICS
+from pneumodet.training.parts import Found
 
 PICTURES = 4
 """Training and validation pictures in TensorBoard."""
-
-DRAWN = 3
-"""Most confident detections on a validation picture: what a young detector is sure of is seen before it reaches any threshold."""
 
 
 class Watcher(loop.Observer):
@@ -35,6 +32,7 @@ class Watcher(loop.Observer):
         *,
         step: int,
         about: Mapping[str, Any],
+        drawn: Callable[[dict[str, np.ndarray]], Image.Image] | None = None,
         on_progress: Callable[[loop.Progress], None],
         on_note: Callable[[str], None],
         on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
@@ -45,11 +43,13 @@ class Watcher(loop.Observer):
           folder: the run's.
           step: steps done before.
           about: settings of the run for TensorBoard's table of runs.
+          drawn: makes a picture of a training sample as the model sees it; ``boxes_drawn`` by default.
           on_progress: is told where training stands.
           on_note: is told in a sentence what happened.
           on_evaluation: is told (step, figures); False stops the run.
         """
         self._folder, self._pass_on = folder, (on_progress, on_note, on_evaluation)
+        self._drawn = drawn or boxes_drawn
         self._log = logbook.Logbook(folder, step=step)
         if not step:
             self._log.hparams(about)
@@ -61,15 +61,12 @@ class Watcher(loop.Observer):
 
     def evaluation(self, step: int, found: Found, *, best: bool) -> bool | None:
         """See ``loop.Observer``."""
-        first = {name: found.figures[name] for name in loop.MEASURED if name in found.figures}  # curves.png shows some only
+        first = {name: found.figures[name] for name in DETECTOR_METRICS if name in found.figures}  # curves.png shows some only
         self._log.evaluation(step, first | found.figures, best=best)
-        self.show(step, found)
+        if found.cases is not None:
+            self._log.pr_curve(step, found.cases)
+        self._log.pictures(step, "validation", list(found.pictures))
         return self._pass_on[2](step, found.figures)
-
-    def show(self, step: int, found: Found) -> None:
-        """Show in TensorBoard what an evaluation found beside figures."""
-        self._log.pr_curve(step, found.cases)
-        self._log.pictures(step, "validation", [_drawn(found, exam) for exam in found.looks])
 
     def note(self, text: str) -> None:
         """See ``loop.Observer``."""
@@ -85,15 +82,8 @@ class Watcher(loop.Observer):
             return
         count = min(PICTURES, len(batch["image"]))
         self._log.pictures(
-            step, "training", [self.drawn({name: value[index].numpy() for name, value in batch.items()}) for index in range(count)]
+            step, "training", [self._drawn({name: value[index].numpy() for name, value in batch.items()}) for index in range(count)]
         )
-
-    def drawn(self, sample: dict[str, np.ndarray]) -> Image.Image:
-        """Return a picture of a training sample as the model sees it."""
-        pixels = sample["image"][:, :, 0]
-        norm = sample["boxes_yxyx_norm"][: int(sample["count"])]
-        truth = boxes.yxyx_norm_to_xyxy_px(norm, height=pixels.shape[0], width=pixels.shape[1])
-        return draw_boxes(pixels, truth_xyxy_px=truth)
 
     def anchors(self, statistics: dict[str, float]) -> None:
         """See ``loop.Observer``."""
@@ -105,17 +95,14 @@ class Watcher(loop.Observer):
         table = self._folder / metrics_table.FILE
         if table.exists():
             try:
-                curves.draw(table, self._folder / run_folder.CURVES, title=self._folder.name)
+                curves.draw(table, self._folder / runs.CURVES, title=self._folder.name)
             except PneumodetError as error:  # a picture less is no reason to fail
                 self.note(str(error))
 
 
-def _drawn(found: Found, exam: str) -> Image.Image:
-    """Draw ground truth and the most confident detections of an exam on its pixels at the model's scale."""
-    cases, pixels = found.cases, found.looks[exam]
-    case = cases.names.index(exam)
-    height, width = found.sizes_hw[exam]
-    scale = np.tile([pixels.shape[1] / width, pixels.shape[0] / height], 2)
-    of_case = np.flatnonzero(cases.box_case == case)[:DRAWN]
-    detections = Detections(cases.boxes_xyxy_px[of_case] * scale, cases.scores[of_case], np.ones(len(of_case), np.int64))
-    return draw_boxes(pixels, truth_xyxy_px=cases.truth_xyxy_px[cases.truth_case == case] * scale, detections=detections, title=exam)
+def boxes_drawn(sample: dict[str, np.ndarray]) -> Image.Image:
+    """Return a picture of a detector's training sample as the model sees it, with its boxes."""
+    pixels = sample["image"][:, :, 0]
+    norm = sample["boxes_yxyx_norm"][: int(sample["count"])]
+    truth = boxes.yxyx_norm_to_xyxy_px(norm, height=pixels.shape[0], width=pixels.shape[1])
+    return draw_boxes(pixels, truth_xyxy_px=truth)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, runs
 from pneumodet.data import record_sets
 from pneumodet.errors import ConfigError, DataError, first_line
 from pneumodet.tuning.space import Parameter, Space
@@ -126,11 +126,11 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
       DataError: the folder is a run's, is in use, or cannot be written.
     """
-    if (folder / run_folder.CONFIG).exists():
+    if (folder / runs.CONFIG).exists():
         raise DataError(f"{folder} is a run, not a study. Choose another --study name.")
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(run_folder.locked(folder))
+            stack.enter_context(runs.locked(folder))
         except DataError as error:
             raise DataError(str(error).replace("--run name", "--study name")) from error
         yield

@@ -1,11 +1,15 @@
-"""A run's folder: pipeline.config, label_map.pbtxt, run.json, train/, eval/, export/.
+"""Runs on disk: find one, lock one, refuse one that is in use, and the names of what lies in its folder. What run.json holds: ``run_record``.
 
-with run_folder.locked(folder):
+folder = find("my_first", family=DETECTION)
+with locked(folder):
     ...                                  # nobody else trains in it meanwhile
+
+A run's folder is one with a run.json, which is written last when a run begins.
 """
 
 import contextlib
 import datetime
+import difflib
 import fcntl
 import importlib.metadata
 import os
@@ -17,8 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import pneumodet
-from pneumodet import paths
+from pneumodet import paths, run_record
 from pneumodet.errors import DataError
+from pneumodet.run_record import RunRecord
+
+DETECTION, CLASSIFICATION, SEGMENTATION = "detection", "classification", "segmentation"
+"""Families of models."""
+
+TRAINED_BY = {DETECTION: "train", CLASSIFICATION: "train_classifier", SEGMENTATION: "train_segmenter"}
+"""Family -> command that trains it, without ``tools/`` and ``.py``."""
 
 CONFIG = "pipeline.config"
 """The resolved config of the run; the stock API reads it unchanged."""
@@ -39,10 +50,13 @@ BEST = "best"
 """The checkpoint with the best figure on the validation records."""
 
 EVAL = "eval"
-"""metrics.json, detections.json and pictures of evaluation."""
+"""metrics.json, detections.json and pictures of a detector's evaluation."""
+
+EVALUATION = "evaluation"
+"""Of a classifier or segmenter: metrics.json, scores.csv and pictures of the best checkpoint on the validation records."""
 
 METRICS = "metrics.json"
-"""What evaluation measured, in eval/."""
+"""What evaluation measured, in ``EVAL`` or ``EVALUATION``."""
 
 CURVES = "curves.png"
 """Losses and validation figures over the steps."""
@@ -64,33 +78,88 @@ _LOCK = ".lock"
 _VERSIONS_OF = ("tensorflow", "tf-keras", "tf-models-official", "tf-object-detection-api", "tf-slim", "numpy", "protobuf", "pydicom")
 
 
-def find(name: str) -> Path:
+def command_of(family: str | None) -> str:
+    """Return the command that trains a family."""
+    return TRAINED_BY.get(family or DETECTION, TRAINED_BY[DETECTION])
+
+
+def find(name: str, *, family: str | None = None) -> Path:
     """Return the folder of an existing run.
 
+    Args:
+      name: of the run, or its folder's path.
+      family: one of ``TRAINED_BY``; None for any.
+
     Raises:
-      DataError: there is no such run; the message lists those there are.
+      DataError: there is no such run, or it is of another family; the message names a near one and lists those there are.
+      ConfigError: the name cannot be one of a run.
     """
     folder = paths.run_dir(name)
-    if (folder / CONFIG).is_file():
-        return folder
-    root = paths.workspace_dir()
-    there = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
-    raise DataError(f"There is no run {name!r} in {root}. " + (f"Runs: {', '.join(there)}." if there else "Train one with tools/train.py."))
+    if not (folder / RECORD).is_file():
+        where = f" (no {RECORD} in that folder)" if os.sep in name else f" in {paths.workspace_dir()}"
+        raise DataError(f"There is no run {name!r}{where}. {_others(folder.name, family)}")
+    own = read(folder).family
+    if family not in (None, own):
+        raise DataError(
+            f"The run {name!r} is of the family {own}, not {family}: tools/{command_of(own)}.py trained it. {_others(folder.name, family)}"
+        )
+    return folder
 
 
-def refuse_used(folder: Path, name: str, *, command: str, config: str = CONFIG) -> None:
-    """Refuse a folder with checkpoints, or with a run of another kind; what a start left that did not come as far as a checkpoint may be replaced.
+def names(family: str | None = None) -> list[str]:
+    """Return the names of the runs in the workspace, of one family or of all; what cannot be read is of none."""
+    there = sorted(path.parent.name for path in paths.workspace_dir().glob(f"*/{RECORD}"))
+    return [name for name in there if family in (None, family_of(paths.workspace_dir() / name))]
+
+
+def _others(name: str, family: str | None) -> str:
+    there = names(family)
+    if not there:
+        return f"Train one with tools/{command_of(family)}.py."
+    near = difflib.get_close_matches(name, there, n=1)
+    return (f"Did you mean {near[0]!r}? " if near else "") + f"Runs: {', '.join(there)}."
+
+
+def read(folder: Path) -> RunRecord:
+    """Return what a run's run.json holds.
+
+    Raises:
+      DataError: it cannot be read, or a field of it is wrong.
+    """
+    return run_record.read(folder / RECORD)
+
+
+def write(folder: Path, record: RunRecord) -> None:
+    """Write a run's run.json, atomically."""
+    run_record.write(folder / RECORD, record)
+
+
+def family_of(folder: Path) -> str | None:
+    """Return the family of a folder's run; None where there is none, or its record cannot be read."""
+    try:
+        return read(folder).family if (folder / RECORD).is_file() else None
+    except DataError:
+        return None
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run's, of whatever family or stage."""
+    return any((folder / file).is_file() for file in (RECORD, CONFIG, SETTINGS))
+
+
+def refuse_used(folder: Path, name: str, *, family: str) -> None:
+    """Refuse a folder with checkpoints, or with a run of another family; what a start left that did not come as far as a checkpoint may be replaced.
 
     Args:
       folder: that a run wants to begin in.
       name: of the run.
-      command: that trains it, without ``tools/`` and ``.py``.
-      config: the file that makes a folder a run of this kind, ``CONFIG`` or ``SETTINGS``.
+      family: of the run.
 
     Raises:
       DataError: the folder is in use.
     """
-    if any((folder / other).is_file() for other in {CONFIG, SETTINGS} - {config}):
+    command, other = command_of(family), SETTINGS if family == DETECTION else CONFIG
+    if (folder / other).is_file() or family_of(folder) not in (None, family):
         raise DataError(f"The run folder {folder} holds a run that tools/{command}.py did not start. Choose another --run name.")
     if any(path.suffix == ".index" for place in (TRAIN, BEST) for path in (folder / place).glob("*")):
         raise DataError(

@@ -1,0 +1,7 @@
+"""Names that a user may choose from, here so that a command's flags need neither TensorFlow nor protobuf."""
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""What a model may compute in; its weights are float32 in all of them, so that its checkpoints are the same."""
+
+CHECKPOINT_TYPES = ("classification", "detection", "fine_tune", "full")
+"""Values of fine_tune_checkpoint_type that the API's models know (model.restore_from_objects)."""
