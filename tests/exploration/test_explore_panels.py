@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from pneumodet.exploration import panels
 from pneumodet.reporting import plots
 
@@ -14,3 +16,9 @@ def test_pneumonia_has_one_colour_in_all_reports():
     scores = {"class_name": "pneumonia", "curves": {"score_histogram": {"edges": [0, 0.5, 1], "positive": [1, 4], "negative": [3, 1]}}}
     swatches = [dict(re.findall(r'"swatch (c\d)"></span>([^<]+)<', svg)) for svg in (panels._age(ages)["chart"], *plots.curves(scores))]
     assert [one["c0"] for one in swatches] == ["with pneumonia"] * 2
+
+
+@pytest.mark.parametrize(("rows", "legend"), [({"Normal": 3}, ["rows", "exams"]), ({}, [])])
+def test_bars_of_exams_alone_are_not_called_rows(rows, legend):
+    counts = {"class_exams": {"Normal": 2}, "class_rows": rows, "rows_per_exam": {"1": 2}, "boxes_per_exam": {"0": 2}}
+    assert re.findall(r'"swatch c\d"></span>([^<]+)<', panels.classes({"classes": counts})["chart"]) == legend

@@ -67,7 +67,8 @@ def classes(figures: Mapping[str, Any]) -> dict[str, Any]:
     ]
     header = ("class", *(["rows"] if rows else []), "exams", "share of the exams")
     series = {name: [rows[name], exams.get(name, 0)] for name in rows} if rows else {name: [count] for name, count in exams.items()}
-    chart = group_bars("Rows and exams of each class" if rows else "Exams of each class", series, ("rows", "exams"), shown="{:,}".format)
+    title, bars = ("Rows and exams of each class", ("rows", "exams")) if rows else ("Exams of each class", ("exams",))
+    chart = group_bars(title, series, bars, shown="{:,}".format)
     numbers = sorted({*counts["rows_per_exam"], *counts["boxes_per_exam"]}, key=int)
     exams_by_number = [
         (number, markup.number(counts["rows_per_exam"].get(number, 0)), markup.number(counts["boxes_per_exam"].get(number, 0)))

@@ -86,9 +86,9 @@ def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) ->
 def _picture(one: Shown, truth_boxes: Mapping[str, int] | None) -> dict[str, Any]:
     """Return what is shown of a radiograph; ``before`` and ``after`` stand around the number of its boxes."""
     height, width = one.size_hw
-    before = [f"score {one.score:.3f}" if one.score else "nothing found at all"]
+    before = f"score {one.score:.3f}" if one.score else "nothing found at all"
     if one.probability is not None:
-        before.append(f"probability {probability_words.in_words(one.probability)}")
+        before += f" · probability {probability_words.in_words(one.probability)}"
     return {
         "exam": one.exam,
         "source": quote(f"{IMAGES}/{one.picture}"),
@@ -96,5 +96,5 @@ def _picture(one: Shown, truth_boxes: Mapping[str, int] | None) -> dict[str, Any
         "height": height,
         "boxes": counted(one.boxes, "box"),
         "before": before,
-        "after": [] if truth_boxes is None else [truth_words(truth_boxes.get(one.exam))],
+        "after": "" if truth_boxes is None else f" · {truth_words(truth_boxes.get(one.exam))}",
     }
