@@ -113,7 +113,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         )
     data_dir = request.data or _adopted(request, folder)
     records = RecordSet.open(data_dir).check_has_train()
-    if not len(records.train):
+    if not records.manifest.splits["train"].exams:
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
     augmentation = augmentation_settings.load(request.augmentation or augmentation_settings.DEFAULT)
     config, start = _resolve(request, folder, records=records, say=say, on_download=on_download)
@@ -124,7 +124,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     audit = _audit(config, records, say)
     steps = config.train_config.num_steps
     every = max(1, round(steps / EVALUATIONS)) if request.evaluate_every is None else request.evaluate_every
-    if every and not len(records.val):
+    if every and not records.manifest.splits["val"].exams:
         if request.patience:
             raise DataError(f"--patience needs evaluations, but the record set {data_dir} has no validation exams. Leave it out.")
         say("warning: The record set has no validation exams; nothing is evaluated on the way, and there will be no best checkpoint.")
@@ -156,8 +156,8 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         "data": {
             "folder": str(data_dir.resolve()),
             "manifest_sha256": records.manifest_sha256,
-            "train_exams": len(records.train),
-            "val_exams": len(records.val),
+            "train_exams": records.manifest.splits["train"].exams,
+            "val_exams": records.manifest.splits["val"].exams,
             "split_by": records.split_by,
             "audit": audit,
         },
