@@ -86,7 +86,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     _check(request)
     data_dir = request.data or _adopted(request, folder)
     records = RecordSet.open(data_dir).check_has_train()
-    if not len(records.train):
+    if not records.manifest.splits["train"].exams:
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
     used = request.augmentation or augmentation_settings.DEFAULT
     options = Options(**{"augmentation": augmentation_settings.load(used), **_given(request, Options)})
@@ -143,7 +143,7 @@ def _given(request: Request, kind: type) -> dict[str, Any]:
 def _plan(request: Request, config: Any, records: RecordSet, say: Say) -> Plan:
     """Return when the run evaluates, saves and stops."""
     plan = Plan(**{"evaluate_every": ten_times(config.train_config.num_steps), **_given(request, Plan)})
-    if plan.evaluate_every and not len(records.val):
+    if plan.evaluate_every and not records.manifest.splits["val"].exams:
         if plan.patience:
             raise DataError(f"--patience needs evaluations, but the record set {records.folder} has no validation exams. Leave it out.")
         say("warning: The record set has no validation exams; nothing is evaluated on the way, and there will be no best checkpoint.")

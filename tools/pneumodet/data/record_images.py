@@ -10,7 +10,6 @@ not turn the image, since a record's boxes are in px of the image as it is store
 import struct
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from pneumodet.data import encoding, image_files, jpeg, scaling
@@ -27,14 +26,9 @@ _IHDR = struct.Struct(">4x4sIIBB")
 """After a PNG file's signature: length, name, width, height, bits, colour type (PNG 3rd edition, 11.2.1)."""
 
 
-_REDUCED = {
-    1: cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_IGNORE_ORIENTATION,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_IGNORE_ORIENTATION,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION,
-}
-"""Factor -> OpenCV's flag: libjpeg then decodes at that scale, in a fraction of the time. Where a side is no multiple of the factor, its last px
-covers less than the others, so that all are off by as much: 7 of 2,560 px at most."""
+_REDUCED = (8, 4, 2, 1)
+"""Factors at which libjpeg decodes, in a fraction of the time. Where a side is no multiple of the factor, its last px covers less than the others, so
+that all are off by as much: 7 of 2,560 px at most."""
 
 
 class DamagedImage(DataError):
@@ -112,7 +106,7 @@ def decode(encoded: bytes, *, where: str, target_hw: tuple[int, int] | None = No
     target_hw = target_hw or size_hw
     if about.usual:
         by = scaling.factor(size_hw, target_hw)
-        pixels = _by_opencv(encoded, max(one for one in _REDUCED if one <= by) if about.image_format == "jpeg" else 1)
+        pixels = _by_opencv(encoded, next(one for one in _REDUCED if one <= by) if about.image_format == "jpeg" else 1)
     else:
         pixels = _by_pillow(encoded, where)
     if pixels is None:
@@ -129,6 +123,8 @@ def decode_mask(encoded: bytes, size_hw: tuple[int, int], *, where: str) -> np.n
     mask = _by_opencv(encoded, 1)
     if mask is None:
         raise DataError(f"{where}: a mask cannot be decoded. Make the records again.")
+    import cv2
+
     return np.uint8(cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
@@ -150,8 +146,11 @@ def _jpeg_header(encoded: bytes) -> Header | None:
 
 
 def _by_opencv(encoded: bytes, factor: int) -> np.ndarray | None:
+    import cv2  # 0.1 s that opening a record set does without
+
+    flag = cv2.IMREAD_GRAYSCALE if factor == 1 else getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{factor}")
     try:
-        return cv2.imdecode(np.frombuffer(encoded, np.uint8), _REDUCED[factor])
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # no bytes at all, or more px than OpenCV takes
         return None
 

@@ -6,7 +6,6 @@ reduced = reduce(pixels, (320, 320))            # (512, 512) of (1024, 1024)
 resize(reduced, (320, 320))
 """
 
-import cv2
 import numpy as np
 
 
@@ -21,6 +20,8 @@ def reduce(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
     by = factor(pixels.shape, target_hw)
     if by == 1:
         return pixels
+    import cv2  # 0.1 s that opening a record set does without
+
     height, width = pixels.shape
     return cv2.resize(pixels, (width // by, height // by), interpolation=cv2.INTER_AREA)
 
@@ -32,4 +33,6 @@ def resize(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
     """
     if pixels.shape == tuple(target_hw):
         return pixels
+    import cv2
+
     return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_LINEAR)

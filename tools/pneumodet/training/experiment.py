@@ -378,8 +378,8 @@ def data_record(records: RecordSet, *, audit: dict[str, Any] | None = None) -> D
     return DataRecord(
         folder=str(records.folder.resolve()),
         manifest_sha256=records.manifest_sha256,
-        train_exams=len(records.train),
-        val_exams=len(records.val),
+        train_exams=records.manifest.splits["train"].exams,
+        val_exams=records.manifest.splits["val"].exams,
         split_by=records.split_by,
         audit=audit,
     )
