@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.data import annotations, decoding, dicom, elements, formats
+from pneumodet.data import decoding, dicom, elements, formats, tables
 from pneumodet.data.elements import Elements, Fault
 from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
@@ -115,7 +115,8 @@ def read_csv(path: Path) -> Sheet:
     Raises:
       DataError: the file cannot be read, lacks these columns, or has no rows.
     """
-    header = annotations.read_header(path)
+    table = tables.read(path)
+    header = table.columns
     exam_name = next((name for name in EXAM_NAMES if name in header), None)
     found = {column: next((name for name in names if name in header), None) for column, names in NAMES.items()}
     found = {column: name for column, name in found.items() if name}
@@ -126,7 +127,7 @@ def read_csv(path: Path) -> Sheet:
             "Give a CSV with a row for each DICOM file, or the files."
         )
     rows = []
-    for line, cells in annotations.read_rows(path, (exam_name, *found.values())):
+    for line, cells in table.need((exam_name, *found.values())).rows():
         texts = {column: "" if is_missing(cells[name]) else cells[name].strip() for column, name in found.items()}
         rows.append(Row(line, formats.exam_id(cells[exam_name]), texts, cells))
     if not rows:
