@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pneumodet.data import detection_files
 from pneumodet.errors import DataError
-from pneumodet.results import Detections, image_id, read_coco_results, to_coco, write_coco_results, write_submission
+from pneumodet.results import Detections, image_id, to_coco, write_coco_results, write_submission
 
 FOUND = {
     "exam-b": Detections(
@@ -102,7 +103,7 @@ def test_round_trip(tmp_path_factory, rows):
     found = {"exam": Detections(boxes, table[:, 4], table[:, 5].astype(int)), "none": Detections.none()}
     path = tmp_path_factory.mktemp("round") / "detections.json"
     write_coco_results(path, found)
-    back = read_coco_results(path, patient_ids=["none", "exam"])
+    back = detection_files.by_exam(path, ["none", "exam"])
     assert list(back) == ["none", "exam"]
     assert len(back["none"]) == 0
     np.testing.assert_allclose(back["exam"].boxes_xyxy_px, found["exam"].boxes_xyxy_px, atol=0.011)
@@ -113,12 +114,12 @@ def test_round_trip(tmp_path_factory, rows):
 def test_results_of_other_tools_have_no_file_name(tmp_path):
     path = tmp_path / "detections.json"
     path.write_text(json.dumps([{"image_id": image_id("exam"), "category_id": 2, "bbox": [1, 2, 3, 4], "score": 1}]))
-    assert read_coco_results(path, patient_ids=["exam"])["exam"].boxes_xyxy_px.tolist() == [[1, 2, 4, 6]]
+    assert detection_files.by_exam(path, ["exam"])["exam"].boxes_xyxy_px.tolist() == [[1, 2, 4, 6]]
 
 
 def test_reading_without_ids_gives_the_exams_in_the_file(tmp_path):
     write_coco_results(tmp_path / "detections.json", FOUND)
-    assert list(read_coco_results(tmp_path / "detections.json")) == ["exam-b"]
+    assert list(detection_files.by_exam(tmp_path / "detections.json")) == ["exam-b"]
 
 
 ROW = {"image_id": 5, "file_name": "exam", "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -142,12 +143,12 @@ def test_malformed_results(tmp_path, text, message):
     path = tmp_path / "detections.json"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
-        read_coco_results(path, patient_ids=["exam"])
+        detection_files.by_exam(path, ["exam"])
 
 
 def test_missing_results(tmp_path):
     with pytest.raises(DataError, match="No such file.* tools/predict.py"):
-        read_coco_results(tmp_path / "detections.json")
+        detection_files.by_exam(tmp_path / "detections.json")
 
 
 def test_submission(tmp_path):

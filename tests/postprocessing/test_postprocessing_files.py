@@ -8,6 +8,7 @@ import simulated
 
 from pneumodet import results
 from pneumodet.assessment import inputs, summary
+from pneumodet.data import detection_files
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import rsna
 from pneumodet.postprocessing import files, recipe, steps
@@ -67,7 +68,7 @@ def gate(tmp_path, cases):
 def test_what_is_written_gives_the_last_row_of_the_table(tmp_path, instances, detections, gate, boxes):
     table = files.tune(instances, [detections], tmp_path / "out", gate=gate, folds=2)
     assert json.loads((tmp_path / "out" / "table.json").read_text()) == table
-    found = results.read_coco_results(tmp_path / "out" / "detections.json", patient_ids=boxes)
+    found = detection_files.by_exam(tmp_path / "out" / "detections.json", boxes)
     metric = rsna.rsna_metric(boxes, {name: (one.boxes_xyxy_px, one.scores) for name, one in found.items()})
     assert metric == pytest.approx(table["rows"][-1]["figure"]["value"], abs=0.002)  # boxes are rounded in the file
     chosen = recipe.Recipe(**table["rows"][-1]["chosen"], exams_sha256=recipe.fingerprint(boxes))

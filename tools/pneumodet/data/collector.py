@@ -1,8 +1,8 @@
 """Images and objects of label files in any order -> exams; the rules that all formats but RSNA's CSV share.
 
-    found = Collector()
-    found.add(found.image("a.png", (80, 100), "line 2"), "pneumonia", (1, 2, 3, 4), "line 2")
-    found.labels().exams["a"].boxes_xyxy_px
+found = Collector()
+found.add(found.image("a.png", (80, 100), "line 2"), "pneumonia", (1, 2, 3, 4), "line 2")
+found.labels().exams["a"].boxes_xyxy_px
 """
 
 import dataclasses

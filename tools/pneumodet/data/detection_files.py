@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import boxes, tables, text_files
+from pneumodet import paths
+from pneumodet.data import boxes, label_map, tables, text_files
 from pneumodet.data.collector import exam_id, shown
 from pneumodet.data.tables import Table
 from pneumodet.errors import DataError
@@ -64,40 +65,47 @@ def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[
       COCO results with the ids of ``image_ids``. An entry whose ``image_id`` is another one is of the exam that its ``file_name`` names.
 
     Raises:
-      DataError: the file cannot be read, is no detections, names an unknown exam, or an entry is malformed.
+      DataError: the file cannot be read, is no detections, or an exam or entry of a submission is wrong; ``to_columns`` checks COCO results.
     """
     rows = _content(path)
     if isinstance(rows, Table):
         return _of_submission(rows, image_ids, category_id)
-    ids = set(image_ids.values())
-    found = [_with_id(row, image_ids) if isinstance(row, dict) and not _is_in(row.get("image_id"), ids) else row for row in rows]
-    to_columns(found, image_ids, str(path))
-    return found
+    exams = {number: exam for exam, number in image_ids.items()}
+    return [_with_id(row, image_ids, exams, f"{path}, entry {index}") for index, row in enumerate(rows)]
 
 
-def by_exam(path: Path, image_ids: Mapping[str, Any] | None = None, *, category_id: int) -> dict[str, Detections]:
+def by_exam(path: Path, exams: Mapping[str, Any] | Iterable[str] | None = None, *, category_id: int | None = None) -> dict[str, Detections]:
     """Read detections by exam.
 
     Args:
       path: as ``read``.
-      image_ids: as ``read``; each exam has an entry in the result. None: the exams that the file names.
-      category_id: as ``read``.
+      exams: as ``image_ids`` of ``read``, or exams with the ids of ``results.image_id``; each has an entry in the result. None: the exams that
+        the file names.
+      category_id: as ``read``; None is that of pneumonia in the usual label map.
 
     Raises:
       DataError: as ``read``; or no exams are known and an entry has no ``file_name``.
     """
-    if image_ids is None:
-        image_ids = {exam: image_id(exam) for exam in _named(_content(path), path)}
-    columns = to_columns(read(path, image_ids, category_id=category_id), image_ids, str(path))
+    if exams is None:
+        exams = _named(_content(path), path)
+    image_ids = exams if isinstance(exams, Mapping) else {exam: image_id(exam) for exam in exams}
+    if category_id is None:
+        category_id = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA]
+    return of_rows(read(path, image_ids, category_id=category_id), image_ids, str(path))
+
+
+def of_rows(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> dict[str, Detections]:
+    """Return exam -> Detections of COCO results, of all exams; arguments and errors as ``to_columns``."""
+    columns = to_columns(rows, image_ids, name)
     order = np.argsort(columns.case, kind="stable")
     ends = np.searchsorted(columns.case[order], np.arange(len(image_ids) + 1))
     found = {}
     for index, exam in enumerate(image_ids):
-        rows = order[ends[index] : ends[index + 1]]
+        these = order[ends[index] : ends[index + 1]]
         try:
-            found[exam] = Detections(columns.xyxy_px[rows], columns.scores[rows], columns.categories[rows])
+            found[exam] = Detections(columns.xyxy_px[these], columns.scores[these], columns.categories[these])
         except DataError as error:
-            raise DataError(f"{path}, exam {exam}: {error}") from error
+            raise DataError(f"{name}, exam {exam}: {error}") from error
     return found
 
 
@@ -150,14 +158,21 @@ def _content(path: Path) -> list[Any] | Table:
     return value
 
 
-def _is_in(number: Any, ids: set[Any]) -> bool:
-    return isinstance(number, int | str) and number in ids
+def _with_id(row: Any, image_ids: Mapping[str, Any], exams: Mapping[Any, str], where: str) -> Any:
+    """Return a row with the id of the exam that its ``file_name`` names, where that is known and the row has an unknown id.
 
-
-def _with_id(row: Row, image_ids: Mapping[str, Any]) -> Row:
-    """Return a row whose id is not known with that of its ``file_name``, where this is known."""
-    exam = _exam(row.get("file_name"), image_ids)
-    return row if exam is None else {**row, "image_id": image_ids[exam]}
+    Raises:
+      DataError: id and name are of two exams.
+    """
+    if not isinstance(row, dict):
+        return row
+    number, name = row.get("image_id"), row.get("file_name")
+    by_id = exams.get(number) if isinstance(number, int | str) else None
+    if name is None or name == by_id or (by_name := _exam(name, image_ids)) in (None, by_id):
+        return row
+    if by_id is not None:
+        raise DataError(f"{where} has the image_id of {by_id!r} in the ground truth, and the file_name {name!r}. Leave out one of the two.")
+    return {**row, "image_id": image_ids[by_name]}
 
 
 def _exam(name: Any, exams: Mapping[str, Any]) -> str | None:
@@ -193,10 +208,12 @@ def _reason(row: Any, place: Mapping[Any, int], image_ids: Mapping[str, Any]) ->
     if missing:
         return f" has no {missing[0]}. COCO results have image_id, category_id, bbox [x, y, width, height] and score."
     number, box, score, category = (row[key] for key in ("image_id", "bbox", "score", "category_id"))
-    if not _is_in(number, set(place)):
+    if not (isinstance(number, int | str) and number in place):
         named = f" ({row['file_name']!r})" if isinstance(row.get("file_name"), str) else ""
         alike = str(number) in map(str, place)
-        hint = "it has this id as another type; write ids alike, as a number or as text." if alike else "are these detections of other images?"
+        hint = (
+            "it has this id as another type; write ids alike, as a number or as text." if alike else "are these detections of other images?"
+        )
         return f" is of image {shown(number)}{named}, which the ground truth does not list; {hint}"
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(one) for one in [*box, score])):
         return f": bbox must be four finite numbers, [x, y, width, height], and score a number; got {shown(box)} and {shown(score)}."

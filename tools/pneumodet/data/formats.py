@@ -87,7 +87,9 @@ def whole(labels: Labels, path: Path) -> Labels:
     """
     if labels.rejected:
         exam, reason = labels.rejected[0]
-        raise DataError(f"{path}: {len(labels.rejected)} exams cannot be used as ground truth (first: {exam}: {reason}). Fix or remove them.")
+        raise DataError(
+            f"{path}: {len(labels.rejected)} exams cannot be used as ground truth (first: {exam}: {reason}). Fix or remove them."
+        )
     return labels
 
 

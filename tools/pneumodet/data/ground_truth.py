@@ -7,12 +7,13 @@ Every command that compares detections with ground truth reads it here.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pneumodet import paths
-from pneumodet.data import boxes, formats, label_map, record_sets
+from pneumodet.data import boxes, formats, label_map, labels_voc, record_sets
 from pneumodet.data.annotations import Labels
 from pneumodet.errors import DataError
 from pneumodet.results import image_id
@@ -64,6 +65,18 @@ def read(path: Path, *, class_info: Path | None = None, split: str = "val") -> G
     return GroundTruth(path, labels, instances, {image["file_name"]: image["id"] for image in instances["images"]})
 
 
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of what ``read`` reads: a file, the manifest of a record set, or names and contents of a folder's XML files."""
+    if not path.is_dir():
+        return paths.sha256_file(path)
+    if (path / record_sets.MANIFEST).is_file():
+        return paths.sha256_file(path / record_sets.MANIFEST)
+    digest = hashlib.sha256()
+    for name in sorted(labels_voc.xml_files(path)):
+        digest.update(f"{name}\n{paths.sha256_file(path / name)}\n".encode())
+    return digest.hexdigest()
+
+
 def with_exam_names(by_name: Mapping[str, Any]) -> dict[str, Any]:
     """Return a map by exam; names of files, such as a.png, are those of exams, too."""
     return {formats.exam_id(name): value for name, value in by_name.items()} | dict(by_name)
@@ -91,7 +104,7 @@ def _to_coco(labels: Labels) -> dict[str, Any]:
         image |= {"height": exam.size_hw[0], "width": exam.size_hw[1]} if exam.size_hw else {}
         found["images"].append(image | ({"rsna_class": exam.rsna_class} if exam.rsna_class else {}))
         for name, box in zip(exam.class_names, boxes.xyxy_to_xywh_px(exam.boxes_xyxy_px).tolist(), strict=True):
-            found["annotations"].append({"id": len(found["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box})
+            found["annotations"].append(
+                {"id": len(found["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box}
+            )
     return found
-
-

@@ -8,7 +8,6 @@ from pneumodet.data.annotations import Labels
 from pneumodet.data.collector import Box, Collector, Image, exam_id, json_number, shown, size_hw
 from pneumodet.errors import DataError
 
-
 PARTS = ("images", "annotations", "categories")
 """Lists of a COCO object."""
 

@@ -28,7 +28,7 @@ def read(path: Path, *, evaluating: bool = False) -> Labels:
     if not path.is_dir():
         _add_voc(found, path, path.name)
         return found.labels()
-    files = sorted(_xml_files(path))
+    files = sorted(xml_files(path))
     if not files:
         raise DataError(f"There is no .xml file in {path}. A folder of labels is read as Pascal VOC; for another format name the file.")
     for relative in files:
@@ -39,7 +39,7 @@ def read(path: Path, *, evaluating: bool = False) -> Labels:
     return found.labels()
 
 
-def _xml_files(root: Path) -> Iterable[str]:
+def xml_files(root: Path) -> Iterable[str]:
     """Yield the names, relative to ``root``, of the XML files that are not hidden."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]

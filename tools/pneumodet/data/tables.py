@@ -59,9 +59,7 @@ class Table:
         if not self.columns:
             raise DataError(f"{self.path} is empty. It needs the columns {', '.join(columns)}.")
         if missing := [name for name in columns if name not in self.columns]:
-            raise DataError(
-                f"{self.path} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, self.columns))}."
-            )
+            raise DataError(f"{self.path} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, self.columns))}.")
         repeated = next((name for name in columns if self.columns.count(name) > 1), None)
         if repeated:
             raise DataError(f"{self.path} has the column {repeated!r} twice. Remove the one that is not meant.")
@@ -105,9 +103,11 @@ def parse(text: str, path: Path) -> Table:
     if len(columns[0]) != len(_LINE_END.findall(text)) + (text[-1] not in "\r\n"):
         lines = _lines(columns, first)
     too_long = {lines[row]: count for row, count in _too_long(columns, width).items() if row}
-    kept = [row for row, cells in enumerate(zip(*columns, strict=True)) if row and any(cells) and any(cell.strip() for cell in cells)]
-    if len(kept) == len(columns[0]) - 1:
+    unnamed = [row for row, cell in enumerate(columns[0]) if not cell.strip()]
+    blank = {row for row in unnamed if not any(cells[row].strip() for cells in columns)}
+    if not blank:
         return Table(path, tuple(names), lines[1:], [cells[1:] for cells in columns[:width]], too_long)
+    kept = [row for row in range(1, len(columns[0])) if row not in blank]
     return Table(path, tuple(names), [lines[row] for row in kept], [[cells[row] for row in kept] for cells in columns[:width]], too_long)
 
 

@@ -81,9 +81,13 @@ def _from_zip(data: bytes, path: Path, what: str) -> bytes:
                 raise DataError(f"{what}{path} is an Excel workbook or other Office document. Save it as CSV in UTF-8.")
             if len(members) != 1:
                 names = ", ".join(one.filename for one in members[:_LISTED]) + (", …" if len(members) > _LISTED else "")
-                raise DataError(f"{what}{path} is a ZIP archive with {len(members)} files ({names or 'none'}). Unpack it and name one of them.")
+                raise DataError(
+                    f"{what}{path} is a ZIP archive with {len(members)} files ({names or 'none'}). Unpack it and name one of them."
+                )
             if members[0].compress_type not in _METHODS or members[0].flag_bits & 1:
-                raise DataError(f"Cannot unpack {what}{path}: it is encrypted or compressed in an unusual way. Pack it with gzip, or not at all.")
+                raise DataError(
+                    f"Cannot unpack {what}{path}: it is encrypted or compressed in an unusual way. Pack it with gzip, or not at all."
+                )
             with archive.open(members[0]) as file:
                 return _bounded(file.read(MAX_UNPACKED_BYTES + 1), path, what)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
@@ -112,8 +116,11 @@ def decode(data: bytes, path: Path, what: str = "") -> str:
     Raises:
       DataError: they are binary data, or in none of these encodings.
     """
+    encoding = _encoding_of(data)
+    if encoding == "utf-8" and (place := data.find(0)) >= 0:
+        raise DataError(f"{what}{path} is no text: it has a byte 0 at place {place}. Is this the right file?")
     try:
-        text = data.decode(_encoding_of(data))
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         text = _windows_text(data, path, what, error)
     if "\0" in text:
