@@ -52,7 +52,7 @@ def test_a_threshold_keeps_the_score_that_it_was_taken_from_and_not_the_next_low
     ("parts", "message"),
     [
         pytest.param({"boxes": ((0, 0, np.inf, 1),)}, "Detection 0 has a box that is not finite", id="infinite box"),
-        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "not finite", id="NaN box"),
+        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "must be four finite numbers", id="NaN box"),
         pytest.param({"boxes": ((5, 0, 1, 1),)}, r"right < left or bottom < top: \[5, 0, 1, 1\]", id="inverted box"),
         pytest.param({"scores": (1.5,)}, r"Detection 0 has the score 1.5; scores lie from 0 to 1", id="score above 1"),
         pytest.param({"scores": (np.nan,)}, "has the score nan", id="NaN score"),
@@ -129,14 +129,16 @@ ROW = {"image_id": 5, "file_name": "exam", "category_id": 2, "bbox": [1, 2, 3, 4
     ("text", "message"),
     [
         pytest.param("{", "is not valid JSON", id="no JSON"),
-        pytest.param("{}", "must be a JSON list of detections, but are a dict", id="no list"),
+        pytest.param("{}", "must be a COCO list of detections, but is a JSON dict", id="no list"),
         pytest.param(json.dumps([ROW, {**ROW, "bbox": [1, 2, 3]}]), "entry 1: .*bbox", id="three coordinates"),
         pytest.param(json.dumps([{**ROW, "score": "high"}]), "entry 0: .*score", id="score is text"),
         pytest.param(json.dumps(["row"]), "entry 0: ", id="entry is text"),
-        pytest.param(json.dumps([{**ROW, "file_name": "other"}]), "exam 'other' is unknown", id="unknown exam"),
-        pytest.param(json.dumps([{**ROW, "file_name": None}]), "exam 5 is unknown", id="unknown id"),
-        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, -3, 4]}]), "exam exam: Detection 0 has right < left", id="negative width"),
-        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, float("nan"), 4]}]), "not finite", id="NaN"),
+        pytest.param(
+            json.dumps([{**ROW, "file_name": "other"}]), "of image 5 .'other'., which the ground truth does not list", id="unknown exam"
+        ),
+        pytest.param(json.dumps([{**ROW, "file_name": None}]), "of image 5, which the ground truth does not list", id="unknown id"),
+        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, -3, 4]}]), "is inverted", id="negative width"),
+        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, float("nan"), 4]}]), "must be four finite numbers", id="NaN"),
     ],
 )
 def test_malformed_results(tmp_path, text, message):
@@ -147,7 +149,7 @@ def test_malformed_results(tmp_path, text, message):
 
 
 def test_missing_results(tmp_path):
-    with pytest.raises(DataError, match="No such file.* tools/predict.py"):
+    with pytest.raises(DataError, match="Cannot read the detections .*detections.json: No such file"):
         detection_files.by_exam(tmp_path / "detections.json")
 
 

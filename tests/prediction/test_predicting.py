@@ -33,7 +33,7 @@ def test_squares_are_found_where_they_are_in_every_output(model, radiographs, tm
     summary = predicting.predict([model], radiographs, tmp_path / "out")
     assert (summary.radiographs, summary.positive, summary.refused) == (6, 4, [])
     assert (summary.score_threshold, summary.threshold_source, summary.backends) == (0.5, "the model's own", ["onnx"])
-    found = detection_files.by_exam(tmp_path / "out" / "detections.json", squares.PLACES)
+    found = detection_files.by_exam(tmp_path / "out" / "detections.json", list(squares.PLACES))
     submission = {row["patientId"]: row["PredictionString"].split() for row in rows(tmp_path / "out" / "submission.csv")}
     scores = {row["patientId"]: row for row in rows(tmp_path / "out" / "scores.csv")}
     labels = formats.read_labels(tmp_path / "out" / "boxes.csv")

@@ -7,6 +7,7 @@ Ground truth is as ``ground_truth.read`` takes it, detections as ``detection_fil
 """
 
 import dataclasses
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ def assemble(
     images, category = _images(instances, names[0], class_name)
     exams = list(images)
     place = {number: index for index, number in enumerate(images.values())}
-    by_exam = {str(image.get("file_name", image["id"])): image for image in instances["images"]}
+    by_exam = {str(image["file_name"]): image for image in instances["images"]}
     sizes = np.array([_size_hw(by_exam[exam]) for exam in exams])
 
     truth = [row for row in instances["annotations"] if row["category_id"] == category]
@@ -140,38 +141,24 @@ def assemble(
 
 
 def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict[str, int], int]:
-    """Return (exam -> image id, the class's category id) of a COCO object whose form is then known to be right."""
-    try:
-        images = {str(image.get("file_name", image["id"])): image["id"] for image in instances["images"]}
-        numbers = [image["id"] for image in instances["images"]]
-        categories = {one["name"]: one["id"] for one in instances["categories"]}
-        rows = [
-            (row["id"], row["image_id"], row["category_id"], [float(value) for value in row["bbox"]], row.get("area", 0))
-            for row in instances["annotations"]
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{name} is no COCO ground truth ({error!r}). It needs images, annotations and categories.") from error
-    if not images:
-        raise DataError(f"{name} lists no image.")
-    _refuse_twice(numbers, f"{name}: image id")
-    if len(images) != len(numbers):
-        raise DataError(f"{name} has two images of one file_name. Names tell exams apart; make them different.")
-    _refuse_twice([row[0] for row in rows], f"{name}: annotation id")
+    """Return (exam -> image id, the class's category id) of a COCO object as ``ground_truth.read`` gives it.
+
+    Raises:
+      DataError: pycocotools would take it otherwise than it is meant, or there is no such class.
+    """
+    images = {str(image["file_name"]): image["id"] for image in instances["images"]}
+    _refuse_twice([row["id"] for row in instances["annotations"]], f"{name}: annotation id")
     for key in ("id", "name"):
         _refuse_twice([one[key] for one in instances["categories"]], f"{name}: category {key}")
+    categories = {one["name"]: one["id"] for one in instances["categories"]}
     if class_name not in categories:
         raise DataError(
             f"{name} has no class {class_name!r}; it has {', '.join(map(repr, categories)) or 'none'}. Name one by --class-name."
         )
-    known, ids = set(numbers), set(categories.values())
-    for number, image, category, box, area in rows:
-        where = f"{name}, annotation {number}"
-        if image not in known or category not in ids:
-            raise DataError(f"{where} is of image {image} and category {category}, of which one is not listed.")
-        if len(box) != 4 or not np.isfinite(box).all() or box[2] < 0 or box[3] < 0:
-            raise DataError(f"{where}: bbox must be [x, y, width, height], finite, with sides of at least 0, but is {box}.")
-        if not isinstance(area, int | float) or not np.isfinite(area) or area < 0:
-            raise DataError(f"{where}: area must be a number of at least 0, or left out, but is {area!r}.")
+    for row in instances["annotations"]:
+        area = row.get("area", 0)
+        if type(area) not in (int, float) or not 0 <= area <= sys.float_info.max:
+            raise DataError(f"{name}, annotation {row['id']}: area must be a number of at least 0, or left out, but is {area!r}.")
     return images, categories[class_name]
 
 
