@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from pneumodet import parallel, results  # noqa: E402
-from pneumodet.data import images  # noqa: E402
+from pneumodet.data import detection_files, images  # noqa: E402
 from pneumodet.data.boxes import iou  # noqa: E402
 from pneumodet.inference import backends, detectors, exported, outputs  # noqa: E402
 from pneumodet.results import Detections  # noqa: E402
@@ -237,7 +237,7 @@ def main(say: Callable[[str], None] = print) -> None:
             for way in ways:
                 target = Path(name) / f"{way}-{number}.json"
                 rounds[way].append(figures(run_one(args, way, target)))
-                found[way] = results.read_coco_results(target)
+                found[way] = detection_files.by_exam(target)
     say(f"{len(files)} files, medians of {args.rounds} rounds, {parallel.cpus()} processors\n\n{table(rounds)}\n\n{goals(rounds)}\n")
     equal = {}
     for reference in (SAVED_MODEL, NOTEBOOK):

@@ -159,7 +159,7 @@ def test_an_environment_for_prediction_is_known(versions, light):
 
 def test_where_only_prediction_was_installed_nothing_else_is_asked_for(tmp_path, monkeypatch):
     versions = doctor.installed_versions()
-    heavy = {"tensorflow", "tf-object-detection-api", "matplotlib", "scipy", "google-crc32c", "defusedxml", "hotcoco", "optuna"}
+    heavy = {"tensorflow", "tf-object-detection-api", "matplotlib", "scipy", "google-crc32c", "hotcoco", "optuna"}
     monkeypatch.setattr(doctor, "installed_versions", lambda: {name: one for name, one in versions.items() if name not in heavy} | LIGHT)
     found = list(doctor.examine(workspace=tmp_path, probe=lambda: GOOD_RUNTIMES))
     assert [check for check in found if check.state == FAULT] == []

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pneumodet.data import detection_files
 from pneumodet.errors import DataError
-from pneumodet.results import Detections, image_id, read_coco_results, to_coco, write_coco_results, write_submission
+from pneumodet.results import Detections, image_id, to_coco, write_coco_results, write_submission
 
 FOUND = {
     "exam-b": Detections(
@@ -51,7 +52,7 @@ def test_a_threshold_keeps_the_score_that_it_was_taken_from_and_not_the_next_low
     ("parts", "message"),
     [
         pytest.param({"boxes": ((0, 0, np.inf, 1),)}, "Detection 0 has a box that is not finite", id="infinite box"),
-        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "not finite", id="NaN box"),
+        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "must be four finite numbers", id="NaN box"),
         pytest.param({"boxes": ((5, 0, 1, 1),)}, r"right < left or bottom < top: \[5, 0, 1, 1\]", id="inverted box"),
         pytest.param({"scores": (1.5,)}, r"Detection 0 has the score 1.5; scores lie from 0 to 1", id="score above 1"),
         pytest.param({"scores": (np.nan,)}, "has the score nan", id="NaN score"),
@@ -102,7 +103,7 @@ def test_round_trip(tmp_path_factory, rows):
     found = {"exam": Detections(boxes, table[:, 4], table[:, 5].astype(int)), "none": Detections.none()}
     path = tmp_path_factory.mktemp("round") / "detections.json"
     write_coco_results(path, found)
-    back = read_coco_results(path, patient_ids=["none", "exam"])
+    back = detection_files.by_exam(path, ["none", "exam"])
     assert list(back) == ["none", "exam"]
     assert len(back["none"]) == 0
     np.testing.assert_allclose(back["exam"].boxes_xyxy_px, found["exam"].boxes_xyxy_px, atol=0.011)
@@ -113,12 +114,12 @@ def test_round_trip(tmp_path_factory, rows):
 def test_results_of_other_tools_have_no_file_name(tmp_path):
     path = tmp_path / "detections.json"
     path.write_text(json.dumps([{"image_id": image_id("exam"), "category_id": 2, "bbox": [1, 2, 3, 4], "score": 1}]))
-    assert read_coco_results(path, patient_ids=["exam"])["exam"].boxes_xyxy_px.tolist() == [[1, 2, 4, 6]]
+    assert detection_files.by_exam(path, ["exam"])["exam"].boxes_xyxy_px.tolist() == [[1, 2, 4, 6]]
 
 
 def test_reading_without_ids_gives_the_exams_in_the_file(tmp_path):
     write_coco_results(tmp_path / "detections.json", FOUND)
-    assert list(read_coco_results(tmp_path / "detections.json")) == ["exam-b"]
+    assert list(detection_files.by_exam(tmp_path / "detections.json")) == ["exam-b"]
 
 
 ROW = {"image_id": 5, "file_name": "exam", "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -128,26 +129,28 @@ ROW = {"image_id": 5, "file_name": "exam", "category_id": 2, "bbox": [1, 2, 3, 4
     ("text", "message"),
     [
         pytest.param("{", "is not valid JSON", id="no JSON"),
-        pytest.param("{}", "must be a JSON list of detections, but are a dict", id="no list"),
+        pytest.param("{}", "must be a COCO list of detections, but is a JSON dict", id="no list"),
         pytest.param(json.dumps([ROW, {**ROW, "bbox": [1, 2, 3]}]), "entry 1: .*bbox", id="three coordinates"),
         pytest.param(json.dumps([{**ROW, "score": "high"}]), "entry 0: .*score", id="score is text"),
         pytest.param(json.dumps(["row"]), "entry 0: ", id="entry is text"),
-        pytest.param(json.dumps([{**ROW, "file_name": "other"}]), "exam 'other' is unknown", id="unknown exam"),
-        pytest.param(json.dumps([{**ROW, "file_name": None}]), "exam 5 is unknown", id="unknown id"),
-        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, -3, 4]}]), "exam exam: Detection 0 has right < left", id="negative width"),
-        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, float("nan"), 4]}]), "not finite", id="NaN"),
+        pytest.param(
+            json.dumps([{**ROW, "file_name": "other"}]), "of image 5 .'other'., which the ground truth does not list", id="unknown exam"
+        ),
+        pytest.param(json.dumps([{**ROW, "file_name": None}]), "of image 5, which the ground truth does not list", id="unknown id"),
+        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, -3, 4]}]), "is inverted", id="negative width"),
+        pytest.param(json.dumps([{**ROW, "bbox": [1, 2, float("nan"), 4]}]), "must be four finite numbers", id="NaN"),
     ],
 )
 def test_malformed_results(tmp_path, text, message):
     path = tmp_path / "detections.json"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
-        read_coco_results(path, patient_ids=["exam"])
+        detection_files.by_exam(path, ["exam"])
 
 
 def test_missing_results(tmp_path):
-    with pytest.raises(DataError, match="No such file.* tools/predict.py"):
-        read_coco_results(tmp_path / "detections.json")
+    with pytest.raises(DataError, match="Cannot read the detections .*detections.json: No such file"):
+        detection_files.by_exam(tmp_path / "detections.json")
 
 
 def test_submission(tmp_path):

@@ -163,7 +163,7 @@ def test_facts_without_a_column(write, tmp_path):
     ("row", "message"),
     [
         pytest.param(result("stranger"), "entry 1 is of image .*, which the ground truth does not list; are these", id="unknown image"),
-        pytest.param(result() | {"image_id": 5, "file_name": "a"}, "entry 1 .* the ground truth gives 'a' another id", id="another id"),
+        pytest.param(result() | {"file_name": "b"}, "entry 1 has the image_id of 'a' in the ground truth, and the file_name 'b'", id="two"),
         pytest.param({"image_id": image_id("a"), "category_id": 2, "bbox": [1, 2, 3, 4]}, "entry 1 has no score", id="no score"),
         pytest.param(result(bbox=(1, 2, -3, 4)), r"entry 1: the box \[1, 2, -3, 4\] is inverted", id="inverted"),
         pytest.param(result(bbox=(1, 2, 3)), "entry 1: bbox must be four finite numbers", id="three numbers"),
@@ -197,27 +197,35 @@ def change(key, value):
 @pytest.mark.parametrize(
     ("mutate", "message"),
     [
+        pytest.param(change("images", lambda images: [*images, images[0] | {"file_name": "d"}]), "two images have this id", id="image id"),
         pytest.param(
-            change("images", lambda images: [*images, images[0] | {"file_name": "d"}]), "image id .* is there twice", id="image id"
+            change("images", lambda images: [*images, images[0] | {"id": 3}]), "image 3: image .* has the name a as well", id="file_name"
         ),
-        pytest.param(change("images", lambda images: [*images, images[0] | {"id": 3}]), "two images of one file_name", id="file_name"),
-        pytest.param(change("images", lambda images: []), "lists no image", id="no images"),
+        pytest.param(lambda truth: truth | {"images": [], "annotations": []}, "names no image", id="no images"),
         pytest.param(change("annotations", lambda rows: [*rows, rows[0]]), "annotation id 1 is there twice", id="annotation id"),
-        pytest.param(change("annotations", lambda rows: [rows[0] | {"image_id": 4}]), "annotation 1 is of image 4", id="unlisted image"),
-        pytest.param(change("annotations", lambda rows: [rows[0] | {"bbox": [1, 2, 3, -4]}]), "annotation 1: bbox must be", id="box"),
+        pytest.param(
+            change("annotations", lambda rows: [rows[0] | {"image_id": 4}]), "there is no image with the id 4", id="unlisted image"
+        ),
+        pytest.param(
+            change("annotations", lambda rows: [rows[0] | {"bbox": [1, 2, 3, -4]}]), "annotation 1: height is -4, must be above 0", id="box"
+        ),
         pytest.param(change("annotations", lambda rows: [rows[0] | {"area": None}]), "annotation 1: area must be a number", id="area"),
         pytest.param(
             change("annotations", lambda rows: [rows[0] | {"area": -1}]), "annotation 1: area must be a number", id="negative area"
         ),
-        pytest.param(change("annotations", lambda rows: [{"id": 1}]), "is no COCO ground truth", id="no fields"),
-        pytest.param(change("categories", lambda rows: [*rows, {"id": 2, "name": "x"}]), "category id 2 is there twice", id="category id"),
+        pytest.param(change("annotations", lambda rows: [{"id": 1}]), "annotation entry 0: image_id is None", id="no fields"),
+        pytest.param(change("categories", lambda rows: [*rows, {"id": 2, "name": "x"}]), "two categories have the id 2", id="category id"),
         pytest.param(
             change("categories", lambda rows: [*rows, {"id": 3, "name": "pneumonia"}]),
             "category name 'pneumonia' is there twice",
             id="names",
         ),
-        pytest.param(change("categories", lambda rows: rows[:1]), "has no class 'pneumonia'; it has 'no-pneumonia'", id="no class"),
-        pytest.param(change("categories", lambda rows: []), "has no class 'pneumonia'; it has none", id="no classes"),
+        pytest.param(
+            lambda truth: truth | {"annotations": [], "categories": truth["categories"][:1]},
+            "has no class 'pneumonia'; it has 'no-pneumonia'",
+            id="no class",
+        ),
+        pytest.param(lambda truth: truth | {"annotations": [], "categories": []}, "has no class 'pneumonia'; it has none", id="no classes"),
     ],
 )
 def test_ground_truth_that_is_wrong(write, mutate, message):

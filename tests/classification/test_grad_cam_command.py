@@ -12,9 +12,9 @@ from pneumodet import paths, runs
 from pneumodet.classification import scoring
 from pneumodet.classification.settings import ClassifierSettings
 from pneumodet.cli import evaluate, grad_cam
+from pneumodet.data import detection_files
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.learning import settings
-from pneumodet.results import read_coco_results
 from pneumodet.web.heatmaps import Folder
 
 SIDE, CELL = 64, 8
@@ -96,7 +96,7 @@ def test_a_run_is_explained_and_what_it_writes_is_taken_by_the_next_commands(wit
     assert sorted(path.stem for path in (folder / "heatmaps").iterdir()) == sorted(split.names)
     assert len(Folder(folder / "heatmaps")._paths) == len(split)
     assert {int(heatmap(folder, exam).max()) for exam in split.names} <= {0, 255}
-    found = read_coco_results(folder / "detections.json", patient_ids=split.names)
+    found = detection_files.by_exam(folder / "detections.json", split.names)
     assert sum(map(len, found.values())) == report["weak_boxes"] > 0
     for one in found.values():
         assert (one.boxes_xyxy_px >= 0).all() and (one.boxes_xyxy_px <= 128).all()
@@ -121,7 +121,7 @@ def test_heat_boxes_and_points_lie_where_the_radiograph_is_bright(run, data, bri
     flags = ["--run", str(run), "--threshold", "0.7", "--tolerance", "0", "--resamples", "20", "--output-dir", str(folder)]
     assert grad_cam.main(flags) == 0
     split = RecordSet.open(data).check_two_kinds().val
-    found = read_coco_results(folder / "detections.json", patient_ids=split.names)
+    found = detection_files.by_exam(folder / "detections.json", split.names)
     hits = []
     for seen in scoring.restored(run).looker(split).batches():
         for number, image, outputs in zip(seen.numbers, seen.images, seen.outputs["pneumonia"], strict=True):

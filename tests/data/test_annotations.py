@@ -110,8 +110,8 @@ def test_line_numbers_count_lines_of_the_file(labels):
         pytest.param(HEADER.encode(), r"has a header but no rows", id="header alone"),
         pytest.param(b"patientId,x,y,w,h,Target\na,1,2,3,4,1\n", r"has no column 'width', 'height'; it has 'patientId', 'x'", id="columns"),
         pytest.param(b"a,1,2,3,4,1\n", r"has no column 'patientId', 'x'", id="no header"),
-        pytest.param(HEADER.encode() + b"\xff\xfe,1,2,3,4,1\n", r"is not a CSV file in UTF-8", id="not UTF-8"),
-        pytest.param((HEADER + GOOD).encode("utf-16"), r"is not a CSV file in UTF-8", id="UTF-16, as Excel writes it"),
+        pytest.param(HEADER.encode() + b"\x81,1,2,3,4,1\n", r"is neither UTF-8, UTF-16 nor Windows-1252: see line 2", id="no encoding"),
+        pytest.param(HEADER.encode() + b'"a,1,2,3,4,1\n', r"is not a CSV file \(EOF inside string", id="a quote that does not end"),
         pytest.param(b"patientId,x,x,y,width,height,Target\na,1,9,2,3,4,1\n", r"has the column 'x' twice", id="a column twice"),
     ],
 )

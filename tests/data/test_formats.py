@@ -456,7 +456,7 @@ def test_coco_rejects_the_exam(read_coco, images, boxes, rejected):
     [
         pytest.param("{", "is not valid JSON", id="no JSON"),
         pytest.param("[" * 100_000, "is not valid JSON", id="nested too deeply"),
-        pytest.param('{"images": "\udcff"}', "is not valid JSON", id="not UTF-8"),
+        pytest.param('{"images": "\udc81"}', "is neither UTF-8, UTF-16 nor Windows-1252: see line 1", id="no encoding"),
         pytest.param('[{"image_id": 1}]', "is a JSON list, as COCO results are. Labels are COCO instances", id="COCO results"),
         pytest.param("7", "has no list 'images'", id="number"),
         pytest.param('{"images": [], "categories": []}', "has no list 'annotations'", id="no annotations"),
@@ -536,7 +536,7 @@ def test_auto(tmp_path, name, text, exam):
         pytest.param("a,b\n1,2\n", r"has the columns \['a', 'b'\]. A label file is RSNA's CSV \(patientId,x,y,", id="other columns"),
         pytest.param("", r"is empty. A label file is RSNA's CSV", id="empty"),
         pytest.param(CSV_HEADER, "names no image. Is this the right file?", id="no rows"),
-        pytest.param("\0\xff", "is not a CSV file in UTF-8", id="bytes"),
+        pytest.param("a\0\xff", "is no text: it has a byte 0 at place 1", id="bytes"),
     ],
 )
 def test_auto_says_what_the_formats_need(tmp_path, text, message):

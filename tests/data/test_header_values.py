@@ -63,8 +63,8 @@ def test_terms(column, text, term):
 def test_missing_values_are_empty(tmp_path, text):
     sheet = header_values.read_csv(save(tmp_path, f"PatientID,PatientAge,view,Room\na.dcm,{text}, PA ,7\n"))
     (row,) = sheet.rows
-    assert (row.line, row.exam, row.texts, row.cells["Room"]) == (2, "a", {"age": "", "view": "PA"}, "7")
-    assert (sheet.names, sheet.others) == ({"age": "PatientAge", "view": "view"}, ["PatientID", "Room"])
+    assert (row.line, row.exam, row.texts, sheet.others["Room"]) == (2, "a", {"age": "", "view": "PA"}, ["7"])
+    assert (sheet.names, sheet.others) == ({"age": "PatientAge", "view": "view"}, {"PatientID": ["a.dcm"], "Room": ["7"]})
 
 
 def test_patient_id_names_the_exam_only_where_patientid_of_the_challenge_does_not(tmp_path):

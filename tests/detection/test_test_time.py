@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from pneumodet import results
 from pneumodet.cli import evaluate, postprocess, predict
+from pneumodet.data import detection_files
 from pneumodet.postprocessing import recipe
 
 VIEWS = ("identity", "flip", "scale=0.8")
@@ -33,7 +33,7 @@ def twin(trained, tmp_path_factory):
 
 def pneumonia_of(path):
     """The boxes of the class that a recipe is for; those of others pass as they are."""
-    return {exam: found.of_class(2) for exam, found in results.read_coco_results(path).items()}
+    return {exam: found.of_class(2) for exam, found in detection_files.by_exam(path).items()}
 
 
 def test_a_recipe_is_tuned_on_views_of_a_run(trained, workspace, tmp_path, capsys):

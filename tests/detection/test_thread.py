@@ -13,7 +13,7 @@ from small_runs import events
 
 from pneumodet import results, runs
 from pneumodet.cli import evaluate, export, make_tfrecords, predict, train
-from pneumodet.data import dicom
+from pneumodet.data import detection_files, dicom
 from pneumodet.detection import odapi, pipeline_config
 from pneumodet.inference import detectors
 
@@ -73,7 +73,7 @@ def test_evaluate_writes_metrics_and_detections(trained, records):
 def test_export_gives_what_evaluation_found(trained, source):
     """Two ways to the same boxes: checkpoint and records in evaluate, SavedModel and DICOM here."""
     detector = detectors.open(trained / "export")
-    by_exam = results.read_coco_results(trained / "eval" / "detections.json")
+    by_exam = detection_files.by_exam(trained / "eval" / "detections.json")
     exam, expected = next(iter(by_exam.items()))
     found = detector.detect(dicom.read_pixels(source.dicom_dir / f"{exam}.dcm"))
     count = min(len(found), len(expected))

@@ -8,6 +8,7 @@ import simulated
 
 from pneumodet import results
 from pneumodet.assessment import inputs, summary
+from pneumodet.data import detection_files
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import rsna
 from pneumodet.postprocessing import files, recipe, steps
@@ -67,7 +68,7 @@ def gate(tmp_path, cases):
 def test_what_is_written_gives_the_last_row_of_the_table(tmp_path, instances, detections, gate, boxes):
     table = files.tune(instances, [detections], tmp_path / "out", gate=gate, folds=2)
     assert json.loads((tmp_path / "out" / "table.json").read_text()) == table
-    found = results.read_coco_results(tmp_path / "out" / "detections.json", patient_ids=boxes)
+    found = detection_files.by_exam(tmp_path / "out" / "detections.json", list(boxes))
     metric = rsna.rsna_metric(boxes, {name: (one.boxes_xyxy_px, one.scores) for name, one in found.items()})
     assert metric == pytest.approx(table["rows"][-1]["figure"]["value"], abs=0.002)  # boxes are rounded in the file
     chosen = recipe.Recipe(**table["rows"][-1]["chosen"], exams_sha256=recipe.fingerprint(boxes))
@@ -226,16 +227,20 @@ GOOD = {"image_id": results.image_id("exam-00001"), "category_id": 2, "bbox": [0
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param({}, r"must be a JSON list of detections, but are a dict", id="no list"),
-        pytest.param([3], r"bad.json, entry 0: image_id, category_id, bbox", id="no object"),
-        pytest.param([GOOD, {**GOOD, "image_id": 5}], r"entry 1: exam 5 is unknown", id="unknown id"),
-        pytest.param([{**GOOD, "image_id": 5, "file_name": "zzz"}], r"entry 0: exam 'zzz' is unknown", id="unknown name"),
-        pytest.param([{**GOOD, "image_id": [5]}], r"entry 0: image_id, category_id, bbox", id="no id"),
-        pytest.param([{**GOOD, "bbox": [1, 2, 3]}], r"entry 0: image_id, category_id, bbox", id="three numbers"),
-        pytest.param([{**GOOD, "bbox": [1, 2, 3, "x"]}], r"entry 0: image_id, category_id, bbox", id="text"),
-        pytest.param([{**GOOD, "bbox": [1, 2, -3, 4]}], r"exam exam-00001: Detection 0 has right < left", id="inverted"),
-        pytest.param([{**GOOD, "score": 1.5}], r"exam exam-00001: Detection 0 has the score 1.5", id="score"),
-        pytest.param([{**GOOD, "score": float("nan")}], r"exam exam-00001: Detection 0 has the score nan", id="nan"),
+        pytest.param({}, r"must be a COCO list of detections, but is a JSON dict", id="no list"),
+        pytest.param([3], r"bad.json, entry 0 has no image_id", id="no object"),
+        pytest.param([GOOD, {**GOOD, "image_id": 5}], r"entry 1 is of image 5, which the ground truth does not list", id="unknown id"),
+        pytest.param(
+            [{**GOOD, "image_id": 5, "file_name": "zzz"}],
+            r"entry 0 is of image 5 .'zzz'., which the ground truth does not list",
+            id="unknown name",
+        ),
+        pytest.param([{**GOOD, "image_id": [5]}], r"entry 0 is of image .5., which", id="no id"),
+        pytest.param([{**GOOD, "bbox": [1, 2, 3]}], r"entry 0: bbox must be four", id="three numbers"),
+        pytest.param([{**GOOD, "bbox": [1, 2, 3, "x"]}], r"entry 0: bbox must be four", id="text"),
+        pytest.param([{**GOOD, "bbox": [1, 2, -3, 4]}], r"entry 0: the box .* is inverted", id="inverted"),
+        pytest.param([{**GOOD, "score": 1.5}], r"entry 0: the score is 1.5", id="score"),
+        pytest.param([{**GOOD, "score": float("nan")}], r"entry 0: .* and score a number; got .* and nan", id="nan"),
     ],
 )
 def test_detections_that_are_refused(tmp_path, instances, content, message):
@@ -248,7 +253,7 @@ def test_ground_truth_that_is_refused(tmp_path, instances):
     content = json.loads(instances.read_text())
     del content["images"][0]["file_name"]
     instances.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"1 exams of .*instances.json cannot be used; exam .*file_name"):
+    with pytest.raises(DataError, match=r"instances.json: 1 exams cannot be used as ground truth .*file_name"):
         files.read_truth(instances)
     content["images"], content["annotations"] = content["images"][1:], []
     content["categories"] = [{"id": 4, "name": "mass"}, {"id": 5, "name": "nodule"}]

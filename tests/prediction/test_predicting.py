@@ -11,9 +11,8 @@ import pytest
 import squares
 from PIL import Image
 
-from pneumodet import results
 from pneumodet.cli import predict as command
-from pneumodet.data import formats
+from pneumodet.data import detection_files, formats
 from pneumodet.errors import CheckpointError, DataError
 from pneumodet.postprocessing import recipe
 from pneumodet.prediction import predicting
@@ -34,7 +33,7 @@ def test_squares_are_found_where_they_are_in_every_output(model, radiographs, tm
     summary = predicting.predict([model], radiographs, tmp_path / "out")
     assert (summary.radiographs, summary.positive, summary.refused) == (6, 4, [])
     assert (summary.score_threshold, summary.threshold_source, summary.backends) == (0.5, "the model's own", ["onnx"])
-    found = results.read_coco_results(tmp_path / "out" / "detections.json", patient_ids=squares.PLACES)
+    found = detection_files.by_exam(tmp_path / "out" / "detections.json", list(squares.PLACES))
     submission = {row["patientId"]: row["PredictionString"].split() for row in rows(tmp_path / "out" / "submission.csv")}
     scores = {row["patientId"]: row for row in rows(tmp_path / "out" / "scores.csv")}
     labels = formats.read_labels(tmp_path / "out" / "boxes.csv")
@@ -73,7 +72,7 @@ def test_the_summary_names_model_and_file(model, radiographs, tmp_path):
 def test_a_single_file(model, tmp_path, suffix):
     path = squares.write(tmp_path / f"one.{suffix}", (24, 36))
     assert predicting.predict([model], path, tmp_path / "out").radiographs == 1
-    (found,) = results.read_coco_results(tmp_path / "out" / "detections.json").values()
+    (found,) = detection_files.by_exam(tmp_path / "out" / "detections.json").values()
     np.testing.assert_allclose(found.boxes_xyxy_px[0], squares.box((24, 36)), atol=0.1)
 
 
@@ -167,7 +166,7 @@ def test_two_models_in_two_views_are_fused(model, radiographs, tmp_path):
     assert summary.positive == 4
     assert "2 models, each in 2 views (identity, flip) were fused" in summary.notes[0]
     assert summary.threshold_source.startswith("the mean of the models' own")
-    found = results.read_coco_results(tmp_path / "out" / "detections.json")
+    found = detection_files.by_exam(tmp_path / "out" / "detections.json")
     alone = predicting.predict([model], radiographs, tmp_path / "alone")
     assert alone.notes == []
     for exam in WITH_SQUARE:

@@ -8,8 +8,8 @@ import squares
 from certificates import certificate
 from fake_pacs import FakePacs, answer, place_of, radiograph
 
-from pneumodet import results
 from pneumodet.cli import predict as command
+from pneumodet.data import detection_files
 from pneumodet.dicom.net.access import Access
 from pneumodet.dicom.net.retries import Retries
 from pneumodet.dicom.net.transport import Limits
@@ -48,8 +48,8 @@ def test_all_studies_are_predicted_as_files_are(filled, model, radiographs, tmp_
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "web")
     assert (summary.radiographs, summary.positive, summary.refused) == (6, 4, [])
     predicting.predict([model], radiographs, tmp_path / "files")
-    by_uid = results.read_coco_results(tmp_path / "web" / "detections.json")
-    for exam, found in results.read_coco_results(tmp_path / "files" / "detections.json").items():
+    by_uid = detection_files.by_exam(tmp_path / "web" / "detections.json")
+    for exam, found in detection_files.by_exam(tmp_path / "files" / "detections.json").items():
         same = by_uid[filled.uids[exam]]
         assert (same.boxes_xyxy_px == found.boxes_xyxy_px).all()
         assert (same.scores == found.scores).all()
@@ -67,7 +67,7 @@ def test_one_study_series_or_instance(filled, model, tmp_path, depth):
     key = place_of(filled.files[filled.uids["right"]])
     path = "".join(f"/{name}/{uid}" for name, uid in zip(("studies", "series", "instances"), key[:depth], strict=False))
     assert predicting.predict([model], filled.url + path, tmp_path / "out").radiographs == 1
-    assert list(results.read_coco_results(tmp_path / "out" / "detections.json")) == [filled.uids["right"]]
+    assert list(detection_files.by_exam(tmp_path / "out" / "detections.json")) == [filled.uids["right"]]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ import tensorflow as tf
 import tiny_unet
 from PIL import Image
 
-from pneumodet import paths, results, runs
+from pneumodet import paths, runs
 from pneumodet.cli import train_segmenter
+from pneumodet.data import detection_files
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.learning import experiment, settings
@@ -41,7 +42,7 @@ def test_a_run_leaves_what_others_build_on(unet_run, unet_records):
     assert json.loads((into / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert metrics["parameters"] == record["parameters"] and metrics["milliseconds_an_image"] > 0
     val = RecordSet.open(unet_records).check_two_kinds().val
-    found = results.read_coco_results(into / "detections.json", patient_ids=val.names)
+    found = detection_files.by_exam(into / "detections.json", val.names)
     with open(into / "scores.csv", newline="") as file:
         scores = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
     assert tuple(scores) == val.names

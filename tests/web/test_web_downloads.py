@@ -13,8 +13,7 @@ import pytest
 import radiographs
 from PIL import Image
 
-from pneumodet import results
-from pneumodet.data import formats
+from pneumodet.data import detection_files, formats
 from pneumodet.errors import DataError
 from pneumodet.web import downloads
 from pneumodet.web.cases import Cases
@@ -51,7 +50,7 @@ def test_json_has_detections_as_coco_results(three, model, tmp_path):
     assert whole["exams"][1]["probability"] == pytest.approx(0.4)
     path = tmp_path / "detections.json"
     path.write_text(json.dumps(whole["detections"]))
-    found = results.read_coco_results(path, patient_ids=["first", "second", "third"])
+    found = detection_files.by_exam(path, ["first", "second", "third"])
     assert {exam: len(one) for exam, one in found.items()} == {"first": 1, "second": 1, "third": 0}
     np.testing.assert_array_equal(found["first"].boxes_xyxy_px, [[16, 24, 32, 40]])
 

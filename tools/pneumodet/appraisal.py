@@ -17,7 +17,8 @@ from PIL import Image
 from pneumodet import paths, pictures, results, runs
 from pneumodet.assessment import files, inputs, summary
 from pneumodet.assessment.inputs import Loaded
-from pneumodet.data import annotations, boxes, folders, images, label_map, record_sets, sources
+from pneumodet.data import annotations, detection_files, folders, images, label_map, record_sets, sources
+from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.inference import exported
@@ -71,6 +72,7 @@ class Options:
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       patient_map, facts, class_info: as ``inputs.load``.
       class_name: the class that is judged.
+      split: of a record set that is the ground truth of detections in a file.
     """
 
     threshold: float | None = None
@@ -86,6 +88,7 @@ class Options:
     facts: Path | None = None
     class_info: Path | None = None
     class_name: str = label_map.PNEUMONIA
+    split: str = "val"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +188,7 @@ def of_files(
     ground_truth: Path, detections: Path, output_dir: Path, *, options: Options, radiographs: Path | None = None, overwrite: bool
 ) -> Outcome:
     """Judge detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
-    more = {"class_name": options.class_name, "patient_map": options.patient_map, "facts": options.facts, "class_info": options.class_info}
+    more = {name: getattr(options, name) for name in ("class_name", "patient_map", "facts", "class_info", "split")}
     folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     plan = ensembles.planned(options.recipe, models=1)
     if options.recipe:
@@ -194,7 +197,8 @@ def of_files(
     found = None
     if options.recipe:
         category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == options.class_name)
-        found = recipes.apply(plan, [_by_exam(loaded)], category_id=category, gate_scores=gates.gate_for(plan, options.gate))
+        by_exam = detection_files.of_rows(loaded.coco_results, _ids(loaded), str(detections))
+        found = recipes.apply(plan, [by_exam], category_id=category, gate_scores=gates.gate_for(plan, options.gate))
         loaded = _again(loaded, found, options)
     other = inputs.load(ground_truth, options.compare, **more) if options.compare else None
     read = None
@@ -206,7 +210,7 @@ def of_files(
 
     facts = {
         "split": None,
-        "ground_truth": {"name": ground_truth.name, "sha256": paths.sha256_file(ground_truth)},
+        "ground_truth": {"name": ground_truth.name, "sha256": ground_truths.sha256(ground_truth)},
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
@@ -298,24 +302,14 @@ def _threshold(plan: Recipe, options: Options, exams: Iterable[str], own: float 
     return None, summary.GIVEN
 
 
-def _by_exam(loaded: Loaded) -> dict[str, Detections]:
-    names = {image["id"]: str(image.get("file_name", image["id"])) for image in loaded.instances["images"]}
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
-    for row in loaded.coco_results:
-        rows[names[row["image_id"]]].append(row)
-    return {
-        name: Detections(
-            boxes.xywh_to_xyxy_px(np.array([row["bbox"] for row in of_exam], np.float64).reshape(-1, 4)),
-            np.array([row["score"] for row in of_exam]),
-            np.array([row["category_id"] for row in of_exam], np.int64),
-        )
-        for name, of_exam in rows.items()
-    }
+def _ids(loaded: Loaded) -> dict[str, Any]:
+    """Return exam -> COCO image id."""
+    return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
 
 
 def _again(loaded: Loaded, found: dict[str, Detections], options: Options) -> Loaded:
     """Return the same ground truth with other detections."""
-    ids = {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
+    ids = _ids(loaded)
     rows = [row | {"image_id": ids[row["file_name"]]} for row in results.to_coco(found)]
     patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
     facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
@@ -339,7 +333,7 @@ def _write(
     if other is None and options.compare:
         other = inputs.assemble(
             loaded.instances,
-            lambda ids, category: files.read_results(options.compare, ids, category),
+            lambda ids, category: detection_files.read(options.compare, ids, category_id=category),
             names=("the ground truth", str(options.compare)),
             class_name=options.class_name,
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),

@@ -135,47 +135,6 @@ def write_coco_results(path: Path, detections_by_patient: Mapping[str, Detection
     paths.write_json(path, to_coco(detections_by_patient))
 
 
-def read_coco_results(path: Path, *, patient_ids: Iterable[str] | None = None) -> dict[str, Detections]:
-    """Read COCO results.
-
-    Args:
-      path: a JSON list as ``write_coco_results`` writes it. Without ``file_name`` the exams are found by ``image_id(patientId)``.
-      patient_ids: all exams that were looked at; each has an entry in the result, and no other may be in the file.
-
-    Returns:
-      patientId -> Detections in the file's order; without ``patient_ids`` only the exams with detections.
-
-    Raises:
-      DataError: the file is missing, malformed, or names an exam that is not in ``patient_ids``.
-    """
-    rows = paths.read_json(path, what="the COCO results", hint="Make them with tools/predict.py or tools/evaluate.py.")
-    if not isinstance(rows, list):
-        raise DataError(f"COCO results {path} must be a JSON list of detections, but are a {type(rows).__name__}.")
-    by_id = None if patient_ids is None else {image_id(patient): patient for patient in patient_ids}
-    known = None if by_id is None else set(by_id.values())
-    columns: dict[str, list[tuple[list[float], float, int]]] = {patient: [] for patient in (by_id or {}).values()}
-    for index, row in enumerate(rows):
-        where = f"COCO results {path}, entry {index}"
-        try:
-            patient = row.get("file_name") or (by_id or {}).get(row["image_id"])
-            x, y, width, height = (float(value) for value in row["bbox"])
-            entry = ([x, y, x + width, y + height], float(row["score"]), int(row["category_id"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: image_id, category_id, bbox [x, y, width, height] and score are needed ({error!r}).") from error
-        if patient is None or (known is not None and patient not in known):
-            name = row["image_id"] if patient is None else patient
-            raise DataError(f"{where}: exam {name!r} is unknown. Are these results of other radiographs?")
-        columns.setdefault(str(patient), []).append(entry)
-    found = {}
-    for patient, entries in columns.items():
-        boxes, scores, classes = zip(*entries, strict=True) if entries else ((), (), ())
-        try:
-            found[patient] = Detections(np.array(boxes, np.float64).reshape(-1, 4), np.array(scores), np.array(classes, np.int64))
-        except DataError as error:
-            raise DataError(f"COCO results {path}, exam {patient}: {error}") from error
-    return found
-
-
 def write_submission(path: Path, detections_by_patient: Mapping[str, Detections], *, category_id: int, score_threshold: float) -> None:
     """Write a submission of the RSNA challenge, atomically: ``patientId,PredictionString`` with "confidence x y width height" entries.
 

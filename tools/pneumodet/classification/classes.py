@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet.classification.settings import CLASSES
-from pneumodet.data import annotations
+from pneumodet.data import annotations, tables
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError
 
@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, str]:
       DataError: the file cannot be read, a class is unknown, or an exam has two.
     """
     found: dict[str, str] = {}
-    for line, row in annotations.read_rows(path, annotations.CLASS_INFO_COLUMNS):
+    for line, row in tables.read(path, annotations.CLASS_INFO_COLUMNS).rows():
         exam, name = row["patientId"].strip(), row["class"].strip()
         if name not in CLASSES:
             raise DataError(f"{path}, line {line}: the class {name!r} of exam {exam} is none of {', '.join(CLASSES)}.")

@@ -28,7 +28,7 @@ def build_parser() -> console.Parser:
     add(
         "--truth",
         type=console.existing_path,
-        help="record set, instances.json or labels.csv (default: the records of the first run that knows its own)",
+        help="record set, or labels in any format of make_tfrecords (default: the records of the first run that knows its own)",
     )
     add("--split", default="val", help="of record sets (default %(default)s)")
     add("--patient-map", type=console.existing_file, help="which patient each exam is of (record sets know it themselves)")

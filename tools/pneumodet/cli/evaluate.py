@@ -39,8 +39,8 @@ def build_parser() -> console.Parser:
     add("--model", type=console.existing_dir, action="append", help="an exported model, on --data; again for each to fuse")
     add("--data", type=console.existing_dir, help="record set (for --run by default the one that it was trained with)")
     add("--split", default="val", help="of the record set (default %(default)s)")
-    add("--ground-truth", type=console.existing_file, help="COCO instances.json, or RSNA's label CSV")
-    add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV")
+    add("--ground-truth", type=console.existing_path, help="labels in any format of make_tfrecords, or a record set (and --split)")
+    add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV; .gz and .zip, too")
     add("--class-name", default="pneumonia", help="the class that is judged (default %(default)s)")
 
     add = parser.add_argument_group("how").add_argument
@@ -78,7 +78,20 @@ def run(args: argparse.Namespace) -> None:
         rules=args.rsna_rules,
         **{
             name: getattr(args, name)
-            for name in ("aim", "resamples", "seed", "compare", "recipe", "tta", "gate", "patient_map", "facts", "class_info", "class_name")
+            for name in (
+                "aim",
+                "resamples",
+                "seed",
+                "compare",
+                "recipe",
+                "tta",
+                "gate",
+                "patient_map",
+                "facts",
+                "class_info",
+                "class_name",
+                "split",
+            )
         },
     )
     with progress.bar(desc="detecting", unit="image") as bar:

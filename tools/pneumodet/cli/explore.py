@@ -8,14 +8,19 @@ EPILOG = """examples:
     --dicom-dir data/rsna/stage_2_train_images --patient-map data/rsna/pneumonia-challenge-dataset-mappings_2018.json
   python tools/explore.py --labels stage_2_train_labels.csv --headers stage_2_train_dicom_headers.csv.gz
 
-The labels are enough for a report; each other file adds to it. All but DICOM files may be packed with gzip (.gz)."""
+The labels are enough for a report; each other file adds to it. All but DICOM files may be packed (.gz, .zip)."""
 
 
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("explore", __doc__, EPILOG)
     add = parser.add_argument
-    add("--labels", type=console.existing_file, required=True, help="RSNA's stage_2_train_labels.csv")
+    add(
+        "--labels",
+        type=console.existing_path,
+        required=True,
+        help="RSNA's stage_2_train_labels.csv, or labels in any format of make_tfrecords",
+    )
     add("--class-info", type=console.existing_file, help="RSNA's stage_2_detailed_class_info.csv: Normal, Not Normal, Lung Opacity")
     add("--dicom-dir", type=console.existing_path, help="folder (or ZIP archive) of DICOM files: headers, pictures, identical pixels")
     add(

@@ -26,14 +26,16 @@ def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("postprocess", __doc__, EPILOG)
     parser.add_argument(
-        "--ground-truth", type=console.existing_path, help="instances.json or other labels; needed to choose by --detections"
+        "--ground-truth",
+        type=console.existing_path,
+        help="labels in any format of make_tfrecords, or a record set (and --split); needed to choose by --detections",
     )
     parser.add_argument(
         "--detections",
         type=console.existing_file,
         nargs="+",
-        metavar="JSON",
-        help="COCO results; several are fused (runs, folds)",
+        metavar="FILE",
+        help="COCO results or submission CSVs; several are fused (runs, folds)",
     )
     parser.add_argument(
         "--run", action="append", help="instead: a run, whose best checkpoint (without one, its newest) detects; again for each to fuse"
@@ -73,7 +75,13 @@ def run(args) -> None:
 
     if args.recipe:
         counts = files.apply_only(
-            args.recipe, args.detections, args.output_dir, ground_truth=args.ground_truth, gate=args.gate, overwrite=args.overwrite
+            args.recipe,
+            args.detections,
+            args.output_dir,
+            ground_truth=args.ground_truth,
+            gate=args.gate,
+            split=args.split,
+            overwrite=args.overwrite,
         )
         print(
             f"Detections: {args.output_dir / files.DETECTIONS} ({counts['boxes_after']} of {console.counted(counts['boxes_before'], 'box')} left, "
@@ -88,7 +96,9 @@ def run(args) -> None:
             return lambda step: bar.update()
 
         how |= {"rules": args.rsna_rules, "on_start": start}
-        table = _by_runs(args, how) if args.run else files.tune(args.ground_truth, args.detections, args.output_dir, **how)
+        table = (
+            _by_runs(args, how) if args.run else files.tune(args.ground_truth, args.detections, args.output_dir, split=args.split, **how)
+        )
     _print(args, table)
 
 

@@ -44,7 +44,7 @@ def build_parser() -> console.Parser:
         "--output-dir", type=console.path, required=True, help="new folder for detections.json, submission.csv, images/ and more"
     )
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default: the fastest that is installed)")
-    parser.add_argument("--labels", type=console.existing_file, help="CSV as for make_tfrecords: draws the ground truth too")
+    parser.add_argument("--labels", type=console.existing_path, help="labels in any format of make_tfrecords: draws the ground truth too")
     parser.add_argument("--recipe", type=console.existing_file, help="post-processing (and views) found by tools/postprocess.py")
     parser.add_argument("--tta", metavar="VIEWS", help="look at these views as well and fuse what is found: flip,scale=0.9 (0.5 to 1.5)")
     parser.add_argument("--gate", type=console.existing_file, help="image-level scores for the recipe: CSV patientId,score")

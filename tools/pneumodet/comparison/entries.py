@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, results, runs
-from pneumodet.assessment import checks, files, inputs
+from pneumodet import paths, runs
+from pneumodet.assessment import checks, inputs
 from pneumodet.comparison import truths
 from pneumodet.comparison.truths import Truth
-from pneumodet.data import annotations, record_sets
+from pneumodet.data import detection_files, record_sets
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import operating_point
 from pneumodet.metrics.cases import Cases
@@ -151,7 +151,7 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def _of_file(name: str, path: Path, truth: Truth) -> Entry:
-    if files.is_csv(path) and results.SCORE_HEADER[1] in annotations.read_header(path):
+    if detection_files.is_scores(path):
         scores = gates.read_gate(path)
         return Entry(name=name, family=SCORES, truth=truth, exams=frozenset(scores), scores=scores)
     cases, warnings = _detections(path, truth, name, checks.DETECTOR)
@@ -228,7 +228,7 @@ def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases
     """Return detections on the exams of the ground truth, and what is to be said of them."""
     loaded = inputs.assemble(
         truth.instances,
-        lambda images, category: files.read_results(path, images, category),
+        lambda images, category: detection_files.read(path, images, category_id=category),
         names=(truth.name, str(path)),
         patients=truth.patients,
         source=source,

@@ -1,4 +1,4 @@
-"""The ground truth that runs are judged by: a record set's split, COCO instances or RSNA's label CSV.
+"""The ground truth that runs are evaluated by: a record set's split, or labels in any format.
 
 truth = read(Path("workspace/records/rsna"), split="val")
 truth.cases.names, truth.manifest_sha256
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.assessment import checks, files, inputs
-from pneumodet.data import annotations, label_map
-from pneumodet.data.record_sets import RecordSet
+from pneumodet.assessment import checks, inputs
+from pneumodet.data import annotations, ground_truth, label_map
+from pneumodet.data.record_sets import MANIFEST, RecordSet
 from pneumodet.metrics.cases import Cases
 
 NO_PATIENTS = "The ground truth does not tell patients: every exam counts as a patient of its own, so that intervals may be too narrow."
@@ -47,7 +47,7 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> 
     """Read ground truth.
 
     Args:
-      path: a record set's folder, COCO JSON, or RSNA's label CSV.
+      path: as ``ground_truth.read``.
       split: of the record set.
       patient_map: as ``annotations.read_patient_map``; else patients are those that the ground truth tells.
 
@@ -55,13 +55,10 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> 
       DataError: it cannot be read; there is no such split, or nothing in it.
     """
     manifest_sha256, of_split = None, None
-    if path.is_dir():
-        records = RecordSet.open(path)
-        instances = records.split(split).instances
-        manifest_sha256, of_split = records.manifest_sha256, split
-    else:
-        instances = files.read_rsna(path, None) if files.is_csv(path) else files.read_json(path, "the ground truth", dict)
-    patients = annotations.read_patient_map(patient_map) if patient_map else None
+    if (path / MANIFEST).is_file():
+        manifest_sha256, of_split = RecordSet.open(path).manifest_sha256, split
+    instances = ground_truth.read(path, split=split).instances
+    patients = ground_truth.with_exam_names(annotations.read_patient_map(patient_map)) if patient_map else None
     loaded = inputs.assemble(instances, lambda _, __: [], names=(str(path), "no detections"), patients=patients)
     cases = loaded.cases
     warnings = checks.of_truth(

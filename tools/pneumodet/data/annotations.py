@@ -3,26 +3,22 @@
     labels = read_rsna_labels(path, class_info=info_path)
     labels.exams["0004cfab-…"].boxes_xyxy_px           # (N, 4) float64
 
-A fault of the whole file (no such column) raises; a fault of one row rejects that exam, with the line and the reason. Every file may be packed
-with gzip and end in .gz.
+An error of the whole file (no such column) raises; an error of one row rejects that exam, with the line and the reason. Files may be packed and
+in any encoding of ``text_files``.
 """
 
-import contextlib
-import csv
 import dataclasses
-import gzip
-import io
-import json
 import math
 import re
-import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 
-from pneumodet.data import label_map
+from pneumodet.data import label_map, tables, text_files
+from pneumodet.data.tables import Table
 from pneumodet.errors import DataError
 
 LABEL_COLUMNS = ("patientId", "x", "y", "width", "height", "Target")
@@ -41,12 +37,6 @@ PATIENT_COLUMNS = ("patient", "nih_patient", "patient_id", "Patient ID")
 
 MAX_COORDINATE_PX = 1_000_000
 """A coordinate beyond this is an error, not a radiograph."""
-
-PACKED = ".gz"
-"""Suffix of a file that is packed with gzip."""
-
-MORE_CELLS = "(more cells)"
-"""Key of the cells of a row for which the header has no name."""
 
 _NIH_IMAGE = re.compile(r"^(\d{8})_\d{3}\.png$")
 
@@ -84,11 +74,17 @@ class Labels:
       exams: patientId -> Exam, in the file's order.
       rejected: (patientId, reason) for every exam that cannot be used; the reason has the CSV line.
       duplicate_rows: rows that say the same as an earlier one, which counted once.
+      rows: exam -> its rows in a CSV, or its objects in another file, where an exam without objects counts as one; rejected exams too.
+      table: the CSV, where the labels are one.
+      coco: the COCO object, where the labels are one, with the exam as ``file_name`` of each image; its entries may be those of rejected exams.
     """
 
     exams: dict[str, Exam]
     rejected: list[tuple[str, str]]
     duplicate_rows: int
+    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    table: Table | None = None
+    coco: Mapping[str, Any] | None = None
 
 
 def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
@@ -104,79 +100,103 @@ def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
     Raises:
       DataError: a file is missing, empty, undecodable or lacks a column.
     """
-    rows: dict[str, list[tuple[int, tuple]]] = {}
+    return from_table(tables.read(path, LABEL_COLUMNS), class_info=class_info)
+
+
+def from_table(table: Table, *, class_info: Path | None = None) -> Labels:
+    """Return the labels in a table that has ``LABEL_COLUMNS``; the rest as ``read_rsna_labels``."""
+    rows: dict[str, list[tuple[int, _Box | None]]] = {}
     faults: dict[str, str] = {}
     duplicates = 0
-    for line, row in read_rows(path, LABEL_COLUMNS):
-        patient_id = row["patientId"].strip()
+    ids = [patient_id.strip() for patient_id in table.column("patientId")]
+    for line, patient_id, *cells in zip(table.lines, ids, *map(table.column, LABEL_COLUMNS[1:]), strict=True):
         if not patient_id:
             faults.setdefault(f"(line {line})", f"line {line}: patientId is empty")
             continue
         seen = rows.setdefault(patient_id, [])
         try:
-            parsed = _parse(row)
+            if line in table.too_long:
+                raise ValueError(f"the row has {table.too_long[line]} cells, but the header {len(table.columns)}")
+            parsed = _parse(cells)
         except ValueError as error:
             faults.setdefault(patient_id, f"line {line}: {error}")
             continue
-        if any(parsed == other for _, other in seen):
+        if seen and any(parsed == other for _, other in seen):
             duplicates += 1
             continue
         seen.append((line, parsed))
-    classes = _read_class_info(class_info) if class_info else {}
+    exams = _exams(rows, _read_class_info(class_info) if class_info else {}, faults)
+    if not exams and not faults:
+        raise DataError(f"{table.path} has a header but no rows. Is this the right file?")
+    return Labels(exams, sorted(faults.items()), duplicates, Counter(filter(None, ids)), table)
+
+
+def _exams(rows: Mapping[str, list[tuple[int, "_Box | None"]]], classes: Mapping[str, str], faults: dict[str, str]) -> dict[str, Exam]:
+    """Return the exams of patientId -> (line, box) of its rows; ``faults`` has those without, and gets those that contradict themselves."""
     exams = {}
     for patient_id, parsed_rows in rows.items():
         if patient_id in faults:
             continue
-        targets = {box is not None for _, box in parsed_rows}
-        if len(targets) > 1:
+        positive = parsed_rows[0][1] is not None
+        if any((box is not None) != positive for _, box in parsed_rows):
             lines = ", ".join(str(line) for line, _ in parsed_rows)
             faults[patient_id] = f"lines {lines}: Target is 0 in one row and 1 in another"
             continue
         name = classes.get(patient_id)
-        if (name == OPACITY) != (targets == {True}) and name in RSNA_CLASSES:
-            faults[patient_id] = f"the class info says {name!r}, but Target is {int(targets == {True})}"
+        if (name == OPACITY) != positive and name in RSNA_CLASSES:
+            faults[patient_id] = f"the class info says {name!r}, but Target is {int(positive)}"
             continue
-        boxes = np.array([box for _, box in parsed_rows if box is not None], np.float64).reshape(-1, 4)
-        exams[patient_id] = Exam(patient_id, boxes, targets == {True}, classes.get(patient_id))
-    if not exams and not faults:
-        raise DataError(f"{path} has a header but no rows. Is this the right file?")
-    return Labels(exams, sorted(faults.items()), duplicates)
+        boxes = np.array([box for _, box in parsed_rows], np.float64) if positive else np.zeros((0, 4))
+        exams[patient_id] = Exam(patient_id, boxes, positive, name)
+    return exams
 
 
-def _parse(row: dict[str, str]) -> tuple[float, float, float, float] | None:
-    """Return a row's box as xyxy_px, or None for Target 0; ValueError with the reason where it is neither."""
-    if any(cell.strip() for cell in row.get(MORE_CELLS, ())):
-        header = len(row) - 1
-        raise ValueError(f"the row has {header + len(row[MORE_CELLS])} cells, but the header {header}")
-    target = row["Target"].strip()
+_Box = tuple[float, float, float, float]
+
+_BOX_COLUMNS = LABEL_COLUMNS[1:5]
+
+
+def _parse(cells: list[str]) -> _Box | None:
+    """Return a row's box as xyxy_px, or None for Target 0; ValueError with the reason where it is neither.
+
+    Args:
+      cells: of ``LABEL_COLUMNS`` without the first.
+    """
+    *texts, target = cells
+    target = target.strip()
     if target not in ("0", "1", "0.0", "1.0"):
         raise ValueError(f"Target is {target!r}, must be 0 or 1")
-    values = {}
-    for name in ("x", "y", "width", "height"):
-        text = row[name].strip()
-        try:
-            values[name] = float(text.replace("_", "?")) if text else math.nan  # Python reads 1_0 as 10
-        except ValueError:
-            raise ValueError(f"{name} is {text!r}, which is no number") from None
     if target in ("0", "0.0"):
-        if not all(math.isnan(value) for value in values.values()):
+        if any(texts) and not all(math.isnan(_number(name, text)) for name, text in zip(_BOX_COLUMNS, texts, strict=True)):
             raise ValueError("Target is 0, but there is a box")
         return None
-    for name, value in values.items():
+    values = [_number(name, text) for name, text in zip(_BOX_COLUMNS, texts, strict=True)]
+    for name, value in zip(_BOX_COLUMNS, values, strict=True):
         if math.isnan(value):
             raise ValueError(f"Target is 1, but {name} is empty or NaN")
-        if math.isinf(value) or abs(value) > MAX_COORDINATE_PX:
+        if abs(value) > MAX_COORDINATE_PX:
             raise ValueError(f"{name} is {value:g}, which is no place in a radiograph")
-    for name in ("width", "height"):
-        if values[name] <= 0:
-            raise ValueError(f"{name} is {values[name]:g}, must be above 0")
-    return values["x"], values["y"], values["x"] + values["width"], values["y"] + values["height"]
+    x, y, width, height = values
+    for name, value in (("width", width), ("height", height)):
+        if value <= 0:
+            raise ValueError(f"{name} is {value:g}, must be above 0")
+    return x, y, x + width, y + height
+
+
+def _number(name: str, text: str) -> float:
+    """Return a cell's number, NaN where it is empty."""
+    text = text.strip()
+    try:
+        return float(text.replace("_", "?")) if text else math.nan  # Python reads 1_0 as 10
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}, which is no number") from None
 
 
 def _read_class_info(path: Path) -> dict[str, str]:
     classes: dict[str, str] = {}
-    for line, row in read_rows(path, CLASS_INFO_COLUMNS):
-        patient_id, name = row["patientId"].strip(), row["class"].strip()
+    table = tables.read(path, CLASS_INFO_COLUMNS)
+    for line, *cells in zip(table.lines, *map(table.column, CLASS_INFO_COLUMNS), strict=True):
+        patient_id, name = (cell.strip() for cell in cells)
         if classes.setdefault(patient_id, name) != name:
             raise DataError(
                 f"{path}, line {line}: exam {patient_id} has the classes {classes[patient_id]!r} and {name!r}. Keep one of them."
@@ -197,9 +217,12 @@ def read_patient_map(path: Path) -> dict[str, str]:
     Raises:
       DataError: the file is missing or neither of these.
     """
-    if path.name.lower().removesuffix(PACKED).endswith(".json"):
-        return _read_mapping_json(path)
-    columns = read_header(path)
+    data = text_files.read_bytes(path, "the patient map ")
+    text = text_files.decode(data, path, "the patient map ")
+    if text_files.is_json(data) or path.name.lower().removesuffix(text_files.PACKED).endswith(".json"):
+        return _patients_of_json(text, path)
+    table = tables.parse(text, path)
+    columns = table.columns
     if not columns:
         raise DataError(f"The patient map {path} is empty. Its header must be patientId,patient.")
     column = next((name for name in PATIENT_COLUMNS if name in columns), None)
@@ -207,9 +230,10 @@ def read_patient_map(path: Path) -> dict[str, str]:
         raise DataError(
             f"The patient map {path} has no column 'patient'; it has {', '.join(columns)}. Its header must be patientId,patient."
         )
+    table.need(("patientId", column))
     patients: dict[str, str] = {}
-    for line, row in read_rows(path, ("patientId", column)):
-        exam, patient = row["patientId"].strip(), row[column].strip()
+    for line, *cells in zip(table.lines, table.column("patientId"), table.column(column), strict=True):
+        exam, patient = (cell.strip() for cell in cells)
         if not exam or not patient:
             raise DataError(f"{path}, line {line}: patientId or {column} is empty. Fill it in or remove the row.")
         if patients.setdefault(exam, patient) != patient:
@@ -217,13 +241,15 @@ def read_patient_map(path: Path) -> dict[str, str]:
     return patients
 
 
-def _read_mapping_json(path: Path) -> dict[str, str]:
+def _patients_of_json(text: str, path: Path) -> dict[str, str]:
     wanted = "RSNA's mapping is a list of objects with subset_img_id and img_id (NNNNNNNN_MMM.png)"
     patients: dict[str, str] = {}
-    with unpacked(path, "the patient map ") as file:
-        text = file.read()
     try:
-        for entry in json.loads(text):
+        entries = text_files.parse_json(text, path, "the patient map ")
+    except DataError as error:
+        raise DataError(f"The patient map {path} cannot be read ({error}). {wanted}.") from error
+    try:
+        for entry in entries:
             exam, match = entry["subset_img_id"], _NIH_IMAGE.match(entry["img_id"])
             if not isinstance(exam, str):
                 raise TypeError(f"subset_img_id {exam!r} is no text")
@@ -234,61 +260,3 @@ def _read_mapping_json(path: Path) -> dict[str, str]:
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"The patient map {path} cannot be read ({error!r}). {wanted}.") from error
     return patients
-
-
-@contextlib.contextmanager
-def unpacked(path: Path, what: str = "") -> Iterator[BinaryIO]:
-    """Open a file for reading bytes; one that ends in ``PACKED`` is unpacked on the way.
-
-    Args:
-      path: the file.
-      what: put before its name in the message, with a blank.
-
-    Raises:
-      DataError: in the block or before it: the file cannot be read, is no gzip file, or is cut off.
-    """
-    try:
-        with gzip.open(path) if path.suffix.lower() == PACKED else open(path, "rb") as file:
-            yield file
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"Cannot unpack {what}{path}: it is no gzip file, or cut off. Get the file again.") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {what}{path}: {error.strerror}.") from error
-
-
-def _text(file: BinaryIO) -> io.TextIOWrapper:
-    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-
-
-def read_header(path: Path) -> list[str]:
-    """Return the names of a CSV's columns; none where it is empty.
-
-    Raises:
-      DataError: the file cannot be read.
-    """
-    try:
-        with unpacked(path) as file:
-            return [name.strip() for name in next(csv.reader(_text(file)), [])]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
-
-
-def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV; every row has all ``columns``, '' where a cell is missing and ``MORE_CELLS`` where there are more."""
-    header = read_header(path)
-    if not header:
-        raise DataError(f"{path} is empty. It needs the columns {', '.join(columns)}.")
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise DataError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, header))}.")
-    twice = next((name for name in columns if header.count(name) > 1), None)
-    if twice:
-        raise DataError(f"{path} has the column {twice!r} twice. Remove the one that is not meant.")
-    try:
-        with unpacked(path) as file:
-            reader = csv.DictReader(_text(file), fieldnames=header, restkey=MORE_CELLS, restval="")
-            next(reader)
-            for row in reader:
-                yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}).") from error

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.data import annotations, decoding, dicom, elements, formats
+from pneumodet.data import decoding, dicom, elements, formats, tables
 from pneumodet.data.elements import Elements, Fault
 from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
@@ -61,13 +61,11 @@ class Row:
       line: its number.
       exam: empty where it names none.
       texts: of the columns that the CSV has.
-      cells: the whole row, by the CSV's own names.
     """
 
     line: int
     exam: str
     texts: Texts
-    cells: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +74,12 @@ class Sheet:
 
     Attributes:
       names: column -> its name there, of those that are there.
-      others: names of all other columns, the exam's among them.
+      others: name of each other column, the exam's among them -> its cells.
       rows: as they stand; an exam may have several.
     """
 
     names: Mapping[str, str]
-    others: Sequence[str]
+    others: Mapping[str, Sequence[str]]
     rows: Sequence[Row]
 
 
@@ -115,7 +113,8 @@ def read_csv(path: Path) -> Sheet:
     Raises:
       DataError: the file cannot be read, lacks these columns, or has no rows.
     """
-    header = annotations.read_header(path)
+    table = tables.read(path)
+    header = table.columns
     exam_name = next((name for name in EXAM_NAMES if name in header), None)
     found = {column: next((name for name in names if name in header), None) for column, names in NAMES.items()}
     found = {column: name for column, name in found.items() if name}
@@ -125,13 +124,15 @@ def read_csv(path: Path) -> Sheet:
             f"The headers {path} have none of the columns {what}; they have {', '.join(header) or 'no column at all'}. "
             "Give a CSV with a row for each DICOM file, or the files."
         )
-    rows = []
-    for line, cells in annotations.read_rows(path, (exam_name, *found.values())):
-        texts = {column: "" if is_missing(cells[name]) else cells[name].strip() for column, name in found.items()}
-        rows.append(Row(line, formats.exam_id(cells[exam_name]), texts, cells))
+    table.need((exam_name, *found.values()))
+    columns = {name: ["" if is_missing(cell) else cell.strip() for cell in table.column(name)] for name in found.values()}
+    texts = [dict(zip(found, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    exams = map(formats.exam_id, table.column(exam_name))
+    rows = [Row(*row) for row in zip(table.lines, exams, texts, strict=True)]
     if not rows:
         raise DataError(f"{path} has a header but no rows. Is this the right file?")
-    return Sheet(found, [name for name in header if name and name not in found.values()], rows)
+    others = {name: table.column(name) for name in header if name and name not in found.values()}
+    return Sheet(found, others, rows)
 
 
 def read_files(files: Mapping[str, Source], pool: Pool, *, done: Callable[[int], object] = lambda count: None) -> dict[str, FileFacts]:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pneumodet.data import annotations
+from pneumodet.data import tables
 from pneumodet.errors import ConfigError, DataError
 
 TRAIN = "train"
@@ -127,7 +127,7 @@ def read_split_file(path: Path) -> dict[str, str]:
       DataError: the file is missing, has no such columns, names an exam twice differently, or a split by what is no name.
     """
     found: dict[str, str] = {}
-    for line, row in annotations.read_rows(path, SPLIT_COLUMNS):
+    for line, row in tables.read(path, SPLIT_COLUMNS).rows():
         exam, split = row["patientId"].strip(), row["split"].strip()
         if not exam or not SPLIT_NAME.match(split):
             raise DataError(f"{path}, line {line}: patientId is {exam!r} and split {split!r}. A split is train, val, test or the like.")

@@ -30,11 +30,10 @@ def classes(material: Material) -> dict[str, Any]:
     ``rows_per_exam`` and ``boxes_per_exam``, number (as text) -> exams, the first of all exams that are named, the second of usable ones.
     """
     exams = material.exams
-    rows = Counter(row["patientId"].strip() for row in material.label_rows)
-    rows.pop("", None)
+    rows, table = material.labels.rows, material.labels.table
     boxes = Counter(len(one) for one in exams.boxes_xyxy_px)
     return {
-        "rows": len(material.label_rows),
+        "rows": sum(rows.values()) if table is None else len(table),
         "exams": len(rows),
         "usable_exams": len(exams),
         "positive_exams": int(exams.positive.sum()),

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import annotations, box_audit, boxes, header_values
+from pneumodet.data import annotations, box_audit, boxes, formats, header_values
 from pneumodet.data.header_values import OLDEST_YEARS
+from pneumodet.data.tables import Table
 from pneumodet.exploration.gathering import Material
 
 FAR_OUT = 3.0
@@ -30,20 +31,18 @@ def missing(material: Material) -> dict[str, Any]:
     ``box_columns_tell_target`` says whether the box columns are empty in exactly the rows whose Target is 0; ``unusable_headers`` are the
     exams whose value has no usual form, by keyword; the ``exams_without_`` lists name exams of the labels.
     """
-    rows = material.label_rows
-    empty = [any(header_values.is_missing(row[name]) for name in _BOX_COLUMNS) for row in rows]
-    negative = [row["Target"].strip() in ("0", "0.0") for row in rows]
+    table = material.labels.table
     found: dict[str, Any] = {
-        "labels": _empty_cells(rows, annotations.LABEL_COLUMNS),
+        "labels": _empty_of(table),
         "class_info": _empty_cells(material.class_rows, annotations.CLASS_INFO_COLUMNS),
         "headers": dict(material.table.missing) if material.table else {},
         "unusable_headers": dict(material.table.unusable) if material.table else {},
-        "box_columns_tell_target": any(empty) and not all(empty) and empty == negative,
+        "box_columns_tell_target": table is not None and _tell_target(table),
     }
     ids = material.exams.ids
     if material.class_rows:
         found["exams_without_class"] = [exam for exam in ids if material.labels.exams[exam].rsna_class is None]
-        labelled = {row["patientId"].strip() for row in rows}
+        labelled = material.labels.rows.keys()
         found["classes_without_labels"] = sorted({row["patientId"].strip() for row in material.class_rows} - labelled)
     if material.table:
         found["exams_without_header"] = [exam for exam in ids if exam not in material.table.facts]
@@ -68,7 +67,7 @@ def duplicates(material: Material) -> dict[str, Any]:
     for exam, of_exam in zip(exams.ids, exams.boxes_xyxy_px, strict=True):
         if len(of_exam) > 1 and (np.tril(boxes.iou(of_exam, of_exam), -1) > box_audit.SAME_IOU).any():
             twice.append(exam)
-    label_counts, class_counts = (Counter(row["patientId"].strip() for row in rows) for rows in (material.label_rows, material.class_rows))
+    label_counts, class_counts = material.labels.rows, Counter(row["patientId"].strip() for row in material.class_rows)
     pairs = Counter((row["patientId"].strip(), row["class"].strip()) for row in material.class_rows)
     groups: dict[str, list[str]] = defaultdict(list)
     for exam, one in material_files.items():
@@ -151,6 +150,22 @@ def files(material: Material) -> dict[str, Any] | None:
         "faulty": [{"exam": exam, "file": one.name, "reason": one.fault} for exam, one in sorted(read.items()) if one.fault],
         "refused": [{"file": name.rpartition("/")[2], "reason": reason} for name, reason in material.refused],
     }
+
+
+def _empty_of(table: Table | None) -> dict[str, int]:
+    """Return column -> rows without a value of a CSV of labels in either format, {} of other labels."""
+    if table is None:
+        return {}
+    names = next(names for names in (annotations.LABEL_COLUMNS, formats.CSV_COLUMNS) if set(names) <= set(table.columns))
+    return {name: sum(map(header_values.is_missing, table.column(name))) for name in names}
+
+
+def _tell_target(table: Table) -> bool:
+    if "Target" not in table.columns:
+        return False
+    empty = [any(map(header_values.is_missing, cells)) for cells in zip(*map(table.column, _BOX_COLUMNS), strict=True)]
+    negative = [cell.strip() in ("0", "0.0") for cell in table.column("Target")]
+    return any(empty) and not all(empty) and empty == negative
 
 
 def _empty_cells(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import annotations, header_values, sources
+from pneumodet.data import annotations, formats, header_values, sources, tables
 from pneumodet.data.header_values import OLDEST_YEARS, FileFacts
 from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
@@ -33,11 +33,11 @@ class Inputs:
     """What is explored.
 
     Attributes:
-      labels: RSNA's stage_2_train_labels.csv.
+      labels: as ``formats.read_labels``.
       class_info: RSNA's stage_2_detailed_class_info.csv.
       dicom_dir: folder or ZIP archive of DICOM files.
       header_csv: values of their headers.
-      patient_map: as ``annotations.read_patient_map``. All but DICOM files may be packed with gzip.
+      patient_map: as ``annotations.read_patient_map``. All but DICOM files may be packed.
     """
 
     labels: Path
@@ -56,7 +56,7 @@ class Exams:
       positive: (N,) bool.
       class_names: (N,) str, RSNA's class, or one of ``NO_CLASS``.
       boxes_xyxy_px: (N, ) arrays of (boxes, 4) float64.
-      size_hw: (N, 2) float64 px, ``ASSUMED_SIDE_PX`` where no file tells it.
+      size_hw: (N, 2) float64 px, ``ASSUMED_SIDE_PX`` where neither file nor labels have it.
       patients: (N,) int64, the same for the exams of one patient; each exam is its own patient where none is known.
       age_years: (N,) float64, NaN where unknown or above ``OLDEST_YEARS``: it is listed, and left out of all figures about age.
       sex: (N,) str, empty where unknown.
@@ -84,7 +84,6 @@ class Material:
     """All that is explored.
 
     Attributes:
-      label_rows: rows of the labels, as written.
       class_rows: rows of the class info.
       labels: the labels, checked.
       table: header values; None where neither a CSV of them nor files were given.
@@ -95,7 +94,6 @@ class Material:
       exams: what can be counted.
     """
 
-    label_rows: Sequence[Mapping[str, Any]]
     class_rows: Sequence[Mapping[str, Any]]
     labels: annotations.Labels
     table: headers.Table | None
@@ -119,9 +117,8 @@ def gather(
     Raises:
       DataError: a CSV is missing, unreadable or lacks a column, no exam can be used, or there is no DICOM file in ``dicom_dir``.
     """
-    labels = annotations.read_rsna_labels(inputs.labels, class_info=inputs.class_info)
-    label_rows = [row for _, row in annotations.read_rows(inputs.labels, annotations.LABEL_COLUMNS)]
-    class_rows = [row for _, row in annotations.read_rows(inputs.class_info, annotations.CLASS_INFO_COLUMNS)] if inputs.class_info else []
+    labels = formats.read_labels(inputs.labels, class_info=inputs.class_info)
+    class_rows = [row for _, row in tables.read(inputs.class_info, annotations.CLASS_INFO_COLUMNS).rows()] if inputs.class_info else []
     patients = annotations.read_patient_map(inputs.patient_map) if inputs.patient_map else None
     if not labels.exams:
         exam, reason = labels.rejected[0]
@@ -136,7 +133,7 @@ def gather(
             files = header_values.read_files(found, pool, done=getattr(done, "update", done))
         table = table or headers.of_files(files)
     exams = _exams(labels, table, files, patients)
-    return Material(label_rows, class_rows, labels, table, found, files, refused, patients, exams)
+    return Material(class_rows, labels, table, found, files, refused, patients, exams)
 
 
 def _exams(
@@ -146,7 +143,7 @@ def _exams(
     every = [labels.exams[exam] for exam in ids]
     unknown = headers.Facts()
     facts = [table.facts.get(exam, unknown) if table else unknown for exam in ids]
-    sizes = [files[exam].size_hw if exam in files else None for exam in ids]
+    sizes = [files[exam].size_hw if exam in files else labels.exams[exam].size_hw for exam in ids]
     positive = np.array([one.positive for one in every], bool)
     ages = np.array([_or_nan(one.age_years) for one in facts])
     ages[ages > OLDEST_YEARS] = np.nan

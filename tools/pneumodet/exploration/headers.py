@@ -65,7 +65,7 @@ def of_csv(path: Path) -> Table:
     """
     sheet = header_values.read_csv(path)
     table = _table((row.exam, row.texts) for row in sheet.rows)
-    table.missing.update({name: sum(header_values.is_missing(row.cells[name]) for row in sheet.rows) for name in sheet.others})
+    table.missing.update({name: sum(map(header_values.is_missing, cells)) for name, cells in sheet.others.items()})
     return table
 
 

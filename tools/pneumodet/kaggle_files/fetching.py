@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet import download, paths
-from pneumodet.data import annotations, folders
+from pneumodet.data import annotations, folders, tables
 from pneumodet.errors import CheckpointError, DataError, EnvironmentProblem
 from pneumodet.kaggle_files import archive, client
 
@@ -202,7 +202,7 @@ def _checked(folder: Path, expected: Counts) -> Counts:
     for name, count in images.items():
         if count != expected.images[name]:
             raise DataError(f"{name} has {count:,} DICOM files; {expected.images[name]:,} are expected. {_OTHER}")
-    rows = sum(1 for _ in annotations.read_rows(folder / LABELS, annotations.LABEL_COLUMNS))
+    rows = len(tables.read(folder / LABELS, annotations.LABEL_COLUMNS))
     if rows != expected.label_rows:
         raise DataError(f"{LABELS} has {rows:,} rows; {expected.label_rows:,} are expected. {_OTHER}")
     return Counts(images, rows)

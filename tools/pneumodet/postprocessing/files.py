@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pneumodet import paths, results
-from pneumodet.data import annotations, folders, formats, label_map
+from pneumodet.data import annotations, detection_files, folders, label_map, tables
+from pneumodet.data import ground_truth as ground_truths
 from pneumodet.errors import DataError
 from pneumodet.metrics import operating_point
 from pneumodet.metrics.cases import Cases
@@ -35,13 +36,13 @@ class Truth:
     Attributes:
       boxes_xyxy_px: exam -> (N, 4) float64.
       category_id: the class's id in detections.
-      ids: image id in COCO results -> exam.
+      image_ids: exam -> image id in COCO results.
       patients: exam -> patient, or None where every exam counts as a patient of its own.
     """
 
     boxes_xyxy_px: dict[str, np.ndarray]
     category_id: int
-    ids: dict[int | str, str]
+    image_ids: dict[str, int | str]
     patients: dict[str, str] | None = None
 
 
@@ -52,17 +53,19 @@ def tune(
     *,
     gate: Path | None = None,
     patient_map: Path | None = None,
+    split: str = "val",
     overwrite: bool = False,
     **how: Any,
 ) -> dict[str, Any]:
     """Choose a recipe on validation detections that lie in files.
 
     Args:
-      ground_truth: instances.json, or labels in any format that ``formats.read_labels`` knows.
-      detections: COCO results of one or more runs on these exams.
+      ground_truth: as ``ground_truth.read``.
+      detections: files as ``detection_files.read`` of one or more runs on these exams.
       output_dir: as in ``choose``.
       gate: CSV ``patientId,score`` with an image-level score in [0, 1] for every exam and no other.
       patient_map: as make_tfrecords takes it; without, patients are those of the ground truth, and else every exam is one of its own.
+      split: of a record set that is the ground truth.
       overwrite: as in ``choose``.
       how: ``objective``, ``rules``, ``folds``, ``seed`` and ``on_start`` of ``choose``.
 
@@ -73,7 +76,7 @@ def tune(
       DataError, ConfigError: as ``choose``; or a file cannot be used.
     """
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
-    truth = read_truth(ground_truth, patient_map=patient_map)
+    truth = read_truth(ground_truth, patient_map=patient_map, split=split)
     gate_scores = None if gate is None else read_gate(gate, exams=list(truth.boxes_xyxy_px))
     found = [read_detections(path, truth=truth) for path in detections]
     return choose(truth, found, output_dir, gate_scores=gate_scores, overwrite=overwrite, **how)
@@ -151,17 +154,19 @@ def apply_only(
     *,
     ground_truth: Path | None = None,
     gate: Path | None = None,
+    split: str = "val",
     overwrite: bool = False,
 ) -> dict[str, int]:
     """Apply a recipe that is there.
 
     Args:
       recipe: recipe.json.
-      detections: as many COCO results as the recipe takes.
+      detections: as many files as the recipe takes.
       output_dir: new folder for detections.json and a copy of recipe.json.
       ground_truth: as in ``tune``; only its exams and classes are read. Without, the exams are those with detections, and the class is that of the
         usual label map.
       gate: as in ``tune``; without ground truth it may have more exams.
+      split: as in ``tune``.
       overwrite: replace an earlier result.
 
     Returns:
@@ -174,7 +179,7 @@ def apply_only(
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
     chosen = recipes.load(recipe)
     ensembles.refuse_views(chosen, recipe)
-    truth = None if ground_truth is None else read_truth(ground_truth)
+    truth = None if ground_truth is None else read_truth(ground_truth, split=split)
     category = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA] if truth is None else truth.category_id
     sources = [read_detections(path, truth=truth) for path in detections]
     exams = list(dict.fromkeys(exam for one in sources for exam in one))
@@ -207,7 +212,7 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
     """
     found: dict[str, float] = {}
     known = None if exams is None else set(exams)
-    for line, row in annotations.read_rows(path, results.SCORE_HEADER):
+    for line, row in tables.read(path, results.SCORE_HEADER).rows():
         exam, where = row["patientId"].strip(), f"{path}, line {line}"
         try:
             score = float(row["score"])
@@ -236,29 +241,20 @@ def gate_for(recipe: Recipe, path: Path | None) -> dict[str, float] | None:
     return None if path is None else read_gate(path)
 
 
-def read_truth(path: Path, *, patient_map: Path | None = None) -> Truth:
+def read_truth(path: Path, *, patient_map: Path | None = None, split: str = "val") -> Truth:
     """Read the boxes of pneumonia, or of the only class that there is.
 
     Args:
-      path: instances.json or other labels.
+      path: as ``ground_truth.read``.
       patient_map: as in ``tune``.
+      split: of a record set.
 
     Raises:
       DataError: the file cannot be read, an exam in it cannot be used or is not in the patient map, or there are several classes and none is
         pneumonia.
     """
-    labels = formats.read_labels(path)
-    if labels.rejected:
-        exam, reason = labels.rejected[0]
-        raise DataError(f"{len(labels.rejected)} exams of {path} cannot be used; exam {exam}, {reason}. Mend or remove them.")
-    categories, ids = {label_map.PNEUMONIA: label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA]}, {}
-    patients = None if patient_map is None else _mapped(patient_map, labels.exams)
-    if path.suffix.lower() == ".json":
-        coco = paths.read_json(path, what="the ground truth", hint="Make it with tools/make_tfrecords.py.")
-        categories = {one["name"]: one["id"] for one in coco["categories"] if one["name"] != label_map.NO_PNEUMONIA}
-        ids = {image["id"]: formats.exam_id(image["file_name"]) for image in coco["images"]}
-        if patients is None and all("patient" in image for image in coco["images"]):
-            patients = {ids[image["id"]]: str(image["patient"]) for image in coco["images"]}
+    truth = ground_truths.read(path, split=split)
+    categories = {name: number for name, number in truth.categories.items() if name != label_map.NO_PNEUMONIA}
     name = next(iter(categories)) if len(categories) == 1 else label_map.PNEUMONIA
     if name not in categories:
         raise DataError(
@@ -266,50 +262,26 @@ def read_truth(path: Path, *, patient_map: Path | None = None) -> Truth:
         )
     boxes = {
         exam: one.boxes_xyxy_px[[each == name for each in one.class_names]].reshape(-1, 4) if len(one.class_names) else np.zeros((0, 4))
-        for exam, one in labels.exams.items()
+        for exam, one in truth.labels.exams.items()
     }
-    ids |= {results.image_id(exam): exam for exam in boxes if results.image_id(exam) not in ids}
-    return Truth(boxes, categories[name], ids, patients)
+    patients = truth.patients if patient_map is None else _mapped(patient_map, boxes)
+    return Truth(boxes, categories[name], truth.image_ids, patients)
 
 
 def read_detections(path: Path, *, truth: Truth | None = None) -> dict[str, Detections]:
-    """Read COCO results.
+    """Read detections.
 
     Args:
-      path: a JSON list. An entry's exam is its ``file_name`` or, by the ground truth's images, its ``image_id``.
-      truth: tells the exams; each has an entry in the result. Without, the exams are those with detections.
+      path: as ``detection_files.read``.
+      truth: lists the exams; each has an entry in the result. Without, the exams are those that the file names.
 
     Returns:
       exam -> Detections.
 
     Raises:
-      DataError: the file is missing, malformed, or names an unknown exam.
+      DataError: as ``detection_files.by_exam``.
     """
-    if truth is None:
-        return results.read_coco_results(path)
-    rows = paths.read_json(path, what="the COCO results", hint="Make them with tools/predict.py or tools/evaluate.py.")
-    if not isinstance(rows, list):
-        raise DataError(f"COCO results {path} must be a JSON list of detections, but are a {type(rows).__name__}.")
-    columns: dict[str, list[tuple[float, ...]]] = {exam: [] for exam in truth.boxes_xyxy_px}
-    for index, row in enumerate(rows):
-        where = f"COCO results {path}, entry {index}"
-        try:
-            exam = row.get("file_name") if row.get("file_name") in columns else truth.ids.get(row["image_id"])
-            x, y, width, height = row["bbox"]
-            entry = (x, y, x + width, y + height, float(row["score"]), int(row["category_id"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: image_id, category_id, bbox [x, y, width, height] and score are needed ({error!r}).") from error
-        if exam not in columns:
-            raise DataError(f"{where}: exam {row.get('file_name', row['image_id'])!r} is unknown. Are these results of other radiographs?")
-        columns[exam].append(entry)
-    found = {}
-    for exam, entries in columns.items():
-        try:
-            table = np.array(entries, np.float64).reshape(-1, 6)
-            found[exam] = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
-        except (DataError, ValueError, TypeError) as error:
-            raise DataError(f"COCO results {path}, exam {exam}: {error}") from error
-    return found
+    return detection_files.by_exam(path) if truth is None else detection_files.by_exam(path, truth.image_ids, category_id=truth.category_id)
 
 
 def cases_of(truth: Truth, patients: np.ndarray, detections: Mapping[str, Detections]) -> Cases:
@@ -325,7 +297,7 @@ def cases_of(truth: Truth, patients: np.ndarray, detections: Mapping[str, Detect
 
 
 def _mapped(patient_map: Path, exams: Iterable[str]) -> dict[str, str]:
-    known = annotations.read_patient_map(patient_map)
+    known = ground_truths.with_exam_names(annotations.read_patient_map(patient_map))
     missing = [exam for exam in exams if exam not in known]
     if missing:
         raise DataError(f"The patient map {patient_map} does not name {len(missing)} exams, for example {missing[0]}. Add them.")

@@ -18,7 +18,7 @@ import numpy as np
 
 import pneumodet
 from pneumodet import paths
-from pneumodet.data import annotations, folders, label_map, sources
+from pneumodet.data import annotations, folders, formats, ground_truth, label_map, sources
 from pneumodet.errors import DataError
 from pneumodet.inference import detectors, exported
 from pneumodet.metrics.calibration import Calibrator
@@ -136,7 +136,7 @@ def predict(
     rules = Rules(classes[label_map.PNEUMONIA], threshold, Calibrator.from_json(calibrator) if calibrator else None)
     folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
     begun = _begun(output_dir, resume=resume, overwrite=overwrite)
-    truth = annotations.read_rsna_labels(labels).exams if labels else None
+    truth = _read_truth(labels, notes) if labels else None
     found = inputs.find(root, known=truth or (), leave_out=output_dir)
     if dicom:
         _refuse_pictures(found)
@@ -150,7 +150,7 @@ def predict(
         "postprocessing": dataclasses.asdict(steps),
         "score threshold": threshold,
         "gate": gate and paths.sha256_file(gate),
-        "labels": labels and paths.sha256_file(labels),
+        "labels": labels and ground_truth.sha256(labels),
         "number of pictures": max_images,
         "DICOM objects": list(dicom),
     }
@@ -206,6 +206,17 @@ def _open(model_dirs: Sequence[Path], backend: str) -> list[list[detectors.Detec
         shared = first.backend == "savedmodel"
         each.append([first] + [first if shared else detectors.open(model_dir, backend=backend, threads=1) for _ in range(count - 1)])
     return [list(one) for one in zip(*each, strict=True)]
+
+
+def _read_truth(path: Path, notes: list[str]) -> dict[str, annotations.Exam]:
+    """Return the labels to draw; ``notes`` gets what cannot be drawn."""
+    found = formats.read_labels(path)
+    if found.rejected:
+        exam, reason = found.rejected[0]
+        notes.append(
+            f"{len(found.rejected):,} exams of {path.name} have no usable labels and are drawn without; the first is {exam}: {reason}."
+        )
+    return found.exams
 
 
 def _truth_boxes(truth: Mapping[str, annotations.Exam] | None, shown: Sequence[outputs.Shown]) -> dict[str, int] | None:

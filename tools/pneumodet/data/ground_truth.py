@@ -1,0 +1,101 @@
+"""The ground truth of an evaluation: labels in any format, or a record set's split, whole and as one COCO object.
+
+    truth = read(Path("labels.csv"))
+    truth.instances["images"], truth.image_ids["0004cfab-…"]
+
+Every command that compares detections with ground truth reads it here.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pneumodet import paths
+from pneumodet.data import boxes, formats, label_map, labels_voc
+from pneumodet.data.annotations import Labels
+from pneumodet.data.record_sets import MANIFEST, RecordSet
+from pneumodet.results import image_id
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Ground truth.
+
+    Attributes:
+      path: where it is from.
+      labels: exam -> boxes.
+      instances: COCO object; ``file_name`` of an image is its exam.
+      image_ids: exam -> id of its image there.
+    """
+
+    path: Path
+    labels: Labels
+    instances: dict[str, Any]
+    image_ids: dict[str, Any]
+
+    @property
+    def categories(self) -> dict[str, int]:
+        """Class -> its id."""
+        return {one["name"]: one["id"] for one in self.instances["categories"]}
+
+    @property
+    def patients(self) -> dict[str, str] | None:
+        """Exam -> patient, where every image has one."""
+        images = self.instances["images"]
+        known = all(image.get("patient") is not None for image in images)
+        return {image["file_name"]: str(image["patient"]) for image in images} if known else None
+
+
+def read(path: Path, *, class_info: Path | None = None, split: str = "val") -> GroundTruth:
+    """Read ground truth.
+
+    Args:
+      path: labels, as ``formats.read_labels``, or a record set's folder.
+      class_info: as there.
+      split: of the record set.
+
+    Raises:
+      ConfigError, DataError: as there; or an exam cannot be used, or the record set has no such split, or nothing in it.
+    """
+    file = RecordSet.open(path).split(split).truth if (path / MANIFEST).is_file() else path
+    labels = formats.whole(formats.read_labels(file, class_info=class_info, evaluating=True), file)
+    instances = _to_coco(labels) if labels.coco is None else dict(labels.coco)
+    return GroundTruth(path, labels, instances, {image["file_name"]: image["id"] for image in instances["images"]})
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of what ``read`` reads: a file, the manifest of a record set, or names and contents of a folder's XML files."""
+    if not path.is_dir():
+        return paths.sha256_file(path)
+    if (path / MANIFEST).is_file():
+        return paths.sha256_file(path / MANIFEST)
+    digest = hashlib.sha256()
+    for name in sorted(labels_voc.xml_files(path)):
+        digest.update(f"{name}\n{paths.sha256_file(path / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def with_exam_names(by_name: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a map by exam; names of files, such as a.png, are those of exams, too."""
+    return {formats.exam_id(name): value for name, value in by_name.items()} | dict(by_name)
+
+
+def _to_coco(labels: Labels) -> dict[str, Any]:
+    """Return labels of another format as a COCO object, with the ids of the usual label map where its classes are in it."""
+    known = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)
+    classes = dict.fromkeys([label_map.PNEUMONIA, *(name for exam in labels.exams.values() for name in exam.class_names)])
+    ids = {name: known[name] for name in classes if name in known}
+    for name in classes:
+        ids.setdefault(name, max(*known.values(), *ids.values()) + 1)
+    found: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": number, "name": name} for name, number in ids.items()]}
+    for exam in labels.exams.values():
+        image = {"id": image_id(exam.patient_id), "file_name": exam.patient_id}
+        image |= {"height": exam.size_hw[0], "width": exam.size_hw[1]} if exam.size_hw else {}
+        found["images"].append(image | ({"rsna_class": exam.rsna_class} if exam.rsna_class else {}))
+        for name, box in zip(exam.class_names, boxes.xyxy_to_xywh_px(exam.boxes_xyxy_px).tolist(), strict=True):
+            found["annotations"].append(
+                {"id": len(found["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box}
+            )
+    return found

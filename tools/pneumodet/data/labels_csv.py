@@ -1,0 +1,34 @@
+"""The 8-column CSV of the API's well-known generate_tfrecord.py scripts -> images and boxes."""
+
+from pneumodet.data import label_map
+from pneumodet.data.annotations import Labels
+from pneumodet.data.collector import CORNERS, Collector, exam_id, size_hw, text_number
+from pneumodet.data.tables import Table
+
+CSV_COLUMNS = ("filename", "width", "height", "class", *CORNERS)
+"""Columns; size and corners in px."""
+
+
+def read(table: Table, *, evaluating: bool = False) -> Labels:
+    """Return the labels in a table that has ``CSV_COLUMNS``; ``evaluating`` as in ``Collector``."""
+    found = Collector(evaluating=evaluating)
+    for line, *cells in zip(table.lines, *map(table.column, CSV_COLUMNS), strict=True):
+        file_name, width, height, name, *texts = (cell.strip() for cell in cells)
+        where = f"line {line}"
+        exam = exam_id(file_name)
+        try:
+            if line in table.too_long:
+                raise ValueError("the row has more cells than the header")
+            if not exam:
+                raise ValueError("filename is empty")
+            found.rows[exam] += 1
+            image = found.image(file_name, size_hw(width, height, text_number), where)
+            if name in ("", label_map.NO_PNEUMONIA) and all(text.lower() in ("", "nan") for text in texts):
+                found.add(image, label_map.NO_PNEUMONIA, None, where)
+            elif not name:
+                raise ValueError("class is empty, but there is a box")
+            else:
+                found.add(image, name, found.corners(texts), where)
+        except ValueError as error:
+            found.fault(exam or f"({where})", f"{where}: {error}")
+    return found.labels(table=table)

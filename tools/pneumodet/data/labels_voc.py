@@ -1,0 +1,93 @@
+"""Pascal VOC: an XML file, or a folder of them -> images and boxes, by lxml without entities, network and huge trees."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pneumodet.data import text_files
+from pneumodet.data.annotations import Labels
+from pneumodet.data.collector import CORNERS, Collector, exam_id, shown, size_hw, text_number
+from pneumodet.errors import DataError
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+
+def read(path: Path, *, evaluating: bool = False) -> Labels:
+    """Return the labels of an XML file, or of a folder of them with its subfolders, hidden ones passed over.
+
+    Args:
+      path: file or folder.
+      evaluating: as in ``Collector``.
+
+    Raises:
+      DataError: there is no file, or the only one is no Pascal VOC; in a folder such a file rejects its exam.
+    """
+    found = Collector(evaluating=evaluating)
+    if not path.is_dir():
+        _add_voc(found, path, path.name)
+        return found.labels()
+    files = sorted(xml_files(path))
+    if not files:
+        raise DataError(f"There is no .xml file in {path}. A folder of labels is read as Pascal VOC; for another format name the file.")
+    for relative in files:
+        try:
+            _add_voc(found, path / relative, relative)
+        except DataError as error:
+            found.fault(exam_id(Path(relative).stem) or relative, str(error).replace(str(path / relative), relative))
+    return found.labels()
+
+
+def xml_files(root: Path) -> Iterable[str]:
+    """Yield the names, relative to ``root``, of the XML files that are not hidden."""
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(".xml") and not name.startswith("."):
+                yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def _add_voc(found: Collector, path: Path, relative: str) -> None:
+    """Add the image that an XML file is of; DataError where it is no Pascal VOC file."""
+    root = _root(text_files.read_bytes(path), path)
+    if root.tag != "annotation":
+        raise DataError(f"{path} is not Pascal VOC: its root is <{shown(root.tag)[1:-1]}>, not <annotation>.")
+    exam, where = exam_id(Path(relative).stem) or relative, relative
+    try:
+        file_name = _text(root, "filename")
+        exam = exam_id(file_name) or exam
+        if not exam_id(file_name):
+            raise ValueError(f"<filename> is {shown(file_name)}, which names no image")
+        if exam in found.images:
+            raise ValueError(f"{found.images[exam].where} has labels of {found.images[exam].file_name} as well; keep one of the two files")
+        found.rows[exam] += max(len(root.findall("object")), 1)
+        image = found.image(file_name, size_hw(_text(root, "size/width"), _text(root, "size/height"), text_number), where)
+        for number, element in enumerate(root.findall("object"), start=1):
+            where = f"{relative}, object {number}"
+            found.add(image, _text(element, "name"), found.corners([_text(element, f"bndbox/{corner}") for corner in CORNERS]), where)
+    except ValueError as error:
+        found.fault(exam, f"{where}: {error}")
+
+
+def _root(data: bytes, path: Path) -> "_Element":
+    from lxml import etree
+
+    # external entities could read files of this machine, and nested ones fill its memory: nothing is loaded, and a DTD is refused
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError, LookupError) as error:  # Lookup: an encoding that is not known
+        raise DataError(f"{path} is not valid XML ({error}).") from error
+    if root.getroottree().docinfo.doctype:
+        raise DataError(f"{path} has a document type definition, which labels do not need and may be an attack. Remove it.")
+    return root
+
+
+def _text(element: "_Element", path: str) -> str:
+    text = (element.findtext(path) or "").strip()
+    if not text:
+        raise ValueError(f"<{path}> is missing or empty")
+    return text
