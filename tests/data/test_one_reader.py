@@ -331,5 +331,5 @@ def test_a_record_set_is_ground_truth_by_its_split(tmp_path):
     assert found.image_ids == {"a": 5, "b": 7}
     with pytest.raises(DataError, match="has no split 'dev'; it has val, test"):
         ground_truth.read(tmp_path, split="dev")
-    with pytest.raises(DataError, match="The split 'test' of the record set .* has no exam"):
+    with pytest.raises(DataError, match="The split 'test' of .* has no exams"):
         ground_truth.read(tmp_path, split="test")
