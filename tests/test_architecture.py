@@ -68,17 +68,17 @@ MAY_IMPORT = {
     | {"training.metrics_table"},
     "pictures": BASE | {"results", "data.boxes"},
     "quality_sheet": BASE | {"pictures", "data"},
-    "inference": BASE | {"results", "data", "inference"},
+    "inference": BASE | {"results", "data", "dicom_out", "postprocessing", "inference"},
     "detection": BASE | {"results", "run_folder", "pictures", "data", "metrics", "postprocessing", "inference", "detection"},
     "exporting": BASE
     | {"training.metrics_table"}
     | {"results", "run_folder", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
-    "dicom_out": BASE | {"results", "pictures", "data", "inference", "dicom_out"},
-    "pacs": BASE | {"results", "data", "postprocessing", "inference", "dicom_out", "pacs"},
+    "dicom_out": BASE | {"results", "pictures", "data", "dicom_out"},
+    "pacs": BASE | {"results", "data", "postprocessing", "inference", "pacs"},
     "prediction": BASE
-    | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "dicom_out", "pacs", "prediction"},
+    | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "pacs", "prediction"},
     "heat": BASE,
-    "web": BASE | {"results", "pictures", "heat", "data", "metrics", "inference", "dicom_out", "web"},
+    "web": BASE | {"results", "pictures", "heat", "data", "metrics", "inference", "web"},
     "probe": {"detection"},
     "doctor": BASE | {"probe", "data", "detection"},
     "download": BASE,

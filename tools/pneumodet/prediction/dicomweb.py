@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from pneumodet.data import sources
 from pneumodet.errors import ConfigError, DataError, EnvironmentProblem
+from pneumodet.inference import admission
 from pneumodet.pacs import access, multipart
 from pneumodet.pacs.faults import Trouble, is_uid
 
@@ -42,17 +43,9 @@ RETRIES = 4
 PAUSE_SECONDS = 0.5
 """Before the second one of them; each further pause is twice as long."""
 
-RADIOGRAPHS = {
-    "1.2.840.10008.5.1.4.1.1.1": "CR",
-    "1.2.840.10008.5.1.4.1.1.1.1": "DX for presentation",
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX for processing",
-    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
-}
-"""SOP classes that are predicted (PS3.4 B.5); RSNA's radiographs are secondary captures."""
-
 _RESOURCE = re.compile(r"^(?P<base>.*)/studies(?:/(?P<study>[^/]+)(?:/series/(?P<series>[^/]+)(?:/instances/(?P<instance>[^/]+))?)?)?/?$")
 
-_SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _STUDY, _SERIES = "00080016", "00080018", "00100020", "0020000D", "0020000E"
+_SOP_INSTANCE, _PATIENT_ID, _STUDY, _SERIES = "00080018", "00100020", "0020000D", "0020000E"
 
 _ANY_SYNTAX = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """The object as it is stored, not decompressed for us (PS3.18 8.7.3.5.2)."""
@@ -175,10 +168,11 @@ class Server:
                 if not is_uid(uid) or not is_uid(of_series):
                     refused.append((f"{uid or 'an object'} of study {one}", "the server does not tell its UIDs"))
                     continue
-                sop_class, patient = _text(entry, _SOP_CLASS), _text(entry, _PATIENT_ID)
-                if sop_class and sop_class not in RADIOGRAPHS:
-                    refused.append((f"{uid}.dcm", f"no radiograph: its SOP class is {sop_class}"))
+                reason = admission.refusal(admission.facts_of_json(entry), admission.PREDICT_LISTED)
+                if reason is not None:
+                    refused.append((f"{uid}.dcm", reason))
                     continue
+                patient = _text(entry, _PATIENT_ID)
                 exam = patient if patient and patient in known else uid
                 if exam in seen:
                     refused.append((f"{uid}.dcm", sources.SECOND_FILE + exam))
