@@ -75,8 +75,7 @@ MAY_IMPORT = {
     | {"results", "run_folder", "data", "metrics", "postprocessing", "reporting", "detection", "inference", "exporting"},
     "dicom_out": BASE | {"results", "pictures", "data", "dicom_out"},
     "pacs": BASE | {"results", "data", "postprocessing", "inference", "pacs"},
-    "prediction": BASE
-    | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "pacs", "prediction"},
+    "prediction": BASE | {"results", "pictures", "data", "metrics", "postprocessing", "inference", "reporting", "pacs", "prediction"},
     "heat": BASE,
     "web": BASE | {"results", "pictures", "heat", "data", "metrics", "inference", "web"},
     "probe": {"detection"},

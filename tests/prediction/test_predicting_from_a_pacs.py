@@ -100,7 +100,7 @@ def test_objects_that_are_no_radiographs_are_listed(filled, model, tmp_path):
     attributes["00080016"]["Value"] = [SR]
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     assert summary.radiographs == 5
-    assert summary.refused == [(f"{filled.uids['none']}.dcm", f"no radiograph: its SOP class is {SR}")]
+    assert summary.refused == [(f"{filled.uids['none']}.dcm", "it is no CR or DX image but of the SOP class Comprehensive SR Storage")]
     wado = [path for path, _, _ in filled.seen if path.count("/") == 7]
     assert not [path for path in wado if path.endswith(filled.uids["none"])], "it was not even fetched"
 

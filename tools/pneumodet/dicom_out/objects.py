@@ -92,6 +92,6 @@ def identity(kind: Kind, radiograph: Radiograph, findings: Findings) -> dict[str
         "instance_number": radiograph.instance_number,
         "manufacturer": algorithm.manufacturer[:LONGEST_LO],
         "manufacturer_model_name": algorithm.name[:LONGEST_LO],
-        "software_versions": (algorithm.version[:LONGEST_LO], SOFTWARE),
+        "software_versions": [algorithm.version[:LONGEST_LO], SOFTWARE],
         "content_qualification": "RESEARCH",
     }
