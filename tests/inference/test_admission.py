@@ -136,8 +136,9 @@ def test_the_worker_s_flags_admit_what_they_name_and_nothing_else(elements, prof
     assert worker_profile(secondary_capture=False, unnamed_body_part=False) == WORKER
 
 
+@pytest.mark.parametrize("delimited", [False, True], ids=["with lengths", "with delimiters"])
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian], ids=["explicit", "implicit"])
-def test_a_file_and_a_list_say_the_same(syntax):
+def test_a_file_and_a_list_say_the_same(syntax, delimited):
     regions = coded(("SCT", "818981001"), ("SRT", "T-D3000"))
     header = header_of(
         **DX,
@@ -148,6 +149,11 @@ def test_a_file_and_a_list_say_the_same(syntax):
         BurnedInAnnotation="NO",
         PresentationIntentType="FOR PRESENTATION",
     )
+    for element in header:
+        if element.VR == "SQ":
+            element.is_undefined_length = delimited
+            for item in element.value:
+                item.is_undefined_length_sequence_item = delimited
     facts = facts_of_file(file_of(header, syntax), "exam.dcm")
     assert facts == facts_of_json(json.loads(header.to_json()))
     assert facts.body_codes == (("SCT", "818981001"), ("SRT", "T-D3000"))

@@ -1,13 +1,18 @@
 """What DICOM objects say of exported models."""
 
 import hashlib
+import types
 
 import pytest
 
 from pneumodet.dicom_out import library
 from pneumodet.errors import EnvironmentProblem
+from pneumodet.inference import detectors
 from pneumodet.inference.dicom_reports import algorithm_of
 from pneumodet.inference.exported import Exported
+
+RUN_AS = [("onnx", "onnx"), ("savedmodel", "savedmodel"), ("tflite-int8", "tflite"), ("onnx", "openvino")]
+"""Format and backend of detectors."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +51,11 @@ def test_without_highdicom_it_is_said_before_anything_is_read(tmp_path, monkeypa
     monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'pneumodet\[dicom\]'"):
         algorithm_of([exported(tmp_path, {"onnx": {"file": "model.onnx", "sha256": "ab" * 32}})])
+
+
+def test_an_inexact_file_or_backend_is_another_algorithm(tmp_path):
+    model = exported(tmp_path, {"onnx": {"file": "model.onnx", "sha256": "ab" * 32}})
+    opened = [types.SimpleNamespace(format=name, backend=backend) for name, backend in RUN_AS]
+    each = [algorithm_of([model], numerics=[detectors.numerics_of(one)]) for one in opened]
+    assert [one.parameters for one in each] == [(), (), ("numerics=tflite-int8",), ("numerics=openvino",)]
+    assert algorithm_of([model, model], numerics=["", "openvino"]).parameters == ("numerics=exact,openvino",)

@@ -62,16 +62,17 @@ class Report:
         return cls(kind, str(header.SOPInstanceUID), str(header.StudyInstanceUID), data)
 
 
-def algorithm_of(models: Sequence[Exported], steps: Recipe | None = None) -> "Algorithm":
+def algorithm_of(models: Sequence[Exported], steps: Recipe | None = None, *, numerics: Sequence[str] = ()) -> "Algorithm":
     """Return what DICOM objects say of the algorithm.
 
-    A model's version is made of the first of its files in the order of ``exported.FILES``, whichever of them is used: they find the same within
-    their tolerance, and an exam gets one report even where two machines use two of them. Of several models the version is made of those of all,
+    A model's version is made of the first of its files in the order of ``exported.FILES``, whichever of the exact ones is used: they find the same
+    within their tolerance, and an exam gets one report even where two machines use two of them. Of several models the version is made of those of all,
     and every step of post-processing is a parameter: what finds other things gets objects with other UIDs.
 
     Args:
       models: one, or several that are fused.
       steps: what is done with what they find; None for nothing.
+      numerics: ``detectors.numerics_of`` each model's detector, where one is not exact.
 
     Raises:
       EnvironmentProblem: highdicom is not installed, so that no object could be made; better said before thousands of radiographs are read.
@@ -87,7 +88,8 @@ def algorithm_of(models: Sequence[Exported], steps: Recipe | None = None) -> "Al
     settings = dataclasses.asdict(steps or Recipe())
     changed = {name: value for name, value in settings.items() if value != without[name] and name not in _NO_STEPS}
     parameters = (f"{name}={','.join(value) if isinstance(value, tuple) else value}" for name, value in changed.items())
-    return Algorithm(" + ".join(names), version, parameters=tuple(parameters))
+    inexact = (f"numerics={','.join(one or 'exact' for one in numerics)}",) if any(numerics) else ()
+    return Algorithm(" + ".join(names), version, parameters=(*parameters, *inexact))
 
 
 def _version(model: Exported) -> str:

@@ -73,7 +73,8 @@ class ModelAnalyst:
                 f"The model in {model_dir} has no score threshold. Evaluate the run and export it again, or give --score-threshold."
             )
         self._profile = profile
-        self._reporter = Reporter(dicom_reports.algorithm_of([exported], self._steps), self._threshold)
+        algorithm = dicom_reports.algorithm_of([exported], self._steps, numerics=[detectors.numerics_of(self._detector)])
+        self._reporter = Reporter(algorithm, self._threshold)
         self.name = self._reporter.name
 
     def reports(self, data: bytes, sop_uid: str) -> list[Report]:

@@ -126,7 +126,7 @@ def predict(
     settings = _settings(plan, sets[0], root, gate=gate, labels=labels, max_images=max_images, dicom=dicom)
     if begun:
         journal.check_same(begun["settings"], settings, where=output_dir)
-    maker = dicom_files.Maker(tuple(dicom), plan.reporter()) if dicom else None
+    maker = dicom_files.Maker(tuple(dicom), plan.reporter(sets[0])) if dicom else None
     key = begun["key"] if begun else journal.new_key()
     with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite, resume_key=key) as folder:
         path = folder / journal.NAME
@@ -169,8 +169,10 @@ class _Plan:
     threshold_source: str
     notes: list[str]
 
-    def reporter(self) -> dicom_reports.Reporter:
-        return dicom_reports.Reporter(dicom_reports.algorithm_of(self.models, self.steps), self.rules.score_threshold)
+    def reporter(self, opened: Sequence[detectors.Detector]) -> dicom_reports.Reporter:
+        """Return what makes DICOM objects of what the models find, run as ``opened``."""
+        numerics = [detectors.numerics_of(one) for one in opened]
+        return dicom_reports.Reporter(dicom_reports.algorithm_of(self.models, self.steps, numerics=numerics), self.rules.score_threshold)
 
 
 def _plan(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, gate: Path | None, score_threshold: float | None) -> _Plan:

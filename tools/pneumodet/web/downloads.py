@@ -112,7 +112,7 @@ def as_sr(case: Case, model: SharedModel, *, score_threshold: float) -> bytes:
       DataError: the radiograph is no DICOM file, or its header lacks what an SR needs.
       EnvironmentProblem: the package that writes it is not installed.
     """
-    reporter = Reporter(dicom_reports.algorithm_of([model.exported]), score_threshold)
+    reporter = Reporter(dicom_reports.algorithm_of([model.exported], numerics=[model.numerics]), score_threshold)
     return reporter.report(SR, _header(case), case.found).data
 
 
