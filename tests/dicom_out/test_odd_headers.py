@@ -3,7 +3,6 @@
 import io
 import logging
 import warnings
-from datetime import UTC, datetime
 
 import numpy as np
 import pydicom
@@ -167,29 +166,20 @@ def test_the_nearest_date_of_the_radiograph_is_the_report_s():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_given_moment_is_the_object_s_and_leaves_the_study_s(make, none, kind):
-    made = make(kind, made_up(), none, moment=datetime(2026, 5, 4, 3, 2, 1))
-    pairs = [("ContentDate", "ContentTime"), ("PresentationCreationDate", "PresentationCreationTime")]
-    there = [
-        (made[date].value, made[time].value)
-        for date, time in [*pairs, ("DateOfSecondaryCapture", "TimeOfSecondaryCapture")]
-        if date in made
-    ]
-    assert there and set(there) == {("20260504", "030201")}
-    assert (made.StudyDate, made.StudyTime) == ("20240131", "101112.5")
-
-
-def test_a_moment_with_a_zone_becomes_local(make, none):
-    moment = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-    made = make("structured_report", made_up(), none, moment=moment)
-    assert made.ContentTime == moment.astimezone().strftime("%H%M%S")
-
-
-def test_without_any_date_one_must_be_given(make, none):
-    undated = made_up(StudyDate="", StudyTime="")
-    with pytest.raises(DataError, match="has no date that its report could have"):
-        make("structured_report", undated, none)
-    assert make("structured_report", undated, none, moment=datetime(2026, 5, 4)).ContentDate == "20260504"
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({}, ("20240131", "101112.5")),
+        ({"StudyDate": "", "StudyTime": ""}, radiograph.UNDATED),
+        ({"StudyDate": "20249999"}, radiograph.UNDATED),
+    ],
+    ids=["dated", "undated", "no-day"],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")
+def test_an_object_has_the_date_of_its_radiograph_and_none_of_the_clock(make, none, kind, elements, expected):
+    made = make(kind, made_up(**elements), none)
+    there = [(made[date].value, made[time].value) for date, time in radiograph.CREATION if date in made]
+    assert there and set(there) == {expected}
 
 
 @pytest.mark.parametrize(("value", "expected"), [(b"3 ", 3), (b"-3", 1), (b"x ", 1), (b"", 1), (b"99999999999 ", 1), (b"2.5 ", 1)])

@@ -28,7 +28,7 @@ class FakeAnalyst:
     def __init__(self):
         self.seen, self.fault = [], None
 
-    def reports(self, data, sop_uid, moment):
+    def reports(self, data, sop_uid):
         self.seen.append(sop_uid)
         if self.fault is not None:
             raise self.fault

@@ -14,7 +14,8 @@ from fake_pacs import radiograph
 from pneumodet.dicom.net.access import Access
 from pneumodet.dicom.net.errors import Trouble
 from pneumodet.errors import ConfigError, EnvironmentProblem
-from pneumodet.pacs import admission, dimse
+from pneumodet.inference import admission
+from pneumodet.pacs import dimse
 from pneumodet.pacs import journal as journals
 from pneumodet.pacs.journal import Journal
 from pneumodet.pacs.spool import SOURCE, Folder
@@ -41,7 +42,7 @@ def book(tmp_path):
 @pytest.fixture
 def own(book):
     peer = dimse.Peer("PNEUMODET", "127.0.0.1", free_port())
-    with dimse.receiving(peer, book, book.folder, Access(), max_bytes=LIMIT, callers=("MODALITY",), rules=admission.Rules()):
+    with dimse.receiving(peer, book, book.folder, Access(), max_bytes=LIMIT, callers=("MODALITY",), profile=admission.WORKER):
         yield peer
 
 
@@ -133,7 +134,7 @@ def test_a_full_disk_is_told_to_the_sender(own, book, monkeypatch):
 def test_a_port_in_use_is_told(own, book):
     with (
         pytest.raises(ConfigError, match="Cannot listen"),
-        dimse.receiving(own, book, book.folder, Access(), max_bytes=LIMIT, rules=admission.Rules()),
+        dimse.receiving(own, book, book.folder, Access(), max_bytes=LIMIT, profile=admission.WORKER),
     ):
         pass
 
@@ -199,7 +200,7 @@ def test_tls_both_ways(tmp_path, book):
     access = Access(ca=pem, certificate=pem, key=key, dicom_tls=True)
     stranger = Access(ca=pem, certificate=other_pem, key=other_key, dicom_tls=True)
     peer = dimse.Peer("PNEUMODET", "127.0.0.1", free_port())
-    with dimse.receiving(peer, book, book.folder, access, max_bytes=LIMIT, rules=admission.Rules()):
+    with dimse.receiving(peer, book, book.folder, access, max_bytes=LIMIT, profile=admission.WORKER):
         assert send(peer, radiograph(), tls=(access.client_context(), peer.host)) == dimse.SUCCESS
         assert send(peer, radiograph(), tls=(stranger.client_context(), peer.host)) is None
         assert send(peer, radiograph()) is None

@@ -7,6 +7,7 @@ import shutil
 import zipfile
 
 import numpy as np
+import pydicom
 import pytest
 import squares
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from pneumodet.cli import predict as command
 from pneumodet.data import detection_files, formats
 from pneumodet.errors import CheckpointError, DataError
+from pneumodet.inference.admission import DX_PROCESSING
 from pneumodet.postprocessing import recipe
 from pneumodet.prediction import predicting
 
@@ -27,6 +29,34 @@ def read(path):
 def rows(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PresentationIntentType": "FOR PROCESSING"}, "for processing, which is not meant for the eye."),
+        ({"SOPClassUID": DX_PROCESSING}, "for processing, which is not meant for the eye."),
+        ({"Manufacturer": "pneumodet"}, "it was made by pneumodet itself."),
+    ],
+    ids=["intent", "class", "own"],
+)
+def test_files_and_members_of_archives_that_are_not_admitted(model, radiographs, tmp_path, elements, reason):
+    dataset = pydicom.dcmread(radiographs / "left.dcm")
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    dataset.save_as(folder / "odd.dcm")
+    shutil.copy(radiographs / "right.dcm", folder)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+    for root in (folder, tmp_path / "in.zip"):
+        summary = predicting.predict([model], root, tmp_path / f"out of {root.name}", max_images=0)
+        assert summary.radiographs == 1
+        ((name, why),) = summary.refused
+        assert name == "odd.dcm"
+        assert why.endswith(reason)
 
 
 def test_squares_are_found_where_they_are_in_every_output(model, radiographs, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import json
 
+import pydicom
 import pytest
 import squares
 from certificates import certificate
@@ -14,6 +15,7 @@ from pneumodet.dicom.net.access import Access
 from pneumodet.dicom.net.retries import Retries
 from pneumodet.dicom.net.transport import Limits
 from pneumodet.errors import ConfigError, DataError
+from pneumodet.inference.admission import DX_PROCESSING
 from pneumodet.prediction import predicting, remote
 
 requests = pytest.importorskip("requests")
@@ -159,9 +161,28 @@ def test_objects_that_are_no_radiographs_are_listed(filled, model, tmp_path):
     filled.attributes[filled.uids["none"]] = {"00080016": {"Value": [SR]}}
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     assert summary.radiographs == 5
-    assert summary.refused == [(f"{filled.uids['none']}.dcm", f"no radiograph: its SOP class is {SR}")]
+    assert summary.refused == [(f"{filled.uids['none']}.dcm", "it is no CR or DX image but of the SOP class Comprehensive SR Storage")]
     wado = [path for path, _, _ in filled.seen if path.count("/") == 7]
     assert not [path for path in wado if path.endswith(filled.uids["none"])], "it was not even fetched"
+
+
+@pytest.mark.parametrize("where", ["list", "file"])
+def test_what_is_for_processing_is_left_out_as_the_worker_does(filled, model, radiographs, tmp_path, where):
+    uid = filled.uids["left"]
+    key = place_of(filled, uid)
+    _, attributes = filled.objects[key]
+    if where == "list":
+        attributes["00080016"]["Value"] = [DX_PROCESSING]
+    else:
+        raw = pydicom.dcmread(radiographs / "left.dcm")
+        raw.PresentationIntentType = "FOR PROCESSING"
+        raw.save_as(tmp_path / "raw.dcm")
+        filled.objects[key] = ((tmp_path / "raw.dcm").read_bytes(), attributes)
+    summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
+    assert summary.radiographs == 5
+    ((name, reason),) = summary.refused
+    assert (name, reason.rstrip(".")) == (f"{uid}.dcm", "it is a radiograph for processing, which is not meant for the eye")
+    assert [entry[0] for entry in json.loads((tmp_path / "out" / "predictions.json").read_text())["refused"]] == [f"{uid}.dcm"]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,13 @@ def test_a_dicom_file_is_detected_on_as_everywhere(cases, synthetic):
     assert case.ids[0] == path.stem
 
 
+def test_what_is_not_meant_for_the_eye_is_refused(cases):
+    raw = radiographs.dicom(radiographs.square(), "raw.dcm", PresentationIntentType="FOR PROCESSING")
+    with pytest.raises(DataError, match="^It is a radiograph for processing, which is not meant for the eye.$"):
+        cases.add(raw)
+    assert len(cases) == 0
+
+
 def test_patient_ids_do_not_show_by_accident(cases):
     case = cases.add(radiographs.dicom(radiographs.square()))
     assert "secret-id" in case.ids

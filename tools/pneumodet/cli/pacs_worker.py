@@ -99,14 +99,13 @@ def _check_places(args) -> None:
 
 def _work(args, folder, journal) -> int:
     from pneumodet.dicom.net import access, dicomweb
+    from pneumodet.inference import admission
     from pneumodet.pacs import analysis, dimse, health, worker
-    from pneumodet.pacs.admission import Rules
-    from pneumodet.prediction import dicom_files
     from pneumodet.signals import caught
 
     _set_up_logging()
     ours = access.read(os.environ)
-    rules = Rules(secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part)
+    profile = admission.worker_profile(secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part)
     max_bytes = args.max_megabytes * MEGABYTE
     own = dimse.peer(args.listen) if args.listen else None
     pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=dicomweb.Limits(object_bytes=max_bytes)) if args.dicomweb else None
@@ -116,8 +115,7 @@ def _work(args, folder, journal) -> int:
     with caught() as stop, contextlib.ExitStack() as stack:
         analyst = analysis.ModelAnalyst(
             args.model,
-            rules=rules,
-            algorithm_of=dicom_files.algorithm_of,
+            profile=profile,
             backend=args.backend,
             threads=args.threads,
             score_threshold=args.score_threshold,
@@ -127,11 +125,11 @@ def _work(args, folder, journal) -> int:
         report.beat(time.time())
         if place is not None:
             stack.enter_context(health.serving(report, journal, *place))
-        settings = worker.Settings(rules, None if args.all_days else args.days, args.poll_seconds)
+        settings = worker.Settings(profile, None if args.all_days else args.days, args.poll_seconds)
         source = None if own is not None else pacs
         loop = worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report)
         if own is not None:
-            stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, rules=rules))
+            stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, profile=profile))
         failures = loop.run(stop, once=args.once)
     if args.once and failures:
         print(f"{failures} attempts failed; the next run tries again. --status tells why.", file=sys.stderr)

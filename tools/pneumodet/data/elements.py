@@ -9,6 +9,7 @@ the values that are asked for are looked at, and a Fault names the element, neve
 
 import codecs
 import math
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -42,6 +43,15 @@ _MAX_DEPTH = 40
 """Sequences within sequences; structured reports have some ten."""
 
 _STRUCTS = {order: (struct.Struct(f"{order}HH2sH"), struct.Struct(f"{order}HHI"), struct.Struct(f"{order}I")) for order in "<>"}
+
+
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_LONGEST_UID = 64
+
+
+def is_uid(text: object) -> bool:
+    """Return whether this is a DICOM UID, which may stand in a URL or file name; leading zeros, which PS3.5 9.1 forbids, occur and are allowed."""
+    return isinstance(text, str) and len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 class Fault(Exception):
@@ -128,28 +138,40 @@ class Elements:
         Raises:
           Fault: the sequence is damaged.
         """
+        return next(self.items(tag), None)
+
+    def items(self, tag: int) -> Iterator["Elements"]:
+        """Yield the items of a sequence, none where it is absent or empty.
+
+        Raises:
+          Fault: the sequence is damaged.
+        """
         place = self.places.get(tag)
         if place is None or place[2] == 0:
-            return None
-        vr, start, length = place
-        end = len(self.data) if length == UNDEFINED else start + length
+            return
+        vr, position, length = place
+        end = len(self.data) if length == UNDEFINED else position + length
         # unknown to the writer: implicit VR, little endian (PS3.5 6.2.2 note 2)
         implicit, order = (True, "<") if vr == b"UN" else (self.implicit, self.order)
-        if start + 8 > end:
-            raise Fault(f"{name_of(tag)} is damaged.")
-        group, element, length = _STRUCTS[order][1].unpack_from(self.data, start)
-        found = group << 16 | element
-        if found == _SEQUENCE_END:
-            return None
-        if found != _ITEM or (length != UNDEFINED and start + 8 + length > end):
-            raise Fault(f"{name_of(tag)} is damaged.")
-        end = end if length == UNDEFINED else start + 8 + length
-        places = {}
-        for one, vr, at, size, _ in _walk(self.data, start + 8, end, implicit, order):
-            if one == _ITEM_END:
-                break
-            places[one] = vr, at, size
-        return Elements(self.data, places, implicit=implicit, order=order)
+        while position < end:
+            if position + 8 > end:
+                raise Fault(f"{name_of(tag)} is damaged.")
+            group, element, length = _STRUCTS[order][1].unpack_from(self.data, position)
+            item = group << 16 | element
+            if item == _SEQUENCE_END:
+                return
+            if item != _ITEM or (length != UNDEFINED and position + 8 + length > end):
+                raise Fault(f"{name_of(tag)} is damaged.")
+            position += 8
+            stop = end if length == UNDEFINED else position + length
+            places = {}
+            for one, vr, at, size, after in _walk(self.data, position, stop, implicit, order):
+                position = after
+                if one == _ITEM_END:
+                    break
+                places[one] = vr, at, size
+            position = position if length == UNDEFINED else stop
+            yield Elements(self.data, places, implicit=implicit, order=order)
 
 
 _WORDS = frozenset(

@@ -3,8 +3,6 @@
 secondary_capture(header, pixels, findings).save_as(path, enforce_file_format=True)
 """
 
-from datetime import datetime
-
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
@@ -27,7 +25,7 @@ _LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPE
 """Transfer syntaxes that always lose information, and their LossyImageCompressionMethod (0028,2114)."""
 
 
-def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings, *, moment: datetime | None = None) -> Dataset:
+def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -> Dataset:
     """Return a Secondary Capture Image (1.2.840.10008.5.1.4.1.1.7), uncompressed RGB of the radiograph's size.
 
     Its Modality is OT and its ImageType DERIVED, so that nobody takes it for an acquired radiograph. BurnedInAnnotation is YES: letters are
@@ -37,7 +35,6 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings, *
       source: the radiograph's header.
       pixels: (H, W) uint8 of it, dark air and bright bone.
       findings: in px of it.
-      moment: as in ``report.structured_report``.
 
     Raises:
       DataError: the pixels are not those of the header, which lacks what a reference needs, or a box lies outside of the radiograph.
@@ -79,7 +76,7 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings, *
     if aspect != 1:
         made.PixelAspectRatio = [aspect.numerator, aspect.denominator]
     _remember_loss(made, source)
-    radiograph.sign(made, moment=moment)
+    radiograph.sign(made)
     return made
 
 

@@ -1,6 +1,6 @@
 """Who found it, and under which UIDs it is stored.
 
-    algorithm = Algorithm.of(exported)                       # the same on every machine that has this exported model
+    algorithm = Algorithm("pneumodet my_first", "0123456789ab")
     uid("instance", source_uid, *algorithm.identity)         # the same each time, another one for anything else
 
 A second run makes the same UIDs, so that an archive keeps one object of each kind.
@@ -11,16 +11,10 @@ import hashlib
 import re
 import uuid
 
-from pneumodet.dicom_out import library
 from pneumodet.errors import DataError
-from pneumodet.inference import exported as exports
-from pneumodet.inference.exported import Exported
 
 MANUFACTURER = "pneumodet"
 """Manufacturer (0008,0070) of all that is written."""
-
-VERSION_DIGITS = 12
-"""Of the SHA-256 of a model's file."""
 
 LONGEST_LO = 64
 """Characters of a Long String (PS3.5 table 6.2-1)."""
@@ -59,29 +53,15 @@ class Algorithm:
             if not _PLAIN.fullmatch(text):
                 raise DataError(f"The algorithm's {what} {text!r} must be printable ASCII without backslash, for DICOM objects to hold it.")
 
-    @classmethod
-    def of(cls, exported: Exported) -> "Algorithm":
-        """Return what DICOM objects say of an exported model.
-
-        Its version is made of the first of its files in the order of ``inference.exported.FILES``, whichever of them is used: they find the
-        same within their tolerance, and an exam gets one report even where two machines use two of them.
-
-        Args:
-          exported: the model.
-
-        Raises:
-          EnvironmentProblem: highdicom is not installed, so that no object could be made; better said before thousands of radiographs are read.
-        """
-        library.check()
-        name = next(name for name in (*exports.FILES, *exported.artefacts) if name in exported.artefacts)
-        digest = exported.artefacts[name].get("sha256") or exports.sha256(exported.path(name))
-        run = "".join(letter if _PLAIN.fullmatch(letter) else "_" for letter in str(exported.card.get("run") or "")).strip()
-        return cls(name=f"{MANUFACTURER} {run}".strip(), version=digest[:VERSION_DIGITS])
-
     @property
     def identity(self) -> tuple[str, ...]:
         """All that tells it from another one."""
         return (self.manufacturer, self.name, self.version, *self.parameters)
+
+
+def plain(text: str) -> str:
+    """Return a text with an underscore for every letter that an ``Algorithm`` cannot have."""
+    return "".join(letter if _PLAIN.fullmatch(letter) else "_" for letter in text).strip()
 
 
 def uid(*parts: str) -> str:

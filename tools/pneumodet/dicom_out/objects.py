@@ -8,10 +8,14 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from pneumodet import __version__
 from pneumodet.dicom_out.findings import FOR_RESEARCH, Findings
-from pneumodet.dicom_out.identifiers import LONGEST_LO, Algorithm, uid
+from pneumodet.dicom_out.identifiers import LONGEST_LO, MANUFACTURER, Algorithm, uid
 from pneumodet.dicom_out.radiograph import Radiograph
 from pneumodet.errors import DataError
+
+SOFTWARE = f"{MANUFACTURER} {__version__}"
+"""What writes the objects; another version may write others, and so they get other UIDs."""
 
 BODY_PART = "CHEST"
 """BodyPartExamined (0018,0015) of images and presentation states; it is no paired one, so that they need no Laterality (PS3.3 C.7.3.1)."""
@@ -38,11 +42,16 @@ SECONDARY_CAPTURE = Kind("secondary capture", 9003, "Boxes and scores burned in"
 
 
 def uids_of(radiograph: Radiograph, findings: Findings) -> tuple[str, ...]:
-    """Return what the UIDs of an object depend on, beside its kind: the radiograph, the algorithm and the threshold.
+    """Return what the UIDs of an object depend on, beside its kind: the radiograph, the algorithm, the threshold and the version of pneumodet.
 
-    Not the findings: another machine may round a score otherwise, and the archive shall keep one object.
+    Of these and the findings an object is made, and of no clock: what has the same UID is the same object (PS3.5 9). The UIDs do not depend on
+    the findings, which follow from the rest: another machine may round a score otherwise, and the archive shall keep one object.
     """
-    return (radiograph.place["SOPInstanceUID"], *findings.algorithm.identity, repr(findings.score_threshold))
+    return (radiograph.place["SOPInstanceUID"], *_maker(findings))
+
+
+def _maker(findings: Findings) -> tuple[str, ...]:
+    return (*findings.algorithm.identity, repr(findings.score_threshold), SOFTWARE)
 
 
 def device_uid(algorithm: Algorithm) -> str:
@@ -75,15 +84,14 @@ def identity(kind: Kind, radiograph: Radiograph, findings: Findings) -> dict[str
     Images of one series get objects of one series, with the numbers of the images.
     """
     algorithm = findings.algorithm
-    model = (*algorithm.identity, repr(findings.score_threshold))
     return {
-        "series_instance_uid": uid("series", kind.name, radiograph.place["SeriesInstanceUID"], *model),
+        "series_instance_uid": uid("series", kind.name, radiograph.place["SeriesInstanceUID"], *_maker(findings)),
         "series_number": kind.series_number,
         "series_description": f"{kind.what}. {FOR_RESEARCH}"[:LONGEST_LO],
         "sop_instance_uid": uid("instance", kind.name, *uids_of(radiograph, findings)),
         "instance_number": radiograph.instance_number,
         "manufacturer": algorithm.manufacturer[:LONGEST_LO],
         "manufacturer_model_name": algorithm.name[:LONGEST_LO],
-        "software_versions": algorithm.version[:LONGEST_LO],
+        "software_versions": [algorithm.version[:LONGEST_LO], SOFTWARE],
         "content_qualification": "RESEARCH",
     }

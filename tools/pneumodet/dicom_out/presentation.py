@@ -5,7 +5,6 @@
 The radiograph is shown as it is without it: its own Modality LUT, VOI LUT or (first) window, and polarity (PS3.3 C.11.1, C.11.8, C.11.6).
 """
 
-from datetime import datetime
 from fractions import Fraction
 from types import ModuleType
 from typing import Any
@@ -36,7 +35,7 @@ _LETTER_PER_LINE = 0.6
 """Width of a letter by the height of its line."""
 
 
-def presentation_state(source: Dataset, findings: Findings, *, moment: datetime | None = None) -> Dataset:
+def presentation_state(source: Dataset, findings: Findings) -> Dataset:
     """Return a Grayscale Softcopy Presentation State (1.2.840.10008.5.1.4.1.1.11.1) of a radiograph.
 
     Each box is a closed POLYLINE with its score above it, or in it where there is no room; two lines at the bottom say what was found, at
@@ -45,7 +44,6 @@ def presentation_state(source: Dataset, findings: Findings, *, moment: datetime 
     Args:
       source: the radiograph's header.
       findings: in px of it.
-      moment: as in ``report.structured_report``.
 
     Raises:
       DataError: the radiograph is no grayscale image, its header lacks what a reference needs, its SOP class is not known, or a box lies
@@ -76,7 +74,7 @@ def presentation_state(source: Dataset, findings: Findings, *, moment: datetime 
     if radiograph.frames > 1:
         for item in (*made.ReferencedSeriesSequence[0].ReferencedImageSequence, *made.GraphicAnnotationSequence[0].ReferencedImageSequence):
             item.ReferencedFrameNumber = 1
-    radiograph.sign(made, moment=moment)
+    radiograph.sign(made)
     return made
 
 

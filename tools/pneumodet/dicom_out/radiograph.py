@@ -2,17 +2,21 @@
 
     one = read(header)
     one.reference()                          # stands for the radiograph where highdicom wants it
-    one.sign(made, moment=None)              # patient, study and time into what highdicom made
+    one.sign(made)                           # patient, study and time into what highdicom made
 
 highdicom copies all of the Patient and Study modules, optional elements too, and logs names that look odd. So it only sees ``reference()``, and
 the required elements (types 1 and 2 of PS3.3 C.7.1.1 and C.7.2.1) are added at the end, as they are: an archive compares them.
+
+An object has the date and time of its radiograph, not of the clock. Its SOPInstanceUID is made of the radiograph, the algorithm and the threshold,
+so that an archive keeps one object however often and wherever it is made; and two objects with one SOPInstanceUID must not differ (PS3.3 C.12.1,
+PS3.5 9). ContentDate (0008,0023) of a report and PresentationCreationDate (0070,0082) are of type 1 (PS3.3 C.17.2, C.11.10) and may not be left
+out. When a report was made, the archive knows by itself.
 """
 
 import dataclasses
 import logging
 import re
 from collections.abc import Mapping
-from datetime import datetime
 
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -36,6 +40,10 @@ SEXES = ("M", "F", "O")
 
 MOMENTS = ("Content", "Acquisition", "InstanceCreation", "Series", "Study")
 """Whose date and time a radiograph was made at, the nearest first."""
+
+UNDATED = ("19000101", "000000")
+"""Date and time of what is made of a radiograph whose header has no usable date: a dummy value, as de-identification uses it where the standard
+asks for a date (action D of PS3.15 table E.1-1)."""
 
 CREATION = (
     ("ContentDate", "ContentTime"),
@@ -63,7 +71,7 @@ class Radiograph:
       instance_number: (0020,0013), 1 where it is unusable.
       patient: keyword -> text of the required elements of patient and study; empty where they are absent or unusable.
       character_set: (0008,0005).
-      made: (YYYYMMDD, HHMMSS) when it was made, empty where its header does not tell.
+      made: (YYYYMMDD, HHMMSS) when it was made, ``UNDATED`` where its header does not say.
     """
 
     place: Mapping[str, str]
@@ -85,16 +93,8 @@ class Radiograph:
         found.Rows, found.Columns, found.SamplesPerPixel = self.rows, self.columns, 1
         return found
 
-    def sign(self, made: Dataset, *, moment: datetime | None) -> None:
-        """Add patient, study, character set and time to an object.
-
-        Args:
-          made: the object.
-          moment: when it was made; None for when the radiograph was made.
-
-        Raises:
-          DataError: neither is known.
-        """
+    def sign(self, made: Dataset) -> None:
+        """Add patient, study, character set, date and time to an object."""
         for keyword in OPTIONAL:
             made.pop(keyword, None)
         made.add(_element("SpecificCharacterSet", list(self.character_set)))
@@ -102,24 +102,10 @@ class Radiograph:
         for keyword, value in self.patient.items():
             made.add(_element(keyword, value))
         date, time = self.made
-        if moment is not None:
-            local = moment if moment.tzinfo is None else moment.astimezone()  # the other times of a study have no zone either
-            date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
-        if not date:
-            raise DataError(f"{_name(self.place)} has no date that its report could have. Give the moment when the report is made.")
         for date_keyword, time_keyword in CREATION:
             if date_keyword in made:
                 made.add(_element(date_keyword, date))
                 made.add(_element(time_keyword, time))
-
-
-def has_date(source: Dataset) -> bool:
-    """Return whether a radiograph's header tells when it was made; what is made of one that does not needs the moment.
-
-    Raises:
-      DataError: as ``read``.
-    """
-    return bool(read(source).made[0])
 
 
 def read(source: Dataset) -> Radiograph:
@@ -167,7 +153,7 @@ def _made(source: Dataset) -> tuple[str, str]:
         found = values.date(source, f"{what}Date")
         if found:
             return found, values.time(source, f"{what}Time") or "000000"
-    return "", ""
+    return UNDATED
 
 
 def _name(place: Mapping[str, str]) -> str:

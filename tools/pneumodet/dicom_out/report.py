@@ -8,7 +8,6 @@ fever and blood counts, and no model of boxes can. The score is a "Score" (SNOME
 in percent, which it would be taken for: it is not calibrated.
 """
 
-from datetime import datetime
 from types import ModuleType
 from typing import Any
 
@@ -38,7 +37,7 @@ CHEST_RADIOGRAPHY = Code("399208008", "SCT", "Plain chest X-ray")
 COMMENT = Code("121106", "DCM", "Comment")
 
 
-def structured_report(source: Dataset, findings: Findings, *, moment: datetime | None = None) -> Dataset:
+def structured_report(source: Dataset, findings: Findings) -> Dataset:
     """Return a Comprehensive SR (1.2.840.10008.5.1.4.1.1.88.33) of a radiograph.
 
     It holds one group for the whole image, with opacity Present or Absent, and one for each box: a closed POLYLINE on the image in its own
@@ -47,7 +46,6 @@ def structured_report(source: Dataset, findings: Findings, *, moment: datetime |
     Args:
       source: the radiograph's header.
       findings: in px of it.
-      moment: when the report is made; None for the radiograph's own date and time, so that a second report is equal to the first.
 
     Raises:
       DataError: the header lacks what a reference needs, its SOP class is not known, or a box lies outside of the radiograph.
@@ -64,7 +62,7 @@ def structured_report(source: Dataset, findings: Findings, *, moment: datetime |
             is_verified=False,
             **objects.identity(objects.STRUCTURED_REPORT, radiograph, findings),
         )
-    radiograph.sign(made, moment=moment)
+    radiograph.sign(made)
     return made
 
 

@@ -93,6 +93,14 @@ class Detector:
         )
 
 
+def numerics_of(detector: Detector) -> str:
+    """Return what makes a detector find other things than the checkpoint: its file's format or its backend; empty where it finds the same.
+
+    The formats without a suffix are the exact ones, within the tolerance of export's comparison; all backends but ``INEXACT`` run them as they are.
+    """
+    return " ".join([detector.format] * ("-" in detector.format) + [detector.backend] * (detector.backend == INEXACT))
+
+
 def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) -> Detector:  # noqa: A001 - as detectors.open
     """Open an exported model.
 

@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
+from pneumodet.data.elements import is_uid
 from pneumodet.dicom.net.access import Access
-from pneumodet.dicom.net.errors import Trouble, is_uid, short
+from pneumodet.dicom.net.errors import Trouble, short
 from pneumodet.errors import ConfigError, EnvironmentProblem
-from pneumodet.pacs import admission, journal
+from pneumodet.inference import admission
+from pneumodet.pacs import journal
 from pneumodet.pacs.journal import Journal
 from pneumodet.pacs.spool import SOURCE, Folder
 
@@ -99,7 +101,7 @@ def receiving(
     *,
     max_bytes: int,
     callers: Sequence[str] = (),
-    rules: admission.Rules,
+    profile: admission.Profile,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[None]:
     """Take in radiographs while the block runs.
@@ -114,7 +116,7 @@ def receiving(
       access: TLS.
       max_bytes: of a radiograph.
       callers: titles that may call; empty for all.
-      rules: which SOP classes are offered.
+      profile: which SOP classes are offered.
       clock: s since 1970.
 
     Raises:
@@ -124,8 +126,7 @@ def receiving(
     entity.require_called_aet = True
     entity.require_calling_aet = list(callers)
     entity.maximum_associations = MAX_CALLERS
-    classes = [admission.CR_IMAGE, admission.DX_PRESENTATION, *([admission.SECONDARY_CAPTURE] if rules.secondary_capture else [])]
-    for sop_class in classes:
+    for sop_class in sorted(profile.sop_classes or ()):
         entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     evt = _pynetdicom().evt
     entity.add_supported_context("1.2.840.10008.1.1")  # verification, C-ECHO

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Protocol
 
 from pneumodet.dicom.net import errors
@@ -23,7 +23,8 @@ from pneumodet.dicom.net.dicomweb import QueryResult
 from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble, short
 from pneumodet.dicom.net.retries import pause
 from pneumodet.errors import EnvironmentProblem
-from pneumodet.pacs import admission
+from pneumodet.inference import admission
+from pneumodet.inference.dicom_reports import Report
 from pneumodet.pacs import journal as journals
 from pneumodet.pacs.health import Health
 from pneumodet.pacs.journal import Exam, Journal
@@ -52,23 +53,6 @@ class _LostError(Exception):
     """A file that came by C-STORE and is gone: only its sender can help."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What was made of a radiograph.
-
-    Attributes:
-      kind: ``sr`` or ``gsps``; a part of file names.
-      sop_uid: its SOPInstanceUID.
-      study_uid: its StudyInstanceUID.
-      data: the DICOM file.
-    """
-
-    kind: str
-    sop_uid: str
-    study_uid: str
-    data: bytes
-
-
 class Analyst(Protocol):
     """What makes reports of a radiograph."""
 
@@ -78,7 +62,7 @@ class Analyst(Protocol):
     kinds: Sequence[str]
     """Of reports that there may be."""
 
-    def reports(self, data: bytes, sop_uid: str, moment: datetime) -> Iterable[Report]:
+    def reports(self, data: bytes, sop_uid: str) -> Iterable[Report]:
         """Return the reports of a DICOM file; raises Refused where there will never be any."""
 
     def reopened(self, kind: str, data: bytes) -> Report:
@@ -116,12 +100,12 @@ class Settings:
     """How the worker works.
 
     Attributes:
-      rules: which objects are predicted.
+      profile: which objects are predicted.
       days: studies of today and so many days before are looked at; None for all that there are.
       poll_seconds: between two looks for new radiographs.
     """
 
-    rules: admission.Rules = dataclasses.field(default_factory=admission.Rules)
+    profile: admission.Profile = admission.WORKER
     days: int | None = None
     poll_seconds: float = 10.0
 
@@ -211,13 +195,13 @@ class Worker:
         days, now = self._settings.days, self._clock()
         since = None if days is None else date.fromtimestamp(now) - timedelta(days=days)
         new = 0
-        for modality in admission.MODALITIES:
+        for modality in sorted(self._settings.profile.modalities or ()):
             for found in self._listed(modality, since):
                 if stop.is_set():
                     return
                 self._health.beat(self._clock())
                 reason = OWN if self._journal.is_output(found.sop_uid) else None
-                reason = reason or admission.refusal(admission.facts_of_json(found.attributes), self._settings.rules)
+                reason = reason or admission.refusal(admission.facts_of_json(found.attributes), self._settings.profile)
                 state = journals.SEEN if reason is None else journals.REFUSED
                 uids = {"study_uid": found.study_uid, "series_uid": found.series_uid}
                 if self._journal.add(found.sop_uid, **uids, state=state, reason=reason or "", now=now):
@@ -283,7 +267,7 @@ class Worker:
             data = self._folder.read(uid, SOURCE)
             if data is None:
                 data = self._fetched(exam)
-            reports = list(self._analyst.reports(data, uid, datetime.fromtimestamp(self._clock())))
+            reports = list(self._analyst.reports(data, uid))
             for report in reports:
                 self._folder.write(uid, f"{report.kind}.dcm", report.data)
             self._journal.move(uid, journals.PREDICTED, outputs=[report.sop_uid for report in reports], now=self._clock())

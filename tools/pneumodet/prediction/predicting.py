@@ -10,7 +10,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pneumodet
 from pneumodet import paths
 from pneumodet.data import annotations, folders, formats, ground_truth, label_map, sources
 from pneumodet.errors import DataError
-from pneumodet.inference import detectors, exported
+from pneumodet.inference import detectors, dicom_reports, exported
 from pneumodet.metrics.calibration import Calibrator
 from pneumodet.metrics.probability_words import rests_on
 from pneumodet.postprocessing import ensembles
@@ -102,7 +101,7 @@ def predict(
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       score_threshold: of all but detections.json, which has every score from ``inference.SCORE_FLOOR``.
       max_images: pictures at the most.
-      dicom: of ``dicom_files.KINDS``.
+      dicom: of ``dicom_reports.KINDS``.
       overwrite: replace earlier predictions in ``output_dir``.
       resume: go on with what an earlier call with the same arguments left unfinished, or begin where there is nothing.
       progress: see ``working.Progress``.
@@ -116,6 +115,68 @@ def predict(
       CheckpointError: one of ``model_dirs`` is no exported model.
       EnvironmentProblem: a package is missing.
     """
+    plan = _plan(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
+    folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
+    begun = _begun(output_dir, resume=resume, overwrite=overwrite)
+    truth = _read_truth(labels, plan.notes) if labels else None
+    found = inputs.find(root, known=truth or (), leave_out=output_dir)
+    if dicom:
+        _refuse_pictures(found)
+    sets = _open(model_dirs, backend)
+    settings = _settings(plan, sets[0], root, gate=gate, labels=labels, max_images=max_images, dicom=dicom)
+    if begun:
+        journal.check_same(begun["settings"], settings, where=output_dir)
+    maker = dicom_files.Maker(tuple(dicom), plan.reporter(sets[0])) if dicom else None
+    key = begun["key"] if begun else journal.new_key()
+    with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite, resume_key=key) as folder:
+        path = folder / journal.NAME
+        with Journal.resume(path, key=key) if begun else Journal.begin(path, settings, key=key) as book, _kept(book):
+            resumed, started = len(book.done), time.perf_counter()
+            finisher = working.Finisher(folder, plan.rules, truth, maker)
+            model = working.Model(sets, plan.steps, plan.rules.category_id, plan.gate_scores)
+            working.run(book, found, model, finisher, max_images, progress)
+            if not book.done:
+                raise DataError(
+                    f"None of the {found.total or len(found.refused)} files in {root} could be read (first: {': '.join(found.refused[0])})."
+                )
+            milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
+            totals, sheet = _write_results(folder, book, plan, found, truth)
+        summary = _summary(
+            plan, totals, found, sets[0], resumed=resumed, milliseconds=milliseconds, sheet=sheet and output_dir / outputs.SHEET
+        )
+        _write_summary(folder, summary, plan, sets[0], settings)
+    (output_dir / journal.NAME).unlink()  # last: until the folder has its name, a killed run goes on from it
+    return summary
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What is done with each radiograph.
+
+    Attributes:
+      models: the exported models.
+      steps: post-processing.
+      gate_scores: exam -> image-level score, where the recipe gates.
+      rules: how detections become results.
+      threshold_source: where the score threshold is from.
+      notes: what the user should know, a sentence each.
+    """
+
+    models: list[exported.Exported]
+    steps: recipes.Recipe
+    gate_scores: Mapping[str, float] | None
+    rules: Rules
+    threshold_source: str
+    notes: list[str]
+
+    def reporter(self, opened: Sequence[detectors.Detector]) -> dicom_reports.Reporter:
+        """Return what makes DICOM objects of what the models find, run as ``opened``."""
+        numerics = [detectors.numerics_of(one) for one in opened]
+        return dicom_reports.Reporter(dicom_reports.algorithm_of(self.models, self.steps, numerics=numerics), self.rules.score_threshold)
+
+
+def _plan(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, gate: Path | None, score_threshold: float | None) -> _Plan:
+    """Read models and recipe, and choose threshold and calibration; arguments as ``predict`` takes them."""
     models = exported.read_all(model_dirs)
     classes = models[0].label_map
     if label_map.PNEUMONIA not in classes:
@@ -134,67 +195,84 @@ def predict(
             f"Probabilities are rough. They rest on {rests_on(models[0].card.get('metrics'))}; other patients may be ill more or less often."
         )
     rules = Rules(classes[label_map.PNEUMONIA], threshold, Calibrator.from_json(calibrator) if calibrator else None)
-    folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
-    begun = _begun(output_dir, resume=resume, overwrite=overwrite)
-    truth = _read_truth(labels, notes) if labels else None
-    found = inputs.find(root, known=truth or (), leave_out=output_dir)
-    if dicom:
-        _refuse_pictures(found)
-    sets = _open(model_dirs, backend)
-    opened = sets[0]
+    return _Plan(models, steps, gate_scores, rules, source, notes)
+
+
+def _settings(
+    plan: _Plan,
+    opened: Sequence[detectors.Detector],
+    root: Path | str,
+    *,
+    gate: Path | None,
+    labels: Path | None,
+    max_images: int,
+    dicom: Sequence[str],
+) -> dict[str, Any]:
+    """Return what a resumed run must have in common with the one that it resumes, as it comes back from the journal."""
     settings = {
         "pneumodet": pneumodet.__version__,
         "model": [exported.sha256(one.exported.path(one.format)) for one in opened],
         "backend": [one.backend for one in opened],
         "input": str(root) if isinstance(root, str) else str(root.resolve()),
-        "postprocessing": dataclasses.asdict(steps),
-        "score threshold": threshold,
+        "postprocessing": dataclasses.asdict(plan.steps),
+        "score threshold": plan.rules.score_threshold,
         "gate": gate and paths.sha256_file(gate),
         "labels": labels and ground_truth.sha256(labels),
         "number of pictures": max_images,
         "DICOM objects": list(dicom),
     }
-    settings = json.loads(json.dumps(settings))  # as they come back from the journal
-    if begun:
-        journal.check_same(begun["settings"], settings, where=output_dir)
-    maker = dicom_files.Maker(tuple(dicom), dicom_files.algorithm_of(models, steps), threshold, datetime.now()) if dicom else None
-    key = begun["key"] if begun else journal.new_key()
-    with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite, resume_key=key) as folder:
-        path = folder / journal.NAME
-        with Journal.resume(path, key=key) if begun else Journal.begin(path, settings, key=key) as book, _kept(book):
-            resumed, started = len(book.done), time.perf_counter()
-            finisher = working.Finisher(folder, rules, truth, maker)
-            working.run(book, found, working.Model(sets, steps, rules.category_id, gate_scores), finisher, max_images, progress)
-            if not book.done:
-                raise DataError(
-                    f"None of the {found.total or len(found.refused)} files in {root} could be read (first: {': '.join(found.refused[0])})."
-                )
-            milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
-            totals = outputs.write(folder, book.entries(), rules)
-            truth_boxes = _truth_boxes(truth, totals.shown)
-            sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
-            model = ", ".join(f"{model.card.get('run')} ({model.card.get('checkpoint')})" for model in models)
-            heading = gallery.Heading(model, totals.radiographs, totals.positive, len(found.refused), source, notes)
-            gallery.write(folder, totals.shown, rules, heading, truth_boxes=truth_boxes)
-        summary = Summary(
-            radiographs=totals.radiographs,
-            positive=totals.positive,
-            refused=found.refused,
-            problems=totals.problems,
-            score_threshold=threshold,
-            threshold_source=source,
-            backends=[one.format if one.format.startswith(one.backend) else one.backend for one in opened],
-            resumed=resumed,
-            milliseconds=milliseconds,
-            sheet=sheet and output_dir / outputs.SHEET,
-            notes=notes,
-        )
-        cards = [{key: model.card.get(key) for key in ("run", "checkpoint")} for model in models]
-        cards = [card | {"format": one.format, "sha256": sha} for card, one, sha in zip(cards, opened, settings["model"], strict=True)]
-        more = {"sheet": outputs.SHEET if sheet else None, "model": cards[0], "models": cards, "postprocessing": settings["postprocessing"]}
-        paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), **more})
-    (output_dir / journal.NAME).unlink()  # last: until the folder has its name, a killed run goes on from it
-    return summary
+    return json.loads(json.dumps(settings))
+
+
+def _write_results(
+    folder: Path, book: Journal, plan: _Plan, found: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None
+) -> tuple[outputs.Totals, Path | None]:
+    """Write tables, overview and gallery; return what is in them, and the overview or None."""
+    totals = outputs.write(folder, book.entries(), plan.rules)
+    truth_boxes = _truth_boxes(truth, totals.shown)
+    sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
+    model = ", ".join(f"{model.card.get('run')} ({model.card.get('checkpoint')})" for model in plan.models)
+    heading = gallery.Heading(model, totals.radiographs, totals.positive, len(found.refused), plan.threshold_source, plan.notes)
+    gallery.write(folder, totals.shown, plan.rules, heading, truth_boxes=truth_boxes)
+    return totals, sheet
+
+
+def _summary(
+    plan: _Plan,
+    totals: outputs.Totals,
+    found: inputs.Inputs,
+    opened: Sequence[detectors.Detector],
+    *,
+    resumed: int,
+    milliseconds: float,
+    sheet: Path | None,
+) -> Summary:
+    return Summary(
+        radiographs=totals.radiographs,
+        positive=totals.positive,
+        refused=found.refused,
+        problems=totals.problems,
+        score_threshold=plan.rules.score_threshold,
+        threshold_source=plan.threshold_source,
+        backends=[one.format if one.format.startswith(one.backend) else one.backend for one in opened],
+        resumed=resumed,
+        milliseconds=milliseconds,
+        sheet=sheet,
+        notes=plan.notes,
+    )
+
+
+def _write_summary(folder: Path, summary: Summary, plan: _Plan, opened: Sequence[detectors.Detector], settings: Mapping[str, Any]) -> None:
+    """Write ``SUMMARY``: the summary, the models and the post-processing."""
+    cards = [{key: model.card.get(key) for key in ("run", "checkpoint")} for model in plan.models]
+    cards = [card | {"format": one.format, "sha256": sha} for card, one, sha in zip(cards, opened, settings["model"], strict=True)]
+    more = {
+        "sheet": outputs.SHEET if summary.sheet else None,
+        "model": cards[0],
+        "models": cards,
+        "postprocessing": settings["postprocessing"],
+    }
+    paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), **more})
 
 
 def _open(model_dirs: Sequence[Path], backend: str) -> list[list[detectors.Detector]]:

@@ -9,7 +9,6 @@ Threads and not processes: reading, zlib, libjpeg and the models' runtimes run w
 import collections
 import concurrent.futures
 import dataclasses
-import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from pneumodet import parallel
 from pneumodet.data import dicom, image_files, images
 from pneumodet.errors import DataError
+from pneumodet.inference import admission, dicom_reports
 from pneumodet.prediction.inputs import Source
 from pneumodet.prediction.remote import Unreachable
 from pneumodet.results import Detections
@@ -109,10 +109,12 @@ def _looked_at(exam: str, source: Source, headers: bool, then: Callable[[Radiogr
 def _read(exam: str, source: Source, headers: bool) -> Radiograph:
     try:
         data = dicom.read_bytes(source)
-        if headers and image_files.is_image_file(data):
+        if not image_files.is_image_file(data):
+            admission.check(data, source, admission.PREDICT)
+        elif headers:
             raise DataError(f"{source} is a PNG or JPEG file, for which no DICOM object can be made.")
         pixels = images.pixels_of(data, source)
-        return Radiograph(exam, source, pixels, _header(data, source) if headers else None)
+        return Radiograph(exam, source, pixels, dicom_reports.read_header(data, source) if headers else None)
     except Unreachable:
         raise
     except DataError as error:
@@ -120,12 +122,3 @@ def _read(exam: str, source: Source, headers: bool) -> Radiograph:
     except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
         _log.info("%s cannot be decoded", source.name, exc_info=True)
         return Radiograph(exam, source, reason=f"it cannot be decoded ({type(error).__name__}); it is damaged or unusual.")
-
-
-def _header(data: bytes, source: Source) -> Any:
-    import pydicom  # 0.2 s that only DICOM objects need
-
-    try:
-        return pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, force=True)
-    except Exception as error:
-        raise DataError(f"{source}: its header cannot be read ({type(error).__name__}). Get the file again.") from None

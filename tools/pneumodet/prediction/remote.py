@@ -14,27 +14,20 @@ from typing import Any
 
 from pneumodet.data import sources
 from pneumodet.dicom.net import access
-from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, SOP_CLASS, DicomwebClient, Limits, QueryResult
+from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, DicomwebClient, Limits, QueryResult
 from pneumodet.dicom.net.errors import ListLimit, NotAllowed, Refused, Trouble
 from pneumodet.dicom.net.errors import Unreachable as NoAnswer
 from pneumodet.dicom.net.replies import text_of
 from pneumodet.dicom.net.resources import Resource
 from pneumodet.dicom.net.retries import Retries
 from pneumodet.errors import DataError
+from pneumodet.inference import admission
 
 LIMITS = Limits()
 """Several objects are in memory at a time."""
 
 RETRIES = Retries(attempts=5)
 """Of a request that did not reach the service, or came while it was busy."""
-
-RADIOGRAPHS = {
-    "1.2.840.10008.5.1.4.1.1.1": "CR",
-    "1.2.840.10008.5.1.4.1.1.1.1": "DX for presentation",
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX for processing",
-    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
-}
-"""SOP classes that are predicted (PS3.4 B.5); RSNA's radiographs are secondary captures."""
 
 _HTTP = ("http://", "https://")
 
@@ -137,10 +130,11 @@ class RemoteRadiographs:
             if not result.complete:
                 refused.append((f"{result.sop_uid or 'an object'} of study {result.study_uid}", "the service does not give its UIDs"))
                 continue
-            sop_class, patient = text_of(result.attributes, SOP_CLASS), text_of(result.attributes, PATIENT_ID)
-            if sop_class and sop_class not in RADIOGRAPHS:
-                refused.append((f"{result.sop_uid}.dcm", f"no radiograph: its SOP class is {sop_class}"))
+            reason = admission.refusal(admission.facts_of_json(result.attributes), admission.PREDICT_LISTED)
+            if reason is not None:
+                refused.append((f"{result.sop_uid}.dcm", reason))
                 continue
+            patient = text_of(result.attributes, PATIENT_ID)
             exam = patient if patient and patient in known else result.sop_uid
             if exam in seen:
                 refused.append((f"{result.sop_uid}.dcm", sources.SECOND_FILE + exam))

@@ -107,8 +107,7 @@ class Finisher:
             pictures.save(self.folder / outputs.IMAGES / f"{name}.png", picture)
             entry = dataclasses.replace(entry, picture=f"{name}.png")
         if self.maker is not None:
-            kept = entry.found.of_class(self.rules.category_id).above(self.rules.score_threshold)
-            problem = self.maker.write(self.folder / FOLDER, name, one.header, one.pixels, kept)
+            problem = self.maker.write(self.folder / FOLDER, name, one.header, one.pixels, entry.found.of_class(self.rules.category_id))
             entry = dataclasses.replace(entry, problem=problem)
         return entry
 

@@ -16,6 +16,7 @@ import numpy as np
 from pneumodet.data import dicom
 from pneumodet.data.image_files import is_image_file
 from pneumodet.errors import DataError
+from pneumodet.inference import admission
 from pneumodet.results import Detections
 from pneumodet.web import facts, grays, uploads
 from pneumodet.web.facts import Facts
@@ -103,6 +104,8 @@ class Cases:
         if file.sha256 in self._cases:
             return self._cases[file.sha256]
         try:
+            if not is_image_file(file.data):
+                admission.check(file.data, file, admission.PAGE)
             gray = grays.read(file)
         except DataError as error:
             raise DataError(self._reason(str(error), file)) from error

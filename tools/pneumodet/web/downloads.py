@@ -11,18 +11,22 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pneumodet import results
 from pneumodet.data import label_map
 from pneumodet.data.formats import CSV_COLUMNS
 from pneumodet.errors import DataError, PneumodetError
+from pneumodet.inference import dicom_reports
+from pneumodet.inference.dicom_reports import SR, Reporter
 from pneumodet.metrics.calibration import held
 from pneumodet.web import RESEARCH_ONLY, grays, rendering
 from pneumodet.web.cases import Case
 from pneumodet.web.rendering import Look
 from pneumodet.web.shared_model import SharedModel
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 STEM = "pneumodet"
 """Of the names of files with all radiographs."""
@@ -89,53 +93,34 @@ def as_png(case: Case, look: Look) -> bytes:
 
 def sr_obstacle(case: Case) -> str | None:
     """Return why there can be no SR of a case, as a sentence, or None."""
-    from pneumodet import dicom_out
-    from pneumodet.dicom_out import library
-
     try:
-        library.check()
-        dicom_out.has_date(_source(case))
+        dicom_reports.check(_header(case))
     except PneumodetError as error:
         return str(error)
     return None
 
 
-def as_sr(case: Case, model: SharedModel, *, score_threshold: float, now: datetime) -> bytes:
-    """Return a DICOM Comprehensive SR of a case, of its study.
+def as_sr(case: Case, model: SharedModel, *, score_threshold: float) -> bytes:
+    """Return a DICOM Comprehensive SR of a case, of its study: the same as of ``tools/predict.py`` and the worker.
 
     Args:
       case: of a DICOM file.
       model: that found its boxes.
       score_threshold: boxes that score less are left out.
-      now: the time of the report where the radiograph's header has no date.
 
     Raises:
       DataError: the radiograph is no DICOM file, or its header lacks what an SR needs.
       EnvironmentProblem: the package that writes it is not installed.
     """
-    import pydicom
-
-    from pneumodet import dicom_out
-
-    kept = case.found.above(score_threshold)
-    findings = dicom_out.Findings(kept.boxes_xyxy_px, kept.scores, score_threshold, dicom_out.Algorithm.of(model.exported))
-    header = _source(case)
-    buffer = io.BytesIO()
-    report = dicom_out.structured_report(header, findings, moment=None if dicom_out.has_date(header) else now)
-    pydicom.dcmwrite(buffer, report, enforce_file_format=True)
-    return buffer.getvalue()
+    reporter = Reporter(dicom_reports.algorithm_of([model.exported], numerics=[model.numerics]), score_threshold)
+    return reporter.report(SR, _header(case), case.found).data
 
 
-def _source(case: Case) -> Any:
+def _header(case: Case) -> "Dataset":
     """Return the header of a case; DataError where it is no DICOM file, or one whose header only ``data.elements`` can read."""
     if not case.facts.is_dicom:
         raise DataError(f"{case.file.name} is a {case.facts.kind} file; a DICOM SR needs the DICOM file of the radiograph.")
-    import pydicom
-
-    try:
-        return pydicom.dcmread(io.BytesIO(case.file.data), stop_before_pixels=True, force=True)
-    except Exception as error:  # pydicom raises what it likes on damaged headers, and its messages quote them
-        raise DataError(f"The header of {case.file.name} is damaged ({type(error).__name__}), so that it gets no DICOM SR.") from None
+    return dicom_reports.read_header(case.file.data, case.file)
 
 
 def together(cases: Sequence[Case], suffix: str, make: Callable[[Case], bytes]) -> bytes:

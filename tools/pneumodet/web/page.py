@@ -5,7 +5,6 @@ All users share the model (``st.cache_resource``); each one's radiographs lie in
 
 import collections
 import dataclasses
-import datetime
 import functools
 import logging
 import re
@@ -341,7 +340,7 @@ def show_downloads(model: SharedModel, case: Case, look: Look) -> None:
         return downloads.together(cases, ".png", lambda each: downloads.as_png(each, plain_look))
 
     def srs() -> bytes:
-        make = functools.partial(downloads.as_sr, model=model, score_threshold=threshold, now=datetime.datetime.now())
+        make = functools.partial(downloads.as_sr, model=model, score_threshold=threshold)
         return make(case) if one else downloads.together(cases, ".sr.dcm", make)
 
     with st.container(horizontal=True):

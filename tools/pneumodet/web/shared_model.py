@@ -72,12 +72,20 @@ class SharedModel:
         Raises:
           PneumodetError: the model cannot be opened; the same one each time.
         """
-        if self._detector is None:
-            self.open()
-        detector = self._detector.result()
+        detector = self._opened()
         with self._lock:
             found = detector.detect(pixels)
         return found.of_class(self.category_id)
+
+    @property
+    def numerics(self) -> str:
+        """``detectors.numerics_of`` what runs the model, which is waited for; raises as ``detect``."""
+        return detectors.numerics_of(self._opened())
+
+    def _opened(self) -> detectors.Detector:
+        if self._detector is None:
+            self.open()
+        return self._detector.result()
 
     def probability(self, score: float) -> float | None:
         """Return the calibrated probability of pneumonia of an exam with this highest score; None where the model was not calibrated."""

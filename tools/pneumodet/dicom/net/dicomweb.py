@@ -20,9 +20,10 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from urllib.parse import urlencode
 
+from pneumodet.data.elements import is_uid
 from pneumodet.dicom.net import multipart, replies
 from pneumodet.dicom.net.access import Access
-from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble, is_uid
+from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble
 from pneumodet.dicom.net.retries import Retries
 from pneumodet.dicom.net.transport import Limits, Transport, refusal_of
 

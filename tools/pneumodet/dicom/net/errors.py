@@ -7,15 +7,11 @@ raise Trouble("the PACS answered 503")                        # tried again, lat
 import hashlib
 import re
 
+from pneumodet.data.elements import is_uid as is_uid
 from pneumodet.errors import PneumodetError
 
 HASH_DIGITS = 12
 """Hex digits of a UID's short name: 48 bits distinguish some millions of exams."""
-
-UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-"""A DICOM UID (PS3.5 9.1); leading zeros, which it forbids, occur."""
-
-MAX_UID_LETTERS = 64
 
 UID_IN_TEXT = re.compile(r"(?<![\d.])(?:2\.25\.\d+|\d+(?:\.\d+){4,})(?![\d.]*\d)")
 """UIDs made of UUIDs (PS3.5 B.2), and five numbers or more; four are an IP address."""
@@ -55,11 +51,6 @@ class ListLimit(Trouble):
 def short(uid: str) -> str:
     """Return an exam's name for logs, file names and health reports: the first 12 hex digits of SHA-256 of its SOPInstanceUID."""
     return hashlib.sha256(uid.encode()).hexdigest()[:HASH_DIGITS]
-
-
-def is_uid(text: object) -> bool:
-    """Whether this is a UID, which may stand in a URL or file name."""
-    return isinstance(text, str) and len(text) <= MAX_UID_LETTERS and UID.fullmatch(text) is not None
 
 
 def without_uids(text: str) -> str:

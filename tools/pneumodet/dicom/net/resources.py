@@ -8,8 +8,8 @@ import dataclasses
 import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from pneumodet.data.elements import is_uid
 from pneumodet.dicom.net.access import Access
-from pneumodet.dicom.net.errors import is_uid
 from pneumodet.errors import ConfigError
 
 _PATH = re.compile(r"^(?P<base>.*)/studies(?:/(?P<study>[^/]+)(?:/series/(?P<series>[^/]+)(?:/instances/(?P<instance>[^/]+))?)?)?/?$")
