@@ -7,7 +7,6 @@ raise Trouble("the PACS answered 503")                        # tried again, lat
 import hashlib
 import re
 
-from pneumodet.data.elements import is_uid as is_uid
 from pneumodet.errors import PneumodetError
 
 HASH_DIGITS = 12
