@@ -42,7 +42,7 @@ test: lint
 # installs Orthanc (GPL, a program of its own; nothing of it is in the package) and its DICOMweb plug-in, and runs the round trip against it
 test-pacs: $(STAMP)
 	command -v Orthanc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends orthanc orthanc-dicomweb dcmtk && service orthanc stop; }
-	$(BIN)/python -m pytest -rs tests/pacs
+	$(BIN)/python -m pytest -rs tests/pacs tests/dicom/net
 
 clean:
 	rm -rf $(VENV) build *.egg-info tools/*.egg-info

@@ -137,6 +137,7 @@ class FakePacs:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # headers and body are two writes
 
             def do_GET(self):
                 with contextlib.suppress(ConnectionError):  # a client that has enough

@@ -339,6 +339,18 @@ def test_a_report_that_another_model_left_does_not_keep_the_exam_from_going_on(s
     assert pacs.posted == [report_uid("1.2")]
 
 
+def test_a_list_without_an_end_is_reported_and_worked_on(setup, pacs, caplog, monkeypatch):
+    """It is no outage, which would keep the worker waiting for ever."""
+    monkeypatch.setattr(logging.getLogger("pneumodet.pacs"), "propagate", True)
+    for number in range(6):
+        pacs.put(radiograph(number))
+    pacs.page = 2
+    setup.source = DicomwebClient(pacs.url, Access(), limits=Limits(pages=2))
+    with caplog.at_level(logging.WARNING, "pneumodet.pacs"):
+        assert setup.turn() == {STORED: 4}
+    assert "the list of the PACS has more than 2 pages; 4 entries were read; what follows in it is not predicted" in caplog.text
+
+
 def test_a_stop_ends_a_long_look(setup, pacs):
     uids = sorted(pacs.put(radiograph(number)) for number in range(5))
     stop = threading.Event()

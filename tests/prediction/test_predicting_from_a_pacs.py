@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 
 import pydicom
 import pytest
@@ -25,7 +26,9 @@ SR = "1.2.840.10008.5.1.4.1.1.88.33"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """No credentials but those of a test, and short pauses."""
+    """No credentials but those of a test, short pauses, and log lines that come through whatever ran before."""
+    for name in ("pneumodet", "pneumodet.dicom.net"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     for name in ("USER", "PASSWORD", "TOKEN", "CA"):
         monkeypatch.delenv(f"PNEUMODET_PACS_{name}", raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
