@@ -69,7 +69,7 @@ def test_every_command_says_the_same_of_a_run_that_is_not_there(workspace, comma
     main, flags = asked(workspace, "chest_nett")[command]
     assert main(flags) == 2
     there = [OF_FAMILY[command]] if command in OF_FAMILY else ["chest_net", "chest_ssd", "chest_unet"]
-    near = "chest_net" if command not in OF_FAMILY else OF_FAMILY[command]
+    near = OF_FAMILY.get(command, "chest_net")
     message = f"There is no run 'chest_nett' in {workspace}. Did you mean '{near}'? Runs: {', '.join(there)}.\n"
     assert capsys.readouterr().err.endswith(f"error: {message}")
 
