@@ -116,10 +116,10 @@ def test_the_images_that_are_kept_take_their_size_once(split, monkeypatch):
     """Half a GiB of them may be kept."""
     side, times = 512, 4
     many = Split(split.shards * times, split.instances | {"images": split.instances["images"] * times})
-    looker = Looker(types.SimpleNamespace(inputs=[]), many, size_hw=(side, side))
-    monkeypatch.setattr(looker, "_read", lambda number: np.full((side, side, 1), number, np.uint8))
-    monkeypatch.setattr(looker, "_call", lambda inputs: {})
     monkeypatch.setattr(validation, "BATCH", 1)
+    monkeypatch.setattr(validation, "read", lambda reader, number, **_: np.full((side, side, 1), number, np.uint8))
+    looker = Looker(types.SimpleNamespace(inputs=[]), many, size_hw=(side, side))
+    monkeypatch.setattr(looker, "_call", lambda inputs: {})
     tracemalloc.start()
     try:
         seen = [int(batch.images.mean()) for batch in looker.batches()]

@@ -2,6 +2,7 @@
 
 from pneumodet import progress
 from pneumodet.cli import console
+from pneumodet.tuning.study import METRICS, Plan
 
 EPILOG = """examples:
   python tools/tune.py --config ssd_mobilenet --data workspace/records/rsna --study first --trials 20 --steps 1000
@@ -29,13 +30,15 @@ def build_parser() -> console.Parser:
     parser.add_argument("--config", required=True, help="name of a config in configs/, or path of a pipeline.config")
     parser.add_argument("--data", type=console.existing_dir, required=True, help="record set from make_tfrecords")
     parser.add_argument("--study", required=True, help="name of the study: its folder in workspace/")
-    parser.add_argument("--trials", type=console.positive_int, default=20, help="how many there are to be in the end (default %(default)s)")
+    parser.add_argument(
+        "--trials", type=console.positive_int, default=Plan.trials, help="how many there are to be in the end (default %(default)s)"
+    )
     parser.add_argument("--steps", type=console.positive_int, required=True, help="of each trial")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUES", help="what to vary; may be repeated; see below")
     parser.add_argument(
         "--metric",
-        choices=("rsna_metric", "coco.pneumonia.AP50", "froc.mean_sensitivity"),
-        default="rsna_metric",
+        choices=METRICS,
+        default=Plan.metric,
         help="on the validation records, made highest (default %(default)s)",
     )
     parser.add_argument(
@@ -49,9 +52,14 @@ def build_parser() -> console.Parser:
     parser.add_argument("--pretrained", help="what every trial starts from, as in train.py")
     parser.add_argument("--evaluate-every", type=console.positive_int, metavar="STEPS", help="(default: five times a trial)")
     parser.add_argument(
-        "--keep", type=console.whole_number, default=3, help="so many of the best trials keep their checkpoints (default %(default)s)"
+        "--keep",
+        type=console.whole_number,
+        default=Plan.keep,
+        help="so many of the best trials keep their checkpoints (default %(default)s)",
     )
-    parser.add_argument("--seed", type=console.whole_number, default=0, help="of the proposals and of every training (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=console.whole_number, default=Plan.seed, help="of the proposals and of every training (default %(default)s)"
+    )
     return parser
 
 

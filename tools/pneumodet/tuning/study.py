@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pneumodet import paths, runs
 from pneumodet.data import record_sets
 from pneumodet.errors import ConfigError, DataError, first_line
-from pneumodet.tuning.space import Parameter, Space
 
 if TYPE_CHECKING:
     import optuna
+
+    from pneumodet.tuning.space import Parameter, Space  # needs protobuf, and the command's flags need ``Plan`` alone
 
 METRICS = ("rsna_metric", "coco.pneumonia.AP50", "froc.mean_sensitivity")
 """What a study can make highest."""
@@ -58,7 +59,7 @@ class Plan:
     config: str
     data: Path
     steps: int
-    trials: int
+    trials: int = 20
     parameters: tuple[str, ...] = ()
     metric: str = METRICS[0]
     settings: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ class Plan:
     keep: int = 3
 
 
-def _identity(plan: Plan, space: Space) -> dict[str, Any]:
+def _identity(plan: Plan, space: "Space") -> dict[str, Any]:
     return {
         "config": plan.config,
         "set": list(plan.settings),
@@ -83,11 +84,11 @@ def _identity(plan: Plan, space: Space) -> dict[str, Any]:
     }
 
 
-def _form(one: Parameter) -> str:
+def _form(one: "Parameter") -> str:
     return (":log" if one.log else "") + (":int" if one.whole else "") + (f":step={one.step:g}" if one.step else "")
 
 
-def check_same(plan: Plan, space: Space) -> None:
+def check_same(plan: Plan, space: "Space") -> None:
     """Write study.json if the study is new; else compare with it.
 
     Raises:
