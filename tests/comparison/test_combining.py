@@ -1,5 +1,6 @@
 """A detector with a gate and with other boxes: gains are on patients that had no part in the choice, and are told as they are."""
 
+import html
 import json
 
 import made_up_runs
@@ -60,7 +61,7 @@ def test_a_gate_of_chance_is_not_said_to_help(scene, tmp_path):
     sentence = combined(scene, tmp_path, "chance")["combination"]["sentences"][0]
     assert sentence.startswith(("The gate does not help", "That the gate helps is not shown", "The gate harms"))
     assert sentence in (tmp_path / "out" / "comparison.md").read_text().replace("\\", "")
-    assert sentence in (tmp_path / "out" / "comparison.html").read_text().replace("&#x27;", "'")
+    assert sentence in html.unescape((tmp_path / "out" / "comparison.html").read_text())
 
 
 def test_fusion_is_the_last_row_and_gains_add_up(scene, tmp_path):

@@ -132,7 +132,7 @@ def line_chart(
     return figure(title, parts, legend=legend)
 
 
-def bar_chart(title: str, edges: Sequence[float], series: dict[str, Sequence[float]], *, x: str, y: str) -> Markup:
+def bar_chart(title: str, edges: Sequence[float], series: Mapping[str, Sequence[float]], *, x: str, y: str) -> Markup:
     """Return a histogram of several series over the same bins, side by side, or nothing where all are empty.
 
     Args:
@@ -265,7 +265,9 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1)
 
 
-def _axes(x: str, y: str, x_ticks: Sequence[float], y_ticks: Sequence[float], place) -> list[Markup]:
+def _axes(
+    x: str, y: str, x_ticks: Sequence[float], y_ticks: Sequence[float], place: Callable[[float, float], tuple[float, float]]
+) -> list[Markup]:
     bottom, left = HEIGHT - _BOTTOM, _LEFT
     parts = []
     for value in x_ticks:

@@ -53,8 +53,8 @@ def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> Markup:
     if zero:
         pieces = "".join(f"M{across(0):.1f} {_TOP + ROW * index + _ZERO_FROM}V{_TOP + ROW * (index + 1)}" for index in range(len(rows)))
         parts.append(element("path", class_="zero", d=pieces))
-    for index, (name, *numbers) in enumerate(rows):
-        parts += _row(name, numbers, _TOP + ROW * index, across, zero)
+    for index, (name, *of_run) in enumerate(rows):
+        parts += _row(name, of_run, _TOP + ROW * index, across, zero)
     return charts.figure(title, parts, (WIDTH, bottom + _BOTTOM), spoken=_spoken(rows))
 
 

@@ -215,7 +215,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _why_none(metrics: Mapping[str, Any], key: str) -> str:
     if metrics.get(key) is not None:
-        return (metrics.get("intervals_undefined") or {}).get(key, "")
+        return str((metrics.get("intervals_undefined") or {}).get(key, ""))
     reasons = (metrics.get(f"{one}.undefined") for one in (key, key.partition(".")[0]))
     return next((one for one in reasons if one), "")
 

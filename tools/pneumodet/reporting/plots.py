@@ -20,7 +20,7 @@ FROC_TICKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 HERE = "operating point"
 
 _HEADROOM = 1.1  # above the highest point, for a mark at the peak
-_UNIT = {"x_range": (0, 1), "y_range": (0, 1)}
+_UNIT: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1)}
 
 METHODS = {"raw": "as it is", "temperature": "temperature", "platt": "Platt", "isotonic": "isotonic"}
 """Calibrators by the names that the report gives them."""
@@ -79,7 +79,7 @@ def reliability(metrics: Mapping[str, Any]) -> list[Markup]:
     kept = (metrics.get("calibrator") or {}).get("method")
     for level, name in LEVELS.items():
         methods = {key: one for key, one in ((metrics.get("calibration") or {}).get(level) or {}).items() if one.get("curve")}
-        lines = [_reliability(METHODS.get(key, key), methods[key]["curve"]) for key in ("raw", kept) if key in methods]
+        lines = [_reliability(METHODS.get(key, key), methods[key]["curve"]) for key in ("raw", kept) if key is not None and key in methods]
         title = f"Reliability of {name}: score against observed share, with 95% intervals"
         charts.append(scores_against_shares(title, lines))
     return [chart for chart in charts if chart]
@@ -90,7 +90,7 @@ def _reliability(name: str, bins: list[Mapping[str, float]]) -> Line:
     return Line(name, xs, ys, dots=True, spans=list(zip(lows, highs, strict=True)))
 
 
-def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list]) -> Markup:
+def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list[Any]]) -> Markup:
     rates = froc.get("fp_per_image")
     if not rates:
         return Markup()
@@ -100,11 +100,11 @@ def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list]) -> Markup:
     ]
     mark = _mark(HERE, metrics.get("lesion.fp_per_image"), metrics.get("lesion.sensitivity"))
     title = "FROC: sensitivity against false positives"
-    shape = {"x_range": FROC_RANGE, "y_range": (0, 1), "log_ticks": FROC_TICKS}
+    shape: dict[str, Any] = {"x_range": FROC_RANGE, "y_range": (0, 1), "log_ticks": FROC_TICKS}
     return line_chart(title, lines, x="false positives an image", y="sensitivity", mark=mark, **shape)
 
 
-def _roc(metrics: Mapping[str, Any], curve: Mapping[str, list]) -> Markup:
+def _roc(metrics: Mapping[str, Any], curve: Mapping[str, list[Any]]) -> Markup:
     if not curve.get("sensitivity"):
         return Markup()
     specificity = metrics.get("image.specificity")
@@ -113,7 +113,7 @@ def _roc(metrics: Mapping[str, Any], curve: Mapping[str, list]) -> Markup:
     return roc(title, [Line("", curve["false_positive_rate"], curve["sensitivity"])], mark=mark)
 
 
-def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> Markup:
+def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list[Any]]) -> Markup:
     if len(pr.get("sensitivity") or ()) < 2:  # a single point is no line
         return Markup()
     lines = [Line("detector", pr["sensitivity"], pr["precision"])]
@@ -125,7 +125,7 @@ def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list]) -> Mar
     return line_chart(title, lines, x="sensitivity (recall)", y="precision", mark=mark, **_UNIT)
 
 
-def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list]) -> Markup:
+def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list[Any]]) -> Markup:
     if len(sweep.get("rsna") or ()) < 2:
         return Markup()
     pairs = sorted(zip(sweep["threshold"], sweep["rsna"], strict=True))
@@ -135,15 +135,15 @@ def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list]) -> Markup
     mark = _mark(name, point.get("threshold"), reached)
     title = "RSNA metric at every threshold; its peak is of these very images, so that it is optimistic"
     line = Line("", [one for one, _ in pairs], [value for _, value in pairs])
-    ends = {"x_range": (0, pairs[-1][0] or 1), "y_range": (0, _HEADROOM * max(*line.ys, reached or 0) or 1)}
+    ends: dict[str, Any] = {"x_range": (0, pairs[-1][0] or 1), "y_range": (0, _HEADROOM * max(*line.ys, reached or 0) or 1)}
     return line_chart(title, [line], x="score threshold", y="RSNA metric", mark=mark, **ends)
 
 
-def _scores(metrics: Mapping[str, Any], histogram: Mapping[str, list]) -> Markup:
+def _scores(metrics: Mapping[str, Any], histogram: Mapping[str, list[Any]]) -> Markup:
     if not histogram:
         return Markup()
     class_name = metrics.get("class_name", "pneumonia")
-    series = {}
+    series: dict[str, list[float]] = {}
     for name, key in ((f"with {class_name}", "positive"), ("without", "negative")):
         counts = histogram[key]
         series[name] = [count / (sum(counts) or 1) for count in counts]

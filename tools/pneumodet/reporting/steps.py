@@ -3,7 +3,7 @@
 html = gains(table)          # as postprocess.py writes it into table.json
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -55,7 +55,8 @@ def gains(table: Mapping[str, Any] | None) -> Markup:
     """
     if not table:
         return Markup()
-    rows, before = [], {}
+    rows: list[Sequence[str | markup.Cell]] = []
+    before: Mapping[str, Any] = {}
     for one in table["rows"]:
         gain = "" if one["gain"] is None else markup.with_interval(one["gain"])
         name = STEPS.get(one["step"], one["step"])
