@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "results": BASE,
     "run_folder": BASE,
     "data": BASE | {"results", "data"},
-    "metrics": BASE | {"metrics", "data.boxes"},
+    "metrics": BASE | {"metrics", "data.boxes", "data.header_facts"},
     "postprocessing": BASE | {"results", "data", "metrics", "postprocessing"},
     "assessment": BASE | {"results", "data", "metrics", "assessment"},
     "reporting": BASE | {"reporting"},

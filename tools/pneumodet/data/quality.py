@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.data import chest_likeness
+from pneumodet.data import chest_likeness, header_facts
 from pneumodet.errors import DataError
 
 BLANK, INVERTED, NOT_FRONTAL, EXPOSURE = "blank", "inverted", "not-frontal", "exposure"
@@ -31,10 +31,6 @@ KINDS = (BLANK, INVERTED, NOT_FRONTAL, EXPOSURE, DUPLICATE, NEAR_DUPLICATE)
 EXCLUDE, WARN, INFO = "exclude", "warn", "info"
 SEVERITIES = (EXCLUDE, WARN, INFO)
 """``exclude``: sure enough to leave the exam out unseen; ``warn``: a person should look; ``info``: known and harmless."""
-
-NOT_FRONTAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT"})
-"""Values of ViewPosition (0018,5101) that are no frontal view: DICOM's terms for lateral, decubitus and oblique (PS3.3 C.8.1.1), and two
-that are used besides."""
 
 MAX_BLANK_SPREAD = 8
 """Gray levels between the 5th and 95th percentile; the 258 have 88 to 239."""
@@ -246,8 +242,8 @@ def _cosines() -> np.ndarray:
 def _judge_one(one: Measures, view: str) -> list[Finding]:
     """Return the findings that need no other exam; a blank image has no further ones."""
     found = []
-    if view.strip().upper() in NOT_FRONTAL_VIEWS:
-        found.append(Finding(NOT_FRONTAL, EXCLUDE, f"ViewPosition is {view.strip()}"))
+    if (term := header_facts.view_position(view)) in header_facts.LATERAL_VIEWS:
+        found.append(Finding(NOT_FRONTAL, EXCLUDE, f"ViewPosition is {term}"))
     if one.spread <= MAX_BLANK_SPREAD:
         return [*found, Finding(BLANK, EXCLUDE, f"nine tenths of the pixels are within {one.spread} gray levels, of 256")]
     if one.chest_negative > max(one.chest + MIN_CHEST_GAIN, one.chest_turned, MIN_CHEST):

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import annotations, box_audit, boxes, header_values
-from pneumodet.data.header_values import OLDEST_YEARS
+from pneumodet.data import annotations, box_audit, boxes, header_facts
+from pneumodet.data.header_facts import OLDEST_YEARS
 from pneumodet.exploration.gathering import Material
 
 FAR_OUT = 3.0
@@ -31,7 +31,7 @@ def missing(material: Material) -> dict[str, Any]:
     exams whose value has no usual form, by keyword; the ``exams_without_`` lists name exams of the labels.
     """
     rows = material.label_rows
-    empty = [any(header_values.is_missing(row[name]) for name in _BOX_COLUMNS) for row in rows]
+    empty = [any(header_facts.is_missing(row[name]) for name in _BOX_COLUMNS) for row in rows]
     negative = [row["Target"].strip() in ("0", "0.0") for row in rows]
     found: dict[str, Any] = {
         "labels": _empty_cells(rows, annotations.LABEL_COLUMNS),
@@ -96,7 +96,7 @@ def outliers(material: Material) -> dict[str, Any]:
     """
     exams = material.exams
     facts = material.table.facts if material.table else {}
-    ages = [(exam, facts[exam].age_years) for exam in sorted(facts) if (facts[exam].age_years or 0) > OLDEST_YEARS]
+    ages = [(exam, years) for exam in sorted(facts) if (years := facts[exam].impossible_years) is not None]
     beyond, names, areas, shapes = [], [], [], []
     for exam, of_exam, (height, width) in zip(exams.ids, exams.boxes_xyxy_px, exams.size_hw, strict=True):
         for left, top, right, bottom in of_exam:
@@ -154,7 +154,7 @@ def files(material: Material) -> dict[str, Any] | None:
 
 
 def _empty_cells(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> dict[str, int]:
-    return {name: sum(header_values.is_missing(row[name]) for row in rows) for name in columns} if rows else {}
+    return {name: sum(header_facts.is_missing(row[name]) for row in rows) for name in columns} if rows else {}
 
 
 def _group(group: Sequence[str], material: Material) -> dict[str, Any]:
