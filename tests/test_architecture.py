@@ -18,7 +18,7 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 SCRIPTS = sorted(TOOLS.glob("*.py"))
 COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
-BASE = {"errors", "paths", "parallel", "wording"}
+BASE = {"errors", "paths", "parallel", "wording", "locks", "suggest"}
 WITHOUT_CLI = BASE | {"progress", "results", "run_folder", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
 WITHOUT_CLI |= {
     "experiment",
@@ -50,6 +50,8 @@ WITHOUT_CLI |= {
 KERAS = BASE | {"results", "run_folder", "pictures", "data", "metrics", "assessment", "reporting", "detection", "training", "learning"}
 MAY_IMPORT = {
     "errors": set(),
+    "locks": set(),
+    "suggest": set(),
     "paths": {"errors"},
     "parallel": {"errors"},
     "progress": set(),

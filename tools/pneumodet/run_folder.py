@@ -6,7 +6,6 @@ with run_folder.locked(folder):
 
 import contextlib
 import datetime
-import fcntl
 import importlib.metadata
 import os
 import platform
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pneumodet
-from pneumodet import paths
+from pneumodet import locks, paths
 from pneumodet.errors import DataError
 
 CONFIG = "pipeline.config"
@@ -124,16 +123,15 @@ def locked(folder: Path) -> Iterator[None]:
       DataError: another process trains in this folder now, or the folder cannot be written.
     """
     made = not folder.exists()
+    stack = contextlib.ExitStack()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / _LOCK, "a", encoding="utf-8")  # noqa: SIM115 - closed below
+        lock = stack.enter_context(locks.locked(folder / _LOCK))
     except OSError as error:
         raise DataError(f"Cannot write in {folder}: {error.strerror}. Choose another workspace by PNEUMODET_WORKSPACE.") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"Another process is training in {folder}. Wait for it, stop it, or choose another --run name.") from error
+    with stack:
+        if lock is locks.TAKEN:
+            raise DataError(f"Another process is training in {folder}. Wait for it, stop it, or choose another --run name.")
         try:
             yield
         except BaseException:

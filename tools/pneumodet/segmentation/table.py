@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder
+from pneumodet import paths, run_folder, suggest
 from pneumodet.data import record_sets
 from pneumodet.errors import ConfigError, DataError, PneumodetError
 from pneumodet.learning import experiment, runs, settings
@@ -86,7 +86,7 @@ def run(
     there = settings.names(family.configs)
     for variant in variants:
         if variant not in there:
-            raise ConfigError(f"There is no variant {variant!r}{settings.nearest(variant, there)}")
+            raise ConfigError(f"There is no variant {variant!r}. {suggest.sentence(variant, there)}")
     if len(set(variants)) < len(variants):
         raise ConfigError(f"A variant is named twice: {', '.join(variants)}.")
     root = paths.run_dir(name)
