@@ -28,10 +28,8 @@ class Looker:
     def prepared(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what the model takes of a radiograph, (H, W) uint8: (h, w, 1) uint8, padded, and (3,) int32, its shape without padding."""
         height, width = self.size.of(pixels.shape)
-        canvas = self.size.canvas_hw or (height, width)
         pixels = decoding.resize(decoding.reduce(pixels, (height, width)), (height, width))
-        padded = np.pad(pixels, ((0, canvas[0] - height), (0, canvas[1] - width)))
-        return padded[:, :, np.newaxis], np.array([height, width, 3], np.int32)
+        return self.size.on_canvas(pixels)[:, :, np.newaxis], np.array([height, width, 3], np.int32)
 
     def detect(self, images: np.ndarray, true_shapes: np.ndarray) -> dict[str, np.ndarray]:
         """Detect on a batch.

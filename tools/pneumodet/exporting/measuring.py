@@ -55,9 +55,7 @@ def inputs(config: Any, pixels: Iterable[np.ndarray]) -> Iterator[list[np.ndarra
     for one in pixels:
         image = sizes.prepared(one, size)
         height, width = image.shape
-        canvas = size.canvas_hw or image.shape
-        padded = np.pad(image, ((0, canvas[0] - height), (0, canvas[1] - width)))
-        three = np.repeat(padded[np.newaxis, :, :, np.newaxis], 3, axis=3)
+        three = np.repeat(size.on_canvas(image)[np.newaxis, :, :, np.newaxis], 3, axis=3)
         yield [three, np.array([[height, width, 3]], np.int32)] if size.padded else [three]
 
 

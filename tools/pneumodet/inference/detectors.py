@@ -67,8 +67,7 @@ class Detector:
         image = pixels if self._size is None else sizes.prepared(pixels, self._size)
         true_hw = image.shape
         if self._size and self._size.padded and self.format != "savedmodel":  # whose own resizer pads
-            canvas_hw = self._size.canvas_hw
-            image = np.pad(image, ((0, canvas_hw[0] - true_hw[0]), (0, canvas_hw[1] - true_hw[1])))
+            image = self._size.on_canvas(image)
         answer = self._run(
             {
                 backends.INPUT: np.repeat(image[np.newaxis, :, :, np.newaxis], 3, axis=3),

@@ -54,6 +54,11 @@ class Size:
         scale = min(self.least / min(image_hw), self.most / max(image_hw))
         return max(1, round(image_hw[0] * scale)), max(1, round(image_hw[1] * scale))
 
+    def on_canvas(self, pixels: np.ndarray) -> np.ndarray:
+        """Return (h, w) uint8 pixels of a size as from ``of``, padded with 0 at the right and below where the model pads."""
+        height, width = self.canvas_hw or pixels.shape
+        return np.pad(pixels, ((0, height - pixels.shape[0]), (0, width - pixels.shape[1])))
+
 
 def factor(image_hw: tuple[int, int], target_hw: tuple[int, int]) -> int:
     """Return the largest power of two that an image may be reduced by without being smaller than ``target_hw``, at least 1."""
