@@ -22,7 +22,7 @@ from absl.flags import argparse_flags
 import pneumodet
 from pneumodet import quiet
 from pneumodet.errors import PneumodetError
-from pneumodet.wording import counted
+from pneumodet.wording import counted, with_interval
 
 PAUSES = ("evaluate_every", "best_metric", "patience", "checkpoint_every", "keep")
 """Flags of ``add_pauses``; each is a setting of the same name."""
@@ -127,19 +127,6 @@ def add_pauses(parser: Parser, metrics: Sequence[str]) -> None:
     add("--patience", type=whole_number, metavar="N", help="stop after N evaluations without a better one; 0 for never")
     add("--checkpoint-every", type=positive_int, metavar="STEPS", help="save every so many steps")
     add("--keep", type=positive_int, metavar="N", help="newest checkpoints that stay, beside the best")
-
-
-def with_interval(value: float | None, interval: Sequence[float | None] | None, *, form: str = ".3f", undefined: str = "undefined") -> str:
-    """Return "0.213 [0.190, 0.235]" of a figure, without brackets where it has no interval."""
-    if value is None:
-        return undefined
-    low, high = interval or (None, None)
-    return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}, {high:{form}}]")
-
-
-def figure(one: Mapping[str, float | None], *, form: str = ".3f", undefined: str = "undefined") -> str:
-    """Return ``with_interval`` of ``value``, ``low`` and ``high``, as ``metrics.bootstrap.interval`` gives them."""
-    return with_interval(one.get("value"), (one.get("low"), one.get("high")), form=form, undefined=undefined)
 
 
 def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:

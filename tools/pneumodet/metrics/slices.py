@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pneumodet import wording
 from pneumodet.data import header_facts
 from pneumodet.data.boxes import area_px
 from pneumodet.metrics.bootstrap import Figures
@@ -167,12 +168,10 @@ def _worst(rows: list[dict], overall: dict[str, float | None]) -> dict | None:
     if shortfall <= 0:
         return None
     figure, name = row["figures"][key], key.removeprefix("image.")
-    interval, chance = "", ""
-    if figure.get("low") is not None:
-        interval = f" [{figure['low']:.3f}, {figure['high']:.3f}]"
-        chance = "; the interval holds the value of all exams" if figure["high"] >= overall[key] else ""
+    holds_all = figure.get("high") is not None and figure["high"] >= overall[key]
+    chance = "; the interval holds the value of all exams" if holds_all else ""
     sentence = (
-        f"Lowest {name}: {figure['value']:.3f}{interval} for {_BY.get(row['by'], row['by'])} {row['slice']} ({row['exams']:,} exams, "
+        f"Lowest {name}: {wording.figure(figure)} for {_BY.get(row['by'], row['by'])} {row['slice']} ({row['exams']:,} exams, "
         f"{row['positives']:,} positive), against {overall[key]:.3f} over all exams{chance}."
     )
     return {"by": row["by"], "slice": row["slice"], "figure": key, "shortfall": float(shortfall), "sentence": sentence}

@@ -9,6 +9,7 @@ A run's name stands above its bar, so that the plot fits a phone whatever the na
 import html
 from collections.abc import Callable, Sequence
 
+from pneumodet import wording
 from pneumodet.reporting import charts
 
 WIDTH, ROW = 340, 40
@@ -77,8 +78,7 @@ def _spoken(rows: Sequence[Row]) -> str:
     """Return the plot in words, for screen readers."""
     words = []
     for name, value, low, high in rows:
-        between = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-        words.append(f"{name} {'undefined' if value is None else f'{value:.3f}'}{between}")
+        words.append(f"{name} {wording.with_interval(value, (low, high))}")
     return "; ".join(words)
 
 

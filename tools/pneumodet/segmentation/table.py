@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, run_folder, suggest
+from pneumodet import paths, run_folder, suggest, wording
 from pneumodet.data import record_sets
 from pneumodet.errors import ConfigError, DataError, PneumodetError
 from pneumodet.learning import experiment, runs, settings
@@ -173,9 +173,7 @@ def _check_same(folder: Path, variant: str, family: Segmenter, manifest_sha256: 
 
 
 def _cell(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return wording.with_interval(value, (low, high), undefined="-")
 
 
 def _duration(seconds: float) -> str:
