@@ -18,7 +18,7 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 SCRIPTS = sorted(TOOLS.glob("*.py"))
 COMMAND_MODULES = [name.replace("-", "_") for name in COMMANDS]
 
-BASE = {"errors", "paths", "parallel", "wording"}
+BASE = {"errors", "paths", "parallel", "wording", "locks", "suggest"}
 WITHOUT_CLI = BASE | {"progress", "results", "runs", "pictures", "quality_sheet", "data", "metrics", "postprocessing", "detection"}
 WITHOUT_CLI |= {
     "experiment",
@@ -63,6 +63,8 @@ KERAS = BASE | {
 }
 MAY_IMPORT = {
     "errors": set(),
+    "locks": set(),
+    "suggest": set(),
     "paths": {"errors"},
     "parallel": {"errors"},
     "progress": set(),
@@ -73,7 +75,7 @@ MAY_IMPORT = {
     "run_record": BASE,
     "runs": BASE | {"run_record"},
     "data": BASE | {"results", "data"},
-    "metrics": BASE | {"metrics", "data.boxes"},
+    "metrics": BASE | {"metrics", "data.boxes", "data.header_facts"},
     "postprocessing": BASE | {"results", "data", "metrics", "postprocessing"},
     "assessment": BASE | {"results", "data", "metrics", "assessment"},
     "reporting": BASE | {"reporting"},

@@ -115,7 +115,7 @@ def test_patients_by_map_by_record_set_or_by_exam(write, tmp_path):
         pytest.param(
             "PatientID,PatientAge,PatientSex",
             "b,018M,M",
-            {"view_position": ("AP", None, None), "sex": ("F", "M", None), "age": (51, 1, None)},
+            {"view_position": ("AP", None, None), "sex": ("F", "M", None), "age": (51, 1.5, None)},
             id="headers",
         ),
         pytest.param(

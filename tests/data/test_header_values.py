@@ -15,50 +15,6 @@ def save(tmp_path, text):
     return path
 
 
-@pytest.mark.parametrize(
-    ("text", "age"),
-    [
-        ("43", 43),
-        ("43.0", 43),
-        ("043Y", 43),
-        ("018M", 1.5),
-        ("000D", 0),
-        ("148", 148),
-        ("-3", None),
-        ("43.5", None),
-        ("forty", None),
-        ("1234", None),
-    ],
-)
-def test_ages(text, age):
-    assert header_values.PARSERS["age"](text) == age
-
-
-@pytest.mark.parametrize(
-    ("text", "spacing"),
-    [
-        ("0.143", 0.143),
-        ("0.14300000000000002", 0.143),
-        ("0.143\\0.15", 0.143),
-        ("[0.143, 0.143]", 0.143),
-        ("['0.143', '0.143']", 0.143),
-        ("0", None),
-        ("-0.1", None),
-        ("inf", None),
-        ("wide", None),
-    ],
-)
-def test_spacings(text, spacing):
-    assert header_values.PARSERS["spacing"](text) == (None if spacing is None else pytest.approx(spacing))
-
-
-@pytest.mark.parametrize(
-    ("column", "text", "term"), [("view", "PA", "PA"), ("view", "ap", "AP"), ("view", "up", None), ("sex", "F", "F"), ("sex", "X", None)]
-)
-def test_terms(column, text, term):
-    assert header_values.PARSERS[column](text) == term
-
-
 @pytest.mark.parametrize("text", ["", "nan", "NaN", "None", " "])
 def test_missing_values_are_empty(tmp_path, text):
     sheet = header_values.read_csv(save(tmp_path, f"PatientID,PatientAge,view,Room\na.dcm,{text}, PA ,7\n"))

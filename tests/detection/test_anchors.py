@@ -257,7 +257,7 @@ def test_models_without_known_anchors_are_refused():
     with pytest.raises(ConfigError, match="makes 6 layers of anchors, but the model has 4 feature maps"):
         anchors.grids(config, np.array([[320, 320]]))
     config.model.ssd.image_resizer.identity_resizer.SetInParent()
-    with pytest.raises(ConfigError, match="image resizer has no fixed size"):
+    with pytest.raises(ConfigError, match="image resizer is identity_resizer; pneumodet trains with fixed_shape_resizer"):
         anchors.resized_hw(config, [[1, 1]])
 
 

@@ -9,8 +9,6 @@ pretrained/registry.json lists what can be loaded by name. TensorFlow is not nee
 
 import contextlib
 import dataclasses
-import difflib
-import fcntl
 import os
 import shutil
 import tarfile
@@ -19,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pneumodet import download, paths, runs
+from pneumodet import download, locks, paths, runs, suggest
 from pneumodet.data import label_map as label_maps
 from pneumodet.errors import CheckpointError, ConfigError, DataError, first_line
 
@@ -116,7 +114,9 @@ def resolve(
         local = folder / choice
         path = local if os.sep not in choice and local.is_dir() else Path(choice).expanduser()
         if os.sep not in choice and not path.exists() and not Path(f"{path}.index").exists():
-            raise ConfigError(f"There is no pretrained checkpoint {choice!r}{_nearest(choice, entries)} {_choices(entries)}")
+            raise ConfigError(
+                f"There is no pretrained checkpoint {choice!r}{suggest.clause(choice, [*entries, *_KINDS, 'none'])} {_choices(entries)}"
+            )
         start = _at(path, config, label_map, kind, on_notice)
     return start if kind is None else dataclasses.replace(start, type=kind)
 
@@ -132,11 +132,6 @@ def registry(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
 
 def _choices(entries: dict[str, Any]) -> str:
     return f"Give none, coco, imagenet, run:NAME, the path of a checkpoint, or one of {', '.join(sorted(entries))}."
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, [*known, *_KINDS, "none"], n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def _for_config(choice: str, entries: dict[str, dict[str, Any]], config: Any) -> str:
@@ -271,19 +266,10 @@ class _Store:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the folder's lock, and wait for it; the system lets it go however the process ends."""
-        try:
-            handle = open(self._folder / ".lock", "a", encoding="utf-8")  # noqa: SIM115 - closed below
-        except OSError:
-            yield  # a folder that cannot be written needs no lock; what is in it can be used
-            return
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._on_notice(f"another process loads a checkpoint into {self._folder}; waiting for it")
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            except OSError:
-                pass  # a file system without locks
+        notice = f"another process loads a checkpoint into {self._folder}; waiting for it"
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a folder that cannot be written needs no lock; what is in it can be used
+                stack.enter_context(locks.locked(self._folder / ".lock", wait=lambda: self._on_notice(notice)))
             yield
 
 

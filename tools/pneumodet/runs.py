@@ -9,8 +9,6 @@ A run's folder is one with a run.json, which is written last when a run begins.
 
 import contextlib
 import datetime
-import difflib
-import fcntl
 import importlib.metadata
 import os
 import platform
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pneumodet
-from pneumodet import paths, run_record
+from pneumodet import locks, paths, run_record, suggest
 from pneumodet.errors import DataError
 from pneumodet.run_record import RunRecord
 
@@ -116,8 +114,8 @@ def _others(name: str, family: str | None) -> str:
     there = names(family)
     if not there:
         return f"Train one with tools/{command_of(family)}.py."
-    near = difflib.get_close_matches(name, there, n=1)
-    return (f"Did you mean {near[0]!r}? " if near else "") + f"Runs: {', '.join(there)}."
+    near = suggest.nearest(name, there)
+    return (f"Did you mean {near!r}? " if near else "") + f"Runs: {', '.join(there)}."
 
 
 def read(folder: Path) -> RunRecord:
@@ -193,16 +191,15 @@ def locked(folder: Path) -> Iterator[None]:
       DataError: another process trains in this folder now, or the folder cannot be written.
     """
     made = not folder.exists()
+    stack = contextlib.ExitStack()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / _LOCK, "a", encoding="utf-8")  # noqa: SIM115 - closed below
+        lock = stack.enter_context(locks.locked(folder / _LOCK))
     except OSError as error:
         raise DataError(f"Cannot write in {folder}: {error.strerror}. Choose another workspace by PNEUMODET_WORKSPACE.") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"Another process is training in {folder}. Wait for it, stop it, or choose another --run name.") from error
+    with stack:
+        if lock is locks.TAKEN:
+            raise DataError(f"Another process is training in {folder}. Wait for it, stop it, or choose another --run name.")
         try:
             yield
         except BaseException:

@@ -6,7 +6,7 @@ facts = read_facts(Path("headers.csv"))                                # exam ->
 from pathlib import Path
 from typing import Any
 
-from pneumodet.data import dicom, header_values, tables
+from pneumodet.data import header_facts, tables
 from pneumodet.errors import DataError
 
 FACTS = {
@@ -21,12 +21,15 @@ EXAM_COLUMNS = ("patientId", "PatientID")
 """Columns of a facts CSV that hold the exam; in RSNA's published headers PatientID is the patientId."""
 
 
-def age_years(age: Any) -> int | float | None:
-    """Return an age in years: a number as it is, whole years of texts such as ``051Y``, ``018M`` or ``43.0``; None for anything else."""
-    if isinstance(age, int | float) and not isinstance(age, bool):
-        return age
-    years = dicom.age_years(age) if isinstance(age, str) else None
-    return None if years is None else int(years)
+def fact(name: str, value: Any) -> Any:
+    """Return a fact as ``header_facts`` reads it: an age in years that is believed, or None; a usual term of view or sex.
+
+    Other values of view and sex, and all other facts, stay as they are: slices are made by what the user names.
+    """
+    if name == "age":
+        return header_facts.age_years(value)
+    usual = {"view_position": header_facts.view_position, "sex": header_facts.sex}.get(name)
+    return (usual(value) if usual else None) or value
 
 
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:
@@ -45,14 +48,14 @@ def read_facts(path: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line, row in table.need((exam, *chosen.values())).rows():
         values: dict[str, Any] = {
-            name: None if header_values.is_missing(row[column]) else row[column].strip() for name, column in chosen.items()
+            name: None if header_facts.is_missing(row[column]) else fact(name, row[column].strip()) for name, column in chosen.items()
         }
-        values |= {"age": age_years(values["age"])} if "age" in values else {}
         known = found.setdefault(row[exam].strip(), values)
         differs = next((name for name, value in values.items() if known[name] != value), None)
         if differs:
+            first, second = (f"{one[differs]:g}" if isinstance(one[differs], float) else repr(one[differs]) for one in (known, values))
             raise DataError(
-                f"{path}, line {line}: exam {row[exam].strip()} has the {chosen[differs]} {known[differs]!r} in an earlier row and {values[differs]!r} "
+                f"{path}, line {line}: exam {row[exam].strip()} has the {chosen[differs]} {first} in an earlier row and {second} "
                 "here. Keep one of them."
             )
     return found

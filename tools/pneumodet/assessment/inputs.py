@@ -189,6 +189,7 @@ def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, An
 def _facts(
     exams: Sequence[str], by_exam: Mapping[str, Mapping[str, Any]], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, tuple[Any, ...]]:
-    found = {name: tuple(given.get(exam, {}).get(name, by_exam[exam].get(name)) for exam in exams) for name in files.FACTS}
-    found["age"] = tuple(files.age_years(age) for age in found["age"])
+    found = {
+        name: tuple(files.fact(name, given.get(exam, {}).get(name, by_exam[exam].get(name))) for exam in exams) for name in files.FACTS
+    }
     return {name: values for name, values in found.items() if any(value is not None for value in values)}

@@ -12,21 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumodet.data import annotations, formats, grouping, header_values, sources
+from pneumodet.data import annotations, formats, grouping, header_facts, header_values, sources
 from pneumodet.data.annotations import Exam
-from pneumodet.data.header_values import COLUMNS, OLDEST_YEARS, PARSERS, Texts
+from pneumodet.data.header_values import COLUMNS, Texts
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.parallel import Pool
 
 CATEGORICAL = ("sex", "view")
 """Columns whose numbers are places in ``Table.categories``."""
-
-LARGEST_SPACING_MM = 5.0
-"""A pixel spacing above is taken as missing; detectors have 0.1 to 0.2 mm."""
-
-_LIMITS = {"age": (OLDEST_YEARS, f"over {OLDEST_YEARS} years"), "spacing": (LARGEST_SPACING_MM, f"over {LARGEST_SPACING_MM:g} mm")}
-"""Column -> its highest value, and what is said of one above, which is taken as missing."""
 
 NAMES = {"age": "age", "sex": "sex", "view": "view position", "spacing": "pixel spacing"}
 """Columns as a reader names them."""
@@ -225,14 +219,5 @@ def _plural(column: str, count: int) -> str:
 
 def _checked(column: str, texts: list[str]) -> tuple[list, Counter]:
     """Return (value or None of each text, reason -> number of texts that are there and not usable)."""
-    highest, too_much = _LIMITS.get(column, (None, ""))
-    found, refused = [], Counter()
-    for text in texts:
-        value = PARSERS[column](text) if text else None
-        if text and value is None:
-            refused["not readable"] += 1
-        elif text and highest is not None and value > highest:
-            refused[too_much] += 1
-            value = None
-        found.append(value)
-    return found, refused
+    facts = [header_facts.read(column, text) for text in texts]
+    return [fact.value for fact in facts], Counter(fact.doubt for fact in facts if fact.doubt)

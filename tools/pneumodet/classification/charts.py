@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumodet import wording
 from pneumodet.training import figures
 
 ROC, CONFUSION = "roc.png", "confusion.png"
@@ -43,7 +44,7 @@ def roc(path: Path, metrics: Mapping[str, Any], *, title: str) -> None:
         (left, "image.roc_auc", "ROC AUC", "false-positive rate", "sensitivity (recall)"),
         (right, "image.pr_auc", "PR AUC", "sensitivity (recall)", "precision"),
     ):
-        one.set_title(f"{name} {_with_interval(metrics, key)}", fontsize=11, loc="left")
+        one.set_title(f"{name} {wording.with_interval(metrics[key], metrics['intervals'].get(key))}", fontsize=11, loc="left")
         one.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x, ylabel=y)
         figures.legend(one)
     figures.save(path, figure)
@@ -76,10 +77,3 @@ def confusion(path: Path, matrices: Sequence[tuple[str, np.ndarray, Sequence[str
         one.set(xlabel="model", ylabel="truth")
         one.set_title(heading, fontsize=11, loc="left")
     figures.save(path, figure)
-
-
-def _with_interval(metrics: Mapping[str, Any], key: str) -> str:
-    value, interval = metrics[key], metrics["intervals"].get(key)
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -3,15 +3,14 @@
     rows = of_split(records.train)                     # (N, 8) float32, columns NAMES
     sentences = check(records)                         # what is missing, for the user
 
-Ages over ``OLDEST_YEARS`` count as missing.
+What ``header_facts`` does not believe counts as missing.
 """
 
 from typing import Any
 
 import numpy as np
 
-from pneumodet.assessment.files import age_years
-from pneumodet.data.header_values import OLDEST_YEARS
+from pneumodet.data import header_facts
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.errors import DataError
 
@@ -52,12 +51,10 @@ def check(records: RecordSet) -> list[str]:
 
 
 def _row(age: Any, sex: Any, view: Any) -> list[float]:
-    years = age_years(age)
-    known = years is not None and 0 <= years <= OLDEST_YEARS
-    sex, view = str(sex).upper(), str(view).upper()
+    years, sex, view = header_facts.age_years(age), header_facts.sex(sex), header_facts.view_position(view)
     return [
-        (years - _MIDDLE) / _SPREAD if known else 0.0,
-        not known,
+        0.0 if years is None else (years - _MIDDLE) / _SPREAD,
+        years is None,
         sex == "F",
         sex == "M",
         sex not in ("F", "M"),

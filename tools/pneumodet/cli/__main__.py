@@ -3,12 +3,12 @@
 main(["train", "--config", "ssd_mobilenet", "--data", "records", "--run", "first"])
 """
 
-import difflib
 import importlib
 import sys
 from pathlib import Path
 
 import pneumodet
+from pneumodet import suggest
 
 COMMANDS = {
     "download-rsna": "download the RSNA Pneumonia Detection Challenge from Kaggle",
@@ -59,8 +59,7 @@ def main(argv=None) -> int:
         return 0
     command = name.replace("_", "-")
     if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
+        hint = suggest.sentence(command, COMMANDS, otherwise="Commands")
         print(f"pneumodet: error: there is no command {name!r}. {hint}", file=sys.stderr)
         return 2
     return importlib.import_module(f"pneumodet.cli.{command.replace('-', '_')}").main(rest)

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from pneumodet import progress
+from pneumodet import progress, wording
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
@@ -121,7 +121,7 @@ def _print(result: dict) -> None:
     print(f"  {'run':{wide}}" + "".join(f"{name + ' [95 %]':26}" for _, name in COLUMNS).rstrip())
     for one in result["runs"]:
         cells = (one["figures"].get(key) or {} for key, _ in COLUMNS)
-        print(f"  {one['name']:{wide}}" + "".join(f"{console.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip())
+        print(f"  {one['name']:{wide}}" + "".join(f"{wording.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip())
     for sentence in words.conclusions(result):
         print(sentence)
     for note in result["notes"]:

@@ -22,7 +22,7 @@ from absl.flags import argparse_flags
 import pneumodet
 from pneumodet import quiet
 from pneumodet.errors import PneumodetError
-from pneumodet.wording import counted
+from pneumodet.wording import counted, with_interval
 
 EXTRA = "train"
 """The extra of setup.cfg that brings a package which is missed only while a command runs; what needs another extra says so itself."""
@@ -109,19 +109,6 @@ def _missing(package: str) -> str:
         f"This needs the package {package}, which is not installed here. Run in the checkout: make setup, or "
         f"pip install -c constraints.txt '.[{EXTRA}]'; tools/doctor.py tells what else is missing."
     )
-
-
-def with_interval(value: float | None, interval: Sequence[float | None] | None, *, form: str = ".3f", undefined: str = "undefined") -> str:
-    """Return "0.213 [0.190, 0.235]" of a figure, without brackets where it has no interval."""
-    if value is None:
-        return undefined
-    low, high = interval or (None, None)
-    return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}, {high:{form}}]")
-
-
-def figure(one: Mapping[str, float | None], *, form: str = ".3f", undefined: str = "undefined") -> str:
-    """Return ``with_interval`` of ``value``, ``low`` and ``high``, as ``metrics.bootstrap.interval`` gives them."""
-    return with_interval(one.get("value"), (one.get("low"), one.get("high")), form=form, undefined=undefined)
 
 
 def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:

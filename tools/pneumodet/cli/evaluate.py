@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from pneumodet import progress
+from pneumodet import progress, wording
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
@@ -138,9 +138,7 @@ def _print(outcome) -> None:
         + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
     for key, name in ROWS:
-        value, interval = metrics.get(key), metrics["intervals"].get(key)
-        text = "undefined" if value is None else f"{value:.4f}" + (f"  [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
-        print(f"  {name:26}{text}")
+        print(f"  {name:26}{wording.with_interval(metrics.get(key), metrics['intervals'].get(key), form='.4f')}")
     threshold = metrics["rsna_threshold"]
     print(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
     print(f"Operating point: {metrics['rsna_threshold_source']}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from pneumodet import progress
+from pneumodet import progress, wording
 from pneumodet.cli import console
 
 EPILOG = """examples:
@@ -125,10 +125,10 @@ def _print_table(figures: dict, method: str) -> None:
     for key, name in NAMES.items():
         row = figures[key]
         cells = "".join(
-            f"{console.with_interval(row[other]['value'], None):13}{console.figure(row[other]['above'], form='+.3f'):25}"
+            f"{wording.with_interval(row[other]['value'], None):13}{wording.figure(row[other]['above'], form='+.3f'):25}"
             for other in others
         )
-        print(f"  {name:24}{console.figure(row[method]):25}{cells}".rstrip())
+        print(f"  {name:24}{wording.figure(row[method]):25}{cells}".rstrip())
 
 
 def main(argv=None) -> int:

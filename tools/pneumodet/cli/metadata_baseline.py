@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pneumodet import parallel, progress
+from pneumodet import parallel, progress, wording
 from pneumodet.cli import console
 
 EPILOG = """examples:
@@ -95,11 +95,11 @@ def _print(args, result: dict, splits: list[str]) -> None:
     )
     print(f"  {'model':28}{'ROC AUC [95 %]':26}average precision [95 %]")
     for one in result["models"].values():
-        print(f"  {one['name']:28}{console.figure(one['roc_auc']):26}{console.figure(one['average_precision'])}")
+        print(f"  {one['name']:28}{wording.figure(one['roc_auc']):26}{wording.figure(one['average_precision'])}")
     print(f"  {'column':28}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
     for column in result["columns"]:
         fall = result["models"][result["scores_of"]]["importance"][column]
-        print(f"  {column:28}{console.figure(fall):52}{result['alone'][column]:.3f}")
+        print(f"  {column:28}{wording.figure(fall):52}{result['alone'][column]:.3f}")
     if "leak" in result:
         print(result["leak"]["explanation"])
         print(f"  {'columns':22}{'split':14}" + "".join(f"{one['name']:28}" for one in result["models"].values()).rstrip())

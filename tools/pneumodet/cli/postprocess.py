@@ -1,6 +1,6 @@
 """Choose what is done with a detector's boxes (fusion, NMS, box scale, gate, thresholds) on validation detections, or apply what was chosen."""
 
-from pneumodet import progress
+from pneumodet import progress, wording
 from pneumodet.cli import console
 from pneumodet.errors import ConfigError
 
@@ -151,9 +151,9 @@ def _print(args, table: dict) -> None:
         chosen = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row["chosen"].items()
         )
-        gain = "" if row["gain"] is None else console.figure(row["gain"], form="+.4f")
-        print(f"  {row['step']:{wide}}{console.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
-    print(f"  {'all steps':{wide + 24}}{console.figure(table['total'], form='+.4f')}")
+        gain = "" if row["gain"] is None else wording.figure(row["gain"], form="+.4f")
+        print(f"  {row['step']:{wide}}{wording.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
+    print(f"  {'all steps':{wide + 24}}{wording.figure(table['total'], form='+.4f')}")
     for row in table["rows"]:
         if row["step"] in FUSED and (row["gain"]["low"] is None or row["gain"]["low"] <= 0):
             print(

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from pneumodet import progress
+from pneumodet import progress, wording
 from pneumodet.cli import console, train_flags
 from pneumodet.errors import ConfigError
 from pneumodet.segmentation.settings import SegmenterSettings
@@ -81,7 +81,7 @@ def _print_gain(metrics: dict) -> None:
     gain, prior = metrics["segmentation.gain"]["segmentation.iou"], metrics["segmentation.prior"]["segmentation.iou"]
     if gain["low"] is not None:
         above = "above" if gain["low"] > 0 else "not shown to be above"
-        difference = console.figure(gain)
+        difference = wording.figure(gain)
         print(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} (difference {difference}).")
 
 

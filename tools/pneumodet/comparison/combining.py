@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths, results
+from pneumodet import paths, results, wording
 from pneumodet.comparison.matching import RULES, Side
 from pneumodet.errors import ConfigError
 from pneumodet.metrics import bootstrap, operating_point
@@ -204,5 +204,5 @@ def _named(row: dict[str, Any]) -> str:
 
 
 def _between(gain: dict[str, Any]) -> str:
-    value = f"{gain['value']:+.3f}"
-    return value if gain["low"] is None else f"{value}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
+    interval = wording.between((gain["low"], gain["high"]), form="+.3f")
+    return wording.fixed(gain["value"], "+.3f") + (f", 95 % interval {interval}" if interval else "")

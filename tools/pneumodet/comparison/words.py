@@ -7,6 +7,7 @@ lines = conclusions(result)      # what a reader should take from it, a sentence
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pneumodet import wording
 from pneumodet.comparison.figures import BOX_FIGURES, FIGURES, IMAGE_FIGURES
 from pneumodet.reporting import markup, steps
 from pneumodet.reporting.markdown import plain
@@ -152,13 +153,7 @@ def _combination(table: Mapping[str, Any]) -> str:
 
 
 def _with_interval(figure: Mapping[str, Any] | None, *, signed: bool = False) -> str:
-    """Return "0.213 (0.190 to 0.235)", or a dash."""
-    if not figure or figure["value"] is None:
-        return "–"
-    form = "+.3f" if signed else ".3f"
-    if figure["low"] is None:
-        return f"{figure['value']:{form}}"
-    return f"{figure['value']:{form}} ({figure['low']:{form}} to {figure['high']:{form}})"
+    return wording.figure(figure or {}, form="+.3f" if signed else ".3f", undefined="–")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,33 +10,17 @@ and nothing else of a header is kept, logged or put into a message.
 
 import dataclasses
 import math
-import re
 from typing import NoReturn, Protocol
 
 import numpy as np
 
-from pneumodet.data import decoding, elements, encoding, lut
+from pneumodet.data import decoding, elements, encoding, header_facts, lut
 from pneumodet.data.elements import Elements, Fault
 from pneumodet.data.encoding import AS_IT_IS, EncodedImage, Options
 from pneumodet.errors import DataError
 
-_SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_ID, _PATIENT_SEX, _VIEW_POSITION = 0x00080016, 0x00080018, 0x00100020, 0x00100040, 0x00185101
-_PATIENT_AGE = 0x00101010
+_SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_ID = 0x00080016, 0x00080018, 0x00100020
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
-
-VIEW_POSITIONS = frozenset(("AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT"))
-"""Defined terms of ViewPosition (0018,5101) (PS3.3 C.8.7.1.1.3, C.8.1.3), and two that files have besides."""
-
-SEXES = frozenset("MFO")
-"""Enumerated values of PatientSex (0010,0040) (PS3.3 C.7.1.1)."""
-
-_AGE = re.compile(r"^(\d{1,3})(?:\.0*)?([DWMY]?)$")
-"""PatientAge (0010,1010), of VR AS (PS3.5 6.2); RSNA's files leave out the unit, which is then years, and tables write 43.0."""
-
-_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1, "": 1}
-
-SPACINGS = (0x00280030, 0x00181164, 0x00182010)
-"""PixelSpacing, ImagerPixelSpacing, NominalScannedPixelSpacing: height and width of a pixel in mm (PS3.3 10.7.1.3)."""
 
 _ASPECT_RATIO = 0x00280034
 """PixelAspectRatio (PS3.3 C.7.6.3.1.7)."""
@@ -56,8 +40,8 @@ class Header:
     Attributes:
       patient_id: (0010,0020), which in RSNA's files is the exam's patientId.
       sop_instance_uid: (0008,0018).
-      view_position: (0018,5101), such as ``PA``.
-      sex: (0010,0040).
+      view_position: (0018,5101), one of ``header_facts.VIEW_POSITIONS``; None for anything else, too.
+      sex: (0010,0040), one of ``header_facts.SEXES``; None for anything else, too.
     """
 
     patient_id: str | None
@@ -77,16 +61,11 @@ def header(source: Source) -> Header:
         found = elements.read(data)
         if not found.places.keys() & {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _ROWS}:
             raise Fault("it is not a DICOM file.")
-        text = (found.text(_PATIENT_ID), found.ascii(_SOP_INSTANCE_UID), found.ascii(_VIEW_POSITION), found.ascii(_PATIENT_SEX))
+        names = (found.text(_PATIENT_ID) or None, found.ascii(_SOP_INSTANCE_UID) or None)
+        terms = (header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)), header_facts.sex(found.ascii(header_facts.SEX)))
     except Fault as fault:
         _refuse(source, fault)
-    return Header(*(one or None for one in text))
-
-
-def age_years(text: str) -> float | None:
-    """Return the years of a PatientAge such as ``051Y``, ``018M``, ``43`` or ``43.0``, however unlikely; None where the text is no age."""
-    found = _AGE.match(text)
-    return int(found[1]) / _A_YEAR[found[2]] if found else None
+    return Header(*names, *terms)
 
 
 def patient_id(source: Source) -> str | None:
@@ -138,8 +117,9 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     """Return ``encode_image`` of a file's contents; ``source`` names it in messages."""
     try:
         found, layout = _open(data, source)
-        facts = _facts(found)
+        facts, doubts = _facts(found)
         aspect, notes = _aspect(found)
+        notes = doubts + notes
         stream = decoding.stream_of(found, layout)
         if _may_be_copied(found, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
             copy = stream.whole.copyable()
@@ -156,17 +136,18 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     return dataclasses.replace(encoding.encode(pixels, options, aspect=aspect, notes=notes + more), facts=facts)
 
 
-def _facts(found: Elements) -> dict[str, str | int]:
-    """Return what is known of the radiograph in the usual terms; whatever else is there could be free text, and stays in the file."""
-    view, sex, age = found.ascii(_VIEW_POSITION), found.ascii(_PATIENT_SEX), age_years(found.ascii(_PATIENT_AGE))
+def _facts(found: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
+    """Return (what is known of the radiograph in the usual terms, notes); whatever else is there could be free text, and stays in the file."""
+    view, sex = header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)), header_facts.sex(found.ascii(header_facts.SEX))
+    age = header_facts.read("age", found.ascii(header_facts.AGE))
     facts: dict[str, str | int] = {}
-    if view in VIEW_POSITIONS:
+    if view:
         facts["view_position"] = view
-    if sex in SEXES:
+    if sex:
         facts["sex"] = sex
-    if age is not None:
-        facts["age"] = int(age)
-    return facts
+    if age.value is not None:
+        facts["age"] = int(age.value)
+    return facts, (f"age {age.doubt} left out",) if age.stated is not None and age.doubt else ()
 
 
 def pixels_of(data: bytes, source: object) -> np.ndarray:
@@ -196,7 +177,7 @@ def _open(data: bytes, source: object) -> tuple[Elements, decoding.Layout]:
 
 def _aspect(found: Elements) -> tuple[float, tuple[str, ...]]:
     """Return (height of a pixel by its width, 1.0 where they hardly differ or are not known; notes)."""
-    for tag in (*SPACINGS, _ASPECT_RATIO):
+    for tag in (*header_facts.SPACINGS, _ASPECT_RATIO):
         if tag not in found.places:
             continue
         try:

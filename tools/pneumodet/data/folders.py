@@ -1,19 +1,14 @@
 """Output folders that appear whole or not at all, and that a killed run can go on with."""
 
 import contextlib
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pneumodet import locks
 from pneumodet.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # Windows, on which predictions are made, too; folders then have no locks
-    fcntl = None
 
 
 def check_free(final: Path, *, marker: str, overwrite: bool) -> None:
@@ -58,8 +53,8 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
             scratch.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
-    with _lock(scratch) as ours:
-        if resume_key is not None and ours is False:
+    with locks.locked(scratch) as lock:
+        if resume_key is not None and lock is locks.TAKEN:
             raise DataError(f"Another process is making {final} at the moment. Wait for it, or choose another --output-dir.")
         keep = resume_key is not None
         new = scratch / _NEW
@@ -132,30 +127,7 @@ def _remove_leftovers(final: Path) -> None:
     for path in list(final.parent.iterdir()):
         if not own.fullmatch(path.name) or not path.is_dir():
             continue
-        with _lock(path) as abandoned:
-            if abandoned:
+        with locks.locked(path) as lock:
+            if lock is locks.HELD:
                 _bring_back(path, final)
                 shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool | None]:
-    """Hold the lock of a folder, and yield whether it is ours, or None where the file system has no locks; it is freed however a process ends.
-
-    A process id in the name would not do: containers share folders, and each has its own process 1.
-    """
-    if fcntl is None:
-        yield None
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = folder.exists() and os.path.samestat(os.fstat(handle), folder.stat())  # its last owner may just have removed it
-        except BlockingIOError:
-            ours = False
-        except OSError:
-            ours = None
-        yield ours
-    finally:
-        os.close(handle)

@@ -3,27 +3,22 @@
     rows = read_csv(Path("stage_2_train_dicom_headers.csv.gz")).rows
     files = read_files({"0004cfab-…": source}, pool)     # in parallel, with a fingerprint of the stored pixels
     files["0004cfab-…"].texts                            # {"age": "51", "sex": "F", "view": "PA", "spacing": "0.143"}
-    PARSERS["age"]("018M")                               # 1.5
+    header_facts.read("age", "018M").value               # 1.5; what a text means is decided there
 
 Only these elements are looked at, and nothing else of a header is kept: it may hold anything.
 """
 
 import dataclasses
 import hashlib
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.data import decoding, dicom, elements, formats, tables
+from pneumodet.data import decoding, dicom, elements, formats, header_facts, tables
 from pneumodet.data.elements import Elements, Fault
 from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
 from pneumodet.parallel import Pool
-
-OLDEST_YEARS = 110
-"""An age above is a mistake of the header: the RSNA set has five, of 148 to 155."""
 
 Texts = dict[str, str]
 """Column -> text of the header, without blanks around it; "" where there is no value."""
@@ -42,11 +37,7 @@ COLUMNS = tuple(NAMES)
 EXAM_NAMES = ("patientId", "PatientID", "Filename")
 """Column of a CSV that names the exam, the first that is there; RSNA's PatientID is the exam."""
 
-MISSING = frozenset(("", "nan", "na", "n/a", "none", "null"))
-"""Cells that hold no value, in lower case."""
-
-_TAGS = {"age": (0x00101010,), "sex": (0x00100040,), "view": (0x00185101,), "spacing": dicom.SPACINGS}
-"""PatientAge, PatientSex, ViewPosition, and the spacings: of each the first that has a value."""
+_TAGS = {"age": header_facts.AGE, "sex": header_facts.SEX, "view": header_facts.VIEW_POSITION}
 
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
 
@@ -125,7 +116,7 @@ def read_csv(path: Path) -> Sheet:
             "Give a CSV with a row for each DICOM file, or the files."
         )
     table.need((exam_name, *found.values()))
-    columns = {name: ["" if is_missing(cell) else cell.strip() for cell in table.column(name)] for name in found.values()}
+    columns = {name: ["" if header_facts.is_missing(cell) else cell.strip() for cell in table.column(name)] for name in found.values()}
     texts = [dict(zip(found, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     exams = map(formats.exam_id, table.column(exam_name))
     rows = [Row(*row) for row in zip(table.lines, exams, texts, strict=True)]
@@ -138,8 +129,8 @@ def read_csv(path: Path) -> Sheet:
 def read_files(files: Mapping[str, Source], pool: Pool, *, done: Callable[[int], object] = lambda count: None) -> dict[str, FileFacts]:
     """Read all headers, and check that each file's pixel data are whole.
 
-    PatientAge (0010,1010), PatientSex (0010,0040), ViewPosition (0018,5101) and the first of PixelSpacing (0028,0030), ImagerPixelSpacing
-    (0018,1164) and NominalScannedPixelSpacing (0018,2010).
+    PatientAge (0010,1010), PatientSex (0010,0040), ViewPosition (0018,5101) and PixelSpacing (0028,0030), ImagerPixelSpacing
+    (0018,1164) or NominalScannedPixelSpacing (0018,2010), as ``header_facts.spacing_text`` chooses.
 
     Args:
       files: exam -> DICOM file.
@@ -166,33 +157,6 @@ def of_images(images: Iterable[Mapping[str, Any]]) -> dict[str, Texts]:
     }
 
 
-def is_missing(cell: str | None) -> bool:
-    """Whether a CSV's cell holds no value."""
-    return cell is None or cell.strip().lower() in MISSING
-
-
-def spacing_mm(text: str) -> float | None:
-    r"""Return the first number of ``0.143``, ``0.143\0.143`` or ``['0.143', '0.143']``, the distance of rows; None where it is none above 0."""
-    try:
-        value = float(re.split(r"[\\,\s]+", text.strip("[]()'\" "))[0].strip("'\""))
-    except ValueError:
-        return None
-    return value if 0 < value < math.inf else None
-
-
-def _one_of(terms: frozenset[str]) -> Callable[[str], str | None]:
-    return lambda text: text.upper() if text.upper() in terms else None
-
-
-PARSERS: Mapping[str, Callable[[str], float | str | None]] = {
-    "age": dicom.age_years,
-    "sex": _one_of(dicom.SEXES),
-    "view": _one_of(dicom.VIEW_POSITIONS),
-    "spacing": spacing_mm,
-}
-"""Column -> what returns the value of a text that is there (years, mm, or the usual term), None where it has no usual form."""
-
-
 def _read_part(part: Sequence[tuple[str, Source]]) -> dict[str, FileFacts]:
     return {exam: _read_file(source) for exam, source in part}
 
@@ -203,7 +167,8 @@ def _read_file(source: Source) -> FileFacts:
         found = elements.read(dicom.read_bytes(source))
         if not found.places.keys() & {_ROWS, _COLUMNS, elements.PIXEL_DATA} and not found.syntax:
             raise Fault("it is not a DICOM file.")
-        texts = {column: next((text for tag in tags if not is_missing(text := found.ascii(tag))), "") for column, tags in _TAGS.items()}
+        texts = {column: "" if header_facts.is_missing(text := found.ascii(tag)) else text for column, tag in _TAGS.items()}
+        texts["spacing"] = header_facts.spacing_text(found)[0]
         known = dataclasses.replace(known, texts=texts)
         rows, columns = found.integer(_ROWS, 0), found.integer(_COLUMNS, 0)
         if min(rows, columns) < 1:

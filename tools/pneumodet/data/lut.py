@@ -7,7 +7,7 @@ Pixels have 16 bits at most, so Modality LUT, VOI LUT or window, and presentatio
 instead of millions, and the bits of a word that are not part of the value cost nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -113,17 +113,23 @@ def histogram(pixels: np.ndarray) -> np.ndarray:
     return np.bincount(patterns.reshape(-1), minlength=1 << 8 * pixels.itemsize)
 
 
-def robust_shares(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return values as shares of the range between their ``ROBUST_SHARES``, not clipped; 0 where all pixels are alike.
+def robust_window(values: np.ndarray, counts: np.ndarray, shares: Sequence[float] = ROBUST_SHARES) -> list[float]:
+    """Return the smallest values that at least these shares of the pixels reach or lie below.
 
     Args:
       values: (N,) value of every pattern.
-      counts: (N,) pixels of every pattern.
+      counts: (N,) pixels of every pattern; at least one pixel.
+      shares: each in [0, 1].
     """
     used = counts.nonzero()[0]
     used = used[values[used].argsort()]
     total = counts[used].cumsum()
-    low, high = values[used[np.searchsorted(total, np.multiply(ROBUST_SHARES, total[-1]))]]
+    return values[used[np.searchsorted(total, np.multiply(shares, total[-1]))]].tolist()
+
+
+def robust_shares(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return values as shares of their ``robust_window``, not clipped; 0 where all pixels are alike. Arguments as there."""
+    low, high = robust_window(values, counts)
     return (values - low) / (high - low) if high > low else np.zeros(values.shape)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.data import chest_likeness
+from pneumodet.data import chest_likeness, header_facts, lut
 from pneumodet.errors import DataError
 
 BLANK, INVERTED, NOT_FRONTAL, EXPOSURE = "blank", "inverted", "not-frontal", "exposure"
@@ -32,9 +32,8 @@ EXCLUDE, WARN, INFO = "exclude", "warn", "info"
 SEVERITIES = (EXCLUDE, WARN, INFO)
 """``exclude``: sure enough to leave the exam out unseen; ``warn``: a person should look; ``info``: known and harmless."""
 
-NOT_FRONTAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT"})
-"""Values of ViewPosition (0018,5101) that are no frontal view: DICOM's terms for lateral, decubitus and oblique (PS3.3 C.8.1.1), and two
-that are used besides."""
+_SPREAD_SHARES = (0.05, 0.95)
+"""Shares of the pixels between whose gray levels the spread is measured."""
 
 MAX_BLANK_SPREAD = 8
 """Gray levels between the 5th and 95th percentile; the 258 have 88 to 239."""
@@ -202,7 +201,7 @@ def _measure(image: Image.Image, *, size_hw: tuple[int, int], sha256: str) -> Me
     rows, columns = gray.shape
     center = gray[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4]
     shares = np.bincount(center.ravel(), minlength=256) / center.size
-    low, high = _percentiles(np.bincount(gray.ravel(), minlength=256), (0.05, 0.95))
+    low, high = lut.robust_window(np.arange(256), np.bincount(gray.ravel(), minlength=256), _SPREAD_SHARES)
     chest, negative, turned = chest_likeness.measure(image)
     return Measures(
         height=size_hw[0],
@@ -210,19 +209,13 @@ def _measure(image: Image.Image, *, size_hw: tuple[int, int], sha256: str) -> Me
         content_sha256=sha256,
         hash=base64.b64encode(_perceptual_hash(image)).decode(),
         spread=high - low,
-        center_gray=_percentiles(shares, (0.5,))[0],
+        center_gray=lut.robust_window(np.arange(256), shares, (0.5,))[0],
         center_black=round(float(shares[:2].sum()), 4),
         center_white=round(float(shares[254:].sum()), 4),
         chest=chest,
         chest_negative=negative,
         chest_turned=turned,
     )
-
-
-def _percentiles(histogram: np.ndarray, shares: tuple[float, ...]) -> list[int]:
-    """Return the smallest gray levels that at least these shares of the pixels reach or lie below."""
-    cumulative = histogram.cumsum()
-    return [int(np.searchsorted(cumulative, share * cumulative[-1])) for share in shares]
 
 
 def _perceptual_hash(image: Image.Image) -> bytes:
@@ -246,8 +239,8 @@ def _cosines() -> np.ndarray:
 def _judge_one(one: Measures, view: str) -> list[Finding]:
     """Return the findings that need no other exam; a blank image has no further ones."""
     found = []
-    if view.strip().upper() in NOT_FRONTAL_VIEWS:
-        found.append(Finding(NOT_FRONTAL, EXCLUDE, f"ViewPosition is {view.strip()}"))
+    if (term := header_facts.view_position(view)) in header_facts.LATERAL_VIEWS:
+        found.append(Finding(NOT_FRONTAL, EXCLUDE, f"ViewPosition is {term}"))
     if one.spread <= MAX_BLANK_SPREAD:
         return [*found, Finding(BLANK, EXCLUDE, f"nine tenths of the pixels are within {one.spread} gray levels, of 256")]
     if one.chest_negative > max(one.chest + MIN_CHEST_GAIN, one.chest_turned, MIN_CHEST):

@@ -14,7 +14,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from pneumodet.data import boxes as box_math
-from pneumodet.detection import pipeline_config
+from pneumodet.detection import pipeline_config, resizing
 from pneumodet.errors import ConfigError
 
 RPN_MATCHED = 0.7
@@ -95,17 +95,11 @@ def resized_hw(config: Message, image_hw: np.ndarray) -> tuple[np.ndarray, np.nd
     Raises:
       ConfigError: the resizer is of another kind than the two in common use.
     """
-    image_hw = np.asarray(image_hw, np.float64).reshape(-1, 2)
-    resizer = pipeline_config.architecture(config).image_resizer
-    if resizer.HasField("fixed_shape_resizer"):
-        size = np.broadcast_to([[resizer.fixed_shape_resizer.height, resizer.fixed_shape_resizer.width]], image_hw.shape)
-        return size.astype(np.float64), size.astype(np.float64)
-    if resizer.HasField("keep_aspect_ratio_resizer"):
-        keep = resizer.keep_aspect_ratio_resizer
-        scale = np.minimum(keep.min_dimension / image_hw.min(axis=1), keep.max_dimension / image_hw.max(axis=1))
-        size = np.maximum(1, np.round(image_hw * scale[:, None]))
-        return size, np.full_like(size, keep.max_dimension) if keep.pad_to_max_dimension else size
-    raise ConfigError("The config's image resizer has no fixed size, so that its anchors are not known. Use a fixed_shape_resizer.")
+    size = resizing.of_config(config)
+    image_hw = np.asarray(image_hw).reshape(-1, 2)
+    kinds, which = np.unique(image_hw, axis=0, return_inverse=True)  # of few sizes, in most sets
+    resized = np.array([size.of((height, width)) for height, width in kinds.tolist()], np.float64).reshape(-1, 2)[which.reshape(-1)]
+    return resized, np.full_like(resized, size.canvas_hw) if size.canvas_hw else resized
 
 
 def generator(config: Message) -> Message:

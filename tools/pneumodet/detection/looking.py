@@ -29,7 +29,7 @@ class Looker:
     def prepared(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what the model takes of a radiograph, (H, W) uint8: (h, w, 1) uint8, padded, and (3,) int32, its shape without padding."""
         image = sizes.prepared(pixels, self.size)
-        return sizes.padded(image, self.size)[:, :, np.newaxis], np.array([*image.shape, 3], np.int32)
+        return self.size.on_canvas(image)[:, :, np.newaxis], np.array([*image.shape, 3], np.int32)
 
     def detect(self, images: np.ndarray, true_shapes: np.ndarray) -> dict[str, np.ndarray]:
         """Detect on a batch.

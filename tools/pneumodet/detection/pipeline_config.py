@@ -10,7 +10,6 @@
 Nothing here imports TensorFlow, so that a mistake is answered in a second.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from pneumodet import paths
+from pneumodet import paths, suggest
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import odapi
 from pneumodet.detection.choices import CHECKPOINT_TYPES
@@ -56,7 +55,9 @@ def load(name_or_path: str) -> Message:
     if path.suffix != ".config" and not path.is_file():
         path = paths.CONFIG_DIR / f"{name_or_path}.config"
     if not path.is_file():
-        raise ConfigError(f"There is no config {name_or_path!r}{_nearest(name_or_path, names())} Configs: {', '.join(names())}, or a path.")
+        raise ConfigError(
+            f"There is no config {name_or_path!r}{suggest.clause(name_or_path, names())} Configs: {', '.join(names())}, or a path."
+        )
     config = odapi.protos().pipeline.TrainEvalPipelineConfig()
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), config)
@@ -190,7 +191,7 @@ def _field(message: Message, step: str, where: str) -> tuple[FieldDescriptor, in
     fields = message.DESCRIPTOR.fields_by_name
     if name not in fields:
         raise ConfigError(
-            f"--set {where}: {message.DESCRIPTOR.name} has no field {name!r}{_nearest(name, fields)} Its fields: {', '.join(sorted(fields))}."
+            f"--set {where}: {message.DESCRIPTOR.name} has no field {name!r}{suggest.clause(name, fields)} Its fields: {', '.join(sorted(fields))}."
         )
     if index is not None and not fields[name].is_repeated:
         raise ConfigError(f"--set {where}: {name} is not a list, so that [{index}] has no meaning.")
@@ -250,11 +251,6 @@ def _scalar(field: FieldDescriptor, text: str, key: str) -> Any:
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def learning_rate(config: Message) -> Message | None:

@@ -23,6 +23,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from pneumodet.data import header_facts
 from pneumodet.dicom_out import values
 from pneumodet.errors import DataError
 
@@ -34,9 +35,6 @@ PLACE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID
 TEXTS = ("PatientName", "PatientID", "ReferringPhysicianName", "StudyID", "AccessionNumber")
 DATES = ("PatientBirthDate", "StudyDate")
 """With StudyTime and PatientSex all elements of types 1 and 2 of patient and study, beside StudyInstanceUID."""
-
-SEXES = ("M", "F", "O")
-"""Enumerated values of PatientSex (0010,0040) (PS3.3 C.7.1.1)."""
 
 MOMENTS = ("Content", "Acquisition", "InstanceCreation", "Series", "Study")
 """Whose date and time a radiograph was made at, the nearest first."""
@@ -129,10 +127,10 @@ def read(source: Dataset) -> Radiograph:
     rows, columns = (values.integer(source, keyword, default=0) for keyword in ("Rows", "Columns"))
     if rows < 1 or columns < 1:
         raise DataError(f"{_name(place)} has no Rows or no Columns; it is not an image.")
-    sex = values.text(source, "PatientSex").upper()
+    sex = header_facts.sex(values.text(source, "PatientSex")) or ""
     patient = {keyword: values.text(source, keyword) for keyword in TEXTS}
     patient |= {keyword: values.date(source, keyword) for keyword in DATES}
-    patient |= {"StudyTime": values.time(source, "StudyTime"), "PatientSex": sex if sex in SEXES else ""}
+    patient |= {"StudyTime": values.time(source, "StudyTime"), "PatientSex": sex}
     for keyword, value in patient.items():
         if not value and values.is_there(source, keyword):
             _log.warning("%s of a radiograph is unusable and left empty.", keyword)

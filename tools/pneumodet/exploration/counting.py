@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data import annotations
+from pneumodet.data.header_facts import OLDEST_YEARS
 from pneumodet.exploration import estimates
 from pneumodet.exploration.gathering import NO_CLASS, Exams, Material
 
 AGE_EDGES = tuple(range(0, 105, 5))
 """Years; bins of the histogram of ages."""
 
-AGE_GROUPS = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 111))
+AGE_GROUPS = ((0, 18), (18, 40), (40, 60), (60, 80), (80, OLDEST_YEARS + 1))
 """Years, from the first to below the second."""
 
 SPACING_DECIMALS = 3

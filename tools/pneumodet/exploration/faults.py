@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import annotations, box_audit, boxes, formats, header_values
-from pneumodet.data.header_values import OLDEST_YEARS
+from pneumodet.data import annotations, box_audit, boxes, formats, header_facts
+from pneumodet.data.header_facts import OLDEST_YEARS
 from pneumodet.data.tables import Table
 from pneumodet.exploration.gathering import Material
 
@@ -95,7 +95,7 @@ def outliers(material: Material) -> dict[str, Any]:
     """
     exams = material.exams
     facts = material.table.facts if material.table else {}
-    ages = [(exam, facts[exam].age_years) for exam in sorted(facts) if (facts[exam].age_years or 0) > OLDEST_YEARS]
+    ages = [(exam, years) for exam in sorted(facts) if (years := facts[exam].impossible_years) is not None]
     beyond, names, areas, shapes = [], [], [], []
     for exam, of_exam, (height, width) in zip(exams.ids, exams.boxes_xyxy_px, exams.size_hw, strict=True):
         for left, top, right, bottom in of_exam:
@@ -157,19 +157,19 @@ def _empty_of(table: Table | None) -> dict[str, int]:
     if table is None:
         return {}
     names = next(names for names in (annotations.LABEL_COLUMNS, formats.CSV_COLUMNS) if set(names) <= set(table.columns))
-    return {name: sum(map(header_values.is_missing, table.column(name))) for name in names}
+    return {name: sum(map(header_facts.is_missing, table.column(name))) for name in names}
 
 
 def _tell_target(table: Table) -> bool:
     if "Target" not in table.columns:
         return False
-    empty = [any(map(header_values.is_missing, cells)) for cells in zip(*map(table.column, _BOX_COLUMNS), strict=True)]
+    empty = [any(map(header_facts.is_missing, cells)) for cells in zip(*map(table.column, _BOX_COLUMNS), strict=True)]
     negative = [cell.strip() in ("0", "0.0") for cell in table.column("Target")]
     return any(empty) and not all(empty) and empty == negative
 
 
 def _empty_cells(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> dict[str, int]:
-    return {name: sum(header_values.is_missing(row[name]) for row in rows) for name in columns} if rows else {}
+    return {name: sum(header_facts.is_missing(row[name]) for row in rows) for name in columns} if rows else {}
 
 
 def _group(group: Sequence[str], material: Material) -> dict[str, Any]:

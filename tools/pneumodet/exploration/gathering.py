@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data import annotations, formats, header_values, sources, tables
-from pneumodet.data.header_values import OLDEST_YEARS, FileFacts
+from pneumodet.data.header_values import FileFacts
 from pneumodet.data.sources import Source
 from pneumodet.errors import DataError
 from pneumodet.exploration import headers
@@ -58,7 +58,7 @@ class Exams:
       boxes_xyxy_px: (N, ) arrays of (boxes, 4) float64.
       size_hw: (N, 2) float64 px, ``ASSUMED_SIDE_PX`` where neither file nor labels have it.
       patients: (N,) int64, the same for the exams of one patient; each exam is its own patient where none is known.
-      age_years: (N,) float64, NaN where unknown or above ``OLDEST_YEARS``: it is listed, and left out of all figures about age.
+      age_years: (N,) float64, NaN where unknown or not believed: it is listed, and left out of all figures about age.
       sex: (N,) str, empty where unknown.
       view: (N,) str, empty where unknown.
       spacing_mm: (N,) float64, NaN where unknown.
@@ -146,7 +146,6 @@ def _exams(
     sizes = [files[exam].size_hw if exam in files else labels.exams[exam].size_hw for exam in ids]
     positive = np.array([one.positive for one in every], bool)
     ages = np.array([_or_nan(one.age_years) for one in facts])
-    ages[ages > OLDEST_YEARS] = np.nan
     # an exam that no map names is a patient of its own, and its name may be that of a patient
     names = [f"patient {patients[exam]}" if patients and exam in patients else f"exam {exam}" for exam in ids]
     return Exams(

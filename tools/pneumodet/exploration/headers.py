@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pneumodet.data import header_values
+from pneumodet.data import header_facts, header_values
 from pneumodet.data.header_values import NAMES, FileFacts, Texts
 
 KEYWORDS = {column: names[0] for column, names in NAMES.items()}
@@ -24,16 +24,18 @@ class Facts:
     """What is known of an exam; None where a value is missing or unusable.
 
     Attributes:
-      age_years: as written, however unlikely.
-      sex: one of ``dicom.SEXES``.
-      view: one of ``dicom.VIEW_POSITIONS``.
+      age_years: as ``header_facts`` believes it.
+      sex: one of ``header_facts.SEXES``.
+      view: one of ``header_facts.VIEW_POSITIONS``.
       spacing_mm: height of a pixel.
+      impossible_years: an age that is written and not believed.
     """
 
     age_years: float | None = None
     sex: str | None = None
     view: str | None = None
     spacing_mm: float | None = None
+    impossible_years: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Table:
       facts: exam -> its facts; of an exam with several rows those of the first.
       rows: how many there were.
       missing: keyword, or another column of a CSV -> rows without a value.
-      unusable: keyword -> exams whose value has no usual form.
+      unusable: keyword -> exams whose value has no usual form, or is a pixel spacing that is not believed.
       repeated: exams with more than one row.
       unnamed: rows without an exam.
     """
@@ -65,7 +67,7 @@ def of_csv(path: Path) -> Table:
     """
     sheet = header_values.read_csv(path)
     table = _table((row.exam, row.texts) for row in sheet.rows)
-    table.missing.update({name: sum(map(header_values.is_missing, cells)) for name, cells in sheet.others.items()})
+    table.missing.update({name: sum(map(header_facts.is_missing, cells)) for name, cells in sheet.others.items()})
     return table
 
 
@@ -80,14 +82,15 @@ def _table(rows: Iterable[tuple[str, Texts]]) -> Table:
     unusable: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
     for exam, texts in rows:
-        found = {column: parse(texts[column]) if texts.get(column) else None for column, parse in header_values.PARSERS.items()}
-        for column, value in found.items():
-            if not texts.get(column):
+        read = {column: header_facts.read(column, texts.get(column)) for column in KEYWORDS}
+        impossible = read["age"].stated if read["age"].doubt else None
+        for column, fact in read.items():
+            if header_facts.is_missing(texts.get(column)):
                 missing[KEYWORDS[column]] += 1
-            elif value is None:
+            elif fact.value is None and (column != "age" or impossible is None):  # impossible ages are listed with their values
                 unusable.setdefault(KEYWORDS[column], []).append(exam)
         counts[exam] += 1
         if exam:
-            facts.setdefault(exam, Facts(found["age"], found["sex"], found["view"], found["spacing"]))
+            facts.setdefault(exam, Facts(*(fact.value for fact in read.values()), impossible))
     repeated = sorted(exam for exam, count in counts.items() if count > 1 and exam)
     return Table(facts, counts.total(), dict(missing), unusable, repeated, counts[""])

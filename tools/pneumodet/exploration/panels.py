@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pneumodet import wording
 from pneumodet.exploration import charts
 from pneumodet.exploration.faults import MOST_LISTED
 from pneumodet.reporting import markup
@@ -337,7 +338,7 @@ def _quartiles(values: Sequence[float]) -> Cell:
 
 
 def _percent_interval(one: Mapping[str, Any]) -> str:
-    return "" if one["low"] is None else f"{one['low']:.1%} to {one['high']:.1%}"
+    return wording.between((one["low"], one["high"]), form=".1%")
 
 
 def _normed(counts: Sequence[int]) -> list[float]:

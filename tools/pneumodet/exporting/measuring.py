@@ -55,7 +55,7 @@ def inputs(config: Any, pixels: Iterable[np.ndarray]) -> Iterator[list[np.ndarra
     for one in pixels:
         image = sizes.prepared(one, size)
         height, width = image.shape
-        three = np.repeat(sizes.padded(image, size)[np.newaxis, :, :, np.newaxis], 3, axis=3)
+        three = np.repeat(size.on_canvas(image)[np.newaxis, :, :, np.newaxis], 3, axis=3)
         yield [three, np.array([[height, width, 3]], np.int32)] if size.padded else [three]
 
 

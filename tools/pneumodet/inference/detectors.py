@@ -67,7 +67,7 @@ class Detector:
         image = pixels if self._size is None else sizes.prepared(pixels, self._size)
         true_hw = image.shape
         if self._size and self._size.padded and self.format != "savedmodel":  # whose own resizer pads
-            image = sizes.padded(image, self._size)
+            image = self._size.on_canvas(image)
         answer = self._run(
             {
                 backends.INPUT: np.repeat(image[np.newaxis, :, :, np.newaxis], 3, axis=3),

@@ -55,14 +55,13 @@ class Size:
         scale = min(self.least / min(image_hw), self.most / max(image_hw))
         return max(1, round(image_hw[0] * scale)), max(1, round(image_hw[1] * scale))
 
+    def on_canvas(self, pixels: np.ndarray) -> np.ndarray:
+        """Return (h, w) uint8 pixels of a size as from ``of``, padded with 0 at the right and below where the model pads."""
+        height, width = self.canvas_hw or pixels.shape
+        return np.pad(pixels, ((0, height - pixels.shape[0]), (0, width - pixels.shape[1])))
+
 
 def prepared(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Return (h, w) uint8, what a model of this size looks at of (H, W) uint8 pixels, without padding."""
     target_hw = size.of(pixels.shape)
     return resize(reduce(pixels, target_hw), target_hw)
-
-
-def padded(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Return (h, w) uint8 pixels, as ``prepared`` gives them, with zeros at the right and below: what a model of this size takes."""
-    height, width = size.canvas_hw or pixels.shape
-    return np.pad(pixels, ((0, height - pixels.shape[0]), (0, width - pixels.shape[1])))

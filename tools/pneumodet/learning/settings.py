@@ -7,14 +7,13 @@ A family of models adds fields to ``Settings`` by inheritance. An unknown key is
 """
 
 import dataclasses
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pneumodet import paths
+from pneumodet import paths, suggest
 from pneumodet.data.equalizing import NORMALIZATIONS
 from pneumodet.errors import ConfigError
 from pneumodet.training import augmentation_settings
@@ -110,7 +109,7 @@ def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
     """Raise a ConfigError where a value is not one of those allowed."""
     allowed = list(allowed)
     if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}{nearest(value, allowed)}")
+        raise ConfigError(f"{name} is {value!r}. {suggest.sentence(value, allowed)}")
 
 
 def between(name: str, value: float, low: float, high: float = float("inf")) -> None:
@@ -118,12 +117,6 @@ def between(name: str, value: float, low: float, high: float = float("inf")) -> 
     if not low <= value <= high:
         limit = f"from {low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
         raise ConfigError(f"{name} is {value:g}, must be {limit}.")
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """Return the end of a sentence that names what may have been meant."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f". Did you mean {near[0]!r}?" if near else f". There are: {', '.join(names)}."
 
 
 def names(folder: Path) -> list[str]:
@@ -147,7 +140,7 @@ def load(kind: type[Any_Settings], name_or_path: str | Path, *, folder: Path, ov
     if path.suffix != ".toml":
         path = folder / f"{name_or_path}.toml"
         if not path.is_file():
-            raise ConfigError(f"There is no config {str(name_or_path)!r} in {folder}{nearest(str(name_or_path), names(folder))}")
+            raise ConfigError(f"There is no config {str(name_or_path)!r} in {folder}. {suggest.sentence(str(name_or_path), names(folder))}")
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -174,7 +167,7 @@ def of(kind: type[Any_Settings], values: Mapping[str, Any], *, where: str) -> An
     taken = {}
     for key, value in values.items():
         if key not in fields:
-            raise ConfigError(f"{where} has the unknown key {key!r}{nearest(key, list(fields))}")
+            raise ConfigError(f"{where} has the unknown key {key!r}. {suggest.sentence(key, fields)}")
         wanted = type(fields[key].default)
         if wanted is float and type(value) is int:
             value = float(value)
@@ -213,7 +206,7 @@ def parsed(kind: type[Settings], overrides: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"{text!r} is no KEY=VALUE.")
         if key not in fields:
-            raise ConfigError(f"There is no setting {key!r}{nearest(key, list(fields))}")
+            raise ConfigError(f"There is no setting {key!r}. {suggest.sentence(key, fields)}")
         try:
             found[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

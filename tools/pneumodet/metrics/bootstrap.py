@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from pneumodet import wording
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics import froc, image_level, rsna
 from pneumodet.metrics.average_precision import IOU_THRESHOLDS, MAX_DETECTIONS, PrecisionRecall
@@ -261,11 +262,11 @@ def _sentence(difference: dict, names: tuple[str, str], confidence: float, *, lo
     if low is None:
         return f"{names[0]} and {names[1]} cannot be compared: {difference['undefined']}"
     if low <= 0 <= high:
-        return f"No difference shown: {names[1]} - {names[0]} = {value:.3f} [{low:.3f}, {high:.3f}] ({confidence:.0%} interval)."
+        return f"No difference shown: {names[1]} - {names[0]} = {wording.with_interval(value, (low, high))} ({confidence:.0%} interval)."
     better, (low, high) = (1, (low, high)) if low > 0 else (0, (-high, -low))
     if lower_is_better:
         better = 1 - better
-    return f"{names[better]} is better by {abs(value):.3f} [{low:.3f}, {high:.3f}] ({confidence:.0%} interval)."
+    return f"{names[better]} is better by {wording.with_interval(abs(value), (low, high))} ({confidence:.0%} interval)."
 
 
 def _settings(patients: np.ndarray, resamples: int, seed: int, confidence: float) -> dict[str, int | float | str]:

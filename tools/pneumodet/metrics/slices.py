@@ -4,8 +4,8 @@
     found["slices"][0]        # {"by": "view_position", "slice": "AP", "exams": 1200, "positives": 460, "small": False, "figures": {...}}
     found["worst"]            # {"by": "age", "slice": "80+", "figure": "image.sensitivity", "sentence": ...}
 
-- Age bands in years: <18, 18-39, 40-59, 60-79, 80+. An age that is missing, negative or above ``OLDEST`` is ``unknown``, like any other missing fact
-  (headers of the RSNA set have ages of 148 to 155).
+- Age bands in years: <18, 18-39, 40-59, 60-79, 80+. An age that is missing or not believed, as
+  ``header_facts`` decides, is ``unknown``, like any other missing fact (headers of the RSNA set have ages of 148 to 155).
 - Class: the RSNA set parts its negatives into normal and "No Lung Opacity / Not Normal". A class has either positives or negatives only, so that
   specificity and false positives an image tell which negatives false positives come from.
 - Box size: positive exams in three parts of equal count, by the square root of box area over image area of their largest box. There are no
@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pneumodet import wording
+from pneumodet.data import header_facts
 from pneumodet.data.boxes import area_px
 from pneumodet.metrics.bootstrap import Figures
 from pneumodet.metrics.cases import Cases
@@ -26,9 +28,6 @@ AGE_STARTS = (18, 40, 60, 80)
 
 AGE_BANDS = ("<18", "18-39", "40-59", "60-79", "80+")
 """Names of the age bands."""
-
-OLDEST = 120
-"""Years; nobody is older, so that a header that says more is wrong."""
 
 UNKNOWN = "unknown"
 """Name of the slice of cases for which a fact is not known; never named as the worst."""
@@ -112,9 +111,8 @@ def slices(
 
 def age_band(age: float | None) -> str:
     """Return the name of the age band of an age in years, or ``unknown``."""
-    if age is None or not 0 <= age <= OLDEST:  # NaN is in no range either
-        return UNKNOWN
-    return AGE_BANDS[int(np.searchsorted(AGE_STARTS, age, side="right"))]
+    years = header_facts.age_years(age)
+    return UNKNOWN if years is None else AGE_BANDS[int(np.searchsorted(AGE_STARTS, years, side="right"))]
 
 
 def _masks(cases: Cases, sizes_hw: np.ndarray) -> tuple[list[tuple[str, str, np.ndarray]], dict[str, str]]:
@@ -170,12 +168,10 @@ def _worst(rows: list[dict], overall: dict[str, float | None]) -> dict | None:
     if shortfall <= 0:
         return None
     figure, name = row["figures"][key], key.removeprefix("image.")
-    interval, chance = "", ""
-    if figure.get("low") is not None:
-        interval = f" [{figure['low']:.3f}, {figure['high']:.3f}]"
-        chance = "; the interval holds the value of all exams" if figure["high"] >= overall[key] else ""
+    holds_all = figure.get("high") is not None and figure["high"] >= overall[key]
+    chance = "; the interval holds the value of all exams" if holds_all else ""
     sentence = (
-        f"Lowest {name}: {figure['value']:.3f}{interval} for {_BY.get(row['by'], row['by'])} {row['slice']} ({row['exams']:,} exams, "
+        f"Lowest {name}: {wording.figure(figure)} for {_BY.get(row['by'], row['by'])} {row['slice']} ({row['exams']:,} exams, "
         f"{row['positives']:,} positive), against {overall[key]:.3f} over all exams{chance}."
     )
     return {"by": row["by"], "slice": row["slice"], "figure": key, "shortfall": float(shortfall), "sentence": sentence}

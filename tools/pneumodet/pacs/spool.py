@@ -10,13 +10,12 @@ the process can read the folder.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pneumodet import paths
+from pneumodet import locks, paths
 from pneumodet.errors import DataError, EnvironmentProblem
 
 JOURNAL = "journal.sqlite"
@@ -46,23 +45,18 @@ class Folder:
         Raises:
           DataError: another worker has it, or it cannot be written.
         """
+        stack = contextlib.ExitStack()
         try:
             self._spool.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self._spool):
                 folder.chmod(0o700)
-            handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = stack.enter_context(locks.locked(self.path / _LOCK, mode=0o600))
         except OSError as error:
             raise DataError(f"The state folder {self.path} cannot be written: {error.strerror}. Choose another --state.") from error
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DataError(
-                    f"The state folder {self.path} is used by another worker, or has no locks. Choose another --state."
-                ) from error
+        with stack:
+            if lock is not locks.HELD:
+                raise DataError(f"The state folder {self.path} is used by another worker, or has no locks. Choose another --state.")
             yield self
-        finally:
-            os.close(handle)
 
     def write(self, sop_uid: str, kind: str, data: bytes) -> None:
         """Write a file of an exam, safely: it is there as a whole, on the disk, when this returns.

@@ -11,7 +11,6 @@ The sources are sets of detections of the same exams: of every model each of the
 """
 
 import dataclasses
-import difflib
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumodet import paths
+from pneumodet import paths, suggest
 from pneumodet.data import formats
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.metrics.cases import Cases
@@ -157,10 +156,7 @@ def load(path: Path) -> Recipe:
         )
     names = [field.name for field in dataclasses.fields(Recipe)]
     for key in found.keys() - {"version", *names}:
-        near = difflib.get_close_matches(key, names, n=1)
-        raise ConfigError(
-            f"{path} has the unknown key {key!r}. " + (f"Did you mean {near[0]!r}?" if near else f"Keys: {', '.join(names)}.")
-        )
+        raise ConfigError(f"{path} has the unknown key {key!r}. {suggest.sentence(key, names, otherwise='Keys')}")
     try:
         listed = {"views": tuple(found["views"])} if isinstance(found.get("views"), list) else {}
         return Recipe(**({key: value for key, value in found.items() if key != "version"} | listed))

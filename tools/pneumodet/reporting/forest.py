@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
+from pneumodet import wording
 from pneumodet.reporting import charts
 from pneumodet.reporting.svg import element
 
@@ -78,8 +79,7 @@ def _spoken(rows: Sequence[Row]) -> str:
     """Return the plot in words, for screen readers."""
     words = []
     for name, value, low, high in rows:
-        between = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-        words.append(f"{name} {'undefined' if value is None else f'{value:.3f}'}{between}")
+        words.append(f"{name} {wording.with_interval(value, (low, high))}")
     return "; ".join(words)
 
 

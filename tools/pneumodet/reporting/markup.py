@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pneumodet import wording
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -57,13 +59,12 @@ def number(value: Any) -> str:
 
 def fixed(value: float, digits: int = 3) -> str:
     """Return a number with so many decimals, and none that is -0.000."""
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+    return wording.fixed(value, f".{digits}f")
 
 
 def between(interval: Sequence[float | None] | None, *, digits: int = 3) -> str:
     """Return "0.118 to 0.139", or nothing where there is no interval."""
-    low, high = interval or (None, None)
-    return "" if low is None or high is None else f"{fixed(low, digits)} to {fixed(high, digits)}"
+    return wording.between(interval, form=f".{digits}f")
 
 
 def with_interval(figure: Mapping[str, Any], *, digits: int = 3) -> str | Cell:

@@ -7,6 +7,7 @@ Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
 from collections.abc import Mapping
 from typing import Any
 
+from pneumodet import wording
 from pneumodet.reporting.markdown import plain
 from pneumodet.wording import counted
 
@@ -73,10 +74,9 @@ def _results(metrics: Mapping[str, Any], class_name: str) -> list[str]:
     for key, name in ((key.replace("{class}", class_name), name) for key, name in _FIGURES.items()):
         if key not in metrics:
             continue
-        value, (low, high) = metrics[key], (metrics.get("intervals") or {}).get(key) or (None, None)
         rules = f", {plain(metrics['rsna_rules'])} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""
-        between = "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
-        rows.append(f"| {name}{rules} | {'undefined' if value is None else f'{value:.3f}'} | {between} |")
+        between = wording.between((metrics.get("intervals") or {}).get(key)) or "–"
+        rows.append(f"| {name}{rules} | {wording.with_interval(metrics[key], None)} | {between} |")
     method = (metrics.get("bootstrap") or {}).get("method")
     return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *(["", plain(method)] if method else [])] if rows else []
 

@@ -7,8 +7,9 @@ settings.architecture
 import dataclasses
 from typing import ClassVar
 
+from pneumodet import suggest
 from pneumodet.errors import ConfigError
-from pneumodet.learning.settings import Settings, between, nearest, one_of
+from pneumodet.learning.settings import Settings, between, one_of
 
 ENCODERS = ("plain", "resnet34")
 """What takes the image down to small maps of many filters."""
@@ -133,7 +134,7 @@ def loss_parts(name: str) -> tuple[str, ...]:
     parts = tuple(part.strip() for part in name.split("+"))
     for part in parts:
         if part not in LOSSES:
-            raise ConfigError(f"loss is {name!r}; there is no loss {part!r}{nearest(part, list(LOSSES))} A sum is written bce+dice.")
+            raise ConfigError(f"loss is {name!r}; there is no loss {part!r}. {suggest.sentence(part, LOSSES)} A sum is written bce+dice.")
     if len(set(parts)) < len(parts):
         raise ConfigError(f"loss is {name!r}; name each part once.")
     return parts

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, runs
+from pneumodet import paths, runs, suggest, wording
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError, PneumodetError
 from pneumodet.learning import experiment, settings
@@ -86,7 +86,7 @@ def run(
     there = settings.names(family.configs)
     for variant in variants:
         if variant not in there:
-            raise ConfigError(f"There is no variant {variant!r}{settings.nearest(variant, there)}")
+            raise ConfigError(f"There is no variant {variant!r}. {suggest.sentence(variant, there)}")
     if len(set(variants)) < len(variants):
         raise ConfigError(f"A variant is named twice: {', '.join(variants)}.")
     root = paths.run_dir(name)
@@ -172,9 +172,7 @@ def _check_same(folder: Path, variant: str, family: Segmenter, manifest_sha256: 
 
 
 def _cell(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return wording.with_interval(value, (low, high), undefined="-")
 
 
 def _duration(seconds: float) -> str:

@@ -5,12 +5,11 @@ augmentation = load("mild.json")     # {"rotation_degrees": 3, "scale": [0.9, 1.
 """
 
 import dataclasses
-import difflib
 import json
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
+from pneumodet import paths, suggest
 from pneumodet.errors import ConfigError, DataError
 
 _LIMITS = {
@@ -139,7 +138,7 @@ def load(name_or_path: str | Path) -> Augmentation:
     if name.startswith("{"):
         return _of("The augmentation", _parsed(name))
     if not name.lower().endswith(".json"):
-        raise ConfigError(f"There is no augmentation {name!r}{_nearest(name, list(PRESETS))} Or give a .json file.")
+        raise ConfigError(f"There is no augmentation {name!r}. {suggest.sentence(name, PRESETS)} Or give a .json file.")
     try:
         found = paths.read_json(Path(name_or_path), what="the augmentation", hint=f"Presets: {', '.join(PRESETS)}.")
     except DataError as error:
@@ -160,7 +159,7 @@ def _of(name: str, found: Any) -> Augmentation:
     fields = [field.name for field in dataclasses.fields(Augmentation)]
     for key in found:
         if key not in fields:
-            raise ConfigError(f"{name} has the unknown key {key!r}{_nearest(key, fields)}")
+            raise ConfigError(f"{name} has the unknown key {key!r}. {suggest.sentence(key, fields)}")
     try:
         return Augmentation(**found)
     except ConfigError as error:
@@ -179,8 +178,3 @@ def inlined(name_or_path: str) -> str:
 def to_json(augmentation: Augmentation) -> dict[str, Any]:
     """Return all fields as JSON has them; ``load`` of a file with it gives an equal augmentation."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(augmentation).items()}
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f". Did you mean {near[0]!r}?" if near else f". There are: {', '.join(names)}."

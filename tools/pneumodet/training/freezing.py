@@ -9,7 +9,6 @@ drift all the same: a batch normalization all of whose variables are frozen is r
 """
 
 import dataclasses
-import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pneumodet import suggest
 from pneumodet.errors import ConfigError
 
 REGULAR_EXPRESSION = "re:"
@@ -123,7 +123,7 @@ def _rule(pattern: str, model: Any) -> Callable[[int, str], bool]:
 def _found(rule: Callable[[int, str], bool], pattern: str, names: dict[int, str], *, where: str) -> set[int]:
     found = {key for key, name in names.items() if rule(key, name)}
     if not found:
-        near = difflib.get_close_matches(pattern.removeprefix(REGULAR_EXPRESSION), names.values(), n=_NEAREST, cutoff=0.0)
+        near = suggest.several(pattern.removeprefix(REGULAR_EXPRESSION), names.values(), count=_NEAREST)
         raise ConfigError(f"{where}: {pattern!r} matches none of the {len(names)} trainable variables. Nearest: {', '.join(near)}.")
     return found
 

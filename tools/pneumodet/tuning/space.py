@@ -8,12 +8,12 @@ A range is low:high, then :log, :int or :step=…; anything else is a list with 
 """
 
 import dataclasses
-import difflib
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pneumodet import suggest
 from pneumodet.errors import ConfigError
 from pneumodet.tuning import fields
 
@@ -236,9 +236,10 @@ def _check_together(parameters: Sequence[Parameter], fixed: Iterable[str]) -> No
         raise ConfigError("--set train_config.num_steps does not go with a study: give the steps of a trial by --steps.")
     for index, name in enumerate(names):
         if "." not in name and name not in SHORT:
-            near = difflib.get_close_matches(name, SHORT, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"--param {name}: {hint}Names are {', '.join(SHORT)}, or a field's path such as train_config.batch_size.")
+            hint = suggest.clause(name, SHORT)
+            raise ConfigError(
+                f"--param {name}: there is no such name{hint} Names are {', '.join(SHORT)}, or a field's path such as train_config.batch_size."
+            )
         if name in names[:index]:
             raise ConfigError(f"--param {name} is given twice.")
         if name == "train_config.num_steps":

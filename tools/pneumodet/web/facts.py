@@ -8,13 +8,11 @@ be free text, such as a name in the wrong place.
 """
 
 import dataclasses
-import re
 
-from pneumodet.data import dicom, elements, encoding, image_files
+from pneumodet.data import elements, encoding, header_facts, image_files
 from pneumodet.data.elements import Elements, Fault
 
-_MODALITY, _VIEW_POSITION, _SEX, _AGE = 0x00080060, 0x00185101, 0x00100040, 0x00101010
-_WINDOW_CENTER, _WINDOW_WIDTH, _BITS_STORED = 0x00281050, 0x00281051, 0x00280101
+_MODALITY, _BITS_STORED = 0x00080060, 0x00280101
 
 MODALITIES = {
     "CR": "computed radiography",
@@ -29,20 +27,11 @@ MODALITIES = {
 }
 """Defined terms of Modality (0008,0060) (PS3.3 C.7.3.1.1.1) that a file dropped here may have."""
 
-SEXES = {"F": "female", "M": "male", "O": "other"}
+_MEASURED_AT = dict(zip(header_facts.SPACINGS, ("", " at the detector", " as scanned"), strict=True))
+"""Tag of a pixel spacing -> what is said of it."""
 
-_SPACINGS = {0x00280030: "", 0x00181164: " at the detector", 0x00182010: " as scanned"}
-"""PixelSpacing, ImagerPixelSpacing, NominalScannedPixelSpacing (PS3.3 10.7.1.3) and what is said of each."""
-
-_LARGEST_SPACING_MM = 10.0
-
-_YEARS = re.compile(r"^(\d{1,3})(Y?)$")
-"""PatientAge (0010,1010), of VR AS (PS3.5 6.2), in years; RSNA's files leave out the unit."""
-
-_MONTHS = re.compile(r"^\d{1,3}[DWM]$")
-
-OLDEST_GROUP, OLDEST = 90, 120
-"""From this age on there is one group (45 CFR 164.514(b)(2)(i)(C): ages over 89 may tell who it is); older than the second is an error."""
+OLDEST_GROUP = 90
+"""From this age on there is one group (45 CFR 164.514(b)(2)(i)(C): ages over 89 may identify a person)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +41,8 @@ class Facts:
     Attributes:
       kind: ``DICOM``, ``PNG`` or ``JPEG``.
       modality: one of ``MODALITIES``.
-      view_position: one of ``dicom.VIEW_POSITIONS``.
-      sex: one of ``SEXES``.
+      view_position: one of ``header_facts.VIEW_POSITIONS``.
+      sex: one of ``header_facts.SEXES``.
       age_group: decade of years, such as ``50 to 59``.
       spacing_mm: height and width of a pixel in mm.
       spacing_of: what the spacing is measured at, empty or a word or two.
@@ -91,15 +80,17 @@ def read(data: bytes) -> Facts:
         found = elements.read(data)
     except Fault:
         return Facts("DICOM")
-    spacing, where = _spacing(found)
+    text, tag = header_facts.spacing_text(found)
+    spacing = header_facts.spacing_hw_mm(text)
+    modality = found.ascii(_MODALITY)
     return Facts(
         "DICOM",
-        modality=_term(found, _MODALITY, MODALITIES),
-        view_position=_term(found, _VIEW_POSITION, dicom.VIEW_POSITIONS),
-        sex=_term(found, _SEX, SEXES),
-        age_group=_age_group(found.ascii(_AGE)),
+        modality=modality if modality in MODALITIES else None,
+        view_position=header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)),
+        sex=header_facts.sex(found.ascii(header_facts.SEX)),
+        age_group=_age_group(found.ascii(header_facts.AGE)),
         spacing_mm=spacing,
-        spacing_of=where,
+        spacing_of=_MEASURED_AT[tag] if spacing else "",
         bits=_bits(found),
     )
 
@@ -117,35 +108,17 @@ def table(facts: Facts, *, size_hw: tuple[int, int]) -> list[tuple[str, str]]:
         ("Pixel spacing", spacing and (f"{spacing[0]:g}" if square else f"{spacing[0]:g} x {spacing[1]:g}") + f" mm{facts.spacing_of}"),
         ("Bits", facts.bits and str(facts.bits)),
         ("Age group", facts.age_group and f"{facts.age_group} years"),
-        ("Sex", facts.sex and SEXES[facts.sex]),
+        ("Sex", facts.sex and header_facts.SEXES[facts.sex]),
     ]
     return [(what, value) for what, value in rows if value]
 
 
-def _term(found: Elements, tag: int, terms) -> str | None:
-    text = found.ascii(tag)
-    return text if text in terms else None
-
-
 def _age_group(text: str) -> str | None:
-    if _MONTHS.match(text):
-        return "0 to 9" if int(text[:-1]) / {"D": 365.25, "W": 52.18, "M": 12}[text[-1]] < 10 else None
-    match = _YEARS.match(text)
-    if match is None or int(match[1]) > OLDEST:
+    years = header_facts.age_years(text)
+    if years is None:
         return None
-    decade = int(match[1]) // 10 * 10
+    decade = int(years) // 10 * 10
     return f"{OLDEST_GROUP} or more" if decade >= OLDEST_GROUP else f"{decade} to {decade + 9}"
-
-
-def _spacing(found: Elements) -> tuple[tuple[float, float] | None, str]:
-    for tag, where in _SPACINGS.items():
-        try:
-            sides = found.numbers(tag)
-        except Fault:
-            continue
-        if len(sides) == 2 and all(0 < side <= _LARGEST_SPACING_MM for side in sides):
-            return (sides[0], sides[1]), where
-    return None, ""
 
 
 def _bits(found: Elements) -> int | None:

@@ -135,9 +135,5 @@ def _window(dataset: Any) -> Window | None:
 
 
 def _robust(values: np.ndarray, counts: np.ndarray) -> Window:
-    """Return the window between ``lut.ROBUST_SHARES`` of the pixels."""
-    used = counts.nonzero()[0]
-    used = used[values[used].argsort()]
-    total = counts[used].cumsum()
-    low, high = values[used[np.searchsorted(total, np.multiply(lut.ROBUST_SHARES, total[-1]))]]
-    return Window(float(low + high) / 2, float(max(high - low, 1)))
+    low, high = lut.robust_window(values, counts)
+    return Window((low + high) / 2, max(high - low, 1.0))
