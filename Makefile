@@ -1,4 +1,4 @@
-# make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs; make test: linter and tests
+# make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs; make test: linter and quick tests; make test-slow: the others
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ empty :=
 export PIP_CONSTRAINT := file://$(subst $(empty) ,%20,$(CURDIR))/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-pacs lint clean
+.PHONY: setup demo test test-slow test-pacs lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -36,8 +36,14 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+# large architectures, several processes that train together, kill loops: what continuous integration runs beside
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
 
 # installs Orthanc (GPL, a program of its own; nothing of it is in the package) and its DICOMweb plug-in, and runs the round trip against it
 test-pacs: $(STAMP)

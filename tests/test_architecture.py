@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib.metadata
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -239,22 +240,39 @@ def test_data_and_metrics_come_without_tensorflow():
 
 
 HELP = """
-import runpy, sys
-sys.argv = sys.argv[1:]
-sys.path[0] = sys.argv[0].rpartition("/")[0]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except SystemExit as done:
-    print(done.code, sorted({"tensorflow", "keras", "object_detection", "pandas"} & set(sys.modules)), file=sys.stderr)
+import contextlib, io, json, runpy, sys
+answers, before = {}, set(sys.modules)
+for script in sys.argv[1:]:
+    sys.argv, sys.path[0], out = [script, "--help"], script.rpartition("/")[0], io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            runpy.run_path(script, run_name="__main__")
+        code = "did not exit"
+    except SystemExit as done:
+        code = done.code
+    heavy = sorted({"tensorflow", "keras", "object_detection", "pandas"} & set(sys.modules))
+    answers[script.rpartition("/")[2]] = [code, heavy, out.getvalue()]
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("pneumodet", *heavy):
+            del sys.modules[name]
+print(json.dumps(answers))
 """
 
 
+@pytest.fixture(scope="module")
+def answers():
+    """Return script -> (exit code, heavy packages that it imported, standard output) of all ``--help``, which one process answers one after the other."""
+    done = run_python(HELP, *map(str, SCRIPTS))
+    assert done.stderr == "", done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("name", COMMAND_MODULES)
-def test_help_answers_at_once(name):
-    done = run_python(HELP, str(TOOLS / f"{name}.py"), "--help")
-    assert done.stderr == "0 []\n"
-    assert done.stdout.startswith("usage: ")
-    assert "--verbose" in done.stdout
+def test_help_answers_at_once(answers, name):
+    code, heavy, out = answers[f"{name}.py"]
+    assert (code, heavy) == (0, [])
+    assert out.startswith("usage: ")
+    assert "--verbose" in out
 
 
 def test_every_script_is_a_command_and_every_command_a_script():

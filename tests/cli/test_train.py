@@ -7,16 +7,14 @@ import subprocess
 import sys
 
 import pytest
+import shallow
 
 from pneumodet import experiment
 from pneumodet.cli import make_tfrecords, train
 
-SMALL = [
-    *("--set", "model.ssd.image_resizer.fixed_shape_resizer.height=96"),
-    *("--set", "model.ssd.image_resizer.fixed_shape_resizer.width=96"),
-    *("--set", "model.ssd.feature_extractor.depth_multiplier=0.35"),
-    *("--batch-size", "2"),
-]
+pytestmark = pytest.mark.usefixtures("shallow_backbone")
+
+SMALL = [*shallow.FLAGS, "--batch-size", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +50,10 @@ def done(records, module_workspace):
     words += ["--evaluate-every", "2", "--best-metric", "image.roc_auc", "--checkpoint-every", "2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMODET_WORKSPACE", str(module_workspace))
-        code = f"import sys; from pneumodet.cli import train; sys.exit(train.main({words!r}))"
-        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
+        code = f"import sys, shallow; from pneumodet.cli import train\nwith shallow.backbone():\n    sys.exit(train.main({words!r}))"
+        process = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False, env=shallow.environment()
+        )
     assert process.returncode == 0, process.stderr
     return module_workspace / "done", process.stdout, process.stderr
 

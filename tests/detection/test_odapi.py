@@ -1,5 +1,6 @@
 """Each bridge of odapi: what it makes possible works, and stops working when that bridge is taken away."""
 
+import json
 import os
 import subprocess
 import sys
@@ -72,6 +73,59 @@ FAULTS = {
 }
 
 
+ALONE = {
+    "with no_download_while_building": f"api = odapi.load()\n{USES['no_download_while_building']}",  # it changes tf_keras
+    "afterwards": """
+import keras
+before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "keras"}
+assert odapi.load() is odapi.load()
+import keras.applications
+assert sys.modules["keras"] is keras and keras.__version__.startswith("3.")
+assert all(sys.modules[name] is module for name, module in before.items())
+assert "tensorflow_io" not in sys.modules
+import tensorflow.compat.v1 as tf1
+assert not hasattr(tf1, "estimator")
+""",
+    **{
+        f"without {name}": f"""
+odapi.BRIDGES = tuple(bridge for bridge in odapi.BRIDGES if bridge.__name__ != {name!r})
+api = odapi.load()
+{use}"""
+        for name, use in USES.items()
+    },
+}
+"""What imports the API in a way of its own, each in a process of its own."""
+
+FORKS = """
+import json, os, sys, traceback
+from pneumodet.detection import odapi
+import tensorflow  # imported, but not used: its threads are not there yet
+assert "object_detection" not in sys.modules
+answers = {}
+for name, code in json.load(sys.stdin).items():
+    reader, writer = os.pipe()
+    if not os.fork():
+        try:
+            exec(code, {"odapi": odapi, "sys": sys})
+        except BaseException:
+            os.write(writer, traceback.format_exc()[-30000:].encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as file:
+        answers[name] = file.read()
+    os.wait()
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def raised():
+    """Return name of ``ALONE`` -> the traceback with which it ended, or "" where there was none; TensorFlow is imported once for all."""
+    done = subprocess.run([sys.executable, "-c", FORKS], input=json.dumps(ALONE), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_every_bridge_is_tested():
     from pneumodet.detection import odapi
 
@@ -79,29 +133,28 @@ def test_every_bridge_is_tested():
     assert USES.keys() == FAULTS.keys()
 
 
-@pytest.mark.parametrize("name", USES)
+@pytest.mark.parametrize("name", [name for name in USES if f"with {name}" not in ALONE])
 def test_with_the_bridge(name):
     from pneumodet.detection import odapi
 
-    code = "import sys; from pneumodet.detection import odapi; api = odapi.load()\n" + USES[name]
-    if name in ("no_download_while_building",):  # it changes tf_keras
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    else:
-        exec(code, {"api": odapi.load()})
+    exec(USES[name], {"api": odapi.load()})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in USES if f"with {name}" in ALONE])
+def test_with_the_bridge_alone(name, raised):
+    assert raised[f"with {name}"] == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USES)
-def test_without_the_bridge(name):
-    code = f"""
-from pneumodet.detection import odapi
-odapi.BRIDGES = tuple(bridge for bridge in odapi.BRIDGES if bridge.__name__ != {name!r})
-api = odapi.load()
-{USES[name]}"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode != 0, "the API works without this bridge: remove it"
-    assert any(part in done.stderr for part in FAULTS[name].split("|")), done.stderr[-2000:]
+def test_without_the_bridge(name, raised):
+    error = raised[f"without {name}"]
+    assert error, "the API works without this bridge: remove it"
+    assert any(part in error for part in FAULTS[name].split("|")), error[-2000:]
 
 
+@pytest.mark.slow
 def test_keras_3_is_refused():
     """Without the bridge the API would fail much later, in the middle of building a model."""
     code = "import tensorflow as tf; tf.keras; from pneumodet.detection import odapi; odapi.load()"
@@ -110,20 +163,9 @@ def test_keras_3_is_refused():
     assert "EnvironmentProblem: TensorFlow was imported with Keras 3" in done.stderr
 
 
-def test_keras_and_tensorflow_io_are_themselves_afterwards():
-    code = """
-import keras, sys
-before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "keras"}
-from pneumodet.detection import odapi
-assert odapi.load() is odapi.load()
-import keras.applications
-assert sys.modules["keras"] is keras and keras.__version__.startswith("3.")
-assert all(sys.modules[name] is module for name, module in before.items())
-assert "tensorflow_io" not in sys.modules
-import tensorflow.compat.v1 as tf1
-assert not hasattr(tf1, "estimator")
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+@pytest.mark.slow
+def test_keras_and_tensorflow_io_are_themselves_afterwards(raised):
+    assert raised["afterwards"] == ""
 
 
 def test_protos_need_no_tensorflow():

@@ -14,7 +14,7 @@ from pneumodet.training import split_images, validation
 
 
 @pytest.fixture(scope="module")
-def parts(records):
+def parts(records, shallow_backbone):
     """Return (model, config, data)."""
     from pneumodet.detection import models
 
