@@ -85,34 +85,19 @@ def audit(
     for index, row in enumerate(rows):
         of_image[row["image_id"]].append(index)
     exams = [str(images[row["image_id"]]["file_name"]) for row in rows]
-    image_hw = np.array([(images[row["image_id"]]["height"], images[row["image_id"]]["width"]) for row in rows], np.float64).reshape(-1, 2)
+    image_hw = np.array([[images[row["image_id"]][side] for side in ("height", "width")] for row in rows], np.float64).reshape(-1, 2)
     xyxy_px = box_math.xywh_to_xyxy_px(np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4))
     sides_hw = (xyxy_px[:, 2:] - xyxy_px[:, :2])[:, ::-1]
 
     shortest = (sides_hw * resized_hw(image_hw) / image_hw).min(axis=1) if rows else np.zeros(0)
-    share = sides_hw.prod(axis=1) / image_hw.prod(axis=1)
     twice = _twice(rows, of_image, xyxy_px)
     over = [images[number]["file_name"] for number, of_one in of_image.items() if len(of_one) > max_boxes]
-    positives, negatives = len(of_image), len(images) - len(of_image)
 
     def first(mask: np.ndarray) -> str:
         return f"the first in exam {exams[int(mask.argmax())]}"
 
-    errors, warnings = [], []
-    if not images:
-        errors.append(f"The split {split} has no exams. Make the records again with another --val-fraction.")
-    elif not positives and split == TRAIN:
-        errors.append(
-            f"None of the {len(images)} exams of the split {split} has a box: a detector cannot learn from negatives alone. "
-            "Check the labels, or make the records again with another --seed."
-        )
-    elif not positives:
-        warnings.append(
-            f"None of the {len(images)} exams of {split} has a box: no metric of it is defined, and none can choose a checkpoint."
-        )
-    elif positives < FEW_POSITIVES:
-        warnings.append(f"Only {positives} of the {len(images)} exams of {split} have boxes; figures over so few vary much.")
-    small, whole = shortest < SMALL_PX, share > WHOLE_IMAGE
+    errors, warnings = _of_exams(split, len(images), len(of_image))
+    small, whole = shortest < SMALL_PX, sides_hw.prod(axis=1) / image_hw.prod(axis=1) > WHOLE_IMAGE
     if small.any():
         warnings.append(
             f"{small.sum()} of the {len(rows)} boxes of {split} have a side below {SMALL_PX:g} px in the model's input "
@@ -131,8 +116,8 @@ def audit(
         )
     facts = {
         "exams": len(images),
-        "positive_exams": positives,
-        "negative_exams": negatives,
+        "positive_exams": len(of_image),
+        "negative_exams": len(images) - len(of_image),
         "boxes": len(rows),
         "boxes_by_category": {str(number): count for number, count in sorted(Counter(row["category_id"] for row in rows).items())},
         "small_boxes": int(small.sum()),
@@ -149,6 +134,22 @@ def audit(
                 "--fit-anchors may mend it."
             )
     return Audit(split, tuple(errors), tuple(warnings), facts)
+
+
+def _of_exams(split: str, exams: int, positives: int) -> tuple[list[str], list[str]]:
+    """Return (errors, warnings) of a split's number of exams, and of those with boxes."""
+    if not exams:
+        return [f"The split {split} has no exams. Make the records again with another --val-fraction."], []
+    if not positives and split == TRAIN:
+        return [
+            f"None of the {exams} exams of the split {split} has a box: a detector cannot learn from negatives alone. "
+            "Check the labels, or make the records again with another --seed."
+        ], []
+    if not positives:
+        return [], [f"None of the {exams} exams of {split} has a box: no metric of it is defined, and none can choose a checkpoint."]
+    if positives < FEW_POSITIVES:
+        return [], [f"Only {positives} of the {exams} exams of {split} have boxes; figures over so few vary much."]
+    return [], []
 
 
 def balance(facts: Mapping[str, Any]) -> str:

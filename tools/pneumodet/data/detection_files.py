@@ -153,7 +153,7 @@ def _content(path: Path) -> list[Any] | Table:
     value = text_files.parse_json(text, path, _WHAT)
     if not isinstance(value, list):
         raise DataError(
-            f"{_WHAT}{path} must be a COCO list of detections, but is a JSON {type(value).__name__}. Are the two files swapped? {_NEEDS}."
+            f"The detections {path} must be a COCO list of detections, but is a JSON {type(value).__name__}. Are the two files swapped? {_NEEDS}."
         )
     return value
 

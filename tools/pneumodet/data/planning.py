@@ -17,7 +17,7 @@ import numpy as np
 
 import pneumodet
 from pneumodet import paths
-from pneumodet.data import formats, grouping, images, label_map, quality, record_sets, shards, sources, splits
+from pneumodet.data import annotations, formats, grouping, images, label_map, quality, record_sets, shards, sources, splits
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
 from pneumodet.data.sources import Source
@@ -126,18 +126,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
     if len(read.exams) >= _MANY:
         pool.warm_up(shards.__name__)
-    rejected_ids = {exam for exam, _ in read.rejected}
-    files, refused = sources.find_radiographs(
-        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool
-    )
-    skipped: dict[str, list[str]] = defaultdict(list)
-    for exam, reason in read.rejected:  # which may quote ids and names of files
-        skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
-    for name, reason in refused:
-        other = reason.removeprefix(sources.SECOND_FILE)
-        skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
-    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys())
-    skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
+    files, skipped = _matched(inputs, settings, read, alias, pool)
 
     # from here on exams have the names of the output
     labels = {alias(exam): one for exam, one in read.exams.items()}
@@ -179,26 +168,59 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         patients={exam: groups.patients[exam] for exam in usable},
         sides=sides,
         skipped={reason: found for reason, found in skipped.items() if found},
-        head={
-            "format": record_sets.FORMAT,
-            "version": record_sets.VERSION,
-            "pneumodet": pneumodet.__version__,
-            "versions": {name: metadata.version(name) for name in _LIBRARIES},
-            "arguments": _arguments(inputs, settings),
-            "label_map": classes,
-            "seed": settings.seed,
-            "val_fraction": settings.val_fraction,
-            "split": {
-                "by": groups.by,
-                "folds": settings.folds,
-                "stratified_by": list(settings.stratify),
-                "given": len(given.keys() & usable.keys()),
-            },
-            "pseudonyms": bool(alias),
-            "duplicate_rows": read.duplicate_rows,
-        },
+        head=_head(inputs, settings, classes, groups.by, given=len(given.keys() & usable.keys()), duplicate_rows=read.duplicate_rows),
         quality=looked,
     )
+
+
+def _matched(
+    inputs: Inputs, settings: Settings, read: annotations.Labels, alias: Pseudonyms, pool: Pool
+) -> tuple[dict[str, Source], dict[str, list[str]]]:
+    """Return exam -> its file by the exams' own names, and reason -> what has no label or no file, by the names of the output."""
+    rejected_ids = {exam for exam, _ in read.rejected}
+    files, refused = sources.find_radiographs(
+        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool
+    )
+    skipped: dict[str, list[str]] = defaultdict(list)
+    for exam, reason in read.rejected:  # which may quote ids and names of files
+        skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
+    for name, reason in refused:
+        other = reason.removeprefix(sources.SECOND_FILE)
+        skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
+    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys())
+    skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
+    return files, skipped
+
+
+def _head(inputs: Inputs, settings: Settings, classes: Mapping[str, int], by: str, *, given: int, duplicate_rows: int) -> dict[str, Any]:
+    """Return the manifest's beginning.
+
+    Args:
+      inputs: what is converted.
+      settings: how.
+      classes: class -> id.
+      by: where patients are known from, as ``grouping`` names it.
+      given: exams whose split the split file names.
+      duplicate_rows: of the labels.
+    """
+    return {
+        "format": record_sets.FORMAT,
+        "version": record_sets.VERSION,
+        "pneumodet": pneumodet.__version__,
+        "versions": {name: metadata.version(name) for name in _LIBRARIES},
+        "arguments": _arguments(inputs, settings),
+        "label_map": classes,
+        "seed": settings.seed,
+        "val_fraction": settings.val_fraction,
+        "split": {
+            "by": by,
+            "folds": settings.folds,
+            "stratified_by": list(settings.stratify),
+            "given": given,
+        },
+        "pseudonyms": inputs.pseudonym_key is not None,
+        "duplicate_rows": duplicate_rows,
+    }
 
 
 def _place(reason: str) -> str:
