@@ -10,8 +10,9 @@ from fake_analyst import FakeAnalyst, report_uid
 from fake_pacs import FakePacs, answer, radiograph
 
 from pneumodet.dicom.net.access import Access
-from pneumodet.dicom.net.dicomweb import DicomwebClient, Limits
+from pneumodet.dicom.net.dicomweb import DicomwebClient
 from pneumodet.dicom.net.errors import Refused, Trouble, short
+from pneumodet.dicom.net.transport import Limits
 from pneumodet.errors import EnvironmentProblem
 from pneumodet.pacs import journal as journals
 from pneumodet.pacs import worker as workers

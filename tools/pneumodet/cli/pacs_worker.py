@@ -98,7 +98,7 @@ def _check_places(args) -> None:
 
 
 def _work(args, folder, journal) -> int:
-    from pneumodet.dicom.net import access, dicomweb
+    from pneumodet.dicom.net import access, dicomweb, transport
     from pneumodet.inference import admission
     from pneumodet.pacs import analysis, dimse, health, worker
     from pneumodet.signals import caught
@@ -108,7 +108,7 @@ def _work(args, folder, journal) -> int:
     profile = admission.worker_profile(secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part)
     max_bytes = args.max_megabytes * MEGABYTE
     own = dimse.peer(args.listen) if args.listen else None
-    pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=dicomweb.Limits(object_bytes=max_bytes)) if args.dicomweb else None
+    pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=transport.Limits(object_bytes=max_bytes)) if args.dicomweb else None
     archive = dimse.Archive(dimse.peer(args.send), ours, own_title=own.title if own else "PNEUMODET") if args.send else pacs
     place = _host_and_port(args.health)
     # before the model is loaded, which takes a while, so that a stop in it is not lost

@@ -14,12 +14,13 @@ from typing import Any
 
 from pneumodet.data import sources
 from pneumodet.dicom.net import access
-from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, DicomwebClient, Limits, QueryResult
+from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, DicomwebClient, QueryResult
 from pneumodet.dicom.net.errors import ListLimit, NotAllowed, Refused, Trouble
 from pneumodet.dicom.net.errors import Unreachable as NoAnswer
 from pneumodet.dicom.net.replies import text_of
 from pneumodet.dicom.net.resources import Resource
 from pneumodet.dicom.net.retries import Retries
+from pneumodet.dicom.net.transport import Limits
 from pneumodet.errors import DataError
 from pneumodet.inference import admission
 

@@ -34,13 +34,16 @@ _TAG = re.compile(r"(?s)<[^<>]*>")
 _WARNING = re.compile(r"^\s*\d{3}\s+(?:[^\s\"]+:?\s+)?")
 
 _OF_A_PATIENT = (
-    (re.compile(r"(?i)\(?\b0010,?[0-9a-f]{4}\b.*|\b(?:patient|birth|name)\w*[\"']?\s*[=:].*"), _NOT_SHOWN),  # to the end
-    (UID_IN_TEXT, _NOT_SHOWN),
-    (re.compile(r"\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)"), _NOT_SHOWN),  # values that are quoted
-    (re.compile(r"\S+://\S*|\S*/\S*/\S*|\S*\?\S+=\S*|\S+@\S+"), _NOT_SHOWN),  # addresses, which have queries and UIDs
-    (re.compile(r"\S*\^\S*|\S*\d{4,}\S*"), _NOT_SHOWN),  # person names, and numbers and dates of patients
+    re.compile(r"(?i)\(?\b0010,?[0-9a-f]{4}\b.*|\b(?:patient|birth|name)\w*[\"']?\s*[=:].*"),  # to the end
+    re.compile(r"\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)"),  # values that are quoted
+    UID_IN_TEXT,
 )
-"""What is left out of texts. A name in plain words cannot be recognized; servers quote what they name."""
+"""What is left out of texts, besides words of ``_is_of_a_patient``. A name in plain words cannot be recognized; servers quote what they name."""
+
+_LONG_NUMBER = re.compile(r"\d{4}")
+
+_MAX_CLEANED_LETTERS = 2000
+"""Of a text before anything is left out."""
 
 
 def document(body: bytes) -> Any:
@@ -126,13 +129,21 @@ def warning_text(header: str) -> str:
 
 def one_line(text: str) -> str:
     """Return a text as one short line, without control characters and without what may be a patient's."""
+    text = text[:_MAX_CLEANED_LETTERS]
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    for pattern, instead in _OF_A_PATIENT:
-        line = pattern.sub(instead, line)
+    for pattern in _OF_A_PATIENT:
+        line = pattern.sub(_NOT_SHOWN, line)
+    line = " ".join(_NOT_SHOWN if _is_of_a_patient(word) else word for word in line.split(" "))
     line = line.replace("\N{REPLACEMENT CHARACTER}", "")
     if len(line) > MAX_TEXT_LETTERS:
         line = line[: MAX_TEXT_LETTERS - 1].rstrip() + _NOT_SHOWN
     return line.rstrip(". ") if any(letter.isalnum() for letter in line) else ""
+
+
+def _is_of_a_patient(word: str) -> bool:
+    """Whether a word may be a person's name, a number or date of a patient, or an address, which has queries and UIDs."""
+    address = "://" in word or "@" in word or word.count("/") > 1 or ("?" in word and "=" in word)
+    return address or "^" in word or _LONG_NUMBER.search(word) is not None
 
 
 def _messages(value: Any) -> Iterator[str]:
