@@ -151,7 +151,7 @@ def test_a_jpeg_cut_off_is_one_sentence(cut, tmp_path, monkeypatch):
             read()
         assert str(caught.value) == sentence, reader
     feed = Feed(cut.val.shards, size=Size((32, 32)), classes=2, batch_size=1, max_boxes=1, augmentation=NONE, seed=0)
-    with pytest.raises(Exception, match="DataError"):
+    with pytest.raises(Exception, match="the JPEG image is cut off"):
         list(feed.batches(first_step=0, steps=EXAMS))
     feed.close()
     assert str(feed.failure) == sentence
