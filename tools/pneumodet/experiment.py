@@ -17,13 +17,13 @@ from pneumodet.detection import pipeline_config
 from pneumodet.errors import ConfigError
 from pneumodet.preparation import Request
 from pneumodet.run_record import RunRecord
-from pneumodet.training import experiment, learning_rate_finder, tf_config
-from pneumodet.training.experiment import Hooks, Parts, Prepared, Say
+from pneumodet.training import engine, experiment, learning_rate_finder, tf_config
+from pneumodet.training.engine import Hooks, Parts, Prepared, Say
 from pneumodet.training.options import Options
 
 
-class DetectorEngine(experiment.Engine):
-    """Detectors of the Object Detection API; see ``training.experiment.Engine``."""
+class DetectorEngine(engine.Engine):
+    """Detectors of the Object Detection API; see ``training.engine.Engine``."""
 
     family = runs.DETECTION
     many_machines = True
@@ -60,7 +60,7 @@ def train(
 
     Args:
       request: what is asked for.
-      on_start, on_progress, on_download, on_evaluation: as ``training.experiment.Hooks``.
+      on_start, on_progress, on_download, on_evaluation: as ``training.engine.Hooks``.
 
     Returns:
       (the run's folder, ``training.loop.Outcome``).

@@ -15,8 +15,8 @@ from pneumodet.data.record_sets import RecordSet
 from pneumodet.detection import anchor_fitting, anchors, pipeline_config
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.run_record import RunRecord
-from pneumodet.training import augmentation_settings, experiment
-from pneumodet.training.experiment import Prepared, Say
+from pneumodet.training import augmentation_settings, engine, experiment
+from pneumodet.training.engine import Prepared, Say
 from pneumodet.training.options import Options, Plan, check_seed, check_share, ten_times
 
 RECORDS = "records"
@@ -27,7 +27,7 @@ AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request(experiment.Request):
+class Request(engine.Request):
     """What a user asks for; None leaves it as the config, the run that is resumed, or ``training.options`` has it.
 
     Attributes:

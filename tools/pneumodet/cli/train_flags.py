@@ -99,6 +99,12 @@ def add(
     how.add_argument("--seed", type=int, help=f"of weights, order and augmentation (default {Options.seed})")
     how.add_argument("--skip-corrupt", action="store_true", help="leave corrupt records out, and count them")
 
+    pauses = _pauses(parser, plan, note, may_not_evaluate=may_not_evaluate)
+    return Groups(what, start, how, pauses)
+
+
+def _pauses(parser: console.Parser, plan: type[Plan], note: str | None, *, may_not_evaluate: bool) -> Any:
+    """Add the flags of when a run evaluates, saves and stops; arguments as ``add``."""
     pauses = parser.add_argument_group("when it evaluates, saves and stops", note)
     never = "0 for never; " if may_not_evaluate else ""
     pauses.add_argument(
@@ -128,7 +134,7 @@ def add(
     pauses.add_argument(
         "--keep", type=console.positive_int, metavar="N", help=f"newest checkpoints that stay, beside the best (default {plan.keep})"
     )
-    return Groups(what, start, how, pauses)
+    return pauses
 
 
 def given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:

@@ -17,13 +17,13 @@ from pneumodet.errors import ConfigError, DataError
 from pneumodet.learning import settings
 from pneumodet.learning.family import Family, Say
 from pneumodet.run_record import RunRecord
-from pneumodet.training import experiment
-from pneumodet.training.experiment import Hooks, Parts, Prepared
+from pneumodet.training import engine, experiment
+from pneumodet.training.engine import Hooks, Parts, Prepared
 from pneumodet.training.options import Plan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request(experiment.Request):
+class Request(engine.Request):
     """What a user asks for.
 
     Attributes:
@@ -46,7 +46,7 @@ def train(
     Args:
       family: of the model.
       request: what is asked for.
-      on_start, on_progress, on_evaluation: as ``training.experiment.Hooks``.
+      on_start, on_progress, on_evaluation: as ``training.engine.Hooks``.
 
     Returns:
       (the run's folder, ``training.loop.Outcome``, what evaluation/metrics.json holds; None where training was stopped before its end).
@@ -75,8 +75,8 @@ def restored(family: Family, folder: Path) -> tuple[Any, Any]:
     return model, chosen
 
 
-class KerasEngine(experiment.Engine):
-    """A family of Keras 3 models; see ``training.experiment.Engine``. One device trains."""
+class KerasEngine(engine.Engine):
+    """A family of Keras 3 models; see ``training.engine.Engine``. One device trains."""
 
     def __init__(self, family: Family) -> None:
         """Take the family."""

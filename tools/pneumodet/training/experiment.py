@@ -7,107 +7,22 @@ An ``Engine`` knows one kind of models: that of the Object Detection API (``pneu
 (``learning.experiment``). Everything that can be refused is refused before TensorFlow starts.
 """
 
-import abc
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pneumodet import paths, runs
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.errors import ConfigError, DataError
 from pneumodet.run_record import DataRecord, RunRecord
 from pneumodet.training import metrics_table, tf_config
-from pneumodet.training.options import Plan
+from pneumodet.training.engine import Engine, Hooks, Parts, Prepared, Request, Say
 
 OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
 """What may be asked of a run that is resumed; all else it has from its start."""
-
-Say = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asks for; an engine adds its own fields.
-
-    Attributes:
-      run: name of the run, or path of its folder.
-      config: name of a config, or its path.
-      data: record set.
-      resume: continue the run.
-    """
-
-    run: str
-    config: str | None = None
-    data: Path | None = None
-    resume: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """Who is told what happens.
-
-    Attributes:
-      on_start: of a sentence.
-      on_progress: of where training stands, a ``training.loop.Progress``.
-      on_download: of (bytes there, bytes in all or None) of a pretrained checkpoint.
-      on_evaluation: of (step, figures by name); False stops the run.
-    """
-
-    on_start: Say = lambda text: None
-    on_progress: Callable[[Any], None] = lambda progress: None
-    on_download: Callable[[int, int | None], None] = lambda done, total: None
-    on_evaluation: Callable[[int, dict[str, float | None]], bool | None] = lambda step, figures: None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A request that was checked and resolved; all that is known before TensorFlow starts.
-
-    Attributes:
-      config: the engine's: a TrainEvalPipelineConfig, or ``learning.settings.Settings``.
-      data: the record set.
-      record: what run.json will hold, or holds.
-      steps: in all.
-      batch_size: images a step.
-    """
-
-    config: Any
-    data: RecordSet
-    record: RunRecord
-    steps: int
-    batch_size: int
-
-
-@dataclasses.dataclass(kw_only=True)
-class Parts:
-    """All that a run consists of, once TensorFlow has started.
-
-    Attributes:
-      trainer, feed, validation: as ``training.parts`` says; validation is None where nothing is evaluated on the way.
-      plan: when it evaluates, saves and stops.
-      parameters: numbers that the model holds, batch normalization's statistics included.
-      about: settings for TensorBoard's table of runs.
-      drawn: a sample of a batch -> PIL picture, for TensorBoard.
-      notes: sentences for the user.
-      anchors: how boxes and anchors match, of a new detector.
-      report: folder -> metrics.json's content; evaluates the model with the weights that it then has. None where another command does that.
-      milliseconds: time of the model for an image, after ``report``.
-    """
-
-    trainer: Any
-    feed: Any
-    validation: Any
-    plan: Plan
-    parameters: int
-    about: Mapping[str, Any]
-    drawn: Callable[[dict[str, Any]], Any]
-    notes: Sequence[str] = ()
-    anchors: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    report: Callable[[Path], dict[str, Any]] | None = None
-    milliseconds: Callable[[], float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,55 +38,6 @@ class Trained:
     folder: Path
     outcome: Any
     metrics: dict[str, Any] | None = None
-
-
-class Engine(abc.ABC):
-    """One kind of models, at each station of a run's life. TensorFlow is imported by ``assemble`` only.
-
-    Attributes:
-      many_machines: whether the machines of TF_CONFIG train one run together.
-    """
-
-    many_machines: ClassVar[bool] = False
-
-    @property
-    @abc.abstractmethod
-    def family(self) -> str:
-        """Family of the models, a key of ``runs.TRAINED_BY``."""
-
-    @abc.abstractmethod
-    def new(self, folder: Path, request: Any, hooks: Hooks) -> Prepared:
-        """Check and resolve the request for a new run.
-
-        Raises:
-          PneumodetError: anything that the user can fix.
-        """
-
-    @abc.abstractmethod
-    def resumed(self, folder: Path, request: Any, record: RunRecord) -> Prepared:
-        """Check and resolve the request to resume a run; what it changes is written.
-
-        Raises:
-          PneumodetError: anything that the user can fix.
-        """
-
-    @abc.abstractmethod
-    def save(self, folder: Path, prepared: Prepared) -> None:
-        """Write what a new run's folder has beside run.json: its config."""
-
-    @abc.abstractmethod
-    def assemble(self, prepared: Prepared, *, fresh: bool, cluster: Any, say: Say) -> Parts:
-        """Return what trains the model.
-
-        Args:
-          prepared: the request.
-          fresh: start from the weights that the config names; False where a checkpoint of the run itself will follow.
-          cluster: the devices, a ``training.cluster.Cluster``.
-          say: is told in a sentence what happens.
-
-        Raises:
-          PneumodetError: config, records, weights or devices do not fit.
-        """
 
 
 def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Trained:

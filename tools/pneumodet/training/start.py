@@ -18,7 +18,7 @@ from pneumodet.detection import anchors, checkpoints, models, resizing
 from pneumodet.errors import ConfigError
 from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, normalizing, reproducible
 from pneumodet.training import cluster as clusters
-from pneumodet.training.experiment import Parts, Prepared
+from pneumodet.training.engine import Parts, Prepared
 from pneumodet.training.feeding import Feed
 from pneumodet.training.options import Options
 from pneumodet.training.step import TOTAL_LOSS, Trainer, new_memory
