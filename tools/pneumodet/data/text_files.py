@@ -81,9 +81,7 @@ def _from_zip(data: bytes, path: Path, what: str) -> bytes:
                 raise DataError(f"{path} is an Excel workbook or other Office document. Save it as CSV in UTF-8.")
             if len(members) != 1:
                 names = ", ".join(one.filename for one in members[:_LISTED]) + (", …" if len(members) > _LISTED else "")
-                raise DataError(
-                    f"{path} is a ZIP archive with {len(members)} files ({names or 'none'}). Unpack it and name one of them."
-                )
+                raise DataError(f"{path} is a ZIP archive with {len(members)} files ({names or 'none'}). Unpack it and name one of them.")
             if members[0].compress_type not in _METHODS or members[0].flag_bits & 1:
                 raise DataError(
                     f"Cannot unpack {what}{path}: it is encrypted or compressed in an unusual way. Pack it with gzip, or not at all."
@@ -101,9 +99,7 @@ def _is_hidden(name: str) -> bool:
 
 def _bounded(data: bytes, path: Path, what: str) -> bytes:
     if len(data) > MAX_UNPACKED_BYTES:
-        raise DataError(
-            f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 20:,} MiB, which is no file of labels or detections."
-        )
+        raise DataError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 20:,} MiB, which is no file of labels or detections.")
     return data
 
 
