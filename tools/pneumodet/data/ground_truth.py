@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet import paths
-from pneumodet.data import boxes, formats, label_map, labels_voc, record_sets
+from pneumodet.data import boxes, formats, label_map, labels_voc
 from pneumodet.data.annotations import Labels
 from pneumodet.errors import DataError
 from pneumodet.results import image_id
@@ -59,7 +59,7 @@ def read(path: Path, *, class_info: Path | None = None, split: str = "val") -> G
     Raises:
       ConfigError, DataError: as there; or an exam cannot be used, or the record set has no such split, or nothing in it.
     """
-    file = _of_records(path, split) if (path / record_sets.MANIFEST).is_file() else path
+    file = _of_records(path, split) if _is_records(path) else path
     labels = formats.whole(formats.read_labels(file, class_info=class_info, evaluating=True), file)
     instances = _to_coco(labels) if labels.coco is None else dict(labels.coco)
     return GroundTruth(path, labels, instances, {image["file_name"]: image["id"] for image in instances["images"]})
@@ -69,7 +69,9 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of what ``read`` reads: a file, the manifest of a record set, or names and contents of a folder's XML files."""
     if not path.is_dir():
         return paths.sha256_file(path)
-    if (path / record_sets.MANIFEST).is_file():
+    if _is_records(path):
+        from pneumodet.data import record_sets
+
         return paths.sha256_file(path / record_sets.MANIFEST)
     digest = hashlib.sha256()
     for name in sorted(labels_voc.xml_files(path)):
@@ -82,7 +84,17 @@ def with_exam_names(by_name: Mapping[str, Any]) -> dict[str, Any]:
     return {formats.exam_id(name): value for name, value in by_name.items()} | dict(by_name)
 
 
+def _is_records(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    from pneumodet.data import record_sets  # here: it needs a package that predicting does without
+
+    return (path / record_sets.MANIFEST).is_file()
+
+
 def _of_records(folder: Path, split: str) -> Path:
+    from pneumodet.data import record_sets
+
     splits = record_sets.load_manifest(folder)["splits"]
     if split not in splits:
         raise DataError(f"The record set {folder} has no split {split!r}; it has {', '.join(splits)}.")
