@@ -88,7 +88,6 @@ def audit(
     image_hw = np.array([[images[row["image_id"]][side] for side in ("height", "width")] for row in rows], np.float64).reshape(-1, 2)
     xyxy_px = box_math.xywh_to_xyxy_px(np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4))
     sides_hw = (xyxy_px[:, 2:] - xyxy_px[:, :2])[:, ::-1]
-
     shortest = (sides_hw * resized_hw(image_hw) / image_hw).min(axis=1) if rows else np.zeros(0)
     twice = _twice(rows, of_image, xyxy_px)
     over = [images[number]["file_name"] for number, of_one in of_image.items() if len(of_one) > max_boxes]

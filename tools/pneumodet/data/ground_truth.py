@@ -15,7 +15,7 @@ from typing import Any
 from pneumodet import paths
 from pneumodet.data import boxes, formats, label_map, labels_voc
 from pneumodet.data.annotations import Labels
-from pneumodet.data.record_sets import MANIFEST, RecordSet
+from pneumodet.data.manifest import MANIFEST
 from pneumodet.results import image_id
 
 
@@ -59,7 +59,7 @@ def read(path: Path, *, class_info: Path | None = None, split: str = "val") -> G
     Raises:
       ConfigError, DataError: as there; or an exam cannot be used, or the record set has no such split, or nothing in it.
     """
-    file = RecordSet.open(path).split(split).truth if (path / MANIFEST).is_file() else path
+    file = _of_records(path, split) if (path / MANIFEST).is_file() else path
     labels = formats.whole(formats.read_labels(file, class_info=class_info, evaluating=True), file)
     instances = _to_coco(labels) if labels.coco is None else dict(labels.coco)
     return GroundTruth(path, labels, instances, {image["file_name"]: image["id"] for image in instances["images"]})
@@ -80,6 +80,12 @@ def sha256(path: Path) -> str:
 def with_exam_names(by_name: Mapping[str, Any]) -> dict[str, Any]:
     """Return a map by exam; names of files, such as a.png, are those of exams, too."""
     return {formats.exam_id(name): value for name, value in by_name.items()} | dict(by_name)
+
+
+def _of_records(folder: Path, split: str) -> Path:
+    from pneumodet.data.record_sets import RecordSet  # here: it needs a package that predicting does without
+
+    return RecordSet.open(folder).split(split).truth
 
 
 def _to_coco(labels: Labels) -> dict[str, Any]:

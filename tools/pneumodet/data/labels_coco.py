@@ -31,7 +31,10 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
       DataError: it is no COCO object, or a category is malformed.
     """
     if isinstance(data, list):
-        raise DataError(f"{path} is a JSON list, as COCO results are. Labels are COCO instances: images, annotations and categories.")
+        raise DataError(
+            f"{path} is a JSON list, as COCO results are. Labels are COCO instances: images, annotations and categories. Are the two files swapped, "
+            "or is this one of detections?"
+        )
     parts = {name: data.get(name) if isinstance(data, dict) else None for name in PARTS}
     for name, part in parts.items():
         if not isinstance(part, list):

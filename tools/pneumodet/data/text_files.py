@@ -78,12 +78,10 @@ def _from_zip(data: bytes, path: Path, what: str) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [one for one in archive.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
             if any(one.filename == "[Content_Types].xml" for one in members):
-                raise DataError(f"{_named(what, path)} is an Excel workbook or other Office document. Save it as CSV in UTF-8.")
+                raise DataError(f"{path} is an Excel workbook or other Office document. Save it as CSV in UTF-8.")
             if len(members) != 1:
                 names = ", ".join(one.filename for one in members[:_LISTED]) + (", …" if len(members) > _LISTED else "")
-                raise DataError(
-                    f"{_named(what, path)} is a ZIP archive with {len(members)} files ({names or 'none'}). Unpack it and name one of them."
-                )
+                raise DataError(f"{path} is a ZIP archive with {len(members)} files ({names or 'none'}). Unpack it and name one of them.")
             if members[0].compress_type not in _METHODS or members[0].flag_bits & 1:
                 raise DataError(
                     f"Cannot unpack {what}{path}: it is encrypted or compressed in an unusual way. Pack it with gzip, or not at all."
@@ -101,9 +99,7 @@ def _is_hidden(name: str) -> bool:
 
 def _bounded(data: bytes, path: Path, what: str) -> bytes:
     if len(data) > MAX_UNPACKED_BYTES:
-        raise DataError(
-            f"{_named(what, path)} unpacks to more than {MAX_UNPACKED_BYTES >> 20:,} MiB, which is no file of labels or detections."
-        )
+        raise DataError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 20:,} MiB, which is no file of labels or detections.")
     return data
 
 
@@ -120,13 +116,13 @@ def decode(data: bytes, path: Path, what: str = "") -> str:
     """
     encoding = _encoding_of(data)
     if encoding == "utf-8" and (place := data.find(0)) >= 0:
-        raise DataError(f"{_named(what, path)} is no text: it has a byte 0 at place {place}. Is this the right file?")
+        raise DataError(f"{path} is no text: it has a byte 0 at place {place}. Is this the right file?")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         text = _windows_text(data, path, what, error)
     if "\0" in text:
-        raise DataError(f"{_named(what, path)} is no text: it has a byte 0 at place {text.index(chr(0))}. Is this the right file?")
+        raise DataError(f"{path} is no text: it has a byte 0 at place {text.index(chr(0))}. Is this the right file?")
     return text
 
 
@@ -151,16 +147,11 @@ def _windows_text(data: bytes, path: Path, what: str, error: UnicodeDecodeError)
             raise error
         text = data.decode("cp1252")
     except UnicodeDecodeError:
-        raise DataError(f"{_named(what, path)} is neither UTF-8, UTF-16 nor Windows-1252: see {where}. Save it as UTF-8.") from error
+        raise DataError(f"{path} is neither UTF-8, UTF-16 nor Windows-1252: see {where}. Save it as UTF-8.") from error
     if any(char < " " and char not in "\t\n\v\f\r" for char in text):
-        raise DataError(f"{_named(what, path)} is no text: see {where}. Is this the right file?") from error
+        raise DataError(f"{path} is no text: see {where}. Is this the right file?") from error
     _log.warning("%s is not UTF-8 (%s): read as Windows-1252. If names are wrong, save it as UTF-8.", path, where)
     return text
-
-
-def _named(what: str, path: Path) -> str:
-    """Return a file's name as a sentence begins with it."""
-    return f"{what[:1].upper()}{what[1:]}{path}"
 
 
 def is_json(data: bytes) -> bool:
@@ -190,9 +181,9 @@ def parse_json(text: str, path: Path, what: str = "") -> Any:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise DataError(f"{_named(what, path)} is not valid JSON (it is nested too deeply).") from error
+        raise DataError(f"{path} is not valid JSON (it is nested too deeply).") from error
     except ValueError as error:
-        raise DataError(f"{_named(what, path)} is not valid JSON ({error}).") from error
+        raise DataError(f"{path} is not valid JSON ({error}).") from error
     finally:
         if collecting:
             gc.enable()
