@@ -1,6 +1,5 @@
 """Run a checkpoint over records.
 
-found, checkpoint = detect_run(Path("workspace/my_first"), data_dir, manifest["splits"]["val"])
 sets, checkpoint = detect_run_views(Path("workspace/my_first"), data_dir, manifest["splits"]["val"], views=("identity", "flip"))
 """
 
@@ -82,18 +81,6 @@ def _read(
     image_hw = (record.height, record.width)
     pixels = decoding.decode(record.encoded, image_hw=image_hw, target_hw=image_hw, where=where)  # whole, as exports and predict see it
     return record.patient_id, image_hw, [looker.prepared(view.seen(pixels)) for view in looks]
-
-
-def detect_run(
-    folder: Path, data_dir: Path, split: Mapping[str, Any], *, on_image: Callable[[], None] = lambda: None
-) -> tuple[dict[str, Detections], str]:
-    """As ``detect_run_views``, of the radiographs as they are.
-
-    Returns:
-      (patientId -> detections in px of the record's image, the checkpoint's prefix).
-    """
-    (found,), checkpoint = detect_run_views(folder, data_dir, split, on_image=on_image)
-    return found, checkpoint
 
 
 def detect_run_views(
