@@ -157,7 +157,7 @@ EVALUATORS: dict[str, Callable[[Any, list], list[float]]] = {
 }
 ON_CASES: dict[str, Callable[[Cases], Any]] = {
     "matching": lambda cases: matching.match(cases).hit.sum(),
-    "rsna": lambda cases: rsna.case_metric(cases, score_threshold=0.3),
+    "rsna": lambda cases: np.nanmean(rsna.case_scores(cases, score_threshold=0.3)),
     "rsna threshold": rsna.case_threshold,
     "froc": lambda cases: froc.froc(cases)["froc.mean_sensitivity"],
     "image level": lambda cases: image_level.image_level(cases, score_threshold=0.3)["image.roc_auc"],

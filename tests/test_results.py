@@ -1,6 +1,5 @@
 """Detections, COCO results and submissions."""
 
-import csv
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from pneumodet.data import detection_files
 from pneumodet.errors import DataError
-from pneumodet.results import Detections, image_id, to_coco, write_coco_results, write_submission
+from pneumodet.results import Detections, image_id, prediction_string, to_coco, write_coco_results
 
 FOUND = {
     "exam-b": Detections(
@@ -153,35 +152,15 @@ def test_missing_results(tmp_path):
         detection_files.by_exam(tmp_path / "detections.json")
 
 
-def test_submission(tmp_path):
-    path = tmp_path / "submission.csv"
-    write_submission(path, FOUND, category_id=2, score_threshold=0.1)
-    assert path.read_text() == "patientId,PredictionString\nexam-b,0.9 10.13 20 100 200.5 0.1 1 2 2 2\nexam-a,\n"
-    write_submission(path, FOUND, category_id=2, score_threshold=0.5)
-    with path.open(newline="") as handle:
-        assert list(csv.DictReader(handle)) == [
-            {"patientId": "exam-b", "PredictionString": "0.9 10.13 20 100 200.5"},
-            {"patientId": "exam-a", "PredictionString": ""},
-        ]
-    write_submission(path, FOUND, category_id=1, score_threshold=0.0)
-    assert "exam-b,0.6 5 6 2 2\n" in path.read_text()
-
-
-def test_a_large_coordinate_is_not_written_in_powers_of_ten(tmp_path):
-    path = tmp_path / "submission.csv"
-    write_submission(path, {"exam": make(((0, 0, 1234.56, 2345.67),))}, category_id=2, score_threshold=0)
-    assert path.read_text().splitlines()[1] == "exam,0.5 0 0 1234.56 2345.67"
-
-
-def test_submission_needs_a_threshold(tmp_path):
-    with pytest.raises(DataError, match="score threshold .* is nan"):
-        write_submission(tmp_path / "submission.csv", FOUND, category_id=2, score_threshold=float("nan"))
-
-
-def test_nothing_half_written_is_left(tmp_path):
-    path = tmp_path / "submission.csv"
-    path.write_text("old")
-    broken = {"exam-b": FOUND["exam-b"], "exam-c": None}
-    with pytest.raises(AttributeError):
-        write_submission(path, broken, category_id=2, score_threshold=0)
-    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("submission.csv", "old")]
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        pytest.param(FOUND["exam-b"].of_class(2).above(0.1), "0.9 10.13 20 100 200.5 0.1 1 2 2 2", id="all of a class"),
+        pytest.param(FOUND["exam-b"].of_class(2).above(0.5), "0.9 10.13 20 100 200.5", id="above a threshold"),
+        pytest.param(FOUND["exam-b"].of_class(1), "0.6 5 6 2 2", id="another class"),
+        pytest.param(Detections.none(), "", id="none"),
+        pytest.param(make(((0, 0, 1234.56, 2345.67),)), "0.5 0 0 1234.56 2345.67", id="not in powers of ten"),
+    ],
+)
+def test_prediction_string(found, text):
+    assert prediction_string(found) == text

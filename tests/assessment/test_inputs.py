@@ -70,7 +70,8 @@ def test_what_predict_writes_is_read(tmp_path):
     (tmp_path / "instances.json").write_text(json.dumps(instances()))
     found = {"a": Detections(np.array([[1, 2, 30, 40]]), np.array([0.25]), np.array([2])), "b": Detections.none(), "c": Detections.none()}
     results.write_coco_results(tmp_path / "detections.json", found)
-    results.write_submission(tmp_path / "submission.csv", found, category_id=2, score_threshold=0.0)
+    rows = [f"{exam},{results.prediction_string(one)}" for exam, one in found.items()]
+    (tmp_path / "submission.csv").write_text("\n".join([",".join(results.SUBMISSION_HEADER), *rows]))
     for name in ("detections.json", "submission.csv"):
         cases = inputs.load(tmp_path / "instances.json", tmp_path / name).cases
         assert cases.boxes_xyxy_px.tolist() == [[1, 2, 30, 40]]

@@ -51,7 +51,7 @@ def test_a_weighted_figure_is_that_of_so_many_copies(seed, rules):
         curves, ones = PrecisionRecall(copies), np.ones((len(copies), 1))
         ap, ar = curves.average_precision(ones)[:, 0], curves.average_recall(ones)[:, 0]
         expected = {
-            "rsna_metric": rsna.case_metric(copies, rules=rules, score_threshold=THRESHOLD),
+            "rsna_metric": np.nanmean(rsna.case_scores(copies, rules=rules, score_threshold=THRESHOLD)),
             **{f"coco.pneumonia.{key}": value for key, value in zip(("AP", "AP50", "AP75"), (ap.mean(), ap[0], ap[5]), strict=True)},
             **{f"coco.pneumonia.AR{limit}": value for limit, value in zip((1, 10, 100), ar, strict=True)},
             **froc(copies),

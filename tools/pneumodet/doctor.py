@@ -127,11 +127,6 @@ def examine(*, workspace: Path | None = None, probe: Callable[[], dict[str, Any]
     yield from check_probe((probe or run_probe)(), nvidia=_has_nvidia_gpu())
 
 
-def render(checks: list[Check]) -> str:
-    """Return the report as a table, one ``render_row`` a check."""
-    return "\n".join(render_row(check) for check in checks)
-
-
 def render_row(check: Check) -> str:
     """Return one line: state, name, what was found; a fault has a second line with what mends it."""
     row = f"{check.state:<5}  {check.name:<26}  {check.found}"

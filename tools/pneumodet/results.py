@@ -2,13 +2,11 @@
 
 found = {"0004cfab": Detections(boxes_xyxy_px, scores, classes)}     # patientId -> Detections
 write_coco_results(folder / "detections.json", found)
-write_submission(folder / "submission.csv", found, category_id=2, score_threshold=0.3)
 """
 
 import csv
 import dataclasses
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -133,29 +131,6 @@ def write_coco_results(path: Path, detections_by_patient: Mapping[str, Detection
       DataError: the file cannot be written.
     """
     paths.write_json(path, to_coco(detections_by_patient))
-
-
-def write_submission(path: Path, detections_by_patient: Mapping[str, Detections], *, category_id: int, score_threshold: float) -> None:
-    """Write a submission of the RSNA challenge, atomically: ``patientId,PredictionString`` with "confidence x y width height" entries.
-
-    Every exam has a line; its PredictionString is empty where nothing was found.
-
-    Args:
-      path: the CSV.
-      detections_by_patient: patientId -> Detections.
-      category_id: the label-map id of pneumonia, the only class of the challenge.
-      score_threshold: detections that score less are left out, in [0, 1].
-
-    Raises:
-      DataError: the threshold is no number or the file cannot be written.
-    """
-    if not math.isfinite(score_threshold):
-        raise DataError(f"The score threshold of {path} must be a number from 0 to 1, but is {score_threshold}.")
-    with paths.atomic_path(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(SUBMISSION_HEADER)
-        for patient_id, found in detections_by_patient.items():
-            writer.writerow((patient_id, prediction_string(found.of_class(category_id).above(score_threshold))))
 
 
 def write_scores(path: Path, scores: Iterable[tuple[str, float]]) -> None:

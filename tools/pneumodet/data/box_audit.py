@@ -151,15 +151,6 @@ def _of_exams(split: str, exams: int, positives: int) -> tuple[list[str], list[s
     return [], []
 
 
-def balance(facts: Mapping[str, Any]) -> str:
-    """Return a sentence on positives and negatives of an audit's facts, for a split with both."""
-    ratio = facts["negative_exams"] / facts["positive_exams"]
-    return (
-        f"{facts['positive_exams']} exams with boxes and {facts['negative_exams']} without, 1 : {ratio:.1f}; "
-        f"{facts['boxes']} boxes, {facts['boxes'] / facts['positive_exams']:.1f} a positive exam."
-    )
-
-
 def _twice(rows: list[dict[str, Any]], of_image: Mapping[int, list[int]], xyxy_px: np.ndarray) -> np.ndarray:
     """Return (N,) bool: boxes that repeat an earlier one of their image and class."""
     found = np.zeros(len(rows), bool)

@@ -100,16 +100,3 @@ def _with_metadata(data: bytes, metadata: dict[str, Any]) -> bytes:
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def metadata_of(path: Path) -> dict[str, Any] | None:
-    """Return the metadata that ``write`` put into a file, or None."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    data = path.read_bytes()
-    model = schema.Model.GetRootAs(data, 0)
-    for index in range(model.MetadataLength()):
-        entry = model.Metadata(index)
-        if entry.Name() == METADATA.encode():
-            return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    return None

@@ -60,14 +60,6 @@ def rsna_metric(
     return _mean(_case_scores(_flat(ground_truth, predictions, rules, score_threshold), rules))
 
 
-def image_scores(
-    ground_truth: Mapping[str, np.ndarray], predictions: Mapping[str, Predictions], *, rules: str = "strict", score_threshold: float = 0.0
-) -> dict[str, float | None]:
-    """Return patientId -> the exam's score in [0, 1], or None where it is left out of the mean. Arguments as in ``rsna_metric``."""
-    values = _case_scores(_flat(ground_truth, predictions, rules, score_threshold), rules).tolist()
-    return {patient: None if value != value else value for patient, value in zip(ground_truth, values, strict=True)}
-
-
 def best_threshold(
     ground_truth: Mapping[str, np.ndarray], predictions: Mapping[str, Predictions], *, rules: str = "strict"
 ) -> tuple[float, float]:
@@ -99,15 +91,6 @@ def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float =
     """
     _check_rules(rules)
     return _case_scores(_of_cases(cases.above(score_threshold)), rules)
-
-
-def case_metric(cases: Cases, *, rules: str = "strict", score_threshold: float = 0.0) -> float:
-    """Return ``rsna_metric`` of ``cases``.
-
-    Raises:
-      DataError: the rules are unknown, or no case counts.
-    """
-    return _mean(case_scores(cases, rules=rules, score_threshold=score_threshold))
 
 
 def case_threshold(cases: Cases, *, rules: str = "strict") -> tuple[float, float]:

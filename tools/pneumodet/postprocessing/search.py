@@ -29,6 +29,7 @@ from pneumodet.metrics.matching import HIT_IOU
 from pneumodet.metrics.operating_point import check_folds
 from pneumodet.postprocessing import recipe as recipes
 from pneumodet.postprocessing.recipe import Recipe
+from pneumodet.postprocessing.search_table import Figures, Rows, tabulated
 from pneumodet.postprocessing.steps import Overlaps, checked_gate, replaced
 
 OBJECTIVES = ("rsna", "ap50")
@@ -156,21 +157,8 @@ def search(
     fold_names = check_folds(sources[0], folds)
     of_fold = np.stack([folds == name for name in fold_names], axis=1)
     _check_sources(sources, of_fold)
-    nothing = [Recipe()] * (len(fold_names) + 1)
-    found = [_Row(_Bench([source], of_fold, None, objective, rules), nothing) for source in sources]
-    labels = [AS_THEY_ARE if objective == "ap50" else THRESHOLD]
-    if len(sources) > 1:
-        labels = [f"{name} alone" for name in names or [f"detections {number}" for number in range(1, len(sources) + 1)]]
-    everyone = np.ones((len(folds), 1))
-    alone = views * int(np.argmax([row.figure(everyone)[0] for row in found[::views]]))
-    previous: list[int | None] = [None] * len(found)
-    plain = sources[::views]
-    if 1 < len(plain) < len(sources):
-        start = [Recipe(sources=len(plain), **grids(len(plain), None)[FUSION][0])] * (len(fold_names) + 1)
-        bench = _Bench(plain, of_fold, None, objective, rules)
-        found.append(_Row(bench, [bench.tuned(index, one, [grids(len(plain), None)[FUSION]]) for index, one in enumerate(start)]))
-        labels.append(FUSION)
-        previous.append(alone)
+    table = Rows([], [], [])
+    alone = _models_alone(table, sources, of_fold, objective=objective, rules=rules, views=views, names=names)
     bench = _Bench(sources, of_fold, gate, objective, rules)
     grid_of = grids(len(sources), gate)
     chosen = [Recipe(sources=len(sources))] * (len(fold_names) + 1)
@@ -179,23 +167,11 @@ def search(
             chosen = [dataclasses.replace(one, **grid_of[FUSION][0]) for one in chosen]
         active = list(grid_of.values())[:number][::-1]  # the newest first
         chosen = [bench.tuned(index, one, active) for index, one in enumerate(chosen)]
-        before = alone if number == 1 and len(found) == len(sources) else len(found) - 1
-        previous.append(before)
-        found.append(_Row(bench, chosen))
-        labels.append(VIEWS if step == FUSION and views > 1 else step)
+        before = alone if number == 1 and len(table.rows) == len(sources) else len(table.rows) - 1
+        table.add(_Row(bench, chosen), VIEWS if step == FUSION and views > 1 else step, before)
         on_step(step)
-    figures = _Figures(sources[0].patients, found, resamples=resamples, seed=seed)
-    rows = [
-        {
-            "step": label,
-            "figure": figures.of(index),
-            "gain": None if before is None else figures.of(index, before),
-            "chosen": _changes(found[index].recipes[-1]),
-            "in_folds": [_changes(one) for one in found[index].recipes[:-1]],
-        }
-        for index, (label, before) in enumerate(zip(labels, previous, strict=True))
-    ]
-    table = {
+    figures = Figures(sources[0].patients, table.rows, resamples=resamples, seed=seed)
+    head = {
         "objective": objective,
         "rules": rules,
         "exams": len(folds),
@@ -204,12 +180,43 @@ def search(
         "folds": len(fold_names),
         "resamples": resamples,
         "seed": seed,
-        "rows": rows,
-        "total": figures.of(len(rows) - 1, alone),
-        "note": f"Figures are cross-fitted: each exam is processed by the recipe that the other {len(fold_names) - 1} of {len(fold_names)} folds of "
-        f"patients gave. Intervals: 95 % percentile bootstrap of patients, {resamples} resamples. The saved recipe is chosen on all patients.",
     }
-    return Found(found[-1].recipes[-1], found[-1].cases, table)
+    last = table.rows[-1]
+    return Found(last.recipes[-1], last.cases, head | tabulated(table, figures, alone=alone, folds=len(fold_names), resamples=resamples))
+
+
+def _models_alone(
+    table: Rows,
+    sources: Sequence[Cases],
+    of_fold: np.ndarray,
+    *,
+    objective: str,
+    rules: str,
+    views: int,
+    names: Sequence[str] | None,
+) -> int:
+    """Add the rows of each set of detections as it is, and of several models fused in their plain views where there are other views, too.
+
+    Arguments as of ``search``; ``of_fold`` as of ``_Bench``.
+
+    Returns:
+      The place of the best model's row, in its plain view.
+    """
+    recipes_of_nothing = [Recipe()] * (of_fold.shape[1] + 1)
+    labels: Sequence[str] = [AS_THEY_ARE if objective == "ap50" else THRESHOLD]
+    if len(sources) > 1:
+        labels = [f"{name} alone" for name in names or [f"detections {number}" for number in range(1, len(sources) + 1)]]
+    for source, label in zip(sources, labels, strict=True):
+        table.add(_Row(_Bench([source], of_fold, None, objective, rules), recipes_of_nothing), label, None)
+    everyone = np.ones((len(of_fold), 1))
+    alone = views * int(np.argmax([row.figure(everyone)[0] for row in table.rows[::views]]))
+    plain = sources[::views]
+    if 1 < len(plain) < len(sources):
+        grid = grids(len(plain), None)[FUSION]
+        start = [Recipe(sources=len(plain), **grid[0])] * (of_fold.shape[1] + 1)
+        bench = _Bench(plain, of_fold, None, objective, rules)
+        table.add(_Row(bench, [bench.tuned(index, one, [grid]) for index, one in enumerate(start)]), FUSION, alone)
+    return alone
 
 
 class _Bench:
@@ -337,23 +344,6 @@ class _Row:
         return bootstrap.ratio(np.nansum(of_folds, axis=0), (~np.isnan(of_folds)).sum(axis=0))
 
 
-class _Figures:
-    """The figures of all rows on all cases and on each resample of patients, the same resamples for every row."""
-
-    def __init__(self, patients: np.ndarray, rows: Sequence[_Row], *, resamples: int, seed: int) -> None:
-        self._patients = patients
-        self._value, self._drawn = bootstrap.resampled(
-            lambda weights: {index: row.figure(weights) for index, row in enumerate(rows)}, patients, resamples=resamples, seed=seed
-        )
-
-    def of(self, index: int, previous: int | None = None) -> dict[str, float | str | None]:
-        """Return value and interval of a row, or of its difference to another."""
-        value, drawn = self._value[index], self._drawn[index]
-        if previous is not None:
-            value, drawn = value - self._value[previous], drawn - self._drawn[previous]
-        return bootstrap.interval(value, drawn, self._patients)
-
-
 def _check_sources(sources: Sequence[Cases], of_fold: np.ndarray) -> None:
     if any(one.names != sources[0].names or not np.array_equal(one.truth_xyxy_px, sources[0].truth_xyxy_px) for one in sources):
         raise DataError("All sets of detections must be of the same exams with the same ground truth. Give files of one set.")
@@ -375,8 +365,3 @@ def _plain(recipe: Recipe) -> Recipe:
 
 def _only(recipe: Recipe, names: Sequence[str]) -> Recipe:
     return Recipe(**{name: getattr(recipe, name) for name in names})
-
-
-def _changes(recipe: Recipe) -> dict[str, object]:
-    """Return the fields of a recipe that are not the defaults."""
-    return {name: value for name, value in dataclasses.asdict(recipe).items() if value != getattr(Recipe, name) and name != "sources"}
