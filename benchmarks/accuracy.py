@@ -39,8 +39,8 @@ import numpy as np
 import stock_loop
 from google.protobuf import text_format
 
-from pneumodet import paths
-from pneumodet.detection import pipeline_config
+from pneumodet.core import paths
+from pneumodet.models.detection import pipeline_config
 
 BATCH_SIZE = 8
 
@@ -312,14 +312,15 @@ def fitting(probe: Mapping[str, float], *, seconds: float, whole: int) -> int:
 
 def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
     """Run a checkpoint over the validation part of record sets and write COCO results; a model that is not finite finds nothing."""
-    from pneumodet import quiet
+    from pneumodet.core import logs
 
-    quiet.set_up(verbose=False)
+    logs.set_up(verbose=False)
     import tensorflow as tf
 
-    from pneumodet import results
+    from pneumodet.core import detections
     from pneumodet.data import record_sets
-    from pneumodet.detection import checkpoints, evaluation
+    from pneumodet.evaluation import checkpoint_detections
+    from pneumodet.models.detection import checkpoints
 
     folder = Path(run)
     checkpoint = checkpoints.latest(folder / "train") if newest else checkpoints.of_run(folder)
@@ -331,7 +332,7 @@ def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
     config = pipeline_config.load(str(folder / stock_loop.CONFIG))
     for path, data in sets.items():
         split = record_sets.RecordSet.open(Path(data)).val
-        results.write_coco_results(Path(path), dict(evaluation.detect_records(config, checkpoint, split)) if able else {})
+        detections.write_coco_results(Path(path), dict(checkpoint_detections.detect_records(config, checkpoint, split)) if able else {})
     return {"step": step, "finite": bool(finite)}
 
 

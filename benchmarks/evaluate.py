@@ -34,8 +34,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from pneumodet.metrics import average_precision, bootstrap, coco, froc, image_level, matching, rsna  # noqa: E402
-from pneumodet.metrics.cases import Cases  # noqa: E402
+from pneumodet.data.cases import Cases  # noqa: E402
+from pneumodet.evaluation.metrics import average_precision, bootstrap, coco, froc, image_level, matching, rsna  # noqa: E402
 
 BOXES_AN_EXAM = (0.775, 0.098, 0.1225, 0.0045)
 """Shares of exams with 0, 1, 2 and 3 boxes in the challenge's labels, rounded."""
@@ -116,7 +116,7 @@ def _summary(run: Any) -> list[float]:
 
 def as_images(cases: Cases) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
     """Return ground truth and detections of each image under the API's own keys, boxes as (N, 4) float64 yxyx px."""
-    from pneumodet.detection import odapi  # here, because it brings TensorFlow, which no other measurement should hold
+    from pneumodet.models.detection import odapi  # here, because it brings TensorFlow, which no other measurement should hold
 
     odapi.load()
 

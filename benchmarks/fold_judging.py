@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.assessment import inputs, summary
-from pneumodet.metrics import bootstrap, operating_point
-from pneumodet.metrics.cases import Cases
+from pneumodet.data.cases import Cases
+from pneumodet.evaluation import inputs, summary
+from pneumodet.evaluation.metrics import bootstrap, operating_point
 
 FIGURES = {"rsna_metric": "RSNA metric", "coco.pneumonia.AP50": "AP50", "froc.mean_sensitivity": "FROC mean sensitivity"}
 """Figures of the tables; thresholds are chosen for the first."""

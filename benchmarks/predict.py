@@ -30,11 +30,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from pneumodet import parallel, results  # noqa: E402
+from pneumodet.core import detections, processes  # noqa: E402
+from pneumodet.core.boxes import iou  # noqa: E402
+from pneumodet.core.detections import Detections  # noqa: E402
 from pneumodet.data import detection_files, images  # noqa: E402
-from pneumodet.data.boxes import iou  # noqa: E402
 from pneumodet.inference import backends, detectors, exported, outputs  # noqa: E402
-from pneumodet.results import Detections  # noqa: E402
 
 NOTEBOOK, SAVED_MODEL, OPENVINO = "notebook", "savedmodel", "openvino"
 
@@ -70,7 +70,7 @@ def notebook(model_dir: Path, files: Sequence[Path], found_path: Path) -> dict[s
         found[path.stem] = outputs.from_outputs(answer, 0, height=height, width=width)
         whole.append(time.perf_counter() - start)
         inner.append(done - called)
-    results.write_coco_results(found_path, found)
+    detections.write_coco_results(found_path, found)
     return {"intervals": whole[WARM:], "model": inner[WARM:], "alone": whole[WARM:]}
 
 
@@ -95,7 +95,7 @@ class Timed:
 
 def ours(model: Path, backend: str, dicom_dir: Path, files: Sequence[Path], found_path: Path) -> dict[str, Any]:
     """Predict as tools/predict.py does, and then one image at a time."""
-    from pneumodet.prediction import predicting, reading
+    from pneumodet.inference.predict import predicting, reading
 
     opened: list[Timed] = []
     real = detectors.open
@@ -238,7 +238,7 @@ def main(say: Callable[[str], None] = print) -> None:
                 target = Path(name) / f"{way}-{number}.json"
                 rounds[way].append(figures(run_one(args, way, target)))
                 found[way] = detection_files.by_exam(target)
-    say(f"{len(files)} files, medians of {args.rounds} rounds, {parallel.cpus()} processors\n\n{table(rounds)}\n\n{goals(rounds)}\n")
+    say(f"{len(files)} files, medians of {args.rounds} rounds, {processes.cpus()} processors\n\n{table(rounds)}\n\n{goals(rounds)}\n")
     equal = {}
     for reference in (SAVED_MODEL, NOTEBOOK):
         for way in ways:

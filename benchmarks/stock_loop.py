@@ -26,10 +26,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from pneumodet import preparation  # noqa: E402
+from pneumodet.core.runs import CONFIG, LABEL_MAP  # noqa: E402
 from pneumodet.data import label_map  # noqa: E402
-from pneumodet.detection import pipeline_config  # noqa: E402
-from pneumodet.runs import CONFIG, LABEL_MAP  # noqa: E402
+from pneumodet.models.detection import pipeline_config  # noqa: E402
+from pneumodet.training import detector_request  # noqa: E402
 
 ITERATION = 100
 """Steps that the stock loop does in one call, which is its default; it does whole calls only, and saves and writes summaries between them."""
@@ -74,10 +74,10 @@ def resolve(
       The file.
     """
     folder.mkdir(parents=True)
-    request = preparation.Request(
+    request = detector_request.Request(
         run=str(folder), config=config, data=data, pretrained=pretrained, steps=steps, batch_size=batch_size, settings=tuple(settings)
     )
-    prepared = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    prepared = detector_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     resolved, manifest = prepared.config, prepared.data
     change(resolved)
     label_map.write_label_map(folder / LABEL_MAP, manifest["label_map"])
@@ -241,10 +241,11 @@ def evaluate(config: str, checkpoint_dir: str, model_dir: str, step: int) -> dic
 
 def ours(argv: list[str]) -> dict[str, Any]:
     """Train by tools/train.py's own function, in this process."""
-    from pneumodet import experiment, progress
     from pneumodet.cli import train as command
+    from pneumodet.core import progress
+    from pneumodet.training import detector
 
-    train, update = experiment.train, progress.TrainingBar.update
+    train, update = detector.train, progress.TrainingBar.update
     found: dict[str, Any] = {"marks": {}, "stamps": [], "evaluations": []}
 
     def updated(self: Any, now: Any) -> None:
@@ -260,7 +261,7 @@ def ours(argv: list[str]) -> dict[str, Any]:
         found["step"] = outcome.step
         return folder, outcome
 
-    experiment.train, progress.TrainingBar.update = timed, updated
+    detector.train, progress.TrainingBar.update = timed, updated
     with contextlib.redirect_stdout(sys.stderr):
         code = command.main(argv)
     if code not in (0, 130):
@@ -337,10 +338,10 @@ def input_of(api: Any, parsed: Any, model: Any) -> Any:
 
 
 def _load(marks: dict[str, float]) -> Any:
-    from pneumodet import quiet
-    from pneumodet.detection import odapi
+    from pneumodet.core import logs
+    from pneumodet.models.detection import odapi
 
-    quiet.set_up(verbose=False)
+    logs.set_up(verbose=False)
     api = odapi.load()
     marks["imported"] = time.time()
     return api

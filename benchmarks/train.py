@@ -65,8 +65,8 @@ def pipeline(config: str, batches: int, *, one_core: bool, data: str | None = No
         source = stock_loop.input_of(api, parsed, model).repeat()
     else:
         from pneumodet.data import record_sets
-        from pneumodet.detection import resizing
-        from pneumodet.training import augmentation_settings, feeding
+        from pneumodet.models.detection import resizing
+        from pneumodet.models.inputs import augmentation_settings, feeding
 
         records = record_sets.RecordSet.open(Path(data))
         feed = feeding.Feed(
@@ -92,11 +92,11 @@ def pipeline(config: str, batches: int, *, one_core: bool, data: str | None = No
 
 def validation(config: str, data: str, checkpoint: str) -> dict[str, Any]:
     """Time what tools/train.py does between steps, three times."""
-    from pneumodet import quiet
+    from pneumodet.core import logs
 
-    quiet.set_up(verbose=False)
+    logs.set_up(verbose=False)
     from pneumodet.data import record_sets
-    from pneumodet.detection import checkpoints, models, pipeline_config
+    from pneumodet.models.detection import checkpoints, models, pipeline_config
     from pneumodet.training.validation import Validation
 
     parsed = pipeline_config.load(config)

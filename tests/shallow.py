@@ -41,7 +41,7 @@ def environment():
 @contextlib.contextmanager
 def backbone():
     """Build four convolutions wherever this process builds a MobileNetV2 for an SSD; the API is imported no earlier than without this."""
-    from pneumodet.detection import odapi
+    from pneumodet.models.detection import odapi
 
     real = odapi.load
     with contextlib.ExitStack() as patches:

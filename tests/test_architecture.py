@@ -218,10 +218,10 @@ def test_only_odapi_imports_object_detection(path):
     ids=lambda path: name_of(path) or "pneumodet",
 )
 def test_no_tensorflow_at_module_level(path):
-    heavy = ("tensorflow", "tf_keras", "keras", "pneumodet.detection")
+    heavy = ("tensorflow", "tf_keras", "keras", "pneumodet.models.detection")
     found = {name for name in top_level_imports(tree_of(path)) if any(below(name, one) for one in heavy)}
     found -= {
-        f"pneumodet.detection.{name}" for name in ("anchors", "anchor_fitting", "checkpoint_files", "choices", "pipeline_config")
+        f"pneumodet.models.detection.{name}" for name in ("anchors", "anchor_fitting", "checkpoint_files", "choices", "pipeline_config")
     }  # protobuf is enough
     assert found == set()
 

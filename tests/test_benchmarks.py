@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pneumodet.core.detections import Detections, image_id, to_coco
 from pneumodet.data import record_sets
-from pneumodet.detection import pipeline_config
-from pneumodet.metrics import rsna
-from pneumodet.results import Detections, image_id, to_coco
+from pneumodet.evaluation.metrics import rsna
+from pneumodet.models.detection import pipeline_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from pneumodet.paths import PROJECT_ROOT
+from pneumodet.core.paths import PROJECT_ROOT
 
 
 def instructions():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumodet import paths
 from pneumodet.cli import console
+from pneumodet.core import paths
 
 README = (paths.PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pneumodet import paths
+from pneumodet.core import paths
 from pneumodet.data import label_map
 from pneumodet.inference import exported, sizes, suppression
 

@@ -11,7 +11,7 @@ from absl import app as absl_app
 
 import pneumodet
 from pneumodet.cli import console
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.core.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_types_accept(tmp_path):
 SCRIPT = """
 import sys, time
 from pneumodet.cli import console
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
 def command(args):
     {body}
 sys.exit(console.run(console.Parser("prog", "Purpose."), command))
@@ -186,7 +186,7 @@ sys.exit(console.run(console.Parser("prog", "Purpose."), command))
     ("body", "argv", "code", "last_line"),
     [
         pytest.param("raise DataError('x is y.')", [], 2, "prog: error: x is y.", id="user error"),
-        pytest.param("raise DataError('x is y.')", ["--verbose"], 1, "pneumodet.errors.DataError: x is y.", id="user error, verbose"),
+        pytest.param("raise DataError('x is y.')", ["--verbose"], 1, "pneumodet.core.errors.DataError: x is y.", id="user error, verbose"),
         pytest.param("1 // 0", [], 1, "ZeroDivisionError", id="bug"),
     ],
 )

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumodet import paths
 from pneumodet.cli import evaluate
-from pneumodet.results import image_id
+from pneumodet.core import paths
+from pneumodet.core.detections import image_id
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_files_of_any_framework(files, tmp_path, capsys):
 
 
 def test_a_recipe_is_applied_first(files, tmp_path):
-    from pneumodet.postprocessing import recipe
+    from pneumodet.inference.postprocess import recipe
 
     truth, found, _ = files
     recipe.save(tmp_path / "recipe.json", recipe.Recipe(box_scale=0.5))

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pneumodet.cli import evaluate, postprocess
-from pneumodet.postprocessing import recipe
-from pneumodet.results import image_id
+from pneumodet.core.detections import image_id
+from pneumodet.inference.postprocess import recipe
 
 
 def write(folder, exams):

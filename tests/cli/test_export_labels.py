@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from pneumodet import paths
 from pneumodet.cli import export_labels, make_tfrecords
+from pneumodet.core import paths
 from pneumodet.data import conversion, formats
 from pneumodet.data.settings import Inputs
 

@@ -11,8 +11,8 @@ import time
 import pytest
 from PIL import Image
 
-from pneumodet import paths
 from pneumodet.cli import make_tfrecords
+from pneumodet.core import paths
 
 SCRIPT = paths.PROJECT_ROOT / "tools" / "make_tfrecords.py"
 

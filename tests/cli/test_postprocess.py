@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from pneumodet import paths, results
 from pneumodet.cli import postprocess
-from pneumodet.results import Detections
+from pneumodet.core import detections, paths
+from pneumodet.core.detections import Detections
 
 SCRIPT = paths.PROJECT_ROOT / "tools" / "postprocess.py"
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     for number in range(40):
         left = 85 + 10 * number
         found[f"e{number:02d}"] = Detections([[left, 185, left + 130, 315]], [0.5 + number % 2 * 0.3], [2])
-    results.write_coco_results(folder / "detections.json", found)
+    detections.write_coco_results(folder / "detections.json", found)
     (folder / "gate.csv").write_text("patientId,score\n" + "".join(f"e{number:02d},{0.1 + 0.8 * (number % 2)}\n" for number in range(40)))
     return folder
 

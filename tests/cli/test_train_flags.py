@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pneumodet.classification.settings import IMBALANCES, SMALLEST_SIDE, TASKS, ClassifierSettings
 from pneumodet.cli import train, train_classifier, train_flags, train_segmenter
-from pneumodet.detection.choices import PRECISIONS
-from pneumodet.segmentation.settings import SegmenterSettings
-from pneumodet.training import augmentation_settings
-from pneumodet.training.options import Options, Plan
+from pneumodet.models.classification.settings import IMBALANCES, SMALLEST_SIDE, TASKS, ClassifierSettings
+from pneumodet.models.detection.choices import PRECISIONS
+from pneumodet.models.inputs import augmentation_settings
+from pneumodet.models.options import Options, Plan
+from pneumodet.models.segmentation.settings import SegmenterSettings
 
 COMMANDS = {train: Plan, train_classifier: ClassifierSettings, train_segmenter: SegmenterSettings}
 
@@ -76,7 +76,7 @@ def test_what_is_given_is_a_setting(command):
 
 
 def test_every_shared_flag_is_a_setting_of_each_family():
-    from pneumodet.preparation import Request
+    from pneumodet.training.detector_request import Request
 
     for settings in (ClassifierSettings, SegmenterSettings, Request):
         assert set(train_flags.SHARED) <= {field.name for field in dataclasses.fields(settings)}

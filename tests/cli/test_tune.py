@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pneumodet.cli import tune
-from pneumodet.tuning import search, study
+from pneumodet.training.tuning import search, study
 
 
 def trains(fields, *, on_progress, on_evaluation):

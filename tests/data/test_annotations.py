@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import annotations
-from pneumodet.errors import DataError
 
 HEADER = "patientId,x,y,width,height,Target\n"
 GOOD = "good,1,2,3,4,1\n"

@@ -7,8 +7,8 @@ import pytest
 from record_making import convert
 
 from pneumodet.cli import make_tfrecords
+from pneumodet.core.errors import DataError
 from pneumodet.data import beam_runner, conversion, record_sets, remote
-from pneumodet.errors import DataError
 
 pytest.importorskip("apache_beam", reason="Apache Beam is an extra")
 from apache_beam.io.filesystem import FileMetadata, FileSystem  # noqa: E402

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import box_audit
-from pneumodet.errors import DataError
 
 FLAGS = {"split": "train", "resized_hw": lambda image_hw: np.full_like(image_hw, 320.0), "max_boxes": 4}
 CATEGORIES = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}, {"id": 3, "name": "effusion"}]

@@ -16,10 +16,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 from record_making import convert, records
 
-from pneumodet import paths, results
-from pneumodet.data import annotations, dicom, label_map, planning, record_sets, shards, sources, splits, tfrecord
+from pneumodet.core import detections, paths
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data import annotations, label_map, planning, record_sets, shards, sources, splits, tfrecord
 from pneumodet.data import synthetic as synthetic_data
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.dicom import reading
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_records_hold_the_images_and_labels(done, synthetic):
     labels = annotations.read_rsna_labels(synthetic.labels).exams
     for record in records(done[0]):
         exam = labels[record.patient_id]
-        assert record.encoded == dicom.encode_image(synthetic.dicom_dir / f"{record.patient_id}.dcm").data
+        assert record.encoded == reading.encode_image(synthetic.dicom_dir / f"{record.patient_id}.dcm").data
         np.testing.assert_allclose(record.boxes_xyxy_px, exam.boxes_xyxy_px, atol=1e-4)
         assert (record.image_class_name, record.image_class_id) == (("pneumonia", 2) if exam.positive else ("no-pneumonia", 1))
         assert record.class_names == ("pneumonia",) * len(exam.boxes_xyxy_px)
@@ -117,7 +118,7 @@ def test_tensorflow_reads_the_records_with_the_apis_keys(done, synthetic):
         exam = example["image/source_id"].numpy().decode()
         pixels = tf.io.decode_jpeg(example["image/encoded"]).numpy()[:, :, 0]
         # two versions of libjpeg may round differently
-        np.testing.assert_allclose(pixels.astype(int), dicom.read_pixels(synthetic.dicom_dir / f"{exam}.dcm"), atol=4)
+        np.testing.assert_allclose(pixels.astype(int), reading.read_pixels(synthetic.dicom_dir / f"{exam}.dcm"), atol=4)
         boxes = [example[f"image/object/bbox/{side}"].values.numpy() for side in ("xmin", "ymin", "xmax", "ymax")]
         assert all(len(side) == len(example["image/object/class/label"].values) for side in boxes)
         assert bool(len(boxes[0])) == (example["image/class/label"].numpy() == 2)
@@ -132,7 +133,7 @@ def test_ground_truth_is_cocos_and_agrees_with_the_records(done, synthetic, caps
     assert coco.dataset["categories"] == [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
     for image in coco.dataset["images"]:
         record = found[image["file_name"]]
-        assert image["id"] == results.image_id(record.patient_id)
+        assert image["id"] == detections.image_id(record.patient_id)
         assert (image["width"], image["height"]) == (256, 256)
         assert image["rsna_class"] == classes[record.patient_id].rsna_class
         entries = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
@@ -375,7 +376,7 @@ def test_what_cannot_be_copied_becomes_a_new_jpeg(source, tmp_path):
     (record,) = [record for record in records(tmp_path / "out") if record.patient_id == exam]
     assert record.image_format == "jpeg"
     pixels = np.asarray(Image.open(io.BytesIO(record.encoded))).astype(int)
-    assert np.abs(pixels - dicom.read_pixels(path)).mean() < 1  # of 255
+    assert np.abs(pixels - reading.read_pixels(path)).mean() < 1  # of 255
     assert (manifest["counts"]["images_copied"], manifest["counts"]["images_decoded"]) == (11, 1)
 
 

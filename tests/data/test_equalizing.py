@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.equalizing import NORMALIZATIONS, checked_name, equalized
-from pneumodet.errors import ConfigError, DataError
 
 
 @pytest.fixture

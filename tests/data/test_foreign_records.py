@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import foreign_records, record_sets, tf_example, tfrecord
-from pneumodet.errors import DataError
 
 ONE_CLASS = "item {\n  name: 'Lung Opacity'\n  id: 1\n}\n"
 USUAL = "item { id: 1 name: 'no-pneumonia' }\nitem { id: 2 name: 'pneumonia' }\n"

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations, formats
-from pneumodet.errors import ConfigError, DataError
 
 CSV_HEADER = ",".join(formats.CSV_COLUMNS) + "\n"
 GOOD_ROW = "good.png,100,80,pneumonia,1,2,3,4\n"

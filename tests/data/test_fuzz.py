@@ -11,8 +11,9 @@ from PIL import Image
 from pydicom.pixels import get_encoder
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from pneumodet.data import annotations, dicom, images, synthetic
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
+from pneumodet.data import annotations, images, synthetic
+from pneumodet.dicom import reading
 
 HEIGHT, WIDTH = 48, 64
 HEADER_BYTES = 1100
@@ -95,7 +96,7 @@ def test_changed_files_are_an_image_or_a_data_error(kind, tmp_path_factory):
     @given(st.lists(CHANGE, min_size=1, max_size=4))
     def check(changes):
         source = Bytes(changed(whole, changes))
-        for read in (images.encode, images.read_pixels, dicom.header):
+        for read in (images.encode, images.read_pixels, reading.header):
             try:
                 found = read(source)
             except DataError as error:

@@ -4,9 +4,9 @@ import numpy as np
 import pydicom
 import pytest
 
+from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
 from pneumodet.data import header_values, sources, synthetic
-from pneumodet.errors import DataError
-from pneumodet.parallel import Pool
 
 
 def save(tmp_path, text):

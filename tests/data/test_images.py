@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pneumodet.data import dicom, encoding, image_files, images, jpeg, synthetic
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data import encoding, image_files, images, synthetic
 from pneumodet.data.images import Options
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.dicom import jpeg, reading
 
 HEIGHT, WIDTH = 48, 64
 NAME = "DOE^JANE"
@@ -208,9 +209,9 @@ def test_dicom_is_told_by_its_content(tmp_path):
     path = tmp_path / "exam.png"
     synthetic.write_dicom(path, ramp(), patient_id="exam", rng=np.random.default_rng(0))
     image = images.encode(Member(path.read_bytes()))
-    assert image == dicom.encode_image(path)
+    assert image == reading.encode_image(path)
     assert image.copied
-    np.testing.assert_array_equal(images.read_pixels(path), dicom.read_pixels(path))
+    np.testing.assert_array_equal(images.read_pixels(path), reading.read_pixels(path))
     small = images.encode(path, Options(max_side=32))
     assert (small.copied, small.height, small.width, small.scale_xy) == (False, 24, 32, (0.5, 0.5))
 

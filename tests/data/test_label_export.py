@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.detections import image_id
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import conversion, formats, label_export, label_map, record_sets, tf_example, tfrecord
 from pneumodet.data.settings import Inputs, Settings
-from pneumodet.errors import ConfigError, DataError
-from pneumodet.results import image_id
 
 CLASSES = {"no-pneumonia": 1, "pneumonia": 2, "pleural effusion": 3}
 PNEUMONIA, EFFUSION = "pneumonia", "pleural effusion"

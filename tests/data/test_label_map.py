@@ -5,9 +5,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
-from pneumodet.errors import DataError
 
 
 def read(tmp_path, text):

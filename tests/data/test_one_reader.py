@@ -8,18 +8,18 @@ import zipfile
 import numpy as np
 import pytest
 
-from pneumodet.assessment import inputs
-from pneumodet.baseline import table as baseline_table
-from pneumodet.comparison import entries, truths
+from pneumodet.apps.web import truth as web_truth
+from pneumodet.apps.web.uploads import File
+from pneumodet.core.detections import image_id
+from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, detection_files, formats, ground_truth, record_sets, text_files
-from pneumodet.errors import DataError
+from pneumodet.evaluation import inputs
+from pneumodet.evaluation import postprocess_files as postprocessing
+from pneumodet.evaluation.compare import entries, truths
 from pneumodet.exploration import gathering
-from pneumodet.parallel import Pool
-from pneumodet.postprocessing import files as postprocessing
-from pneumodet.prediction import predicting
-from pneumodet.results import image_id
-from pneumodet.web import truth as web_truth
-from pneumodet.web.uploads import File
+from pneumodet.exploration.baseline import table as baseline_table
+from pneumodet.inference.predict import predicting
 
 BOXES = {"a": [[10, 20, 40, 60]], "b": []}
 """Exam -> xyxy px."""

@@ -9,8 +9,8 @@ import pydicom
 import pytest
 from record_making import convert, records
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, pseudonyms
-from pneumodet.errors import DataError
 
 
 def test_the_same_key_gives_the_same_name_and_another_another():

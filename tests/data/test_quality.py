@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
-from pneumodet import quality_sheet
-from pneumodet.data import annotations, dicom, quality, synthetic
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
+from pneumodet.data import annotations, quality, quality_sheet, synthetic
+from pneumodet.dicom import reading
 
 
 def radiographs(count, *, size=512, seed=0):
@@ -347,7 +347,7 @@ def test_a_long_list_ends_with_what_is_left_out(monkeypatch):
 def test_real_radiographs_are_left_alone_and_their_negatives_are_not(shared_data):
     files = sorted((shared_data / "rsna_sample" / "stage_2_train_images").glob("*.dcm"))
     patients = annotations.read_patient_map(shared_data / "rsna_sample" / "rsna_to_nih.csv")
-    images = {path.stem: dicom.read_pixels(path) for path in files}
+    images = {path.stem: reading.read_pixels(path) for path in files}
     assert len(images) == 258
     measures = {exam: quality.measure(pixels) for exam, pixels in images.items()}
     assert quality.judge(measures, patients=patients) == {}

@@ -2,9 +2,9 @@
 
 import pytest
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import tfrecord
 from pneumodet.data.random_access import Reader
-from pneumodet.errors import DataError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import image_files, record_images, scaling
-from pneumodet.errors import DataError
 
 
 def radiograph(size_hw, *, sigma=3.0):

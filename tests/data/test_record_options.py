@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from record_making import convert, records
 
-from pneumodet.data import annotations, dicom, formats, label_export, record_sets, shards, splits, synthetic
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data import annotations, formats, label_export, record_sets, shards, splits, synthetic
+from pneumodet.dicom import reading
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_a_mask_of_a_thin_box_has_a_pixel(box):
 
 
 def test_the_api_reads_the_masks(many, tmp_path):
-    tf_example_decoder = pytest.importorskip("pneumodet.detection.odapi").load()
+    tf_example_decoder = pytest.importorskip("pneumodet.models.detection.odapi").load()
     from object_detection.data_decoders.tf_example_decoder import TfExampleDecoder
     from object_detection.protos import input_reader_pb2
 
@@ -215,7 +216,7 @@ def test_pictures_instead_of_dicom_and_labels_of_another_format(many, tmp_path):
     rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
     exams = annotations.read_rsna_labels(many.labels).exams
     for exam, labels in exams.items():
-        Image.fromarray(dicom.read_pixels(many.dicom_dir / f"{exam}.dcm")).save(folder / f"{exam}.png")
+        Image.fromarray(reading.read_pixels(many.dicom_dir / f"{exam}.dcm")).save(folder / f"{exam}.png")
         rows += [f"{exam}.png,64,64,pneumonia,{','.join(map(repr, box))}" for box in labels.boxes_xyxy_px.tolist()]
         rows += [] if labels.positive else [f"{exam}.png,64,64,no-pneumonia,,,,"]
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from record_making import convert
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
 from pneumodet.data import record_sets, tf_example, tfrecord
-from pneumodet.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import time
 import pytest
 from record_making import convert, records
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError, EnvironmentProblem
 from pneumodet.data import record_sets, shards, tfrecord
-from pneumodet.errors import DataError, EnvironmentProblem
 
 SCRIPT = paths.PROJECT_ROOT / "tools" / "make_tfrecords.py"
 
@@ -210,7 +210,7 @@ def test_a_second_start_is_refused_while_the_first_works(synthetic, tmp_path):
 def test_workers_end_with_their_parent(tmp_path):
     code = (
         "import os, signal, sys, time\n"
-        "from pneumodet import parallel\n"
+        "from pneumodet.core import processes as parallel\n"
         "def work(n):\n"
         "    os.write(1, f'{os.getpid()}\\n'.encode())\n"
         "    time.sleep(600)\n"

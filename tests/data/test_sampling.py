@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pneumodet.core.errors import ConfigError
 from pneumodet.data.sampling import Order
-from pneumodet.errors import ConfigError
 
 
 @given(count=st.integers(1, 60), seed=st.integers(0, 1000), epoch=st.integers(0, 5))

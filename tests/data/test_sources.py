@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.processes import Pool
 from pneumodet.data import sources, synthetic
-from pneumodet.errors import ConfigError, DataError
-from pneumodet.parallel import Pool
 
 
 def find(folder, **arguments):

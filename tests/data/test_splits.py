@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import splits
-from pneumodet.errors import ConfigError, DataError
 
 names = st.sets(st.text(min_size=1, max_size=8), min_size=2, max_size=40)
 fractions = st.floats(0.05, 0.95)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import tf_example
-from pneumodet.errors import DataError
 
 RECORD = tf_example.Record(
     patient_id="0004cfab-ü",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import tfrecord
-from pneumodet.errors import DataError
 
 RECORDS = [b"", b"a", b"\0" * 1000, bytes(range(256)) * 40, "Röntgen".encode()]
 

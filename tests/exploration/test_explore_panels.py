@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from pneumodet.evaluation.report import plots
 from pneumodet.exploration import panels
-from pneumodet.reporting import plots
 
 
 def test_pneumonia_has_one_colour_in_all_reports():

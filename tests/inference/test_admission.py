@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
 from pneumodet.inference import admission
 from pneumodet.inference.admission import (
     CR_IMAGE,
@@ -181,6 +181,6 @@ def test_check_names_the_file_and_nothing_of_its_header():
 
 
 def test_what_pneumodet_makes_is_known_by_its_manufacturer():
-    from pneumodet.dicom_out.identifiers import MANUFACTURER
+    from pneumodet.dicom.objects.identifiers import MANUFACTURER
 
     assert MANUFACTURER.lower() == admission.OWN_MANUFACTURER

@@ -10,8 +10,8 @@ import pytest
 from tiny_export import make
 
 from pneumodet import inference
-from pneumodet.data import boxes
-from pneumodet.errors import CheckpointError, ConfigError, EnvironmentProblem
+from pneumodet.core import boxes
+from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem
 from pneumodet.inference import backends, detectors, exported, sizes
 
 

@@ -5,8 +5,8 @@ import types
 
 import pytest
 
-from pneumodet.dicom_out import library
-from pneumodet.errors import EnvironmentProblem
+from pneumodet.core.errors import EnvironmentProblem
+from pneumodet.dicom.objects import library
 from pneumodet.inference import detectors
 from pneumodet.inference.dicom_reports import algorithm_of
 from pneumodet.inference.exported import Exported

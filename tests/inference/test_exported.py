@@ -6,7 +6,7 @@ import shutil
 import pytest
 from tiny_export import LABELS, make
 
-from pneumodet.errors import CheckpointError, DataError
+from pneumodet.core.errors import CheckpointError, DataError
 from pneumodet.inference import exported
 
 

@@ -5,7 +5,7 @@ import pytest
 import shallow
 import small
 
-from pneumodet import experiment
+from pneumodet.training import detector
 
 
 @pytest.fixture(scope="session")
@@ -18,4 +18,4 @@ def records(tmp_path_factory):
 def uncut(records, tmp_path_factory):
     """Return (folder, outcome) of a run of 12 steps."""
     with shallow.backbone():
-        return experiment.train(small.request(records, tmp_path_factory.mktemp("runs") / "uncut", keep=20))
+        return detector.train(small.request(records, tmp_path_factory.mktemp("runs") / "uncut", keep=20))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumodet.errors import TrainingError
+from pneumodet.core.errors import TrainingError
 from pneumodet.training import batch_sizes
 
 GIB = 1 << 30

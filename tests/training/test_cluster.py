@@ -18,9 +18,8 @@ import pytest
 import shallow
 import small
 
-from pneumodet import experiment
-from pneumodet.errors import ConfigError
-from pneumodet.training import batch_sizes, tf_config
+from pneumodet.core.errors import ConfigError
+from pneumodet.training import batch_sizes, detector, tf_config
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train.py"
 
@@ -96,7 +95,7 @@ def checkpoints(folder):
 def alone(records, folder, settings, **more):
     """Return step -> total loss of one process that trains on the whole batch."""
     request = small.request(records, folder, settings=settings, steps=STEPS, batch_size=4, evaluate_every=COMPARED, **more)
-    experiment.train(request, on_evaluation=lambda step, figures: False)
+    detector.train(request, on_evaluation=lambda step, figures: False)
     return made.losses(folder)
 
 
@@ -176,7 +175,7 @@ from pathlib import Path
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 import small
-from pneumodet import experiment
+from pneumodet.training import detector as experiment
 from pneumodet.training import cluster, validation
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -234,7 +233,7 @@ def test_two_devices_of_one_process(records, plain, tmp_path):
 
 JOIN = """
 import sys
-from pneumodet.errors import TrainingError
+from pneumodet.core.errors import TrainingError
 from pneumodet.training import cluster
 cluster.JOIN_SECONDS = 2
 try:
@@ -278,4 +277,4 @@ def test_the_learning_rate_is_looked_for_on_one_machine(records, tmp_path, monke
     monkeypatch.setenv(tf_config.TF_CONFIG, environment(["a:1", "b:1"], 1))
     quiet = {"on_start": print, "on_download": print, "on_progress": print}
     with pytest.raises(ConfigError, match="Unset TF_CONFIG"):
-        experiment.find_rate(small.request(records, tmp_path / "run"), steps=50, **quiet)
+        detector.find_rate(small.request(records, tmp_path / "run"), steps=50, **quiet)

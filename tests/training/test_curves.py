@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
 from pneumodet.training import curves
 from pneumodet.training.logbook import Logbook
 

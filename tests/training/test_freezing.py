@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 import tf_slim
 
-from pneumodet.detection import models, pipeline_config
-from pneumodet.errors import ConfigError
+from pneumodet.core.errors import ConfigError
+from pneumodet.models.detection import models, pipeline_config
 from pneumodet.training import freezing
 
 SIDE = 96

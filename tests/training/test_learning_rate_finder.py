@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumodet.errors import ConfigError
+from pneumodet.core.errors import ConfigError
 from pneumodet.training import learning_rate_finder as finder
 
 

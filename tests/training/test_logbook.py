@@ -16,11 +16,12 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util import tensor_util
 
+from pneumodet.core import metrics_table
+from pneumodet.core.errors import DataError
+from pneumodet.core.files import append
 from pneumodet.data import tfrecord
-from pneumodet.errors import DataError
-from pneumodet.metrics.cases import Cases
-from pneumodet.training import logbook, metrics_table
-from pneumodet.training.appending import append
+from pneumodet.data.cases import Cases
+from pneumodet.training import logbook
 from pneumodet.training.logbook import Logbook
 
 

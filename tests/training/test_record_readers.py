@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import foreign_records, images, label_export, tf_example, tfrecord
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.detection import detecting, evaluation
-from pneumodet.detection.resizing import Size
-from pneumodet.errors import DataError
-from pneumodet.learning import images as keras_images
-from pneumodet.learning.feeding import Feed as KerasFeed
-from pneumodet.postprocessing.views import view_of
-from pneumodet.training.augmentation_settings import NONE
-from pneumodet.training.feeding import Feed
+from pneumodet.evaluation import checkpoint_detections, detecting
+from pneumodet.inference.postprocess.views import view_of
+from pneumodet.models.detection.resizing import Size
+from pneumodet.models.inputs import images as keras_images
+from pneumodet.models.inputs.augmentation_settings import NONE
+from pneumodet.models.inputs.feeding import Feed
+from pneumodet.models.inputs.keras_feeding import Feed as KerasFeed
 
 HEIGHT, WIDTH = 60, 44
 EXAMS = 40
@@ -71,7 +71,7 @@ def fed_to_keras(split):
 def evaluated(split):
     """Return what evaluation of a run gives the model."""
     looker = types.SimpleNamespace(prepared=lambda pixels: pixels)
-    return [evaluation._read(split.read(number), looker, [view_of("identity")])[2][0] for number in range(len(split))]
+    return [checkpoint_detections._read(split.read(number), looker, [view_of("identity")])[2][0] for number in range(len(split))]
 
 
 def seen_by_exports(split, monkeypatch):

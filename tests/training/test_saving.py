@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
 from pneumodet.training import saving
 
 

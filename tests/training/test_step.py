@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import small
 
-from pneumodet import preparation
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.detection import odapi
-from pneumodet.training import start
+from pneumodet.models.detection import odapi
+from pneumodet.training import detector_request, start
 from pneumodet.training.step import GRADIENT_NORM, TOTAL_LOSS, Trainer
 
 
@@ -16,7 +15,7 @@ def parts(records, tmp_path_factory, shallow_backbone):
     """Return (config, assembled run, a batch)."""
     folder = tmp_path_factory.mktemp("run")
     request = small.request(records, folder)
-    prepared = preparation.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    prepared = detector_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     config, data = prepared.config, prepared.data
     from pneumodet.data import label_map
 
@@ -70,8 +69,8 @@ def test_the_learning_rate_follows_schedule_and_factor(parts):
 
 
 def test_reduced_precision_is_for_single_stage_models():
-    from pneumodet.detection import models, pipeline_config
-    from pneumodet.errors import ConfigError
+    from pneumodet.core.errors import ConfigError
+    from pneumodet.models.detection import models, pipeline_config
 
     odapi.load()
     with pytest.raises(ConfigError, match="--precision bfloat16 is for single-stage models"):

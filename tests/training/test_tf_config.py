@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pneumodet.errors import ConfigError
+from pneumodet.core.errors import ConfigError
 from pneumodet.training import tf_config
 
 TWO = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import small
 
-from pneumodet import preparation
+from pneumodet.core.errors import DataError
 from pneumodet.data import record_sets
 from pneumodet.data.random_access import Reader
-from pneumodet.errors import DataError
-from pneumodet.training import split_images, validation
+from pneumodet.models.inputs import split_images
+from pneumodet.training import detector_request, validation
 
 
 @pytest.fixture(scope="module")
 def parts(records, shallow_backbone):
     """Return (model, config, data)."""
-    from pneumodet.detection import models
+    from pneumodet.models.detection import models
 
-    prepared = preparation.new(
+    prepared = detector_request.new(
         records / "nowhere", small.request(records, records / "nowhere"), say=lambda _: None, on_download=lambda *_: None
     )
     return models.build(prepared.config, is_training=True), prepared.config, prepared.data

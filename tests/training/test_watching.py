@@ -10,10 +10,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.util import tensor_util
 
-from pneumodet import pictures
-from pneumodet.metrics.cases import Cases
+from pneumodet.data.cases import Cases
 from pneumodet.training import loop, watching
 from pneumodet.training.validation import Found
+from pneumodet.viz import pictures
 
 
 def found(figures=None):

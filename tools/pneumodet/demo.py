@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.data import synthetic
-from pneumodet.errors import DataError, PneumodetError
 
 NAME = "demo"
 """The demo's run, and so its folder in the workspace."""

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
-from pneumodet.errors import EnvironmentProblem, PneumodetError
+from pneumodet.core import paths
+from pneumodet.core.errors import EnvironmentProblem, PneumodetError
 from pneumodet.probe import run_probe
 
 OK, INFO, FAULT = "ok", "info", "FAULT"
@@ -251,7 +251,7 @@ def check_files(*, label_map: Path | None = None, config_dir: Path | None = None
         yield Check("configs", FAULT, f"there is none in {config_dir}", MEND_FILES)
         return
     try:
-        from pneumodet.detection import pipeline_config
+        from pneumodet.models.detection import pipeline_config
 
         for path in configs:
             pipeline_config.load(str(path))

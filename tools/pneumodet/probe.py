@@ -29,7 +29,7 @@ def attempt(stage, action):
         sys.exit(0)
 def import_tensorflow():
     global tf
-    import pneumodet.detection
+    import pneumodet.models.detection
     import tensorflow as tf
     return tf.__version__
 def graph():
@@ -46,7 +46,7 @@ def gpus():
         names.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
     return names
 def api():
-    from pneumodet.detection import odapi
+    from pneumodet.models.detection import odapi
     odapi.load()
     return "imports with all bridges"
 attempt("import", import_tensorflow)

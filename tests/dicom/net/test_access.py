@@ -4,8 +4,8 @@ import ssl
 
 import pytest
 
+from pneumodet.core.errors import ConfigError
 from pneumodet.dicom.net import access
-from pneumodet.errors import ConfigError
 
 
 def test_secrets_are_not_in_the_repr():

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pneumodet
-from pneumodet import suggest
+from pneumodet.core import suggest
 
 COMMANDS = {
     "download-rsna": "download the RSNA Pneumonia Detection Challenge from Kaggle",

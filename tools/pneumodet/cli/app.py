@@ -41,7 +41,7 @@ def _port(text: str) -> int:
 
 def run(args) -> None:
     """Check what was given, say where the page is, and serve it."""
-    from pneumodet.web import heatmaps, server, shared_model, truth
+    from pneumodet.apps.web import heatmaps, server, shared_model, truth
 
     options = server.Options(args.model, args.backend, args.labels, args.heatmap)
     server.check_ready(args.port)

@@ -4,9 +4,9 @@ import argparse
 import shlex
 from pathlib import Path
 
-from pneumodet import progress, wording
 from pneumodet.cli import console
-from pneumodet.errors import ConfigError
+from pneumodet.core import formatting, progress
+from pneumodet.core.errors import ConfigError
 
 EPILOG = """examples:
   python tools/compare.py --runs my_first my_unet my_classifier
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> None:
     remote = next((one for one in (args.truth, args.patient_map, args.output_dir) if isinstance(one, str)), None)
     if remote:
         raise ConfigError(f"{remote} is not on this machine. Copy it here, and name a file or folder.")
-    from pneumodet import paths
-    from pneumodet.comparison import comparing
+    from pneumodet.core import paths
+    from pneumodet.evaluation.compare import comparing
 
     output_dir = args.output_dir or paths.workspace_dir() / "comparison"
     request = comparing.Request(
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     _print(result)
     print(f"Written: {output_dir / comparing.PAGE}, {comparing.MARKDOWN}, {comparing.RESULT}")
     if result["combination"]:
-        from pneumodet.comparison import combining
+        from pneumodet.evaluation.compare import combining
 
         _print_recipe(result["combination"], output_dir / combining.FOLDER)
     else:
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _print_recipe(found: dict, folder: Path) -> None:
     """Print where the recipe lies, and recommend what measured best: all steps, those of an earlier one, or none."""
-    from pneumodet.comparison import combining
+    from pneumodet.evaluation.compare import combining
 
     recipe, best, last = folder / "recipe.json", found["best_step"], len(found["rows"]) - 1
     print(f"Recipe:  {recipe} (takes the boxes of {', '.join(found['sources'])}, in this order)")
@@ -114,15 +114,15 @@ def _again(args: argparse.Namespace) -> str:
 
 
 def _print(result: dict) -> None:
-    from pneumodet.comparison import words
+    from pneumodet.evaluation.compare import sentences
 
-    print(words.data(result))
+    print(sentences.data(result))
     wide = max(len("run"), *(len(one["name"]) for one in result["runs"])) + 2
     print(f"  {'run':{wide}}" + "".join(f"{name + ' [95 %]':26}" for _, name in COLUMNS).rstrip())
     for one in result["runs"]:
         cells = (one["figures"].get(key) or {} for key, _ in COLUMNS)
-        print(f"  {one['name']:{wide}}" + "".join(f"{wording.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip())
-    for sentence in words.conclusions(result):
+        print(f"  {one['name']:{wide}}" + "".join(f"{formatting.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip())
+    for sentence in sentences.conclusions(result):
         print(sentence)
     for note in result["notes"]:
         print(f"note: {note}")

@@ -20,9 +20,9 @@ from absl import flags as absl_flags
 from absl.flags import argparse_flags
 
 import pneumodet
-from pneumodet import quiet
-from pneumodet.errors import PneumodetError
-from pneumodet.wording import counted, with_interval
+from pneumodet.core import logs
+from pneumodet.core.errors import PneumodetError
+from pneumodet.core.formatting import counted, with_interval
 
 EXTRA = "train"
 """The extra of setup.cfg that brings a package which is missed only while a command runs; what needs another extra says so itself."""
@@ -74,7 +74,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
         return args
 
     def guarded(args: argparse.Namespace) -> int:
-        quiet.set_up(verbose=args.verbose)
+        logs.set_up(verbose=args.verbose)
         try:
             return command(args) or 0
         except PneumodetError as error:

@@ -1,7 +1,7 @@
 """Run the whole workflow on radiographs made for it: DICOMs, records, training, metrics, export, detections, pictures."""
 
-from pneumodet import progress
 from pneumodet.cli import console
+from pneumodet.core import progress
 
 EPILOG = """example:
   python tools/demo.py

@@ -1,7 +1,7 @@
 """Download the RSNA Pneumonia Detection Challenge from Kaggle: 26,684 training and 3,000 test radiographs with labels, unpacked and checked."""
 
-from pneumodet import progress
 from pneumodet.cli import console
+from pneumodet.core import progress
 
 EPILOG = """example:
   pip install 'pneumodet[kaggle]'
@@ -30,7 +30,7 @@ def build_parser() -> console.Parser:
 
 def run(args) -> None:
     """Download, and say what is there."""
-    from pneumodet.kaggle_files import archive, fetching
+    from pneumodet.data.kaggle import archive, fetching
 
     with progress.Download() as downloading, progress.bar(desc="unpacking", unit="B", unit_scale=True, delay=1) as unpacking:
 

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from pneumodet import progress, wording
 from pneumodet.cli import console
-from pneumodet.errors import ConfigError
+from pneumodet.core import formatting, progress
+from pneumodet.core.errors import ConfigError
 
 EPILOG = """examples:
   python tools/evaluate.py --run my_first
@@ -71,9 +71,10 @@ def build_parser() -> console.Parser:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
     _check(args)
-    from pneumodet import appraisal, runs
+    from pneumodet.core import runs
+    from pneumodet.evaluation import evaluate
 
-    options = appraisal.Options(
+    options = evaluate.Options(
         threshold=args.score_threshold,
         rules=args.rsna_rules,
         **{
@@ -104,11 +105,11 @@ def run(args: argparse.Namespace) -> None:
         if args.run:
             found = [runs.find(name, family=runs.DETECTION) for name in args.run]
             more |= {"data_dir": args.data, "split": args.split, "output_dir": args.output_dir, "progress": start}
-            outcome = appraisal.of_runs(found, **more)
+            outcome = evaluate.of_runs(found, **more)
         elif args.model:
-            outcome = appraisal.of_models(args.model, args.data, args.output_dir, split=args.split, progress=start, **more)
+            outcome = evaluate.of_models(args.model, args.data, args.output_dir, split=args.split, progress=start, **more)
         else:
-            outcome = appraisal.of_files(args.ground_truth, args.detections, args.output_dir, radiographs=args.radiographs, **more)
+            outcome = evaluate.of_files(args.ground_truth, args.detections, args.output_dir, radiographs=args.radiographs, **more)
     _print(outcome)
     if args.run and not outcome.metrics["postprocessing"]:
         print(f"Next:    python tools/export.py --run {args.run[0]}")
@@ -138,7 +139,7 @@ def _print(outcome) -> None:
         + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
     for key, name in ROWS:
-        print(f"  {name:26}{wording.with_interval(metrics.get(key), metrics['intervals'].get(key), form='.4f')}")
+        print(f"  {name:26}{formatting.with_interval(metrics.get(key), metrics['intervals'].get(key), form='.4f')}")
     threshold = metrics["rsna_threshold"]
     print(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
     print(f"Operating point: {metrics['rsna_threshold_source']}")

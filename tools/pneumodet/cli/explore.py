@@ -1,7 +1,7 @@
 """Report what is in a data set before anything is trained: classes, boxes, views, ages, faults, pictures."""
 
-from pneumodet import parallel, paths, progress
 from pneumodet.cli import console
+from pneumodet.core import paths, processes, progress
 
 EPILOG = """examples:
   python tools/explore.py --labels data/rsna/stage_2_train_labels.csv --class-info data/rsna/stage_2_detailed_class_info.csv \\
@@ -29,7 +29,7 @@ def build_parser() -> console.Parser:
     add("--patient-map", type=console.existing_file, help="which patient each exam is of: CSV patientId,patient or RSNA's JSON")
     add("--output-dir", type=console.path, help="new folder for the report (default workspace/exploration)")
     add("--overwrite", action="store_true", help="replace an earlier report in --output-dir once the new one is whole")
-    add("--workers", type=console.positive_int, default=parallel.cpus(), help="processes (default: one a processor, %(default)s)")
+    add("--workers", type=console.positive_int, default=processes.cpus(), help="processes (default: one a processor, %(default)s)")
     return parser
 
 

@@ -38,11 +38,11 @@ def build_parser() -> console.Parser:
 
 def run(args) -> None:
     """Export, and say what is where and how near it is."""
-    from pneumodet import progress, runs
+    from pneumodet.core import progress, runs
 
     folder = runs.find(args.run, family=runs.DETECTION)
     output_dir = args.output_dir or folder / runs.EXPORT
-    from pneumodet.exporting import export
+    from pneumodet.export import export
 
     with progress.bar(desc="comparing", unit="image") as bar:
 
@@ -118,7 +118,7 @@ def _print(parity) -> None:
             )
         )
     if parity["score_threshold"] is not None:
-        from pneumodet.exporting import card
+        from pneumodet.export import card
 
         print(f"  {card.parity_words(parity)}")
     print(

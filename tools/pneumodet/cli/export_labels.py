@@ -1,7 +1,7 @@
 """Write the labels of a record set, and its images, in a format that other tools read."""
 
-from pneumodet import progress
 from pneumodet.cli import console
+from pneumodet.core import progress
 
 EPILOG = """example:
   python tools/export_labels.py --data workspace/records/rsna --format voc --images --output-dir workspace/voc"""

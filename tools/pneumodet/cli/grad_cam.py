@@ -2,8 +2,8 @@
 
 import sys
 
-from pneumodet import progress, wording
 from pneumodet.cli import console
+from pneumodet.core import formatting, progress
 
 EPILOG = """examples:
   python tools/grad_cam.py --run my_classifier
@@ -62,7 +62,7 @@ def _tolerance(text: str) -> float:
 
 def run(args) -> None:
     """Explain, and print a table."""
-    from pneumodet.classification import grad_cam_files
+    from pneumodet.evaluation.classification import grad_cam_files
 
     options = grad_cam_files.Options(
         method=args.method,
@@ -125,10 +125,10 @@ def _print_table(figures: dict, method: str) -> None:
     for key, name in NAMES.items():
         row = figures[key]
         cells = "".join(
-            f"{wording.with_interval(row[other]['value'], None):13}{wording.figure(row[other]['above'], form='+.3f'):25}"
+            f"{formatting.with_interval(row[other]['value'], None):13}{formatting.figure(row[other]['above'], form='+.3f'):25}"
             for other in others
         )
-        print(f"  {name:24}{wording.figure(row[method]):25}{cells}".rstrip())
+        print(f"  {name:24}{formatting.figure(row[method]):25}{cells}".rstrip())
 
 
 def main(argv=None) -> int:

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from pneumodet import parallel, paths, progress
 from pneumodet.cli import console
-from pneumodet.errors import ConfigError
+from pneumodet.core import paths, processes, progress
+from pneumodet.core.errors import ConfigError
 
 EPILOG = """examples:
   python tools/make_tfrecords.py --dicom-dir data/rsna/stage_2_train_images \\
@@ -77,7 +77,7 @@ def build_parser() -> console.Parser:
     add("--shard-mb", type=console.positive_int, default=128, help="input files that go into a shard, in MiB (default %(default)s)")
     add("--strict", action="store_true", help="stop at the first exam that cannot be used")
     add("--overwrite", action="store_true", help="replace an earlier record set in --output-dir once the new one is whole")
-    add("--workers", type=console.positive_int, default=parallel.cpus(), help="processes (default: one a processor, %(default)s)")
+    add("--workers", type=console.positive_int, default=processes.cpus(), help="processes (default: one a processor, %(default)s)")
     add("--runner", help="convert on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner …; paths may then be URLs")
     parser.add_argument("beam_flags", nargs="*", metavar="-- BEAM FLAGS", help="the runner's own flags, after --")
     add("--verify", type=console.existing_dir, metavar="DIR", help="only check every byte of a record set")
@@ -177,7 +177,8 @@ def _convert(args: argparse.Namespace) -> dict:
 
 
 def _draw_sheet(looked, path) -> None:
-    from pneumodet import pictures, quality_sheet
+    from pneumodet.data import quality_sheet
+    from pneumodet.viz import pictures
 
     sheet = quality_sheet.draw(looked.findings, read_pixels=looked.read_pixels)
     if sheet is not None:
@@ -186,7 +187,7 @@ def _draw_sheet(looked, path) -> None:
 
 def _side_for(name: str) -> int:
     """Return twice the longer side of a config's input, in px: random crops are enlarged to it, and should not be enlarged from less."""
-    from pneumodet.detection import pipeline_config
+    from pneumodet.models.detection import pipeline_config
 
     return 2 * pipeline_config.longest_side(pipeline_config.load(name))
 

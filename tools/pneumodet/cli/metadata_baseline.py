@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from pneumodet import parallel, progress, wording
 from pneumodet.cli import console
+from pneumodet.core import formatting, processes, progress
 
 EPILOG = """examples:
   python tools/metadata_baseline.py --labels data/rsna/stage_2_train_labels.csv --dicom-dir data/rsna/stage_2_train_images \\
@@ -32,7 +32,7 @@ def build_parser() -> console.Parser:
     add(
         "--workers",
         type=console.positive_int,
-        default=parallel.cpus(),
+        default=processes.cpus(),
         help="processes that read headers (default: one a processor, %(default)s)",
     )
     add = parser.add_argument_group("judgement").add_argument
@@ -48,9 +48,8 @@ def build_parser() -> console.Parser:
 
 def run(args) -> None:
     """Judge, and say what came out."""
-    from pneumodet import paths
-    from pneumodet.baseline import report, table
-    from pneumodet.data import folders
+    from pneumodet.core import folders, paths
+    from pneumodet.exploration.baseline import report, table
 
     folders.check_free(args.output_dir, marker=report.RESULT, overwrite=args.overwrite)
     with progress.bar(desc="headers", unit="file") as bar:
@@ -95,11 +94,11 @@ def _print(args, result: dict, splits: list[str]) -> None:
     )
     print(f"  {'model':28}{'ROC AUC [95 %]':26}average precision [95 %]")
     for one in result["models"].values():
-        print(f"  {one['name']:28}{wording.figure(one['roc_auc']):26}{wording.figure(one['average_precision'])}")
+        print(f"  {one['name']:28}{formatting.figure(one['roc_auc']):26}{formatting.figure(one['average_precision'])}")
     print(f"  {'column':28}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
     for column in result["columns"]:
         fall = result["models"][result["scores_of"]]["importance"][column]
-        print(f"  {column:28}{wording.figure(fall):52}{result['alone'][column]:.3f}")
+        print(f"  {column:28}{formatting.figure(fall):52}{result['alone'][column]:.3f}")
     if "leak" in result:
         print(result["leak"]["explanation"])
         print(f"  {'columns':22}{'split':14}" + "".join(f"{one['name']:28}" for one in result["models"].values()).rstrip())

@@ -8,7 +8,7 @@ import time
 import warnings
 
 from pneumodet.cli import console
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.inference import BACKENDS
 
 EPILOG = """examples:
@@ -70,8 +70,8 @@ def run(args) -> int:
     if args.status:
         _print_status(args)
         return 0
-    from pneumodet.pacs.journal import Journal
-    from pneumodet.pacs.spool import Folder
+    from pneumodet.apps.pacs.journal import Journal
+    from pneumodet.apps.pacs.spool import Folder
 
     if args.retry_dead:
         with contextlib.closing(_existing_journal(args)) as journal:
@@ -98,10 +98,10 @@ def _check_places(args) -> None:
 
 
 def _work(args, folder, journal) -> int:
+    from pneumodet.apps.pacs import analysis, dimse, health, worker
+    from pneumodet.core.signals import caught
     from pneumodet.dicom.net import access, dicomweb, transport
     from pneumodet.inference import admission
-    from pneumodet.pacs import analysis, dimse, health, worker
-    from pneumodet.signals import caught
 
     _set_up_logging()
     ours = access.read(os.environ)
@@ -138,8 +138,8 @@ def _work(args, folder, journal) -> int:
 
 
 def _print_status(args) -> None:
+    from pneumodet.apps.pacs import journal as journals
     from pneumodet.dicom.net import errors
-    from pneumodet.pacs import journal as journals
 
     with contextlib.closing(_existing_journal(args)) as journal:
         print(f"model: {journal.fact('model') or 'none yet'}")
@@ -155,7 +155,7 @@ def _print_status(args) -> None:
 
 
 def _existing_journal(args):
-    from pneumodet.pacs import journal, spool
+    from pneumodet.apps.pacs import journal, spool
 
     path = spool.Folder(args.state).journal
     if not path.is_file():
@@ -176,7 +176,7 @@ def _set_up_logging() -> None:
     """Let the worker's own log lines out, with their times, and none of those that quote headers; both whatever --verbose says."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name in ("pneumodet.pacs", "pneumodet.dicom.net"):
+    for name in ("pneumodet.apps.pacs", "pneumodet.dicom.net"):
         own = logging.getLogger(name)
         own.handlers, own.propagate = [handler], False
         own.setLevel(logging.INFO)

@@ -1,8 +1,8 @@
 """Choose what is done with a detector's boxes (fusion, NMS, box scale, gate, thresholds) on validation detections, or apply what was chosen."""
 
-from pneumodet import progress, wording
 from pneumodet.cli import console
-from pneumodet.errors import ConfigError
+from pneumodet.core import formatting, progress
+from pneumodet.core.errors import ConfigError
 
 EPILOG = """examples:
   python tools/postprocess.py --ground-truth instances_val.json --detections workspace/my_first/eval/detections.json \\
@@ -71,10 +71,10 @@ def build_parser() -> console.Parser:
 def run(args) -> None:
     """Choose or apply, and say what came out."""
     _check(args)
-    from pneumodet.postprocessing import files
+    from pneumodet.evaluation import postprocess_files
 
     if args.recipe:
-        counts = files.apply_only(
+        counts = postprocess_files.apply_only(
             args.recipe,
             args.detections,
             args.output_dir,
@@ -84,7 +84,7 @@ def run(args) -> None:
             overwrite=args.overwrite,
         )
         print(
-            f"Detections: {args.output_dir / files.DETECTIONS} ({counts['boxes_after']} of {console.counted(counts['boxes_before'], 'box')} left, "
+            f"Detections: {args.output_dir / postprocess_files.DETECTIONS} ({counts['boxes_after']} of {console.counted(counts['boxes_before'], 'box')} left, "
             f"in {counts['exams_with_boxes']} of {console.counted(counts['exams'], 'exam')})"
         )
         return
@@ -97,18 +97,20 @@ def run(args) -> None:
 
         how |= {"rules": args.rsna_rules, "on_start": start}
         table = (
-            _by_runs(args, how) if args.run else files.tune(args.ground_truth, args.detections, args.output_dir, split=args.split, **how)
+            _by_runs(args, how)
+            if args.run
+            else postprocess_files.tune(args.ground_truth, args.detections, args.output_dir, split=args.split, **how)
         )
     _print(args, table)
 
 
 def _by_runs(args, how: dict) -> dict:
-    from pneumodet import runs
-    from pneumodet.postprocessing import views
+    from pneumodet.core import runs
+    from pneumodet.inference.postprocess import views
 
     names = views.parse(args.tta) if args.tta else views.ONLY_IDENTITY
     folders = [runs.find(name, family=runs.DETECTION) for name in args.run]
-    from pneumodet.detection import detecting
+    from pneumodet.evaluation import detecting
 
     with progress.bar(desc="detecting", unit="image") as bar:
 
@@ -151,9 +153,9 @@ def _print(args, table: dict) -> None:
         chosen = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row["chosen"].items()
         )
-        gain = "" if row["gain"] is None else wording.figure(row["gain"], form="+.4f")
-        print(f"  {row['step']:{wide}}{wording.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
-    print(f"  {'all steps':{wide + 24}}{wording.figure(table['total'], form='+.4f')}")
+        gain = "" if row["gain"] is None else formatting.figure(row["gain"], form="+.4f")
+        print(f"  {row['step']:{wide}}{formatting.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
+    print(f"  {'all steps':{wide + 24}}{formatting.figure(table['total'], form='+.4f')}")
     for row in table["rows"]:
         if row["step"] in FUSED and (row["gain"]["low"] is None or row["gain"]["low"] <= 0):
             print(

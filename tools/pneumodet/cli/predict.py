@@ -4,8 +4,8 @@ import contextlib
 import sys
 from pathlib import Path
 
-from pneumodet import progress
 from pneumodet.cli import console
+from pneumodet.core import progress
 from pneumodet.inference import BACKENDS
 
 EPILOG = """examples:
@@ -60,7 +60,7 @@ def build_parser() -> console.Parser:
 
 def run(args) -> None:
     """Predict, and say where the results lie."""
-    from pneumodet.prediction import predicting
+    from pneumodet.inference.predict import predicting
 
     with contextlib.ExitStack() as bars:
         summary = predicting.predict(

@@ -2,10 +2,10 @@
 
 import argparse
 
-from pneumodet import progress
-from pneumodet.classification.settings import IMBALANCES, SMALLEST_SIDE, TASKS, ClassifierSettings
 from pneumodet.cli import console, train_flags
-from pneumodet.errors import ConfigError
+from pneumodet.core import progress
+from pneumodet.core.errors import ConfigError
+from pneumodet.models.classification.settings import IMBALANCES, SMALLEST_SIDE, TASKS, ClassifierSettings
 
 EPILOG = """examples:
   python tools/train_classifier.py --config mobilenetv2 --data workspace/records/rsna --run my_classifier
@@ -66,9 +66,9 @@ def overrides(args: argparse.Namespace) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, judge, and say where the results lie."""
-    from pneumodet import runs
-    from pneumodet.classification.family import Classifier
-    from pneumodet.learning import experiment
+    from pneumodet.core import runs
+    from pneumodet.training.families.classification import Classifier
+    from pneumodet.training.keras import experiment
 
     if args.resume and args.backbone:
         raise ConfigError("--backbone does not go with --resume: the run goes on as it was started.")

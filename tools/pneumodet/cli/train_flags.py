@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pneumodet.cli import console
-from pneumodet.training import augmentation_settings
-from pneumodet.training.options import Options, Plan
+from pneumodet.models.inputs import augmentation_settings
+from pneumodet.models.options import Options, Plan
 
 SHARED = (
     "pretrained",

@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from pneumodet import progress, wording
 from pneumodet.cli import console, train_flags
-from pneumodet.errors import ConfigError
-from pneumodet.segmentation.settings import SegmenterSettings
+from pneumodet.core import formatting, progress
+from pneumodet.core.errors import ConfigError
+from pneumodet.models.segmentation.settings import SegmenterSettings
 
 EPILOG = """examples:
   python tools/train_segmenter.py --config unet_16_2conv_128 --data workspace/records/rsna --run my_unet
@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     """Train, judge, and say where the results lie."""
     if args.table is not None:
         return _table(args)
-    from pneumodet import runs
-    from pneumodet.learning import experiment
-    from pneumodet.segmentation.family import DETECTIONS, SHEET, Segmenter
+    from pneumodet.core import runs
+    from pneumodet.training.families.segmentation import DETECTIONS, SHEET, Segmenter
+    from pneumodet.training.keras import experiment
 
     request = experiment.Request(run=args.run, config=args.config, data=args.data, overrides=overrides(args), resume=args.resume)
     with progress.TrainingBar() as bar:
@@ -81,7 +81,7 @@ def _print_gain(metrics: dict) -> None:
     gain, prior = metrics["segmentation.gain"]["segmentation.iou"], metrics["segmentation.prior"]["segmentation.iou"]
     if gain["low"] is not None:
         above = "above" if gain["low"] > 0 else "not shown to be above"
-        difference = wording.figure(gain)
+        difference = formatting.figure(gain)
         print(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} (difference {difference}).")
 
 
@@ -90,14 +90,14 @@ def _table(args: argparse.Namespace) -> int:
         raise ConfigError("--table trains the configs that are named after it, and goes on by itself; leave --config and --resume out.")
     if args.data is None:
         raise ConfigError("--data is missing: a folder made by make_tfrecords.")
-    from pneumodet.segmentation import table
+    from pneumodet.training.families import segmentation_table
 
     with progress.TrainingBar() as bar:
         more = {"variants": args.table, "overrides": overrides(args), "on_start": bar.message, "on_progress": bar.update}
-        folder, rows, complete = table.run(args.run, data=args.data, **more)
+        folder, rows, complete = segmentation_table.run(args.run, data=args.data, **more)
     if rows:
-        print(table.markdown(rows))
-        print(f"Table:   {folder / table.MARKDOWN}\n         {folder / table.TABLE}")
+        print(segmentation_table.markdown(rows))
+        print(f"Table:   {folder / segmentation_table.MARKDOWN}\n         {folder / segmentation_table.TABLE}")
     if not complete:
         print("Stopped before the end; nothing is lost. The same command goes on.", file=sys.stderr)
         return 130

@@ -1,8 +1,8 @@
 """Search for the best optimizer, loss, learning rate, batch size, or any fields of a config, by short training runs."""
 
-from pneumodet import progress
 from pneumodet.cli import console
-from pneumodet.tuning.study import METRICS, Plan
+from pneumodet.core import progress
+from pneumodet.training.tuning.study import METRICS, Plan
 
 EPILOG = """examples:
   python tools/tune.py --config ssd_mobilenet --data workspace/records/rsna --study first --trials 20 --steps 1000
@@ -65,9 +65,9 @@ def build_parser() -> console.Parser:
 
 def run(args) -> None:
     """Search, and show what came out."""
-    from pneumodet import paths
-    from pneumodet.tuning import search
-    from pneumodet.tuning.report import BEST, LONGER, PICTURE, TABLE
+    from pneumodet.core import paths
+    from pneumodet.training.tuning import search
+    from pneumodet.training.tuning.report import BEST, LONGER, PICTURE, TABLE
 
     plan = search.Plan(
         folder=paths.run_dir(args.study),
@@ -118,7 +118,7 @@ def _values(row) -> str:
 
 
 def _print_table(outcome, metric: str) -> None:
-    from pneumodet.tuning.report import ranked
+    from pneumodet.training.tuning.report import ranked
 
     first = ranked(outcome.rows)
     rest = [row for row in outcome.rows if row not in first]

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import label_map, tables, text_files
 from pneumodet.data.tables import Table
-from pneumodet.errors import DataError
 
 LABEL_COLUMNS = ("patientId", "x", "y", "width", "height", "Target")
 """Columns of stage_2_train_labels.csv."""

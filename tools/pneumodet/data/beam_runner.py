@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core.errors import DataError, PneumodetError, first_line
+from pneumodet.core.processes import Pool
 from pneumodet.data import outcome, planning, record_sets, remote, shards
 from pneumodet.data.settings import Inputs, Settings
-from pneumodet.errors import DataError, PneumodetError, first_line
-from pneumodet.parallel import Pool
 
 _OWN = re.compile(
     r"([a-z0-9-]+-\d{5}-of-\d{5}\.tfrecord|(fold-\d+/)?(instances_[a-z0-9-]+|manifest)\.json|split\.csv|quality\.json|\.results/.*)"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import boxes as box_math
+from pneumodet.core import boxes as box_math
+from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
-from pneumodet.errors import DataError
 
 SMALL_PX = 8.0
 """A box with a shorter side than this in the model's input is smaller than a cell of the finest feature map that usual detectors have."""

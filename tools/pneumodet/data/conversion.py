@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
-from pneumodet.data import folders, outcome, planning, record_sets, shards
+from pneumodet.core import folders, paths
+from pneumodet.core.processes import Pool
+from pneumodet.data import outcome, planning, record_sets, shards
 from pneumodet.data.planning import Bar, Looked, Plan
 from pneumodet.data.settings import Inputs, Settings
-from pneumodet.parallel import Pool
 
 QUALITY_SHEET = "quality.png"
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths
-from pneumodet.data import boxes, label_map, tables, text_files
+from pneumodet.core import boxes, paths
+from pneumodet.core.detections import SCORE_HEADER, SUBMISSION_HEADER, Detections, image_id
+from pneumodet.core.errors import DataError
+from pneumodet.data import label_map, tables, text_files
 from pneumodet.data.collector import exam_id, shown
 from pneumodet.data.tables import Table
-from pneumodet.errors import DataError
-from pneumodet.results import SCORE_HEADER, SUBMISSION_HEADER, Detections, image_id
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 """Of a COCO result."""

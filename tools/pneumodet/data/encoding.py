@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.core.errors import ConfigError, DataError
 
 MAX_SIDE_PX = 16_384
 """A larger Rows or Columns is refused: the largest detectors have some 5,000 pixels a side, stitched images three times as many."""

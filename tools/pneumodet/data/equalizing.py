@@ -7,7 +7,7 @@ CLAHE: Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics 
 
 import numpy as np
 
-from pneumodet.errors import ConfigError, DataError
+from pneumodet.core.errors import ConfigError, DataError
 
 NORMALIZATIONS = ("none", "histogram", "clahe")
 """Names that ``equalized`` takes."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumodet.core.boxes import xyxy_px_to_yxyx_norm
+from pneumodet.core.errors import DataError
 from pneumodet.data import random_access, record_images, tf_example
-from pneumodet.data.boxes import xyxy_px_to_yxyx_norm
 from pneumodet.data.tf_example import Record
-from pneumodet.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pneumodet.data import boxes, label_map, record_images, tf_example
-from pneumodet.errors import DataError
+from pneumodet.core import boxes
+from pneumodet.core.errors import DataError
+from pneumodet.data import label_map, record_images, tf_example
 
 REACH = 0.5
 """Share of the image by which a box may reach over its edge, and be clipped; one that reaches further is in px, or otherwise wrong."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pneumodet
-from pneumodet import paths
-from pneumodet.data import boxes, folders, foreign_examples, label_map, record_sets, splits, tf_example, tfrecord
-from pneumodet.errors import DataError
-from pneumodet.parallel import Pool
-from pneumodet.results import image_id
+from pneumodet.core import boxes, folders, paths
+from pneumodet.core.detections import image_id
+from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
+from pneumodet.data import foreign_examples, label_map, record_sets, splits, tf_example, tfrecord
 
 CORRUPT = "corrupt record"
 """Reason in the manifest of what ``skip_corrupt`` left out."""

@@ -8,11 +8,11 @@ An error of the whole file raises; an error of one row or annotation rejects its
 
 from pathlib import Path
 
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations, labels_coco, labels_csv, labels_voc, tables, text_files
 from pneumodet.data.annotations import Labels
 from pneumodet.data.collector import CORNERS, IMAGE_SUFFIXES, exam_id, shown
 from pneumodet.data.labels_csv import CSV_COLUMNS
-from pneumodet.errors import ConfigError, DataError
 
 __all__ = ["CORNERS", "CSV_COLUMNS", "FORMATS", "IMAGE_SUFFIXES", "exam_id", "read_labels", "whole"]
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
-from pneumodet.data import boxes, formats, label_map, labels_voc
+from pneumodet.core import boxes, paths
+from pneumodet.core.detections import image_id
+from pneumodet.data import formats, label_map, labels_voc
 from pneumodet.data.annotations import Labels
 from pneumodet.data.manifest import MANIFEST
-from pneumodet.results import image_id
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

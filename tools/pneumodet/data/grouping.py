@@ -9,13 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pneumodet.data import annotations, dicom, label_map, sources, splits
+from pneumodet.core.errors import ConfigError
+from pneumodet.core.processes import Pool
+from pneumodet.data import annotations, label_map, sources, splits
 from pneumodet.data.annotations import Exam
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Settings
 from pneumodet.data.sources import Source
-from pneumodet.errors import ConfigError
-from pneumodet.parallel import Pool
+from pneumodet.dicom import reading
 
 BY_MAP, BY_TAG, BY_REGEX, BY_EXAM = "patient map", "PatientID", "regular expression", "patientId"
 """Where the patient of an exam is known from; the last one is RSNA's name of an exam, and no patient."""
@@ -36,7 +37,7 @@ class Groups:
 
     by: str
     patients: dict[str, str]
-    headers: dict[str, dicom.Header]
+    headers: dict[str, reading.Header]
     classes: dict[str, str]
 
     @classmethod
@@ -65,7 +66,7 @@ class Groups:
           ConfigError: the regular expression is wrong.
           DataError: the patient map cannot be read.
         """
-        headers: dict[str, dicom.Header] = {}
+        headers: dict[str, reading.Header] = {}
         if settings.patient_tag or settings.quality != "off" or {"view", "sex"} & set(settings.stratify):
             read = sources.read_headers(list(files.values()), pool)
             headers = {exam: header for exam, header in zip(files, read, strict=True) if header is not None}

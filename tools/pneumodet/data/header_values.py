@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.data import decoding, dicom, elements, formats, header_facts, tables
-from pneumodet.data.elements import Elements, Fault
+from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
+from pneumodet.data import formats, tables
 from pneumodet.data.sources import Source
-from pneumodet.errors import DataError
-from pneumodet.parallel import Pool
+from pneumodet.dicom import decoding, elements, header_facts, reading
+from pneumodet.dicom.elements import Elements, Fault
 
 Texts = dict[str, str]
 """Column -> text of the header, without blanks around it; "" where there is no value."""
@@ -164,7 +165,7 @@ def _read_part(part: Sequence[tuple[str, Source]]) -> dict[str, FileFacts]:
 def _read_file(source: Source) -> FileFacts:
     known = FileFacts(source.name)
     try:
-        found = elements.read(dicom.read_bytes(source))
+        found = elements.read(reading.read_bytes(source))
         if not found.places.keys() & {_ROWS, _COLUMNS, elements.PIXEL_DATA} and not found.syntax:
             raise Fault("it is not a DICOM file.")
         texts = {column: "" if header_facts.is_missing(text := found.ascii(tag)) else text for column, tag in _TAGS.items()}

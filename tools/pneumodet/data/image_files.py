@@ -13,9 +13,10 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
-from pneumodet.data import encoding, jpeg, lut
+from pneumodet.core.errors import DataError
+from pneumodet.data import encoding
 from pneumodet.data.encoding import EncodedImage, Options
-from pneumodet.errors import DataError
+from pneumodet.dicom import jpeg, lut
 
 PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 """How these files begin (PNG 3rd edition, 5.2; ITU-T T.81 B.1.1.3 and the marker after it)."""

@@ -8,13 +8,14 @@ What a file is, is told by its first bytes, not by its name: PNG, JPEG, or else 
 
 import numpy as np
 
-from pneumodet.data import dicom, image_files
+from pneumodet.data import image_files
 from pneumodet.data.encoding import AS_IT_IS, NORMALIZE, EncodedImage, Options
+from pneumodet.dicom import reading
 
 __all__ = ["NORMALIZE", "EncodedImage", "Options", "encode", "pixels_of", "read_pixels"]
 
 
-def encode(source: dicom.Source, options: Options = AS_IT_IS) -> EncodedImage:
+def encode(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
     """Return the image of a DICOM, PNG or JPEG file as it goes into a record.
 
     Args:
@@ -24,12 +25,12 @@ def encode(source: dicom.Source, options: Options = AS_IT_IS) -> EncodedImage:
     Raises:
       DataError: the file cannot be read or is damaged; see ``dicom.encode_image`` and ``image_files.encode_bytes``.
     """
-    data = dicom.read_bytes(source)
-    kind = image_files if image_files.is_image_file(data) else dicom
+    data = reading.read_bytes(source)
+    kind = image_files if image_files.is_image_file(data) else reading
     return kind.encode_bytes(data, source, options)
 
 
-def read_pixels(source: dicom.Source) -> np.ndarray:
+def read_pixels(source: reading.Source) -> np.ndarray:
     """Return the image of a DICOM, PNG or JPEG file as (H, W) uint8, dark air and bright bone, on the file's own grid.
 
     Pixels that are not square stay so, and boxes found here are in px of the file.
@@ -37,10 +38,10 @@ def read_pixels(source: dicom.Source) -> np.ndarray:
     Raises:
       DataError: as ``encode``.
     """
-    return pixels_of(dicom.read_bytes(source), source)
+    return pixels_of(reading.read_bytes(source), source)
 
 
 def pixels_of(data: bytes, source: object) -> np.ndarray:
     """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
-    kind = image_files if image_files.is_image_file(data) else dicom
+    kind = image_files if image_files.is_image_file(data) else reading
     return kind.pixels_of(data, source)

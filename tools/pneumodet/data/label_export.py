@@ -12,10 +12,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pneumodet
-from pneumodet import paths
-from pneumodet.data import annotations, folders, formats, label_map, splits
+from pneumodet.core import folders, paths
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data import annotations, formats, label_map, splits
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.errors import ConfigError, DataError
 
 CARD = "label_export.json"
 """What the export is; written last: a folder that has it is whole. No other kind of result has a file of this name."""

@@ -6,8 +6,8 @@ read_label_map(path)                     # {"no-pneumonia": 1, "pneumonia": 2}
 import re
 from pathlib import Path
 
-from pneumodet import paths
-from pneumodet.errors import DataError
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
 
 NO_PNEUMONIA = "no-pneumonia"
 """Name of class 1."""

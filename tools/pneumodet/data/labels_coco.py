@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core.errors import DataError
 from pneumodet.data.annotations import Labels
 from pneumodet.data.collector import Box, Collector, Image, exam_id, json_number, shown, size_hw
-from pneumodet.errors import DataError
 
 PARTS = ("images", "annotations", "categories")
 """Lists of a COCO object."""

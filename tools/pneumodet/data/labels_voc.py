@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import text_files
 from pneumodet.data.annotations import Labels
 from pneumodet.data.collector import CORNERS, Collector, exam_id, shown, size_hw, text_number
-from pneumodet.errors import DataError
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
-from pneumodet.errors import DataError
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
 
 MANIFEST = "manifest.json"
 """Written last: a folder that has it is whole."""

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import planning, record_sets, splits
 from pneumodet.data.planning import Plan
-from pneumodet.errors import DataError
 
 QUALITY_REPORT, SPLIT_FILE = "quality.json", "split.csv"
 

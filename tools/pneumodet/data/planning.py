@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 import pneumodet
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, formats, grouping, images, label_map, quality, record_sets, shards, sources, splits
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
 from pneumodet.data.sources import Source
-from pneumodet.errors import DataError
-from pneumodet.parallel import Pool
 
 _LIBRARIES = ("numpy", "pillow", "pydicom")
 """What the pixels of decoded images may depend on."""

@@ -10,7 +10,7 @@ import os
 import secrets
 from pathlib import Path
 
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
 
 KEY_BYTES = 32
 """As many as SHA-256 gives (RFC 2104, section 3)."""

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.data import chest_likeness, header_facts, lut
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
+from pneumodet.data import chest_likeness
+from pneumodet.dicom import header_facts, lut
 
 BLANK, INVERTED, NOT_FRONTAL, EXPOSURE = "blank", "inverted", "not-frontal", "exposure"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near-duplicate"

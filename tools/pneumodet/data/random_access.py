@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import tfrecord
-from pneumodet.errors import DataError
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pneumodet.data import encoding, image_files, jpeg, scaling
+from pneumodet.core.errors import DataError
+from pneumodet.data import encoding, image_files, scaling
 from pneumodet.data.image_files import JPEG_START, PNG_START
-from pneumodet.errors import DataError
+from pneumodet.dicom import jpeg
 
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 """Last marker of a JPEG file; name and checksum of the last chunk of a PNG file."""

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
 from pneumodet.data import tf_example, tfrecord
 from pneumodet.data.examples import Example, Examples
 from pneumodet.data.label_map import PNEUMONIA
 from pneumodet.data.manifest import FORMAT, HINT, MANIFEST, VERSION, Manifest, Shard
 from pneumodet.data.manifest import read as read_manifest
-from pneumodet.errors import DataError
-from pneumodet.parallel import Pool
 
 __all__ = ["FORMAT", "MANIFEST", "VERSION", "RecordSet", "Split", "verify"]
 

@@ -7,7 +7,7 @@ contents = read("gs://bucket/rsna/0004cfab.dcm")
 from collections.abc import Iterator
 from typing import Any
 
-from pneumodet.errors import ConfigError, DataError, first_line
+from pneumodet.core.errors import ConfigError, DataError, first_line
 
 
 def is_url(path: Any) -> bool:

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from pneumodet.errors import ConfigError
+from pneumodet.core.errors import ConfigError
 
 _EPOCHS_KEPT = 3
 """Epochs whose order stays in memory: reading runs ahead of training by less than one."""

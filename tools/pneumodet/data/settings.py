@@ -7,9 +7,9 @@ settings = Settings(val_fraction=0.2, max_side=640)
 import dataclasses
 from pathlib import Path
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import ConfigError
 from pneumodet.data import images, shards, sources
-from pneumodet.errors import ConfigError
 
 QUALITY = ("off", "report", "exclude")
 """What is done about radiographs that look wrong."""

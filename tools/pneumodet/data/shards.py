@@ -20,12 +20,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pneumodet import paths
-from pneumodet.data import boxes, images, label_map, tf_example, tfrecord
+from pneumodet.core import boxes, paths
+from pneumodet.core.detections import image_id
+from pneumodet.core.errors import DataError
+from pneumodet.data import images, label_map, tf_example, tfrecord
 from pneumodet.data.annotations import Exam
 from pneumodet.data.sources import Source
-from pneumodet.errors import DataError
-from pneumodet.results import image_id
 
 SHARD_BYTES = 128 << 20
 """Size that shards are planned for: large reads, and still enough shards to shuffle and to share among processes."""

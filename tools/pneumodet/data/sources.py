@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from pneumodet.data import dicom, remote
-from pneumodet.errors import ConfigError, DataError
-from pneumodet.parallel import Pool
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.processes import Pool
+from pneumodet.data import remote
+from pneumodet.dicom import reading
 
 MATCH = ("auto", "file-name", "patient-id", "sop-instance-uid")
 """How a DICOM file's exam is found; ``auto`` tries these in this order."""
@@ -150,7 +151,7 @@ def find_radiographs(
     return found, refused
 
 
-def _is_better(source: Source, first: Source, headers: dict[Source, dicom.Header | None]) -> bool:
+def _is_better(source: Source, first: Source, headers: dict[Source, reading.Header | None]) -> bool:
     """Whether an exam's second file is DICOM and the first one, which was taken by its name and never opened, is not."""
     if first in headers or first.name.lower().endswith(IMAGE_SUFFIXES):
         return False
@@ -158,17 +159,17 @@ def _is_better(source: Source, first: Source, headers: dict[Source, dicom.Header
     return found == [None] and other != [None]
 
 
-def read_headers(sources: Sequence[Source], pool: Pool) -> list[dicom.Header | None]:
+def read_headers(sources: Sequence[Source], pool: Pool) -> list[reading.Header | None]:
     """Return each source's ``dicom.header``, or None where it is no DICOM file."""
     parts = [(start, sources[start : start + _HEADERS_A_TASK]) for start in range(0, len(sources), _HEADERS_A_TASK)]
     found = dict(pool.run(_read_headers, parts))
     return [header for start, _ in parts for header in found[start]]
 
 
-def _read_headers(part: tuple[int, Sequence[Source]]) -> tuple[int, list[dicom.Header | None]]:
-    def read(source: Source) -> dicom.Header | None:
+def _read_headers(part: tuple[int, Sequence[Source]]) -> tuple[int, list[reading.Header | None]]:
+    def read(source: Source) -> reading.Header | None:
         try:
-            return dicom.header(source)
+            return reading.header(source)
         except DataError:
             return None
 

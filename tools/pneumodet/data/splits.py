@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import tables
-from pneumodet.errors import ConfigError, DataError
 
 TRAIN = "train"
 VAL = "val"

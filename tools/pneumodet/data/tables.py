@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pneumodet.core.errors import DataError
 from pneumodet.data import text_files
-from pneumodet.errors import DataError
 
 SEPARATORS = (",", "\t", ";")
 """The first one in the header counts: Excel writes tabs with UTF-16, and semicolons where the comma is the decimal sign."""

@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
 
 PACKED = ".gz"
 """Suffix of a file that must be gzip."""

@@ -14,8 +14,8 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from pneumodet.data import boxes
-from pneumodet.errors import DataError
+from pneumodet.core import boxes
+from pneumodet.core.errors import DataError
 
 HEIGHT = "image/height"
 WIDTH = "image/width"

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import google_crc32c
 
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
 
 MAX_RECORD_BYTES = 1 << 30
 """A longer record is taken for damage: no radiograph is 1 GiB."""

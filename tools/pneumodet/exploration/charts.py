@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pneumodet.reporting.charts import figure
-from pneumodet.reporting.svg import element
+from pneumodet.viz.charts import figure
+from pneumodet.viz.svg import element
 
 _LEFT, _NAMES_PX, _CELL_PX, _HEAD_PX = 2, 150, 38, 20
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data import annotations
-from pneumodet.data.header_facts import OLDEST_YEARS
+from pneumodet.dicom.header_facts import OLDEST_YEARS
 from pneumodet.exploration import estimates
 from pneumodet.exploration.gathering import NO_CLASS, Exams, Material
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.metrics import bootstrap
+from pneumodet.evaluation.metrics import bootstrap
 
 SEED = 0
 """Of the resamples: the same data give the same report."""

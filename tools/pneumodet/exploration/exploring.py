@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
-from pneumodet.data import folders
+from pneumodet.core import folders, paths
+from pneumodet.core.processes import Pool
 from pneumodet.exploration import conclusions, counting, faults, gathering, places, report
 from pneumodet.exploration.gathering import Inputs, Material
-from pneumodet.parallel import Pool
 
 FIGURES, REPORT = "explore.json", "explore.html"
 

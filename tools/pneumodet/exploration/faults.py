@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import annotations, box_audit, boxes, formats, header_facts
-from pneumodet.data.header_facts import OLDEST_YEARS
+from pneumodet.core import boxes
+from pneumodet.data import annotations, box_audit, formats
 from pneumodet.data.tables import Table
+from pneumodet.dicom import header_facts
+from pneumodet.dicom.header_facts import OLDEST_YEARS
 from pneumodet.exploration.gathering import Material
 
 FAR_OUT = 3.0

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, formats, header_values, sources, tables
 from pneumodet.data.header_values import FileFacts
 from pneumodet.data.sources import Source
-from pneumodet.errors import DataError
 from pneumodet.exploration import headers
-from pneumodet.parallel import Pool
 
 ASSUMED_SIDE_PX = 1024
 """Rows and columns of every image of the RSNA challenge; taken for exams of which there is no file."""

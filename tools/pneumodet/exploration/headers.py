@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pneumodet.data import header_facts, header_values
+from pneumodet.data import header_values
 from pneumodet.data.header_values import NAMES, FileFacts, Texts
+from pneumodet.dicom import header_facts
 
 KEYWORDS = {column: names[0] for column, names in NAMES.items()}
 """Column -> keyword of its DICOM element, by which the report names it."""

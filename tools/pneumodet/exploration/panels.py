@@ -9,13 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pneumodet import wording
+from pneumodet.core import formatting
+from pneumodet.core.formatting import counted
 from pneumodet.exploration import charts
 from pneumodet.exploration.faults import MOST_LISTED
-from pneumodet.reporting import markup
-from pneumodet.reporting.charts import bar_chart, group_bars, heat_map
-from pneumodet.reporting.markup import Cell, Table
-from pneumodet.wording import counted
+from pneumodet.viz import markup
+from pneumodet.viz.charts import bar_chart, group_bars, heat_map
+from pneumodet.viz.markup import Cell, Table
 
 SHOWN_AT_ONCE = 10
 """Longer lists are folded up."""
@@ -338,7 +338,7 @@ def _quartiles(values: Sequence[float]) -> Cell:
 
 
 def _percent_interval(one: Mapping[str, Any]) -> str:
-    return wording.between((one["low"], one["high"]), form=".1%")
+    return formatting.between((one["low"], one["high"]), form=".1%")
 
 
 def _normed(counts: Sequence[int]) -> list[float]:

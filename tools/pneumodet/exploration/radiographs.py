@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from pneumodet import pictures
-from pneumodet.data import annotations, boxes, equalizing, images
-from pneumodet.errors import DataError
+from pneumodet.core import boxes
+from pneumodet.core.errors import DataError
+from pneumodet.data import annotations, equalizing, images
 from pneumodet.exploration.gathering import Material
+from pneumodet.viz import pictures
 
 EXAMPLES = 3
 """Radiographs of each class."""
@@ -110,7 +111,7 @@ class Drawer:
         if not chosen:
             return None, "There is no radiograph to augment."
         try:
-            from pneumodet.training import augmentation_settings, augmentation_sheet
+            from pneumodet.models.inputs import augmentation_settings, augmentation_sheet
         except ImportError:
             return None, _NO_TENSORFLOW
         exams = chosen[:AUGMENTED]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from PIL import Image
 
+from pneumodet.evaluation.report.gallery import data_uri
 from pneumodet.exploration import panels
-from pneumodet.reporting import markup, templating
-from pneumodet.reporting.charts import Line, line_chart
-from pneumodet.reporting.gallery import data_uri
-from pneumodet.reporting.markup import Table
+from pneumodet.viz import markup, templating
+from pneumodet.viz.charts import Line, line_chart
+from pneumodet.viz.markup import Table
 
 if TYPE_CHECKING:
     from pneumodet.exploration.radiographs import Picture

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from pneumodet.data import elements
-from pneumodet.data.elements import Fault, is_uid
-from pneumodet.errors import DataError
+from pneumodet.core.errors import DataError
+from pneumodet.dicom import elements
+from pneumodet.dicom.elements import Fault, is_uid
 
 CR_IMAGE, DX_PRESENTATION, DX_PROCESSING = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -39,7 +39,7 @@ VIEW_CODES = frozenset(
 MONOCHROME = frozenset(("MONOCHROME1", "MONOCHROME2"))
 
 OWN_MANUFACTURER = "pneumodet"
-"""Manufacturer (0008,0070) of what pneumodet makes; ``dicom_out.identifiers.MANUFACTURER`` in small letters."""
+"""Manufacturer (0008,0070) of what pneumodet makes; ``dicom.objects.identifiers.MANUFACTURER`` in small letters."""
 
 _SCHEMES = {"SNM3": "SRT", "99SDM": "SRT"}
 """Older designators of SNOMED RT (PS3.16 8)."""

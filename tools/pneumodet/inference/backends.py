@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumodet.errors import CheckpointError, EnvironmentProblem, first_line
-from pneumodet.inference.silence import silenced
+from pneumodet.core.errors import CheckpointError, EnvironmentProblem, first_line
+from pneumodet.inference.logs import silenced
 
 INPUT = "input_tensor"
 """Name of the image, (1, H, W, 3) uint8 in [0, 255], three equal channels, dark air and bright bone."""

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet import inference
-from pneumodet.errors import CheckpointError, ConfigError, EnvironmentProblem
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem
 from pneumodet.inference import backends, exported, sizes, suppression
 from pneumodet.inference.outputs import from_outputs
-from pneumodet.results import Detections
 
 FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",), "openvino": ("onnx",)}
 """Backend -> the formats that it takes by itself, the first one that is there; the exact ones in the order of their speed. A quantized model finds

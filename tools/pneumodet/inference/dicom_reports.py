@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumodet import __version__
-from pneumodet.errors import DataError
+from pneumodet.core.detections import BOX_DECIMALS, Detections
+from pneumodet.core.errors import DataError
 from pneumodet.inference import exported as exports
 from pneumodet.inference.exported import Exported
-from pneumodet.postprocessing.recipe import Recipe
-from pneumodet.results import BOX_DECIMALS, Detections
+from pneumodet.inference.postprocess.recipe import Recipe
 
-if TYPE_CHECKING:  # pneumodet.dicom_out needs pydicom, which takes 0.2 s to import, and most predictions make no DICOM object
+if TYPE_CHECKING:  # pneumodet.dicom.objects needs pydicom, which takes 0.2 s to import, and most predictions make no DICOM object
     from pydicom.dataset import Dataset
 
-    from pneumodet.dicom_out import Algorithm
+    from pneumodet.dicom.objects import Algorithm
 
 SR, GSPS, SC = "sr", "gsps", "sc"
 KINDS = (SR, GSPS, SC)
@@ -77,8 +77,8 @@ def algorithm_of(models: Sequence[Exported], steps: Recipe | None = None, *, num
     Raises:
       EnvironmentProblem: highdicom is not installed, so that no object could be made; better said before thousands of radiographs are read.
     """
-    from pneumodet.dicom_out import Algorithm, library
-    from pneumodet.dicom_out.identifiers import MANUFACTURER, plain
+    from pneumodet.dicom.objects import Algorithm, library
+    from pneumodet.dicom.objects.identifiers import MANUFACTURER, plain
 
     library.check()
     names = dict.fromkeys(f"{MANUFACTURER} {plain(str(model.card.get('run') or ''))}".strip() for model in models)
@@ -123,7 +123,7 @@ def check(header: "Dataset") -> None:
       DataError: its header lacks what a reference needs.
       EnvironmentProblem: highdicom is not installed.
     """
-    from pneumodet.dicom_out import library, radiograph
+    from pneumodet.dicom.objects import library, radiograph
 
     library.check()
     radiograph.read(header)
@@ -159,17 +159,17 @@ class Reporter:
           DataError: the header lacks what a reference needs, or cannot be reported on by this kind of object.
           EnvironmentProblem: highdicom is not installed.
         """
-        from pneumodet import dicom_out
+        from pneumodet.dicom import objects
 
         kept = detections.above(self.score_threshold)
         boxes_xyxy_px = kept.boxes_xyxy_px.astype(np.float64).round(BOX_DECIMALS)
-        findings = dicom_out.Findings(boxes_xyxy_px, kept.scores, self.score_threshold, self.algorithm)
+        findings = objects.Findings(boxes_xyxy_px, kept.scores, self.score_threshold, self.algorithm)
         if kind == SR:
-            made = dicom_out.structured_report(header, findings)
+            made = objects.structured_report(header, findings)
         elif kind == GSPS:
-            made = dicom_out.presentation_state(header, findings)
+            made = objects.presentation_state(header, findings)
         elif kind == SC and pixels is not None:
-            made = dicom_out.secondary_capture(header, pixels, findings)
+            made = objects.secondary_capture(header, pixels, findings)
         else:
             raise ValueError(f"kind is {kind!r}, must be one of {KINDS}; {SC!r} needs pixels")
         buffer = io.BytesIO()

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths
+from pneumodet.core import paths
+from pneumodet.core.errors import CheckpointError, DataError
 from pneumodet.data import label_map
-from pneumodet.errors import CheckpointError, DataError
 
 CARD = "model.json"
 """What the model is: config, data, versions, metrics, score threshold, post-processing, and the files of each format."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pneumodet import inference
-from pneumodet.data import boxes
-from pneumodet.results import Detections
+from pneumodet.core import boxes
+from pneumodet.core.detections import Detections
 
 
 def from_outputs(outputs: dict[str, Any], index: int, *, height: int, width: int) -> Detections:

@@ -22,7 +22,7 @@ CONVERTERS = (_SIGMOID, _SOFTMAX, _IDENTITY)
 """The API's score converters."""
 
 BOUNDED_TOP = 6.0
-"""A quantized model answers with (value - low) * 6 / (high - low), cut off at 0 and 6 by the activation ReLU6; see ``exporting.quantizing``."""
+"""A quantized model answers with (value - low) * 6 / (high - low), cut off at 0 and 6 by the activation ReLU6; see ``export.quantizing``."""
 
 Range = tuple[float, float]
 """(low, high), what a value is cut off at."""

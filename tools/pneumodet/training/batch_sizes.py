@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.errors import TrainingError
+from pneumodet.core.errors import TrainingError
 from pneumodet.training import tf_config
 
 TRIED = 1, 4
@@ -103,10 +103,10 @@ def _in_child(config: Any, data: Any, options: Any, size: int) -> int:
 
 def _measure(pipe: Any, config_bytes: bytes, data: Any, options: Any, size: int) -> None:
     """Send the most bytes that were in use."""
-    from pneumodet import quiet
+    from pneumodet.core import logs
 
-    quiet.set_up(verbose=False)
-    from pneumodet.detection import odapi
+    logs.set_up(verbose=False)
+    from pneumodet.models.detection import odapi
     from pneumodet.training import cluster, start
 
     config = odapi.protos().pipeline.TrainEvalPipelineConfig.FromString(config_bytes)

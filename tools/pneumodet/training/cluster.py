@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 from tensorflow.python.eager import context
 
-from pneumodet.errors import TrainingError, first_line
+from pneumodet.core.errors import TrainingError, first_line
 from pneumodet.training import tf_config
 
 JOIN_SECONDS = 600

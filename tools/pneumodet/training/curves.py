@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.training import figures, metrics_table
-from pneumodet.training.metrics_table import Row
+from pneumodet.core import metrics_table
+from pneumodet.core.metrics_table import Row
+from pneumodet.viz import figures
 
 LOSS_PREFIX = "loss/"
 """Names of losses begin with it, or with ``Loss/`` as the API has it."""

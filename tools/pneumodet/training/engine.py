@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pneumodet.core.run_record import RunRecord
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.run_record import RunRecord
-from pneumodet.training.options import Plan
+from pneumodet.models.options import Plan
 
 Say = Callable[[str], None]
 
@@ -57,7 +57,7 @@ class Prepared:
     """A request that was checked and resolved; all that is known before TensorFlow starts.
 
     Attributes:
-      config: the engine's: a TrainEvalPipelineConfig, or ``learning.settings.Settings``.
+      config: the engine's: a TrainEvalPipelineConfig, or ``models.settings.Settings``.
       data: the record set.
       record: what run.json will hold, or holds.
       steps: in all.

@@ -15,9 +15,9 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from pneumodet.core.errors import DataError
+from pneumodet.core.files import append
 from pneumodet.data import tfrecord
-from pneumodet.errors import DataError
-from pneumodet.training.appending import append
 
 _VERSION = "brain.Event:2"  # from this version on, TensorBoard obeys the start of a session
 

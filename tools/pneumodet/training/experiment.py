@@ -3,8 +3,8 @@
     trained = train(engine, Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")))
     trained = train(engine, Request(run="my_first", resume=True))
 
-An ``Engine`` knows one kind of models: that of the Object Detection API (``pneumodet.experiment``), and that of Keras 3 models
-(``learning.experiment``). Everything that can be refused is refused before TensorFlow starts.
+An ``Engine`` knows one kind of models: that of the Object Detection API (``pneumodet.training.detector``), and that of Keras 3 models
+(``training.keras.experiment``). Everything that can be refused is refused before TensorFlow starts.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet import paths, runs
+from pneumodet.core import metrics_table, paths, runs
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.errors import ConfigError, DataError
-from pneumodet.run_record import DataRecord, RunRecord
-from pneumodet.training import metrics_table, tf_config
+from pneumodet.training import tf_config
 from pneumodet.training.engine import Engine, Hooks, Parts, Prepared, Request, Say
 
 OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
@@ -112,7 +112,7 @@ def _of_chief(engine: Engine, folder: Path, request: Request) -> Prepared:
 
 def _newest(folder: Path, cluster: Any) -> str | None:
     """Return the prefix of the run's newest checkpoint, of which all workers must know; None where there is none."""
-    from pneumodet.detection import checkpoints
+    from pneumodet.models.detection import checkpoints
     from pneumodet.training import saving
 
     newest = saving.newest(folder)
@@ -126,7 +126,7 @@ def _newest(folder: Path, cluster: Any) -> str | None:
 
 def _run(folder: Path, prepared: Prepared, parts: Parts, cluster: Any, hooks: Hooks, *, newest: str | None, started: float) -> Any:
     """Train from the newest checkpoint, or from the start where there is none."""
-    from pneumodet.detection import checkpoints
+    from pneumodet.models.detection import checkpoints
     from pneumodet.training import loop, watching
 
     watcher: loop.Observer = loop.Observer()
@@ -167,8 +167,8 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[
     """Evaluate the best checkpoint into ``EVALUATION``, where the engine does so at the end of training."""
     if parts.report is None:
         return None
-    from pneumodet.data import folders
-    from pneumodet.detection import checkpoints
+    from pneumodet.core import folders
+    from pneumodet.models.detection import checkpoints
 
     say(f"{folder.name}: evaluating the best checkpoint on {record.records().val_exams} validation exams")
     best = checkpoints.of_run(folder)

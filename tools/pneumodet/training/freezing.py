@@ -16,8 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from pneumodet import suggest
-from pneumodet.errors import ConfigError
+from pneumodet.core import suggest
+from pneumodet.core.errors import ConfigError
 
 REGULAR_EXPRESSION = "re:"
 """Start of a pattern that is a regular expression; any other is a glob."""

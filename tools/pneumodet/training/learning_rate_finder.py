@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumodet import paths
-from pneumodet.errors import ConfigError
-from pneumodet.training import figures
+from pneumodet.core import paths
+from pneumodet.core.errors import ConfigError
+from pneumodet.viz import figures
 
 SHARE_OF_LOWEST = 0.25
 """What is suggested, as a share of the rate at which the smoothed loss is lowest. On quadratic objectives with momentum 0 that rate is about

@@ -29,13 +29,12 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util import tensor_util
 
-from pneumodet import runs
-from pneumodet.errors import DataError
-from pneumodet.metrics import matching
-from pneumodet.metrics.cases import Cases
-from pneumodet.training import metrics_table
+from pneumodet.core import metrics_table, runs
+from pneumodet.core.errors import DataError
+from pneumodet.core.metrics_table import MetricsTable, Row
+from pneumodet.data.cases import Cases
+from pneumodet.evaluation.metrics import matching
 from pneumodet.training.event_file import EventFile
-from pneumodet.training.metrics_table import MetricsTable, Row
 
 PICTURE_WIDTH_PX = 512
 """Wider pictures are made this wide for TensorBoard."""

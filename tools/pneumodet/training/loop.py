@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pneumodet import runs, signals
-from pneumodet.detection import checkpoints
-from pneumodet.errors import CheckpointError, DataError, TrainingError, first_line
+from pneumodet.core import runs, signals
+from pneumodet.core.errors import CheckpointError, DataError, TrainingError, first_line
+from pneumodet.models.detection import checkpoints
+from pneumodet.models.options import Plan
 from pneumodet.training import saving
 from pneumodet.training.cluster import Cluster
-from pneumodet.training.options import Plan
 from pneumodet.training.parts import Feed, Found, Trainer, Validation
 from pneumodet.training.step import TOTAL_LOSS
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import tensorflow as tf
 from PIL import Image
 
-from pneumodet.errors import DataError
-from pneumodet.metrics.cases import Cases
+from pneumodet.core.errors import DataError
+from pneumodet.data.cases import Cases
 
 
 class Trainer(Protocol):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pneumodet import runs
-from pneumodet.detection import checkpoint_files, checkpoints
-from pneumodet.errors import DataError, first_line
+from pneumodet.core import runs
+from pneumodet.core.errors import DataError, first_line
+from pneumodet.models.detection import checkpoint_files, checkpoints
 
 
 def newest(folder: Path) -> str | None:

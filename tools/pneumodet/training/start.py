@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pneumodet import pictures
+from pneumodet.core.errors import ConfigError
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.detection import anchors, checkpoints, models, resizing
-from pneumodet.errors import ConfigError
-from pneumodet.training import augmentation_sheet, freezing, learning_rate_finder, normalizing, reproducible
+from pneumodet.models.detection import anchors, checkpoints, models, resizing
+from pneumodet.models.inputs import augmentation_sheet
+from pneumodet.models.inputs.feeding import Feed
+from pneumodet.models.options import Options
 from pneumodet.training import cluster as clusters
+from pneumodet.training import freezing, learning_rate_finder, normalizing, reproducible
 from pneumodet.training.engine import Parts, Prepared
-from pneumodet.training.feeding import Feed
-from pneumodet.training.options import Options
 from pneumodet.training.step import TOTAL_LOSS, Trainer, new_memory
 from pneumodet.training.validation import Validation
 from pneumodet.training.watching import boxes_drawn
+from pneumodet.viz import pictures
 
 RATES_CSV, RATES_PICTURE = "learning_rate.csv", "learning_rate.png"
 """What the learning-rate finder writes."""

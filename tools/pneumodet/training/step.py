@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pneumodet.detection import checkpoints, models, odapi, resizing
+from pneumodet.models.detection import checkpoints, models, odapi, resizing
 
 TOTAL_LOSS = "Loss/total_loss"
 

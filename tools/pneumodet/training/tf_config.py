@@ -6,7 +6,7 @@ addresses, worker = workers()          # (("host-0:2222", "host-1:2222"), 1), or
 import json
 import os
 
-from pneumodet.errors import ConfigError
+from pneumodet.core.errors import ConfigError
 
 TF_CONFIG = "TF_CONFIG"
 """Environment variable: {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}."""

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet import results
-from pneumodet.assessment import inputs, summary
+from pneumodet.core import detections as results
+from pneumodet.core.detections import Detections
 from pneumodet.data import label_map
+from pneumodet.data.cases import Cases
 from pneumodet.data.examples import Example
 from pneumodet.data.record_sets import Split
-from pneumodet.detection import models
-from pneumodet.detection.looking import Looker
+from pneumodet.evaluation import inputs, summary
 from pneumodet.inference.outputs import from_outputs
-from pneumodet.metrics.cases import Cases
-from pneumodet.pictures import draw_boxes
-from pneumodet.results import Detections
-from pneumodet.training.split_images import Arrays, SplitImages
+from pneumodet.models.detection import models
+from pneumodet.models.detection.running import Looker
+from pneumodet.models.inputs.split_images import Arrays, SplitImages
+from pneumodet.viz.pictures import draw_boxes
 
 BATCH = 8
 """Images at once."""

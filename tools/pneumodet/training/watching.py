@@ -11,13 +11,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pneumodet import runs
-from pneumodet.data import boxes
-from pneumodet.errors import PneumodetError
-from pneumodet.pictures import draw_boxes
-from pneumodet.training import curves, logbook, loop, metrics_table
-from pneumodet.training.options import DETECTOR_METRICS
+from pneumodet.core import boxes, metrics_table, runs
+from pneumodet.core.errors import PneumodetError
+from pneumodet.models.options import DETECTOR_METRICS
+from pneumodet.training import curves, logbook, loop
 from pneumodet.training.parts import Found
+from pneumodet.viz.pictures import draw_boxes
 
 PICTURES = 4
 """Training and validation pictures in TensorBoard."""

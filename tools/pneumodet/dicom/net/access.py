@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pneumodet.errors import ConfigError
+from pneumodet.core.errors import ConfigError
 
 PREFIX = "PNEUMODET_PACS_"
 """Of every variable."""

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from urllib.parse import urlencode
 
-from pneumodet.data.elements import is_uid
+from pneumodet.dicom.elements import is_uid
 from pneumodet.dicom.net import multipart, replies
 from pneumodet.dicom.net.access import Access
 from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble

@@ -7,7 +7,7 @@ raise Trouble("the PACS answered 503")                        # tried again, lat
 import hashlib
 import re
 
-from pneumodet.errors import PneumodetError
+from pneumodet.core.errors import PneumodetError
 
 HASH_DIGITS = 12
 """Hex digits of a UID's short name: 48 bits distinguish some millions of exams."""

@@ -8,9 +8,9 @@ import dataclasses
 import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pneumodet.data.elements import is_uid
+from pneumodet.core.errors import ConfigError
+from pneumodet.dicom.elements import is_uid
 from pneumodet.dicom.net.access import Access
-from pneumodet.errors import ConfigError
 
 _PATH = re.compile(r"^(?P<base>.*)/studies(?:/(?P<study>[^/]+)(?:/series/(?P<series>[^/]+)(?:/instances/(?P<instance>[^/]+))?)?)?/?$")
 

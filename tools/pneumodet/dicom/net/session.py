@@ -13,8 +13,8 @@ import io
 import time
 from typing import Any
 
+from pneumodet.core.errors import EnvironmentProblem
 from pneumodet.dicom.net.access import Access
-from pneumodet.errors import EnvironmentProblem
 
 EXTRAS = "pip install 'pneumodet[predict]' or 'pneumodet[pacs]'"
 """What brings requests."""

@@ -1,0 +1,356 @@
+"""The doctor finds each fault and names what mends it; the real set-up has none."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pneumodet import doctor, probe
+from pneumodet.cli import doctor as command
+from pneumodet.core import paths
+from pneumodet.doctor import FAULT, INFO, OK, Check
+
+VERSIONS = {"tensorflow": "2.20.0", "tf-object-detection-api": "0.1", "tensorflow-text": "2.20.1"}
+HOME = "/venv/site-packages"
+ORIGIN = HOME + "/object_detection/__init__.py"
+GOOD_PROBE = {"import": {"found": "2.20.0"}, "gpus": {"found": []}, "graph": {"found": "right"}, "api": {"found": "imports"}, "end": ""}
+
+
+def states(checks):
+    return [(check.name, check.state) for check in checks]
+
+
+def only(checks):
+    (check,) = checks
+    return check
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [((3, 10, 9), FAULT), ((3, 11, 0), OK), ((3, 12, 1), OK), ((3, 13, 0), FAULT)],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else value,
+)
+def test_python(version, state):
+    check = doctor.check_python(version)
+    assert check.state == state
+    assert (check.mend != "") == (state == FAULT)
+
+
+def test_pythons_are_those_of_the_metadata():
+    text = (paths.PROJECT_ROOT / "setup.cfg").read_text()
+    assert f"python_requires = >={'.'.join(map(str, doctor.PYTHONS[0]))},<{'.'.join(map(str, doctor.PYTHONS[1]))}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "versions", "state", "found"),
+    [
+        pytest.param("tensorflow==2.20.*", {"tensorflow": "2.20.1"}, OK, "2.20.1 (needed: ==2.20.*)", id="fits"),
+        pytest.param("tensorflow==2.20.*", {"tensorflow": "2.21.0"}, FAULT, "2.21.0; needed: tensorflow==2.20.*", id="too new"),
+        pytest.param("tensorflow==2.20.*", {}, FAULT, "not installed; needed: tensorflow==2.20.*", id="missing"),
+        pytest.param("tf_keras>=2", {"tf-keras": "2.20.1"}, OK, "2.20.1 (needed: >=2)", id="underscore"),
+        pytest.param("numpy", {"numpy": "3.0rc1"}, OK, "3.0rc1", id="any version"),
+    ],
+)
+def test_requirements(line, versions, state, found):
+    check = only(doctor.check_requirements([line], versions))
+    assert (check.state, check.found) == (state, found)
+    assert check.mend == (f"pip install '{line}'" if state == FAULT else "")
+
+
+def test_requirement_for_another_system_is_left_out():
+    assert list(doctor.check_requirements(["pywin32; sys_platform == 'win32'"], {})) == []
+
+
+def test_no_requirements_at_all_is_a_fault():
+    assert only(doctor.check_requirements([], VERSIONS)).state == FAULT
+
+
+def test_requirements_are_those_of_setup_cfg():
+    found = doctor.project_requirements()
+    assert "tf-object-detection-api==0.1" in found
+    assert not any(line.startswith("#") or not line for line in found)
+    light = doctor.project_requirements(doctor.PREDICT)
+    assert {"onnxruntime", "numpy"} <= set(light)
+    assert not any("tensorflow" in line for line in light)
+
+
+def test_requirements_of_an_installed_copy(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "PROJECT_ROOT", tmp_path)
+    found = doctor.project_requirements()
+    assert "tf-object-detection-api==0.1" in found
+    assert not any("hypothesis" in line or "and-cuda" in line for line in found)  # of the extras
+
+
+def test_installed_versions_are_normalized():
+    found = doctor.installed_versions()
+    assert found["tf-object-detection-api"] == "0.1"
+    assert all(name == name.lower() and "_" not in name for name in found)
+
+
+def test_no_conflicts():
+    assert list(doctor.check_conflicts(VERSIONS, api_origin=ORIGIN, api_home=HOME)) == []
+    assert list(doctor.check_conflicts({}, api_origin=None, api_home=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "origin", "name", "state", "words"),
+    [
+        pytest.param({"object-detection": "0.0.3"}, ORIGIN, "object-detection", FAULT, "pip uninstall object-detection", id="TF1 API"),
+        pytest.param(
+            {"tf-models-research-object-detection": "2.8"}, ORIGIN, "tf-models-research-object-detection", FAULT, "tf-object-detection-api==0.1", id="other API"
+        ),
+        pytest.param({"tensorflow-cpu": "2.15.0"}, ORIGIN, "tensorflow-cpu", FAULT, "'tensorflow==2.20.0'", id="two TensorFlows"),
+        pytest.param({"tensorflow-estimator": "2.15.0"}, ORIGIN, "tensorflow-estimator", INFO, "", id="estimator"),
+        pytest.param({"tensorflow-text": "2.19.0"}, ORIGIN, "tensorflow-text", FAULT, "'tensorflow-text==2.20.*'", id="text of another TensorFlow"),
+        pytest.param({}, "/home/me/models/research/object_detection/__init__.py", "object_detection", FAULT, "PYTHONPATH", id="a checkout shadows it"),
+    ],
+)  # fmt: skip
+def test_conflicts(more, origin, name, state, words):
+    check = only(doctor.check_conflicts({**VERSIONS, **more}, api_origin=origin, api_home=HOME))
+    assert (check.name, check.state) == (name, state)
+    assert words in check.mend
+
+
+@pytest.mark.parametrize(
+    ("environment", "state"),
+    [({}, OK), ({"TF_USE_LEGACY_KERAS": "1"}, OK), ({"TF_USE_LEGACY_KERAS": "True"}, OK), ({"TF_USE_LEGACY_KERAS": "0"}, FAULT)],
+    ids=["unset", "1", "True", "0"],
+)
+def test_keras_switch(environment, state):
+    assert doctor.check_keras_switch(environment).state == state
+
+
+def test_files_of_the_project_are_good():
+    assert states(doctor.check_files()) == [("label map", OK), ("configs", OK)]
+
+
+def test_broken_files(tmp_path):
+    label_map = tmp_path / "map.pbtxt"
+    label_map.write_text("item { id: 0 name: 'background' }")
+    found = list(doctor.check_files(label_map=label_map, config_dir=tmp_path))
+    assert states(found) == [("label map", FAULT), ("configs", FAULT)]
+    assert "ids start at 1" in found[0].found
+    (tmp_path / "mine.config").write_text("model { no_such_model {} }")
+    found = list(doctor.check_files(config_dir=tmp_path))
+    assert states(found) == [("label map", OK), ("configs", FAULT)]
+    assert "mine.config" in found[1].found
+
+
+LIGHT = {"onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0", "requests": "2.34"}
+GOOD_RUNTIMES = {name: {"found": "1"} for name in doctor.RUNTIMES} | {"end": ""}
+
+
+@pytest.mark.parametrize(
+    ("versions", "light"),
+    [
+        pytest.param(LIGHT, True, id="predict"),
+        pytest.param(LIGHT | VERSIONS, False, id="all"),
+        pytest.param(LIGHT | {"tensorflow-cpu": "2.15.0"}, False, id="another TensorFlow"),
+        pytest.param({"tf-object-detection-api": "0.1"}, False, id="make setup that stopped"),
+        pytest.param({"numpy": "2"}, False, id="nothing"),
+    ],
+)
+def test_an_environment_for_prediction_is_known(versions, light):
+    assert doctor.only_predicts(versions) == light
+
+
+def test_where_only_prediction_was_installed_nothing_else_is_asked_for(tmp_path, monkeypatch):
+    versions = doctor.installed_versions()
+    heavy = {"tensorflow", "tf-object-detection-api", "matplotlib", "scipy", "google-crc32c", "hotcoco", "optuna"}
+    monkeypatch.setattr(doctor, "installed_versions", lambda: {name: one for name, one in versions.items() if name not in heavy} | LIGHT)
+    found = list(doctor.examine(workspace=tmp_path, probe=lambda: GOOD_RUNTIMES))
+    assert [check for check in found if check.state == FAULT] == []
+    assert ("prediction only", INFO) in states(found)
+    assert {"onnxruntime", "label map", "DICOM decoders", "onnxruntime works"} <= {check.name for check in found}
+    assert not {"TensorFlow", "configs", *heavy} & {check.name for check in found}
+
+
+def test_a_runtime_that_is_broken():
+    found = list(doctor.check_runtimes({"onnxruntime": {"error": "ImportError: libgomp"}, "end": "crashed with signal SIGILL"}))
+    assert [(check.state, check.found) for check in found] == [
+        (FAULT, "ImportError: libgomp"),
+        (FAULT, "the attempt crashed with signal SIGILL"),
+    ]
+    assert all(".[predict]" in check.mend for check in found)
+
+
+def test_the_real_runtimes_work():
+    assert {check.state for check in doctor.check_runtimes(probe.run_probe(code=doctor.TRY_RUNTIMES))} == {OK}
+
+
+def test_configs_that_cannot_be_looked_at_need_no_checkout(monkeypatch):
+    from pneumodet.core.errors import EnvironmentProblem
+    from pneumodet.models.detection import pipeline_config
+
+    def without_the_api(path):
+        raise EnvironmentProblem("The package tf-object-detection-api is not installed.")
+
+    monkeypatch.setattr(pipeline_config, "load", without_the_api)
+    assert list(doctor.check_files())[-1].mend == "make setup"
+
+
+Usage = collections.namedtuple("Usage", "free")
+
+
+@pytest.mark.parametrize(("free", "state"), [(1.9e9, FAULT), (2.1e9, OK)], ids=["little", "enough"])
+def test_disk(tmp_path, free, state):
+    asked = []
+    check = doctor.check_disk(tmp_path / "not" / "yet" / "there", usage=lambda path: asked.append(path) or Usage(free))
+    assert check.state == state
+    assert asked == [tmp_path]
+    assert ("PNEUMODET_WORKSPACE" in check.mend) == (state == FAULT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workspace_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    assert doctor.check_disk(tmp_path / "file").state == FAULT
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_workspace_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    assert doctor.check_disk(tmp_path / "here").state == FAULT
+
+
+def test_decoders():
+    found = doctor.decoders()
+    first, *rest = doctor.check_decoders(lambda: found)
+    assert first.state == OK
+    assert [check.state for check in rest] in ([], [INFO])
+    less = {**found, "1.2.840.10008.1.2.4.50": ("JPEG Baseline", False)}
+    fault = next(iter(doctor.check_decoders(lambda: less)))
+    assert (fault.state, fault.found) == (FAULT, "cannot decode JPEG Baseline")
+    assert next(iter(doctor.check_decoders(dict))).state == FAULT
+
+
+def test_rare_syntaxes_are_named_with_what_decodes_them():
+    every = {uid: (uid, True) for uid in doctor.NEEDED_SYNTAXES} | {uid: (uid, True) for _, uids, _ in doctor.RARE_SYNTAXES for uid in uids}
+    assert states(doctor.check_decoders(lambda: every)) == [("DICOM decoders", OK)]
+    some = {**every, "1.2.840.10008.1.2.4.81": ("near", False)}
+    assert list(doctor.check_decoders(lambda: some))[1] == Check("DICOM decoders", INFO, "not decoded: JPEG-LS (pip install pyjpegls)")
+    assert set(every) <= set(doctor.decoders())  # no UID is misspelled
+
+
+def test_decoders_without_pydicom():
+    def look():
+        raise ImportError("No module named 'pydicom'")
+
+    assert only(doctor.check_decoders(look)).mend == "pip install 'pydicom>=3.0'"
+
+
+WORKS = [("TensorFlow", OK), ("GPU", INFO), ("TensorFlow computes", OK), ("Object Detection API", OK)]
+
+
+@pytest.mark.parametrize(
+    ("change", "nvidia", "expected"),
+    [
+        pytest.param({}, False, WORKS, id="CPU"),
+        pytest.param({}, True, [WORKS[0], ("GPU", FAULT), *WORKS[2:]], id="GPU not seen"),
+        pytest.param({"gpus": {"found": ["A100"]}}, True, [WORKS[0], ("GPU", OK), *WORKS[2:]], id="GPU"),
+        pytest.param({"import": {"error": "ImportError: libfoo"}}, False, [("TensorFlow", FAULT)], id="import fails"),
+        pytest.param({"import": None, "end": "crashed with signal SIGILL"}, False, [("TensorFlow", FAULT)], id="crash at import"),
+        pytest.param({"graph": None, "end": "crashed"}, False, [*WORKS[:2], ("TensorFlow computes", FAULT)], id="crash in a graph"),
+        pytest.param({"api": {"error": "EnvironmentProblem: x"}}, False, [*WORKS[:3], ("Object Detection API", FAULT)], id="API"),
+    ],
+)
+def test_probe_results(change, nvidia, expected):
+    found = list(doctor.check_probe({**GOOD_PROBE, **change}, nvidia=nvidia))
+    assert states(found) == expected
+    for check in found:
+        assert bool(check.mend) == (check.state == FAULT)
+
+
+SAY = 'print(\'@@\' + \'{"stage": "import", "found": "2.20.0"}\', flush=True)\n'
+
+
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        pytest.param(SAY, "", id="ends by itself"),
+        pytest.param(SAY + "import os; os.abort()", "crashed with signal SIGABRT", id="abort"),
+        pytest.param(
+            SAY + "import os, signal; os.kill(os.getpid(), signal.SIGILL)", "crashed with signal SIGILL (this TensorFlow", id="no AVX"
+        ),
+        pytest.param(SAY + "raise RuntimeError('no')", "ended with code 1: RuntimeError: no", id="exception"),
+        pytest.param(SAY + "import time; time.sleep(60)", "did not end within 2 s", id="hang"),
+    ],
+)
+def test_run_probe_survives(code, end):
+    found = probe.run_probe(code=code, seconds=2)
+    assert found["import"] == {"found": "2.20.0"}
+    assert found["end"].startswith(end)
+    assert bool(found["end"]) == bool(end)
+
+
+def test_probe_ignores_files_in_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "tensorflow.py").write_text("raise RuntimeError('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    code = "import importlib.util; print('@@{\"stage\": \"x\", \"found\": %d}' % ('shadow' in str(importlib.util.find_spec('tensorflow'))))"
+    code = code.replace("'shadow'", repr(str(tmp_path)))
+    assert probe.run_probe(code=code, seconds=60)["x"] == {"found": 0}
+
+
+def test_the_real_set_up_has_no_fault(tmp_path):
+    """Slow (TensorFlow starts), and what every user runs first."""
+    found = list(doctor.examine(workspace=tmp_path))
+    assert [check for check in found if check.state == FAULT] == []
+    names = [check.name for check in found]
+    assert names[0] == "Python"
+    assert names[-4:] == ["TensorFlow", "GPU", "TensorFlow computes", "Object Detection API"]
+
+
+def test_a_broken_api_is_found():
+    """The probe of a process in which the API cannot be imported."""
+    code = "import sys; sys.modules['tf_slim'] = None\n" + probe.PROBE
+    found = probe.run_probe(code=code)
+    check = list(doctor.check_probe(found, nvidia=False))[-1]
+    assert (check.name, check.state) == ("Object Detection API", FAULT)
+    assert "tf_slim" in check.found
+
+
+def test_render_row():
+    assert doctor.render_row(Check("numpy", OK, "2.4")) == "ok     numpy                       2.4"
+    lines = doctor.render_row(Check("numpy", FAULT, "not installed", "pip install numpy")).splitlines()
+    assert lines == ["FAULT  numpy                       not installed", "       to mend it                  pip install numpy"]
+
+
+@pytest.mark.parametrize(("state", "code"), [(OK, 0), (INFO, 0), (FAULT, 2)])
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["table", "json"])
+def test_command(monkeypatch, capsys, state, code, flags):
+    monkeypatch.setattr(doctor, "examine", lambda: iter([Check("numpy", state, "2.4", "pip" if state == FAULT else "")]))
+    assert command.main(flags) == code
+    text = capsys.readouterr().out
+    if flags:
+        report = json.loads(text)
+        assert report == {"faults": code // 2, "checks": [{"name": "numpy", "state": state, "found": "2.4", "mend": "pip" if code else ""}]}
+    else:
+        assert text.splitlines()[0].startswith(f"{state:<5}  numpy")
+        assert text.splitlines()[-1] == ("1 fault found." if code else "All works.")
+
+
+def test_runs_where_even_absl_is_missing():
+    """What a newcomer meets who types the command before the set-up."""
+    code = (
+        "import sys; sys.modules['absl'] = None; from pneumodet import doctor\n"
+        "doctor.examine = lambda: iter([doctor.Check('absl-py', doctor.FAULT, 'not installed', 'pip install absl-py')])\n"
+        "from pneumodet.cli.doctor import main; sys.exit(main([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "pip install absl-py" in done.stdout
+
+
+def test_needs_nothing_but_the_standard_library():
+    """-S: without site-packages. The report is all faults, but it is a report."""
+    code = "from pneumodet import doctor; print(sum(c.state == 'FAULT' for c in doctor.examine(probe=lambda: {'end': 'x'})))"
+    package_parent = str(Path(doctor.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": package_parent}
+    )
+    assert done.stderr == ""
+    assert int(done.stdout) >= 3

@@ -1,0 +1,454 @@
+"""DICOM files that are right, odd, and damaged."""
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from pneumodet.core.errors import DataError
+from pneumodet.data import synthetic
+from pneumodet.dicom import reading
+
+HEIGHT, WIDTH = 40, 56
+
+
+def ramp():
+    """Return (40, 56) uint8 whose left is darker than its right, and whose top is darker than its bottom."""
+    return np.uint8(np.add.outer(np.arange(HEIGHT), 3 * np.arange(WIDTH)))
+
+
+@pytest.fixture
+def jpeg_file(tmp_path):
+    """Return a JPEG Baseline file of ``ramp``."""
+    path = tmp_path / "exam.dcm"
+    synthetic.write_dicom(path, ramp(), patient_id="exam", rng=np.random.default_rng(0))
+    return path
+
+
+@pytest.fixture
+def change(jpeg_file):
+    """Return a function that sets elements of the JPEG file and returns its path."""
+
+    def apply(**elements):
+        dataset = pydicom.dcmread(jpeg_file)
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(jpeg_file)
+        return jpeg_file
+
+    return apply
+
+
+@pytest.fixture
+def native(jpeg_file, tmp_path):
+    """Return a function that writes an uncompressed file of the given pixels and elements, and returns its path."""
+
+    def write(pixels, *, syntax=ExplicitVRLittleEndian, **elements):
+        dataset = pydicom.dcmread(jpeg_file)
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.itemsize
+        dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+        dataset["PixelData"].is_undefined_length = False
+        dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+        dataset["PixelData"].VR = "OW" if pixels.itemsize > 1 else "OB"
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+        dataset.HighBit = dataset.BitsStored - 1
+        path = tmp_path / "native.dcm"
+        dataset.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+        return path
+
+    return write
+
+
+def decoded(image):
+    return np.asarray(Image.open(io.BytesIO(image.data)))
+
+
+def frame(path):
+    return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
+
+
+def test_rsna_like_file_is_copied_bit_for_bit(jpeg_file):
+    image = reading.encode_image(jpeg_file)
+    assert (image.copied, image.image_format, image.height, image.width) == (True, "jpeg", HEIGHT, WIDTH)
+    assert frame(jpeg_file) in (image.data, image.data + b"\0")  # an item has an even length
+    assert image.data.endswith(b"\xff\xd9")
+    np.testing.assert_array_equal(reading.read_pixels(jpeg_file), pydicom.dcmread(jpeg_file).pixel_array)
+    np.testing.assert_array_equal(reading.read_pixels(jpeg_file), decoded(image))
+    assert reading.patient_id(jpeg_file) == "exam"
+
+
+def test_stream_in_several_fragments_is_copied_whole(jpeg_file, change):
+    stream = reading.encode_image(jpeg_file).data
+    padded = stream + b"\0" * (-len(stream) % 4)
+    change(PixelData=encapsulate([padded], fragments_per_frame=2, has_bot=False))
+    assert reading.encode_image(jpeg_file).data == stream
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2, 3])
+def test_padding_is_not_copied(jpeg_file, change, extra):
+    stream = reading.encode_image(jpeg_file).data
+    stream = stream[:2] + b"\xff" * extra + stream[2:]  # fill bytes, so that the stream's length is even and odd (T.81 B.1.1.2)
+    image = reading.encode_image(change(PixelData=encapsulate([stream + b"\0" * extra])))
+    assert image.copied
+    assert image.data == stream.replace(b"\xff\xff", b"\xff").replace(b"\xff\xff", b"\xff")
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        pytest.param(b"\xff\xfe\x00\x0aDOE^JANE", id="comment"),
+        pytest.param(b"\xff\xe1\x00\x10Exif\0\0DOE^JANE", id="Exif"),
+        pytest.param(b"\xff\xe0\x00\x0fJFXX\0DOE^JANE", id="JFXX thumbnail"),
+        pytest.param(b"\xff\xee\x00\x16Adobe" + bytes(7) + b"DOE^JANE", id="long Adobe segment"),
+    ],
+)
+def test_text_in_the_stream_is_not_copied(jpeg_file, change, segment):
+    stream = reading.encode_image(jpeg_file).data
+    image = reading.encode_image(change(PixelData=encapsulate([stream[:2] + segment + stream[2:]])))
+    assert image.copied
+    assert image.notes == ("JPEG comments left out",)
+    assert image.data == stream
+
+
+def test_stream_of_two_images_is_not_copied(jpeg_file, change):
+    stream = reading.encode_image(jpeg_file).data
+    image = reading.encode_image(change(PixelData=encapsulate([stream + stream])))
+    assert not image.copied
+    np.testing.assert_allclose(decoded(image), reading.read_pixels(jpeg_file), atol=3)
+
+
+def test_stream_without_tables_is_not_copied(jpeg_file, change):
+    stream = reading.encode_image(jpeg_file).data
+    start = stream.index(b"\xff\xc4")
+    length = int.from_bytes(stream[start + 2 : start + 4], "big")
+    without = stream[:start] + stream[start + 2 + length :]
+    while (start := without.find(b"\xff\xc4")) >= 0:
+        without = without[:start] + without[start + 2 + int.from_bytes(without[start + 2 : start + 4], "big") :]
+    assert outcome(reading.encode_image, change(PixelData=encapsulate([without]))) != without
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 200])
+def test_stream_without_an_end_in_a_whole_file(jpeg_file, change, lost):
+    path = change(PixelData=encapsulate([reading.encode_image(jpeg_file).data[:-lost]]))
+    for read in (reading.encode_image, reading.read_pixels):
+        with pytest.raises(DataError, match=r"exam\.dcm: the JPEG stream is damaged or cut off"):
+            read(path)
+
+
+def test_of_several_frames_the_first_is_taken(jpeg_file, change):
+    one = reading.encode_image(jpeg_file).data
+    expected = reading.read_pixels(jpeg_file)
+    buffer = io.BytesIO()
+    Image.new("L", (WIDTH, HEIGHT)).save(buffer, "JPEG")
+    path = change(PixelData=encapsulate([one, buffer.getvalue()]), NumberOfFrames=2)
+    assert not reading.encode_image(path).copied
+    np.testing.assert_array_equal(reading.read_pixels(path), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR AS")
+@pytest.mark.parametrize(
+    "elements",
+    [
+        pytest.param({"WindowCenter": 128, "WindowWidth": 256}, id="window of all gray values"),
+        pytest.param({"WindowCenter": [128, 40], "WindowWidth": [256, 80]}, id="two windows"),
+        pytest.param({"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "US"}, id="rescale that changes nothing"),
+        pytest.param({"PresentationLUTShape": "IDENTITY"}, id="IDENTITY"),
+        pytest.param({"WindowCenter": None, "WindowWidth": None}, id="empty window"),
+        pytest.param({"NumberOfFrames": 1}, id="one frame"),
+        pytest.param({"PatientAge": "51", "PatientOrientation": None}, id="real-world faults that do not matter"),
+    ],
+)
+def test_values_that_stay_let_the_stream_be_copied(change, elements):
+    path = change(**elements)
+    assert reading.encode_image(path).copied
+    np.testing.assert_array_equal(reading.read_pixels(path), pydicom.dcmread(path).pixel_array)
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        pytest.param({"PhotometricInterpretation": "MONOCHROME1"}, lambda x: 255 - x, id="MONOCHROME1"),
+        pytest.param({"PresentationLUTShape": "INVERSE"}, lambda x: 255 - x, id="PresentationLUTShape INVERSE"),
+        pytest.param({"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}, lambda x: 255 - x, id="both, once"),
+        # PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5) * 255, clipped
+        pytest.param({"WindowCenter": 100, "WindowWidth": 51}, lambda x: ((x - 99.5) / 50 + 0.5) * 255, id="window"),
+        pytest.param(
+            {"WindowCenter": [100, 1], "WindowWidth": [51, 2]}, lambda x: ((x - 99.5) / 50 + 0.5) * 255, id="first of two windows"
+        ),
+        pytest.param(
+            {"WindowCenter": 128, "WindowWidth": 256, "VOILUTFunction": "SIGMOID"},
+            lambda x: 255 / (1 + np.exp(-4 * (x - 128) / 256)),
+            id="sigmoid",
+        ),
+        pytest.param(
+            {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 100, "WindowWidth": 51},
+            lambda x: 255 - np.clip(((x - 99.5) / 50 + 0.5) * 255, 0, 255),
+            id="window and MONOCHROME1",
+        ),
+    ],
+)
+def test_values_that_change_are_decoded(change, elements, expected):
+    path = change(**elements)
+    image = reading.encode_image(path)
+    assert (image.copied, image.image_format) == (False, "jpeg")
+    stored = pydicom.dcmread(path).pixel_array.astype(np.float64)
+    np.testing.assert_allclose(reading.read_pixels(path), np.clip(expected(stored), 0, 255), atol=1.01)
+    assert np.abs(decoded(image) - np.clip(expected(stored), 0, 255)).mean() < 1.5
+
+
+def test_uncompressed_8_bit_is_kept_exactly(native):
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        path = native(ramp(), syntax=syntax)
+        np.testing.assert_array_equal(reading.read_pixels(path), ramp())
+        np.testing.assert_allclose(decoded(reading.encode_image(path)), ramp(), atol=3)
+
+
+def test_rle(native):
+    path = native(ramp())
+    dataset = pydicom.dcmread(path)
+    dataset.compress(RLELossless)
+    dataset.save_as(path)
+    np.testing.assert_array_equal(reading.read_pixels(path), ramp())
+
+
+def sixteen():
+    """Return (40, 56) uint16 from 1000 to 3000."""
+    return np.uint16(np.linspace(1000, 3000, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "elements", "expected"),
+    [
+        pytest.param(sixteen(), {"BitsStored": 12}, lambda x: (x - 1010) / 1980 * 255, id="no window: by percentiles"),
+        pytest.param(
+            sixteen(),
+            {"BitsStored": 12, "WindowCenter": 2000, "WindowWidth": 1001},
+            lambda x: ((x - 1999.5) / 1000 + 0.5) * 255,
+            id="window",
+        ),
+        pytest.param(
+            sixteen(),
+            {"BitsStored": 12, "WindowCenter": 0, "WindowWidth": 1001, "RescaleSlope": 2, "RescaleIntercept": -4000},
+            lambda x: ((2 * x - 4000 + 0.5) / 1000 + 0.5) * 255,
+            id="window of rescaled values",
+        ),
+        pytest.param(
+            sixteen(),
+            {"BitsStored": 12, "WindowCenter": -2000, "WindowWidth": 1001, "RescaleSlope": -1, "RescaleIntercept": 0},
+            lambda x: ((-x + 2000.5) / 1000 + 0.5) * 255,
+            id="negative slope",
+        ),
+        pytest.param(np.int16(sixteen()) - 2000, {}, lambda x: (x + 990) / 1980 * 255, id="signed"),
+        pytest.param(
+            np.int16(sixteen()) - 2000,
+            {"WindowCenter": 0, "WindowWidth": 1001},
+            lambda x: ((x + 0.5) / 1000 + 0.5) * 255,
+            id="signed with window",
+        ),
+        pytest.param(
+            sixteen(),
+            {"BitsStored": 12, "PhotometricInterpretation": "MONOCHROME1"},
+            lambda x: 255 - np.clip((x - 1010) / 1980 * 255, 0, 255),
+            id="MONOCHROME1",
+        ),
+        pytest.param(sixteen(), {"BitsStored": 12, "WindowCenter": 2000}, lambda x: (x - 1010) / 1980 * 255, id="center without width"),
+        pytest.param(np.full((8, 8), 700, np.uint16), {}, lambda x: 0 * x, id="one value everywhere"),
+    ],
+)
+def test_16_bit(native, pixels, elements, expected):
+    path = native(pixels, **elements)
+    found = reading.read_pixels(path)
+    assert (found.dtype, found.shape) == (np.uint8, pixels.shape)
+    np.testing.assert_allclose(found, np.clip(expected(pixels.astype(np.float64)), 0, 255), atol=1.01)
+    assert np.abs(decoded(reading.encode_image(path)).astype(int) - found).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        pytest.param(WIDTH, HEIGHT, id="turned"),
+        pytest.param(HEIGHT // 2, WIDTH, id="fewer rows"),
+        pytest.param(HEIGHT // 2, WIDTH * 2, id="same number of pixels"),
+        pytest.param(HEIGHT * 2, WIDTH, id="more rows"),
+    ],
+)
+@pytest.mark.parametrize("read", [reading.encode_image, reading.read_pixels])
+def test_jpeg_that_disagrees_with_rows_and_columns(change, read, rows, columns):
+    path = change(Rows=rows, Columns=columns)
+    with pytest.raises(DataError, match=rf"exam\.dcm: .*JPEG stream has {WIDTH} x {HEIGHT} px, but the header says {columns} x {rows}"):
+        read(path)
+
+
+@pytest.mark.parametrize("rows", [0, 16_385, 65_535, None, [4, 5]])
+@pytest.mark.parametrize("read", [reading.encode_image, reading.read_pixels])
+def test_impossible_rows(change, read, rows):
+    with pytest.raises(DataError, match=r"exam\.dcm"):
+        read(change(Rows=rows))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        pytest.param({"NumberOfFrames": "abc"}, id="NumberOfFrames"),
+        pytest.param({"RescaleSlope": "abc"}, id="RescaleSlope"),
+        pytest.param({"WindowCenter": "abc", "WindowWidth": "9"}, id="WindowCenter"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_text_where_a_number_belongs(jpeg_file, elements):
+    dataset = pydicom.dcmread(jpeg_file)
+    for keyword, text in elements.items():
+        tag = pydicom.datadict.tag_for_keyword(keyword)
+        dataset[tag] = pydicom.dataelem.DataElement(tag, "LO", text)  # LO takes any text; implicit VR forgets it
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    dataset["PixelData"].is_undefined_length = False
+    dataset.PixelData = ramp().tobytes()
+    dataset.save_as(jpeg_file, implicit_vr=True, little_endian=True)
+    for read in (reading.encode_image, reading.read_pixels):
+        with pytest.raises(DataError, match=r"exam\.dcm"):
+            read(jpeg_file)
+
+
+def test_file_without_preamble(jpeg_file, native):
+    expected = reading.read_pixels(jpeg_file)
+    jpeg_file.write_bytes(jpeg_file.read_bytes()[132:])
+    np.testing.assert_array_equal(reading.read_pixels(jpeg_file), expected)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian], ids=["implicit", "explicit"])
+def test_file_without_preamble_and_meta_information(native, syntax):
+    path = native(ramp(), syntax=syntax)
+    data = path.read_bytes()
+    path.write_bytes(data[data.index(b"\x08\x00\x16\x00") :])  # from SOPClassUID (0008,0016) on
+    np.testing.assert_array_equal(reading.read_pixels(path), ramp())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "is not a DICOM file|is empty", id="empty"),
+        pytest.param(b"patientId,x,y\n" * 50, "is not a DICOM file|damaged", id="text"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(500), "is not a DICOM file|damaged", id="PNG"),
+        pytest.param(bytes(5000), "is not a DICOM file|damaged", id="zeros"),
+        pytest.param(bytes(128) + b"DICM", "is not a DICOM file", id="nothing after the prefix"),
+    ],
+)
+def test_other_files(tmp_path, content, message):
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    for read in (reading.encode_image, reading.read_pixels):
+        with pytest.raises(DataError, match=message):
+            read(path)
+
+
+def test_no_pixel_data(jpeg_file):
+    dataset = pydicom.dcmread(jpeg_file)
+    del dataset.PixelData
+    dataset.save_as(jpeg_file)
+    with pytest.raises(DataError, match="has no pixel data"):
+        reading.encode_image(jpeg_file)
+    assert reading.patient_id(jpeg_file) == "exam"
+
+
+@pytest.mark.parametrize("name", ["none.dcm", "."])
+def test_unreadable(tmp_path, name):
+    for read in (reading.encode_image, reading.read_pixels, reading.patient_id):
+        with pytest.raises(DataError, match="cannot be read: (No such file|Is a directory)"):
+            read(tmp_path / name)
+
+
+def outcome(read, path):
+    try:
+        found = read(path)
+    except DataError as error:
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+        return None
+    return found.data if isinstance(found, reading.EncodedImage) else found.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "native", "implicit"])
+def test_cut_off_files_are_refused_or_the_same(jpeg_file, native, kind):
+    path = jpeg_file
+    if kind != "jpeg":
+        path = native(sixteen(), BitsStored=12, syntax=ExplicitVRLittleEndian if kind == "native" else ImplicitVRLittleEndian)
+    data = path.read_bytes()
+    whole = [outcome(read, path) for read in (reading.encode_image, reading.read_pixels)]
+    assert None not in whole
+    sizes = {*np.random.default_rng(0).integers(0, len(data), 120).tolist(), *range(len(data) - 24, len(data)), 0, 128, 131, 132, 133}
+    refused = 0
+    for size in sorted(sizes):
+        path.write_bytes(data[:size])
+        for read, expected in zip((reading.encode_image, reading.read_pixels), whole, strict=True):
+            found = outcome(read, path)
+            assert found in (None, expected), f"cut at {size} of {len(data)}"
+            refused += found is None
+    assert refused > 240
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4), st.booleans())
+def test_changed_bytes_are_a_data_error_or_an_image(jpeg_file, changes, in_header):
+    path = jpeg_file.with_name("changed.dcm")
+    data = bytearray(jpeg_file.read_bytes())
+    for place, junk in changes:
+        start = int(place * (700 if in_header else len(data) - 6))
+        data[start : start + len(junk)] = junk
+    path.write_bytes(data)
+    for read in (
+        reading.encode_image,
+        reading.read_pixels,
+        lambda path: np.frombuffer((reading.patient_id(path) or "").encode(), np.uint8),
+    ):
+        outcome(read, path)
+
+
+def test_messages_do_not_hold_the_patients_name(change):
+    path = change(PatientName="DOE^JANE", PatientID="MRN-4711")
+    data = path.read_bytes()
+    for size in range(400, len(data), 37):
+        path.write_bytes(data[:size])
+        with pytest.raises(DataError) as caught:
+            reading.encode_image(path)
+        assert "DOE" not in str(caught.value)
+        assert "4711" not in str(caught.value)
+
+
+@pytest.mark.real_data
+def test_original_rsna_files_are_copied(shared_data):
+    paths = sorted((shared_data / "rsna_original").rglob("*.dcm"))
+    assert len(paths) == 3
+    for path in paths:
+        image = reading.encode_image(path)
+        assert (image.copied, image.height, image.width) == (True, 1024, 1024)
+        assert frame(path) in (image.data, image.data + b"\0")
+        np.testing.assert_array_equal(reading.read_pixels(path), pydicom.dcmread(path).pixel_array)
+        assert reading.patient_id(path) == path.stem
+
+
+@pytest.mark.real_data
+def test_monochrome1_is_inverted(shared_data):
+    one, two = (shared_data / "edge_cases" / f"monochrome{number}_jpeg_baseline.dcm" for number in (1, 2))
+    stored = pydicom.dcmread(one).pixel_array
+    image = reading.encode_image(one)
+    assert not image.copied
+    assert np.abs(decoded(image) - (255.0 - stored)).mean() < 0.5
+    np.testing.assert_array_equal(reading.read_pixels(one), 255 - reading.read_pixels(two))  # both store the same values
+    assert reading.encode_image(two).copied
+
+
+@pytest.mark.real_data
+def test_implicit_vr_uncompressed(shared_data):
+    path = shared_data / "edge_cases" / "implicit_vr_uncompressed.dcm"
+    image = reading.encode_image(path)
+    assert (image.copied, image.image_format) == (False, "jpeg")
+    np.testing.assert_array_equal(reading.read_pixels(path), pydicom.dcmread(path).pixel_array)

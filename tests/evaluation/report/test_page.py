@@ -1,0 +1,132 @@
+"""The report: one file, nothing of it from elsewhere, whatever is missing or hostile."""
+
+import re
+
+import numpy as np
+import pytest
+from html_reader import read
+from made_up_metrics import EVIL, gains, metrics
+from PIL import Image
+
+from pneumodet.evaluation.report import glossary, model_card, page
+from pneumodet.viz import charts, markup
+from pneumodet.viz.charts import Line
+
+
+def test_the_whole_report(tmp_path):
+    picture = Image.fromarray(np.zeros((2000, 1500, 3), np.uint8))
+    pictures = [(EVIL, picture, "misses a box"), ("other", None, EVIL)]
+    path = page.write_report(tmp_path, metrics(), pictures=pictures, provenance={"who": EVIL}, config_text=EVIL, gains=gains())
+    reader, text = read(path), path.read_text(encoding="utf-8")
+    assert path == tmp_path / "report.html"
+    assert "script" not in reader.tags
+    assert text.count("&lt;script&gt;") >= 6, "shown, not run"
+    links = {reference for reference in reader.references if reference.startswith("#")}
+    assert links == {f"#{name}" for name in reader.ids}, "every link of the contents leads somewhere, and every part has one"
+    assert all(reference.startswith("data:image/jpeg;base64,") for reference in reader.references if reference not in links)
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert reader.headings[0] == 1 and reader.headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(reader.headings, reader.headings[1:], strict=False))
+    assert not re.search(r"\b(NaN|nan|inf|None)\b|-0\.000", "".join(reader.text))
+    for words in (
+        "0.213",
+        "0.190 to 0.230",
+        "1,234 radiographs of 600 patients",
+        "Worst of all.",
+        "RSNA metric, A against B: B is better by 0.1.",
+        "too few patients for this one",
+        "B is better by 0.1.",
+        "image not given",
+        "Cross-fitted.",
+        "Too few patients.",
+        "No slices by view position: Not known of any exam.",
+        "Every box is missed.",
+        "no case is called positive",
+        "0.31 is the threshold for new data",
+        "the less confident of two boxes dropped, above IoU 0.05",
+        "0.006 to 0.015",
+        "Gains are cross-fitted.",
+    ):
+        assert words in "".join(reader.text), words
+    assert (tmp_path / "model_card.md").read_text().startswith("# Model card")
+
+
+@pytest.mark.parametrize("missing", [*metrics(), None])
+def test_every_part_may_be_missing(tmp_path, missing):
+    some = {key: value for key, value in metrics().items() if key != missing} if missing else {}
+    read(page.write_report(tmp_path, some))
+
+
+def test_figures_that_are_undefined(tmp_path):
+    some = {key: None if isinstance(value, float) else value for key, value in metrics().items()}
+    reader = read(page.write_report(tmp_path, some))
+    assert "the RSNA metric is undefined" in "".join(reader.text)
+    assert "| RSNA metric, strict rules | undefined | 0.190 to 0.230 |" in model_card.text(some)
+
+
+def test_the_same_metrics_give_the_same_page(tmp_path):
+    first = page.write_report(tmp_path, metrics()).read_bytes()
+    assert page.write_report(tmp_path, metrics()).read_bytes() == first
+
+
+def test_a_large_gallery_stays_small(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)).resize((1024, 1024))
+    path = page.write_report(tmp_path, metrics(), pictures=[(str(index), picture, "") for index in range(24)])
+    assert path.stat().st_size < 10_000_000
+
+
+def test_points_lie_where_they_should():
+    svg = charts.line_chart("t", [Line("", [0, 1], [0, 1])], x="x", y="y", x_range=(0, 1), y_range=(0, 1))
+    (drawn,) = re.findall(r'class="line c0" d="M([\d. ]+)L([\d. ]+)"', svg)
+    (left, bottom), (right, top) = (map(float, point.split()) for point in drawn)
+    assert (left, bottom, right, top) == (52, charts.HEIGHT - 46, charts.WIDTH - 12, 12)
+    assert charts.line_chart("t", [Line("", [], [])], x="x", y="y") == ""
+    assert charts.heat_map("t", [[0, 0], [0, 0]]) == ""
+    assert charts.bar_chart("t", [0, 1], {"a": [0]}, x="x", y="y") == ""
+
+
+def test_bars_are_as_long_as_their_values_say():
+    svg = charts.group_bars("t", {"a": [2.0, -0.5], "b": [4.0, 0.0]}, ("one", "<two>"), shown=markup.fixed, spans={"a": (1.0, 3.0)})
+    widths = [float(one) for one in re.findall(r'class="bar c\d" x="2" y="\d+" width="([\d.]+)"', svg)]
+    full = charts.WIDTH - 66
+    assert widths == [full / 2, 0.5, full, 0.5]
+    assert re.findall(r'class="value"[^>]*>([^<]*)<', svg) == ["2.000", "-0.500", "4.000", "0.000"]
+    low, high = map(float, re.search(r'class="mark" d="M([\d.]+) [\d.]+H([\d.]+)', svg).groups())
+    assert (low, high) == (2 + full / 4, 2 + full * 3 / 4)
+    assert "&lt;two&gt;" in svg and "<two>" not in svg
+    assert charts.group_bars("t", {"a": [0.0]}, ("one",), shown=str) == ""
+
+
+def test_maps_on_one_scale_can_be_compared():
+    alone, scaled = charts.heat_map("t", [[0, 2], [1, 0]]), charts.heat_map("t", [[0, 2], [1, 0]], top=4, highest="few")
+    assert re.findall(r'fill-opacity="([\d.]+)"', alone) == ["1.00", "0.50"] and "(at most 2)" in alone
+    assert re.findall(r'fill-opacity="([\d.]+)"', scaled) == ["0.50", "0.25"] and "(at most few)" in scaled
+
+
+def test_figures_are_of_the_class_that_is_judged(tmp_path):
+    some = {"class_name": "nodule", "coco.pneumonia.AP50": 0.9, "coco.nodule.AP50": 0.4321}
+    text = "".join(read(page.write_report(tmp_path, some)).text)
+    assert "0.432" in text and "0.900" not in text
+    assert "| AP50 | 0.432 | – |" in model_card.text(some)
+
+
+def test_the_rsna_metric_of_negatives_is_not_shown(tmp_path):
+    """It is 0 by definition, and would look like a failure."""
+    some = metrics()
+    (row,) = some["slices"]["slices"]
+    row["figures"]["rsna_metric"] = {"value": 0.0, "low": 0.0, "high": 0.0}
+    shown = page.write_report(tmp_path, some).read_text()
+    row["positives"] = 0
+    assert "0.00 to 0.00" in shown and "0.00 to 0.00" not in page.write_report(tmp_path, some).read_text()
+
+
+def test_terms_are_of_the_class_that_is_judged():
+    text = glossary.terms("<nodule>")
+    assert text.count("<dt>") == len(glossary.TERMS) == text.count("<dd>")
+    assert "&lt;nodule&gt;" in text and "pneumonia" not in text.lower().replace("pneumonia detection challenge", "")
+
+
+def test_numbers_that_are_none():
+    assert markup.number(float("nan")) == markup.number(float("inf")) == markup.number(None) == "–"
+    assert (markup.number(-0.0001), markup.number(0.12345), markup.number(12345)) == ("0.000", "0.123", "12,345")

@@ -1,0 +1,106 @@
+"""Image-level figures against scikit-learn, and the records that they are of."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from sklearn import metrics as judge
+
+from pneumodet.core import detections
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data.record_sets import RecordSet, Split
+from pneumodet.evaluation import image_level
+from pneumodet.evaluation import postprocess_files as gates
+
+
+@pytest.fixture(scope="module")
+def split(records):
+    return RecordSet.open(records).check_two_kinds().train
+
+
+def many():
+    """Return 60 exams of 40 patients, every third with a box, without images."""
+    images = [{"id": number, "file_name": f"exam {number}", "width": 100, "height": 80, "patient": number % 40} for number in range(60)]
+    box = {"category_id": 2, "bbox": [10, 10, 30, 20], "area": 600, "iscrowd": 0}
+    annotations = [box | {"id": number, "image_id": number} for number in range(0, 60, 3)]
+    images = [image | {"id": detections.image_id(image["file_name"])} for image in images]
+    annotations = [one | {"image_id": images[one["image_id"]]["id"]} for one in annotations]
+    return Split([], {"images": images, "annotations": annotations, "categories": [{"id": 2, "name": "pneumonia"}]})
+
+
+def test_areas_and_counts_are_those_of_scikit_learn():
+    split = many()
+    scores = np.random.default_rng(2).random(len(split)).round(2)
+    loaded = image_level.judged(split, scores)
+    found = image_level.assess(loaded, resamples=40)
+    assert found["image.roc_auc"] == pytest.approx(judge.roc_auc_score(split.positive, scores))
+    assert found["image.pr_auc"] == pytest.approx(judge.average_precision_score(split.positive, scores))
+    assert image_level.figures(loaded)["image.f1"] == pytest.approx(found["image.f1"])
+    cells = found["image.confusion"]
+    assert sum(cells.values()) == len(split) and cells["tp"] + cells["fn"] == split.positive.sum()
+    low, high = found["intervals"]["image.roc_auc"]
+    assert low <= found["image.roc_auc"] <= high
+    assert not [key for key in found if key.startswith(("coco", "froc", "lesion", "rsna"))], "whole images are no findings"
+    json.dumps(found, allow_nan=False)
+
+
+def test_scores_that_are_all_alike_are_told_of_as_scores():
+    split = many()
+    warnings = image_level.judged(split, np.full(len(split), 0.5)).warnings
+    assert any(one.startswith(f"All {len(split)} exams have the score 0.5: no threshold parts them, and ROC AUC") for one in warnings)
+    assert not any("detections" in warning for warning in warnings)
+    assert not image_level.judged(split, np.linspace(0, 1, len(split))).warnings
+
+
+def test_the_gate_takes_the_scores(split, tmp_path):
+    scores = np.linspace(0, 1, len(split))
+    image_level.write_scores(tmp_path / "scores.csv", split, scores)
+    found = gates.read_gate(tmp_path / "scores.csv", exams=list(split.names))
+    assert [found[name] for name in split.names] == pytest.approx(scores.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [[0.5], np.nan, 1.5])
+def test_scores_that_are_none(split, wrong):
+    scores = np.array(wrong) if isinstance(wrong, list) else np.full(len(split), wrong)
+    with pytest.raises(DataError, match="scores from 0 to 1"):
+        image_level.judged(split, scores)
+
+
+def test_aims_about_boxes_are_refused():
+    image_level.check_aim("sensitivity>=0.9")
+    with pytest.raises(ConfigError, match="about boxes"):
+        image_level.check_aim("rsna")
+
+
+def test_records_know_their_exams(records):
+    both = RecordSet.open(records).check_two_kinds()
+    rows = json.loads((records / "instances_train.json").read_text())
+    assert both.train.names == tuple(image["file_name"] for image in rows["images"])
+    assert sum(map(len, both.train.boxes_xyxy_px)) == len(rows["annotations"])
+    assert set(both.train.facts("rsna_class")) <= {"Normal", "No Lung Opacity / Not Normal", "Lung Opacity"}
+    assert not set(both.train.names) & set(both.val.names)
+
+
+@pytest.mark.parametrize(("kind", "word"), [("with", "with"), ("without", "without")])
+def test_one_class_only_is_refused(records, tmp_path, kind, word):
+    folder = tmp_path / "one_class"
+    shutil.copytree(records, folder)
+    path = folder / "instances_val.json"
+    found = json.loads(path.read_text())
+    if kind == "with":
+        found["annotations"] = []
+    else:
+        box = {"category_id": 2, "bbox": [1, 1, 20, 20], "area": 400, "iscrowd": 0}
+        found["annotations"] = [box | {"id": number, "image_id": image["id"]} for number, image in enumerate(found["images"], start=1)]
+    path.write_text(json.dumps(found))
+    with pytest.raises(DataError, match=f"None of the [0-9]+ validation exams .* is {word} pneumonia"):
+        RecordSet.open(folder).check_two_kinds()
+
+
+def test_scores_have_a_row_for_each_exam(split, tmp_path):
+    image_level.write_scores(tmp_path / "scores.csv", split, np.full(len(split), 1 / 3))
+    with open(tmp_path / "scores.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["patientId"] for row in rows] == list(split.names) and {row["score"] for row in rows} == {"0.333333"}

@@ -1,0 +1,87 @@
+"""The command: what it writes, what it says, and that the gate takes its scores."""
+
+import json
+import shlex
+
+import made_up_metadata
+import pytest
+
+from pneumodet.cli import compare, metadata_baseline
+from pneumodet.evaluation import postprocess_files
+
+
+def arguments(found, output_dir, *more):
+    names = {"labels": "--labels", "headers": "--headers", "patient_map": "--patient-map"}
+    flags = [text for name, path in found.items() for text in (names[name], str(path))]
+    return [*flags, "--output-dir", str(output_dir), "--folds", "3", "--resamples", "50", *more]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    found = made_up_metadata.write(folder, gz=True)
+    assert metadata_baseline.main(arguments(found, folder / "out", "--show-leak")) == 0
+    return found, folder / "out"
+
+
+def test_figures_scores_and_page(made):
+    found, folder = made
+    assert sorted(path.name for path in folder.iterdir()) == ["baseline.html", "baseline.json", "scores.csv"]
+    result = json.loads((folder / "baseline.json").read_text())
+    assert set(result["models"]) == {"svc", "logistic", "boosting"}
+    for one in result["models"].values():
+        assert 0.6 < one["roc_auc"]["low"] < one["roc_auc"]["value"] < one["roc_auc"]["high"] < 0.9
+        assert len(one["fold_roc_auc"]) == 3
+        assert set(one["importance"]) == {"age", "sex", "view", "spacing"}
+    assert max(result["alone"], key=result["alone"].get) == "view"
+    assert result["leak"]["ways"][0]["models"]["svc"]["accuracy"] >= 0.99
+    assert result["inputs"]["labels"]["name"] == found["labels"].name == "labels.csv.gz"
+    text = (folder / "baseline.html").read_text()
+    for piece in ("support vector classifier", "ROC of metadata alone", "view position", "A leak, shown on purpose"):
+        assert piece in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert str(folder) not in text + json.dumps(result)
+
+
+def test_the_gate_takes_the_scores(made):
+    _, folder = made
+    scores = postprocess_files.read_gate(folder / "scores.csv")
+    assert len(scores) == json.loads((folder / "baseline.json").read_text())["exams"]
+
+
+def test_without_being_asked_no_leak_and_an_earlier_result_stays(made, tmp_path, capsys):
+    found, folder = made
+    assert metadata_baseline.main(arguments(found, folder)) == 2
+    assert "Give --overwrite" in capsys.readouterr().err
+    del found["patient_map"]
+    assert metadata_baseline.main(arguments(found, tmp_path / "out")) == 0
+    said = capsys.readouterr()
+    assert "every exam is taken for a patient of its own" in said.err
+    assert f"Next:    as a gate for a detector's boxes: tools/postprocess.py --gate {tmp_path / 'out' / 'scores.csv'}\n" in said.out
+    assert "ROC AUC [95 %]" in said.out and "lost when shuffled [lowest, highest fold]" in said.out, "two kinds of brackets"
+    assert "leak" not in json.loads((tmp_path / "out" / "baseline.json").read_text())
+    assert "leak" not in (tmp_path / "out" / "baseline.html").read_text().replace("every", "")
+
+
+def test_a_record_set_has_scores_of_each_split(tmp_path, capsys):
+    from pneumodet.data import conversion, synthetic
+
+    data = synthetic.make_dataset(tmp_path / "data", exams=40, size=64)
+    inputs = conversion.Inputs(dicom_dir=data.dicom_dir, labels=data.labels, class_info=data.class_info, patient_map=data.patient_map)
+    conversion.convert(inputs, tmp_path / "records", conversion.Settings(val_fraction=0.3))
+    argv = ["--data", str(tmp_path / "records"), "--output-dir", str(tmp_path / "out"), "--folds", "2", "--resamples", "20"]
+    assert metadata_baseline.main(argv) == 0
+    truth = json.loads((tmp_path / "records" / "instances_val.json").read_text())["images"]
+    postprocess_files.read_gate(tmp_path / "out" / "scores_val.csv", exams=[image["file_name"] for image in truth])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:    python tools/compare.py "))
+    assert compare.main([*shlex.split(line.partition(".py ")[2]), "--resamples", "20"]) == 0
+
+
+def test_one_class_only_is_said_in_one_line(tmp_path, capsys):
+    found = made_up_metadata.write(tmp_path, patients=20)
+    lines = found["labels"].read_text().splitlines()
+    found["labels"].write_text("\n".join([lines[0], *(line for line in lines if line.endswith(",0"))]))
+    assert metadata_baseline.main(arguments(found, tmp_path / "out")) == 2
+    assert "exams is positive: there is nothing to tell apart" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pneumodet.core.boxes import xyxy_px_to_yxyx_norm
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.models.inputs.images import box_mask
+from pneumodet.models.segmentation import masks
+
+CATEGORY = 2
+
+
+def cut(probabilities, *, image_hw=None, threshold=0.5, smallest_share=0.0):
+    probabilities = np.asarray(probabilities, np.float32)
+    size_hw = image_hw or probabilities.shape
+    return masks.to_detections(probabilities, image_hw=size_hw, threshold=threshold, smallest_share=smallest_share, category_id=CATEGORY)
+
+
+def test_boxes_come_back_from_their_own_mask():
+    boxes_xyxy_px = np.array([[128.0, 256.0, 384.0, 640.0], [600.0, 64.0, 808.0, 400.0]])
+    mask = box_mask(xyxy_px_to_yxyx_norm(boxes_xyxy_px, height=1024, width=1024), (128, 128))
+    found = cut(mask, image_hw=(1024, 1024))
+    assert sorted(found.boxes_xyxy_px.tolist()) == sorted(boxes_xyxy_px.tolist())
+    assert found.scores.tolist() == [1, 1] and found.classes.tolist() == [CATEGORY] * 2
+
+
+def test_height_and_width_are_not_mixed_up():
+    probabilities = np.zeros((4, 8))
+    probabilities[1:2, 2:6] = 0.9
+    assert cut(probabilities, image_hw=(400, 1600)).boxes_xyxy_px.tolist() == [[400, 100, 1200, 200]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spots_are_those_of_scipy(seed):
+    """At one level, which ``LEVELS`` adds nothing to where all else is 0."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(60, 50)), 2)
+    probabilities = np.where(smooth > 0.12, np.clip(0.5 + smooth, 0.5, 1), 0)
+    labels, count = ndimage.label(probabilities >= 0.5, structure=np.ones((3, 3)))
+    wanted = {}
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        if (labels == number).sum() >= 0.004 * 3000:
+            wanted[(columns.start, rows.start, columns.stop, rows.stop)] = probabilities[labels == number].mean()
+    found = cut(probabilities, smallest_share=0.004)
+    assert 1 < len(wanted) < count
+    assert {tuple(box) for box in found.boxes_xyxy_px.tolist()} == set(wanted)
+    for box, score in zip(found.boxes_xyxy_px.tolist(), found.scores, strict=True):
+        assert score == pytest.approx(wanted[tuple(box)], abs=1e-6)
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_faint_spots_come_after_and_a_halo_is_no_second_box():
+    probabilities = np.zeros((20, 20))
+    probabilities[2:10, 2:10] = 0.2  # around the strong spot
+    probabilities[4:8, 4:8] = 0.8
+    probabilities[14:18, 12:18] = 0.15
+    found = cut(probabilities, threshold=0.5)
+    assert found.boxes_xyxy_px.tolist() == [[4, 4, 8, 8], [12, 14, 18, 18]]
+    assert found.scores == pytest.approx([0.8, 0.15])
+
+
+def test_small_spots_are_passed_over_and_nothing_is_no_box():
+    probabilities = np.zeros((10, 10))
+    probabilities[3, 3] = 0.9
+    assert len(cut(probabilities, smallest_share=0.02)) == 0
+    assert len(cut(probabilities, smallest_share=0.01)) == 1
+    assert len(cut(np.zeros((10, 10)))) == 0
+
+
+def test_px_that_touch_at_a_corner_are_one_spot():
+    assert len(cut(np.eye(6))) == 1
+
+
+def test_what_is_no_map_is_refused():
+    with pytest.raises(DataError, match=r"finite \(h, w\) probabilities.*The model may be broken"):
+        cut(np.full((4, 4), np.nan))
+    with pytest.raises(DataError, match=r"not of shape \(4, 4, 1\)"):
+        cut(np.zeros((4, 4, 1)), image_hw=(8, 8))
+    with pytest.raises(ConfigError, match=r"threshold in \(0, 1\].*not 0 and 0"):
+        cut(np.zeros((4, 4)), threshold=0)

@@ -1,0 +1,148 @@
+"""A run of a Keras 3 model: what it leaves, and that a cut one ends where an uncut one does."""
+
+import json
+import shutil
+import tomllib
+
+import made
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from pneumodet.core import paths, runs
+from pneumodet.core.errors import CheckpointError, ConfigError, DataError, TrainingError
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.models.inputs import augmentation_settings
+from pneumodet.training.keras import experiment
+
+
+def final_weights(folder):
+    """Return name -> value of all the newest checkpoint holds but its bookkeeping."""
+    reader = tf.train.load_checkpoint(str(folder / "train" / "ckpt-10"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith(("model/", "optimizers/", "random_states/"))]
+    assert sum(name.startswith("random_states/") for name in names) == 1, "of dropout"
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def test_a_run_leaves_what_others_build_on(uncut, records):
+    folder, outcome, metrics = uncut
+    record = json.loads((folder / "run.json").read_text())
+    assert outcome.completed and record["family"] == "tiny" and record["steps_done"] == 10
+    assert record["parameters"] == 4 * 9 + 4 + 4 * 4 + 4 + 1
+    assert record["training_seconds"] > 0 and record["data"]["manifest_sha256"] == metrics["manifest_sha256"]
+    assert tomllib.loads((folder / "config.toml").read_text())["head_steps"] == 4
+    assert (folder / "curves.png").stat().st_size > 1000 and (folder / "best" / "checkpoint").is_file()
+    saved = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    assert saved == json.loads(json.dumps(metrics))
+    assert 0 <= saved["image.roc_auc"] <= 1 and saved["milliseconds_an_image"] > 0
+    rows = (folder / "evaluation" / "scores.csv").read_text().splitlines()
+    assert rows[0] == "patientId,score" and len(rows) == 1 + record["data"]["val_exams"]
+
+
+def test_a_run_that_was_cut_ends_as_an_uncut_one(uncut, records, tmp_path):
+    """Cut in the first phase and in the second one; dropout, batch statistics, momentum and order go on."""
+    whole = uncut[0]
+    folder = tmp_path / "cut"
+
+    def cut_at(steps):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole, folder)
+        for path in (folder / "train").glob("ckpt-*"):
+            if int(path.name.split(".")[0].removeprefix("ckpt-")) > steps:
+                path.unlink()
+        (folder / "train" / "checkpoint").unlink()
+
+    for steps in (2, 7):
+        cut_at(steps)
+        again, outcome, _ = experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), resume=True))
+        assert again == folder and outcome.step == 10
+        assert made.losses(folder) == made.losses(whole)
+        mine, theirs = final_weights(folder), final_weights(whole)
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_what_a_run_refuses(uncut, records, tmp_path):
+    folder = uncut[0]
+    with pytest.raises(DataError, match="holds a run already.*--resume"):
+        experiment.train(tiny.Tiny(), tiny.request(records, folder))
+    with pytest.raises(DataError, match=r"tools/train\.py did not start. Choose another --run name"):
+        runs.refuse_used(folder, "mine", family=runs.DETECTION)
+    with pytest.raises(ConfigError, match="batch_size does not go with --resume"):
+        experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("batch_size=2",), resume=True))
+    with pytest.raises(ConfigError, match="less than the 10 steps"):
+        experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("steps=5",), resume=True))
+    with pytest.raises(ConfigError, match="--data is missing"):
+        experiment.train(tiny.Tiny(), tiny.request(None, tmp_path / "new"))
+    with pytest.raises(DataError, match="family tiny, not classification"):
+        runs.find(str(folder), family="classification")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_has_changed_is_no_way_to_go_on(records, tmp_path, monkeypatch):
+    """Its steps would not be those of an uncut run, and nobody would know."""
+    path = tmp_path / "classes.csv"
+    monkeypatch.setattr(tiny.TinySettings, "files", property(lambda settings: {"class_info": path}))
+    path.write_text("one")
+    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "steps=4"))
+    again = experiment.Request(run=str(folder), overrides=("steps=5",), resume=True)
+    path.write_text("another")
+    with pytest.raises(DataError, match=f"class_info is {path}, which is gone or another file"):
+        experiment.train(tiny.Tiny(), again)
+    path.write_text("one")
+    assert experiment.train(tiny.Tiny(), again)[1].step == 5
+
+
+def test_a_run_keeps_its_augmentation_whatever_becomes_of_the_file(records, tmp_path):
+    path = tmp_path / "varied.json"
+    path.write_text('{"rotation_degrees": 5}')
+    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", f"augmentation={path}", "steps=4"))
+    path.unlink()
+    experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("steps=5",), resume=True))
+    _, chosen = experiment.restored(tiny.Tiny(), folder)
+    assert augmentation_settings.load(chosen.augmentation) == augmentation_settings.Augmentation(rotation_degrees=5)
+
+
+def test_too_little_memory_says_what_helps(records, tmp_path, monkeypatch):
+    from pneumodet.training.keras.trainer import Trainer
+
+    def step(self, batch):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(TrainingError, match="too little memory for 4 images at once .OOM when .*--set image_size"):
+        experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "large"))
+
+
+def test_a_run_that_is_not_there_is_told_beside_folders_of_others(uncut, tmp_path, monkeypatch):
+    """One that is no run, though it has a config.toml, is no reason to speak of something else."""
+    monkeypatch.setattr(paths, "workspace_dir", lambda: tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "config.toml").write_text("steps = 1")
+    shutil.copytree(uncut[0], tmp_path / "mine", ignore=shutil.ignore_patterns("train", "best"))
+    with pytest.raises(DataError, match="There is no run 'gone' in .* Runs: mine[.]$"):
+        runs.find("gone", family="tiny")
+
+
+def test_a_restored_model_scores_as_the_evaluation_did(uncut, records):
+    model, settings = experiment.restored(tiny.Tiny(), uncut[0])
+    from pneumodet.evaluation.runner import Looker
+
+    looker = Looker(model, RecordSet.open(records).check_two_kinds().val, size_hw=settings.size_hw)
+    scores = np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in looker.batches()])
+    rows = (uncut[0] / "evaluation" / "scores.csv").read_text().splitlines()[1:]
+    np.testing.assert_allclose(scores, [float(row.split(",")[1]) for row in rows], atol=1e-6)
+
+
+def test_a_checkpoint_of_another_model_is_refused(uncut, tmp_path):
+    import keras
+
+    from pneumodet.training.keras import trainer
+
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
+    with pytest.raises(CheckpointError, match="does not fit"):
+        trainer.restore(other, str(uncut[0] / "train" / "ckpt-10"))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        trainer.restore(other, str(tmp_path / "ckpt-1"))

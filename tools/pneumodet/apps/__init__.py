@@ -1,0 +1,1 @@
+"""What runs and serves: the web page, the PACS worker."""

@@ -1,0 +1,136 @@
+"""How the worker is, for whoever watches it: GET /healthz and GET /metrics, as JSON, without anything of a patient.
+
+    health = Health()
+    with serving(health, journal, "127.0.0.1", 8105): ...
+
+/healthz answers 200 while the loop turns, and 503 where it has not for ``STUCK_SECONDS``; a PACS that is away is not the worker's illness and
+is told in the body. /metrics has the counts.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from pneumodet.apps.pacs import journal
+from pneumodet.core.errors import ConfigError, PneumodetError
+from pneumodet.dicom.net import errors
+
+STUCK_SECONDS = 900.0
+"""More than the longest answer of a PACS that is waited for, and the prediction after it."""
+
+REQUEST_SECONDS = 5.0
+"""How long a caller may take to ask."""
+
+
+class Health:
+    """What the worker last did; its methods may be called from any thread. Times are s since 1970."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last_beat = 0.0
+        self._facts: dict[str, Any] = {
+            "stored_since_start": 0,
+            "seconds_of_last_exam": None,
+            "last_success_at": None,
+            "last_success_exam": None,
+            "last_error_at": None,
+            "last_error_exam": None,
+            "last_error": None,
+            "pacs_away_since": None,
+            "pacs_error": None,
+        }
+
+    def beat(self, now: float) -> None:
+        """The loop turns."""
+        with self._lock:
+            self._last_beat = now
+
+    def succeeded(self, sop_uid: str, now: float, *, seconds: float) -> None:
+        """An exam was finished."""
+        with self._lock:
+            count = self._facts["stored_since_start"] + 1
+            self._facts |= {"stored_since_start": count, "seconds_of_last_exam": round(seconds, 3), "last_success_at": now}
+            self._facts["last_success_exam"] = errors.short(sop_uid)
+
+    def failed(self, sop_uid: str, now: float, reason: str) -> None:
+        """An exam was not."""
+        with self._lock:
+            error = errors.without_uids(reason)
+            self._facts |= {"last_error_at": now, "last_error_exam": errors.short(sop_uid), "last_error": error}
+
+    def pacs_is_away(self, now: float, reason: str) -> None:
+        """The PACS does not answer."""
+        with self._lock:
+            self._facts |= {"pacs_away_since": self._facts["pacs_away_since"] or now, "pacs_error": errors.without_uids(reason)}
+
+    def pacs_is_there(self) -> None:
+        """The PACS answers."""
+        with self._lock:
+            self._facts |= {"pacs_away_since": None, "pacs_error": None}
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Return all that is known, and whether the loop turns."""
+        with self._lock:
+            quiet = now - self._last_beat
+            status = "stuck" if quiet > STUCK_SECONDS else "pacs away" if self._facts["pacs_away_since"] else "ok"
+            return {"status": status, "seconds_since_beat": round(quiet, 3), **self._facts}
+
+
+@contextlib.contextmanager
+def serving(health: Health, book: journal.Journal, host: str, port: int, *, clock: Callable[[], float] = time.time) -> Iterator[int]:
+    """Answer on host and port while the block runs; yield the port, which the system chooses where 0 is given.
+
+    Raises:
+      ConfigError: the port is in use, or the host is not this machine's.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_SECONDS
+        server_version, sys_version = "pneumodet", ""
+
+        def do_GET(self) -> None:
+            state = health.snapshot(clock())
+            if self.path == "/healthz":
+                self._answer(503 if state["status"] == "stuck" else 200, state)
+            elif self.path == "/metrics":
+                try:
+                    counts, oldest = book.counts(), book.oldest_open()
+                except PneumodetError:
+                    self._answer(503, state | {"status": "journal broken"})
+                    return
+                queue = sum(counts[one] for one in journal.OPEN)
+                age = None if oldest is None else round(clock() - oldest, 3)
+                self._answer(200, state | {"queue": queue, "oldest_in_queue_seconds": age, "exams": counts})
+            else:
+                self._answer(404, {"error": "there are /healthz and /metrics"})
+
+        def _answer(self, status: int, contents: dict[str, Any]) -> None:
+            body = json.dumps(contents, indent=2).encode() + b"\n"
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing: a watcher asks every few seconds."""
+
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise ConfigError(
+            f"The health page cannot listen on {host}:{port} ({error.strerror}). Choose another --health HOST:PORT."
+        ) from error
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,347 @@
+"""The loop: looks for new radiographs, takes one exam after the other from state to state, and waits where there is nothing to do.
+
+    worker = Worker(journal, folder, analyst, archive, source=pacs, settings=Settings(days=3))
+    worker.run(stop)                       # until the event is set; the exam at hand is finished
+
+At least once: an exam is done again from its last state after a kill. Exactly once in the PACS: reports have the same UIDs every time, and are
+stored only where they are not there yet.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date, timedelta
+from typing import Protocol
+
+from pneumodet.apps.pacs import journal as journals
+from pneumodet.apps.pacs.health import Health
+from pneumodet.apps.pacs.journal import Exam, Journal
+from pneumodet.apps.pacs.spool import SOURCE, Folder
+from pneumodet.core.errors import EnvironmentProblem
+from pneumodet.dicom.net import errors
+from pneumodet.dicom.net.dicomweb import QueryResult
+from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble, short
+from pneumodet.dicom.net.retries import pause
+from pneumodet.inference import admission
+from pneumodet.inference.dicom_reports import Report
+
+ATTEMPTS = 10
+"""An exam that failed so often by itself is dead; with the pauses below that takes half an hour or more."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 900.0
+"""Before an exam is tried again: doubled with every attempt, up to the second."""
+
+FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS = 1.0, 60.0
+"""Before a PACS that was away is called again: likewise."""
+
+TURN_SECONDS = 1.0
+"""At least so often the journal is looked at, where radiographs come by C-STORE."""
+
+LOST = "its file is no longer in the state folder; send it again"
+
+OWN = "it was made by this worker"
+
+logger = logging.getLogger(__name__)
+
+
+class _LostError(Exception):
+    """A file that came by C-STORE and is gone: only its sender can help."""
+
+
+class Analyst(Protocol):
+    """What makes reports of a radiograph."""
+
+    name: str
+    """Of model and version: another name, other reports."""
+
+    kinds: Sequence[str]
+    """Of reports that there may be."""
+
+    def reports(self, data: bytes, sop_uid: str) -> Iterable[Report]:
+        """Return the reports of a DICOM file; raises Refused where there will never be any."""
+
+    def reopened(self, kind: str, data: bytes) -> Report:
+        """Return a report that was written to a file."""
+
+
+class Source(Protocol):
+    """Where radiographs are looked for."""
+
+    def instances(self, modality: str, *, since: date | None) -> Iterable[QueryResult]:
+        """Yield what there is."""
+
+    def fetch(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
+        """Return one of them."""
+
+    def probe(self) -> None:
+        """Raise Trouble where it is away."""
+
+
+class Archive(Protocol):
+    """Where reports go."""
+
+    def has(self, study_uid: str, sop_uid: str) -> bool:
+        """Whether it is there."""
+
+    def store(self, study_uid: str, objects: Sequence[bytes]) -> None:
+        """Store DICOM files."""
+
+    def probe(self) -> None:
+        """Raise Trouble where it is away."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the worker works.
+
+    Attributes:
+      profile: which objects are predicted.
+      days: studies of today and so many days before are looked at; None for all that there are.
+      poll_seconds: between two looks for new radiographs.
+    """
+
+    profile: admission.Profile = admission.WORKER
+    days: int | None = None
+    poll_seconds: float = 10.0
+
+
+class Worker:
+    """One worker on one state folder."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        folder: Folder,
+        analyst: Analyst,
+        archive: Archive,
+        *,
+        source: Source | None,
+        settings: Settings,
+        health: Health | None = None,
+        clock: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+    ) -> None:
+        """Take what the loop works with, and remove what killed workers left: make it before anybody may send radiographs into the folder.
+
+        Args:
+          journal: what became of each exam.
+          folder: files on their way; held by this process.
+          analyst: makes reports.
+          archive: takes them.
+          source: is looked at for new radiographs; None where they come by themselves.
+          settings: how it works.
+          health: is told how it goes.
+          clock: s since 1970.
+          chance: of the pauses.
+        """
+        self._journal, self._folder, self._analyst, self._archive, self._source = journal, folder, analyst, archive, source
+        self._settings, self._health, self._clock = settings, health or Health(), clock
+        self._chance = chance or random.Random()
+        self._outages, self._failures = 0, 0
+        self._next_look = 0.0
+        wanted = (exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in journal.of_state(state))
+        self._leftovers = folder.keep_only(wanted)
+
+    def run(self, stop: threading.Event, *, once: bool = False) -> int:
+        """Work until ``stop`` is set, or with ``once`` until there is nothing left that can be done now.
+
+        Returns:
+          How many attempts at an exam failed.
+
+        Raises:
+          EnvironmentProblem: the state folder's disk is full or broken.
+        """
+        self._start()
+        while not stop.is_set():
+            self._health.beat(self._clock())
+            try:
+                if self._source is not None and self._clock() >= self._next_look:
+                    self._look(stop)
+                    if stop.is_set():
+                        break
+                exam = self._journal.due(now=self._clock())
+                if exam is not None:
+                    self._take(exam)
+                    continue
+            except Trouble as trouble:
+                if once:
+                    raise
+                self._wait_for_the_pacs(trouble, stop)
+                continue
+            if once:
+                break
+            turns = [self._journal.next_turn(), self._next_look if self._source is not None else None]
+            due = min((turn for turn in turns if turn is not None), default=float("inf"))
+            stop.wait(min(max(due - self._clock(), 0.01), TURN_SECONDS))
+        return self._failures
+
+    def _start(self) -> None:
+        self._health.beat(self._clock())
+        before = self._journal.fact("model")
+        if before != self._analyst.name:
+            if before is not None:
+                logger.warning("the model is another one now (%s); exams that are done stay as they are", self._analyst.name)
+            self._journal.note("model", self._analyst.name)
+        counts = ", ".join(f"{count} {state}" for state, count in self._journal.counts().items())
+        logger.info("at work: %s; %d leftover files removed", counts, self._leftovers)
+
+    def _look(self, stop: threading.Event) -> None:
+        """Write down what is new. The list of a whole archive takes long: the health page hears of it, and a stop ends it."""
+        days, now = self._settings.days, self._clock()
+        since = None if days is None else date.fromtimestamp(now) - timedelta(days=days)
+        new = 0
+        for modality in sorted(self._settings.profile.modalities or ()):
+            for found in self._listed(modality, since):
+                if stop.is_set():
+                    return
+                self._health.beat(self._clock())
+                reason = OWN if self._journal.is_output(found.sop_uid) else None
+                reason = reason or admission.refusal(admission.facts_of_json(found.attributes), self._settings.profile)
+                state = journals.SEEN if reason is None else journals.REFUSED
+                uids = {"study_uid": found.study_uid, "series_uid": found.series_uid}
+                if self._journal.add(found.sop_uid, **uids, state=state, reason=reason or "", now=now):
+                    new += reason is None
+                    if reason is not None:
+                        logger.info("exam %s refused: %s", short(found.sop_uid), reason)
+        self._next_look = self._clock() + self._settings.poll_seconds
+        self._came_back()
+        if new:
+            logger.info("%d new radiographs", new)
+
+    def _listed(self, modality: str, since: date | None) -> Iterator[QueryResult]:
+        """Yield what the source lists; a list without an end is no outage, and what was read of it is worked on."""
+        try:
+            yield from self._source.instances(modality, since=since)
+        except ListLimit as limit:
+            logger.warning("%s; what follows in it is not predicted. Choose fewer --days", limit)
+
+    def _take(self, exam: Exam) -> None:
+        """Bring an exam as far as it gets.
+
+        Raises:
+          Trouble: the PACS is away; the attempt does not count.
+        """
+        now, sop_uid = self._clock(), exam.sop_uid
+        if exam.attempts >= ATTEMPTS:
+            self._end(exam, journals.DEAD, exam.reason or "the process ended every time it was tried")
+            return
+        wait = pause(exam.attempts + 1, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, chance=self._chance)
+        self._journal.begin(sop_uid, next_try=now + wait, now=now)
+        try:
+            self._advance(exam)
+        except Refused as refused:
+            self._end(exam, journals.REFUSED, str(refused))
+        except _LostError as lost:
+            self._end(exam, journals.DEAD, str(lost))
+        except EnvironmentProblem:
+            with contextlib.suppress(EnvironmentProblem):  # the journal may lie on the disk that is full
+                self._journal.take_back(sop_uid, next_try=self._clock())
+            raise
+        except Trouble as trouble:
+            try:
+                for side in {self._archive, self._source} - {None}:
+                    side.probe()
+            except Trouble:
+                self._journal.take_back(sop_uid, next_try=self._clock())
+                raise
+            self._came_back()
+            self._fail(exam, str(trouble), next_try=now + wait)
+        except Exception as error:  # one exam must not stop the others; what an error says may quote a header
+            logger.error("exam %s: %s in %s", short(sop_uid), type(error).__name__, _where(error))
+            self._fail(exam, f"{type(error).__name__} in {_where(error)}")
+        else:
+            self._came_back()
+            self._health.succeeded(sop_uid, self._clock(), seconds=self._clock() - now)
+
+    def _advance(self, exam: Exam) -> None:
+        uid = exam.sop_uid
+        reports = self._waiting(exam)
+        if not reports or len(reports) < len(exam.outputs):
+            if self._journal.is_output(uid):
+                raise Refused(OWN)
+            data = self._folder.read(uid, SOURCE)
+            if data is None:
+                data = self._fetched(exam)
+            reports = list(self._analyst.reports(data, uid))
+            for report in reports:
+                self._folder.write(uid, f"{report.kind}.dcm", report.data)
+            self._journal.move(uid, journals.PREDICTED, outputs=[report.sop_uid for report in reports], now=self._clock())
+            self._folder.remove(uid, [SOURCE])
+        missing = [report for report in reports if not self._archive.has(report.study_uid, report.sop_uid)]
+        if missing:
+            self._archive.store(missing[0].study_uid, [report.data for report in missing])
+        self._end(exam, journals.STORED, "")
+
+    def _waiting(self, exam: Exam) -> list[Report]:
+        """Return the reports that were written before and not stored yet."""
+        if not exam.outputs:
+            return []
+        files = {kind: self._folder.read(exam.sop_uid, f"{kind}.dcm") for kind in self._analyst.kinds}
+        reports = [self._analyst.reopened(kind, data) for kind, data in files.items() if data is not None]
+        return [report for report in reports if report.sop_uid in exam.outputs]  # another one was left by a worker with another model
+
+    def _fetched(self, exam: Exam) -> bytes:
+        if self._source is None or not exam.study_uid:
+            raise _LostError(LOST)
+        data = self._source.fetch(exam.study_uid, exam.series_uid, exam.sop_uid)
+        self._folder.write(exam.sop_uid, SOURCE, data)
+        self._journal.move(exam.sop_uid, journals.FETCHED, now=self._clock())
+        return data
+
+    def _fail(self, exam: Exam, reason: str, *, next_try: float | None = None) -> None:
+        """Note a failed attempt; the last one ends the exam.
+
+        Args:
+          exam: as it was before the attempt.
+          reason: why it failed.
+          next_try: given where the PACS failed, which answers, but may take nothing: its disk is full, it is read-only. Then the last attempt is
+            not counted until another exam was stored meanwhile, which shows that it is this exam's fault.
+        """
+        self._failures += 1
+        if exam.attempts + 1 >= ATTEMPTS:
+            since = exam.failing_since
+            if next_try is None or since is not None and self._journal.stored_since(since):
+                self._end(exam, journals.DEAD, reason)
+                return
+            self._journal.take_back(exam.sop_uid, next_try=next_try)
+        self._journal.explain(exam.sop_uid, reason, now=self._clock())
+        self._health.failed(exam.sop_uid, self._clock(), reason)
+        logger.warning("exam %s: %s; attempt %d of %d", short(exam.sop_uid), errors.without_uids(reason), exam.attempts + 1, ATTEMPTS)
+
+    def _end(self, exam: Exam, state: str, reason: str) -> None:
+        """Bring an exam into a last state; its files go after that, and what a kill leaves here goes at the next start. Dead exams keep them."""
+        self._journal.move(exam.sop_uid, state, reason=reason, now=self._clock())
+        if state != journals.DEAD:
+            self._folder.remove(exam.sop_uid, [SOURCE, *(f"{kind}.dcm" for kind in self._analyst.kinds)])
+        if state != journals.STORED:
+            self._health.failed(exam.sop_uid, self._clock(), reason)
+        text = errors.without_uids(f"{state}: {reason}" if reason else state)
+        logger.log(logging.ERROR if state == journals.DEAD else logging.INFO, "exam %s %s", short(exam.sop_uid), text)
+
+    def _wait_for_the_pacs(self, trouble: Trouble, stop: threading.Event) -> None:
+        self._outages += 1
+        wait = pause(self._outages, FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS, chance=self._chance)
+        if self._outages == 1:
+            logger.warning("%s; waiting for it", trouble)
+        self._health.pacs_is_away(self._clock(), str(trouble))
+        end = self._clock() + wait
+        while not stop.is_set() and self._clock() < end:
+            stop.wait(min(1.0, max(end - self._clock(), 0.01)))
+            self._health.beat(self._clock())
+
+    def _came_back(self) -> None:
+        if self._outages:
+            logger.warning("the PACS is back")
+        self._outages = 0
+        self._health.pacs_is_there()
+
+
+def _where(error: Exception) -> str:
+    """Return file and line at which an error was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"

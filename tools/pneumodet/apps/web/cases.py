@@ -1,0 +1,167 @@
+"""The radiographs of one user: what was found on each, sorted by score. One object a browser session; nothing is shared between two.
+
+cases = Cases(model.detect)
+cases.add(file)                          # DataError with a sentence where it is no radiograph
+for case in cases.by_score(): ...
+grays = cases.grays(case)                # decoded again where it is not among the last ones looked at
+"""
+
+import dataclasses
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+
+from pneumodet.apps.web import facts, uploads
+from pneumodet.apps.web import window as grays
+from pneumodet.apps.web.facts import Facts
+from pneumodet.apps.web.uploads import File, Room
+from pneumodet.apps.web.window import Grays
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import DataError
+from pneumodet.data.image_files import is_image_file
+from pneumodet.dicom import reading
+from pneumodet.inference import admission
+
+DECODED = 3
+"""Radiographs that a session keeps decoded: the one looked at and its neighbours. The others are kept as files, which are smaller."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """A radiograph and what was found on it.
+
+    Attributes:
+      key: SHA-256 of the file, by which the page tells two cases apart.
+      name: of the exam, from the file's name; unique in its session.
+      file: the file.
+      facts: what is known of it.
+      size_hw: of the picture, px.
+      found: findings of pneumonia from ``inference.SCORE_FLOOR``, best first.
+      ids: PatientID and SOPInstanceUID of a DICOM file, to find its labels and heatmap by; never shown.
+      truth_xyxy_px: boxes that come with it, of a sample; None where they are not known.
+    """
+
+    key: str
+    name: str
+    file: File
+    facts: Facts
+    size_hw: tuple[int, int]
+    found: Detections
+    ids: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    truth_xyxy_px: np.ndarray | None = None
+
+    @functools.cached_property
+    def score(self) -> float:
+        """The highest score, 0 where nothing was found."""
+        return float(self.found.scores.max(initial=0.0))
+
+
+class Cases:
+    """The radiographs of one user.
+
+    Attributes:
+      pending: (file, boxes that come with it or None) of those that were not looked at yet; they take room, too.
+    """
+
+    def __init__(self, detect: Callable[[np.ndarray], Detections]) -> None:
+        """Begin without any.
+
+        Args:
+          detect: (H, W) uint8 -> findings of pneumonia.
+        """
+        self.pending: list[tuple[File, np.ndarray | None]] = []
+        self._detect = detect
+        self._cases: dict[str, Case] = {}
+        self._decoded: OrderedDict[str, Grays] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    @property
+    def room(self) -> Room:
+        """What may still be added."""
+        return Room().without([*(case.file for case in self._cases.values()), *(file for file, _ in self.pending)])
+
+    def get(self, key: str | None) -> Case | None:
+        """Return a case by its key."""
+        return self._cases.get(key or "")
+
+    def by_score(self) -> list[Case]:
+        """Return all cases, the highest score first, by name where scores are equal."""
+        return sorted(self._cases.values(), key=lambda case: (-case.score, case.name))
+
+    def add(self, file: File, *, truth_xyxy_px: np.ndarray | None = None) -> Case:
+        """Read a radiograph, detect on it and keep it; the same file again is the same case.
+
+        Args:
+          file: within the limits of ``uploads``.
+          truth_xyxy_px: (N, 4) boxes that come with it.
+
+        Raises:
+          DataError: it is no radiograph, damaged, or too large.
+        """
+        if file.sha256 in self._cases:
+            return self._cases[file.sha256]
+        try:
+            if not is_image_file(file.data):
+                admission.check(file.data, file, admission.PAGE)
+            gray = grays.read(file)
+        except DataError as error:
+            raise DataError(self._reason(str(error), file)) from error
+        except MemoryError:
+            raise DataError("The image is too large for this computer's memory.") from None
+        ids: tuple[str, ...] = ()
+        if not is_image_file(file.data):
+            header = reading.header(file)
+            ids = tuple(one for one in (header.patient_id, header.sop_instance_uid) if one)
+        case = Case(
+            key=file.sha256,
+            name=self._free_name(uploads.exam_of(file.name)),
+            file=file,
+            facts=facts.read(file.data),
+            size_hw=gray.shown.shape,
+            found=self._detect(gray.shown),
+            ids=ids,
+            truth_xyxy_px=truth_xyxy_px,
+        )
+        self._cases[case.key] = case
+        self._remember(case.key, gray)
+        return case
+
+    def clear(self) -> None:
+        """Forget all radiographs, and those that wait."""
+        self.pending.clear()
+        self._cases.clear()
+        self._decoded.clear()
+
+    def grays(self, case: Case) -> Grays:
+        """Return a case's gray values."""
+        gray = self._decoded.get(case.key)
+        if gray is None:
+            gray = grays.read(case.file)
+        self._remember(case.key, gray)
+        return gray
+
+    def _remember(self, key: str, gray: Grays) -> None:
+        self._decoded[key] = gray
+        self._decoded.move_to_end(key)
+        while len(self._decoded) > DECODED:
+            self._decoded.popitem(last=False)
+
+    def _free_name(self, name: str) -> str:
+        taken = {case.name for case in self._cases.values()}
+        free, number = name, 1
+        while free in taken:
+            number += 1
+            free = f"{name} ({number})"
+        return free
+
+    @staticmethod
+    def _reason(message: str, file: File) -> str:
+        """Return a message of the library as a sentence that stands after the file's name."""
+        if not message.startswith(file.name):
+            return message
+        reason = message.removeprefix(file.name)
+        return f"{reason[2:3].upper()}{reason[3:]}" if reason.startswith(": ") else f"It{reason}"

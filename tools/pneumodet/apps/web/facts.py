@@ -1,0 +1,129 @@
+"""What the page tells of a radiograph beside its image: a short list of facts, of which none tells who the patient is.
+
+    facts = read(data)                      # Facts(modality="CR", view_position="PA", …)
+    rows = table(facts, size_hw=(1024, 1024))
+
+Only the elements named here are looked at, and a value is shown only where it is one of the usual terms or a plain number: any other one could
+be free text, such as a name in the wrong place.
+"""
+
+import dataclasses
+
+from pneumodet.data import encoding, image_files
+from pneumodet.dicom import elements, header_facts
+from pneumodet.dicom.elements import Elements, Fault
+
+_MODALITY, _BITS_STORED = 0x00080060, 0x00280101
+
+MODALITIES = {
+    "CR": "computed radiography",
+    "DX": "digital radiography",
+    "RG": "radiographic imaging",
+    "RF": "fluoroscopy",
+    "XA": "angiography",
+    "MG": "mammography",
+    "CT": "computed tomography",
+    "MR": "magnetic resonance",
+    "OT": "other",
+}
+"""Defined terms of Modality (0008,0060) (PS3.3 C.7.3.1.1.1) that a file dropped here may have."""
+
+_MEASURED_AT = dict(zip(header_facts.SPACINGS, ("", " at the detector", " as scanned"), strict=True))
+"""Tag of a pixel spacing -> what is said of it."""
+
+OLDEST_GROUP = 90
+"""From this age on there is one group (45 CFR 164.514(b)(2)(i)(C): ages over 89 may identify a person)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a radiograph; None where the file does not tell, or not in the usual terms.
+
+    Attributes:
+      kind: ``DICOM``, ``PNG`` or ``JPEG``.
+      modality: one of ``MODALITIES``.
+      view_position: one of ``header_facts.VIEW_POSITIONS``.
+      sex: one of ``header_facts.SEXES``.
+      age_group: decade of years, such as ``50 to 59``.
+      spacing_mm: height and width of a pixel in mm.
+      spacing_of: what the spacing is measured at, empty or a word or two.
+      bits: of a stored value.
+    """
+
+    kind: str
+    modality: str | None = None
+    view_position: str | None = None
+    sex: str | None = None
+    age_group: str | None = None
+    spacing_mm: tuple[float, float] | None = None
+    spacing_of: str = ""
+    bits: int | None = None
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it is a DICOM file."""
+        return self.kind == "DICOM"
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel by its width; 1.0 where that is not known, hardly differs, or cannot be."""
+        height, width = self.spacing_mm or (1.0, 1.0)
+        ratio = height / width
+        is_usable = abs(ratio - 1) > encoding.SQUARE_TOLERANCE and 1 / encoding.MAX_ASPECT <= ratio <= encoding.MAX_ASPECT
+        return ratio if is_usable else 1.0
+
+
+def read(data: bytes) -> Facts:
+    """Return the facts of a file that ``data.images`` could read."""
+    if image_files.is_image_file(data):
+        return Facts("PNG" if data.startswith(image_files.PNG_START) else "JPEG")
+    try:
+        found = elements.read(data)
+    except Fault:
+        return Facts("DICOM")
+    text, tag = header_facts.spacing_text(found)
+    spacing = header_facts.spacing_hw_mm(text)
+    modality = found.ascii(_MODALITY)
+    return Facts(
+        "DICOM",
+        modality=modality if modality in MODALITIES else None,
+        view_position=header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)),
+        sex=header_facts.sex(found.ascii(header_facts.SEX)),
+        age_group=_age_group(found.ascii(header_facts.AGE)),
+        spacing_mm=spacing,
+        spacing_of=_MEASURED_AT[tag] if spacing else "",
+        bits=_bits(found),
+    )
+
+
+def table(facts: Facts, *, size_hw: tuple[int, int]) -> list[tuple[str, str]]:
+    """Return (what, value) for the page, only of what is known."""
+    height, width = size_hw
+    spacing = facts.spacing_mm
+    square = spacing is not None and abs(spacing[0] - spacing[1]) < 1e-6
+    rows = [
+        ("File", facts.kind),
+        ("Modality", facts.modality and f"{facts.modality} ({MODALITIES[facts.modality]})"),
+        ("View position", facts.view_position),
+        ("Size", f"{width} x {height} px"),
+        ("Pixel spacing", spacing and (f"{spacing[0]:g}" if square else f"{spacing[0]:g} x {spacing[1]:g}") + f" mm{facts.spacing_of}"),
+        ("Bits", facts.bits and str(facts.bits)),
+        ("Age group", facts.age_group and f"{facts.age_group} years"),
+        ("Sex", facts.sex and header_facts.SEXES[facts.sex]),
+    ]
+    return [(what, value) for what, value in rows if value]
+
+
+def _age_group(text: str) -> str | None:
+    years = header_facts.age_years(text)
+    if years is None:
+        return None
+    decade = int(years) // 10 * 10
+    return f"{OLDEST_GROUP} or more" if decade >= OLDEST_GROUP else f"{decade} to {decade + 9}"
+
+
+def _bits(found: Elements) -> int | None:
+    try:
+        return found.integer(_BITS_STORED)
+    except Fault:
+        return None

@@ -1,0 +1,359 @@
+"""The page, which Streamlit runs from top to bottom for every view. What it shows is computed by the modules beside it, without Streamlit.
+
+All users share the model (``st.cache_resource``); each one's radiographs lie in the session's own state and go with it.
+"""
+
+import collections
+import dataclasses
+import functools
+import logging
+import re
+import sys
+import traceback
+
+import streamlit as st
+
+from pneumodet.apps.web import RESEARCH_ONLY, downloads, facts, rendering, samples, truth, uploads
+from pneumodet.apps.web.cases import Case, Cases
+from pneumodet.apps.web.heatmaps import Folder
+from pneumodet.apps.web.rendering import Look
+from pneumodet.apps.web.server import Options
+from pneumodet.apps.web.shared_model import SharedModel
+from pneumodet.apps.web.uploads import File, Refused
+from pneumodet.apps.web.window import Grays, Window
+from pneumodet.core.errors import DataError, PneumodetError
+from pneumodet.inference import probability as probability_words
+
+TITLE = "Pneumonia on chest radiographs"
+
+SHOWN_REASONS, SHOWN_NAMES = 6, 3
+"""Reasons why files were refused, and files named with each; the others are counted."""
+
+SCORE_STEP = 0.001
+"""Of the score slider: a young detector's scores lie close together."""
+
+WINDOW_STEPS = 250
+"""Of a window slider, at least."""
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shared:
+    """What all users of the page have in common."""
+
+    model: SharedModel
+    boxes: truth.Boxes
+    heatmaps: Folder | None
+
+
+@st.cache_resource(show_spinner=False)
+def shared_by_all(argument: str) -> Shared:
+    """Return the model, which begins to open, the ground truth and the heatmaps that the command was given."""
+    options = Options.from_arguments(["", argument])
+    boxes = truth.of_file(options.labels)[0] if options.labels else {}
+    model = SharedModel(options.model, backend=options.backend)
+    model.open()
+    return Shared(model, boxes, Folder(options.heatmaps) if options.heatmaps else None)
+
+
+def plain(text: str) -> str:
+    """Return a text in which Markdown finds nothing to do."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def main() -> None:
+    """Show the page."""
+    st.set_page_config(page_title=f"{TITLE} - pneumodet", page_icon=rendering.page_icon(), layout="wide")
+    st.title(TITLE, anchor=False)
+    st.warning(RESEARCH_ONLY, icon=":material/science:")
+    try:
+        shared = shared_by_all(sys.argv[1])
+    except PneumodetError as error:
+        st.error(plain(str(error)))
+        return
+    state = st.session_state
+    if "cases" not in state:
+        state.cases, state.refused, state.boxes, state.drops = Cases(shared.model.detect), [], {}, 0
+        state.threshold = shared.model.score_threshold
+    left, middle, right = st.columns((1.1, 2, 1.1), gap="medium")
+    with left:
+        offer_files()
+        detect_on_pending()
+        show_refusals()
+        case = choose_case()
+    if case is None:
+        with middle:
+            show_welcome(shared.model)
+        return
+    with middle:
+        picture_place = st.container()
+        score_threshold = choose_threshold(shared.model)
+    with right:
+        grays = state.cases.grays(case)
+        look = choose_look(shared, case, grays, score_threshold)
+        show_facts(case)
+        show_downloads(shared.model, case, look)
+    with picture_place:
+        show_picture(shared.model, case, grays, look)
+
+
+def offer_files() -> None:
+    """Show where radiographs come from: files that are dropped or chosen, and samples."""
+    key = f"drop-{st.session_state.drops}"
+    st.file_uploader(
+        "Radiographs: DICOM, PNG, JPEG, or a ZIP archive of them. A CSV, COCO or VOC file of boxes is drawn as ground truth.",
+        accept_multiple_files=True,
+        key=key,
+        on_change=take_files,
+        args=(key,),
+        help=f"At most {uploads.MAX_FILES} radiographs, {uploads.MAX_FILE_BYTES >> 20} MB each. They stay in this computer's memory.",
+    )
+    st.selectbox(
+        "Or a sample, drawn by a program",
+        range(1, samples.COUNT + 1),
+        index=None,
+        format_func=lambda one: f"Sample {one}",
+        placeholder="Choose a sample",
+        key="sample",
+        on_change=take_sample,
+    )
+
+
+def take_files(key: str) -> None:
+    """Take what was dropped, and go on with a new uploader, so that the files lie in memory once."""
+    state = st.session_state
+    given = [File(one.name, one.getvalue()) for one in state[key] or ()]
+    for file in (one for one in given if one.is_labels):
+        take_labels(file)
+    files, refused = uploads.unpack([one for one in given if not one.is_labels], room=state.cases.room)
+    state.cases.pending += [(file, None) for file in files]
+    state.refused += refused
+    state.drops += 1
+
+
+def take_sample() -> None:
+    """Take the sample that was chosen, and let another one be chosen."""
+    state = st.session_state
+    if state.sample:
+        state.cases.pending.append(samples.draw(state.sample))
+        state.sample = None
+
+
+def take_labels(file: File) -> None:
+    """Take ground truth that was dropped."""
+    state = st.session_state
+    name = uploads.clean_name(file.name)
+    try:
+        boxes, rejected = truth.of_upload(File(name, file.data))
+    except DataError as error:
+        state.refused.append(Refused(name, str(error)))
+        return
+    state.boxes = {**state.boxes, **boxes}
+    if rejected:
+        state.refused.append(Refused(name, f"{rejected} of its exams cannot be used; {len(boxes)} can."))
+
+
+def detect_on_pending() -> None:
+    """Detect on the files that wait. A click meanwhile begins a new run of the script, which goes on with those that are left."""
+    state = st.session_state
+    pending = state.cases.pending
+    if not pending:
+        return
+    total, added = len(pending), []
+    bar = st.progress(0.0)
+    while pending:
+        bar.progress(1 - len(pending) / total, text=f"Looking at {plain(pending[0][0].name)}")
+        file, boxes_xyxy_px = pending.pop(0)  # between here and the next call of Streamlit nothing can interrupt
+        try:
+            added.append(state.cases.add(file, truth_xyxy_px=boxes_xyxy_px))
+        except DataError as error:
+            state.refused.append(Refused(file.name, str(error)))
+        except PneumodetError as error:  # the model cannot be opened: the next file would say the same
+            pending.clear()
+            st.error(plain(str(error)))
+        except Exception as error:  # a bug must not keep the other files from being seen; its message may quote a header
+            logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            state.refused.append(Refused(file.name, "It could not be read for a reason that the terminal shows. Please report it."))
+    bar.empty()
+    if added:
+        state.chosen = max(added, key=lambda case: case.score).key
+
+
+def show_refusals() -> None:
+    """Name the files that were left out."""
+    refused = st.session_state.refused
+    if not refused:
+        return
+    names: dict[str, list[str]] = {}
+    for one in refused:
+        names.setdefault(one.reason, []).append(plain(one.name))
+    lines = []
+    for reason, files in list(names.items())[:SHOWN_REASONS]:
+        more = f" and {len(files) - SHOWN_NAMES} more" if len(files) > SHOWN_NAMES else ""
+        lines.append(f"- **{', '.join(files[:SHOWN_NAMES])}**{more}: {plain(reason)}")
+    left = sum(map(len, list(names.values())[SHOWN_REASONS:]))
+    if left:
+        lines.append(f"- and {left} more")
+    st.error("Left out:\n" + "\n".join(lines))
+    st.button("Hide this list", on_click=refused.clear)
+
+
+def choose_case() -> Case | None:
+    """Show the cases, sorted by score, and return the chosen one."""
+    state = st.session_state
+    ordered = state.cases.by_score()
+    if not ordered:
+        return None
+    if state.cases.get(state.get("chosen")) is None:
+        state.chosen = ordered[0].key
+
+    def label(key: str) -> str:
+        case = state.cases.get(key)
+        mark = "●" if case.score >= state.threshold else "○"
+        return f"{mark} {case.score:.3f} {plain(case.name)}"
+
+    with st.container(height=420 if len(ordered) > 10 else "content", border=False):
+        st.radio("Radiographs by score", [case.key for case in ordered], format_func=label, key="chosen")
+    above = sum(case.score >= state.threshold for case in ordered)
+    st.caption(f"● {above} of {len(ordered)} at or above the threshold")
+    st.button("Remove all", on_click=forget_all, icon=":material/delete:")
+    return state.cases.get(state.chosen)
+
+
+def forget_all() -> None:
+    """Forget what this user dropped, and what still waits."""
+    state = st.session_state
+    state.cases.clear()
+    state.boxes = {}
+
+
+def show_welcome(model: SharedModel) -> None:
+    """Say what the page does, where no radiograph is there yet."""
+    st.header("Drop a radiograph, or choose a sample", anchor=False)
+    st.markdown(
+        "A detector looks for opacities that may be pneumonia, and draws a box around each with a score from 0 to 1. "
+        "You can move the score threshold, change the window, compare with ground truth, and download what was found.\n\n"
+        "Files stay in the memory of this computer and are gone when you close the page. Names of patients are not shown."
+    )
+    own = f"operating point {model.score_threshold:.3f}" if model.has_operating_point else "without an operating point of its own"
+    st.caption(f"Model: {plain(model.name)}, {own}")
+
+
+def choose_threshold(model: SharedModel) -> float:
+    """Show the score slider and return its value, which at first is the model's operating point to the last digit."""
+    state, own = st.session_state, model.score_threshold
+    what = "the model's operating point" if model.has_operating_point else "assumed: the model has no operating point"
+    value = st.slider("Score threshold", 0.0, 1.0, step=SCORE_STEP, format="%.3f", key="threshold")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"{own:.3f} is {what}.")
+        if value != own:
+            st.button("Set it back", on_click=functools.partial(state.update, threshold=own))
+    return value
+
+
+def choose_look(shared: Shared, case: Case, grays: Grays, score_threshold: float) -> Look:
+    """Show what can be changed of the picture, and return what was chosen."""
+    boxes_xyxy_px = truth.find(collections.ChainMap(st.session_state.boxes, shared.boxes), case)
+    shows_boxes = st.checkbox("Boxes", value=True)
+    shows_truth = st.checkbox(
+        "Ground truth", value=True, disabled=boxes_xyxy_px is None, help="Drop a file of boxes, or start with --labels, to draw it dashed."
+    )
+    heat, opacity = None, 0.5
+    if shared.heatmaps is not None:
+        try:
+            heat = shared.heatmaps.of(case)
+        except DataError as error:
+            st.error(plain(str(error)))
+        shows_heat = st.checkbox("Heatmap", value=True, disabled=heat is None, help="The folder of --heatmap has a PNG of some exams.")
+        if heat is not None and shows_heat:
+            opacity = st.slider("Strength of the heatmap", 0.0, 1.0, 0.5, step=0.05)
+        else:
+            heat = None
+    return Look(
+        score_threshold,
+        window=choose_window(case, grays),
+        boxes=shows_boxes,
+        truth_xyxy_px=boxes_xyxy_px if shows_truth else None,
+        heat=heat,
+        heat_opacity=opacity,
+    )
+
+
+def choose_window(case: Case, grays: Grays) -> Window:
+    """Show the sliders of level and width, and return the window."""
+    state, default = st.session_state, grays.default
+    keys = {"center": f"level-{case.key}", "width": f"width-{case.key}"}
+    for name, key in keys.items():
+        state.setdefault(key, getattr(default, name))
+    lowest, highest = min(grays.lowest, default.center), max(grays.highest, default.center)
+    widest = max(highest - lowest, default.width)
+    step = 1.0 if widest >= WINDOW_STEPS else widest / WINDOW_STEPS
+    form = "%.0f" if step == 1.0 else "%.3f"
+    values = "of the file's own gray values" if grays.is_real else "of gray values from 0 to 255"
+    center = st.slider("Level", lowest, highest, step=step, format=form, key=keys["center"], help=f"Middle gray, {values}.")
+    width = st.slider("Window width", step, widest, step=step, format=form, key=keys["width"], help=f"Black to white, {values}.")
+    window = Window(center, width)
+    if window != default:
+        st.button(
+            "Set the window back", on_click=functools.partial(state.update, {keys["center"]: default.center, keys["width"]: default.width})
+        )
+    return window
+
+
+def show_picture(model: SharedModel, case: Case, grays: Grays, look: Look) -> None:
+    """Show the radiograph, and say in words what is on it."""
+    count = len(case.found.above(look.score_threshold))
+    boxes = "No box" if not count else "1 box" if count == 1 else f"{count} boxes"
+    sentence = f"{boxes} at a score of {look.score_threshold:.3f} or more; the highest score is {case.score:.3f}."
+    st.header(plain(case.name), anchor=False)
+    picture = rendering.as_jpeg(rendering.draw(grays, case, look, max_side_px=rendering.SCREEN_PX))
+    st.image(picture, alt=f"Radiograph {case.name}. {sentence}", width="stretch")
+    probability = model.probability(case.score)
+    if probability is not None:
+        basis = probability_words.rests_on(model.exported.card.get("metrics"))
+        sentence += f" By the model's validation data, {probability_words.in_words(probability)} of radiographs with this score have pneumonia ({basis})."
+    st.markdown(plain(sentence))
+
+
+def show_facts(case: Case) -> None:
+    """Show what is known of the file."""
+    with st.expander("About this file"):
+        st.markdown("  \n".join(f"**{what}:** {plain(value)}" for what, value in facts.table(case.facts, size_hw=case.size_hw)))
+        st.caption("No other element of the header is shown or kept on its own.")
+
+
+def show_downloads(model: SharedModel, case: Case, look: Look) -> None:
+    """Offer the findings as files."""
+    scope = st.radio("Download", ("this radiograph", "all radiographs"), horizontal=True)
+    threshold = look.score_threshold
+    one = scope == "this radiograph"
+    cases = [case] if one else st.session_state.cases.by_score()
+    stem = case.name if one else downloads.STEM
+    plain_look = Look(threshold)
+
+    def pngs() -> bytes:
+        if one:
+            return downloads.as_png(case, look)
+        return downloads.together(cases, ".png", lambda each: downloads.as_png(each, plain_look))
+
+    def srs() -> bytes:
+        make = functools.partial(downloads.as_sr, model=model, score_threshold=threshold)
+        return make(case) if one else downloads.together(cases, ".sr.dcm", make)
+
+    with st.container(horizontal=True):
+        json_bytes = functools.partial(downloads.as_json, cases, model, score_threshold=threshold)
+        csv_bytes = functools.partial(downloads.as_csv, cases, score_threshold=threshold)
+        st.download_button("JSON", json_bytes, f"{stem}.json", "application/json", on_click="ignore")
+        st.download_button("CSV", csv_bytes, f"{stem}.csv", "text/csv", on_click="ignore")
+        st.download_button("PNG", pngs, f"{stem}.png" if one else f"{stem}-png.zip", on_click="ignore")
+        obstacles = [downloads.sr_obstacle(each) for each in cases]
+        has_sr = None in obstacles
+        st.download_button("DICOM SR", srs, f"{stem}.sr.dcm" if one else f"{stem}-sr.zip", on_click="ignore", disabled=not has_sr)
+    if not has_sr:
+        st.caption(plain(obstacles[0]))
+
+
+main()

@@ -1,0 +1,1 @@
+"""Errors, paths, processes, progress, runs, detections, boxes: nothing here knows what a radiograph is."""

@@ -1,0 +1,145 @@
+"""Detections as they travel: in memory, as COCO results, as a Kaggle submission.
+
+found = {"0004cfab": Detections(boxes_xyxy_px, scores, classes)}     # patientId -> Detections
+write_coco_results(folder / "detections.json", found)
+"""
+
+import csv
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
+
+BOX_DECIMALS = 2
+"""Box coordinates are written to 0.01 px; scores are written in full, so that a threshold keeps the same boxes after reading."""
+
+SUBMISSION_HEADER = ("patientId", "PredictionString")
+"""Columns of the RSNA challenge's submission."""
+
+SCORE_HEADER = ("patientId", "score")
+"""Columns of a CSV of image-level scores, which post-processing takes as a gate."""
+
+SCORE_DECIMALS = 6
+"""Of scores in that CSV."""
+
+
+def image_id(patient_id: str) -> int:
+    """Return the COCO image id of an exam: the first 48 bits of SHA-256 of its patientId.
+
+    The same exam has the same id in instances.json and in any detections.json, wherever and whenever they are written,
+    and the number fits a JSON double exactly.
+    """
+    return int.from_bytes(hashlib.sha256(patient_id.encode()).digest()[:6], "big")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found on one radiograph.
+
+    Attributes:
+      boxes_xyxy_px: (N, 4) float32, left, top, right, bottom in px of the radiograph.
+      scores: (N,) float32 in [0, 1].
+      classes: (N,) int64 label-map ids, from 1.
+
+    Raises:
+      DataError: shapes do not fit, a value is not finite, a box is inverted, a score is outside [0, 1] or a class is below 1.
+    """
+
+    boxes_xyxy_px: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+    def __post_init__(self) -> None:
+        boxes, scores, classes = (np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self))
+        if boxes.size == 0:
+            boxes = boxes.reshape(-1, 4)
+        count = len(boxes)
+        if boxes.shape != (count, 4) or scores.shape != (count,) or classes.shape != (count,):
+            raise DataError(
+                f"Detections need boxes (N, 4), scores (N,) and classes (N,), but got {boxes.shape}, {scores.shape} and {classes.shape}."
+            )
+        if not np.isfinite(boxes).all():
+            raise DataError(
+                f"Detection {_first_row(~np.isfinite(boxes))} has a box that is not finite. The model is broken; train it again."
+            )
+        inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+        if inverted.any():
+            row = _first_row(inverted)
+            raise DataError(f"Detection {row} has right < left or bottom < top: {boxes[row].tolist()} (xyxy px).")
+        outside = ~((scores >= 0) & (scores <= 1))  # a comparison with NaN is False
+        if outside.any():
+            row = _first_row(outside)
+            raise DataError(f"Detection {row} has the score {scores[row]}; scores lie from 0 to 1.")
+        if (classes < 1).any():
+            raise DataError(f"Detection {_first_row(classes < 1)} has class {classes.min()}; classes are label-map ids from 1.")
+        for name, value, dtype in (("boxes_xyxy_px", boxes, np.float32), ("scores", scores, np.float32), ("classes", classes, np.int64)):
+            object.__setattr__(self, name, value.astype(dtype))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> "Detections":
+        """Return those that score at least ``threshold``."""
+        return self._where(self.scores.astype(np.float64) >= threshold)  # float64: as metrics.rsna compares
+
+    def of_class(self, category_id: int) -> "Detections":
+        """Return those of one class."""
+        return self._where(self.classes == category_id)
+
+    def _where(self, mask: np.ndarray) -> "Detections":
+        return Detections(self.boxes_xyxy_px[mask], self.scores[mask], self.classes[mask])
+
+    @classmethod
+    def none(cls) -> "Detections":
+        """Return no detections."""
+        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+
+
+def _first_row(mask: np.ndarray) -> int:
+    return int(np.argwhere(mask)[0][0])
+
+
+def to_coco(detections_by_patient: Mapping[str, Detections]) -> list[dict[str, Any]]:
+    """Return COCO results: one dict a detection with image_id, file_name (the patientId), category_id, bbox (xywh px) and score.
+
+    COCO results have no entry for an exam without detections.
+    """
+    return [row for patient_id, found in detections_by_patient.items() for row in coco_rows(patient_id, found)]
+
+
+def coco_rows(patient_id: str, found: Detections) -> list[dict[str, Any]]:
+    """Return the entries of ``to_coco`` for one exam."""
+    number = image_id(patient_id)
+    boxes = found.boxes_xyxy_px.astype(np.float64)
+    boxes_xywh_px = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(BOX_DECIMALS)
+    return [
+        {"image_id": number, "file_name": patient_id, "category_id": category, "bbox": box, "score": score}
+        for box, score, category in zip(boxes_xywh_px.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
+    ]
+
+
+def write_coco_results(path: Path, detections_by_patient: Mapping[str, Detections]) -> None:
+    """Write ``to_coco(detections_by_patient)`` as JSON, atomically.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    paths.write_json(path, to_coco(detections_by_patient))
+
+
+def write_scores(path: Path, scores: Iterable[tuple[str, float]]) -> None:
+    """Write ``patientId,score`` of (exam, image-level score), atomically, in their order."""
+    with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as handle:
+        rows = ((exam, f"{score:.{SCORE_DECIMALS}f}") for exam, score in scores)
+        csv.writer(handle, lineterminator="\n").writerows([SCORE_HEADER, *rows])
+
+
+def prediction_string(found: Detections) -> str:
+    """Return a submission's PredictionString for one exam: "confidence x y width height" of each detection."""
+    return " ".join(f"{row['score']:.6g} " + " ".join(f"{value:g}" for value in row["bbox"]) for row in coco_rows("", found))

@@ -1,0 +1,46 @@
+"""Numbers in sentences, the same in the terminal, in messages and on pages.
+
+counted(1, "box"), counted(1200, "box")         # "1 box", "1,200 boxes"
+with_interval(0.1184, (0.083, 0.155))           # "0.118 [0.083, 0.155]"
+figure({"value": 0.1184, "low": None})          # "0.118"
+"""
+
+from collections.abc import Mapping, Sequence
+
+Interval = Sequence[float | None] | None
+"""Lower and upper end of a figure's interval; None, or two None, where it has none."""
+
+
+def counted(count: int, what: str) -> str:
+    """Return "1 box", "1,200 boxes"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}{'es' if what.endswith('x') else 's'}"
+
+
+def fixed(value: float, form: str = ".3f") -> str:
+    """Return a number, and none that is -0.000.
+
+    Args:
+      value: any.
+      form: format of a float, such as ``+.4f``.
+    """
+    sign = form[:1] if form[:1] in ("+", "-", " ") else ""
+    return f"{value:{sign}z{form.removeprefix(sign)}}"
+
+
+def between(interval: Interval, *, form: str = ".3f") -> str:
+    """Return "0.083 to 0.155", for a column or a sentence of its own; nothing where there is no interval."""
+    low, high = interval or (None, None)
+    return "" if low is None or high is None else f"{fixed(low, form)} to {fixed(high, form)}"
+
+
+def with_interval(value: float | None, interval: Interval, *, form: str = ".3f", undefined: str = "undefined") -> str:
+    """Return "0.213 [0.190, 0.235]" of a figure, without brackets where it has no interval."""
+    if value is None:
+        return undefined
+    low, high = interval or (None, None)
+    return fixed(value, form) + ("" if low is None or high is None else f" [{fixed(low, form)}, {fixed(high, form)}]")
+
+
+def figure(one: Mapping[str, float | None], *, form: str = ".3f", undefined: str = "undefined") -> str:
+    """Return ``with_interval`` of ``value``, ``low`` and ``high``, as ``evaluation.metrics.bootstrap.interval`` gives them."""
+    return with_interval(one.get("value"), (one.get("low"), one.get("high")), form=form, undefined=undefined)

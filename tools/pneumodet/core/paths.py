@@ -1,0 +1,98 @@
+"""Where things lie, and files that are either whole or absent.
+
+with atomic_path(run / "eval" / "metrics.json") as tmp:
+    tmp.write_text(...)          # renamed at the end, removed on an error or Ctrl-C
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pneumodet.core.errors import ConfigError, DataError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+"""The checkout: the folder that holds tools/, configs/ and label_maps/."""
+
+CONFIG_DIR = PROJECT_ROOT / "configs"
+DEFAULT_LABEL_MAP = PROJECT_ROOT / "label_maps" / "pneumonia.pbtxt"
+
+RUN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+"""Run names become folder names, so that nothing else is allowed in them."""
+
+
+def workspace_dir() -> Path:
+    """Return the folder of all runs: $PNEUMODET_WORKSPACE, or workspace/ in the checkout."""
+    return Path(os.environ.get("PNEUMODET_WORKSPACE") or PROJECT_ROOT / "workspace")
+
+
+def run_dir(name: str) -> Path:
+    """Return the folder of run ``name``: below the workspace, or the path itself where it holds a slash.
+
+    Raises:
+      ConfigError: the name has characters that do not belong in a folder name.
+    """
+    if os.sep in name:
+        return Path(name)
+    if not RUN_NAME.match(name):
+        raise ConfigError(f"Run name {name!r} may hold only letters, digits, '.', '_' and '-', and starts with a letter or digit.")
+    return workspace_dir() / name
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``final``; rename it to ``final`` on success, remove it otherwise.
+
+    Raises:
+      DataError: the disk is full or the folder cannot be written.
+    """
+    final = Path(final)
+    tmp = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield tmp
+        with open(tmp, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(tmp, final)
+    except OSError as error:
+        if error.filename not in (None, str(tmp), str(final), str(final.parent)):
+            raise  # about some other file than the one written here
+        raise DataError(f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another folder.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            tmp.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; NaN is refused because JSON has none."""
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, *, what: str, hint: str) -> Any:
+    """Read JSON from ``path``.
+
+    Args:
+      path: the file.
+      what: what the file is, for the message ("the data manifest").
+      hint: the next step, for the message ("Run make_tfrecords first.").
+
+    Raises:
+      DataError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"Cannot read {what} {path}: {error.strerror}. {hint}") from error
+    except ValueError as error:
+        raise DataError(f"{what[0].upper()}{what[1:]} {path} is not valid JSON ({error}). {hint}") from error
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

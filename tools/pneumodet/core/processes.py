@@ -1,0 +1,108 @@
+"""Work spread over processes that end with the one that started them.
+
+    with Pool(2) as pool:
+        for result in pool.run(function, items): ...     # in the order in which they are done
+
+Processes are spawned, not forked: TensorFlow's threads, where it was imported, do not survive a fork.
+"""
+
+import ctypes
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from pneumodet.core.errors import EnvironmentProblem
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal that a process gets when its parent has died."""
+
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def cpus() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Pool:
+    """Up to ``workers`` processes, started when they are first needed; with one worker everything is done in this process."""
+
+    def __init__(self, workers: int = 1) -> None:
+        """Take the number of processes."""
+        self.workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+        self._others: set[Any] = set()
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._executor is None:
+            return
+        if kind is not None:
+            waiting = self._executor._call_queue
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
+            if sys.version_info < (3, 11, 5):
+                # the thread that writes an item larger than a pipe would wait for a reader for ever (python/cpython issue 94777)
+                waiting._reader.close()
+        self._executor.shutdown()
+
+    def warm_up(self, module: str) -> None:
+        """Start the processes and let each import a module, while this process goes on with something else."""
+        for _ in range(self.workers if self.workers > 1 else 0):
+            self._started().submit(_import, module)
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield ``function(item)`` of every item as it is done; in this process where there is one worker or one item.
+
+        Args:
+          function: of a module's top level, so that it can be pickled.
+          items: picklable.
+
+        Raises:
+          EnvironmentProblem: a process was killed, for which the usual cause is that memory ran out.
+          Exception: whatever ``function`` raises.
+        """
+        if self.workers <= 1 or len(items) <= 1:
+            yield from map(function, items)
+            return
+        try:
+            for future in as_completed([self._started().submit(function, item) for item in items]):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise EnvironmentProblem(
+                "A worker process was killed, most likely because memory ran out. Try again with --workers 1."
+            ) from error
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._others = set(multiprocessing.active_children())
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start, initargs=(os.getpid(),))
+        return self._executor
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
+
+
+def _start(parent: int) -> None:
+    """Prepare a worker: Ctrl-C is the parent's to answer, and a worker that nobody waits for must not go on writing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _THREAD_COUNTS:  # before numpy is imported: every processor has a process already
+        os.environ.setdefault(name, "1")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)

@@ -1,0 +1,108 @@
+"""Radiographs with the ground truth and the detections of one class, as flat arrays: what every metric takes.
+
+cases = Cases(names, patients, truth_xyxy_px, truth_case, boxes_xyxy_px, scores, box_case, facts)
+cases.take(rows)                       # some radiographs, or some of them several times (bootstrap)
+cases.above(0.3)                       # without detections of lower score
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from pneumodet.core.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cases:
+    """Radiographs, one a case.
+
+    Attributes:
+      names: C exam ids.
+      patients: (C,) int64, the same number for the exams of one patient.
+      truth_xyxy_px: (T, 4) float64 ground-truth boxes.
+      truth_case: (T,) int64 in [0, C), not falling: the case of each ground-truth box.
+      boxes_xyxy_px: (D, 4) float64 detections.
+      scores: (D,) float64 in [0, 1].
+      box_case: (D,) int64 in [0, C), not falling: the case of each detection. Within a case the most confident detection comes first; equal
+        scores stay in the order given.
+      facts: what is known of each case besides, name -> C values or None: ``view_position``, ``sex``, ``age`` (years), ``rsna_class``.
+
+    Raises:
+      DataError: shapes or orders do not fit, a value is not finite, a box is inverted, or a score is outside [0, 1].
+    """
+
+    names: tuple[str, ...]
+    patients: np.ndarray
+    truth_xyxy_px: np.ndarray
+    truth_case: np.ndarray
+    boxes_xyxy_px: np.ndarray
+    scores: np.ndarray
+    box_case: np.ndarray
+    facts: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        for boxes, case, what in (
+            (self.truth_xyxy_px, self.truth_case, "ground-truth boxes"),
+            (self.boxes_xyxy_px, self.box_case, "detections"),
+        ):
+            if boxes.shape != (len(case), 4) or not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+                raise DataError(f"Cases need finite {what} of shape (N, 4), right >= left and bottom >= top, and the case of each.")
+            if len(case) and (case[0] < 0 or case[-1] >= count or (np.diff(case) < 0).any()):
+                raise DataError(f"The cases of the {what} must rise from 0 to {count - 1}.")
+        if self.patients.shape != (count,) or any(len(values) != count for values in self.facts.values()):
+            raise DataError(f"{count} cases need as many patients and facts.")
+        if self.scores.shape != self.box_case.shape or not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise DataError("Every detection needs a score from 0 to 1.")
+        if ((np.diff(self.scores) > 0) & (np.diff(self.box_case) == 0)).any():
+            raise DataError("Within a case the most confident detection comes first.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def positive(self) -> np.ndarray:
+        """(C,) bool: whether a case has a ground-truth box."""
+        return np.bincount(self.truth_case, minlength=len(self)) > 0
+
+    @property
+    def case_scores(self) -> np.ndarray:
+        """(C,) float64: a case's highest score, 0 where nothing was detected; the usual image-level score of a detector."""
+        scores = np.zeros(len(self))
+        first = np.flatnonzero(np.diff(self.box_case, prepend=-1) > 0)
+        scores[self.box_case[first]] = self.scores[first]
+        return scores
+
+    def above(self, threshold: float) -> "Cases":
+        """Return the same cases with the detections that score at least ``threshold``."""
+        return self.where(self.scores >= threshold)
+
+    def where(self, mask: np.ndarray) -> "Cases":
+        """Return the same cases with the detections of a (D,) bool mask."""
+        return dataclasses.replace(self, boxes_xyxy_px=self.boxes_xyxy_px[mask], scores=self.scores[mask], box_case=self.box_case[mask])
+
+    def take(self, rows: np.ndarray) -> "Cases":
+        """Return the cases of (R,) int64 indices, in that order; a case that is named twice is there twice, as the same patient."""
+        rows = np.asarray(rows, np.int64)
+        truth, truth_case = _gather(self.truth_case, rows, len(self))
+        boxes, box_case = _gather(self.box_case, rows, len(self))
+        return Cases(
+            tuple(self.names[row] for row in rows),
+            self.patients[rows],
+            self.truth_xyxy_px[truth],
+            truth_case,
+            self.boxes_xyxy_px[boxes],
+            self.scores[boxes],
+            box_case,
+            {name: tuple(values[row] for row in rows) for name, values in self.facts.items()},
+        )
+
+
+def _gather(case: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (indices of the entries of the cases ``rows``, the place in ``rows`` of each)."""
+    starts = np.searchsorted(case, np.arange(count + 1))
+    sizes = np.diff(starts)[rows]
+    place = np.repeat(np.arange(len(rows)), sizes)
+    offset = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return starts[rows][place] + offset, place

@@ -1,0 +1,101 @@
+"""Secondary capture: the radiograph with boxes, scores and the words for research burned in, for viewers that show nothing else.
+
+secondary_capture(header, pixels, findings).save_as(path, enforce_file_format=True)
+"""
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import DataError
+from pneumodet.dicom.objects import library, objects, values
+from pneumodet.dicom.objects.findings import FOR_RESEARCH, Findings
+from pneumodet.dicom.objects.presentation import aspect_of
+from pneumodet.dicom.objects.radiograph import read
+from pneumodet.viz import pictures
+
+DIRECTIONS = frozenset("APRLHF")
+"""Letters of PatientOrientation (0020,0020) (PS3.3 C.7.6.1.1.1)."""
+
+SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
+"""Why an image is referred to (PS3.16 CID 7202)."""
+
+_LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
+"""Transfer syntaxes that always lose information, and their LossyImageCompressionMethod (0028,2114)."""
+
+
+def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -> Dataset:
+    """Return a Secondary Capture Image (1.2.840.10008.5.1.4.1.1.7), uncompressed RGB of the radiograph's size.
+
+    Its Modality is OT and its ImageType DERIVED, so that nobody takes it for an acquired radiograph. BurnedInAnnotation is YES: letters are
+    burned in, and those of the radiograph itself, if it has any, still are. None that are added tell anything of the patient.
+
+    Args:
+      source: the radiograph's header.
+      pixels: (H, W) uint8 of it, dark air and bright bone.
+      findings: in px of it.
+
+    Raises:
+      DataError: the pixels are not those of the header, which lacks what a reference needs, or a box lies outside of the radiograph.
+      EnvironmentProblem: highdicom is not installed.
+    """
+    hd = library.highdicom()
+    radiograph = read(source)
+    if pixels.shape != (radiograph.rows, radiograph.columns):
+        raise DataError(
+            f"The radiograph has {radiograph.columns} x {radiograph.rows} px, but the pixels given are of shape {pixels.shape}. "
+            f"Give them as data.images.read_pixels returns them."
+        )
+    boxes = findings.within(rows=radiograph.rows, columns=radiograph.columns)
+    detections = Detections(boxes, findings.scores, np.ones(len(findings), np.int64))
+    picture = pictures.draw_boxes(pixels, detections=detections, title=FOR_RESEARCH)
+    place = radiograph.place
+    made = hd.sc.SCImage(
+        pixel_array=np.asarray(picture),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "F"),
+        study_instance_uid=place["StudyInstanceUID"],
+        **objects.identity(objects.SECONDARY_CAPTURE, radiograph, findings),
+    )
+    made.PatientOrientation = _orientation(source)
+    made.BodyPartExamined = objects.BODY_PART
+    made.ConversionType = "WSD"
+    made.BurnedInAnnotation = "YES"
+    made.ImageType = ["DERIVED", "SECONDARY"]
+    made.DerivationDescription = f"{findings.summary}. {findings.algorithm.name} {findings.algorithm.version}. {FOR_RESEARCH}."
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = place["SOPClassUID"], place["SOPInstanceUID"]
+    if radiograph.frames > 1:
+        reference.ReferencedFrameNumber = 1
+    reference.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept(*SOURCE_IMAGE)]
+    made.SourceImageSequence = [reference]
+    aspect = aspect_of(source)
+    if aspect != 1:
+        made.PixelAspectRatio = [aspect.numerator, aspect.denominator]
+    _remember_loss(made, source)
+    radiograph.sign(made)
+    return made
+
+
+def _orientation(source: Dataset) -> list[str] | None:
+    """Return PatientOrientation; None where it is not known or unusable."""
+    found = values.text(source, "PatientOrientation").split("\\")
+    usable = len(found) == 2 and all(one and set(one) <= DIRECTIONS for one in found)
+    return found if usable else None
+
+
+def _remember_loss(made: Dataset, source: Dataset) -> None:
+    """Say that the radiograph was compressed with loss, once and for all (PS3.3 C.7.6.1.1.5)."""
+    syntax = UID(str(getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", "")))
+    if values.text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY:
+        return
+    made.LossyImageCompression = "01"
+    ratios = values.numbers(source, "LossyImageCompressionRatio")
+    methods = values.text(source, "LossyImageCompressionMethod") or _LOSSY.get(syntax, "")
+    if ratios:
+        made.LossyImageCompressionRatio = [f"{ratio:.10g}" for ratio in ratios]
+    if methods:
+        made.LossyImageCompressionMethod = methods.split("\\")

@@ -1,0 +1,97 @@
+"""What the three kinds of objects have in common: their series, their UIDs, and who made them.
+
+made = hd.sr.ComprehensiveSR(..., **identity(STRUCTURED_REPORT, radiograph, findings))
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from pneumodet import __version__
+from pneumodet.core.errors import DataError
+from pneumodet.dicom.objects.findings import FOR_RESEARCH, Findings
+from pneumodet.dicom.objects.identifiers import LONGEST_LO, MANUFACTURER, Algorithm, uid
+from pneumodet.dicom.objects.radiograph import Radiograph
+
+SOFTWARE = f"{MANUFACTURER} {__version__}"
+"""What writes the objects; another version may write others, and so they get other UIDs."""
+
+BODY_PART = "CHEST"
+"""BodyPartExamined (0018,0015) of images and presentation states; it is no paired one, so that they need no Laterality (PS3.3 C.7.3.1)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of object.
+
+    Attributes:
+      name: part of what its UIDs are made of.
+      series_number: (0020,0011), above those of acquired series.
+      what: begins SeriesDescription (0008,103E).
+    """
+
+    name: str
+    series_number: int
+    what: str
+
+
+STRUCTURED_REPORT = Kind("structured report", 9001, "Findings")
+PRESENTATION_STATE = Kind("presentation state", 9002, "Boxes and scores")
+SECONDARY_CAPTURE = Kind("secondary capture", 9003, "Boxes and scores burned in")
+
+
+def uids_of(radiograph: Radiograph, findings: Findings) -> tuple[str, ...]:
+    """Return what the UIDs of an object depend on, beside its kind: the radiograph, the algorithm, the threshold and the version of pneumodet.
+
+    Of these and the findings an object is made, and of no clock: what has the same UID is the same object (PS3.5 9). The UIDs do not depend on
+    the findings, which follow from the rest: another machine may round a score otherwise, and the archive shall keep one object.
+    """
+    return (radiograph.place["SOPInstanceUID"], *_maker(findings))
+
+
+def _maker(findings: Findings) -> tuple[str, ...]:
+    return (*findings.algorithm.identity, repr(findings.score_threshold), SOFTWARE)
+
+
+def device_uid(algorithm: Algorithm) -> str:
+    """Return the UID of an algorithm as the device that observed (PS3.16 TID 1004)."""
+    return uid("device", *algorithm.identity)
+
+
+@contextlib.contextmanager
+def of_known_class(radiograph: Radiograph) -> Iterator[None]:
+    """Say so where highdicom makes no reference to a radiograph, as its SOP class is not in the tables of the standard that highdicom has.
+
+    Raises:
+      DataError: that is so.
+    """
+    sop_class = radiograph.place["SOPClassUID"]
+    try:
+        yield
+    except KeyError as error:
+        if sop_class not in str(error):
+            raise
+        raise DataError(
+            f"A radiograph of SOP class {sop_class}, which is private, retired or damaged, gets no report and no presentation state. "
+            "Ask for a secondary capture."
+        ) from None
+
+
+def identity(kind: Kind, radiograph: Radiograph, findings: Findings) -> dict[str, Any]:
+    """Return the arguments of highdicom's constructors that tell an object from others.
+
+    Images of one series get objects of one series, with the numbers of the images.
+    """
+    algorithm = findings.algorithm
+    return {
+        "series_instance_uid": uid("series", kind.name, radiograph.place["SeriesInstanceUID"], *_maker(findings)),
+        "series_number": kind.series_number,
+        "series_description": f"{kind.what}. {FOR_RESEARCH}"[:LONGEST_LO],
+        "sop_instance_uid": uid("instance", kind.name, *uids_of(radiograph, findings)),
+        "instance_number": radiograph.instance_number,
+        "manufacturer": algorithm.manufacturer[:LONGEST_LO],
+        "manufacturer_model_name": algorithm.name[:LONGEST_LO],
+        "software_versions": [algorithm.version[:LONGEST_LO], SOFTWARE],
+        "content_qualification": "RESEARCH",
+    }

@@ -1,0 +1,1 @@
+"""How well classifiers tell radiographs apart, and how well their heatmaps point at findings."""

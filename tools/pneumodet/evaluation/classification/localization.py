@@ -1,0 +1,183 @@
+"""Does the heat lie where the finding is? The pointing game and its kin, with what chance gives and patient-clustered intervals.
+
+    counts = measure(heats, truth, sizes_hw, boxes, tolerance_px=15)          # figure -> Ratio
+    table = compared({"grad-cam": counts, "centre": …}, patients)             # figure -> name -> value, low, high
+
+Only exams with ground-truth boxes are counted; where there is no heat, nothing was found.
+- ``pointing``: share of exams whose hottest place lies in a box, or not farther from one than a tolerance (the pointing game: J. Zhang et al.,
+  IJCV 2018, section 4.1).
+- ``energy``: share of all heat that lies in boxes, mean over exams (H. Wang et al., Score-CAM, CVPR workshops 2020, section 4.3).
+- ``box_iou``: greatest IoU of a weak box with a ground-truth box, mean over these.
+- ``area_iou``: IoU of all weak boxes together with all ground-truth boxes together, mean over exams.
+
+What chance gives: heat that is the same everywhere, and a point anywhere. It hits as often as boxes (and the tolerance around them) have area.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pneumodet.core.boxes import area_px, xyxy_px_to_yxyx_norm
+from pneumodet.evaluation.classification.weak_boxes import GRID, best_overlaps, enlarged
+from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.models.inputs import images
+
+FIGURES = ("pointing", "energy", "box_iou", "area_iou")
+"""Names of the figures, in [0, 1]; more is better."""
+
+TOLERANCE_PX = 15.0
+"""The paper's tolerance, in px of the radiograph."""
+
+_CENTRE_WIDTH = 0.25
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ratio:
+    """A figure of C exams: the sum of what was reached over the sum of what there was to reach; both (C,) float64, 0 in exams that do not count."""
+
+    reached: np.ndarray
+    of: np.ndarray
+
+    def value(self, weights: np.ndarray) -> np.ndarray:
+        """Return the (B,) figure for (C, B) weights; NaN where there is nothing to reach."""
+        return bootstrap.ratio(self.reached @ weights, self.of @ weights)
+
+
+def measure(
+    heats: Sequence[np.ndarray],
+    truth_xyxy_px: Sequence[np.ndarray],
+    sizes_hw: Sequence[tuple[float, float]],
+    found_xyxy_px: Sequence[np.ndarray],
+    *,
+    tolerance_px: float = TOLERANCE_PX,
+) -> dict[str, Ratio]:
+    """Return the figures of C heatmaps.
+
+    Args:
+      heats: (h, w) >= 0 of each exam, over the whole radiograph, of any size and scale.
+      truth_xyxy_px: (T, 4) ground-truth boxes of each exam.
+      sizes_hw: height and width of each radiograph in px.
+      found_xyxy_px: (N, 4) weak boxes of each exam.
+      tolerance_px: in px of the radiograph, at least 0.
+    """
+    rows = np.zeros((len(heats), 4))
+    for index, (heat, truth, size_hw, found) in enumerate(zip(heats, truth_xyxy_px, sizes_hw, found_xyxy_px, strict=True)):
+        if not len(truth):
+            continue
+        point = hottest_xy_px(heat, size_hw)
+        inside = box_mask(truth, size_hw)
+        large = enlarged(heat)
+        total = large.sum(dtype=np.float64)
+        rows[index] = (
+            point is not None and distance_px(np.array([point]), truth)[0] <= tolerance_px,
+            large[inside].sum(dtype=np.float64) / total if total else 0.0,
+            best_overlaps(truth, found).sum(),
+            _area_iou(inside, box_mask(found, size_hw)),
+        )
+    return _ratios(rows, truth_xyxy_px)
+
+
+def by_chance(
+    truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[float, float]], *, tolerance_px: float = TOLERANCE_PX
+) -> dict[str, Ratio]:
+    """Return the figures that the same heat everywhere, and a point anywhere, give on the average. Arguments as ``measure``."""
+    rows = np.zeros((len(truth_xyxy_px), 4))
+    for index, (truth, size_hw) in enumerate(zip(truth_xyxy_px, sizes_hw, strict=True)):
+        if len(truth):
+            share = box_mask(truth, size_hw).mean()
+            near = distance_px(_grid_xy_px(size_hw), truth) <= tolerance_px
+            rows[index] = near.mean(), share, area_px(truth).sum() / (size_hw[0] * size_hw[1]), share
+    return _ratios(rows, truth_xyxy_px)
+
+
+def _ratios(rows: np.ndarray, truth_xyxy_px: Sequence[np.ndarray]) -> dict[str, Ratio]:
+    number = np.array([len(truth) for truth in truth_xyxy_px], np.float64)
+    return {name: Ratio(rows[:, column], number if name == "box_iou" else np.sign(number)) for column, name in enumerate(FIGURES)}
+
+
+def compared(
+    sources: Mapping[str, Mapping[str, Ratio]], patients: np.ndarray, *, resamples: int = bootstrap.RESAMPLES, seed: int = 0
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return each figure of each source with its interval, and how much the first source is above each other one on the same resamples.
+
+    Args:
+      sources: name -> ``measure`` or ``by_chance`` of the same C exams.
+      patients: (C,) int64, the same number for the exams of one patient.
+      resamples: of the bootstrap over patients.
+      seed: of its draws.
+
+    Returns:
+      Figure -> source -> ``value``, ``low``, ``high`` (95 % percentile interval; None where there are too few patients), and for all but the first
+      source ``above``, the same three of the difference first - other.
+    """
+
+    def of(weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        return {(figure, name): ratios[figure].value(weights) for figure in FIGURES for name, ratios in sources.items()}
+
+    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
+    first = next(iter(sources))
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for figure in FIGURES:
+        found[figure] = {name: bootstrap.interval(value[figure, name], drawn[figure, name], patients) for name in sources}
+        for name in sources:
+            if name != first:
+                found[figure][name]["above"] = bootstrap.interval(
+                    value[figure, first] - value[figure, name], drawn[figure, first] - drawn[figure, name], patients
+                )
+    return found
+
+
+def hottest_xy_px(heat: np.ndarray, size_hw: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the centre of the hottest cell of a (h, w) heatmap in px of the radiograph; None where there is no heat.
+
+    The cell's, since bilinear enlarging makes a plateau of a maximum at the edge, whose first px would be the radiograph's corner.
+    """
+    heat = np.asarray(heat)
+    if not heat.max() > 0:
+        return None
+    row, column = np.unravel_index(np.argmax(heat), heat.shape)
+    return float((column + 0.5) * size_hw[1] / heat.shape[1]), float((row + 0.5) * size_hw[0] / heat.shape[0])
+
+
+def distance_px(points_xy_px: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
+    """Return the (P,) distances of (P, 2) points from the nearest of (N, 4) boxes, N >= 1; 0 inside."""
+    x, y = (points_xy_px[:, axis, np.newaxis] for axis in (0, 1))
+    aside = np.maximum(np.maximum(boxes_xyxy_px[:, 0] - x, x - boxes_xyxy_px[:, 2]), 0)
+    above = np.maximum(np.maximum(boxes_xyxy_px[:, 1] - y, y - boxes_xyxy_px[:, 3]), 0)
+    return np.hypot(aside, above).min(axis=1)
+
+
+def box_mask(boxes_xyxy_px: np.ndarray, size_hw: tuple[float, float]) -> np.ndarray:
+    """Return (GRID, GRID) bool over a radiograph: whether a px's centre lies in a box."""
+    return images.box_mask(xyxy_px_to_yxyx_norm(boxes_xyxy_px, height=size_hw[0], width=size_hw[1]), (GRID, GRID)).astype(bool)
+
+
+def centre_heat() -> np.ndarray:
+    """Return (GRID, GRID) float64, heat around the centre of a radiograph, the same for all: a Gaussian of a quarter of its sides."""
+    offset = (_centres(1.0) - 0.5) / _CENTRE_WIDTH
+    return np.exp(-(offset[:, np.newaxis] ** 2 + offset**2) / 2)
+
+
+def usual_heat(truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[float, float]]) -> np.ndarray | None:
+    """Return (GRID, GRID) float64 in [0, 1], how many exams have a box at a place; None without boxes.
+
+    Of training exams it is what can be known of the place of a finding without a look at the radiograph.
+    """
+    masks = [box_mask(truth, size_hw) for truth, size_hw in zip(truth_xyxy_px, sizes_hw, strict=True) if len(truth)]
+    return np.mean(masks, axis=0) if masks else None
+
+
+def _area_iou(a: np.ndarray, b: np.ndarray) -> float:
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 0.0
+
+
+def _grid_xy_px(size_hw: tuple[float, float]) -> np.ndarray:
+    """Return (GRID * GRID, 2) centres of the grid in px of the radiograph."""
+    x, y = np.meshgrid(_centres(size_hw[1]), _centres(size_hw[0]))
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def _centres(side: float) -> np.ndarray:
+    return (np.arange(GRID) + 0.5) * side / GRID

@@ -1,0 +1,95 @@
+"""A trained classifier, and its outputs as probabilities. numpy at module level; TensorFlow where a run is opened.
+
+trained = restored(folder)
+looker = trained.looker(split)
+for seen in looker.batches(): probability(seen.outputs)          # (B,) of pneumonia
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet.data.record_sets import Split
+from pneumodet.models.classification import metadata
+from pneumodet.models.classification.settings import ClassifierSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A classifier with the weights of its best checkpoint.
+
+    Attributes:
+      model: a keras.Model, as from ``networks.classifier``.
+      settings: that it was trained with.
+    """
+
+    model: Any
+    settings: ClassifierSettings
+
+    def looker(self, split: Split, *, model: Any = None) -> Any:
+        """Return a ``evaluation.runner.Looker`` that shows it a split's records as it saw them in training.
+
+        Args:
+          split: the records.
+          model: looks in its place: takes the same inputs, and gives a dict.
+        """
+        from pneumodet.evaluation.runner import Looker
+
+        return Looker(model or self.model, split, **looks(self.settings, split))
+
+
+def restored(folder: Path) -> Trained:
+    """Return the classifier of a run's folder.
+
+    Raises:
+      PneumodetError: as ``training.keras.experiment.restored``.
+    """
+    from pneumodet.training.families.classification import Classifier
+    from pneumodet.training.keras import experiment
+
+    return Trained(*experiment.restored(Classifier(), folder))
+
+
+def looks(settings: ClassifierSettings, split: Split) -> dict[str, Any]:
+    """Return how a classifier sees a split, as arguments of ``Looker`` and ``Feed``."""
+    return {
+        "size_hw": settings.size_hw,
+        "normalization": settings.normalization,
+        "metadata": metadata.of_split(split) if settings.metadata else None,
+        "skip_corrupt": settings.skip_corrupt,
+    }
+
+
+def logit(outputs: Mapping[str, Any]) -> Any:
+    """Return the (B,) output that speaks for pneumonia, before sigmoid or softmax: what Grad-CAM explains."""
+    return outputs["pneumonia"][:, 0] if "pneumonia" in outputs else outputs["classes"][:, -1]
+
+
+def probability(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the (B,) float64 probability of pneumonia: of its own head, where there is one, else of the class."""
+    if "pneumonia" in outputs:
+        return _softmax(np.pad(outputs["pneumonia"], [(0, 0), (1, 0)]))[:, 1]
+    return _softmax(outputs["classes"])[:, -1]
+
+
+def gathered(batches: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Return all of what a ``Looker`` has seen: ``pneumonia`` (N,) float64, and ``classes`` (N, 3) float64 where the model has them.
+
+    A record that could not be read counts as if nothing speaks for pneumonia: 0, and equal probabilities of the other classes.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for seen in batches:
+        found.setdefault("pneumonia", []).append(np.where(seen.read, probability(seen.outputs), 0.0))
+        if "classes" in seen.outputs:
+            of_classes = _softmax(seen.outputs["classes"])
+            of_classes[~seen.read] = [0.5] * (of_classes.shape[1] - 1) + [0.0]
+            found.setdefault("classes", []).append(of_classes)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -1,0 +1,76 @@
+"""How well three classes are told apart: confusion matrix, accuracy, recall, precision, F1 and one-against-rest ROC AUC, with intervals by patient.
+
+    found = assess(probabilities, classes, patients=patients)
+    found["figures"]["classes.macro_f1"], found["confusion"]
+
+A prediction is the class of the highest probability; nothing is chosen on these exams.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics.image_level import Areas
+from pneumodet.models.classification.settings import CLASSES
+
+KEYS = ("normal", "not_normal", "opacity")
+"""Of ``CLASSES``, in names of figures."""
+
+
+def assess(
+    probabilities: np.ndarray, classes: np.ndarray, *, patients: np.ndarray, resamples: int = bootstrap.RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """Return the figures of three classes.
+
+    Args:
+      probabilities: (N, 3).
+      classes: (N,) int64, the truth.
+      patients: (N,) int64, the same number for the exams of one patient; they are drawn together.
+      resamples: of the bootstrap.
+      seed: of its draws.
+
+    Returns:
+      ``figures`` (``classes.accuracy``, ``.macro_f1``, ``.macro_roc_auc`` and of each class ``.NAME.recall``, ``.precision``, ``.f1``, ``.roc_auc``;
+      None where one is undefined), ``intervals`` (key -> [low, high]), ``confusion`` (3 rows of truth, 3 columns of predictions) and ``classes``.
+    """
+    value, drawn = bootstrap.resampled(_Figures(probabilities, classes), patients, resamples=resamples, seed=seed)
+    intervals = {}
+    for key in value:
+        found = bootstrap.interval(value[key], drawn[key], patients)
+        if found["low"] is not None:
+            intervals[key] = [found["low"], found["high"]]
+    return {
+        "figures": {key: None if np.isnan(one) else one for key, one in value.items()},
+        "intervals": intervals,
+        "confusion": confusion(probabilities.argmax(axis=1), classes).tolist(),
+        "classes": list(CLASSES),
+    }
+
+
+def confusion(predicted: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return (3, 3) int64 counts: rows are the truth, columns the predictions."""
+    count = len(CLASSES)
+    return np.bincount(classes * count + predicted, minlength=count**2).reshape(count, count)
+
+
+class _Figures:
+    """Figures for many weightings of the same exams."""
+
+    def __init__(self, probabilities: np.ndarray, classes: np.ndarray) -> None:
+        predicted = probabilities.argmax(axis=1)
+        self._cells = [(predicted == number, classes == number) for number in range(len(CLASSES))]
+        self._areas = [Areas(classes == number, probabilities[:, number]) for number in range(len(CLASSES))]
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return key -> (B,) float64 for (N, B) weights; NaN where a figure is undefined."""
+        found, right = {}, 0.0
+        for key, (predicted, true), areas in zip(KEYS, self._cells, self._areas, strict=True):
+            hits, called, there = (mask.astype(np.float64) @ weights for mask in (predicted & true, predicted, true))
+            right = right + hits
+            found[f"classes.{key}.recall"] = bootstrap.ratio(hits, there)
+            found[f"classes.{key}.precision"] = bootstrap.ratio(hits, called)
+            found[f"classes.{key}.f1"] = bootstrap.ratio(2 * hits, called + there)
+            found[f"classes.{key}.roc_auc"] = areas.areas(weights)[0]
+        means = {f"classes.macro_{name}": np.mean([found[f"classes.{key}.{name}"] for key in KEYS], axis=0) for name in ("f1", "roc_auc")}
+        return {"classes.accuracy": bootstrap.ratio(right, weights.sum(axis=0)), **means, **found}

@@ -1,0 +1,172 @@
+"""The use-case: runs of any family -> comparison.json, comparison.html and comparison.md.
+
+outcome = compare(Request(runs=("ssd", "unet", "resnet"), output_dir=Path("workspace/comparison")))
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pneumodet.core import folders, paths, runs
+from pneumodet.core.errors import ConfigError
+from pneumodet.data import label_map
+from pneumodet.evaluation.compare import combining, entries, figures, matching, page, sentences
+from pneumodet.evaluation.compare.matching import Side
+from pneumodet.evaluation.metrics import bootstrap, image_level, operating_point
+
+RESULT, PAGE, MARKDOWN = "comparison.json", "comparison.html", "comparison.md"
+
+WATCHED = (
+    "Training keeps the checkpoint that did best on the validation exams. Where these are the ones compared here, the figures are a little optimistic, "
+    "and a run that was evaluated more often on the way is flattered more."
+)
+"""Note for runs with a best checkpoint."""
+
+UNCORRECTED = (
+    "Intervals are of one figure of one pair each. Among many of them some exclude 0 by chance: with {count} differences about {chance:.1f} would if no "
+    "run were better than another."
+)
+"""Note for many differences."""
+
+MANY = 20
+"""Differences from which on ``UNCORRECTED`` is said."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is compared, and how.
+
+    Attributes:
+      runs: names of runs, their folders, or NAME=PATH.
+      output_dir: new folder.
+      truth: record set, instances.json or labels.csv; without, that of the first run that knows its own.
+      split: of record sets.
+      patient_map: which patient each exam is of; without, as the ground truth tells.
+      baseline: name of the run that the others are compared with; the first without.
+      common: compare on the exams that all have, where they have others too.
+      detector: name of the run whose boxes are gated and fused.
+      gate: name of the run whose scores gate them.
+      fused: names of the runs whose boxes are fused with them.
+      folds: groups of patients of the search.
+      resamples: of the bootstrap.
+      seed: of folds and bootstrap.
+      overwrite: replace an earlier comparison.
+    """
+
+    runs: tuple[str, ...]
+    output_dir: Path
+    truth: Path | None = None
+    split: str = "val"
+    patient_map: Path | None = None
+    baseline: str | None = None
+    common: bool = False
+    detector: str | None = None
+    gate: str | None = None
+    fused: tuple[str, ...] = ()
+    folds: int = operating_point.FOLDS
+    resamples: int = bootstrap.RESAMPLES
+    seed: int = 0
+    overwrite: bool = False
+
+
+Progress = Callable[[int], Callable[..., None]]
+"""Is told the number of steps, and returns what to call after each."""
+
+
+def compare(request: Request, *, progress: Progress = lambda total: lambda *_: None) -> dict[str, Any]:
+    """Compare, and write ``RESULT``, ``PAGE``, ``MARKDOWN`` and, where something is combined, the folder ``combining.FOLDER``.
+
+    Returns:
+      What ``RESULT`` holds.
+
+    Raises:
+      ConfigError: names do not fit together.
+      DataError: a run or file cannot be used, or the exams do not fit; the folder is in use.
+    """
+    if (request.gate or request.fused) and not request.detector:
+        raise ConfigError("--gate and --fuse say what is combined with a detector. Name it by --combine.")
+    folders.check_free(request.output_dir, marker=RESULT, overwrite=request.overwrite)
+    shelf = entries.Shelf(request.truth, split=request.split, patient_map=request.patient_map)
+    read = entries.read_all(list(request.runs), shelf)
+    truth = shelf.given or next((entry.truth for entry in read), None)
+    names = [entry.name for entry in read]
+    if request.baseline is not None and request.baseline not in names:
+        raise ConfigError(f"--baseline {request.baseline}: it must be one of --runs ({', '.join(names)}).")
+    matched = matching.match(read, truth, common=request.common, seed=request.seed)
+    baseline = matched.sides[names.index(request.baseline) if request.baseline else 0]
+    chosen = combining.chosen(matched.sides, request.detector, request.gate, request.fused) if request.detector else None
+    others = [side for side in matched.sides if side is not baseline]
+    total = len(matched.sides) + len(others)
+    step = progress(total + (combining.steps_of(bool(request.gate), len(request.fused)) if chosen else 0))
+    how = {"resamples": request.resamples, "seed": request.seed}
+    compared = [_run(side, how, step) for side in matched.sides]
+    differences = {}
+    for side in others:
+        differences[side.entry.name] = figures.difference(baseline, side, **how)
+        step()
+    combination = None
+    if chosen:
+        detector, gate, fused = chosen
+        combination = combining.combine(detector, gate=gate, others=fused, folds=request.folds, on_step=step, **how)
+    base = matched.base
+    patients = len(set(base.patients.tolist()))
+    result: dict[str, Any] = {
+        "ground_truth": {"name": truth.name, "manifest_sha256": truth.manifest_sha256, "split": truth.split},
+        "exams": len(base),
+        "patients": patients,
+        "positive_exams": int(base.positive.sum()),
+        "boxes": len(base.truth_case),
+        "left_out": matched.left_out,
+        "rsna_rules": matching.RULES,
+        "resamples": request.resamples,
+        "seed": request.seed,
+        "method": f"95 % intervals: percentile bootstrap of {patients:,} patients, {request.resamples:,} resamples, seed {request.seed}; differences are "
+        "paired, on the same resamples.",
+        "baseline": baseline.entry.name,
+        "runs": compared,
+        "differences": differences,
+        "combination": combination and combination.table | {"sentences": list(combination.sentences), "sources": list(combination.sources)},
+        "notes": [*matched.notes, *_notes(matched.sides, differences)],
+        "provenance": runs.provenance(),
+    }
+    with folders.new_folder(request.output_dir, marker=RESULT, overwrite=request.overwrite) as folder:
+        if combination:
+            combining.write(folder / combining.FOLDER, combination, category_id=_category(truth.instances))
+        _write(folder / PAGE, page.html(result))
+        _write(folder / MARKDOWN, sentences.markdown(result))
+        paths.write_json(folder / RESULT, result)
+    return result
+
+
+def _run(side: Side, how: dict[str, int], step: Callable[[], None]) -> dict[str, Any]:
+    """Return what ``RESULT`` holds of a run."""
+    entry = side.entry
+    found = {
+        "name": entry.name,
+        "family": entry.family,
+        "manifest_sha256": entry.manifest_sha256,
+        "figures": figures.of_side(side, **how),
+        "operating_point": {"boxes": side.boxes_note or None, "images": side.image_note},
+        "parameters": entry.parameters,
+        "training_seconds": entry.training_seconds,
+        "milliseconds_an_image": entry.milliseconds_an_image,
+        "roc": image_level.roc_curve(side.image),
+    }
+    step()
+    return found
+
+
+def _notes(sides: tuple[Side, ...], differences: dict[str, dict[str, Any]]) -> list[str]:
+    count = sum(len(found) for found in differences.values())
+    notes = [WATCHED] if any(side.entry.watched for side in sides) else []
+    return notes + ([UNCORRECTED.format(count=count, chance=count * (1 - bootstrap.CONFIDENCE))] if count >= MANY else [])
+
+
+def _category(instances: dict[str, Any]) -> int:
+    return next(one["id"] for one in instances["categories"] if one["name"] == label_map.PNEUMONIA)
+
+
+def _write(path: Path, text: str) -> None:
+    with paths.atomic_path(path) as tmp:
+        tmp.write_text(text, encoding="utf-8")

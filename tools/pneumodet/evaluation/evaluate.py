@@ -1,0 +1,395 @@
+"""One evaluation: detections found or read, judged, and written down as metrics.json, detections.json and report.html.
+
+outcome = of_runs([Path("workspace/my_first")], options=Options(aim="sensitivity>=0.9"))
+outcome = of_models([Path("workspace/my_first/export")], data_dir, output_dir, options=Options(tta="flip"))
+outcome = of_files(Path("instances.json"), Path("detections.json"), output_dir, options=Options())       # any framework, no TensorFlow
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pneumodet.core import detections as results
+from pneumodet.core import folders, metrics_table, paths, runs
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
+from pneumodet.data import ground_truth as ground_truths
+from pneumodet.data.record_sets import RecordSet, Split
+from pneumodet.evaluation import files, inputs, summary
+from pneumodet.evaluation import postprocess_files as gates
+from pneumodet.evaluation.inputs import Loaded
+from pneumodet.evaluation.report import page
+from pneumodet.inference import exported
+from pneumodet.inference.postprocess import ensembles
+from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.inference.postprocess.recipe import Recipe
+from pneumodet.viz import pictures
+
+DETECTIONS = "detections.json"
+
+GALLERY = 24
+"""Worst cases that are drawn."""
+
+EVAL_PROCESSED = "eval_processed"
+"""A run's evaluation after a recipe or test-time augmentation; its eval/ is of the plain model, whose threshold the export takes."""
+
+FROM_MODEL = "from the model, which chose it on other data"
+FROM_RECIPE = "from the recipe, which was tuned on other data"
+
+OPTIMISTIC = (
+    "The recipe was tuned on these very exams, so that the figures are optimistic. Evaluate it on others; or evaluate the detections.json that "
+    "postprocess.py wrote beside it, in which each exam was processed by what other patients gave."
+)
+"""Warning."""
+
+OF_UNKNOWN_ORIGIN = (
+    "The recipe does not tell on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
+)
+"""Warning."""
+
+Progress = Callable[[int], Callable[[], None]]
+"""Is told the number of images, and returns what to call after each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How detections are judged; see ``summary.assess`` and ``inputs.load``.
+
+    Attributes:
+      threshold: score threshold of the operating point, chosen on other data; cross-fitted for ``aim`` where it is None.
+      aim: what thresholds are chosen for.
+      rules: of the RSNA metric.
+      resamples: of the bootstrap.
+      seed: of folds and bootstrap.
+      compare: another model's detections of the same images.
+      recipe: post-processing to apply first, with the views that it was found with.
+      tta: views as ``views.parse`` takes them, where there is no recipe.
+      gate: image-level scores for the recipe, CSV ``patientId,score``.
+      patient_map, facts, class_info: as ``inputs.load``.
+      class_name: the class that is judged.
+      split: of a record set that is the ground truth of detections in a file.
+    """
+
+    threshold: float | None = None
+    aim: str = "rsna"
+    rules: str = "strict"
+    resamples: int = 1000
+    seed: int = 0
+    compare: Path | None = None
+    recipe: Path | None = None
+    tta: str | None = None
+    gate: Path | None = None
+    patient_map: Path | None = None
+    facts: Path | None = None
+    class_info: Path | None = None
+    class_name: str = label_map.PNEUMONIA
+    split: str = "val"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What was found, and where it lies."""
+
+    metrics: dict[str, Any]
+    metrics_path: Path
+    report: Path
+
+
+def of_runs(
+    run_dirs: Sequence[Path],
+    *,
+    options: Options,
+    data_dir: Path | None = None,
+    split: str = "val",
+    output_dir: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress,
+) -> Outcome:
+    """Judge the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
+
+    Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views.
+
+    Raises:
+      ConfigError: options do not go together, the runs have different record sets, or there is no ``output_dir`` for several runs.
+      DataError: records, ground truth, label map or recipe do not fit.
+      CheckpointError: a run has no checkpoint, or it does not fit.
+    """
+    plan = ensembles.planned(options.recipe, models=len(run_dirs), tta=options.tta)
+    if output_dir is None and len(run_dirs) > 1:
+        raise ConfigError("Several runs have no folder of their own for what they find together. Give --output-dir.")
+    from pneumodet.evaluation import checkpoint_detections, detecting
+    from pneumodet.models.detection import checkpoints
+
+    about = RecordSet.open(data_dir or detecting.data_of(run_dirs)).split(split)
+    records = [runs.read(folder).provenance for folder in run_dirs]
+    configs = [(folder / runs.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
+    own = run_dirs[0] / (runs.EVAL if plan == Recipe() else EVAL_PROCESSED)
+    if output_dir is not None:
+        folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
+    gate = gates.gate_for(plan, options.gate)
+    facts = _of_data(about)
+    facts |= _chosen_of(facts, [(runs.read(folder).records().manifest_sha256, metrics_table.evaluations(folder)) for folder in run_dirs])
+    sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
+    facts |= {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
+    if len(run_dirs) > 1:
+        facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
+    else:
+        facts |= {"step": checkpoints.step_of(prefixes[0])}
+    into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
+    with into as folder:
+        outcome = _judged(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
+        if "step" in facts:
+            checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
+    return _moved(outcome, output_dir or own)
+
+
+def of_models(
+    model_dirs: Sequence[Path],
+    data_dir: Path,
+    output_dir: Path,
+    *,
+    options: Options,
+    split: str = "val",
+    overwrite: bool,
+    progress: Progress,
+) -> Outcome:
+    """Judge an exported model, or several that are fused, on each record's image of a split. Arguments and errors as ``of_runs``.
+
+    A single model's own threshold is used unless it was chosen on this very record set or something is done with its detections; then thresholds
+    are cross-fitted.
+    """
+    from pneumodet.evaluation import detecting
+
+    plan = ensembles.planned(options.recipe, models=len(model_dirs), tta=options.tta)
+    infos = exported.read_all(model_dirs)
+    about = RecordSet.open(data_dir).split(split)
+    if about.label_map != infos[0].label_map:
+        raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")
+    names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.get("run")) for info in infos]
+    facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.get("checkpoint")) for info in infos)} | _of_data(about)
+    facts |= _chosen_of(
+        facts, [((info.card.get("data") or {}).get("manifest_sha256"), info.card.get("checkpoint_chosen_of") or 0) for info in infos]
+    )
+    chosen_here = (infos[0].card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
+    own = infos[0].score_threshold if plan == Recipe() and not chosen_here else None
+    gate = gates.gate_for(plan, options.gate)
+    with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
+        sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
+        record = _one_or_all([info.card.get("trained") for info in infos])
+        outcome = _judged(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
+    return _moved(outcome, output_dir)
+
+
+def of_files(
+    ground_truth: Path, detections: Path, output_dir: Path, *, options: Options, radiographs: Path | None = None, overwrite: bool
+) -> Outcome:
+    """Judge detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
+    more = {name: getattr(options, name) for name in ("class_name", "patient_map", "facts", "class_info", "split")}
+    folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
+    plan = ensembles.planned(options.recipe, models=1)
+    if options.recipe:
+        ensembles.refuse_views(plan, options.recipe)
+    loaded = inputs.load(ground_truth, detections, **more)
+    found = None
+    if options.recipe:
+        category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == options.class_name)
+        by_exam = detection_files.of_rows(loaded.coco_results, _ids(loaded), str(detections))
+        found = recipes.apply(plan, [by_exam], category_id=category, gate_scores=gates.gate_for(plan, options.gate))
+        loaded = _again(loaded, found, options)
+    other = inputs.load(ground_truth, options.compare, **more) if options.compare else None
+    read = None
+    if radiographs:
+        there, _ = sources.find_radiographs(radiographs, known=set(loaded.cases.names), images=True)
+
+        def read(wanted: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+            return ((exam, images.read_pixels(there[exam])) for exam in wanted if exam in there)
+
+    facts = {
+        "split": None,
+        "ground_truth": {"name": ground_truth.name, "sha256": ground_truths.sha256(ground_truth)},
+        "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
+    }
+    with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
+        outcome = _write(folder, loaded, found, plan, options, facts, read, other=other)
+    return _moved(outcome, output_dir)
+
+
+def _of_data(about: Split) -> dict[str, Any]:
+    return {"split": about.name, "manifest_sha256": paths.sha256_file(about.folder / record_sets.MANIFEST)}
+
+
+def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[str | None, int]]) -> dict[str, Any]:
+    """Return of how many the checkpoint is the best on these very exams, ``checkpoint_chosen_of``; None where it was not chosen on them.
+
+    Args:
+      facts: split and record set, as ``_of_data``.
+      models: (SHA-256 of the manifest that it was trained with, how often it was evaluated on their split val) of each.
+    """
+    here = facts["split"] == "val"
+    most = max((count for manifest, count in models if here and manifest == facts["manifest_sha256"]), default=0)
+    return {"checkpoint_chosen_of": most if most > 1 else None}
+
+
+def _one_or_all(records: Sequence[Any]) -> Any:
+    return records[0] if len(records) == 1 else list(records)
+
+
+def _judged(
+    folder: Path,
+    about: Split,
+    sets: Sequence[dict[str, Detections]],
+    plan: Recipe,
+    gate: Mapping[str, float] | None,
+    options: Options,
+    facts: dict[str, Any],
+    *,
+    own_threshold: float | None = None,
+    record: Any = None,
+    config: str = "",
+) -> Outcome:
+    """Put together what was found on a split, and judge it."""
+    instances = about.instances
+    differ = {image["file_name"] for image in instances["images"]} ^ sets[0].keys()
+    if differ:
+        raise DataError(f"Records and ground truth in {about.folder} do not list the same exams ({min(differ)} is in one of them only).")
+    found = sets[0]
+    if plan != Recipe():
+        found = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
+    loaded = inputs.assemble(
+        instances,
+        lambda _, __: results.to_coco(found),
+        names=(str(about.truth), "the detections"),
+        class_name=options.class_name,
+        patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
+        facts=files.read_facts(options.facts) if options.facts else {},
+    )
+    more = {"own_threshold": own_threshold, "record": record, "config": config}
+    return _write(folder, loaded, found, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
+
+
+def _notes(plan: Recipe, options: Options, exams: Iterable[str]) -> list[str]:
+    """Return what a reader has to know of the figures' post-processing, a sentence each."""
+    if options.recipe is None:
+        return [ensembles.untuned(plan)] if plan.sources > 1 else []
+    notes = []
+    if plan.exams_sha256 is None:
+        notes.append(OF_UNKNOWN_ORIGIN)
+    elif plan.exams_sha256 == recipes.fingerprint(exams):
+        notes.append(OPTIMISTIC)
+    if plan.cuts:
+        parts = [f"boxes that score below {plan.score_threshold:.4g}"] * (plan.score_threshold > 0)
+        parts += [f"all boxes of exams whose image-level score is below {plan.gate_threshold:.4g}"] * (plan.gate == "drop")
+        notes.append(
+            f"The recipe drops {' and '.join(parts)}: AP, FROC and AUC are of the list that is left, and end where it ends. They do not compare "
+            "with those of a full list."
+        )
+    return notes
+
+
+def _threshold(plan: Recipe, options: Options, exams: Iterable[str], own: float | None) -> tuple[float | None, str]:
+    """Return the threshold to judge at, None to cross-fit, and where it is from; that of a recipe or model has to be of other data."""
+    if options.threshold is not None:
+        return options.threshold, summary.GIVEN
+    if own is not None:
+        return own, FROM_MODEL
+    of_others = plan.exams_sha256 not in (None, recipes.fingerprint(exams))
+    if plan.score_threshold > 0 and of_others and not options.compare:  # the other model's scores have another scale
+        return plan.score_threshold, FROM_RECIPE
+    return None, summary.GIVEN
+
+
+def _ids(loaded: Loaded) -> dict[str, Any]:
+    """Return exam -> COCO image id."""
+    return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
+
+
+def _again(loaded: Loaded, found: dict[str, Detections], options: Options) -> Loaded:
+    """Return the same ground truth with other detections."""
+    ids = _ids(loaded)
+    rows = [row | {"image_id": ids[row["file_name"]]} for row in results.to_coco(found)]
+    patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
+    facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
+    return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=patients, facts=facts)
+
+
+def _write(
+    folder: Path,
+    loaded: Loaded,
+    found: dict[str, Detections] | None,
+    plan: Recipe,
+    options: Options,
+    about: dict[str, Any],
+    read: Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]] | None,
+    *,
+    own_threshold: float | None = None,
+    other: Loaded | None = None,
+    record: Any = None,
+    config: str = "",
+) -> Outcome:
+    if other is None and options.compare:
+        other = inputs.assemble(
+            loaded.instances,
+            lambda ids, category: detection_files.read(options.compare, ids, category_id=category),
+            names=("the ground truth", str(options.compare)),
+            class_name=options.class_name,
+            patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
+        )
+    threshold, source = _threshold(plan, options, loaded.cases.names, own_threshold)
+    metrics = summary.assess(
+        loaded,
+        threshold=threshold,
+        threshold_source=source,
+        aim=options.aim,
+        rules=options.rules,
+        class_name=options.class_name,
+        resamples=options.resamples,
+        seed=options.seed,
+        other=other,
+        names=("this model", options.compare.stem if options.compare else "B"),
+    )
+    metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
+    metrics["warnings"] = _notes(plan, options, loaded.cases.names) + metrics["warnings"]
+    if about.get("checkpoint_chosen_of"):
+        metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
+    paths.write_json(folder / runs.METRICS, metrics)
+    if found is not None:  # otherwise they are the caller's file
+        paths.write_json(folder / DETECTIONS, results.to_coco(found))
+    table = options.recipe.parent / gates.TABLE if options.recipe else None
+    report = page.write_report(
+        folder,
+        metrics,
+        pictures=list(_gallery(loaded, metrics, read)),
+        provenance={"evaluated": runs.provenance(), "trained": record},
+        config_text=config,
+        gains=paths.read_json(table, what="the table of gains", hint="Run tools/postprocess.py again.")
+        if table and table.exists()
+        else None,
+    )
+    return Outcome(metrics, folder / runs.METRICS, report)
+
+
+def _gallery(
+    loaded: Loaded, metrics: Mapping[str, Any], read: Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]] | None
+) -> Iterator[tuple[str, Image.Image | None, str]]:
+    """Yield (exam, picture with ground truth and detections or None, why it is here) of the worst cases."""
+    cases = loaded.cases
+    worst = metrics["worst"][:GALLERY]
+    pixels = dict(read([one["name"] for one in worst])) if read else {}
+    for one in worst:
+        index, picture = one["case"], None
+        if one["name"] in pixels:
+            mine = (cases.box_case == index) & (cases.scores >= (one["score_threshold"] or 0.0))
+            detections = Detections(cases.boxes_xyxy_px[mine], cases.scores[mine], np.ones(int(mine.sum()), np.int64))
+            truth = cases.truth_xyxy_px[cases.truth_case == index]
+            picture = pictures.draw_boxes(pixels[one["name"]], truth_xyxy_px=truth, detections=detections, panel=False)
+        yield one["name"], picture, one["reason"]
+
+
+def _moved(outcome: Outcome, output_dir: Path) -> Outcome:
+    return dataclasses.replace(outcome, metrics_path=output_dir / runs.METRICS, report=output_dir / outcome.report.name)

@@ -1,0 +1,95 @@
+"""Image-level scores -> figures with intervals by patient, operating point, curves, and the CSV that the gate of post-processing takes.
+
+loaded = judged(split, scores)
+figures(loaded)["image.roc_auc"]                     # for evaluation within training
+metrics = assess(loaded, aim="f1")                   # with intervals, for metrics.json
+write_scores(folder / SCORES, split, scores)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core import detections
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data.record_sets import Split
+from pneumodet.evaluation import checks, inputs, summary
+from pneumodet.evaluation.inputs import Loaded
+from pneumodet.evaluation.metrics import bootstrap, operating_point
+
+SCORES = "scores.csv"
+"""``patientId,score``: the image-level probability of each exam."""
+
+PREFIX = "image."
+"""Keys of image-level figures begin with it; recall is ``image.sensitivity``."""
+
+_KEPT = ("bootstrap", "operating_point", "calibration", "calibrator", "images", "patients", "positive_images", "warnings")
+_CURVES = ("roc", "pr", "score_histogram")
+
+
+def check_aim(aim: str) -> None:
+    """Check what an operating point is chosen for.
+
+    Raises:
+      ConfigError: the aim is unknown, or is about boxes.
+    """
+    if operating_point.parse_aim(aim)[0] not in ("f1", "sensitivity"):
+        raise ConfigError(f"aim is {aim!r}, which is about boxes. Image-level aims: f1, sensitivity>=X, for example sensitivity>=0.9.")
+
+
+def judged(split: Split, scores: np.ndarray) -> Loaded:
+    """Return exams with their ground truth and, as the metrics take it, one detection each, of the whole image.
+
+    Args:
+      split: N exams.
+      scores: (N,) in [0, 1], the probability of pneumonia.
+
+    Raises:
+      DataError: there are not as many scores, or one is not finite or outside [0, 1].
+    """
+    scores = np.asarray(scores, np.float64)
+    if scores.shape != (len(split),) or not ((scores >= 0) & (scores <= 1)).all():
+        wrong = scores[~((scores >= 0) & (scores <= 1))][:1]
+        raise DataError(f"{len(split)} exams need as many scores from 0 to 1; got {scores.size} scores, and among them {wrong}.")
+    found = {
+        name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([split.category]))
+        for name, score, (height, width) in zip(split.names, scores.tolist(), split.sizes_hw, strict=True)
+    }
+    return inputs.assemble(split.instances, lambda _, __: detections.to_coco(found), class_name=split.class_name, source=checks.SCORES)
+
+
+def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, float | None]:
+    """Return ``image.roc_auc``, ``image.pr_auc``, ``image.sensitivity``, ``.specificity``, ``.precision``, ``.f1``; None where undefined.
+
+    All but the areas are at the threshold that other patients gave for ``aim``.
+    """
+    return {key: value for key, value in summary.headline(loaded, aim=aim, seed=seed).items() if key.startswith(PREFIX)}
+
+
+def assess(loaded: Loaded, *, aim: str = "f1", resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> dict[str, Any]:
+    """Return the image-level part of ``evaluation.summary.assess``.
+
+    Returns:
+      ``image.…`` figures and ``image.confusion``; ``intervals`` (key -> [low, high], by patient), ``intervals_undefined`` (key -> why there is
+      none), ``bootstrap``, ``operating_point`` (its ``threshold`` is for new data; figures are at thresholds that other patients gave),
+      ``calibration``, ``calibrator``, counts, ``curves``, ``warnings``.
+    """
+    metrics = summary.assess(loaded, aim=aim, resamples=resamples, seed=seed)
+    point = metrics["operating_point"]
+    for fitted in (point.get("chosen", {}), point.get("cross_fitted", {})):
+        if "reached" in fitted:
+            fitted["reached"] = _of_images(fitted["reached"])
+    found = _of_images(metrics) | {key: metrics[key] for key in _KEPT}
+    found |= {key: _of_images(metrics[key]) for key in ("intervals", "intervals_undefined")}
+    return found | {"threshold": point["threshold"], "curves": {name: metrics["curves"][name] for name in _CURVES}}
+
+
+def _of_images(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key.startswith(PREFIX)}
+
+
+def write_scores(path: Path, split: Split, scores: np.ndarray) -> None:
+    """Write ``patientId,score`` of every exam, atomically, in the records' order."""
+    detections.write_scores(path, zip(split.names, scores.tolist(), strict=True))

@@ -1,0 +1,85 @@
+"""COCO's average precision and recall of one class, on ``Cases``, also under many weightings of the cases at once (bootstrap).
+
+    average_precision(cases)                               # AP50
+    curves = PrecisionRecall(cases)                        # prepared once
+    curves.average_precision(weights)                      # (10, B) for (C, B) weights: AP at IoU 0.50, 0.55 … 0.95
+    curves.average_recall(weights)                         # (3, B): AR1, AR10, AR100
+
+AP is COCO's (cocoeval.py, ``accumulate``): the mean of the precision at recall 0, 0.01 … 1, where the precision at a recall is the highest
+at this recall or beyond, and 0 where the recall is never reached. Each detection is one step, also among equal scores; those stand in the
+order of cases (in COCO's: of image ids), which is the only way in which the two can differ.
+"""
+
+import numpy as np
+
+from pneumodet.data.cases import Cases
+from pneumodet.evaluation.metrics import matching
+from pneumodet.evaluation.metrics.ranking import Ranking
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""COCO's, each the double that COCO uses."""
+
+RECALLS = np.linspace(0, 1, 101)
+"""COCO's recall thresholds."""
+
+MAX_DETECTIONS = (1, 10, 100)
+"""COCO's limits of detections a case; AP is taken at the last."""
+
+
+def average_precision(cases: Cases, *, iou_threshold: float = matching.HIT_IOU) -> float | None:
+    """Return COCO's AP in [0, 1] at one IoU threshold, over the 100 most confident detections of each case; None without ground truth."""
+    value = float(PrecisionRecall(cases, iou_thresholds=np.array([iou_threshold])).average_precision(np.ones((len(cases), 1)))[0, 0])
+    return None if np.isnan(value) else value
+
+
+class PrecisionRecall:
+    """What AP and AR of C cases need, sorted and matched once.
+
+    Args of the constructor:
+      cases: ground truth and detections.
+      iou_thresholds: (K,) float64 in (0, 1].
+    """
+
+    def __init__(self, cases: Cases, *, iou_thresholds: np.ndarray = IOU_THRESHOLDS) -> None:
+        rank = np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
+        cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
+        pairs = matching.overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
+        hits = [matching.coco_hits(pairs, threshold)[0] for threshold in iou_thresholds]
+        ranking = Ranking(cases)
+        hits = [box[np.argsort(ranking.place[box])] for box in hits]
+        any_place = np.unique(np.concatenate([ranking.place[box] for box in hits]))
+        self._before = ranking.counter(any_place)
+        self._rows = [np.searchsorted(any_place, ranking.place[box]) for box in hits]
+        self._hit_case = [cases.box_case[box] for box in hits]
+        self._truth = np.bincount(cases.truth_case, minlength=len(cases)).astype(np.float64)
+        every = np.concatenate(hits)
+        self._found = [
+            np.bincount(cases.box_case[every[rank[every] < limit]], minlength=len(cases)) / len(hits) for limit in MAX_DETECTIONS
+        ]
+
+    def average_precision(self, weights: np.ndarray) -> np.ndarray:
+        """Return the (K, B) AP for (C, B) float64 weights >= 0 of the cases; NaN where no weighted case has ground truth."""
+        before = self._before(weights)
+        total = self._truth @ weights
+        values = np.empty((len(self._rows), weights.shape[1]))
+        for index, (rows, case) in enumerate(zip(self._rows, self._hit_case, strict=True)):
+            here = weights[case]
+            tp = np.cumsum(here, axis=0)
+            seen = before[rows] + here
+            precision = np.divide(tp, seen, out=np.zeros_like(tp), where=seen > 0)
+            envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+            values[index] = [_interpolated(tp[:, b], envelope[:, b], total[b]) for b in range(len(total))]
+        return values
+
+    def average_recall(self, weights: np.ndarray) -> np.ndarray:
+        """Return (3, B): the recall with at most 1, 10 and 100 detections a case, averaged over the IoU thresholds; NaN as in AP."""
+        total = self._truth @ weights
+        found = np.array([counts @ weights for counts in self._found])
+        return np.divide(found, total, out=np.full_like(found, np.nan), where=total > 0)
+
+
+def _interpolated(tp: np.ndarray, envelope: np.ndarray, total: float) -> float:
+    if total == 0:
+        return np.nan
+    first = np.searchsorted(tp / total, RECALLS, side="left")
+    return float(envelope[first[first < len(envelope)]].sum()) / len(RECALLS)

@@ -1,0 +1,382 @@
+"""Do scores mean what they say? Reliability, and calibrators fitted on validation data.
+
+    reliability(cases.case_scores, cases.positive)                     # curve, ECE and Brier score
+    calibrator = fit(scores, outcomes, method=method_for(len(scores)))
+    probabilities = calibrator(scores)
+    saved = calibrator.to_json()                                       # stored with the model; Calibrator.from_json(saved)
+    report = evaluate(cases, folds=patient_folds(cases, seed=0))       # both levels, calibrated by other patients
+
+Two levels. Image: the probability that the image has pneumonia, from its highest score. Box: the probability that a detection is a hit at
+IoU >= 0.5. They differ, and each needs a calibrator of its own.
+
+ECE is the expected calibration error (Naeini et al., AAAI 2015) over bins of equal count (Nguyen and O'Connor, EMNLP 2015: bins of equal
+width are nearly empty where detectors have no scores): the mean over bins, weighted by count, of |mean score - share of true outcomes|.
+
+Calibrators never turn two scores around:
+
+``temperature``: sigmoid(logit(s) / T), which leaves a score of 0.5 where it is (Guo et al., ICML 2017).
+``platt``: sigmoid(slope * logit(s) + intercept), fitted against Platt's smoothed targets (Platt, 1999).
+``isotonic``: the non-decreasing curve of least squares (pool adjacent violators; Zadrozny and Elkan, KDD 2002), each step by Laplace's rule of
+succession, (true + 1) / (count + 2): a few exams that agree are no certainty. It makes steps, so that scores become equal: compute AP and FROC on
+the scores before it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data.cases import Cases
+from pneumodet.evaluation.metrics.matching import match
+from pneumodet.evaluation.metrics.operating_point import check_folds
+
+METHODS = ("temperature", "platt", "isotonic")
+"""Names of the calibrators."""
+
+FEWEST_FOR_STEPS = 1000
+"""Exams from which on isotonic regression is used; on fewer it fits their noise (Niculescu-Mizil and Caruana, ICML 2005, section 5)."""
+
+LEAST_SHOWN = 0.01
+"""Probabilities that are shown lie this far from 0 and 1 at least: validation sets are too small to tell more."""
+
+BINS = 10
+"""Default number of bins of equal count."""
+
+SCORE_FLOOR = 1e-3
+"""Scores are held this far from 0 and 1 before the logit, which is infinite there. Detectors answer from this score on (``inference.SCORE_FLOOR``):
+exams on which nothing was found score 0, and would bend a fitted curve were they held further away from those with a box."""
+
+SLOPES = (1e-2, 1e2)
+"""Range of 1 / temperature, and the least slope of Platt's: a slope of 0 or below would make scores equal or turn their order around."""
+
+Z95 = 1.959963984540054
+"""Quantile of the normal distribution for 95 % intervals."""
+
+LARGEST_EXPONENT = 700.0
+"""Of e; beyond about 709 it overflows."""
+
+_ITERATIONS = 100
+_TOLERANCE = 1e-10
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrator:
+    """Turns scores into probabilities, never turning two around.
+
+    Attributes:
+      method: one of ``METHODS``.
+      parameters: ``temperature``; or ``slope`` and ``intercept``; or ``scores`` and ``probabilities``, the corners of a curve, as tuples.
+    """
+
+    method: str
+    parameters: Mapping[str, float | tuple[float, ...]]
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Return the (N,) float64 probabilities of (N,) scores in [0, 1]."""
+        scores, given = np.asarray(scores, np.float64), self.parameters
+        if self.method == "isotonic":
+            return np.interp(scores, given["scores"], given["probabilities"])
+        if self.method == "temperature":
+            return _sigmoid(_logit(scores) / given["temperature"])
+        return _sigmoid(given["slope"] * _logit(scores) + given["intercept"])
+
+    def to_json(self) -> dict:
+        """Return what ``from_json`` reads: a dict of strings, floats and lists."""
+        return {"method": self.method, **{key: list(one) if isinstance(one, tuple) else one for key, one in self.parameters.items()}}
+
+    @classmethod
+    def from_json(cls, saved: Mapping) -> "Calibrator":
+        """Read a calibrator.
+
+        Steps of 0 and 1, which an earlier pneumodet made of a few exams that agreed, come back as ``LEAST_SHOWN`` and 1 less it.
+
+        Raises:
+          ConfigError: the method is unknown, a parameter is missing, unknown or out of range, or the curve is not rising.
+        """
+        names = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"scores", "probabilities"}}
+        method = saved.get("method")
+        if method not in names or set(saved) - {"method"} != names[method]:
+            raise ConfigError(
+                f"Not a calibrator: {dict(saved)!r:.200}. It needs a method ({', '.join(METHODS)}) and that method's parameters; fit it again."
+            )
+        try:
+            values = {key: np.asarray(saved[key], np.float64) for key in sorted(names[method])}
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"The parameters of the {method} calibrator are no numbers: {error}. Fit it again.") from error
+        if not _sound(method, values):
+            raise ConfigError(
+                f"The parameters of the {method} calibrator do not give rising probabilities: {dict(saved)!r:.200}. Fit it again."
+            )
+        if method == "isotonic" and not 0 < values["probabilities"][0] <= values["probabilities"][-1] < 1:
+            values["probabilities"] = held(values["probabilities"])
+        return cls(method, {key: tuple(one.tolist()) if one.ndim else float(one) for key, one in values.items()})
+
+
+def method_for(count: int) -> str:
+    """Return the method for ``count`` exams: Platt's two parameters for few, steps for many."""
+    return "isotonic" if count >= FEWEST_FOR_STEPS else "platt"
+
+
+def held(probability: float | np.ndarray) -> float | np.ndarray:
+    """Return probabilities as they are shown, from ``LEAST_SHOWN`` to 1 less it."""
+    return np.clip(probability, LEAST_SHOWN, 1 - LEAST_SHOWN)
+
+
+def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
+    """Fit a calibrator on validation data.
+
+    Args:
+      scores: (N,) float in [0, 1].
+      outcomes: (N,) bool: positive image, or hit.
+      method: one of ``METHODS``.
+
+    Raises:
+      ConfigError: the method is unknown.
+      DataError: there is no true or no false outcome: the probability would be a constant, and no evidence for it.
+    """
+    scores, outcomes = np.asarray(scores, np.float64), np.asarray(outcomes, bool)
+    if method not in METHODS:
+        raise ConfigError(f"There is no calibrator {method!r}. Calibrators: {', '.join(METHODS)}.")
+    if not outcomes.any() or outcomes.all():
+        raise DataError(
+            f"Calibration needs true and false outcomes, but of {len(outcomes)} {int(outcomes.sum())} are true. Use a larger set."
+        )
+    if method == "isotonic":
+        low, high, probability = _smoothed(*_pooled(scores, outcomes))
+        corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
+        keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
+        return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
+    logits = _logit(scores)
+    if method == "temperature":
+        return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64))})
+    slope, intercept = _slope_and_intercept(logits, outcomes)
+    return Calibrator(method, {"slope": slope, "intercept": intercept})
+
+
+def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS) -> dict:
+    """Compare scores with outcomes.
+
+    Args:
+      scores: (N,) float in [0, 1].
+      outcomes: (N,) bool.
+      bins: about how many bins of equal count; equal scores stay in one bin, so that there may be fewer.
+
+    Returns:
+      ``ece``, ``brier`` (mean squared difference of score and outcome), ``brier_of_base_rate`` (that of the constant share of true outcomes: a
+      score is of use below it), ``count``, ``true``, and ``curve``: a list of bins, by rising score, of ``low``, ``high`` and ``mean_score``,
+      ``count``, ``true``, ``rate`` (true / count) and its 95 % Wilson interval ``rate_low``, ``rate_high``. Without any score the figures are None
+      and ``undefined`` says so.
+
+    Raises:
+      ConfigError: bins are not positive.
+    """
+    if bins < 1:
+        raise ConfigError(f"A reliability curve needs at least one bin, not {bins}.")
+    order = np.argsort(scores, kind="stable")
+    scores, outcomes = np.asarray(scores, np.float64)[order], np.asarray(outcomes, np.float64)[order]
+    if not len(scores):
+        reason = "There is no score to compare."
+        return {"ece": None, "brier": None, "brier_of_base_rate": None, "count": 0, "true": 0, "curve": [], "undefined": reason}
+    ends = np.linspace(0, len(scores), bins + 1).round().astype(np.int64)[1:]
+    ends = np.unique(np.searchsorted(scores, scores[ends[ends > 0] - 1], side="right"))  # equal scores are not parted
+    starts = np.append(0, ends[:-1])
+    counts = ends - starts
+    mean, true = np.add.reduceat(scores, starts) / counts, np.add.reduceat(outcomes, starts)
+    low, high = wilson(true, counts)
+    columns = {
+        "low": scores[starts],
+        "high": scores[ends - 1],
+        "mean_score": mean,
+        "rate": true / counts,
+        "rate_low": low,
+        "rate_high": high,
+    }
+    columns |= {"count": counts, "true": true.astype(np.int64)}
+    base = outcomes.mean()
+    return {
+        "ece": float(np.abs(mean * counts - true).sum() / len(scores)),
+        "brier": float(np.square(scores - outcomes).mean()),
+        "brier_of_base_rate": float(base * (1 - base)),
+        "count": len(scores),
+        "true": int(outcomes.sum()),
+        "curve": [dict(zip(columns, row, strict=True)) for row in zip(*(column.tolist() for column in columns.values()), strict=True)],
+    }
+
+
+def wilson(true: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and upper end of the 95 % interval of true / counts (Wilson, J. Am. Stat. Assoc. 1927), for counts > 0."""
+    rate, square = true / counts, Z95**2
+    middle = (rate + square / (2 * counts)) / (1 + square / counts)
+    half = Z95 / (1 + square / counts) * np.sqrt(rate * (1 - rate) / counts + square / (4 * counts**2))
+    return np.clip(middle - half, 0, rate), np.clip(middle + half, rate, 1)
+
+
+def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray, method: str) -> np.ndarray:
+    """Return (N,) probabilities, each by a calibrator that was fitted on the other folds.
+
+    Args:
+      scores: (N,) float in [0, 1].
+      outcomes: (N,) bool.
+      folds: (N,) int64; all exams of a patient in one.
+      method: one of ``METHODS``.
+
+    Raises:
+      ConfigError: the method is unknown.
+      DataError: outside some fold all outcomes are the same.
+    """
+    found = np.empty(len(scores))
+    for name in np.unique(folds):
+        here = folds == name
+        found[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
+    return found
+
+
+def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METHODS, bins: int = BINS) -> dict:
+    """Return calibration of both levels, before and after each calibrator.
+
+    Args:
+      cases: to report on.
+      folds: (C,) int64 fold of each case, as of ``operating_point.patient_folds``. No case is judged by a calibrator that saw its patient.
+      methods: calibrators to try.
+      bins: of the reliability curves.
+
+    Returns:
+      ``calibration.image`` and ``calibration.box``, each with ``raw`` and each method -> what ``reliability`` returns. Where a calibrator cannot be
+      fitted its figures are None, and ``undefined`` says why. ``note``: a sentence for the report.
+
+    Raises:
+      DataError: folds do not fit, or a patient is in two.
+      ConfigError: a method is unknown.
+    """
+    names = check_folds(cases, folds)
+    levels = {
+        "calibration.image": (cases.case_scores, cases.positive, folds),
+        "calibration.box": (cases.scores, match(cases).hit, folds[cases.box_case]),
+    }
+    found: dict = {}
+    for level, (scores, outcomes, fold) in levels.items():
+        found[level] = {"raw": reliability(scores, outcomes, bins=bins)}
+        for method in methods:
+            try:
+                found[level][method] = reliability(cross_fitted(scores, outcomes, folds=fold, method=method), outcomes, bins=bins)
+            except DataError as error:
+                found[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
+    found["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
+    return found
+
+
+def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return lowest score, highest score, count and true outcomes of each block of pooled adjacent violators; true / count rises.
+
+    A run of blocks, each with a lower share than the one before, ends in one block whatever is pooled first, so that whole runs are pooled at
+    once: some rounds of array operations take the place of a loop over scores.
+    """
+    low, inverse = np.unique(scores, return_inverse=True)
+    high = low
+    count, true = np.bincount(inverse).astype(np.float64), np.bincount(inverse, weights=outcomes)
+    while True:
+        starts = np.flatnonzero(np.append(True, true[1:] * count[:-1] > true[:-1] * count[1:]))
+        if len(starts) == len(count):
+            return low, high, count, true
+        low, high = low[starts], high[np.append(starts[1:], len(count)) - 1]
+        count, true = np.add.reduceat(count, starts), np.add.reduceat(true, starts)
+
+
+def _smoothed(low: np.ndarray, high: np.ndarray, count: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lowest score, highest score and (true + 1) / (count + 2), rising, of blocks; a small one may thereby fall into the one before it."""
+    blocks: list[list[float]] = []
+    for block in np.column_stack([low, high, count, true]).tolist():
+        blocks.append(block)
+        while len(blocks) > 1 and _succession(blocks[-1]) <= _succession(blocks[-2]):
+            _, last, more, hits = blocks.pop()
+            first, _, fewer, so_far = blocks[-1]
+            blocks[-1] = [first, last, fewer + more, so_far + hits]
+    return np.array([one[0] for one in blocks]), np.array([one[1] for one in blocks]), np.array([_succession(one) for one in blocks])
+
+
+def _succession(block: list[float]) -> float:
+    """Return the probability of a further true outcome after those of a block (low, high, count, true), by the rule of succession."""
+    return (block[3] + 1) / (block[2] + 2)
+
+
+def _one_slope(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Return the slope in ``SLOPES`` that minimizes the log loss of sigmoid(slope * logits), which is convex in it: Newton, held by bisection."""
+    low, high = SLOPES
+    slope = 1.0
+    for _ in range(_ITERATIONS):
+        probability = _sigmoid(slope * logits)
+        gradient = float(logits @ (probability - targets))
+        low, high = (slope, high) if gradient < 0 else (low, slope)
+        curvature = float(np.square(logits) @ (probability * (1 - probability)))
+        step = slope - gradient / curvature if curvature > 0 else np.inf
+        following = step if low < step < high else np.sqrt(low * high)
+        if abs(following - slope) <= _TOLERANCE * slope:
+            break
+        slope = float(following)
+    return slope
+
+
+def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[float, float]:
+    """Return the slope and intercept that minimize the log loss against Platt's targets, the slope at least ``SLOPES[0]``."""
+    true = np.count_nonzero(outcomes)
+    targets = np.where(outcomes, (true + 1) / (true + 2), 1 / (len(outcomes) - true + 2))  # finite also where scores part outcomes wholly
+    center, spread = logits.mean(), logits.std()
+    if np.ptp(logits) == 0:  # any slope fits; the spread of equal numbers need not be 0 exactly
+        return 1.0, float(_logit(targets.mean()) - center)
+    scaled = (logits - center) / spread
+    slope, intercept = _newton(scaled, targets, np.array([1.0, _logit(targets.mean())]))
+    if slope / spread < SLOPES[0]:  # the loss is convex, so that the best that is allowed lies on the border
+        slope = SLOPES[0] * spread
+        intercept = _newton(scaled, targets, np.array([slope, intercept]), free=(1,))[1]
+    return float(slope / spread), float(intercept - slope * center / spread)
+
+
+def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free: tuple[int, ...] = (0, 1)) -> np.ndarray:
+    """Minimize the log loss over (slope, intercept), or over those of them that are free; steps are halved until the loss falls."""
+    point, free = start, list(free)
+    value = _log_loss(point, scaled, targets)
+    for _ in range(_ITERATIONS):
+        probability = _sigmoid(point[0] * scaled + point[1])
+        error, weight = probability - targets, probability * (1 - probability)
+        gradient = np.array([scaled @ error, error.sum()])[free]
+        cross = scaled @ weight
+        hessian = np.array([[np.square(scaled) @ weight, cross], [cross, weight.sum()]])[np.ix_(free, free)]
+        step = np.zeros(2)
+        step[free] = np.linalg.lstsq(hessian, gradient)[0]
+        size, following = 1.0, _log_loss(point - step, scaled, targets)
+        while following > value and size > _TOLERANCE:
+            size /= 2
+            following = _log_loss(point - size * step, scaled, targets)
+        if following > value:
+            break
+        point, value = point - size * step, following
+        if np.abs(size * step).max() <= _TOLERANCE:
+            break
+    return point
+
+
+def _log_loss(point: np.ndarray, scaled: np.ndarray, targets: np.ndarray) -> float:
+    """Return the summed log loss, written so that nothing overflows."""
+    line = point[0] * scaled + point[1]
+    return float((np.logaddexp(0, line) - targets * line).sum())
+
+
+def _logit(scores: np.ndarray | float) -> np.ndarray:
+    held = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)
+    return np.log(held) - np.log1p(-held)
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(np.minimum(-values, LARGEST_EXPONENT)))
+
+
+def _sound(method: str, values: Mapping[str, np.ndarray]) -> bool:
+    if not all(np.isfinite(one).all() for one in values.values()):
+        return False
+    if method == "isotonic":
+        scores, probabilities = values["scores"], values["probabilities"]
+        rising = scores.ndim == 1 and scores.shape == probabilities.shape and len(scores) > 0
+        rising = rising and (np.diff(scores) > 0).all() and (np.diff(probabilities) >= 0).all()
+        return bool(rising and probabilities[0] >= 0 and probabilities[-1] <= 1)
+    return all(one.ndim == 0 for one in values.values()) and (method == "platt" or values["temperature"] > 0) and values.get("slope", 1) > 0

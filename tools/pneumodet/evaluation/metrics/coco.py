@@ -1,0 +1,136 @@
+"""COCO's 12 numbers, average precision and recall, for all classes and for each.
+
+    metrics = coco_metrics(instances, detections)     # {"coco.AP50": 0.41, "coco.pneumonia.AP50": 0.41, "coco.no-pneumonia.AP50": None, …}
+
+Computed by hotcoco, which equals pycocotools (a test compares them) and takes columns: no dict is made for each of millions of detections.
+COCO's sizes are of its photographs: small is below 32 x 32 px, large from 96 x 96 px on, so that on radiographs of 1024 px nearly all
+opacities are large.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core.errors import DataError
+
+MAX_DETECTIONS = (1, 10, 100)
+"""COCO's limits of detections per image and class; AP is taken at the last."""
+
+SIZES = ("small", "medium", "large")
+"""COCO's names of box sizes, in its order, after all sizes."""
+
+_IOU_50, _IOU_75 = 0, 5  # places of 0.50 and 0.75 among COCO's IoU thresholds 0.50, 0.55 … 0.95
+_ALL_SIZES = 0
+
+
+def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Evaluate COCO results against COCO annotations.
+
+    Args:
+      instances: a COCO object with ``images``, ``annotations`` (``bbox`` xywh px) and ``categories``. Images without annotations count:
+        whatever is detected there is false.
+      detections: COCO results: dicts with ``image_id``, ``category_id``, ``bbox`` (xywh px) and ``score``; may be empty.
+
+    Returns:
+      Flat keys: ``coco.AP`` (mean over IoU 0.50 … 0.95), ``coco.AP50``, ``coco.AP75``, ``coco.AP_small``, ``coco.AP_medium``,
+      ``coco.AP_large``, ``coco.AR1``, ``coco.AR10``, ``coco.AR100``, ``coco.AR_small``, ``coco.AR_medium``, ``coco.AR_large``, and the same
+      for each class as ``coco.<class name>.AP`` …, each in [0, 1]. A class without ground-truth boxes (of that size) has None, and the means
+      are over the classes that have some; None where no class has.
+
+    Raises:
+      DataError: an annotation or detection names an image or category that ``instances`` does not list, or lacks a field.
+    """
+    categories = sorted(instances["categories"], key=lambda category: category["id"])
+    image_ids = sorted(image["id"] for image in instances["images"])
+    truth = _columns("annotation", instances["annotations"], image_ids, [category["id"] for category in categories])
+    found = _columns("detection", detections, image_ids, [category["id"] for category in categories])
+    precision, recall = _evaluate(len(image_ids), len(categories), truth, found) if len(truth["image"]) else (None, None)
+    metrics = _summary("coco.", precision, recall)
+    for index, category in enumerate(categories):
+        one = slice(index, index + 1)
+        metrics |= _summary(f"coco.{category['name']}.", *((None, None) if precision is None else (precision[:, :, one], recall[:, one])))
+    return metrics
+
+
+def _summary(prefix: str, precision: np.ndarray | None, recall: np.ndarray | None) -> dict[str, float | None]:
+    """Average precision (T, R, K, A, M) and recall (T, K, A, M) over what has ground truth; COCO marks the rest by -1."""
+    if precision is None:
+        precision, recall = np.full((10, 0, 0, 4, 3), -1.0), np.full((10, 0, 4, 3), -1.0)
+
+    def mean(values: np.ndarray) -> float | None:
+        values = values[values > -1]
+        return float(values.mean()) if values.size else None
+
+    all_sizes = precision[..., _ALL_SIZES, -1]
+    parts = {"AP": all_sizes, "AP50": all_sizes[_IOU_50], "AP75": all_sizes[_IOU_75]}
+    parts |= {f"AP_{size}": precision[..., index, -1] for index, size in enumerate(SIZES, 1)}
+    parts |= {f"AR{limit}": recall[..., _ALL_SIZES, index] for index, limit in enumerate(MAX_DETECTIONS)}
+    parts |= {f"AR_{size}": recall[..., index, -1] for index, size in enumerate(SIZES, 1)}
+    return {prefix + key: mean(values) for key, values in parts.items()}
+
+
+def _columns(what: str, rows: Sequence[Mapping[str, Any]], image_ids: list, category_ids: list) -> dict[str, np.ndarray]:
+    """Return checked columns: ``image`` and ``category`` (N,) int64, numbered from 1 in the order of ids, ``xywh_px`` (N, 4), and the rest."""
+    images = {one: index for index, one in enumerate(image_ids, 1)}  # numbers of our own: any id is exact in float64
+    categories = {one: index for index, one in enumerate(category_ids, 1)}
+    try:
+        columns = {
+            "image": np.array([images[row["image_id"]] for row in rows], np.int64),
+            "category": np.array([categories[row["category_id"]] for row in rows], np.int64),
+            "xywh_px": _boxes([row["bbox"] for row in rows]),
+        }
+        if what == "detection":
+            columns["score"] = np.array([row["score"] for row in rows], np.float64)
+        else:
+            columns["area"] = np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64)
+            columns["iscrowd"] = np.array([row.get("iscrowd", 0) for row in rows], bool)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _fault(what, rows, images, categories) from error
+    finite = np.isfinite(columns["xywh_px"]).all(axis=1) & np.isfinite(columns["score" if what == "detection" else "area"])
+    if not finite.all():
+        raise DataError(
+            f"COCO {what} {int(np.argmin(finite))} has a box or {'score' if what == 'detection' else 'area'} that is not finite."
+        )
+    return columns
+
+
+def _boxes(boxes: list[Sequence[float]]) -> np.ndarray:
+    """Return (N, 4) float64; faster than np.array, which first looks for the shape of millions of lists."""
+    if not set(map(len, boxes)) <= {4}:
+        raise ValueError("a box needs four numbers")
+    return np.fromiter(itertools.chain.from_iterable(boxes), np.float64, count=4 * len(boxes)).reshape(-1, 4)
+
+
+def _fault(what: str, rows: Sequence[Mapping[str, Any]], images: Mapping, categories: Mapping) -> DataError:
+    """Return the error that tells which row does not fit, and why."""
+    for index, row in enumerate(rows):
+        missing = [key for key in ("image_id", "category_id", "bbox", *(["score"] if what == "detection" else [])) if key not in row]
+        if missing:
+            return DataError(f"COCO {what} {index} has no {missing[0]}.")
+        if row["image_id"] not in images:
+            return DataError(f"COCO {what} {index} is of image {row['image_id']}, which the ground truth does not list.")
+        if row["category_id"] not in categories:
+            return DataError(f"COCO {what} {index} is of category {row['category_id']}; the ground truth has {list(categories)}.")
+        try:
+            numbers = np.array([*row["bbox"], row.get("score", 0.0), row.get("area", 0.0)], np.float64)
+        except (TypeError, ValueError):
+            numbers = np.zeros(0)
+        if len(numbers) != 6:
+            return DataError(f"COCO {what} {index} needs a bbox of four numbers, x, y, width and height in px, and numbers beside it.")
+    return DataError(f"The COCO {what}s cannot be read. Each needs image_id, category_id, bbox and, as a result, score.")
+
+
+def _evaluate(images: int, categories: int, truth: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return COCO's precision (T, R, K, A, M) and recall (T, K, A, M): IoU, recall, class by id, size, detections per image."""
+    from hotcoco import COCO, COCOeval  # here, because only evaluation needs it
+
+    listed = [{"id": index + 1} for index in range(images)], [{"id": index + 1, "name": str(index)} for index in range(categories)]
+    boxes = COCO.from_arrays(*listed, truth["image"], truth["category"], truth["xywh_px"], area=truth["area"], iscrowd=truth["iscrowd"])
+    results = np.column_stack([found["image"], found["xywh_px"], found["score"], found["category"]])
+    run = COCOeval(boxes, boxes.load_res(results), "bbox")
+    run.params.maxDets = list(MAX_DETECTIONS)
+    run.evaluate()
+    run.accumulate()
+    return run.eval["precision"], run.eval["recall"]

@@ -1,0 +1,57 @@
+"""All detections in order of confidence, and how many of them come before a place, counted with weights of cases.
+
+    ranking = Ranking(cases)
+    ranking.place                              # (D,) int64: where each detection stands, 0 is the most confident of all
+    before = ranking.counter(places)           # prepared once …
+    before(weights)                            # … and asked for many resamples at once: (len(places), B)
+
+AP and FROC change at true positives only. What they need of millions of false ones is how many stand before each true one, and under a
+resample of cases that is one product of a sparse matrix (gap between true positives x case) with the weights.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pneumodet.data.cases import Cases
+
+
+class Ranking:
+    """The D detections of C cases by falling score; equal scores stay in the order of cases.
+
+    Attributes:
+      order: (D,) int64 detections, the most confident first.
+      place: (D,) int64, its inverse.
+      end: (D,) int64: the place behind the last detection of the same score as the detection in this place of ``order``.
+    """
+
+    def __init__(self, cases: Cases) -> None:
+        self.cases = cases
+        self.order = np.argsort(-cases.scores, kind="stable")
+        self.place = np.empty_like(self.order)
+        self.place[self.order] = np.arange(len(self.order))
+        scores = cases.scores[self.order]
+        last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, np.int64)
+        self.end = np.repeat(last + 1, np.diff(last, prepend=-1))
+
+    def counter(self, places: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Prepare counting.
+
+        Args:
+          places: (P,) int64 in [0, D].
+
+        Returns:
+          A function of (C, B) float64 weights that returns (P, B): the summed weights of the detections that stand before each place.
+        """
+        from scipy import sparse  # here, because only evaluation needs it
+
+        unique, inverse = np.unique(places, return_inverse=True)
+        until = unique[-1] if len(unique) else 0
+        gap = np.searchsorted(unique, np.arange(until), side="right")
+        case = self.cases.box_case[self.order[:until]]
+        counts = sparse.csr_matrix((np.ones(until), (gap, case)), shape=(len(unique), len(self.cases)))
+
+        def before(weights: np.ndarray) -> np.ndarray:
+            return np.cumsum(counts @ weights, axis=0)[inverse]
+
+        return before

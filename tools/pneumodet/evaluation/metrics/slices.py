@@ -1,0 +1,181 @@
+"""Figures of parts of the data: view position, sex, age band, class, box size. Which part does worst, and which is too small to tell.
+
+    found = slices(cases, score_threshold=0.3, intervals=functools.partial(bootstrap.intervals, resamples=200))
+    found["slices"][0]        # {"by": "view_position", "slice": "AP", "exams": 1200, "positives": 460, "small": False, "figures": {...}}
+    found["worst"]            # {"by": "age", "slice": "80+", "figure": "image.sensitivity", "sentence": ...}
+
+- Age bands in years: <18, 18-39, 40-59, 60-79, 80+. An age that is missing or not believed, as
+  ``header_facts`` decides, is ``unknown``, like any other missing fact (headers of the RSNA set have ages of 148 to 155).
+- Class: the RSNA set parts its negatives into normal and "No Lung Opacity / Not Normal". A class has either positives or negatives only, so that
+  specificity and false positives an image tell which negatives false positives come from.
+- Box size: positive exams in three parts of equal count, by the square root of box area over image area of their largest box. There are no
+  negatives in them. AP and the RSNA metric depend on the share of positives: compare those of such slices with one another only.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pneumodet.core import formatting
+from pneumodet.core.boxes import area_px
+from pneumodet.data.cases import Cases
+from pneumodet.dicom import header_facts
+from pneumodet.evaluation.metrics.bootstrap import Figures
+from pneumodet.evaluation.metrics.error_analysis import image_sizes_hw
+
+AGE_STARTS = (18, 40, 60, 80)
+"""Years at which the second and each further age band begins."""
+
+AGE_BANDS = ("<18", "18-39", "40-59", "60-79", "80+")
+"""Names of the age bands."""
+
+UNKNOWN = "unknown"
+"""Name of the slice of cases for which a fact is not known; never named as the worst."""
+
+FEWEST_EXAMS = 30
+"""A slice with fewer exams is small: its figures are too uncertain to be compared."""
+
+FEWEST_POSITIVES = 10
+"""A slice with fewer positive exams is small too, unless it is a class. A specificity is not compared on fewer negatives."""
+
+FACTS = ("view_position", "sex", "age", "rsna_class")
+"""What slices are made by, besides box size: keys of ``Cases.facts``."""
+
+FIGURES = ("image.sensitivity", "image.specificity", "lesion.sensitivity", "lesion.fp_per_image", "rsna_metric", "froc.mean_sensitivity")
+"""Keys of the figures of a slice, beside ``coco.<class>.AP50``."""
+
+COMPARED = ("image.sensitivity", "image.specificity")
+"""Figures by which the worst slice is found: they alone do not depend on how many of a slice's exams are positive."""
+
+_BY = {"view_position": "view position", "rsna_class": "class", "box_size": "box size"}
+_SIZES = ("smallest third", "middle third", "largest third")
+
+Intervals = Callable[..., Mapping]
+"""Called as ``intervals(cases, score_threshold=…)``; returns ``{"figures": {key: {"value", "low", "high", …}}}``, as ``bootstrap.intervals`` does."""
+
+
+def slices(
+    cases: Cases,
+    *,
+    score_threshold: float | np.ndarray,
+    rules: str = "strict",
+    class_name: str = "pneumonia",
+    sizes_hw: np.ndarray | None = None,
+    intervals: Intervals | None = None,
+) -> dict:
+    """Return the figures of every slice.
+
+    Args:
+      cases: to report on, with what ``facts`` are known.
+      score_threshold: one, or (D,), of the operating point.
+      rules: of the RSNA metric.
+      class_name: in the key of AP50.
+      sizes_hw: (C, 2) height and width in px of each case; guessed as in ``error_analysis.maps`` where not given.
+      intervals: bootstrap of each slice, with the same rules and class name; none by default.
+
+    Returns:
+      ``slices``: a list of ``by``, ``slice``, ``exams``, ``positives``, ``small`` and ``figures``: key -> ``value`` (None where the slice has none) and,
+      with ``intervals``, ``low`` and ``high``. ``worst``: ``by``, ``slice``, ``figure``, ``shortfall`` and ``sentence`` of the slice that falls furthest
+      below all exams, small ones left out, or None; ``worst_by``: the same for each way of slicing. ``left_out``: facts without slices -> reason.
+      ``caveat``: a sentence.
+
+    Raises:
+      DataError: there are no cases, the rules are unknown, or sizes do not fit.
+    """
+    named, left_out = _masks(cases, image_sizes_hw(cases, sizes_hw))
+    keys = (*FIGURES, f"coco.{class_name}.AP50")
+    prepared = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
+    every = np.ones(len(cases), bool)
+    values = prepared(np.column_stack([every, *(mask for _, _, mask in named)]).astype(np.float64))
+    overall = {key: _or_none(values[key][0]) for key in keys}
+    rows = []
+    for column, (by, name, mask) in enumerate(named, start=1):
+        exams, positives = int(mask.sum()), int(cases.positive[mask].sum())
+        small = exams < FEWEST_EXAMS or (by != "rsna_class" and positives < FEWEST_POSITIVES)
+        figures: dict = {key: {"value": _or_none(values[key][column])} for key in keys}
+        if intervals is not None:
+            drawn = _of_slice(cases, mask, score_threshold, intervals)
+            figures = {key: {**figures[key], "low": drawn[key]["low"], "high": drawn[key]["high"]} for key in keys}
+        rows.append({"by": by, "slice": name, "exams": exams, "positives": positives, "small": small, "figures": figures})
+    ways = dict.fromkeys(row["by"] for row in rows)
+    looks = sum(_comparable(row, key) for row in rows for key in COMPARED)
+    return {
+        "slices": rows,
+        "worst": _worst(rows, overall),
+        "worst_by": {by: _worst([row for row in rows if row["by"] == by], overall) for by in ways},
+        "left_out": left_out,
+        "caveat": f"{looks} figures of slices were compared with those of all exams, with no correction for looking so often: about "
+        f"{looks * 0.05:.1f} of them would lie outside a 95% interval by chance alone. Confirm a bad slice on other data.",
+    }
+
+
+def age_band(age: float | None) -> str:
+    """Return the name of the age band of an age in years, or ``unknown``."""
+    years = header_facts.age_years(age)
+    return UNKNOWN if years is None else AGE_BANDS[int(np.searchsorted(AGE_STARTS, years, side="right"))]
+
+
+def _masks(cases: Cases, sizes_hw: np.ndarray) -> tuple[list[tuple[str, str, np.ndarray]], dict[str, str]]:
+    """Return ((by, name, (C,) bool mask) of each slice, fact -> why there are no slices by it)."""
+    named, left_out = [], {}
+    for by in FACTS:
+        given = cases.facts.get(by, ())
+        labels = np.array([age_band(value) if by == "age" else str(value or UNKNOWN) for value in given])
+        if not (labels != UNKNOWN).any():
+            left_out[by] = "Not known of any exam."
+            continue
+        order = AGE_BANDS if by == "age" else sorted(set(labels.tolist()) - {UNKNOWN})
+        named += [(by, name, labels == name) for name in (*order, UNKNOWN) if (labels == name).any()]
+    positive = cases.positive
+    if positive.sum() < len(_SIZES):
+        left_out["box_size"] = f"{int(positive.sum())} positive exams cannot be parted into three."
+        return named, left_out
+    side = np.zeros(len(cases))
+    np.maximum.at(side, cases.truth_case, np.sqrt(area_px(cases.truth_xyxy_px) / sizes_hw.prod(axis=1)[cases.truth_case]))
+    edges = np.quantile(side[positive], [1 / 3, 2 / 3])
+    part = np.searchsorted(edges, side, side="left")
+    spans = (f"up to {edges[0]:.0%}", f"{edges[0]:.0%} to {edges[1]:.0%}", f"above {edges[1]:.0%}")
+    for index, (name, span) in enumerate(zip(_SIZES, spans, strict=True)):
+        mask = positive & (part == index)
+        if mask.any():  # a third is empty where many boxes are of one size
+            named.append(("box_size", f"{name} (largest box {span} of the image's side)", mask))
+    return named, left_out
+
+
+def _of_slice(cases: Cases, mask: np.ndarray, score_threshold: float | np.ndarray, intervals: Intervals) -> Mapping:
+    """Return key -> interval of the cases of a (C,) bool mask."""
+    threshold = score_threshold[mask[cases.box_case]] if isinstance(score_threshold, np.ndarray) else score_threshold
+    return intervals(cases.take(np.flatnonzero(mask)), score_threshold=threshold)["figures"]
+
+
+def _comparable(row: dict, key: str) -> bool:
+    negatives = row["exams"] - row["positives"]
+    enough = not row["small"] and (key != "image.specificity" or negatives >= FEWEST_POSITIVES)
+    return enough and row["slice"] != UNKNOWN and row["figures"][key]["value"] is not None
+
+
+def _worst(rows: list[dict], overall: dict[str, float | None]) -> dict | None:
+    """Return the slice whose sensitivity or specificity lies furthest below that of all exams; None where none does."""
+    found = [
+        (overall[key] - row["figures"][key]["value"], row, key)
+        for row in rows
+        for key in COMPARED
+        if _comparable(row, key) and overall[key] is not None
+    ]
+    if not found:
+        return None
+    shortfall, row, key = max(found, key=lambda one: one[0])
+    if shortfall <= 0:
+        return None
+    figure, name = row["figures"][key], key.removeprefix("image.")
+    holds_all = figure.get("high") is not None and figure["high"] >= overall[key]
+    chance = "; the interval holds the value of all exams" if holds_all else ""
+    sentence = (
+        f"Lowest {name}: {formatting.figure(figure)} for {_BY.get(row['by'], row['by'])} {row['slice']} ({row['exams']:,} exams, "
+        f"{row['positives']:,} positive), against {overall[key]:.3f} over all exams{chance}."
+    )
+    return {"by": row["by"], "slice": row["slice"], "figure": key, "shortfall": float(shortfall), "sentence": sentence}
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,306 @@
+"""Post-processing from files to a folder: what tools/postprocess.py does.
+
+table = tune(instances, [detections], folder, gate=gate_csv)     # recipe.json, table.json, detections.json
+table = choose(truth, [found_by_exam], folder)                   # the same, with detections that are in memory
+counts = apply_only(recipe, [detections], folder)                # recipe.json, detections.json
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core import detections as results
+from pneumodet.core import folders, paths
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import DataError
+from pneumodet.data import annotations, detection_files, label_map, tables
+from pneumodet.data import ground_truth as ground_truths
+from pneumodet.data.cases import Cases
+from pneumodet.evaluation import postprocess_search
+from pneumodet.evaluation.metrics import operating_point
+from pneumodet.inference.postprocess import ensembles, steps
+from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.inference.postprocess.recipe import Recipe
+from pneumodet.inference.postprocess.views import ONLY_IDENTITY
+
+DETECTIONS, TABLE = "detections.json", "table.json"
+"""Files beside the recipe."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """Ground truth of one class.
+
+    Attributes:
+      boxes_xyxy_px: exam -> (N, 4) float64.
+      category_id: the class's id in detections.
+      image_ids: exam -> image id in COCO results.
+      patients: exam -> patient, or None where every exam counts as a patient of its own.
+    """
+
+    boxes_xyxy_px: dict[str, np.ndarray]
+    category_id: int
+    image_ids: dict[str, int | str]
+    patients: dict[str, str] | None = None
+
+
+def tune(
+    ground_truth: Path,
+    detections: Sequence[Path],
+    output_dir: Path,
+    *,
+    gate: Path | None = None,
+    patient_map: Path | None = None,
+    split: str = "val",
+    overwrite: bool = False,
+    **how: Any,
+) -> dict[str, Any]:
+    """Choose a recipe on validation detections that lie in files.
+
+    Args:
+      ground_truth: as ``ground_truth.read``.
+      detections: files as ``detection_files.read`` of one or more runs on these exams.
+      output_dir: as in ``choose``.
+      gate: CSV ``patientId,score`` with an image-level score in [0, 1] for every exam and no other.
+      patient_map: as make_tfrecords takes it; without, patients are those of the ground truth, and else every exam is one of its own.
+      split: of a record set that is the ground truth.
+      overwrite: as in ``choose``.
+      how: ``objective``, ``rules``, ``folds``, ``seed`` and ``on_start`` of ``choose``.
+
+    Returns:
+      The table of ``choose``.
+
+    Raises:
+      DataError, ConfigError: as ``choose``; or a file cannot be used.
+    """
+    folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
+    truth = read_truth(ground_truth, patient_map=patient_map, split=split)
+    gate_scores = None if gate is None else read_gate(gate, exams=list(truth.boxes_xyxy_px))
+    found = [read_detections(path, truth=truth) for path in detections]
+    return choose(truth, found, output_dir, gate_scores=gate_scores, overwrite=overwrite, **how)
+
+
+def choose(
+    truth: Truth,
+    found: Sequence[Mapping[str, Detections]],
+    output_dir: Path,
+    *,
+    views: tuple[str, ...] = ONLY_IDENTITY,
+    names: Sequence[str] | None = None,
+    gate_scores: Mapping[str, float] | None = None,
+    objective: str = "rsna",
+    rules: str = "strict",
+    folds: int = operating_point.FOLDS,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_start: Callable[[int], Callable[[str], None]] = lambda total: lambda step: None,
+) -> dict[str, Any]:
+    """Choose a recipe on validation detections, and write it with the table of gains and the cross-fitted detections.
+
+    Args:
+      truth: ground truth.
+      found: of each model each view, model after model: exam -> Detections.
+      output_dir: new folder for recipe.json, table.json and detections.json. The last holds each exam after the recipe that other patients gave,
+        so that it may be evaluated on the same ground truth.
+      views: names of the views of each model.
+      names: of the sets of detections, for the table.
+      gate_scores: exam -> image-level score in [0, 1].
+      objective: ``rsna`` or ``ap50``.
+      rules: of the RSNA metric.
+      folds: number of groups of patients.
+      seed: of folds and bootstrap.
+      overwrite: replace an earlier result.
+      on_start: called with the number of steps before the search; returns what is called with the name of each step that is done.
+
+    Returns:
+      The table, see ``search.search``; with ``patient_map``, whether patients are known, and ``views``.
+
+    Raises:
+      DataError: nothing can be chosen on these; see the messages.
+      ConfigError: objective or folds are out of range.
+    """
+    exams = list(truth.boxes_xyxy_px)
+    gate = None if gate_scores is None else recipes.gate_of(gate_scores, exams)
+    patients = np.arange(len(exams))
+    if truth.patients is not None:
+        patients = operating_point.patient_numbers([truth.patients[exam] for exam in exams])
+    sources = [cases_of(truth, patients, one) for one in found]
+    result = postprocess_search.search(
+        sources,
+        folds=operating_point.patient_folds(sources[0], folds, seed=seed),
+        gate=gate,
+        objective=objective,
+        rules=rules,
+        views=len(views),
+        names=names,
+        seed=seed,
+        on_step=on_start(len(postprocess_search.grids(len(sources), gate))),
+    )
+    table = {**result.table, "patient_map": truth.patients is not None, "views": list(views)}
+    chosen = dataclasses.replace(result.recipe, views=views, exams_sha256=recipes.fingerprint(exams))
+    with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
+        recipes.save(folder / recipes.RECIPE, chosen)
+        paths.write_json(folder / TABLE, table)
+        results.write_coco_results(folder / DETECTIONS, steps.from_cases(result.cross_fitted, category_id=truth.category_id))
+    return table
+
+
+def apply_only(
+    recipe: Path,
+    detections: Sequence[Path],
+    output_dir: Path,
+    *,
+    ground_truth: Path | None = None,
+    gate: Path | None = None,
+    split: str = "val",
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Apply a recipe that is there.
+
+    Args:
+      recipe: recipe.json.
+      detections: as many files as the recipe takes.
+      output_dir: new folder for detections.json and a copy of recipe.json.
+      ground_truth: as in ``tune``; only its exams and classes are read. Without, the exams are those with detections, and the class is that of the
+        usual label map.
+      gate: as in ``tune``; without ground truth it may have more exams.
+      split: as in ``tune``.
+      overwrite: replace an earlier result.
+
+    Returns:
+      ``exams``, ``boxes_before``, ``boxes_after`` and ``exams_with_boxes``.
+
+    Raises:
+      DataError: a file cannot be used; see the messages.
+      ConfigError: the recipe is malformed, or has views, for which detections are not enough.
+    """
+    folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
+    chosen = recipes.load(recipe)
+    ensembles.refuse_views(chosen, recipe)
+    truth = None if ground_truth is None else read_truth(ground_truth, split=split)
+    category = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA] if truth is None else truth.category_id
+    sources = [read_detections(path, truth=truth) for path in detections]
+    exams = list(dict.fromkeys(exam for one in sources for exam in one))
+    sources = [{exam: one.get(exam, Detections.none()) for exam in exams} for one in sources]
+    gate_scores = None if gate is None else read_gate(gate, exams=None if truth is None else exams)
+    found = recipes.apply(chosen, sources, category_id=category, gate_scores=gate_scores)
+    with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
+        recipes.save(folder / recipes.RECIPE, chosen)
+        results.write_coco_results(folder / DETECTIONS, found)
+    return {
+        "exams": len(exams),
+        "boxes_before": sum(len(one) for source in sources for one in source.values()),
+        "boxes_after": sum(len(one) for one in found.values()),
+        "exams_with_boxes": sum(len(one) > 0 for one in found.values()),
+    }
+
+
+def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, float]:
+    """Read image-level scores.
+
+    Args:
+      path: a CSV with the columns ``patientId`` and ``score``.
+      exams: all exams that have to be there, and no other; None where any may.
+
+    Returns:
+      exam -> score in [0, 1].
+
+    Raises:
+      DataError: the file is missing or has no such columns, a score is no number from 0 to 1, an exam is named twice, is unknown, or is missing.
+    """
+    found: dict[str, float] = {}
+    known = None if exams is None else set(exams)
+    for line, row in tables.read(path, results.SCORE_HEADER).rows():
+        exam, where = row["patientId"].strip(), f"{path}, line {line}"
+        try:
+            score = float(row["score"])
+        except ValueError:
+            score = math.nan
+        if not exam or not 0 <= score <= 1:
+            raise DataError(f"{where}: exam {exam!r} has the score {row['score']!r}, must be a number from 0 to 1. Write a probability.")
+        if exam in found:
+            raise DataError(f"{where}: exam {exam} is there twice. Keep one score an exam.")
+        if known is not None and exam not in known:
+            raise DataError(f"{where}: exam {exam} is not in the ground truth. Are these scores of other radiographs?")
+        found[exam] = score
+    if known is not None and (missing := known - found.keys()):
+        raise DataError(f"{path} has no score for {len(missing)} of {len(known)} exams, for example {min(missing)}. Score every exam.")
+    return found
+
+
+def gate_for(recipe: Recipe, path: Path | None) -> dict[str, float] | None:
+    """Read the image-level scores that a recipe is applied with, before anything is detected.
+
+    Raises:
+      DataError: the recipe gates, but there are none; or as ``read_gate``.
+    """
+    if path is None and recipe.gate != "none":
+        raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
+    return None if path is None else read_gate(path)
+
+
+def read_truth(path: Path, *, patient_map: Path | None = None, split: str = "val") -> Truth:
+    """Read the boxes of pneumonia, or of the only class that there is.
+
+    Args:
+      path: as ``ground_truth.read``.
+      patient_map: as in ``tune``.
+      split: of a record set.
+
+    Raises:
+      DataError: the file cannot be read, an exam in it cannot be used or is not in the patient map, or there are several classes and none is
+        pneumonia.
+    """
+    truth = ground_truths.read(path, split=split)
+    categories = {name: number for name, number in truth.categories.items() if name != label_map.NO_PNEUMONIA}
+    name = next(iter(categories)) if len(categories) == 1 else label_map.PNEUMONIA
+    if name not in categories:
+        raise DataError(
+            f"{path} has the classes {', '.join(categories) or '(none)'}. Call the one to post-process {label_map.PNEUMONIA!r}."
+        )
+    boxes = {
+        exam: one.boxes_xyxy_px[[each == name for each in one.class_names]].reshape(-1, 4) if len(one.class_names) else np.zeros((0, 4))
+        for exam, one in truth.labels.exams.items()
+    }
+    patients = truth.patients if patient_map is None else _mapped(patient_map, boxes)
+    return Truth(boxes, categories[name], truth.image_ids, patients)
+
+
+def read_detections(path: Path, *, truth: Truth | None = None) -> dict[str, Detections]:
+    """Read detections.
+
+    Args:
+      path: as ``detection_files.read``.
+      truth: lists the exams; each has an entry in the result. Without, the exams are those that the file names.
+
+    Returns:
+      exam -> Detections.
+
+    Raises:
+      DataError: as ``detection_files.by_exam``.
+    """
+    return detection_files.by_exam(path) if truth is None else detection_files.by_exam(path, truth.image_ids, category_id=truth.category_id)
+
+
+def cases_of(truth: Truth, patients: np.ndarray, detections: Mapping[str, Detections]) -> Cases:
+    """Return cases with ground truth and the detections of its class; ``patients`` is (C,) int64."""
+    exams = list(truth.boxes_xyxy_px)
+    boxes = [truth.boxes_xyxy_px[exam] for exam in exams]
+    return dataclasses.replace(
+        steps.to_cases({exam: detections[exam] for exam in exams}, category_id=truth.category_id),
+        patients=patients,
+        truth_xyxy_px=np.concatenate([np.zeros((0, 4)), *boxes]),
+        truth_case=np.repeat(np.arange(len(exams)), [len(one) for one in boxes]),
+    )
+
+
+def _mapped(patient_map: Path, exams: Iterable[str]) -> dict[str, str]:
+    known = ground_truths.with_exam_names(annotations.read_patient_map(patient_map))
+    missing = [exam for exam in exams if exam not in known]
+    if missing:
+        raise DataError(f"The patient map {patient_map} does not name {len(missing)} exams, for example {missing[0]}. Add them.")
+    return known

@@ -1,0 +1,89 @@
+"""A text for a model card: what the model is for, what it was measured on, what came out, and what is not known.
+
+Names, facts and sentences on them come from files, so that they are escaped.
+Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pneumodet.core import formatting
+from pneumodet.core.formatting import counted
+from pneumodet.viz.markdown import plain
+
+_FIGURES = {
+    "rsna_metric": "RSNA metric",
+    "coco.{class}.AP50": "AP50",
+    "froc.mean_sensitivity": "FROC mean sensitivity (1/8 to 4 false positives an image)",
+    "image.roc_auc": "image ROC AUC",
+    "image.sensitivity": "image sensitivity at the operating point",
+    "image.specificity": "image specificity at the operating point",
+    "lesion.fp_per_image": "false positives an image at the operating point",
+}
+
+
+def text(metrics: Mapping[str, Any]) -> str:
+    """Return the model card in Markdown.
+
+    Args:
+      metrics: as ``evaluation.summary.assess`` returns them; parts that are not there are left out.
+    """
+    class_name = str(metrics.get("class_name", "pneumonia"))
+    lines = [
+        "# Model card: pneumonia detector for chest radiographs",
+        *_part("Model", [f"- {key}: {plain(metrics[key])}" for key in ("model", "checkpoint", "step") if metrics.get(key) is not None]),
+        *_part(
+            "Intended use",
+            [
+                "Research on finding opacities that suggest pneumonia on frontal chest radiographs. Not a medical device: not for diagnosis, triage "
+                "or treatment."
+            ],
+        ),
+        *_part("Evaluation data", _data(metrics)),
+        *_part("Results", _results(metrics, class_name)),
+        *_part("Operating point", _operating_point(metrics)),
+    ]
+    found = metrics.get("slices") or {}
+    sentences = [f"- {plain(one['sentence'])}" for one in (found.get("worst_by") or {}).values() if one]
+    lines += _part("Where it is worse", [*sentences, "", plain(found.get("caveat", ""))] if sentences else [])
+    limits = [f"- {plain(one)}" for one in metrics.get("warnings") or ()]
+    limits.append(
+        "- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."
+    )
+    lines += _part("Limits", limits)
+    return "\n".join(lines) + "\n"
+
+
+def _part(title: str, lines: list[str]) -> list[str]:
+    return ["", f"## {title}", "", *lines] if lines else []
+
+
+def _data(metrics: Mapping[str, Any]) -> list[str]:
+    if metrics.get("images") is None:
+        return []
+    patients, positive, boxes = (metrics.get(key) for key in ("patients", "positive_images", "boxes"))
+    counts = counted(metrics["images"], "radiograph")
+    counts += "" if patients is None else f" of {counted(patients, 'patient')}"
+    counts += "" if positive is None else f", {positive:,} with findings"
+    counts += "" if boxes is None else f", {boxes:,} {'box' if boxes == 1 else 'boxes'}"
+    return [f"{counts}." + (f" Split: {plain(metrics['split'])}." if metrics.get("split") else "")]
+
+
+def _results(metrics: Mapping[str, Any], class_name: str) -> list[str]:
+    rows = []
+    for key, name in ((key.replace("{class}", class_name), name) for key, name in _FIGURES.items()):
+        if key not in metrics:
+            continue
+        rules = f", {plain(metrics['rsna_rules'])} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""
+        between = formatting.between((metrics.get("intervals") or {}).get(key)) or "–"
+        rows.append(f"| {name}{rules} | {formatting.with_interval(metrics[key], None)} | {between} |")
+    method = (metrics.get("bootstrap") or {}).get("method")
+    return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *(["", plain(method)] if method else [])] if rows else []
+
+
+def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
+    source, threshold = metrics.get("rsna_threshold_source"), metrics.get("rsna_threshold")
+    if not source:
+        return []
+    used = (metrics.get("operating_point") or {}).get("threshold_is", "score threshold")
+    return [f"- How it was chosen: {plain(source)}", *([] if threshold is None else [f"- {threshold:.4g}: {plain(used)}"])]

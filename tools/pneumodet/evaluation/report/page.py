@@ -1,0 +1,294 @@
+"""metrics.json and pictures -> report.html, one file that needs no network, and model_card.md.
+
+    report = write_report(folder, metrics, pictures=[("0004cfab", picture, "misses 2 boxes")])
+
+The page is ``templates/evaluation.html``; what it shows is put together here.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pneumodet.core import paths
+from pneumodet.core.formatting import counted
+from pneumodet.evaluation.report import gallery, glossary, model_card, plots, steps
+from pneumodet.viz import markup, templating
+from pneumodet.viz.markup import Table
+
+REPORT, MODEL_CARD = "report.html", "model_card.md"
+
+NAMES = {
+    "rsna_metric": "RSNA metric",
+    "coco.{class}.AP": "AP (IoU 0.50 to 0.95)",
+    "coco.{class}.AP50": "AP50",
+    "coco.{class}.AP75": "AP75",
+    "froc.mean_sensitivity": "FROC mean sensitivity",
+    "froc.sensitivity_at_0.125": "FROC sensitivity at 1/8 false positives an image",
+    "froc.sensitivity_at_0.25": "FROC sensitivity at 1/4",
+    "froc.sensitivity_at_0.5": "FROC sensitivity at 1/2",
+    "froc.sensitivity_at_1": "FROC sensitivity at 1",
+    "froc.sensitivity_at_2": "FROC sensitivity at 2",
+    "froc.sensitivity_at_4": "FROC sensitivity at 4",
+    "image.roc_auc": "Image ROC AUC",
+    "image.pr_auc": "Image PR AUC",
+    "image.sensitivity": "Image sensitivity",
+    "image.specificity": "Image specificity",
+    "image.precision": "Image precision",
+    "image.f1": "Image F1",
+    "lesion.sensitivity": "Box sensitivity",
+    "lesion.precision": "Box precision",
+    "lesion.fp_per_image": "False positives an image",
+    "lesion.mean_iou_of_hits": "Mean IoU of hits",
+}
+"""Headline figures, in the order of the table; ``{class}`` stands for the class that is judged."""
+
+TILES = ("rsna_metric", "coco.{class}.AP50", "froc.mean_sensitivity", "image.roc_auc")
+"""Those that stand out at the top."""
+
+_COCO = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
+_SLICE_COLUMNS = ("image.sensitivity", "image.specificity", "lesion.fp_per_image", "rsna_metric", "coco.{class}.AP50")
+_BUCKETS = {
+    "missed": "missed: a box that no detection overlaps (by an IoU of 0.1)",
+    "background": "background: a detection that overlaps no box",
+    "localization": "localization: a detection that overlaps a box too little (IoU 0.1 to 0.5)",
+    "duplicate": "duplicate: another detection of a box that is found",
+}
+_SLICES = {"view_position": "View position", "sex": "Sex", "age": "Age", "rsna_class": "Class", "box_size": "Size of the largest box"}
+
+
+def write_report(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    *,
+    pictures: Sequence[tuple[str, Image.Image | None, str]] = (),
+    provenance: Mapping[str, Any] | None = None,
+    config_text: str = "",
+    gains: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``report.html`` and ``model_card.md``.
+
+    Args:
+      folder: gets both.
+      metrics: as ``evaluation.summary.assess`` returns them; parts that are not there are left out.
+      pictures: exam, picture with ground truth and detections (None where there is no image), and why it is shown.
+      provenance: what made model and evaluation, shown as it is.
+      config_text: the experiment's pipeline.config.
+      gains: of each step of post-processing, as ``evaluation.postprocess_search.search`` returns them.
+
+    Returns:
+      The report's path.
+
+    Raises:
+      DataError: a file cannot be written.
+    """
+    card = model_card.text(metrics)
+    page = templating.render(
+        "evaluation.html",
+        title="Evaluation of a pneumonia detector",
+        lead=_lead(metrics),
+        summary=_summary(metrics),
+        curves=plots.curves(metrics),
+        figures=_figures(metrics),
+        comparison=_comparison(metrics),
+        slices=_slices(metrics),
+        errors=_errors(metrics),
+        calibration=_calibration(metrics),
+        gains=steps.gains(gains),
+        worst=gallery.figures(pictures),
+        origin=_origin(metrics, provenance, config_text),
+        model_card=card,
+    )
+    for name, content in ((MODEL_CARD, card), (REPORT, page)):
+        with paths.atomic_path(folder / name) as tmp:
+            tmp.write_text(content, encoding="utf-8")
+    return folder / REPORT
+
+
+def _interval(metrics: Mapping[str, Any], key: str) -> str:
+    return markup.between((metrics.get("intervals") or {}).get(key))
+
+
+def _of_class(metrics: Mapping[str, Any], key: str) -> str:
+    return key.replace("{class}", _class_name(metrics))
+
+
+def _class_name(metrics: Mapping[str, Any]) -> str:
+    return str(metrics.get("class_name", "pneumonia"))
+
+
+def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return key -> name of the headline figures of the class that is judged."""
+    return {_of_class(metrics, key): name for key, name in NAMES.items()}
+
+
+def _lead(metrics: Mapping[str, Any]) -> str:
+    """Return one line that tells this report from others."""
+    named = {"model": "model", "checkpoint": "checkpoint", "split": "split"}
+    parts = [f"{name} {metrics[key]}" for key, name in named.items() if metrics.get(key)]
+    parts += [str(metrics[key]["name"]) for key in ("detections_file", "ground_truth") if (metrics.get(key) or {}).get("name")]
+    return " · ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reached:
+    """A sentence in which a value stands out."""
+
+    before: str
+    value: str
+    after: str
+
+
+def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    sentences: list[str | _Reached] = []
+    value, interval = metrics.get("rsna_metric"), _interval(metrics, "rsna_metric")
+    if metrics.get("images") is not None:
+        patients = f" of {counted(metrics['patients'], 'patient')}" if metrics.get("patients") is not None else ""
+        images = f"On {counted(metrics['images'], 'radiograph')}{patients}"
+        rules = f" ({metrics['rsna_rules']} rules)" if metrics.get("rsna_rules") else ""
+        if value is None:
+            sentences.append(f"{images} the RSNA metric is undefined: {_why_none(metrics, 'rsna_metric') or 'no image counts'}.")
+        else:
+            between = f", 95% interval {interval}" if interval else ""
+            sentences.append(_Reached(f"{images} the detector reaches an RSNA metric{rules} of ", f"{value:.3f}", f"{between}."))
+    sensitivity, specificity = metrics.get("image.sensitivity"), metrics.get("image.specificity")
+    if sensitivity is not None and specificity is not None:
+        sentences.append(
+            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {_class_name(metrics)} (sensitivity) "
+            f"and nothing in {specificity:.0%} of the others (specificity)."
+        )
+    sentences += _operating_point(metrics)
+    comparison = metrics.get("comparison") or {}
+    compared = (comparison.get("figures") or {}).get("rsna_metric")
+    if compared:
+        sentences.append(f"RSNA metric, {' against '.join(comparison['names'])}: {compared['sentence']}")
+    worst = (metrics.get("slices") or {}).get("worst")
+    if worst:
+        sentences.append(worst["sentence"])
+    names, keys = _names(metrics), [_of_class(metrics, key) for key in TILES]
+    tiles = [(names[key], markup.number(metrics[key]), _interval(metrics, key)) for key in keys if metrics.get(key) is not None]
+    return {"sentences": sentences, "tiles": tiles, "warnings": metrics.get("warnings") or ()}
+
+
+def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
+    """Return sentences on the threshold: how it was chosen, and the one for new data where that is another one."""
+    point = metrics.get("operating_point") or {}
+    source, threshold = metrics.get("rsna_threshold_source"), metrics.get("rsna_threshold")
+    if not source:
+        return []
+    if threshold is None:
+        return [f"Operating point: {source}"]
+    if point.get("threshold_is"):
+        return [f"Operating point: {source}", f"{threshold:.4g} is the {point['threshold_is']}."]
+    return [f"Operating point: score of at least {threshold:.4g}, {source}."]
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [
+        (name, markup.number(metrics.get(key)), _interval(metrics, key) or _why_none(metrics, key))
+        for key, name in _names(metrics).items()
+        if key in metrics
+    ]
+    cells, lines = metrics.get("image.confusion"), []
+    if cells:
+        lines = [
+            (f"with {_class_name(metrics)}", markup.number(cells["tp"]), markup.number(cells["fn"])),
+            ("without", markup.number(cells["fp"]), markup.number(cells["tn"])),
+        ]
+    classes = [key.removeprefix("coco.").removesuffix(".AP") for key in metrics if key.startswith("coco.") and key.endswith(".AP")]
+    coco = [
+        (name, *(markup.number(metrics.get(f"coco.{name}.{figure}")) for figure in _COCO))
+        for name in classes
+        if name != "AP" and metrics[f"coco.{name}.AP"] is not None
+    ]
+    return {
+        "headline": Table("Headline figures with 95% intervals", ("figure", "value", "95% interval"), rows),
+        "method": (metrics.get("bootstrap") or {}).get("method"),
+        "confusion": Table("Radiographs at the operating point", ("radiographs", "something found", "nothing found"), lines),
+        "coco": Table("COCO's twelve numbers", ("class", *_COCO), coco),
+        "coco_has_dash": any("–" in row for row in coco),
+        "terms": glossary.terms(_class_name(metrics)) if rows else "",
+    }
+
+
+def _why_none(metrics: Mapping[str, Any], key: str) -> str:
+    if metrics.get(key) is not None:
+        return str((metrics.get("intervals_undefined") or {}).get(key, ""))
+    reasons = (metrics.get(f"{one}.undefined") for one in (key, key.partition(".")[0]))
+    return next((one for one in reasons if one), "")
+
+
+def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    found, names = metrics.get("slices") or {}, _names(metrics)
+    columns = [_of_class(metrics, key) for key in _SLICE_COLUMNS]
+    rows, classes = [], []
+    for one in found.get("slices") or ():
+        name = f"{_SLICES.get(one['by'], one['by'])}: {one['slice']}" + (" (few)" if one["small"] else "")
+        negative = {"rsna_metric"} if one["positives"] == 0 else set()  # it is 0 by definition where no exam is positive
+        cells = ["–" if key in negative else markup.with_interval(one["figures"].get(key) or {}, digits=2) for key in columns]
+        rows.append((name, markup.number(one["exams"]), markup.number(one["positives"]), *cells))
+        classes.append("few" if one["small"] else "")
+    header = ("slice", "radiographs", "positive", *(names[key] for key in columns))
+    return {
+        "table": Table("Figures of parts of the data", header, rows, classes=classes),
+        "worst": [one["sentence"] for one in (found.get("worst_by") or {}).values() if one] if rows else [],
+        "caveat": found.get("caveat") if rows else None,
+        "left_out": [f"No slices by {_SLICES.get(by, by).lower()}: {reason}" for by, reason in (found.get("left_out") or {}).items()],
+    }
+
+
+def _errors(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    found = metrics.get("errors") or {}
+    rows = [
+        (text, markup.number(found.get(f"errors.{name}")), markup.number(found.get(f"errors.dap50.{name}")))
+        for name, text in _BUCKETS.items()
+    ]
+    header = ("error", "count at the operating point", "AP50 to gain if mended")
+    return {
+        "table": Table("Kinds of errors, after TIDE", header, rows if found else []),
+        "undefined": found.get("errors.dap50.undefined"),
+        "maps": plots.maps(metrics),
+        "sizes": plots.sizes(metrics),
+    }
+
+
+def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    found = metrics.get("calibration") or {}
+    rows = []
+    for level, name in plots.LEVELS.items():
+        for method, one in (found.get(level) or {}).items():
+            label = f"{name}, {plots.METHODS.get(method, method)}"
+            rows.append((label, markup.number(one.get("ece")), markup.number(one.get("brier")), one.get("undefined") or ""))
+    header = ("score", "expected calibration error", "Brier score", "note")
+    columns = 4 if any(row[3] for row in rows) else 3
+    return {
+        "charts": plots.reliability(metrics),
+        "table": Table("Calibration", header[:columns], [row[:columns] for row in rows], words=(3,)),
+        "note": found.get("note") or found.get("undefined"),
+    }
+
+
+def _comparison(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    found = metrics.get("comparison") or {}
+    first, second = found.get("names") or ("A", "B")
+    figures, names = found.get("figures") or {}, _names(metrics)
+    rows = [
+        (name, markup.number(figures[key]["a"]), markup.number(figures[key]["b"]), figures[key]["sentence"])
+        for key, name in names.items()
+        if key in figures
+    ]
+    caption = f"{first} and {second} on the same radiographs"
+    return {"table": Table(caption, ("figure", first, second, "difference"), rows, words=(3,)), "method": found.get("method")}
+
+
+def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:
+    keys = ("model", "checkpoint", "step", "split", "manifest_sha256", "ground_truth", "detections_file")
+    data = {key: metrics[key] for key in keys if metrics.get(key) is not None}
+    made_with = json.dumps(provenance, indent=2, ensure_ascii=False) if provenance else ""
+    return {
+        "data": json.dumps(data, indent=2, ensure_ascii=False) if data else "",
+        "folded": [("Versions and hardware", made_with), ("pipeline.config", config_text)],
+    }

@@ -1,0 +1,1 @@
+"""How well U-Nets' masks fit."""

@@ -1,0 +1,237 @@
+"""Cases -> every figure of the evaluation, with intervals, as one dict for metrics.json and the report.
+
+    metrics = assess(loaded, aim="rsna", resamples=1000)
+    metrics["rsna_metric"], metrics["intervals"]["rsna_metric"]      # 0.21, [0.19, 0.23]
+
+The threshold is never chosen on the patients on whom it is reported: without one of other data, each patient is judged by a threshold that was
+chosen on the others (``operating_point.cross_fitted``). Nothing is NaN: what is undefined is None, and a sentence says why.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core.errors import DataError
+from pneumodet.data.cases import Cases
+from pneumodet.evaluation.inputs import Loaded
+from pneumodet.evaluation.metrics import bootstrap, calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices
+
+GIVEN = "given"
+"""Where a threshold is from that the caller chose, on other data."""
+
+SLICE_RESAMPLES = 200
+"""Bootstrap resamples of a slice's figures: there are some twenty slices."""
+
+SWEEP_BINS = 200
+"""Columns of the curve of the RSNA metric against the threshold, even in threshold; of each are kept the ends, the highest and the lowest point, which
+is all that can be seen of it."""
+
+HISTOGRAM_BINS = 20
+
+NEW_DATA = "threshold for new data, chosen on all of these images; no figure of this evaluation is at it"
+
+
+def assess(
+    loaded: Loaded,
+    *,
+    threshold: float | None = None,
+    threshold_source: str = GIVEN,
+    aim: str = "rsna",
+    rules: str = "strict",
+    class_name: str = "pneumonia",
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = 0,
+    other: Loaded | None = None,
+    names: tuple[str, str] = ("A", "B"),
+) -> dict[str, Any]:
+    """Return all figures of one model, and how it compares with another one on the same images.
+
+    Args:
+      loaded: ground truth and detections.
+      threshold: of the operating point, chosen on other data; without it thresholds are cross-fitted for ``aim``.
+      threshold_source: a sentence that says where ``threshold`` is from.
+      aim: as ``operating_point.parse_aim`` takes it.
+      rules: of the RSNA metric, ``strict`` or ``community``.
+      class_name: in the keys of COCO's figures; the class that ``loaded.cases`` are of.
+      resamples: of the bootstrap.
+      seed: of folds and bootstrap.
+      other: the second model's detections of the same images.
+      names: of both models, for the sentences of the comparison.
+
+    Returns:
+      Flat keys -> figure or None (``rsna_metric``, ``coco.…``, ``froc.…``, ``image.…``, ``lesion.…``, counts), ``intervals`` (key -> [low, high]),
+      ``intervals_undefined`` (key -> why there is none),
+      ``bootstrap``, ``operating_point``, ``calibration``, ``calibrator`` (image-level, for new data), ``slices``, ``errors``, ``maps``, ``worst``,
+      ``curves``, ``comparison``, ``warnings``.
+
+    Raises:
+      ConfigError: the aim is unknown.
+      DataError: the rules are unknown, or the second model has other images.
+    """
+    operating_point.parse_aim(aim)
+    cases = loaded.cases
+    warnings = list(loaded.warnings)
+    point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
+    at = point.pop("at")
+    drawn = bootstrap.intervals(cases, score_threshold=at, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
+    figures = drawn.pop("figures")
+    metrics: dict[str, Any] = {
+        **coco.coco_metrics(loaded.instances, loaded.coco_results),
+        **froc.froc(cases),
+        **froc.at_threshold(cases, at),
+        **image_level.image_level(cases, score_threshold=at),
+        "rsna_metric": figures["rsna_metric"]["value"] if cases.positive.any() else None,
+        "class_name": class_name,
+        "rsna_rules": rules,
+        "rsna_threshold": point["threshold"],
+        "rsna_threshold_source": point["source"],
+        "highest_score": float(cases.scores.max()) if len(cases.scores) else 0.0,
+        "images": len(cases),
+        "patients": len(np.unique(cases.patients)),
+        "positive_images": int(cases.positive.sum()),
+        "boxes": len(cases.truth_case),
+        "detections": len(cases.scores),
+    }
+    metrics["intervals"] = {
+        key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None and metrics.get(key) is not None
+    }
+    metrics["intervals_undefined"] = {
+        key: one["undefined"] for key, one in figures.items() if one["low"] is None and metrics.get(key) is not None
+    }
+    if not cases.positive.any():
+        metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
+    if drawn["patients"] == 1:
+        warnings.append("All images are of one patient: there are no intervals, for nothing tells how patients differ.")
+    metrics |= {"bootstrap": drawn, "operating_point": point}
+    metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
+    metrics["comparison"] = None
+    if other is not None:
+        theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
+        compared = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
+        metrics["comparison"] = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **compared) | {
+            "names": list(names)
+        }
+    metrics["warnings"] = warnings
+    return metrics
+
+
+def headline(
+    loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0
+) -> dict[str, float | None]:
+    """Return the figures of ``assess`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
+    cases = loaded.cases
+    at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
+    figures = bootstrap.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
+    if not cases.positive.any():
+        figures["rsna_metric"] = np.array([np.nan])
+    return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
+
+
+def scalars(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return the figures as a flat dict of floats, as TensorBoard, MLflow and W&B take it; undefined ones are left out."""
+    found = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    for key, (low, high) in metrics.get("intervals", {}).items():
+        found |= {f"{key}.low": low, f"{key}.high": high}
+    return found
+
+
+def _operating_point(
+    cases: Cases, threshold: float | None, source: str, aim: str, rules: str, seed: int, warnings: list[str]
+) -> dict[str, Any]:
+    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report tells of them."""
+    if threshold is not None:
+        return {"at": threshold, "threshold": threshold, "source": source, "aim": None}
+    if not cases.positive.any():
+        reason = "none, since no image has a finding to choose a threshold by; all detections count."
+        return {"at": 0.0, "threshold": None, "source": reason, "aim": aim}
+    chosen = operating_point.choose(cases, aim, rules=rules)
+    try:
+        folds = operating_point.patient_folds(cases, seed=seed)
+    except DataError as error:
+        reason = "chosen on these same images, so that figures at it are optimistic: too few patients for folds"
+        warnings.append(f"The threshold was {reason}. {error}")
+        return {"at": chosen["threshold"], "threshold": chosen["threshold"], "source": reason, "aim": aim, "chosen": chosen}
+    by_case, fitted = operating_point.cross_fitted(cases, aim, folds=folds, rules=rules)
+    found = {"threshold": chosen["threshold"], "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
+    if not (chosen["met"] and fitted["met"]):
+        warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
+    return found | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
+
+
+def _details(
+    loaded: Loaded,
+    at: float | np.ndarray,
+    chosen: float | None,
+    rules: str,
+    class_name: str,
+    resamples: int,
+    seed: int,
+    warnings: list[str],
+) -> dict[str, Any]:
+    cases = loaded.cases
+    draw = functools.partial(bootstrap.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed)
+    sliced = slices.slices(cases, score_threshold=at, rules=rules, class_name=class_name, sizes_hw=loaded.sizes_hw, intervals=draw)
+    try:
+        calibrated = calibration.evaluate(cases, folds=operating_point.patient_folds(cases, seed=seed))
+    except DataError as error:
+        calibrated = {"undefined": str(error)}
+    try:
+        calibrator = calibration.fit(cases.case_scores, cases.positive, method=calibration.method_for(len(cases))).to_json()
+    except DataError:  # calibration says why
+        calibrator = None
+    return {
+        "slices": sliced,
+        "calibration": calibrated,
+        "calibrator": calibrator,
+        "errors": error_analysis.buckets(cases, score_threshold=at),
+        "maps": error_analysis.maps(cases, score_threshold=at, sizes_hw=loaded.sizes_hw),
+        "worst": _worst(cases, at),
+        "curves": {
+            "froc": froc.curve(cases),
+            "roc": image_level.roc_curve(cases),
+            "pr": image_level.pr_curve(cases),
+            "thresholds": _sweep(cases, rules, chosen),
+            "score_histogram": _histogram(cases),
+        },
+    }
+
+
+def _worst(cases: Cases, at: float | np.ndarray) -> list[dict[str, Any]]:
+    """Return the worst cases, each with the threshold that it is judged by; None where it has no detection, so that none is needed."""
+    of_boxes = np.broadcast_to(at, cases.scores.shape)
+    found = []
+    for one in error_analysis.worst_cases(cases, score_threshold=at):
+        mine = of_boxes[cases.box_case == one["case"]]
+        found.append(one | {"score_threshold": float(mine[0]) if len(mine) else None})
+    return found
+
+
+def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[float]]:
+    """Return the curve, thinned so that nothing is lost to the eye, and with the threshold that was chosen in it."""
+    if not cases.positive.any():
+        return {"threshold": [], "rsna": []}
+    thresholds, values = rsna.threshold_curve(cases, rules=rules)
+    keep = {0, len(thresholds) - 1, int(np.argmax(values))}
+    bins = np.minimum(thresholds / (thresholds[0] or 1) * SWEEP_BINS, SWEEP_BINS - 1).astype(int)
+    for one in np.unique(bins):
+        inside = np.flatnonzero(bins == one)
+        keep |= {int(inside[0]), int(inside[-1]), int(inside[np.argmax(values[inside])]), int(inside[np.argmin(values[inside])])}
+    points = {float(thresholds[index]): float(values[index]) for index in keep}
+    if chosen is not None:
+        above = np.flatnonzero(thresholds >= chosen)  # up to the next score nothing changes
+        points[chosen] = float(values[above[-1] if len(above) else 0])
+    falling = sorted(points, reverse=True)
+    return {"threshold": falling, "rsna": [points[one] for one in falling]}
+
+
+def _histogram(cases: Cases) -> dict[str, list]:
+    """Return counts of images by their highest score, up to the highest of all, since some detectors never go above 0.05."""
+    highest = float(cases.scores.max()) if len(cases.scores) else 1.0
+    edges = np.linspace(0, highest or 1.0, HISTOGRAM_BINS + 1)
+    counts = {name: np.histogram(cases.case_scores[mask], edges)[0].tolist() for name, mask in _sides(cases)}
+    return {"edges": edges.tolist(), **counts}
+
+
+def _sides(cases: Cases) -> list[tuple[str, np.ndarray]]:
+    return [("positive", cases.positive), ("negative", ~cases.positive)]

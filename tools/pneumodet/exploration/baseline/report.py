@@ -1,0 +1,130 @@
+"""The baseline from input to output folder: baseline.json, baseline.html and the scores.
+
+result = write(table, Path("workspace/metadata"), folds=5, seed=0, resamples=1000)
+result["models"]["svc"]["roc_auc"]        # {"value": 0.72, "low": 0.71, "high": 0.73}
+"""
+
+import platform
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pneumodet
+from pneumodet.core import detections, folders, paths
+from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics.image_level import roc_of_scores
+from pneumodet.exploration.baseline import evaluating, leak, models, page
+from pneumodet.exploration.baseline.table import Table
+
+RESULT, PAGE, SCORES = "baseline.json", "baseline.html", "scores.csv"
+"""Files of the output folder; a record set adds ``scores_<split>.csv`` for each of its splits."""
+
+ALONE = "boosting"
+"""The model that judges each column alone: it takes whatever shape the relation has."""
+
+BEST_OF = "The scores are those of the model with the highest ROC AUC on these very exams; the choice among {count} flatters it a little."
+
+
+def steps(table: Table, *, folds: int, show_leak: bool) -> int:
+    """Return how many folds are fitted in all, for a progress bar."""
+    return folds * (len(models.NAMES) * (1 + show_leak * len(leak.WAYS)) + len(table.columns))
+
+
+def write(
+    table: Table,
+    output_dir: Path,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    resamples: int = bootstrap.RESAMPLES,
+    show_leak: bool = False,
+    inputs: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    on_fold: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Cross-validate all models and write what comes out.
+
+    Args:
+      table: the exams.
+      output_dir: new folder.
+      folds: of patients.
+      seed: of folds, models, permutations and bootstrap.
+      resamples: of the bootstrap.
+      show_leak: add the comparison of ``leak``.
+      inputs: names and checksums of the input files, written as they are.
+      overwrite: replace an earlier result.
+      on_fold: called after each fold that was fitted.
+
+    Returns:
+      What baseline.json holds.
+
+    Raises:
+      ConfigError, DataError: as ``judging.check``; or the folder cannot be written or holds something.
+    """
+    folders.check_free(output_dir, marker=RESULT, overwrite=overwrite)
+    evaluating.check(table.positive, table.patients, folds=folds)
+    how = {"seed": seed, "on_fold": on_fold}
+    fold_of = evaluating.patient_folds(table.patients, table.positive, number=folds, seed=seed)
+    data = (table.values, table.positive, table.patients, fold_of)
+    judged = {name: evaluating.cross_validate(name, *data, categorical=table.categorical, importance=True, **how) for name in models.NAMES}
+    found = {name: _entry(name, one, table, resamples=resamples, seed=seed) for name, one in judged.items()}
+    best = max(found, key=lambda name: found[name]["roc_auc"]["value"])
+    result = {
+        "pneumodet": pneumodet.__version__,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
+        "inputs": dict(inputs or {}),
+        "exams": len(table.exams),
+        "positive_exams": int(table.positive.sum()),
+        "patients": len(np.unique(table.patients)),
+        "patients_by": table.patients_by,
+        "columns": list(table.columns),
+        "notes": [*table.notes, BEST_OF.format(count=len(found))],
+        "folds": folds,
+        "seed": seed,
+        "resamples": resamples,
+        "confidence": bootstrap.CONFIDENCE,
+        "models": found,
+        "alone": _alone(table, fold_of, **how),
+        "scores_of": best,
+    }
+    if show_leak:
+        rows = leak.compare(table, number_of_folds=folds, seed=seed, on_fold=on_fold)
+        result["leak"] = {"explanation": leak.EXPLANATION, "ways": rows}
+    with folders.new_folder(output_dir, marker=RESULT, overwrite=overwrite) as folder:
+        scores = list(zip(table.exams, judged[best].scores.tolist(), strict=True))
+        detections.write_scores(folder / SCORES, scores)
+        for split in dict.fromkeys(table.splits):
+            here = (one for one, of in zip(scores, table.splits, strict=True) if of == split)
+            detections.write_scores(folder / f"scores_{split}.csv", here)
+        (folder / PAGE).write_text(page.html(result), encoding="utf-8")
+        paths.write_json(folder / RESULT, result)
+    return result
+
+
+def _entry(name: str, judged: evaluating.Judged, table: Table, *, resamples: int, seed: int) -> dict[str, Any]:
+    figures = evaluating.figures(judged.scores, table.positive, table.patients, resamples=resamples, seed=seed)
+    importance = {
+        column: {"value": float(drops.mean()), "low": float(drops.min()), "high": float(drops.max())}
+        for column, drops in zip(table.columns, judged.importance, strict=True)
+    }
+    return {
+        "name": models.NAMES[name],
+        **figures,
+        "fold_roc_auc": judged.fold_auc,
+        "importance": importance,
+        "roc": roc_of_scores(table.positive, judged.scores),
+    }
+
+
+def _alone(table: Table, folds: np.ndarray, **how: Any) -> dict[str, float]:
+    """Return column -> ROC AUC of a model that sees no other column."""
+    found = {}
+    for index, column in enumerate(table.columns):
+        one = evaluating.cross_validate(
+            ALONE, table.values[:, [index]], table.positive, table.patients, folds, categorical=[table.categorical[index]], **how
+        )
+        found[column] = evaluating.roc_auc(one.scores, table.positive)
+    return found

@@ -1,0 +1,224 @@
+"""Labels and headers -> one table of exams: what models learn from, and whose exam each is.
+
+table = read(labels=Path("stage_2_train_labels.csv"), headers_csv=Path("headers.csv.gz"), patient_map=Path("mapping.json"))
+table.values            # (N, F) float64, NaN where a value is missing
+table.notes             # what was left out or taken as missing, a sentence each
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.processes import Pool
+from pneumodet.data import annotations, formats, grouping, header_values, sources
+from pneumodet.data.annotations import Exam
+from pneumodet.data.header_values import COLUMNS, Texts
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.dicom import header_facts
+
+CATEGORICAL = ("sex", "view")
+"""Columns whose numbers are places in ``Table.categories``."""
+
+NAMES = {"age": "age", "sex": "sex", "view": "view position", "spacing": "pixel spacing"}
+"""Columns as a reader names them."""
+
+EXAM_IS_PATIENT = (
+    "No patient map is given, so that every exam is taken for a patient of its own. In the RSNA set a patient has up to 65 exams: figures are "
+    "then too good and intervals too narrow. Give --patient-map."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """N exams.
+
+    Attributes:
+      exams: N names (patientId).
+      positive: (N,) bool: whether the exam has pneumonia.
+      patients: (N,) int64, the same number for the exams of one patient.
+      columns: F names of ``COLUMNS``: those of which something is known.
+      values: (N, F) float64; years, mm, or the place in ``categories``; NaN where missing.
+      categories: of each categorical column, its values.
+      boxes_xyxy_px: of each exam (n, 4) float64; they belong to the answer, and only ``leak`` looks at them.
+      splits: of each exam its split in the record set; none where the labels came from elsewhere.
+      notes: what was left out or taken as missing, a sentence each.
+      patients_by: where patients are known from, as ``grouping`` names it.
+    """
+
+    exams: list[str]
+    positive: np.ndarray
+    patients: np.ndarray
+    columns: tuple[str, ...]
+    values: np.ndarray
+    categories: dict[str, tuple[str, ...]]
+    boxes_xyxy_px: list[np.ndarray]
+    splits: list[str]
+    notes: list[str]
+    patients_by: str
+
+    @property
+    def categorical(self) -> list[bool]:
+        """Whether each column holds categories."""
+        return [column in CATEGORICAL for column in self.columns]
+
+
+def read(
+    *,
+    labels: Path | None = None,
+    headers_csv: Path | None = None,
+    dicom_dir: Path | None = None,
+    records: Path | None = None,
+    patient_map: Path | None = None,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] = lambda count, total: None,
+) -> Table:
+    """Read ``labels`` and one of ``headers_csv`` and ``dicom_dir``; or ``records``, which have both.
+
+    Args:
+      labels: in any format that ``formats.read_labels`` knows.
+      headers_csv: as ``header_values.read_csv``; an exam may have several rows that say the same.
+      dicom_dir: as ``sources.find_radiographs``; files whose header cannot be read count as without one.
+      records: a folder made by make_tfrecords; it tells patients, too.
+      patient_map: as ``annotations.read_patient_map``.
+      workers: processes that read headers.
+      on_progress: is told (headers read since the last time, headers in all).
+
+    Raises:
+      ConfigError: the inputs do not go together.
+      DataError: a file cannot be read, no exam has both a label and a header, no column is usable, or the patient map lacks an exam.
+    """
+    if records and (labels or headers_csv or dicom_dir):
+        raise ConfigError("A record set has labels and headers of its own. Give --data alone, or --labels with --headers or --dicom-dir.")
+    if records:
+        exams, facts, patients, sides, notes = _of_records(records)
+        by = grouping.BY_MAP if patients else grouping.BY_EXAM
+    else:
+        if not labels or bool(headers_csv) == bool(dicom_dir):
+            raise ConfigError("Give --labels with one of --headers (a CSV) and --dicom-dir (the files), or --data (a record set).")
+        exams, notes = _labelled(labels)
+        where = headers_csv or dicom_dir
+        facts = _of_csv(headers_csv) if headers_csv else _of_files(dicom_dir, exams, workers, on_progress)
+        if missing := [exam for exam in exams if exam not in facts]:
+            if len(missing) == len(exams):
+                raise DataError(f"None of the {len(exams)} exams of {labels} has a header in {where}. Do the two belong together?")
+            notes.append(
+                f"Left out, because they have no header in {where.name}: {len(missing):,} labelled exams, for example {missing[0]}."
+            )
+        if others := facts.keys() - exams.keys():
+            notes.append(f"Left out, because they belong to no labelled exam: {len(others):,} headers, for example {min(others)}.")
+        exams = {exam: one for exam, one in exams.items() if exam in facts}
+        patients, sides, by = {}, {}, grouping.BY_EXAM
+    if patient_map:
+        patients, by = annotations.read_patient_map(patient_map), grouping.BY_MAP
+        if missing := [exam for exam in exams if exam not in patients]:
+            raise DataError(f"The patient map {patient_map} does not name {len(missing):,} exams, for example {missing[0]}. Add them.")
+    if by == grouping.BY_EXAM:
+        notes.append(EXAM_IS_PATIENT)
+    columns, values, categories, more = _numbers([facts[exam] for exam in exams])
+    return Table(
+        exams=list(exams),
+        positive=np.array([one.positive for one in exams.values()], bool),
+        patients=np.unique([patients.get(exam, exam) for exam in exams], return_inverse=True)[1],
+        columns=columns,
+        values=values,
+        categories=categories,
+        boxes_xyxy_px=[one.boxes_xyxy_px for one in exams.values()],
+        splits=[sides[exam] for exam in exams] if sides else [],
+        notes=notes + more,
+        patients_by=by,
+    )
+
+
+def _labelled(path: Path) -> tuple[dict[str, Exam], list[str]]:
+    found = formats.read_labels(path)
+    notes = []
+    if found.rejected:
+        exam, reason = found.rejected[0]
+        notes.append(
+            f"Left out, because their labels in {path.name} cannot be used: {len(found.rejected):,} exams; the first is {exam}, {reason}."
+        )
+    return found.exams, notes
+
+
+def _of_csv(path: Path) -> dict[str, Texts]:
+    found: dict[str, Texts] = {}
+    for row in header_values.read_csv(path).rows:
+        if not row.exam:
+            raise DataError(f"{path}, line {row.line}: the row names no exam. Fill it in or remove the row.")
+        if found.setdefault(row.exam, row.texts) != row.texts:
+            raise DataError(f"{path}, line {row.line}: exam {row.exam} is there twice with different values. Keep one row.")
+    return found
+
+
+def _of_files(root: Path, exams: Mapping[str, Exam], workers: int, on_progress: Callable[[int, int], None]) -> dict[str, Texts]:
+    with Pool(workers) as pool:
+        files, _ = sources.find_radiographs(root, known=exams, pool=pool)
+        files = {exam: source for exam, source in files.items() if exam in exams}
+        read = header_values.read_files(files, pool, done=lambda count: on_progress(count, len(files)))
+    return {exam: one.texts for exam, one in read.items() if one.texts is not None}
+
+
+def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[str, str], dict[str, str], list[str]]:
+    """Return (exam -> labels, exam -> facts, exam -> patient where they are known, exam -> split, notes) of a record set."""
+    records = RecordSet.open(folder)
+    exams: dict[str, Exam] = {}
+    facts: dict[str, Texts] = {}
+    patients: dict[str, str] = {}
+    sides: dict[str, str] = {}
+    notes = []
+    for split in records.each_split():
+        if not len(split):
+            continue
+        found, more = _labelled(split.truth)
+        images = split.instances["images"]
+        exams |= found
+        facts |= header_values.of_images(images)
+        patients |= {image["file_name"]: str(image["patient"]) for image in images if "patient" in image}
+        sides |= dict.fromkeys(found, split.name)
+        notes += more
+    known = records.split_by != grouping.BY_EXAM and exams.keys() <= patients.keys()
+    return exams, facts, patients if known else {}, sides, notes
+
+
+def _numbers(facts: list[Texts]) -> tuple[tuple[str, ...], np.ndarray, dict[str, tuple[str, ...]], list[str]]:
+    """Return (columns, (N, F) values, categories, notes); columns of which nothing is known are left out, and a note says so.
+
+    Raises:
+      DataError: nothing is known of any column.
+    """
+    kept, notes, categories = {}, [], {}
+    for column in COLUMNS:
+        texts = [one.get(column, "") for one in facts]
+        values, refused = _checked(column, texts)
+        if column in CATEGORICAL:
+            categories[column] = tuple(sorted(set(filter(None, values))))
+            places = {value: float(index) for index, value in enumerate(categories[column])}
+            values = [places.get(value) for value in values]
+        notes += [f"{count:,} {_plural(column, count)} {reason} and taken as missing." for reason, count in refused.items()]
+        numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+        if np.isnan(numbers).all():
+            categories.pop(column, None)
+            notes.append(f"No exam has a usable {NAMES[column]}; it is left out.")
+            continue
+        absent = int(np.isnan(numbers).sum()) - sum(refused.values())
+        if absent:
+            notes.append(f"No {NAMES[column]} is known of {absent:,} of {len(facts):,} exams.")
+        kept[column] = numbers
+    if not kept:
+        names = ", ".join(NAMES.values())
+        raise DataError(f"No exam has any of {names}. Give headers with PatientAge, PatientSex, ViewPosition or PixelSpacing.")
+    return tuple(kept), np.stack(list(kept.values()), axis=1), categories, notes
+
+
+def _plural(column: str, count: int) -> str:
+    return NAMES[column] + ("s are" if count != 1 and column != "sex" else "es are" if count != 1 else " is")
+
+
+def _checked(column: str, texts: list[str]) -> tuple[list, Counter]:
+    """Return (value or None of each text, reason -> number of texts that are there and not usable)."""
+    facts = [header_facts.read(column, text) for text in texts]
+    return [fact.value for fact in facts], Counter(fact.doubt for fact in facts if fact.doubt)

@@ -1,0 +1,205 @@
+"""What an export says of itself: model.json for programs, MODEL_CARD.md for people.
+
+card = of_run(folder, config, checkpoint)
+text = read_me(card, metrics, parity)
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pneumodet.core import metrics_table, paths, runs
+from pneumodet.data import label_map
+from pneumodet.evaluation.report import model_card
+from pneumodet.export import graphs
+from pneumodet.inference import exported, probability
+from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.viz import markup
+from pneumodet.viz.markdown import code, plain
+
+_VERSIONS_OF = ("tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "opencv-python-headless")
+
+_KEPT = ("intervals", "bootstrap", "operating_point")
+"""Of the metrics, what model.json keeps beside single figures."""
+
+_ANSWERS = {
+    exported.DETECTIONS: "`detection_boxes` (1, M, 4) top, left, bottom, right in [0, 1], `detection_scores`, `detection_classes` from 1, "
+    "`num_detections`; suppressed",
+    exported.BOXES: "`boxes` (1, N, 4) top, left, bottom, right in [0, 1] and `scores` (1, N, classes); suppression follows, as `postprocessing` in "
+    "model.json says",
+    exported.ENCODINGS: "`encodings_i` and `logits_i` of each feature map, each as (value - low) * 6 / (high - low) where model.json gives "
+    "`ranges`; decoding with anchors.npy and suppression follow, as `postprocessing` in model.json says",
+}
+
+
+def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = None) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return (model.json but for ``artefacts``, the metrics of this checkpoint or None where it was never evaluated).
+
+    Args:
+      folder: the run.
+      config: its TrainEvalPipelineConfig.
+      checkpoint: the prefix of what is exported.
+      recipe: post-processing that goes with the model.
+
+    Raises:
+      DataError: the run's record or metrics cannot be read.
+      ConfigError: the recipe is malformed.
+    """
+    from pneumodet.models.detection import resizing
+
+    record = runs.read(folder)
+    settings, _ = graphs.settings_of(config)
+    size = resizing.of_config(config)
+    card = {
+        "format": exported.FORMAT,
+        "version": exported.VERSION,
+        "run": folder.name,
+        "checkpoint": Path(checkpoint).name,
+        "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint_chosen_of": metrics_table.evaluations(folder),
+        "architecture": config.model.WhichOneof("model"),
+        "label_map": label_map.read_label_map(folder / runs.LABEL_MAP),
+        "input": {
+            **dataclasses.asdict(size),
+            "dtype": "uint8",
+            "range": [0, 255],
+            "layout": "NHWC, three equal channels, dark air and bright bone",
+        },
+        "postprocessing": settings and dataclasses.asdict(settings),
+        "recipe": dataclasses.asdict(recipes.load(recipe)) if recipe else None,
+        "config": record.config,
+        "data": {key: value for key, value in record.to_json()["data"].items() if key != "folder"},  # a path of one machine
+        "trained": record.provenance,
+        "exported": _provenance(),
+        "metrics": None,
+        "score_threshold": None,
+        "calibrator": None,
+    }
+    metrics_path = folder / runs.EVAL / runs.METRICS
+    if not metrics_path.is_file():
+        return card, None
+    metrics = paths.read_json(metrics_path, what="the run's metrics", hint="Evaluate the run again.")
+    if metrics["checkpoint"] != card["checkpoint"]:  # metrics of another checkpoint say nothing about this one
+        return card, None
+    card["metrics"] = {key: value for key, value in metrics.items() if key in _KEPT or not isinstance(value, dict | list)}
+    card["score_threshold"] = metrics["rsna_threshold"]
+    card["calibrator"] = metrics.get("calibrator")
+    return card, metrics
+
+
+def sha256_of(checkpoint: str) -> str:
+    """Return the SHA-256 of the sorted lines "sha256  name" of a checkpoint's files."""
+    files = sorted(Path(checkpoint).parent.glob(f"{Path(checkpoint).name}.*"))
+    return hashlib.sha256("".join(f"{paths.sha256_file(path)}  {path.name}\n" for path in files).encode()).hexdigest()
+
+
+def _provenance() -> dict[str, Any]:
+    found = runs.provenance()
+    for name in _VERSIONS_OF:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found["versions"][name] = importlib.metadata.version(name)
+    return found
+
+
+def read_me(card: Mapping[str, Any], metrics: Mapping[str, Any] | None, parity: Mapping[str, Any] | None) -> str:
+    """Return MODEL_CARD.md: intended use, data, results with intervals, limits, files.
+
+    Args:
+      card: model.json.
+      metrics: of the evaluation of this checkpoint, or None.
+      parity: parity.json, or None where nothing was compared.
+    """
+    text = model_card.text({"model": card["run"], "checkpoint": card["checkpoint"], **(metrics or {})})
+    parts = []
+    if metrics is None:
+        parts += _part(
+            "Results", ["This checkpoint was not evaluated: nothing is known of how well it detects, and it has no score threshold."]
+        )
+    parts += _part("Classes", [f"- {number}: {plain(name)}" for name, number in card["label_map"].items()])
+    parts += _part("Training data", _data(card["data"]))
+    parts += _part("Input", _input(card["input"]))
+    after = [
+        f"- Calibration: {plain(card['calibrator']['method'])}, in model.json; it rests on {plain(probability.rests_on(card['metrics']))}"
+        if card["calibrator"]
+        else "- Calibration: none; scores are no probabilities"
+    ]
+    after.append(f"- Recipe: {code(json.dumps(card['recipe']))}" if card["recipe"] else "- Recipe: none")
+    parts += _part("After the model", after)
+    parts += _part("Files", _files(card["artefacts"], parity))
+    versions = card["exported"]["versions"]
+    parts += _part(
+        "Made with", [f"pneumodet {card['exported']['pneumodet']}, " + ", ".join(f"{name} {one}" for name, one in versions.items())]
+    )
+    return text + "\n".join(parts) + "\n"
+
+
+def _part(title: str, lines: list[str]) -> list[str]:
+    return ["", f"## {title}", "", *lines]
+
+
+def _data(data: Mapping[str, Any]) -> list[str]:
+    names = {
+        "train_exams": "Exams trained on",
+        "val_exams": "Exams held out",
+        "split_by": "Split by",
+        "manifest_sha256": "SHA-256 of the data manifest",
+    }
+    return [f"- {name}: {plain(data[key])}" for key, name in names.items() if data.get(key) is not None]
+
+
+def _input(size: Mapping[str, Any]) -> list[str]:
+    if size["fixed_hw"]:
+        how = "{} x {} px, whatever the radiograph's shape".format(*size["fixed_hw"])
+    else:
+        how = f"the shape is kept, the shorter side {size['least']} px unless the longer one would exceed {size['most']} px"
+        how += f"; padded with 0 to {size['most']} x {size['most']} px" if size["padded"] else ""
+    return [
+        f"- {how}",
+        f"- {size['dtype']}, {size['range'][0]} to {size['range'][1]}, {size['layout']}; normalization is part of the model",
+    ]
+
+
+def _files(artefacts: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Any] | None) -> list[str]:
+    lines = [
+        "| file | MB | largest and mean difference of scores | AP50, change | RSNA metric, change | change nearby | ms an image |",
+        "| --- " * 7 + "|",
+    ]
+    measured = (parity or {}).get("artefacts", {})
+    for name, about in artefacts.items():
+        one = measured.get(name)
+        cells = ["not compared with its checkpoint", *["–"] * 4]
+        if one:
+            changes = [f"{markup.number(one[key])} ({_signed(one[key + '_change'])})" for key in ("ap50", "rsna_metric")]
+            cells = [
+                f"{one['score_largest']:.2g}, {one['score_mean']:.2g}",
+                *changes,
+                _signed(one.get("rsna_metric_nearby_change")),
+                f"{one['milliseconds']:.1f}",
+            ]
+        lines.append(f"| {about['file']} | {about['bytes'] / 1e6:.1f} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {about['file']} answers with {_ANSWERS[about['outputs']]}." for about in artefacts.values())]
+    if measured:
+        images = sorted({one["images"] for one in measured.values()})
+        lines.append(
+            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity['split'])}. Nearby: the mean change of the "
+            "RSNA metric at thresholds around the model's, which on these images may stand on a peak."
+        )
+        lines += [f"- {parity_words(parity)}"] if parity["score_threshold"] is not None else []
+    return lines
+
+
+def parity_words(parity: Mapping[str, Any]) -> str:
+    """Return why the RSNA metric of parity.json is not that of the evaluation, in a sentence; it needs a threshold."""
+    return (
+        f"The RSNA metric here is at one threshold for all images, {parity['score_threshold']:.4g}, and serves to compare files; the one to report is "
+        "evaluate's, whose thresholds are not chosen on the exams that they judge."
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value + 0.0:+.4f}"

@@ -1,0 +1,164 @@
+"""What of a model goes into a file of another format, as TensorFlow functions.
+
+part = of_model(model, config, kind=exported.BOXES)
+part.function, part.signature, part.names
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pneumodet.inference import backends, exported, suppression
+from pneumodet.inference.suppression import CONVERTERS, Settings
+
+_UNLIKE = {
+    "soft_nms_sigma": "soft NMS",
+    "use_class_agnostic_nms": "class-agnostic NMS",
+    "use_combined_nms": "combined NMS",
+    "use_static_shapes": "NMS of static shapes",
+    "use_partitioned_nms": "partitioned NMS",
+}
+"""Fields of the API's NMS that ``inference.suppression`` does not do, and their names for messages."""
+
+_OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A function of a model.
+
+    Attributes:
+      function: takes the image, and the true shape where the model pads; returns a dict of tensors.
+      signature: tf.TensorSpecs of its arguments.
+      names: of its outputs.
+    """
+
+    function: Callable[..., dict[str, Any]]
+    signature: list[Any]
+    names: tuple[str, ...]
+
+    def named(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return arguments by their names."""
+        return dict(zip((one.name for one in self.signature), values, strict=True))
+
+
+def settings_of(config: Any) -> tuple[Settings | None, str | None]:
+    """Return (how a single-stage model's boxes and scores become detections, None), or (None, why this cannot be done outside of its graph).
+
+    Args:
+      config: a TrainEvalPipelineConfig.
+    """
+    kind = config.model.WhichOneof("model")
+    if kind != "ssd":
+        return None, f"its architecture is {kind}, not one of a single stage"
+    ssd = config.model.ssd
+    nms = ssd.post_processing.batch_non_max_suppression
+    unlike = [name for field, name in _UNLIKE.items() if getattr(nms, field)]
+    if ssd.post_processing.HasField("calibration_config"):
+        unlike.append("calibrated scores")
+    if ssd.box_coder.WhichOneof("box_coder_oneof") != "faster_rcnn_box_coder":
+        unlike.append("another box coder than faster_rcnn_box_coder")
+    if unlike:
+        return None, f"its config asks for {' and '.join(unlike)}"
+    coder = ssd.box_coder.faster_rcnn_box_coder
+    post = ssd.post_processing
+    names = {value.number: value.name for value in post.DESCRIPTOR.fields_by_name["score_converter"].enum_type.values}
+    converter = names[post.score_converter]
+    if converter not in CONVERTERS:
+        return None, f"its score converter is {converter}"
+    settings = Settings(
+        score_converter=converter,
+        logit_scale=post.logit_scale,
+        background=ssd.add_background_class or ssd.explicit_background_class,
+        box_scales=(coder.y_scale, coder.x_scale, coder.height_scale, coder.width_scale),
+        score_threshold=nms.score_threshold,
+        iou_threshold=nms.iou_threshold,
+        max_detections_per_class=nms.max_detections_per_class,
+        max_total_detections=nms.max_total_detections,
+        change_coordinate_frame=nms.change_coordinate_frame,
+    )
+    return settings, None
+
+
+def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression.Ranges] | None = None) -> Part:
+    """Return the function of a model that answers in one of three ways.
+
+    The image is (1, h, w, 3) uint8 in [0, 255] of the model's size, padded where it pads; bringing its values into the backbone's range is
+    part of the function.
+
+    Args:
+      model: a DetectionModel of the API with its weights.
+      config: its TrainEvalPipelineConfig.
+      kind: ``exported.DETECTIONS``: the API's output after suppression. ``exported.BOXES``: ``boxes`` (1, N, 4) float32 yxyx_norm and ``scores``
+        (1, N, C) without the background's. ``exported.ENCODINGS``: ``encodings_i`` (1, N_i, 4) and ``logits_i`` (1, N_i, C + 1) of each feature
+        map i; nothing of different ranges is joined, so that each has a quantization of its own.
+      ranges: with encodings: what the outputs of each feature map are cut off at, see ``quantizing.ranges``.
+    """
+    import tensorflow as tf
+
+    from pneumodet.models.detection import models, resizing
+
+    size, background = resizing.of_config(config), config.model.ssd.add_background_class or config.model.ssd.explicit_background_class
+    height, width = size.canvas_hw or (None, None)
+    signature = [tf.TensorSpec([1, height, width, 3], tf.uint8, name=backends.INPUT)]
+    if size.padded:
+        signature.append(tf.TensorSpec([1, 3], tf.int32, name=backends.TRUE_SHAPE))
+
+    def prepared(image: Any, true_shape: Any) -> Any:
+        models.set_training(model, False)
+        return models.normalized(model, image, true_shape)
+
+    def detections(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
+        images = prepared(input_tensor, true_shape)
+        shapes = tf.shape(input_tensor)[tf.newaxis, 1:] if true_shape is None else true_shape
+        found = model.postprocess(model.predict(images, shapes), shapes)
+        found["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
+        return {name: tf.cast(found[name], tf.float32) for name in _OUTPUTS}
+
+    def boxes(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
+        found = model.predict(prepared(input_tensor, true_shape), None)
+        decoded, _ = model._batch_decode(found["box_encodings"], found["anchors"])
+        scores = model._score_conversion_fn(found["class_predictions_with_background"])
+        return {"boxes": decoded, "scores": scores[:, :, 1:] if background else scores}
+
+    def bounded(values: Any, limits: suppression.Range) -> Any:
+        low, high = limits
+        return tf.nn.relu6((values - low) * (suppression.BOUNDED_TOP / (high - low)))  # all of which the converter folds into a convolution
+
+    def encodings(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
+        answer = {}
+        for number, (codes, logits) in enumerate(_heads(model, prepared(input_tensor, true_shape))):
+            if ranges is not None:
+                codes, logits = bounded(codes, ranges[number].encodings), bounded(logits, ranges[number].logits)
+            answer |= {f"encodings_{number}": codes, f"logits_{number}": logits}
+        return answer
+
+    function = {exported.DETECTIONS: detections, exported.BOXES: boxes, exported.ENCODINGS: encodings}[kind]
+    if kind == exported.ENCODINGS:
+        maps = len(_heads(model, tf.zeros([1, height, width, 3])))
+        names = tuple(f"{what}_{number}" for number in range(maps) for what in ("encodings", "logits"))
+    else:
+        names = _OUTPUTS if kind == exported.DETECTIONS else ("boxes", "scores")
+    return Part(tf.function(function, input_signature=signature, autograph=False), signature, names)
+
+
+def anchors_of(model: Any, config: Any) -> np.ndarray:
+    """Return (N, 4) float32 yxyx_norm, the anchors of a single-stage model in the order of its encodings."""
+    import tensorflow as tf
+
+    from pneumodet.models.detection import models, resizing
+
+    models.set_training(model, False)
+    height, width = resizing.of_config(config).canvas_hw
+    return model.predict(tf.zeros([1, height, width, 3]), None)["anchors"].numpy().astype(np.float32)
+
+
+def _heads(model: Any, images: Any) -> list[tuple[Any, Any]]:
+    """Return for each feature map (box encodings (B, N, 4), class logits (B, N, C + 1)) of a single-stage model, as its ``predict`` joins them."""
+    import tensorflow as tf
+
+    found = model._box_predictor(model._feature_extractor(images))
+    codes, logits = (found[key] for key in ("box_encodings", "class_predictions_with_background"))
+    return [(tf.squeeze(one, axis=2) if one.shape.ndims == 4 else one, other) for one, other in zip(codes, logits, strict=True)]

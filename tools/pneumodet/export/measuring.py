@@ -1,0 +1,210 @@
+"""Run exported files and the checkpoint on the validation records, and compare what they find.
+
+records = Records.of_run(folder, None, limit=None)
+found = records.compare(model, config, exported.read(new), ["onnx"], threshold=0.4)     # parity.json
+"""
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import CheckpointError, DataError
+from pneumodet.data import label_map
+from pneumodet.data.record_sets import RecordSet, Split
+from pneumodet.export import parity, sampling
+from pneumodet.inference import exported
+from pneumodet.inference.detectors import Detector
+from pneumodet.inference.outputs import from_outputs
+
+Progress = Callable[[int], Callable[[], None]]
+"""Is told the number of images to look at, and returns what to call after each."""
+
+SPLIT = "val"
+"""What exports are compared on."""
+
+
+def split_of_run(folder: Path, data_dir: Path | None, name: str) -> Split:
+    """Return a split of the record set that a run was trained with, or of another one with its classes.
+
+    Raises:
+      DataError: it is gone, it has no such split, or other classes.
+    """
+    from pneumodet.core import runs
+    from pneumodet.evaluation import detecting
+
+    split = RecordSet.open(data_dir or detecting.data_of([folder])).split(name)
+    classes = label_map.read_label_map(folder / runs.LABEL_MAP)
+    if split.label_map != classes:
+        raise DataError(f"The run was trained with the label map {classes}, but the records in {split.folder} have {split.label_map}.")
+    return split
+
+
+def inputs(config: Any, pixels: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Yield what the functions of ``graphs.of_model`` take of (H, W) uint8 radiographs."""
+    from pneumodet.inference import sizes
+    from pneumodet.models.detection import resizing
+
+    size = resizing.of_config(config)
+    for one in pixels:
+        image = sizes.prepared(one, size)
+        height, width = image.shape
+        three = np.repeat(size.on_canvas(image)[np.newaxis, :, :, np.newaxis], 3, axis=3)
+        yield [three, np.array([[height, width, 3]], np.int32)] if size.padded else [three]
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """What exports are compared on.
+
+    Attributes:
+      split: of a record set.
+      instances: COCO object of the exams that are looked at.
+    """
+
+    split: Split
+    instances: dict[str, Any]
+
+    @classmethod
+    def of_run(cls, folder: Path, data_dir: Path | None, *, limit: int | None) -> "Records":
+        """Find the validation records of a run.
+
+        Raises:
+          DataError: they are gone, or have other classes.
+        """
+        try:
+            split = split_of_run(folder, data_dir, SPLIT)
+            instances = split.instances
+        except DataError as error:
+            raise DataError(
+                f"An export is compared with its checkpoint on the validation records: {error} Say by --data where they lie now, or export "
+                "without this proof by --no-parity."
+            ) from error
+        if limit is not None and limit < len(instances["images"]):
+            exams = set(sampling.choose(instances["images"], {row["image_id"] for row in instances["annotations"]}, limit))
+            images = [image for image in instances["images"] if image["file_name"] in exams]
+            numbers = {image["id"] for image in images}
+            boxes = [row for row in instances["annotations"] if row["image_id"] in numbers]
+            instances = {**instances, "images": images, "annotations": boxes}
+        return cls(split, instances)
+
+    def compare(
+        self,
+        model: Any,
+        config: Any,
+        one: exported.Exported,
+        formats: Sequence[str],
+        *,
+        threshold: float | None,
+        progress: Progress = lambda total: lambda: None,
+    ) -> dict[str, Any]:
+        """Run a model of the API and files that were made of it on the records.
+
+        Args:
+          model: a DetectionModel of the API with the checkpoint's weights.
+          config: its TrainEvalPipelineConfig.
+          one: the export.
+          formats: which of its files.
+          threshold: score threshold of the RSNA metric; None: the one that is best for the checkpoint here.
+          progress: see ``Progress``.
+
+        Returns:
+          What parity.json holds.
+        """
+        from pneumodet.models.detection.running import Looker
+
+        looker = Looker(model, config)
+
+        def look(pixels: np.ndarray) -> Detections:
+            image, true_shape = looker.prepared(pixels)
+            return from_outputs(looker.detect(image[None], true_shape[None]), 0, height=pixels.shape[0], width=pixels.shape[1])
+
+        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": look}
+        each |= {name: Detector(one, name).detect for name in formats}
+        wanted = {image["file_name"] for image in self.instances["images"]}
+        done = progress(len(wanted))
+        found: dict[str, dict[str, Detections]] = {name: {} for name in each}
+        seconds: dict[str, list[float]] = {name: [] for name in each}
+        sizes_hw = {}
+        for exam, pixels in self.split.pixels(wanted):
+            sizes_hw[exam] = pixels.shape
+            for name, detect in each.items():
+                started = time.perf_counter()
+                found[name][exam] = detect(pixels)
+                seconds[name].append(time.perf_counter() - started)
+            done()
+        if found["checkpoint"].keys() != wanted:
+            raise DataError(f"Records and ground truth in {self.split.folder} do not list the same exams. Make the records again.")
+        return self._table(found, seconds, sizes_hw, one, config, threshold)
+
+    def _table(
+        self,
+        found: dict[str, dict[str, Detections]],
+        seconds: dict[str, list[float]],
+        sizes_hw: dict[str, tuple[int, int]],
+        one: exported.Exported,
+        config: Any,
+        threshold: float | None,
+    ) -> dict[str, Any]:
+        reference = found.pop("checkpoint")
+        category = one.label_map[label_map.PNEUMONIA]
+        threshold = parity.threshold_for(self.instances, reference, category_id=category, own=threshold)
+        how = {"class_name": label_map.PNEUMONIA, "category_id": category, "score_threshold": threshold}
+        rows = {}
+        for name, detections in found.items():
+            tolerance = parity.tolerance_of(name, two_stage=config.model.WhichOneof("model") == "faster_rcnn")
+            own, base = (parity.figures(self.instances, each, **how, band=tolerance.score) for each in (detections, reference))
+            changes = {f"{key}_change": None if value is None or base[key] is None else value - base[key] for key, value in own.items()}
+            same = parity.compare(reference, detections, sizes_hw=sizes_hw, limit=_limit(config), tolerance=tolerance)
+            measured = {**same, **own, **changes, "bytes": one.artefacts[name]["bytes"], "images": len(reference)}
+            measured |= {**_times(seconds[name]), "tolerance": dataclasses.asdict(tolerance)}
+            rows[name] = {**measured, "outside": parity.outside(measured, tolerance)}
+        return {
+            "format": "pneumodet-parity",
+            "version": 1,
+            "checkpoint": one.card["checkpoint"],
+            "checkpoint_sha256": one.card["checkpoint_sha256"],
+            "split": self.split.name,
+            "manifest_sha256": RecordSet.open(self.split.folder).manifest_sha256,
+            "score_threshold": threshold,
+            "machine": {"platform": f"{platform.system()} {platform.machine()}", "cpu_cores": os.cpu_count()},
+            "reference": {
+                **{key: value for key, value in parity.figures(self.instances, reference, **how).items() if "nearby" not in key},
+                **_times(seconds["checkpoint"]),
+                "images": len(reference),
+                "detections": sum(map(len, reference.values())),
+            },
+            "artefacts": rows,
+        }
+
+
+def _times(seconds: list[float]) -> dict[str, float]:
+    """Return median and 95th percentile in ms; the first image, on which a graph is traced, counts only where there is no other."""
+    later = 1000 * np.array(seconds[1:] or seconds)
+    return {"milliseconds": float(np.median(later)), "milliseconds_p95": float(np.percentile(later, 95))}
+
+
+def _limit(config: Any) -> int:
+    """Return how many detections an image has at the most."""
+    kind = config.model.WhichOneof("model")
+    if kind == "ssd":
+        return config.model.ssd.post_processing.batch_non_max_suppression.max_total_detections
+    if kind == "faster_rcnn":
+        return config.model.faster_rcnn.second_stage_post_processing.batch_non_max_suppression.max_total_detections
+    return 100
+
+
+def refuse_unlike(found: dict[str, Any], formats: Sequence[str]) -> None:
+    """Raise CheckpointError where one of the new files is outside of its tolerance."""
+    faults = {name: found["artefacts"][name]["outside"] for name in formats if found["artefacts"][name]["outside"]}
+    if faults:
+        text = "; ".join(f"{exported.FILES[name]}: {', '.join(one)}" for name, one in faults.items())
+        raise CheckpointError(
+            f"Not exported, since it does not find what the checkpoint finds: {text}. Nothing was changed; leave {', '.join(faults)} out of --formats."
+        )

@@ -1,0 +1,282 @@
+"""Post-processing as a file: what is done, in a fixed order, with the values that were chosen.
+
+    recipe = Recipe(nms="hard", nms_iou=0.3, box_scale=0.875, gate="drop", gate_threshold=0.2, score_threshold=0.31)
+    save(folder / "recipe.json", recipe)
+    found = apply(load(path), [found], gate_scores={"0004cfab": 0.93}, category_id=2)
+
+The order: fusion of the sources, NMS, minimum size, number of boxes, box scale, gate, score threshold. Boxes are shrunk after NMS, whose IoU is
+that of the detector's own boxes. A field that the file leaves out means that its step is not done.
+
+The sources are sets of detections of the same exams: of every model each of the views (``inference.postprocess.views``), model after model.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pneumodet.core import paths, suggest
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data import formats
+from pneumodet.data.cases import Cases
+from pneumodet.inference.postprocess import fusion, steps, views
+from pneumodet.inference.postprocess.steps import Overlaps
+
+VERSION = 1
+"""Of the file; a reader refuses another one."""
+
+RECIPE = "recipe.json"
+"""The file's usual name."""
+
+FUSIONS = ("pool", "wbf")
+"""Put detections together (an ensemble by NMS, where NMS follows), or weighted boxes fusion."""
+
+NMS_KINDS = ("none", "hard", "linear", "gaussian")
+"""Hard NMS, or one of the two forms of soft-NMS."""
+
+GATES = ("none", "drop", "multiply")
+"""Drop the boxes of exams whose image-level score is below the threshold, or multiply scores by it."""
+
+ABOVE_ALL = float(np.nextafter(np.float32(1), np.float32(2)))
+"""A score threshold that no score reaches."""
+
+LARGEST_SCALE = 2.0
+"""Largest ``box_scale``; a larger one is a typing error (percent)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is done with detections of one class.
+
+    Attributes:
+      sources: how many sets of detections it takes, which are fused: models times views.
+      views: what each model looks at, by name; ``identity`` is the first.
+      exams_sha256: ``fingerprint`` of the exams that it was tuned on, or None where that is not known.
+      fusion: one of ``FUSIONS``.
+      fusion_iou: IoU above which weighted boxes fusion joins boxes, in [0, 1].
+      nms: one of ``NMS_KINDS``.
+      nms_iou: IoU of hard NMS and of linear soft-NMS, in [0, 1].
+      nms_sigma: of Gaussian soft-NMS, above 0.
+      min_side_px: boxes with a shorter side are dropped; px of the radiograph, before scaling.
+      max_boxes: how many boxes an exam keeps at most; None for all.
+      box_scale: factor on width and height, above 0.
+      gate: one of ``GATES``.
+      gate_threshold: of ``drop``, in [0, 1].
+      score_threshold: boxes that score less are dropped; the score is that after soft-NMS, fusion and gate.
+
+    Raises:
+      ConfigError: a value is of another type or out of range.
+    """
+
+    sources: int = 1
+    views: tuple[str, ...] = views.ONLY_IDENTITY
+    exams_sha256: str | None = None
+    fusion: str = "pool"
+    fusion_iou: float = 0.55
+    nms: str = "none"
+    nms_iou: float = 0.5
+    nms_sigma: float = 0.5
+    min_side_px: float = 0.0
+    max_boxes: int | None = None
+    box_scale: float = 1.0
+    gate: str = "none"
+    gate_threshold: float = 0.0
+    score_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("fusion", FUSIONS), ("nms", NMS_KINDS), ("gate", GATES)):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} of the recipe is {getattr(self, name)!r}, must be one of {', '.join(allowed)}.")
+        for name, least in (("sources", 1), ("max_boxes", 1)):
+            value = getattr(self, name)
+            if not (type(value) is int and value >= least) and not (name == "max_boxes" and value is None):
+                raise ConfigError(f"{name} of the recipe is {value!r}, must be a whole number of at least {least}.")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):
+                raise ConfigError(f"{name} of the recipe is {value!r}, must be a number from {low:g} to {high:g}.")
+        if not isinstance(self.views, tuple) or not self.views or not all(type(name) is str for name in self.views):
+            raise ConfigError(f"views of the recipe are {self.views!r}, must be a list of names. Leave them out for the radiograph alone.")
+        if views.parse(",".join(self.views)) != self.views:
+            raise ConfigError(f"views of the recipe are {', '.join(self.views)}; {views.IDENTITY!r} must be the first, and 0.9 not 0.90.")
+        if self.sources % len(self.views):
+            raise ConfigError(f"The recipe has {self.sources} sources and {len(self.views)} views; sources are models times views.")
+        if type(self.exams_sha256) not in (str, type(None)):
+            raise ConfigError(f"exams_sha256 of the recipe is {self.exams_sha256!r}, must be a text. Leave it out where it is not known.")
+
+    @property
+    def models(self) -> int:
+        """How many models (or runs, or folds) it takes."""
+        return self.sources // len(self.views)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether detections of low score are dropped, so that a curve over all scores ends early."""
+        return self.score_threshold > 0 or self.gate == "drop"
+
+
+_SMALLEST = 1e-6  # of what must be above 0
+
+_RANGES = {
+    "fusion_iou": (0, 1),
+    "nms_iou": (0, 1),
+    "nms_sigma": (_SMALLEST, math.inf),
+    "min_side_px": (0, math.inf),
+    "box_scale": (_SMALLEST, LARGEST_SCALE),
+    "gate_threshold": (0, 1),
+    "score_threshold": (0, ABOVE_ALL),
+}
+
+
+def save(path: Path, recipe: Recipe) -> None:
+    """Write a recipe as JSON.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    paths.write_json(path, {"version": VERSION, **dataclasses.asdict(recipe)})
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+      DataError: the file is missing or no JSON.
+      ConfigError: it is of another version, has an unknown key, or a value is out of range.
+    """
+    found = paths.read_json(path, what="the recipe", hint="Make one with tools/postprocess.py.")
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        version = found.get("version") if isinstance(found, dict) else None
+        raise ConfigError(
+            f'{path} is no recipe of version {VERSION}: its "version" is {version!r}. Make it again with tools/postprocess.py.'
+        )
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    for key in found.keys() - {"version", *names}:
+        raise ConfigError(f"{path} has the unknown key {key!r}. {suggest.sentence(key, names, otherwise='Keys')}")
+    try:
+        listed = {"views": tuple(found["views"])} if isinstance(found.get("views"), list) else {}
+        return Recipe(**({key: value for key, value in found.items() if key != "version"} | listed))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def fingerprint(exams: Iterable[str]) -> str:
+    """Return the SHA-256, in hex, of the sorted exams, by which a recipe knows those that it was tuned on; folders and suffixes do not count."""
+    return hashlib.sha256("\n".join(sorted(map(formats.exam_id, exams))).encode()).hexdigest()
+
+
+def fused(recipe: Recipe, sources: Sequence[Cases]) -> Cases:
+    """Do the first step of a recipe: make one set of detections of its sources.
+
+    Raises:
+      DataError: there are other than ``recipe.sources`` of them, or they are not of the same cases.
+    """
+    if len(sources) != recipe.sources:
+        raise DataError(f"The recipe takes {recipe.sources} sets of detections, but got {len(sources)}. Give as many as it was made with.")
+    return fusion.pool(sources) if recipe.fusion == "pool" else fusion.weighted_boxes(sources, iou_threshold=recipe.fusion_iou)
+
+
+def suppressed(recipe: Recipe, cases: Cases, *, overlaps: Overlaps | None = None) -> Cases:
+    """Do the second step: NMS on fused cases. ``overlaps`` are theirs, where they are there already."""
+    if recipe.nms == "none":
+        return cases
+    if recipe.nms == "hard":
+        return steps.hard_nms(cases, recipe.nms_iou, overlaps=overlaps)
+    if recipe.nms == "linear":
+        return steps.soft_nms(cases, iou_threshold=recipe.nms_iou, overlaps=overlaps)
+    return steps.soft_nms(cases, sigma=recipe.nms_sigma, overlaps=overlaps)
+
+
+def finished(recipe: Recipe, cases: Cases, gate: np.ndarray | None) -> Cases:
+    """Do all steps after NMS.
+
+    Args:
+      recipe: tells the steps.
+      cases: C cases after NMS.
+      gate: (C,) float64 image-level scores in [0, 1], or None.
+
+    Raises:
+      DataError: the recipe gates, but there is no gate, or it does not fit.
+    """
+    if recipe.min_side_px:
+        cases = steps.keep_large(cases, recipe.min_side_px)
+    if recipe.max_boxes is not None:
+        cases = steps.keep_first(cases, recipe.max_boxes)
+    if recipe.box_scale != 1:
+        cases = steps.scale_boxes(cases, recipe.box_scale)
+    if recipe.gate != "none" and gate is None:
+        raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
+    if recipe.gate == "drop":
+        cases = steps.gate_drop(cases, gate, recipe.gate_threshold)
+    elif recipe.gate == "multiply":
+        cases = steps.gate_multiply(cases, gate)
+    return cases.above(recipe.score_threshold)
+
+
+def apply_to_cases(recipe: Recipe, sources: Sequence[Cases], *, gate: np.ndarray | None = None) -> Cases:
+    """Do all steps of a recipe on cases.
+
+    Args:
+      recipe: what is done.
+      sources: ``recipe.sources`` sets of detections on the same C cases.
+      gate: (C,) float64 image-level scores in [0, 1], where the recipe gates.
+
+    Raises:
+      DataError: sources or gate do not fit.
+    """
+    return finished(recipe, suppressed(recipe, fused(recipe, sources)), gate)
+
+
+def apply(
+    recipe: Recipe,
+    sources: Sequence[Mapping[str, Detections]],
+    *,
+    category_id: int,
+    gate_scores: Mapping[str, float] | None = None,
+) -> dict[str, Detections]:
+    """Do all steps of a recipe on the detections of one class; those of other classes are passed on from the first source as they are.
+
+    Args:
+      recipe: what is done.
+      sources: ``recipe.sources`` times exam -> Detections, of the same exams.
+      category_id: label-map id of the class.
+      gate_scores: exam -> image-level score in [0, 1], of these exams and possibly more.
+
+    Returns:
+      exam -> Detections, in the order of the first source.
+
+    Raises:
+      DataError: the exams of the sources differ, an exam has no image-level score, or as in ``apply_to_cases``.
+    """
+    exams = list(sources[0]) if sources else []
+    for other in sources[1:]:
+        if differ := other.keys() ^ set(exams):
+            raise DataError(
+                f"{len(differ)} exams are in one set of detections only, for example {min(differ)}. Give sets of the same exams."
+            )
+    cases = [steps.to_cases({exam: one[exam] for exam in exams}, category_id=category_id) for one in sources]
+    gate = None if gate_scores is None else gate_of(gate_scores, exams)
+    found = steps.from_cases(apply_to_cases(recipe, cases, gate=gate), category_id=category_id)
+    return {exam: _joined(found[exam], sources[0][exam], category_id) for exam in exams}
+
+
+def gate_of(gate_scores: Mapping[str, float], exams: Sequence[str]) -> np.ndarray:
+    """Return the (C,) float64 image-level scores of exams.
+
+    Raises:
+      DataError: an exam has none.
+    """
+    missing = [exam for exam in exams if exam not in gate_scores]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(exams)} exams have no image-level score, for example {missing[0]}. Score every exam.")
+    return np.array([gate_scores[exam] for exam in exams], np.float64)
+
+
+def _joined(found: Detections, before: Detections, category_id: int) -> Detections:
+    other = before.classes != category_id
+    pairs = (("boxes_xyxy_px", found.boxes_xyxy_px), ("scores", found.scores), ("classes", found.classes))
+    return Detections(*(np.concatenate([values, getattr(before, name)[other]]) for name, values in pairs))

@@ -1,0 +1,93 @@
+"""What is given to predict on -> the radiographs in it: a folder, a ZIP archive, one DICOM, PNG or JPEG file, or a DICOMweb URL.
+
+found = find("images", known=labels.exams)
+for exam, source in found.radiographs: ...          # source.read_bytes()
+found.refused                                       # [(name, reason)], which may grow until the last radiograph is out
+"""
+
+import dataclasses
+from collections.abc import Container, Iterable
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from pneumodet.core.errors import DataError
+from pneumodet.data import formats, sources
+from pneumodet.inference.predict import remote
+
+
+class Source(Protocol):
+    """A file, wherever it lies; ``str(source)`` names it in full."""
+
+    name: str
+
+    def read_bytes(self) -> bytes:
+        """Return the contents; DataError where they cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The radiographs to predict on.
+
+    Attributes:
+      radiographs: (exam, source), to be gone through once.
+      total: how many there are, or None where that shows only at their end.
+      refused: (name, reason) of files that are no radiographs.
+    """
+
+    radiographs: Iterable[tuple[str, Source]]
+    total: int | None
+    refused: list[tuple[str, str]]
+
+
+def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None = None) -> Inputs:
+    """Find the radiographs.
+
+    Of folders and archives only names are looked at, unless labels are there to find an exam by PatientID; what a file really is, shows when it is
+    decoded. Of 100,000 files so many short records are held, and nothing else.
+
+    Args:
+      root: a folder or ZIP archive, as ``sources.find_radiographs`` takes it; one file; or a URL, of DICOMweb where it is http(s).
+      known: patientIds of labels, by which exams are called where they fit.
+      leave_out: the output folder, which may lie in ``root``, and has pictures in it.
+
+    Raises:
+      DataError: there is no radiograph.
+      ConfigError: the URL is none that can be used.
+    """
+    if remote.is_dicomweb(root):
+        refused: list[tuple[str, str]] = []
+        return Inputs(remote.RemoteRadiographs.of(str(root)).radiographs(known=known, refused=refused), None, refused)
+    if isinstance(root, Path) and root.is_file() and not _is_archive(root):
+        found, refused = {_exam_of(root, known): _source(root)}, []
+    else:
+        found, refused = sources.find_radiographs(root, known=known, match="auto" if known else "file-name", images=True)
+    if leave_out is not None and isinstance(root, Path) and root.resolve() in leave_out.resolve().parents:
+        own = f"{leave_out.resolve()}/"
+        found = {exam: source for exam, source in found.items() if not str(Path(source.path).resolve()).startswith(own)}
+        if not found:
+            raise DataError(f"All radiographs of {root} lie in the output folder {leave_out}. Choose another --output-dir.")
+    return Inputs(found.items(), len(found), refused)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file begins as a ZIP archive does; what zipfile looks for, at the end, could stand in an image's pixels, too."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) in (b"PK\3\4", b"PK\5\6")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _source(path: Path) -> sources.Source:
+    stat = path.stat()
+    return sources.Source(str(path), "", stat.st_size, stat.st_mtime_ns)
+
+
+def _exam_of(path: Path, known: Container[str]) -> str:
+    """Return the exam of a single file as ``sources.find_radiographs`` does: its name, or what its header says where labels know that."""
+    exam = formats.exam_id(PurePosixPath(path).name)
+    if exam in known or not known:
+        return exam
+    (header,) = sources.read_headers([_source(path)], sources.Pool())
+    ids = (header.patient_id, header.sop_instance_uid) if header else ()
+    return next((one for one in ids if one in known), exam)

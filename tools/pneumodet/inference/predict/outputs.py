@@ -1,0 +1,217 @@
+"""The journal -> the files that users want, each written in one pass with one exam in memory.
+
+totals = write(folder, journal.entries, plan)        # detections.json, submission.csv, scores.csv, boxes.csv
+"""
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from pneumodet.core import detections, paths
+from pneumodet.data import formats, label_map
+from pneumodet.evaluation.metrics.calibration import Calibrator, held
+from pneumodet.inference.predict.journal import Entry
+from pneumodet.viz import pictures
+
+DETECTIONS, SUBMISSION, SCORES, BOXES = "detections.json", "submission.csv", "scores.csv", "boxes.csv"
+"""COCO results; the challenge's CSV; patientId, highest score, calibrated probability to a hundredth; the API's classic CSV with a score column."""
+
+_TABLES = (SUBMISSION, SCORES, BOXES)
+
+BOX_COLUMNS = (*formats.CSV_COLUMNS, "score")
+
+IMAGES, SHEET = "images", "overview.png"
+"""Pictures of the radiographs, and many of them on one sheet."""
+
+SHEET_TILES = 12
+"""Pictures on the sheet at the most."""
+
+MAX_NAME_BYTES = 200
+"""Of an exam in a file name: with a suffix it must fit the 255 bytes that file systems allow."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How detections become results.
+
+    Attributes:
+      category_id: label-map id of pneumonia.
+      score_threshold: of submission, boxes and pictures, in [0, 1].
+      calibrator: makes probabilities of scores, or None.
+    """
+
+    category_id: int
+    score_threshold: float
+    calibrator: Calibrator | None = None
+
+    def score(self, entry: Entry) -> float:
+        """Return a radiograph's highest score of pneumonia, 0 where nothing was found."""
+        return float(entry.found.of_class(self.category_id).scores.max(initial=0.0))
+
+    def probability(self, score: float) -> float | None:
+        """Return the probability of pneumonia as the model's validation data have it, or None where it was not calibrated."""
+        return None if self.calibrator is None else float(self.calibrator(np.array([score]))[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A radiograph that has a picture.
+
+    Attributes:
+      exam: its id.
+      picture: file name in ``images/``.
+      size_hw: of the radiograph, px.
+      score: the highest one of pneumonia.
+      probability: that belongs to it, or None.
+      boxes: number of detections at the threshold.
+    """
+
+    exam: str
+    picture: str
+    size_hw: tuple[int, int]
+    score: float
+    probability: float | None
+    boxes: int
+
+
+@dataclasses.dataclass
+class Totals:
+    """What was written.
+
+    Attributes:
+      radiographs: number of exams.
+      positive: those with pneumonia at the threshold.
+      problems: (file, reason) of those of which a DICOM object could not be made.
+      shown: the radiographs that have a picture.
+    """
+
+    radiographs: int = 0
+    positive: int = 0
+    problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    shown: list[Shown] = dataclasses.field(default_factory=list)
+
+
+def write(folder: Path, entries: Iterable[Entry], rules: Rules) -> Totals:
+    """Write the four tables, each atomically.
+
+    Raises:
+      DataError: one cannot be written.
+    """
+    totals = Totals()
+    with contextlib.ExitStack() as stack:
+        coco = stack.enter_context(_opened(folder / DETECTIONS))
+        submission, scores, boxes = (csv.writer(stack.enter_context(_opened(folder / name)), lineterminator="\n") for name in _TABLES)
+        submission.writerow(detections.SUBMISSION_HEADER)
+        scores.writerow(("patientId", "score", "probability"))
+        boxes.writerow(BOX_COLUMNS)
+        before = "[\n"
+        for entry in entries:
+            kept = entry.found.of_class(rules.category_id).above(rules.score_threshold)
+            for row in detections.coco_rows(entry.exam, entry.found):
+                coco.write(before + json.dumps(row, allow_nan=False))
+                before = ",\n"
+            submission.writerow((entry.exam, detections.prediction_string(kept)))
+            score = rules.score(entry)
+            probability = rules.probability(score)
+            scores.writerow((entry.exam, f"{score:.6g}", "" if probability is None else f"{held(probability):.2f}"))
+            boxes.writerows(_box_rows(entry, kept))
+            totals.radiographs += 1
+            totals.positive += len(kept) > 0
+            if entry.problem:
+                totals.problems.append((entry.file, entry.problem))
+            if entry.picture is not None:
+                totals.shown.append(Shown(entry.exam, entry.picture, entry.size_hw, score, probability, len(kept)))
+        coco.write("[]\n" if before == "[\n" else "\n]\n")
+    return totals
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    with paths.atomic_path(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as file:
+        yield file
+
+
+def _box_rows(entry: Entry, kept: detections.Detections) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of an exam as ``formats.read_labels`` reads them: one a box, or one that says that there is none."""
+    height, width = entry.size_hw
+    own = entry.file if formats.exam_id(entry.file) == entry.exam else entry.exam  # which may be called by its PatientID
+    for box, score in zip(kept.boxes_xyxy_px.tolist(), kept.scores.tolist(), strict=True):
+        yield (own, width, height, label_map.PNEUMONIA, *(f"{value:.{detections.BOX_DECIMALS}f}" for value in box), f"{score:.6g}")
+    if not len(kept):
+        yield (own, width, height, label_map.NO_PNEUMONIA, "", "", "", "", "")
+
+
+def picture(pixels: np.ndarray, entry: Entry, rules: Rules, *, truth_xyxy_px: np.ndarray | None, with_truth: bool) -> Image.Image:
+    """Return the picture of a radiograph with its detections; with ground truth two, side by side.
+
+    Args:
+      pixels: (H, W) uint8.
+      entry: what was found.
+      rules: tell class and threshold.
+      truth_xyxy_px: (N, 4) boxes, or None where the labels do not name the exam.
+      with_truth: whether there are labels at all: at the left the ground truth alone, at the right the detections over it.
+    """
+    kept = entry.found.of_class(rules.category_id).above(rules.score_threshold)
+    found = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, panel=False)
+    if not with_truth:
+        return found
+    return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, panel=False), found)
+
+
+def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (left.width + right.width, left.height))
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width, 0))
+    return both
+
+
+def truth_words(boxes: int | None) -> str:
+    """Return what is said of an exam's number of ground-truth boxes, None where the labels do not name it."""
+    return "not in the labels" if boxes is None else f"ground truth {boxes}"
+
+
+def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[str, int] | None) -> Path | None:
+    """Write the first pictures on one sheet; with ground truth the two halves of each beside one another.
+
+    Args:
+      folder: of the predictions.
+      shown: the radiographs that have a picture.
+      truth_boxes: exam -> number of ground-truth boxes, where there are labels; the pictures then are pairs.
+
+    Returns:
+      The sheet's path, or None without pictures.
+    """
+    tiles, captions, with_truth = [], [], truth_boxes is not None
+    for one in itertools.islice(shown, SHEET_TILES // (2 if with_truth else 1)):
+        image = Image.open(folder / IMAGES / one.picture).convert("RGB")
+        middle = image.width // 2
+        halves = [(0, 0, middle, image.height), (middle, 0, image.width, image.height)]
+        tiles += [image.crop(box) for box in halves] if with_truth else [image]
+        captions += [(one.exam, truth_words(truth_boxes.get(one.exam)))] if truth_boxes is not None else []
+        captions.append((one.exam, f"boxes {one.boxes}, score {one.score:.3f}"))
+    if not tiles:
+        return None
+    sheet = pictures.contact_sheet(tiles, columns=min(4, len(tiles)), captions=captions)
+    pictures.save(folder / SHEET, pictures.with_key(sheet, found="detection, with its score") if with_truth else sheet)
+    return folder / SHEET
+
+
+def file_name(exam: str) -> str:
+    """Return an exam's id as the name of a file without suffix: a PatientID may hold a slash, be endless, or begin with a dot.
+
+    Names that had to be changed get a part of the id's SHA-256, so that no two exams have the same.
+    """
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in exam).lstrip(".")
+    if safe and safe == exam and len(safe.encode()) <= MAX_NAME_BYTES:
+        return safe
+    short = safe.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+    return f"{short}-{hashlib.sha256(exam.encode(errors='surrogatepass')).hexdigest()[:8]}"

@@ -1,0 +1,354 @@
+"""Radiographs in; detections, tables, pictures and DICOM objects out. Needs an exported model, no training code and no API.
+
+    summary = predict([Path("workspace/my_first/export")], Path("radiographs"), output_dir)
+
+What is finished is in a journal (``journal``) beside the output folder, which appears whole at the end; a killed run goes on from there.
+"""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pneumodet
+from pneumodet.core import folders, paths
+from pneumodet.core.errors import DataError
+from pneumodet.data import annotations, formats, ground_truth, label_map, sources
+from pneumodet.evaluation import postprocess_files as gate_files
+from pneumodet.evaluation.metrics.calibration import Calibrator
+from pneumodet.inference import detectors, dicom_reports, exported
+from pneumodet.inference.postprocess import ensembles
+from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
+from pneumodet.inference.predict.journal import Journal
+from pneumodet.inference.predict.outputs import Rules
+from pneumodet.inference.probability import rests_on
+
+SUMMARY = "predictions.json"
+"""Written last: model, threshold and the files that were left out."""
+
+DEFAULT_THRESHOLD = 0.5
+"""Used where neither the command nor the model has a threshold."""
+
+GIVEN, FROM_MODEL, FROM_RECIPE, ASSUMED = "given", "the model's own", "the recipe's own", "assumed"
+BEFORE_FUSION = "the mean of the models' own, which were chosen before anything was fused"
+"""Where the score threshold is from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What prediction did.
+
+    Attributes:
+      radiographs: number of radiographs with a result.
+      positive: those with at least one detection of pneumonia at the threshold.
+      refused: (file, reason) for those left out.
+      problems: (file, reason) for those of which a DICOM object could not be made; they have results.
+      score_threshold: of tables, pictures and DICOM objects; detections.json has all scores.
+      threshold_source: one of GIVEN, FROM_MODEL, FROM_RECIPE, BEFORE_FUSION, ASSUMED.
+      backends: what ran each model.
+      resumed: radiographs that an earlier run had finished.
+      milliseconds: mean wall time a radiograph of this run, all included but the models' start.
+      sheet: the overview picture, or None where none was drawn.
+      notes: what the user should know of fusion and probabilities, a sentence each.
+    """
+
+    radiographs: int
+    positive: int
+    refused: list[tuple[str, str]]
+    problems: list[tuple[str, str]]
+    score_threshold: float
+    threshold_source: str
+    backends: list[str]
+    resumed: int
+    milliseconds: float
+    sheet: Path | None
+    notes: list[str]
+
+
+def predict(
+    model_dirs: Sequence[Path],
+    root: Path | str,
+    output_dir: Path,
+    *,
+    backend: str = "auto",
+    labels: Path | None = None,
+    recipe: Path | None = None,
+    tta: str | None = None,
+    gate: Path | None = None,
+    score_threshold: float | None = None,
+    max_images: int = 100,
+    dicom: Sequence[str] = (),
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: working.Progress = lambda total, done: lambda: None,
+) -> Summary:
+    """Write ``detections.json`` (COCO results), the tables of ``outputs``, ``images/``, ``overview.png``, ``gallery.html`` and ``predictions.json``.
+
+    Args:
+      model_dirs: one or more, each made by tools/export.py, or a file in one; what several find is fused.
+      root: what ``inputs.find`` takes: folder, archive, file or URL; a file that cannot be read is listed and left out.
+      output_dir: the new folder; it appears whole or not at all.
+      backend: as ``detectors.open`` takes it.
+      labels: RSNA labels, to draw the ground truth beside the detections.
+      recipe: post-processing that ``evaluation.postprocess_search`` found, with the views that it was found with.
+      tta: views as ``views.parse`` takes them, where there is no recipe.
+      gate: image-level scores for the recipe, CSV ``patientId,score``.
+      score_threshold: of all but detections.json, which has every score from ``inference.SCORE_FLOOR``.
+      max_images: pictures at the most.
+      dicom: of ``dicom_reports.KINDS``.
+      overwrite: replace earlier predictions in ``output_dir``.
+      resume: go on with what an earlier call with the same arguments left unfinished, or begin where there is nothing.
+      progress: see ``working.Progress``.
+
+    Returns:
+      The summary.
+
+    Raises:
+      DataError: no radiograph can be read, the output folder cannot be used, or models and recipe do not fit together.
+      ConfigError: recipe or views are malformed, or do not fit together; or unfinished predictions were made with other arguments.
+      CheckpointError: one of ``model_dirs`` is no exported model.
+      EnvironmentProblem: a package is missing.
+    """
+    plan = _plan(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
+    folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
+    begun = _begun(output_dir, resume=resume, overwrite=overwrite)
+    truth = _read_truth(labels, plan.notes) if labels else None
+    found = inputs.find(root, known=truth or (), leave_out=output_dir)
+    if dicom:
+        _refuse_pictures(found)
+    sets = _open(model_dirs, backend)
+    settings = _settings(plan, sets[0], root, gate=gate, labels=labels, max_images=max_images, dicom=dicom)
+    if begun:
+        journal.check_same(begun["settings"], settings, where=output_dir)
+    maker = dicom_files.Maker(tuple(dicom), plan.reporter(sets[0])) if dicom else None
+    key = begun["key"] if begun else journal.new_key()
+    with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite, resume_key=key) as folder:
+        path = folder / journal.NAME
+        with Journal.resume(path, key=key) if begun else Journal.begin(path, settings, key=key) as book, _kept(book):
+            resumed, started = len(book.done), time.perf_counter()
+            finisher = working.Finisher(folder, plan.rules, truth, maker)
+            model = working.Model(sets, plan.steps, plan.rules.category_id, plan.gate_scores)
+            working.run(book, found, model, finisher, max_images, progress)
+            if not book.done:
+                raise DataError(
+                    f"None of the {found.total or len(found.refused)} files in {root} could be read (first: {': '.join(found.refused[0])})."
+                )
+            milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
+            totals, sheet = _write_results(folder, book, plan, found, truth)
+        summary = _summary(
+            plan, totals, found, sets[0], resumed=resumed, milliseconds=milliseconds, sheet=sheet and output_dir / outputs.SHEET
+        )
+        _write_summary(folder, summary, plan, sets[0], settings)
+    (output_dir / journal.NAME).unlink()  # last: until the folder has its name, a killed run goes on from it
+    return summary
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What is done with each radiograph.
+
+    Attributes:
+      models: the exported models.
+      steps: post-processing.
+      gate_scores: exam -> image-level score, where the recipe gates.
+      rules: how detections become results.
+      threshold_source: where the score threshold is from.
+      notes: what the user should know, a sentence each.
+    """
+
+    models: list[exported.Exported]
+    steps: recipes.Recipe
+    gate_scores: Mapping[str, float] | None
+    rules: Rules
+    threshold_source: str
+    notes: list[str]
+
+    def reporter(self, opened: Sequence[detectors.Detector]) -> dicom_reports.Reporter:
+        """Return what makes DICOM objects of what the models find, run as ``opened``."""
+        numerics = [detectors.numerics_of(one) for one in opened]
+        return dicom_reports.Reporter(dicom_reports.algorithm_of(self.models, self.steps, numerics=numerics), self.rules.score_threshold)
+
+
+def _plan(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, gate: Path | None, score_threshold: float | None) -> _Plan:
+    """Read models and recipe, and choose threshold and calibration; arguments as ``predict`` takes them."""
+    models = exported.read_all(model_dirs)
+    classes = models[0].label_map
+    if label_map.PNEUMONIA not in classes:
+        raise DataError(f"The model in {model_dirs[0]} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
+    steps = ensembles.planned(recipe, models=len(model_dirs), tta=tta)
+    gate_scores = gate_files.gate_for(steps, gate)
+    threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, models, by_recipe=recipe is not None)
+    calibrator = models[0].card.get("calibrator") if steps == recipes.Recipe() else None
+    notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
+    if calibrator is None and any(model.card.get("calibrator") for model in models):
+        notes.append(
+            f"{outputs.SCORES} has no probabilities: the model was calibrated for its own scores, not for those after post-processing."
+        )
+    if calibrator:
+        notes.append(
+            f"Probabilities are rough. They rest on {rests_on(models[0].card.get('metrics'))}; other patients may be ill more or less often."
+        )
+    rules = Rules(classes[label_map.PNEUMONIA], threshold, Calibrator.from_json(calibrator) if calibrator else None)
+    return _Plan(models, steps, gate_scores, rules, source, notes)
+
+
+def _settings(
+    plan: _Plan,
+    opened: Sequence[detectors.Detector],
+    root: Path | str,
+    *,
+    gate: Path | None,
+    labels: Path | None,
+    max_images: int,
+    dicom: Sequence[str],
+) -> dict[str, Any]:
+    """Return what a resumed run must have in common with the one that it resumes, as it comes back from the journal."""
+    settings = {
+        "pneumodet": pneumodet.__version__,
+        "model": [exported.sha256(one.exported.path(one.format)) for one in opened],
+        "backend": [one.backend for one in opened],
+        "input": str(root) if isinstance(root, str) else str(root.resolve()),
+        "postprocessing": dataclasses.asdict(plan.steps),
+        "score threshold": plan.rules.score_threshold,
+        "gate": gate and paths.sha256_file(gate),
+        "labels": labels and ground_truth.sha256(labels),
+        "number of pictures": max_images,
+        "DICOM objects": list(dicom),
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _write_results(
+    folder: Path, book: Journal, plan: _Plan, found: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None
+) -> tuple[outputs.Totals, Path | None]:
+    """Write tables, overview and gallery; return what is in them, and the overview or None."""
+    totals = outputs.write(folder, book.entries(), plan.rules)
+    truth_boxes = _truth_boxes(truth, totals.shown)
+    sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
+    model = ", ".join(f"{model.card.get('run')} ({model.card.get('checkpoint')})" for model in plan.models)
+    heading = gallery.Heading(model, totals.radiographs, totals.positive, len(found.refused), plan.threshold_source, plan.notes)
+    gallery.write(folder, totals.shown, plan.rules, heading, truth_boxes=truth_boxes)
+    return totals, sheet
+
+
+def _summary(
+    plan: _Plan,
+    totals: outputs.Totals,
+    found: inputs.Inputs,
+    opened: Sequence[detectors.Detector],
+    *,
+    resumed: int,
+    milliseconds: float,
+    sheet: Path | None,
+) -> Summary:
+    return Summary(
+        radiographs=totals.radiographs,
+        positive=totals.positive,
+        refused=found.refused,
+        problems=totals.problems,
+        score_threshold=plan.rules.score_threshold,
+        threshold_source=plan.threshold_source,
+        backends=[one.format if one.format.startswith(one.backend) else one.backend for one in opened],
+        resumed=resumed,
+        milliseconds=milliseconds,
+        sheet=sheet,
+        notes=plan.notes,
+    )
+
+
+def _write_summary(folder: Path, summary: Summary, plan: _Plan, opened: Sequence[detectors.Detector], settings: Mapping[str, Any]) -> None:
+    """Write ``SUMMARY``: the summary, the models and the post-processing."""
+    cards = [{key: model.card.get(key) for key in ("run", "checkpoint")} for model in plan.models]
+    cards = [card | {"format": one.format, "sha256": sha} for card, one, sha in zip(cards, opened, settings["model"], strict=True)]
+    more = {
+        "sheet": outputs.SHEET if summary.sheet else None,
+        "model": cards[0],
+        "models": cards,
+        "postprocessing": settings["postprocessing"],
+    }
+    paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), **more})
+
+
+def _open(model_dirs: Sequence[Path], backend: str) -> list[list[detectors.Detector]]:
+    """Return the models once for each thread of ``reading``, with one core each; TensorFlow has threads of its own, and is opened once for all."""
+    count = reading.threads_of_machine()
+    each = []
+    for model_dir in model_dirs:
+        first = detectors.open(model_dir, backend=backend, threads=1)
+        shared = first.backend == "savedmodel"
+        each.append([first] + [first if shared else detectors.open(model_dir, backend=backend, threads=1) for _ in range(count - 1)])
+    return [list(one) for one in zip(*each, strict=True)]
+
+
+def _read_truth(path: Path, notes: list[str]) -> dict[str, annotations.Exam]:
+    """Return the labels to draw; ``notes`` gets what cannot be drawn."""
+    found = formats.read_labels(path)
+    if found.rejected:
+        exam, reason = found.rejected[0]
+        notes.append(
+            f"{len(found.rejected):,} exams of {path.name} have no usable labels and are drawn without; the first is {exam}: {reason}."
+        )
+    return found.exams
+
+
+def _truth_boxes(truth: Mapping[str, annotations.Exam] | None, shown: Sequence[outputs.Shown]) -> dict[str, int] | None:
+    return None if truth is None else {one.exam: len(truth[one.exam].boxes_xyxy_px) for one in shown if one.exam in truth}
+
+
+def _threshold(steps: recipes.Recipe, models: Sequence[exported.Exported], *, by_recipe: bool) -> tuple[float, str]:
+    """Return the score threshold that nobody gave, and where it is from."""
+    if by_recipe:
+        return steps.score_threshold, FROM_RECIPE
+    own = [model.score_threshold for model in models]
+    if None in own:
+        return DEFAULT_THRESHOLD, ASSUMED
+    return float(np.mean(own)), FROM_MODEL if steps.sources == 1 else BEFORE_FUSION
+
+
+def _begun(output_dir: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
+    """Return the first line of the journal to go on with, or None where a new one is to be begun.
+
+    Raises:
+      DataError: there is unfinished work, and nobody said what to do with it.
+    """
+    head, done = journal.look(folders.unfinished(output_dir))
+    if head is not None and done and not resume and not overwrite:
+        raise DataError(
+            f"{output_dir} was begun, and {done} radiographs are done. Give --resume to go on, or --overwrite to begin again without them."
+        )
+    return head if resume else None
+
+
+def _refuse_pictures(found: inputs.Inputs) -> None:
+    if found.total is None:
+        return
+    name = next((source.name for _, source in found.radiographs if source.name.lower().endswith(sources.IMAGE_SUFFIXES)), None)
+    if name is not None:
+        raise DataError(
+            f"DICOM objects refer to DICOM files, but {name} is a PNG or JPEG file. Leave out --dicom-sr, --gsps and --dicom-sc, or that file."
+        )
+
+
+@contextlib.contextmanager
+def _kept(book: Journal) -> Iterator[None]:
+    """Tell of the journal where prediction stops for a reason that passes: Ctrl-C, a full disk, a server that is away."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_go_on(book)) from None
+    except OSError as error:
+        raise DataError(f"Cannot write {book.path}: {error.strerror or error}. Free some disk space. {_go_on(book)}") from error
+    except DataError as error:
+        if not book.done:
+            raise DataError(str(error)) from None
+        raise DataError(f"{error} {_go_on(book)}") from OSError(str(error))  # by which folders.new_folder keeps the journal
+
+
+def _go_on(book: Journal) -> str:
+    return f"{len(book.done)} radiographs are done and kept; the same command with --resume goes on from there."

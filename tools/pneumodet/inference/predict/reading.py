@@ -1,0 +1,125 @@
+"""Radiographs decoded, and looked at by the model, in several threads.
+
+    for one in read_ahead(inputs.radiographs, then=model.detect): ...      # in the order given; one.found, or one.reason why there is nothing
+
+Each thread takes one radiograph from its file to its detections: with one core each they are faster than one model that has all cores for itself.
+Threads and not processes: reading, zlib, libjpeg and the models' runtimes run without Python's lock, and pixels need not be copied over.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core import processes
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import DataError
+from pneumodet.data import image_files, images
+from pneumodet.dicom import reading
+from pneumodet.inference import admission, dicom_reports
+from pneumodet.inference.predict.inputs import Source
+from pneumodet.inference.predict.remote import Unreachable
+
+MOST_THREADS = 8
+"""Threads that decode, at the most; fewer where there are fewer processors."""
+
+_WAITING = 2
+"""Radiographs a thread that may lie decoded before they are taken: what bounds memory."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Radiograph:
+    """A radiograph that was read, or could not be.
+
+    Attributes:
+      exam: its id.
+      source: where it is from.
+      pixels: (H, W) uint8, dark air and bright bone; None where it cannot be read.
+      header: its DICOM attributes without pixels, where they were asked for.
+      found: what ``then`` made of the pixels.
+      reason: why there are no pixels, or no detections.
+    """
+
+    exam: str
+    source: Source
+    pixels: np.ndarray | None = None
+    header: Any = None
+    found: Detections | None = None
+    reason: str = ""
+
+
+def threads_of_machine() -> int:
+    """Return how many threads ``read_ahead`` has by itself: one a processor, 2 at least."""
+    return min(MOST_THREADS, max(2, processes.cpus()))
+
+
+def read_ahead(
+    radiographs: Iterable[tuple[str, Source]],
+    *,
+    headers: bool = False,
+    then: Callable[[Radiograph], Detections] | None = None,
+    threads: int | None = None,
+) -> Iterator[Radiograph]:
+    """Yield radiographs in the order given, decoding the next ones meanwhile.
+
+    Args:
+      radiographs: (exam, source); only so many are asked for as are decoded.
+      headers: read the DICOM header, too; a PNG or JPEG file is then refused.
+      then: called with each one that has pixels, in several threads at a time; a DataError becomes its ``reason``.
+      threads: by default ``threads_of_machine``.
+
+    Raises:
+      Unreachable: a server no longer answers, after all radiographs that it gave before; other faults are those of one radiograph, its ``reason``.
+    """
+    threads = threads or threads_of_machine()
+    waiting: collections.deque[concurrent.futures.Future[Radiograph]] = collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    away = None
+    try:
+        try:
+            for exam, source in radiographs:
+                waiting.append(pool.submit(_looked_at, exam, source, headers, then))
+                if len(waiting) > threads * _WAITING:
+                    yield waiting.popleft().result()
+        except Unreachable as error:
+            away = error
+        while waiting:
+            yield waiting.popleft().result()
+        if away is not None:
+            raise away
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _looked_at(exam: str, source: Source, headers: bool, then: Callable[[Radiograph], Detections] | None) -> Radiograph:
+    one = _read(exam, source, headers)
+    if then is None or one.pixels is None:
+        return one
+    try:
+        return dataclasses.replace(one, found=then(one))
+    except DataError as error:
+        return dataclasses.replace(one, pixels=None, reason=str(error))
+
+
+def _read(exam: str, source: Source, headers: bool) -> Radiograph:
+    try:
+        data = reading.read_bytes(source)
+        if not image_files.is_image_file(data):
+            admission.check(data, source, admission.PREDICT)
+        elif headers:
+            raise DataError(f"{source} is a PNG or JPEG file, for which no DICOM object can be made.")
+        pixels = images.pixels_of(data, source)
+        return Radiograph(exam, source, pixels, dicom_reports.read_header(data, source) if headers else None)
+    except Unreachable:
+        raise
+    except DataError as error:
+        return Radiograph(exam, source, reason=str(error).replace(str(source), source.name).removeprefix(f"{source.name}: "))
+    except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
+        _log.info("%s cannot be decoded", source.name, exc_info=True)
+        return Radiograph(exam, source, reason=f"it cannot be decoded ({type(error).__name__}); it is damaged or unusual.")

@@ -1,0 +1,159 @@
+"""The loop of prediction: radiographs are decoded and looked at in several threads, pictures drawn behind, and what is finished goes into the journal.
+
+    run(book, found, Model(sets, steps, category_id, gate_scores), Finisher(folder, rules, truth, maker), max_images, progress)
+
+Whatever number of radiographs there are, only as many are in memory as are on their way.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pneumodet.core.detections import Detections
+from pneumodet.core.errors import DataError
+from pneumodet.data.annotations import Exam
+from pneumodet.inference.detectors import Detector
+from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.inference.postprocess import views
+from pneumodet.inference.predict import outputs, reading
+from pneumodet.inference.predict.dicom_files import FOLDER, Maker
+from pneumodet.inference.predict.inputs import Inputs
+from pneumodet.inference.predict.journal import Entry, Journal
+from pneumodet.inference.predict.outputs import Rules
+from pneumodet.inference.predict.reading import Radiograph
+from pneumodet.viz import pictures
+
+Progress = Callable[[int | None, int], Callable[[], None]]
+"""Is told the number of radiographs, None where it is not known, and of those that are done; returns what to call after each."""
+
+FINISHING = 2
+"""Threads that draw pictures and make DICOM objects."""
+
+UNFINISHED = 6
+"""Radiographs that may wait for these; more would fill memory."""
+
+
+class Model:
+    """One or more detectors, and what is done with what they find. May be asked by several threads."""
+
+    def __init__(
+        self,
+        sets: Sequence[Sequence[Detector]],
+        steps: recipes.Recipe,
+        category_id: int,
+        gate_scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """Take what looks at a radiograph.
+
+        Args:
+          sets: as many of the same detectors, each as the recipe takes them, as radiographs are looked at a time.
+          steps: the recipe.
+          category_id: label-map id of pneumonia.
+          gate_scores: exam -> image-level score, where the recipe gates.
+        """
+        self.steps, self.category_id, self.gate_scores = steps, category_id, gate_scores
+        self._free: queue.SimpleQueue[Sequence[Detector]] = queue.SimpleQueue()
+        for one in sets:
+            self._free.put(one)
+
+    def detect(self, one: Radiograph) -> Detections:
+        """Return what is found on a radiograph.
+
+        Raises:
+          DataError: it has no image-level score, or a model gives what is no detection.
+        """
+        if self.gate_scores is not None and one.exam not in self.gate_scores:
+            raise DataError("it has no image-level score in the CSV of --gate")
+        mine = self._free.get()
+        try:
+            found = [found for each in mine for found in views.detect(each.detect, one.pixels, self.steps.views)]
+        finally:
+            self._free.put(mine)
+        sets = [{one.exam: each} for each in found]
+        return recipes.apply(self.steps, sets, category_id=self.category_id, gate_scores=self.gate_scores)[one.exam]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finisher:
+    """Makes what a radiograph gets besides its detections.
+
+    Attributes:
+      folder: of the results.
+      rules: tell class and threshold.
+      truth: exam -> labels, or None where there are none.
+      maker: of DICOM objects, or None.
+    """
+
+    folder: Path
+    rules: Rules
+    truth: Mapping[str, Exam] | None
+    maker: Maker | None
+
+    def finish(self, one: Radiograph, entry: Entry, *, drawn: bool) -> Entry:
+        """Write a radiograph's picture, where it is to be ``drawn``, and its DICOM objects; return the entry that tells of them.
+
+        Raises:
+          DataError: the disk is full.
+        """
+        name = outputs.file_name(one.exam)
+        if drawn:
+            exam = None if self.truth is None else self.truth.get(one.exam)
+            truth = None if exam is None else exam.boxes_xyxy_px
+            picture = outputs.picture(one.pixels, entry, self.rules, truth_xyxy_px=truth, with_truth=self.truth is not None)
+            pictures.save(self.folder / outputs.IMAGES / f"{name}.png", picture)
+            entry = dataclasses.replace(entry, picture=f"{name}.png")
+        if self.maker is not None:
+            problem = self.maker.write(self.folder / FOLDER, name, one.header, one.pixels, entry.found.of_class(self.rules.category_id))
+            entry = dataclasses.replace(entry, problem=problem)
+        return entry
+
+
+def run(book: Journal, found: Inputs, model: Model, finisher: Finisher, max_images: int, progress: Progress) -> None:
+    """Predict on all radiographs that are not in the journal, and write them there, in the order in which they were found.
+
+    Args:
+      book: the journal; what it has is passed over.
+      found: the radiographs; ``refused`` gets those that cannot be used.
+      model: detects.
+      finisher: draws.
+      max_images: pictures at the most, with those that the journal has.
+      progress: see ``Progress``.
+
+    Raises:
+      DataError, OSError: the disk is full, or a server is away; or KeyboardInterrupt. What is finished by then is in the journal.
+    """
+    (finisher.folder / outputs.IMAGES).mkdir(exist_ok=True)
+    tick = progress(found.total, len(book.done))
+    todo = ((exam, source) for exam, source in found.radiographs if exam not in book.done)
+    drawn = book.pictures
+    waiting: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(FINISHING, thread_name_prefix="finish")
+    ahead = reading.read_ahead(todo, headers=finisher.maker is not None, then=model.detect)
+    try:
+        for one in ahead:
+            if one.found is None:
+                found.refused.append((one.source.name, one.reason))
+            else:
+                entry = Entry(one.exam, one.source.name, one.pixels.shape, one.found)
+                waiting.append(pool.submit(finisher.finish, one, entry, drawn=drawn < max_images))
+                drawn += drawn < max_images
+            while waiting and (waiting[0].done() or len(waiting) > UNFINISHED):
+                book.append(waiting[0].result())
+                waiting.popleft()
+            tick()
+        while waiting:
+            book.append(waiting[0].result())
+            waiting.popleft()
+    except BaseException:
+        with contextlib.suppress(OSError, DataError):  # what is on its way is soon done, unless the disk is full
+            while waiting:
+                if (entry := waiting.popleft().result()).exam not in book.done:
+                    book.append(entry)
+        raise
+    finally:
+        ahead.close()
+        pool.shutdown(wait=True)

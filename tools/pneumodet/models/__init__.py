@@ -1,0 +1,1 @@
+"""Networks and their configs: detectors, classifiers, U-Nets, and what feeds them."""

@@ -1,0 +1,287 @@
+"""The one door to the TensorFlow Object Detection API: makes release 0.1 (December 2022) run on TensorFlow 2.20.
+
+    api = odapi.load()                       # imports TensorFlow and the API, about 6 seconds
+    model = api.model_builder.build(config.model, is_training=True)
+
+    protos = odapi.protos()                  # the config messages alone, without TensorFlow
+
+No other module imports ``object_detection``. Each bridge below is one entry of ``BRIDGES`` and says what the API expects and
+what the installed packages do now. Bridges are put up around the API's own imports; what can be taken down afterwards is, so
+that ``keras`` is Keras 3 and ``tensorflow_io`` is itself again for everyone else.
+"""
+
+import contextlib
+import functools
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+from pneumodet.core.errors import EnvironmentProblem
+
+DISTRIBUTION = "tf-object-detection-api"
+"""The distribution whose release 0.1 is bridged; others that install ``object_detection`` are not."""
+
+MODULES = {
+    "anchor_generator_builder": "object_detection.builders.anchor_generator_builder",
+    "config_util": "object_detection.utils.config_util",
+    "exporter": "object_detection.exporter_lib_v2",
+    "export_tflite": "object_detection.export_tflite_graph_lib_tf2",
+    "fields": "object_detection.core.standard_fields",
+    "inputs": "object_detection.inputs",
+    "model_builder": "object_detection.builders.model_builder",
+    "model_lib": "object_detection.model_lib",
+    "model_lib_v2": "object_detection.model_lib_v2",
+    "optimizer_builder": "object_detection.builders.optimizer_builder",
+    "visualization": "object_detection.utils.visualization_utils",
+}
+"""Attribute of ``load()``'s result -> module of the API."""
+
+_CENTERNET_MOBILENETS = (
+    "object_detection.models.center_net_mobilenet_v2_feature_extractor",
+    "object_detection.models.center_net_mobilenet_v2_fpn_feature_extractor",
+)
+
+
+class _StandIn(types.ModuleType):
+    """Takes the place of a module that the API imports and that pneumodet never needs; any use of it raises."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name)
+        self.__reason = reason
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # import machinery and introspection ask for these
+            raise AttributeError(attribute)
+        raise EnvironmentProblem(f"{self.__name__}.{attribute} was asked for, but {self.__reason}.")
+
+
+class _Overlay(types.SimpleNamespace):
+    """A module seen through a few replaced attributes; everything else is the module's own."""
+
+    def __init__(self, module: Any, **replaced: Any) -> None:
+        super().__init__(**replaced)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_module"], name)
+
+
+@contextlib.contextmanager
+def _sys_modules(prefix: str, replacements: dict[str, Any]) -> Iterator[None]:
+    """Let ``prefix`` and its submodules be ``replacements`` in sys.modules for a while, then what they were before."""
+
+    def ours() -> list[str]:
+        return [name for name in sys.modules if name == prefix or name.startswith(prefix + ".")]
+
+    before = {name: sys.modules.pop(name) for name in ours()}
+    sys.modules.update(replacements)
+    try:
+        yield
+    finally:
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+@contextlib.contextmanager
+def legacy_keras() -> Iterator[None]:
+    """The API builds its models with Keras 2; since TensorFlow 2.16 ``tf.keras`` is Keras 3 unless TF_USE_LEGACY_KERAS says otherwise.
+
+    ``pneumodet.models.detection`` sets the variable, which works only before TensorFlow is imported.
+    """
+    import tensorflow as tf
+    import tf_keras
+
+    if tf.keras.Model is not tf_keras.Model:
+        raise EnvironmentProblem(
+            "TensorFlow was imported with Keras 3, but the Object Detection API needs Keras 2. "
+            "Import pneumodet.models.detection before TensorFlow, or set TF_USE_LEGACY_KERAS=1."
+        )
+    yield
+
+
+@contextlib.contextmanager
+def estimator() -> Iterator[None]:
+    """``inputs`` and ``model_lib`` import ``tensorflow.compat.v1.estimator``; TensorFlow 2.16 removed Estimators."""
+    import tensorflow.compat.v1 as tf1
+
+    if hasattr(tf1, "estimator"):
+        yield
+        return
+    tf1.estimator = _StandIn("tensorflow.compat.v1.estimator", "TensorFlow 2.16 removed Estimators")
+    try:
+        yield
+    finally:
+        del tf1.estimator
+
+
+@contextlib.contextmanager
+def tensorflow_io() -> Iterator[None]:
+    """``deepmac_meta_arch`` imports tensorflow_io for one colour conversion; its last release was built for TensorFlow 2.16."""
+    stand_in = _StandIn("tensorflow_io", "its last release does not fit TensorFlow 2.20; only DeepMAC's colour loss needs it")
+    with _sys_modules("tensorflow_io", {"tensorflow_io": stand_in}):
+        yield
+
+
+@contextlib.contextmanager
+def keras() -> Iterator[None]:
+    """Two modules of the API do ``from keras import …`` and mean Keras 2; the package ``keras`` is Keras 3 now.
+
+    One of them calls ``keras.applications.resnet.ResNet``, which Keras 2 has kept in its private module only.
+    """
+    import tf_keras
+    from tf_keras.src.applications import resnet
+
+    applications = _Overlay(tf_keras.applications, resnet=resnet)
+    names = {"keras": tf_keras, "keras.applications": applications, "keras.backend": tf_keras.backend}
+    with _sys_modules("keras", names):
+        yield
+
+
+@contextlib.contextmanager
+def control_flow() -> Iterator[None]:
+    """tf-slim's record decoder calls ``control_flow_ops.case``, ``cond`` and ``while_loop``; they moved to modules of their own."""
+    import tensorflow.compat.v1 as tf1
+    from tf_slim.data import tfexample_decoder
+
+    if not isinstance(tfexample_decoder.control_flow_ops, _Overlay):
+        tfexample_decoder.control_flow_ops = _Overlay(
+            tfexample_decoder.control_flow_ops, case=tf1.case, cond=tf1.cond, while_loop=tf1.while_loop
+        )
+    yield
+
+
+@contextlib.contextmanager
+def font_size() -> Iterator[None]:
+    """``visualization_utils`` measures text by ``font.getsize``, which Pillow 10 removed in favour of ``getbbox``."""
+    yield
+    vutils = importlib.import_module(MODULES["visualization"])
+    if isinstance(vutils.ImageFont, _Overlay):
+        return
+
+    def measured(make: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(make)
+        def with_getsize(*args: Any, **kwargs: Any) -> Any:
+            font = make(*args, **kwargs)
+            font.getsize = lambda text: tuple(font.getbbox(text)[2:])
+            return font
+
+        return with_getsize
+
+    vutils.ImageFont = _Overlay(
+        vutils.ImageFont, truetype=measured(vutils.ImageFont.truetype), load_default=measured(vutils.ImageFont.load_default)
+    )
+
+
+@contextlib.contextmanager
+def no_download_while_building() -> Iterator[None]:
+    """CenterNet's MobileNetV2 fetches ImageNet weights while it is built, which fails offline and hangs behind some firewalls.
+
+    Weights come from ``fine_tune_checkpoint``, as for every other model.
+    """
+    yield
+    for name in _CENTERNET_MOBILENETS:
+        module = importlib.import_module(name)
+        if isinstance(module.mobilenetv2, _Overlay):
+            continue
+        build = module.mobilenetv2.mobilenet_v2
+
+        def without_weights(*args: Any, _build: Callable[..., Any] = build, **kwargs: Any) -> Any:
+            return _build(*args, **{**kwargs, "weights": None})
+
+        module.mobilenetv2 = _Overlay(module.mobilenetv2, mobilenet_v2=without_weights)
+
+
+@contextlib.contextmanager
+def fine_tune_without_save_counter() -> Iterator[None]:
+    """``load_fine_tune_checkpoint`` also demands ``save_counter``, which ``Checkpoint.write`` does not store.
+
+    Same steps as upstream's, with ``read`` (no counter) in place of ``restore``; ``train_loop`` finds it under the old name.
+    """
+    yield
+    import tensorflow as tf
+
+    lib = importlib.import_module(MODULES["model_lib_v2"])
+
+    def load_fine_tune_checkpoint(
+        model, checkpoint_path, checkpoint_type, checkpoint_version, run_model_on_dummy_input, input_dataset, unpad_groundtruth_tensors
+    ):
+        del checkpoint_version  # only V2 exists on TensorFlow 2
+        if run_model_on_dummy_input:
+            lib._ensure_model_is_built(model, input_dataset, unpad_groundtruth_tensors)
+        parts = model.restore_from_objects(fine_tune_checkpoint_type=checkpoint_type)
+        lib.validate_tf_v2_checkpoint_restore_map(parts)
+        tf.train.Checkpoint(**parts).read(checkpoint_path).expect_partial().assert_existing_objects_matched()
+
+    lib.load_fine_tune_checkpoint = load_fine_tune_checkpoint
+
+
+BRIDGES: tuple[Callable[[], contextlib.AbstractContextManager[None]], ...] = (
+    legacy_keras,
+    estimator,
+    tensorflow_io,
+    keras,
+    control_flow,
+    font_size,
+    no_download_while_building,
+    fine_tune_without_save_counter,
+)
+"""Every bridge, in the order in which it is put up. A test takes each one away and sees the API fail."""
+
+
+@functools.cache
+def load() -> types.SimpleNamespace:
+    """Import the API with every bridge in place.
+
+    Returns:
+      A namespace with the API's modules by the names in ``MODULES``, and ``protos`` as from ``protos()``.
+
+    Raises:
+      EnvironmentProblem: a package is missing or does not fit, or TensorFlow was imported with Keras 3 before.
+    """
+    check_distribution()
+    try:
+        with contextlib.ExitStack() as stack:
+            for bridge in BRIDGES:
+                stack.enter_context(bridge())
+            modules = {name: importlib.import_module(path) for name, path in MODULES.items()}
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"The TensorFlow Object Detection API cannot be imported ({error}). Run 'python tools/doctor.py', which names the package to mend."
+        ) from error
+    return types.SimpleNamespace(**modules, protos=protos())
+
+
+@functools.cache
+def protos() -> types.SimpleNamespace:
+    """Import the API's config messages alone; needs protobuf, but not TensorFlow.
+
+    Returns:
+      A namespace with the modules ``pipeline``, ``train``, ``eval``, ``input_reader``, ``model``, ``string_int_label_map``.
+
+    Raises:
+      EnvironmentProblem: the API is not installed, or another distribution of it.
+    """
+    check_distribution()
+    names = ("pipeline", "train", "eval", "input_reader", "model", "string_int_label_map")
+    try:
+        return types.SimpleNamespace(**{name: importlib.import_module(f"object_detection.protos.{name}_pb2") for name in names})
+    except (ImportError, TypeError) as error:  # TypeError: messages generated before protoc 3.19
+        raise EnvironmentProblem(
+            f"The API's config messages cannot be imported ({error}). Run 'python tools/doctor.py', which names the package to mend."
+        ) from error
+
+
+def check_distribution() -> None:
+    """Raise EnvironmentProblem unless the distribution that the bridges were made for is installed."""
+    try:
+        version = metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        raise EnvironmentProblem(
+            f"The package {DISTRIBUTION} is not installed. Run 'make setup', or 'pip install {DISTRIBUTION}==0.1'."
+        ) from None
+    if version != "0.1":
+        raise EnvironmentProblem(f"{DISTRIBUTION} {version} is installed, but 0.1 is needed. Run 'pip install {DISTRIBUTION}==0.1'.")

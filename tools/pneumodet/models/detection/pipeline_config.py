@@ -1,0 +1,389 @@
+"""pipeline.config: load, patch, check, write. The file *is* the experiment; there is no second config language.
+
+    config = load("ssd_mobilenet")
+    use_records(config, records, label_map_path=run / "label_map.pbtxt")
+    keys = override(config, ["train_config.batch_size=4"])
+    scale_schedule(config, reference_steps=2000, reference_batch=8, overridden=keys)
+    check(config, records.label_map)
+    save(config, run / "pipeline.config")
+
+Nothing here imports TensorFlow, so that a mistake is answered in a second.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from pneumodet.core import paths, suggest
+from pneumodet.core.errors import ConfigError
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.models.detection import odapi
+from pneumodet.models.detection.choices import CHECKPOINT_TYPES
+
+PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
+"""What the API's sample configs write where a path belongs; none may be left when training starts."""
+
+_INTEGERS = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
+_FLOATS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_STEP = re.compile(r"^([A-Za-z_]\w*)(?:\[(\d+)\])?$")
+
+
+def names() -> list[str]:
+    """Return the names of the configs that come with the project."""
+    return sorted(path.stem for path in paths.CONFIG_DIR.glob("*.config"))
+
+
+def load(name_or_path: str) -> Message:
+    """Read a config by its name in configs/ or by its path.
+
+    Args:
+      name_or_path: ``ssd_mobilenet``, or the path of any pipeline.config of the API.
+
+    Returns:
+      A TrainEvalPipelineConfig.
+
+    Raises:
+      ConfigError: there is no such config (the message lists those there are), or it is no pipeline.config.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".config" and not path.is_file():
+        path = paths.CONFIG_DIR / f"{name_or_path}.config"
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no config {name_or_path!r}{suggest.clause(name_or_path, names())} Configs: {', '.join(names())}, or a path."
+        )
+    config = odapi.protos().pipeline.TrainEvalPipelineConfig()
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), config)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a pipeline.config: {error}. Compare it with configs/ssd_mobilenet.config.") from error
+
+
+def save(config: Message, path: Path) -> None:
+    """Write ``config`` as text, atomically; the API's own tools read it as it is."""
+    with paths.atomic_path(path) as tmp:
+        tmp.write_text(text_format.MessageToString(config), encoding="utf-8")
+
+
+def architecture(config: Message) -> Message:
+    """Return the model's own message (``ssd``, ``faster_rcnn``, ``center_net`` …)."""
+    kind = config.model.WhichOneof("model")
+    if kind is None:
+        raise ConfigError("The config has no model. Start from one of configs/.")
+    return getattr(config.model, kind)
+
+
+def longest_side(config: Message) -> int:
+    """Return the longer side, in px, of what the config's image resizer makes of a radiograph.
+
+    Raises:
+      ConfigError: the resizer's kind is another one than the two in common use.
+    """
+    resizer = architecture(config).image_resizer
+    if resizer.HasField("fixed_shape_resizer"):
+        return max(resizer.fixed_shape_resizer.height, resizer.fixed_shape_resizer.width)
+    if resizer.HasField("keep_aspect_ratio_resizer"):
+        return resizer.keep_aspect_ratio_resizer.max_dimension
+    raise ConfigError("The config's image resizer has no fixed size. Give --max-side instead of --for.")
+
+
+def use_records(config: Message, records: RecordSet, *, label_map_path: Path) -> None:
+    """Point both input readers at a record set, and set num_classes from the label map.
+
+    ``input_path`` and ``eval_input_reader`` are repeated fields, to which a merge would append: they are cleared first.
+
+    Args:
+      config: changed in place.
+      records: the record set.
+      label_map_path: where the run's label map will be.
+    """
+    folder = records.folder.resolve()
+    del config.eval_input_reader[1:]
+    if not config.eval_input_reader:
+        config.eval_input_reader.add().MergeFrom(config.train_input_reader)
+    for reader, split in ((config.train_input_reader, "train"), (config.eval_input_reader[0], "val")):
+        reader.label_map_path = str(label_map_path)
+        reader.tf_record_input_reader.ClearField("input_path")
+        reader.tf_record_input_reader.input_path.extend(str(folder / shard.name) for shard in records.manifest.splits[split].shards)
+    config.eval_input_reader[0].shuffle = False
+    config.eval_input_reader[0].num_epochs = 1
+    set_classes(config, len(records.label_map))
+
+
+def set_classes(config: Message, count: int) -> None:
+    """Set the model's number of classes, background not counted."""
+    model = architecture(config)
+    if "num_classes" not in model.DESCRIPTOR.fields_by_name:
+        raise ConfigError(f"Models of kind {config.model.WhichOneof('model')!r} have no num_classes; pneumodet cannot train them.")
+    model.num_classes = count
+
+
+def override(config: Message, settings: Iterable[str]) -> tuple[str, ...]:
+    """Apply ``KEY=VALUE`` settings, in order.
+
+    KEY is a field's path (``train_config.batch_size``, ``eval_input_reader[0].shuffle``). VALUE is a number, true/false, an enum's
+    name, a string with or without quotes, a comma-separated list for a repeated field, or a message in text format in braces.
+
+    Args:
+      config: a TrainEvalPipelineConfig, changed in place.
+      settings: the settings.
+
+    Returns:
+      The keys that were set.
+
+    Raises:
+      ConfigError: no such field (the message has the nearest name), or the value is of another type.
+    """
+    keys = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"--set {setting!r} is not of the form KEY=VALUE, for example --set train_config.batch_size=4.")
+        _set(config, key, value.strip())
+        keys.append(key)
+    return tuple(keys)
+
+
+def _set(message: Message, key: str, value: str) -> None:
+    *parents, last = key.split(".")
+    for depth, step in enumerate(parents):
+        where = ".".join(parents[: depth + 1])
+        field, index = _field(message, step, where)
+        if field.cpp_type != FieldDescriptor.CPPTYPE_MESSAGE:
+            raise ConfigError(f"--set {key}: {where} is a single value and has no fields.")
+        _refuse_other_branch(message, field, where)
+        message = _element(message, field, index, where)
+    field, index = _field(message, last, key)
+    _refuse_other_branch(message, field, key)
+    if field.is_repeated and index is None:
+        message.ClearField(field.name)
+        if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+            if value:
+                _parse_message(getattr(message, field.name).add(), value, key)
+        else:
+            getattr(message, field.name).extend(_scalar(field, part.strip(), key) for part in value.split(",") if part.strip())
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+        target = _element(message, field, index, key)
+        target.Clear()
+        target.SetInParent()
+        _parse_message(target, value, key)
+    elif field.is_repeated:
+        values = getattr(message, field.name)
+        if index >= len(values):
+            raise ConfigError(f"--set {key}: there are only {len(values)} values.")
+        values[index] = _scalar(field, value, key)
+    else:
+        setattr(message, field.name, _scalar(field, value, key))
+
+
+def _field(message: Message, step: str, where: str) -> tuple[FieldDescriptor, int | None]:
+    match = _STEP.match(step)
+    if not match:
+        raise ConfigError(f"--set {where}: {step!r} is not a field name.")
+    name, index = match[1], match[2]
+    fields = message.DESCRIPTOR.fields_by_name
+    if name not in fields:
+        raise ConfigError(
+            f"--set {where}: {message.DESCRIPTOR.name} has no field {name!r}{suggest.clause(name, fields)} Its fields: {', '.join(sorted(fields))}."
+        )
+    if index is not None and not fields[name].is_repeated:
+        raise ConfigError(f"--set {where}: {name} is not a list, so that [{index}] has no meaning.")
+    return fields[name], None if index is None else int(index)
+
+
+def _element(message: Message, field: FieldDescriptor, index: int | None, where: str) -> Message:
+    value = getattr(message, field.name)
+    if not field.is_repeated:
+        return value
+    if len(value) == 1 and index is None:
+        return value[0]
+    if index is None or index >= len(value):
+        raise ConfigError(f"--set {where}: {field.name} is a list of {len(value)}; say which, for example {field.name}[0].")
+    return value[index]
+
+
+def _refuse_other_branch(message: Message, field: FieldDescriptor, where: str) -> None:
+    """Refuse to switch a model from one kind to another by setting one field of the other kind."""
+    oneof = field.containing_oneof
+    current = oneof and message.WhichOneof(oneof.name)
+    if current and current != field.name and oneof.name == "model":
+        raise ConfigError(f"--set {where}: this config's model is of kind {current!r}; choose another config for {field.name!r}.")
+
+
+def _parse_message(message: Message, value: str, key: str) -> None:
+    if not (value.startswith("{") and value.endswith("}")):
+        fields = ", ".join(sorted(message.DESCRIPTOR.fields_by_name))
+        raise ConfigError(f"--set {key}: this is a group of fields ({fields}). Set one of them, or give the whole group in braces {{…}}.")
+    try:
+        text_format.Merge(value[1:-1], message)
+    except text_format.ParseError as error:
+        raise ConfigError(f"--set {key}: {error}.") from error
+
+
+def _scalar(field: FieldDescriptor, text: str, key: str) -> Any:
+    kind = field.cpp_type
+    try:
+        if kind in _INTEGERS:
+            value = int(text)
+            if not (-(2**63) if kind == FieldDescriptor.CPPTYPE_INT64 else -(2**31)) <= value < 2**64:
+                raise ValueError
+            if kind in (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64) and value < 0:
+                raise ValueError
+            return value
+        if kind in _FLOATS:
+            return float(text)
+        if kind == FieldDescriptor.CPPTYPE_BOOL:
+            return _TRUTH[text.lower()]
+        if kind == FieldDescriptor.CPPTYPE_ENUM:
+            return field.enum_type.values_by_name[text.upper()].number
+    except (ValueError, KeyError):
+        wanted = {FieldDescriptor.CPPTYPE_BOOL: "true or false"}.get(kind, "a whole number" if kind in _INTEGERS else "a number")
+        if kind == FieldDescriptor.CPPTYPE_ENUM:
+            wanted = "one of " + ", ".join(sorted(field.enum_type.values_by_name))
+        raise ConfigError(f"--set {key}: {text!r} is not {wanted}.") from None
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return text
+
+
+def learning_rate(config: Message) -> Message | None:
+    """Return the message of the learning-rate schedule, or None where none is set."""
+    optimizer = config.train_config.optimizer
+    kind = optimizer.WhichOneof("optimizer")
+    schedule = getattr(optimizer, kind).learning_rate if kind else None
+    branch = schedule.WhichOneof("learning_rate") if schedule is not None else None
+    return getattr(schedule, branch) if branch else None
+
+
+_RATES = {
+    "learning_rate",
+    "learning_rate_base",
+    "warmup_learning_rate",
+    "initial_learning_rate",
+    "burnin_learning_rate",
+    "min_learning_rate",
+}
+_SPANS = {"total_steps", "warmup_steps", "decay_steps", "burnin_steps", "hold_base_rate_steps", "step"}
+
+
+def scale_schedule(config: Message, *, reference_steps: int, reference_batch: int, overridden: Sequence[str]) -> None:
+    """Scale the learning-rate schedule with the run's steps and batch size, but for what was set by hand.
+
+    Rates scale linearly with the batch size (Goyal et al., 2017, arXiv:1706.02677), spans of steps with ``num_steps``.
+
+    Args:
+      config: changed in place; has the run's batch_size and num_steps.
+      reference_steps: the num_steps that the config file was written for.
+      reference_batch: the batch_size that the config file was written for.
+      overridden: keys set by hand; a schedule among them stays as it is.
+    """
+    schedule = learning_rate(config)
+    if schedule is None:
+        return
+    steps, batch = config.train_config.num_steps, config.train_config.batch_size
+    by_hand = {key.rpartition(".")[2] for key in overridden if "learning_rate" in key}
+    if any(key.endswith(("optimizer", "_optimizer", ".learning_rate", "_decay_learning_rate")) for key in overridden):
+        by_hand |= _SPANS | _RATES
+
+    _scale(schedule, _RATES - by_hand, batch / reference_batch)
+    _scale(schedule, _SPANS - by_hand, steps / reference_steps)
+
+
+def set_peak_rate(config: Message, rate: float) -> None:
+    """Set the schedule's peak to ``rate`` and everything else of it in proportion.
+
+    Raises:
+      ConfigError: the config has no learning rate.
+    """
+    schedule = learning_rate(config)
+    peaks = [
+        name
+        for name in ("learning_rate_base", "initial_learning_rate", "learning_rate")
+        if schedule and name in schedule.DESCRIPTOR.fields_by_name
+    ]
+    if not peaks:
+        raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
+    _scale(schedule, _RATES, rate / getattr(schedule, peaks[0]))
+
+
+def _scale(message: Message, names: set[str], factor: float) -> None:
+    for field in message.DESCRIPTOR.fields:
+        if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+            for element in getattr(message, field.name):  # manual_step's schedule, the only group in any of them
+                _scale(element, names, factor)
+        elif field.name in names and message.HasField(field.name):
+            value = getattr(message, field.name) * factor
+            least = 0 if field.name in ("warmup_steps", "burnin_steps", "hold_base_rate_steps") else 1
+            setattr(message, field.name, max(least, round(value)) if field.cpp_type in _INTEGERS else value)
+
+
+def check(config: Message, label_map: dict[str, int], *, begun: bool = False) -> None:
+    """Raise ConfigError for what would fail, or silently do nothing, once TensorFlow has started.
+
+    Args:
+      config: the resolved config.
+      label_map: name -> id, of the records.
+      begun: the run has checkpoints of its own, so that the one that it started from is not needed any more.
+    """
+    train = config.train_config
+    model = architecture(config)
+    if model.num_classes != len(label_map):
+        raise ConfigError(
+            f"The model has num_classes {model.num_classes}, but the label map has {len(label_map)} classes ({', '.join(label_map)})."
+        )
+    for key, value in _strings(config):
+        if PLACEHOLDER in value:
+            raise ConfigError(f"{key} still holds the placeholder {value!r}. Set it by --set {key}=…, or remove it.")
+    if train.batch_size < 1:
+        raise ConfigError(f"train_config.batch_size is {train.batch_size}; it must be at least 1.")
+    if train.num_steps < 1:
+        raise ConfigError(f"train_config.num_steps is {train.num_steps}; it must be at least 1. Give --steps.")
+    if train.fine_tune_checkpoint and not begun:
+        if train.fine_tune_checkpoint_type not in CHECKPOINT_TYPES:
+            raise ConfigError(
+                f"train_config.fine_tune_checkpoint_type is {train.fine_tune_checkpoint_type!r}; it must be one of {', '.join(CHECKPOINT_TYPES)}: "
+                "'classification' for a backbone, 'detection' for a detector of other classes, 'full' for one of the same classes."
+            )
+        if not Path(train.fine_tune_checkpoint + ".index").is_file():
+            raise ConfigError(
+                f"There is no checkpoint {train.fine_tune_checkpoint!r} (no {Path(train.fine_tune_checkpoint).name}.index beside it). "
+                "Give the path up to and with 'ckpt-N', without .index or .data."
+            )
+    schedule = learning_rate(config)
+    if schedule is None:
+        raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
+    fields = schedule.DESCRIPTOR.fields_by_name
+    if "total_steps" in fields and schedule.total_steps < train.num_steps:
+        raise ConfigError(
+            f"The learning rate reaches zero at step {schedule.total_steps}, before the run's {train.num_steps} steps are done."
+        )
+    if "total_steps" in fields and schedule.total_steps > train.num_steps:
+        raise ConfigError(
+            f"The learning rate falls until step {schedule.total_steps}, but the run ends at step {train.num_steps}, when it is still high. Set "
+            f"total_steps to {train.num_steps}, too; --steps stretches it unless it is set by hand."
+        )
+    last = max((one.step for one in schedule.schedule), default=0) if "schedule" in fields else 0
+    if last >= train.num_steps:
+        raise ConfigError(
+            f"The learning rate falls for the last time at step {last}, but the run ends at step {train.num_steps}. Set the schedule's steps to less."
+        )
+    if "total_steps" in fields and schedule.warmup_steps >= schedule.total_steps:
+        raise ConfigError(f"warmup_steps ({schedule.warmup_steps}) must be fewer than total_steps ({schedule.total_steps}).")
+
+
+def _strings(message: Message, prefix: str = "") -> Iterable[tuple[str, str]]:
+    for field, value in message.ListFields():
+        key = prefix + field.name
+        for index, element in enumerate(value if field.is_repeated else [value]):
+            name = f"{key}[{index}]" if field.is_repeated else key
+            if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+                yield from _strings(element, name + ".")
+            elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+                yield name, element

@@ -1,0 +1,51 @@
+"""A model of the API, with its weights, on gray pixels: the one way in which training, evaluation and test-time augmentation look at records.
+
+looker = Looker(model, config)
+image, true_shape = looker.prepared(pixels)                        # (h, w, 1) uint8, (3,) int32
+outputs = looker.detect(images, true_shapes)                       # as inference.outputs.from_outputs takes them
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pneumodet.inference import sizes
+from pneumodet.models.detection import models, resizing
+
+_OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+
+
+class Looker:
+    """A model, and its graph, which is traced once."""
+
+    def __init__(self, model: Any, config: Any) -> None:
+        """Take a DetectionModel with its weights, and its TrainEvalPipelineConfig."""
+        self._model, self.size = model, resizing.of_config(config)
+        height, width = self.size.canvas_hw or (None, None)
+        signature = [tf.TensorSpec([None, height, width, 1], tf.uint8), tf.TensorSpec([None, 3], tf.int32)]
+        self._graph = tf.function(self._detect, input_signature=signature, autograph=False)
+
+    def prepared(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the model takes of a radiograph, (H, W) uint8: (h, w, 1) uint8, padded, and (3,) int32, its shape without padding."""
+        image = sizes.prepared(pixels, self.size)
+        return self.size.on_canvas(image)[:, :, np.newaxis], np.array([*image.shape, 3], np.int32)
+
+    def detect(self, images: np.ndarray, true_shapes: np.ndarray) -> dict[str, np.ndarray]:
+        """Detect on a batch.
+
+        Args:
+          images: (B, h, w, 1) uint8.
+          true_shapes: (B, 3) int32.
+
+        Returns:
+          ``detection_boxes`` (B, N, 4) float32 yxyx_norm, ``detection_scores``, ``detection_classes`` (ids from 1), ``num_detections``.
+        """
+        return {key: value.numpy() for key, value in self._graph(images, true_shapes).items()}
+
+    def _detect(self, images: tf.Tensor, true_shapes: tf.Tensor) -> dict[str, tf.Tensor]:
+        models.set_training(self._model, False)
+        prepared = models.normalized(self._model, images, true_shapes if self.size.padded else None)
+        found = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)
+        found["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
+        return {key: tf.cast(found[key], tf.float32) for key in _OUTPUTS}

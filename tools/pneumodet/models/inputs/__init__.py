@@ -1,0 +1,1 @@
+"""What feeds a model: decoding, augmentation, batches."""

@@ -1,0 +1,338 @@
+"""Where training starts from: a detector of the model zoo, a backbone, another run, any checkpoint, or nothing.
+
+    start = resolve("coco", config=config, label_map=manifest["label_map"])
+    config.train_config.fine_tune_checkpoint = start.checkpoint          # …/pretrained/ssd_mobilenet_v2_320x320_coco17_tpu-8/ckpt-0
+    config.train_config.fine_tune_checkpoint_type = start.type           # detection
+
+pretrained/registry.json lists what can be loaded by name. TensorFlow is not needed: what a checkpoint holds is read from its index.
+"""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pneumodet.core import download, locks, paths, runs, suggest
+from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
+from pneumodet.data import label_map as label_maps
+
+FOLDER = paths.PROJECT_ROOT / "pretrained"
+"""Where checkpoints land, each in a folder of its name."""
+
+REGISTRY = "registry.json"
+"""What can be loaded by name; its field ``about`` gives the sources."""
+
+LOCK = "registry.lock.json"
+"""Beside it: SHA-256 of each archive and of its files, as recorded at the first download."""
+
+MIRROR = "PNEUMODET_MIRROR"
+"""Environment variable: a folder, or the start of a URL, where the archives lie under their file names."""
+
+RUN = "run:"
+"""Start of a choice that names another run."""
+
+_KINDS = {"coco": "detection", "imagenet": "classification"}
+"""Choice -> type of the registry's checkpoints it chooses from, by the config's feature extractor."""
+
+_ANCHORS = "anchor_generator"
+"""Part of the names of fields with a model's anchors."""
+
+_SAME = ("box_predictor", _ANCHORS)
+"""Parts of names of fields in which two models must agree for all variables to fit, besides the feature extractor."""
+
+_CHUNK = 1 << 20
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A checkpoint to start from.
+
+    Attributes:
+      checkpoint: its prefix, an absolute path up to and with ``ckpt-N``.
+      type: fine_tune_checkpoint_type: "classification", "detection", "full" or "fine_tune".
+      source: where it is from, for the user and run.json.
+      licence: of the weights; None where it is not known.
+      sha256: of the archive it came in; None where it did not come in one.
+    """
+
+    checkpoint: str
+    type: str
+    source: str
+    licence: str | None = None
+    sha256: str | None = None
+
+
+def resolve(
+    choice: str,
+    *,
+    config: Any,
+    label_map: dict[str, int],
+    kind: str | None = None,
+    folder: Path = FOLDER,
+    mirror: str | None = None,
+    on_progress: Progress = lambda done, total: None,
+    on_notice: Callable[[str], None] = lambda text: None,
+) -> Start | None:
+    """Find, and where needed download, the checkpoint that a choice means.
+
+    Args:
+      choice: "none"; "coco" or "imagenet", the registry's detector or backbone for the config's architecture; a name of the registry;
+        "run:NAME"; the name of a folder in ``folder``; or the path of a checkpoint (``…/ckpt-N``) or of a folder with one.
+      config: the TrainEvalPipelineConfig that will be trained.
+      label_map: name -> id of the classes that will be trained.
+      kind: fine_tune_checkpoint_type where the user gave one; found out otherwise.
+      folder: with registry.json; downloads land there.
+      mirror: in place of $PNEUMODET_MIRROR.
+      on_progress: is told (bytes there, bytes in all or None) of a download.
+      on_notice: is told in a sentence what takes long, and what does not fit.
+
+    Returns:
+      The start, or None for "none".
+
+    Raises:
+      ConfigError: the choice means nothing; the message lists what there is.
+      CheckpointError: what it means is no checkpoint, is of another architecture, has changed, or cannot be downloaded.
+      DataError: the disk is full, or an archive is broken.
+    """
+    if choice == "none":
+        return None
+    entries = registry(folder)
+    name = _for_config(choice, entries, config) if choice in _KINDS else choice
+    if name in entries:
+        store = _Store(folder, os.environ.get(MIRROR) if mirror is None else mirror, on_progress, on_notice)
+        start = store.get(name, entries[name])
+    elif choice.startswith(RUN):
+        start = _of_run(runs.find(choice.removeprefix(RUN), family=runs.DETECTION), None, config, label_map, on_notice)
+    else:
+        local = folder / choice
+        path = local if os.sep not in choice and local.is_dir() else Path(choice).expanduser()
+        if os.sep not in choice and not path.exists() and not Path(f"{path}.index").exists():
+            raise ConfigError(
+                f"There is no pretrained checkpoint {choice!r}{suggest.clause(choice, [*entries, *_KINDS, 'none'])} {_choices(entries)}"
+            )
+        start = _at(path, config, label_map, kind, on_notice)
+    return start if kind is None else dataclasses.replace(start, type=kind)
+
+
+def registry(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """Return the registry: name -> its entry.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    return paths.read_json(folder / REGISTRY, what="the registry of checkpoints", hint="Get it again from the project.")["checkpoints"]
+
+
+def _choices(entries: dict[str, Any]) -> str:
+    return f"Give none, coco, imagenet, run:NAME, the path of a checkpoint, or one of {', '.join(sorted(entries))}."
+
+
+def _for_config(choice: str, entries: dict[str, dict[str, Any]], config: Any) -> str:
+    """Return the name of the registry's checkpoint for a config's feature extractor, of the nearest image size where there are several."""
+    from pneumodet.models.detection import pipeline_config
+
+    extractor = pipeline_config.architecture(config).feature_extractor.type
+    fitting = {
+        name: entry for name, entry in entries.items() if entry["type"] == _KINDS[choice] and extractor in entry["feature_extractors"]
+    }
+    if not fitting:
+        raise ConfigError(f"There is no {choice} checkpoint for the feature extractor {extractor!r}. {_choices(entries)}")
+    if len(fitting) == 1:
+        return next(iter(fitting))
+    side = pipeline_config.longest_side(config)
+    return min(fitting, key=lambda name: abs(fitting[name]["side_px"] - side))
+
+
+def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None, on_notice: Callable[[str], None]) -> Start:
+    """Return the start for a path; a run's checkpoint is compared with the config, any other is known by what it holds."""
+    from pneumodet.models.detection import checkpoint_files
+
+    prefix = str(Path(checkpoint_files.find(path)).resolve())
+    held = checkpoint_files.roots(checkpoint_files.check_object_based(prefix))
+    for folder in Path(prefix).parents[:3]:
+        if (folder / runs.CONFIG).is_file() and (folder / runs.RECORD).is_file():
+            return _of_run(folder, prefix, config, label_map, on_notice)
+    kinds = {"feature_extractor": "classification", "model": "detection"}
+    kind = next((kind for root, kind in kinds.items() if root in held), given)
+    if kind is None:
+        raise CheckpointError(
+            f"{prefix} holds {', '.join(sorted(held)) or 'nothing'}, neither a detector ('model') nor a backbone ('feature_extractor') "
+            "of the Object Detection API. If you know its type, give --fine-tune-checkpoint-type."
+        )
+    return Start(prefix, kind, source=prefix)
+
+
+def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
+    """Return the start from a run: "full" where model and classes are the same, "detection" where the feature extractor is."""
+    from pneumodet.models.detection import checkpoint_files, pipeline_config
+
+    theirs = pipeline_config.architecture(pipeline_config.load(str(folder / runs.CONFIG)))
+    ours = pipeline_config.architecture(config)
+    if theirs.DESCRIPTOR is not ours.DESCRIPTOR or theirs.feature_extractor.type != ours.feature_extractor.type:
+        raise CheckpointError(
+            f"Run {folder.name} has the feature extractor {theirs.feature_extractor.type!r}, but this config has {ours.feature_extractor.type!r}. "
+            "Choose the same config as the run's."
+        )
+    same = [field for field in ours.DESCRIPTOR.fields_by_name if field == "number_of_stages" or any(part in field for part in _SAME)]
+    other = [field for field in same if getattr(theirs, field) != getattr(ours, field)]
+    if any(_ANCHORS in field for field in other):
+        on_notice(
+            f"warning: The run {folder.name} was trained with other anchors than this config has, which its box heads, restored where they fit, have "
+            f"to learn anew; to keep the run's anchors, train with its own config: --config {folder / runs.CONFIG}"
+        )
+    full = not other and label_maps.read_label_map(folder / runs.LABEL_MAP) == label_map
+    if prefix is None:
+        best = folder / runs.BEST
+        prefix = str(Path(checkpoint_files.find(best if best.is_dir() else folder / runs.TRAIN)).resolve())
+        checkpoint_files.check_object_based(prefix)
+    return Start(prefix, "full" if full else "detection", source=f"run {folder.name}, {Path(prefix).name}")
+
+
+class _Store:
+    """The folder of downloaded checkpoints."""
+
+    def __init__(self, folder: Path, mirror: str | None, on_progress: Progress, on_notice: Callable[[str], None]) -> None:
+        self._folder, self._mirror, self._on_progress, self._on_notice = folder, mirror or None, on_progress, on_notice
+
+    def get(self, name: str, entry: dict[str, Any]) -> Start:
+        """Return the start for a name of the registry; it is downloaded and unpacked where it is not there."""
+        from pneumodet.models.detection import checkpoint_files
+
+        home = self._folder / name
+        with self._locked():
+            record = self._records().get(name)
+            if not home.is_dir():
+                record = self._fill(name, entry, record)
+            prefix = str(Path(checkpoint_files.find(home)).resolve())
+            checkpoint_files.check_object_based(prefix)
+            for file, sha256 in (record or {"files": {}})["files"].items():
+                if not (home / file).is_file() or paths.sha256_file(home / file) != sha256:
+                    raise CheckpointError(
+                        f"{home / file} is not as it was downloaded (see {LOCK}). Remove the folder {home}; it is loaded again."
+                    )
+        source = f"{name} ({entry['trained_on']}), " + (entry["url"] if record else f"placed by hand in {home}")
+        return Start(prefix, entry["type"], source, entry["licence"] if record else None, record and record["sha256"])
+
+    def _fill(self, name: str, entry: dict[str, Any], record: dict[str, Any] | None) -> dict[str, Any]:
+        """Bring the archive here, check it, unpack it, and return its record."""
+        file = PurePosixPath(entry["url"]).name
+        archive, fetched = self._archive(file, entry["url"])
+        try:
+            sha256, known = paths.sha256_file(archive), entry["sha256"] or (record and record["sha256"])
+            if known and sha256 != known:
+                where = REGISTRY if entry["sha256"] else f"{LOCK}, recorded at the first download"
+                raise CheckpointError(
+                    f"{archive.name} has the SHA-256 {sha256}, but {known} is expected ({where}). It was changed or damaged; get it again, "
+                    f"and where the change is meant, remove {name!r} from {self._folder / LOCK}."
+                )
+            files = _unpack(archive, self._folder / name, entry["file"])
+        finally:
+            if fetched:
+                archive.unlink(missing_ok=True)
+        record = {"url": entry["url"], "sha256": sha256, "files": files}
+        paths.write_json(self._folder / LOCK, {**self._records(), name: record})
+        return record
+
+    def _archive(self, file: str, url: str) -> tuple[Path, bool]:
+        """Return (the archive, whether it was downloaded and can go again): one placed by hand, one of the mirror, or one from the net."""
+        by_hand = self._folder / file
+        if by_hand.is_file():
+            return by_hand, False
+        if self._mirror and not self._mirror.startswith(("http://", "https://")):
+            there = Path(self._mirror).expanduser() / file
+            if not there.is_file():
+                raise CheckpointError(f"The mirror {self._mirror} ({MIRROR}) has no {file}. Put it there, or unset {MIRROR}.")
+            return there, False
+        if self._mirror:
+            url = f"{self._mirror.rstrip('/')}/{file}"
+        self._on_notice(f"downloading {url}")
+        hint = f"Without a network, put the file at {by_hand}, or let {MIRROR} name a folder or base URL that has {file}."
+        download.fetch(url, by_hand, hint=hint, on_progress=self._on_progress)
+        return by_hand, True
+
+    def _records(self) -> dict[str, Any]:
+        path = self._folder / LOCK
+        if not path.is_file():
+            return {}
+        return paths.read_json(path, what="the record of downloads", hint="Remove it to trust the next download.")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the folder's lock, and wait for it; the system lets it go however the process ends."""
+        notice = f"another process loads a checkpoint into {self._folder}; waiting for it"
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a folder that cannot be written needs no lock; what is in it can be used
+                stack.enter_context(locks.locked(self._folder / ".lock", wait=lambda: self._on_notice(notice)))
+            yield
+
+
+def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
+    """Unpack the checkpoint of an archive into the new folder ``home``, whole or not at all.
+
+    Of an archive, only the checkpoint's files and its pipeline.config are taken, each by its last name; the model zoo's archives hold a
+    SavedModel besides, twice as large. An archive with a member that would be written elsewhere, a link or a device is refused as a whole.
+
+    Args:
+      archive: a tar file, compressed or not.
+      home: is made.
+      file: name of the checkpoint, ``ckpt-0``; where it is not there, the only checkpoint is taken.
+
+    Returns:
+      Name of each file -> its SHA-256.
+
+    Raises:
+      DataError: the archive is broken, dangerous or holds no checkpoint, or the disk is full.
+    """
+    scratch = home.with_name(f".{home.name}.new")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed; the lock is held
+    try:
+        with tarfile.open(archive) as tar:
+            chosen = _chosen(tar, archive, file)
+            needed = sum(member.size for member in chosen)
+            if shutil.disk_usage(home.parent).free < needed:
+                raise DataError(
+                    f"{archive.name} needs {needed >> 20} MiB in {home.parent}, more than the disk has left. Free some disk space."
+                )
+            scratch.mkdir()
+            for member in chosen:
+                with tar.extractfile(member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
+                    shutil.copyfileobj(source, target)
+                    target.flush()
+                    os.fsync(target.fileno())
+            while tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not look at
+                pass
+        files = {path.name: paths.sha256_file(path) for path in sorted(scratch.iterdir())}
+        scratch.rename(home)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
+    except OSError as error:
+        if error.errno is None:  # gzip's own, of a broken file
+            raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
+        raise DataError(f"Cannot unpack {archive.name} in {home.parent}: {error.strerror}. Free some disk space.") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return files
+
+
+def _chosen(tar: tarfile.TarFile, archive: Path, file: str) -> list[tarfile.TarInfo]:
+    members = tar.getmembers()
+    for member in members:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+            raise DataError(f"{archive} has the member {member.name!r}, a link, a device or a path out of its folder. It is not unpacked.")
+    usable = [member for member in members if member.isfile() and "saved_model" not in PurePosixPath(member.name).parts]
+    there = {PurePosixPath(member.name).name.removesuffix(".index") for member in usable if member.name.endswith(".index")}
+    if file not in there and len(there) != 1:
+        raise DataError(f"{archive} holds no checkpoint {file} (there: {', '.join(sorted(there)) or 'none'}). Get it again.")
+    name = file if file in there else there.pop()
+    wanted = (f"{name}.index", f"{name}.data-")
+    return [
+        member for member in usable if PurePosixPath(member.name).name.startswith(wanted) or PurePosixPath(member.name).name == runs.CONFIG
+    ]

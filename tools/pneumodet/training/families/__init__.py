@@ -1,0 +1,1 @@
+"""The kinds of Keras models that the engine trains."""

@@ -1,0 +1,89 @@
+"""What a family of Keras 3 models is, so that one engine trains all of them.
+
+    class Classifier(Family):
+        name, command, settings = "classification", "train_classifier", ClassifierSettings
+        ...
+
+TensorFlow is imported by a family's methods ``build`` and ``assemble`` only, so that all that can be refused is refused before it starts.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pneumodet.core import paths
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.models.settings import Settings
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Parts:
+    """All that a run consists of.
+
+    Attributes:
+      trainer: a ``trainer.Trainer``.
+      feed: a ``feeding.Feed``.
+      looker: a ``validation.Looker`` with the trainer's model and the validation records.
+      judge: an iterator of ``validation.Seen`` -> ``validation.Found``, for evaluation within training.
+      report: folder -> figures for metrics.json; judges the looker's model as it then is, and writes scores.csv and what else the family has.
+      drawn: a sample of a batch -> PIL picture, for TensorBoard.
+      notes: sentences for the user.
+    """
+
+    trainer: Any
+    feed: Any
+    looker: Any
+    judge: Callable[[Iterator[Any]], Any]
+    report: Callable[[Path], dict[str, Any]]
+    drawn: Callable[[dict[str, np.ndarray]], Any]
+    notes: Sequence[str] = ()
+
+
+class Family(abc.ABC):
+    """One kind of models.
+
+    Attributes:
+      name: of the family, and of its folder in configs/.
+      settings: its settings.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[type[Settings]]
+
+    @property
+    def configs(self) -> Path:
+        """Folder of the configs."""
+        return paths.CONFIG_DIR / self.name
+
+    @abc.abstractmethod
+    def check(self, settings: Any, records: RecordSet, *, say: Say) -> dict[str, Any]:
+        """Check what a new run needs of the records and of files, without TensorFlow.
+
+        Returns:
+          What run.json keeps of it.
+
+        Raises:
+          PneumodetError: settings and records do not fit.
+        """
+
+    @abc.abstractmethod
+    def build(self, settings: Any, *, pretrained: bool, say: Say = lambda text: None) -> Any:
+        """Return the keras.Model; with ``pretrained``, with the weights that it starts from.
+
+        Raises:
+          CheckpointError: they cannot be had, or do not fit.
+        """
+
+    @abc.abstractmethod
+    def assemble(self, settings: Any, records: RecordSet, model: Any) -> Parts:
+        """Return what trains and judges a model.
+
+        Raises:
+          PneumodetError: settings and records do not fit.
+        """

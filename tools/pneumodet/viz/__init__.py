@@ -1,0 +1,1 @@
+"""Pictures, charts, heatmaps, and the kit for HTML pages."""
