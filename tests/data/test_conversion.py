@@ -18,7 +18,7 @@ from record_making import convert, records
 
 from pneumodet.core import detections, paths
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import annotations, label_map, planning, record_sets, shards, sources, splits, tfrecord
+from pneumodet.data import annotations, dicom_images, label_map, planning, record_sets, shards, sources, splits, tfrecord
 from pneumodet.data import synthetic as synthetic_data
 from pneumodet.dicom import reading
 
@@ -95,7 +95,7 @@ def test_records_hold_the_images_and_labels(done, synthetic):
     labels = annotations.read_rsna_labels(synthetic.labels).exams
     for record in records(done[0]):
         exam = labels[record.patient_id]
-        assert record.encoded == reading.encode_image(synthetic.dicom_dir / f"{record.patient_id}.dcm").data
+        assert record.encoded == dicom_images.encode_image(synthetic.dicom_dir / f"{record.patient_id}.dcm").data
         np.testing.assert_allclose(record.boxes_xyxy_px, exam.boxes_xyxy_px, atol=1e-4)
         assert (record.image_class_name, record.image_class_id) == (("pneumonia", 2) if exam.positive else ("no-pneumonia", 1))
         assert record.class_names == ("pneumonia",) * len(exam.boxes_xyxy_px)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import encoding, image_files, images, synthetic
+from pneumodet.data import dicom_images, encoding, image_files, images, synthetic
 from pneumodet.data.images import Options
 from pneumodet.dicom import jpeg, reading
 
@@ -209,7 +209,7 @@ def test_dicom_is_told_by_its_content(tmp_path):
     path = tmp_path / "exam.png"
     synthetic.write_dicom(path, ramp(), patient_id="exam", rng=np.random.default_rng(0))
     image = images.encode(Member(path.read_bytes()))
-    assert image == reading.encode_image(path)
+    assert image == dicom_images.encode_image(path)
     assert image.copied
     np.testing.assert_array_equal(images.read_pixels(path), reading.read_pixels(path))
     small = images.encode(path, Options(max_side=32))

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGBaseline8Bit
 
-from pneumodet.data import annotations
+from pneumodet.data import annotations, dicom_images
 from pneumodet.data.synthetic import draw_radiograph, make_dataset
 from pneumodet.dicom import reading
 
@@ -40,7 +40,7 @@ def test_dicoms_are_like_rsnas(synthetic):
         dataset = pydicom.dcmread(path)
         assert dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
         assert (dataset.PatientID, str(dataset.PatientName)) == (path.stem, path.stem)
-        assert reading.encode_image(path).copied
+        assert dicom_images.encode_image(path).copied
         pixels = reading.read_pixels(path)
         assert pixels.shape == (SIZE, SIZE)
         assert pixels.std() > 20

@@ -14,8 +14,9 @@ from pydicom.pixels import apply_modality_lut, apply_voi
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
+from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
-from pneumodet.data import encoding, images, synthetic
+from pneumodet.data import images, synthetic
 from pneumodet.dicom import reading
 from pneumodet.dicom.decoding import JPEG_BASELINE
 
@@ -334,4 +335,4 @@ def test_jpeg_2000_that_declares_another_size(write):
 
 
 def test_limits_are_below_those_of_pillow():
-    assert Image.MAX_IMAGE_PIXELS > encoding.MAX_PIXELS
+    assert Image.MAX_IMAGE_PIXELS > image_limits.MAX_PIXELS

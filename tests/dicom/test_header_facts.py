@@ -9,7 +9,7 @@ import pytest
 
 from pneumodet.apps.web import facts as page_facts
 from pneumodet.core.processes import Pool
-from pneumodet.data import header_values, sources, synthetic
+from pneumodet.data import dicom_images, header_values, sources, synthetic
 from pneumodet.dicom import header_facts, reading
 from pneumodet.dicom.header_facts import Fact
 from pneumodet.evaluation import files
@@ -110,7 +110,7 @@ def test_every_command_believes_the_same_ages(written, tmp_path, text, years):
     assert baseline("age", text) == fact
     assert files.read_facts(csv)["exam"]["age"] == fact
     assert files.fact("age", text) == fact
-    assert reading.encode_image(file).facts.get("age") == (None if years is None else int(years))  # a record has whole years
+    assert dicom_images.encode_image(file).facts.get("age") == (None if years is None else int(years))  # a record has whole years
     assert (slices.age_band(files.fact("age", text)) == slices.UNKNOWN) == (years is None)
     group = page_facts.read(file.read_bytes()).age_group
     decade = None if years is None else int(years) // 10 * 10
@@ -132,7 +132,7 @@ def test_numbers_are_ages_too(age, years):
 def test_every_command_believes_the_same_sexes(written, tmp_path, text, term):
     csv, file = of_csv(tmp_path, "PatientSex", text), written(PatientSex=text)
     assert explored(csv)["PatientSex"] == explored_file(file)["PatientSex"] == baseline("sex", text) == term
-    assert reading.encode_image(file).facts.get("sex") == reading.header(file).sex == page_facts.read(file.read_bytes()).sex == term
+    assert dicom_images.encode_image(file).facts.get("sex") == reading.header(file).sex == page_facts.read(file.read_bytes()).sex == term
     assert files.read_facts(csv)["exam"]["sex"] == (term or text or None)  # slices are made by what the user names
     row = dict(zip(metadata.NAMES, metadata._row(None, text, None), strict=True))
     assert (row["sex_female"], row["sex_male"], row["sex_missing"]) == (term == "F", term == "M", term not in ("F", "M"))
@@ -142,7 +142,7 @@ def test_every_command_believes_the_same_sexes(written, tmp_path, text, term):
 def test_every_command_believes_the_same_views(written, tmp_path, text, term):
     csv, file = of_csv(tmp_path, "ViewPosition", text), written(ViewPosition=text)
     assert explored(csv)["ViewPosition"] == explored_file(file)["ViewPosition"] == baseline("view", text) == term
-    assert reading.encode_image(file).facts.get("view_position") == reading.header(file).view_position == term
+    assert dicom_images.encode_image(file).facts.get("view_position") == reading.header(file).view_position == term
     assert page_facts.read(file.read_bytes()).view_position == term
     assert files.read_facts(csv)["exam"]["view_position"] == (term or text or None)
     row = dict(zip(metadata.NAMES, metadata._row(None, None, text), strict=True))
@@ -177,9 +177,9 @@ def test_a_doubt_says_why(column, text, fact):
 
 def test_an_impossible_age_is_left_out_of_a_record_and_counted(written):
     """With pseudonyms, ages above 90 become 90: of an age of 148 years that made a believable one."""
-    image = reading.encode_image(written(PatientAge="148Y"))
+    image = dicom_images.encode_image(written(PatientAge="148Y"))
     assert ("age" in image.facts, "age over 110 years left out" in image.notes) == (False, True)
-    assert reading.encode_image(written(PatientAge="XXXY")).notes == ()
+    assert dicom_images.encode_image(written(PatientAge="XXXY")).notes == ()
 
 
 def test_explore_lists_what_it_does_not_believe(tmp_path):

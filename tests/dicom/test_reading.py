@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import synthetic
+from pneumodet.data import dicom_images, synthetic
 from pneumodet.dicom import reading
 
 HEIGHT, WIDTH = 40, 56
@@ -77,7 +77,7 @@ def frame(path):
 
 
 def test_rsna_like_file_is_copied_bit_for_bit(jpeg_file):
-    image = reading.encode_image(jpeg_file)
+    image = dicom_images.encode_image(jpeg_file)
     assert (image.copied, image.image_format, image.height, image.width) == (True, "jpeg", HEIGHT, WIDTH)
     assert frame(jpeg_file) in (image.data, image.data + b"\0")  # an item has an even length
     assert image.data.endswith(b"\xff\xd9")
@@ -87,17 +87,17 @@ def test_rsna_like_file_is_copied_bit_for_bit(jpeg_file):
 
 
 def test_stream_in_several_fragments_is_copied_whole(jpeg_file, change):
-    stream = reading.encode_image(jpeg_file).data
+    stream = dicom_images.encode_image(jpeg_file).data
     padded = stream + b"\0" * (-len(stream) % 4)
     change(PixelData=encapsulate([padded], fragments_per_frame=2, has_bot=False))
-    assert reading.encode_image(jpeg_file).data == stream
+    assert dicom_images.encode_image(jpeg_file).data == stream
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2, 3])
 def test_padding_is_not_copied(jpeg_file, change, extra):
-    stream = reading.encode_image(jpeg_file).data
+    stream = dicom_images.encode_image(jpeg_file).data
     stream = stream[:2] + b"\xff" * extra + stream[2:]  # fill bytes, so that the stream's length is even and odd (T.81 B.1.1.2)
-    image = reading.encode_image(change(PixelData=encapsulate([stream + b"\0" * extra])))
+    image = dicom_images.encode_image(change(PixelData=encapsulate([stream + b"\0" * extra])))
     assert image.copied
     assert image.data == stream.replace(b"\xff\xff", b"\xff").replace(b"\xff\xff", b"\xff")
 
@@ -112,45 +112,45 @@ def test_padding_is_not_copied(jpeg_file, change, extra):
     ],
 )
 def test_text_in_the_stream_is_not_copied(jpeg_file, change, segment):
-    stream = reading.encode_image(jpeg_file).data
-    image = reading.encode_image(change(PixelData=encapsulate([stream[:2] + segment + stream[2:]])))
+    stream = dicom_images.encode_image(jpeg_file).data
+    image = dicom_images.encode_image(change(PixelData=encapsulate([stream[:2] + segment + stream[2:]])))
     assert image.copied
     assert image.notes == ("JPEG comments left out",)
     assert image.data == stream
 
 
 def test_stream_of_two_images_is_not_copied(jpeg_file, change):
-    stream = reading.encode_image(jpeg_file).data
-    image = reading.encode_image(change(PixelData=encapsulate([stream + stream])))
+    stream = dicom_images.encode_image(jpeg_file).data
+    image = dicom_images.encode_image(change(PixelData=encapsulate([stream + stream])))
     assert not image.copied
     np.testing.assert_allclose(decoded(image), reading.read_pixels(jpeg_file), atol=3)
 
 
 def test_stream_without_tables_is_not_copied(jpeg_file, change):
-    stream = reading.encode_image(jpeg_file).data
+    stream = dicom_images.encode_image(jpeg_file).data
     start = stream.index(b"\xff\xc4")
     length = int.from_bytes(stream[start + 2 : start + 4], "big")
     without = stream[:start] + stream[start + 2 + length :]
     while (start := without.find(b"\xff\xc4")) >= 0:
         without = without[:start] + without[start + 2 + int.from_bytes(without[start + 2 : start + 4], "big") :]
-    assert outcome(reading.encode_image, change(PixelData=encapsulate([without]))) != without
+    assert outcome(dicom_images.encode_image, change(PixelData=encapsulate([without]))) != without
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 200])
 def test_stream_without_an_end_in_a_whole_file(jpeg_file, change, lost):
-    path = change(PixelData=encapsulate([reading.encode_image(jpeg_file).data[:-lost]]))
-    for read in (reading.encode_image, reading.read_pixels):
+    path = change(PixelData=encapsulate([dicom_images.encode_image(jpeg_file).data[:-lost]]))
+    for read in (dicom_images.encode_image, reading.read_pixels):
         with pytest.raises(DataError, match=r"exam\.dcm: the JPEG stream is damaged or cut off"):
             read(path)
 
 
 def test_of_several_frames_the_first_is_taken(jpeg_file, change):
-    one = reading.encode_image(jpeg_file).data
+    one = dicom_images.encode_image(jpeg_file).data
     expected = reading.read_pixels(jpeg_file)
     buffer = io.BytesIO()
     Image.new("L", (WIDTH, HEIGHT)).save(buffer, "JPEG")
     path = change(PixelData=encapsulate([one, buffer.getvalue()]), NumberOfFrames=2)
-    assert not reading.encode_image(path).copied
+    assert not dicom_images.encode_image(path).copied
     np.testing.assert_array_equal(reading.read_pixels(path), expected)
 
 
@@ -169,7 +169,7 @@ def test_of_several_frames_the_first_is_taken(jpeg_file, change):
 )
 def test_values_that_stay_let_the_stream_be_copied(change, elements):
     path = change(**elements)
-    assert reading.encode_image(path).copied
+    assert dicom_images.encode_image(path).copied
     np.testing.assert_array_equal(reading.read_pixels(path), pydicom.dcmread(path).pixel_array)
 
 
@@ -198,7 +198,7 @@ def test_values_that_stay_let_the_stream_be_copied(change, elements):
 )
 def test_values_that_change_are_decoded(change, elements, expected):
     path = change(**elements)
-    image = reading.encode_image(path)
+    image = dicom_images.encode_image(path)
     assert (image.copied, image.image_format) == (False, "jpeg")
     stored = pydicom.dcmread(path).pixel_array.astype(np.float64)
     np.testing.assert_allclose(reading.read_pixels(path), np.clip(expected(stored), 0, 255), atol=1.01)
@@ -209,7 +209,7 @@ def test_uncompressed_8_bit_is_kept_exactly(native):
     for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         path = native(ramp(), syntax=syntax)
         np.testing.assert_array_equal(reading.read_pixels(path), ramp())
-        np.testing.assert_allclose(decoded(reading.encode_image(path)), ramp(), atol=3)
+        np.testing.assert_allclose(decoded(dicom_images.encode_image(path)), ramp(), atol=3)
 
 
 def test_rle(native):
@@ -269,7 +269,7 @@ def test_16_bit(native, pixels, elements, expected):
     found = reading.read_pixels(path)
     assert (found.dtype, found.shape) == (np.uint8, pixels.shape)
     np.testing.assert_allclose(found, np.clip(expected(pixels.astype(np.float64)), 0, 255), atol=1.01)
-    assert np.abs(decoded(reading.encode_image(path)).astype(int) - found).mean() < 1.5
+    assert np.abs(decoded(dicom_images.encode_image(path)).astype(int) - found).mean() < 1.5
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_16_bit(native, pixels, elements, expected):
         pytest.param(HEIGHT * 2, WIDTH, id="more rows"),
     ],
 )
-@pytest.mark.parametrize("read", [reading.encode_image, reading.read_pixels])
+@pytest.mark.parametrize("read", [dicom_images.encode_image, reading.read_pixels])
 def test_jpeg_that_disagrees_with_rows_and_columns(change, read, rows, columns):
     path = change(Rows=rows, Columns=columns)
     with pytest.raises(DataError, match=rf"exam\.dcm: .*JPEG stream has {WIDTH} x {HEIGHT} px, but the header says {columns} x {rows}"):
@@ -289,7 +289,7 @@ def test_jpeg_that_disagrees_with_rows_and_columns(change, read, rows, columns):
 
 
 @pytest.mark.parametrize("rows", [0, 16_385, 65_535, None, [4, 5]])
-@pytest.mark.parametrize("read", [reading.encode_image, reading.read_pixels])
+@pytest.mark.parametrize("read", [dicom_images.encode_image, reading.read_pixels])
 def test_impossible_rows(change, read, rows):
     with pytest.raises(DataError, match=r"exam\.dcm"):
         read(change(Rows=rows))
@@ -313,7 +313,7 @@ def test_text_where_a_number_belongs(jpeg_file, elements):
     dataset["PixelData"].is_undefined_length = False
     dataset.PixelData = ramp().tobytes()
     dataset.save_as(jpeg_file, implicit_vr=True, little_endian=True)
-    for read in (reading.encode_image, reading.read_pixels):
+    for read in (dicom_images.encode_image, reading.read_pixels):
         with pytest.raises(DataError, match=r"exam\.dcm"):
             read(jpeg_file)
 
@@ -345,7 +345,7 @@ def test_file_without_preamble_and_meta_information(native, syntax):
 def test_other_files(tmp_path, content, message):
     path = tmp_path / "other"
     path.write_bytes(content)
-    for read in (reading.encode_image, reading.read_pixels):
+    for read in (dicom_images.encode_image, reading.read_pixels):
         with pytest.raises(DataError, match=message):
             read(path)
 
@@ -355,13 +355,13 @@ def test_no_pixel_data(jpeg_file):
     del dataset.PixelData
     dataset.save_as(jpeg_file)
     with pytest.raises(DataError, match="has no pixel data"):
-        reading.encode_image(jpeg_file)
+        dicom_images.encode_image(jpeg_file)
     assert reading.patient_id(jpeg_file) == "exam"
 
 
 @pytest.mark.parametrize("name", ["none.dcm", "."])
 def test_unreadable(tmp_path, name):
-    for read in (reading.encode_image, reading.read_pixels, reading.patient_id):
+    for read in (dicom_images.encode_image, reading.read_pixels, reading.patient_id):
         with pytest.raises(DataError, match="cannot be read: (No such file|Is a directory)"):
             read(tmp_path / name)
 
@@ -382,13 +382,13 @@ def test_cut_off_files_are_refused_or_the_same(jpeg_file, native, kind):
     if kind != "jpeg":
         path = native(sixteen(), BitsStored=12, syntax=ExplicitVRLittleEndian if kind == "native" else ImplicitVRLittleEndian)
     data = path.read_bytes()
-    whole = [outcome(read, path) for read in (reading.encode_image, reading.read_pixels)]
+    whole = [outcome(read, path) for read in (dicom_images.encode_image, reading.read_pixels)]
     assert None not in whole
     sizes = {*np.random.default_rng(0).integers(0, len(data), 120).tolist(), *range(len(data) - 24, len(data)), 0, 128, 131, 132, 133}
     refused = 0
     for size in sorted(sizes):
         path.write_bytes(data[:size])
-        for read, expected in zip((reading.encode_image, reading.read_pixels), whole, strict=True):
+        for read, expected in zip((dicom_images.encode_image, reading.read_pixels), whole, strict=True):
             found = outcome(read, path)
             assert found in (None, expected), f"cut at {size} of {len(data)}"
             refused += found is None
@@ -405,7 +405,7 @@ def test_changed_bytes_are_a_data_error_or_an_image(jpeg_file, changes, in_heade
         data[start : start + len(junk)] = junk
     path.write_bytes(data)
     for read in (
-        reading.encode_image,
+        dicom_images.encode_image,
         reading.read_pixels,
         lambda path: np.frombuffer((reading.patient_id(path) or "").encode(), np.uint8),
     ):
@@ -418,7 +418,7 @@ def test_messages_do_not_hold_the_patients_name(change):
     for size in range(400, len(data), 37):
         path.write_bytes(data[:size])
         with pytest.raises(DataError) as caught:
-            reading.encode_image(path)
+            dicom_images.encode_image(path)
         assert "DOE" not in str(caught.value)
         assert "4711" not in str(caught.value)
 
@@ -428,7 +428,7 @@ def test_original_rsna_files_are_copied(shared_data):
     paths = sorted((shared_data / "rsna_original").rglob("*.dcm"))
     assert len(paths) == 3
     for path in paths:
-        image = reading.encode_image(path)
+        image = dicom_images.encode_image(path)
         assert (image.copied, image.height, image.width) == (True, 1024, 1024)
         assert frame(path) in (image.data, image.data + b"\0")
         np.testing.assert_array_equal(reading.read_pixels(path), pydicom.dcmread(path).pixel_array)
@@ -439,16 +439,16 @@ def test_original_rsna_files_are_copied(shared_data):
 def test_monochrome1_is_inverted(shared_data):
     one, two = (shared_data / "edge_cases" / f"monochrome{number}_jpeg_baseline.dcm" for number in (1, 2))
     stored = pydicom.dcmread(one).pixel_array
-    image = reading.encode_image(one)
+    image = dicom_images.encode_image(one)
     assert not image.copied
     assert np.abs(decoded(image) - (255.0 - stored)).mean() < 0.5
     np.testing.assert_array_equal(reading.read_pixels(one), 255 - reading.read_pixels(two))  # both store the same values
-    assert reading.encode_image(two).copied
+    assert dicom_images.encode_image(two).copied
 
 
 @pytest.mark.real_data
 def test_implicit_vr_uncompressed(shared_data):
     path = shared_data / "edge_cases" / "implicit_vr_uncompressed.dcm"
-    image = reading.encode_image(path)
+    image = dicom_images.encode_image(path)
     assert (image.copied, image.image_format) == (False, "jpeg")
     np.testing.assert_array_equal(reading.read_pixels(path), pydicom.dcmread(path).pixel_array)

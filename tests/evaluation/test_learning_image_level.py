@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as judge
 
-from pneumodet.core import detections
+from pneumodet.core import aims, detections
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import image_level
-from pneumodet.evaluation import postprocess_files as gates
+from pneumodet.inference.postprocess import gates as image_gates
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_scores_that_are_all_alike_are_told_of_as_scores():
 def test_the_gate_takes_the_scores(split, tmp_path):
     scores = np.linspace(0, 1, len(split))
     image_level.write_scores(tmp_path / "scores.csv", split, scores)
-    found = gates.read_gate(tmp_path / "scores.csv", exams=list(split.names))
+    found = image_gates.read_gate(tmp_path / "scores.csv", exams=list(split.names))
     assert [found[name] for name in split.names] == pytest.approx(scores.tolist(), abs=1e-6)
 
 
@@ -69,9 +69,9 @@ def test_scores_that_are_none(split, wrong):
 
 
 def test_aims_about_boxes_are_refused():
-    image_level.check_aim("sensitivity>=0.9")
+    aims.check_image_aim("sensitivity>=0.9")
     with pytest.raises(ConfigError, match="about boxes"):
-        image_level.check_aim("rsna")
+        aims.check_image_aim("rsna")
 
 
 def test_records_know_their_exams(records):

@@ -11,6 +11,7 @@ from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import detection_files
 from pneumodet.evaluation import inputs, postprocess_files, summary
 from pneumodet.evaluation.metrics import rsna
+from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe, steps
 
 EXAMS = 80
@@ -84,7 +85,7 @@ def test_applied_again_on_the_same_files(tmp_path, instances, detections, gate, 
         )
         chosen = recipe.load(tmp_path / str(number) / "recipe.json")
         read = postprocess_files.read_detections(detections, truth=postprocess_files.read_truth(instances))
-        expected = recipe.apply(chosen, [read], category_id=2, gate_scores=postprocess_files.read_gate(gate))
+        expected = recipe.apply(chosen, [read], category_id=2, gate_scores=image_gates.read_gate(gate))
         assert json.loads((tmp_path / str(number) / "detections.json").read_text()) == results.to_coco(expected)
         assert counts == {
             "exams": EXAMS,
@@ -160,10 +161,10 @@ def test_views_become_sources(tmp_path, instances, boxes):
 
 
 def test_a_gate_that_a_recipe_needs(gate):
-    assert postprocess_files.gate_for(recipe.Recipe(), None) is None
-    assert postprocess_files.gate_for(recipe.Recipe(gate="multiply"), gate) == postprocess_files.read_gate(gate)
+    assert image_gates.gate_for(recipe.Recipe(), None) is None
+    assert image_gates.gate_for(recipe.Recipe(gate="multiply"), gate) == image_gates.read_gate(gate)
     with pytest.raises(DataError, match=r"gates by an image-level score, but there is none. Give the CSV"):
-        postprocess_files.gate_for(recipe.Recipe(gate="drop"), None)
+        image_gates.gate_for(recipe.Recipe(gate="drop"), None)
 
 
 def test_results_by_the_ids_of_another_framework(tmp_path, boxes, cases):
@@ -222,7 +223,7 @@ def test_labels_as_csv(tmp_path):
 def test_gates_that_are_refused(tmp_path, text, message):
     (tmp_path / "gate.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        postprocess_files.read_gate(tmp_path / "gate.csv", exams=["a", "b"])
+        image_gates.read_gate(tmp_path / "gate.csv", exams=["a", "b"])
 
 
 GOOD = {"image_id": results.image_id("exam-00001"), "category_id": 2, "bbox": [0, 0, 5, 5], "score": 0.5}

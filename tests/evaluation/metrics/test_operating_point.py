@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from random_cases import random_cases
 
+from pneumodet.core.aims import in_words, parse_aim
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, image_level, rsna
-from pneumodet.evaluation.metrics.operating_point import at, choose, cross_fitted, in_words, parse_aim, patient_folds
+from pneumodet.evaluation.metrics.operating_point import at, choose, cross_fitted, patient_folds
 
 
 def of_scores(scores_of_cases, positive):

@@ -7,7 +7,7 @@ import made_up_metadata
 import pytest
 
 from pneumodet.cli import compare, metadata_baseline
-from pneumodet.evaluation import postprocess_files
+from pneumodet.inference.postprocess import gates as image_gates
 
 
 def arguments(found, output_dir, *more):
@@ -46,7 +46,7 @@ def test_figures_scores_and_page(made):
 
 def test_the_gate_takes_the_scores(made):
     _, folder = made
-    scores = postprocess_files.read_gate(folder / "scores.csv")
+    scores = image_gates.read_gate(folder / "scores.csv")
     assert len(scores) == json.loads((folder / "baseline.json").read_text())["exams"]
 
 
@@ -73,7 +73,7 @@ def test_a_record_set_has_scores_of_each_split(tmp_path, capsys):
     argv = ["--data", str(tmp_path / "records"), "--output-dir", str(tmp_path / "out"), "--folds", "2", "--resamples", "20"]
     assert metadata_baseline.main(argv) == 0
     truth = json.loads((tmp_path / "records" / "instances_val.json").read_text())["images"]
-    postprocess_files.read_gate(tmp_path / "out" / "scores_val.csv", exams=[image["file_name"] for image in truth])
+    image_gates.read_gate(tmp_path / "out" / "scores_val.csv", exams=[image["file_name"] for image in truth])
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:    python tools/compare.py "))
     assert compare.main([*shlex.split(line.partition(".py ")[2]), "--resamples", "20"]) == 0
 

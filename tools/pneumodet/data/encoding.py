@@ -15,22 +15,12 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from pneumodet.core.errors import ConfigError, DataError
-
-MAX_SIDE_PX = 16_384
-"""A larger Rows or Columns is refused: the largest detectors have some 5,000 pixels a side, stitched images three times as many."""
-
-MAX_PIXELS = 80_000_000
-"""An image of more pixels is refused before anything is allocated; Pillow's own warning comes at 89 million."""
+from pneumodet.core import image_limits
+from pneumodet.core.errors import ConfigError
 
 JPEG_QUALITY = 95
 """Of images that are not copied."""
 
-SQUARE_TOLERANCE = 0.01
-"""Pixels whose sides differ by a smaller share count as square: 0.143 x 0.1434 mm is one spacing, rounded twice."""
-
-MAX_ASPECT = 8.0
-"""Pixels longer than this many times their width are a mistake of the header."""
 
 NORMALIZE = ("none", "histogram", "clahe")
 """How gray values are spread: as they are, equalised over the whole image, or equalised in tiles (CLAHE)."""
@@ -57,8 +47,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.normalize not in NORMALIZE:
             raise ConfigError(f"normalize is {self.normalize!r}, must be one of {', '.join(map(repr, NORMALIZE))}.")
-        if self.max_side is not None and not 1 <= self.max_side <= MAX_SIDE_PX:
-            raise ConfigError(f"max_side is {self.max_side}, must be 1 to {MAX_SIDE_PX}.")
+        if self.max_side is not None and not 1 <= self.max_side <= image_limits.MAX_SIDE_PX:
+            raise ConfigError(f"max_side is {self.max_side}, must be 1 to {image_limits.MAX_SIDE_PX}.")
 
     def keeps(self, height: int, width: int) -> bool:
         """Whether an image of this size stays as it is."""
@@ -92,18 +82,6 @@ class EncodedImage:
     scale_xy: tuple[float, float] = (1.0, 1.0)
     notes: tuple[str, ...] = ()
     facts: Mapping[str, str | int] = dataclasses.field(default_factory=dict)
-
-
-def check_size(source: object, height: int, width: int) -> None:
-    """Refuse an image that is empty or too large to be a radiograph.
-
-    Raises:
-      DataError: it is.
-    """
-    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
-        raise DataError(f"{source} says that its image has {height} rows and {width} columns; 1 to {MAX_SIDE_PX} are allowed.")
-    if height * width > MAX_PIXELS:
-        raise DataError(f"{source} says that its image has {width} x {height} px; {MAX_PIXELS} in all are allowed.")
 
 
 def encode(pixels: np.ndarray, options: Options, *, aspect: float = 1.0, notes: tuple[str, ...] = ()) -> EncodedImage:

@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
+from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
 from pneumodet.data import encoding
 from pneumodet.data.encoding import EncodedImage, Options
@@ -79,7 +80,7 @@ def _open(data: bytes, source: object) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
     except Exception as error:
         raise _damaged(source, error) from None
-    encoding.check_size(source, image.height, image.width)
+    image_limits.check_size(source, image.height, image.width)
     if image.format == "MPO":  # a JPEG file with more pictures behind the first
         image.format = "JPEG"
     return image

@@ -8,7 +8,7 @@ What a file is, is told by its first bytes, not by its name: PNG, JPEG, or else 
 
 import numpy as np
 
-from pneumodet.data import image_files
+from pneumodet.data import dicom_images, image_files
 from pneumodet.data.encoding import AS_IT_IS, NORMALIZE, EncodedImage, Options
 from pneumodet.dicom import reading
 
@@ -23,10 +23,10 @@ def encode(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
       options: what is done to the image.
 
     Raises:
-      DataError: the file cannot be read or is damaged; see ``dicom.encode_image`` and ``image_files.encode_bytes``.
+      DataError: the file cannot be read or is damaged; see ``dicom_images.encode_image`` and ``image_files.encode_bytes``.
     """
     data = reading.read_bytes(source)
-    kind = image_files if image_files.is_image_file(data) else reading
+    kind = image_files if image_files.is_image_file(data) else dicom_images
     return kind.encode_bytes(data, source, options)
 
 

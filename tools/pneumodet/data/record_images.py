@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
-from pneumodet.data import encoding, image_files, scaling
+from pneumodet.data import image_files, scaling
 from pneumodet.data.image_files import JPEG_START, PNG_START
 from pneumodet.dicom import jpeg
 
@@ -79,7 +80,7 @@ def header(encoded: bytes, *, where: str) -> Header:
         raise DamagedImage(f"{where}: the {name} image is cut off.")
     if found is None:
         raise DamagedImage(f"{where}: the image cannot be decoded: its {name} header is damaged.")
-    encoding.check_size(where, found.height, found.width)
+    image_limits.check_size(where, found.height, found.width)
     return found
 
 

@@ -1,6 +1,5 @@
-"""DICOM radiographs -> encoded images for records, or pixels for prediction.
+"""DICOM radiographs -> pixels.
 
-    encoded = encode_image(source)           # the file's own JPEG stream where that is lossless and right, else a new JPEG
     pixels = read_pixels(source)             # (H, W) uint8, dark air and bright bone
     header(source).patient_id
 
@@ -14,10 +13,9 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
+from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
-from pneumodet.data import encoding
-from pneumodet.data.encoding import AS_IT_IS, EncodedImage, Options
-from pneumodet.dicom import decoding, elements, header_facts, lut
+from pneumodet.dicom import decoding, elements, header_facts
 from pneumodet.dicom.elements import Elements, Fault
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_ID = 0x00080016, 0x00080018, 0x00100020
@@ -65,28 +63,13 @@ def header(source: Source) -> Header:
         names = (found.text(_PATIENT_ID) or None, found.ascii(_SOP_INSTANCE_UID) or None)
         terms = (header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)), header_facts.sex(found.ascii(header_facts.SEX)))
     except Fault as fault:
-        _refuse(source, fault)
+        refuse(source, fault)
     return Header(*names, *terms)
 
 
 def patient_id(source: Source) -> str | None:
     """Return PatientID (0010,0020), or None where it is absent; raises as ``header``."""
     return header(source).patient_id
-
-
-def encode_image(source: Source, options: Options = AS_IT_IS) -> EncodedImage:
-    """Return a DICOM file's (first) image for a record.
-
-    The JPEG stream is copied where the file is JPEG Baseline (1.2.840.10008.1.2.4.50), of a single frame, 8 bit, unsigned, one sample,
-    MONOCHROME2, with square pixels, without rescale, LUT or window that changes values, and the options keep its size and gray values; only
-    its comments and application data, which may name a patient, are left out. Any other image is decoded, brought to 8 bit and to square
-    pixels (PixelSpacing (0028,0030), ImagerPixelSpacing (0018,1164), NominalScannedPixelSpacing (0018,2010) or PixelAspectRatio (0028,0034);
-    square where all are absent), and written as JPEG.
-
-    Raises:
-      DataError: as ``read_pixels``.
-    """
-    return encode_bytes(read_bytes(source), source, options)
 
 
 def read_pixels(source: Source) -> np.ndarray:
@@ -114,69 +97,39 @@ def read_bytes(source: Source) -> bytes:
         raise DataError(f"{source} cannot be read: {error.strerror or type(error).__name__}.") from error
 
 
-def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
-    """Return ``encode_image`` of a file's contents; ``source`` names it in messages."""
-    try:
-        found, layout = _open(data, source)
-        facts, doubts = _facts(found)
-        aspect, notes = _aspect(found)
-        notes = doubts + notes
-        stream = decoding.stream_of(found, layout)
-        if _may_be_copied(found, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
-            copy = stream.whole.copyable()
-            if copy is not None:
-                if len(copy) != len(stream.data):
-                    notes += ("JPEG comments left out",)
-                return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes, facts=facts)
-        pixels, more = decoding.gray(found, layout, stream)
-    except Fault as fault:
-        _refuse(source, fault)
-    height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)
-    if max(height, width) > encoding.MAX_SIDE_PX or height * width > encoding.MAX_PIXELS:
-        aspect, more = 1.0, (*more, "unusable pixel spacing ignored")
-    return dataclasses.replace(encoding.encode(pixels, options, aspect=aspect, notes=notes + more), facts=facts)
-
-
-def _facts(found: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
-    """Return (what is known of the radiograph in the usual terms, notes); whatever else is there could be free text, and stays in the file."""
-    view, sex = header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)), header_facts.sex(found.ascii(header_facts.SEX))
-    age = header_facts.read("age", found.ascii(header_facts.AGE))
-    facts: dict[str, str | int] = {}
-    if view:
-        facts["view_position"] = view
-    if sex:
-        facts["sex"] = sex
-    if age.value is not None:
-        facts["age"] = int(age.value)
-    return facts, (f"age {age.doubt} left out",) if age.stated is not None and age.doubt else ()
-
-
 def pixels_of(data: bytes, source: object) -> np.ndarray:
     """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
     try:
-        found, layout = _open(data, source)
+        found, layout = open_image(data, source)
         return decoding.gray(found, layout, decoding.stream_of(found, layout))[0]
     except Fault as fault:
-        _refuse(source, fault)
+        refuse(source, fault)
 
 
-def _refuse(source: object, fault: Fault) -> NoReturn:
+def refuse(source: object, fault: Fault) -> NoReturn:
+    """Raise DataError with what is wrong with a file; ``source`` names it."""
     # without the cause: what pydicom and the decoders say may quote the header
     raise DataError(f"{source}: {fault}") from None
 
 
-def _open(data: bytes, source: object) -> tuple[Elements, decoding.Layout]:
+def open_image(data: bytes, source: object) -> tuple[Elements, decoding.Layout]:
+    """Return (elements, layout of the pixels) of a file's contents.
+
+    Raises:
+      Fault: it is no DICOM file, or has no image.
+      DataError: the image is too large.
+    """
     found = elements.read(data)
     if _ROWS not in found.places and _COLUMNS not in found.places and not found.syntax:
         raise Fault("it is not a DICOM file.")
     if elements.PIXEL_DATA not in found.places:
         raise Fault("it has no pixel data; it is not an image, or the file is cut off.")
     rows, columns = found.integer(_ROWS, 0), found.integer(_COLUMNS, 0)
-    encoding.check_size(source, rows, columns)
+    image_limits.check_size(source, rows, columns)
     return found, decoding.layout_of(found, rows, columns)
 
 
-def _aspect(found: Elements) -> tuple[float, tuple[str, ...]]:
+def aspect_of(found: Elements) -> tuple[float, tuple[str, ...]]:
     """Return (height of a pixel by its width, 1.0 where they hardly differ or are not known; notes)."""
     for tag in (*header_facts.SPACINGS, _ASPECT_RATIO):
         if tag not in found.places:
@@ -187,20 +140,9 @@ def _aspect(found: Elements) -> tuple[float, tuple[str, ...]]:
             sides = [math.nan]
         if not sides:
             continue
-        usable = len(sides) == 2 and min(sides) > 0 and max(sides) <= encoding.MAX_ASPECT * min(sides)
+        usable = len(sides) == 2 and min(sides) > 0 and max(sides) <= image_limits.MAX_ASPECT * min(sides)
         if not usable:
             return 1.0, ("unusable pixel spacing ignored",)
         aspect = sides[0] / sides[1]
-        return (1.0 if abs(aspect - 1) <= encoding.SQUARE_TOLERANCE else aspect), ()
+        return (1.0 if abs(aspect - 1) <= image_limits.SQUARE_TOLERANCE else aspect), ()
     return 1.0, ()
-
-
-def _may_be_copied(found: Elements, layout: decoding.Layout) -> bool:
-    return (
-        found.syntax == decoding.JPEG_BASELINE
-        and (layout.frames, layout.samples, layout.allocated, layout.stored, layout.shift) == (1, 1, 8, 8, 0)
-        and not layout.signed
-        and found.ascii(lut.PHOTOMETRIC) == "MONOCHROME2"
-        and lut.is_plain(found)
-        and not lut.is_inverted(found)
-    )

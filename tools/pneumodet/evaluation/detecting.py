@@ -18,6 +18,7 @@ from pneumodet.data import label_map
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import postprocess_files
 from pneumodet.inference import detectors
+from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess import views as looks
 
@@ -146,7 +147,7 @@ def tune(
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
     records = RecordSet.open(data_dir or data_of(run_dirs)).split(split)
     truth = postprocess_files.read_truth(records.truth, patient_map=patient_map)
-    gate_scores = None if gate is None else postprocess_files.read_gate(gate, exams=list(truth.boxes_xyxy_px))
+    gate_scores = None if gate is None else image_gates.read_gate(gate, exams=list(truth.boxes_xyxy_px))
     found, _ = of_runs(run_dirs, records, views=views, progress=progress)
     names = [", ".join([folder.name] * (len(run_dirs) > 1) + [view] * (len(views) > 1)) for folder in run_dirs for view in views]
     return postprocess_files.choose(truth, found, output_dir, views=views, names=names, gate_scores=gate_scores, overwrite=overwrite, **how)

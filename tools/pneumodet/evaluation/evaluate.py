@@ -27,6 +27,7 @@ from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.report import page
 from pneumodet.inference import exported
 from pneumodet.inference.postprocess import ensembles
+from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess.recipe import Recipe
 from pneumodet.viz import pictures
@@ -132,7 +133,7 @@ def of_runs(
     own = run_dirs[0] / (runs.EVAL if plan == Recipe() else EVAL_PROCESSED)
     if output_dir is not None:
         folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
-    gate = gates.gate_for(plan, options.gate)
+    gate = image_gates.gate_for(plan, options.gate)
     facts = _of_data(about)
     facts |= _chosen_of(facts, [(runs.read(folder).records().manifest_sha256, metrics_table.evaluations(folder)) for folder in run_dirs])
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
@@ -178,7 +179,7 @@ def of_models(
     )
     chosen_here = (infos[0].card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
     own = infos[0].score_threshold if plan == Recipe() and not chosen_here else None
-    gate = gates.gate_for(plan, options.gate)
+    gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
         record = _one_or_all([info.card.get("trained") for info in infos])
@@ -200,7 +201,7 @@ def of_files(
     if options.recipe:
         category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == options.class_name)
         by_exam = detection_files.of_rows(loaded.coco_results, _ids(loaded), str(detections))
-        found = recipes.apply(plan, [by_exam], category_id=category, gate_scores=gates.gate_for(plan, options.gate))
+        found = recipes.apply(plan, [by_exam], category_id=category, gate_scores=image_gates.gate_for(plan, options.gate))
         loaded = _again(loaded, found, options)
     other = inputs.load(ground_truth, options.compare, **more) if options.compare else None
     read = None

@@ -13,11 +13,11 @@ import numpy as np
 
 from pneumodet.core import detections
 from pneumodet.core.detections import Detections
-from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.errors import DataError
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, inputs, summary
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import bootstrap, operating_point
+from pneumodet.evaluation.metrics import bootstrap
 
 SCORES = "scores.csv"
 """``patientId,score``: the image-level probability of each exam."""
@@ -27,16 +27,6 @@ PREFIX = "image."
 
 _KEPT = ("bootstrap", "operating_point", "calibration", "calibrator", "images", "patients", "positive_images", "warnings")
 _CURVES = ("roc", "pr", "score_histogram")
-
-
-def check_aim(aim: str) -> None:
-    """Check what an operating point is chosen for.
-
-    Raises:
-      ConfigError: the aim is unknown, or is about boxes.
-    """
-    if operating_point.parse_aim(aim)[0] not in ("f1", "sensitivity"):
-        raise ConfigError(f"aim is {aim!r}, which is about boxes. Image-level aims: f1, sensitivity>=X, for example sensitivity>=0.9.")
 
 
 def judged(split: Split, scores: np.ndarray) -> Loaded:

@@ -6,7 +6,6 @@ counts = apply_only(recipe, [detections], folder)                # recipe.json, 
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from pneumodet.core import detections as results
 from pneumodet.core import folders, paths
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
-from pneumodet.data import annotations, detection_files, label_map, tables
+from pneumodet.data import annotations, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import postprocess_search
 from pneumodet.evaluation.metrics import operating_point
 from pneumodet.inference.postprocess import ensembles, steps
 from pneumodet.inference.postprocess import recipe as recipes
-from pneumodet.inference.postprocess.recipe import Recipe
+from pneumodet.inference.postprocess.gates import read_gate
 from pneumodet.inference.postprocess.views import ONLY_IDENTITY
 
 DETECTIONS, TABLE = "detections.json", "table.json"
@@ -197,50 +196,6 @@ def apply_only(
         "boxes_after": sum(len(one) for one in found.values()),
         "exams_with_boxes": sum(len(one) > 0 for one in found.values()),
     }
-
-
-def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, float]:
-    """Read image-level scores.
-
-    Args:
-      path: a CSV with the columns ``patientId`` and ``score``.
-      exams: all exams that have to be there, and no other; None where any may.
-
-    Returns:
-      exam -> score in [0, 1].
-
-    Raises:
-      DataError: the file is missing or has no such columns, a score is no number from 0 to 1, an exam is named twice, is unknown, or is missing.
-    """
-    found: dict[str, float] = {}
-    known = None if exams is None else set(exams)
-    for line, row in tables.read(path, results.SCORE_HEADER).rows():
-        exam, where = row["patientId"].strip(), f"{path}, line {line}"
-        try:
-            score = float(row["score"])
-        except ValueError:
-            score = math.nan
-        if not exam or not 0 <= score <= 1:
-            raise DataError(f"{where}: exam {exam!r} has the score {row['score']!r}, must be a number from 0 to 1. Write a probability.")
-        if exam in found:
-            raise DataError(f"{where}: exam {exam} is there twice. Keep one score an exam.")
-        if known is not None and exam not in known:
-            raise DataError(f"{where}: exam {exam} is not in the ground truth. Are these scores of other radiographs?")
-        found[exam] = score
-    if known is not None and (missing := known - found.keys()):
-        raise DataError(f"{path} has no score for {len(missing)} of {len(known)} exams, for example {min(missing)}. Score every exam.")
-    return found
-
-
-def gate_for(recipe: Recipe, path: Path | None) -> dict[str, float] | None:
-    """Read the image-level scores that a recipe is applied with, before anything is detected.
-
-    Raises:
-      DataError: the recipe gates, but there are none; or as ``read_gate``.
-    """
-    if path is None and recipe.gate != "none":
-        raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
-    return None if path is None else read_gate(path)
 
 
 def read_truth(path: Path, *, patient_map: Path | None = None, split: str = "val") -> Truth:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumodet.core import aims
 from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.inputs import Loaded
@@ -51,7 +52,7 @@ def assess(
       loaded: ground truth and detections.
       threshold: of the operating point, chosen on other data; without it thresholds are cross-fitted for ``aim``.
       threshold_source: a sentence that says where ``threshold`` is from.
-      aim: as ``operating_point.parse_aim`` takes it.
+      aim: as ``aims.parse_aim`` takes it.
       rules: of the RSNA metric, ``strict`` or ``community``.
       class_name: in the keys of COCO's figures; the class that ``loaded.cases`` are of.
       resamples: of the bootstrap.
@@ -69,7 +70,7 @@ def assess(
       ConfigError: the aim is unknown.
       DataError: the rules are unknown, or the second model has other images.
     """
-    operating_point.parse_aim(aim)
+    aims.parse_aim(aim)
     cases = loaded.cases
     warnings = list(loaded.warnings)
     point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)

@@ -1,16 +1,114 @@
-"""A calibrated probability in words, as pages and tables show it, and what it rests on.
+"""From scores to probabilities: calibrators that a model brings along, and a probability in words, as pages and tables show it.
+
+    probability = Calibrator.from_json(card["calibrator"])(scores)
 
 in_words(0.742)                         # "about 74%"
 rests_on(card["metrics"])               # "57 exams of 47 patients, on which the model's threshold was chosen as well"
 """
 
+import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+
+from pneumodet.core.errors import ConfigError
 from pneumodet.core.formatting import counted
-from pneumodet.evaluation.metrics.calibration import LEAST_SHOWN
+
+METHODS = ("temperature", "platt", "isotonic")
+"""Names of the calibrators."""
+
+LEAST_SHOWN = 0.01
+"""Probabilities that are shown lie this far from 0 and 1 at least: validation sets are too small to tell more."""
+
+SCORE_FLOOR = 1e-3
+"""Scores are held this far from 0 and 1 before the logit, which is infinite there. Detectors answer from this score on (``inference.SCORE_FLOOR``):
+exams on which nothing was found score 0, and would bend a fitted curve were they held further away from those with a box."""
+
+LARGEST_EXPONENT = 700.0
+"""Of e; beyond about 709 it overflows."""
 
 UNKNOWN = "exams that the model does not tell of"
 """What probabilities rest on where a model was calibrated, but does not say by what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrator:
+    """Turns scores into probabilities, never turning two around.
+
+    Attributes:
+      method: one of ``METHODS``.
+      parameters: ``temperature``; or ``slope`` and ``intercept``; or ``scores`` and ``probabilities``, the corners of a curve, as tuples.
+    """
+
+    method: str
+    parameters: Mapping[str, float | tuple[float, ...]]
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Return the (N,) float64 probabilities of (N,) scores in [0, 1]."""
+        scores, given = np.asarray(scores, np.float64), self.parameters
+        if self.method == "isotonic":
+            return np.interp(scores, given["scores"], given["probabilities"])
+        if self.method == "temperature":
+            return sigmoid(logit(scores) / given["temperature"])
+        return sigmoid(given["slope"] * logit(scores) + given["intercept"])
+
+    def to_json(self) -> dict:
+        """Return what ``from_json`` reads: a dict of strings, floats and lists."""
+        return {"method": self.method, **{key: list(one) if isinstance(one, tuple) else one for key, one in self.parameters.items()}}
+
+    @classmethod
+    def from_json(cls, saved: Mapping) -> "Calibrator":
+        """Read a calibrator.
+
+        Steps of 0 and 1, which an earlier pneumodet made of a few exams that agreed, come back as ``LEAST_SHOWN`` and 1 less it.
+
+        Raises:
+          ConfigError: the method is unknown, a parameter is missing, unknown or out of range, or the curve is not rising.
+        """
+        names = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"scores", "probabilities"}}
+        method = saved.get("method")
+        if method not in names or set(saved) - {"method"} != names[method]:
+            raise ConfigError(
+                f"Not a calibrator: {dict(saved)!r:.200}. It needs a method ({', '.join(METHODS)}) and that method's parameters; fit it again."
+            )
+        try:
+            values = {key: np.asarray(saved[key], np.float64) for key in sorted(names[method])}
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"The parameters of the {method} calibrator are no numbers: {error}. Fit it again.") from error
+        if not _sound(method, values):
+            raise ConfigError(
+                f"The parameters of the {method} calibrator do not give rising probabilities: {dict(saved)!r:.200}. Fit it again."
+            )
+        if method == "isotonic" and not 0 < values["probabilities"][0] <= values["probabilities"][-1] < 1:
+            values["probabilities"] = held(values["probabilities"])
+        return cls(method, {key: tuple(one.tolist()) if one.ndim else float(one) for key, one in values.items()})
+
+
+def held(probability: float | np.ndarray) -> float | np.ndarray:
+    """Return probabilities as they are shown, from ``LEAST_SHOWN`` to 1 less it."""
+    return np.clip(probability, LEAST_SHOWN, 1 - LEAST_SHOWN)
+
+
+def logit(scores: np.ndarray | float) -> np.ndarray:
+    """Return the log odds of scores in [0, 1], which are held ``SCORE_FLOOR`` from both ends."""
+    held = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)
+    return np.log(held) - np.log1p(-held)
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-values)), without an overflow."""
+    return 1 / (1 + np.exp(np.minimum(-values, LARGEST_EXPONENT)))
+
+
+def _sound(method: str, values: Mapping[str, np.ndarray]) -> bool:
+    if not all(np.isfinite(one).all() for one in values.values()):
+        return False
+    if method == "isotonic":
+        scores, probabilities = values["scores"], values["probabilities"]
+        rising = scores.ndim == 1 and scores.shape == probabilities.shape and len(scores) > 0
+        rising = rising and (np.diff(scores) > 0).all() and (np.diff(probabilities) >= 0).all()
+        return bool(rising and probabilities[0] >= 0 and probabilities[-1] <= 1)
+    return all(one.ndim == 0 for one in values.values()) and (method == "platt" or values["temperature"] > 0) and values.get("slope", 1) > 0
 
 
 def in_words(probability: float) -> str:

@@ -43,7 +43,7 @@ class Settings(Plan):
       clip_norm: largest global norm of the gradients; 0 for any.
       positive_share: share of radiographs with pneumonia among the samples; 0 leaves it as it is in the records.
       evaluate_every: steps from one evaluation to the next; 0 for ten evaluations a run.
-      aim: what the operating point is chosen for, as ``operating_point.parse_aim``.
+      aim: what the operating point is chosen for, as ``aims.parse_aim``.
       seed: of weights, order and augmentation.
       skip_corrupt: leave corrupt records out, and count them.
     """

@@ -21,9 +21,9 @@ from pneumodet.core import detections
 from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.data import label_map
 from pneumodet.data.formats import CSV_COLUMNS
-from pneumodet.evaluation.metrics.calibration import held
 from pneumodet.inference import dicom_reports
 from pneumodet.inference.dicom_reports import SR, Reporter
+from pneumodet.inference.probability import held
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -9,7 +9,8 @@ be free text, such as a name in the wrong place.
 
 import dataclasses
 
-from pneumodet.data import encoding, image_files
+from pneumodet.core import image_limits
+from pneumodet.data import image_files
 from pneumodet.dicom import elements, header_facts
 from pneumodet.dicom.elements import Elements, Fault
 
@@ -69,7 +70,7 @@ class Facts:
         """Height of a pixel by its width; 1.0 where that is not known, hardly differs, or cannot be."""
         height, width = self.spacing_mm or (1.0, 1.0)
         ratio = height / width
-        is_usable = abs(ratio - 1) > encoding.SQUARE_TOLERANCE and 1 / encoding.MAX_ASPECT <= ratio <= encoding.MAX_ASPECT
+        is_usable = abs(ratio - 1) > image_limits.SQUARE_TOLERANCE and 1 / image_limits.MAX_ASPECT <= ratio <= image_limits.MAX_ASPECT
         return ratio if is_usable else 1.0
 
 

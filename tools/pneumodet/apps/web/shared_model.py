@@ -13,8 +13,8 @@ import numpy as np
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
-from pneumodet.evaluation.metrics.calibration import Calibrator
 from pneumodet.inference import detectors, exported
+from pneumodet.inference.probability import Calibrator
 
 DEFAULT_THRESHOLD = 0.5
 """Used where the model has no operating point of its own."""

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from pneumodet.core import paths, runs
 from pneumodet.data.record_sets import Split
+from pneumodet.models import settings as settings_files
 from pneumodet.models.classification import metadata
 from pneumodet.models.classification.settings import ClassifierSettings
 
@@ -45,12 +47,17 @@ def restored(folder: Path) -> Trained:
     """Return the classifier of a run's folder.
 
     Raises:
-      PneumodetError: as ``training.keras.experiment.restored``.
+      DataError, ConfigError: the folder is no run of a classifier.
+      CheckpointError: there is no checkpoint, or it does not fit.
     """
-    from pneumodet.training.families.classification import Classifier
-    from pneumodet.training.keras import experiment
+    chosen = settings_files.load(ClassifierSettings, folder / runs.SETTINGS, folder=paths.CONFIG_DIR / runs.CLASSIFICATION)
+    from pneumodet.models.classification import networks
+    from pneumodet.models.detection import checkpoints
+    from pneumodet.models.keras_checkpoints import restore
 
-    return Trained(*experiment.restored(Classifier(), folder))
+    model = networks.classifier(chosen, None)
+    restore(model, checkpoints.of_run(folder))
+    return Trained(model, chosen)
 
 
 def looks(settings: ClassifierSettings, split: Split) -> dict[str, Any]:

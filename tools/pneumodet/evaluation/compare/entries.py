@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import metrics_table, paths, runs
+from pneumodet.core import aims, metrics_table, paths, runs
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 from pneumodet.core.runs import CLASSIFICATION, DETECTION, SEGMENTATION, TRAINED_BY
 from pneumodet.data import detection_files, record_sets
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import checks, inputs
-from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.compare import truths
 from pneumodet.evaluation.compare.truths import Truth
-from pneumodet.evaluation.metrics import operating_point
+from pneumodet.inference.postprocess import gates as image_gates
 
 BOXES, SCORES = "boxes", "scores"
 """The two kinds of bare files, beside the families of runs."""
@@ -42,7 +41,7 @@ class Point:
     """An operating point.
 
     Attributes:
-      aim: what a threshold is chosen for, as ``operating_point.parse_aim`` takes it.
+      aim: what a threshold is chosen for, as ``aims.parse_aim`` takes it.
       threshold: one that was chosen on other data; None: each exam is judged by what other patients give.
     """
 
@@ -151,7 +150,7 @@ def _named(text: str) -> tuple[str, Path]:
 
 def _of_file(name: str, path: Path, truth: Truth) -> Entry:
     if detection_files.is_scores(path):
-        scores = gates.read_gate(path)
+        scores = image_gates.read_gate(path)
         return Entry(name=name, family=SCORES, truth=truth, exams=frozenset(scores), scores=scores)
     cases, warnings = _detections(path, truth, name, checks.DETECTOR)
     return Entry(name=name, family=BOXES, truth=truth, exams=frozenset(cases.names), cases=cases, warnings=tuple(warnings))
@@ -191,7 +190,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
         )
         found |= {"warnings": tuple(warnings), "exams": frozenset(found["cases"].names), "box_point": point or OF_BOXES}
     if scores_file in wanted:
-        scores = gates.read_gate(scores_file)
+        scores = image_gates.read_gate(scores_file)
         found["exams"] = frozenset(scores)
         if not _are_highest(scores, found.get("cases")):  # else one operating point is that of both
             of_images = point is not None and _of_images(point)
@@ -248,7 +247,7 @@ def _point(metrics: Mapping[str, Any]) -> Point | None:
 
 def _of_images(point: Point) -> bool:
     """Whether an operating point can be one of image-level scores: one chosen for boxes has no meaning for them."""
-    return point.threshold is not None or operating_point.parse_aim(point.aim)[0] in ("f1", "sensitivity")
+    return point.threshold is not None or aims.parse_aim(point.aim)[0] in ("f1", "sensitivity")
 
 
 def _are_highest(scores: Mapping[str, float], cases: Cases | None) -> bool:

@@ -21,31 +21,21 @@ succession, (true + 1) / (count + 2): a few exams that agree are no certainty. I
 the scores before it.
 """
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import check_folds
-
-METHODS = ("temperature", "platt", "isotonic")
-"""Names of the calibrators."""
+from pneumodet.inference.probability import METHODS, Calibrator, logit, sigmoid
 
 FEWEST_FOR_STEPS = 1000
 """Exams from which on isotonic regression is used; on fewer it fits their noise (Niculescu-Mizil and Caruana, ICML 2005, section 5)."""
 
-LEAST_SHOWN = 0.01
-"""Probabilities that are shown lie this far from 0 and 1 at least: validation sets are too small to tell more."""
 
 BINS = 10
 """Default number of bins of equal count."""
 
-SCORE_FLOOR = 1e-3
-"""Scores are held this far from 0 and 1 before the logit, which is infinite there. Detectors answer from this score on (``inference.SCORE_FLOOR``):
-exams on which nothing was found score 0, and would bend a fitted curve were they held further away from those with a box."""
 
 SLOPES = (1e-2, 1e2)
 """Range of 1 / temperature, and the least slope of Platt's: a slope of 0 or below would make scores equal or turn their order around."""
@@ -53,74 +43,14 @@ SLOPES = (1e-2, 1e2)
 Z95 = 1.959963984540054
 """Quantile of the normal distribution for 95 % intervals."""
 
-LARGEST_EXPONENT = 700.0
-"""Of e; beyond about 709 it overflows."""
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-10
 
 
-@dataclasses.dataclass(frozen=True)
-class Calibrator:
-    """Turns scores into probabilities, never turning two around.
-
-    Attributes:
-      method: one of ``METHODS``.
-      parameters: ``temperature``; or ``slope`` and ``intercept``; or ``scores`` and ``probabilities``, the corners of a curve, as tuples.
-    """
-
-    method: str
-    parameters: Mapping[str, float | tuple[float, ...]]
-
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """Return the (N,) float64 probabilities of (N,) scores in [0, 1]."""
-        scores, given = np.asarray(scores, np.float64), self.parameters
-        if self.method == "isotonic":
-            return np.interp(scores, given["scores"], given["probabilities"])
-        if self.method == "temperature":
-            return _sigmoid(_logit(scores) / given["temperature"])
-        return _sigmoid(given["slope"] * _logit(scores) + given["intercept"])
-
-    def to_json(self) -> dict:
-        """Return what ``from_json`` reads: a dict of strings, floats and lists."""
-        return {"method": self.method, **{key: list(one) if isinstance(one, tuple) else one for key, one in self.parameters.items()}}
-
-    @classmethod
-    def from_json(cls, saved: Mapping) -> "Calibrator":
-        """Read a calibrator.
-
-        Steps of 0 and 1, which an earlier pneumodet made of a few exams that agreed, come back as ``LEAST_SHOWN`` and 1 less it.
-
-        Raises:
-          ConfigError: the method is unknown, a parameter is missing, unknown or out of range, or the curve is not rising.
-        """
-        names = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"scores", "probabilities"}}
-        method = saved.get("method")
-        if method not in names or set(saved) - {"method"} != names[method]:
-            raise ConfigError(
-                f"Not a calibrator: {dict(saved)!r:.200}. It needs a method ({', '.join(METHODS)}) and that method's parameters; fit it again."
-            )
-        try:
-            values = {key: np.asarray(saved[key], np.float64) for key in sorted(names[method])}
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"The parameters of the {method} calibrator are no numbers: {error}. Fit it again.") from error
-        if not _sound(method, values):
-            raise ConfigError(
-                f"The parameters of the {method} calibrator do not give rising probabilities: {dict(saved)!r:.200}. Fit it again."
-            )
-        if method == "isotonic" and not 0 < values["probabilities"][0] <= values["probabilities"][-1] < 1:
-            values["probabilities"] = held(values["probabilities"])
-        return cls(method, {key: tuple(one.tolist()) if one.ndim else float(one) for key, one in values.items()})
-
-
 def method_for(count: int) -> str:
     """Return the method for ``count`` exams: Platt's two parameters for few, steps for many."""
     return "isotonic" if count >= FEWEST_FOR_STEPS else "platt"
-
-
-def held(probability: float | np.ndarray) -> float | np.ndarray:
-    """Return probabilities as they are shown, from ``LEAST_SHOWN`` to 1 less it."""
-    return np.clip(probability, LEAST_SHOWN, 1 - LEAST_SHOWN)
 
 
 def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
@@ -147,7 +77,7 @@ def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
         corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
         keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
         return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
-    logits = _logit(scores)
+    logits = logit(scores)
     if method == "temperature":
         return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64))})
     slope, intercept = _slope_and_intercept(logits, outcomes)
@@ -305,7 +235,7 @@ def _one_slope(logits: np.ndarray, targets: np.ndarray) -> float:
     low, high = SLOPES
     slope = 1.0
     for _ in range(_ITERATIONS):
-        probability = _sigmoid(slope * logits)
+        probability = sigmoid(slope * logits)
         gradient = float(logits @ (probability - targets))
         low, high = (slope, high) if gradient < 0 else (low, slope)
         curvature = float(np.square(logits) @ (probability * (1 - probability)))
@@ -323,9 +253,9 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
     targets = np.where(outcomes, (true + 1) / (true + 2), 1 / (len(outcomes) - true + 2))  # finite also where scores part outcomes wholly
     center, spread = logits.mean(), logits.std()
     if np.ptp(logits) == 0:  # any slope fits; the spread of equal numbers need not be 0 exactly
-        return 1.0, float(_logit(targets.mean()) - center)
+        return 1.0, float(logit(targets.mean()) - center)
     scaled = (logits - center) / spread
-    slope, intercept = _newton(scaled, targets, np.array([1.0, _logit(targets.mean())]))
+    slope, intercept = _newton(scaled, targets, np.array([1.0, logit(targets.mean())]))
     if slope / spread < SLOPES[0]:  # the loss is convex, so that the best that is allowed lies on the border
         slope = SLOPES[0] * spread
         intercept = _newton(scaled, targets, np.array([slope, intercept]), free=(1,))[1]
@@ -337,7 +267,7 @@ def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free:
     point, free = start, list(free)
     value = _log_loss(point, scaled, targets)
     for _ in range(_ITERATIONS):
-        probability = _sigmoid(point[0] * scaled + point[1])
+        probability = sigmoid(point[0] * scaled + point[1])
         error, weight = probability - targets, probability * (1 - probability)
         gradient = np.array([scaled @ error, error.sum()])[free]
         cross = scaled @ weight
@@ -360,23 +290,3 @@ def _log_loss(point: np.ndarray, scaled: np.ndarray, targets: np.ndarray) -> flo
     """Return the summed log loss, written so that nothing overflows."""
     line = point[0] * scaled + point[1]
     return float((np.logaddexp(0, line) - targets * line).sum())
-
-
-def _logit(scores: np.ndarray | float) -> np.ndarray:
-    held = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)
-    return np.log(held) - np.log1p(-held)
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(np.minimum(-values, LARGEST_EXPONENT)))
-
-
-def _sound(method: str, values: Mapping[str, np.ndarray]) -> bool:
-    if not all(np.isfinite(one).all() for one in values.values()):
-        return False
-    if method == "isotonic":
-        scores, probabilities = values["scores"], values["probabilities"]
-        rising = scores.ndim == 1 and scores.shape == probabilities.shape and len(scores) > 0
-        rising = rising and (np.diff(scores) > 0).all() and (np.diff(probabilities) >= 0).all()
-        return bool(rising and probabilities[0] >= 0 and probabilities[-1] <= 1)
-    return all(one.ndim == 0 for one in values.values()) and (method == "platt" or values["temperature"] > 0) and values.get("slope", 1) > 0

@@ -10,58 +10,18 @@ it), ``fp_per_image<=X`` (false boxes an image, as in FROC; the lowest threshold
 threshold above all scores, which keeps no detection. Of the thresholds of the highest RSNA metric or F1 the highest wins: the fewest boxes.
 """
 
-import re
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from pneumodet.core.aims import in_words, parse_aim
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, image_level, rsna
 from pneumodet.evaluation.metrics.matching import match
 
-AIMS = ("rsna", "f1", "sensitivity>=X", "fp_per_image<=X")
-"""Aims as a user writes them; X is a number."""
-
 FOLDS = 5
 """Default number of groups of patients in a nested choice."""
-
-_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
-_WITH_LEVEL = re.compile(rf"(?:(sensitivity)\s*>=|(fp_per_image)\s*<=)\s*{_NUMBER}")
-
-
-def parse_aim(aim: str) -> tuple[str, float | None]:
-    """Return (name, level): ``("rsna", None)``, ``("f1", None)``, ``("sensitivity", 0.9)`` or ``("fp_per_image", 0.5)``.
-
-    Raises:
-      ConfigError: the aim is unknown, a sensitivity is not in (0, 1], or a rate is negative.
-    """
-    text = aim.strip()
-    if text in ("rsna", "f1"):
-        return text, None
-    found = _WITH_LEVEL.fullmatch(text)
-    if not found:
-        raise ConfigError(f"Unknown aim {aim!r} of an operating point. Aims: {', '.join(AIMS)}, for example sensitivity>=0.9.")
-    name, level = found[1] or found[2], float(found[3])
-    if name == "sensitivity" and not 0 < level <= 1:
-        raise ConfigError(f"The aim {aim!r} asks for a sensitivity outside (0, 1]. Write a fraction, for example sensitivity>=0.9.")
-    return name, level
-
-
-def in_words(aim: str) -> str:
-    """Return what a threshold has given that was chosen for an aim: "gave the highest RSNA metric".
-
-    Raises:
-      ConfigError: the aim is unknown.
-    """
-    name, level = parse_aim(aim)
-    limit = f"{level:g}" if level is not None else ""
-    return {
-        "rsna": "gave the highest RSNA metric",
-        "f1": "gave the highest image-level F1",
-        "sensitivity": f"was the highest with an image sensitivity of at least {limit}",
-        "fp_per_image": f"was the lowest with at most {limit} false positives an image",
-    }[name]
 
 
 def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:

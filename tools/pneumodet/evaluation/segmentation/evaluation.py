@@ -170,7 +170,7 @@ def assess(
     Args:
       judged: what a network found.
       usual: (h, w) bool, the mask of other exams that the network has to beat; of ``usual_place``.
-      aim: of the boxes' score threshold, as ``operating_point.parse_aim``.
+      aim: of the boxes' score threshold, as ``aims.parse_aim``.
       class_name: in the keys of COCO's figures.
       resamples: of the bootstrap by patient.
       seed: of folds and bootstrap.

@@ -18,8 +18,8 @@ from PIL import Image
 
 from pneumodet.core import detections, paths
 from pneumodet.data import formats, label_map
-from pneumodet.evaluation.metrics.calibration import Calibrator, held
 from pneumodet.inference.predict.journal import Entry
+from pneumodet.inference.probability import Calibrator, held
 from pneumodet.viz import pictures
 
 DETECTIONS, SUBMISSION, SCORES, BOXES = "detections.json", "submission.csv", "scores.csv", "boxes.csv"

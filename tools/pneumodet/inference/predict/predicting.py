@@ -19,15 +19,14 @@ import pneumodet
 from pneumodet.core import folders, paths
 from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, formats, ground_truth, label_map, sources
-from pneumodet.evaluation import postprocess_files as gate_files
-from pneumodet.evaluation.metrics.calibration import Calibrator
 from pneumodet.inference import detectors, dicom_reports, exported
 from pneumodet.inference.postprocess import ensembles
+from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
 from pneumodet.inference.predict.journal import Journal
 from pneumodet.inference.predict.outputs import Rules
-from pneumodet.inference.probability import rests_on
+from pneumodet.inference.probability import Calibrator, rests_on
 
 SUMMARY = "predictions.json"
 """Written last: model, threshold and the files that were left out."""
@@ -182,7 +181,7 @@ def _plan(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, g
     if label_map.PNEUMONIA not in classes:
         raise DataError(f"The model in {model_dirs[0]} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
     steps = ensembles.planned(recipe, models=len(model_dirs), tta=tta)
-    gate_scores = gate_files.gate_for(steps, gate)
+    gate_scores = image_gates.gate_for(steps, gate)
     threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, models, by_recipe=recipe is not None)
     calibrator = models[0].card.get("calibrator") if steps == recipes.Recipe() else None
     notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pneumodet.models.classification.settings import CLASS_WEIGHTS, CLASSES, FOCAL, ClassifierSettings
-from pneumodet.training.keras.trainer import Batch, Loss
+from pneumodet.models.types import Batch, Loss
 
 
 def of(settings: ClassifierSettings, *, positive: np.ndarray, classes: np.ndarray | None) -> Loss:

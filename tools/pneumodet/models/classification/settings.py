@@ -6,6 +6,7 @@ settings = learning.settings.load(ClassifierSettings, "mobilenetv2", folder=path
 import dataclasses
 from pathlib import Path
 
+from pneumodet.core import aims
 from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.data.annotations import RSNA_CLASSES
 from pneumodet.models.detection import checkpoint_files
@@ -88,9 +89,7 @@ class ClassifierSettings(Settings):
         between("fine_tune_rate", self.fine_tune_rate, 1e-9, 10)
         between("fine_tune", self.fine_tune, 0, 1)
         between("dropout", self.dropout, 0, 0.9)
-        from pneumodet.evaluation import image_level  # here: the command's --help needs the classes alone
-
-        image_level.check_aim(self.aim)
+        aims.check_image_aim(self.aim)
         if self.pretrained == IMAGENET and self.backbone == SCRATCH:
             raise ConfigError(f"There are no ImageNet weights for {SCRATCH}. Set pretrained=none.")
         if self.starts_trained and self.fine_tune and self.head_steps >= self.steps:

@@ -7,7 +7,7 @@ settings.architecture
 import dataclasses
 from typing import ClassVar
 
-from pneumodet.core import suggest
+from pneumodet.core import aims, suggest
 from pneumodet.core.errors import ConfigError
 from pneumodet.models.settings import Settings, between, one_of
 
@@ -104,9 +104,7 @@ class SegmenterSettings(Settings):
         super().check()
         check_size(self.size_hw, self.architecture)
         loss_parts(self.loss)
-        from pneumodet.evaluation.metrics import operating_point  # here: the command's --help needs the classes alone
-
-        operating_point.parse_aim(self.aim)
+        aims.parse_aim(self.aim)
         between("smallest_share", self.smallest_share, 0, 0.5)
 
 

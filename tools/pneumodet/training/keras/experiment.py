@@ -68,10 +68,10 @@ def restored(family: Family, folder: Path) -> tuple[Any, Any]:
     """
     chosen = settings.load(family.settings, folder / runs.SETTINGS, folder=family.configs)
     from pneumodet.models.detection import checkpoints
-    from pneumodet.training.keras import trainer
+    from pneumodet.models.keras_checkpoints import restore
 
     model = family.build(chosen, pretrained=False)
-    trainer.restore(model, checkpoints.of_run(folder))
+    restore(model, checkpoints.of_run(folder))
     return model, chosen
 
 

@@ -12,17 +12,15 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from pneumodet.core.errors import CheckpointError, ConfigError, first_line
+from pneumodet.core.errors import ConfigError
+from pneumodet.models.keras_checkpoints import restore
 from pneumodet.models.settings import OPTIMIZERS
+from pneumodet.models.types import Batch, Loss
 from pneumodet.training.keras import phases as phasing
 from pneumodet.training.keras.phases import Phase
 from pneumodet.training.step import GRADIENT_NORM, TOTAL_LOSS, new_memory
 
 MOMENTUM = 0.9
-
-Batch = dict[str, tf.Tensor]
-Loss = Callable[[Batch, dict[str, tf.Tensor]], dict[str, tf.Tensor]]
-"""(batch, the model's outputs) -> name -> () float32; the sum of them is trained on."""
 
 
 class Trainer:
@@ -149,25 +147,6 @@ class Trainer:
             return {TOTAL_LOSS: total, **named, GRADIENT_NORM: norm}
 
         return step
-
-
-def restore(model: keras.Model, path: str) -> None:
-    """Restore every variable of a model from a checkpoint of training.
-
-    Args:
-      model: as the one that was trained.
-      path: the checkpoint's prefix, up to and with ``ckpt-N``.
-
-    Raises:
-      CheckpointError: it cannot be read, a variable is not in it, or is of another shape.
-    """
-    hint = "Was it written by a run with this config.toml?"
-    try:
-        tf.train.Checkpoint(model=model).restore(path).assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError) as error:
-        raise CheckpointError(f"Checkpoint {path} does not fit the model: {first_line(error)}. {hint}") from error
-    except (tf.errors.OpError, OSError) as error:
-        raise CheckpointError(f"Checkpoint {path} cannot be read: {first_line(error)}. {hint}") from error
 
 
 def _built(name: str, trained: list[keras.Variable], weight_decay: float) -> keras.optimizers.Optimizer:

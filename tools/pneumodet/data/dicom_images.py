@@ -1,0 +1,75 @@
+"""DICOM radiographs -> encoded images for records.
+
+encoded = encode_image(source)           # the file's own JPEG stream where that is lossless and right, else a new JPEG
+"""
+
+import dataclasses
+
+from pneumodet.core import image_limits
+from pneumodet.data import encoding
+from pneumodet.data.encoding import AS_IT_IS, EncodedImage, Options
+from pneumodet.dicom import decoding, header_facts, lut, reading
+from pneumodet.dicom.elements import Elements, Fault
+
+
+def encode_image(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
+    """Return a DICOM file's (first) image for a record.
+
+    The JPEG stream is copied where the file is JPEG Baseline (1.2.840.10008.1.2.4.50), of a single frame, 8 bit, unsigned, one sample,
+    MONOCHROME2, with square pixels, without rescale, LUT or window that changes values, and the options keep its size and gray values; only
+    its comments and application data, which may name a patient, are left out. Any other image is decoded, brought to 8 bit and to square
+    pixels (PixelSpacing (0028,0030), ImagerPixelSpacing (0018,1164), NominalScannedPixelSpacing (0018,2010) or PixelAspectRatio (0028,0034);
+    square where all are absent), and written as JPEG.
+
+    Raises:
+      DataError: as ``dicom.reading.read_pixels``.
+    """
+    return encode_bytes(reading.read_bytes(source), source, options)
+
+
+def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
+    """Return ``encode_image`` of a file's contents; ``source`` names it in messages."""
+    try:
+        found, layout = reading.open_image(data, source)
+        facts, doubts = _facts(found)
+        aspect, notes = reading.aspect_of(found)
+        notes = doubts + notes
+        stream = decoding.stream_of(found, layout)
+        if _may_be_copied(found, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
+            copy = stream.whole.copyable()
+            if copy is not None:
+                if len(copy) != len(stream.data):
+                    notes += ("JPEG comments left out",)
+                return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes, facts=facts)
+        pixels, more = decoding.gray(found, layout, stream)
+    except Fault as fault:
+        reading.refuse(source, fault)
+    height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)
+    if max(height, width) > image_limits.MAX_SIDE_PX or height * width > image_limits.MAX_PIXELS:
+        aspect, more = 1.0, (*more, "unusable pixel spacing ignored")
+    return dataclasses.replace(encoding.encode(pixels, options, aspect=aspect, notes=notes + more), facts=facts)
+
+
+def _facts(found: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
+    """Return (what is known of the radiograph in the usual terms, notes); whatever else is there could be free text, and stays in the file."""
+    view, sex = header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)), header_facts.sex(found.ascii(header_facts.SEX))
+    age = header_facts.read("age", found.ascii(header_facts.AGE))
+    facts: dict[str, str | int] = {}
+    if view:
+        facts["view_position"] = view
+    if sex:
+        facts["sex"] = sex
+    if age.value is not None:
+        facts["age"] = int(age.value)
+    return facts, (f"age {age.doubt} left out",) if age.stated is not None and age.doubt else ()
+
+
+def _may_be_copied(found: Elements, layout: decoding.Layout) -> bool:
+    return (
+        found.syntax == decoding.JPEG_BASELINE
+        and (layout.frames, layout.samples, layout.allocated, layout.stored, layout.shift) == (1, 1, 8, 8, 0)
+        and not layout.signed
+        and found.ascii(lut.PHOTOMETRIC) == "MONOCHROME2"
+        and lut.is_plain(found)
+        and not lut.is_inverted(found)
+    )
