@@ -32,9 +32,12 @@ $(STAMP): $(INPUTS)
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
+# style, the rooms and the direction of imports, types
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
@@ -48,7 +51,7 @@ test-slow: $(STAMP)
 # installs Orthanc (GPL, a program of its own; nothing of it is in the package) and its DICOMweb plug-in, and runs the round trip against it
 test-pacs: $(STAMP)
 	command -v Orthanc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends orthanc orthanc-dicomweb dcmtk && service orthanc stop; }
-	$(BIN)/python -m pytest -rs tests/pacs tests/dicom/net
+	$(BIN)/python -m pytest -rs tests/apps/pacs tests/dicom/net
 
 clean:
 	rm -rf $(VENV) build *.egg-info tools/*.egg-info

@@ -10,22 +10,26 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real radiographs beside the checkout; never part of it."""
 
 
-LONG = ("detection", "training", "exporting", "tuning", "cli", "classification", "segmentation", "pacs", "learning")
+pytest_plugins = ["keras_fixtures"]
+
+LONG = ("models/detection", "models", "training", "export", "cli", "apps/pacs", "evaluation")
 """Folders that take long. They go first, so that several processes end at about the same time."""
 
-TOGETHER = ("detection", "exporting")
+TOGETHER = ("models/detection", "export")
 """Folders whose files share what takes longest to make, and so run in one process; elsewhere each file may run in another one."""
 
 
 def pytest_collection_modifyitems(items):
     """Say what runs when and where in several processes (make test); in one process only the order changes."""
 
-    def folder(item):
-        return item.path.relative_to(Path(__file__).parent).parts[0]
+    def first_of(folders, item):
+        folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
+        return next((number for number, one in enumerate(folders) if f"{folder}/".startswith(f"{one}/")), None)
 
-    items.sort(key=lambda item: LONG.index(folder(item)) if folder(item) in LONG else len(LONG))
+    items.sort(key=lambda item: len(LONG) if first_of(LONG, item) is None else first_of(LONG, item))
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(folder(item) if folder(item) in TOGETHER else item.path.name))
+        together = first_of(TOGETHER, item)
+        item.add_marker(pytest.mark.xdist_group(item.path.name if together is None else TOGETHER[together]))
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from pneumodet.inference.postprocess import gates as image_gates
 
 
 @pytest.fixture(scope="module")
-def split(records):
-    return RecordSet.open(records).check_two_kinds().train
+def split(keras_records):
+    return RecordSet.open(keras_records).check_two_kinds().train
 
 
 def many():
@@ -74,9 +74,9 @@ def test_aims_about_boxes_are_refused():
         aims.check_image_aim("rsna")
 
 
-def test_records_know_their_exams(records):
-    both = RecordSet.open(records).check_two_kinds()
-    rows = json.loads((records / "instances_train.json").read_text())
+def test_records_know_their_exams(keras_records):
+    both = RecordSet.open(keras_records).check_two_kinds()
+    rows = json.loads((keras_records / "instances_train.json").read_text())
     assert both.train.names == tuple(image["file_name"] for image in rows["images"])
     assert sum(map(len, both.train.boxes_xyxy_px)) == len(rows["annotations"])
     assert set(both.train.facts("rsna_class")) <= {"Normal", "No Lung Opacity / Not Normal", "Lung Opacity"}
@@ -84,9 +84,9 @@ def test_records_know_their_exams(records):
 
 
 @pytest.mark.parametrize(("kind", "word"), [("with", "with"), ("without", "without")])
-def test_one_class_only_is_refused(records, tmp_path, kind, word):
+def test_one_class_only_is_refused(keras_records, tmp_path, kind, word):
     folder = tmp_path / "one_class"
-    shutil.copytree(records, folder)
+    shutil.copytree(keras_records, folder)
     path = folder / "instances_val.json"
     found = json.loads(path.read_text())
     if kind == "with":

@@ -7,7 +7,6 @@ from io import BytesIO
 import pydicom
 import pytest
 from fake_pacs import FakePacs, radiograph
-from pneumodet.apps.pacs.access import Access
 from pneumodet.apps.pacs.dicomweb import Dicomweb
 
 from pneumodet.apps.pacs.analysis import ModelAnalyst
@@ -18,6 +17,7 @@ from pneumodet.apps.web import downloads
 from pneumodet.apps.web.cases import Cases
 from pneumodet.apps.web.shared_model import SharedModel
 from pneumodet.apps.web.uploads import File
+from pneumodet.dicom.net.access import Access
 from pneumodet.dicom.objects import objects
 from pneumodet.inference.admission import WORKER
 from pneumodet.inference.postprocess import recipe as recipes

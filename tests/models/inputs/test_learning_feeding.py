@@ -22,8 +22,8 @@ SIZE = (48, 48)
 
 
 @pytest.fixture(scope="module")
-def split(records):
-    return RecordSet.open(records).check_two_kinds().train
+def split(keras_records):
+    return RecordSet.open(keras_records).check_two_kinds().train
 
 
 def feed_of(split, **more):

@@ -1,6 +1,5 @@
 """Records that the engine's tests share, and one run that was never cut."""
 
-import made
 import pytest
 import tiny
 
@@ -8,9 +7,9 @@ from pneumodet.training.keras import experiment
 
 
 @pytest.fixture(scope="session")
-def records(tmp_path_factory):
-    """Return the folder of a record set of 14 synthetic exams, with ages, sexes, views and RSNA's classes."""
-    return made.records(tmp_path_factory, exams=14, seed=3, classes=True)[0]
+def records(keras_records):
+    """Return the folder of a record set."""
+    return keras_records
 
 
 @pytest.fixture(scope="session")

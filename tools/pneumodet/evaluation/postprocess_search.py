@@ -27,9 +27,9 @@ from pneumodet.evaluation.metrics import bootstrap, rsna
 from pneumodet.evaluation.metrics.average_precision import PrecisionRecall
 from pneumodet.evaluation.metrics.matching import HIT_IOU
 from pneumodet.evaluation.metrics.operating_point import check_folds
+from pneumodet.evaluation.postprocess_table import Figures, Rows, tabulated
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess.recipe import Recipe
-from pneumodet.inference.postprocess.search_table import Figures, Rows, tabulated
 from pneumodet.inference.postprocess.steps import Overlaps, checked_gate, replaced
 
 OBJECTIVES = ("rsna", "ap50")
