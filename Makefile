@@ -12,7 +12,7 @@ empty :=
 export PIP_CONSTRAINT := file://$(subst $(empty) ,%20,$(CURDIR))/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-slow test-pacs lint clean
+.PHONY: setup demo test test-slow test-pacs lint docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -38,6 +38,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+
+# the reference, from parsers and docstrings
+docs: $(STAMP)
+	$(BIN)/python docs/make_reference.py
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 

@@ -16,7 +16,7 @@ EPILOG = """examples:
   python tools/pacs_worker.py --model … --state … --listen PNEUMODET@0.0.0.0:11112 --send ORTHANC@10.0.0.5:4242
   python tools/pacs_worker.py --state workspace/pacs --status
 
-Credentials and certificates come from the environment only: PNEUMODET_PACS_USER, _PASSWORD or _TOKEN, _CA, _CERTIFICATE, _KEY; see docs/pacs.md.
+Credentials and certificates come from the environment only: PNEUMODET_PACS_USER, _PASSWORD or _TOKEN, _CA, _CERTIFICATE, _KEY; see docs/guide/pacs.md.
 For research; not a medical device."""
 
 MEGABYTE = 1 << 20

@@ -1,0 +1,226 @@
+"""Write docs/reference/ from what the code says of itself: the commands' parsers and the public docstrings.
+
+    python docs/make_reference.py            # writes what has changed
+    python docs/make_reference.py --check    # exit code 1 where a page is not up to date
+
+Docstrings are parsed by griffe (ISC licence), which reads the source and imports nothing of it.
+"""
+
+import argparse
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+
+from pneumodet.cli.__main__ import COMMANDS
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+REFERENCE = DOCS / "reference"
+NOTE = "<!-- Made by docs/make_reference.py; do not edit. -->"
+OWN_FLAGS = ("--help", "--helpfull", "--version", "--verbose")
+"""Flags that every command has; they are explained once."""
+
+
+def pages() -> dict[Path, str]:
+    """Return path -> contents of every page of the reference."""
+    package = griffe.load("pneumodet", search_paths=[str(ROOT / "tools")], docstring_parser="google")
+    rooms = [name for name, member in sorted(package.members.items()) if not member.is_alias and member.is_subpackage and name != "cli"]
+    made = {REFERENCE / "commands.md": _commands()}
+    made |= {REFERENCE / f"{room}.md": _room(package[room]) for room in rooms}
+    made[REFERENCE / "README.md"] = _index(package, rooms)
+    return made
+
+
+def _index(package: griffe.Object, rooms: list[str]) -> str:
+    rows = [f"| [{room}]({room}.md) | {_first_line(package[room])} |" for room in rooms]
+    return "\n".join(
+        [
+            NOTE,
+            "# Reference",
+            "",
+            "[Commands](commands.md): every flag of every command. [File formats](../file-formats.md): what is written and read.",
+            "",
+            "The library, a page a room. Nothing here is a promise of a stable API before version 1.0.",
+            "",
+            "| room | what it holds |",
+            "| --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _commands() -> str:
+    lines = [
+        NOTE,
+        "# Commands",
+        "",
+        "`python tools/NAME.py` and `pneumodet NAME` are the same. Flags may be typed with dashes or underscores. Every command has `--help`,",
+        "`--version` (with the folder that the package is in) and `--verbose` (TensorFlow's own messages, and full tracebacks).",
+    ]
+    for name in COMMANDS:
+        parser = importlib.import_module(f"pneumodet.cli.{name.replace('-', '_')}").build_parser()
+        lines += ["", f"## {name}", "", *_wrapped(parser.description or "")]
+        for group in parser._action_groups:  # argparse has no public way to them
+            actions = [
+                action
+                for action in group._group_actions
+                if action.help != argparse.SUPPRESS and not set(OWN_FLAGS) & set(action.option_strings)
+            ]
+            if not actions:
+                continue
+            title = group.title if group.title not in ("options", "positional arguments") else "flags"
+            lines += ["", f"| {title} | |", "| --- | --- |"]
+            lines += [f"| {_flag(action)} | {_cell(_help(parser, action))} |" for action in actions]
+        if parser.epilog:
+            lines += ["", "```text", parser.epilog.strip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _flag(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return f"`{action.metavar or action.dest}`"
+    value = ""
+    if action.nargs != 0:
+        name = action.metavar or ("" if action.choices else action.dest.upper())
+        value = " " + (name if isinstance(name, str) and name else "{" + ",".join(map(str, action.choices or ())) + "}")
+    required = " (required)" if action.required else ""
+    return ", ".join(f"`{one}{value}`" for one in action.option_strings) + required
+
+
+def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    # what depends on the machine that makes the page has no place in it
+    text = parser._get_formatter()._expand_help(action) if action.help else ""
+    return re.sub(r"one a processor, \d+", "one a processor", text)
+
+
+def _room(module: griffe.Object) -> str:
+    lines = [NOTE, f"# {module.path}", ""]
+    for one in _modules(module):
+        lines += [f"## {one.path}", "", *_docstring(one), ""]
+        for member in one.members.values():
+            if not _shown(member) or not (member.is_class or member.is_function or member.is_attribute):
+                continue
+            lines += _member(member, "###")
+            if member.is_class:
+                for inner in member.members.values():
+                    if _shown(inner) and inner.is_function:
+                        lines += _member(inner, "####")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def _modules(module: griffe.Object) -> Iterator[griffe.Object]:
+    yield module
+    for _, member in sorted(module.members.items()):
+        if not member.is_alias and member.is_module and not member.name.startswith("_"):
+            yield from _modules(member)
+
+
+def _shown(member: griffe.Object | griffe.Alias) -> bool:
+    return not member.is_alias and not member.name.startswith("_") and member.docstring is not None
+
+
+def _member(member: griffe.Object, level: str) -> list[str]:
+    name = member.path.removeprefix(member.module.path + ".")
+    lines = [f"{level} {name}", ""]
+    if member.is_function:
+        lines += ["```python", _signature(member), "```", ""]
+    elif member.is_class and member.bases:
+        lines += [f"Bases: {', '.join(f'`{base}`' for base in member.bases)}", ""]
+    elif member.is_attribute and member.value is not None and len(str(member.value)) <= 100:
+        lines += ["```python", f"{name} = {member.value}", "```", ""]
+    return [*lines, *_docstring(member), ""]
+
+
+def _signature(function: griffe.Object) -> str:
+    text, star = [], False
+    for parameter in function.parameters:
+        if parameter.kind is griffe.ParameterKind.keyword_only and not star:
+            text.append("*")
+            star = True
+        star = star or parameter.kind is griffe.ParameterKind.var_positional
+        sign = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(parameter.kind, "")
+        hint = f": {parameter.annotation}" if parameter.annotation else ""
+        default = f" = {parameter.default}" if parameter.default is not None and not sign else ""
+        text.append(f"{sign}{parameter.name}{hint}{default}")
+    returns = f" -> {function.returns}" if function.returns else ""
+    line = f"{function.name}({', '.join(text)}){returns}"
+    return line if len(line) <= 100 else f"{function.name}(\n" + "".join(f"    {one},\n" for one in text) + f"){returns}"
+
+
+def _docstring(member: griffe.Object) -> list[str]:
+    lines: list[str] = []
+    for section in member.docstring.parsed if member.docstring else ():
+        if section.kind is griffe.DocstringSectionKind.text:
+            lines += [_plain(section.value), ""]
+        elif section.kind in (griffe.DocstringSectionKind.parameters, griffe.DocstringSectionKind.attributes):
+            title = "Arguments" if section.kind is griffe.DocstringSectionKind.parameters else "Attributes"
+            lines += [f"{title}:", "", *(f"- `{one.name}`: {_one_line(one.description)}" for one in section.value), ""]
+        elif section.kind in (griffe.DocstringSectionKind.returns, griffe.DocstringSectionKind.yields):
+            title = "Returns" if section.kind is griffe.DocstringSectionKind.returns else "Yields"
+            lines += [
+                f"{title}: "
+                + " ".join(_one_line(f"{one.name}: {one.description}" if one.name else one.description) for one in section.value),
+                "",
+            ]
+        elif section.kind is griffe.DocstringSectionKind.raises:
+            lines += ["Raises:", "", *(f"- `{one.annotation}`: {_one_line(one.description)}" for one in section.value), ""]
+        else:
+            lines += [_plain(str(section.value)), ""]
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Return a docstring's text as Markdown: indented lines stand as code, and double backticks become single ones."""
+    out, code = [], False
+    for line in inspect.cleandoc(text).split("\n"):
+        if line.startswith("    ") != code and line.strip():
+            out.append("```" if code else "```python")
+            code = not code
+        out.append(line.removeprefix("    ") if code else line.replace("``", "`").replace("<", "&lt;"))
+    return "\n".join([*out, "```"] if code else out)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("``", "`").replace("<", "&lt;").split())
+
+
+def _cell(text: str) -> str:
+    return _one_line(text).replace("|", "\\|")
+
+
+def _wrapped(text: str) -> list[str]:
+    return [_one_line(text)]
+
+
+def _first_line(module: griffe.Object) -> str:
+    return _cell(module.docstring.value.strip().split("\n")[0]) if module.docstring else ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the pages, or say which are not up to date."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is not up to date")
+    check = parser.parse_args(argv).check
+    made = pages()
+    stale = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    left_over = [path for path in REFERENCE.glob("*.md") if path not in made]
+    if check:
+        for path in (*stale, *left_over):
+            print(f"{path.relative_to(ROOT)} is not up to date: run python docs/make_reference.py", file=sys.stderr)
+        return 1 if stale or left_over else 0
+    REFERENCE.mkdir(exist_ok=True)
+    for path in stale:
+        path.write_text(made[path], encoding="utf-8")
+    for path in left_over:
+        path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
