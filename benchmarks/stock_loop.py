@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from pneumodet.core.runs import CONFIG, LABEL_MAP  # noqa: E402
 from pneumodet.data import label_map  # noqa: E402
 from pneumodet.models.detection import pipeline_config  # noqa: E402
-from pneumodet.training import detector_request  # noqa: E402
+from pneumodet.training.families import detection_request  # noqa: E402
 
 ITERATION = 100
 """Steps that the stock loop does in one call, which is its default; it does whole calls only, and saves and writes summaries between them."""
@@ -74,10 +74,10 @@ def resolve(
       The file.
     """
     folder.mkdir(parents=True)
-    request = detector_request.Request(
+    request = detection_request.Request(
         run=str(folder), config=config, data=data, pretrained=pretrained, steps=steps, batch_size=batch_size, settings=tuple(settings)
     )
-    prepared = detector_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    prepared = detection_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     resolved, manifest = prepared.config, prepared.data
     change(resolved)
     label_map.write_label_map(folder / LABEL_MAP, manifest["label_map"])
@@ -243,9 +243,9 @@ def ours(argv: list[str]) -> dict[str, Any]:
     """Train by tools/train.py's own function, in this process."""
     from pneumodet.cli import train as command
     from pneumodet.core import progress
-    from pneumodet.training import detector
+    from pneumodet.training.families import detection
 
-    train, update = detector.train, progress.TrainingBar.update
+    train, update = detection.train, progress.TrainingBar.update
     found: dict[str, Any] = {"marks": {}, "stamps": [], "evaluations": []}
 
     def updated(self: Any, now: Any) -> None:
@@ -261,7 +261,7 @@ def ours(argv: list[str]) -> dict[str, Any]:
         found["step"] = outcome.step
         return folder, outcome
 
-    detector.train, progress.TrainingBar.update = timed, updated
+    detection.train, progress.TrainingBar.update = timed, updated
     with contextlib.redirect_stdout(sys.stderr):
         code = command.main(argv)
     if code not in (0, 130):

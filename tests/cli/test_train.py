@@ -10,7 +10,7 @@ import pytest
 import shallow
 
 from pneumodet.cli import make_tfrecords, train
-from pneumodet.training import detector
+from pneumodet.training.families import detection
 
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
 
@@ -194,7 +194,7 @@ def test_a_full_disk_is_told_once_and_nothing_torn_stays(done, workspace, monkey
 def test_every_flag_has_its_field():
     """A flag that no Request has would do nothing."""
     found = vars(train.build_parser().parse_args(["--run", "x"])).keys() - {"verbose"}
-    assert found == set(detector.Request.__dataclass_fields__) | {"find_lr", "find_lr_steps", "preview_augmentation"}
+    assert found == set(detection.Request.__dataclass_fields__) | {"find_lr", "find_lr_steps", "preview_augmentation"}
 
 
 def test_help_needs_no_tensorflow():

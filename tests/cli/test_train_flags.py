@@ -76,7 +76,7 @@ def test_what_is_given_is_a_setting(command):
 
 
 def test_every_shared_flag_is_a_setting_of_each_family():
-    from pneumodet.training.detector_request import Request
+    from pneumodet.training.families.detection_request import Request
 
     for settings in (ClassifierSettings, SegmenterSettings, Request):
         assert set(train_flags.SHARED) <= {field.name for field in dataclasses.fields(settings)}

@@ -5,7 +5,7 @@ import pytest
 import shallow
 import small
 
-from pneumodet.training import detector
+from pneumodet.training.families import detection
 
 
 @pytest.fixture(scope="session")
@@ -18,4 +18,4 @@ def records(tmp_path_factory):
 def uncut(records, tmp_path_factory):
     """Return (folder, outcome) of a run of 12 steps."""
     with shallow.backbone():
-        return detector.train(small.request(records, tmp_path_factory.mktemp("runs") / "uncut", keep=20))
+        return detection.train(small.request(records, tmp_path_factory.mktemp("runs") / "uncut", keep=20))

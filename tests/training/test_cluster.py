@@ -19,7 +19,8 @@ import shallow
 import small
 
 from pneumodet.core.errors import ConfigError
-from pneumodet.training import batch_sizes, detector, tf_config
+from pneumodet.training import batch_sizes, tf_config
+from pneumodet.training.families import detection
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train.py"
 
@@ -95,7 +96,7 @@ def checkpoints(folder):
 def alone(records, folder, settings, **more):
     """Return step -> total loss of one process that trains on the whole batch."""
     request = small.request(records, folder, settings=settings, steps=STEPS, batch_size=4, evaluate_every=COMPARED, **more)
-    detector.train(request, on_evaluation=lambda step, figures: False)
+    detection.train(request, on_evaluation=lambda step, figures: False)
     return made.losses(folder)
 
 
@@ -175,7 +176,7 @@ from pathlib import Path
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 import small
-from pneumodet.training import detector as experiment
+from pneumodet.training.families import detection as experiment
 from pneumodet.training import cluster, validation
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -277,4 +278,4 @@ def test_the_learning_rate_is_looked_for_on_one_machine(records, tmp_path, monke
     monkeypatch.setenv(tf_config.TF_CONFIG, environment(["a:1", "b:1"], 1))
     quiet = {"on_start": print, "on_download": print, "on_progress": print}
     with pytest.raises(ConfigError, match="Unset TF_CONFIG"):
-        detector.find_rate(small.request(records, tmp_path / "run"), steps=50, **quiet)
+        detection.find_rate(small.request(records, tmp_path / "run"), steps=50, **quiet)

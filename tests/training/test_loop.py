@@ -14,16 +14,16 @@ import shallow
 import small
 
 from pneumodet.core.errors import TrainingError
-from pneumodet.training import detector
+from pneumodet.training.families import detection
 
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
 
 
 def test_one_seed_gives_the_same_weights_bit_for_bit(records, uncut, tmp_path):
-    folder, _ = detector.train(small.request(records, tmp_path / "again"))
+    folder, _ = detection.train(small.request(records, tmp_path / "again"))
     assert made.losses(folder) == made.losses(uncut[0])
     assert small.weights(folder / "train" / "ckpt-12") == small.weights(uncut[0] / "train" / "ckpt-12")
-    other, _ = detector.train(small.request(records, tmp_path / "other", seed=1, steps=2, settings=(*small.SETTINGS,)))
+    other, _ = detection.train(small.request(records, tmp_path / "other", seed=1, steps=2, settings=(*small.SETTINGS,)))
     assert made.losses(other)[1] != made.losses(folder)[1]
 
 
@@ -31,7 +31,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import shallow, small
-from pneumodet.training import detector as experiment
+from pneumodet.training.families import detection as experiment
 def on_progress(now):
     if now.step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -52,7 +52,7 @@ def test_a_run_that_was_killed_goes_on_exactly(records, uncut, tmp_path):
     )
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert (tmp_path / "cut" / "train" / "ckpt-3.index").exists()
-    folder, outcome = detector.train(detector.Request(run=str(tmp_path / "cut"), resume=True))
+    folder, outcome = detection.train(detection.Request(run=str(tmp_path / "cut"), resume=True))
     assert outcome.completed
     expected = made.losses(uncut[0])
     reported = made.losses(folder)
@@ -78,7 +78,7 @@ def fake_figures(monkeypatch, values):
 def test_the_best_checkpoint_stays_and_patience_ends_the_run(records, tmp_path, monkeypatch):
     fake_figures(monkeypatch, [None, 0.1, 0.3, 0.2, 0.3])
     seen = []
-    folder, outcome = detector.train(
+    folder, outcome = detection.train(
         small.request(records, tmp_path / "early", steps=20, evaluate_every=2, patience=2, checkpoint_every=100),
         on_evaluation=lambda step, figures: seen.append((step, figures["rsna_metric"])),
     )
@@ -94,9 +94,9 @@ def test_the_best_checkpoint_stays_and_patience_ends_the_run(records, tmp_path, 
 def test_best_and_patience_survive_a_resume(records, tmp_path, monkeypatch):
     fake_figures(monkeypatch, [0.5, 0.4, 0.3, 0.2])
     first = small.request(records, tmp_path / "run", steps=20, evaluate_every=2, patience=3, checkpoint_every=2)
-    _, outcome = detector.train(first, on_evaluation=lambda step, _: step < 4)
+    _, outcome = detection.train(first, on_evaluation=lambda step, _: step < 4)
     assert outcome.stopped_early == "stopped at step 4 by its caller"
-    _, outcome = detector.train(detector.Request(run=str(tmp_path / "run"), resume=True))
+    _, outcome = detection.train(detection.Request(run=str(tmp_path / "run"), resume=True))
     assert (outcome.memory.best, outcome.memory.best_step, outcome.memory.waited, outcome.step) == (0.5, 2, 3, 8)
 
 
@@ -115,7 +115,7 @@ def test_too_little_memory_says_what_helps(records, tmp_path, monkeypatch):
 
     monkeypatch.setattr(start, "Trainer", Full)
     with pytest.raises(TrainingError, match="too little memory for 2 images at once .OOM when .*--batch-size auto"):
-        detector.train(small.request(records, tmp_path / "large"))
+        detection.train(small.request(records, tmp_path / "large"))
 
 
 def break_steps(monkeypatch, broken):
@@ -135,7 +135,7 @@ def break_steps(monkeypatch, broken):
 def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, tmp_path, monkeypatch):
     break_steps(monkeypatch, lambda step, factor: step == 6 and factor == 1)
     said = []
-    folder, outcome = detector.train(small.request(records, tmp_path / "back"), on_start=said.append)
+    folder, outcome = detection.train(small.request(records, tmp_path / "back"), on_start=said.append)
     assert outcome.completed
     assert outcome.memory.rollbacks == 1
     (note,) = outcome.notes
@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, t
 def test_returns_are_bounded_and_go_back_further_each_time(records, tmp_path, monkeypatch):
     break_steps(monkeypatch, lambda step, factor: step == 6)
     with pytest.raises(TrainingError, match=r"diverged at step 6, learning rate .*: .*nan.* taken back 3 times.*--learning-rate"):
-        detector.train(small.request(records, tmp_path / "hot"))
+        detection.train(small.request(records, tmp_path / "hot"))
     newest = max(int(path.stem.partition("-")[2]) for path in (tmp_path / "hot" / "train").glob("ckpt-*.index"))
     assert newest < 6
 
@@ -166,7 +166,7 @@ def test_a_real_explosion_leaves_a_good_checkpoint(records, tmp_path):
     rate = "train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate"
     hot = (f"{rate}.learning_rate_base=1e30", f"{rate}.warmup_learning_rate=1e30", "train_config.gradient_clipping_by_norm=0")
     with pytest.raises(TrainingError, match="checkpoint is that of step 0"):
-        detector.train(small.request(records, tmp_path / "hot", settings=(*small.SETTINGS, *hot)))
+        detection.train(small.request(records, tmp_path / "hot", settings=(*small.SETTINGS, *hot)))
     import tensorflow as tf
 
     newest = tf.train.latest_checkpoint(str(tmp_path / "hot" / "train"))
@@ -179,7 +179,7 @@ def test_in_loop_evaluation_is_that_of_the_evaluate_command(records, tmp_path, m
     from pneumodet.cli import evaluate
 
     figures = {}
-    folder, _ = detector.train(
+    folder, _ = detection.train(
         small.request(records, tmp_path / "run", steps=4, evaluate_every=4), on_evaluation=lambda step, found: figures.update(found)
     )
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
@@ -202,9 +202,9 @@ def test_damaged_records_are_named_or_left_out(records, tmp_path):
     content[int(where[2]) + int(where[3]) // 2] ^= 0xFF
     shard.write_bytes(content)
     with pytest.raises(Exception, match=rf"{shard.name}, record 0: the record is damaged") as caught:
-        detector.train(small.request(data, tmp_path / "damaged"))
+        detection.train(small.request(data, tmp_path / "damaged"))
     assert type(caught.value).__name__ == "DataError"
-    _, outcome = detector.train(small.request(data, tmp_path / "skipped", skip_corrupt=True))
+    _, outcome = detection.train(small.request(data, tmp_path / "skipped", skip_corrupt=True))
     assert outcome.completed
     assert "1 corrupt records were left out." in outcome.notes
 

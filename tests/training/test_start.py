@@ -13,7 +13,8 @@ from pneumodet.core import paths
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import record_sets
 from pneumodet.models.inputs.augmentation_settings import RADIOGRAPH, Augmentation, to_json
-from pneumodet.training import detector, detector_request, start
+from pneumodet.training import start
+from pneumodet.training.families import detection, detection_request
 from pneumodet.training.loop import Plan
 
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
@@ -47,7 +48,7 @@ def test_a_request_becomes_options(uncut, records, tmp_path):
     request = small.request(
         records, tmp_path / "run", seed=5, positive_share=0.5, patience=4, evaluate_every=6, freeze=("stem",), skip_corrupt=True
     )
-    record = detector_request.new(tmp_path / "run", request, say=quietly, on_download=quietly).record
+    record = detection_request.new(tmp_path / "run", request, say=quietly, on_download=quietly).record
     options = start.Options.of(json.loads(json.dumps(record.to_json()))["training"])
     assert options.plan == Plan(checkpoint_every=1, keep=3, evaluate_every=6, best_metric="rsna_metric", patience=4)
     assert (options.seed, options.positive_share, options.freeze, options.skip_corrupt) == (5, 0.5, ("stem",), True)
@@ -73,7 +74,7 @@ def test_data_is_the_record_set(records):
 
 def test_the_learning_rate_finder(records, tmp_path):
     folder, steps = tmp_path / "rates", []
-    found, picture = detector.find_rate(
+    found, picture = detection.find_rate(
         small.request(records, folder), steps=20, on_start=quietly, on_download=quietly, on_progress=steps.append
     )
     assert len(found.rates) == sum(steps) or found.blew_up_at
@@ -85,14 +86,14 @@ def test_the_learning_rate_finder(records, tmp_path):
     np.testing.assert_allclose([float(row["loss"]) for row in rows], found.losses, rtol=1e-6)
     assert not (folder / "pipeline.config").exists(), "the run is not begun"
     assert not (folder / "train").exists()
-    again, _ = detector.find_rate(small.request(records, folder), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly)
+    again, _ = detection.find_rate(small.request(records, folder), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly)
     np.testing.assert_array_equal(again.losses, found.losses)
 
 
 @pytest.mark.slow
 def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
     """Were the rate not used, the losses would be those of the config's schedule whatever the range."""
-    found, _ = detector.find_rate(
+    found, _ = detection.find_rate(
         small.request(records, tmp_path / "a"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly
     )
     from pneumodet.training import learning_rate_finder as finder
@@ -100,7 +101,7 @@ def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         real = finder.find
         patch.setattr(finder, "find", lambda step, *, steps: real(step, steps=steps, lowest=1e-9, highest=1e-8))
-        frozen, _ = detector.find_rate(
+        frozen, _ = detection.find_rate(
             small.request(records, tmp_path / "b"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly
         )
     assert found.losses[0] == pytest.approx(frozen.losses[0], rel=1e-5)
@@ -109,7 +110,7 @@ def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
 
 def test_the_preview_shows_training_radiographs(records, tmp_path):
     request = small.request(records, tmp_path / "look", pretrained="coco")
-    picture = detector.preview(request, on_start=quietly)
+    picture = detection.preview(request, on_start=quietly)
     assert picture == tmp_path / "look" / "augmentation.png"
     data = record_sets.RecordSet.open(records)
     pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
@@ -127,14 +128,14 @@ def test_the_preview_of_few_positives(records, tmp_path, positives, monkeypatch)
     mask[:positives] = True
     monkeypatch.setattr(record_sets.Split, "positive", property(lambda self: np.resize(mask, len(self))))
     request = small.request(records, tmp_path / "look")
-    assert detector.preview(request, on_start=quietly).exists(), "others are drawn in their place"
+    assert detection.preview(request, on_start=quietly).exists(), "others are drawn in their place"
 
 
 def assembled(records, change=lambda data: data, **changes):
     from pneumodet.models.detection import pipeline_config
 
     request = small.request(records, records / "nowhere", **changes)
-    prepared = detector_request.new(records / "nowhere", request, say=quietly, on_download=quietly)
+    prepared = detection_request.new(records / "nowhere", request, say=quietly, on_download=quietly)
     data = prepared.data
     assert pipeline_config.architecture(prepared.config).num_classes == len(data.label_map)
     return start.assemble(prepared.config, change(data), start.Options.of(prepared.record.training), fresh=True)

@@ -6,7 +6,8 @@ import small
 
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models.detection import odapi
-from pneumodet.training import detector_request, start
+from pneumodet.training import start
+from pneumodet.training.families import detection_request
 from pneumodet.training.step import GRADIENT_NORM, TOTAL_LOSS, Trainer
 
 
@@ -15,7 +16,7 @@ def parts(records, tmp_path_factory, shallow_backbone):
     """Return (config, assembled run, a batch)."""
     folder = tmp_path_factory.mktemp("run")
     request = small.request(records, folder)
-    prepared = detector_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
+    prepared = detection_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     config, data = prepared.config, prepared.data
     from pneumodet.data import label_map
 

@@ -10,7 +10,8 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import record_sets
 from pneumodet.data.random_access import Reader
 from pneumodet.models.inputs import split_images
-from pneumodet.training import detector_request, validation
+from pneumodet.training import validation
+from pneumodet.training.families import detection_request
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def parts(records, shallow_backbone):
     """Return (model, config, data)."""
     from pneumodet.models.detection import models
 
-    prepared = detector_request.new(
+    prepared = detection_request.new(
         records / "nowhere", small.request(records, records / "nowhere"), say=lambda _: None, on_download=lambda *_: None
     )
     return models.build(prepared.config, is_training=True), prepared.config, prepared.data

@@ -63,21 +63,21 @@ def _batch_size(text: str) -> int | str:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the results lie."""
-    from pneumodet.training import detector
+    from pneumodet.training.families import detection
 
-    fields = {field.name: getattr(args, field.name) for field in dataclasses.fields(detector.Request)}
-    request = detector.Request(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    fields = {field.name: getattr(args, field.name) for field in dataclasses.fields(detection.Request)}
+    request = detection.Request(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
     if args.find_lr and args.preview_augmentation:
         raise ConfigError("--find-lr and --preview-augmentation are two things; ask for one of them.")
     if args.resume and (args.find_lr or args.preview_augmentation):
         raise ConfigError("--find-lr and --preview-augmentation look before a run begins; leave --resume out, and give another --run name.")
     if args.preview_augmentation:
-        print(f"Picture: {detector.preview(request, on_start=_say)}")
+        print(f"Picture: {detection.preview(request, on_start=_say)}")
         return 0
     if args.find_lr:
         return _find_rate(args, request)
     with progress.TrainingBar() as bar, progress.Download() as download:
-        folder, outcome = detector.train(request, on_start=bar.message, on_progress=bar.update, on_download=download.update)
+        folder, outcome = detection.train(request, on_start=bar.message, on_progress=bar.update, on_download=download.update)
     if not console.print_trained(outcome, folder, go_on=f"python tools/train.py --run {args.run} --resume"):
         return 130
     print(
@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _find_rate(args: argparse.Namespace, request) -> int:
-    from pneumodet.training import detector
+    from pneumodet.training.families import detection
 
     with progress.bar(total=args.find_lr_steps, desc="finding the learning rate", unit="step") as bar, progress.Download() as download:
         more = {"on_start": _say, "on_download": download.update, "on_progress": bar.update}
-        found, picture = detector.find_rate(request, steps=args.find_lr_steps, **more)
+        found, picture = detection.find_rate(request, steps=args.find_lr_steps, **more)
     print(found.reason)
     print(f"Curve:   {picture}")
     if found.suggested is not None:

@@ -3,7 +3,7 @@
     trained = train(engine, Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")))
     trained = train(engine, Request(run="my_first", resume=True))
 
-An ``Engine`` knows one kind of models: that of the Object Detection API (``pneumodet.training.detector``), and that of Keras 3 models
+An ``Engine`` knows one kind of models: that of the Object Detection API (``pneumodet.training.families.detection``), and that of Keras 3 models
 (``training.keras.experiment``). Everything that can be refused is refused before TensorFlow starts.
 """
 

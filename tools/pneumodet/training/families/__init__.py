@@ -1,1 +1,1 @@
-"""The kinds of Keras models that the engine trains."""
+"""The kinds of models that are trained: detectors, classifiers, U-Nets."""

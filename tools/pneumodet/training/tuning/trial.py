@@ -59,7 +59,7 @@ def train(fields: Mapping[str, Any], *, on_progress: Callable[[int, int], None],
     Raises:
       PneumodetError: the run failed.
     """
-    from pneumodet.training import detector
+    from pneumodet.training.families import detection
 
     stopped = []
 
@@ -68,8 +68,8 @@ def train(fields: Mapping[str, Any], *, on_progress: Callable[[int, int], None],
             stopped.append(step)
         return not stopped
 
-    _, outcome = detector.train(
-        detector.Request(**fields), on_progress=lambda now: on_progress(now.step, now.total), on_evaluation=evaluated
+    _, outcome = detection.train(
+        detection.Request(**fields), on_progress=lambda now: on_progress(now.step, now.total), on_evaluation=evaluated
     )
     if not outcome.completed and not stopped:
         raise TrainingError(f"It was stopped from outside at step {outcome.step}.")

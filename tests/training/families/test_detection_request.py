@@ -13,8 +13,8 @@ from pneumodet.core import runs
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import label_map, record_sets
 from pneumodet.models.detection import pipeline_config
-from pneumodet.training import detector_request
-from pneumodet.training.detector_request import Request
+from pneumodet.training.families import detection_request
+from pneumodet.training.families.detection_request import Request
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def new(records, tmp_path):
 
     def make(**more):
         fields = {"run": "run", "config": "ssd_mobilenet", "data": records} | more
-        prepared = detector_request.new(tmp_path / "run", Request(**fields), say=said.append, on_download=lambda *_: None)
+        prepared = detection_request.new(tmp_path / "run", Request(**fields), say=said.append, on_download=lambda *_: None)
         return prepared.config, prepared.data, prepared.record.to_json()
 
     make.said = said
@@ -55,7 +55,7 @@ def started(new, tmp_path):
 
 def resumed(folder, **fields):
     """Return (config, manifest, record) of a run that is resumed."""
-    prepared = detector_request.resumed(folder, Request(run="run", resume=True, **fields), runs.read(folder))
+    prepared = detection_request.resumed(folder, Request(run="run", resume=True, **fields), runs.read(folder))
     return prepared.config, prepared.data, prepared.record.to_json()
 
 
@@ -193,7 +193,7 @@ def test_a_config_that_names_its_records(new, records, tmp_path):
     path = own_config(records, tmp_path)
     for _ in range(2):  # the second start finds what the first one left
         config, found, record = new(config=str(path), data=None)
-        assert record["data"]["folder"] == str(tmp_path / "run" / detector_request.RECORDS)
+        assert record["data"]["folder"] == str(tmp_path / "run" / detection_request.RECORDS)
         ours = record_sets.RecordSet.open(records)
         assert len(found.train) == len(ours.train)
         shards = ours.train.shards
@@ -296,5 +296,5 @@ def test_a_run_that_cannot_be_gone_on_with(started, text, message):
 
 
 def test_needs_no_tensorflow():
-    code = "import sys; from pneumodet.training import detector_request as preparation, detector as experiment; assert 'tensorflow' not in sys.modules"
+    code = "import sys; from pneumodet.training.families import detection_request, detection; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,9 +18,10 @@ from pneumodet.data import label_map
 from pneumodet.models import pretrained
 from pneumodet.models.detection import pipeline_config
 from pneumodet.models.options import Options
-from pneumodet.training import detector_request, engine, experiment, learning_rate_finder, tf_config
-from pneumodet.training.detector_request import Request
+from pneumodet.training import engine, experiment, learning_rate_finder, tf_config
 from pneumodet.training.engine import Hooks, Parts, Prepared, Say
+from pneumodet.training.families import detection_request
+from pneumodet.training.families.detection_request import Request
 
 
 class DetectorEngine(engine.Engine):
@@ -31,11 +32,11 @@ class DetectorEngine(engine.Engine):
 
     def new(self, folder: Path, request: Request, hooks: Hooks) -> Prepared:
         """See ``Engine``."""
-        return detector_request.new(folder, request, say=hooks.on_start, on_download=hooks.on_download)
+        return detection_request.new(folder, request, say=hooks.on_start, on_download=hooks.on_download)
 
     def resumed(self, folder: Path, request: Request, record: RunRecord) -> Prepared:
         """See ``Engine``."""
-        return detector_request.resumed(folder, request, record)
+        return detection_request.resumed(folder, request, record)
 
     def save(self, folder: Path, prepared: Prepared) -> None:
         """See ``Engine``."""
@@ -96,7 +97,7 @@ def find_rate(
         raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot tell noise from descent.")
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
     with runs.locked(folder):
-        prepared = detector_request.new(folder, request, say=on_start, on_download=on_download)
+        prepared = detection_request.new(folder, request, say=on_start, on_download=on_download)
         label_map.write_label_map(folder / runs.LABEL_MAP, prepared.data.label_map)
         on_start(f"{folder.name}: {steps} steps of {prepared.batch_size} images at rising learning rates; TensorFlow starts")
         from pneumodet.training import start
@@ -120,7 +121,7 @@ def preview(request: Request, *, on_start: Say) -> Path:
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
     with runs.locked(folder):
         without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
-        prepared = detector_request.new(folder, without, say=on_start, on_download=lambda *_: None)
+        prepared = detection_request.new(folder, without, say=on_start, on_download=lambda *_: None)
         from pneumodet.training import start
 
         return start.preview(prepared.config, folder, prepared.data, Options.of(prepared.record.training or {}))

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from shallow import SETTINGS, SIDE
 
-from pneumodet.training import detector
+from pneumodet.training.families import detection
 
 __all__ = ["SETTINGS", "SIDE", "request", "weights"]
 
@@ -13,7 +13,7 @@ __all__ = ["SETTINGS", "SIDE", "request", "weights"]
 def request(records, folder, **more):
     """Return a request for a run of 12 steps of 2 images, reported at every step because a checkpoint is."""
     fields = {"config": "ssd_mobilenet", "data": records, "steps": 12, "batch_size": 2, "checkpoint_every": 1, "evaluate_every": 0}
-    return detector.Request(run=str(folder), **{**fields, "settings": SETTINGS, **more})
+    return detection.Request(run=str(folder), **{**fields, "settings": SETTINGS, **more})
 
 
 def weights(prefix):
