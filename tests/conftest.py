@@ -36,6 +36,15 @@ def shared_data():
     return SHARED_DATA
 
 
+@pytest.fixture(scope="module")
+def shallow_backbone():
+    """Build shallow detectors in a module, as ``shallow`` says; with pytestmark = pytest.mark.usefixtures("shallow_backbone")."""
+    import shallow
+
+    with shallow.backbone():
+        yield
+
+
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory):
     """Return a synthetic data set of 12 exams of 256 px, not to be changed."""
