@@ -2,6 +2,7 @@
 
 import made
 import pytest
+import shallow
 import small
 
 from pneumodet import experiment
@@ -16,4 +17,5 @@ def records(tmp_path_factory):
 @pytest.fixture(scope="session")
 def uncut(records, tmp_path_factory):
     """Return (folder, outcome) of a run of 12 steps."""
-    return experiment.train(small.request(records, tmp_path_factory.mktemp("runs") / "uncut", keep=20))
+    with shallow.backbone():
+        return experiment.train(small.request(records, tmp_path_factory.mktemp("runs") / "uncut", keep=20))

@@ -15,6 +15,7 @@ from pathlib import Path
 import made
 import numpy as np
 import pytest
+import shallow
 import small
 
 from pneumodet import experiment
@@ -128,6 +129,7 @@ def killed(records, weights, tmp_path_factory):
     return folder, addresses, *end(processes)
 
 
+@pytest.mark.slow
 def test_two_workers_have_the_losses_of_one(killed, records, weights, tmp_path):
     """With the same batch and checkpoint to start from; to float noise where batch normalization does not look at each device's own images."""
     expected, found = alone(records, tmp_path / "alone", EXACT, fine_tune_checkpoint=weights), made.losses(killed[0])
@@ -137,6 +139,7 @@ def test_two_workers_have_the_losses_of_one(killed, records, weights, tmp_path):
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_named(killed):
     _, addresses, codes, err = killed
     assert codes == [2, -signal.SIGKILL], err[0][-3000:]
@@ -148,6 +151,7 @@ def test_a_worker_that_is_killed_is_named(killed):
     assert "Traceback" not in err[0]
 
 
+@pytest.mark.slow
 def test_all_go_on_and_a_signal_to_one_stops_all(killed):
     folder = killed[0]
     newest, addresses = checkpoints(folder)[-1], free_addresses()
@@ -209,11 +213,17 @@ assert len(names) > 100 and abs(found - seen["sum"]) < 1e-6 * found, (found, see
 """
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_process(records, plain, tmp_path):
     """Batch normalization goes by two images in place of four, so that losses agree roughly; the means of both are evaluated and saved."""
     words = ["-c", MIRRORED, records, tmp_path / "run", STEPS, COMPARED]
     done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=Path(small.__file__).parent, capture_output=True, text=True, timeout=SECONDS
+        [sys.executable, *map(str, words)],
+        cwd=Path(small.__file__).parent,
+        env=shallow.environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     expected, found = made.losses(plain), made.losses(tmp_path / "run")
@@ -235,6 +245,7 @@ except TrainingError as error:
 """
 
 
+@pytest.mark.slow
 def test_who_does_not_come_is_named():
     addresses = free_addresses()
     (code,), (err,) = end([start(["-c", JOIN], addresses, 1)])

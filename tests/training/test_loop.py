@@ -10,10 +10,13 @@ import time
 import made
 import numpy as np
 import pytest
+import shallow
 import small
 
 from pneumodet import experiment
 from pneumodet.errors import TrainingError
+
+pytestmark = pytest.mark.usefixtures("shallow_backbone")
 
 
 def test_one_seed_gives_the_same_weights_bit_for_bit(records, uncut, tmp_path):
@@ -27,12 +30,13 @@ def test_one_seed_gives_the_same_weights_bit_for_bit(records, uncut, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import small
+import shallow, small
 from pneumodet import experiment
 def on_progress(now):
     if now.step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
-experiment.train(small.request(Path(sys.argv[1]), sys.argv[2], checkpoint_every=3), on_progress=on_progress)
+with shallow.backbone():
+    experiment.train(small.request(Path(sys.argv[1]), sys.argv[2], checkpoint_every=3), on_progress=on_progress)
 """
 
 
@@ -42,6 +46,7 @@ def test_a_run_that_was_killed_goes_on_exactly(records, uncut, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script, str(records), str(tmp_path / "cut")],
         cwd=small.__file__.rpartition("/")[0],
+        env=shallow.environment(),
         capture_output=True,
         timeout=300,
     )
@@ -204,13 +209,19 @@ def test_damaged_records_are_named_or_left_out(records, tmp_path):
     assert "1 corrupt records were left out." in outcome.notes
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.slow), pytest.param(signal.SIGTERM, id="sigterm")]
+)
 def test_a_signal_saves_and_says_how_to_go_on(records, tmp_path, number, monkeypatch):
     words = ["--config", "ssd_mobilenet", "--data", str(records), "--run", str(tmp_path / "cut"), "--steps", "5000", "--batch-size", "2"]
     words += ["--evaluate-every", "0"] + [word for setting in small.SETTINGS for word in ("--set", setting)]
-    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from pneumodet.cli import train; "
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import shallow; from pneumodet.cli import train"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{start}sys.exit(train.main({words!r}))"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", f"{start}\nwith shallow.backbone():\n    sys.exit(train.main({words!r}))"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=shallow.environment(),
     )
     deadline, seen = time.monotonic() + 240, ""
     while "images/s" not in seen and time.monotonic() < deadline and (line := process.stderr.readline()):

@@ -16,6 +16,8 @@ from pneumodet.training import start
 from pneumodet.training.augmentation_settings import RADIOGRAPH, Augmentation, to_json
 from pneumodet.training.loop import Plan
 
+pytestmark = pytest.mark.usefixtures("shallow_backbone")
+
 
 def quietly(*_):
     pass
@@ -87,6 +89,7 @@ def test_the_learning_rate_finder(records, tmp_path):
     np.testing.assert_array_equal(again.losses, found.losses)
 
 
+@pytest.mark.slow
 def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
     """Were the rate not used, the losses would be those of the config's schedule whatever the range."""
     found, _ = experiment.find_rate(

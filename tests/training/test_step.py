@@ -11,7 +11,7 @@ from pneumodet.training.step import GRADIENT_NORM, TOTAL_LOSS, Trainer
 
 
 @pytest.fixture(scope="module")
-def parts(records, tmp_path_factory):
+def parts(records, tmp_path_factory, shallow_backbone):
     """Return (config, assembled run, a batch)."""
     folder = tmp_path_factory.mktemp("run")
     request = small.request(records, folder)
@@ -77,6 +77,7 @@ def test_reduced_precision_is_for_single_stage_models():
         models.build(pipeline_config.load("faster_rcnn_resnet50"), is_training=True, precision="bfloat16")
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_nearly_the_same_loss(parts, records):
     import dataclasses
 

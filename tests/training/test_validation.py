@@ -13,7 +13,7 @@ from pneumodet.training.start import Data
 
 
 @pytest.fixture(scope="module")
-def parts(records):
+def parts(records, shallow_backbone):
     """Return (model, config, data)."""
     from pneumodet.detection import models
 
