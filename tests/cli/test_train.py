@@ -1,22 +1,19 @@
 """tools/train.py as a user meets it: what it says, on which stream, its exit codes, and what a failed start leaves."""
 
-import json
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+import shallow
 
 from pneumodet import experiment
 from pneumodet.cli import make_tfrecords, train
 
-SMALL = [
-    *("--set", "model.ssd.image_resizer.fixed_shape_resizer.height=96"),
-    *("--set", "model.ssd.image_resizer.fixed_shape_resizer.width=96"),
-    *("--set", "model.ssd.feature_extractor.depth_multiplier=0.35"),
-    *("--batch-size", "2"),
-]
+pytestmark = pytest.mark.usefixtures("shallow_backbone")
+
+SMALL = [*shallow.FLAGS, "--batch-size", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +49,10 @@ def done(records, module_workspace):
     words += ["--evaluate-every", "2", "--best-metric", "image.roc_auc", "--checkpoint-every", "2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMODET_WORKSPACE", str(module_workspace))
-        code = f"import sys; from pneumodet.cli import train; sys.exit(train.main({words!r}))"
-        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
+        code = f"import sys, shallow; from pneumodet.cli import train\nwith shallow.backbone():\n    sys.exit(train.main({words!r}))"
+        process = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False, env=shallow.environment()
+        )
     assert process.returncode == 0, process.stderr
     return module_workspace / "done", process.stdout, process.stderr
 
@@ -107,17 +106,23 @@ def test_a_resumed_run_names_its_own_metric(done, workspace, capsys):
     assert "step 5 of 5" in captured.err
 
 
-def test_a_run_that_stopped_early_does_not_go_on_by_itself(done, workspace, capsys):
-    folder = shutil.copytree(done[0], workspace / "early")
-    import tensorflow as tf
+def test_a_run_that_stopped_early_does_not_go_on_by_itself(done, workspace, monkeypatch, capsys):
+    from pneumodet.training import validation
 
-    memory = json.loads(tf.train.load_checkpoint(str(folder / "train" / "ckpt-4")).get_tensor("memory/.ATTRIBUTES/VARIABLE_VALUE"))
-    if not memory["waited"]:
-        pytest.skip("the second evaluation was better")
-    assert train.main(["--run", "early", "--resume", "--steps", "50", "--patience", "1"]) == 0
-    out = capsys.readouterr().out
-    assert "Stopped early: no better image.roc_auc in 1 evaluations" in out
-    assert "(4 steps, checkpoint" in out
+    shutil.copytree(done[0], workspace / "early")
+    real = validation.Validation.run
+
+    def worse(self):
+        found = real(self)
+        found.figures["image.roc_auc"] = -1.0
+        return found
+
+    monkeypatch.setattr(validation.Validation, "run", worse)
+    for steps in (5, 50):
+        assert train.main(["--run", "early", "--resume", "--steps", str(steps), "--patience", "1"]) == 0
+        out = capsys.readouterr().out
+        assert "Stopped early: no better image.roc_auc in 1 evaluations" in out
+        assert "(5 steps, checkpoint" in out
 
 
 def test_a_removed_checkpoint_leaves_the_one_before(done, workspace, capsys):
