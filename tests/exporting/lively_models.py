@@ -24,7 +24,7 @@ FIXED = f"model.ssd.image_resizer={{fixed_shape_resizer {{height: {SIDE} width: 
 PADDED = f"model.ssd.image_resizer={{keep_aspect_ratio_resizer {{min_dimension: 64 max_dimension: {SIDE} pad_to_max_dimension: true}}}}"
 
 
-def model(resizer=FIXED):
+def model(resizer=FIXED, settings=()):
     """Return (a small SSD MobileNet, its config) that answers to how bright a radiograph is around an anchor, with scores well apart.
 
     Every layer takes averages, so that rounding stays as small as it is in a trained network. Of a network as it is drawn by the API, whose answers hardly
@@ -35,7 +35,7 @@ def model(resizer=FIXED):
     from pneumodet.detection import models
 
     config = pipeline_config.load("ssd_mobilenet")
-    pipeline_config.override(config, ["model.ssd.feature_extractor.depth_multiplier=0.35", resizer])
+    pipeline_config.override(config, ["model.ssd.feature_extractor.depth_multiplier=0.35", resizer, *settings])
     made = models.build(config, is_training=False)
     generator = np.random.default_rng(0)
     for variable in [*made._feature_extractor.variables, *made._box_predictor.variables]:
@@ -58,11 +58,11 @@ def model(resizer=FIXED):
     return made, config
 
 
-def run(folder, records):
+def run(folder, records, settings=()):
     """Write a run whose checkpoint 6 is the model, with ``records`` as its data."""
     import tensorflow as tf
 
-    made, config = model()
+    made, config = model(settings=settings)
     manifest = paths.read_json(records / "manifest.json", what="the manifest", hint="")
     folder.mkdir()
     label_map.write_label_map(folder / run_folder.LABEL_MAP, manifest["label_map"])
