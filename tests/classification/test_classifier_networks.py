@@ -47,7 +47,14 @@ def test_heads_of_a_task(task):
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"), [("resnet50", 23.6), ("inceptionv3", 21.8), ("vgg16", 14.7), ("vgg19", 20.0), ("efficientnetv2b0", 5.9)]
+    ("name", "millions"),
+    [
+        ("vgg16", 14.7),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in [("resnet50", 23.6), ("inceptionv3", 21.8), ("vgg19", 20.0), ("efficientnetv2b0", 5.9)]
+        ),
+    ],
 )
 def test_every_backbone_can_be_built(name, millions):
     """The others are built elsewhere; numbers of weights are those of the papers' networks without their tops."""

@@ -45,7 +45,7 @@ def count_writes(monkeypatch):
     return written
 
 
-@pytest.mark.parametrize("call", [1, 4, 12])
+@pytest.mark.parametrize("call", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(12, marks=pytest.mark.slow)])
 def test_killed_at_a_record(synthetic, tmp_path, monkeypatch, call):
     convert(synthetic, tmp_path / "whole")
     command = [sys.executable, "-c", KILLED_AT, synthetic.dicom_dir, synthetic.labels, tmp_path / "out", str(call)]
@@ -61,6 +61,7 @@ def test_killed_at_a_record(synthetic, tmp_path, monkeypatch, call):
     assert sorted(os.listdir(tmp_path)) == ["out", "whole"]
 
 
+@pytest.mark.slow
 def test_the_command_killed_again_and_again_at_any_moment(synthetic, tmp_path):
     many = tmp_path / "many"
     many.mkdir()
