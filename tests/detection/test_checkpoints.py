@@ -79,7 +79,7 @@ def test_names_are_those_that_tensorflow_reads(three, backbone):
     assert checkpoint_files.roots(checkpoint_files.names(three[1])) == {"model", "optimizer", "step", "save_counter"}
 
 
-@pytest.mark.parametrize("kind", ["full", "detection"])
+@pytest.mark.parametrize("kind", ["full", pytest.param("detection", marks=pytest.mark.slow)])
 def test_the_same_values_as_tensorflow_restores(model, tmp_path, kind):
     source = build(seed=7)
     path = tf.train.Checkpoint(model=source).write(str(tmp_path / "ckpt-0"))
@@ -132,6 +132,7 @@ def test_a_backbone(model, backbone):
         assert np.array_equal(after[name], inside.get(name, before[name])), name
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_backbone(shared_data):
     path = str(shared_data / "pretrained" / "mobilenet_v2_imagenet" / "ckpt-1")
@@ -161,6 +162,7 @@ def test_the_wrong_type_is_told(model, three, backbone):
     refused(model, three[1], "fine_tune", "cannot start from a checkpoint of type 'fine_tune'")
 
 
+@pytest.mark.slow
 def test_another_width_is_told(model, tmp_path):
     path = tf.train.Checkpoint(model=build(width=0.5)).write(str(tmp_path / "ckpt-0"))
     refused(

@@ -42,8 +42,10 @@ def radiograph(size_hw, *, sigma):
 
 @pytest.mark.parametrize(
     ("resizer", "canvas_hw"),
-    [(f"{{fixed_shape_resizer {{height: 48 width: {SIDE}}}}}", (48, SIDE)), (PADDED, (96, 96))],
-    ids=["fixed", "padded"],
+    [
+        pytest.param(f"{{fixed_shape_resizer {{height: 48 width: {SIDE}}}}}", (48, SIDE), id="fixed", marks=pytest.mark.slow),
+        pytest.param(PADDED, (96, 96), id="padded"),
+    ],
 )
 def test_a_look_is_the_apis_own(resizer, canvas_hw):
     """Padding, clipping and the boxes' frame: what the API's preprocess, predict and postprocess say of an image of the model's size."""
@@ -107,7 +109,7 @@ def test_validation_within_training_detects_what_evaluation_detects(trained, rec
         same(again[exam], found[exam], px=1e-3, score=1e-6)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("suffix", [pytest.param(".png", marks=pytest.mark.slow), ".jpg"])
 def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffix):
     """On a radiograph much larger than the model's input, and not square: records and DICOMs are reduced alike, JPEG files as well."""
     pixels = radiograph((1024, 930), sigma=12)

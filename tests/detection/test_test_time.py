@@ -46,6 +46,7 @@ def test_a_recipe_is_tuned_on_views_of_a_run(trained, workspace, tmp_path, capsy
     assert saved.exams_sha256 == recipe.fingerprint(pneumonia_of(trained / "eval" / "detections.json"))
 
 
+@pytest.mark.slow
 def test_two_ways_to_the_same_fused_boxes(trained, workspace, source, by_hand, tmp_path):
     """Checkpoint on records by TensorFlow's input pipeline, and exported model on DICOMs."""
     before = (trained / "eval" / "metrics.json").read_bytes()
@@ -69,6 +70,7 @@ def test_two_ways_to_the_same_fused_boxes(trained, workspace, source, by_hand, t
     assert summary["postprocessing"]["views"] == list(VIEWS)
 
 
+@pytest.mark.slow
 def test_models_are_fused_without_a_recipe(trained, twin, records, tmp_path, capsys):
     """A model and its twin agree: fused, each box is what fusion makes of one of them, and keeps its score."""
     arguments = ["--model", trained / "export", "--model", twin, "--data", records, "--resamples", "20", "--output-dir", tmp_path / "two"]
@@ -83,7 +85,7 @@ def test_models_are_fused_without_a_recipe(trained, twin, records, tmp_path, cap
         np.testing.assert_allclose(found.scores[:3], alone[exam].scores[:3], atol=5e-3)
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.parametrize("command", ["predict", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_models_of_other_classes_are_refused(trained, twin, records, source, tmp_path, capsys, command):
     other = shutil.copytree(twin, tmp_path / "other")
     (other / "label_map.pbtxt").write_text('item { id: 1 name: "pneumonia" }\n')

@@ -48,6 +48,7 @@ def test_the_stock_api_accepts_the_resolved_config(trained):
     api.optimizer_builder.build(configs["train_config"].optimizer, global_step=tf.Variable(0, dtype=tf.int64))
 
 
+@pytest.mark.slow
 def test_stock_train_loop_runs_on_the_resolved_config(trained, tmp_path):
     code = (
         "from pneumodet.detection import odapi\n"
@@ -166,6 +167,7 @@ def test_predict(trained, source, tmp_path, capsys):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "nothing temporary is left"
 
 
+@pytest.mark.slow
 def test_predict_needs_no_api(trained, source, tmp_path):
     flags = ["--model", trained / "export", "--dicom-dir", source.dicom_dir, "--output-dir", tmp_path / "out", "--max-images", "0"]
     code = f"""
@@ -202,6 +204,7 @@ def test_evaluate_refuses_another_label_map(trained, workspace, records, tmp_pat
     assert "label map" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_model_names_variables(trained, workspace, records, capsys):
     flags = ["--config", "ssd_mobilenet", "--data", str(records), "--run", "misfit", "--steps", "1"]
     flags += ["--fine-tune-checkpoint", str(trained / "train" / "ckpt-6"), "--fine-tune-checkpoint-type", "classification"]
@@ -211,7 +214,9 @@ def test_checkpoint_of_another_model_names_variables(trained, workspace, records
     assert "Conv1" in err or "conv" in err.lower()
 
 
-@pytest.mark.parametrize("command", [evaluate.main, export.main], ids=["evaluate", "export"])
+@pytest.mark.parametrize(
+    "command", [pytest.param(evaluate.main, id="evaluate"), pytest.param(export.main, id="export", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -237,6 +242,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
 
 
+@pytest.mark.slow
 def test_fine_tuning_restores_every_variable(trained, workspace, records):
     from pneumodet.detection import checkpoints, models
 

@@ -39,6 +39,7 @@ def copy(trained, workspace):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_resume_goes_on_from_the_checkpoint(copy):
     assert train.main(["--run", "copy", "--resume", "--steps", "8"]) == 0
     import tensorflow as tf
@@ -50,6 +51,7 @@ def test_resume_goes_on_from_the_checkpoint(copy):
     assert momenta, "the optimizer's state is in the checkpoint"
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_run_changes_nothing(copy):
     before = (copy / "train" / "ckpt-6.index").read_bytes()
     assert train.main(["--run", "copy", "--resume"]) == 0
@@ -123,6 +125,7 @@ def test_a_manifest_that_changed_is_refused_on_resume(trained, workspace, tmp_pa
     assert "another one than the run was started with" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint(copy, monkeypatch, capsys):
     import tensorflow as tf
 
