@@ -58,6 +58,11 @@ def backbone():
         yield
 
 
+def builds(network):
+    """Return what lets this process build the network of a parametrized fixture: "shallow" or "mobilenet"."""
+    return backbone() if network == "shallow" else contextlib.nullcontext()
+
+
 def _network(batchnorm_training, *, conv_hyperparams, alpha, min_depth, **_):
     import tf_keras
     from object_detection.models.keras_models import mobilenet_v2

@@ -1,6 +1,5 @@
 """tools/train.py as a user meets it: what it says, on which stream, its exit codes, and what a failed start leaves."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -107,17 +106,23 @@ def test_a_resumed_run_names_its_own_metric(done, workspace, capsys):
     assert "step 5 of 5" in captured.err
 
 
-def test_a_run_that_stopped_early_does_not_go_on_by_itself(done, workspace, capsys):
-    folder = shutil.copytree(done[0], workspace / "early")
-    import tensorflow as tf
+def test_a_run_that_stopped_early_does_not_go_on_by_itself(done, workspace, monkeypatch, capsys):
+    from pneumodet.training import validation
 
-    memory = json.loads(tf.train.load_checkpoint(str(folder / "train" / "ckpt-4")).get_tensor("memory/.ATTRIBUTES/VARIABLE_VALUE"))
-    if not memory["waited"]:
-        pytest.skip("the second evaluation was better")
-    assert train.main(["--run", "early", "--resume", "--steps", "50", "--patience", "1"]) == 0
-    out = capsys.readouterr().out
-    assert "Stopped early: no better image.roc_auc in 1 evaluations" in out
-    assert "(4 steps, checkpoint" in out
+    shutil.copytree(done[0], workspace / "early")
+    real = validation.Validation.run
+
+    def worse(self):
+        found = real(self)
+        found.figures["image.roc_auc"] = -1.0
+        return found
+
+    monkeypatch.setattr(validation.Validation, "run", worse)
+    for steps in (5, 50):
+        assert train.main(["--run", "early", "--resume", "--steps", str(steps), "--patience", "1"]) == 0
+        out = capsys.readouterr().out
+        assert "Stopped early: no better image.roc_auc in 1 evaluations" in out
+        assert "(5 steps, checkpoint" in out
 
 
 def test_a_removed_checkpoint_leaves_the_one_before(done, workspace, capsys):

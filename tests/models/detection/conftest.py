@@ -2,6 +2,7 @@
 
 import made
 import pytest
+import shallow
 from small_runs import SMALL
 
 from pneumodet.cli import evaluate, export, train
@@ -20,8 +21,24 @@ def records(source, tmp_path_factory):
     return made.records_of(source, tmp_path_factory.mktemp("data") / "records")
 
 
+@pytest.fixture(scope="session", params=["shallow", pytest.param("mobilenet", marks=pytest.mark.slow)])
+def network(request):
+    """Return which network the session's run trains: the shallow one, and MobileNetV2 among the slow tests."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def built_as_trained(request):
+    """Build the network of the session's run in the tests that use it."""
+    if "network" not in request.fixturenames:
+        yield
+        return
+    with shallow.builds(request.getfixturevalue("network")):
+        yield
+
+
 @pytest.fixture(scope="session")
-def shared_workspace(tmp_path_factory):
+def shared_workspace(network, tmp_path_factory):
     """Return the workspace of the session's run."""
     return tmp_path_factory.mktemp("workspace")
 
@@ -34,9 +51,10 @@ def workspace(shared_workspace, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def trained(records, shared_workspace):
+def trained(network, records, shared_workspace):
     """Return the folder of a run of 6 steps, evaluated and exported."""
-    with pytest.MonkeyPatch.context() as patch:
+    maps = [word for setting in shallow.TWO_MAPS for word in ("--set", setting)] if network == "shallow" else []
+    with pytest.MonkeyPatch.context() as patch, shallow.builds(network):
         patch.setenv("PNEUMODET_WORKSPACE", str(shared_workspace))
         flags = [
             "--config",
@@ -52,7 +70,7 @@ def trained(records, shared_workspace):
             "--evaluate-every",
             "0",
         ]
-        assert train.main([*flags, *SMALL]) == 0
+        assert train.main([*flags, *SMALL, *maps]) == 0
         assert evaluate.main(["--run", "six"]) == 0
         assert export.main(["--run", "six"]) == 0
     return shared_workspace / "six"
