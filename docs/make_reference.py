@@ -194,7 +194,7 @@ def _with_choices(text: str, kind: type, module: Any) -> str:
         constant = getattr(kind, match[1], getattr(module, match[1], None))
         return _choices(constant) if isinstance(constant, tuple | dict) else match[0]
 
-    return re.sub(r"``([A-Z][A-Z_]+)``", values, text.replace("a key of ``", "one of ``"))
+    return re.sub(r"\b([A-Z][A-Z_]+)\b", values, text.replace("a key of ``", "one of ``").replace("``", "`")).replace("``", "`")
 
 
 def _choices(values: Sequence[Any]) -> str:
