@@ -21,7 +21,17 @@ DOCUMENTS = [
     if GENERATED not in path.parents and path.name != "results.md"  # which keeps commands as they were on the day they were measured
 ]
 SHELL = re.compile(r"```bash\n(.*?)```", re.DOTALL)
-FOREIGN_PROGRAMS = ("docker", "make", "pip", "pytest", "ruff", "tensorboard", "generate_tfrecord.py", "model_main_tf2.py", "exporter_main_v2.py")
+FOREIGN_PROGRAMS = (
+    "docker",
+    "make",
+    "pip",
+    "pytest",
+    "ruff",
+    "tensorboard",
+    "generate_tfrecord.py",
+    "model_main_tf2.py",
+    "exporter_main_v2.py",
+)
 FOREIGN_FLAGS = {"--build-arg"}
 """Of Docker, named without it."""
 
