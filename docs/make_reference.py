@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import importlib
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -162,23 +163,27 @@ def _others(kind: type, base: type) -> str:
 def _described(kinds: Sequence[type], package: griffe.Object) -> dict[str, str]:
     """Return field -> its meaning, from the docstrings of dataclasses and of what these inherit from; the first that describes a field counts."""
     meanings: dict[str, str] = {}
-    for outermost, kind in ((outermost, one) for outermost in kinds for one in outermost.__mro__):
+    for derived, kind in [(given, base) for given in kinds for base in given.__mro__]:
         if not kind.__module__.startswith("pneumodet."):
             continue
         module = importlib.import_module(kind.__module__)
         docstring = package[kind.__module__.removeprefix("pneumodet.")][kind.__name__].docstring
         for names, text in _attributes(docstring.value if docstring else ""):
             for name in names.split(", "):
-                meanings.setdefault(name, _cell(_with_choices(text, outermost, module)))
+                meanings.setdefault(name, _cell(_with_choices(text, derived, module)))
     return meanings
 
 
 def _attributes(docstring: str) -> list[tuple[str, str]]:
     """Return (names, meaning) of a docstring's section ``Attributes``; griffe reads of "low, high: …" the first name only."""
     section = re.search(r"^Attributes:\n((?:[ \t]+.*\n?|\n)+)", inspect.cleandoc(docstring), re.MULTILINE)
+    return _items(section[1]) if section else []
+
+
+def _items(section: str) -> list[tuple[str, str]]:
+    """Return (names, meaning) of the items of a docstring's section; what is indented further continues the item before it."""
     items: list[tuple[str, str]] = []
-    lines = inspect.cleandoc(section[1].rstrip() if section else "").split("\n")
-    for line in lines:
+    for line in inspect.cleandoc(section.rstrip()).split("\n"):
         if line and not line[0].isspace():
             names, _, text = line.partition(": ")
             items.append((names, text))
@@ -322,8 +327,9 @@ def _docstring(member: griffe.Object) -> list[str]:
         elif section.kind is griffe.DocstringSectionKind.parameters:
             lines += ["Arguments:", "", *(f"- `{one.name}`: {_one_line(one.description)}" for one in section.value), ""]
         elif section.kind is griffe.DocstringSectionKind.attributes:
-            items = _attributes(member.docstring.value)
-            lines += ["Attributes:", "", *(f"- `{name}`: {_one_line(text)}" for name, text in items), ""]
+            lines += ["Attributes:", "", *(f"- `{name}`: {_one_line(text)}" for name, text in _attributes(member.docstring.value)), ""]
+        elif section.kind is griffe.DocstringSectionKind.admonition:  # a section of our own, such as "Args of the constructor"
+            lines += [f"{section.title}:", "", *(f"- `{name}`: {_one_line(text)}" for name, text in _items(section.value.description)), ""]
         elif section.kind in (griffe.DocstringSectionKind.returns, griffe.DocstringSectionKind.yields):
             title = "Returns" if section.kind is griffe.DocstringSectionKind.returns else "Yields"
             lines += [
@@ -370,6 +376,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is not up to date")
     check = parser.parse_args(argv).check
+    logging.getLogger("griffe").setLevel(logging.ERROR)  # it warns of items that name several arguments at once, which is our style
     made = pages()
     stale = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     left_over = [path for path in REFERENCE.glob("*.md") if path not in made]
