@@ -1,27 +1,36 @@
-"""Write docs/reference/ from what the code says of itself: the commands' parsers and the public docstrings.
+"""Write docs/reference/, and the tables of fields in docs/file-formats.md, from what the code says of itself: parsers, dataclasses, docstrings.
 
     python docs/make_reference.py            # writes what has changed
     python docs/make_reference.py --check    # exit code 1 where a page is not up to date
 
-Docstrings are parsed by griffe (ISC licence), which reads the source and imports nothing of it.
+Docstrings are parsed by griffe (ISC licence), which reads the source. Parsers and dataclasses are imported, which takes no TensorFlow.
+A table of fields stands in a page between two comments, ``<!-- fields of MODULE.CLASS -->`` (or ``… but NAME, NAME -->``) and ``<!-- end of fields -->``.
 """
 
 import argparse
+import dataclasses
 import importlib
 import inspect
+import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import griffe
 
 from pneumodet.cli.__main__ import COMMANDS
+from pneumodet.models import options, settings
+from pneumodet.models.classification.settings import ClassifierSettings
+from pneumodet.models.inputs.augmentation_settings import PRESETS, Augmentation
+from pneumodet.models.segmentation.settings import Architecture, SegmenterSettings
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 REFERENCE = DOCS / "reference"
 NOTE = "<!-- Made by docs/make_reference.py; do not edit. -->"
+FILE_FORMATS = DOCS / "file-formats.md"
 OWN_FLAGS = ("--help", "--helpfull", "--version", "--verbose")
 """Flags that every command has; they are explained once."""
 
@@ -32,6 +41,8 @@ def pages() -> dict[Path, str]:
     rooms = [name for name, member in sorted(package.members.items()) if not member.is_alias and member.is_subpackage and name != "cli"]
     made = {REFERENCE / "commands.md": _commands()}
     made |= {REFERENCE / f"{room}.md": _room(package[room]) for room in rooms}
+    made[REFERENCE / "settings.md"] = _settings(package)
+    made[FILE_FORMATS] = with_tables(FILE_FORMATS.read_text(encoding="utf-8"), package)
     made[REFERENCE / "README.md"] = _index(package, rooms)
     return made
 
@@ -43,7 +54,8 @@ def _index(package: griffe.Object, rooms: list[str]) -> str:
             NOTE,
             "# Reference",
             "",
-            "[Commands](commands.md): every flag of every command. [File formats](../file-formats.md): what is written and read.",
+            "[Commands](commands.md): every flag of every command. [Settings](settings.md): every key of the configs that are ours.",
+            "[File formats](../file-formats.md): what is written and read.",
             "",
             "The library, a page a room. Nothing here is a promise of a stable API before version 1.0.",
             "",
@@ -80,6 +92,160 @@ def _commands() -> str:
         if parser.epilog:
             lines += ["", "```text", parser.epilog.strip(), "```"]
     return "\n".join(lines) + "\n"
+
+
+_FIELDS = re.compile(r"(<!-- fields of ([\w.]+?)\.(\w+)(?: but ([\w, ]+?))? -->\n).*?(<!-- end of fields -->)", re.DOTALL)
+
+
+def with_tables(page: str, package: griffe.Object) -> str:
+    """Return a page with the tables between its markers as the dataclasses have them now."""
+
+    def table(match: re.Match[str]) -> str:
+        head, module, name, left_out, tail = match.groups()
+        kind = getattr(importlib.import_module(module), name)
+        hidden = set((left_out or "").split(", "))
+        described = _described([kind], package)
+        rows = [
+            f"| `{one.name}` | {_json_type(one.type)} | {described[one.name].replace('None', 'null')} |"
+            for one in dataclasses.fields(kind)
+            if one.name not in hidden
+        ]
+        return "\n".join([head, "| field | type | meaning |", "| --- | --- | --- |", *rows, "", tail])
+
+    return _FIELDS.sub(table, page)
+
+
+def _settings(package: griffe.Object) -> str:
+    shared = [field.name for field in dataclasses.fields(settings.Settings)]
+    lines = [
+        NOTE,
+        "# Settings",
+        "",
+        "A detector's experiment is a `pipeline.config` of the API; beside it stand the options below, which are flags of `train`. Classifiers and U-Nets are",
+        "described by flat TOML files, whose keys are these; `--set KEY=VALUE` takes any of them, and a key that does not exist is an error.",
+        "",
+        "## Classifiers and U-Nets",
+        "",
+        *_defaults(settings.Settings, shared, [settings.Settings], package),
+        "",
+        "U-Nets have other defaults of some: " + _others(SegmenterSettings, settings.Settings) + ". Their `best_metric` is one of",
+        _choices(SegmenterSettings.METRICS) + ".",
+    ]
+    for title, kind, extra in (("Classifiers", ClassifierSettings, []), ("U-Nets", SegmenterSettings, [Architecture])):
+        own = [field.name for field in dataclasses.fields(kind) if field.name not in shared]
+        lines += ["", f"## {title}", "", *_defaults(kind, own, [*extra, kind], package)]
+    for title, kind, hidden in (("Options of detectors", options.Options, {"plan"}), ("Plan of detectors", options.Plan, set())):
+        names = [field.name for field in dataclasses.fields(kind) if field.name not in hidden]
+        lines += ["", f"## {title}", "", *_defaults(kind, names, [kind], package)]
+    lines += ["", "Without `--evaluate-every`, `train` evaluates every tenth of the steps."]
+    lines += ["", "## Augmentation", "", "A preset's name, or a JSON file with these fields; one that is left out does nothing.", ""]
+    lines += [f"| field | {' | '.join(f'`{name}`' for name in PRESETS)} | meaning |", "| --- " * (2 + len(PRESETS)) + "|"]
+    described = _described([Augmentation], package)
+    for field in dataclasses.fields(Augmentation):
+        values = " | ".join(_value(getattr(one, field.name)) for one in PRESETS.values())
+        lines.append(f"| `{field.name}` | {values} | {described[field.name]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _defaults(kind: type, names: Sequence[str], described_by: Sequence[type], package: griffe.Object) -> list[str]:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    described = _described(described_by, package)
+    rows = [f"| `{name}` | {_json_type(fields[name].type)} | {_value(fields[name].default)} | {described[name]} |" for name in names]
+    return ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
+
+
+def _others(kind: type, base: type) -> str:
+    """Return the defaults of a subclass that its base has, too, but with another value."""
+    own = {field.name: field.default for field in dataclasses.fields(kind)}
+    return ", ".join(f"`{one.name}` {_value(own[one.name])}" for one in dataclasses.fields(base) if own[one.name] != one.default)
+
+
+def _described(kinds: Sequence[type], package: griffe.Object) -> dict[str, str]:
+    """Return field -> its meaning, from the docstrings of dataclasses and of what these inherit from; the first that describes a field counts."""
+    meanings: dict[str, str] = {}
+    for derived, kind in [(given, base) for given in kinds for base in given.__mro__]:
+        if not kind.__module__.startswith("pneumodet."):
+            continue
+        module = importlib.import_module(kind.__module__)
+        docstring = package[kind.__module__.removeprefix("pneumodet.")][kind.__name__].docstring
+        for names, text in _attributes(docstring.value if docstring else ""):
+            for name in names.split(", "):
+                meanings.setdefault(name, _cell(_with_choices(text, derived, module)))
+    return meanings
+
+
+def _attributes(docstring: str) -> list[tuple[str, str]]:
+    """Return (names, meaning) of a docstring's section ``Attributes``; griffe reads of "low, high: …" the first name only."""
+    section = re.search(r"^Attributes:\n((?:[ \t]+.*\n?|\n)+)", inspect.cleandoc(docstring), re.MULTILINE)
+    return _items(section[1]) if section else []
+
+
+def _items(section: str) -> list[tuple[str, str]]:
+    """Return (names, meaning) of the items of a docstring's section; what is indented further continues the item before it."""
+    items: list[tuple[str, str]] = []
+    for line in inspect.cleandoc(section.rstrip()).split("\n"):
+        if line and not line[0].isspace():
+            names, _, text = line.partition(": ")
+            items.append((names, text))
+        elif line.strip():
+            items[-1] = (items[-1][0], f"{items[-1][1]} {line.strip()}")
+    return items
+
+
+def _with_choices(text: str, kind: type, module: Any) -> str:
+    """Return a description in which a constant that lists what is allowed is replaced by what it lists."""
+
+    def values(match: re.Match[str]) -> str:
+        constant = getattr(kind, match[1], getattr(module, match[1], None))
+        return _choices(constant) if isinstance(constant, tuple | dict) else match[0]
+
+    return re.sub(r"\b([A-Z][A-Z_]+)\b", values, text.replace("a key of ``", "one of ``").replace("``", "`")).replace("``", "`")
+
+
+def _choices(values: Sequence[Any]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _value(value: Any) -> str:
+    if value is None or value == "" or value == () or value is dataclasses.MISSING:
+        return "–"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
+    if value in PRESETS.values():
+        return next(f"`{name}`" for name, preset in PRESETS.items() if preset == value)
+    return f"{value:g}" if isinstance(value, float) else f"`{value}`" if isinstance(value, str) else str(value)
+
+
+_TYPE_TEXTS = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "bool": "true or false",
+    "Any": "any",
+    "None": "null",
+    "tuple": "list",
+    "list": "list",
+}
+
+
+def _json_type(annotation: Any) -> str:
+    """Return what JSON or TOML calls a field of an annotation."""
+    text = (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", "")
+        if isinstance(annotation, type)
+        else str(annotation)
+    )
+    if not isinstance(annotation, str) and hasattr(annotation, "__origin__"):
+        text = str(annotation)
+    names = []
+    for part in text.split(" | "):
+        plain = re.sub(r"\[.*", "", part).rpartition(".")[2]
+        names.append(_TYPE_TEXTS.get(plain, "object"))
+    return " or ".join(dict.fromkeys(names))
 
 
 def _flag(action: argparse.Action) -> str:
@@ -158,9 +324,12 @@ def _docstring(member: griffe.Object) -> list[str]:
     for section in member.docstring.parsed if member.docstring else ():
         if section.kind is griffe.DocstringSectionKind.text:
             lines += [_plain(section.value), ""]
-        elif section.kind in (griffe.DocstringSectionKind.parameters, griffe.DocstringSectionKind.attributes):
-            title = "Arguments" if section.kind is griffe.DocstringSectionKind.parameters else "Attributes"
-            lines += [f"{title}:", "", *(f"- `{one.name}`: {_one_line(one.description)}" for one in section.value), ""]
+        elif section.kind is griffe.DocstringSectionKind.parameters:
+            lines += ["Arguments:", "", *(f"- `{one.name}`: {_one_line(one.description)}" for one in section.value), ""]
+        elif section.kind is griffe.DocstringSectionKind.attributes:
+            lines += ["Attributes:", "", *(f"- `{name}`: {_one_line(text)}" for name, text in _attributes(member.docstring.value)), ""]
+        elif section.kind is griffe.DocstringSectionKind.admonition:  # a section of our own, such as "Args of the constructor"
+            lines += [f"{section.title}:", "", *(f"- `{name}`: {_one_line(text)}" for name, text in _items(section.value.description)), ""]
         elif section.kind in (griffe.DocstringSectionKind.returns, griffe.DocstringSectionKind.yields):
             title = "Returns" if section.kind is griffe.DocstringSectionKind.returns else "Yields"
             lines += [
@@ -207,6 +376,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is not up to date")
     check = parser.parse_args(argv).check
+    logging.getLogger("griffe").setLevel(logging.ERROR)  # it warns of items that name several arguments at once, which is our style
     made = pages()
     stale = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     left_over = [path for path in REFERENCE.glob("*.md") if path not in made]

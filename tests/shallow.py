@@ -1,7 +1,7 @@
 """A detector that is built, traced and saved in a fraction of the time, for tests of what training does around its model.
 
 SSD MobileNetV2 with four convolutions in place of fifty-two and with the first two of its six feature maps. Whatever else is tested stays whole:
-the config, the API's losses and post-processing, the record set, the loop, checkpoints and files. The real network is trained in tests/detection.
+the config, the API's losses and post-processing, the record set, the loop, checkpoints and files. The real network is trained in tests/models/detection.
 """
 
 import contextlib

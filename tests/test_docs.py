@@ -1,5 +1,6 @@
-"""The pages that are made from the code are up to date, and every link in the documents leads somewhere."""
+"""The pages that are made from the code are up to date, every link leads somewhere, and messages that the documents quote are the code's."""
 
+import ast
 import importlib.util
 import re
 
@@ -11,22 +12,45 @@ ROOT = paths.PROJECT_ROOT
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "configs").glob("*.md"), *(ROOT / "pretrained").glob("*.md")]
 )
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 
 
-def test_the_reference_is_up_to_date(capsys):
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def make_reference():
     spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.main(["--check"]) == 0, capsys.readouterr().err
+    return module
+
+
+def test_what_is_made_from_the_code_is_up_to_date(make_reference, capsys):
+    assert make_reference.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_table_of_fields_says_what_the_dataclass_says(make_reference):
+    import griffe
+
+    package = griffe.load("pneumodet", search_paths=[str(ROOT / "tools")], docstring_parser="google")
+    marked = "<!-- fields of pneumodet.data.manifest.SplitEntry but shards -->\nstale\n<!-- end of fields -->\n"
+    page = make_reference.with_tables(marked, package)
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{name}`" for name in ("exams", "patients", "positive_exams", "boxes", "annotations", "annotations_sha256")]
+    assert "| `patients` | whole number | how many there are. |" in page
+    assert "stale" not in page
 
 
 def anchors_of(path):
-    """The names by which GitHub links to a page's headings."""
-    heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    """The names by which GitHub links to a page's headings; headings within code are none."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text(encoding="utf-8")):
         name, _, anchor = target.partition("#")
@@ -34,6 +58,42 @@ def test_links_lead_somewhere(path):
         assert there.exists(), target
         if anchor:
             assert anchor in anchors_of(there), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_source_files_that_are_named_exist(path):
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for code in re.findall(r"`([\w./-]+/\w+\.py)`", text):
+        places = (ROOT, ROOT / "tools", ROOT / "tools" / "pneumodet")
+        assert any((place / code).is_file() for place in places), code
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    seen, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        targets = re.findall(r"\]\((?!https?:)([^)#\s]+\.md)[^)]*\)", page.read_text(encoding="utf-8"))
+        waiting += {(page.parent / target).resolve() for target in targets} - seen
+    assert set(DOCUMENTS) <= seen
+
+
+def texts_of_the_code():
+    """All literal texts of the library and the Makefile; the parts of an f-string one by one."""
+    yield (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / "tools").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_messages_that_are_quoted_are_those_of_the_code():
+    rows = [row for row in TROUBLESHOOTING.read_text(encoding="utf-8").splitlines() if row.startswith("| ")]
+    quoted = {part.strip(" .,:") for row in rows for quote in re.findall(r'"([^"]+)"', row.split(" | ")[0]) for part in quote.split("…")}
+    texts = list(texts_of_the_code())
+    unknown = {part for part in quoted - {""} if not any(part in text for text in texts)}
+    assert len(quoted) > 20
+    assert not unknown
 
 
 def test_the_readme_is_an_entrance_and_not_the_manual():

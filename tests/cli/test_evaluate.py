@@ -1,4 +1,4 @@
-"""The command evaluate on detections that are there; runs and models are in tests/detection."""
+"""The command evaluate on detections that are there; runs and models are in tests/models/detection."""
 
 import json
 import subprocess
