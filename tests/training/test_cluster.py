@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_is_named(killed):
     last = err[0].strip().splitlines()[-1]
     assert last == (
         f"train: error: Lost worker 1 ({addresses[1]}); its own last lines may say why. Start all workers again with --resume: "
-        "they go on from the last checkpoint."
+        "they continue from the last checkpoint."
     )
     assert "Traceback" not in err[0]
 

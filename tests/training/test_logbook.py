@@ -215,7 +215,7 @@ def test_a_full_disk_warns_once_and_training_goes_on(tmp_path, caplog, extra):
         assert (tmp_path / "metrics.csv").stat().st_size <= full
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "Cannot write" in caplog.text
-    assert "Training goes on." in caplog.text
+    assert "Training continues." in caplog.text
     log.steps(40, {"loss/total": 4.0, **extra})
     assert steps_of(tmp_path) == [10, 20, 20, 30, 40], "there is space again: the table has all rows"
     assert table(tmp_path)["ap"].tolist()[2] == 0.5

@@ -70,8 +70,8 @@ def fed_to_keras(split):
 
 def evaluated(split):
     """Return what evaluation of a run gives the model."""
-    looker = types.SimpleNamespace(prepared=lambda pixels: pixels)
-    return [checkpoint_detections._read(split.read(number), looker, [view_of("identity")])[2][0] for number in range(len(split))]
+    runner = types.SimpleNamespace(prepared=lambda pixels: pixels)
+    return [checkpoint_detections._read(split.read(number), runner, [view_of("identity")])[2][0] for number in range(len(split))]
 
 
 def seen_by_exports(split, monkeypatch):
@@ -158,4 +158,4 @@ def test_a_jpeg_cut_off_is_one_sentence(cut, tmp_path, monkeypatch):
     lenient = Feed(cut.val.shards, size=Size((32, 32)), classes=2, batch_size=1, max_boxes=1, augmentation=NONE, seed=0, skip_corrupt=True)
     assert len(list(lenient.batches(first_step=0, steps=EXAMS))) == EXAMS
     lenient.close()
-    assert lenient.skipped.found == {f"{shard}, record 1": sentence}
+    assert lenient.skipped.reasons == {f"{shard}, record 1": sentence}

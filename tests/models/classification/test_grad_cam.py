@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pneumodet.core.errors import ConfigError
-from pneumodet.models.classification.grad_cam import GRAD_CAM, GRAD_CAM_PLUS_PLUS, HEAT, Explainer, last_feature_layer
+from pneumodet.models.classification.grad_cam import GRAD_CAM, GRAD_CAM_PLUS_PLUS, HEATMAP, Explainer, last_feature_layer
 
 SIDE, CHANNELS = 9, 3
 FEATURES = SIDE - 2
@@ -99,9 +99,9 @@ def test_of_a_model_with_global_average_pooling_grad_cam_is_cam(build, images, r
     explainer = Explainer(model, score)
     assert explainer.layer == "conv"
     found = explainer(inputs_of(model, images))
-    np.testing.assert_allclose(found[HEAT], cam, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[HEATMAP], cam, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found["pneumonia"], model(inputs_of(model, images))["pneumonia"], rtol=1e-5)
-    assert set(found) == {*model.output, HEAT}
+    assert set(found) == {*model.output, HEATMAP}
 
 
 @pytest.mark.parametrize("build", [flat, nested_with_head])
@@ -132,9 +132,9 @@ def test_grad_cam_plus_plus_is_equation_19(build, images, rng):
                 alpha = second / (2 * second + features[..., place[2]].sum() * third)
                 alpha_relu[place] = alpha * first / here  # without exp(S), which is one number an image
         expected.append(np.maximum(features @ alpha_relu.sum(axis=(0, 1)), 0))
-    found = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)(inputs_of(model, images))[HEAT]
+    found = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)(inputs_of(model, images))[HEATMAP]
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-6)
-    plain = Explainer(model, score)(inputs_of(model, images))[HEAT]
+    plain = Explainer(model, score)(inputs_of(model, images))[HEATMAP]
     assert not np.allclose(found / np.max(found), plain / np.max(plain), atol=0.05), "the two methods differ here"
 
 
@@ -143,7 +143,7 @@ def test_without_positive_evidence_there_is_no_heat(method, images, rng):
     model = set_weights(flat(layers.GlobalAveragePooling2D()), rng)
     kernel, bias = model.get_layer("head").get_weights()
     model.get_layer("head").set_weights([-np.abs(kernel), bias])
-    assert not np.any(Explainer(model, score, method=method)({"image": images})[HEAT])
+    assert not np.any(Explainer(model, score, method=method)({"image": images})[HEATMAP])
 
 
 def test_features_below_zero_leave_grad_cam_plus_plus_finite(images, rng):
@@ -152,7 +152,7 @@ def test_features_below_zero_leave_grad_cam_plus_plus_finite(images, rng):
     model.get_layer("conv").activation = keras.activations.linear  # as swish, but more so
     model.get_layer("conv").set_weights([kernel, bias - 50])
     model.get_layer("head").set_weights([np.full((CHANNELS, 1), 3.0), np.zeros(1)])
-    heat = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)({"image": images})[HEAT]
+    heat = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)({"image": images})[HEATMAP]
     np.testing.assert_array_equal(heat, 0)
 
 

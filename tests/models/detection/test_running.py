@@ -54,17 +54,17 @@ def test_a_look_is_the_apis_own(resizer, canvas_hw):
     import tensorflow as tf
 
     from pneumodet.models.detection import models
-    from pneumodet.models.detection.running import Looker
+    from pneumodet.models.detection.running import DetectorRunner
 
     model, config = small_model(resizer)
-    looker = Looker(model, config)
+    runner = DetectorRunner(model, config)
     pixels = radiograph((48, 96), sigma=4)
-    image, true_shape = looker.prepared(pixels)
+    image, true_shape = runner.prepared(pixels)
     assert image.shape == (*canvas_hw, 1)
     np.testing.assert_array_equal(image[:48, :, 0], pixels)
     assert not image[48:].any()
     assert true_shape.tolist() == [48, 96, 3]
-    found = looker.detect(image[None], true_shape[None])
+    found = runner.detect(image[None], true_shape[None])
 
     models.set_training(model, False)
     prepared, shapes = model.preprocess(tf.constant(np.repeat(pixels[None, :, :, None], 3, 3), tf.float32))
@@ -78,14 +78,14 @@ def test_a_look_is_the_apis_own(resizer, canvas_hw):
 
 
 def test_a_batch_is_its_images_one_by_one():
-    from pneumodet.models.detection.running import Looker
+    from pneumodet.models.detection.running import DetectorRunner
 
     model, config = small_model(PADDED)
-    looker = Looker(model, config)
-    prepared = [looker.prepared(radiograph(size_hw, sigma=9)) for size_hw in ((300, 200), (128, 128), (90, 250))]
-    together = looker.detect(*(np.stack(column) for column in zip(*prepared, strict=True)))
+    runner = DetectorRunner(model, config)
+    prepared = [runner.prepared(radiograph(size_hw, sigma=9)) for size_hw in ((300, 200), (128, 128), (90, 250))]
+    together = runner.detect(*(np.stack(column) for column in zip(*prepared, strict=True)))
     for index, (image, true_shape) in enumerate(prepared):
-        alone = looker.detect(image[None], true_shape[None])
+        alone = runner.detect(image[None], true_shape[None])
         same(*(from_outputs(found, at, height=90, width=70) for found, at in ((together, index), (alone, 0))), px=0.02, score=1e-5)
 
 

@@ -289,8 +289,8 @@ def test_a_corrupt_record_is_named_or_left_out(made, tmp_path, kind, message):
     feed = feed_of(shards, masks=True, skip_corrupt=True)
     found = batches(feed)
     assert [len(batch["image"]) for batch in found] == [4] * 4
-    assert list(feed.skipped.found) == [f"{shards[1]}, record 1"]
-    assert message in feed.skipped.found[f"{shards[1]}, record 1"]
+    assert list(feed.skipped.reasons) == [f"{shards[1]}, record 1"]
+    assert message in feed.skipped.reasons[f"{shards[1]}, record 1"]
     assert feed.failure is None
     whole = batches(feed_of(write(tmp_path / "whole", made), masks=True))
     others = [int(one) for one in np.concatenate([batch["count"] for batch in whole])]

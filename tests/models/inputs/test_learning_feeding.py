@@ -13,7 +13,7 @@ from pneumodet.data import tf_example
 from pneumodet.data.equalizing import equalized
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import runner
-from pneumodet.evaluation.runner import Looker
+from pneumodet.evaluation.runner import Runner
 from pneumodet.models.inputs import images
 from pneumodet.models.inputs.augmentation_settings import NONE, Augmentation
 from pneumodet.models.inputs.keras_feeding import Feed
@@ -119,11 +119,11 @@ def test_the_images_that_are_kept_take_their_size_once(split, monkeypatch):
     many = Split(split.shards * times, split.instances | {"images": split.instances["images"] * times})
     monkeypatch.setattr(runner, "BATCH", 1)
     monkeypatch.setattr(runner, "read", lambda reader, number, **_: np.full((side, side, 1), number, np.uint8))
-    looker = Looker(types.SimpleNamespace(inputs=[]), many, size_hw=(side, side))
-    monkeypatch.setattr(looker, "_call", lambda inputs: {})
+    runner = Runner(types.SimpleNamespace(inputs=[]), many, size_hw=(side, side))
+    monkeypatch.setattr(runner, "_call", lambda inputs: {})
     tracemalloc.start()
     try:
-        seen = [int(batch.images.mean()) for batch in looker.batches()]
+        seen = [int(batch.images.mean()) for batch in runner.batches()]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -132,12 +132,12 @@ def test_the_images_that_are_kept_take_their_size_once(split, monkeypatch):
 
 
 def test_an_output_that_is_not_finite_is_no_result(split, monkeypatch):
-    looker = Looker(types.SimpleNamespace(inputs=[]), split, size_hw=SIZE)
+    runner = Runner(types.SimpleNamespace(inputs=[]), split, size_hw=SIZE)
     outputs = np.zeros((len(split), 3))
     outputs[1, 2] = np.nan
-    monkeypatch.setattr(looker, "_call", lambda inputs: {"mask": tf.constant(np.zeros(2)), "pneumonia": tf.constant(outputs)})
+    monkeypatch.setattr(runner, "_call", lambda inputs: {"mask": tf.constant(np.zeros(2)), "pneumonia": tf.constant(outputs)})
     with pytest.raises(TrainingError, match="not finite.* with a lower learning rate"):
-        list(looker.batches())
+        list(runner.batches())
 
 
 def test_box_mask_counts_px_whose_centres_are_inside():

@@ -128,10 +128,10 @@ def test_a_run_that_is_not_there_is_told_beside_folders_of_others(uncut, tmp_pat
 
 def test_a_restored_model_scores_as_the_evaluation_did(uncut, records):
     model, settings = experiment.restored(tiny.Tiny(), uncut[0])
-    from pneumodet.evaluation.runner import Looker
+    from pneumodet.evaluation.runner import Runner
 
-    looker = Looker(model, RecordSet.open(records).check_two_kinds().val, size_hw=settings.size_hw)
-    scores = np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in looker.batches()])
+    runner = Runner(model, RecordSet.open(records).check_two_kinds().val, size_hw=settings.size_hw)
+    scores = np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in runner.batches()])
     rows = (uncut[0] / "evaluation" / "scores.csv").read_text().splitlines()[1:]
     np.testing.assert_allclose(scores, [float(row.split(",")[1]) for row in rows], atol=1e-6)
 

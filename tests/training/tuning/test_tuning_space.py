@@ -47,7 +47,7 @@ def test_parse(text, expected):
         pytest.param("a=5", "'5' is a single value.*what is the same in all trials goes to --set", id="single"),
         pytest.param("a={b: 1}", "is a single value", id="single group"),
         pytest.param("a=1,,2", "has an empty entry", id="empty entry"),
-        pytest.param("a=4,8,4.0", "'4.0' is in the list twice", id="twice"),
+        pytest.param("a=4,8,4.0", "'4.0' occurs twice in the list", id="twice"),
         pytest.param("a=1:x", "'x' in '1:x' is not a number", id="no number"),
         pytest.param("a=1:nan", "'nan' in '1:nan' is not a number", id="NaN"),
         pytest.param("a=2:1", "2 is not below 1", id="backwards"),

@@ -15,11 +15,12 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from pneumodet.core import download, locks, paths, runs, suggest
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
 from pneumodet.data import label_map as label_maps
+from pneumodet.models.detection.odapi import Config
 
 FOLDER = paths.PROJECT_ROOT / "pretrained"
 """Where checkpoints land, each in a folder of its name."""
@@ -72,7 +73,7 @@ class Start:
 def resolve(
     choice: str,
     *,
-    config: Any,
+    config: Config,
     label_map: dict[str, int],
     kind: str | None = None,
     folder: Path = FOLDER,
@@ -87,11 +88,11 @@ def resolve(
         "run:NAME"; the name of a folder in ``folder``; or the path of a checkpoint (``…/ckpt-N``) or of a folder with one.
       config: the TrainEvalPipelineConfig that will be trained.
       label_map: name -> id of the classes that will be trained.
-      kind: fine_tune_checkpoint_type where the user gave one; found out otherwise.
+      kind: fine_tune_checkpoint_type where the user gave one; otherwise it follows from what the checkpoint holds.
       folder: with registry.json; downloads land there.
       mirror: in place of $PNEUMODET_MIRROR.
-      on_progress: is told (bytes there, bytes in all or None) of a download.
-      on_notice: is told in a sentence what takes long, and what does not fit.
+      on_progress: takes (bytes there, bytes in all or None) of a download.
+      on_notice: takes a sentence about what takes long, or does not fit.
 
     Returns:
       The start, or None for "none".
@@ -134,7 +135,7 @@ def _choices(entries: dict[str, Any]) -> str:
     return f"Give none, coco, imagenet, run:NAME, the path of a checkpoint, or one of {', '.join(sorted(entries))}."
 
 
-def _for_config(choice: str, entries: dict[str, dict[str, Any]], config: Any) -> str:
+def _for_config(choice: str, entries: dict[str, dict[str, Any]], config: Config) -> str:
     """Return the name of the registry's checkpoint for a config's feature extractor, of the nearest image size where there are several."""
     from pneumodet.models.detection import pipeline_config
 
@@ -150,7 +151,7 @@ def _for_config(choice: str, entries: dict[str, dict[str, Any]], config: Any) ->
     return min(fitting, key=lambda name: abs(fitting[name]["side_px"] - side))
 
 
-def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None, on_notice: Callable[[str], None]) -> Start:
+def _at(path: Path, config: Config, label_map: dict[str, int], given: str | None, on_notice: Callable[[str], None]) -> Start:
     """Return the start for a path; a run's checkpoint is compared with the config, any other is known by what it holds."""
     from pneumodet.models.detection import checkpoint_files
 
@@ -169,7 +170,7 @@ def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None, o
     return Start(prefix, kind, source=prefix)
 
 
-def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
+def _of_run(folder: Path, prefix: str | None, config: Config, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
     """Return the start from a run: "full" where model and classes are the same, "detection" where the feature extractor is."""
     from pneumodet.models.detection import checkpoint_files, pipeline_config
 
@@ -302,11 +303,11 @@ def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
                 )
             scratch.mkdir()
             for member in chosen:
-                with tar.extractfile(member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
+                with _content(tar, member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
                     shutil.copyfileobj(source, target)
                     target.flush()
                     os.fsync(target.fileno())
-            while tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not look at
+            while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not check
                 pass
         files = {path.name: paths.sha256_file(path) for path in sorted(scratch.iterdir())}
         scratch.rename(home)
@@ -319,6 +320,13 @@ def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return files
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(member)
+    if content is None:  # of a link or a device, which ``_chosen`` has refused
+        raise tarfile.TarError(f"{member.name} is no file")
+    return content
 
 
 def _chosen(tar: tarfile.TarFile, archive: Path, file: str) -> list[tarfile.TarInfo]:

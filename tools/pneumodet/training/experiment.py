@@ -27,7 +27,7 @@ OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What came of a run.
+    """A run that has ended.
 
     Attributes:
       folder: the run's.
@@ -46,7 +46,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
     Args:
       engine: of the model.
       request: what is asked for, with the engine's own fields.
-      hooks: who is told what happens.
+      hooks: what is called as it proceeds.
 
     Raises:
       PneumodetError: anything that the user can fix.

@@ -1,4 +1,4 @@
-"""Train a model: one process that trains, evaluates, keeps the best model, stops early, guards, and goes on exactly where it was.
+"""Train a model: one process that trains, evaluates, keeps the best model, stops early, guards, and resumes exactly where it was.
 
     run = Run(trainer, feed, folder, plan=Plan(evaluate_every=200, patience=5), total=2000, batch_size=8, validation=validation, cluster=cluster)
     run.resume()
@@ -12,7 +12,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,11 @@ from pneumodet.models.detection import checkpoints
 from pneumodet.models.options import Plan
 from pneumodet.training import saving
 from pneumodet.training.cluster import Cluster
-from pneumodet.training.parts import Feed, Found, Trainer, Validation
+from pneumodet.training.parts import Evaluation, Feed, Trainer, Validation
 from pneumodet.training.step import TOTAL_LOSS
 
 REPORT_EVERY = 20
-"""Steps from one report to the next: progress, curves, and the look whether all is finite."""
+"""Steps from one report to the next: progress, curves, and the check whether all is finite."""
 
 ROLLBACKS = 3
 """How often a run goes back to its last good checkpoint before it gives up."""
@@ -100,12 +100,12 @@ class Outcome:
 
 
 class Observer:
-    """Is told what happens; every method may be left as it is."""
+    """Takes what happens; every method may be left as it is."""
 
-    def report(self, progress: Progress, scalars: dict[str, float]) -> None:
+    def report(self, progress: Progress, scalars: Mapping[str, float | None]) -> None:
         """Take the means since the last report."""
 
-    def evaluation(self, step: int, found: Found, *, best: bool) -> bool | None:
+    def evaluation(self, step: int, evaluation: Evaluation, *, best: bool) -> bool | None:
         """Take an evaluation; False stops the run."""
 
     def note(self, text: str) -> None:
@@ -152,7 +152,7 @@ class Run:
           batch_size: of all replicas together.
           validation: the validation records; None for no evaluation.
           cluster: the devices that train together, and this process's part among them.
-          observer: is told what happens.
+          observer: takes what happens.
           started: time.perf_counter() of the start, for ``Outcome.seconds_to_first_step``.
         """
         self._trainer, self._feed, self._plan, self._cluster = trainer, feed, plan, cluster
@@ -182,7 +182,7 @@ class Run:
             self._restore(self._newest)
         except CheckpointError as error:
             raise CheckpointError(
-                f"{error} Where an earlier one is there, remove {self._newest}.*, and the run goes on from that."
+                f"{error} Where an earlier one is there, remove {self._newest}.*, and the run continues from that."
             ) from error
         if self._newest != self._manager.latest_checkpoint and self._cluster.chief:  # somebody removed a checkpoint
             self._keep_only([path for path in self._manager.checkpoints if Path(f"{path}.index").exists()] or [self._newest])
@@ -198,7 +198,7 @@ class Run:
         if not self._newest:
             self._save()  # what the first return goes back to, if it comes to that
         outcome = self._outcome
-        outcome.stopped_early = self._out_of_patience()  # a run that has stopped early does not go on by itself
+        outcome.stopped_early = self._out_of_patience()  # a run that has stopped early does not continue by itself
         with signals.caught() as stop:
             while self._step < self._total and not outcome.stopped_early and not self._halted:
                 try:
@@ -206,20 +206,20 @@ class Run:
                 except _NotFiniteError as error:
                     self._roll_back(error)
         outcome.step, outcome.completed = self._step, not self._halted
-        outcome.checkpoint, outcome.memory = self._newest, self._memory
+        outcome.checkpoint, outcome.memory = self._newest or "", self._memory
         if self._seconds:
             outcome.images_per_second = self._steps * self._batch_size / self._seconds
-        self._tell_skipped()
+        self._report_skipped()
         return outcome
 
-    def _tell_skipped(self) -> None:
-        skipped = [(self._feed.skipped.found, "corrupt records were left out")]
+    def _report_skipped(self) -> None:
+        skipped: list[tuple[Mapping[str, str], str]] = [(self._feed.skipped.reasons, "corrupt records were left out")]
         if self._validation is not None:
             skipped.append((self._validation.skipped, "corrupt validation records count as if nothing was found on them"))
-        for found, what in skipped:
-            if found:
-                self._outcome.notes.append(f"{len(found)} {what}.")
-                self._observer.note(f"{len(found)} {what}; the first: {next(iter(found.values()))}")
+        for reasons, what in skipped:
+            if reasons:
+                self._outcome.notes.append(f"{len(reasons)} {what}.")
+                self._observer.note(f"{len(reasons)} {what}; the first: {next(iter(reasons.values()))}")
 
     @property
     def _step(self) -> int:
@@ -281,28 +281,30 @@ class Run:
             ) from error
 
     def _report(self, step: int, losses: list[dict[str, tf.Tensor]], each: float | None) -> None:
-        found = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
-        wrong = ~np.isfinite(np.stack(list(found.values()))).all(axis=0)
+        values = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
+        wrong = ~np.isfinite(np.stack(list(values.values()))).all(axis=0)
         if wrong.any():
             at = int(np.argmax(wrong))
-            seen = ", ".join(f"{name} {values[at]:g}" for name, values in found.items())
-            raise _NotFiniteError(f"step {step - len(losses) + at + 1}, learning rate {float(self._trainer.learning_rate()):g}: {seen}")
+            shown = ", ".join(f"{name} {of_steps[at]:g}" for name, of_steps in values.items())
+            raise _NotFiniteError(f"step {step - len(losses) + at + 1}, learning rate {float(self._trainer.learning_rate()):g}: {shown}")
         self._in_a_row = 0
-        means = {name: float(values.mean()) for name, values in found.items()}
+        means = {name: float(of_steps.mean()) for name, of_steps in values.items()}
         progress = Progress(step, self._total, means[TOTAL_LOSS], self._batch_size / each if each else None, each)
         scalars = {**means, "learning_rate": float(self._trainer.learning_rate()), "images_per_second": progress.images_per_second}
         self._observer.report(progress, scalars)
 
     def _evaluate(self, step: int) -> None:
         self._level()
-        found = self._validation.run() if self._cluster.chief else None
-        value, memory = self._cluster.of_chief(found and found.figures.get(self._plan.best_metric)), self._memory
+        evaluation = self._validation.run() if self._validation is not None and self._cluster.chief else None
+        # of the chief, which alone evaluates: all workers must take the same turn, or they would wait for one another for ever
+        value = self._cluster.of_chief(None if evaluation is None else evaluation.figures.get(self._plan.best_metric))
+        memory = self._memory
         better = value is not None and (memory.best is None or value > memory.best)
         if better:
             memory.best, memory.best_step, memory.waited = value, step, 0
         else:
             memory.waited += 1
-        if self._cluster.any(found is not None and self._observer.evaluation(step, found, best=better) is False):
+        if self._cluster.any(evaluation is not None and self._observer.evaluation(step, evaluation, best=better) is False):
             self._outcome.stopped_early = f"stopped at step {step} by its caller"
         else:
             self._outcome.stopped_early = self._out_of_patience()
@@ -336,6 +338,11 @@ class Run:
         stored = self._trainer.memory.numpy().decode()
         self._memory = Memory(**json.loads(stored)) if stored else Memory()  # none in a checkpoint of the stock API
 
+    def _chief_step(self) -> int:
+        """Return the step of the chief's newest checkpoint; training has written one before its first step."""
+        step = self._cluster.of_chief(checkpoints.step_of(self._newest or self._path(0)))
+        return int(step or 0)
+
     def _forget_newest(self) -> None:
         *kept, bad = self._manager.checkpoints
         self._keep_only(kept)
@@ -350,9 +357,9 @@ class Run:
 
     def _roll_back(self, error: "_NotFiniteError") -> None:
         if self._in_a_row and self._cluster.chief and len(self._manager.checkpoints) > 1:
-            self._forget_newest()  # it led to the same again: its weights are at fault
-        back, rollbacks = int(self._cluster.of_chief(checkpoints.step_of(self._newest))), self._memory.rollbacks + 1
-        self._newest = self._path(back)
+            self._forget_newest()  # it led to the same again: its weights are the cause
+        back = self._chief_step()
+        self._newest, rollbacks = self._path(back), self._memory.rollbacks + 1
         if rollbacks > ROLLBACKS:
             raise TrainingError(
                 f"Training diverged at {error}. It was taken back {ROLLBACKS} times, each time with a lower learning rate, in vain. The last good "

@@ -17,13 +17,13 @@ from typing import Any
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 
 from pneumodet.core import paths, suggest
 from pneumodet.core.errors import ConfigError
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models.detection import odapi
 from pneumodet.models.detection.choices import CHECKPOINT_TYPES
+from pneumodet.models.detection.odapi import Config, Message
 
 PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 """What the API's sample configs write where a path belongs; none may be left when training starts."""
@@ -39,7 +39,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in paths.CONFIG_DIR.glob("*.config"))
 
 
-def load(name_or_path: str) -> Message:
+def load(name_or_path: str) -> Config:
     """Read a config by its name in configs/ or by its path.
 
     Args:
@@ -65,13 +65,13 @@ def load(name_or_path: str) -> Message:
         raise ConfigError(f"{path} is not a pipeline.config: {error}. Compare it with configs/ssd_mobilenet.config.") from error
 
 
-def save(config: Message, path: Path) -> None:
+def save(config: Config, path: Path) -> None:
     """Write ``config`` as text, atomically; the API's own tools read it as it is."""
     with paths.atomic_path(path) as tmp:
         tmp.write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
-def architecture(config: Message) -> Message:
+def architecture(config: Config) -> Message:
     """Return the model's own message (``ssd``, ``faster_rcnn``, ``center_net`` …)."""
     kind = config.model.WhichOneof("model")
     if kind is None:
@@ -79,7 +79,7 @@ def architecture(config: Message) -> Message:
     return getattr(config.model, kind)
 
 
-def longest_side(config: Message) -> int:
+def longest_side(config: Config) -> int:
     """Return the longer side, in px, of what the config's image resizer makes of a radiograph.
 
     Raises:
@@ -93,7 +93,7 @@ def longest_side(config: Message) -> int:
     raise ConfigError("The config's image resizer has no fixed size. Give --max-side instead of --for.")
 
 
-def use_records(config: Message, records: RecordSet, *, label_map_path: Path) -> None:
+def use_records(config: Config, records: RecordSet, *, label_map_path: Path) -> None:
     """Point both input readers at a record set, and set num_classes from the label map.
 
     ``input_path`` and ``eval_input_reader`` are repeated fields, to which a merge would append: they are cleared first.
@@ -116,7 +116,7 @@ def use_records(config: Message, records: RecordSet, *, label_map_path: Path) ->
     set_classes(config, len(records.label_map))
 
 
-def set_classes(config: Message, count: int) -> None:
+def set_classes(config: Config, count: int) -> None:
     """Set the model's number of classes, background not counted."""
     model = architecture(config)
     if "num_classes" not in model.DESCRIPTOR.fields_by_name:
@@ -124,7 +124,7 @@ def set_classes(config: Message, count: int) -> None:
     model.num_classes = count
 
 
-def override(config: Message, settings: Iterable[str]) -> tuple[str, ...]:
+def override(config: Config, settings: Iterable[str]) -> tuple[str, ...]:
     """Apply ``KEY=VALUE`` settings, in order.
 
     KEY is a field's path (``train_config.batch_size``, ``eval_input_reader[0].shuffle``). VALUE is a number, true/false, an enum's
@@ -174,7 +174,7 @@ def _set(message: Message, key: str, value: str) -> None:
         target.Clear()
         target.SetInParent()
         _parse_message(target, value, key)
-    elif field.is_repeated:
+    elif index is not None:  # an element of a list; one without an index was set as a whole above
         values = getattr(message, field.name)
         if index >= len(values):
             raise ConfigError(f"--set {key}: there are only {len(values)} values.")
@@ -212,8 +212,10 @@ def _element(message: Message, field: FieldDescriptor, index: int | None, where:
 def _refuse_other_branch(message: Message, field: FieldDescriptor, where: str) -> None:
     """Refuse to switch a model from one kind to another by setting one field of the other kind."""
     oneof = field.containing_oneof
-    current = oneof and message.WhichOneof(oneof.name)
-    if current and current != field.name and oneof.name == "model":
+    if oneof is None or oneof.name != "model":
+        return
+    current = message.WhichOneof(oneof.name)
+    if current and current != field.name:
         raise ConfigError(f"--set {where}: this config's model is of kind {current!r}; choose another config for {field.name!r}.")
 
 
@@ -229,6 +231,7 @@ def _parse_message(message: Message, value: str, key: str) -> None:
 
 def _scalar(field: FieldDescriptor, text: str, key: str) -> Any:
     kind = field.cpp_type
+    numbers = {} if field.enum_type is None else {name: value.number for name, value in field.enum_type.values_by_name.items()}
     try:
         if kind in _INTEGERS:
             value = int(text)
@@ -242,18 +245,18 @@ def _scalar(field: FieldDescriptor, text: str, key: str) -> Any:
         if kind == FieldDescriptor.CPPTYPE_BOOL:
             return _TRUTH[text.lower()]
         if kind == FieldDescriptor.CPPTYPE_ENUM:
-            return field.enum_type.values_by_name[text.upper()].number
+            return numbers[text.upper()]
     except (ValueError, KeyError):
         wanted = {FieldDescriptor.CPPTYPE_BOOL: "true or false"}.get(kind, "a whole number" if kind in _INTEGERS else "a number")
         if kind == FieldDescriptor.CPPTYPE_ENUM:
-            wanted = "one of " + ", ".join(sorted(field.enum_type.values_by_name))
+            wanted = "one of " + ", ".join(sorted(numbers))
         raise ConfigError(f"--set {key}: {text!r} is not {wanted}.") from None
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text
 
 
-def learning_rate(config: Message) -> Message | None:
+def learning_rate(config: Config) -> Message | None:
     """Return the message of the learning-rate schedule, or None where none is set."""
     optimizer = config.train_config.optimizer
     kind = optimizer.WhichOneof("optimizer")
@@ -262,6 +265,9 @@ def learning_rate(config: Message) -> Message | None:
     return getattr(schedule, branch) if branch else None
 
 
+_NO_RATE = "train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config."
+
+# Of all schedules of the API (optimizer.proto): what grows with the batch size, and what is a number of steps.
 _RATES = {
     "learning_rate",
     "learning_rate_base",
@@ -273,7 +279,7 @@ _RATES = {
 _SPANS = {"total_steps", "warmup_steps", "decay_steps", "burnin_steps", "hold_base_rate_steps", "step"}
 
 
-def scale_schedule(config: Message, *, reference_steps: int, reference_batch: int, overridden: Sequence[str]) -> None:
+def scale_schedule(config: Config, *, reference_steps: int, reference_batch: int, overridden: Sequence[str]) -> None:
     """Scale the learning-rate schedule with the run's steps and batch size, but for what was set by hand.
 
     Rates scale linearly with the batch size (Goyal et al., 2017, arXiv:1706.02677), spans of steps with ``num_steps``.
@@ -289,6 +295,7 @@ def scale_schedule(config: Message, *, reference_steps: int, reference_batch: in
         return
     steps, batch = config.train_config.num_steps, config.train_config.batch_size
     by_hand = {key.rpartition(".")[2] for key in overridden if "learning_rate" in key}
+    # a group that was given as a whole: all of its fields were set by hand, also those that its text does not name
     if any(key.endswith(("optimizer", "_optimizer", ".learning_rate", "_decay_learning_rate")) for key in overridden):
         by_hand |= _SPANS | _RATES
 
@@ -296,7 +303,7 @@ def scale_schedule(config: Message, *, reference_steps: int, reference_batch: in
     _scale(schedule, _SPANS - by_hand, steps / reference_steps)
 
 
-def set_peak_rate(config: Message, rate: float) -> None:
+def set_peak_rate(config: Config, rate: float) -> None:
     """Set the schedule's peak to ``rate`` and everything else of it in proportion.
 
     Raises:
@@ -309,7 +316,7 @@ def set_peak_rate(config: Message, rate: float) -> None:
         if schedule and name in schedule.DESCRIPTOR.fields_by_name
     ]
     if not peaks:
-        raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
+        raise ConfigError(_NO_RATE)
     _scale(schedule, _RATES, rate / getattr(schedule, peaks[0]))
 
 
@@ -324,7 +331,7 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
             setattr(message, field.name, max(least, round(value)) if field.cpp_type in _INTEGERS else value)
 
 
-def check(config: Message, label_map: dict[str, int], *, begun: bool = False) -> None:
+def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> None:
     """Raise ConfigError for what would fail, or silently do nothing, once TensorFlow has started.
 
     Args:
@@ -358,7 +365,7 @@ def check(config: Message, label_map: dict[str, int], *, begun: bool = False) ->
             )
     schedule = learning_rate(config)
     if schedule is None:
-        raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
+        raise ConfigError(_NO_RATE)
     fields = schedule.DESCRIPTOR.fields_by_name
     if "total_steps" in fields and schedule.total_steps < train.num_steps:
         raise ConfigError(

@@ -1,17 +1,16 @@
 """What a config's image resizer makes of an image, in numbers, without TensorFlow.
 
 size = of_config(config)
-size.of((2500, 2048))          # (height, width) in px that the model looks at
+size.of((2500, 2048))          # (height, width) in px that the model takes
 """
-
-from google.protobuf.message import Message
 
 from pneumodet.core.errors import ConfigError
 from pneumodet.inference.sizes import Size
 from pneumodet.models.detection import pipeline_config
+from pneumodet.models.detection.odapi import Config
 
 
-def of_config(config: Message) -> Size:
+def of_config(config: Config) -> Size:
     """Return how a config's model sizes images.
 
     Raises:

@@ -1,8 +1,8 @@
-"""A model of the API, with its weights, on gray pixels: the one way in which training, evaluation and test-time augmentation look at records.
+"""Run a model of the API on gray pixels: the one way in which training, evaluation and test-time augmentation get its outputs for records.
 
-looker = Looker(model, config)
-image, true_shape = looker.prepared(pixels)                        # (h, w, 1) uint8, (3,) int32
-outputs = looker.detect(images, true_shapes)                       # as inference.outputs.from_outputs takes them
+runner = DetectorRunner(model, config)
+image, true_shape = runner.prepared(pixels)                        # (h, w, 1) uint8, (3,) int32
+outputs = runner.detect(images, true_shapes)                       # as inference.outputs.from_outputs takes them
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from pneumodet.models.detection import models, resizing
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
-class Looker:
+class DetectorRunner:
     """A model, and its graph, which is traced once."""
 
     def __init__(self, model: Any, config: Any) -> None:
@@ -46,6 +46,6 @@ class Looker:
     def _detect(self, images: tf.Tensor, true_shapes: tf.Tensor) -> dict[str, tf.Tensor]:
         models.set_training(self._model, False)
         prepared = models.normalized(self._model, images, true_shapes if self.size.padded else None)
-        found = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)
-        found["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
-        return {key: tf.cast(found[key], tf.float32) for key in _OUTPUTS}
+        outputs = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)
+        outputs["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
+        return {key: tf.cast(outputs[key], tf.float32) for key in _OUTPUTS}

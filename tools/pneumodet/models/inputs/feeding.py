@@ -35,9 +35,14 @@ _PREFETCH = 4
 
 @dataclasses.dataclass
 class Skipped:
-    """Records that were left out: where -> why."""
+    """Records that were left out.
 
-    found: dict[str, str] = dataclasses.field(default_factory=dict)
+    Attributes:
+      reasons: where -> why.
+      lock: several threads of tf.data read at once.
+    """
+
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def add(self, where: str, why: str, *, most: int) -> None:
@@ -47,9 +52,9 @@ class Skipped:
           DataError: more than ``most`` were left out.
         """
         with self.lock:
-            self.found[where] = why
-            if len(self.found) > most:
-                raise DataError(f"{len(self.found)} records are corrupt, more than {MOST_SKIPPED:.0%}; the last one: {why}")
+            self.reasons[where] = why
+            if len(self.reasons) > most:
+                raise DataError(f"{len(self.reasons)} records are corrupt, more than {MOST_SKIPPED:.0%}; the last one: {why}")
 
 
 class Samples:
@@ -149,7 +154,7 @@ class Samples:
                 return self._decode(number)
             except DataError as error:
                 if not self._skip:
-                    self.failure = self.failure or error  # tf.data would only tell the exception's class, and where it was in TensorFlow
+                    self.failure = self.failure or error  # tf.data would only report the exception's class, and where it was in TensorFlow
                     raise
                 try:
                     self.skipped.add(self._examples.where(number), str(error), most=int(MOST_SKIPPED * len(self._examples)) + 1)
@@ -195,7 +200,7 @@ class Feed(Samples):
           size: how the model sizes images.
           classes: of the label map.
           batch_size: of all devices together, a multiple of ``replicas``.
-          max_boxes: boxes of an image that the model is told of; the first ones of an image that has more.
+          max_boxes: boxes of an image that the model is given; the first ones of an image that has more.
           augmentation: how images are varied.
           seed: of order and augmentation.
           masks: read instance masks, too.
@@ -216,7 +221,7 @@ class Feed(Samples):
         labels.set_shape([None])
         masks.set_shape([None, None, None])
         target_hw.set_shape([2])
-        found = augmenting.augment(
+        augmented = augmenting.augment(
             image,
             boxes_yxyx_norm,
             augmentation=self._augmentation,
@@ -224,14 +229,14 @@ class Feed(Samples):
             output_hw=target_hw,
             masks=masks if self._masks else None,
         )
-        kept = tf.where(found.keep)[:, 0][: self._max_boxes]
+        kept = tf.where(augmented.keep)[:, 0][: self._max_boxes]
         count = tf.size(kept, out_type=tf.int32)
         pad = self._max_boxes - count
         canvas_hw = self._size.canvas_hw or target_hw
         sample = {
-            "image": _padded(found.image, canvas_hw) if self._size.padded else found.image,
+            "image": _padded(augmented.image, canvas_hw) if self._size.padded else augmented.image,
             "true_shape": tf.concat([target_hw, [3]], 0),
-            "boxes_yxyx_norm": tf.pad(_of_canvas(tf.gather(found.boxes_yxyx_norm, kept), target_hw, canvas_hw), [[0, pad], [0, 0]]),
+            "boxes_yxyx_norm": tf.pad(_of_canvas(tf.gather(augmented.boxes_yxyx_norm, kept), target_hw, canvas_hw), [[0, pad], [0, 0]]),
             "classes": tf.pad(tf.one_hot(tf.gather(labels, kept) - 1, self._classes), [[0, pad], [0, 0]]),
             "weights": tf.cast(tf.range(self._max_boxes) < count, tf.float32),
             "count": count,
@@ -241,7 +246,7 @@ class Feed(Samples):
         sample["boxes_yxyx_norm"].set_shape([self._max_boxes, 4])
         sample["classes"].set_shape([self._max_boxes, self._classes])
         if self._masks:
-            of_image = tf.cast(tf.gather(found.masks, kept), tf.float32)[..., tf.newaxis]
+            of_image = tf.cast(tf.gather(augmented.masks, kept), tf.float32)[..., tf.newaxis]
             if self._size.padded:
                 of_image = _padded(of_image, canvas_hw)
             sample["masks"] = tf.pad(of_image[..., 0], [[0, pad], [0, 0], [0, 0]])

@@ -51,7 +51,7 @@ def unet(size_hw: tuple[int, int], architecture: Architecture, *, seed: int = 0)
 
 
 class _Parts:
-    """Layers of one network; each has a name, so that weights files say where a fault lies, and a seed of its own."""
+    """Layers of one network; each has a name, so that weights files say which layer does not fit, and a seed of its own."""
 
     def __init__(self, architecture: Architecture, seed: int) -> None:
         self._of, self._seed, self._made = architecture, seed, 0

@@ -1,6 +1,6 @@
-"""U-Nets as a family of the engine for Keras 3 models: settings and records -> network, feed, judge, and the report at the end.
+"""U-Nets as a family of the engine for Keras 3 models: settings and records -> network, feed, evaluation, and the report at the end.
 
-folder, outcome = learning.experiment.train(Segmenter(), request)
+folder, outcome, metrics = training.keras.experiment.train(Segmenter(), request)
 """
 
 import warnings
@@ -74,7 +74,6 @@ class Segmenter(Family):
             weight_decay=settings.weight_decay,
             clip_norm=settings.clip_norm,
         )
-        looks = {"size_hw": settings.size_hw, "normalization": settings.normalization, "skip_corrupt": settings.skip_corrupt}
         feed = keras_feeding.Feed(
             records.train.shards,
             batch_size=settings.batch_size,
@@ -83,16 +82,24 @@ class Segmenter(Family):
             positive=records.train.positive,
             positive_share=settings.positive_share or None,
             masks_from_boxes=True,
-            **looks,
+            size_hw=settings.size_hw,
+            normalization=settings.normalization,
+            skip_corrupt=settings.skip_corrupt,
         )
-        looker = runner.Looker(model, records.val, **looks)
+        of_val = runner.Runner(
+            model,
+            records.val,
+            size_hw=settings.size_hw,
+            normalization=settings.normalization,
+            skip_corrupt=settings.skip_corrupt,
+        )
         judge = Judge(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
         return Parts(
             trainer=trainer,
             feed=feed,
-            looker=looker,
-            judge=judge.within_training,
-            report=_reporter(settings, records, looker, judge),
+            runner=of_val,
+            evaluate=judge.within_training,
+            report=_reporter(settings, records, of_val, judge),
             drawn=lambda sample: sheet.of_mask(sample["image"][..., 0], sample["mask"][..., 0]),
         )
 
@@ -136,15 +143,15 @@ def _load(model: Any, name: str) -> None:
         ) from error
 
 
-def _reporter(settings: SegmenterSettings, records: RecordSet, looker: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
+def _reporter(settings: SegmenterSettings, records: RecordSet, runner: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
-        """Judge the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
+        """Evaluate the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
         from pneumodet.evaluation.segmentation import evaluation, sheet
 
-        judged = judge(looker.batches())
+        judged = judge(runner.batches())
         image_level.write_scores(folder / image_level.SCORES, records.val, judged.scores)
         detections.write_coco_results(folder / DETECTIONS, judged.detections)
-        shown = list(_shown(settings, records.val, judged.scores, looker.skipped))
+        shown = list(_shown(settings, records.val, judged.scores, runner.skipped))
         tiles = [judge.drawn(judged, number, pixels) for number, pixels in shown]
         captions = [judge.caption(judged, number) for number, _ in shown]
         pictures.save(folder / SHEET, sheet.keyed(pictures.contact_sheet(tiles, columns=_COLUMNS, captions=captions)))

@@ -152,14 +152,14 @@ class KerasEngine(engine.Engine):
         return Parts(
             trainer=parts.trainer,
             feed=parts.feed,
-            validation=Validation(parts.looker, parts.judge),
+            validation=Validation(parts.runner, parts.evaluate),
             plan=Plan(**plan | {"evaluate_every": chosen.between_evaluations}),
             parameters=int(parts.trainer.model.count_params()),
             about=dataclasses.asdict(chosen) | {"config": prepared.record.config},
             drawn=parts.drawn,
             notes=parts.notes,
             report=parts.report,
-            milliseconds=parts.looker.milliseconds,
+            milliseconds=parts.runner.milliseconds,
         )
 
 
