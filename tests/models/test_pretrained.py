@@ -182,7 +182,7 @@ def test_from_a_mirror_folder(resolve, folder, mirror):
 @pytest.fixture
 def served(mirror):
     """Return the base URL of a server of the mirror's files."""
-    handler = functools.partial(Quiet, directory=str(mirror))
+    handler = functools.partial(Silent, directory=str(mirror))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -191,7 +191,7 @@ def served(mirror):
         thread.join()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class Silent(http.server.SimpleHTTPRequestHandler):
     """A server of files that writes nothing."""
 
     def log_message(self, *args):
@@ -200,12 +200,12 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def test_from_a_mirror_url_of_the_environment(folder, config, served, monkeypatch):
     monkeypatch.setenv(pretrained.MIRROR, served + "/")
-    told, notices = [], []
+    progress, notices = [], []
     start = pretrained.resolve(
-        "coco", config=config, label_map=CLASSES, folder=folder, on_progress=lambda *now: told.append(now), on_notice=notices.append
+        "coco", config=config, label_map=CLASSES, folder=folder, on_progress=lambda *now: progress.append(now), on_notice=notices.append
     )
     assert start.checkpoint.endswith("ckpt-0")
-    assert told[-1][0] == told[-1][1]
+    assert progress[-1][0] == progress[-1][1]
     assert notices == [f"downloading {served}/{ZOO}.tar.gz"]
     assert not list(folder.glob("*.tar.gz*"))
 

@@ -41,7 +41,7 @@ def test_a_run_leaves_what_others_build_on(uncut, records):
 
 
 def test_a_run_that_was_cut_ends_as_an_uncut_one(uncut, records, tmp_path):
-    """Cut in the first phase and in the second one; dropout, batch statistics, momentum and order go on."""
+    """Cut in the first phase and in the second one; dropout, batch statistics, momentum and order continue."""
     whole = uncut[0]
     folder = tmp_path / "cut"
 

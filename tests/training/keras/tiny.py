@@ -74,9 +74,9 @@ class Tiny(Family):
             return np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in batches])
 
         def report(folder):
-            found = scores(runner.batches())
-            image_level.write_scores(folder / image_level.SCORES, records.val, found)
-            return image_level.assess(image_level.judged(records.val, found), resamples=50)
+            of_exams = scores(runner.batches())
+            image_level.write_scores(folder / image_level.SCORES, records.val, of_exams)
+            return image_level.summarize(image_level.of_scores(records.val, of_exams), resamples=50)
 
         return Parts(
             trainer=Trainer(model, loss, phases=phases, optimizer=settings.optimizer, clip_norm=settings.clip_norm),
@@ -89,7 +89,7 @@ class Tiny(Family):
                 positive=records.train.positive,
             ),
             runner=runner,
-            evaluate=lambda batches: Evaluation(image_level.figures(image_level.judged(records.val, scores(batches)))),
+            evaluate=lambda batches: Evaluation(image_level.figures(image_level.of_scores(records.val, scores(batches)))),
             report=report,
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )

@@ -1,4 +1,4 @@
-"""The search with trainers that train nothing: what is found, pruned, kept, refused, and what a study is after a kill."""
+"""The search with trainers that train nothing: what is best, pruned, kept, refused, and what a study is after a kill."""
 
 import csv
 import json
@@ -25,16 +25,16 @@ def plan(folder, records, **changes):
 
 
 def test_a_study(tmp_path, records):
-    told, progress = [], set()
+    rows_given, progress = [], set()
     outcome = search(
         plan(tmp_path / "first", records, trials=12),
         trainer=made_up_trainer.diverges_at_high_rates,
-        on_trial=told.append,
+        on_trial=rows_given.append,
         on_progress=lambda number, step, steps: progress.add((number, step, steps)),
     )
     rows, folder = outcome.rows, outcome.folder
     assert [row.number for row in rows] == list(range(12))
-    assert told == list(rows)
+    assert rows_given == list(rows)
     assert (0, 20, 100) in progress
 
     assert rows[0].baseline

@@ -92,13 +92,13 @@ class Classifier(Family):
             positive=records.train.positive,
             positive_share=settings.share,
             targets=of_train,
-            **scoring.looks(settings, records.train),
+            **scoring.feed_arguments(settings, records.train),
         )
-        runner = Runner(model, records.val, **scoring.looks(settings, records.val))
+        runner = Runner(model, records.val, **scoring.feed_arguments(settings, records.val))
 
         def evaluate(batches: Any) -> Evaluation:
             outputs = scoring.gathered(batches)
-            loaded = image_level.judged(records.val, outputs["pneumonia"])
+            loaded = image_level.of_scores(records.val, outputs["pneumonia"])
             return Evaluation(image_level.figures(loaded, aim=settings.aim, seed=settings.seed) | _accuracy(outputs, of_val))
 
         return Parts(
@@ -147,8 +147,8 @@ def _reporter(settings: ClassifierSettings, records: RecordSet, runner: Any, of_
 
         split = records.val
         outputs = scoring.gathered(runner.batches())
-        loaded = image_level.judged(split, outputs["pneumonia"])
-        metrics = image_level.assess(loaded, aim=settings.aim, seed=settings.seed)
+        loaded = image_level.of_scores(split, outputs["pneumonia"])
+        metrics = image_level.summarize(loaded, aim=settings.aim, seed=settings.seed)
         image_level.write_scores(folder / image_level.SCORES, split, outputs["pneumonia"])
         cells = metrics["image.confusion"]
         heading = "Pneumonia, each exam at the threshold that other patients gave"
@@ -156,7 +156,7 @@ def _reporter(settings: ClassifierSettings, records: RecordSet, runner: Any, of_
         matrices: list[tuple[str, np.ndarray, Sequence[str]]] = [(heading, table, [NO_PNEUMONIA, split.class_name])]
         metrics |= {"backbone": settings.backbone, "task": settings.task}
         if of_val is not None:
-            more = three_classes.assess(outputs["classes"], of_val, patients=loaded.cases.patients, seed=settings.seed)
+            more = three_classes.summarize(outputs["classes"], of_val, patients=loaded.cases.patients, seed=settings.seed)
             metrics |= more["figures"] | {"classes": {key: more[key] for key in ("classes", "confusion")}}
             metrics["intervals"] |= more["intervals"]
             matrices.append(("Three classes, the most probable", np.array(more["confusion"]), classes.CLASSES))

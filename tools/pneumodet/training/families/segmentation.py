@@ -60,7 +60,7 @@ class Segmenter(Family):
         """See ``Family``."""
         from pneumodet.evaluation import runner
         from pneumodet.evaluation.segmentation import sheet
-        from pneumodet.evaluation.segmentation.evaluation import Judge
+        from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
         from pneumodet.models.inputs import keras_feeding
         from pneumodet.models.segmentation import losses
         from pneumodet.training.keras.trainer import Trainer
@@ -93,13 +93,13 @@ class Segmenter(Family):
             normalization=settings.normalization,
             skip_corrupt=settings.skip_corrupt,
         )
-        judge = Judge(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
+        evaluator = MaskEvaluator(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
         return Parts(
             trainer=trainer,
             feed=feed,
             runner=of_val,
-            evaluate=judge.within_training,
-            report=_reporter(settings, records, of_val, judge),
+            evaluate=evaluator.within_training,
+            report=_reporter(settings, records, of_val, evaluator),
             drawn=lambda sample: sheet.of_mask(sample["image"][..., 0], sample["mask"][..., 0]),
         )
 
@@ -143,20 +143,20 @@ def _load(model: Any, name: str) -> None:
         ) from error
 
 
-def _reporter(settings: SegmenterSettings, records: RecordSet, runner: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
+def _reporter(settings: SegmenterSettings, records: RecordSet, runner: Any, evaluator: Any) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
         """Evaluate the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
         from pneumodet.evaluation.segmentation import evaluation, sheet
 
-        judged = judge(runner.batches())
-        image_level.write_scores(folder / image_level.SCORES, records.val, judged.scores)
-        detections.write_coco_results(folder / DETECTIONS, judged.detections)
-        shown = list(_shown(settings, records.val, judged.scores, runner.skipped))
-        tiles = [judge.drawn(judged, number, pixels) for number, pixels in shown]
-        captions = [judge.caption(judged, number) for number, _ in shown]
+        evaluated = evaluator(runner.batches())
+        image_level.write_scores(folder / image_level.SCORES, records.val, evaluated.scores)
+        detections.write_coco_results(folder / DETECTIONS, evaluated.detections)
+        shown = list(_shown(settings, records.val, evaluated.scores, runner.skipped))
+        tiles = [evaluator.drawn(evaluated, number, pixels) for number, pixels in shown]
+        captions = [evaluator.caption(evaluated, number) for number, _ in shown]
         pictures.save(folder / SHEET, sheet.keyed(pictures.contact_sheet(tiles, columns=_COLUMNS, captions=captions)))
-        usual = evaluation.usual_place(records.train, settings.size_hw)
-        return evaluation.assess(judged, usual=usual, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
+        prior = evaluation.spatial_prior(records.train, settings.size_hw)
+        return evaluation.summarize(evaluated, prior_mask=prior, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
 
     return report
 

@@ -158,7 +158,7 @@ class Space:
 
         Args:
           config_name: a config of configs/, or a path.
-          texts: of --param; those of CLASSIC with their usual ranges where there are none.
+          texts: of --param; those of CLASSIC with ranges of ``classic`` where there are none.
           steps: of a trial.
           settings: KEY=VALUE that hold in all trials.
 
