@@ -1,5 +1,6 @@
 """Batches and validation images: the right rows with the right images, masks that follow the pixels, one order for one seed."""
 
+import itertools
 import tracemalloc
 import types
 
@@ -117,8 +118,9 @@ def test_the_images_that_are_kept_take_their_size_once(split, monkeypatch):
     """Half a GiB of them may be kept."""
     side, times = 512, 4
     many = Split(split.shards * times, split.instances | {"images": split.instances["images"] * times})
+    numbers = itertools.count()
     monkeypatch.setattr(runner, "BATCH", 1)
-    monkeypatch.setattr(runner, "read", lambda reader, number, **_: np.full((side, side, 1), number, np.uint8))
+    monkeypatch.setattr(runner, "read", lambda example, **_: np.full((side, side, 1), next(numbers), np.uint8))
     of_split = Runner(types.SimpleNamespace(inputs=[]), many, size_hw=(side, side))
     monkeypatch.setattr(of_split, "_call", lambda inputs: {})
     tracemalloc.start()

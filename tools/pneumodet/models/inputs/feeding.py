@@ -92,11 +92,15 @@ class Samples:
           replicas: devices of all processes together; a batch is divided among them.
 
         Raises:
-          DataError: a file cannot be read, or there are no records.
+          DataError: a file cannot be read, there are no records, or not as many as ``positive`` has.
         """
         self._examples = Examples(shards)
         if not len(self._examples):
             raise DataError("The training records are empty. Make them again with a smaller --val-fraction.")
+        if positive is not None and len(positive) != len(self._examples):  # the order would draw records that are not there
+            raise DataError(
+                f"There are {len(self._examples)} training records, but {len(positive)} in their ground truth. Make the records again."
+            )
         self._order = sampling.Order(len(self._examples), seed=seed, positive=positive, positive_share=positive_share)
         self._batch, self._workers, self._worker, self._replicas = batch_size, workers, worker, replicas
         self._skip, self.skipped = skip_corrupt, Skipped()
