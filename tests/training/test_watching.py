@@ -11,8 +11,9 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.util import tensor_util
 
 from pneumodet.data.cases import Cases
-from pneumodet.training import loop, watching
-from pneumodet.training.validation import Found
+from pneumodet.training import watching
+from pneumodet.training.progress import Progress
+from pneumodet.training.validation import Evaluation
 from pneumodet.viz import pictures
 
 
@@ -27,7 +28,7 @@ def evaluation(figures=None):
         np.array([0.9]),
         np.array([1]),
     )
-    return Found(
+    return Evaluation(
         figures or {"rsna_metric": 0.25, "coco.pneumonia.AP50": None},
         cases,
         {},
@@ -85,7 +86,7 @@ def image_of(event):
 def test_all_of_it_arrives(watch, reported, tmp_path):
     watcher = watch()
     watcher.report(
-        progress := loop.Progress(20, 40, 1.5, 33.0, 0.24), {"Loss/total_loss": 1.5, "learning_rate": 0.01, "images_per_second": 33.0}
+        progress := Progress(20, 40, 1.5, 33.0, 0.24), {"Loss/total_loss": 1.5, "learning_rate": 0.01, "images_per_second": 33.0}
     )
     assert watcher.evaluation(20, evaluation(), best=True) is None
     watcher.note("a sentence")
@@ -144,9 +145,9 @@ def test_the_first_batch_is_shown_as_the_model_sees_it(watch, tmp_path):
 def test_resume_and_return_forget_what_came_later(watch, tmp_path):
     watcher = watch()
     for step in (10, 20, 30):
-        watcher.report(loop.Progress(step, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": float(step)})
+        watcher.report(Progress(step, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": float(step)})
     watcher.rewind(20)
-    watcher.report(loop.Progress(30, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": 99.0})
+    watcher.report(Progress(30, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": 99.0})
     watcher.close()
     again = watch(step=10)
     again.close()
@@ -162,7 +163,7 @@ def test_a_run_without_a_report_draws_nothing(watch, tmp_path):
 
 def test_a_picture_less_is_no_failure(watch, reported, tmp_path):
     watcher = watch()
-    watcher.report(loop.Progress(20, 40, 1.5, None, None), {"Loss/total_loss": 1.5, "images_per_second": None})
+    watcher.report(Progress(20, 40, 1.5, None, None), {"Loss/total_loss": 1.5, "images_per_second": None})
     (tmp_path / "metrics.csv").write_text("nonsense\n")
     watcher.close()
     assert len(reported["notes"]) == 1

@@ -41,7 +41,7 @@ class Hooks:
 
     Attributes:
       on_start: takes a sentence.
-      on_progress: takes where training stands, a ``training.loop.Progress``.
+      on_progress: takes where training stands, a ``training.progress.Progress``.
       on_download: takes (bytes there, bytes in all or None) of a pretrained checkpoint.
       on_evaluation: takes (step, figures by name); False stops the run.
     """

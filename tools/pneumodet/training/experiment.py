@@ -31,7 +31,7 @@ class Trained:
 
     Attributes:
       folder: the run's.
-      outcome: a ``training.loop.Outcome``.
+      outcome: a ``training.progress.Outcome``.
       metrics: what evaluation/metrics.json holds; None where training was stopped before its end, and of a detector.
     """
 
@@ -127,9 +127,9 @@ def _newest(folder: Path, cluster: Any) -> str | None:
 def _run(folder: Path, prepared: Prepared, parts: Parts, cluster: Any, hooks: Hooks, *, newest: str | None, started: float) -> Any:
     """Train from the newest checkpoint, or from the start where there is none."""
     from pneumodet.models.detection import checkpoints
-    from pneumodet.training import loop, watching
+    from pneumodet.training import loop, progress, watching
 
-    watcher: loop.Observer = loop.Observer()
+    watcher = progress.Observer()
     if cluster.chief:
         watcher = watching.Watcher(
             folder,

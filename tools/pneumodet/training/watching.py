@@ -14,15 +14,16 @@ from PIL import Image
 from pneumodet.core import boxes, metrics_table, runs
 from pneumodet.core.errors import PneumodetError
 from pneumodet.models.options import DETECTOR_METRICS
-from pneumodet.training import curves, logbook, loop
+from pneumodet.training import curves, logbook
 from pneumodet.training.parts import Evaluation
+from pneumodet.training.progress import Observer, Progress
 from pneumodet.viz.pictures import draw_boxes
 
 PICTURES = 4
 """Training and validation pictures in TensorBoard."""
 
 
-class Watcher(loop.Observer):
+class Watcher(Observer):
     """Writes what happens in a run into its folder, and passes it on."""
 
     def __init__(
@@ -32,7 +33,7 @@ class Watcher(loop.Observer):
         step: int,
         about: Mapping[str, Any],
         drawn: Callable[[dict[str, np.ndarray]], Image.Image] | None = None,
-        on_progress: Callable[[loop.Progress], None],
+        on_progress: Callable[[Progress], None],
         on_note: Callable[[str], None],
         on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
     ) -> None:
@@ -53,13 +54,13 @@ class Watcher(loop.Observer):
         if not step:
             self._log.hparams(about)
 
-    def report(self, progress: loop.Progress, scalars: Mapping[str, float | None]) -> None:
-        """See ``loop.Observer``."""
+    def report(self, progress: Progress, scalars: Mapping[str, float | None]) -> None:
+        """See ``progress.Observer``."""
         self._log.steps(progress.step, scalars)
         self._pass_on[0](progress)
 
     def evaluation(self, step: int, evaluation: Evaluation, *, best: bool) -> bool | None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         figures = dict(evaluation.figures)
         first = {name: figures[name] for name in DETECTOR_METRICS if name in figures}  # curves.png shows the first ones only
         self._log.evaluation(step, first | figures, best=best)
@@ -69,15 +70,15 @@ class Watcher(loop.Observer):
         return self._pass_on[2](step, figures)
 
     def note(self, text: str) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         self._pass_on[1](text)
 
     def rewind(self, step: int) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         self._log.rewind(step)
 
     def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         if not hasattr(batch["image"], "numpy"):  # spread over several devices
             return
         count = min(PICTURES, len(batch["image"]))
@@ -86,7 +87,7 @@ class Watcher(loop.Observer):
         )
 
     def anchors(self, statistics: dict[str, float]) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         self._log.anchors(0, statistics)
 
     def close(self) -> None:

@@ -10,10 +10,8 @@
 Nothing here imports TensorFlow, so that a mistake is answered in a second.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
@@ -21,17 +19,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from pneumodet.core import paths, suggest
 from pneumodet.core.errors import ConfigError
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.models.detection import odapi
+from pneumodet.models.detection import field_paths, odapi
 from pneumodet.models.detection.choices import CHECKPOINT_TYPES
 from pneumodet.models.detection.odapi import Config, Message
 
 PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 """What the API's sample configs write where a path belongs; none may be left when training starts."""
-
-_INTEGERS = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
-_FLOATS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_STEP = re.compile(r"^([A-Za-z_]\w*)(?:\[(\d+)\])?$")
 
 
 def names() -> list[str]:
@@ -146,114 +139,9 @@ def override(config: Config, settings: Iterable[str]) -> tuple[str, ...]:
         key = key.strip()
         if not equals or not key:
             raise ConfigError(f"--set {setting!r} is not of the form KEY=VALUE, for example --set train_config.batch_size=4.")
-        _set(config, key, value.strip())
+        field_paths.set_field(config, key, value.strip())
         keys.append(key)
     return tuple(keys)
-
-
-def _set(message: Message, key: str, value: str) -> None:
-    *parents, last = key.split(".")
-    for depth, step in enumerate(parents):
-        where = ".".join(parents[: depth + 1])
-        field, index = _field(message, step, where)
-        if field.cpp_type != FieldDescriptor.CPPTYPE_MESSAGE:
-            raise ConfigError(f"--set {key}: {where} is a single value and has no fields.")
-        _refuse_other_branch(message, field, where)
-        message = _element(message, field, index, where)
-    field, index = _field(message, last, key)
-    _refuse_other_branch(message, field, key)
-    if field.is_repeated and index is None:
-        message.ClearField(field.name)
-        if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-            if value:
-                _parse_message(getattr(message, field.name).add(), value, key)
-        else:
-            getattr(message, field.name).extend(_scalar(field, part.strip(), key) for part in value.split(",") if part.strip())
-    elif field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-        target = _element(message, field, index, key)
-        target.Clear()
-        target.SetInParent()
-        _parse_message(target, value, key)
-    elif index is not None:  # an element of a list; one without an index was set as a whole above
-        values = getattr(message, field.name)
-        if index >= len(values):
-            raise ConfigError(f"--set {key}: there are only {len(values)} values.")
-        values[index] = _scalar(field, value, key)
-    else:
-        setattr(message, field.name, _scalar(field, value, key))
-
-
-def _field(message: Message, step: str, where: str) -> tuple[FieldDescriptor, int | None]:
-    match = _STEP.match(step)
-    if not match:
-        raise ConfigError(f"--set {where}: {step!r} is not a field name.")
-    name, index = match[1], match[2]
-    fields = message.DESCRIPTOR.fields_by_name
-    if name not in fields:
-        raise ConfigError(
-            f"--set {where}: {message.DESCRIPTOR.name} has no field {name!r}{suggest.clause(name, fields)} Its fields: {', '.join(sorted(fields))}."
-        )
-    if index is not None and not fields[name].is_repeated:
-        raise ConfigError(f"--set {where}: {name} is not a list, so that [{index}] has no meaning.")
-    return fields[name], None if index is None else int(index)
-
-
-def _element(message: Message, field: FieldDescriptor, index: int | None, where: str) -> Message:
-    value = getattr(message, field.name)
-    if not field.is_repeated:
-        return value
-    if len(value) == 1 and index is None:
-        return value[0]
-    if index is None or index >= len(value):
-        raise ConfigError(f"--set {where}: {field.name} is a list of {len(value)}; say which, for example {field.name}[0].")
-    return value[index]
-
-
-def _refuse_other_branch(message: Message, field: FieldDescriptor, where: str) -> None:
-    """Refuse to switch a model from one kind to another by setting one field of the other kind."""
-    oneof = field.containing_oneof
-    if oneof is None or oneof.name != "model":
-        return
-    current = message.WhichOneof(oneof.name)
-    if current and current != field.name:
-        raise ConfigError(f"--set {where}: this config's model is of kind {current!r}; choose another config for {field.name!r}.")
-
-
-def _parse_message(message: Message, value: str, key: str) -> None:
-    if not (value.startswith("{") and value.endswith("}")):
-        fields = ", ".join(sorted(message.DESCRIPTOR.fields_by_name))
-        raise ConfigError(f"--set {key}: this is a group of fields ({fields}). Set one of them, or give the whole group in braces {{…}}.")
-    try:
-        text_format.Merge(value[1:-1], message)
-    except text_format.ParseError as error:
-        raise ConfigError(f"--set {key}: {error}.") from error
-
-
-def _scalar(field: FieldDescriptor, text: str, key: str) -> Any:
-    kind = field.cpp_type
-    numbers = {} if field.enum_type is None else {name: value.number for name, value in field.enum_type.values_by_name.items()}
-    try:
-        if kind in _INTEGERS:
-            value = int(text)
-            if not (-(2**63) if kind == FieldDescriptor.CPPTYPE_INT64 else -(2**31)) <= value < 2**64:
-                raise ValueError
-            if kind in (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64) and value < 0:
-                raise ValueError
-            return value
-        if kind in _FLOATS:
-            return float(text)
-        if kind == FieldDescriptor.CPPTYPE_BOOL:
-            return _TRUTH[text.lower()]
-        if kind == FieldDescriptor.CPPTYPE_ENUM:
-            return numbers[text.upper()]
-    except (ValueError, KeyError):
-        wanted = {FieldDescriptor.CPPTYPE_BOOL: "true or false"}.get(kind, "a whole number" if kind in _INTEGERS else "a number")
-        if kind == FieldDescriptor.CPPTYPE_ENUM:
-            wanted = "one of " + ", ".join(sorted(numbers))
-        raise ConfigError(f"--set {key}: {text!r} is not {wanted}.") from None
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    return text
 
 
 def learning_rate(config: Config) -> Message | None:
@@ -328,7 +216,7 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
         elif field.name in names and message.HasField(field.name):
             value = getattr(message, field.name) * factor
             least = 0 if field.name in ("warmup_steps", "burnin_steps", "hold_base_rate_steps") else 1
-            setattr(message, field.name, max(least, round(value)) if field.cpp_type in _INTEGERS else value)
+            setattr(message, field.name, max(least, round(value)) if field.cpp_type in field_paths.INTEGERS else value)
 
 
 def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> None:

@@ -65,7 +65,7 @@ def train(
       on_start, on_progress, on_download, on_evaluation: as ``training.engine.Hooks``.
 
     Returns:
-      (the run's folder, ``training.loop.Outcome``).
+      (the run's folder, ``training.progress.Outcome``).
 
     Raises:
       PneumodetError: anything that the user can fix.

@@ -49,7 +49,7 @@ def train(
       on_start, on_progress, on_evaluation: as ``training.engine.Hooks``.
 
     Returns:
-      (the run's folder, ``training.loop.Outcome``, what evaluation/metrics.json holds; None where training was stopped before its end).
+      (the run's folder, ``training.progress.Outcome``, what evaluation/metrics.json holds; None where training was stopped before its end).
 
     Raises:
       PneumodetError: anything that the user can fix.
