@@ -156,10 +156,12 @@ def _at(path: Path, config: Config, label_map: dict[str, int], given: str | None
     from pneumodet.models.detection import checkpoint_files
 
     prefix = str(Path(checkpoint_files.find(path)).resolve())
+    # a run is known by its files, up to three folders above its checkpoint (run/train/ckpt-N, run/best/ckpt-N)
     held = checkpoint_files.roots(checkpoint_files.check_object_based(prefix))
     for folder in Path(prefix).parents[:3]:
         if (folder / runs.CONFIG).is_file() and (folder / runs.RECORD).is_file():
             return _of_run(folder, prefix, config, label_map, on_notice)
+    # in this order: a detector's checkpoint of the API has "model" alone, a backbone's "feature_extractor" alone
     kinds = {"feature_extractor": "classification", "model": "detection"}
     kind = next((kind for root, kind in kinds.items() if root in held), given)
     if kind is None:
@@ -207,6 +209,7 @@ class _Store:
         from pneumodet.models.detection import checkpoint_files
 
         home = self._folder / name
+        # two processes that start at once would unpack into the same folder
         with self._locked():
             record = self._records().get(name)
             if not home.is_dir():
@@ -226,6 +229,7 @@ class _Store:
         file = PurePosixPath(entry["url"]).name
         archive, fetched = self._archive(file, entry["url"])
         try:
+            # the registry's own digest where it has one, else the one of the first download (trust on first use)
             sha256, known = paths.sha256_file(archive), entry["sha256"] or (record and record["sha256"])
             if known and sha256 != known:
                 where = REGISTRY if entry["sha256"] else f"{LOCK}, recorded at the first download"
@@ -310,6 +314,7 @@ def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
             while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not check
                 pass
         files = {path.name: paths.sha256_file(path) for path in sorted(scratch.iterdir())}
+        # last, and atomic: the folder is there with all of its files, or not at all
         scratch.rename(home)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
@@ -335,6 +340,7 @@ def _chosen(tar: tarfile.TarFile, archive: Path, file: str) -> list[tarfile.TarI
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
             raise DataError(f"{archive} has the member {member.name!r}, a link, a device or a path out of its folder. It is not unpacked.")
+    # a SavedModel has an index of its own variables, which is not the checkpoint that is wanted
     usable = [member for member in members if member.isfile() and "saved_model" not in PurePosixPath(member.name).parts]
     there = {PurePosixPath(member.name).name.removesuffix(".index") for member in usable if member.name.endswith(".index")}
     if file not in there and len(there) != 1:

@@ -169,16 +169,19 @@ def of(kind: type[Any_Settings], values: Mapping[str, Any], *, where: str) -> An
         if key not in fields:
             raise ConfigError(f"{where} has the unknown key {key!r}. {suggest.sentence(key, fields)}")
         wanted = type(fields[key].default)
+        # TOML has two kinds of numbers; a user who writes learning_rate = 1 means the same as 1.0
         if wanted is float and type(value) is int:
             value = float(value)
         if wanted is tuple and isinstance(value, list):
             value = tuple(value)
+        # by the exact type: True is an int to isinstance, and would pass for a number of steps
         if type(value) is not wanted:
             raise ConfigError(f"{where}: {key} is {value!r}, must be {_KINDS[wanted]}.")
         taken[key] = value
     settings = kind(**taken)
     try:
         settings.check()
+        # the file's text, not its path: a resumed run must not depend on a file that may have changed since
         return dataclasses.replace(settings, augmentation=augmentation_settings.inlined(settings.augmentation))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

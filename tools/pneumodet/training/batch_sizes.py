@@ -41,6 +41,7 @@ def fitting(config: Config, data: RecordSet, options: Options) -> int:
     Raises:
       TrainingError: not even the smallest batch could be trained.
     """
+    # the batch is shared by all devices, which are taken to be alike
     devices = max(1, len(_gpus())) * max(1, len(tf_config.workers()[0]))
     largest = min(LARGEST, len(data.train)) // devices
     return devices * choose(lambda size: _in_child(config, data, options, size), available=available(), largest=largest)

@@ -55,6 +55,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
     addresses, worker = tf_config.workers() if engine.many_machines else ((), 0)
     folder = runs.find(request.run, family=engine.family) if request.resume else paths.run_dir(request.run)
     with contextlib.ExitStack() as held:
+        # one process locks and checks: the others would wait for its lock, and find the folder in use
         if worker == 0:
             prepared = _prepared(engine, folder, request, hooks, held)
             if len(addresses) > 1 and not request.resume:
@@ -63,6 +64,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
 
         if len(addresses) > 1:
             hooks.on_start(f"worker {worker} of {len(addresses)}: waiting for the others")
+        # all meet here: worker 0 has written the run by then
         cluster = held.enter_context(clusters.joined()) if engine.many_machines else clusters.alone()
         if worker:
             prepared = _of_chief(engine, folder, request)
@@ -172,6 +174,7 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[
 
     say(f"{folder.name}: evaluating the best checkpoint on {record.records().val_exams} validation exams")
     best = checkpoints.of_run(folder)
+    # the best, not the last: metrics.json is of the checkpoint that export and prediction will take
     parts.trainer.restore_model(best)
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)

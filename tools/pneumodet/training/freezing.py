@@ -87,6 +87,7 @@ def freeze(model: Any, patterns: Sequence[str], *, train_config: Any = None) -> 
         for key, chosen in (("update_trainable_variables", kept), ("freeze_variables", held)):
             for pattern in getattr(train_config, key):
                 chosen |= _matching(_rule(REGULAR_EXPRESSION + pattern, model), pattern, full, where=f"train_config.{key}")
+        # update_trainable_variables names what is trained, and all else is frozen
         if kept:
             held |= set(names) - kept
     trained = tuple(variable for variable in variables if id(variable) not in held)

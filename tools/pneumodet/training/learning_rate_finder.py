@@ -111,6 +111,7 @@ def find(
         if len(losses) >= STOP_IN_A_ROW and min(losses[-STOP_IN_A_ROW:]) > stop_factor * best:
             blew_up_at = rate
             break
+        # an exponential mean with its bias of the start divided out (as Adam does)
         mean, weight = smoothing * mean + (1 - smoothing) * loss, smoothing * weight + (1 - smoothing)
         best = min(best, mean / weight)
     return _evaluated(rates[: len(losses)], np.array(losses), blew_up_at, planned=rates, smoothing=smoothing)
@@ -121,6 +122,7 @@ def _evaluated(rates: np.ndarray, losses: np.ndarray, blew_up_at: float | None, 
     if len(losses) == 0:
         reason = f"the loss is not finite at the first step, at a rate of {planned[0]:.2g}: no rate can fix that, the weights or the data are broken"
         return Suggestion(rates, losses, losses, None, reason, blew_up_at)
+    # at the lowest rates nothing moves: their mean is the loss of the weights as they are
     before = losses[:flat].mean()
     limited = np.minimum(losses, max(losses[:flat]))  # how high it flies after it blew up says nothing, but would raise what is left of it
     kernel = _two_way(np.eye(len(losses)), smoothing)

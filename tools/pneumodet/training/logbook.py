@@ -102,6 +102,7 @@ class Logbook:
         """Show pictures in TensorBoard below ``name``, at most ``PICTURE_WIDTH_PX`` wide."""
         if not images:
             return
+        # an event file is read as a whole by TensorBoard: large pictures would make it slow to open
         small = [_downscaled(image) for image in images]
         parts = [str(length).encode() for length in small[0].size] + [_jpeg(image) for image in small]
         meta = image_metadata.create_summary_metadata(display_name=name, description="")

@@ -168,6 +168,7 @@ class Run:
                     self._steps += timed
                     self._seconds += seconds
                     self._report(step, losses, seconds / timed if timed else None)
+                    # before the checkpoint is written, which then holds what the evaluation has changed in the memory
                     if evaluate:
                         self._evaluate(step)
                     if save or self._halted or self._outcome.stopped_early:
@@ -227,6 +228,7 @@ class Run:
 
     def _out_of_patience(self) -> str | None:
         """Return why the run ends for want of a better figure, or None where it does not."""
+        # of the memory that the checkpoint holds: a resumed run has waited as long as the one before
         if not self._plan.patience or self._memory.waited < self._plan.patience:
             return None
         return f"no better {self._plan.best_metric} in {self._memory.waited} evaluations, the best is {_of(self._memory)}"
@@ -270,6 +272,7 @@ class Run:
         self._newest = kept[-1]
 
     def _roll_back(self, error: "_NotFiniteError") -> None:
+        # diverged again without a good report since: the checkpoint itself leads there
         if self._in_a_row and self._cluster.chief and len(self._manager.checkpoints) > 1:
             self._forget_newest()  # it led to the same again: its weights are the cause
         back = self._chief_step()
@@ -282,6 +285,7 @@ class Run:
         self._restore(self._newest)
         self._in_a_row += 1
         self._memory.rollbacks = rollbacks
+        # set, not multiplied: the checkpoint that was restored has the factor of its own time
         self._trainer.rate_factor.assign(ROLLBACK_FACTOR**rollbacks)
         note = f"Not finite at {error}. Back to step {back}, learning rate times {ROLLBACK_FACTOR**rollbacks:.3g} (return {rollbacks} of {ROLLBACKS})."
         self._outcome.notes.append(note)

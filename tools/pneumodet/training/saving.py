@@ -35,6 +35,7 @@ def save(manager: tf.train.CheckpointManager, step: int, *, newest: str | None) 
     try:
         return manager.save(checkpoint_number=step)
     except (tf.errors.OpError, OSError) as error:
+        # TensorFlow writes into such a folder first, and leaves it where the disk was full
         for torn in Path(manager.directory).glob("ckpt-*_temp"):
             shutil.rmtree(torn, ignore_errors=True)
         reason = re.sub(r"{{[^}]*}}\s*|\s*\[Op:\w+\]", "", first_line(error))  # without where in TensorFlow it happened

@@ -77,6 +77,7 @@ def assemble(
         raise ConfigError(
             f"train_config.batch_size is {batch_size}, which {cluster.replicas} devices cannot share evenly. Choose a multiple."
         )
+    # checked from the ground truth, in a moment; TensorFlow would fail at the first mixed batch, perhaps hours later
     if batch_size > cluster.replicas and not size.canvas_hw:
         shapes = {size.of((int(image["height"]), int(image["width"]))) for image in data.train.instances["images"]}
         if len(shapes) > 1:
@@ -95,6 +96,7 @@ def assemble(
         normalizing.together(model, cluster.strategy)
         if fresh and config.train_config.fine_tune_checkpoint:
             notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
+        # after the weights are there, and before a step is traced: the trace holds which variables are trained
         frozen = freezing.freeze(model, options.freeze, train_config=config.train_config)
         if frozen.count:
             notes.append(frozen.sentence())

@@ -129,6 +129,7 @@ class Validation:
                 if name in self._positive and len(shown) < PICTURES:
                     shown[name] = images[index, : true_shapes[index, 0], : true_shapes[index, 1], 0]
                     sizes_hw[name] = (height, width)
+        # the next training step would otherwise run with the statistics and without dropout
         models.set_training(self._model, True)
         loaded = inputs.assemble(self._instances, lambda _, __: results.to_coco(detections), class_name=self._class_name)
         return Evaluation(summary.headline(loaded, class_name=self._class_name), loaded.cases, detections, shown, sizes_hw)

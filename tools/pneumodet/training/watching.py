@@ -79,6 +79,7 @@ class Watcher(Observer):
 
     def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
         """See ``progress.Observer``."""
+        # a picture is not worth a transfer from all of them
         if not hasattr(batch["image"], "numpy"):  # spread over several devices
             return
         count = min(PICTURES, len(batch["image"]))

@@ -48,6 +48,7 @@ def of_split(split: Split, known: Mapping[str, str] | None = None) -> np.ndarray
         where = "The records do" if known is None else "The class info does"
         raise DataError(f"{where} not have the class of {len(missing)} of {len(names)} exams, for example {missing[0]}. {_HINT}")
     numbers = np.array([CLASSES.index(name) for name in names], np.int64)
+    # RSNA drew boxes on all exams of the class Lung Opacity and on no other
     wrong = np.flatnonzero((numbers == len(CLASSES) - 1) != split.positive)
     if len(wrong):
         exam, boxes = split.names[wrong[0]], "a box" if split.positive[wrong[0]] else "no box"

@@ -98,6 +98,7 @@ def _load_checkpoint(backbone: keras.Model, prefix: str) -> None:
                     f"The checkpoint {prefix} does not fit mobilenetv2: {entry} is {there}, must be {list(variable.shape)}."
                 )
             values.append(reader.get_tensor(key))
+    # all of ours fit and there is more: a wider or longer network whose first layers are alike
     further = [key for key in shapes if key.startswith(f"feature_extractor/layer_with_weights-{len(layers)}/")]
     if further:
         raise CheckpointError(f"The checkpoint {prefix} has more layers than the {len(layers)} of mobilenetv2.")

@@ -133,6 +133,7 @@ def fit(config: Config, instances: Mapping[str, Any], *, jitter: float = JITTER,
         )
     threshold = anchors.matched_threshold(config)
     rng = np.random.default_rng(seed)
+    # by image, not by box: both boxes of one patient are of much the same size
     halves = np.isin(images, rng.permutation(np.unique(images))[::2])
 
     def cover(one: Config, mask: np.ndarray) -> np.ndarray:
@@ -182,6 +183,7 @@ def _search(
 
     def loss(logarithms: np.ndarray) -> float:
         _set(made, fields, np.exp(logarithms))
+        # a ramp instead of the matcher's step, which is flat almost everywhere: the search would not see which way leads to more matches
         best = anchors.coverage(anchors.grids(tried, input_hw), boxes)
         return -float(best.mean() + RECALL_WEIGHT * np.clip((best - threshold) / (2 * SOFT) + 0.5, 0, 1).mean())
 

@@ -139,6 +139,7 @@ def grids(config: Config, input_hw: np.ndarray) -> list[Grid]:
       ConfigError: as ``generator``, or not as many layers of them as feature maps.
     """
     input_hw = np.asarray(input_hw, np.float64)
+    # most configs give all images one size: one grid then serves all boxes, in a fraction of the memory
     if len(input_hw) and (input_hw == input_hw[0]).all():
         input_hw = input_hw[:1]
     made = generator(config)
@@ -199,6 +200,7 @@ def _feature_maps_hw(config: Config, input_hw: np.ndarray) -> list[np.ndarray]:
     model = pipeline_config.architecture(config)
     extractor = model.feature_extractor
     if config.model.WhichOneof("model") == "ssd":
+        # the API pads before the backbone, so that the feature maps count cells of the padded image
         multiple = max(1, extractor.pad_to_multiple)
         input_hw = np.ceil(input_hw / multiple) * multiple
         pyramid = extractor.bifpn if "bifpn" in extractor.type else extractor.fpn if "fpn" in extractor.type else None

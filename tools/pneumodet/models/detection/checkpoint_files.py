@@ -80,6 +80,7 @@ def _newest(folder: Path) -> str | None:
             prefix = folder / Path(named["path"]).name  # the folder may have been moved since
             if prefix.with_name(prefix.name + ".index").is_file():
                 return str(prefix)
+    # without a state file, or with one that was copied without its checkpoint
     there = [str(path)[: -len(".index")] for path in folder.glob("*.index")]
     return max(there, key=lambda prefix: (_number(prefix), prefix), default=None)
 
@@ -101,6 +102,7 @@ def _form(path: Path) -> str:
         return _FOREIGN_SUFFIXES[path.suffix]
     if start[:2] == b"\x1f\x8b" or path.suffix == ".tar":
         return "an archive: unpack it first"
+    # pickles, and the zip files that PyTorch has written since 1.6
     if start[:2] == b"\x80\x02" or start[:4] == b"PK\x03\x04":
         return _FOREIGN_SUFFIXES[".pth"]
     return "something else"
@@ -162,6 +164,7 @@ def _block(handle: bytes, at: int, content: bytes | None = None) -> list[tuple[b
     block, trailer = content[start : start + size], content[start + size : start + size + _TRAILER]
     if trailer[:1] != b"\0" or masked_crc(block + trailer[:1]) != struct.unpack("<I", trailer[1:])[0]:
         raise ValueError
+    # a block ends in its restart points, each 4 bytes, and their number
     end = len(block) - 4 - 4 * struct.unpack("<I", block[-4:])[0]
     pairs, key, at = [], b"", 0
     while at < end:

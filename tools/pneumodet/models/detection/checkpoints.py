@@ -126,6 +126,7 @@ def restore_fine_tune(model: Any, train_config: Any) -> Restored:
     source = _Source(path)
     match = source.match(parts)
     _check_whole(match, parts, source, hint=_hint(kind, source))
+    # after the check, which is of the feature extractors alone: heads are welcome where they fit, and not asked for
     if kind == "detection":
         match.pairs |= source.match({"model": model}).pairs
     source.assign(match)
@@ -176,6 +177,7 @@ class _Source:
         except (tf.errors.OpError, OSError, IndexError, ValueError, RuntimeError) as error:
             raise self._unreadable(error) from error
         self._graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph)
+        # slots (momentum and its like) belong to the optimizer that wrote them, and are restored with a run only
         self.keys = {key for key in self.shapes if key.endswith("/VARIABLE_VALUE") and _SLOT not in key}
 
     def match(self, parts: dict[str, Any]) -> _Match:
@@ -220,6 +222,7 @@ def _check_whole(match: _Match, parts: dict[str, Any], source: _Source, *, hint:
     missing = [variable.name for variable in wanted if id(variable) not in match.pairs]
     if wanted and not missing:
         return
+    # a variable of another shape is there, and would be named twice
     absent = [name for name in missing if name not in {variable.name for variable, _ in match.misshapen.values()}]
     reasons = [f"not in it: {_some(absent)}"] if absent else []
     if match.misshapen:

@@ -46,6 +46,7 @@ def set_field(message: Message, key: str, value: str) -> None:
     field, index = _field(message, last, key)
     _refuse_other_branch(message, field, key)
     if field.is_repeated and index is None:
+        # replaced, not appended: --set gives the whole list
         message.ClearField(field.name)
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
             if value:
@@ -55,6 +56,7 @@ def set_field(message: Message, key: str, value: str) -> None:
     elif field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
         target = _element(message, field, index, key)
         target.Clear()
+        # an empty group in braces still counts as set
         target.SetInParent()
         _parse_message(target, value, key)
     elif index is not None:  # an element of a list; one without an index was set as a whole above

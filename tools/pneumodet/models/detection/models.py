@@ -31,6 +31,7 @@ def build(config: Any, *, is_training: bool, precision: str = PRECISIONS[0]) -> 
     """
     if precision != PRECISIONS[0] and config.model.WhichOneof("model") != "ssd":
         raise ConfigError(f"--precision {precision} is for single-stage models; this config's model is {config.model.WhichOneof('model')}.")
+    # the API has no argument for it: its layers take the policy that is global while they are made
     before = tf.keras.mixed_precision.global_policy()
     if precision != PRECISIONS[0]:
         tf.keras.mixed_precision.set_global_policy(f"mixed_{precision}")

@@ -97,6 +97,7 @@ def use_records(config: Config, records: RecordSet, *, label_map_path: Path) -> 
       label_map_path: where the run's label map will be.
     """
     folder = records.folder.resolve()
+    # a config of the API may evaluate on several sets; there is one validation split here
     del config.eval_input_reader[1:]
     if not config.eval_input_reader:
         config.eval_input_reader.add().MergeFrom(config.train_input_reader)
@@ -104,6 +105,7 @@ def use_records(config: Config, records: RecordSet, *, label_map_path: Path) -> 
         reader.label_map_path = str(label_map_path)
         reader.tf_record_input_reader.ClearField("input_path")
         reader.tf_record_input_reader.input_path.extend(str(folder / shard.name) for shard in records.manifest.splits[split].shards)
+    # evaluation reads each record once and in order: its detections are matched with the ground truth by number
     config.eval_input_reader[0].shuffle = False
     config.eval_input_reader[0].num_epochs = 1
     set_classes(config, len(records.label_map))
@@ -215,6 +217,7 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
                 _scale(element, names, factor)
         elif field.name in names and message.HasField(field.name):
             value = getattr(message, field.name) * factor
+            # a run may go without warm-up, but a schedule of 0 steps divides by 0
             least = 0 if field.name in ("warmup_steps", "burnin_steps", "hold_base_rate_steps") else 1
             setattr(message, field.name, max(least, round(value)) if field.cpp_type in field_paths.INTEGERS else value)
 

@@ -22,6 +22,7 @@ def of_config(config: Config) -> Size:
         return Size((resizer.fixed_shape_resizer.height, resizer.fixed_shape_resizer.width))
     if kind == "keep_aspect_ratio_resizer":
         keep = resizer.keep_aspect_ratio_resizer
+        # zeros are what the feed and the exported detectors pad with; another value would make them differ from the API's own tools
         if any(keep.per_channel_pad_value):
             raise ConfigError("The config's image resizer has a per_channel_pad_value; pneumodet pads with 0. Remove it.")
         return Size(None, keep.min_dimension, keep.max_dimension, keep.pad_to_max_dimension)

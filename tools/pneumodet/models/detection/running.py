@@ -22,6 +22,7 @@ class DetectorRunner:
     def __init__(self, model: Any, config: Any) -> None:
         """Take a DetectionModel with its weights, and its TrainEvalPipelineConfig."""
         self._model, self.size = model, resizing.of_config(config)
+        # one signature for all images: a graph is traced once, where the config pads or fixes the size, and once for all sizes otherwise
         height, width = self.size.canvas_hw or (None, None)
         signature = [tf.TensorSpec([None, height, width, 1], tf.uint8), tf.TensorSpec([None, 3], tf.int32)]
         self._graph = tf.function(self._detect, input_signature=signature, autograph=False)
@@ -44,6 +45,7 @@ class DetectorRunner:
         return {key: value.numpy() for key, value in self._graph(images, true_shapes).items()}
 
     def _detect(self, images: tf.Tensor, true_shapes: tf.Tensor) -> dict[str, tf.Tensor]:
+        # each time it is traced: within training the same model was switched to training before
         models.set_training(self._model, False)
         prepared = models.normalized(self._model, images, true_shapes if self.size.padded else None)
         outputs = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)

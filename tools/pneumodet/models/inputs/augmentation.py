@@ -113,6 +113,7 @@ def augment(
     if augmentation.moves:
         drawn = transform(augmentation, seed, image_hw=image_hw, output_hw=output_hw)
         moved, visible = warp_boxes(boxes_yxyx_norm, drawn, image_hw=image_hw, output_hw=output_hw)
+        # of boxes that were visible before: a degenerate box in the records must not switch augmentation off
         all_lost = tf.reduce_any(keep) & ~tf.reduce_any(visible)
         coefficients = tf.where(all_lost, coefficients, drawn)
         boxes, keep = tf.where(all_lost, boxes, moved), tf.where(all_lost, keep, visible)

@@ -52,6 +52,7 @@ def preview(
         if image.dtype != np.uint8 or image.ndim != 2:
             raise DataError(f"A preview is drawn of (H, W) uint8 pixels, but image {row} is {image.shape} {image.dtype}.")
         for column in range(columns):
+            # the first column shows what the model gets in evaluation
             how = augmentation if column else NONE
             tiles.append(_tile(image, truth, how, seed=(seed, row * columns + column), output_hw=output_hw))
     captions = [("as it is" if not column else f"variant {column}", "") for _ in images for column in range(columns)]

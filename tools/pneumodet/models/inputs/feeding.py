@@ -125,6 +125,7 @@ class Samples:
         share = self._batch // self._workers
         start = tf.range(first_step, first_step + steps, dtype=tf.int64) * self._batch + self._worker * share
         dataset = tf.data.Dataset.from_tensor_slices(start).flat_map(lambda first: tf.data.Dataset.range(first, first + share))
+        # deterministic: batches must not depend on which image was decoded first, or a resumed run would differ
         dataset = dataset.map(self._sample, num_parallel_calls=parallel or cpus(), deterministic=True)
         options = tf.data.Options()
         options.autotune.enabled = False  # the end of its thread is waited for, which may take a minute
@@ -152,6 +153,7 @@ class Samples:
         if self._closed:
             raise DataError("Reading has ended.")
         index = self._order.at(int(position))
+        # the next record in file order, so that which one stands in depends on nothing but the records
         for attempt in range(len(self._examples)):
             number = (index + attempt) % len(self._examples)
             try:
@@ -233,6 +235,7 @@ class Feed(Samples):
             output_hw=target_hw,
             masks=masks if self._masks else None,
         )
+        # boxes that augmentation has moved out of the image teach nothing; the API would raise for those without an area
         kept = tf.where(augmented.keep)[:, 0][: self._max_boxes]
         count = tf.size(kept, out_type=tf.int32)
         pad = self._max_boxes - count

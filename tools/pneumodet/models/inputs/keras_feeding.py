@@ -66,6 +66,7 @@ class Feed(Samples):
             shards, batch_size=batch_size, seed=seed, positive=positive, positive_share=positive_share, skip_corrupt=skip_corrupt
         )
         rows = {"positive": None if positive is None else positive.astype(np.float32), "metadata": metadata, "target": targets}
+        # constants of the graph: rows are looked up by number there, without a call into Python
         self._rows = {name: tf.constant(values) for name, values in rows.items() if values is not None}
         for name, values in self._rows.items():
             if len(values) != len(self):

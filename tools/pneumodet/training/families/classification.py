@@ -45,6 +45,7 @@ class Classifier(Family):
         facts: dict[str, Any] = {"backbone": settings.backbone, "task": settings.task, "pretrained": None}
         if settings.starts_trained:
             path = Path(settings.pretrained).expanduser()
+            # a name of keras.applications has no file here
             digest = paths.sha256_file(path) if path.is_file() else None
             facts["pretrained"] = {"name": path.name, "sha256": digest}
         if settings.task != PNEUMONIA:
@@ -126,6 +127,7 @@ def phases(settings: ClassifierSettings, backbone: Any) -> tuple[Phase, ...]:
     if not settings.fine_tune:
         return (Phase(steps=settings.steps, learning_rate=settings.learning_rate, warmup_steps=warmup, frozen=(backbone,)),)
     with_weights = [layer for layer in backbone.layers if layer.weights]
+    # the first layers, which see edges and textures, stay; those near the head are tuned
     frozen = with_weights[: round(len(with_weights) * (1 - settings.fine_tune))]
     if settings.freeze_batch_norm:
         frozen += [layer for layer in with_weights if isinstance(layer, keras.layers.BatchNormalization) and layer not in frozen]

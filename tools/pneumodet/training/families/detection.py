@@ -120,6 +120,7 @@ def preview(request: Request, *, on_start: Say) -> Path:
     folder = paths.run_dir(request.run)
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
     with runs.locked(folder):
+        # a picture of the images needs no weights, which may be a download of minutes
         without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
         prepared = detection_request.new(folder, without, say=on_start, on_download=lambda *_: None)
         from pneumodet.training import start

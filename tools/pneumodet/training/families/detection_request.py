@@ -98,6 +98,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         raise ConfigError(f"The config reads instance masks, but the records have none. Make {data_dir} again with --masks.")
     if request.batch_size == AUTO:
         _fit_batch(config, request, records, options, say)
+    # after the config is complete: what a box is worth depends on its image size and anchors
     audit = _audit(config, records, say)
     options = dataclasses.replace(options, plan=_plan(request, config, records, say))
     if config.train_config.data_augmentation_options:

@@ -164,6 +164,7 @@ def _reporter(settings: SegmenterSettings, records: RecordSet, runner: Any, eval
 def _shown(settings: SegmenterSettings, split: Split, scores: np.ndarray, skipped: Container[str]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield number and (h, w) uint8 pixels of the exams on the sheet; read again, since a split's images may be more than memory holds."""
     readable = [number for number in np.argsort(-scores, kind="stable").tolist() if split.examples.where(number) not in skipped]
+    # positives in the records' order, negatives by score: the worst false alarms are what a reader wants to see
     positive = sorted(number for number in readable if split.positive[number])
     negative = [number for number in readable if not split.positive[number]]
     for number in [*positive[: DRAWN[0]], *negative[: DRAWN[1]]]:

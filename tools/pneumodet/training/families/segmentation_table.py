@@ -95,6 +95,7 @@ def run(
         raise DataError(f"The folder {root} is a run's. Choose another --run name for the table.")
     records = RecordSet.open(data)
     folder_of = {variant: root.with_name(f"{root.name}-{variant}") for variant in there}
+    # also those of an earlier start that are not named now: the table is of all that there is
     done = [variant for variant in there if _metrics_path(folder_of[variant]).is_file()]
     chosen = [*done, *(variant for variant in variants or there if variant not in done)]
     begun = [variant for variant in chosen if (folder_of[variant] / runs.SETTINGS).is_file()]

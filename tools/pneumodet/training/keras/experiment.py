@@ -119,6 +119,7 @@ class KerasEngine(engine.Engine):
         experiment.refuse_changes(wanted, flags=False)
         chosen = settings.load(family.settings, folder / runs.SETTINGS, folder=family.configs, overrides=request.overrides)
         records = experiment.same_records(record).check_two_kinds()
+        # settings name files by path; the same path may hold other labels by now
         known = record.files_sha256 or {}  # a run of an earlier pneumodet does not say
         for name, path in chosen.files.items():
             if name in known and not (path.is_file() and paths.sha256_file(path) == known[name]):

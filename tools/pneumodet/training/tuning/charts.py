@@ -57,6 +57,7 @@ def _history(axes: Any, rows: Sequence["Row"], metric: str) -> None:
         chosen = [row for row in rows if row.state == state and row.value is not None]
         if chosen:
             axes.scatter([row.number for row in chosen], [row.value for row in chosen], c=COLOURS[state], marker=marker, label=state)
+    # a trial without a value has no height; a mark at the lower edge shows that it was tried
     without = [row.number for row in rows if row.state == trial.FAILED and row.value is None]
     if without:
         axes.plot(

@@ -126,6 +126,7 @@ def write(
       The study as it stands.
     """
     best, complete = best_of(rows), ranked(rows)
+    # of one trial nothing can be compared
     importances = _importances(study) if len(complete) > 1 else {}
     notes = [OPTIMISTIC.format(count=len(complete))]
     if len(complete) < ENOUGH_TRIALS:

@@ -170,6 +170,7 @@ class Space:
         config = pipeline_config.load(config_name)
         reference = (config.train_config.num_steps, config.train_config.batch_size)
         keys = pipeline_config.override(config, settings)
+        # parsed first, then compared with one another, then tried on the config: each message assumes that the earlier checks hold
         parameters = tuple(parse(text) for text in texts or classic(config))
         _check_together(parameters, keys)
         parameters = tuple(fields.check(config, parameter) for parameter in parameters)

@@ -159,6 +159,7 @@ def _child(pipe: Any, trainer: Trainer, fields: dict[str, Any], log: str) -> Non
     """Run in the child: train, and send how it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # by file descriptor: TensorFlow's C++ writes past Python's sys.stderr
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
