@@ -130,7 +130,7 @@ def test_a_removed_checkpoint_leaves_the_one_before(done, workspace, capsys):
     data = folder / "train" / "ckpt-4.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:1000])
     assert train.main(["--run", "torn", "--resume", "--steps", "6"]) == 2
-    assert f"remove {folder / 'train' / 'ckpt-4'}.*, and the run goes on from that" in capsys.readouterr().err
+    assert f"remove {folder / 'train' / 'ckpt-4'}.*, and the run continues from that" in capsys.readouterr().err
     for file in (folder / "train").glob("ckpt-4.*"):
         file.unlink()
     assert train.main(["--run", "torn", "--resume", "--steps", "6"]) == 0

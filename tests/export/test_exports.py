@@ -292,13 +292,13 @@ def test_padding_reaches_the_files(tmp_path):
     from pneumodet.inference import backends, suppression
     from pneumodet.inference.outputs import from_outputs
     from pneumodet.models.detection import resizing
-    from pneumodet.models.detection.running import Looker
+    from pneumodet.models.detection.running import DetectorRunner
 
     model, config = lively_models.model(lively_models.PADDED)
     pixels = radiograph((150, 300))
-    looker = Looker(model, config)
-    image, true_shape = looker.prepared(pixels)
-    expected = from_outputs(looker.detect(image[None], true_shape[None]), 0, height=150, width=300)
+    runner = DetectorRunner(model, config)
+    image, true_shape = runner.prepared(pixels)
+    expected = from_outputs(runner.detect(image[None], true_shape[None]), 0, height=150, width=300)
     assert len(expected) > 20
     part = graphs.of_model(model, config, kind=exported.BOXES)
     to_onnx.write(part, tmp_path / "model.onnx", metadata={})

@@ -12,7 +12,7 @@ from pneumodet.models.settings import Settings
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mine(Settings):
     name: str = "it"
-    sides: tuple = (1, 2)
+    sizes: tuple = (1, 2)
 
 
 def written(tmp_path, text):
@@ -21,7 +21,7 @@ def written(tmp_path, text):
 
 
 def test_what_is_saved_is_read_again(tmp_path):
-    before = Mine(image_size=96, learning_rate=1e-05, skip_corrupt=True, name='a "quoted" \\ näme', sides=(3,), augmentation="none")
+    before = Mine(image_size=96, learning_rate=1e-05, skip_corrupt=True, name='a "quoted" \\ näme', sizes=(3,), augmentation="none")
     settings.save(before, tmp_path / "saved.toml")
     assert settings.load(Mine, tmp_path / "saved.toml", folder=tmp_path) == before
 
@@ -34,10 +34,10 @@ def test_a_path_of_any_letters_is_read_again(tmp_path):
 
 def test_overrides_win_and_have_the_types_of_toml(tmp_path):
     folder = written(tmp_path, 'steps = 7\nname = "a"\n')
-    overrides = ["steps=9", "learning_rate=1", "name=/some/path-1", "skip_corrupt=true", "sides=[5]"]
-    found = settings.load(Mine, "one", folder=folder, overrides=overrides)
-    assert (found.steps, found.learning_rate, found.name, found.skip_corrupt, found.sides) == (9, 1.0, "/some/path-1", True, (5,))
-    assert type(found.learning_rate) is float
+    overrides = ["steps=9", "learning_rate=1", "name=/some/path-1", "skip_corrupt=true", "sizes=[5]"]
+    loaded = settings.load(Mine, "one", folder=folder, overrides=overrides)
+    assert (loaded.steps, loaded.learning_rate, loaded.name, loaded.skip_corrupt, loaded.sizes) == (9, 1.0, "/some/path-1", True, (5,))
+    assert type(loaded.learning_rate) is float
     assert settings.load(Mine, "one", folder=folder, overrides=["name=2018"]).name == "2018"
 
 

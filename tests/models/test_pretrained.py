@@ -18,7 +18,7 @@ import pytest
 from pneumodet.core import paths, runs
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError
 from pneumodet.data import label_map, tfrecord
-from pneumodet.models import pretrained
+from pneumodet.models import checkpoint_registry, pretrained
 from pneumodet.models.detection import checkpoint_files, pipeline_config
 
 CLASSES = {"no-pneumonia": 1, "pneumonia": 2}
@@ -101,7 +101,7 @@ def folder(tmp_path):
     """Return a folder of checkpoints with the project's registry and nothing else."""
     path = tmp_path / "pretrained"
     path.mkdir()
-    (path / pretrained.REGISTRY).write_bytes((pretrained.FOLDER / pretrained.REGISTRY).read_bytes())
+    (path / checkpoint_registry.REGISTRY).write_bytes((pretrained.FOLDER / checkpoint_registry.REGISTRY).read_bytes())
     return path
 
 
@@ -122,13 +122,32 @@ def resolve(folder, config):
 
 
 def test_the_registry_is_complete():
-    entries = pretrained.registry()
+    entries = checkpoint_registry.read(pretrained.FOLDER)
     for name, entry in entries.items():
-        assert set(entry) == {"type", "trained_on", "side_px", "feature_extractors", "url", "file", "licence", "sha256"}, name
-        assert entry["type"] in pipeline_config.CHECKPOINT_TYPES
-        assert entry["url"].startswith("https://")
-        assert entry["url"].endswith(f"/{name}.tar.gz"), "an archive placed by hand and the folder have one name"
-    assert len({entry["url"] for entry in entries.values()}) == len(entries)
+        assert entry.type in pipeline_config.CHECKPOINT_TYPES
+        assert entry.url.startswith("https://")
+        assert entry.url.endswith(f"/{name}.tar.gz"), "an archive placed by hand and the folder have one name"
+    assert len({entry.url for entry in entries.values()}) == len(entries)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        pytest.param("url", None, rf"registry\.json, {ZOO}: url is None, must be a text", id="text"),
+        pytest.param("side_px", True, rf"{ZOO}: side_px is True, must be a whole number", id="number"),
+        pytest.param("file", ..., rf"{ZOO}: the field file is missing", id="missing"),
+    ],
+)
+def test_a_registry_with_a_wrong_field_names_it(resolve, folder, field, value, message):
+    """A KeyError or a TypeError of Python before."""
+    path = folder / checkpoint_registry.REGISTRY
+    content = json.loads(path.read_text())
+    content["checkpoints"][ZOO][field] = value
+    if value is ...:
+        del content["checkpoints"][ZOO][field]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        resolve("coco")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +164,7 @@ def test_the_registry_is_complete():
     ],
 )
 def test_every_config_has_a_detector_and_a_backbone(name, coco, imagenet):
-    config, entries = pipeline_config.load(name), pretrained.registry()
+    config, entries = pipeline_config.load(name), checkpoint_registry.read(pretrained.FOLDER)
     assert pretrained._for_config("coco", entries, config) == coco
     assert pretrained._for_config("imagenet", entries, config) == imagenet
 
@@ -172,8 +191,8 @@ def test_from_a_mirror_folder(resolve, folder, mirror):
     assert ZOO in start.source
     there = sorted(path.name for path in (folder / ZOO).iterdir())
     assert there == ["ckpt-0.data-00000-of-00001", "ckpt-0.index", "pipeline.config"], "no SavedModel"
-    assert {path.name for path in folder.iterdir()} == {ZOO, pretrained.REGISTRY, pretrained.LOCK, ".lock"}
-    record = json.loads((folder / pretrained.LOCK).read_text())[ZOO]
+    assert {path.name for path in folder.iterdir()} == {ZOO, checkpoint_registry.REGISTRY, checkpoint_registry.LOCK, ".lock"}
+    record = json.loads((folder / checkpoint_registry.LOCK).read_text())[ZOO]
     assert record["sha256"] == start.sha256
     (mirror / f"{ZOO}.tar.gz").unlink()
     assert resolve(ZOO, mirror=str(mirror)) == start, "the second time, nothing is asked for"
@@ -182,7 +201,7 @@ def test_from_a_mirror_folder(resolve, folder, mirror):
 @pytest.fixture
 def served(mirror):
     """Return the base URL of a server of the mirror's files."""
-    handler = functools.partial(Quiet, directory=str(mirror))
+    handler = functools.partial(Silent, directory=str(mirror))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -191,7 +210,7 @@ def served(mirror):
         thread.join()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class Silent(http.server.SimpleHTTPRequestHandler):
     """A server of files that writes nothing."""
 
     def log_message(self, *args):
@@ -200,12 +219,12 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def test_from_a_mirror_url_of_the_environment(folder, config, served, monkeypatch):
     monkeypatch.setenv(pretrained.MIRROR, served + "/")
-    told, notices = [], []
+    progress, notices = [], []
     start = pretrained.resolve(
-        "coco", config=config, label_map=CLASSES, folder=folder, on_progress=lambda *now: told.append(now), on_notice=notices.append
+        "coco", config=config, label_map=CLASSES, folder=folder, on_progress=lambda *now: progress.append(now), on_notice=notices.append
     )
     assert start.checkpoint.endswith("ckpt-0")
-    assert told[-1][0] == told[-1][1]
+    assert progress[-1][0] == progress[-1][1]
     assert notices == [f"downloading {served}/{ZOO}.tar.gz"]
     assert not list(folder.glob("*.tar.gz*"))
 
@@ -218,7 +237,7 @@ def test_offline_says_what_to_do(resolve, folder, monkeypatch):
     with pytest.raises(CheckpointError) as caught:
         resolve("coco")
     text = str(caught.value)
-    for part in (pretrained.registry()[ZOO]["url"], str(folder / f"{ZOO}.tar.gz"), pretrained.MIRROR):
+    for part in (checkpoint_registry.read(pretrained.FOLDER)[ZOO].url, str(folder / f"{ZOO}.tar.gz"), pretrained.MIRROR):
         assert part in text
     assert "\n" not in text
 
@@ -252,9 +271,9 @@ def test_an_archive_that_changed_since_the_first_download_is_refused(resolve, fo
 
 
 def test_an_archive_with_another_published_sum_is_refused(resolve, folder, mirror):
-    registry = json.loads((folder / pretrained.REGISTRY).read_text())
+    registry = json.loads((folder / checkpoint_registry.REGISTRY).read_text())
     registry["checkpoints"][ZOO]["sha256"] = "0" * 64
-    (folder / pretrained.REGISTRY).write_text(json.dumps(registry))
+    (folder / checkpoint_registry.REGISTRY).write_text(json.dumps(registry))
     with pytest.raises(CheckpointError, match=r"0{64} is expected \(registry\.json\)"):
         resolve("coco", mirror=str(mirror))
     assert not (folder / ZOO).exists()
@@ -290,7 +309,7 @@ def test_a_dangerous_archive_is_not_unpacked(resolve, folder, mirror, bad):
     archive(mirror / f"{ZOO}.tar.gz", [*zoo_members(), bad])
     with pytest.raises(DataError, match="It is not unpacked"):
         resolve("coco", mirror=str(mirror))
-    assert {path.name for path in folder.iterdir()} == {pretrained.REGISTRY, ".lock"}
+    assert {path.name for path in folder.iterdir()} == {checkpoint_registry.REGISTRY, ".lock"}
 
 
 @pytest.mark.parametrize(
@@ -308,7 +327,7 @@ def test_a_broken_archive_leaves_nothing(resolve, folder, mirror, served, conten
     path.write_bytes(content(path.read_bytes()))
     with pytest.raises(DataError, match=message):
         resolve("coco", mirror=served)
-    assert {path.name for path in folder.iterdir()} == {pretrained.REGISTRY, ".lock"}
+    assert {path.name for path in folder.iterdir()} == {checkpoint_registry.REGISTRY, ".lock"}
 
 
 def test_an_archive_without_a_checkpoint(resolve, mirror):
@@ -331,7 +350,7 @@ def test_a_full_disk_leaves_nothing_half(resolve, folder, mirror, monkeypatch):
     monkeypatch.setattr(pretrained.shutil, "copyfileobj", full)
     with pytest.raises(DataError, match="No space left on device"):
         resolve("coco", mirror=str(mirror))
-    assert {path.name for path in folder.iterdir()} == {pretrained.REGISTRY, ".lock"}
+    assert {path.name for path in folder.iterdir()} == {checkpoint_registry.REGISTRY, ".lock"}
 
 
 def test_a_second_start_waits_for_the_first(resolve, folder, mirror):
@@ -526,7 +545,7 @@ def test_nothing_of_it_needs_tensorflow(run, folder, mirror):
     code = f"""
 import sys
 from pathlib import Path
-from pneumodet.models import pretrained
+from pneumodet.models import checkpoint_registry, pretrained
 from pneumodet.models.detection import pipeline_config
 config = pipeline_config.load("ssd_mobilenet")
 for choice in ("coco", "run:mine"):

@@ -39,18 +39,18 @@ EXACT = (*small.SETTINGS, "model.ssd.freeze_batchnorm=true")
 
 def free_addresses():
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
     for one in held:
         one.close()
-    return found
+    return addresses
 
 
 def environment(addresses, worker):
     return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": worker}})
 
 
-def start(words, addresses, worker):
-    command = [sys.executable, *map(str, words)]
+def start(arguments, addresses, worker):
+    command = [sys.executable, *map(str, arguments)]
     more = {tf_config.TF_CONFIG: environment(addresses, worker)}
     return subprocess.Popen(command, env={**os.environ, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -118,12 +118,12 @@ def weights(plain):
 def killed(records, weights, tmp_path_factory):
     """Return folder, addresses, exit codes and stderr of two workers, of which the second was killed in the midst of training."""
     folder, addresses = tmp_path_factory.mktemp("together") / "run", free_addresses()
-    words = [TRAIN, "--config", "ssd_mobilenet", "--data", records, "--run", folder, "--steps", STEPS, "--batch-size", 4]
-    words += ["--fine-tune-checkpoint", weights, "--evaluate-every", 4, "--checkpoint-every", 1]
-    words += [word for setting in EXACT for word in ("--set", setting)]
-    processes = [start(words, addresses, 0)]
+    arguments = [TRAIN, "--config", "ssd_mobilenet", "--data", records, "--run", folder, "--steps", STEPS, "--batch-size", 4]
+    arguments += ["--fine-tune-checkpoint", weights, "--evaluate-every", 4, "--checkpoint-every", 1]
+    arguments += [word for setting in EXACT for word in ("--set", setting)]
+    processes = [start(arguments, addresses, 0)]
     wait_for(lambda: (folder / "pipeline.config").exists(), processes)  # a run that has begun is not in use for those that belong to it
-    processes.append(start(words, addresses, 1))
+    processes.append(start(arguments, addresses, 1))
     wait_for(lambda: len(rows(folder)) >= COMPARED, processes)
     processes[1].kill()
     return folder, addresses, *end(processes)
@@ -131,10 +131,10 @@ def killed(records, weights, tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_workers_have_the_losses_of_one(killed, records, weights, tmp_path):
-    """With the same batch and checkpoint to start from; to float noise where batch normalization does not look at each device's own images."""
-    expected, found = alone(records, tmp_path / "alone", EXACT, fine_tune_checkpoint=weights), made.losses(killed[0])
+    """With the same batch and checkpoint to start from; to float noise where batch normalization does not use each device's own images."""
+    expected, together = alone(records, tmp_path / "alone", EXACT, fine_tune_checkpoint=weights), made.losses(killed[0])
     steps = range(1, COMPARED + 1)
-    assert [found[step] for step in steps] == pytest.approx([expected[step] for step in steps], rel=1e-4)
+    assert [together[step] for step in steps] == pytest.approx([expected[step] for step in steps], rel=1e-4)
     norms = [[float(row["gradient_norm"]) for row in rows(folder)[:COMPARED]] for folder in (killed[0], tmp_path / "alone")]
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_is_named(killed):
     last = err[0].strip().splitlines()[-1]
     assert last == (
         f"train: error: Lost worker 1 ({addresses[1]}); its own last lines may say why. Start all workers again with --resume: "
-        "they go on from the last checkpoint."
+        "they continue from the last checkpoint."
     )
     assert "Traceback" not in err[0]
 
@@ -161,13 +161,13 @@ def test_all_go_on_and_a_signal_to_one_stops_all(killed):
     codes, err = end(processes)
     assert codes == [130, 130], err
     assert all("--resume" in text for text in err)
-    found = made.losses(folder)
-    assert sorted(found) == list(range(1, max(found) + 1)), "no step is missing or repeated"
-    assert checkpoints(folder)[-1] == max(found)
+    losses = made.losses(folder)
+    assert sorted(losses) == list(range(1, max(losses) + 1)), "no step is missing or repeated"
+    assert checkpoints(folder)[-1] == max(losses)
     evaluated = [int(row["step"]) for row in rows(folder, "validation")]
-    assert evaluated == list(range(4, max(found) + 1, 4))
+    assert evaluated == list(range(4, max(losses) + 1, 4))
     assert len(list((folder / "best").glob("*.index"))) == 1
-    assert np.isfinite(list(found.values())).all()
+    assert np.isfinite(list(losses.values())).all()
 
 
 MIRRORED = """
@@ -208,17 +208,17 @@ folder, _ = experiment.train(small.request(Path(sys.argv[1]), sys.argv[2], **fie
 
 saved = tf.train.load_checkpoint(tf.train.latest_checkpoint(folder / "best"))
 names = [name for name in saved.get_variable_to_shape_map() if "moving_" in name and name.startswith("model/")]
-found = sum(float(abs(saved.get_tensor(name)).sum()) for name in names)
-assert len(names) > 100 and abs(found - seen["sum"]) < 1e-6 * found, (found, seen)
+total = sum(float(abs(saved.get_tensor(name)).sum()) for name in names)
+assert len(names) > 100 and abs(total - seen["sum"]) < 1e-6 * total, (total, seen)
 """
 
 
 @pytest.mark.slow
 def test_two_devices_of_one_process(records, plain, tmp_path):
     """Batch normalization goes by two images in place of four, so that losses agree roughly; the means of both are evaluated and saved."""
-    words = ["-c", MIRRORED, records, tmp_path / "run", STEPS, COMPARED]
+    arguments = ["-c", MIRRORED, records, tmp_path / "run", STEPS, COMPARED]
     done = subprocess.run(
-        [sys.executable, *map(str, words)],
+        [sys.executable, *map(str, arguments)],
         cwd=Path(small.__file__).parent,
         env=shallow.environment(),
         capture_output=True,
@@ -226,10 +226,10 @@ def test_two_devices_of_one_process(records, plain, tmp_path):
         timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = made.losses(plain), made.losses(tmp_path / "run")
+    expected, mirrored = made.losses(plain), made.losses(tmp_path / "run")
     steps = range(1, COMPARED + 1)
-    assert [found[step] for step in steps] == pytest.approx([expected[step] for step in steps], rel=0.15)
-    assert found != expected
+    assert [mirrored[step] for step in steps] == pytest.approx([expected[step] for step in steps], rel=0.15)
+    assert mirrored != expected
 
 
 JOIN = """
@@ -276,6 +276,6 @@ def test_batch_size_auto_is_that_of_all_workers(monkeypatch):
 
 def test_the_learning_rate_is_looked_for_on_one_machine(records, tmp_path, monkeypatch):
     monkeypatch.setenv(tf_config.TF_CONFIG, environment(["a:1", "b:1"], 1))
-    quiet = {"on_start": print, "on_download": print, "on_progress": print}
+    hooks = {"on_start": print, "on_download": print, "on_progress": print}
     with pytest.raises(ConfigError, match="Unset TF_CONFIG"):
-        detection.find_rate(small.request(records, tmp_path / "run"), steps=50, **quiet)
+        detection.find_rate(small.request(records, tmp_path / "run"), steps=50, **hooks)

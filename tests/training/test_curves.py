@@ -59,16 +59,16 @@ def test_the_best_step_is_marked_where_it_is(tmp_path):
 @pytest.fixture
 def drawn(monkeypatch):
     """Figures that were drawn, with their layout made."""
-    found = []
+    series = []
     real = curves.figures.save
 
     def save(path, figure):
         figure.canvas.draw()
-        found.append(figure)
+        series.append(figure)
         real(path, figure)
 
     monkeypatch.setattr(curves.figures, "save", save)
-    return found
+    return series
 
 
 @pytest.mark.parametrize("best", [50, 300, 600])

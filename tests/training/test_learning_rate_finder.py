@@ -29,37 +29,37 @@ def quadratic(seed, *, curvature, noise=0.0, floor=0.5):
 @pytest.mark.parametrize("curvature", [10.0, 100.0, 1000.0])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_suggestion_is_stable_and_within_a_decade_of_the_best(seed, curvature, noise):
-    found = finder.find(quadratic(seed, curvature=curvature, noise=noise))
+    suggestion = finder.find(quadratic(seed, curvature=curvature, noise=noise))
     best, limit = 1 / curvature, 2 / curvature
-    assert best / 10 <= found.suggested < limit / 2
-    assert found.blew_up_at > limit, "the test goes on until it really diverges"
-    assert "it blows up at" in found.reason
+    assert best / 10 <= suggestion.suggested < limit / 2
+    assert suggestion.blew_up_at > limit, "the test continues until it really diverges"
+    assert "it blows up at" in suggestion.reason
 
 
 def test_the_suggestion_trains_and_ten_times_it_does_not():
     step = quadratic(0, curvature=100.0, noise=0.1)
-    found = finder.find(step)
+    suggestion = finder.find(step)
     for factor, falls in ((1, True), (10, False)):
         step = quadratic(1, curvature=100.0)
-        losses = [step(factor * found.suggested) for _ in range(200)]
+        losses = [step(factor * suggestion.suggested) for _ in range(200)]
         assert (losses[-1] < 0.6 * losses[0]) == falls
 
 
 @pytest.mark.parametrize("settings", [{"steps": 50}, {"steps": 300}, {"smoothing": 0.8}, {"smoothing": 0.98}], ids=str)
 def test_the_suggestion_hardly_depends_on_the_settings(settings):
-    usual = finder.find(quadratic(3, curvature=100.0, noise=0.05)).suggested
-    assert 0.5 < finder.find(quadratic(3, curvature=100.0, noise=0.05), **settings).suggested / usual < 2
+    plain = finder.find(quadratic(3, curvature=100.0, noise=0.05)).suggested
+    assert 0.5 < finder.find(quadratic(3, curvature=100.0, noise=0.05), **settings).suggested / plain < 2
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.3])
 def test_noise_alone_gives_no_suggestion(noise):
-    found = 0
+    suggestions = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
         result = finder.find(lambda rate, rng=rng: float(np.exp(noise * rng.normal())))
-        found += result.suggested is not None
+        suggestions += result.suggested is not None
         assert result.blew_up_at is None
-    assert found <= 1, "four standard errors, at the lowest of many places"
+    assert suggestions <= 1, "four standard errors, at the lowest of many places"
 
 
 def test_no_descent_is_said():
@@ -71,7 +71,7 @@ def test_no_descent_is_said():
 def test_a_loss_that_is_broken_at_once_is_not_blamed_on_the_rate():
     result = finder.find(lambda rate: math.nan)
     assert (result.suggested, len(result.rates), result.blew_up_at) == (None, 0, pytest.approx(1e-6))
-    assert "not finite at the first step, at a rate of 1e-06: no rate can mend that" in result.reason
+    assert "not finite at the first step, at a rate of 1e-06: no rate can fix that" in result.reason
 
 
 def test_divergence_after_the_first_steps_asks_for_lower_rates():
@@ -103,8 +103,8 @@ def test_one_batch_that_is_hard_to_learn_does_not_end_the_test():
     def spiked(rate):
         return step(rate) * (50 if next(count) == 40 else 1)
 
-    usual = finder.find(quadratic(0, curvature=100.0, noise=0.05))
-    assert finder.find(spiked).suggested == pytest.approx(usual.suggested, rel=0.5)
+    plain = finder.find(quadratic(0, curvature=100.0, noise=0.05))
+    assert finder.find(spiked).suggested == pytest.approx(plain.suggested, rel=0.5)
 
 
 def test_a_range_that_ends_too_low_is_said():
@@ -146,17 +146,17 @@ def test_settings_that_make_no_sense_are_refused_before_a_step(settings, message
 
 
 def test_the_table_gives_the_numbers_back(tmp_path):
-    found = finder.find(quadratic(0, curvature=100.0))
-    finder.to_csv(tmp_path / "lr.csv", found)
+    suggestion = finder.find(quadratic(0, curvature=100.0))
+    finder.to_csv(tmp_path / "lr.csv", suggestion)
     rows = list(csv.DictReader((tmp_path / "lr.csv").open()))
-    for column, values in {"learning_rate": found.rates, "loss": found.losses, "smoothed_loss": found.smoothed}.items():
+    for column, values in {"learning_rate": suggestion.rates, "loss": suggestion.losses, "smoothed_loss": suggestion.smoothed}.items():
         assert [float(row[column]) for row in rows] == pytest.approx(values.tolist())
 
 
 def test_the_picture_marks_the_suggestion(tmp_path):
-    found = finder.find(quadratic(0, curvature=100.0))
-    finder.draw(tmp_path / "with.png", found)
-    finder.draw(tmp_path / "again.png", found)
+    suggestion = finder.find(quadratic(0, curvature=100.0))
+    finder.draw(tmp_path / "with.png", suggestion)
+    finder.draw(tmp_path / "again.png", suggestion)
     finder.draw(tmp_path / "none.png", finder.find(lambda rate: math.nan))
     assert (tmp_path / "with.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     orange = [(np.asarray(Image.open(tmp_path / name).convert("RGB")) == (213, 94, 0)).all(axis=2) for name in ("with.png", "none.png")]

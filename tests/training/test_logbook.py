@@ -26,7 +26,7 @@ from pneumodet.training.logbook import Logbook
 
 
 class Clock:
-    """Seconds that only pass when told to."""
+    """Seconds that only pass when they are moved on."""
 
     def __init__(self):
         self.now = 1000.0
@@ -39,12 +39,12 @@ def in_tensorboard(folder):
     """Return run -> tag -> [(step, tensor)] as TensorBoard's own reader sees them."""
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
-    found = {}
+    by_tag = {}
     for run, content in multiplexer.Runs().items():
-        found[run] = {
+        by_tag[run] = {
             tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto)) for e in multiplexer.Tensors(run, tag)] for tag in content["tensors"]
         }
-    return found
+    return by_tag
 
 
 def scalars(folder, run, tag):
@@ -71,12 +71,12 @@ def test_what_is_reported_is_in_tensorboard_and_in_the_table(tmp_path):
     log.close()
     assert scalars(tmp_path, "train", "loss/total") == [(10, pytest.approx(1 / 3)), (20, 0.5)]
     assert scalars(tmp_path, "eval", "rsna_metric") == [(10, 0.25), (20, 0.125)]
-    found = table(tmp_path)
-    assert found.columns.tolist() == ["step", "kind", "wall_seconds", "best", "loss/total", "learning_rate", "rsna_metric"]
-    assert found["kind"].tolist() == ["train", "validation", "train", "validation"]
-    assert found["wall_seconds"].tolist() == [2.5, 3.5, 3.5, 3.5]
-    assert found.query("best == 1")["step"].tolist() == [10]
-    assert np.float32(found["loss/total"][0]) == np.float32(1 / 3), "a float32 is written so that it can be read back exactly"
+    rows = table(tmp_path)
+    assert rows.columns.tolist() == ["step", "kind", "wall_seconds", "best", "loss/total", "learning_rate", "rsna_metric"]
+    assert rows["kind"].tolist() == ["train", "validation", "train", "validation"]
+    assert rows["wall_seconds"].tolist() == [2.5, 3.5, 3.5, 3.5]
+    assert rows.query("best == 1")["step"].tolist() == [10]
+    assert np.float32(rows["loss/total"][0]) == np.float32(1 / 3), "a float32 is written so that it can be read back exactly"
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), np.float32("nan")], ids=["none", "nan", "inf", "float32-nan"])
@@ -104,9 +104,9 @@ def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
     again.steps(30, {"loss/total": 3000.0})
     assert scalars(tmp_path, "train", "loss/total") == [(10, 10), (20, 20), (30, 3000)]
     assert scalars(tmp_path, "eval", "ap") == [(10, pytest.approx(0.1)), (20, pytest.approx(0.2))], "before the first new evaluation, too"
-    found = table(tmp_path)
-    assert found["step"].tolist() == [10, 10, 20, 20, 30]
-    assert found["wall_seconds"].tolist() == [1, 1, 2, 2, 3], "the pause does not count"
+    rows = table(tmp_path)
+    assert rows["step"].tolist() == [10, 10, 20, 20, 30]
+    assert rows["wall_seconds"].tolist() == [1, 1, 2, 2, 3], "the pause does not count"
 
 
 def test_a_fresh_start_drops_all(tmp_path):
@@ -215,7 +215,7 @@ def test_a_full_disk_warns_once_and_training_goes_on(tmp_path, caplog, extra):
         assert (tmp_path / "metrics.csv").stat().st_size <= full
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "Cannot write" in caplog.text
-    assert "Training goes on." in caplog.text
+    assert "Training continues." in caplog.text
     log.steps(40, {"loss/total": 4.0, **extra})
     assert steps_of(tmp_path) == [10, 20, 20, 30, 40], "there is space again: the table has all rows"
     assert table(tmp_path)["ap"].tolist()[2] == 0.5
@@ -246,17 +246,17 @@ def test_append_cuts_off_what_is_torn_and_leaves_no_gap(tmp_path):
     assert path.read_bytes() == b"one\ntwo\nx"
 
 
-def cases_of(truth, found):
+def cases_of(truth, detections):
     """Build cases from lists of boxes and of (box, score), one entry a case."""
-    boxes = [np.array([box for box, _ in rows], float).reshape(-1, 4) for rows in found]
+    boxes = [np.array([box for box, _ in rows], float).reshape(-1, 4) for rows in detections]
     return Cases(
         tuple(str(index) for index in range(len(truth))),
         np.arange(len(truth)),
         np.concatenate([np.array(rows, float).reshape(-1, 4) for rows in truth]),
         np.repeat(np.arange(len(truth)), [len(rows) for rows in truth]),
         np.concatenate(boxes),
-        np.array([score for rows in found for _, score in rows]),
-        np.repeat(np.arange(len(found)), [len(rows) for rows in found]),
+        np.array([score for rows in detections for _, score in rows]),
+        np.repeat(np.arange(len(detections)), [len(rows) for rows in detections]),
     )
 
 
@@ -327,8 +327,8 @@ def test_tensorflow_reads_the_events(tmp_path):
     (events,) = (tmp_path / "train").iterdir()
     code = (
         "import sys, tensorflow as tf\n"
-        "found = list(tf.compat.v1.train.summary_iterator(sys.argv[1]))\n"
-        "print([(e.step, e.WhichOneof('what')) for e in found], tf.make_ndarray(found[-1].summary.value[0].tensor))"
+        "events = list(tf.compat.v1.train.summary_iterator(sys.argv[1]))\n"
+        "print([(e.step, e.WhichOneof('what')) for e in events], tf.make_ndarray(events[-1].summary.value[0].tensor))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(events)], capture_output=True, text=True, timeout=300)
     assert done.stdout == "[(0, 'file_version'), (0, 'session_log'), (10, 'summary')] 0.25\n", done.stderr

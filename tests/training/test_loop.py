@@ -68,9 +68,9 @@ def fake_figures(monkeypatch, values):
     real, left = validation.Validation.run, iter(values)
 
     def run(self):
-        found = real(self)
-        found.figures["rsna_metric"] = next(left)
-        return found
+        evaluation = real(self)
+        evaluation.figures["rsna_metric"] = next(left)
+        return evaluation
 
     monkeypatch.setattr(validation.Validation, "run", run)
 
@@ -125,9 +125,9 @@ def break_steps(monkeypatch, broken):
     real = loop.Run._run_step
 
     def run_step(self, batch):
-        found = real(self, batch)
+        losses = real(self, batch)
         bad = broken(self._step, float(self._trainer.rate_factor.numpy()))
-        return {name: value * np.nan for name, value in found.items()} if bad else found
+        return {name: value * np.nan for name, value in losses.items()} if bad else losses
 
     monkeypatch.setattr(loop.Run, "_run_step", run_step)
 
@@ -142,11 +142,11 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, t
     assert "Not finite at step 6" in note
     assert "Back to step 5" in note
     assert note in said
-    expected, found = made.losses(uncut[0]), made.losses(folder)
-    assert [found[step] for step in range(1, 7)] == [expected[step] for step in range(1, 7)], (
+    expected, repaired = made.losses(uncut[0]), made.losses(folder)
+    assert [repaired[step] for step in range(1, 7)] == [expected[step] for step in range(1, 7)], (
         "step 6 is repeated from the weights of step 5"
     )
-    assert found[8] != expected[8], "the rate is another one"
+    assert repaired[8] != expected[8], "the rate is another one"
     record = json.loads(
         __import__("tensorflow").train.load_checkpoint(str(folder / "train" / "ckpt-12")).get_tensor("memory/.ATTRIBUTES/VARIABLE_VALUE")
     )
@@ -180,7 +180,7 @@ def test_in_loop_evaluation_is_that_of_the_evaluate_command(records, tmp_path, m
 
     figures = {}
     folder, _ = detection.train(
-        small.request(records, tmp_path / "run", steps=4, evaluate_every=4), on_evaluation=lambda step, found: figures.update(found)
+        small.request(records, tmp_path / "run", steps=4, evaluate_every=4), on_evaluation=lambda step, evaluated: figures.update(evaluated)
     )
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
     assert evaluate.main(["--run", "run", "--resamples", "2"]) == 0
@@ -213,11 +213,22 @@ def test_damaged_records_are_named_or_left_out(records, tmp_path):
     "number", [pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.slow), pytest.param(signal.SIGTERM, id="sigterm")]
 )
 def test_a_signal_saves_and_says_how_to_go_on(records, tmp_path, number, monkeypatch):
-    words = ["--config", "ssd_mobilenet", "--data", str(records), "--run", str(tmp_path / "cut"), "--steps", "5000", "--batch-size", "2"]
-    words += ["--evaluate-every", "0"] + [word for setting in small.SETTINGS for word in ("--set", setting)]
+    arguments = [
+        "--config",
+        "ssd_mobilenet",
+        "--data",
+        str(records),
+        "--run",
+        str(tmp_path / "cut"),
+        "--steps",
+        "5000",
+        "--batch-size",
+        "2",
+    ]
+    arguments += ["--evaluate-every", "0"] + [word for setting in small.SETTINGS for word in ("--set", setting)]
     start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import shallow; from pneumodet.cli import train"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{start}\nwith shallow.backbone():\n    sys.exit(train.main({words!r}))"],
+        [sys.executable, "-c", f"{start}\nwith shallow.backbone():\n    sys.exit(train.main({arguments!r}))"],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

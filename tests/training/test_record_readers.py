@@ -56,30 +56,30 @@ def record_set(root, records):
 def fed(split, feed=None, **more):
     """Return the images of a split as detectors are trained on them, by their number."""
     feed = Feed(split.shards, size=Size((HEIGHT, WIDTH)), classes=2, batch_size=1, max_boxes=1, augmentation=NONE, seed=0, **more)
-    found = [batch["image"].numpy()[0, ..., 0] for batch in feed.batches(first_step=0, steps=len(split), parallel=1)]
+    read = [batch["image"].numpy()[0, ..., 0] for batch in feed.batches(first_step=0, steps=len(split), parallel=1)]
     feed.close()
-    return {feed._order.at(position): pixels for position, pixels in enumerate(found)}
+    return {feed._order.at(position): pixels for position, pixels in enumerate(read)}
 
 
 def fed_to_keras(split):
     feed = KerasFeed(split.shards, size_hw=(HEIGHT, WIDTH), batch_size=1, augmentation=NONE, seed=0)
-    found = [batch["image"].numpy()[0, ..., 0] for batch in feed.batches(first_step=0, steps=len(split), parallel=1)]
+    read = [batch["image"].numpy()[0, ..., 0] for batch in feed.batches(first_step=0, steps=len(split), parallel=1)]
     feed.close()
-    return {feed._order.at(position): pixels for position, pixels in enumerate(found)}
+    return {feed._order.at(position): pixels for position, pixels in enumerate(read)}
 
 
 def evaluated(split):
     """Return what evaluation of a run gives the model."""
-    looker = types.SimpleNamespace(prepared=lambda pixels: pixels)
-    return [checkpoint_detections._read(split.read(number), looker, [view_of("identity")])[2][0] for number in range(len(split))]
+    runner = types.SimpleNamespace(prepared=lambda pixels: pixels)
+    return [checkpoint_detections._read(split.read(number), runner, [view_of("identity")])[2][0] for number in range(len(split))]
 
 
 def seen_by_exports(split, monkeypatch):
     """Return what evaluation of an exported model gives it."""
-    found = []
-    monkeypatch.setattr(detecting, "Detectors", lambda _: types.SimpleNamespace(detect=lambda pixels, views: [found.append(pixels)]))
+    given = []
+    monkeypatch.setattr(detecting, "Detectors", lambda _: types.SimpleNamespace(detect=lambda pixels, views: [given.append(pixels)]))
     detecting.of_models(["a model"], split)
-    return found
+    return given
 
 
 def exported_labels(records, folder):
@@ -109,9 +109,9 @@ def test_16_bits_are_the_same_to_all(tmp_path, monkeypatch):
         "comparison of an export": [pixels for _, pixels in split.pixels({"e0", "e1", "e2"})],
         "label export": exported_labels(records, tmp_path / "labels"),
     }
-    for reader, found in readers.items():
+    for reader, given in readers.items():
         for number, pixels in enumerate(expected):
-            np.testing.assert_array_equal(found[number], pixels, err_msg=f"{reader}, record {number}")
+            np.testing.assert_array_equal(given[number], pixels, err_msg=f"{reader}, record {number}")
 
 
 @pytest.fixture
@@ -158,4 +158,4 @@ def test_a_jpeg_cut_off_is_one_sentence(cut, tmp_path, monkeypatch):
     lenient = Feed(cut.val.shards, size=Size((32, 32)), classes=2, batch_size=1, max_boxes=1, augmentation=NONE, seed=0, skip_corrupt=True)
     assert len(list(lenient.batches(first_step=0, steps=EXAMS))) == EXAMS
     lenient.close()
-    assert lenient.skipped.found == {f"{shard}, record 1": sentence}
+    assert lenient.skipped.reasons == {f"{shard}, record 1": sentence}

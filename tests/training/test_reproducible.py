@@ -16,16 +16,16 @@ def sums_in_order_of_arrival():
     context.enable_graph_collection()
     try:
         of_four(tf.ones([4096, 4096]))
-        found = context.context().export_run_metadata()
+        metadata = context.context().export_run_metadata()
     finally:
         context.disable_graph_collection()
-    nodes = [node.op for graph in found.function_graphs for node in graph.post_optimization_graph.node]
+    nodes = [node.op for graph in metadata.function_graphs for node in graph.post_optimization_graph.node]
     assert "Sin" in nodes
     return nodes.count("TemporaryVariable")
 
 
 def test_sums_keep_their_order(monkeypatch):
     monkeypatch.setattr(context.context().function_call_options, "_config_proto_serialized", tf.compat.v1.ConfigProto().SerializeToString())
-    assert sums_in_order_of_arrival() == 1, "if this fails, TensorFlow has mended it, and reproducible.py can go"
+    assert sums_in_order_of_arrival() == 1, "if this fails, TensorFlow has fixed it, and reproducible.py can go"
     reproducible.sum_in_order()
     assert sums_in_order_of_arrival() == 0

@@ -74,26 +74,26 @@ def test_data_is_the_record_set(records):
 
 def test_the_learning_rate_finder(records, tmp_path):
     folder, steps = tmp_path / "rates", []
-    found, picture = detection.find_rate(
+    suggestion, picture = detection.find_rate(
         small.request(records, folder), steps=20, on_start=quietly, on_download=quietly, on_progress=steps.append
     )
-    assert len(found.rates) == sum(steps) or found.blew_up_at
-    assert found.rates[0] == pytest.approx(1e-6)
-    assert np.isfinite(found.losses).all()
+    assert len(suggestion.rates) == sum(steps) or suggestion.blew_up_at
+    assert suggestion.rates[0] == pytest.approx(1e-6)
+    assert np.isfinite(suggestion.losses).all()
     assert picture == folder / "learning_rate.png"
     assert Image.open(picture).size[0] > 500
     rows = list(csv.DictReader((folder / "learning_rate.csv").read_text(encoding="utf-8").splitlines()))
-    np.testing.assert_allclose([float(row["loss"]) for row in rows], found.losses, rtol=1e-6)
+    np.testing.assert_allclose([float(row["loss"]) for row in rows], suggestion.losses, rtol=1e-6)
     assert not (folder / "pipeline.config").exists(), "the run is not begun"
     assert not (folder / "train").exists()
     again, _ = detection.find_rate(small.request(records, folder), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly)
-    np.testing.assert_array_equal(again.losses, found.losses)
+    np.testing.assert_array_equal(again.losses, suggestion.losses)
 
 
 @pytest.mark.slow
 def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
     """Were the rate not used, the losses would be those of the config's schedule whatever the range."""
-    found, _ = detection.find_rate(
+    suggestion, _ = detection.find_rate(
         small.request(records, tmp_path / "a"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly
     )
     from pneumodet.training import learning_rate_finder as finder
@@ -104,8 +104,8 @@ def test_the_finder_trains_at_the_rates_it_says(records, tmp_path):
         frozen, _ = detection.find_rate(
             small.request(records, tmp_path / "b"), steps=20, on_start=quietly, on_download=quietly, on_progress=quietly
         )
-    assert found.losses[0] == pytest.approx(frozen.losses[0], rel=1e-5)
-    assert np.abs(found.losses[10:15] - frozen.losses[10:15]).max() > 1e-3
+    assert suggestion.losses[0] == pytest.approx(frozen.losses[0], rel=1e-5)
+    assert np.abs(suggestion.losses[10:15] - frozen.losses[10:15]).max() > 1e-3
 
 
 def test_the_preview_shows_training_radiographs(records, tmp_path):

@@ -21,21 +21,21 @@ def parts(records, tmp_path_factory, shallow_backbone):
     from pneumodet.data import label_map
 
     label_map.write_label_map(folder / "label_map.pbtxt", data.label_map)
-    found = start.assemble(config, data, start.Options.of(prepared.record.training), fresh=False)
-    return config, found, next(iter(found.feed.batches(first_step=0, steps=1)))
+    assembled = start.assemble(config, data, start.Options.of(prepared.record.training), fresh=False)
+    return config, assembled, next(iter(assembled.feed.batches(first_step=0, steps=1)))
 
 
 def test_a_scaled_loss_changes_the_weights_alike(parts):
-    config, found, batch = parts
+    config, assembled, batch = parts
     import tensorflow as tf
 
-    variables = found.trainer.model.variables
+    variables = assembled.trainer.model.variables
     before = [variable.numpy() for variable in variables]
 
     def stepped(*, scaled):
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
-        trainer = Trainer(found.trainer.model, config, tf.distribute.get_strategy(), scaled=scaled)
+        trainer = Trainer(assembled.trainer.model, config, tf.distribute.get_strategy(), scaled=scaled)
         losses = {name: float(value) for name, value in trainer.step(batch).items()}
         return trainer, losses, [variable.numpy() for variable in variables]
 
@@ -60,9 +60,9 @@ def _check_overflow(trainer, batch):
 
 
 def test_the_learning_rate_follows_schedule_and_factor(parts):
-    config, found, _ = parts
+    config, assembled, _ = parts
     schedule = config.train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate
-    trainer = found.trainer
+    trainer = assembled.trainer
     trainer.global_step.assign(schedule.warmup_steps)
     assert float(trainer.learning_rate()) == pytest.approx(schedule.learning_rate_base)
     trainer.rate_factor.assign(0.25)
@@ -88,9 +88,9 @@ def test_bfloat16_gives_nearly_the_same_loss(parts, records):
     data = RecordSet.open(records)
     losses = []
     for precision in ("float32", "bfloat16"):
-        found = start.assemble(config, data, dataclasses.replace(start.Options(), precision=precision), fresh=False)
-        losses.append(float(found.trainer.step(batch)[TOTAL_LOSS]))
-        assert all(variable.dtype == tf.float32 for variable in found.trainer.trained)
+        assembled = start.assemble(config, data, dataclasses.replace(start.Options(), precision=precision), fresh=False)
+        losses.append(float(assembled.trainer.step(batch)[TOTAL_LOSS]))
+        assert all(variable.dtype == tf.float32 for variable in assembled.trainer.trained)
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
     assert losses[1] != losses[0]
     assert tf.keras.mixed_precision.global_policy().name == "float32"

@@ -44,9 +44,9 @@ def test_a_record_that_cannot_be_read(parts, records, tmp_path):
         validation.Validation(model, config, split).run()
     lenient = validation.Validation(model, config, split, skip_corrupt=True)
     for _ in range(2):
-        found = lenient.run()
-        assert len(found.detections[exam]) == 0, "whatever the model sees in no image"
-        assert all(len(one) > 0 for name, one in found.detections.items() if name != exam)
+        evaluation = lenient.run()
+        assert len(evaluation.detections[exam]) == 0, "whatever the model sees in no image"
+        assert all(len(one) > 0 for name, one in evaluation.detections.items() if name != exam)
         assert list(lenient.skipped) == [Reader(split.shards).where(1)]
 
 
@@ -65,16 +65,16 @@ def test_memory_changes_nothing(parts, monkeypatch):
     assert not short._images.kept
 
 
-def test_looks_are_of_exams_with_boxes(parts):
+def test_pictures_are_of_exams_with_boxes(parts):
     model, config, data = parts
-    found = validation.Validation(model, config, data.val).run()
-    assert 0 < len(found.looks) <= validation.LOOKS
+    evaluation = validation.Validation(model, config, data.val).run()
+    assert 0 < len(evaluation.pixels) <= validation.PICTURES
     positive = {one["image_id"] for one in data.val.instances["annotations"]}
     by_name = {image["file_name"]: image for image in data.val.instances["images"]}
-    for name, pixels in found.looks.items():
+    for name, pixels in evaluation.pixels.items():
         assert by_name[name]["id"] in positive
         assert pixels.shape == (small.SIDE, small.SIDE)
-        assert found.sizes_hw[name] == (by_name[name]["height"], by_name[name]["width"])
+        assert evaluation.sizes_hw[name] == (by_name[name]["height"], by_name[name]["width"])
 
 
 def test_records_and_ground_truth_of_different_length(parts):

@@ -1,4 +1,4 @@
-"""What a run tells reaches TensorBoard, metrics.csv, curves.png and the caller, with boxes where they belong."""
+"""What a run reports reaches TensorBoard, metrics.csv, curves.png and the caller, with boxes where they belong."""
 
 import io
 
@@ -11,13 +11,14 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.util import tensor_util
 
 from pneumodet.data.cases import Cases
-from pneumodet.training import loop, watching
-from pneumodet.training.validation import Found
+from pneumodet.training import watching
+from pneumodet.training.progress import Progress
+from pneumodet.training.validation import Evaluation
 from pneumodet.viz import pictures
 
 
-def found(figures=None):
-    """Two exams of 800 x 400 px, seen at 400 x 400; the second one has a box in its lower right, and a detection left of the middle."""
+def evaluation(figures=None):
+    """Two exams of 800 x 400 px, shown at 400 x 400; the second one has a box in its lower right, and a detection left of the middle."""
     cases = Cases(
         ("a", "b"),
         np.array([0, 1]),
@@ -27,7 +28,7 @@ def found(figures=None):
         np.array([0.9]),
         np.array([1]),
     )
-    return Found(
+    return Evaluation(
         figures or {"rsna_metric": 0.25, "coco.pneumonia.AP50": None},
         cases,
         {},
@@ -37,20 +38,20 @@ def found(figures=None):
 
 
 @pytest.fixture
-def told():
+def reported():
     return {"progress": [], "notes": [], "evaluations": []}
 
 
 @pytest.fixture
-def watch(tmp_path, told):
+def watch(tmp_path, reported):
     def make(step=0, stop=False):
         return watching.Watcher(
             tmp_path,
             step=step,
             about={"batch_size": 8, "config": "ssd_mobilenet"},
-            on_progress=told["progress"].append,
-            on_note=told["notes"].append,
-            on_evaluation=lambda step, figures: told["evaluations"].append((step, figures)) or (False if stop else None),
+            on_progress=reported["progress"].append,
+            on_note=reported["notes"].append,
+            on_evaluation=lambda step, figures: reported["evaluations"].append((step, figures)) or (False if stop else None),
         )
 
     return make
@@ -82,15 +83,15 @@ def image_of(event):
     return np.asarray(picture)
 
 
-def test_all_of_it_arrives(watch, told, tmp_path):
+def test_all_of_it_arrives(watch, reported, tmp_path):
     watcher = watch()
     watcher.report(
-        progress := loop.Progress(20, 40, 1.5, 33.0, 0.24), {"Loss/total_loss": 1.5, "learning_rate": 0.01, "images_per_second": 33.0}
+        progress := Progress(20, 40, 1.5, 33.0, 0.24), {"Loss/total_loss": 1.5, "learning_rate": 0.01, "images_per_second": 33.0}
     )
-    assert watcher.evaluation(20, found(), best=True) is None
+    assert watcher.evaluation(20, evaluation(), best=True) is None
     watcher.note("a sentence")
     watcher.close()
-    assert told == {
+    assert reported == {
         "progress": [progress],
         "notes": ["a sentence"],
         "evaluations": [(20, {"rsna_metric": 0.25, "coco.pneumonia.AP50": None})],
@@ -110,13 +111,13 @@ def test_all_of_it_arrives(watch, told, tmp_path):
 
 def test_a_caller_stops_the_run(watch):
     watcher = watch(stop=True)
-    assert watcher.evaluation(5, found(), best=False) is False
+    assert watcher.evaluation(5, evaluation(), best=False) is False
     watcher.close()
 
 
 def test_boxes_of_a_validation_picture_are_at_its_scale(watch, tmp_path):
     watcher = watch()
-    watcher.evaluation(20, found(), best=True)
+    watcher.evaluation(20, evaluation(), best=True)
     watcher.close()
     pixels = image_of(events(tmp_path)["eval"]["validation"][0])
     assert pixels.shape == (400, 400, 3)
@@ -144,15 +145,15 @@ def test_the_first_batch_is_shown_as_the_model_sees_it(watch, tmp_path):
 def test_resume_and_return_forget_what_came_later(watch, tmp_path):
     watcher = watch()
     for step in (10, 20, 30):
-        watcher.report(loop.Progress(step, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": float(step)})
+        watcher.report(Progress(step, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": float(step)})
     watcher.rewind(20)
-    watcher.report(loop.Progress(30, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": 99.0})
+    watcher.report(Progress(30, 40, 1.0, 30.0, 0.2), {"Loss/total_loss": 99.0})
     watcher.close()
     again = watch(step=10)
     again.close()
     rows = pandas.read_csv(tmp_path / "metrics.csv")
     assert rows["step"].tolist() == [10]
-    assert "_hparams_" in str(events(tmp_path)["."].keys()), "told once"
+    assert "_hparams_" in str(events(tmp_path)["."].keys()), "reported once"
 
 
 def test_a_run_without_a_report_draws_nothing(watch, tmp_path):
@@ -160,10 +161,10 @@ def test_a_run_without_a_report_draws_nothing(watch, tmp_path):
     assert not (tmp_path / "curves.png").exists() or (tmp_path / "metrics.csv").exists()
 
 
-def test_a_picture_less_is_no_failure(watch, told, tmp_path):
+def test_a_picture_less_is_no_failure(watch, reported, tmp_path):
     watcher = watch()
-    watcher.report(loop.Progress(20, 40, 1.5, None, None), {"Loss/total_loss": 1.5, "images_per_second": None})
+    watcher.report(Progress(20, 40, 1.5, None, None), {"Loss/total_loss": 1.5, "images_per_second": None})
     (tmp_path / "metrics.csv").write_text("nonsense\n")
     watcher.close()
-    assert len(told["notes"]) == 1
-    assert "metrics.csv" in told["notes"][0]
+    assert len(reported["notes"]) == 1
+    assert "metrics.csv" in reported["notes"][0]

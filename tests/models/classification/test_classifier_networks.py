@@ -15,7 +15,7 @@ from pneumodet.core.errors import CheckpointError
 from pneumodet.models.classification import networks, weights
 from pneumodet.models.classification.settings import ClassifierSettings, check_weights
 
-GRAYS = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
 
 PREPROCESSING = {
     "resnet50": keras.applications.resnet50.preprocess_input,
@@ -33,17 +33,17 @@ def test_a_backbone_gets_the_range_that_keras_applications_makes(name):
     image = keras.Input((32, 32, 3))
     same = keras.Model(image, keras.layers.Activation("linear")(image))
     model = networks.classifier(ClassifierSettings(backbone=name, image_size=32), same)
-    got = keras.Model(model.inputs, model.get_layer("channels").output)({"image": GRAYS})
-    wanted = PREPROCESSING[name](np.repeat(GRAYS, 3, axis=-1).astype(np.float32))
+    got = keras.Model(model.inputs, model.get_layer("channels").output)({"image": IMAGES})
+    wanted = PREPROCESSING[name](np.repeat(IMAGES, 3, axis=-1).astype(np.float32))
     np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["pneumonia", "three-class", "both"])
 def test_heads_of_a_task(task):
     model = networks.classifier(ClassifierSettings(backbone="resnet-scratch", image_size=32, task=task, metadata=True))
-    found = model({"image": GRAYS, "metadata": np.zeros((2, 8), np.float32)})
+    outputs = model({"image": IMAGES, "metadata": np.zeros((2, 8), np.float32)})
     wanted = {"pneumonia": {"pneumonia": 1}, "three-class": {"classes": 3}, "both": {"pneumonia": 1, "classes": 3}}[task]
-    assert {name: value.shape for name, value in found.items()} == {name: (2, count) for name, count in wanted.items()}
+    assert {name: value.shape for name, value in outputs.items()} == {name: (2, count) for name, count in wanted.items()}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def source():
 
 
 def features(model):
-    return model(np.repeat(GRAYS, 3, axis=-1).astype(np.float32) / 127.5 - 1, training=False).numpy()
+    return model(np.repeat(IMAGES, 3, axis=-1).astype(np.float32) / 127.5 - 1, training=False).numpy()
 
 
 class Node(tf.Module):
@@ -174,5 +174,5 @@ def test_the_imagenet_checkpoint_gives_features_that_differ_by_image(shared_data
     model, _ = weights.started(ClassifierSettings(image_size=96, pretrained=str(prefix)))
     noise = np.random.default_rng(0).normal(0, 0.5, (1, 96, 96, 3))
     ramp = np.broadcast_to(np.linspace(-1, 1, 96)[None, :, None, None], (1, 96, 96, 3))
-    found = model(np.concatenate([noise, ramp]).astype(np.float32), training=False).numpy().mean(axis=(1, 2))
-    assert 0.02 < (found > 0.1).mean() < 0.9 and np.abs(found[0] - found[1]).mean() > 0.1 and found.max() <= 6
+    means = model(np.concatenate([noise, ramp]).astype(np.float32), training=False).numpy().mean(axis=(1, 2))
+    assert 0.02 < (means > 0.1).mean() < 0.9 and np.abs(means[0] - means[1]).mean() > 0.1 and means.max() <= 6

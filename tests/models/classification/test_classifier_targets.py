@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn import metrics as judge
+from sklearn import metrics as reference
 
 from pneumodet.core.errors import DataError
 from pneumodet.data.record_sets import RecordSet, Split
@@ -32,10 +32,10 @@ def changed(split, number, **facts):
 
 def test_the_class_info_and_the_records_tell_the_same(records, classified):
     known = classes.read(classified[1])
-    found = classes.of_split(records.train, known)
-    np.testing.assert_array_equal(found, classes.of_split(records.train))
-    np.testing.assert_array_equal(found == 2, records.train.positive)
-    assert [CLASSES[number] for number in found] == [known[name] for name in records.train.names]
+    numbers = classes.of_split(records.train, known)
+    np.testing.assert_array_equal(numbers, classes.of_split(records.train))
+    np.testing.assert_array_equal(numbers == 2, records.train.positive)
+    assert [CLASSES[number] for number in numbers] == [known[name] for name in records.train.names]
 
 
 def test_classes_that_are_missing_or_contradict(records, tmp_path):
@@ -70,9 +70,9 @@ def test_metadata_with_flags(records):
         ({"age": None, "sex": "", "view_position": None}, [0, 1, 0, 0, 1, 0, 0, 1]),
     ]
     for given, row in facts:
-        found = metadata.of_split(changed(records.val, None, **given))
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, [row] * len(records.val))
+        rows = metadata.of_split(changed(records.val, None, **given))
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(rows, [row] * len(records.val))
 
 
 def test_missing_metadata_is_told_and_none_at_all_is_refused(records):
@@ -92,7 +92,7 @@ def test_losses_by_hand(imbalance):
     loss = losses.of(settings, positive=positive, classes=numbers)
     z, logits = random.normal(0, 2, (12, 1)).astype(np.float32), random.normal(0, 2, (12, 3)).astype(np.float32)
     batch = {"positive": tf.constant(positive, tf.float32), "target": tf.constant(numbers)}
-    found = loss(batch, {"pneumonia": tf.constant(z), "classes": tf.constant(logits)})
+    terms = loss(batch, {"pneumonia": tf.constant(z), "classes": tf.constant(logits)})
     p_two = np.where(positive, 1 / (1 + np.exp(-z[:, 0])), 1 / (1 + np.exp(z[:, 0])))
     p_three = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))[np.arange(12), numbers]
     two, three = np.ones(12), np.ones(12)
@@ -100,7 +100,7 @@ def test_losses_by_hand(imbalance):
         two, three = np.where(positive, 12 / (2 * 3), 12 / (2 * 9)), np.array([12 / (3 * 3), 12 / (3 * 6), 12 / (3 * 3)])[numbers]
     gamma = 1.5 if imbalance == "focal" else 0
     for name, p, weight in (("pneumonia", p_two, two), ("classes", p_three, three)):
-        assert found[name].numpy() == pytest.approx(np.mean(-weight * (1 - p) ** gamma * np.log(p)), rel=1e-5)
+        assert terms[name].numpy() == pytest.approx(np.mean(-weight * (1 - p) ** gamma * np.log(p)), rel=1e-5)
 
 
 def test_three_classes_are_those_of_scikit_learn():
@@ -109,21 +109,21 @@ def test_three_classes_are_those_of_scikit_learn():
     probabilities = random.dirichlet([1, 1, 1], 60)
     probabilities[np.arange(60), truth] += 0.3
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    found = three_classes.assess(probabilities, truth, patients=np.arange(60) // 2, resamples=60)
+    summary = three_classes.summarize(probabilities, truth, patients=np.arange(60) // 2, resamples=60)
     predicted = probabilities.argmax(axis=1)
-    np.testing.assert_array_equal(found["confusion"], judge.confusion_matrix(truth, predicted))
-    figures = found["figures"]
-    assert figures["classes.accuracy"] == pytest.approx(judge.accuracy_score(truth, predicted))
-    assert figures["classes.macro_f1"] == pytest.approx(judge.f1_score(truth, predicted, average="macro"))
-    assert figures["classes.macro_roc_auc"] == pytest.approx(judge.roc_auc_score(truth, probabilities, multi_class="ovr"))
-    recalls = judge.recall_score(truth, predicted, average=None)
+    np.testing.assert_array_equal(summary["confusion"], reference.confusion_matrix(truth, predicted))
+    figures = summary["figures"]
+    assert figures["classes.accuracy"] == pytest.approx(reference.accuracy_score(truth, predicted))
+    assert figures["classes.macro_f1"] == pytest.approx(reference.f1_score(truth, predicted, average="macro"))
+    assert figures["classes.macro_roc_auc"] == pytest.approx(reference.roc_auc_score(truth, probabilities, multi_class="ovr"))
+    recalls = reference.recall_score(truth, predicted, average=None)
     assert [figures[f"classes.{key}.recall"] for key in three_classes.KEYS] == pytest.approx(recalls.tolist())
-    for key, (low, high) in found["intervals"].items():
+    for key, (low, high) in summary["intervals"].items():
         assert low <= figures[key] <= high
-    json.dumps(found, allow_nan=False)
+    json.dumps(summary, allow_nan=False)
 
 
 def test_a_class_that_is_never_predicted_has_no_precision():
-    found = three_classes.assess(np.tile([0.2, 0.5, 0.3], (4, 1)), np.array([0, 1, 2, 1]), patients=np.arange(4), resamples=20)
-    assert found["figures"]["classes.normal.precision"] is None and "classes.normal.precision" not in found["intervals"]
-    assert found["figures"]["classes.accuracy"] == 0.5
+    summary = three_classes.summarize(np.tile([0.2, 0.5, 0.3], (4, 1)), np.array([0, 1, 2, 1]), patients=np.arange(4), resamples=20)
+    assert summary["figures"]["classes.normal.precision"] is None and "classes.normal.precision" not in summary["intervals"]
+    assert summary["figures"]["classes.accuracy"] == 0.5

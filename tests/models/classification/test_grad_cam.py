@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pneumodet.core.errors import ConfigError
-from pneumodet.models.classification.grad_cam import GRAD_CAM, GRAD_CAM_PLUS_PLUS, HEAT, Explainer, last_feature_layer
+from pneumodet.models.classification.grad_cam import GRAD_CAM, GRAD_CAM_PLUS_PLUS, HEATMAP, Explainer, last_feature_layer
 
 SIDE, CHANNELS = 9, 3
 FEATURES = SIDE - 2
@@ -82,11 +82,11 @@ def features_by_hand(model, images):
     """(B, h, w, C) float64: the convolution and ReLU, written out."""
     kernel, bias = (value.astype(np.float64) for value in by_name(model, "conv").get_weights())
     scaled = images[..., 0] / 255
-    found = np.zeros((len(images), FEATURES, FEATURES, CHANNELS))
+    features = np.zeros((len(images), FEATURES, FEATURES, CHANNELS))
     for row, column in itertools.product(range(FEATURES), repeat=2):
         patch = scaled[:, row : row + 3, column : column + 3]
-        found[:, row, column] = np.einsum("bij,ijc->bc", patch, kernel[:, :, 0]) + bias
-    return np.maximum(found, 0)
+        features[:, row, column] = np.einsum("bij,ijc->bc", patch, kernel[:, :, 0]) + bias
+    return np.maximum(features, 0)
 
 
 @pytest.mark.parametrize("build", [flat, nested, nested_with_head])
@@ -98,10 +98,10 @@ def test_of_a_model_with_global_average_pooling_grad_cam_is_cam(build, images, r
     assert (cam == 0).any() and (cam > 0).any()
     explainer = Explainer(model, score)
     assert explainer.layer == "conv"
-    found = explainer(inputs_of(model, images))
-    np.testing.assert_allclose(found[HEAT], cam, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found["pneumonia"], model(inputs_of(model, images))["pneumonia"], rtol=1e-5)
-    assert set(found) == {*model.output, HEAT}
+    explained = explainer(inputs_of(model, images))
+    np.testing.assert_allclose(explained[HEATMAP], cam, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(explained["pneumonia"], model(inputs_of(model, images))["pneumonia"], rtol=1e-5)
+    assert set(explained) == {*model.output, HEATMAP}
 
 
 @pytest.mark.parametrize("build", [flat, nested_with_head])
@@ -132,10 +132,10 @@ def test_grad_cam_plus_plus_is_equation_19(build, images, rng):
                 alpha = second / (2 * second + features[..., place[2]].sum() * third)
                 alpha_relu[place] = alpha * first / here  # without exp(S), which is one number an image
         expected.append(np.maximum(features @ alpha_relu.sum(axis=(0, 1)), 0))
-    found = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)(inputs_of(model, images))[HEAT]
-    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-6)
-    plain = Explainer(model, score)(inputs_of(model, images))[HEAT]
-    assert not np.allclose(found / np.max(found), plain / np.max(plain), atol=0.05), "the two methods differ here"
+    heatmap = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)(inputs_of(model, images))[HEATMAP]
+    np.testing.assert_allclose(heatmap, expected, rtol=2e-3, atol=1e-6)
+    plain = Explainer(model, score)(inputs_of(model, images))[HEATMAP]
+    assert not np.allclose(heatmap / np.max(heatmap), plain / np.max(plain), atol=0.05), "the two methods differ here"
 
 
 @pytest.mark.parametrize("method", [GRAD_CAM, GRAD_CAM_PLUS_PLUS])
@@ -143,7 +143,7 @@ def test_without_positive_evidence_there_is_no_heat(method, images, rng):
     model = set_weights(flat(layers.GlobalAveragePooling2D()), rng)
     kernel, bias = model.get_layer("head").get_weights()
     model.get_layer("head").set_weights([-np.abs(kernel), bias])
-    assert not np.any(Explainer(model, score, method=method)({"image": images})[HEAT])
+    assert not np.any(Explainer(model, score, method=method)({"image": images})[HEATMAP])
 
 
 def test_features_below_zero_leave_grad_cam_plus_plus_finite(images, rng):
@@ -152,8 +152,8 @@ def test_features_below_zero_leave_grad_cam_plus_plus_finite(images, rng):
     model.get_layer("conv").activation = keras.activations.linear  # as swish, but more so
     model.get_layer("conv").set_weights([kernel, bias - 50])
     model.get_layer("head").set_weights([np.full((CHANNELS, 1), 3.0), np.zeros(1)])
-    heat = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)({"image": images})[HEAT]
-    np.testing.assert_array_equal(heat, 0)
+    heatmap = Explainer(model, score, method=GRAD_CAM_PLUS_PLUS)({"image": images})[HEATMAP]
+    np.testing.assert_array_equal(heatmap, 0)
 
 
 def test_the_model_is_left_as_it_was(images, rng):
@@ -205,5 +205,5 @@ def test_what_cannot_be_explained_gets_a_sentence():
     with pytest.raises(ConfigError, match="'dense' has no convolutional feature map"):
         Explainer(dense, score)
     small = keras.Model(image, layers.Flatten()(layers.Conv2D(2, SIDE, name="all")(image)))
-    with pytest.raises(ConfigError, match=r"\('all'\) has one px, which tells no place"):
+    with pytest.raises(ConfigError, match=r"\('all'\) has one px, which shows no place"):
         Explainer(small, score)

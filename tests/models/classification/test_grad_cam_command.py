@@ -66,7 +66,7 @@ def looking_for_brightness(*, sign):
 
 @pytest.fixture
 def bright(monkeypatch):
-    """Return a function that has a classifier found in every run's folder."""
+    """Return a function that has a classifier in every run's folder."""
     chosen = ClassifierSettings(image_size=SIDE, pretrained="none")
 
     def use(model):
@@ -96,9 +96,9 @@ def test_a_run_is_explained_and_what_it_writes_is_taken_by_the_next_commands(wit
     assert sorted(path.stem for path in (folder / "heatmaps").iterdir()) == sorted(split.names)
     assert len(Folder(folder / "heatmaps")._paths) == len(split)
     assert {int(heatmap(folder, exam).max()) for exam in split.names} <= {0, 255}
-    found = detection_files.by_exam(folder / "detections.json", split.names)
-    assert sum(map(len, found.values())) == report["weak_boxes"] > 0
-    for one in found.values():
+    detections = detection_files.by_exam(folder / "detections.json", split.names)
+    assert sum(map(len, detections.values())) == report["weak_boxes"] > 0
+    for one in detections.values():
         assert (one.boxes_xyxy_px >= 0).all() and (one.boxes_xyxy_px <= 128).all()
         assert set(one.classes) <= {split.category}
     shown = min(split.positive.sum(), 12) + min((~split.positive).sum(), 4)
@@ -115,15 +115,15 @@ def test_a_run_is_explained_and_what_it_writes_is_taken_by_the_next_commands(wit
 
 
 def test_heat_boxes_and_points_lie_where_the_radiograph_is_bright(run, data, bright, tmp_path):
-    """Nothing else than brightness speaks for pneumonia: the heatmap is the radiograph, seen from afar."""
+    """Nothing else than brightness speaks for pneumonia: the heatmap is the radiograph at a coarse scale."""
     bright(looking_for_brightness(sign=1))
     folder = tmp_path / "out"
     flags = ["--run", str(run), "--threshold", "0.7", "--tolerance", "0", "--resamples", "20", "--output-dir", str(folder)]
     assert grad_cam.main(flags) == 0
     split = RecordSet.open(data).check_two_kinds().val
-    found = detection_files.by_exam(folder / "detections.json", split.names)
+    detections = detection_files.by_exam(folder / "detections.json", split.names)
     hits = []
-    for seen in scoring.restored(run).looker(split).batches():
+    for seen in scoring.restored(run).runner(split).batches():
         for number, image, outputs in zip(seen.numbers, seen.images, seen.outputs["pneumonia"], strict=True):
             cells = image.reshape(SIDE // CELL, CELL, SIDE // CELL, CELL).mean(axis=(1, 3))
             exam = split.names[number]
@@ -133,9 +133,9 @@ def test_heat_boxes_and_points_lie_where_the_radiograph_is_bright(run, data, bri
             x, y = (column + 0.5) * 16, (row + 0.5) * 16  # of 128 px
             inside = [(left <= x <= right) and (top <= y <= bottom) for left, top, right, bottom in split.boxes_xyxy_px[number]]
             hits += [any(inside)] if inside else []
-            best = found[exam].boxes_xyxy_px[0]
+            best = detections[exam].boxes_xyxy_px[0]
             assert (best[0] <= x <= best[2]) and (best[1] <= y <= best[3])
-            assert found[exam].scores[0] <= 1 / (1 + np.exp(-outputs[0])) + 1e-6
+            assert detections[exam].scores[0] <= 1 / (1 + np.exp(-outputs[0])) + 1e-6
     report = explained(folder)
     assert report["figures"]["pointing"]["grad-cam"]["value"] == pytest.approx(np.mean(hits))
     assert report["share"] == {"source": "given", "lowest": 0.7, "highest": 0.7, "for_new_data": 0.7}

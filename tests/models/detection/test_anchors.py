@@ -70,8 +70,8 @@ def from_api(config, height, width, cells):
     model = pipeline_config.architecture(config)
     is_ssd = config.model.WhichOneof("model") == "ssd"
     made = odapi.load().anchor_generator_builder.build(model.anchor_generator if is_ssd else model.first_stage_anchor_generator)
-    found = made.generate(cells, im_height=height, im_width=width) if is_ssd else made.generate(cells)
-    together = np.concatenate([one.get().numpy() for one in found])
+    made_by_api = made.generate(cells, im_height=height, im_width=width) if is_ssd else made.generate(cells)
+    together = np.concatenate([one.get().numpy() for one in made_by_api])
     return together * np.array([height, width, height, width]) if is_ssd else together
 
 
@@ -99,8 +99,8 @@ def test_feature_maps_are_the_models(name, size, more):
     settings_ = [f"{shape}.height={size[0]}", f"{shape}.width={size[1]}", "model.ssd.feature_extractor.depth_multiplier=0.35"]
     pipeline_config.override(config, [*settings_, *more])
     model = models.build(config, is_training=False)
-    found = np.concatenate([grid.boxes_yxyx_px() for grid in anchors.grids(config, np.array([size]))])
-    np.testing.assert_allclose(found, model.anchors.get().numpy() * np.array([*size, *size]), rtol=1e-5, atol=2e-3)
+    ours = np.concatenate([grid.boxes_yxyx_px() for grid in anchors.grids(config, np.array([size]))])
+    np.testing.assert_allclose(ours, model.anchors.get().numpy() * np.array([*size, *size]), rtol=1e-5, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", pipeline_config.names())

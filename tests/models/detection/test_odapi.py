@@ -62,7 +62,7 @@ assert model.part.v.numpy() == 3.0
 """,
 }
 
-FAULTS = {
+ERRORS = {
     "estimator": "cannot import name 'estimator'",
     "tensorflow_io": "tensorflow_io|tensorflow-io|was the real one",
     "keras": "has no attribute 'ResNet'|AssertionError",
@@ -130,7 +130,7 @@ def test_every_bridge_is_tested():
     from pneumodet.models.detection import odapi
 
     assert {bridge.__name__ for bridge in odapi.BRIDGES} == USES.keys() | {"legacy_keras"}
-    assert USES.keys() == FAULTS.keys()
+    assert USES.keys() == ERRORS.keys()
 
 
 @pytest.mark.parametrize("name", [name for name in USES if f"with {name}" not in ALONE])
@@ -151,7 +151,7 @@ def test_with_the_bridge_alone(name, raised):
 def test_without_the_bridge(name, raised):
     error = raised[f"without {name}"]
     assert error, "the API works without this bridge: remove it"
-    assert any(part in error for part in FAULTS[name].split("|")), error[-2000:]
+    assert any(part in error for part in ERRORS[name].split("|")), error[-2000:]
 
 
 @pytest.mark.slow

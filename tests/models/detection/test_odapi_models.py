@@ -121,9 +121,9 @@ def test_forward_pass_and_gradient_step(name):
 
     model._is_training = False
     tf.keras.backend.set_learning_phase(False)
-    found = tf.function(lambda: model.postprocess(model.predict(images, shapes), shapes))()
-    assert found["detection_boxes"].shape[-1] == 4
-    boxes, scores = found["detection_boxes"].numpy(), found["detection_scores"].numpy()
+    outputs = tf.function(lambda: model.postprocess(model.predict(images, shapes), shapes))()
+    assert outputs["detection_boxes"].shape[-1] == 4
+    boxes, scores = outputs["detection_boxes"].numpy(), outputs["detection_scores"].numpy()
     assert np.isfinite(boxes).all() and ((scores >= 0) & (scores <= 1)).all()
     if "mask" in name:
-        assert found["detection_masks"].shape[1:] == (20, 15, 15)
+        assert outputs["detection_masks"].shape[1:] == (20, 15, 15)

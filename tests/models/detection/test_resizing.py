@@ -83,5 +83,5 @@ def test_normalized_pixels_are_those_of_preprocess(name, padded):
     pixels = np.random.default_rng(1).integers(0, 256, (1, 64, 96, 1), np.uint8)
     expected, shapes = model.preprocess(tf.tile(tf.cast(pixels, tf.float32), [1, 1, 1, 3]))
     canvas = np.pad(pixels, ((0, 0), (0, 32 if padded else 0), (0, 0), (0, 0)))
-    found = models.normalized(model, tf.constant(canvas), shapes if padded else None)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    inputs = models.normalized(model, tf.constant(canvas), shapes if padded else None)
+    np.testing.assert_allclose(inputs, expected, atol=1e-4)

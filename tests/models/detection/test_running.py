@@ -1,4 +1,4 @@
-"""One look for all: in-loop validation, evaluation of a checkpoint, exported model, and the API's own calls detect the same."""
+"""One runner for all: in-loop validation, evaluation of a checkpoint, exported model, and the API's own calls detect the same."""
 
 import cv2
 import numpy as np
@@ -54,39 +54,39 @@ def test_a_look_is_the_apis_own(resizer, canvas_hw):
     import tensorflow as tf
 
     from pneumodet.models.detection import models
-    from pneumodet.models.detection.running import Looker
+    from pneumodet.models.detection.running import DetectorRunner
 
     model, config = small_model(resizer)
-    looker = Looker(model, config)
+    runner = DetectorRunner(model, config)
     pixels = radiograph((48, 96), sigma=4)
-    image, true_shape = looker.prepared(pixels)
+    image, true_shape = runner.prepared(pixels)
     assert image.shape == (*canvas_hw, 1)
     np.testing.assert_array_equal(image[:48, :, 0], pixels)
     assert not image[48:].any()
     assert true_shape.tolist() == [48, 96, 3]
-    found = looker.detect(image[None], true_shape[None])
+    outputs = runner.detect(image[None], true_shape[None])
 
     models.set_training(model, False)
     prepared, shapes = model.preprocess(tf.constant(np.repeat(pixels[None, :, :, None], 3, 3), tf.float32))
     np.testing.assert_array_equal(shapes, true_shape[None])
     expected = model.postprocess(model.predict(prepared, shapes), shapes)
-    assert found["num_detections"] == expected["num_detections"].numpy() > 5
-    np.testing.assert_allclose(found["detection_scores"], expected["detection_scores"], atol=1e-5)
-    np.testing.assert_allclose(found["detection_boxes"], expected["detection_boxes"], atol=1e-4)
-    np.testing.assert_array_equal(found["detection_classes"], expected["detection_classes"] + 1)
-    assert found["detection_boxes"][..., 2].max() > 0.95, "relative to the image, not to its padding"
+    assert outputs["num_detections"] == expected["num_detections"].numpy() > 5
+    np.testing.assert_allclose(outputs["detection_scores"], expected["detection_scores"], atol=1e-5)
+    np.testing.assert_allclose(outputs["detection_boxes"], expected["detection_boxes"], atol=1e-4)
+    np.testing.assert_array_equal(outputs["detection_classes"], expected["detection_classes"] + 1)
+    assert outputs["detection_boxes"][..., 2].max() > 0.95, "relative to the image, not to its padding"
 
 
 def test_a_batch_is_its_images_one_by_one():
-    from pneumodet.models.detection.running import Looker
+    from pneumodet.models.detection.running import DetectorRunner
 
     model, config = small_model(PADDED)
-    looker = Looker(model, config)
-    prepared = [looker.prepared(radiograph(size_hw, sigma=9)) for size_hw in ((300, 200), (128, 128), (90, 250))]
-    together = looker.detect(*(np.stack(column) for column in zip(*prepared, strict=True)))
+    runner = DetectorRunner(model, config)
+    prepared = [runner.prepared(radiograph(size_hw, sigma=9)) for size_hw in ((300, 200), (128, 128), (90, 250))]
+    together = runner.detect(*(np.stack(column) for column in zip(*prepared, strict=True)))
     for index, (image, true_shape) in enumerate(prepared):
-        alone = looker.detect(image[None], true_shape[None])
-        same(*(from_outputs(found, at, height=90, width=70) for found, at in ((together, index), (alone, 0))), px=0.02, score=1e-5)
+        alone = runner.detect(image[None], true_shape[None])
+        same(*(from_outputs(outputs, at, height=90, width=70) for outputs, at in ((together, index), (alone, 0))), px=0.02, score=1e-5)
 
 
 def test_validation_within_training_detects_what_evaluation_detects(trained, records):
@@ -99,15 +99,15 @@ def test_validation_within_training_detects_what_evaluation_detects(trained, rec
     model = models.build(config, is_training=True)
     checkpoints.restore({"model": model}, checkpoint, hint="")
     validation = Validation(model, config, split)
-    found = validation.run().detections
-    assert model._is_training, "training goes on as before"
+    detections = validation.run().detections
+    assert model._is_training, "training continues as before"
     expected = dict(checkpoint_detections.detect_records(config, checkpoint, split))
-    assert list(found) == list(expected)
-    for exam in found:
-        same(found[exam], expected[exam], px=0.02, score=1e-5)
+    assert list(detections) == list(expected)
+    for exam in detections:
+        same(detections[exam], expected[exam], px=0.02, score=1e-5)
     again = validation.run().detections  # of the pixels that were kept
-    for exam in found:
-        same(again[exam], found[exam], px=1e-3, score=1e-6)
+    for exam in detections:
+        same(again[exam], detections[exam], px=1e-3, score=1e-6)
 
 
 @pytest.mark.parametrize("suffix", [pytest.param(".png", marks=pytest.mark.slow), ".jpg"])
@@ -122,5 +122,5 @@ def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffi
         )
     config = pipeline_config.load(str(trained / "pipeline.config"))
     ((_, expected),) = checkpoint_detections.detect_records(config, checkpoints.of_run(trained), Examples([shard]))
-    found = detectors.open(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
-    same(found, expected, px=0.1, score=2e-5)
+    exported = detectors.open(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
+    same(exported, expected, px=0.1, score=2e-5)

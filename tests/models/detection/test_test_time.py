@@ -33,7 +33,7 @@ def twin(trained, tmp_path_factory):
 
 def pneumonia_of(path):
     """The boxes of the class that a recipe is for; those of others pass as they are."""
-    return {exam: found.of_class(2) for exam, found in detection_files.by_exam(path).items()}
+    return {exam: detections.of_class(2) for exam, detections in detection_files.by_exam(path).items()}
 
 
 def test_a_recipe_is_tuned_on_views_of_a_run(trained, workspace, tmp_path, capsys):
@@ -61,10 +61,10 @@ def test_two_ways_to_the_same_fused_boxes(trained, workspace, source, by_hand, t
         pneumonia_of, (folder / "detections.json" for folder in (trained / "eval", trained / "eval_processed", tmp_path / "predicted"))
     )
     assert len(one) == metrics["images"]
-    for exam, found in one.items():
-        assert len(found) == len(two[exam]) == 5
-        np.testing.assert_allclose(two[exam].scores, found.scores, atol=5e-3)  # two JPEG decoders
-        assert not np.array_equal(found.boxes_xyxy_px, plain[exam].boxes_xyxy_px[:5])
+    for exam, detections in one.items():
+        assert len(detections) == len(two[exam]) == 5
+        np.testing.assert_allclose(two[exam].scores, detections.scores, atol=5e-3)  # two JPEG decoders
+        assert not np.array_equal(detections.boxes_xyxy_px, plain[exam].boxes_xyxy_px[:5])
     summary = read(tmp_path / "predicted" / "predictions.json")
     assert summary["threshold_source"] == "the recipe's own"
     assert summary["postprocessing"]["views"] == list(VIEWS)
@@ -81,8 +81,8 @@ def test_models_are_fused_without_a_recipe(trained, twin, records, tmp_path, cap
     assert metrics["rsna_threshold_source"] != "given"
     plain = pneumonia_of(trained / "eval" / "detections.json")
     alone = recipe.apply(recipe.Recipe(fusion="wbf"), [plain], category_id=2)
-    for exam, found in pneumonia_of(tmp_path / "two" / "detections.json").items():
-        np.testing.assert_allclose(found.scores[:3], alone[exam].scores[:3], atol=5e-3)
+    for exam, detections in pneumonia_of(tmp_path / "two" / "detections.json").items():
+        np.testing.assert_allclose(detections.scores[:3], alone[exam].scores[:3], atol=5e-3)
 
 
 @pytest.mark.parametrize("command", ["predict", pytest.param("evaluate", marks=pytest.mark.slow)])

@@ -67,9 +67,9 @@ def test_evaluate_writes_metrics_and_detections(trained, records):
     instances = read(records / "instances_val.json")
     assert metrics["images"] == len(instances["images"])
     known = {image["id"]: image["file_name"] for image in instances["images"]}
-    found = read(trained / "eval" / "detections.json")
-    assert found
-    assert all(known[row["image_id"]] == row["file_name"] for row in found)
+    rows = read(trained / "eval" / "detections.json")
+    assert rows
+    assert all(known[row["image_id"]] == row["file_name"] for row in rows)
 
 
 def test_export_gives_what_evaluation_found(trained, source):
@@ -77,11 +77,11 @@ def test_export_gives_what_evaluation_found(trained, source):
     detector = detectors.open(trained / "export")
     by_exam = detection_files.by_exam(trained / "eval" / "detections.json")
     exam, expected = next(iter(by_exam.items()))
-    found = detector.detect(reading.read_pixels(source.dicom_dir / f"{exam}.dcm"))
-    count = min(len(found), len(expected))
+    detections = detector.detect(reading.read_pixels(source.dicom_dir / f"{exam}.dcm"))
+    count = min(len(detections), len(expected))
     assert count
-    np.testing.assert_allclose(found.scores[:5], expected.scores[:5], atol=5e-3)  # two JPEG decoders
-    np.testing.assert_allclose(found.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=4)
+    np.testing.assert_allclose(detections.scores[:5], expected.scores[:5], atol=5e-3)  # two JPEG decoders
+    np.testing.assert_allclose(detections.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=4)
 
 
 def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_path, capsys):
@@ -94,7 +94,7 @@ def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_
     of_run, of_model = read(trained / "eval" / "metrics.json"), read(tmp_path / "same" / "metrics.json")
     assert of_model["images"] == of_run["images"]
     for key in ("highest_score", "rsna_metric", "coco.pneumonia.AP50"):
-        assert of_model[key] == pytest.approx(of_run[key], abs=1e-4), "they see the same pixels, and are judged by the same thresholds"
+        assert of_model[key] == pytest.approx(of_run[key], abs=1e-4), "they see the same pixels, and are evaluated at the same thresholds"
     assert "from the model" not in of_model["rsna_threshold_source"], "it was chosen on these very records"
     arguments = ["--dicom-dir", str(source.dicom_dir), "--labels", str(source.labels), "--val-fraction", "0.9", "--seed", "7"]
     assert make_tfrecords.main([*arguments, "--output-dir", str(tmp_path / "others")]) == 0
@@ -161,8 +161,8 @@ def test_predict(trained, source, tmp_path, capsys):
         values = [float(value) for value in row["PredictionString"].split()]
         assert len(values) % 5 == 0
         assert all(0.01 <= score <= 1 for score in values[::5])
-    found = read(output / "detections.json")
-    assert all(row["image_id"] == detections.image_id(row["file_name"]) for row in found)
+    rows = read(output / "detections.json")
+    assert all(row["image_id"] == detections.image_id(row["file_name"]) for row in rows)
     assert len(list((output / "images").glob("*.png"))) == 3
     assert read(output / "predictions.json")["threshold_source"] == "given"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "nothing temporary is left"

@@ -120,10 +120,10 @@ def test_the_drawn_values_stay_within_their_bounds_and_fill_them():
 
 def test_flip_mirrors_image_boxes_and_masks():
     pixels, box = shape_in((128, 128), (10, 30, 40, 90))
-    found = run(pixels, box, Augmentation(flip=1.0), masks=pixels[None] // 255)
-    np.testing.assert_array_equal(found.image[..., 0], pixels[:, ::-1])
-    np.testing.assert_allclose(to_px(found.boxes_yxyx_norm, (128, 128)), [[88, 30, 118, 90]], atol=1e-3)
-    np.testing.assert_array_equal(found.masks[0], pixels[:, ::-1] // 255)
+    augmented = run(pixels, box, Augmentation(flip=1.0), masks=pixels[None] // 255)
+    np.testing.assert_array_equal(augmented.image[..., 0], pixels[:, ::-1])
+    np.testing.assert_allclose(to_px(augmented.boxes_yxyx_norm, (128, 128)), [[88, 30, 118, 90]], atol=1e-3)
+    np.testing.assert_array_equal(augmented.masks[0], pixels[:, ::-1] // 255)
 
 
 def test_a_flip_happens_as_often_as_its_probability():
@@ -184,20 +184,20 @@ def test_blur_is_a_gaussian_and_sharpening_its_opposite():
 @pytest.mark.parametrize("hw, output_hw", [((256, 256), (128, 128)), ((240, 300), (128, 96))])
 def test_boxes_follow_the_pixels(hw, output_hw):
     pixels, box = shape_in(hw, (90, 60, 150, 170))
-    found = [run(pixels, box, MOVES, index=index, output_hw=output_hw) for index in range(40)]
-    for one in found:
+    augmented = [run(pixels, box, MOVES, index=index, output_hw=output_hw) for index in range(40)]
+    for one in augmented:
         assert one.keep.numpy().tolist() == [True]
         np.testing.assert_allclose(to_px(one.boxes_yxyx_norm, output_hw)[0], bright_box(one.image[..., 0]), atol=1.5)
-    assert np.ptp([one.boxes_yxyx_norm[0, 0].numpy() for one in found]) > 0.1
+    assert np.ptp([one.boxes_yxyx_norm[0, 0].numpy() for one in augmented]) > 0.1
 
 
 def test_boxes_of_turned_ellipses_fit_them():
     """The box is that of the ellipse, not of the turned box's corners."""
     pixels, box = shape_in((256, 256), (80, 60, 130, 170), ellipse=True)
     for index in range(40):
-        found = run(pixels, box, TURNS, index=index)
-        bright = bright_box(found.image[..., 0])
-        np.testing.assert_allclose(to_px(found.boxes_yxyx_norm, (128, 128))[0], bright, atol=1.5)
+        augmented = run(pixels, box, TURNS, index=index)
+        bright = bright_box(augmented.image[..., 0])
+        np.testing.assert_allclose(to_px(augmented.boxes_yxyx_norm, (128, 128))[0], bright, atol=1.5)
 
 
 def test_boxes_of_turned_rectangles_overlap_them_well():
@@ -205,8 +205,8 @@ def test_boxes_of_turned_rectangles_overlap_them_well():
     how = dataclasses.replace(RADIOGRAPH, brightness=0, contrast=(1, 1), gamma=(1, 1))
     overlaps = []
     for index in range(40):
-        found = run(pixels, box, how, index=index)
-        overlaps.append(numpy_boxes.iou(to_px(found.boxes_yxyx_norm, (128, 128)), bright_box(found.image[..., 0])[None]).item())
+        augmented = run(pixels, box, how, index=index)
+        overlaps.append(numpy_boxes.iou(to_px(augmented.boxes_yxyx_norm, (128, 128)), bright_box(augmented.image[..., 0])[None]).item())
     assert min(overlaps) > 0.7
     assert np.mean(overlaps) > 0.85
 
@@ -222,8 +222,8 @@ def test_a_box_that_leaves_the_image_is_cut_off_and_then_not_kept():
 
 
 def test_a_box_without_area_is_not_kept():
-    found = run(smooth_noise((64, 64)), [[0.5, 0.5, 0.5, 0.5], [0.2, 0.2, 0.4, 0.4]], NONE)
-    assert found.keep.numpy().tolist() == [False, True]
+    augmented = run(smooth_noise((64, 64)), [[0.5, 0.5, 0.5, 0.5], [0.2, 0.2, 0.4, 0.4]], NONE)
+    assert augmented.keep.numpy().tolist() == [False, True]
 
 
 def test_a_positive_does_not_turn_into_a_negative():
@@ -235,11 +235,11 @@ def test_a_positive_does_not_turn_into_a_negative():
         image_hw=(128, 128),
         output_hw=(128, 128),
     )[1].numpy()
-    found = run(pixels, box, how, masks=pixels[None] // 255)
-    assert found.keep.numpy().tolist() == [True]
-    np.testing.assert_allclose(found.boxes_yxyx_norm, box, atol=1e-5)
-    np.testing.assert_array_equal(found.image[..., 0], pixels)
-    np.testing.assert_array_equal(found.masks[0], pixels // 255)
+    augmented = run(pixels, box, how, masks=pixels[None] // 255)
+    assert augmented.keep.numpy().tolist() == [True]
+    np.testing.assert_allclose(augmented.boxes_yxyx_norm, box, atol=1e-5)
+    np.testing.assert_array_equal(augmented.image[..., 0], pixels)
+    np.testing.assert_array_equal(augmented.masks[0], pixels // 255)
     both = run(pixels, np.concatenate([box, [[0.4, 0.4, 0.6, 0.6]]]), how)
     assert both.keep.numpy().tolist() == [False, True]  # the other one keeps it a positive, so it is varied as it was drawn
 
@@ -249,19 +249,19 @@ def test_masks_agree_with_boxes_and_image():
     other, other_box = shape_in((256, 200), (130, 90, 170, 150), ellipse=True)
     for index in range(20):
         masks = np.stack([pixels, other]) // 255
-        found = run(np.maximum(pixels, other), np.concatenate([box, other_box]), TURNS, index=index, output_hw=(128, 112), masks=masks)
-        assert found.masks.shape == (2, 128, 112)
-        for mask, one in zip(found.masks.numpy(), to_px(found.boxes_yxyx_norm, (128, 112)), strict=True):
+        augmented = run(np.maximum(pixels, other), np.concatenate([box, other_box]), TURNS, index=index, output_hw=(128, 112), masks=masks)
+        assert augmented.masks.shape == (2, 128, 112)
+        for mask, one in zip(augmented.masks.numpy(), to_px(augmented.boxes_yxyx_norm, (128, 112)), strict=True):
             np.testing.assert_allclose(bright_box(mask * 255), one, atol=1.6)
-        union = found.masks.numpy().max(axis=0) > 0
-        assert (union != (found.image[..., 0].numpy() > 127)).mean() < 0.01
+        union = augmented.masks.numpy().max(axis=0) > 0
+        assert (union != (augmented.image[..., 0].numpy() > 127)).mean() < 0.01
 
 
 def test_an_image_without_boxes():
-    found = run(smooth_noise((100, 90)), [], TURNS, masks=np.zeros((0, 100, 90), np.uint8))
-    assert found.boxes_yxyx_norm.shape == (0, 4)
-    assert found.keep.shape == (0,)
-    assert found.masks.shape == (0, 128, 128)
+    augmented = run(smooth_noise((100, 90)), [], TURNS, masks=np.zeros((0, 100, 90), np.uint8))
+    assert augmented.boxes_yxyx_norm.shape == (0, 4)
+    assert augmented.keep.shape == (0,)
+    assert augmented.masks.shape == (0, 128, 128)
 
 
 # in tf.data
@@ -273,10 +273,10 @@ def test_the_seed_decides_all_in_a_parallel_pipeline():
 
     def sample(index):
         boxes = tf.tile([[0.2, 0.3, 0.6, 0.5]], [index % 3, 1])
-        found = augment(
+        augmented = augment(
             pixels, boxes, augmentation=how, seed=tf.stack([11, index]), output_hw=(96, 80), masks=tf.zeros((index % 3, 150, 130), tf.uint8)
         )
-        return found.image, tf.reduce_sum(found.boxes_yxyx_norm), tf.size(found.keep), tf.shape(found.masks)
+        return augmented.image, tf.reduce_sum(augmented.boxes_yxyx_norm), tf.size(augmented.keep), tf.shape(augmented.masks)
 
     def values(indices, *, parallel):
         dataset = tf.data.Dataset.from_tensor_slices(tf.constant(indices, tf.int64)).map(sample, num_parallel_calls=parallel)

@@ -95,10 +95,10 @@ def same(one, other):
 def in_order(shards, **more):
     """Return one epoch's samples without augmentation: record number -> sample."""
     feed = feed_of(shards, batch_size=1, augmentation=NONE, **more)
-    found = batches(feed, steps=len(feed))
+    taken = batches(feed, steps=len(feed))
     numbers = [feed._order.at(position) for position in range(len(feed))]
     assert sorted(numbers) == list(range(len(feed))), "each record comes once an epoch"
-    return {number: {name: value[0] for name, value in batch.items()} for number, batch in zip(numbers, found, strict=True)}
+    return {number: {name: value[0] for name, value in batch.items()} for number, batch in zip(numbers, taken, strict=True)}
 
 
 def test_threads_change_nothing(shards):
@@ -182,8 +182,8 @@ def api_sample(config, of):
         fields.groundtruth_classes: tf.constant(of.class_ids, tf.int32),
         fields.groundtruth_instance_masks: tf.constant(np.reshape(masks, (-1, of.height, of.width)), tf.float32),
     }
-    found = api.inputs.transform_input_data(tensors, model.preprocess, resizer, num_classes=2)
-    return model, fields, {name: value.numpy() for name, value in found.items()}
+    expected_by_api = api.inputs.transform_input_data(tensors, model.preprocess, resizer, num_classes=2)
+    return model, fields, {name: value.numpy() for name, value in expected_by_api.items()}
 
 
 @pytest.mark.parametrize("name", ["ssd_mobilenet", "mask_rcnn_resnet50"])
@@ -287,14 +287,14 @@ def test_a_corrupt_record_is_named_or_left_out(made, tmp_path, kind, message):
     exam = "" if kind == "crc" else " (exam exam-4)"
     assert str(feed.failure).startswith(f"{shards[1]}, record 1{exam}: {message}")
     feed = feed_of(shards, masks=True, skip_corrupt=True)
-    found = batches(feed)
-    assert [len(batch["image"]) for batch in found] == [4] * 4
-    assert list(feed.skipped.found) == [f"{shards[1]}, record 1"]
-    assert message in feed.skipped.found[f"{shards[1]}, record 1"]
+    taken = batches(feed)
+    assert [len(batch["image"]) for batch in taken] == [4] * 4
+    assert list(feed.skipped.reasons) == [f"{shards[1]}, record 1"]
+    assert message in feed.skipped.reasons[f"{shards[1]}, record 1"]
     assert feed.failure is None
     whole = batches(feed_of(write(tmp_path / "whole", made), masks=True))
     others = [int(one) for one in np.concatenate([batch["count"] for batch in whole])]
-    assert [int(one) for one in np.concatenate([batch["count"] for batch in found])] == [5 if one == 4 else one for one in others]
+    assert [int(one) for one in np.concatenate([batch["count"] for batch in taken])] == [5 if one == 4 else one for one in others]
 
 
 def test_too_many_corrupt_records_are_no_accident(made, tmp_path):

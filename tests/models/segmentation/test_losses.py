@@ -56,8 +56,8 @@ def test_dice_of_nothing_and_nothing_is_0():
 
 
 def test_a_sum_gives_its_parts(batch):
-    found = losses.of_name("bce + dice")(*batch)
-    assert {key: float(value) for key, value in found.items()} == {
+    terms = losses.of_name("bce + dice")(*batch)
+    assert {key: float(value) for key, value in terms.items()} == {
         "bce": float(losses.bce(*batch)),
         "dice": float(losses.dice(*batch)),
     }

@@ -19,9 +19,9 @@ def cut(probabilities, *, image_hw=None, threshold=0.5, smallest_share=0.0):
 def test_boxes_come_back_from_their_own_mask():
     boxes_xyxy_px = np.array([[128.0, 256.0, 384.0, 640.0], [600.0, 64.0, 808.0, 400.0]])
     mask = box_mask(xyxy_px_to_yxyx_norm(boxes_xyxy_px, height=1024, width=1024), (128, 128))
-    found = cut(mask, image_hw=(1024, 1024))
-    assert sorted(found.boxes_xyxy_px.tolist()) == sorted(boxes_xyxy_px.tolist())
-    assert found.scores.tolist() == [1, 1] and found.classes.tolist() == [CATEGORY] * 2
+    detections = cut(mask, image_hw=(1024, 1024))
+    assert sorted(detections.boxes_xyxy_px.tolist()) == sorted(boxes_xyxy_px.tolist())
+    assert detections.scores.tolist() == [1, 1] and detections.classes.tolist() == [CATEGORY] * 2
 
 
 def test_height_and_width_are_not_mixed_up():
@@ -41,12 +41,12 @@ def test_spots_are_those_of_scipy(seed):
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         if (labels == number).sum() >= 0.004 * 3000:
             wanted[(columns.start, rows.start, columns.stop, rows.stop)] = probabilities[labels == number].mean()
-    found = cut(probabilities, smallest_share=0.004)
+    detections = cut(probabilities, smallest_share=0.004)
     assert 1 < len(wanted) < count
-    assert {tuple(box) for box in found.boxes_xyxy_px.tolist()} == set(wanted)
-    for box, score in zip(found.boxes_xyxy_px.tolist(), found.scores, strict=True):
+    assert {tuple(box) for box in detections.boxes_xyxy_px.tolist()} == set(wanted)
+    for box, score in zip(detections.boxes_xyxy_px.tolist(), detections.scores, strict=True):
         assert score == pytest.approx(wanted[tuple(box)], abs=1e-6)
-    assert (np.diff(found.scores) <= 0).all()
+    assert (np.diff(detections.scores) <= 0).all()
 
 
 def test_faint_spots_come_after_and_a_halo_is_no_second_box():
@@ -54,9 +54,9 @@ def test_faint_spots_come_after_and_a_halo_is_no_second_box():
     probabilities[2:10, 2:10] = 0.2  # around the strong spot
     probabilities[4:8, 4:8] = 0.8
     probabilities[14:18, 12:18] = 0.15
-    found = cut(probabilities, threshold=0.5)
-    assert found.boxes_xyxy_px.tolist() == [[4, 4, 8, 8], [12, 14, 18, 18]]
-    assert found.scores == pytest.approx([0.8, 0.15])
+    detections = cut(probabilities, threshold=0.5)
+    assert detections.boxes_xyxy_px.tolist() == [[4, 4, 8, 8], [12, 14, 18, 18]]
+    assert detections.scores == pytest.approx([0.8, 0.15])
 
 
 def test_small_spots_are_passed_over_and_nothing_is_no_box():

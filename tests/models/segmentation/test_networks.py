@@ -14,7 +14,7 @@ RESIDUAL = Architecture(filters=4, encoder="resnet34", convolutions=1)
 
 @pytest.fixture(scope="module")
 def models():
-    """The networks that several tests look at, made once."""
+    """The networks that several tests use, made once."""
     return {"plain": unet(SIZE, PLAIN), "resnet34": unet(SIZE, RESIDUAL)}
 
 

@@ -59,12 +59,12 @@ def test_a_run_with_two_heads_leaves_figures_scores_and_pictures(both, classifie
 def test_a_restored_classifier_scores_as_the_run_did(both, classified):
     trained = scoring.restored(both[0])
     split = RecordSet.open(classified[0]).check_two_kinds().val
-    found = scoring.gathered(trained.looker(split).batches())
+    outputs = scoring.gathered(trained.runner(split).batches())
     with open(both[0] / "evaluation" / "scores.csv", newline="", encoding="utf-8") as file:
         scores = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
     assert list(scores) == list(split.names)
-    np.testing.assert_allclose(found["pneumonia"], list(scores.values()), atol=2e-6)
-    np.testing.assert_allclose(found["classes"].sum(axis=1), 1)
+    np.testing.assert_allclose(outputs["pneumonia"], list(scores.values()), atol=2e-6)
+    np.testing.assert_allclose(outputs["classes"].sum(axis=1), 1)
 
 
 def test_a_classifier_that_was_cut_goes_on_exactly(both, tmp_path):
@@ -109,12 +109,12 @@ def test_what_is_wrong_is_refused_before_anything_is_written(classified, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("imbalance", "told"), [("class-weights", True), ("none", False)])
-def test_positives_that_are_made_up_for_twice_are_told(classified, imbalance, told):
+@pytest.mark.parametrize(("imbalance", "warned"), [("class-weights", True), ("none", False)])
+def test_positives_that_are_made_up_for_twice_are_warned_of(classified, imbalance, warned):
     said = []
     chosen = ClassifierSettings(backbone="resnet-scratch", pretrained="none", positive_share=0.5, imbalance=imbalance)
     Classifier().check(chosen, RecordSet.open(classified[0]).check_two_kinds(), say=said.append)
-    assert any("positive_share draws 50% positives" in sentence and "twice" in sentence for sentence in said) == told
+    assert any("positive_share draws 50% positives" in sentence and "twice" in sentence for sentence in said) == warned
 
 
 def test_files_that_training_reads_anew_are_known():
@@ -156,8 +156,8 @@ def test_what_is_frozen_in_which_phase():
 
 def test_flags_are_settings():
     given = ["--config", "two_heads", "--backbone", "vgg16", "--run", "x", "--steps", "5", "--metadata", "--set", "dropout=0.5"]
-    found = train_classifier.overrides(train_classifier.build_parser().parse_args(given))
-    assert found == ("steps=5", "metadata=true", "backbone=vgg16", "dropout=0.5")
+    overrides = train_classifier.overrides(train_classifier.build_parser().parse_args(given))
+    assert overrides == ("steps=5", "metadata=true", "backbone=vgg16", "dropout=0.5")
     alone = train_classifier.overrides(train_classifier.build_parser().parse_args(["--backbone", "vgg16", "--run", "x"]))
     assert alone == ()
 

@@ -192,10 +192,10 @@ def own_config(records, tmp_path):
 def test_a_config_that_names_its_records(new, records, tmp_path):
     path = own_config(records, tmp_path)
     for _ in range(2):  # the second start finds what the first one left
-        config, found, record = new(config=str(path), data=None)
+        config, adopted, record = new(config=str(path), data=None)
         assert record["data"]["folder"] == str(tmp_path / "run" / detection_request.RECORDS)
         ours = record_sets.RecordSet.open(records)
-        assert len(found.train) == len(ours.train)
+        assert len(adopted.train) == len(ours.train)
         shards = ours.train.shards
         assert list(config.train_input_reader.tf_record_input_reader.input_path) == [str(path.resolve()) for path in shards], "as they are"
 

@@ -21,8 +21,8 @@ from pneumodet.core import paths, runs
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.data import detection_files
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.evaluation.runner import Looker
-from pneumodet.evaluation.segmentation.evaluation import Judge
+from pneumodet.evaluation.runner import Runner
+from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
 from pneumodet.evaluation.segmentation.figures import THRESHOLDS
 from pneumodet.models import settings
 from pneumodet.models.segmentation.settings import SegmenterSettings
@@ -43,12 +43,12 @@ def test_a_run_leaves_what_others_build_on(unet_run, unet_records):
     assert json.loads((into / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert metrics["parameters"] == record["parameters"] and metrics["milliseconds_an_image"] > 0
     val = RecordSet.open(unet_records).check_two_kinds().val
-    found = detection_files.by_exam(into / "detections.json", val.names)
+    detections = detection_files.by_exam(into / "detections.json", val.names)
     with open(into / "scores.csv", newline="") as file:
         scores = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
     assert tuple(scores) == val.names
     for name, score in scores.items():
-        assert score == pytest.approx(max(found[name].scores, default=0.0), abs=1e-6)
+        assert score == pytest.approx(max(detections[name].scores, default=0.0), abs=1e-6)
     shown = min(DRAWN[0], int(val.positive.sum())) + min(DRAWN[1], int((~val.positive).sum()))
     width, height = Image.open(into / "masks.png").size
     assert width == 4 * 384 and height > -(-shown // 4) * 400, "a strip above each tile, and what lines and colours mean at the top"
@@ -59,10 +59,12 @@ def test_the_figures_are_those_of_the_best_checkpoint(unet_run, unet_records):
     folder, outcome, metrics = unet_run
     model, chosen = experiment.restored(Segmenter(), folder)
     val = RecordSet.open(unet_records).check_two_kinds().val
-    judged = Judge(val, size_hw=chosen.size_hw, smallest_share=chosen.smallest_share)(Looker(model, val, size_hw=chosen.size_hw).batches())
+    evaluated = MaskEvaluator(val, size_hw=chosen.size_hw, smallest_share=chosen.smallest_share)(
+        Runner(model, val, size_hw=chosen.size_hw).batches()
+    )
     assert metrics["step"] == outcome.memory.best_step
-    marked = judged.maps >= THRESHOLDS[judged.index][:, None, None]
-    assert metrics["segmentation.iou"] == pytest.approx((judged.truth & marked).sum() / (judged.truth | marked).sum())
+    marked = evaluated.maps >= THRESHOLDS[evaluated.index][:, None, None]
+    assert metrics["segmentation.iou"] == pytest.approx((evaluated.truth & marked).sum() / (evaluated.truth | marked).sum())
     assert metrics["segmentation.iou"] == pytest.approx(outcome.memory.best)
 
 
@@ -166,23 +168,23 @@ def started(tmp_path, monkeypatch, unet_run):
         (folder / f"{name}.toml").write_text(tiny_unet.CONFIG.replace("filters = 4", f"filters = {number}"))
     monkeypatch.setattr(paths, "CONFIG_DIR", tmp_path / "configs")
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path / "workspace"))
-    found = SimpleNamespace(names=[], failing=[], workspace=tmp_path / "workspace")
+    calls = SimpleNamespace(names=[], failing=[], workspace=tmp_path / "workspace")
 
     def train(family, request, **more):
         run = paths.run_dir(request.run)
         name = request.config or run.name.rpartition("-")[2]
-        found.names.append((name, request.resume))
+        calls.names.append((name, request.resume))
         run.mkdir(parents=True, exist_ok=True)
         if not request.resume:
             settings.save(settings.load(family.settings, name, folder=family.configs, overrides=request.overrides), run / runs.SETTINGS)
             shutil.copy(unet_run[0] / "run.json", run)
-        if name in found.failing:
+        if name in calls.failing:
             raise TrainingError("The loss is not finite.")
         shutil.copytree(unet_run[0] / "evaluation", run / "evaluation")
         return run, unet_run[1], unet_run[2]
 
     monkeypatch.setattr(experiment, "train", create_autospec(experiment.train, side_effect=train))
-    return found
+    return calls
 
 
 def variants_in(folder):
@@ -225,7 +227,7 @@ def test_a_variant_that_fails_leaves_the_table_of_the_others(started, unet_recor
 
 
 def test_a_table_is_not_written_into_a_run(started, unet_records, capsys):
-    """It would be found out after all variants are trained."""
+    """It would be noticed after all variants are trained."""
     run = started.workspace / "mine"
     run.mkdir(parents=True)
     (run / runs.SETTINGS).write_text(tiny_unet.CONFIG)

@@ -41,7 +41,7 @@ def test_a_run_leaves_what_others_build_on(uncut, records):
 
 
 def test_a_run_that_was_cut_ends_as_an_uncut_one(uncut, records, tmp_path):
-    """Cut in the first phase and in the second one; dropout, batch statistics, momentum and order go on."""
+    """Cut in the first phase and in the second one; dropout, batch statistics, momentum and order continue."""
     whole = uncut[0]
     folder = tmp_path / "cut"
 
@@ -128,10 +128,10 @@ def test_a_run_that_is_not_there_is_told_beside_folders_of_others(uncut, tmp_pat
 
 def test_a_restored_model_scores_as_the_evaluation_did(uncut, records):
     model, settings = experiment.restored(tiny.Tiny(), uncut[0])
-    from pneumodet.evaluation.runner import Looker
+    from pneumodet.evaluation.runner import Runner
 
-    looker = Looker(model, RecordSet.open(records).check_two_kinds().val, size_hw=settings.size_hw)
-    scores = np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in looker.batches()])
+    runner = Runner(model, RecordSet.open(records).check_two_kinds().val, size_hw=settings.size_hw)
+    scores = np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in runner.batches()])
     rows = (uncut[0] / "evaluation" / "scores.csv").read_text().splitlines()[1:]
     np.testing.assert_allclose(scores, [float(row.split(",")[1]) for row in rows], atol=1e-6)
 

@@ -26,8 +26,8 @@ def test_warmup_longer_than_half_of_the_phase_is_cut():
 def test_which_phase_a_step_belongs_to():
     three = [Phase(steps=3, learning_rate=1), Phase(steps=2, learning_rate=1), Phase(steps=4, learning_rate=1)]
     assert phases.total(three) == 9
-    found = [phases.at(three, step) for step in range(11)]
-    assert found == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5)]
+    places = [phases.at(three, step) for step in range(11)]
+    assert places == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5)]
 
 
 @pytest.mark.parametrize("steps", [[], [3, 0]])

@@ -36,10 +36,10 @@ def test_momentum_warmup_clipping_and_decay_by_hand():
     for step in range(4):
         rate = phase.rate(step)
         assert trainer.learning_rate() == pytest.approx(rate)
-        found = trainer.step(batch(2.0, 1.0))
+        losses = trainer.step(batch(2.0, 1.0))
         gradient = 2 * (2 * weight - 1) * 2
-        assert found[TOTAL_LOSS].numpy() == pytest.approx((2 * weight - 1) ** 2, rel=1e-5)
-        assert found[GRADIENT_NORM].numpy() == pytest.approx(abs(gradient), rel=1e-5), "before clipping"
+        assert losses[TOTAL_LOSS].numpy() == pytest.approx((2 * weight - 1) ** 2, rel=1e-5)
+        assert losses[GRADIENT_NORM].numpy() == pytest.approx(abs(gradient), rel=1e-5), "before clipping"
         weight -= weight * 0.01 * rate
         velocity = 0.9 * velocity - rate * gradient / max(1.0, abs(gradient))
         weight += velocity
@@ -49,8 +49,8 @@ def test_momentum_warmup_clipping_and_decay_by_hand():
 
 def test_weights_stay_where_a_loss_is_not_finite_and_the_rate_factor_counts():
     trainer = Trainer(line(1.0), square, phases=[Phase(steps=9, learning_rate=0.1)], optimizer="adamw")
-    found = trainer.step(batch(np.inf, 1.0))
-    assert not np.isfinite(found[TOTAL_LOSS].numpy())
+    losses = trainer.step(batch(np.inf, 1.0))
+    assert not np.isfinite(losses[TOTAL_LOSS].numpy())
     assert trainer.model.get_weights()[0][0, 0] == 1.0 and trainer.global_step.numpy() == 1
     before = trainer.learning_rate()
     trainer.rate_factor.assign(0.3)

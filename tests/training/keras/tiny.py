@@ -54,7 +54,7 @@ class Tiny(Family):
         import tensorflow as tf
         from PIL import Image
 
-        from pneumodet.evaluation.runner import Found, Looker
+        from pneumodet.evaluation.runner import Evaluation, Runner
         from pneumodet.models.inputs.keras_feeding import Feed
         from pneumodet.training.keras.trainer import Trainer
 
@@ -68,15 +68,15 @@ class Tiny(Family):
             labels = tf.cast(batch["positive"], tf.float32)[:, None]
             return {"pneumonia": tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs["pneumonia"]))}
 
-        looker = Looker(model, records.val, size_hw=settings.size_hw)
+        runner = Runner(model, records.val, size_hw=settings.size_hw)
 
         def scores(batches):
             return np.concatenate([1 / (1 + np.exp(-seen.outputs["pneumonia"][:, 0])) for seen in batches])
 
         def report(folder):
-            found = scores(looker.batches())
-            image_level.write_scores(folder / image_level.SCORES, records.val, found)
-            return image_level.assess(image_level.judged(records.val, found), resamples=50)
+            of_exams = scores(runner.batches())
+            image_level.write_scores(folder / image_level.SCORES, records.val, of_exams)
+            return image_level.summarize(image_level.of_scores(records.val, of_exams), resamples=50)
 
         return Parts(
             trainer=Trainer(model, loss, phases=phases, optimizer=settings.optimizer, clip_norm=settings.clip_norm),
@@ -88,8 +88,8 @@ class Tiny(Family):
                 seed=settings.seed,
                 positive=records.train.positive,
             ),
-            looker=looker,
-            judge=lambda batches: Found(image_level.figures(image_level.judged(records.val, scores(batches)))),
+            runner=runner,
+            evaluate=lambda batches: Evaluation(image_level.figures(image_level.of_scores(records.val, scores(batches)))),
             report=report,
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )

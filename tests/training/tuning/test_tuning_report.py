@@ -80,11 +80,11 @@ def test_few_trials_are_said_to_mean_little(tmp_path):
 
 
 def test_command_is_one_that_a_shell_reads():
-    words = shlex.split(report.command(FIELDS))
-    assert words[:4] == ["python", "tools/train.py", "--config", "my config.config"]
-    assert words[-4:] == ["--set", "a.b={c { d: 'x' }}", "--set", "e=1"]
-    assert words[words.index("--learning-rate") + 1] == "0.00123"
-    assert "None" not in words
+    arguments = shlex.split(report.command(FIELDS))
+    assert arguments[:4] == ["python", "tools/train.py", "--config", "my config.config"]
+    assert arguments[-4:] == ["--set", "a.b={c { d: 'x' }}", "--set", "e=1"]
+    assert arguments[arguments.index("--learning-rate") + 1] == "0.00123"
+    assert "None" not in arguments
 
 
 def test_of_equal_trials_the_earlier_is_the_better():

@@ -1,4 +1,4 @@
-"""The search with trainers that train nothing: what is found, pruned, kept, refused, and what a study is after a kill."""
+"""The search with trainers that train nothing: what is best, pruned, kept, refused, and what a study is after a kill."""
 
 import csv
 import json
@@ -25,16 +25,16 @@ def plan(folder, records, **changes):
 
 
 def test_a_study(tmp_path, records):
-    told, progress = [], set()
+    rows_given, progress = [], set()
     outcome = search(
         plan(tmp_path / "first", records, trials=12),
         trainer=made_up_trainer.diverges_at_high_rates,
-        on_trial=told.append,
+        on_trial=rows_given.append,
         on_progress=lambda number, step, steps: progress.add((number, step, steps)),
     )
     rows, folder = outcome.rows, outcome.folder
     assert [row.number for row in rows] == list(range(12))
-    assert told == list(rows)
+    assert rows_given == list(rows)
     assert (0, 20, 100) in progress
 
     assert rows[0].baseline
@@ -128,7 +128,7 @@ def test_a_study_that_was_cut_ends_as_an_uncut_one(tmp_path, records, how):
     out, err = process.communicate(timeout=60)
     assert until(lambda: not alive(child), 20), "the child outlived its parent"
     if how == signal.SIGINT:
-        assert out == "stopped: Finished trials are kept; the same command goes on.\n", err
+        assert out == "stopped: Finished trials are kept; the same command continues.\n", err
         assert (folder / "best.json").exists()
 
     messages = []
@@ -151,13 +151,13 @@ def test_failures_are_recorded_and_the_search_goes_on(tmp_path, records):
     )
     assert outcome.rows[2].reason == f"ValueError: shapes (3,) and (4,) do not fit. Its traceback is in {log / 'trial-0002.log'}."
     assert "Traceback" in (log / "trial-0002.log").read_text()
-    assert outcome.rows[3].reason == f"Its process ended with exit code 7 and no word. See {log / 'trial-0003.log'}."
+    assert outcome.rows[3].reason == f"Its process ended with exit code 7 and without a message. See {log / 'trial-0003.log'}."
 
 
 def test_a_full_disk_is_no_fault_of_the_values(tmp_path, records):
     given = plan(tmp_path / "study", records, trials=3)
     with pytest.raises(
-        DataError, match="Less than 1 GiB is free. Free some disk space. Finished trials are kept; the same command goes on."
+        DataError, match="Less than 1 GiB is free. Free some disk space. Finished trials are kept; the same command continues."
     ):
         search(given, trainer=made_up_trainer.has_no_disk_in_second)
     outcome = search(given, trainer=made_up_trainer.trains)

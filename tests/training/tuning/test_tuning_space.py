@@ -33,9 +33,9 @@ def space(*texts, steps=1000, config="ssd_mobilenet", settings=()):
     ],
 )
 def test_parse(text, expected):
-    found = parse(text)
-    assert found.name == "a.b"
-    assert {key: getattr(found, key) for key in expected} == expected
+    parameter = parse(text)
+    assert parameter.name == "a.b"
+    assert {key: getattr(parameter, key) for key in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_parse(text, expected):
         pytest.param("a=5", "'5' is a single value.*what is the same in all trials goes to --set", id="single"),
         pytest.param("a={b: 1}", "is a single value", id="single group"),
         pytest.param("a=1,,2", "has an empty entry", id="empty entry"),
-        pytest.param("a=4,8,4.0", "'4.0' is in the list twice", id="twice"),
+        pytest.param("a=4,8,4.0", "'4.0' occurs twice in the list", id="twice"),
         pytest.param("a=1:x", "'x' in '1:x' is not a number", id="no number"),
         pytest.param("a=1:nan", "'nan' in '1:nan' is not a number", id="NaN"),
         pytest.param("a=2:1", "2 is not below 1", id="backwards"),
@@ -134,19 +134,19 @@ def test_loss_is_for_ssd(tmp_path):
 
 
 def test_the_classic_question():
-    found = space()
-    assert [one.name for one in found.parameters] == ["optimizer", "loss", "learning_rate", "batch_size"]
+    varied = space()
+    assert [one.name for one in varied.parameters] == ["optimizer", "loss", "learning_rate", "batch_size"]
     config = pipeline_config.load("ssd_mobilenet")
-    assert found.own["batch_size"] == str(config.train_config.batch_size)
-    assert found.own["learning_rate"] == pytest.approx(
+    assert varied.own["batch_size"] == str(config.train_config.batch_size)
+    assert varied.own["learning_rate"] == pytest.approx(
         config.train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate.learning_rate_base
     )
-    assert (found.own["optimizer"], found.own["loss"]) == ("sgd", "focal")
-    assert found.combinations is None
+    assert (varied.own["optimizer"], varied.own["loss"]) == ("sgd", "focal")
+    assert varied.combinations is None
 
 
 def test_own_values():
-    found = space(
+    varied = space(
         "train_config.gradient_clipping_by_norm=1:20",
         "train_config.batch_size=2:16",
         "model.ssd.post_processing.score_converter=SOFTMAX,SIGMOID",
@@ -155,7 +155,7 @@ def test_own_values():
         "train_config.optimizer.adam_optimizer.epsilon=1e-8,1e-3",
         "model.ssd.anchor_generator.ssd_anchor_generator.aspect_ratios[1]=1.6:2.5:step=0.3",
     )
-    assert found.own == {
+    assert varied.own == {
         "train_config.gradient_clipping_by_norm": 10.0,
         "train_config.batch_size": 8,
         "model.ssd.post_processing.score_converter": "SIGMOID",
@@ -164,9 +164,9 @@ def test_own_values():
 
 
 def test_augmentation_is_by_the_names_of_a_run():
-    found = space("augmentation=none,radiograph")
-    assert found.own == {"augmentation": augmentation_settings.DEFAULT}
-    assert found.request({"augmentation": "none"})["augmentation"] == "none"
+    varied = space("augmentation=none,radiograph")
+    assert varied.own == {"augmentation": augmentation_settings.DEFAULT}
+    assert varied.request({"augmentation": "none"})["augmentation"] == "none"
 
 
 def test_combinations():
@@ -174,12 +174,12 @@ def test_combinations():
     assert space("batch_size=4,8", "train_config.gradient_clipping_by_norm=1:20").combinations is None
 
 
-def resolved(found, values):
+def resolved(varied, values):
     """Return the config of a trial, by the same steps as a run's."""
     config = copy.deepcopy(pipeline_config.load("ssd_mobilenet"))
     reference = {"reference_steps": config.train_config.num_steps, "reference_batch": config.train_config.batch_size}
-    request = found.request(values)
-    config.train_config.num_steps = found.steps
+    request = varied.request(values)
+    config.train_config.num_steps = varied.steps
     if request["batch_size"]:
         config.train_config.batch_size = request["batch_size"]
     keys = pipeline_config.override(config, request["settings"])
@@ -191,9 +191,9 @@ def resolved(found, values):
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
 def test_every_optimizer_gets_the_schedule_that_the_config_has(name):
-    found = space("optimizer=sgd,adam,rmsprop", "learning_rate=1e-4:0.1:log", "batch_size=4,8", steps=500)
-    config = resolved(found, {"optimizer": name, "learning_rate": 0.003, "batch_size": "4"})
-    plain = resolved(found, {"learning_rate": 0.003, "batch_size": "4"})
+    varied = space("optimizer=sgd,adam,rmsprop", "learning_rate=1e-4:0.1:log", "batch_size=4,8", steps=500)
+    config = resolved(varied, {"optimizer": name, "learning_rate": 0.003, "batch_size": "4"})
+    plain = resolved(varied, {"learning_rate": 0.003, "batch_size": "4"})
     kind = {"sgd": "momentum_optimizer", "adam": "adam_optimizer", "rmsprop": "rms_prop_optimizer"}[name]
     assert config.train_config.optimizer.WhichOneof("optimizer") == kind
     assert not config.train_config.optimizer.use_moving_average
@@ -207,8 +207,8 @@ def test_every_optimizer_gets_the_schedule_that_the_config_has(name):
 
 
 def test_a_longer_run_has_a_longer_schedule():
-    found = space("optimizer=sgd,adam", "learning_rate=1e-4:0.1:log", steps=500)
-    (setting,) = found.request({"optimizer": "adam", "learning_rate": 0.003}, steps=2000)["settings"]
+    varied = space("optimizer=sgd,adam", "learning_rate=1e-4:0.1:log", steps=500)
+    (setting,) = varied.request({"optimizer": "adam", "learning_rate": 0.003}, steps=2000)["settings"]
     assert "total_steps: 2000" in setting
 
 
@@ -221,8 +221,8 @@ def test_a_longer_run_has_a_longer_schedule():
     ],
 )
 def test_losses(name, kind, mined):
-    found = space("loss=focal,cross-entropy,cross-entropy-mined")
-    before, after = found.config.model.ssd.loss, resolved(found, {"loss": name}).model.ssd.loss
+    varied = space("loss=focal,cross-entropy,cross-entropy-mined")
+    before, after = varied.config.model.ssd.loss, resolved(varied, {"loss": name}).model.ssd.loss
     assert after.classification_loss.WhichOneof("classification_loss") == kind
     assert after.HasField("hard_example_miner") == mined
     assert after.localization_loss == before.localization_loss
@@ -233,20 +233,22 @@ def test_losses(name, kind, mined):
 
 
 def test_the_focal_loss_of_a_config_without_it_is_that_of_its_paper():
-    found = space("loss=focal,cross-entropy", settings=["model.ssd.loss.classification_loss.weighted_sigmoid={}"])
-    assert found.own == {"loss": "cross-entropy"}
-    (_, setting) = found.request({"loss": "focal"})["settings"]
+    varied = space("loss=focal,cross-entropy", settings=["model.ssd.loss.classification_loss.weighted_sigmoid={}"])
+    assert varied.own == {"loss": "cross-entropy"}
+    (_, setting) = varied.request({"loss": "focal"})["settings"]
     assert "weighted_sigmoid_focal { gamma: 2.0 alpha: 0.25 }" in setting
 
 
 def test_request_of_paths_and_of_nothing():
-    found = space("train_config.gradient_clipping_by_norm=1:20", "learning_rate=1e-3:1e-1", settings=["train_config.max_number_of_boxes=7"])
+    varied = space(
+        "train_config.gradient_clipping_by_norm=1:20", "learning_rate=1e-3:1e-1", settings=["train_config.max_number_of_boxes=7"]
+    )
     nothing = {"batch_size": None, "learning_rate": None, "augmentation": None, "settings": ("train_config.max_number_of_boxes=7",)}
-    assert found.request({}) == nothing
+    assert varied.request({}) == nothing
     values = {"train_config.gradient_clipping_by_norm": 2.5, "learning_rate": 0.01}
     settings = ("train_config.max_number_of_boxes=7", "train_config.gradient_clipping_by_norm=2.5")
-    assert found.request(values) == nothing | {"learning_rate": 0.01, "settings": settings}
-    assert resolved(found, values).train_config.gradient_clipping_by_norm == 2.5
+    assert varied.request(values) == nothing | {"learning_rate": 0.01, "settings": settings}
+    assert resolved(varied, values).train_config.gradient_clipping_by_norm == 2.5
 
 
 def test_numbers_have_few_digits_and_stay_within_the_ends():

@@ -115,7 +115,7 @@ def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:
     """Print what every training command says of its run, and return whether it came to an end.
 
     Args:
-      outcome: a ``training.loop.Outcome``.
+      outcome: a ``training.progress.Outcome``.
       folder: of the run.
       go_on: the command that goes on with it.
     """

@@ -17,7 +17,7 @@ from pneumodet.data.record_sets import Split
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.inference.postprocess.views import ONLY_IDENTITY, View, view_of
 from pneumodet.models.detection import checkpoints, models, pipeline_config
-from pneumodet.models.detection.running import Looker
+from pneumodet.models.detection.running import DetectorRunner
 
 BATCH = 8
 """Images a batch where the config resizes all images to one size; 1 otherwise."""
@@ -60,22 +60,24 @@ def detect_views(
     """
     model = models.build(config, is_training=False)
     checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
-    looker = Looker(model, config)
+    runner = DetectorRunner(model, config)
     looks = [view_of(name) for name in views]
-    size = BATCH if looker.size.canvas_hw else 1
+    size = BATCH if runner.size.canvas_hw else 1
     for first in range(0, len(records), size):
-        read = [_read(records.read(number), looker, looks) for number in range(first, min(first + size, len(records)))]
-        found = [looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
+        read = [_read(records.read(number), runner, looks) for number in range(first, min(first + size, len(records)))]
+        found = [runner.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
         for index, (exam, (height, width), _) in enumerate(read):
             each = [from_outputs(outputs, index, height=height, width=width) for outputs in found]
             yield exam, [view.found_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
             on_image()
 
 
-def _read(example: Example, looker: Looker, looks: Sequence[View]) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
+def _read(
+    example: Example, runner: DetectorRunner, looks: Sequence[View]
+) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
     """Return (exam, height and width in px, what the model takes of each view) of a record."""
     pixels = example.pixels()  # whole, as exports and predict see it
-    return example.record.patient_id, example.image_hw, [looker.prepared(view.seen(pixels)) for view in looks]
+    return example.record.patient_id, example.image_hw, [runner.prepared(view.seen(pixels)) for view in looks]
 
 
 def detect_run_views(

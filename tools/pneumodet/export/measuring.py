@@ -117,13 +117,13 @@ class Records:
         Returns:
           What parity.json holds.
         """
-        from pneumodet.models.detection.running import Looker
+        from pneumodet.models.detection.running import DetectorRunner
 
-        looker = Looker(model, config)
+        runner = DetectorRunner(model, config)
 
         def look(pixels: np.ndarray) -> Detections:
-            image, true_shape = looker.prepared(pixels)
-            return from_outputs(looker.detect(image[None], true_shape[None]), 0, height=pixels.shape[0], width=pixels.shape[1])
+            image, true_shape = runner.prepared(pixels)
+            return from_outputs(runner.detect(image[None], true_shape[None]), 0, height=pixels.shape[0], width=pixels.shape[1])
 
         each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": look}
         each |= {name: Detector(one, name).detect for name in formats}

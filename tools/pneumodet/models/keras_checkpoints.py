@@ -18,6 +18,8 @@ def restore(model: keras.Model, path: str) -> None:
     """
     hint = "Was it written by a run with this config.toml?"
     try:
+        # asserted, because TensorFlow otherwise restores what fits and leaves the rest with its initial values, without a word
+        # expect_partial: the optimizer and the counters of training are in the file, too, and are not asked for
         tf.train.Checkpoint(model=model).restore(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError) as error:
         raise CheckpointError(f"Checkpoint {path} does not fit the model: {first_line(error)}. {hint}") from error

@@ -94,6 +94,7 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as ``of`` takes them."""
+        # flat, beside the plan's own fields: the form that run.json has had from the start, and that older runs are read by
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "plan"}
         own |= {"augmentation": augmentation_settings.to_json(self.augmentation), "freeze": list(self.freeze)}
         return own | dataclasses.asdict(self.plan)

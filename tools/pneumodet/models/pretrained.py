@@ -13,22 +13,19 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO
 
 from pneumodet.core import download, locks, paths, runs, suggest
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
 from pneumodet.data import label_map as label_maps
+from pneumodet.models import checkpoint_registry
+from pneumodet.models.checkpoint_registry import LOCK, REGISTRY, Download, Entry
+from pneumodet.models.detection.odapi import Config
 
 FOLDER = paths.PROJECT_ROOT / "pretrained"
 """Where checkpoints land, each in a folder of its name."""
-
-REGISTRY = "registry.json"
-"""What can be loaded by name; its field ``about`` gives the sources."""
-
-LOCK = "registry.lock.json"
-"""Beside it: SHA-256 of each archive and of its files, as recorded at the first download."""
 
 MIRROR = "PNEUMODET_MIRROR"
 """Environment variable: a folder, or the start of a URL, where the archives lie under their file names."""
@@ -72,7 +69,7 @@ class Start:
 def resolve(
     choice: str,
     *,
-    config: Any,
+    config: Config,
     label_map: dict[str, int],
     kind: str | None = None,
     folder: Path = FOLDER,
@@ -87,11 +84,11 @@ def resolve(
         "run:NAME"; the name of a folder in ``folder``; or the path of a checkpoint (``…/ckpt-N``) or of a folder with one.
       config: the TrainEvalPipelineConfig that will be trained.
       label_map: name -> id of the classes that will be trained.
-      kind: fine_tune_checkpoint_type where the user gave one; found out otherwise.
+      kind: fine_tune_checkpoint_type where the user gave one; otherwise it follows from what the checkpoint holds.
       folder: with registry.json; downloads land there.
       mirror: in place of $PNEUMODET_MIRROR.
-      on_progress: is told (bytes there, bytes in all or None) of a download.
-      on_notice: is told in a sentence what takes long, and what does not fit.
+      on_progress: takes (bytes there, bytes in all or None) of a download.
+      on_notice: takes a sentence about what takes long, or does not fit.
 
     Returns:
       The start, or None for "none".
@@ -103,7 +100,7 @@ def resolve(
     """
     if choice == "none":
         return None
-    entries = registry(folder)
+    entries = checkpoint_registry.read(folder)
     name = _for_config(choice, entries, config) if choice in _KINDS else choice
     if name in entries:
         store = _Store(folder, os.environ.get(MIRROR) if mirror is None else mirror, on_progress, on_notice)
@@ -121,44 +118,35 @@ def resolve(
     return start if kind is None else dataclasses.replace(start, type=kind)
 
 
-def registry(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
-    """Return the registry: name -> its entry.
-
-    Raises:
-      DataError: it cannot be read.
-    """
-    return paths.read_json(folder / REGISTRY, what="the registry of checkpoints", hint="Get it again from the project.")["checkpoints"]
-
-
-def _choices(entries: dict[str, Any]) -> str:
+def _choices(entries: Iterable[str]) -> str:
     return f"Give none, coco, imagenet, run:NAME, the path of a checkpoint, or one of {', '.join(sorted(entries))}."
 
 
-def _for_config(choice: str, entries: dict[str, dict[str, Any]], config: Any) -> str:
+def _for_config(choice: str, entries: dict[str, Entry], config: Config) -> str:
     """Return the name of the registry's checkpoint for a config's feature extractor, of the nearest image size where there are several."""
     from pneumodet.models.detection import pipeline_config
 
     extractor = pipeline_config.architecture(config).feature_extractor.type
-    fitting = {
-        name: entry for name, entry in entries.items() if entry["type"] == _KINDS[choice] and extractor in entry["feature_extractors"]
-    }
+    fitting = {name: entry for name, entry in entries.items() if entry.type == _KINDS[choice] and extractor in entry.feature_extractors}
     if not fitting:
         raise ConfigError(f"There is no {choice} checkpoint for the feature extractor {extractor!r}. {_choices(entries)}")
     if len(fitting) == 1:
         return next(iter(fitting))
     side = pipeline_config.longest_side(config)
-    return min(fitting, key=lambda name: abs(fitting[name]["side_px"] - side))
+    return min(fitting, key=lambda name: abs(fitting[name].side_px - side))
 
 
-def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None, on_notice: Callable[[str], None]) -> Start:
+def _at(path: Path, config: Config, label_map: dict[str, int], given: str | None, on_notice: Callable[[str], None]) -> Start:
     """Return the start for a path; a run's checkpoint is compared with the config, any other is known by what it holds."""
     from pneumodet.models.detection import checkpoint_files
 
     prefix = str(Path(checkpoint_files.find(path)).resolve())
+    # a run is known by its files, up to three folders above its checkpoint (run/train/ckpt-N, run/best/ckpt-N)
     held = checkpoint_files.roots(checkpoint_files.check_object_based(prefix))
     for folder in Path(prefix).parents[:3]:
         if (folder / runs.CONFIG).is_file() and (folder / runs.RECORD).is_file():
             return _of_run(folder, prefix, config, label_map, on_notice)
+    # in this order: a detector's checkpoint of the API has "model" alone, a backbone's "feature_extractor" alone
     kinds = {"feature_extractor": "classification", "model": "detection"}
     kind = next((kind for root, kind in kinds.items() if root in held), given)
     if kind is None:
@@ -169,7 +157,7 @@ def _at(path: Path, config: Any, label_map: dict[str, int], given: str | None, o
     return Start(prefix, kind, source=prefix)
 
 
-def _of_run(folder: Path, prefix: str | None, config: Any, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
+def _of_run(folder: Path, prefix: str | None, config: Config, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
     """Return the start from a run: "full" where model and classes are the same, "detection" where the feature extractor is."""
     from pneumodet.models.detection import checkpoint_files, pipeline_config
 
@@ -201,43 +189,45 @@ class _Store:
     def __init__(self, folder: Path, mirror: str | None, on_progress: Progress, on_notice: Callable[[str], None]) -> None:
         self._folder, self._mirror, self._on_progress, self._on_notice = folder, mirror or None, on_progress, on_notice
 
-    def get(self, name: str, entry: dict[str, Any]) -> Start:
+    def get(self, name: str, entry: Entry) -> Start:
         """Return the start for a name of the registry; it is downloaded and unpacked where it is not there."""
         from pneumodet.models.detection import checkpoint_files
 
         home = self._folder / name
+        # two processes that start at once would unpack into the same folder
         with self._locked():
-            record = self._records().get(name)
+            record = checkpoint_registry.downloads(self._folder).get(name)
             if not home.is_dir():
                 record = self._fill(name, entry, record)
             prefix = str(Path(checkpoint_files.find(home)).resolve())
             checkpoint_files.check_object_based(prefix)
-            for file, sha256 in (record or {"files": {}})["files"].items():
+            for file, sha256 in (record.files if record else {}).items():
                 if not (home / file).is_file() or paths.sha256_file(home / file) != sha256:
                     raise CheckpointError(
                         f"{home / file} is not as it was downloaded (see {LOCK}). Remove the folder {home}; it is loaded again."
                     )
-        source = f"{name} ({entry['trained_on']}), " + (entry["url"] if record else f"placed by hand in {home}")
-        return Start(prefix, entry["type"], source, entry["licence"] if record else None, record and record["sha256"])
+        source = f"{name} ({entry.trained_on}), " + (entry.url if record else f"placed by hand in {home}")
+        return Start(prefix, entry.type, source, entry.licence if record else None, record.sha256 if record else None)
 
-    def _fill(self, name: str, entry: dict[str, Any], record: dict[str, Any] | None) -> dict[str, Any]:
+    def _fill(self, name: str, entry: Entry, record: Download | None) -> Download:
         """Bring the archive here, check it, unpack it, and return its record."""
-        file = PurePosixPath(entry["url"]).name
-        archive, fetched = self._archive(file, entry["url"])
+        file = PurePosixPath(entry.url).name
+        archive, fetched = self._archive(file, entry.url)
         try:
-            sha256, known = paths.sha256_file(archive), entry["sha256"] or (record and record["sha256"])
+            # the registry's own digest where it has one, else the one of the first download (trust on first use)
+            sha256, known = paths.sha256_file(archive), entry.sha256 or (record.sha256 if record else None)
             if known and sha256 != known:
-                where = REGISTRY if entry["sha256"] else f"{LOCK}, recorded at the first download"
+                where = REGISTRY if entry.sha256 else f"{LOCK}, recorded at the first download"
                 raise CheckpointError(
                     f"{archive.name} has the SHA-256 {sha256}, but {known} is expected ({where}). It was changed or damaged; get it again, "
                     f"and where the change is meant, remove {name!r} from {self._folder / LOCK}."
                 )
-            files = _unpack(archive, self._folder / name, entry["file"])
+            files = _unpack(archive, self._folder / name, entry.file)
         finally:
             if fetched:
                 archive.unlink(missing_ok=True)
-        record = {"url": entry["url"], "sha256": sha256, "files": files}
-        paths.write_json(self._folder / LOCK, {**self._records(), name: record})
+        record = Download(url=entry.url, sha256=sha256, files=files)
+        checkpoint_registry.record(self._folder, name, record)
         return record
 
     def _archive(self, file: str, url: str) -> tuple[Path, bool]:
@@ -256,12 +246,6 @@ class _Store:
         hint = f"Without a network, put the file at {by_hand}, or let {MIRROR} name a folder or base URL that has {file}."
         download.fetch(url, by_hand, hint=hint, on_progress=self._on_progress)
         return by_hand, True
-
-    def _records(self) -> dict[str, Any]:
-        path = self._folder / LOCK
-        if not path.is_file():
-            return {}
-        return paths.read_json(path, what="the record of downloads", hint="Remove it to trust the next download.")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -302,13 +286,14 @@ def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
                 )
             scratch.mkdir()
             for member in chosen:
-                with tar.extractfile(member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
+                with _content(tar, member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
                     shutil.copyfileobj(source, target)
                     target.flush()
                     os.fsync(target.fileno())
-            while tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not look at
+            while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not check
                 pass
         files = {path.name: paths.sha256_file(path) for path in sorted(scratch.iterdir())}
+        # last, and atomic: the folder is there with all of its files, or not at all
         scratch.rename(home)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
@@ -321,12 +306,20 @@ def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
     return files
 
 
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(member)
+    if content is None:  # of a link or a device, which ``_chosen`` has refused
+        raise tarfile.TarError(f"{member.name} is no file")
+    return content
+
+
 def _chosen(tar: tarfile.TarFile, archive: Path, file: str) -> list[tarfile.TarInfo]:
     members = tar.getmembers()
     for member in members:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
             raise DataError(f"{archive} has the member {member.name!r}, a link, a device or a path out of its folder. It is not unpacked.")
+    # a SavedModel has an index of its own variables, which is not the checkpoint that is wanted
     usable = [member for member in members if member.isfile() and "saved_model" not in PurePosixPath(member.name).parts]
     there = {PurePosixPath(member.name).name.removesuffix(".index") for member in usable if member.name.endswith(".index")}
     if file not in there and len(there) != 1:

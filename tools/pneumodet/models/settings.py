@@ -31,7 +31,7 @@ class Settings(Plan):
     """What all families have in common; ``best_metric``, ``patience``, ``checkpoint_every`` and ``keep`` are as in ``Plan``.
 
     Attributes:
-      image_size: side in px of the square that the model looks at.
+      image_size: side in px of the square that the model takes.
       normalization: what is done to gray values before all else, one of ``NORMALIZATIONS``.
       augmentation: a preset's name, or JSON, as ``augmentation_settings.load``; of a file ``load`` keeps the text.
       batch_size: images a step.
@@ -68,7 +68,7 @@ class Settings(Plan):
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Height and width in px of what the model looks at."""
+        """Height and width in px of what the model takes."""
         return self.image_size, self.image_size
 
     @property
@@ -142,18 +142,18 @@ def load(kind: type[Any_Settings], name_or_path: str | Path, *, folder: Path, ov
         if not path.is_file():
             raise ConfigError(f"There is no config {str(name_or_path)!r} in {folder}. {suggest.sentence(str(name_or_path), names(folder))}")
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no TOML file ({error}).") from error
     given = parsed(kind, overrides)
     try:
-        return of(kind, found | given, where=str(path))
+        return of(kind, values | given, where=str(path))
     except ConfigError:
         if given:  # what was given is wrong where the file alone is right
-            of(kind, found, where=str(path))
-            of(kind, found | given, where="Of the settings given")
+            of(kind, values, where=str(path))
+            of(kind, values | given, where="Of the settings given")
         raise
 
 
@@ -164,21 +164,24 @@ def of(kind: type[Any_Settings], values: Mapping[str, Any], *, where: str) -> An
       ConfigError: a key is unknown, or a value is of another type or out of range.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    taken = {}
+    taken: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
             raise ConfigError(f"{where} has the unknown key {key!r}. {suggest.sentence(key, fields)}")
         wanted = type(fields[key].default)
+        # TOML has two kinds of numbers; a user who writes learning_rate = 1 means the same as 1.0
         if wanted is float and type(value) is int:
             value = float(value)
         if wanted is tuple and isinstance(value, list):
             value = tuple(value)
+        # by the exact type: True is an int to isinstance, and would pass for a number of steps
         if type(value) is not wanted:
             raise ConfigError(f"{where}: {key} is {value!r}, must be {_KINDS[wanted]}.")
         taken[key] = value
     settings = kind(**taken)
     try:
         settings.check()
+        # the file's text, not its path: a resumed run must not depend on a file that may have changed since
         return dataclasses.replace(settings, augmentation=augmentation_settings.inlined(settings.augmentation))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -200,7 +203,7 @@ def parsed(kind: type[Settings], overrides: Iterable[str]) -> dict[str, Any]:
       ConfigError: one is not of this form, or its key is unknown.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    found = {}
+    values: dict[str, Any] = {}
     for text in overrides:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
@@ -208,12 +211,12 @@ def parsed(kind: type[Settings], overrides: Iterable[str]) -> dict[str, Any]:
         if key not in fields:
             raise ConfigError(f"There is no setting {key!r}. {suggest.sentence(key, fields)}")
         try:
-            found[key] = tomllib.loads(f"value = {value}")["value"]
+            values[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            found[key] = value
-        if isinstance(fields[key].default, str) and not isinstance(found[key], str):
-            found[key] = value
-    return found
+            values[key] = value  # a text without quotes
+        if isinstance(fields[key].default, str) and not isinstance(values[key], str):
+            values[key] = value  # a text that TOML takes for something else: a run named 007, the option none
+    return values
 
 
 def save(settings: Settings, path: Path) -> None:

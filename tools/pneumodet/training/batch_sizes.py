@@ -8,10 +8,13 @@ import re
 import resource
 import subprocess
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from pneumodet.core.errors import TrainingError
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.models.detection.odapi import Config
+from pneumodet.models.options import Options
 from pneumodet.training import tf_config
 
 TRIED = 1, 4
@@ -27,17 +30,18 @@ STEPS = 2
 """Steps that are measured: the first one also makes what later ones only use."""
 
 
-def fitting(config: Any, data: Any, options: Any) -> int:
+def fitting(config: Config, data: RecordSet, options: Options) -> int:
     """Return the largest power of two for each device that fits into its memory, times the devices; no more than there are records.
 
     Args:
       config: a resolved TrainEvalPipelineConfig, whose own batch size does not count.
-      data: the ``RecordSet``.
-      options: a ``start.Options``.
+      data: the record set.
+      options: how to train.
 
     Raises:
       TrainingError: not even the smallest batch could be trained.
     """
+    # the batch is shared by all devices, which are taken to be alike
     devices = max(1, len(_gpus())) * max(1, len(tf_config.workers()[0]))
     largest = min(LARGEST, len(data.train)) // devices
     return devices * choose(lambda size: _in_child(config, data, options, size), available=available(), largest=largest)
@@ -65,8 +69,8 @@ def available() -> int:
     gpus = _gpus()
     if gpus:
         return min(gpus)
-    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
-    free = int(found[1]) << 10 if found else 1 << 32
+    match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    free = int(match[1]) << 10 if match else 1 << 32
     group = Path("/sys/fs/cgroup")
     try:
         return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
@@ -84,12 +88,13 @@ def _gpus() -> list[int]:
         return []
 
 
-def _in_child(config: Any, data: Any, options: Any, size: int) -> int:
+def _in_child(config: Config, data: RecordSet, options: Options, size: int) -> int:
+    # spawn: this process has no TensorFlow yet and shall not get it, and a child's peak memory is its own from the start
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_measure, args=(theirs, config.SerializeToString(), data, options, size), daemon=True)
     child.start()
-    theirs.close()
+    theirs.close()  # so that a child that dies is the end of the pipe, not an endless wait
     try:
         return ours.recv()
     except EOFError:
@@ -101,7 +106,7 @@ def _in_child(config: Any, data: Any, options: Any, size: int) -> int:
         child.join()
 
 
-def _measure(pipe: Any, config_bytes: bytes, data: Any, options: Any, size: int) -> None:
+def _measure(pipe: Connection, config_bytes: bytes, data: RecordSet, options: Options, size: int) -> None:
     """Send the most bytes that were in use."""
     from pneumodet.core import logs
 

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import math
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,7 @@ JOIN_SECONDS = 600
 """How long a worker waits for the others: chief and followers are not started at once, and the chief may first download a checkpoint."""
 
 CHECK_SECONDS = 10
-"""From one look whether the other workers are there to the next; one that does not answer is given up after three looks."""
+"""From one check whether the other workers are there to the next; one that does not answer is given up after three checks."""
 
 LOST = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError
 """What TensorFlow raises where another worker is gone, does not answer, or is another process than it was."""
@@ -76,8 +77,8 @@ class Cluster:
         """Return the chief's value on all processes, all of which must ask at the same time; a value that is not a number is None."""
         if self.workers == 1:
             return value
-        found = self._sum(0.0 if not self.chief else float("nan") if value is None else float(value))
-        return None if found != found else found * self.workers / self.replicas
+        total = self._sum(0.0 if not self.chief else float("nan") if value is None else float(value))
+        return None if math.isnan(total) else total * self.workers / self.replicas
 
     @functools.cached_property
     def _sum(self) -> Callable[[float], float]:
@@ -91,7 +92,7 @@ class Cluster:
         """Return what gives all devices the mean of what each gathers of its own images: running means and variances of batch normalizations.
 
         All processes must call it at the same time, before one of them evaluates or saves. Between two calls, these variables are read as the
-        first device has them. TensorFlow by itself gathers the mean from all processes at each look at such a variable, one by one: all of them
+        first device has them. TensorFlow by itself gathers the mean from all processes each time such a variable is read, one by one: all of them
         would have to evaluate, and a checkpoint would take seconds.
         """
         own = [one for one in variables if one.synchronization == tf.VariableSynchronization.ON_READ]
@@ -108,18 +109,18 @@ class Cluster:
         return tf.function(lambda: self.strategy.run(each), autograph=False)
 
     def lost(self, error: tf.errors.OpError) -> str:
-        """Return a sentence about the processes that cannot be reached, or that TensorFlow's message names, and about how to go on."""
+        """Return a sentence about the processes that cannot be reached, or that TensorFlow's message names, and about how to resume."""
         named = [int(number) for number in re.findall(r"/task:(\d+)", error.message or "")]
         gone = _absent(self.addresses, self.worker) or [number for number in named if number != self.worker][:1]
         who = _names(self.addresses, gone) or "another worker"
-        return f"Lost {who}; its own last lines may say why. Start all workers again with --resume: they go on from the last checkpoint."
+        return f"Lost {who}; its own last lines may say why. Start all workers again with --resume: they continue from the last checkpoint."
 
     def close(self) -> None:
-        """Look no more whether the others are there."""
+        """Stop to check whether the others are there."""
         extended = self.strategy.extended
         if getattr(extended, "_check_health_thread", None):
             extended._check_health_thread_should_stop.set()
-            extended._check_health_thread = None  # the strategy would wait for its next look
+            extended._check_health_thread = None  # the strategy would wait for its next check
 
 
 def device() -> str:
@@ -162,7 +163,7 @@ def joined() -> Iterator[Cluster]:
 
 def _join(addresses: tuple[str, ...], worker: int) -> Cluster:
     # TensorFlow has two ways to see that a worker is gone. Its coordination service runs in worker 0, for which the others would wait for ever
-    # where its machine is gone; by its older health check all of them look after each other. No public option chooses between them.
+    # where its machine is gone; by its older health check all of them watch one another. No public option chooses between them.
     context.context().configure_coordination_service("")
     CollectiveAllReduceExtended._check_health_initial_timeout = JOIN_SECONDS
     CollectiveAllReduceExtended._check_health_interval = CollectiveAllReduceExtended._check_health_timeout = CHECK_SECONDS

@@ -66,12 +66,12 @@ def smoothed(values: Sequence[float]) -> np.ndarray:
 
 def _series(rows: Sequence[Row], kind: str) -> dict[str, dict[int, float]]:
     """Return name -> step -> value of one kind of rows, in order of appearance; undefined values are not in it."""
-    found: dict[str, dict[int, float]] = {}
+    series: dict[str, dict[int, float]] = {}
     for row in rows:
         for name, value in row.values.items() if row.kind == kind else ():
             if value is not None:
-                found.setdefault(name, {})[row.step] = value
-    return found
+                series.setdefault(name, {})[row.step] = value
+    return series
 
 
 def _is_loss(name: str) -> bool:
@@ -95,7 +95,7 @@ def _losses(axes: Any, train: _Series, validation: _Series) -> None:
             if not np.array_equal(smooth, values):
                 axes.plot(steps, values, color=figures.COLOURS[index], alpha=_RAW_ALPHA, linewidth=0.8)
                 pale = " (pale: as reported)"
-            figures.line(axes, steps, smooth, index=index, label=label)
+            figures.line(axes, steps, smooth.tolist(), index=index, label=label)
             every += values
         if name in validation:
             steps, values = _sorted(validation[name])

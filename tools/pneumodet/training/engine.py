@@ -37,13 +37,13 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """Who is told what happens.
+    """What is called as a run proceeds.
 
     Attributes:
-      on_start: of a sentence.
-      on_progress: of where training stands, a ``training.loop.Progress``.
-      on_download: of (bytes there, bytes in all or None) of a pretrained checkpoint.
-      on_evaluation: of (step, figures by name); False stops the run.
+      on_start: takes a sentence.
+      on_progress: takes where training stands, a ``training.progress.Progress``.
+      on_download: takes (bytes there, bytes in all or None) of a pretrained checkpoint.
+      on_evaluation: takes (step, figures by name); False stops the run.
     """
 
     on_start: Say = lambda text: None
@@ -142,7 +142,7 @@ class Engine(abc.ABC):
           prepared: the request.
           fresh: start from the weights that the config names; False where a checkpoint of the run itself will follow.
           cluster: the devices, a ``training.cluster.Cluster``.
-          say: is told in a sentence what happens.
+          say: takes a sentence about what happens.
 
         Raises:
           PneumodetError: config, records, weights or devices do not fit.

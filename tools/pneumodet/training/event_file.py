@@ -2,7 +2,7 @@
 
     file = EventFile(run / "train")
     file.write(summary, step=100)
-    file.restart(101)                        # TensorBoard forgets what it has seen of step 101 and later ones
+    file.restart(101)                        # TensorBoard forgets what it has read of step 101 and later ones
 
 Neither TensorFlow's nor TensorBoard's own writer is used: both put the machine's name into the file's, keep up to two minutes of reports in
 memory, and TensorBoard's ends its thread with a traceback when the disk is full.

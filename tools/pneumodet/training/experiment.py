@@ -27,11 +27,11 @@ OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What came of a run.
+    """A run that has ended.
 
     Attributes:
       folder: the run's.
-      outcome: a ``training.loop.Outcome``.
+      outcome: a ``training.progress.Outcome``.
       metrics: what evaluation/metrics.json holds; None where training was stopped before its end, and of a detector.
     """
 
@@ -46,7 +46,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
     Args:
       engine: of the model.
       request: what is asked for, with the engine's own fields.
-      hooks: who is told what happens.
+      hooks: what is called as it proceeds.
 
     Raises:
       PneumodetError: anything that the user can fix.
@@ -55,6 +55,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
     addresses, worker = tf_config.workers() if engine.many_machines else ((), 0)
     folder = runs.find(request.run, family=engine.family) if request.resume else paths.run_dir(request.run)
     with contextlib.ExitStack() as held:
+        # one process locks and checks: the others would wait for its lock, and find the folder in use
         if worker == 0:
             prepared = _prepared(engine, folder, request, hooks, held)
             if len(addresses) > 1 and not request.resume:
@@ -63,6 +64,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
 
         if len(addresses) > 1:
             hooks.on_start(f"worker {worker} of {len(addresses)}: waiting for the others")
+        # all meet here: worker 0 has written the run by then
         cluster = held.enter_context(clusters.joined()) if engine.many_machines else clusters.alone()
         if worker:
             prepared = _of_chief(engine, folder, request)
@@ -127,9 +129,9 @@ def _newest(folder: Path, cluster: Any) -> str | None:
 def _run(folder: Path, prepared: Prepared, parts: Parts, cluster: Any, hooks: Hooks, *, newest: str | None, started: float) -> Any:
     """Train from the newest checkpoint, or from the start where there is none."""
     from pneumodet.models.detection import checkpoints
-    from pneumodet.training import loop, watching
+    from pneumodet.training import loop, progress, watching
 
-    watcher: loop.Observer = loop.Observer()
+    watcher = progress.Observer()
     if cluster.chief:
         watcher = watching.Watcher(
             folder,
@@ -172,6 +174,7 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[
 
     say(f"{folder.name}: evaluating the best checkpoint on {record.records().val_exams} validation exams")
     best = checkpoints.of_run(folder)
+    # the best, not the last: metrics.json is of the checkpoint that export and prediction will take
     parts.trainer.restore_model(best)
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)

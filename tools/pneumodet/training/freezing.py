@@ -65,9 +65,9 @@ def freeze(model: Any, patterns: Sequence[str], *, train_config: Any = None) -> 
     Args:
       model: a DetectionModel of the API with all its variables.
       patterns: of variables to freeze: "backbone"; "stem", the backbone up to its first stage; "early", up to a stride of 8; a glob for the whole name
-        ("block_?_*/kernel"); or "re:" and a regular expression found anywhere in it. Names are without their ":0".
+        ("block_?_*/kernel"); or "re:" and a regular expression that matches anywhere in it. Names are without their ":0".
       train_config: its freeze_variables and update_trainable_variables are honoured as the API's TensorFlow 1 loop did it
-        (``slim.filter_variables``): regular expressions found anywhere in the name, which has its ":0" there. Its TensorFlow 2 loop
+        (``slim.filter_variables``): regular expressions that match anywhere in the name, which has its ":0" there. Its TensorFlow 2 loop
         ignores both.
 
     Returns:
@@ -80,13 +80,14 @@ def freeze(model: Any, patterns: Sequence[str], *, train_config: Any = None) -> 
     names = {id(variable): _name(variable) for variable in variables}
     held: set[int] = set()
     for pattern in patterns:
-        held |= _found(_rule(pattern, model), pattern, names, where="--freeze")
+        held |= _matching(_rule(pattern, model), pattern, names, where="--freeze")
     if train_config is not None:
         kept: set[int] = set()
         full = {id(variable): variable.name for variable in variables}
         for key, chosen in (("update_trainable_variables", kept), ("freeze_variables", held)):
             for pattern in getattr(train_config, key):
-                chosen |= _found(_rule(REGULAR_EXPRESSION + pattern, model), pattern, full, where=f"train_config.{key}")
+                chosen |= _matching(_rule(REGULAR_EXPRESSION + pattern, model), pattern, full, where=f"train_config.{key}")
+        # update_trainable_variables names what is trained, and all else is frozen
         if kept:
             held |= set(names) - kept
     trained = tuple(variable for variable in variables if id(variable) not in held)
@@ -120,12 +121,12 @@ def _rule(pattern: str, model: Any) -> Callable[[int, str], bool]:
     return lambda key, name: fnmatch.fnmatchcase(name, pattern)
 
 
-def _found(rule: Callable[[int, str], bool], pattern: str, names: dict[int, str], *, where: str) -> set[int]:
-    found = {key for key, name in names.items() if rule(key, name)}
-    if not found:
+def _matching(rule: Callable[[int, str], bool], pattern: str, names: dict[int, str], *, where: str) -> set[int]:
+    matching = {key for key, name in names.items() if rule(key, name)}
+    if not matching:
         near = suggest.several(pattern.removeprefix(REGULAR_EXPRESSION), names.values(), count=_NEAREST)
         raise ConfigError(f"{where}: {pattern!r} matches none of the {len(names)} trainable variables. Nearest: {', '.join(near)}.")
-    return found
+    return matching
 
 
 def _backbone(model: Any) -> Any:

@@ -1,9 +1,9 @@
 """The learning rate to start from: a range test, in which the rate rises from step to step until the loss blows up.
 
-    found = find(step)                       # step(rate) takes one training step at that rate and returns the loss before it
-    found.suggested, found.reason            # 0.004, "a quarter of 0.016, at which the smoothed loss is lowest; it blows up at 0.12"
-    to_csv(folder / "find_lr.csv", found)
-    draw(folder / "find_lr.png", found)
+    suggestion = find(step)                   # step(rate) takes one training step at that rate and returns the loss before it
+    suggestion.suggested, suggestion.reason            # 0.004, "a quarter of 0.016, at which the smoothed loss is lowest; it blows up at 0.12"
+    to_csv(folder / "find_lr.csv", suggestion)
+    draw(folder / "find_lr.png", suggestion)
 
 Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017 (arXiv:1506.01186), section 3.3. The weights are spent
 afterwards: who calls restores those from before.
@@ -31,7 +31,7 @@ FLAT_SHARE = 0.1
 """Share of the planned steps, from the first, over which nothing is expected to be learned yet: their mean is the loss before."""
 
 FEWEST_STEPS = 20
-"""Planned steps below which neither the loss before nor its noise can be told."""
+"""Planned steps below which neither the loss before nor its noise can be measured."""
 
 DESCENT_SIGMAS = 4.0
 """By how many standard errors the smoothed loss must fall to count as a descent."""
@@ -47,8 +47,8 @@ _MARGIN = 0.3  # of the height of what is smoothed, above it and below
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Found:
-    """What a range test found.
+class Suggestion:
+    """A range test, and the rate that it suggests.
 
     Attributes:
       rates: (K,) float64, rising; those whose loss was finite.
@@ -75,7 +75,7 @@ def find(
     steps: int = 100,
     smoothing: float = 0.9,
     stop_factor: float = 4.0,
-) -> Found:
+) -> Suggestion:
     """Run the test. It ends early where the loss is not finite, or ``STOP_IN_A_ROW`` times above ``stop_factor`` times its lowest smoothed value.
 
     The suggestion is ``SHARE_OF_LOWEST`` times the rate at which the smoothed loss is lowest, provided that it fell there by more than its noise.
@@ -111,23 +111,25 @@ def find(
         if len(losses) >= STOP_IN_A_ROW and min(losses[-STOP_IN_A_ROW:]) > stop_factor * best:
             blew_up_at = rate
             break
+        # an exponential mean with its bias of the start divided out (as Adam does)
         mean, weight = smoothing * mean + (1 - smoothing) * loss, smoothing * weight + (1 - smoothing)
         best = min(best, mean / weight)
-    return _judged(rates[: len(losses)], np.array(losses), blew_up_at, planned=rates, smoothing=smoothing)
+    return _evaluated(rates[: len(losses)], np.array(losses), blew_up_at, planned=rates, smoothing=smoothing)
 
 
-def _judged(rates: np.ndarray, losses: np.ndarray, blew_up_at: float | None, *, planned: np.ndarray, smoothing: float) -> Found:
+def _evaluated(rates: np.ndarray, losses: np.ndarray, blew_up_at: float | None, *, planned: np.ndarray, smoothing: float) -> Suggestion:
     flat = max(STOP_IN_A_ROW, round(FLAT_SHARE * len(planned)))
     if len(losses) == 0:
-        reason = f"the loss is not finite at the first step, at a rate of {planned[0]:.2g}: no rate can mend that, the weights or the data are broken"
-        return Found(rates, losses, losses, None, reason, blew_up_at)
+        reason = f"the loss is not finite at the first step, at a rate of {planned[0]:.2g}: no rate can fix that, the weights or the data are broken"
+        return Suggestion(rates, losses, losses, None, reason, blew_up_at)
+    # at the lowest rates nothing moves: their mean is the loss of the weights as they are
     before = losses[:flat].mean()
     limited = np.minimum(losses, max(losses[:flat]))  # how high it flies after it blew up says nothing, but would raise what is left of it
     kernel = _two_way(np.eye(len(losses)), smoothing)
     smoothed = kernel @ limited
 
-    def result(suggested: float | None, reason: str) -> Found:
-        return Found(rates, losses, smoothed, suggested, reason, blew_up_at)
+    def result(suggested: float | None, reason: str) -> Suggestion:
+        return Suggestion(rates, losses, smoothed, suggested, reason, blew_up_at)
 
     if blew_up_at is not None and len(losses) <= flat + STOP_IN_A_ROW:
         return result(
@@ -138,7 +140,7 @@ def _judged(rates: np.ndarray, losses: np.ndarray, blew_up_at: float | None, *, 
     error = noise * math.sqrt(1 / flat + (kernel[lowest] ** 2).sum())
     fall = before - smoothed[lowest]
     if fall < max(DESCENT_SIGMAS * error, LEAST_DESCENT * abs(before)):
-        end = f"blows up at {blew_up_at:.2g}" if blew_up_at is not None else f"goes on to {rates[-1]:.2g}"
+        end = f"blows up at {blew_up_at:.2g}" if blew_up_at is not None else f"continues to {rates[-1]:.2g}"
         return result(
             None, f"the loss never falls by more than its noise (from {before:.3g} by {max(fall, 0):.2g}) and {end}; try more steps"
         )
@@ -166,7 +168,7 @@ def _one_way(values: np.ndarray, smoothing: float) -> np.ndarray:
     return means
 
 
-def to_csv(path: Path, found: Found) -> None:
+def to_csv(path: Path, suggestion: Suggestion) -> None:
     """Write the columns learning_rate, loss, smoothed_loss, atomically.
 
     Raises:
@@ -175,30 +177,32 @@ def to_csv(path: Path, found: Found) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("learning_rate", "loss", "smoothed_loss"))
-    table.writerows([f"{value:.9g}" for value in row] for row in zip(found.rates, found.losses, found.smoothed, strict=True))
+    table.writerows([f"{value:.9g}" for value in row] for row in zip(suggestion.rates, suggestion.losses, suggestion.smoothed, strict=True))
     with paths.atomic_path(path) as tmp:
         tmp.write_text(text.getvalue(), encoding="utf-8")
 
 
-def draw(path: Path, found: Found, *, title: str = "Learning-rate range test") -> None:
+def draw(path: Path, suggestion: Suggestion, *, title: str = "Learning-rate range test") -> None:
     """Draw the losses over the logarithm of the rate as PNG, with the suggestion marked.
 
     Raises:
       DataError: the file cannot be written.
     """
     figure, ((axes,),) = figures.new_figure(1, 1, title=title, height_px=_HEIGHT_PX)
-    if len(found.losses):
-        axes.plot(found.rates, found.losses, color=figures.COLOURS[0], alpha=0.35, linewidth=0.8, marker=".", label="loss of each step")
-        figures.line(axes, found.rates, found.smoothed, index=0, label="smoothed")
-        low, high = found.losses.min(), max(found.smoothed.max(), np.median(found.losses))
+    if len(suggestion.losses):
+        axes.plot(
+            suggestion.rates, suggestion.losses, color=figures.COLOURS[0], alpha=0.35, linewidth=0.8, marker=".", label="loss of each step"
+        )
+        figures.line(axes, suggestion.rates.tolist(), suggestion.smoothed.tolist(), index=0, label="smoothed")
+        low, high = suggestion.losses.min(), max(suggestion.smoothed.max(), np.median(suggestion.losses))
         margin = _MARGIN * (high - low) or 1.0
         axes.set_ylim(low - margin, high + margin)  # a loss of 1e6 at the end would make a flat line of the rest
     axes.set_xscale("log")
-    if found.suggested is not None:
-        axes.axvline(found.suggested, color=figures.COLOURS[1], linestyle="--", label=f"suggested: {found.suggested:.2g}")
-    if found.blew_up_at is not None:
-        axes.axvline(found.blew_up_at, color="#000000", linestyle=":", label=f"blows up: {found.blew_up_at:.2g}")
-    axes.set_title("\n".join(textwrap.wrap(found.reason, 130)), fontsize=10, loc="left")
+    if suggestion.suggested is not None:
+        axes.axvline(suggestion.suggested, color=figures.COLOURS[1], linestyle="--", label=f"suggested: {suggestion.suggested:.2g}")
+    if suggestion.blew_up_at is not None:
+        axes.axvline(suggestion.blew_up_at, color="#000000", linestyle=":", label=f"blows up: {suggestion.blew_up_at:.2g}")
+    axes.set_title("\n".join(textwrap.wrap(suggestion.reason, 130)), fontsize=10, loc="left")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss")
     figures.legend(axes)

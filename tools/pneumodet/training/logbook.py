@@ -1,4 +1,4 @@
-"""What is seen of a training: TensorBoard events in train/ and eval/, and metrics.csv, in the run's folder.
+"""What a training reports: TensorBoard events in train/ and eval/, and metrics.csv, in the run's folder.
 
     log = Logbook(run, step=start)           # on resume: what was reported after ``start`` is dropped, also in TensorBoard
     log.hparams({"batch_size": 8, "optimizer": "momentum"})
@@ -8,7 +8,7 @@
     log.close()
 
 Nothing is done but when it is called, and a call takes well below a millisecond (pictures aside). Values that are None or not finite are
-empty in metrics.csv and absent in TensorBoard. A full disk is warned of once, and the training goes on.
+empty in metrics.csv and absent in TensorBoard. A full disk is warned of once, and the training continues.
 """
 
 import io
@@ -56,11 +56,11 @@ class Logbook:
     """The one object that a training reports to. Not for several threads or processes: only the chief of a distributed training has one."""
 
     def __init__(self, folder: Path, *, step: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin anew, or go on.
+        """Begin anew, or continue.
 
         Args:
           folder: of the run.
-          step: of the checkpoint that training goes on from; reports of later steps are dropped. 0 drops all.
+          step: of the checkpoint that training continues from; reports of later steps are dropped. 0 drops all.
           clock: seconds from anywhere on.
 
         Raises:
@@ -102,8 +102,9 @@ class Logbook:
         """Show pictures in TensorBoard below ``name``, at most ``PICTURE_WIDTH_PX`` wide."""
         if not images:
             return
+        # an event file is read as a whole by TensorBoard: large pictures would make it slow to open
         small = [_downscaled(image) for image in images]
-        parts = [str(side).encode() for side in small[0].size] + [_jpeg(image) for image in small]
+        parts = [str(length).encode() for length in small[0].size] + [_jpeg(image) for image in small]
         meta = image_metadata.create_summary_metadata(display_name=name, description="")
         summary = Summary()
         summary.value.add(tag=name, metadata=meta, tensor=tensor_util.make_tensor_proto(parts, dtype=np.object_))
@@ -120,7 +121,7 @@ class Logbook:
         self._event(self._train, text_pb(name, text), self._step)
 
     def rewind(self, step: int) -> None:
-        """Drop what was reported after ``step``, as after a roll-back to that step's checkpoint. The clock goes on."""
+        """Drop what was reported after ``step``, as after a roll-back to that step's checkpoint. The clock continues."""
         try:
             self._table.rewind(step)
         except DataError as error:
@@ -164,7 +165,7 @@ class Logbook:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            what = "TensorBoard lacks what cannot be written; metrics.csv gets its rows as soon as there is space. Training goes on."
+            what = "TensorBoard lacks what cannot be written; metrics.csv gets its rows as soon as there is space. Training continues."
             _LOG.warning("%s %s", error, what)
 
 

@@ -1,4 +1,4 @@
-"""Train a model: one process that trains, evaluates, keeps the best model, stops early, guards, and goes on exactly where it was.
+"""Train a model: one process that trains, evaluates, keeps the best model, stops early, guards, and resumes exactly where it was.
 
     run = Run(trainer, feed, folder, plan=Plan(evaluate_every=200, patience=5), total=2000, batch_size=8, validation=validation, cluster=cluster)
     run.resume()
@@ -12,7 +12,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,104 +24,18 @@ from pneumodet.models.detection import checkpoints
 from pneumodet.models.options import Plan
 from pneumodet.training import saving
 from pneumodet.training.cluster import Cluster
-from pneumodet.training.parts import Feed, Found, Trainer, Validation
+from pneumodet.training.parts import Feed, Trainer, Validation
+from pneumodet.training.progress import Memory, Observer, Outcome, Progress
 from pneumodet.training.step import TOTAL_LOSS
 
 REPORT_EVERY = 20
-"""Steps from one report to the next: progress, curves, and the look whether all is finite."""
+"""Steps from one report to the next: progress, curves, and the check whether all is finite."""
 
 ROLLBACKS = 3
 """How often a run goes back to its last good checkpoint before it gives up."""
 
 ROLLBACK_FACTOR = 0.3
 """What the learning rate is multiplied by when a run goes back."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where training stands.
-
-    Attributes:
-      step: steps done, of ``total``.
-      loss: total loss, mean over the steps since the last report.
-      images_per_second: since the last report; the process's first step, evaluations and checkpoints not counted. None where nothing is left.
-      seconds_per_step: since the last report, likewise.
-    """
-
-    step: int
-    total: int
-    loss: float
-    images_per_second: float | None
-    seconds_per_step: float | None
-
-
-@dataclasses.dataclass
-class Memory:
-    """What training remembers beside weights; it is stored in each checkpoint, so that both are always of the same step.
-
-    Attributes:
-      best: the best figure so far.
-      best_step: its step.
-      waited: evaluations since then.
-      rollbacks: how often the run went back.
-    """
-
-    best: float | None = None
-    best_step: int | None = None
-    waited: int = 0
-    rollbacks: int = 0
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What training did.
-
-    Attributes:
-      step: steps done in all.
-      completed: False when it was stopped by a signal.
-      stopped_early: a sentence where it ended before its last step for want of progress, or because the caller asked for it.
-      checkpoint: the newest checkpoint's prefix.
-      best_metric: the figure by which the best checkpoint is kept.
-      memory: the best figure and its step.
-      seconds_to_first_step: wall time from the start of the process's training to the end of the first step.
-      images_per_second: over all steps but the first of this call, evaluations and checkpoints not counted; None where there was no second.
-      notes: sentences about what happened on the way.
-    """
-
-    step: int = 0
-    completed: bool = False
-    stopped_early: str | None = None
-    checkpoint: str = ""
-    best_metric: str = Plan.best_metric
-    memory: Memory = dataclasses.field(default_factory=Memory)
-    seconds_to_first_step: float | None = None
-    images_per_second: float | None = None
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-
-class Observer:
-    """Is told what happens; every method may be left as it is."""
-
-    def report(self, progress: Progress, scalars: dict[str, float]) -> None:
-        """Take the means since the last report."""
-
-    def evaluation(self, step: int, found: Found, *, best: bool) -> bool | None:
-        """Take an evaluation; False stops the run."""
-
-    def note(self, text: str) -> None:
-        """Take a sentence for the user."""
-
-    def close(self) -> None:
-        """Write what is left; nothing comes any more."""
-
-    def rewind(self, step: int) -> None:
-        """Forget what was reported after ``step``: the run goes back to it."""
-
-    def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
-        """Take the first batch, as the model will see it."""
-
-    def anchors(self, statistics: dict[str, float]) -> None:
-        """Take how the training set's boxes and the model's anchors match, before the first step."""
 
 
 class Run:
@@ -152,7 +66,7 @@ class Run:
           batch_size: of all replicas together.
           validation: the validation records; None for no evaluation.
           cluster: the devices that train together, and this process's part among them.
-          observer: is told what happens.
+          observer: takes what happens.
           started: time.perf_counter() of the start, for ``Outcome.seconds_to_first_step``.
         """
         self._trainer, self._feed, self._plan, self._cluster = trainer, feed, plan, cluster
@@ -182,7 +96,7 @@ class Run:
             self._restore(self._newest)
         except CheckpointError as error:
             raise CheckpointError(
-                f"{error} Where an earlier one is there, remove {self._newest}.*, and the run goes on from that."
+                f"{error} Where an earlier one is there, remove {self._newest}.*, and the run continues from that."
             ) from error
         if self._newest != self._manager.latest_checkpoint and self._cluster.chief:  # somebody removed a checkpoint
             self._keep_only([path for path in self._manager.checkpoints if Path(f"{path}.index").exists()] or [self._newest])
@@ -198,7 +112,7 @@ class Run:
         if not self._newest:
             self._save()  # what the first return goes back to, if it comes to that
         outcome = self._outcome
-        outcome.stopped_early = self._out_of_patience()  # a run that has stopped early does not go on by itself
+        outcome.stopped_early = self._out_of_patience()  # a run that has stopped early does not continue by itself
         with signals.caught() as stop:
             while self._step < self._total and not outcome.stopped_early and not self._halted:
                 try:
@@ -206,20 +120,20 @@ class Run:
                 except _NotFiniteError as error:
                     self._roll_back(error)
         outcome.step, outcome.completed = self._step, not self._halted
-        outcome.checkpoint, outcome.memory = self._newest, self._memory
+        outcome.checkpoint, outcome.memory = self._newest or "", self._memory
         if self._seconds:
             outcome.images_per_second = self._steps * self._batch_size / self._seconds
-        self._tell_skipped()
+        self._report_skipped()
         return outcome
 
-    def _tell_skipped(self) -> None:
-        skipped = [(self._feed.skipped.found, "corrupt records were left out")]
+    def _report_skipped(self) -> None:
+        skipped: list[tuple[Mapping[str, str], str]] = [(self._feed.skipped.reasons, "corrupt records were left out")]
         if self._validation is not None:
             skipped.append((self._validation.skipped, "corrupt validation records count as if nothing was found on them"))
-        for found, what in skipped:
-            if found:
-                self._outcome.notes.append(f"{len(found)} {what}.")
-                self._observer.note(f"{len(found)} {what}; the first: {next(iter(found.values()))}")
+        for reasons, what in skipped:
+            if reasons:
+                self._outcome.notes.append(f"{len(reasons)} {what}.")
+                self._observer.note(f"{len(reasons)} {what}; the first: {next(iter(reasons.values()))}")
 
     @property
     def _step(self) -> int:
@@ -254,6 +168,7 @@ class Run:
                     self._steps += timed
                     self._seconds += seconds
                     self._report(step, losses, seconds / timed if timed else None)
+                    # before the checkpoint is written, which then holds what the evaluation has changed in the memory
                     if evaluate:
                         self._evaluate(step)
                     if save or self._halted or self._outcome.stopped_early:
@@ -281,28 +196,30 @@ class Run:
             ) from error
 
     def _report(self, step: int, losses: list[dict[str, tf.Tensor]], each: float | None) -> None:
-        found = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
-        wrong = ~np.isfinite(np.stack(list(found.values()))).all(axis=0)
+        values = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
+        wrong = ~np.isfinite(np.stack(list(values.values()))).all(axis=0)
         if wrong.any():
             at = int(np.argmax(wrong))
-            seen = ", ".join(f"{name} {values[at]:g}" for name, values in found.items())
-            raise _NotFiniteError(f"step {step - len(losses) + at + 1}, learning rate {float(self._trainer.learning_rate()):g}: {seen}")
+            shown = ", ".join(f"{name} {of_steps[at]:g}" for name, of_steps in values.items())
+            raise _NotFiniteError(f"step {step - len(losses) + at + 1}, learning rate {float(self._trainer.learning_rate()):g}: {shown}")
         self._in_a_row = 0
-        means = {name: float(values.mean()) for name, values in found.items()}
+        means = {name: float(of_steps.mean()) for name, of_steps in values.items()}
         progress = Progress(step, self._total, means[TOTAL_LOSS], self._batch_size / each if each else None, each)
         scalars = {**means, "learning_rate": float(self._trainer.learning_rate()), "images_per_second": progress.images_per_second}
         self._observer.report(progress, scalars)
 
     def _evaluate(self, step: int) -> None:
         self._level()
-        found = self._validation.run() if self._cluster.chief else None
-        value, memory = self._cluster.of_chief(found and found.figures.get(self._plan.best_metric)), self._memory
+        evaluation = self._validation.run() if self._validation is not None and self._cluster.chief else None
+        # of the chief, which alone evaluates: all workers must take the same turn, or they would wait for one another for ever
+        value = self._cluster.of_chief(None if evaluation is None else evaluation.figures.get(self._plan.best_metric))
+        memory = self._memory
         better = value is not None and (memory.best is None or value > memory.best)
         if better:
             memory.best, memory.best_step, memory.waited = value, step, 0
         else:
             memory.waited += 1
-        if self._cluster.any(found is not None and self._observer.evaluation(step, found, best=better) is False):
+        if self._cluster.any(evaluation is not None and self._observer.evaluation(step, evaluation, best=better) is False):
             self._outcome.stopped_early = f"stopped at step {step} by its caller"
         else:
             self._outcome.stopped_early = self._out_of_patience()
@@ -311,6 +228,7 @@ class Run:
 
     def _out_of_patience(self) -> str | None:
         """Return why the run ends for want of a better figure, or None where it does not."""
+        # of the memory that the checkpoint holds: a resumed run has waited as long as the one before
         if not self._plan.patience or self._memory.waited < self._plan.patience:
             return None
         return f"no better {self._plan.best_metric} in {self._memory.waited} evaluations, the best is {_of(self._memory)}"
@@ -336,6 +254,11 @@ class Run:
         stored = self._trainer.memory.numpy().decode()
         self._memory = Memory(**json.loads(stored)) if stored else Memory()  # none in a checkpoint of the stock API
 
+    def _chief_step(self) -> int:
+        """Return the step of the chief's newest checkpoint; training has written one before its first step."""
+        step = self._cluster.of_chief(checkpoints.step_of(self._newest or self._path(0)))
+        return int(step or 0)
+
     def _forget_newest(self) -> None:
         *kept, bad = self._manager.checkpoints
         self._keep_only(kept)
@@ -349,10 +272,11 @@ class Run:
         self._newest = kept[-1]
 
     def _roll_back(self, error: "_NotFiniteError") -> None:
+        # diverged again without a good report since: the checkpoint itself leads there
         if self._in_a_row and self._cluster.chief and len(self._manager.checkpoints) > 1:
-            self._forget_newest()  # it led to the same again: its weights are at fault
-        back, rollbacks = int(self._cluster.of_chief(checkpoints.step_of(self._newest))), self._memory.rollbacks + 1
-        self._newest = self._path(back)
+            self._forget_newest()  # it led to the same again: its weights are the cause
+        back = self._chief_step()
+        self._newest, rollbacks = self._path(back), self._memory.rollbacks + 1
         if rollbacks > ROLLBACKS:
             raise TrainingError(
                 f"Training diverged at {error}. It was taken back {ROLLBACKS} times, each time with a lower learning rate, in vain. The last good "
@@ -361,6 +285,7 @@ class Run:
         self._restore(self._newest)
         self._in_a_row += 1
         self._memory.rollbacks = rollbacks
+        # set, not multiplied: the checkpoint that was restored has the factor of its own time
         self._trainer.rate_factor.assign(ROLLBACK_FACTOR**rollbacks)
         note = f"Not finite at {error}. Back to step {back}, learning rate times {ROLLBACK_FACTOR**rollbacks:.3g} (return {rollbacks} of {ROLLBACKS})."
         self._outcome.notes.append(note)

@@ -3,7 +3,7 @@
 together(model, strategy)          # once, before a training step is traced
 
 The API's one-stage models divide their losses by the number of anchors that match a box in the batch. Each device knows only its share of the
-batch, in which radiographs without boxes may be all there is; the mean of what devices find by themselves is not what one device would find with
+batch, in which radiographs without boxes may be all there is; the mean of what devices compute by themselves is not what one device would compute of
 the whole batch. Here every device divides by the matches of all of them.
 """
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 def together(model: Any, strategy: tf.distribute.Strategy) -> None:
-    """Let a model's losses on the devices of ``strategy`` have the mean that one device would find with all their images.
+    """Let a model's losses on the devices of ``strategy`` have the mean that one device would compute of all their images.
 
     Nothing is changed where there is one device, or the model does not divide by matches.
 

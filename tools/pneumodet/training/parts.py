@@ -1,4 +1,4 @@
-"""What ``loop.Run`` needs of a trainer, a feed and a validation: those of detection (step, feeding, validation) and of Keras 3 models (learning)."""
+"""What ``loop.Run`` needs of a trainer, a feed and a validation: those of detection (step, feeding, validation) and of Keras 3 models (keras)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -46,7 +46,7 @@ class Feed(Protocol):
     """Training samples in an order that is a function of the step.
 
     Attributes:
-      skipped: has ``found``: where a record is corrupt -> why.
+      skipped: has ``reasons``: where a record is corrupt -> why.
       failure: why reading ended, where it did.
     """
 
@@ -60,8 +60,8 @@ class Feed(Protocol):
         """End reading ahead."""
 
 
-class Found(Protocol):
-    """What an evaluation found.
+class Evaluation(Protocol):
+    """An evaluation of the model at hand.
 
     Attributes:
       figures: name -> value, None where it is undefined.
@@ -83,7 +83,7 @@ class Found(Protocol):
 
 
 class Validation(Protocol):
-    """An evaluation of the model at hand.
+    """Evaluates the model at hand.
 
     Attributes:
       skipped: where a record is corrupt -> why.
@@ -91,5 +91,5 @@ class Validation(Protocol):
 
     skipped: Mapping[str, str]
 
-    def run(self) -> Found:
+    def run(self) -> Evaluation:
         """Evaluate."""

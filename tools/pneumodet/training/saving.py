@@ -35,17 +35,18 @@ def save(manager: tf.train.CheckpointManager, step: int, *, newest: str | None) 
     try:
         return manager.save(checkpoint_number=step)
     except (tf.errors.OpError, OSError) as error:
+        # TensorFlow writes into such a folder first, and leaves it where the disk was full
         for torn in Path(manager.directory).glob("ckpt-*_temp"):
             shutil.rmtree(torn, ignore_errors=True)
         reason = re.sub(r"{{[^}]*}}\s*|\s*\[Op:\w+\]", "", first_line(error))  # without where in TensorFlow it happened
         good = f"step {checkpoints.step_of(newest)}" if newest else "none"
         raise DataError(
-            f"Cannot write a checkpoint in {manager.directory}: {reason}. The last good one is {good}. Free some disk space and go on with --resume."
+            f"Cannot write a checkpoint in {manager.directory}: {reason}. The last good one is {good}. Free some disk space and continue with --resume."
         ) from error
 
 
 def keep_only(manager: tf.train.CheckpointManager, kept: list[str]) -> None:
-    """Let the checkpoints that a new manager finds be these, of which the last is the newest."""
+    """Let the checkpoints that a new manager reads be these, of which the last is the newest."""
     now = time.time()
     tf.compat.v1.train.update_checkpoint_state(
         manager.directory,

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.core.errors import ConfigError
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models.detection import anchors, checkpoints, models, resizing
+from pneumodet.models.detection.odapi import Config
 from pneumodet.models.inputs import augmentation_sheet
 from pneumodet.models.inputs.feeding import Feed
 from pneumodet.models.options import Options
@@ -47,7 +48,13 @@ class Assembled:
 
 
 def assemble(
-    config: Any, data: RecordSet, options: Options, *, fresh: bool, rate: tf.Variable | None = None, cluster: clusters.Cluster | None = None
+    config: Config,
+    data: RecordSet,
+    options: Options,
+    *,
+    fresh: bool,
+    rate: tf.Variable | None = None,
+    cluster: clusters.Cluster | None = None,
 ) -> Assembled:
     """Build the model, restore what it starts from, freeze, and find the records.
 
@@ -70,6 +77,7 @@ def assemble(
         raise ConfigError(
             f"train_config.batch_size is {batch_size}, which {cluster.replicas} devices cannot share evenly. Choose a multiple."
         )
+    # checked from the ground truth, in a moment; TensorFlow would fail at the first mixed batch, perhaps hours later
     if batch_size > cluster.replicas and not size.canvas_hw:
         shapes = {size.of((int(image["height"]), int(image["width"]))) for image in data.train.instances["images"]}
         if len(shapes) > 1:
@@ -79,14 +87,16 @@ def assemble(
             )
     if options.precision != Options.precision and not tf.config.list_physical_devices("GPU"):
         notes.append(f"warning: --precision {options.precision} is meant for GPUs; processors compute faster in float32")
+    # before any variable is made: initial weights come from these generators
     tf.keras.utils.set_random_seed(options.seed)
     reproducible.sum_in_order()
-    memory = new_memory()
+    memory = new_memory()  # outside the scope, which would make a string variable on each device
     with cluster.strategy.scope():
         model = models.build(config, is_training=True, precision=options.precision)
         normalizing.together(model, cluster.strategy)
         if fresh and config.train_config.fine_tune_checkpoint:
             notes.append(checkpoints.restore_fine_tune(model, config.train_config).sentence())
+        # after the weights are there, and before a step is traced: the trace holds which variables are trained
         frozen = freezing.freeze(model, options.freeze, train_config=config.train_config)
         if frozen.count:
             notes.append(frozen.sentence())
@@ -116,7 +126,7 @@ def parts(prepared: Prepared, *, fresh: bool, cluster: clusters.Cluster) -> Part
     """Return what a detector's run consists of.
 
     Args:
-      prepared: by ``preparation``.
+      prepared: by ``families.detection_request``.
       fresh: restore ``fine_tune_checkpoint``; False where a checkpoint of the run itself will follow.
       cluster: the devices.
 
@@ -143,7 +153,7 @@ def parts(prepared: Prepared, *, fresh: bool, cluster: clusters.Cluster) -> Part
     )
 
 
-def _anchor_matches(config: Any, instances: dict[str, Any]) -> dict[str, float]:
+def _anchor_matches(config: Config, instances: dict[str, Any]) -> dict[str, float]:
     """Return how well the best anchor fits each training box: a box that none reaches is learned from one forced match at best."""
     if config.model.WhichOneof("model") not in anchors.WITH_ANCHORS:
         return {}
@@ -155,7 +165,7 @@ def _anchor_matches(config: Any, instances: dict[str, Any]) -> dict[str, float]:
 
 
 def find_rate(
-    config: Any,
+    config: Config,
     folder: Path,
     data: RecordSet,
     options: Options,
@@ -163,7 +173,7 @@ def find_rate(
     steps: int,
     on_note: Callable[[str], None],
     on_progress: Callable[[int], None],
-) -> learning_rate_finder.Found:
+) -> learning_rate_finder.Suggestion:
     """Train for ``steps`` at a rising learning rate; see ``learning_rate_finder.find``. Writes its curve into ``folder``.
 
     Raises:
@@ -182,27 +192,30 @@ def find_rate(
         return loss
 
     try:
-        found = learning_rate_finder.find(step, steps=steps)
+        suggestion = learning_rate_finder.find(step, steps=steps)
     finally:
         parts.feed.close()
-    learning_rate_finder.to_csv(folder / RATES_CSV, found)
-    learning_rate_finder.draw(folder / RATES_PICTURE, found)
-    return found
+    learning_rate_finder.to_csv(folder / RATES_CSV, suggestion)
+    learning_rate_finder.draw(folder / RATES_PICTURE, suggestion)
+    return suggestion
 
 
-def preview(config: Any, folder: Path, data: RecordSet, options: Options) -> Path:
+def preview(config: Config, folder: Path, data: RecordSet, options: Options) -> Path:
     """Draw what augmentation makes of the first training images, those with pneumonia before others, at the model's scale.
 
     Raises:
       DataError: the records cannot be read.
     """
     size = resizing.of_config(config)
-    images, norms, output_hw = [], [], None
+    images, norms = [], []
+    output_hw: tuple[int, int] | None = None
     for number in np.argsort(~data.train.positive, kind="stable")[:PREVIEWED].tolist():
         example = data.train.read(number)
         output_hw = output_hw or size.of(example.image_hw)
         images.append(example.pixels(output_hw))
         norms.append(example.boxes_yxyx_norm.astype(np.float32))
+    if output_hw is None:
+        raise DataError("The record set has no training exams, of which augmentation could be shown.")
     picture = augmentation_sheet.preview(images, norms, options.augmentation, seed=options.seed, output_hw=output_hw)
     pictures.save(folder / PREVIEW, picture)
     return folder / PREVIEW

@@ -128,9 +128,9 @@ class Trainer:
           Name of a loss -> its value, and the gradients' norm. Where one of them is not finite, no trained variable has been changed.
         """
         per_replica = self._strategy.run(self._replica_step, args=(batch,))
-        found = {name: self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for name, value in per_replica.items()}
+        reduced = {name: self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for name, value in per_replica.items()}
         self.global_step.assign_add(1)
-        return found
+        return reduced
 
     def _replica_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         replicas = self._strategy.num_replicas_in_sync
@@ -161,7 +161,7 @@ class Trainer:
             gradients, _ = tf.clip_by_global_norm(gradients, self._config.train_config.gradient_clipping_by_norm, use_norm=norm)
         finite = tf.math.is_finite(losses[TOTAL_LOSS]) & tf.math.is_finite(norm)
         self._apply(finite, gradients, variables)
-        if self._scaled:  # a scale that was too large is no fault of the weights: the step is left out, and the next one has half of it
+        if self._scaled:  # a scale that was too large says nothing of the weights: the step is left out, and the next one has half of it
             norm = tf.where(tf.math.is_finite(norm) | (self.loss_scale < 1), norm, 0)
             self.loss_scale.assign(tf.where(finite, tf.minimum(self.loss_scale * SCALE_GROWTH, LARGEST_SCALE), self.loss_scale / 2))
         return {**losses, GRADIENT_NORM: norm / replicas}

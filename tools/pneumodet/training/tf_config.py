@@ -1,4 +1,4 @@
-"""TF_CONFIG, by which a process is told of the others that train with it. TensorFlow is not needed to read it.
+"""TF_CONFIG, which names the processes that train together. TensorFlow is not needed to read it.
 
 addresses, worker = workers()          # (("host-0:2222", "host-1:2222"), 1), or ((), 0) where the variable is not set
 """
@@ -24,9 +24,9 @@ def workers() -> tuple[tuple[str, ...], int]:
     if not text:
         return (), 0
     try:
-        found = json.loads(text)
-        addresses, kinds = tuple(map(str, found["cluster"]["worker"])), set(found["cluster"])
-        kind, index = found["task"]["type"], int(found["task"]["index"])
+        values = json.loads(text)
+        addresses, kinds = tuple(map(str, values["cluster"]["worker"])), set(values["cluster"])
+        kind, index = values["task"]["type"], int(values["task"]["index"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{TF_CONFIG} cannot be read ({error!r}). {_FORM}") from error
     if kinds != {"worker"} or kind != "worker" or not 0 <= index < len(addresses):

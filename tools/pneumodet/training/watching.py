@@ -1,4 +1,4 @@
-"""What a run tells: TensorBoard, metrics.csv and curves.png in its folder, and its caller.
+"""What a run reports: TensorBoard, metrics.csv and curves.png in its folder, and its caller.
 
 watcher = Watcher(folder, step=0, validation_pixels=…, on_progress=print)
 """
@@ -14,15 +14,16 @@ from PIL import Image
 from pneumodet.core import boxes, metrics_table, runs
 from pneumodet.core.errors import PneumodetError
 from pneumodet.models.options import DETECTOR_METRICS
-from pneumodet.training import curves, logbook, loop
-from pneumodet.training.parts import Found
+from pneumodet.training import curves, logbook
+from pneumodet.training.parts import Evaluation
+from pneumodet.training.progress import Observer, Progress
 from pneumodet.viz.pictures import draw_boxes
 
 PICTURES = 4
 """Training and validation pictures in TensorBoard."""
 
 
-class Watcher(loop.Observer):
+class Watcher(Observer):
     """Writes what happens in a run into its folder, and passes it on."""
 
     def __init__(
@@ -32,20 +33,20 @@ class Watcher(loop.Observer):
         step: int,
         about: Mapping[str, Any],
         drawn: Callable[[dict[str, np.ndarray]], Image.Image] | None = None,
-        on_progress: Callable[[loop.Progress], None],
+        on_progress: Callable[[Progress], None],
         on_note: Callable[[str], None],
         on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
     ) -> None:
-        """Begin, or go on after ``step``.
+        """Begin, or continue after ``step``.
 
         Args:
           folder: the run's.
           step: steps done before.
           about: settings of the run for TensorBoard's table of runs.
           drawn: makes a picture of a training sample as the model sees it; ``boxes_drawn`` by default.
-          on_progress: is told where training stands.
-          on_note: is told in a sentence what happened.
-          on_evaluation: is told (step, figures); False stops the run.
+          on_progress: takes where training stands.
+          on_note: takes a sentence about what happened.
+          on_evaluation: takes (step, figures); False stops the run.
         """
         self._folder, self._pass_on = folder, (on_progress, on_note, on_evaluation)
         self._drawn = drawn or boxes_drawn
@@ -53,30 +54,32 @@ class Watcher(loop.Observer):
         if not step:
             self._log.hparams(about)
 
-    def report(self, progress: loop.Progress, scalars: dict[str, float]) -> None:
-        """See ``loop.Observer``."""
+    def report(self, progress: Progress, scalars: Mapping[str, float | None]) -> None:
+        """See ``progress.Observer``."""
         self._log.steps(progress.step, scalars)
         self._pass_on[0](progress)
 
-    def evaluation(self, step: int, found: Found, *, best: bool) -> bool | None:
-        """See ``loop.Observer``."""
-        first = {name: found.figures[name] for name in DETECTOR_METRICS if name in found.figures}  # curves.png shows some only
-        self._log.evaluation(step, first | found.figures, best=best)
-        if found.cases is not None:
-            self._log.pr_curve(step, found.cases)
-        self._log.pictures(step, "validation", list(found.pictures))
-        return self._pass_on[2](step, found.figures)
+    def evaluation(self, step: int, evaluation: Evaluation, *, best: bool) -> bool | None:
+        """See ``progress.Observer``."""
+        figures = dict(evaluation.figures)
+        first = {name: figures[name] for name in DETECTOR_METRICS if name in figures}  # curves.png shows the first ones only
+        self._log.evaluation(step, first | figures, best=best)
+        if evaluation.cases is not None:
+            self._log.pr_curve(step, evaluation.cases)
+        self._log.pictures(step, "validation", list(evaluation.pictures))
+        return self._pass_on[2](step, figures)
 
     def note(self, text: str) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         self._pass_on[1](text)
 
     def rewind(self, step: int) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         self._log.rewind(step)
 
     def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
+        # a picture is not worth a transfer from all of them
         if not hasattr(batch["image"], "numpy"):  # spread over several devices
             return
         count = min(PICTURES, len(batch["image"]))
@@ -85,7 +88,7 @@ class Watcher(loop.Observer):
         )
 
     def anchors(self, statistics: dict[str, float]) -> None:
-        """See ``loop.Observer``."""
+        """See ``progress.Observer``."""
         self._log.anchors(0, statistics)
 
     def close(self) -> None:

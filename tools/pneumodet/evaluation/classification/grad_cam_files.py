@@ -198,7 +198,7 @@ def _explained(run_dir: Path, split: Split, method: str, done: Callable[[int], A
     explainer = grad_cam.Explainer(trained.model, scoring.logit, method=method)
     heats, probabilities, read = [], [], []
     for seen in trained.looker(split, model=explainer).batches():
-        found = seen.outputs[grad_cam.HEAT]
+        found = seen.outputs[grad_cam.HEATMAP]
         heats += list(found * seen.read[:, np.newaxis, np.newaxis])
         probabilities.append(np.where(seen.read, scoring.probability(seen.outputs), 0.0))
         read.append(seen.read)

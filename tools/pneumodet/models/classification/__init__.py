@@ -1,1 +1,1 @@
-"""Classifiers of whole radiographs, and what they looked at."""
+"""Classifiers of whole radiographs, and heatmaps of what their scores rest on."""

@@ -22,14 +22,14 @@ def read(path: Path) -> dict[str, str]:
     Raises:
       DataError: the file cannot be read, a class is unknown, or an exam has two.
     """
-    found: dict[str, str] = {}
+    class_of: dict[str, str] = {}
     for line, row in tables.read(path, annotations.CLASS_INFO_COLUMNS).rows():
         exam, name = row["patientId"].strip(), row["class"].strip()
         if name not in CLASSES:
             raise DataError(f"{path}, line {line}: the class {name!r} of exam {exam} is none of {', '.join(CLASSES)}.")
-        if found.setdefault(exam, name) != name:
-            raise DataError(f"{path}, line {line}: exam {exam} is {name!r} here and {found[exam]!r} before. Mend the file.")
-    return found
+        if class_of.setdefault(exam, name) != name:
+            raise DataError(f"{path}, line {line}: exam {exam} is {name!r} here and {class_of[exam]!r} before. Fix the file.")
+    return class_of
 
 
 def of_split(split: Split, known: Mapping[str, str] | None = None) -> np.ndarray:
@@ -46,8 +46,9 @@ def of_split(split: Split, known: Mapping[str, str] | None = None) -> np.ndarray
     missing = [exam for exam, name in zip(split.names, names, strict=True) if name not in CLASSES]
     if missing:
         where = "The records do" if known is None else "The class info does"
-        raise DataError(f"{where} not tell the class of {len(missing)} of {len(names)} exams, for example {missing[0]}. {_HINT}")
+        raise DataError(f"{where} not have the class of {len(missing)} of {len(names)} exams, for example {missing[0]}. {_HINT}")
     numbers = np.array([CLASSES.index(name) for name in names], np.int64)
+    # RSNA drew boxes on all exams of the class Lung Opacity and on no other
     wrong = np.flatnonzero((numbers == len(CLASSES) - 1) != split.positive)
     if len(wrong):
         exam, boxes = split.names[wrong[0]], "a box" if split.positive[wrong[0]] else "no box"

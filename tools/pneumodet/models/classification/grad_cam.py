@@ -2,7 +2,7 @@
 
     explainer = Explainer(model, score=lambda outputs: outputs["pneumonia"], method="grad-cam")
     outputs = explainer({"image": images})          # the model's outputs, and
-    outputs[HEAT]                                   # (B, h, w) float32 >= 0, of the last feature map's size
+    outputs[HEATMAP]                                # (B, h, w) float32 >= 0, of the last feature map's size
 
 Grad-CAM: R. R. Selvaraju et al., ICCV 2017 (https://arxiv.org/abs/1610.02391). Grad-CAM++: A. Chattopadhyay et al., WACV 2018
 (https://arxiv.org/abs/1710.11063).
@@ -26,7 +26,7 @@ GRAD_CAM, GRAD_CAM_PLUS_PLUS = "grad-cam", "grad-cam++"
 METHODS = (GRAD_CAM, GRAD_CAM_PLUS_PLUS)
 """Names of the methods."""
 
-HEAT = "heat"
+HEATMAP = "heatmap"
 """Name of the heatmaps among the outputs."""
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
@@ -43,7 +43,7 @@ _NO_FEATURES = (
 
 
 class Explainer:
-    """A classifier whose outputs have a heatmap besides; it stands wherever the model does that ``evaluation.runner.Looker`` takes."""
+    """A classifier whose outputs have a heatmap besides; it stands wherever the model does that ``evaluation.runner.Runner`` takes."""
 
     def __init__(self, model: keras.Model, score: Callable[[dict[str, tf.Tensor]], tf.Tensor], *, method: str = GRAD_CAM) -> None:
         """Find the feature map.
@@ -69,9 +69,9 @@ class Explainer:
         return self._layer.name
 
     def __call__(self, inputs: dict[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
-        """Return the model's outputs for B images, and as ``HEAT`` the (B, h, w) float32 heatmaps over the whole of what the model looks at.
+        """Return the model's outputs for B images, and as ``HEATMAP`` the (B, h, w) float32 heatmaps over the whole of the model's input.
 
-        Heat is not below 0; a heatmap is 0 everywhere where nothing speaks for the score, and NaN where the model's weights are broken.
+        Values are not below 0; a heatmap is 0 everywhere where nothing speaks for the score, and NaN where the model's weights are broken.
 
         Raises:
           ConfigError: the score does not depend on the feature map.
@@ -84,7 +84,7 @@ class Explainer:
         if gradients is None:
             raise ConfigError(f"The score does not depend on the feature map of layer {self.layer!r}. Explain another output.")
         features, gradients = tf.cast(taken[-1], tf.float32), tf.cast(gradients, tf.float32)
-        return {**outputs, HEAT: tf.nn.relu(tf.einsum("bhwc,bc->bhw", features, self._weights(features, gradients)))}
+        return {**outputs, HEATMAP: tf.nn.relu(tf.einsum("bhwc,bc->bhw", features, self._weights(features, gradients)))}
 
 
 def weights(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -120,16 +120,16 @@ def last_feature_layer(model: keras.Model) -> keras.layers.Layer:
     Raises:
       ConfigError: the model has none, or it has one px only.
     """
-    found, convolved = None, False
+    last, convolved = None, False
     for layer in _leaves(model):
         convolved = convolved or isinstance(layer, _CONVOLUTIONS)
         if convolved and not isinstance(layer, _NO_FEATURES) and len(_shape(layer)) == 4:
-            found = layer
-    if found is None:
+            last = layer
+    if last is None:
         raise ConfigError(f"The model {model.name!r} has no convolutional feature map, which Grad-CAM needs.")
-    if _shape(found)[1:3] == (1, 1):
-        raise ConfigError(f"The last feature map ({found.name!r}) has one px, which tells no place. Train with larger images.")
-    return found
+    if _shape(last)[1:3] == (1, 1):
+        raise ConfigError(f"The last feature map ({last.name!r}) has one px, which shows no place. Train with larger images.")
+    return last
 
 
 def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -155,7 +155,8 @@ def _tapped(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list[t
 
     A sub-model up to the layer would not do: the output of a layer in a nested model does not belong to the graph of the outer one.
     """
-    call, taken = layer.call, []
+    call = layer.call
+    taken: list[tf.Tensor] = []
 
     def watched(*args: Any, **kwargs: Any) -> tf.Tensor:
         features = call(*args, **kwargs)

@@ -33,6 +33,7 @@ def of(settings: ClassifierSettings, *, positive: np.ndarray, classes: np.ndarra
     def loss(batch: Batch, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         terms = {}
         if "pneumonia" in outputs:
+            # softmax of (0, z) is the sigmoid of z: one rule for two classes and for three
             logits = tf.concat([tf.zeros_like(outputs["pneumonia"]), outputs["pneumonia"]], axis=1)
             terms["pneumonia"] = _cross_entropy(tf.cast(batch["positive"], tf.int64), logits, two, gamma)
         if "classes" in outputs:

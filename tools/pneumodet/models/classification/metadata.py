@@ -41,7 +41,7 @@ def check(records: RecordSet) -> list[str]:
     if all(one[:train].all() for one in missing.values()):
         raise DataError(
             f"metadata is set, but the records in {records.folder} know age, sex and view position of no training exam. Make them from DICOM files, "
-            "which tell, or leave metadata out."
+            "which say them, or leave metadata out."
         )
     return [
         f"{name.replace('_', ' ')} is not known of {int(one.sum())} of {len(rows)} exams, which get a flag instead"

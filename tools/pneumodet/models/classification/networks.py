@@ -55,6 +55,7 @@ def classifier(settings: ClassifierSettings, backbone: keras.Model | None = None
     """
     image = keras.Input((*settings.size_hw, 1), dtype="uint8", name="image")
     features = (backbone or new_backbone(settings))(_ranged(image, _RANGES[settings.backbone]))
+    # one vector for the image: the head does not depend on its size, and Grad-CAM has a map to explain
     features = keras.layers.GlobalAveragePooling2D(name="pooled")(features)
     inputs = {"image": image}
     if settings.metadata:

@@ -1,6 +1,6 @@
 """What a classifier is and how it is trained, as TOML files in configs/classification/ say it. No TensorFlow.
 
-settings = learning.settings.load(ClassifierSettings, "mobilenetv2", folder=paths.CONFIG_DIR / "classification")
+settings = load(ClassifierSettings, "mobilenetv2", folder=paths.CONFIG_DIR / "classification")
 """
 
 import dataclasses
@@ -134,8 +134,6 @@ def check_weights(pretrained: str, backbone: str) -> None:
         raise CheckpointError(
             f"{path} is no .h5 or .keras file; a TensorFlow checkpoint is taken for mobilenetv2 only, not for {backbone}."
         )
-    found = checkpoint_files.check_object_based(checkpoint_files.find(path))
-    if "feature_extractor" not in checkpoint_files.roots(found):
-        raise CheckpointError(
-            f"{path} holds no MobileNetV2 backbone (feature_extractor), but {', '.join(sorted(checkpoint_files.roots(found)))}."
-        )
+    roots = checkpoint_files.roots(checkpoint_files.check_object_based(checkpoint_files.find(path)))
+    if "feature_extractor" not in roots:
+        raise CheckpointError(f"{path} holds no MobileNetV2 backbone (feature_extractor), but {', '.join(sorted(roots))}.")

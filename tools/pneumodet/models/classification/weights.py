@@ -43,9 +43,9 @@ def _downloaded(settings: ClassifierSettings) -> keras.Model:
     try:
         return networks.new_backbone(settings, weights="imagenet")
     except Exception as error:  # what keras.utils.get_file raises where there is no network is a bare Exception
-        said = _FAILURE.search(str(error))
-        file = said["url"] if said else "the file that ends in notop.h5 or no_top.h5"
-        reason = said["reason"].strip(". ") if said else first_line(error)
+        failure = _FAILURE.search(str(error))
+        file = failure["url"] if failure else "the file that ends in notop.h5 or no_top.h5"
+        reason = failure["reason"].strip(". ") if failure else first_line(error)
         raise CheckpointError(
             f"The ImageNet weights of {settings.backbone} cannot be downloaded ({reason}). Load {file} on a machine that can, and give the file's path "
             "by --pretrained; or train from new weights by --pretrained none."
@@ -85,7 +85,7 @@ def _load_checkpoint(backbone: keras.Model, prefix: str) -> None:
         shapes = reader.get_variable_to_shape_map()
     except (tf.errors.OpError, OSError, ValueError) as error:
         raise CheckpointError(f"The checkpoint {prefix} cannot be read: {first_line(error)}.") from error
-    found: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     layers = [layer for layer in backbone.layers if layer.weights]
     for number, layer in enumerate(layers):
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -97,8 +97,9 @@ def _load_checkpoint(backbone: keras.Model, prefix: str) -> None:
                 raise CheckpointError(
                     f"The checkpoint {prefix} does not fit mobilenetv2: {entry} is {there}, must be {list(variable.shape)}."
                 )
-            found.append(reader.get_tensor(key))
+            values.append(reader.get_tensor(key))
+    # all of ours fit and there is more: a wider or longer network whose first layers are alike
     further = [key for key in shapes if key.startswith(f"feature_extractor/layer_with_weights-{len(layers)}/")]
     if further:
         raise CheckpointError(f"The checkpoint {prefix} has more layers than the {len(layers)} of mobilenetv2.")
-    backbone.set_weights(found)
+    backbone.set_weights(values)

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 
 from pneumodet.core import boxes as box_math
 from pneumodet.core.errors import ConfigError
 from pneumodet.models.detection import pipeline_config, resizing
+from pneumodet.models.detection.odapi import Config, Message
 
 RPN_MATCHED = 0.7
 """IoU from which an anchor of Faster R-CNN's first stage is a positive (Ren et al. 2015, arXiv:1506.01497, section 3.1.2; fixed in the API)."""
 
 USUAL_MATCHED = 0.5
-"""IoU that recall is told at where the config's matcher has no threshold."""
+"""IoU at which recall is reported where the config's matcher has no threshold."""
 
 WITH_ANCHORS = ("ssd", "faster_rcnn")
 """Kinds of models that have anchors."""
@@ -56,13 +56,13 @@ class Grid:
         axes = [self.first_yx_px[0, axis] + self.stride_yx_px[0, axis] * np.arange(self.cells_hw[0, axis]) for axis in (0, 1)]
         centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 1, 2)
         half = self.sizes_hw_px[:1] / 2
-        found = np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4)
+        boxes = np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4)
         if self.window_hw_px is not None:
-            found = found[(found[:, :2] >= 0).all(axis=1) & (found[:, 2:] <= self.window_hw_px[0]).all(axis=1)]
-        return found
+            boxes = boxes[(boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= self.window_hw_px[0]).all(axis=1)]
+        return boxes
 
 
-def best_iou(config: Message, instances: Mapping[str, Any]) -> np.ndarray:
+def best_iou(config: Config, instances: Mapping[str, Any]) -> np.ndarray:
     """Return (N,) float64, the IoU of every box of COCO ground truth with the anchor that fits it best, in the annotations' order.
 
     Raises:
@@ -72,7 +72,7 @@ def best_iou(config: Message, instances: Mapping[str, Any]) -> np.ndarray:
     return coverage(grids(config, input_hw), boxes_yxyx_px) if len(boxes_yxyx_px) else np.zeros(0)
 
 
-def matched_threshold(config: Message) -> float:
+def matched_threshold(config: Config) -> float:
     """Return the IoU from which the config's matcher makes an anchor a positive."""
     if config.model.WhichOneof("model") == "faster_rcnn":
         return RPN_MATCHED
@@ -82,7 +82,7 @@ def matched_threshold(config: Message) -> float:
     return USUAL_MATCHED
 
 
-def resized_hw(config: Message, image_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def resized_hw(config: Config, image_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what the config's image resizer does to images.
 
     Args:
@@ -102,7 +102,7 @@ def resized_hw(config: Message, image_hw: np.ndarray) -> tuple[np.ndarray, np.nd
     return resized, np.full_like(resized, size.canvas_hw) if size.canvas_hw else resized
 
 
-def generator(config: Message) -> Message:
+def generator(config: Config) -> Message:
     """Return the config's anchor generator, such as its SsdAnchorGenerator.
 
     Raises:
@@ -111,7 +111,7 @@ def generator(config: Message) -> Message:
     return getattr(_of_model(config), _kind(config))
 
 
-def _of_model(config: Message) -> Message:
+def _of_model(config: Config) -> Message:
     kind = config.model.WhichOneof("model")
     field = {"ssd": "anchor_generator", "faster_rcnn": "first_stage_anchor_generator"}.get(kind)
     if field is None:
@@ -119,14 +119,14 @@ def _of_model(config: Message) -> Message:
     return getattr(pipeline_config.architecture(config), field)
 
 
-def _kind(config: Message) -> str:
+def _kind(config: Config) -> str:
     kind = _of_model(config).WhichOneof("anchor_generator_oneof")
     if kind not in _MAKERS:
         raise ConfigError(f"The config's anchor generator is {kind!r}; known here are {', '.join(_MAKERS)}. Leave out --fit-anchors.")
     return kind
 
 
-def grids(config: Message, input_hw: np.ndarray) -> list[Grid]:
+def grids(config: Config, input_hw: np.ndarray) -> list[Grid]:
     """Return the anchors that the API makes for inputs of some sizes, a Grid a feature map.
 
     Faster R-CNN's ``clip_anchors_to_image`` is taken as if anchors over the edge were trained as they are.
@@ -139,6 +139,7 @@ def grids(config: Message, input_hw: np.ndarray) -> list[Grid]:
       ConfigError: as ``generator``, or not as many layers of them as feature maps.
     """
     input_hw = np.asarray(input_hw, np.float64)
+    # most configs give all images one size: one grid then serves all boxes, in a fraction of the memory
     if len(input_hw) and (input_hw == input_hw[0]).all():
         input_hw = input_hw[:1]
     made = generator(config)
@@ -146,17 +147,18 @@ def grids(config: Message, input_hw: np.ndarray) -> list[Grid]:
     layers = _layers(made)
     if layers != len(cells):
         raise ConfigError(f"The anchor generator makes {layers} layers of anchors, but the model has {len(cells)} feature maps.")
-    found = _MAKERS[_kind(config)](made, input_hw, cells, config.model.WhichOneof("model") == "ssd")
+    layer_grids = _MAKERS[_kind(config)](made, input_hw, cells, config.model.WhichOneof("model") == "ssd")
     model = pipeline_config.architecture(config)
     if config.model.WhichOneof("model") == "faster_rcnn" and not model.clip_anchors_to_image:
-        found = [dataclasses.replace(grid, window_hw_px=input_hw) for grid in found]
-    return found
+        # in training, Faster R-CNN drops the anchors that cross the edge (Ren et al., section 3.3) unless it clips them
+        layer_grids = [dataclasses.replace(grid, window_hw_px=input_hw) for grid in layer_grids]
+    return layer_grids
 
 
 def coverage(anchors: list[Grid], boxes_yxyx_px: np.ndarray) -> np.ndarray:
     """Return (N,) float64, every box's IoU with the anchor that fits it best, in [0, 1].
 
-    Of the anchors of one shape, the one whose centre is nearest in y and nearest in x has the largest overlap, so that no other is looked at.
+    Of the anchors of one shape, the one whose centre is nearest in y and nearest in x has the largest overlap, so that no other is compared.
 
     Args:
       anchors: as from ``grids`` for the boxes' input sizes.
@@ -165,24 +167,24 @@ def coverage(anchors: list[Grid], boxes_yxyx_px: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes_yxyx_px, np.float64).reshape(-1, 4)
     best = np.zeros(len(boxes))
     for grid in anchors:
-        overlap, areas, side_areas = 1.0, 1.0, 1.0
+        overlap, anchor_areas, box_areas = np.ones(()), np.ones(()), np.ones(())
         for axis in (0, 1):
-            side, centre = (boxes[:, 2 + axis] - boxes[:, axis])[:, None], (boxes[:, 2 + axis] + boxes[:, axis])[:, None] / 2
+            extent, centre = (boxes[:, 2 + axis] - boxes[:, axis])[:, None], (boxes[:, 2 + axis] + boxes[:, axis])[:, None] / 2
             first, stride, size = grid.first_yx_px[:, axis, None], grid.stride_yx_px[:, axis, None], grid.sizes_hw_px[:, :, axis]
-            low, high = 0.0, grid.cells_hw[:, axis, None] - 1.0
+            low, high = np.zeros((1, 1)), grid.cells_hw[:, axis, None] - 1.0
             if grid.window_hw_px is not None:
                 low = np.maximum(low, np.ceil((size / 2 - first) / stride - _TOUCHING))
                 high = np.minimum(high, np.floor((grid.window_hw_px[:, axis, None] - size / 2 - first) / stride + _TOUCHING))
             nearest = np.clip(np.rint((centre - first) / stride), low, np.maximum(low, high))
             apart = np.abs(first + stride * nearest - centre)
-            along = np.clip((size + side) / 2 - apart, 0, np.minimum(size, side))
+            along = np.clip((size + extent) / 2 - apart, 0, np.minimum(size, extent))
             overlap = overlap * np.where(low <= high, along, 0)
-            areas, side_areas = areas * size, side_areas * side
-        best = np.maximum(best, (overlap / (areas + side_areas - overlap)).max(axis=1))
+            anchor_areas, box_areas = anchor_areas * size, box_areas * extent
+        best = np.maximum(best, (overlap / (anchor_areas + box_areas - overlap)).max(axis=1))
     return best
 
 
-def boxes_of(config: Message, instances: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def boxes_of(config: Config, instances: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ((N, 4) boxes as yxyx in px of the input, (N, 2) sizes of the inputs, (N,) images' ids) of COCO ground truth."""
     image_hw = {image["id"]: (image["height"], image["width"]) for image in instances["images"]}
     rows = instances["annotations"]
@@ -193,11 +195,12 @@ def boxes_of(config: Message, instances: Mapping[str, Any]) -> tuple[np.ndarray,
     return xyxy_px[:, [1, 0, 3, 2]] * np.concatenate([scale, scale], axis=1), input_hw, np.array([row["image_id"] for row in rows])
 
 
-def _feature_maps_hw(config: Message, input_hw: np.ndarray) -> list[np.ndarray]:
+def _feature_maps_hw(config: Config, input_hw: np.ndarray) -> list[np.ndarray]:
     """Return (N, 2) cells of each feature map that has anchors."""
     model = pipeline_config.architecture(config)
     extractor = model.feature_extractor
     if config.model.WhichOneof("model") == "ssd":
+        # the API pads before the backbone, so that the feature maps count cells of the padded image
         multiple = max(1, extractor.pad_to_multiple)
         input_hw = np.ceil(input_hw / multiple) * multiple
         pyramid = extractor.bifpn if "bifpn" in extractor.type else extractor.fpn if "fpn" in extractor.type else None
@@ -218,8 +221,8 @@ def _layers(made: Message) -> int:
 def _ssd(made: Message, input_hw: np.ndarray, cells: list[np.ndarray], is_ssd: bool) -> list[Grid]:
     del is_ssd
     scales = list(made.scales) or np.linspace(made.min_scale, made.max_scale, made.num_layers).tolist()
-    side = input_hw.min(axis=1)[:, None, None] * [made.base_anchor_height, made.base_anchor_width]
-    found = []
+    unit = input_hw.min(axis=1)[:, None, None] * [made.base_anchor_height, made.base_anchor_width]
+    layer_grids = []
     for layer, (scale, following) in enumerate(zip(scales[: len(cells)], [*scales[1:], 1.0], strict=False)):
         shapes = [(scale, ratio) for ratio in made.aspect_ratios]
         if made.interpolated_scale_aspect_ratio > 0:
@@ -232,20 +235,20 @@ def _ssd(made: Message, input_hw: np.ndarray, cells: list[np.ndarray], is_ssd: b
         first = stride / 2
         if made.height_offset:
             first = np.broadcast_to([[made.height_offset[layer], made.width_offset[layer]]], input_hw.shape)
-        found.append(Grid(cells[layer], first, stride, _shapes(shapes) * side))
-    return found
+        layer_grids.append(Grid(cells[layer], first, stride, _shapes(shapes) * unit))
+    return layer_grids
 
 
 def _multiscale(made: Message, input_hw: np.ndarray, cells: list[np.ndarray], is_ssd: bool) -> list[Grid]:
     octave = [2 ** (step / made.scales_per_octave) for step in range(made.scales_per_octave)]
-    found = []
+    layer_grids = []
     for level, of_level in zip(range(made.min_level, made.max_level + 1), cells, strict=True):
         stride = np.full_like(input_hw, 2.0**level)
-        # half a cell only where cells divide the input; Faster R-CNN does not tell the generator the input's size
+        # half a cell only where cells divide the input; Faster R-CNN does not give the generator the input's size
         first = np.where(input_hw % 2**level == 0, stride / 2, 0) if is_ssd else stride / 2
         shapes = [(scale, ratio) for ratio in made.aspect_ratios for scale in octave]
-        found.append(Grid(of_level, first, stride, _shapes(shapes) * 2.0**level * made.anchor_scale))
-    return found
+        layer_grids.append(Grid(of_level, first, stride, _shapes(shapes) * 2.0**level * made.anchor_scale))
+    return layer_grids
 
 
 def _single(made: Message, input_hw: np.ndarray, cells: list[np.ndarray], is_ssd: bool) -> list[Grid]:
@@ -253,13 +256,13 @@ def _single(made: Message, input_hw: np.ndarray, cells: list[np.ndarray], is_ssd
     shapes = [(scale, ratio) for ratio in made.aspect_ratios for scale in made.scales]
     first = np.broadcast_to([[made.height_offset, made.width_offset]], input_hw.shape)
     stride = np.broadcast_to([[made.height_stride, made.width_stride]], input_hw.shape)
-    return [Grid(cells[0], first, stride, _shapes(shapes) * [made.height, made.width])]
+    return [Grid(cells[0], first, stride, _shapes(shapes) * np.array([made.height, made.width]))]
 
 
 def _shapes(scale_and_ratio: list[tuple[float, float]]) -> np.ndarray:
     """Return (1, K, 2) height and width of anchors of scale * scale square units."""
     table = np.array(scale_and_ratio, np.float64)
-    root = np.sqrt(table[:, 1])
+    root = np.sqrt(table[:, 1])  # height scale / root and width scale * root keep the area and give the ratio of width to height
     return np.stack([table[:, 0] / root, table[:, 0] * root], axis=1)[None]
 
 

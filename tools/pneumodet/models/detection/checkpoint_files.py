@@ -1,4 +1,4 @@
-"""Look at checkpoint files without TensorFlow: what is in them, and what is no checkpoint at all.
+"""Read checkpoint files without TensorFlow: what is in them, and what is no checkpoint at all.
 
     prefix = find(Path("pretrained/mobilenet_v2"))       # …/mobilenet_v2.ckpt-1
     names(prefix)                                        # ["_CHECKPOINTABLE_OBJECT_GRAPH", "feature_extractor/…", …]
@@ -80,6 +80,7 @@ def _newest(folder: Path) -> str | None:
             prefix = folder / Path(named["path"]).name  # the folder may have been moved since
             if prefix.with_name(prefix.name + ".index").is_file():
                 return str(prefix)
+    # without a state file, or with one that was copied without its checkpoint
     there = [str(path)[: -len(".index")] for path in folder.glob("*.index")]
     return max(there, key=lambda prefix: (_number(prefix), prefix), default=None)
 
@@ -90,7 +91,7 @@ def _number(prefix: str) -> int:
 
 
 def _form(path: Path) -> str:
-    """Say what a file is that is no checkpoint: by its first bytes where they tell, by its name otherwise."""
+    """Say what a file is that is no checkpoint: by its first bytes where they are known, by its name otherwise."""
     with open(path, "rb") as file:
         start = file.read(8)
     if start == b"\x89HDF\r\n\x1a\n":
@@ -101,6 +102,7 @@ def _form(path: Path) -> str:
         return _FOREIGN_SUFFIXES[path.suffix]
     if start[:2] == b"\x1f\x8b" or path.suffix == ".tar":
         return "an archive: unpack it first"
+    # pickles, and the zip files that PyTorch has written since 1.6
     if start[:2] == b"\x80\x02" or start[:4] == b"PK\x03\x04":
         return _FOREIGN_SUFFIXES[".pth"]
     return "something else"
@@ -112,21 +114,21 @@ def check_object_based(prefix: str) -> list[str]:
     Raises:
       CheckpointError: it is name-based (TensorFlow 1), or its files are cut off or gone.
     """
-    found = names(prefix)
-    if OBJECT_GRAPH not in found:
+    entries = names(prefix)
+    if OBJECT_GRAPH not in entries:
         raise CheckpointError(
-            f"{prefix} is a name-based checkpoint of TensorFlow 1 ({len(found)} entries, such as {', '.join(found[:2])}), "
+            f"{prefix} is a name-based checkpoint of TensorFlow 1 ({len(entries)} entries, such as {', '.join(entries[:2])}), "
             "which the Object Detection API on TensorFlow 2 cannot restore. Take one of the TF2 model zoo: --pretrained coco."
         )
     folder, name = Path(prefix).parent, Path(prefix).name
     if not any(folder.glob(f"{name}.data-*")):
         raise CheckpointError(f"{prefix}.index is there, but {name}.data-00000-of-00001 is missing. Copy both files.")
-    return found
+    return entries
 
 
-def roots(found: list[str]) -> set[str]:
+def roots(entries: list[str]) -> set[str]:
     """Return the objects that a checkpoint was made of, such as "model" or "feature_extractor"."""
-    return {name.partition("/")[0] for name in found} - {OBJECT_GRAPH}
+    return {name.partition("/")[0] for name in entries} - {OBJECT_GRAPH}
 
 
 def names(prefix: str) -> list[str]:
@@ -146,12 +148,12 @@ def names(prefix: str) -> list[str]:
         at = len(content) - _FOOTER
         for _ in range(2):  # the handle of the meta block, which TensorFlow leaves empty
             _, at = _varint(content, at)
-        found = []
+        entries = []
         for _, handle in _block(content, at):
-            found += [key.decode() for key, _ in _block(handle, 0, content)]
+            entries += [key.decode() for key, _ in _block(handle, 0, content)]
     except (ValueError, IndexError, struct.error) as error:
         raise CheckpointError(f"{path} is no index of a checkpoint, or it is cut off. Copy or download it again.") from error
-    return [name for name in found if name]  # the first entry, without a name, is the header
+    return [name for name in entries if name]  # the first entry, without a name, is the header
 
 
 def _block(handle: bytes, at: int, content: bytes | None = None) -> list[tuple[bytes, bytes]]:
@@ -162,6 +164,7 @@ def _block(handle: bytes, at: int, content: bytes | None = None) -> list[tuple[b
     block, trailer = content[start : start + size], content[start + size : start + size + _TRAILER]
     if trailer[:1] != b"\0" or masked_crc(block + trailer[:1]) != struct.unpack("<I", trailer[1:])[0]:
         raise ValueError
+    # a block ends in its restart points, each 4 bytes, and their number
     end = len(block) - 4 - 4 * struct.unpack("<I", block[-4:])[0]
     pairs, key, at = [], b"", 0
     while at < end:

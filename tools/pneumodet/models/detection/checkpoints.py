@@ -3,7 +3,7 @@
     restored = restore_fine_tune(model, config.train_config)
     restored.sentence()        # "restored 312 of 324 variables; 12 start afresh (BoxPredictor/ConvolutionalClassHead_#: 12); 12 of the …"
 
-A checkpoint stores the graph of the objects that it was made of. A variable is found in it by its path through that graph, as TensorFlow
+A checkpoint stores the graph of the objects that it was made of. A variable has its place in it by its path through that graph, as TensorFlow
 itself does it (https://www.tensorflow.org/guide/checkpoint#loading_mechanics); here everything is compared first, so that a checkpoint
 that does not fit leaves the model as it was.
 """
@@ -60,7 +60,7 @@ class Restored:
 
 @dataclasses.dataclass
 class _Match:
-    """What the comparison of objects with a checkpoint found.
+    """How objects and a checkpoint agree.
 
     Attributes:
       pairs: id of a variable -> (the variable, name of the checkpoint's entry), where path and shape agree.
@@ -126,6 +126,7 @@ def restore_fine_tune(model: Any, train_config: Any) -> Restored:
     source = _Source(path)
     match = source.match(parts)
     _check_whole(match, parts, source, hint=_hint(kind, source))
+    # after the check, which is of the feature extractors alone: heads are welcome where they fit, and not asked for
     if kind == "detection":
         match.pairs |= source.match({"model": model}).pairs
     source.assign(match)
@@ -176,31 +177,32 @@ class _Source:
         except (tf.errors.OpError, OSError, IndexError, ValueError, RuntimeError) as error:
             raise self._unreadable(error) from error
         self._graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph)
+        # slots (momentum and its like) belong to the optimizer that wrote them, and are restored with a run only
         self.keys = {key for key in self.shapes if key.endswith("/VARIABLE_VALUE") and _SLOT not in key}
 
     def match(self, parts: dict[str, Any]) -> _Match:
         """Compare objects with the checkpoint's, name by name; nothing is changed."""
         root = {child.local_name: child.node_id for child in self._graph.nodes[0].children}
-        found, seen = _Match(), set()
+        match, visited = _Match(), set()
         queue = collections.deque((thing, root[name]) for name, thing in parts.items() if name in root)
         while queue:
             thing, number = queue.popleft()
-            if id(thing) in seen:
+            if id(thing) in visited:
                 continue
-            seen.add(id(thing))
+            visited.add(id(thing))  # objects refer to one another in circles
             node = self._graph.nodes[number]
             if isinstance(thing, tf.Variable):
                 key = next((value.checkpoint_key for value in node.attributes if value.name == "VARIABLE_VALUE"), None)
                 if key is None or key not in self.shapes:
                     continue
                 if thing.shape.is_compatible_with(self.shapes[key]):
-                    found.pairs[id(thing)] = (thing, key)
+                    match.pairs[id(thing)] = (thing, key)
                 else:
-                    found.misshapen[id(thing)] = (thing, self.shapes[key])
+                    match.misshapen[id(thing)] = (thing, self.shapes[key])
                 continue
             below = {child.local_name: child.node_id for child in node.children}
             queue.extend((child, below[name]) for name, child in tf.train.TrackableView.children(thing).items() if name in below)
-        return found
+        return match
 
     def assign(self, match: _Match) -> None:
         """Give the variables their values; all are read before the first is changed."""
@@ -220,6 +222,7 @@ def _check_whole(match: _Match, parts: dict[str, Any], source: _Source, *, hint:
     missing = [variable.name for variable in wanted if id(variable) not in match.pairs]
     if wanted and not missing:
         return
+    # a variable of another shape is there, and would be named twice
     absent = [name for name in missing if name not in {variable.name for variable, _ in match.misshapen.values()}]
     reasons = [f"not in it: {_some(absent)}"] if absent else []
     if match.misshapen:
@@ -252,8 +255,8 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _variables(part: Any) -> list[tf.Variable]:
-    found = {}
+    variables = {}
     for thing in tf.train.TrackableView(part).descendants():
         if isinstance(thing, tf.Variable):
-            found[id(thing)] = thing
-    return list(found.values())
+            variables[id(thing)] = thing
+    return list(variables.values())

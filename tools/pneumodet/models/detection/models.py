@@ -11,7 +11,7 @@ from pneumodet.core.errors import ConfigError
 from pneumodet.models.detection import odapi
 from pneumodet.models.detection.choices import PRECISIONS
 
-_DEFAULT_SIDE = 320
+_DEFAULT_SIDE_PX = 320
 """Side in px of the input that creates the variables where the config leaves the image size open; it does not change them."""
 
 
@@ -31,6 +31,7 @@ def build(config: Any, *, is_training: bool, precision: str = PRECISIONS[0]) -> 
     """
     if precision != PRECISIONS[0] and config.model.WhichOneof("model") != "ssd":
         raise ConfigError(f"--precision {precision} is for single-stage models; this config's model is {config.model.WhichOneof('model')}.")
+    # the API has no argument for it: its layers take the policy that is global while they are made
     before = tf.keras.mixed_precision.global_policy()
     if precision != PRECISIONS[0]:
         tf.keras.mixed_precision.set_global_policy(f"mixed_{precision}")
@@ -50,7 +51,7 @@ def _built(config: Any, *, is_training: bool) -> Any:
         ) from error
     if tf.keras.mixed_precision.global_policy().compute_dtype != "float32":
         _answer_in_float32(model)
-    height, width = input_size(config) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
+    height, width = input_size(config) or (_DEFAULT_SIDE_PX, _DEFAULT_SIDE_PX)
     set_training(model, False)  # as the API does to build: no ground truth is needed then
     try:
         images, true_shapes = model.preprocess(tf.zeros([1, height, width, 3]))
@@ -109,10 +110,10 @@ def normalized(model: Any, images: tf.Tensor, true_shapes: tf.Tensor | None) -> 
       becomes in models of two, as the API has it.
     """
     images = tf.cast(images, tf.float32)
-    found = model._feature_extractor.preprocess(images if images.shape[-1] == 3 else tf.tile(images, [1, 1, 1, 3]))
+    ranged = model._feature_extractor.preprocess(images if images.shape[-1] == 3 else tf.tile(images, [1, 1, 1, 3]))
     pads_first = hasattr(model, "second_stage_feature_extractor_scope")  # Faster and Mask R-CNN, whose images come padded with black
     if true_shapes is None or pads_first:
-        return found
+        return ranged
     height, width = tf.shape(images)[1], tf.shape(images)[2]
     inside = tf.sequence_mask(true_shapes[:, 0], height)[:, :, tf.newaxis] & tf.sequence_mask(true_shapes[:, 1], width)[:, tf.newaxis, :]
-    return tf.where(inside[..., tf.newaxis], found, tf.zeros_like(found))
+    return tf.where(inside[..., tf.newaxis], ranged, tf.zeros_like(ranged))

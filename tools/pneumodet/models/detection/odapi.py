@@ -21,6 +21,13 @@ from typing import Any
 
 from pneumodet.core.errors import EnvironmentProblem
 
+Config = Any
+"""A TrainEvalPipelineConfig. The API's messages are built when they are imported, from descriptors, and come without stubs; ``Message`` of protobuf
+itself knows none of their fields. A type checker can only take them as they come."""
+
+Message = Any
+"""A part of a ``Config``, such as its model or its anchor generator."""
+
 DISTRIBUTION = "tf-object-detection-api"
 """The distribution whose release 0.1 is bridged; others that install ``object_detection`` are not."""
 
@@ -59,7 +66,7 @@ class _StandIn(types.ModuleType):
 
 
 class _Overlay(types.SimpleNamespace):
-    """A module seen through a few replaced attributes; everything else is the module's own."""
+    """A module with a few replaced attributes; everything else is the module's own."""
 
     def __init__(self, module: Any, **replaced: Any) -> None:
         super().__init__(**replaced)
@@ -76,6 +83,7 @@ def _sys_modules(prefix: str, replacements: dict[str, Any]) -> Iterator[None]:
     def ours() -> list[str]:
         return [name for name in sys.modules if name == prefix or name.startswith(prefix + ".")]
 
+    # taken out and put back as a whole: a submodule that stayed would be a mix of the stand-in and of the real package
     before = {name: sys.modules.pop(name) for name in ours()}
     sys.modules.update(replacements)
     try:
@@ -158,7 +166,7 @@ def control_flow() -> Iterator[None]:
 def font_size() -> Iterator[None]:
     """``visualization_utils`` measures text by ``font.getsize``, which Pillow 10 removed in favour of ``getbbox``."""
     yield
-    vutils = importlib.import_module(MODULES["visualization"])
+    vutils: Any = importlib.import_module(MODULES["visualization"])
     if isinstance(vutils.ImageFont, _Overlay):
         return
 
@@ -184,7 +192,7 @@ def no_download_while_building() -> Iterator[None]:
     """
     yield
     for name in _CENTERNET_MOBILENETS:
-        module = importlib.import_module(name)
+        module: Any = importlib.import_module(name)
         if isinstance(module.mobilenetv2, _Overlay):
             continue
         build = module.mobilenetv2.mobilenet_v2
@@ -204,11 +212,17 @@ def fine_tune_without_save_counter() -> Iterator[None]:
     yield
     import tensorflow as tf
 
-    lib = importlib.import_module(MODULES["model_lib_v2"])
+    lib: Any = importlib.import_module(MODULES["model_lib_v2"])
 
     def load_fine_tune_checkpoint(
-        model, checkpoint_path, checkpoint_type, checkpoint_version, run_model_on_dummy_input, input_dataset, unpad_groundtruth_tensors
-    ):
+        model: Any,
+        checkpoint_path: str,
+        checkpoint_type: str,
+        checkpoint_version: Any,
+        run_model_on_dummy_input: bool,
+        input_dataset: Any,
+        unpad_groundtruth_tensors: bool,
+    ) -> None:
         del checkpoint_version  # only V2 exists on TensorFlow 2
         if run_model_on_dummy_input:
             lib._ensure_model_is_built(model, input_dataset, unpad_groundtruth_tensors)
@@ -244,13 +258,14 @@ def load() -> types.SimpleNamespace:
     """
     check_distribution()
     try:
+        # all at once around all imports: the API's modules import one another, so that the first import already meets every gap
         with contextlib.ExitStack() as stack:
             for bridge in BRIDGES:
                 stack.enter_context(bridge())
             modules = {name: importlib.import_module(path) for name, path in MODULES.items()}
     except ImportError as error:
         raise EnvironmentProblem(
-            f"The TensorFlow Object Detection API cannot be imported ({error}). Run 'python tools/doctor.py', which names the package to mend."
+            f"The TensorFlow Object Detection API cannot be imported ({error}). Run 'python tools/doctor.py', which names the package to fix."
         ) from error
     return types.SimpleNamespace(**modules, protos=protos())
 
@@ -271,7 +286,7 @@ def protos() -> types.SimpleNamespace:
         return types.SimpleNamespace(**{name: importlib.import_module(f"object_detection.protos.{name}_pb2") for name in names})
     except (ImportError, TypeError) as error:  # TypeError: messages generated before protoc 3.19
         raise EnvironmentProblem(
-            f"The API's config messages cannot be imported ({error}). Run 'python tools/doctor.py', which names the package to mend."
+            f"The API's config messages cannot be imported ({error}). Run 'python tools/doctor.py', which names the package to fix."
         ) from error
 
 

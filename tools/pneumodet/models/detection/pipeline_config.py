@@ -10,28 +10,21 @@
 Nothing here imports TensorFlow, so that a mistake is answered in a second.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 
 from pneumodet.core import paths, suggest
 from pneumodet.core.errors import ConfigError
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.models.detection import odapi
+from pneumodet.models.detection import field_paths, odapi
 from pneumodet.models.detection.choices import CHECKPOINT_TYPES
+from pneumodet.models.detection.odapi import Config, Message
 
 PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 """What the API's sample configs write where a path belongs; none may be left when training starts."""
-
-_INTEGERS = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
-_FLOATS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_STEP = re.compile(r"^([A-Za-z_]\w*)(?:\[(\d+)\])?$")
 
 
 def names() -> list[str]:
@@ -39,7 +32,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in paths.CONFIG_DIR.glob("*.config"))
 
 
-def load(name_or_path: str) -> Message:
+def load(name_or_path: str) -> Config:
     """Read a config by its name in configs/ or by its path.
 
     Args:
@@ -65,13 +58,13 @@ def load(name_or_path: str) -> Message:
         raise ConfigError(f"{path} is not a pipeline.config: {error}. Compare it with configs/ssd_mobilenet.config.") from error
 
 
-def save(config: Message, path: Path) -> None:
+def save(config: Config, path: Path) -> None:
     """Write ``config`` as text, atomically; the API's own tools read it as it is."""
     with paths.atomic_path(path) as tmp:
         tmp.write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
-def architecture(config: Message) -> Message:
+def architecture(config: Config) -> Message:
     """Return the model's own message (``ssd``, ``faster_rcnn``, ``center_net`` …)."""
     kind = config.model.WhichOneof("model")
     if kind is None:
@@ -79,7 +72,7 @@ def architecture(config: Message) -> Message:
     return getattr(config.model, kind)
 
 
-def longest_side(config: Message) -> int:
+def longest_side(config: Config) -> int:
     """Return the longer side, in px, of what the config's image resizer makes of a radiograph.
 
     Raises:
@@ -93,7 +86,7 @@ def longest_side(config: Message) -> int:
     raise ConfigError("The config's image resizer has no fixed size. Give --max-side instead of --for.")
 
 
-def use_records(config: Message, records: RecordSet, *, label_map_path: Path) -> None:
+def use_records(config: Config, records: RecordSet, *, label_map_path: Path) -> None:
     """Point both input readers at a record set, and set num_classes from the label map.
 
     ``input_path`` and ``eval_input_reader`` are repeated fields, to which a merge would append: they are cleared first.
@@ -104,6 +97,7 @@ def use_records(config: Message, records: RecordSet, *, label_map_path: Path) ->
       label_map_path: where the run's label map will be.
     """
     folder = records.folder.resolve()
+    # a config of the API may evaluate on several sets; there is one validation split here
     del config.eval_input_reader[1:]
     if not config.eval_input_reader:
         config.eval_input_reader.add().MergeFrom(config.train_input_reader)
@@ -111,12 +105,13 @@ def use_records(config: Message, records: RecordSet, *, label_map_path: Path) ->
         reader.label_map_path = str(label_map_path)
         reader.tf_record_input_reader.ClearField("input_path")
         reader.tf_record_input_reader.input_path.extend(str(folder / shard.name) for shard in records.manifest.splits[split].shards)
+    # evaluation reads each record once and in order: its detections are matched with the ground truth by number
     config.eval_input_reader[0].shuffle = False
     config.eval_input_reader[0].num_epochs = 1
     set_classes(config, len(records.label_map))
 
 
-def set_classes(config: Message, count: int) -> None:
+def set_classes(config: Config, count: int) -> None:
     """Set the model's number of classes, background not counted."""
     model = architecture(config)
     if "num_classes" not in model.DESCRIPTOR.fields_by_name:
@@ -124,7 +119,7 @@ def set_classes(config: Message, count: int) -> None:
     model.num_classes = count
 
 
-def override(config: Message, settings: Iterable[str]) -> tuple[str, ...]:
+def override(config: Config, settings: Iterable[str]) -> tuple[str, ...]:
     """Apply ``KEY=VALUE`` settings, in order.
 
     KEY is a field's path (``train_config.batch_size``, ``eval_input_reader[0].shuffle``). VALUE is a number, true/false, an enum's
@@ -146,114 +141,12 @@ def override(config: Message, settings: Iterable[str]) -> tuple[str, ...]:
         key = key.strip()
         if not equals or not key:
             raise ConfigError(f"--set {setting!r} is not of the form KEY=VALUE, for example --set train_config.batch_size=4.")
-        _set(config, key, value.strip())
+        field_paths.set_field(config, key, value.strip())
         keys.append(key)
     return tuple(keys)
 
 
-def _set(message: Message, key: str, value: str) -> None:
-    *parents, last = key.split(".")
-    for depth, step in enumerate(parents):
-        where = ".".join(parents[: depth + 1])
-        field, index = _field(message, step, where)
-        if field.cpp_type != FieldDescriptor.CPPTYPE_MESSAGE:
-            raise ConfigError(f"--set {key}: {where} is a single value and has no fields.")
-        _refuse_other_branch(message, field, where)
-        message = _element(message, field, index, where)
-    field, index = _field(message, last, key)
-    _refuse_other_branch(message, field, key)
-    if field.is_repeated and index is None:
-        message.ClearField(field.name)
-        if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-            if value:
-                _parse_message(getattr(message, field.name).add(), value, key)
-        else:
-            getattr(message, field.name).extend(_scalar(field, part.strip(), key) for part in value.split(",") if part.strip())
-    elif field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-        target = _element(message, field, index, key)
-        target.Clear()
-        target.SetInParent()
-        _parse_message(target, value, key)
-    elif field.is_repeated:
-        values = getattr(message, field.name)
-        if index >= len(values):
-            raise ConfigError(f"--set {key}: there are only {len(values)} values.")
-        values[index] = _scalar(field, value, key)
-    else:
-        setattr(message, field.name, _scalar(field, value, key))
-
-
-def _field(message: Message, step: str, where: str) -> tuple[FieldDescriptor, int | None]:
-    match = _STEP.match(step)
-    if not match:
-        raise ConfigError(f"--set {where}: {step!r} is not a field name.")
-    name, index = match[1], match[2]
-    fields = message.DESCRIPTOR.fields_by_name
-    if name not in fields:
-        raise ConfigError(
-            f"--set {where}: {message.DESCRIPTOR.name} has no field {name!r}{suggest.clause(name, fields)} Its fields: {', '.join(sorted(fields))}."
-        )
-    if index is not None and not fields[name].is_repeated:
-        raise ConfigError(f"--set {where}: {name} is not a list, so that [{index}] has no meaning.")
-    return fields[name], None if index is None else int(index)
-
-
-def _element(message: Message, field: FieldDescriptor, index: int | None, where: str) -> Message:
-    value = getattr(message, field.name)
-    if not field.is_repeated:
-        return value
-    if len(value) == 1 and index is None:
-        return value[0]
-    if index is None or index >= len(value):
-        raise ConfigError(f"--set {where}: {field.name} is a list of {len(value)}; say which, for example {field.name}[0].")
-    return value[index]
-
-
-def _refuse_other_branch(message: Message, field: FieldDescriptor, where: str) -> None:
-    """Refuse to switch a model from one kind to another by setting one field of the other kind."""
-    oneof = field.containing_oneof
-    current = oneof and message.WhichOneof(oneof.name)
-    if current and current != field.name and oneof.name == "model":
-        raise ConfigError(f"--set {where}: this config's model is of kind {current!r}; choose another config for {field.name!r}.")
-
-
-def _parse_message(message: Message, value: str, key: str) -> None:
-    if not (value.startswith("{") and value.endswith("}")):
-        fields = ", ".join(sorted(message.DESCRIPTOR.fields_by_name))
-        raise ConfigError(f"--set {key}: this is a group of fields ({fields}). Set one of them, or give the whole group in braces {{…}}.")
-    try:
-        text_format.Merge(value[1:-1], message)
-    except text_format.ParseError as error:
-        raise ConfigError(f"--set {key}: {error}.") from error
-
-
-def _scalar(field: FieldDescriptor, text: str, key: str) -> Any:
-    kind = field.cpp_type
-    try:
-        if kind in _INTEGERS:
-            value = int(text)
-            if not (-(2**63) if kind == FieldDescriptor.CPPTYPE_INT64 else -(2**31)) <= value < 2**64:
-                raise ValueError
-            if kind in (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64) and value < 0:
-                raise ValueError
-            return value
-        if kind in _FLOATS:
-            return float(text)
-        if kind == FieldDescriptor.CPPTYPE_BOOL:
-            return _TRUTH[text.lower()]
-        if kind == FieldDescriptor.CPPTYPE_ENUM:
-            return field.enum_type.values_by_name[text.upper()].number
-    except (ValueError, KeyError):
-        wanted = {FieldDescriptor.CPPTYPE_BOOL: "true or false"}.get(kind, "a whole number" if kind in _INTEGERS else "a number")
-        if kind == FieldDescriptor.CPPTYPE_ENUM:
-            wanted = "one of " + ", ".join(sorted(field.enum_type.values_by_name))
-        raise ConfigError(f"--set {key}: {text!r} is not {wanted}.") from None
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    return text
-
-
-def learning_rate(config: Message) -> Message | None:
+def learning_rate(config: Config) -> Message | None:
     """Return the message of the learning-rate schedule, or None where none is set."""
     optimizer = config.train_config.optimizer
     kind = optimizer.WhichOneof("optimizer")
@@ -262,6 +155,9 @@ def learning_rate(config: Message) -> Message | None:
     return getattr(schedule, branch) if branch else None
 
 
+_NO_RATE = "train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config."
+
+# Of all schedules of the API (optimizer.proto): what grows with the batch size, and what is a number of steps.
 _RATES = {
     "learning_rate",
     "learning_rate_base",
@@ -273,7 +169,7 @@ _RATES = {
 _SPANS = {"total_steps", "warmup_steps", "decay_steps", "burnin_steps", "hold_base_rate_steps", "step"}
 
 
-def scale_schedule(config: Message, *, reference_steps: int, reference_batch: int, overridden: Sequence[str]) -> None:
+def scale_schedule(config: Config, *, reference_steps: int, reference_batch: int, overridden: Sequence[str]) -> None:
     """Scale the learning-rate schedule with the run's steps and batch size, but for what was set by hand.
 
     Rates scale linearly with the batch size (Goyal et al., 2017, arXiv:1706.02677), spans of steps with ``num_steps``.
@@ -289,6 +185,7 @@ def scale_schedule(config: Message, *, reference_steps: int, reference_batch: in
         return
     steps, batch = config.train_config.num_steps, config.train_config.batch_size
     by_hand = {key.rpartition(".")[2] for key in overridden if "learning_rate" in key}
+    # a group that was given as a whole: all of its fields were set by hand, also those that its text does not name
     if any(key.endswith(("optimizer", "_optimizer", ".learning_rate", "_decay_learning_rate")) for key in overridden):
         by_hand |= _SPANS | _RATES
 
@@ -296,7 +193,7 @@ def scale_schedule(config: Message, *, reference_steps: int, reference_batch: in
     _scale(schedule, _SPANS - by_hand, steps / reference_steps)
 
 
-def set_peak_rate(config: Message, rate: float) -> None:
+def set_peak_rate(config: Config, rate: float) -> None:
     """Set the schedule's peak to ``rate`` and everything else of it in proportion.
 
     Raises:
@@ -309,7 +206,7 @@ def set_peak_rate(config: Message, rate: float) -> None:
         if schedule and name in schedule.DESCRIPTOR.fields_by_name
     ]
     if not peaks:
-        raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
+        raise ConfigError(_NO_RATE)
     _scale(schedule, _RATES, rate / getattr(schedule, peaks[0]))
 
 
@@ -320,11 +217,12 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
                 _scale(element, names, factor)
         elif field.name in names and message.HasField(field.name):
             value = getattr(message, field.name) * factor
+            # a run may go without warm-up, but a schedule of 0 steps divides by 0
             least = 0 if field.name in ("warmup_steps", "burnin_steps", "hold_base_rate_steps") else 1
-            setattr(message, field.name, max(least, round(value)) if field.cpp_type in _INTEGERS else value)
+            setattr(message, field.name, max(least, round(value)) if field.cpp_type in field_paths.INTEGERS else value)
 
 
-def check(config: Message, label_map: dict[str, int], *, begun: bool = False) -> None:
+def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> None:
     """Raise ConfigError for what would fail, or silently do nothing, once TensorFlow has started.
 
     Args:
@@ -358,7 +256,7 @@ def check(config: Message, label_map: dict[str, int], *, begun: bool = False) ->
             )
     schedule = learning_rate(config)
     if schedule is None:
-        raise ConfigError("train_config.optimizer has no learning rate. Set one, as in configs/ssd_mobilenet.config.")
+        raise ConfigError(_NO_RATE)
     fields = schedule.DESCRIPTOR.fields_by_name
     if "total_steps" in fields and schedule.total_steps < train.num_steps:
         raise ConfigError(

@@ -1,8 +1,8 @@
-"""A model of the API, with its weights, on gray pixels: the one way in which training, evaluation and test-time augmentation look at records.
+"""Run a model of the API on gray pixels: the one way in which training, evaluation and test-time augmentation get its outputs for records.
 
-looker = Looker(model, config)
-image, true_shape = looker.prepared(pixels)                        # (h, w, 1) uint8, (3,) int32
-outputs = looker.detect(images, true_shapes)                       # as inference.outputs.from_outputs takes them
+runner = DetectorRunner(model, config)
+image, true_shape = runner.prepared(pixels)                        # (h, w, 1) uint8, (3,) int32
+outputs = runner.detect(images, true_shapes)                       # as inference.outputs.from_outputs takes them
 """
 
 from typing import Any
@@ -16,12 +16,13 @@ from pneumodet.models.detection import models, resizing
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
-class Looker:
+class DetectorRunner:
     """A model, and its graph, which is traced once."""
 
     def __init__(self, model: Any, config: Any) -> None:
         """Take a DetectionModel with its weights, and its TrainEvalPipelineConfig."""
         self._model, self.size = model, resizing.of_config(config)
+        # one signature for all images: a graph is traced once, where the config pads or fixes the size, and once for all sizes otherwise
         height, width = self.size.canvas_hw or (None, None)
         signature = [tf.TensorSpec([None, height, width, 1], tf.uint8), tf.TensorSpec([None, 3], tf.int32)]
         self._graph = tf.function(self._detect, input_signature=signature, autograph=False)
@@ -44,8 +45,9 @@ class Looker:
         return {key: value.numpy() for key, value in self._graph(images, true_shapes).items()}
 
     def _detect(self, images: tf.Tensor, true_shapes: tf.Tensor) -> dict[str, tf.Tensor]:
+        # each time it is traced: within training the same model was switched to training before
         models.set_training(self._model, False)
         prepared = models.normalized(self._model, images, true_shapes if self.size.padded else None)
-        found = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)
-        found["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
-        return {key: tf.cast(found[key], tf.float32) for key in _OUTPUTS}
+        outputs = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)
+        outputs["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
+        return {key: tf.cast(outputs[key], tf.float32) for key in _OUTPUTS}

@@ -1,7 +1,7 @@
 """Vary training images and their boxes: one resampling from the decoded image to the model's input, then gray values. Runs in tf.data.
 
-    found = augment(image, boxes_yxyx_norm, augmentation=load("radiograph"), seed=seed, output_hw=(320, 320))
-    found.image, found.boxes_yxyx_norm[found.keep]
+    augmented = augment(image, boxes_yxyx_norm, augmentation=load("radiograph"), seed=seed, output_hw=(320, 320))
+    augmented.image, augmented.boxes_yxyx_norm[augmented.keep]
 
 Flip, zoom, shift, rotation, shear and the resize are one affine map, so that an image is interpolated once and costs the same however many of
 them there are; gamma, contrast and brightness are one table of gray values. TensorFlow draws and computes these few numbers and moves the
@@ -13,7 +13,7 @@ Points are continuous px, as in ``core.boxes``: the centre of the first px is at
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -42,8 +42,8 @@ __all__ = [
 SMALLEST_VISIBLE = 0.3
 """Share of a box's area that must be left inside the image; with less of an opacity nobody would draw its box."""
 
-HW = Sequence[int] | tf.Tensor
-"""Height and width in px: two ints, or (2,) int32."""
+HW = Sequence[int] | Any
+"""Height and width in px: two ints, or a (2,) int32 tensor, which has no type that a checker knows."""
 
 _DRAWS = ("zoom", "rotation", "shear", "shift_x", "shift_y", "flip", "brightness", "contrast", "gamma", "kernel", "strength")
 """What is drawn for an image, in this order."""
@@ -113,6 +113,7 @@ def augment(
     if augmentation.moves:
         drawn = transform(augmentation, seed, image_hw=image_hw, output_hw=output_hw)
         moved, visible = warp_boxes(boxes_yxyx_norm, drawn, image_hw=image_hw, output_hw=output_hw)
+        # of boxes that were visible before: a degenerate box in the records must not switch augmentation off
         all_lost = tf.reduce_any(keep) & ~tf.reduce_any(visible)
         coefficients = tf.where(all_lost, coefficients, drawn)
         boxes, keep = tf.where(all_lost, boxes, moved), tf.where(all_lost, keep, visible)

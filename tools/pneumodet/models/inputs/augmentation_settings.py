@@ -1,4 +1,4 @@
-"""How much training images are varied: presets, and JSON files with the same fields. No TensorFlow, so that a wrong file is told at once.
+"""How much training images are varied: presets, and JSON files with the same fields. No TensorFlow, so that a wrong file is refused at once.
 
 augmentation = load("radiograph")
 augmentation = load("mild.json")     # {"rotation_degrees": 3, "scale": [0.9, 1.1]}; a field that is left out does nothing
@@ -108,7 +108,7 @@ RADIOGRAPH = Augmentation(
 )
 """What differs between radiographs of one patient, and no more.
 
-No flip: heart, stomach bubble and aortic arch tell the sides apart, and consolidation behind the heart looks unlike its mirror image; measured on three
+No flip: heart, stomach bubble and aortic arch are not symmetric, and consolidation behind the heart is unlike its mirror image; measured on three
 folds of 258 radiographs it gained nothing that could be shown (docs/results.md). Scale:
 distance, collimation, children and large adults; within these values both lungs stay in view. Shift, rotation: positioning, most of all of
 bedridden patients (AP); beyond some 6 degrees upright boxes no longer fit what they hold. Shear: oblique incidence. Brightness, contrast,
@@ -140,10 +140,10 @@ def load(name_or_path: str | Path) -> Augmentation:
     if not name.lower().endswith(".json"):
         raise ConfigError(f"There is no augmentation {name!r}. {suggest.sentence(name, PRESETS)} Or give a .json file.")
     try:
-        found = paths.read_json(Path(name_or_path), what="the augmentation", hint=f"Presets: {', '.join(PRESETS)}.")
+        values = paths.read_json(Path(name_or_path), what="the augmentation", hint=f"Presets: {', '.join(PRESETS)}.")
     except DataError as error:
         raise ConfigError(str(error)) from error
-    return _of(name, found)
+    return _of(name, values)
 
 
 def _parsed(text: str) -> Any:
@@ -153,15 +153,15 @@ def _parsed(text: str) -> Any:
         raise ConfigError(f"The augmentation {text!r} is not valid JSON ({error}).") from error
 
 
-def _of(name: str, found: Any) -> Augmentation:
-    if not isinstance(found, dict):
+def _of(name: str, values: Any) -> Augmentation:
+    if not isinstance(values, dict):
         raise ConfigError(f'{name} is no augmentation: it must be an object such as {{"rotation_degrees": 3}}.')
     fields = [field.name for field in dataclasses.fields(Augmentation)]
-    for key in found:
+    for key in values:
         if key not in fields:
             raise ConfigError(f"{name} has the unknown key {key!r}. {suggest.sentence(key, fields)}")
     try:
-        return Augmentation(**found)
+        return Augmentation(**values)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 

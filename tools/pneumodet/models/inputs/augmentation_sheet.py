@@ -52,6 +52,7 @@ def preview(
         if image.dtype != np.uint8 or image.ndim != 2:
             raise DataError(f"A preview is drawn of (H, W) uint8 pixels, but image {row} is {image.shape} {image.dtype}.")
         for column in range(columns):
+            # the first column shows what the model gets in evaluation
             how = augmentation if column else NONE
             tiles.append(_tile(image, truth, how, seed=(seed, row * columns + column), output_hw=output_hw))
     captions = [("as it is" if not column else f"variant {column}", "") for _ in images for column in range(columns)]
@@ -62,9 +63,9 @@ def _tile(
     image: np.ndarray, truth: np.ndarray, augmentation: Augmentation, *, seed: tuple[int, int], output_hw: tuple[int, int]
 ) -> Image.Image:
     truth = tf.constant(np.reshape(truth, (-1, 4)), tf.float32)
-    found = augment(
+    augmented = augment(
         tf.constant(image[..., np.newaxis]), truth, augmentation=augmentation, seed=tf.constant(seed, tf.int64), output_hw=output_hw
     )
-    kept = found.boxes_yxyx_norm.numpy()[found.keep.numpy()]
+    kept = augmented.boxes_yxyx_norm.numpy()[augmented.keep.numpy()]
     kept_xyxy_px = boxes.yxyx_norm_to_xyxy_px(kept, height=output_hw[0], width=output_hw[1])
-    return pictures.draw_boxes(found.image.numpy()[..., 0], truth_xyxy_px=kept_xyxy_px, panel=False)
+    return pictures.draw_boxes(augmented.image.numpy()[..., 0], truth_xyxy_px=kept_xyxy_px, panel=False)

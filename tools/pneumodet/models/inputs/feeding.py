@@ -35,9 +35,14 @@ _PREFETCH = 4
 
 @dataclasses.dataclass
 class Skipped:
-    """Records that were left out: where -> why."""
+    """Records that were left out.
 
-    found: dict[str, str] = dataclasses.field(default_factory=dict)
+    Attributes:
+      reasons: where -> why.
+      lock: several threads of tf.data read at once.
+    """
+
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def add(self, where: str, why: str, *, most: int) -> None:
@@ -47,9 +52,9 @@ class Skipped:
           DataError: more than ``most`` were left out.
         """
         with self.lock:
-            self.found[where] = why
-            if len(self.found) > most:
-                raise DataError(f"{len(self.found)} records are corrupt, more than {MOST_SKIPPED:.0%}; the last one: {why}")
+            self.reasons[where] = why
+            if len(self.reasons) > most:
+                raise DataError(f"{len(self.reasons)} records are corrupt, more than {MOST_SKIPPED:.0%}; the last one: {why}")
 
 
 class Samples:
@@ -87,11 +92,15 @@ class Samples:
           replicas: devices of all processes together; a batch is divided among them.
 
         Raises:
-          DataError: a file cannot be read, or there are no records.
+          DataError: a file cannot be read, there are no records, or not as many as ``positive`` has.
         """
         self._examples = Examples(shards)
         if not len(self._examples):
             raise DataError("The training records are empty. Make them again with a smaller --val-fraction.")
+        if positive is not None and len(positive) != len(self._examples):  # the order would draw records that are not there
+            raise DataError(
+                f"There are {len(self._examples)} training records, but {len(positive)} in their ground truth. Make the records again."
+            )
         self._order = sampling.Order(len(self._examples), seed=seed, positive=positive, positive_share=positive_share)
         self._batch, self._workers, self._worker, self._replicas = batch_size, workers, worker, replicas
         self._skip, self.skipped = skip_corrupt, Skipped()
@@ -116,6 +125,7 @@ class Samples:
         share = self._batch // self._workers
         start = tf.range(first_step, first_step + steps, dtype=tf.int64) * self._batch + self._worker * share
         dataset = tf.data.Dataset.from_tensor_slices(start).flat_map(lambda first: tf.data.Dataset.range(first, first + share))
+        # deterministic: batches must not depend on which image was decoded first, or a resumed run would differ
         dataset = dataset.map(self._sample, num_parallel_calls=parallel or cpus(), deterministic=True)
         options = tf.data.Options()
         options.autotune.enabled = False  # the end of its thread is waited for, which may take a minute
@@ -143,13 +153,14 @@ class Samples:
         if self._closed:
             raise DataError("Reading has ended.")
         index = self._order.at(int(position))
+        # the next record in file order, so that which one stands in depends on nothing but the records
         for attempt in range(len(self._examples)):
             number = (index + attempt) % len(self._examples)
             try:
                 return self._decode(number)
             except DataError as error:
                 if not self._skip:
-                    self.failure = self.failure or error  # tf.data would only tell the exception's class, and where it was in TensorFlow
+                    self.failure = self.failure or error  # tf.data would only report the exception's class, and where it was in TensorFlow
                     raise
                 try:
                     self.skipped.add(self._examples.where(number), str(error), most=int(MOST_SKIPPED * len(self._examples)) + 1)
@@ -195,7 +206,7 @@ class Feed(Samples):
           size: how the model sizes images.
           classes: of the label map.
           batch_size: of all devices together, a multiple of ``replicas``.
-          max_boxes: boxes of an image that the model is told of; the first ones of an image that has more.
+          max_boxes: boxes of an image that the model is given; the first ones of an image that has more.
           augmentation: how images are varied.
           seed: of order and augmentation.
           masks: read instance masks, too.
@@ -216,7 +227,7 @@ class Feed(Samples):
         labels.set_shape([None])
         masks.set_shape([None, None, None])
         target_hw.set_shape([2])
-        found = augmenting.augment(
+        augmented = augmenting.augment(
             image,
             boxes_yxyx_norm,
             augmentation=self._augmentation,
@@ -224,14 +235,15 @@ class Feed(Samples):
             output_hw=target_hw,
             masks=masks if self._masks else None,
         )
-        kept = tf.where(found.keep)[:, 0][: self._max_boxes]
+        # boxes that augmentation has moved out of the image teach nothing; the API would raise for those without an area
+        kept = tf.where(augmented.keep)[:, 0][: self._max_boxes]
         count = tf.size(kept, out_type=tf.int32)
         pad = self._max_boxes - count
         canvas_hw = self._size.canvas_hw or target_hw
         sample = {
-            "image": _padded(found.image, canvas_hw) if self._size.padded else found.image,
+            "image": _padded(augmented.image, canvas_hw) if self._size.padded else augmented.image,
             "true_shape": tf.concat([target_hw, [3]], 0),
-            "boxes_yxyx_norm": tf.pad(_of_canvas(tf.gather(found.boxes_yxyx_norm, kept), target_hw, canvas_hw), [[0, pad], [0, 0]]),
+            "boxes_yxyx_norm": tf.pad(_of_canvas(tf.gather(augmented.boxes_yxyx_norm, kept), target_hw, canvas_hw), [[0, pad], [0, 0]]),
             "classes": tf.pad(tf.one_hot(tf.gather(labels, kept) - 1, self._classes), [[0, pad], [0, 0]]),
             "weights": tf.cast(tf.range(self._max_boxes) < count, tf.float32),
             "count": count,
@@ -241,7 +253,7 @@ class Feed(Samples):
         sample["boxes_yxyx_norm"].set_shape([self._max_boxes, 4])
         sample["classes"].set_shape([self._max_boxes, self._classes])
         if self._masks:
-            of_image = tf.cast(tf.gather(found.masks, kept), tf.float32)[..., tf.newaxis]
+            of_image = tf.cast(tf.gather(augmented.masks, kept), tf.float32)[..., tf.newaxis]
             if self._size.padded:
                 of_image = _padded(of_image, canvas_hw)
             sample["masks"] = tf.pad(of_image[..., 0], [[0, pad], [0, 0], [0, 0]])

@@ -2,7 +2,7 @@
 
 sample = read(split.examples.read(17), size_hw=(224, 224), normalization="none")
 sample.pixels                      # (H, W) uint8, not smaller than the model's input where the record's image is not
-resized(sample.pixels, (224, 224)) # what the model looks at where nothing is varied
+resized(sample.pixels, (224, 224)) # what the model takes where nothing is varied
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class Sample:
 
 
 def read(example: Example, *, size_hw: tuple[int, int], normalization: str, class_name: str = "pneumonia") -> Sample:
-    """Read a record for a model that looks at ``size_hw``.
+    """Read a record for a model that takes ``size_hw``.
 
     Raises:
       DataError: its image is damaged.
@@ -41,7 +41,7 @@ def read(example: Example, *, size_hw: tuple[int, int], normalization: str, clas
 
 
 def resized(pixels: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Return (H, W) uint8 pixels at the size that a model looks at, (h, w) uint8."""
+    """Return (H, W) uint8 pixels at the size that a model takes, (h, w) uint8."""
     return scaling.resize(pixels, size_hw)
 
 

@@ -66,11 +66,12 @@ class Feed(Samples):
             shards, batch_size=batch_size, seed=seed, positive=positive, positive_share=positive_share, skip_corrupt=skip_corrupt
         )
         rows = {"positive": None if positive is None else positive.astype(np.float32), "metadata": metadata, "target": targets}
+        # constants of the graph: rows are looked up by number there, without a call into Python
         self._rows = {name: tf.constant(values) for name, values in rows.items() if values is not None}
         for name, values in self._rows.items():
             if len(values) != len(self):
                 raise DataError(f"There are {len(self)} training records, but {len(values)} rows of {name}. Make the records again.")
-        self._size_hw, self._normalization, self._masks = tuple(size_hw), normalization, masks_from_boxes
+        self._size_hw, self._normalization, self._masks = size_hw, normalization, masks_from_boxes
         self._augmentation, self._seed = augmentation, seed
 
     def _sample(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -79,7 +80,7 @@ class Feed(Samples):
         boxes_yxyx_norm.set_shape([None, 4])
         masks.set_shape([None, None, None])
         number.set_shape([])
-        found = augmenting.augment(
+        augmented = augmenting.augment(
             image,
             boxes_yxyx_norm,
             augmentation=self._augmentation,
@@ -87,9 +88,9 @@ class Feed(Samples):
             output_hw=self._size_hw,
             masks=masks if self._masks else None,
         )
-        sample = {"image": tf.ensure_shape(found.image, (*self._size_hw, 1))}
-        if self._masks:
-            mask = tf.cast(found.masks[0], tf.float32)[..., tf.newaxis]
+        sample = {"image": tf.ensure_shape(augmented.image, (*self._size_hw, 1))}
+        if augmented.masks is not None:
+            mask = tf.cast(augmented.masks[0], tf.float32)[..., tf.newaxis]
             sample["mask"] = tf.ensure_shape(mask, (*self._size_hw, 1))
         return sample | {name: values[number] for name, values in self._rows.items()}
 
@@ -98,6 +99,7 @@ class Feed(Samples):
 
         The mask is (1, 0, 0) where none is asked for.
         """
-        found = images.read(self._examples.read(number), size_hw=self._size_hw, normalization=self._normalization)
-        mask = images.box_mask(found.boxes_yxyx_norm, found.pixels.shape) if self._masks else np.zeros((0, 0), np.uint8)
-        return found.pixels[:, :, np.newaxis], found.boxes_yxyx_norm, mask[np.newaxis], np.int64(number)
+        record = images.read(self._examples.read(number), size_hw=self._size_hw, normalization=self._normalization)
+        height, width = record.pixels.shape
+        mask = images.box_mask(record.boxes_yxyx_norm, (height, width)) if self._masks else np.zeros((0, 0), np.uint8)
+        return record.pixels[:, :, np.newaxis], record.boxes_yxyx_norm, mask[np.newaxis], np.array(number, np.int64)

@@ -93,6 +93,7 @@ class SplitImages:
             arrays = tuple(np.stack(column) for column in zip(*map(self._read, numbers.tolist()), strict=True))
             batch = Batch(numbers, arrays, np.array([self._examples.where(number) not in self.skipped for number in numbers.tolist()]))
             used += sum(one.nbytes for one in arrays)
+            # what was kept is let go at once where all will not fit: half of a split in memory saves no reading of the rest
             if used <= MEMORY_BYTES:
                 kept.append(batch)
             else:

@@ -14,10 +14,10 @@ import tensorflow as tf
 from pneumodet.models.segmentation.settings import loss_parts
 
 FOCAL_GAMMA = 2.0
-"""How much less a px counts the better it is told already (Lin et al., 2017, arXiv:1708.02002, where 2 was best)."""
+"""How much less a px counts the better it is classified already (Lin et al., 2017, arXiv:1708.02002, where 2 was best)."""
 
 DICE_SMOOTH_PX = 1.0
-"""Added to both sides of Dice's fraction (Milletari et al., 2016, arXiv:1606.04797): without opacity and without prediction the loss is 0."""
+"""Added to numerator and denominator of Dice's fraction (Milletari et al., 2016, arXiv:1606.04797): without opacity and without prediction the loss is 0."""
 
 Loss = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 """(B, h, w, 1) float32 log-odds and (B, h, w, 1) float32 masks in [0, 1] -> name -> () float32."""
@@ -31,7 +31,7 @@ def bce(logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
 def dice(logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     """Return 1 - soft Dice of all px of the batch together, () float32 in [0, 1].
 
-    Of the batch and not of each image: most images have no opacity, where Dice tells nothing of how wrong a small prediction is.
+    Of the batch and not of each image: most images have no opacity, where Dice says nothing of how wrong a small prediction is.
     """
     probabilities = tf.sigmoid(logits)
     both = tf.reduce_sum(probabilities * masks)

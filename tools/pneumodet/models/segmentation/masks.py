@@ -1,7 +1,7 @@
 """Boxes -> masks at the model's size, and maps of probability -> boxes with scores in px of the radiograph.
 
 truth = of_boxes(boxes_xyxy_px, image_hw=(1024, 1024), size_hw=(128, 128))       # (128, 128) bool
-found = to_detections(probabilities, image_hw=(1024, 1024), threshold=0.4, smallest_share=0.002, category_id=2)
+detections = to_detections(probabilities, image_hw=(1024, 1024), threshold=0.4, smallest_share=0.002, category_id=2)
 """
 
 import cv2
@@ -12,7 +12,7 @@ from pneumodet.core.errors import ConfigError, DataError
 
 LEVELS = (1.0, 1 / 2, 1 / 4, 1 / 8)
 """Boxes are cut out at the threshold, and after that what is not yet in one at these shares of it. The boxes of an exam's faint spots end a
-detector's list: without them FROC and ROC end where the threshold cuts, and exams without a box at it cannot be told apart."""
+detector's list: without them FROC and ROC end where the threshold cuts, and exams without a box at it cannot be ranked."""
 
 _NEIGHBOURS = 8
 """Px that touch at a corner belong together."""
@@ -45,8 +45,9 @@ def to_detections(
         raise DataError(f"Boxes are cut out of finite (h, w) probabilities, not of shape {probabilities.shape}. The model may be broken.")
     probabilities = probabilities.astype(np.float64)
     taken = np.zeros(probabilities.shape, bool)
-    found_xyxy, scores = [], []
-    for level in LEVELS:
+    spots_xyxy: list[tuple[float, ...]] = []
+    scores: list[float] = []
+    for level in LEVELS:  # from the highest: a spot belongs to the level at which it first appears
         above = np.uint8(probabilities >= threshold * level)
         count, labels, statistics, _ = cv2.connectedComponentsWithStats(above, connectivity=_NEIGHBOURS)
         sums = np.bincount(labels.ravel(), weights=probabilities.ravel(), minlength=count)
@@ -55,13 +56,13 @@ def to_detections(
         new[0] = False  # what is below the threshold
         for label in np.flatnonzero(new):
             left, top, width, height, area = statistics[label].tolist()
-            found_xyxy.append((left, top, left + width, top + height))
+            spots_xyxy.append((left, top, left + width, top + height))
             scores.append(min(1.0, sums[label] / area))
         taken |= new[labels]
     scale = np.array(image_hw, np.float64)[[1, 0, 1, 0]] / np.array(probabilities.shape)[[1, 0, 1, 0]]
     order = np.argsort(-np.array(scores), kind="stable")
     return Detections(
-        np.array(found_xyxy, np.float64).reshape(-1, 4)[order] * scale,
+        np.array(spots_xyxy, np.float64).reshape(-1, 4)[order] * scale,
         np.array(scores, np.float64)[order],
         np.full(len(scores), category_id, np.int64),
     )

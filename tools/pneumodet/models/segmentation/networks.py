@@ -40,6 +40,7 @@ def unet(size_hw: tuple[int, int], architecture: Architecture, *, seed: int = 0)
     parts = _Parts(architecture, seed)
     image = keras.Input((*size_hw, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaled")(image)
+    # seeds are drawn in the order in which layers are made: a change of it changes the weights of a seed
     skips, x = (parts.plain_encoder if architecture.encoder == "plain" else parts.residual_encoder)(x)
     for level, skip in reversed(list(enumerate(skips))):
         x = parts.up(x, skip, level)
@@ -51,7 +52,7 @@ def unet(size_hw: tuple[int, int], architecture: Architecture, *, seed: int = 0)
 
 
 class _Parts:
-    """Layers of one network; each has a name, so that weights files say where a fault lies, and a seed of its own."""
+    """Layers of one network; each has a name, so that weights files say which layer does not fit, and a seed of its own."""
 
     def __init__(self, architecture: Architecture, seed: int) -> None:
         self._of, self._seed, self._made = architecture, seed, 0

@@ -1,9 +1,9 @@
-"""Classifiers as a family of the engine: what they need of records, how they are built, trained in two phases, and judged.
+"""Classifiers as a family of the engine: what they need of records, how they are built, trained in two phases, and evaluated.
 
-folder, outcome, metrics = learning.experiment.train(Classifier(), Request(run="mine", config="mobilenetv2", data=data))
+folder, outcome, metrics = training.keras.experiment.train(Classifier(), Request(run="mine", config="mobilenetv2", data=data))
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,13 @@ class Classifier(Family):
         facts: dict[str, Any] = {"backbone": settings.backbone, "task": settings.task, "pretrained": None}
         if settings.starts_trained:
             path = Path(settings.pretrained).expanduser()
+            # a name of keras.applications has no file here
             digest = paths.sha256_file(path) if path.is_file() else None
             facts["pretrained"] = {"name": path.name, "sha256": digest}
         if settings.task != PNEUMONIA:
             train, val = classes.of_records(records, settings.class_info)
             facts["classes"] = {
-                side: np.bincount(one, minlength=len(classes.CLASSES)).tolist() for side, one in (("train", train), ("val", val))
+                split: np.bincount(one, minlength=len(classes.CLASSES)).tolist() for split, one in (("train", train), ("val", val))
             }
         return facts
 
@@ -68,7 +69,7 @@ class Classifier(Family):
         """See ``Family``."""
         from PIL import Image
 
-        from pneumodet.evaluation.runner import Found, Looker
+        from pneumodet.evaluation.runner import Evaluation, Runner
         from pneumodet.models.classification import losses, networks
         from pneumodet.models.inputs.keras_feeding import Feed
         from pneumodet.training.keras.trainer import Trainer
@@ -92,21 +93,21 @@ class Classifier(Family):
             positive=records.train.positive,
             positive_share=settings.share,
             targets=of_train,
-            **scoring.looks(settings, records.train),
+            **scoring.feed_arguments(settings, records.train),
         )
-        looker = Looker(model, records.val, **scoring.looks(settings, records.val))
+        runner = Runner(model, records.val, **scoring.feed_arguments(settings, records.val))
 
-        def judge(batches: Any) -> Found:
-            found = scoring.gathered(batches)
-            loaded = image_level.judged(records.val, found["pneumonia"])
-            return Found(image_level.figures(loaded, aim=settings.aim, seed=settings.seed) | _right(found, of_val))
+        def evaluate(batches: Any) -> Evaluation:
+            outputs = scoring.gathered(batches)
+            loaded = image_level.of_scores(records.val, outputs["pneumonia"])
+            return Evaluation(image_level.figures(loaded, aim=settings.aim, seed=settings.seed) | _accuracy(outputs, of_val))
 
         return Parts(
             trainer=trainer,
             feed=feed,
-            looker=looker,
-            judge=judge,
-            report=_reporter(settings, records, looker, of_val),
+            runner=runner,
+            evaluate=evaluate,
+            report=_reporter(settings, records, runner, of_val),
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )
 
@@ -126,6 +127,7 @@ def phases(settings: ClassifierSettings, backbone: Any) -> tuple[Phase, ...]:
     if not settings.fine_tune:
         return (Phase(steps=settings.steps, learning_rate=settings.learning_rate, warmup_steps=warmup, frozen=(backbone,)),)
     with_weights = [layer for layer in backbone.layers if layer.weights]
+    # the first layers, which see edges and textures, stay; those near the head are tuned
     frozen = with_weights[: round(len(with_weights) * (1 - settings.fine_tune))]
     if settings.freeze_batch_norm:
         frozen += [layer for layer in with_weights if isinstance(layer, keras.layers.BatchNormalization) and layer not in frozen]
@@ -136,29 +138,30 @@ def phases(settings: ClassifierSettings, backbone: Any) -> tuple[Phase, ...]:
     return Phase(steps=settings.head_steps, learning_rate=settings.learning_rate, warmup_steps=warmup, frozen=(backbone,)), tuning
 
 
-def _right(found: dict[str, np.ndarray], truth: np.ndarray | None) -> dict[str, float | None]:
-    return {} if truth is None else {"classes.accuracy": float((found["classes"].argmax(axis=1) == truth).mean())}
+def _accuracy(outputs: dict[str, np.ndarray], truth: np.ndarray | None) -> dict[str, float | None]:
+    return {} if truth is None else {"classes.accuracy": float((outputs["classes"].argmax(axis=1) == truth).mean())}
 
 
-def _reporter(settings: ClassifierSettings, records: RecordSet, looker: Any, of_val: np.ndarray | None) -> Callable[[Path], dict[str, Any]]:
+def _reporter(settings: ClassifierSettings, records: RecordSet, runner: Any, of_val: np.ndarray | None) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
-        """Judge the model as it is now, write scores.csv and the pictures, and return what metrics.json holds."""
+        """Evaluate the model as it is now, write scores.csv and the pictures, and return what metrics.json holds."""
         from pneumodet.evaluation.classification import charts, three_classes
 
         split = records.val
-        found = scoring.gathered(looker.batches())
-        loaded = image_level.judged(split, found["pneumonia"])
-        metrics = image_level.assess(loaded, aim=settings.aim, seed=settings.seed)
-        image_level.write_scores(folder / image_level.SCORES, split, found["pneumonia"])
+        outputs = scoring.gathered(runner.batches())
+        loaded = image_level.of_scores(split, outputs["pneumonia"])
+        metrics = image_level.summarize(loaded, aim=settings.aim, seed=settings.seed)
+        image_level.write_scores(folder / image_level.SCORES, split, outputs["pneumonia"])
         cells = metrics["image.confusion"]
         heading = "Pneumonia, each exam at the threshold that other patients gave"
-        matrices = [(heading, [[cells["tn"], cells["fp"]], [cells["fn"], cells["tp"]]], [NO_PNEUMONIA, split.class_name])]
+        table = np.array([[cells["tn"], cells["fp"]], [cells["fn"], cells["tp"]]])
+        matrices: list[tuple[str, np.ndarray, Sequence[str]]] = [(heading, table, [NO_PNEUMONIA, split.class_name])]
         metrics |= {"backbone": settings.backbone, "task": settings.task}
         if of_val is not None:
-            more = three_classes.assess(found["classes"], of_val, patients=loaded.cases.patients, seed=settings.seed)
+            more = three_classes.summarize(outputs["classes"], of_val, patients=loaded.cases.patients, seed=settings.seed)
             metrics |= more["figures"] | {"classes": {key: more[key] for key in ("classes", "confusion")}}
             metrics["intervals"] |= more["intervals"]
-            matrices.append(("Three classes, the most probable", more["confusion"], classes.CLASSES))
+            matrices.append(("Three classes, the most probable", np.array(more["confusion"]), classes.CLASSES))
         title = f"{settings.backbone}: {len(split)} validation exams, {metrics['patients']} patients"
         charts.roc(folder / charts.ROC, metrics, title=title)
         charts.confusion(folder / charts.CONFUSION, matrices, title=title)

@@ -3,7 +3,7 @@
     folder, outcome = train(Request(run="my_first", config="ssd_mobilenet", data=Path("workspace/records/rsna")))
     folder, outcome = train(Request(run="my_first", resume=True))
 
-What is checked of a request: ``preparation``.
+What is checked of a request: ``families.detection_request``.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ def train(
       on_start, on_progress, on_download, on_evaluation: as ``training.engine.Hooks``.
 
     Returns:
-      (the run's folder, ``training.loop.Outcome``).
+      (the run's folder, ``training.progress.Outcome``).
 
     Raises:
       PneumodetError: anything that the user can fix.
@@ -83,18 +83,18 @@ def find_rate(
     The run itself is not begun.
 
     Returns:
-      (``training.learning_rate_finder.Found``, its picture).
+      (``training.learning_rate_finder.Suggestion``, its picture).
 
     Raises:
       PneumodetError: anything that the user can fix.
     """
     if tf_config.workers()[0]:
         raise ConfigError(
-            "--find-lr trains on one machine; the rate that it finds holds for many with the same --batch-size. Unset TF_CONFIG."
+            "--find-lr trains on one machine; the rate that it suggests holds for many with the same --batch-size. Unset TF_CONFIG."
         )
     folder = paths.run_dir(request.run)
     if steps < learning_rate_finder.FEWEST_STEPS:
-        raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot tell noise from descent.")
+        raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot separate noise from descent.")
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
     with runs.locked(folder):
         prepared = detection_request.new(folder, request, say=on_start, on_download=on_download)
@@ -120,6 +120,7 @@ def preview(request: Request, *, on_start: Say) -> Path:
     folder = paths.run_dir(request.run)
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
     with runs.locked(folder):
+        # a picture of the images needs no weights, which may be a download of minutes
         without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
         prepared = detection_request.new(folder, without, say=on_start, on_download=lambda *_: None)
         from pneumodet.training import start

@@ -16,6 +16,7 @@ from pneumodet.data import box_audit, foreign_records
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models import pretrained
 from pneumodet.models.detection import anchor_fitting, anchors, pipeline_config
+from pneumodet.models.detection.odapi import Config
 from pneumodet.models.inputs import augmentation_settings
 from pneumodet.models.options import Options, Plan, check_seed, check_share, ten_times
 from pneumodet.training import engine, experiment
@@ -40,7 +41,7 @@ class Request(engine.Request):
       learning_rate: peak of the schedule.
       pretrained: where training starts from, as ``pretrained.resolve``.
       fine_tune_checkpoint: the same as a path.
-      fine_tune_checkpoint_type: as the API's, where it shall not be found out.
+      fine_tune_checkpoint_type: as the API's, where it shall not follow from what the checkpoint holds.
       freeze: patterns of variables that are not trained.
       settings: ``KEY=VALUE`` of any field of the config.
       fit_anchors: fit the anchors to the training set's boxes.
@@ -77,8 +78,8 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     Args:
       folder: the run's.
       request: what is asked for.
-      say: is told in a sentence what happens.
-      on_download: is told (bytes there, bytes in all or None) of a pretrained checkpoint.
+      say: takes a sentence about what happens.
+      on_download: takes (bytes there, bytes in all or None) of a pretrained checkpoint.
 
     Raises:
       ConfigError: config and request do not fit together.
@@ -97,6 +98,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         raise ConfigError(f"The config reads instance masks, but the records have none. Make {data_dir} again with --masks.")
     if request.batch_size == AUTO:
         _fit_batch(config, request, records, options, say)
+    # after the config is complete: what a box is worth depends on its image size and anchors
     audit = _audit(config, records, say)
     options = dataclasses.replace(options, plan=_plan(request, config, records, say))
     if config.train_config.data_augmentation_options:
@@ -119,15 +121,14 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     return _of(config, records, record)
 
 
-def _of(config: Any, records: RecordSet, record: RunRecord) -> Prepared:
+def _of(config: Config, records: RecordSet, record: RunRecord) -> Prepared:
     train = config.train_config
     return Prepared(config=config, data=records, record=record, steps=train.num_steps, batch_size=train.batch_size)
 
 
 def _check(request: Request) -> None:
     """Check what needs neither config nor records."""
-    if not request.config:
-        raise ConfigError(f"--config is missing. Configs: {', '.join(pipeline_config.names())}, or the path of a pipeline.config.")
+    _named(request)
     if request.patience and request.evaluate_every == 0:
         raise ConfigError("--patience counts evaluations, but --evaluate-every 0 leaves none. Leave one of them out.")
     if request.seed is not None:
@@ -136,13 +137,20 @@ def _check(request: Request) -> None:
         check_share(request.positive_share)
 
 
+def _named(request: Request) -> str:
+    """Return the name or path of the config that is asked for."""
+    if not request.config:
+        raise ConfigError(f"--config is missing. Configs: {', '.join(pipeline_config.names())}, or the path of a pipeline.config.")
+    return request.config
+
+
 def _given(request: Request, kind: type) -> dict[str, Any]:
     """Return the fields of a dataclass that a request gives; the others keep their defaults."""
     names = [field.name for field in dataclasses.fields(kind) if field.name not in ("plan", "augmentation")]
     return {name: getattr(request, name) for name in names if getattr(request, name) is not None}
 
 
-def _plan(request: Request, config: Any, records: RecordSet, say: Say) -> Plan:
+def _plan(request: Request, config: Config, records: RecordSet, say: Say) -> Plan:
     """Return when the run evaluates, saves and stops."""
     plan = Plan(**{"evaluate_every": ten_times(config.train_config.num_steps), **_given(request, Plan)})
     if plan.evaluate_every and not records.manifest.splits["val"].exams:
@@ -153,7 +161,7 @@ def _plan(request: Request, config: Any, records: RecordSet, say: Say) -> Plan:
     return plan
 
 
-def _fit_batch(config: Any, request: Request, records: RecordSet, options: Options, say: Say) -> None:
+def _fit_batch(config: Config, request: Request, records: RecordSet, options: Options, say: Say) -> None:
     """Give the config the batch size that fits into memory, and the learning rate that goes with it."""
     from pneumodet.training import batch_sizes
 
@@ -211,17 +219,20 @@ def resumed(folder: Path, request: Request, record: RunRecord) -> Prepared:
     return _of(config, records, record)
 
 
-def _resolve(request: Request, folder: Path, *, records: RecordSet, say: Say, on_download: pretrained.Progress) -> tuple[Any, Any]:
+def _resolve(
+    request: Request, folder: Path, *, records: RecordSet, say: Say, on_download: pretrained.Progress
+) -> tuple[Config, pretrained.Start | None]:
     """Return (config, pretrained.Start or None): the named config patched for a record set, a run and what was asked for, and checked.
 
     Raises:
       ConfigError: config and request do not fit together.
       CheckpointError: there is no such checkpoint, or it cannot be had.
     """
-    config = pipeline_config.load(request.config)
+    config = pipeline_config.load(_named(request))
     train = config.train_config
     reference = {"reference_steps": train.num_steps, "reference_batch": train.batch_size}
     pipeline_config.use_records(config, records, label_map_path=folder.resolve() / runs.LABEL_MAP)
+    # the flags first, then --set, which may contradict them and has the last say; then the schedule, which needs the final steps and batch
     if request.steps:
         train.num_steps = request.steps
     if request.batch_size and request.batch_size != AUTO:
@@ -248,17 +259,17 @@ def _resolve(request: Request, folder: Path, *, records: RecordSet, say: Say, on
 
 def _adopted(request: Request, folder: Path) -> Path:
     """Return a view of the records that the config itself names, as the API's own tools would read them."""
-    config = pipeline_config.load(request.config)
+    config = pipeline_config.load(_named(request))
     readers = (config.train_input_reader, *config.eval_input_reader[:1])
     inputs = [list(reader.tf_record_input_reader.input_path) for reader in readers]
     if not inputs[0] or any(pipeline_config.PLACEHOLDER in path for of_reader in inputs for path in of_reader):
         raise ConfigError("--data is missing: a folder made by make_tfrecords, or a config whose input readers name records.")
     if not readers[0].label_map_path:
         raise ConfigError("train_input_reader.label_map_path is missing: the label map that the config's records were made with.")
-    patterns = [foreign_records.expand(of_reader) for of_reader in inputs]
+    shards = [[str(path) for path in foreign_records.expand(of_reader)] for of_reader in inputs]
     foreign_records.adopt(
-        patterns[0],
-        patterns[1] if len(patterns) > 1 else [],
+        shards[0],
+        shards[1] if len(shards) > 1 else [],
         Path(readers[0].label_map_path),
         folder / RECORDS,
         skip_corrupt=request.skip_corrupt,
@@ -267,14 +278,14 @@ def _adopted(request: Request, folder: Path) -> Path:
     return folder / RECORDS
 
 
-def _audit(config: Any, records: RecordSet, say: Say) -> dict[str, Any]:
-    """Look for boxes that spoil training, say what there is, and return the counts.
+def _audit(config: Config, records: RecordSet, say: Say) -> dict[str, Any]:
+    """Check for boxes that spoil training, say what there is, and return the counts.
 
     Raises:
       DataError: training would be in vain.
     """
     with_anchors = config.model.WhichOneof("model") in anchors.WITH_ANCHORS
-    found = {}
+    facts = {}
     for split in (records.train, records.val):
         if not len(split):
             continue
@@ -289,5 +300,5 @@ def _audit(config: Any, records: RecordSet, say: Say) -> dict[str, Any]:
         audit.check()
         for warning in audit.warnings:
             say(f"warning: {warning}")
-        found[split.name] = audit.facts
-    return found
+        facts[split.name] = audit.facts
+    return facts

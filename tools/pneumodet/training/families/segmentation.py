@@ -1,6 +1,6 @@
-"""U-Nets as a family of the engine for Keras 3 models: settings and records -> network, feed, judge, and the report at the end.
+"""U-Nets as a family of the engine for Keras 3 models: settings and records -> network, feed, evaluation, and the report at the end.
 
-folder, outcome = learning.experiment.train(Segmenter(), request)
+folder, outcome, metrics = training.keras.experiment.train(Segmenter(), request)
 """
 
 import warnings
@@ -60,7 +60,7 @@ class Segmenter(Family):
         """See ``Family``."""
         from pneumodet.evaluation import runner
         from pneumodet.evaluation.segmentation import sheet
-        from pneumodet.evaluation.segmentation.evaluation import Judge
+        from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
         from pneumodet.models.inputs import keras_feeding
         from pneumodet.models.segmentation import losses
         from pneumodet.training.keras.trainer import Trainer
@@ -74,7 +74,6 @@ class Segmenter(Family):
             weight_decay=settings.weight_decay,
             clip_norm=settings.clip_norm,
         )
-        looks = {"size_hw": settings.size_hw, "normalization": settings.normalization, "skip_corrupt": settings.skip_corrupt}
         feed = keras_feeding.Feed(
             records.train.shards,
             batch_size=settings.batch_size,
@@ -83,16 +82,24 @@ class Segmenter(Family):
             positive=records.train.positive,
             positive_share=settings.positive_share or None,
             masks_from_boxes=True,
-            **looks,
+            size_hw=settings.size_hw,
+            normalization=settings.normalization,
+            skip_corrupt=settings.skip_corrupt,
         )
-        looker = runner.Looker(model, records.val, **looks)
-        judge = Judge(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
+        of_val = runner.Runner(
+            model,
+            records.val,
+            size_hw=settings.size_hw,
+            normalization=settings.normalization,
+            skip_corrupt=settings.skip_corrupt,
+        )
+        evaluator = MaskEvaluator(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
         return Parts(
             trainer=trainer,
             feed=feed,
-            looker=looker,
-            judge=judge.within_training,
-            report=_reporter(settings, records, looker, judge),
+            runner=of_val,
+            evaluate=evaluator.within_training,
+            report=_reporter(settings, records, of_val, evaluator),
             drawn=lambda sample: sheet.of_mask(sample["image"][..., 0], sample["mask"][..., 0]),
         )
 
@@ -136,20 +143,20 @@ def _load(model: Any, name: str) -> None:
         ) from error
 
 
-def _reporter(settings: SegmenterSettings, records: RecordSet, looker: Any, judge: Any) -> Callable[[Path], dict[str, Any]]:
+def _reporter(settings: SegmenterSettings, records: RecordSet, runner: Any, evaluator: Any) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
-        """Judge the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
+        """Evaluate the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
         from pneumodet.evaluation.segmentation import evaluation, sheet
 
-        judged = judge(looker.batches())
-        image_level.write_scores(folder / image_level.SCORES, records.val, judged.scores)
-        detections.write_coco_results(folder / DETECTIONS, judged.detections)
-        shown = list(_shown(settings, records.val, judged.scores, looker.skipped))
-        tiles = [judge.drawn(judged, number, pixels) for number, pixels in shown]
-        captions = [judge.caption(judged, number) for number, _ in shown]
+        evaluated = evaluator(runner.batches())
+        image_level.write_scores(folder / image_level.SCORES, records.val, evaluated.scores)
+        detections.write_coco_results(folder / DETECTIONS, evaluated.detections)
+        shown = list(_shown(settings, records.val, evaluated.scores, runner.skipped))
+        tiles = [evaluator.drawn(evaluated, number, pixels) for number, pixels in shown]
+        captions = [evaluator.caption(evaluated, number) for number, _ in shown]
         pictures.save(folder / SHEET, sheet.keyed(pictures.contact_sheet(tiles, columns=_COLUMNS, captions=captions)))
-        usual = evaluation.usual_place(records.train, settings.size_hw)
-        return evaluation.assess(judged, usual=usual, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
+        prior = evaluation.spatial_prior(records.train, settings.size_hw)
+        return evaluation.summarize(evaluated, prior_mask=prior, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
 
     return report
 
@@ -157,6 +164,7 @@ def _reporter(settings: SegmenterSettings, records: RecordSet, looker: Any, judg
 def _shown(settings: SegmenterSettings, split: Split, scores: np.ndarray, skipped: Container[str]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield number and (h, w) uint8 pixels of the exams on the sheet; read again, since a split's images may be more than memory holds."""
     readable = [number for number in np.argsort(-scores, kind="stable").tolist() if split.examples.where(number) not in skipped]
+    # positives in the records' order, negatives by score: the worst false alarms are what a reader wants to see
     positive = sorted(number for number in readable if split.positive[number])
     negative = [number for number in readable if not split.positive[number]]
     for number in [*positive[: DRAWN[0]], *negative[: DRAWN[1]]]:

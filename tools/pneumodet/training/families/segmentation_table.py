@@ -2,7 +2,7 @@
 
     table = run("reports", data=Path("workspace/records/rsna"), variants=("unet_16_2conv_128", "unet_24_2conv_128"))
 
-The run of a variant is an ordinary one, ``<name>-<variant>`` in the workspace. A second start goes on where the first one ended.
+The run of a variant is an ordinary one, ``<name>-<variant>`` in the workspace. A second start continues where the first one ended.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ COLUMNS = {
 """Figures of the table -> their heads."""
 
 PRIOR = "a fixed mask"
-"""Row of what does not look at the image."""
+"""Row of what does not depend on the image."""
 
 NOTES = (
     "Intervals are 95 %, by patient. IoU and F1 are of all px together; an image without opacity on which nothing is marked counts 1 an image. Each "
@@ -74,8 +74,8 @@ def run(
       data: record set.
       variants: names of configs; all in configs/segmentation where there is none.
       overrides: KEY=VALUE for each.
-      on_start: is told in a sentence what happens.
-      on_progress: is told where training stands.
+      on_start: takes a sentence about what happens.
+      on_progress: takes where training stands.
 
     Returns:
       (folder of table.md and table.json, its rows, whether all were trained: a signal ends the table, and what is there is written).
@@ -95,6 +95,7 @@ def run(
         raise DataError(f"The folder {root} is a run's. Choose another --run name for the table.")
     records = RecordSet.open(data)
     folder_of = {variant: root.with_name(f"{root.name}-{variant}") for variant in there}
+    # also those of an earlier start that are not named now: the table is of all that there is
     done = [variant for variant in there if _metrics_path(folder_of[variant]).is_file()]
     chosen = [*done, *(variant for variant in variants or there if variant not in done)]
     begun = [variant for variant in chosen if (folder_of[variant] / runs.SETTINGS).is_file()]
@@ -110,7 +111,7 @@ def run(
             try:
                 metrics = experiment.train(family, request, on_start=on_start, on_progress=on_progress)[2]
             except PneumodetError as error:
-                raise type(error)(f"{variant}: {error} What is trained already stays; start the same command again to go on.") from error
+                raise type(error)(f"{variant}: {error} What is trained already stays; start the same command again to continue.") from error
             if metrics is None:
                 return root, rows, False
             import keras
@@ -149,13 +150,13 @@ def _write(root: Path, rows: Sequence[Row]) -> None:
     with paths.atomic_path(root / MARKDOWN) as tmp:
         tmp.write_text(markdown(rows), encoding="utf-8")
     keys = [*COLUMNS, "parameters", "training_seconds", "milliseconds_an_image", "step", "manifest_sha256", "segmentation.gain"]
-    found = [
+    table = [
         {"variant": row.variant, "run": row.folder.name}
         | {key: row.metrics.get(key) for key in keys}
         | {"intervals": {key: row.metrics["intervals"].get(key) for key in COLUMNS}}
         for row in rows
     ]
-    paths.write_json(root / TABLE, {"rows": found, "prior": rows[0].metrics["segmentation.prior"], "notes": NOTES})
+    paths.write_json(root / TABLE, {"rows": table, "prior": rows[0].metrics["segmentation.prior"], "notes": NOTES})
 
 
 def _check_same(folder: Path, variant: str, family: Segmenter, manifest_sha256: str, overrides: Sequence[str]) -> None:

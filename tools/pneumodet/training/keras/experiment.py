@@ -49,7 +49,7 @@ def train(
       on_start, on_progress, on_evaluation: as ``training.engine.Hooks``.
 
     Returns:
-      (the run's folder, ``training.loop.Outcome``, what evaluation/metrics.json holds; None where training was stopped before its end).
+      (the run's folder, ``training.progress.Outcome``, what evaluation/metrics.json holds; None where training was stopped before its end).
 
     Raises:
       PneumodetError: anything that the user can fix.
@@ -119,6 +119,7 @@ class KerasEngine(engine.Engine):
         experiment.refuse_changes(wanted, flags=False)
         chosen = settings.load(family.settings, folder / runs.SETTINGS, folder=family.configs, overrides=request.overrides)
         records = experiment.same_records(record).check_two_kinds()
+        # settings name files by path; the same path may hold other labels by now
         known = record.files_sha256 or {}  # a run of an earlier pneumodet does not say
         for name, path in chosen.files.items():
             if name in known and not (path.is_file() and paths.sha256_file(path) == known[name]):
@@ -152,14 +153,14 @@ class KerasEngine(engine.Engine):
         return Parts(
             trainer=parts.trainer,
             feed=parts.feed,
-            validation=Validation(parts.looker, parts.judge),
+            validation=Validation(parts.runner, parts.evaluate),
             plan=Plan(**plan | {"evaluate_every": chosen.between_evaluations}),
             parameters=int(parts.trainer.model.count_params()),
             about=dataclasses.asdict(chosen) | {"config": prepared.record.config},
             drawn=parts.drawn,
             notes=parts.notes,
             report=parts.report,
-            milliseconds=parts.looker.milliseconds,
+            milliseconds=parts.runner.milliseconds,
         )
 
 

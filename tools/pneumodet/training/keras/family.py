@@ -1,7 +1,7 @@
 """What a family of Keras 3 models is, so that one engine trains all of them.
 
     class Classifier(Family):
-        name, command, settings = "classification", "train_classifier", ClassifierSettings
+        name, settings = "classification", ClassifierSettings
         ...
 
 TensorFlow is imported by a family's methods ``build`` and ``assemble`` only, so that all that can be refused is refused before it starts.
@@ -28,18 +28,18 @@ class Parts:
 
     Attributes:
       trainer: a ``trainer.Trainer``.
-      feed: a ``feeding.Feed``.
-      looker: a ``validation.Looker`` with the trainer's model and the validation records.
-      judge: an iterator of ``validation.Seen`` -> ``validation.Found``, for evaluation within training.
-      report: folder -> figures for metrics.json; judges the looker's model as it then is, and writes scores.csv and what else the family has.
+      feed: a ``models.inputs.keras_feeding.Feed``.
+      runner: an ``evaluation.runner.Runner`` with the trainer's model and the validation records.
+      evaluate: an iterator of the runner's batches -> ``evaluation.runner.Evaluation``, for evaluation within training.
+      report: folder -> figures for metrics.json; evaluates the runner's model as it then is, and writes scores.csv and what else the family has.
       drawn: a sample of a batch -> PIL picture, for TensorBoard.
       notes: sentences for the user.
     """
 
     trainer: Any
     feed: Any
-    looker: Any
-    judge: Callable[[Iterator[Any]], Any]
+    runner: Any
+    evaluate: Callable[[Iterator[Any]], Any]
     report: Callable[[Path], dict[str, Any]]
     drawn: Callable[[dict[str, np.ndarray]], Any]
     notes: Sequence[str] = ()
@@ -82,7 +82,7 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def assemble(self, settings: Any, records: RecordSet, model: Any) -> Parts:
-        """Return what trains and judges a model.
+        """Return what trains and evaluates a model.
 
         Raises:
           PneumodetError: settings and records do not fit.

@@ -53,7 +53,7 @@ def total(phases: Sequence[Phase]) -> int:
 
 
 def at(phases: Sequence[Phase], step: int) -> tuple[int, int]:
-    """Return (number of the phase, steps done in it) of the step after ``step`` steps; the last phase goes on for ever."""
+    """Return (number of the phase, steps done in it) of the step after ``step`` steps; the last phase has no end."""
     for number, phase in enumerate(phases[:-1]):
         if step < phase.steps:
             return number, step

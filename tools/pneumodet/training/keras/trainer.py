@@ -70,6 +70,7 @@ class Trainer:
         self.memory = new_memory()
         self._trained: list[list[keras.Variable]] = []
         self._optimizers: list[keras.optimizers.Optimizer] = []
+        # all optimizers now, although later ones are not needed yet: a checkpoint of the first phase must be restorable in the second
         for number, phase in enumerate(self.phases):
             self._freeze(phase)
             trained = list(model.trainable_variables)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pneumodet.training.tuning.report import Row
 
 COLOURS = {trial.COMPLETE: "#0072b2", trial.PRUNED: "#e69f00", trial.FAILED: "#d55e00"}
-"""Okabe and Ito's, which all readers can tell apart; the markers differ besides."""
+"""Okabe and Ito's, which all readers can distinguish; the markers differ besides."""
 
 MARKERS = {trial.COMPLETE: "o", trial.PRUNED: "v", trial.FAILED: "x"}
 
@@ -57,6 +57,7 @@ def _history(axes: Any, rows: Sequence["Row"], metric: str) -> None:
         chosen = [row for row in rows if row.state == state and row.value is not None]
         if chosen:
             axes.scatter([row.number for row in chosen], [row.value for row in chosen], c=COLOURS[state], marker=marker, label=state)
+    # a trial without a value has no height; a mark at the lower edge shows that it was tried
     without = [row.number for row in rows if row.state == trial.FAILED and row.value is None]
     if without:
         axes.plot(
@@ -67,8 +68,8 @@ def _history(axes: Any, rows: Sequence["Row"], metric: str) -> None:
             transform=axes.get_xaxis_transform(),
             label="failed before any evaluation",
         )
-    complete = [row for row in rows if row.state == trial.COMPLETE]
-    best = np.maximum.accumulate([row.value for row in complete])
+    complete = [row for row in rows if row.state == trial.COMPLETE and row.value is not None]  # a complete one has a value
+    best = np.maximum.accumulate(np.array([row.value for row in complete], np.float64))
     axes.plot([row.number for row in complete], best, drawstyle="steps-post", c="#1b1f24", lw=1, label="best so far")
     for row in complete:
         if row.baseline:
@@ -115,5 +116,5 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def _short(name: str) -> str:
-    """Return the last two steps of a field's path, which tell it from the others."""
+    """Return the last two steps of a field's path, which distinguish it from the others."""
     return ".".join(name.split(".")[-2:])

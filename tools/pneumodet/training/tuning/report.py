@@ -30,7 +30,7 @@ ENOUGH_TRIALS = 10
 
 OPTIMISTIC = (
     "The best value is the highest of {count} on one validation split, and therefore optimistic: "
-    "train the best values again and judge them on patients that had no part in the choice."
+    "train the best values again and evaluate them on patients that had no part in the choice."
 )
 
 FEW = "Importances from {count} complete trials mean little; {enough} are the least."
@@ -100,7 +100,8 @@ class Outcome:
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
     """Return the complete trials, the best first; of equal ones the earlier."""
-    return sorted((row for row in rows if row.state == trial.COMPLETE), key=lambda row: (-row.value, row.number))
+    valued = [(row.value, row) for row in rows if row.state == trial.COMPLETE and row.value is not None]  # a complete one has a value
+    return [row for _, row in sorted(valued, key=lambda pair: (-pair[0], pair[1].number))]
 
 
 def best_of(rows: Sequence[Row]) -> Row:
@@ -125,6 +126,7 @@ def write(
       The study as it stands.
     """
     best, complete = best_of(rows), ranked(rows)
+    # of one trial nothing can be compared
     importances = _importances(study) if len(complete) > 1 else {}
     notes = [OPTIMISTIC.format(count=len(complete))]
     if len(complete) < ENOUGH_TRIALS:
@@ -136,7 +138,7 @@ def write(
         baseline=next((row for row in complete if row.baseline), None),
         importances=importances,
         notes=notes,
-        command=command(fields | {"run": f"{folder.name}-best"}),
+        command=command({**fields, "run": f"{folder.name}-best"}),
     )
     write_table(folder, rows, names)
     paths.write_json(
@@ -172,26 +174,26 @@ def write_table(folder: Path, rows: Sequence[Row], names: Sequence[str]) -> None
 
 def command(fields: Mapping[str, Any]) -> str:
     """Return the command line that trains a run with these fields of ``experiment.Request``."""
-    words = ["python", "tools/train.py"]
+    arguments = ["python", "tools/train.py"]
     for name, flag in _FLAGS.items():
         if fields.get(name) is not None:
-            words += [flag, str(fields[name])]
+            arguments += [flag, str(fields[name])]
     for setting in fields["settings"]:
-        words += ["--set", setting]
-    return shlex.join(words)
+        arguments += ["--set", setting]
+    return shlex.join(arguments)
 
 
 def _importances(study: "optuna.Study") -> dict[str, float]:
     """Return Optuna's importances by PED-ANOVA (Watanabe et al., 2023, arXiv:2304.10255), which needs no scikit-learn.
 
-    They tell which parameters set the best quarter of the complete trials apart from all of them.
+    They show which parameters set the best quarter of the complete trials apart from all of them.
     """
     import warnings
 
     import optuna
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about few trials, of which the notes tell
+        warnings.simplefilter("ignore")  # about few trials, of which the notes warn
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {name: float(share) for name, share in sorted(found.items(), key=lambda pair: -pair[1])}
+        importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(share) for name, share in sorted(importances.items(), key=lambda pair: -pair[1])}

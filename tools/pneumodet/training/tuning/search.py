@@ -6,7 +6,7 @@
 - The first trial has the config's own values; what comes after is proposed by TPE (Bergstra et al., 2011), from ``seed`` and the trials before.
 - A trial whose best value so far is below the median of the complete ones at the same step is pruned. The median rule, not Hyperband: a study has
   some 20 trials with some 5 evaluations, too few for Hyperband's brackets.
-- Trials are kept in study.db (SQLite). The same call goes on where it was cut; a trial that was cut is trained again, from its start.
+- Trials are kept in study.db (SQLite). The same call continues where it was cut; a trial that was cut is trained again, from its start.
 - All trials have the same training seed, so that they differ by their values only; a combination is trained once.
 """
 
@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,23 +59,23 @@ def search(
     on_trial: Callable[[Row], None] = lambda row: None,
     on_progress: Callable[[int, int, int], None] = lambda number, step, steps: None,
 ) -> Outcome:
-    """Start a study, or go on with it, until it has ``plan.trials`` trials.
+    """Start a study, or resume it, until it has ``plan.trials`` trials.
 
     Args:
       plan: what to do.
       trainer: trains one trial, in a process of its own.
-      on_message: is told in a sentence what a user should know.
+      on_message: takes a sentence that a user should know.
       on_trial: is given each trial when it has ended.
-      on_progress: is told (trial, step, steps) while one trains.
+      on_progress: takes (trial, step, steps) while one trains.
 
     Returns:
       All trials of the study and the best of them; table.csv, best.json and report.png are written.
 
     Raises:
       ConfigError: a parameter does not fit the config, or the study was started with something else.
-      DataError: the record set, the study's folder or the machine cannot be used; this is no fault of a trial, which will be trained again.
+      DataError: the record set, the study's folder or the machine cannot be used; this has nothing to do with a trial, which will be trained again.
       TrainingError: the first trials all fail in the same way, or not one succeeded.
-      KeyboardInterrupt: Ctrl-C, with the sentence that tells how to go on; the trial that was cut will be trained again.
+      KeyboardInterrupt: Ctrl-C, with the sentence that says how to resume; the trial that was cut will be trained again.
     """
     space = Space.of(plan.config, plan.parameters, steps=plan.steps, settings=plan.settings)
     RecordSet.open(plan.data).check_has_train("Tune")
@@ -91,22 +91,22 @@ def search(
         if done := len(_finished(work)):
             on_message(f"{done} trials were done before.")
         try:
-            _go_on(work, on_message, on_trial)
+            _continue(work, on_message, on_trial)
         except KeyboardInterrupt:
             _requeue_cut(work)
             rows = _rows(work)
             if any(row.state == trial.COMPLETE for row in rows):
                 _write_all(work, rows)
-            raise KeyboardInterrupt("Finished trials are kept; the same command goes on.") from None
+            raise KeyboardInterrupt("Finished trials are kept; the same command continues.") from None
         except DataError as error:
-            raise DataError(f"{error} Finished trials are kept; the same command goes on.") from error
+            raise DataError(f"{error} Finished trials are kept; the same command continues.") from error
         rows = _rows(work)
         if not any(row.state == trial.COMPLETE for row in rows):
             raise TrainingError(f"None of the {len(rows)} trials was completed. {plan.folder / report.TABLE} says why of each.")
         return _write_all(work, rows)
 
 
-def _go_on(work: _Work, on_message: Callable[[str], None], on_trial: Callable[[Row], None]) -> None:
+def _continue(work: _Work, on_message: Callable[[str], None], on_trial: Callable[[Row], None]) -> None:
     plan, failures = work.plan, []
     while (done := len(_finished(work))) < plan.trials:
         if not _waiting(work):
@@ -124,7 +124,7 @@ def _go_on(work: _Work, on_message: Callable[[str], None], on_trial: Callable[[R
         if len(failures) == FIRST_TRIALS and failures[0] and len(set(failures)) == 1:
             raise TrainingError(
                 f"The first {FIRST_TRIALS} trials failed in the same way: {row.reason.rstrip('.')}. "
-                f"Mend that, then start again with another --study, or remove {plan.folder}."
+                f"Fix that, then start again with another --study, or remove {plan.folder}."
             )
 
 
@@ -172,7 +172,7 @@ def _run_one(work: _Work) -> Row:
     return next(row for row in _rows(work) if row.number == one.number)
 
 
-def _request(work: _Work, values: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _request(work: _Work, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     plan = work.plan
     return {
         "run": str(folder.resolve()),
@@ -255,15 +255,15 @@ def _rows(work: _Work) -> list[Row]:
 
 
 def _row(one: "optuna.trial.FrozenTrial") -> Row:
-    found = one.user_attrs
-    common = {"number": one.number, "values": found["given"], "baseline": found["baseline"]}
+    kept = one.user_attrs
+    row = Row(number=one.number, state=report.CUT, values=kept["given"], baseline=kept["baseline"])
     if _was_cut(one):
-        return Row(**common, state=report.CUT, reason="It was stopped with the search, and is trained again under a later number.")
-    return Row(**common, **{name: found[name] for name in ("state", "value", "best_step", "seconds", "reason")})
+        return dataclasses.replace(row, reason="It was stopped with the search, and is trained again under a later number.")
+    return dataclasses.replace(row, **{name: kept[name] for name in ("state", "value", "best_step", "seconds", "reason")})
 
 
 def _was_cut(one: "optuna.trial.FrozenTrial") -> bool:
-    """Tell trials that were cut, which are all that Optuna has as failed: see _run_one."""
+    """Return whether a trial was cut; those are all that Optuna has as failed: see _run_one."""
     import optuna
 
     return one.state == optuna.trial.TrialState.FAIL

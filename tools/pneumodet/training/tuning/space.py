@@ -15,6 +15,7 @@ from typing import Any
 
 from pneumodet.core import suggest
 from pneumodet.core.errors import ConfigError
+from pneumodet.models.detection.odapi import Config
 from pneumodet.training.tuning import fields
 
 CLASSIC = ("optimizer", "loss", "learning_rate", "batch_size")
@@ -95,7 +96,7 @@ def parse(text: str) -> Parameter:
             raise ConfigError(f"--param {name}: the list {values!r} has an empty entry.")
         double = next((choice for index, choice in enumerate(choices) if any(_same(choice, other) for other in choices[:index])), None)
         if double is not None:
-            raise ConfigError(f"--param {name}: {double!r} is in the list twice.")
+            raise ConfigError(f"--param {name}: {double!r} occurs twice in the list.")
         return Parameter(name=name, choices=choices)
     if ":" not in values or values.startswith("{"):
         raise ConfigError(f"--param {name}: {values!r} is a single value. Give {_OPTIONS}; what is the same in all trials goes to --set.")
@@ -105,28 +106,30 @@ def parse(text: str) -> Parameter:
 def _range(name: str, values: str) -> Parameter:
     low_text, high_text, *options = (part.strip() for part in values.split(":"))
     low, high = (_number(name, values, text) for text in (low_text, high_text))
-    found: dict[str, Any] = {}
+    log = whole = False
+    step: float | None = None
     for option in options:
         key, _, value = option.partition("=")
-        if option in ("log", "int"):
-            found["log" if option == "log" else "whole"] = True
+        if option == "log":
+            log = True
+        elif option == "int":
+            whole = True
         elif key == "step" and value:
-            found["step"] = _number(name, values, value)
+            step = _number(name, values, value)
         else:
             raise ConfigError(f"--param {name}: {option!r} is no option of a range. A range is {_OPTIONS}.")
     if low >= high:
         raise ConfigError(f"--param {name}: {low_text} is not below {high_text}; a range goes from low to high.")
-    if found.get("log") and low <= 0:
+    if log and low <= 0:
         raise ConfigError(f"--param {name}: a log range starts above 0, not at {low_text}.")
-    step = found.get("step")
     if step is not None:
-        if found.get("log"):
+        if log:
             raise ConfigError(f"--param {name}: a log range has no step. Leave one of them out.")
         if step <= 0 or not _multiple(high - low, step):
             raise ConfigError(f"--param {name}: steps of {step:g} from {low_text} do not end at {high_text}.")
-    if found.get("whole") and not all(float(one).is_integer() for one in (low, high, step or 1)):
+    if whole and not all(float(one).is_integer() for one in (low, high, step or 1)):
         raise ConfigError(f"--param {name}: {values!r} is to have whole numbers only, but not all of its own are whole.")
-    return Parameter(name=name, low=low, high=high, ends=(low_text, high_text), **found)
+    return Parameter(name=name, low=low, high=high, ends=(low_text, high_text), log=log, whole=whole, step=step)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,7 +148,7 @@ class Space:
     parameters: tuple[Parameter, ...]
     own: Mapping[str, Any]
     settings: tuple[str, ...]
-    config: Any
+    config: Config
     reference: tuple[int, int]
     steps: int
 
@@ -155,7 +158,7 @@ class Space:
 
         Args:
           config_name: a config of configs/, or a path.
-          texts: of --param; those of CLASSIC with their usual ranges where there are none.
+          texts: of --param; those of CLASSIC with ranges of ``classic`` where there are none.
           steps: of a trial.
           settings: KEY=VALUE that hold in all trials.
 
@@ -167,6 +170,7 @@ class Space:
         config = pipeline_config.load(config_name)
         reference = (config.train_config.num_steps, config.train_config.batch_size)
         keys = pipeline_config.override(config, settings)
+        # parsed first, then compared with one another, then tried on the config: each message assumes that the earlier checks hold
         parameters = tuple(parse(text) for text in texts or classic(config))
         _check_together(parameters, keys)
         parameters = tuple(fields.check(config, parameter) for parameter in parameters)
@@ -178,7 +182,8 @@ class Space:
     def combinations(self) -> int | None:
         """Return how many combinations of values there are, None where a range is continuous."""
         counts = [parameter.count for parameter in self.parameters]
-        return None if None in counts else math.prod(counts)
+        known = [count for count in counts if count is not None]
+        return math.prod(known) if len(known) == len(counts) else None
 
     def sha256(self) -> str:
         """Return a digest of the config with the fixed settings, comments not counted."""
@@ -195,29 +200,29 @@ class Space:
           Keyword arguments of ``experiment.Request``: batch_size, learning_rate and augmentation (None where the config's holds), settings.
         """
         steps = steps or self.steps
-        found: dict[str, Any] = {"batch_size": None, "learning_rate": None, "augmentation": None}
+        request: dict[str, Any] = {"batch_size": None, "learning_rate": None, "augmentation": None}
         settings = list(self.settings)
         for parameter in self.parameters:
             if parameter.name not in values:
                 continue
             name, value = parameter.name, values[parameter.name]
             if name == "batch_size":
-                found[name] = int(value)
+                request[name] = int(value)
             elif name == "learning_rate":
-                found[name] = float(value)
+                request[name] = float(value)
             elif name == "augmentation":
-                found[name] = value
+                request[name] = value
             elif name == "loss":
                 settings += fields.loss_setting(self.config, value)
             elif name != "optimizer":
                 settings.append(f"{name}={value}")
         if "optimizer" in values:
-            batch = found["batch_size"] or int(values.get("train_config.batch_size", self.config.train_config.batch_size))
+            batch = request["batch_size"] or int(values.get("train_config.batch_size", self.config.train_config.batch_size))
             settings += fields.optimizer_setting(self.config, values["optimizer"], self.reference, steps, batch, self.settings)
-        return found | {"settings": tuple(settings)}
+        return request | {"settings": tuple(settings)}
 
 
-def classic(config: Any) -> list[str]:
+def classic(config: Config) -> list[str]:
     """Return the parameters of the classic question, which optimizer, loss, learning rate and batch size, for a config."""
     batch = config.train_config.batch_size
     batches = sorted({max(1, batch // 2), batch, 2 * batch})
@@ -246,7 +251,7 @@ def _check_together(parameters: Sequence[Parameter], fixed: Iterable[str]) -> No
             raise ConfigError(
                 "--param train_config.num_steps: all trials have the same number of steps, --steps, or they could not be compared."
             )
-        if name in fixed or {"batch_size": "train_config.batch_size"}.get(name) in fixed:
+        if name in fixed or (name == "batch_size" and "train_config.batch_size" in fixed):
             raise ConfigError(f"--param {name} is also fixed by --set. Leave one of them out.")
     for short, clash in fields.CLASHES.items():
         for name in names:

@@ -103,6 +103,7 @@ def check_same(plan: Plan, space: "Space") -> None:
         paths.write_json(path, now)
         return
     before = paths.read_json(path, what="the study's record", hint="Start another --study.")
+    # a file that is no record counts as one that says nothing, and differs in the first field
     before = before if isinstance(before, dict) else {}
     for name, value in now.items():
         if before.get(name) == value:

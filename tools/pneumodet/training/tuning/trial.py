@@ -3,7 +3,7 @@
     ended = run(train, {"run": "workspace/study/trial-0003", "steps": 1000, …}, log=path, on_evaluation=lambda step, metrics: step < 500)
     ended.state, ended.reason              # "pruned", ""
 
-The child says over a pipe where it stands, and asks after each evaluation whether to go on. It ends when its parent does, however that ends.
+The child says over a pipe where it stands, and asks after each evaluation whether to continue. It ends when its parent does, however that ends.
 """
 
 import dataclasses
@@ -24,11 +24,11 @@ COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 """How a trial can end."""
 
 SECONDS_TO_END = 10
-"""What a child that was told to end may take before it is killed."""
+"""What a child that was asked to end may take before it is killed."""
 
 Trainer = Callable[..., None]
 """Called in the child as ``trainer(fields, on_progress=(step, total) -> None, on_evaluation=(step, metrics) -> bool)``; False stops it. A
-function of a module, since the child finds it by its name."""
+function of a module, since the child imports it by its name."""
 
 
 class TrialFailed(Exception):
@@ -48,13 +48,15 @@ class Ended:
     reason: str = ""
 
 
-def train(fields: Mapping[str, Any], *, on_progress: Callable[[int, int], None], on_evaluation: Callable[[int, dict], bool]) -> None:
+def train(
+    fields: Mapping[str, Any], *, on_progress: Callable[[int, int], None], on_evaluation: Callable[[int, dict[str, float | None]], bool]
+) -> None:
     """Train one run: the trainer of all real studies.
 
     Args:
       fields: keyword arguments of ``experiment.Request``.
-      on_progress: is told (step, steps in all).
-      on_evaluation: is told (step, metrics by name) and says whether to go on.
+      on_progress: takes (step, steps in all).
+      on_evaluation: takes (step, metrics by name) and returns whether to continue.
 
     Raises:
       PneumodetError: the run failed.
@@ -89,8 +91,8 @@ def run(
       trainer: see Trainer.
       fields: what it is given.
       log: file for all that the child writes to its standard output and error.
-      on_progress: is told (step, steps in all), here.
-      on_evaluation: is told (step, metrics), here, and says whether to go on; may raise TrialFailed.
+      on_progress: takes (step, steps in all), here.
+      on_evaluation: takes (step, metrics), here, and returns whether to continue; may raise TrialFailed.
 
     Returns:
       How it ended.
@@ -145,18 +147,19 @@ def _end(child: Any) -> None:
     child.close()
 
 
-def _death(exit_code: int, log: Path) -> str:
-    if exit_code < 0:
+def _death(exit_code: int | None, log: Path) -> str:
+    if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         cause = "; the system does that to the largest process when memory runs out" if name == "SIGKILL" else ""
         return f"Its process was ended by {name}{cause}. See {log}."
-    return f"Its process ended with exit code {exit_code} and no word. See {log}."
+    return f"Its process ended with exit code {exit_code} and without a message. See {log}."
 
 
 def _child(pipe: Any, trainer: Trainer, fields: dict[str, Any], log: str) -> None:
     """Run in the child: train, and send how it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # by file descriptor: TensorFlow's C++ writes past Python's sys.stderr
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -187,8 +190,10 @@ def _plain(value: Any) -> float | None:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # None in the main process alone
+        parent.join()
+        os._exit(1)
 
 
 def drop_checkpoints(folder: Path) -> None:

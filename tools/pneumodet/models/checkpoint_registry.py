@@ -1,0 +1,126 @@
+"""pretrained/registry.json and its lock file: which checkpoints can be loaded by name, and which archives were downloaded. No TensorFlow.
+
+entries = read(folder)
+entries["ssd_mobilenet_v2_320x320_coco17_tpu-8"].url
+downloads(folder)["ssd_mobilenet_v2_320x320_coco17_tpu-8"].sha256
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError
+
+REGISTRY = "registry.json"
+"""What can be loaded by name; its field ``about`` gives the sources."""
+
+LOCK = "registry.lock.json"
+"""Beside it: SHA-256 of each archive and of its files, as recorded at the first download."""
+
+_AGAIN = "Get it again from the project."
+_REMOVE = "Remove it to trust the next download."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A checkpoint that can be loaded by name.
+
+    Attributes:
+      type: "detection" or "classification", as fine_tune_checkpoint_type.
+      trained_on: data set, for the user.
+      side_px: longer side in px of the images that it was trained with.
+      feature_extractors: of the configs that it fits.
+      url: of its archive.
+      file: name of the checkpoint in it, ``ckpt-0``.
+      licence: of the weights.
+      sha256: of the archive; None where no source publishes it.
+    """
+
+    type: str
+    trained_on: str
+    side_px: int
+    feature_extractors: list[str]
+    url: str
+    file: str
+    licence: str
+    sha256: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Download:
+    """An archive that was downloaded, or placed by hand, and unpacked.
+
+    Attributes:
+      url: where the registry said that it was.
+      sha256: of the archive.
+      files: name of each file of it -> SHA-256.
+    """
+
+    url: str
+    sha256: str
+    files: dict[str, str]
+
+
+_Kind = TypeVar("_Kind", Entry, Download)
+
+_SHAPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "side_px": ((int,), "a whole number"),
+    "feature_extractors": ((list,), "a list of texts"),
+    "files": ((dict,), "an object"),
+    "sha256": ((str, type(None)), "a text or null"),
+}
+"""Field -> (types it may have, what to call them); all others are texts."""
+
+
+def read(folder: Path) -> dict[str, Entry]:
+    """Return the registry: name -> its entry.
+
+    Raises:
+      DataError: it cannot be read, or a field is missing or wrong, which is named.
+    """
+    path = folder / REGISTRY
+    content = paths.read_json(path, what="the registry of checkpoints", hint=_AGAIN)
+    checkpoints = content.get("checkpoints") if isinstance(content, dict) else None
+    if not isinstance(checkpoints, dict):
+        raise DataError(f"{path} has no object 'checkpoints'. {_AGAIN}")
+    return {name: _checked(Entry, fields, f"{path}, {name}", _AGAIN) for name, fields in checkpoints.items()}
+
+
+def downloads(folder: Path) -> dict[str, Download]:
+    """Return what was downloaded so far: name -> its archive.
+
+    Raises:
+      DataError: the file cannot be read, or a field is missing or wrong, which is named.
+    """
+    path = folder / LOCK
+    if not path.is_file():
+        return {}
+    content = paths.read_json(path, what="the record of downloads", hint=_REMOVE)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is no object of names. {_REMOVE}")
+    return {name: _checked(Download, fields, f"{path}, {name}", _REMOVE) for name, fields in content.items()}
+
+
+def record(folder: Path, name: str, download: Download) -> None:
+    """Write down a download; what is there of others stays."""
+    every = downloads(folder) | {name: download}
+    paths.write_json(folder / LOCK, {one: dataclasses.asdict(each) for one, each in every.items()})
+
+
+def _checked(kind: type[_Kind], fields: Any, where: str, hint: str) -> _Kind:
+    if not isinstance(fields, Mapping):
+        raise DataError(f"{where} is {fields!r}, must be an object. {hint}")
+    taken: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name not in fields:
+            if field.default is dataclasses.MISSING:
+                raise DataError(f"{where}: the field {field.name} is missing. {hint}")
+            continue
+        types, wanted = _SHAPES.get(field.name, ((str,), "a text"))
+        value = fields[field.name]
+        if type(value) not in types:  # by the exact type: True is an int to isinstance
+            raise DataError(f"{where}: {field.name} is {value!r}, must be {wanted}. {hint}")
+        taken[field.name] = value
+    return kind(**taken)

@@ -1,0 +1,96 @@
+"""What a run says of itself: where it stands, what it remembers from step to step, what came of it, and who is called with all that."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from pneumodet.models.options import Plan
+from pneumodet.training.parts import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where training stands.
+
+    Attributes:
+      step: steps done, of ``total``.
+      loss: total loss, mean over the steps since the last report.
+      images_per_second: since the last report; the process's first step, evaluations and checkpoints not counted. None where nothing is left.
+      seconds_per_step: since the last report, likewise.
+    """
+
+    step: int
+    total: int
+    loss: float
+    images_per_second: float | None
+    seconds_per_step: float | None
+
+
+@dataclasses.dataclass
+class Memory:
+    """What training remembers beside weights; it is stored in each checkpoint, so that both are always of the same step.
+
+    Attributes:
+      best: the best figure so far.
+      best_step: its step.
+      waited: evaluations since then.
+      rollbacks: how often the run went back.
+    """
+
+    best: float | None = None
+    best_step: int | None = None
+    waited: int = 0
+    rollbacks: int = 0
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What training did.
+
+    Attributes:
+      step: steps done in all.
+      completed: False when it was stopped by a signal.
+      stopped_early: a sentence where it ended before its last step for want of progress, or because the caller asked for it.
+      checkpoint: the newest checkpoint's prefix.
+      best_metric: the figure by which the best checkpoint is kept.
+      memory: the best figure and its step.
+      seconds_to_first_step: wall time from the start of the process's training to the end of the first step.
+      images_per_second: over all steps but the first of this call, evaluations and checkpoints not counted; None where there was no second.
+      notes: sentences about what happened on the way.
+    """
+
+    step: int = 0
+    completed: bool = False
+    stopped_early: str | None = None
+    checkpoint: str = ""
+    best_metric: str = Plan.best_metric
+    memory: Memory = dataclasses.field(default_factory=Memory)
+    seconds_to_first_step: float | None = None
+    images_per_second: float | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+class Observer:
+    """Takes what happens; every method may be left as it is."""
+
+    def report(self, progress: Progress, scalars: Mapping[str, float | None]) -> None:
+        """Take the means since the last report."""
+
+    def evaluation(self, step: int, evaluation: Evaluation, *, best: bool) -> bool | None:
+        """Take an evaluation; False stops the run."""
+
+    def note(self, text: str) -> None:
+        """Take a sentence for the user."""
+
+    def close(self) -> None:
+        """Write what is left; nothing comes any more."""
+
+    def rewind(self, step: int) -> None:
+        """Forget what was reported after ``step``: the run goes back to it."""
+
+    def first_batch(self, batch: dict[str, tf.Tensor], step: int) -> None:
+        """Take the first batch, as the model will see it."""
+
+    def anchors(self, statistics: dict[str, float]) -> None:
+        """Take how the training set's boxes and the model's anchors match, before the first step."""
