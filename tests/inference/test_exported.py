@@ -7,6 +7,7 @@ import pytest
 from tiny_export import LABELS, make
 
 from pneumodet.core.errors import CheckpointError, DataError
+from pneumodet.inference import card as cards
 from pneumodet.inference import exported
 
 
@@ -16,21 +17,21 @@ def model(tmp_path):
 
 
 def change(folder, **values):
-    card = json.loads((folder / exported.CARD).read_text())
-    (folder / exported.CARD).write_text(json.dumps({**card, **values}))
+    card = json.loads((folder / cards.CARD).read_text())
+    (folder / cards.CARD).write_text(json.dumps({**card, **values}))
 
 
 def test_a_folder_and_a_file_of_it_are_the_same_model(model, monkeypatch):
     one = exported.read(model)
     assert one == exported.read(model / "model.onnx")
     assert one.label_map == LABELS
-    assert one.score_threshold == 0.5
+    assert one.card.score_threshold == 0.5
     assert one.path("onnx") == model / "model.onnx"
     monkeypatch.chdir(model)
     assert exported.read(exported.Path("model.onnx")).path("onnx").samefile(model / "model.onnx")
 
 
-@pytest.mark.parametrize("name", [exported.CARD, exported.LABEL_MAP, "model.onnx"])
+@pytest.mark.parametrize("name", [cards.CARD, exported.LABEL_MAP, "model.onnx"])
 def test_what_is_gone_is_named(model, name):
     (model / name).unlink()
     with pytest.raises(CheckpointError, match=f"is not an exported model \\(it has no {name}\\)"):
@@ -39,7 +40,7 @@ def test_what_is_gone_is_named(model, name):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"artefacts": {}}', '{"artefacts": {"onnx": {}}}'])
 def test_a_broken_card_is_said_to_be_broken(model, text):
-    (model / exported.CARD).write_text(text)
+    (model / cards.CARD).write_text(text)
     with pytest.raises(CheckpointError, match="model.json"):
         exported.read(model)
 

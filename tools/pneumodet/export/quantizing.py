@@ -51,8 +51,8 @@ def ranges(part: Part, settings: Settings, samples: Iterable[Sequence[np.ndarray
             every[number].append(np.array([codes.min(), codes.max()]))
     low = (float(np.log(inference.SCORE_FLOOR / (1 - inference.SCORE_FLOOR))) - _BELOW) * settings.logit_scale
     logits = (low, max(highest, low) + _ABOVE)
-    found = [np.concatenate(some) if sum(map(len, some)) else np.concatenate(whole) for some, whole in zip(seen, every, strict=True)]
-    return [Ranges(_wider(codes), logits) for codes in found]
+    encodings = [np.concatenate(some) if sum(map(len, some)) else np.concatenate(whole) for some, whole in zip(seen, every, strict=True)]
+    return [Ranges(_wider(codes), logits) for codes in encodings]
 
 
 def _wider(values: np.ndarray) -> Range:

@@ -67,13 +67,13 @@ class Calibrator:
         """
         names = {"temperature": {"temperature"}, "platt": {"slope", "intercept"}, "isotonic": {"scores", "probabilities"}}
         method = saved.get("method")
-        if method not in names or set(saved) - {"method"} != names[method]:
+        if not isinstance(method, str) or method not in names or set(saved) - {"method"} != names[method]:
             raise ConfigError(
                 f"Not a calibrator: {dict(saved)!r:.200}. It needs a method ({', '.join(METHODS)}) and that method's parameters; fit it again."
             )
         try:
             values = {key: np.asarray(saved[key], np.float64) for key in sorted(names[method])}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"The parameters of the {method} calibrator are no numbers: {error}. Fit it again.") from error
         if not _sound(method, values):
             raise ConfigError(

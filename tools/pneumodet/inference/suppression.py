@@ -7,11 +7,11 @@ found = detections(boxes_yxyx_norm, scores, settings)             # as the API's
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from pneumodet import inference
+from pneumodet.core.json_fields import Fields
 
 _BLOCK = 100
 """Candidates that are compared with one another at a time; the limit of a class is mostly reached within the first block."""
@@ -39,6 +39,16 @@ class Ranges:
 
     encodings: Range
     logits: Range
+
+    @classmethod
+    def of_fields(cls, fields: Fields) -> "Ranges":
+        """Return the ranges of ``dataclasses.asdict`` that went through JSON.
+
+        Raises:
+          PneumodetError: a field is missing or wrong.
+        """
+        (encodings_low, encodings_high), (logits_low, logits_high) = fields.numbers("encodings", 2), fields.numbers("logits", 2)
+        return cls((encodings_low, encodings_high), (logits_low, logits_high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +78,24 @@ class Settings:
     change_coordinate_frame: bool
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Settings":
+    def of_fields(cls, fields: Fields) -> "Settings":
         """Return the settings of ``dataclasses.asdict`` that went through JSON; other keys are left alone.
 
         Raises:
-          KeyError: something is missing.
+          PneumodetError: a field is missing or wrong.
         """
-        own = {field.name: value[field.name] for field in dataclasses.fields(cls)}
-        return cls(**{**own, "box_scales": tuple(own["box_scales"])})
+        y, x, height, width = fields.numbers("box_scales", 4)
+        return cls(
+            score_converter=fields.choice("score_converter", CONVERTERS),
+            logit_scale=fields.required("logit_scale", float),
+            background=fields.required("background", bool),
+            box_scales=(y, x, height, width),
+            score_threshold=fields.required("score_threshold", float),
+            iou_threshold=fields.required("iou_threshold", float),
+            max_detections_per_class=fields.required("max_detections_per_class", int),
+            max_total_detections=fields.required("max_total_detections", int),
+            change_coordinate_frame=fields.required("change_coordinate_frame", bool),
+        )
 
 
 def unbounded(values: np.ndarray, limits: Range) -> np.ndarray:
@@ -107,12 +127,17 @@ def decode(encodings: np.ndarray, anchors_yxyx_norm: np.ndarray, settings: Setti
 
 
 def from_encodings(
-    encodings: np.ndarray, logits: np.ndarray, anchors_yxyx_norm: np.ndarray, settings: Settings, **window: Any
+    encodings: np.ndarray,
+    logits: np.ndarray,
+    anchors_yxyx_norm: np.ndarray,
+    settings: Settings,
+    *,
+    window_hw: tuple[float, float] = (1.0, 1.0),
 ) -> dict[str, np.ndarray]:
     """As ``detections``, of (N, 4) encodings, (N, C) or (N, C + 1) logits and the (N, 4) anchors; only what may be found is decoded."""
     scores = scores_of(logits, settings)
     may = (scores > _least(settings)).any(axis=1)
-    return detections(decode(encodings[may], anchors_yxyx_norm[may], settings), scores[may], settings, **window)
+    return detections(decode(encodings[may], anchors_yxyx_norm[may], settings), scores[may], settings, window_hw=window_hw)
 
 
 def detections(

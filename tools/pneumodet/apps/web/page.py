@@ -313,7 +313,7 @@ def show_picture(model: SharedModel, case: Case, grays: Grays, look: Look) -> No
     st.image(picture, alt=f"Radiograph {case.name}. {sentence}", width="stretch")
     probability = model.probability(case.score)
     if probability is not None:
-        basis = probability_words.rests_on(model.exported.card.get("metrics"))
+        basis = probability_words.rests_on(model.exported.card.metrics)
         sentence += f" By the model's validation data, {probability_words.in_words(probability)} of radiographs with this score have pneumonia ({basis})."
     st.markdown(plain(sentence))
 

@@ -14,7 +14,6 @@ from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
 from pneumodet.inference import detectors, exported
-from pneumodet.inference.probability import Calibrator
 
 DEFAULT_THRESHOLD = 0.5
 """Used where the model has no operating point of its own."""
@@ -46,11 +45,10 @@ class SharedModel:
         if label_map.PNEUMONIA not in classes:
             raise DataError(f"The model in {model_dir} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
         self.category_id = classes[label_map.PNEUMONIA]
-        own = self.exported.score_threshold
+        own = self.exported.card.score_threshold
         self.has_operating_point = own is not None
-        self.score_threshold = DEFAULT_THRESHOLD if own is None else float(own)
-        saved = self.exported.card.get("calibrator")
-        self._calibrator = None if saved is None else Calibrator.from_json(saved)
+        self.score_threshold = DEFAULT_THRESHOLD if own is None else own
+        self._calibrator = self.exported.card.calibrator
         self._model_dir, self._backend = model_dir, backend
         self._lock = threading.Lock()  # TFLite's interpreter is not to be called by two threads at once
         self._detector: concurrent.futures.Future[detectors.Detector] | None = None
@@ -64,7 +62,7 @@ class SharedModel:
     @property
     def name(self) -> str:
         """What the model is called: its run, else its folder's name."""
-        return str(self.exported.card.get("run") or self.exported.model_dir.name)
+        return self.exported.card.run or self.exported.model_dir.name
 
     def detect(self, pixels: np.ndarray) -> Detections:
         """Return the findings of pneumonia on (H, W) uint8 pixels, boxes in px of them.

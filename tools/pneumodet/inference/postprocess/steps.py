@@ -169,7 +169,8 @@ def paired_iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
     overlap = np.maximum(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0)
     overlap *= width
     union = area_px(a_xyxy_px).reshape(a.shape[1:]) + area_px(b_xyxy_px).reshape(b.shape[1:]) - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    shares: np.ndarray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return shares
 
 
 def hard_nms(cases: Cases, iou_threshold: float, *, overlaps: Overlaps | None = None) -> Cases:

@@ -90,11 +90,12 @@ class View:
         """Return (N,) bool: the box, in px of the view, ends where the view was cut out of the radiograph."""
         _, (left, top, right, bottom) = self._rectangles(height=height, width=width)
         is_cut = np.array([left > 0, top > 0, right < width, bottom < height])
-        sides = np.array([width, height, width, height])
+        lengths = np.array([width, height, width, height])
         from_edge = np.abs(boxes_xyxy_px - np.array([0, 0, width, height]))
-        return (is_cut & (from_edge <= CUT_MARGIN * sides)).any(axis=1)
+        cut_off: np.ndarray = (is_cut & (from_edge <= CUT_MARGIN * lengths)).any(axis=1)
+        return cut_off
 
-    def _rectangles(self, *, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _rectangles(self, *, height: int, width: int) -> tuple[Rectangle, Rectangle]:
         """Return (part of the view that is not black, part of the radiograph that it shows), both xyxy px."""
         factor = self.scale if self.scale < 1 else 1 / self.scale
         inner_height, inner_width = max(1, round(height * factor)), max(1, round(width * factor))

@@ -26,7 +26,7 @@ from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
 from pneumodet.inference.predict.journal import Journal
 from pneumodet.inference.predict.outputs import Rules
-from pneumodet.inference.probability import Calibrator, rests_on
+from pneumodet.inference.probability import rests_on
 
 SUMMARY = "predictions.json"
 """Written last: model, threshold and the files that were left out."""
@@ -183,17 +183,17 @@ def _plan(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, g
     steps = ensembles.planned(recipe, models=len(model_dirs), tta=tta)
     gate_scores = image_gates.gate_for(steps, gate)
     threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, models, by_recipe=recipe is not None)
-    calibrator = models[0].card.get("calibrator") if steps == recipes.Recipe() else None
+    calibrator = models[0].card.calibrator if steps == recipes.Recipe() else None
     notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
-    if calibrator is None and any(model.card.get("calibrator") for model in models):
+    if calibrator is None and any(model.card.calibrator for model in models):
         notes.append(
             f"{outputs.SCORES} has no probabilities: the model was calibrated for its own scores, not for those after post-processing."
         )
     if calibrator:
         notes.append(
-            f"Probabilities are rough. They rest on {rests_on(models[0].card.get('metrics'))}; other patients may be ill more or less often."
+            f"Probabilities are rough. They rest on {rests_on(models[0].card.metrics)}; other patients may be ill more or less often."
         )
-    rules = Rules(classes[label_map.PNEUMONIA], threshold, Calibrator.from_json(calibrator) if calibrator else None)
+    rules = Rules(classes[label_map.PNEUMONIA], threshold, calibrator)
     return _Plan(models, steps, gate_scores, rules, source, notes)
 
 
@@ -230,7 +230,7 @@ def _write_results(
     totals = outputs.write(folder, book.entries(), plan.rules)
     truth_boxes = _truth_boxes(truth, totals.shown)
     sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
-    model = ", ".join(f"{model.card.get('run')} ({model.card.get('checkpoint')})" for model in plan.models)
+    model = ", ".join(f"{model.card.run} ({model.card.checkpoint})" for model in plan.models)
     heading = gallery.Heading(model, totals.radiographs, totals.positive, len(found.refused), plan.threshold_source, plan.notes)
     gallery.write(folder, totals.shown, plan.rules, heading, truth_boxes=truth_boxes)
     return totals, sheet
@@ -263,8 +263,10 @@ def _summary(
 
 def _write_summary(folder: Path, summary: Summary, plan: _Plan, opened: Sequence[detectors.Detector], settings: Mapping[str, Any]) -> None:
     """Write ``SUMMARY``: the summary, the models and the post-processing."""
-    cards = [{key: model.card.get(key) for key in ("run", "checkpoint")} for model in plan.models]
-    cards = [card | {"format": one.format, "sha256": sha} for card, one, sha in zip(cards, opened, settings["model"], strict=True)]
+    cards = [
+        {"run": model.card.run, "checkpoint": model.card.checkpoint, "format": one.format, "sha256": sha}
+        for model, one, sha in zip(plan.models, opened, settings["model"], strict=True)
+    ]
     more = {
         "sheet": outputs.SHEET if summary.sheet else None,
         "model": cards[0],
@@ -304,8 +306,8 @@ def _threshold(steps: recipes.Recipe, models: Sequence[exported.Exported], *, by
     """Return the score threshold that nobody gave, and where it is from."""
     if by_recipe:
         return steps.score_threshold, FROM_RECIPE
-    own = [model.score_threshold for model in models]
-    if None in own:
+    own = [model.card.score_threshold for model in models if model.card.score_threshold is not None]
+    if len(own) < len(models):
         return DEFAULT_THRESHOLD, ASSUMED
     return float(np.mean(own)), FROM_MODEL if steps.sources == 1 else BEFORE_FUSION
 
