@@ -12,8 +12,8 @@ from tiny_export import make
 from pneumodet import inference
 from pneumodet.core import boxes
 from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem
-from pneumodet.inference import card as cards
 from pneumodet.inference import backends, detectors, exported, sizes
+from pneumodet.inference import card as cards
 
 
 @pytest.fixture

@@ -31,7 +31,12 @@ def artefact(file="model.onnx", sha256="ab" * 32):
 
 def test_a_model_is_named_by_run_and_hash(tmp_path):
     algorithm = algorithm_of([exported(tmp_path, {"onnx": artefact()})])
-    assert (algorithm.name, algorithm.version, algorithm.manufacturer, algorithm.parameters) == ("pneumodet my_first", "ab" * 6, "pneumodet", ())
+    assert (algorithm.name, algorithm.version, algorithm.manufacturer, algorithm.parameters) == (
+        "pneumodet my_first",
+        "ab" * 6,
+        "pneumodet",
+        (),
+    )
 
 
 def test_the_version_does_not_depend_on_the_order_of_the_files(tmp_path):

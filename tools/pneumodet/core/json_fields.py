@@ -50,7 +50,9 @@ class Fields:
     def wrong(self, name: str, must: str) -> PneumodetError:
         """Return the error of a field that is missing, or whose value must be something else."""
         value, named = self._content.get(name), f"{self._where}: the field {self._name(name)}"
-        return self._error(f"{named} is missing. {self._hint}" if value is None else f"{named} is {_short(value)}, must be {must}. {self._hint}")
+        return self._error(
+            f"{named} is missing. {self._hint}" if value is None else f"{named} is {_short(value)}, must be {must}. {self._hint}"
+        )
 
     def optional(self, name: str, kind: type[T]) -> T | None:
         """Return a field's value, or None where it is absent or null; a whole number is a number, too, but true is neither."""

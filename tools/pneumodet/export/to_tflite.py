@@ -41,7 +41,8 @@ def write(
       path: the new file.
       kind: one of "tflite", "tflite-fp16", "tflite-int8".
       metadata: goes into the file.
-      images: for "tflite-int8" alone, which they make of the file: gives what the function takes, of each of the radiographs that the ranges of values are taken from.
+      images: for "tflite-int8" alone, and needed for it: gives what the function takes, of each of the radiographs that the ranges of
+        values are taken from.
 
     Raises:
       ConfigError: the converter cannot express it in TensorFlow Lite's own operations.

@@ -123,17 +123,20 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
     if backend not in inference.BACKENDS:
         raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(inference.BACKENDS)}.")
     one = exported.read(model_dir)
-    named = [name for name, about in one.artefacts.items() if one.model_dir != model_dir and about.file == model_dir.name]
+    named = [name for name, artefact in one.artefacts.items() if one.model_dir != model_dir and artefact.file == model_dir.name]
     if named:
         own = named[0].partition("-")[0]
         if backend not in ("auto", own) and named[0] not in FORMATS_OF[backend]:
             raise ConfigError(f"{model_dir.name} cannot be run by {backend}. Leave out --backend, or name the folder.")
         return Detector(one, named[0], backend=own if backend == "auto" else backend, threads=threads)
     wanted = {kind: names for kind, names in FORMATS_OF.items() if kind == backend or (backend == "auto" and kind != INEXACT)}
-    there = {kind: next((name for name in names if name in one.artefacts), None) for kind, names in wanted.items()}
-    there = {kind: name for kind, name in there.items() if name is not None}
+    there: dict[str, str] = {}
+    for kind, names in wanted.items():
+        has_one = next((name for name in names if name in one.artefacts), None)
+        if has_one is not None:
+            there[kind] = has_one
     if not there:
-        has = ", ".join(about.file for about in one.artefacts.values())
+        has = ", ".join(artefact.file for artefact in one.artefacts.values())
         what = "auto backend" if backend == "auto" else f"backend {backend}"
         raise CheckpointError(
             f"{one.model_dir} has no file for the {what}; it has {has}. Name one of them, or export the run again with other --formats."

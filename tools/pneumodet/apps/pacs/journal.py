@@ -20,6 +20,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumodet.core.errors import DataError, EnvironmentProblem
 
@@ -225,6 +226,8 @@ class Journal:
         self._write("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
 
-def _exam(row: tuple) -> Exam:
-    *plain, outputs, failing_since = row
-    return Exam(*plain, outputs=tuple(json.loads(outputs)), failing_since=failing_since)
+def _exam(row: tuple[Any, ...]) -> Exam:
+    """Return a row of ``_COLUMNS``, which are in the order of ``Exam``'s fields; outputs are JSON in the table."""
+    sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs, failing_since = row
+    made = tuple(json.loads(outputs))
+    return Exam(sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, made, failing_since)

@@ -3,7 +3,6 @@
 All users share the model (``st.cache_resource``); each one's radiographs lie in the session's own state and go with it.
 """
 
-import collections
 import dataclasses
 import functools
 import logging
@@ -256,7 +255,7 @@ def choose_threshold(model: SharedModel) -> float:
 
 def choose_look(shared: Shared, case: Case, grays: Grays, score_threshold: float) -> Look:
     """Show what can be changed of the picture, and return what was chosen."""
-    boxes_xyxy_px = truth.find(collections.ChainMap(st.session_state.boxes, shared.boxes), case)
+    boxes_xyxy_px = truth.find({**shared.boxes, **st.session_state.boxes}, case)
     shows_boxes = st.checkbox("Boxes", value=True)
     shows_truth = st.checkbox(
         "Ground truth", value=True, disabled=boxes_xyxy_px is None, help="Drop a file of boxes, or start with --labels, to draw it dashed."
@@ -353,7 +352,7 @@ def show_downloads(model: SharedModel, case: Case, look: Look) -> None:
         has_sr = None in obstacles
         st.download_button("DICOM SR", srs, f"{stem}.sr.dcm" if one else f"{stem}-sr.zip", on_click="ignore", disabled=not has_sr)
     if not has_sr:
-        st.caption(plain(obstacles[0]))
+        st.caption(plain(next((one for one in obstacles if one is not None), "")))
 
 
 main()

@@ -1,7 +1,7 @@
 """The model that all users of the page share: read at once, opened beside the first view, asked by one at a time.
 
 model = SharedModel(Path("workspace/my_first/export"))     # at once; CheckpointError where it is no exported model
-found = model.detect(pixels)                               # waits until it is open; only the findings of pneumonia
+detections = model.detect(pixels)                          # waits until it is open; only the findings of pneumonia
 """
 
 import concurrent.futures
@@ -53,11 +53,12 @@ class SharedModel:
         self._lock = threading.Lock()  # TFLite's interpreter is not to be called by two threads at once
         self._detector: concurrent.futures.Future[detectors.Detector] | None = None
 
-    def open(self) -> None:
-        """Begin to open the model in a thread, so that nobody waits for it before there is a radiograph."""
+    def open(self) -> concurrent.futures.Future[detectors.Detector]:
+        """Begin to open the model in a thread, so that nobody waits for it before there is a radiograph; return what will have it."""
         opener = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="open-model")
         self._detector = opener.submit(detectors.open, self._model_dir, backend=self._backend)
         opener.shutdown(wait=False)
+        return self._detector
 
     @property
     def name(self) -> str:
@@ -72,8 +73,8 @@ class SharedModel:
         """
         detector = self._opened()
         with self._lock:
-            found = detector.detect(pixels)
-        return found.of_class(self.category_id)
+            detections = detector.detect(pixels)
+        return detections.of_class(self.category_id)
 
     @property
     def numerics(self) -> str:
@@ -81,9 +82,7 @@ class SharedModel:
         return detectors.numerics_of(self._opened())
 
     def _opened(self) -> detectors.Detector:
-        if self._detector is None:
-            self.open()
-        return self._detector.result()
+        return (self._detector or self.open()).result()
 
     def probability(self, score: float) -> float | None:
         """Return the calibrated probability of pneumonia of an exam with this highest score; None where the model was not calibrated."""
