@@ -3,7 +3,7 @@
     analyst = ModelAnalyst(Path("workspace/my_first/export"), profile=admission.WORKER)
     for report in analyst.reports(data, sop_uid): ...
 
-There is a structured report of every radiograph, also where nothing was found, and a presentation state where there are boxes to show.
+There is a structured report of every radiograph, also without a detection, and a presentation state where there are boxes to show.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The loop: looks for new radiographs, takes one exam after the other from state to state, and waits where there is nothing to do.
+"""The loop: asks for new radiographs, takes one exam after the other from state to state, and waits where there is nothing to do.
 
     worker = Worker(journal, folder, analyst, archive, source=pacs, settings=Settings(days=3))
     worker.run(stop)                       # until the event is set; the exam at hand is finished
@@ -40,7 +40,7 @@ FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS = 1.0, 60.0
 """Before a PACS that was away is called again: likewise."""
 
 TURN_SECONDS = 1.0
-"""At least so often the journal is looked at, where radiographs come by C-STORE."""
+"""At least so often the journal is read, where radiographs come by C-STORE."""
 
 LOST = "its file is no longer in the state folder; send it again"
 
@@ -303,7 +303,7 @@ class Worker:
           exam: as it was before the attempt.
           reason: why it failed.
           next_try: given where the PACS failed, which answers, but may take nothing: its disk is full, it is read-only. Then the last attempt is
-            not counted until another exam was stored meanwhile, which shows that it is this exam's fault.
+            not counted until another exam was stored meanwhile, which shows that it is this exam's own.
         """
         self._failures += 1
         if exam.attempts + 1 >= ATTEMPTS:
