@@ -121,11 +121,11 @@ class Records:
 
         looker = Looker(model, config)
 
-        def look(pixels: np.ndarray) -> Detections:
+        def detect_by_checkpoint(pixels: np.ndarray) -> Detections:
             image, true_shape = looker.prepared(pixels)
             return from_outputs(looker.detect(image[None], true_shape[None]), 0, height=pixels.shape[0], width=pixels.shape[1])
 
-        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": look}
+        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": detect_by_checkpoint}
         each |= {name: Detector(one, name).detect for name in formats}
         wanted = {image["file_name"] for image in self.instances["images"]}
         done = progress(len(wanted))

@@ -23,7 +23,7 @@ _MARGIN = 0.1
 """Share by which the range of encodings is wider than what was seen."""
 
 _CANDIDATES = 100
-"""Anchors of each radiograph, those of the highest scores, whose encodings have to be told apart; of the others no box remains."""
+"""Anchors of each radiograph, those of the highest scores, whose encodings must stay distinct; of the others no box remains."""
 
 
 def ranges(part: Part, settings: Settings, samples: Iterable[Sequence[np.ndarray]]) -> list[Ranges] | None:

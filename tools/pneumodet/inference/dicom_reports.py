@@ -1,4 +1,4 @@
-"""What a model found on a radiograph -> DICOM objects, for ``tools/predict.py``, the PACS worker and the web page alike.
+"""Detections on a radiograph -> DICOM objects, for ``tools/predict.py``, the PACS worker and the web page alike.
 
     reporter = Reporter(algorithm_of([exported], steps), score_threshold=0.35)
     report = reporter.report(SR, read_header(data, "exam.dcm"), detections)     # report.data is the file

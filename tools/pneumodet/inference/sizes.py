@@ -1,4 +1,4 @@
-"""What a model looks at of a radiograph: its size, and how it is reduced to it. One rule for training, evaluation and prediction.
+"""What a model takes of a radiograph: its size, and how it is reduced to it. One rule for training, evaluation and prediction.
 
 A model's own resizer samples bilinearly, which takes four px for each px it makes and leaves out all others: of a radiograph of 1024 px at 320 px it
 loses most, and what is left is noisy. Images are first reduced by averaging, by the largest power of two that leaves them no smaller
@@ -70,6 +70,6 @@ class Size:
 
 
 def prepared(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Return (h, w) uint8, what a model of this size looks at of (H, W) uint8 pixels, without padding."""
+    """Return (h, w) uint8, what a model of this size takes of (H, W) uint8 pixels, without padding."""
     target_hw = size.of(pixels.shape)
     return resize(reduce(pixels, target_hw), target_hw)

@@ -29,7 +29,7 @@ NAME = "the file"
 
 
 class ModelAnalyst:
-    """Reports by an exported model; see ``worker.Analyst``."""
+    """Reports by an exported model; see ``interfaces.Analyst``."""
 
     kinds = (SR, GSPS)
 

@@ -67,12 +67,12 @@ def peer(text: str) -> Peer:
     """Return the peer that ``TITLE@HOST:PORT`` names.
 
     Raises:
-      ConfigError: it has another form.
+      ConfigError: it is not of that form.
     """
     title, _, place = text.rpartition("@")
     host, _, port = place.rpartition(":")
     if not _TITLE.fullmatch(title) or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ConfigError(f"{text!r} must have the form TITLE@HOST:PORT, with a title of at most 16 letters, as in ORTHANC@127.0.0.1:4242.")
+        raise ConfigError(f"{text!r} must look like TITLE@HOST:PORT, with a title of at most 16 letters, as in ORTHANC@127.0.0.1:4242.")
     return Peer(title, host.strip("[]"), int(port))
 
 

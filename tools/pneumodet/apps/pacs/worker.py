@@ -14,12 +14,12 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from typing import Protocol
 
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.health import Health
+from pneumodet.apps.pacs.interfaces import Analyst, Archive, Source
 from pneumodet.apps.pacs.journal import Exam, Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
 from pneumodet.core.errors import EnvironmentProblem
@@ -51,49 +51,6 @@ logger = logging.getLogger(__name__)
 
 class _LostError(Exception):
     """A file that came by C-STORE and is gone: only its sender can help."""
-
-
-class Analyst(Protocol):
-    """What makes reports of a radiograph."""
-
-    name: str
-    """Of model and version: another name, other reports."""
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """Of reports that there may be."""
-
-    def reports(self, data: bytes, sop_uid: str) -> Iterable[Report]:
-        """Return the reports of a DICOM file; raises Refused where there will never be any."""
-
-    def reopened(self, kind: str, data: bytes) -> Report:
-        """Return a report that was written to a file."""
-
-
-class Source(Protocol):
-    """Where radiographs come from."""
-
-    def instances(self, modality: str, *, since: date | None) -> Iterable[QueryResult]:
-        """Yield what there is."""
-
-    def fetch(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
-        """Return one of them."""
-
-    def probe(self) -> None:
-        """Raise Trouble where it is away."""
-
-
-class Archive(Protocol):
-    """Where reports go."""
-
-    def has(self, study_uid: str, sop_uid: str) -> bool:
-        """Whether it is there."""
-
-    def store(self, study_uid: str, objects: Sequence[bytes]) -> None:
-        """Store DICOM files."""
-
-    def probe(self) -> None:
-        """Raise Trouble where it is away."""
 
 
 @dataclasses.dataclass(frozen=True)

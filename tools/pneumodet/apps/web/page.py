@@ -6,7 +6,6 @@ All users share the model (``st.cache_resource``); each one's radiographs lie in
 import dataclasses
 import functools
 import logging
-import re
 import sys
 import traceback
 
@@ -14,27 +13,20 @@ import streamlit as st
 
 from pneumodet.apps.web import RESEARCH_ONLY, downloads, facts, rendering, samples, truth, uploads
 from pneumodet.apps.web.cases import Case, Cases
+from pneumodet.apps.web.controls import choose_display, choose_threshold, plain
 from pneumodet.apps.web.heatmaps import Folder
 from pneumodet.apps.web.rendering import Display
 from pneumodet.apps.web.server import Options
 from pneumodet.apps.web.shared_model import SharedModel
 from pneumodet.apps.web.uploads import File, Refused
-from pneumodet.apps.web.window import Radiograph, Window
+from pneumodet.apps.web.window import Radiograph
 from pneumodet.core.errors import DataError, PneumodetError
-from pneumodet.inference import probability as probability_words
+from pneumodet.inference import probability
 
 TITLE = "Pneumonia on chest radiographs"
 
 SHOWN_REASONS, SHOWN_NAMES = 6, 3
 """Reasons why files were refused, and files named with each; the others are counted."""
-
-SCORE_STEP = 0.001
-"""Of the score slider: a young detector's scores lie close together."""
-
-WINDOW_STEPS = 250
-"""Of a window slider, at least."""
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])")
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +48,6 @@ def shared_by_all(argument: str) -> Shared:
     model = SharedModel(options.model, backend=options.backend)
     model.open()
     return Shared(model, boxes, Folder(options.heatmaps) if options.heatmaps else None)
-
-
-def plain(text: str) -> str:
-    """Return a text in which Markdown finds nothing to do."""
-    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def main() -> None:
@@ -92,7 +79,7 @@ def main() -> None:
         score_threshold = choose_threshold(shared.model)
     with right:
         radiograph = state.cases.radiograph(case)
-        display = choose_display(shared, case, radiograph, score_threshold)
+        display = choose_display(case, radiograph, score_threshold, boxes={**shared.boxes, **state.boxes}, heatmaps=shared.heatmaps)
         show_facts(case)
         show_downloads(shared.model, case, display)
     with picture_place:
@@ -241,69 +228,6 @@ def show_welcome(model: SharedModel) -> None:
     st.caption(f"Model: {plain(model.name)}, {own}")
 
 
-def choose_threshold(model: SharedModel) -> float:
-    """Show the score slider and return its value, which at first is the model's operating point to the last digit."""
-    state, own = st.session_state, model.score_threshold
-    what = "the model's operating point" if model.has_operating_point else "assumed: the model has no operating point"
-    value = st.slider("Score threshold", 0.0, 1.0, step=SCORE_STEP, format="%.3f", key="threshold")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{own:.3f} is {what}.")
-        if value != own:
-            st.button("Set it back", on_click=functools.partial(state.update, threshold=own))
-    return value
-
-
-def choose_display(shared: Shared, case: Case, radiograph: Radiograph, score_threshold: float) -> Display:
-    """Show what can be changed of the picture, and return what was chosen."""
-    boxes_xyxy_px = truth.find({**shared.boxes, **st.session_state.boxes}, case)
-    shows_boxes = st.checkbox("Boxes", value=True)
-    shows_truth = st.checkbox(
-        "Ground truth", value=True, disabled=boxes_xyxy_px is None, help="Drop a file of boxes, or start with --labels, to draw it dashed."
-    )
-    heatmap, opacity = None, 0.5
-    if shared.heatmaps is not None:
-        try:
-            heatmap = shared.heatmaps.of(case)
-        except DataError as error:
-            st.error(plain(str(error)))
-        shows_heatmap = st.checkbox(
-            "Heatmap", value=True, disabled=heatmap is None, help="The folder of --heatmap has a PNG of some exams."
-        )
-        if heatmap is not None and shows_heatmap:
-            opacity = st.slider("Strength of the heatmap", 0.0, 1.0, 0.5, step=0.05)
-        else:
-            heatmap = None
-    return Display(
-        score_threshold,
-        window=choose_window(case, radiograph),
-        boxes=shows_boxes,
-        truth_xyxy_px=boxes_xyxy_px if shows_truth else None,
-        heatmap=heatmap,
-        heatmap_opacity=opacity,
-    )
-
-
-def choose_window(case: Case, radiograph: Radiograph) -> Window:
-    """Show the sliders of level and width, and return the window."""
-    state, default = st.session_state, radiograph.default
-    keys = {"center": f"level-{case.key}", "width": f"width-{case.key}"}
-    for name, key in keys.items():
-        state.setdefault(key, getattr(default, name))
-    lowest, highest = min(radiograph.lowest, default.center), max(radiograph.highest, default.center)
-    widest = max(highest - lowest, default.width)
-    step = 1.0 if widest >= WINDOW_STEPS else widest / WINDOW_STEPS
-    form = "%.0f" if step == 1.0 else "%.3f"
-    values = "of the file's own gray values" if radiograph.is_real else "of gray values from 0 to 255"
-    center = st.slider("Level", lowest, highest, step=step, format=form, key=keys["center"], help=f"Middle gray, {values}.")
-    width = st.slider("Window width", step, widest, step=step, format=form, key=keys["width"], help=f"Black to white, {values}.")
-    window = Window(center, width)
-    if window != default:
-        st.button(
-            "Set the window back", on_click=functools.partial(state.update, {keys["center"]: default.center, keys["width"]: default.width})
-        )
-    return window
-
-
 def show_picture(model: SharedModel, case: Case, radiograph: Radiograph, display: Display) -> None:
     """Show the radiograph, and say in a sentence what is on it."""
     count = len(case.detections.above(display.score_threshold))
@@ -312,10 +236,12 @@ def show_picture(model: SharedModel, case: Case, radiograph: Radiograph, display
     st.header(plain(case.name), anchor=False)
     picture = rendering.as_jpeg(rendering.draw(radiograph, case, display, max_side_px=rendering.SCREEN_PX))
     st.image(picture, alt=f"Radiograph {case.name}. {sentence}", width="stretch")
-    probability = model.probability(case.score)
-    if probability is not None:
-        basis = probability_words.rests_on(model.exported.card.metrics)
-        sentence += f" By the model's validation data, {probability_words.in_words(probability)} of radiographs with this score have pneumonia ({basis})."
+    share = model.probability(case.score)
+    if share is not None:
+        basis = probability.rests_on(model.exported.card.metrics)
+        sentence += (
+            f" By the model's validation data, {probability.in_words(share)} of radiographs with this score have pneumonia ({basis})."
+        )
     st.markdown(plain(sentence))
 
 

@@ -1,4 +1,4 @@
-"""Test-time augmentation: views of one radiograph that a detector looks at one after another, and the way back for what it finds in them.
+"""Test-time augmentation: views of one radiograph on which a detector is run one after another, and the way back for its detections.
 
     views = parse("flip,scale=0.9")                            # ("identity", "flip", "scale=0.9")
     sets = detect(detector.detect, pixels, views)              # one Detections a view, all in px of the radiograph
@@ -156,7 +156,7 @@ def detect(detector: Callable[[np.ndarray], Detections], pixels: np.ndarray, nam
 
 
 def flipped_back(boxes_xyxy_px: np.ndarray, *, width_px: float) -> np.ndarray:
-    """Return boxes (N, 4) that were found on a left-right mirrored radiograph of ``width_px`` where they lie on the radiograph itself, float64."""
+    """Return boxes (N, 4) on a left-right mirrored radiograph of ``width_px`` where they lie on the radiograph itself, float64."""
     boxes = np.asarray(boxes_xyxy_px, np.float64)
     return np.stack([width_px - boxes[:, 2], boxes[:, 1], width_px - boxes[:, 0], boxes[:, 3]], axis=1)
 

@@ -73,7 +73,7 @@ def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether a file begins as a ZIP archive does; what zipfile looks for, at the end, could stand in an image's pixels, too."""
+    """Whether a file begins as a ZIP archive does; what zipfile searches for, at the end, could stand in an image's pixels, too."""
     try:
         with open(path, "rb") as file:
             return file.read(4) in (b"PK\3\4", b"PK\5\6")

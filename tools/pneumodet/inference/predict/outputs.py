@@ -54,7 +54,7 @@ class Rules:
     calibrator: Calibrator | None = None
 
     def score(self, entry: Entry) -> float:
-        """Return a radiograph's highest score of pneumonia, 0 where nothing was found."""
+        """Return a radiograph's highest score of pneumonia, 0 without a detection."""
         return float(entry.detections.of_class(self.category_id).scores.max(initial=0.0))
 
     def probability(self, score: float) -> float | None:
@@ -155,16 +155,16 @@ def picture(pixels: np.ndarray, entry: Entry, rules: Rules, *, truth_xyxy_px: np
 
     Args:
       pixels: (H, W) uint8.
-      entry: what was found.
-      rules: tell class and threshold.
+      entry: its line of the journal.
+      rules: class and threshold.
       truth_xyxy_px: (N, 4) boxes, or None where the labels do not name the exam.
       with_truth: whether there are labels at all: at the left the ground truth alone, at the right the detections over it.
     """
     kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
-    found = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, panel=False)
+    drawn = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, panel=False)
     if not with_truth:
-        return found
-    return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, panel=False), found)
+        return drawn
+    return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, panel=False), drawn)
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:

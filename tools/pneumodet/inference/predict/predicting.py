@@ -13,30 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import pneumodet
 from pneumodet.core import folders, paths
 from pneumodet.core.errors import DataError
-from pneumodet.data import annotations, formats, ground_truth, label_map, sources
-from pneumodet.inference import detectors, dicom_reports, exported
-from pneumodet.inference.postprocess import ensembles
-from pneumodet.inference.postprocess import gates as image_gates
-from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.data import annotations, formats, ground_truth, sources
+from pneumodet.inference import detectors, exported
 from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
 from pneumodet.inference.predict.journal import Journal
-from pneumodet.inference.predict.outputs import Rules
-from pneumodet.inference.probability import rests_on
+from pneumodet.inference.predict.plan import Plan, planned
 
 SUMMARY = "predictions.json"
 """Written last: model, threshold and the files that were left out."""
-
-DEFAULT_THRESHOLD = 0.5
-"""Used where neither the command nor the model has a threshold."""
-
-GIVEN, FROM_MODEL, FROM_RECIPE, ASSUMED = "given", "the model's own", "the recipe's own", "assumed"
-BEFORE_FUSION = "the mean of the models' own, which were chosen before anything was fused"
-"""Where the score threshold is from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +36,7 @@ class Summary:
       refused: (file, reason) for those left out.
       problems: (file, reason) for those of which a DICOM object could not be made; they have results.
       score_threshold: of tables, pictures and DICOM objects; detections.json has all scores.
-      threshold_source: one of GIVEN, FROM_MODEL, FROM_RECIPE, BEFORE_FUSION, ASSUMED.
+      threshold_source: one of ``plan.GIVEN``, ``FROM_MODEL``, ``FROM_RECIPE``, ``BEFORE_FUSION``, ``ASSUMED``.
       backends: what ran each model.
       resumed: radiographs that an earlier run had finished.
       milliseconds: mean wall time a radiograph of this run, all included but the models' start.
@@ -114,7 +101,7 @@ def predict(
       CheckpointError: one of ``model_dirs`` is no exported model.
       EnvironmentProblem: a package is missing.
     """
-    plan = _plan(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
+    plan = planned(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
     folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
     begun = _begun(output_dir, resume=resume, overwrite=overwrite)
     truth = _read_truth(labels, plan.notes) if labels else None
@@ -148,57 +135,8 @@ def predict(
     return summary
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is done with each radiograph.
-
-    Attributes:
-      models: the exported models.
-      steps: post-processing.
-      gate_scores: exam -> image-level score, where the recipe gates.
-      rules: how detections become results.
-      threshold_source: where the score threshold is from.
-      notes: what the user should know, a sentence each.
-    """
-
-    models: list[exported.Exported]
-    steps: recipes.Recipe
-    gate_scores: Mapping[str, float] | None
-    rules: Rules
-    threshold_source: str
-    notes: list[str]
-
-    def reporter(self, opened: Sequence[detectors.Detector]) -> dicom_reports.Reporter:
-        """Return what makes DICOM objects of the detections of the models, run as ``opened``."""
-        numerics = [detectors.numerics_of(one) for one in opened]
-        return dicom_reports.Reporter(dicom_reports.algorithm_of(self.models, self.steps, numerics=numerics), self.rules.score_threshold)
-
-
-def _plan(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, gate: Path | None, score_threshold: float | None) -> _Plan:
-    """Read models and recipe, and choose threshold and calibration; arguments as ``predict`` takes them."""
-    models = exported.read_all(model_dirs)
-    classes = models[0].label_map
-    if label_map.PNEUMONIA not in classes:
-        raise DataError(f"The model in {model_dirs[0]} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
-    steps = ensembles.planned(recipe, models=len(model_dirs), tta=tta)
-    gate_scores = image_gates.gate_for(steps, gate)
-    threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, models, by_recipe=recipe is not None)
-    calibrator = models[0].card.calibrator if steps == recipes.Recipe() else None
-    notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
-    if calibrator is None and any(model.card.calibrator for model in models):
-        notes.append(
-            f"{outputs.SCORES} has no probabilities: the model was calibrated for its own scores, not for those after post-processing."
-        )
-    if calibrator:
-        notes.append(
-            f"Probabilities are rough. They rest on {rests_on(models[0].card.metrics)}; other patients may be ill more or less often."
-        )
-    rules = Rules(classes[label_map.PNEUMONIA], threshold, calibrator)
-    return _Plan(models, steps, gate_scores, rules, source, notes)
-
-
 def _settings(
-    plan: _Plan,
+    plan: Plan,
     opened: Sequence[detectors.Detector],
     root: Path | str,
     *,
@@ -225,7 +163,7 @@ def _settings(
 
 
 def _write_results(
-    folder: Path, book: Journal, plan: _Plan, given: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None
+    folder: Path, book: Journal, plan: Plan, given: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None
 ) -> tuple[outputs.Totals, Path | None]:
     """Write tables, overview and gallery; return what is in them, and the overview or None."""
     totals = outputs.write(folder, book.entries(), plan.rules)
@@ -238,7 +176,7 @@ def _write_results(
 
 
 def _summary(
-    plan: _Plan,
+    plan: Plan,
     totals: outputs.Totals,
     given: inputs.Inputs,
     opened: Sequence[detectors.Detector],
@@ -262,7 +200,7 @@ def _summary(
     )
 
 
-def _write_summary(folder: Path, summary: Summary, plan: _Plan, opened: Sequence[detectors.Detector], settings: Mapping[str, Any]) -> None:
+def _write_summary(folder: Path, summary: Summary, plan: Plan, opened: Sequence[detectors.Detector], settings: Mapping[str, Any]) -> None:
     """Write ``SUMMARY``: the summary, the models and the post-processing."""
     cards = [
         {"run": model.card.run, "checkpoint": model.card.checkpoint, "format": one.format, "sha256": sha}
@@ -301,16 +239,6 @@ def _read_truth(path: Path, notes: list[str]) -> dict[str, annotations.Exam]:
 
 def _truth_boxes(truth: Mapping[str, annotations.Exam] | None, shown: Sequence[outputs.Shown]) -> dict[str, int] | None:
     return None if truth is None else {one.exam: len(truth[one.exam].boxes_xyxy_px) for one in shown if one.exam in truth}
-
-
-def _threshold(steps: recipes.Recipe, models: Sequence[exported.Exported], *, by_recipe: bool) -> tuple[float, str]:
-    """Return the score threshold that nobody gave, and where it is from."""
-    if by_recipe:
-        return steps.score_threshold, FROM_RECIPE
-    own = [model.card.score_threshold for model in models if model.card.score_threshold is not None]
-    if len(own) < len(models):
-        return DEFAULT_THRESHOLD, ASSUMED
-    return float(np.mean(own)), FROM_MODEL if steps.sources == 1 else BEFORE_FUSION
 
 
 def _begun(output_dir: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
