@@ -23,7 +23,7 @@ from pneumodet.inference import exported
 from pneumodet.inference.detectors import Detector
 from pneumodet.inference.outputs import from_outputs
 
-Progress = Callable[[int], Callable[[], None]]
+Progress = Callable[[int], Callable[[], object]]
 """Takes the number of images, and returns what to call after each."""
 
 SPLIT = "val"

@@ -29,7 +29,7 @@ from pneumodet.inference.predict.journal import Entry, Journal
 from pneumodet.inference.predict.outputs import Rules
 from pneumodet.viz import pictures
 
-Progress = Callable[[int | None, int], Callable[[], None]]
+Progress = Callable[[int | None, int], Callable[[], object]]
 """Takes the number of radiographs, None where it is not known, and of those that are done; returns what to call after each."""
 
 FINISHING = 2
