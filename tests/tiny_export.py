@@ -3,15 +3,14 @@
 folder = make(tmp_path / "model")           # model.onnx, model.json, label_map.pbtxt
 """
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pneumodet.core import paths
 from pneumodet.data import label_map
+from pneumodet.inference import card as cards
 from pneumodet.inference import exported, sizes, suppression
 
 SIDE, WINDOW, STRIDE = 64, 16, 4
@@ -35,22 +34,17 @@ def make(folder: Path, *, score_threshold: float | None = 0.5) -> Path:
     onnx.save(_model(), folder / exported.FILES["onnx"])
     label_map.write_label_map(folder / exported.LABEL_MAP, LABELS)
     path = folder / exported.FILES["onnx"]
-    artefacts = {"onnx": {"file": path.name, "sha256": exported.sha256(path), "outputs": exported.BOXES}}
-    card = {
-        "format": exported.FORMAT,
-        "version": exported.VERSION,
-        "run": "tiny",
-        "checkpoint": "ckpt-1",
-        "checkpoint_sha256": "0" * 64,
-        "architecture": "ssd",
-        "input": dataclasses.asdict(sizes.Size((SIDE, SIDE))),
-        "postprocessing": dataclasses.asdict(SETTINGS),
-        "metrics": None,
-        "score_threshold": score_threshold,
-        "calibrator": None,
-        "artefacts": artefacts,
-    }
-    paths.write_json(folder / exported.CARD, card)
+    card = cards.ModelCard(
+        run="tiny",
+        checkpoint="ckpt-1",
+        checkpoint_sha256="0" * 64,
+        architecture="ssd",
+        size=sizes.Size((SIDE, SIDE)),
+        postprocessing=SETTINGS,
+        score_threshold=score_threshold,
+        artefacts={"onnx": cards.Artefact(file=path.name, sha256=exported.sha256(path), outputs=cards.BOXES)},
+    )
+    cards.write(folder / cards.CARD, card)
     return folder
 
 

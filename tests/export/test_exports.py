@@ -14,6 +14,7 @@ from pneumodet.core.errors import ConfigError
 from pneumodet.data import synthetic
 from pneumodet.export import export as exporting
 from pneumodet.export import graphs, parity, quantizing, to_onnx, to_tflite
+from pneumodet.inference import card as cards
 from pneumodet.inference import detectors, exported
 from pneumodet.models.detection import pipeline_config
 
@@ -46,9 +47,9 @@ def test_every_file_is_there_and_whole(exports):
         "parity.json",
         "pipeline.config",
     }
-    half, full = (one.artefacts[name]["bytes"] for name in ("tflite-fp16", "tflite"))
+    half, full = (one.artefacts[name].bytes for name in ("tflite-fp16", "tflite"))
     assert half < 0.6 * full
-    assert one.artefacts["tflite-int8"]["bytes"] < 0.5 * full
+    assert one.artefacts["tflite-int8"].bytes < 0.5 * full
 
 
 def test_a_format_more_changes_nothing_of_the_others(exports):
@@ -261,17 +262,17 @@ def test_records_that_are_gone(exports, workspace, tmp_path, capsys):
 @pytest.mark.parametrize("config", ["faster_rcnn_resnet50", "mask_rcnn_resnet50"])
 def test_what_tflite_cannot_carry_is_said_in_one_sentence(config):
     loaded = pipeline_config.load(config)
-    assert exporting._kind("onnx", loaded) == exported.DETECTIONS
+    assert exporting._kind("onnx", loaded) == cards.DETECTIONS
     with pytest.raises(ConfigError, match="tflite-int8 cannot carry this model: its architecture is faster_rcnn"):
         exporting._kind("tflite-int8", loaded)
 
 
 def test_what_suppression_here_does_not_do_stays_in_the_graph():
     config = pipeline_config.load("ssd_mobilenet")
-    assert exporting._kind("onnx", config) == exported.BOXES
+    assert exporting._kind("onnx", config) == cards.BOXES
     config.model.ssd.post_processing.batch_non_max_suppression.soft_nms_sigma = 0.5
     assert graphs.settings_of(config)[1] == "its config asks for soft NMS"
-    assert exporting._kind("onnx", config) == exported.DETECTIONS
+    assert exporting._kind("onnx", config) == cards.DETECTIONS
     with pytest.raises(ConfigError, match="soft NMS"):
         exporting._kind("tflite", config)
 
@@ -300,7 +301,7 @@ def test_padding_reaches_the_files(tmp_path):
     image, true_shape = runner.prepared(pixels)
     expected = from_outputs(runner.detect(image[None], true_shape[None]), 0, height=150, width=300)
     assert len(expected) > 20
-    part = graphs.of_model(model, config, kind=exported.BOXES)
+    part = graphs.of_model(model, config, kind=cards.BOXES)
     to_onnx.write(part, tmp_path / "model.onnx", metadata={})
     to_tflite.write(part, tmp_path / "model.tflite", kind="tflite", metadata={})
     settings, _ = graphs.settings_of(config)
@@ -330,7 +331,7 @@ def test_what_breaks_a_quantized_ssd_upstream_does_not_break_it_here(tmp_path):
             variable.assign([*variable.numpy()[:-1], -300])  # of one anchor, as training leaves what never is a finding
     settings, _ = graphs.settings_of(config)
     samples = list(measuring.inputs(config, [radiograph(seed=seed) for seed in range(8)]))
-    plain = graphs.of_model(model, config, kind=exported.ENCODINGS)
+    plain = graphs.of_model(model, config, kind=cards.ENCODINGS)
 
     def join(image):
         found = plain.function(image)
@@ -338,7 +339,7 @@ def test_what_breaks_a_quantized_ssd_upstream_does_not_break_it_here(tmp_path):
 
     joined = graphs.Part(tf.function(join, input_signature=plain.signature), plain.signature, ("joined",))
     bounds = quantizing.ranges(plain, settings, samples)
-    apart = graphs.of_model(model, config, kind=exported.ENCODINGS, ranges=bounds)
+    apart = graphs.of_model(model, config, kind=cards.ENCODINGS, ranges=bounds)
 
     def answer(name, image):
         found = backends.open_file("tflite", tmp_path / name, threads=1)({"input_tensor": image})

@@ -13,6 +13,7 @@ from pneumodet import inference
 from pneumodet.core import boxes
 from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem
 from pneumodet.inference import backends, detectors, exported, sizes
+from pneumodet.inference import card as cards
 
 
 @pytest.fixture
@@ -57,16 +58,16 @@ def test_pixels_in_any_memory_order(model):
 def test_the_detector_says_what_it_is(model):
     detector = detectors.open(model)
     assert (detector.backend, detector.format) == ("onnx", "onnx")
-    assert detector.exported.card["run"] == "tiny"
+    assert detector.exported.card.run == "tiny"
 
 
 def with_more_files(folder, *names):
     """Add files of other formats, which none can open."""
-    card = json.loads((folder / exported.CARD).read_text())
+    card = json.loads((folder / cards.CARD).read_text())
     for name in names:
         (folder / exported.FILES[name]).write_text("no model")
-        card["artefacts"][name] = {"file": exported.FILES[name], "outputs": exported.BOXES}
-    (folder / exported.CARD).write_text(json.dumps(card))
+        card["artefacts"][name] = {"file": exported.FILES[name], "outputs": cards.BOXES}
+    (folder / cards.CARD).write_text(json.dumps(card))
 
 
 def opened(monkeypatch):
@@ -153,13 +154,24 @@ def test_a_damaged_file_is_refused(model):
             backends.open_file(name, model / exported.FILES[detectors.FORMATS_OF[name][0]], threads=1)
 
 
-@pytest.mark.parametrize("key", ["input", "postprocessing"])
-def test_a_card_that_does_not_fit_is_refused(model, key):
-    card = json.loads((model / exported.CARD).read_text())
-    card[key] = {"fixed_hw": [64, 64]}
-    (model / exported.CARD).write_text(json.dumps(card))
-    with pytest.raises(CheckpointError, match="does not fit its files"):
+def test_a_file_that_needs_what_the_card_has_not(model):
+    """Boxes before suppression are of no use without the settings of suppression; a SavedModel, which suppresses itself, does without."""
+    card = json.loads((model / cards.CARD).read_text())
+    (model / cards.CARD).write_text(json.dumps({**card, "postprocessing": None}))
+    with pytest.raises(CheckpointError, match=r"model.json: the field postprocessing is missing, which model.onnx needs"):
         detectors.open(model)
+
+
+def test_anchors_that_cannot_be_read(model):
+    with_more_files(model, "tflite-int8")
+    card = json.loads((model / cards.CARD).read_text())
+    card["artefacts"]["tflite-int8"] |= {"outputs": cards.ENCODINGS, "anchors": exported.ANCHORS, "feature_maps": 1, "ranges": None}
+    (model / cards.CARD).write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="it has no anchors.npy"):
+        detectors.open(model)
+    (model / exported.ANCHORS).write_bytes(b"no array")
+    with pytest.raises(CheckpointError, match=r"anchors.npy cannot be read"):
+        detectors.open(model / "model-int8.tflite")
 
 
 def test_nothing_heavy_is_imported_for_it(model, tmp_path):
@@ -175,14 +187,7 @@ def test_nothing_heavy_is_imported_for_it(model, tmp_path):
     assert done.stdout == "[]\n[]\n", done.stderr
 
 
-def test_size_survives_json():
-    import dataclasses
-
-    for size in (sizes.Size((64, 48)), sizes.Size(None, 600, 1024, True)):
-        assert sizes.Size.from_json(json.loads(json.dumps(dataclasses.asdict(size) | {"dtype": "uint8"}))) == size
-
-
-def test_what_the_model_looks_at_is_an_average_of_the_radiograph():
+def test_what_the_model_is_run_on_is_an_average_of_the_radiograph():
     pixels = np.zeros((256, 256), np.uint8)
     pixels[::4, ::4] = 255  # one px of 16, which sampling would find or miss
     image = sizes.prepared(pixels, sizes.Size((64, 64)))

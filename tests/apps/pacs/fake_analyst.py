@@ -6,7 +6,7 @@ from io import BytesIO
 import pydicom
 from fake_pacs import SR_CLASS, radiograph
 
-from pneumodet.apps.pacs.worker import Report
+from pneumodet.inference.dicom_reports import Report
 
 
 def report_uid(sop_uid, kind="sr"):
@@ -15,7 +15,7 @@ def report_uid(sop_uid, kind="sr"):
 
 
 class FakeAnalyst:
-    """See ``worker.Analyst``.
+    """See ``interfaces.Analyst``.
 
     Attributes:
       seen: SOPInstanceUIDs in the order in which they were analysed.

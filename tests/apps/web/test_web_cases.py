@@ -35,13 +35,13 @@ def test_cases_are_sorted_by_score(cases):
         cases.add(radiographs.png(radiographs.square(level), f"{level}.png"))
     assert [case.name for case in cases.by_score()] == ["250", "200", "150"]
     assert cases.by_score()[0].score == pytest.approx(250 / 255)
-    np.testing.assert_array_equal(cases.by_score()[0].found.boxes_xyxy_px[0], [16, 24, 32, 40])
+    np.testing.assert_array_equal(cases.by_score()[0].detections.boxes_xyxy_px[0], [16, 24, 32, 40])
 
 
 def test_a_dicom_file_is_detected_on_as_everywhere(cases, synthetic):
     path = next(iter(sorted(synthetic.dicom_dir.iterdir())))
     case = cases.add(File(path.name, path.read_bytes()))
-    np.testing.assert_array_equal(cases.grays(case).shown, images.read_pixels(path))
+    np.testing.assert_array_equal(cases.radiograph(case).shown, images.read_pixels(path))
     assert case.size_hw == (256, 256)
     assert case.ids[0] == path.stem
 
@@ -107,13 +107,13 @@ def test_room_and_forgetting(cases):
 
 def test_few_radiographs_stay_decoded(cases, monkeypatch):
     read = []
-    original = cases_module.grays.read
-    monkeypatch.setattr(cases_module.grays, "read", lambda file: read.append(file.name) or original(file))
+    original = cases_module.window.read
+    monkeypatch.setattr(cases_module.window, "read", lambda file: read.append(file.name) or original(file))
     added = [cases.add(radiographs.png(radiographs.square(level), f"{level}.png")) for level in range(150, 156)]
     assert len(read) == 6
-    cases.grays(added[-1])
+    cases.radiograph(added[-1])
     assert len(read) == 6, "the last one is still there"
-    cases.grays(added[0])
+    cases.radiograph(added[0])
     assert read[6:] == ["150.png"]
     assert len(cases._decoded) == cases_module.DECODED
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pneumodet.apps.web import downloads
 from pneumodet.apps.web.cases import Cases
-from pneumodet.apps.web.rendering import Look
+from pneumodet.apps.web.rendering import Display
 from pneumodet.core.errors import DataError
 from pneumodet.data import detection_files, formats
 
@@ -76,13 +76,13 @@ def test_csv_is_the_classic_one_with_scores(three, tmp_path):
 
 def test_png_is_of_full_size(cases):
     case = cases.add(radiographs.png(radiographs.square(size=1500)))
-    assert Image.open(io.BytesIO(downloads.as_png(case, Look(0.5)))).size == (1500, 1500)
+    assert Image.open(io.BytesIO(downloads.as_png(case, Display(0.5)))).size == (1500, 1500)
 
 
 def test_nothing_of_the_header_gets_into_files(three, model):
     for data in (downloads.as_json(three, model, score_threshold=0), downloads.as_csv(three, score_threshold=0)):
         assert b"secret" not in data.lower()
-    assert b"secret" not in downloads.as_png(three[0], Look(0.5)).lower()
+    assert b"secret" not in downloads.as_png(three[0], Display(0.5)).lower()
 
 
 def test_an_archive_names_what_is_not_in_it(three):

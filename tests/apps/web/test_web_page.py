@@ -44,13 +44,13 @@ def url(tmp_path_factory):
     card |= {"calibrator": {"method": "platt", "slope": 1.0, "intercept": 0.0}, "metrics": MEASURED}
     (model / "model.json").write_text(json.dumps(card))
     (folder / "labels.csv").write_text(LABELS)
-    (folder / "heat").mkdir()
-    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(folder / "heat" / "heated.png")
+    (folder / "heatmap").mkdir()
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(folder / "heatmap" / "heated.png")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     command = [sys.executable, str(APP), "--model", str(model), "--port", str(port)]
-    command += ["--labels", str(folder / "labels.csv"), "--heatmap", str(folder / "heat")]
+    command += ["--labels", str(folder / "labels.csv"), "--heatmap", str(folder / "heatmap")]
     environment = {**os.environ, "HOME": str(folder)}  # a new user, whom Streamlit would ask for an e-mail address
     server = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -255,15 +255,15 @@ def test_two_users_do_not_see_each_other(open_page):
 
 def test_ground_truth_and_heatmaps_are_found_by_name(open_page):
     page = open_page()
-    truth, heat = (page.get_by_role("checkbox", name=name) for name in ("Ground truth", "Heatmap"))
+    truth, heatmap = (page.get_by_role("checkbox", name=name) for name in ("Ground truth", "Heatmap"))
     drop(page, bright("labelled.png"))
     page.get_by_role("heading", name="labelled").wait_for()
     playwright_api.expect(truth).to_be_enabled()
-    playwright_api.expect(heat).to_be_disabled()
+    playwright_api.expect(heatmap).to_be_disabled()
     drop(page, bright("heated.png", 250))
     page.get_by_role("heading", name="heated").wait_for()
     playwright_api.expect(truth).to_be_disabled()
-    playwright_api.expect(heat).to_be_enabled()
+    playwright_api.expect(heatmap).to_be_enabled()
     drop(page, radiographs.File("more.csv", LABELS.replace("labelled", "heated").encode()))
     playwright_api.expect(truth).to_be_enabled()
 

@@ -99,7 +99,7 @@ def test_boxes_on_the_black_border():
     """Clipped to the radiograph, and left out where nothing remains."""
     boxes = [[0, 0, 50, 50], [0, 0, 24, 100], [30, 30, 60, 60]]
     found = Detections(boxes, [0.9, 0.8, 0.7], [2, 2, 1])
-    back = views.view_of("scale=0.5").found_back(found, size_hw=(100, 100))
+    back = views.view_of("scale=0.5").detections_back(found, size_hw=(100, 100))
     assert back.boxes_xyxy_px.tolist() == [[0, 0, 50, 50], [10, 10, 70, 70]]
     assert back.scores.tolist() == pytest.approx([0.9, 0.7])
     assert back.classes.tolist() == [2, 1]

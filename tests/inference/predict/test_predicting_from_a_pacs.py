@@ -238,7 +238,7 @@ def test_a_server_that_goes_away_stops_and_the_rest_comes_later(filled, model, t
     assert command.main(arguments) == 2
     err = capsys.readouterr().err
     assert f"{filled.url}: the PACS answered 503. Check that it runs" in err
-    assert "the same command with --resume goes on from there." in err
+    assert "the same command with --resume continues from there." in err
     filled.busy = filled.spoilers.clear() or 0
     assert command.main([*arguments, "--resume"]) == 0
     summary = json.loads((out / "predictions.json").read_text())

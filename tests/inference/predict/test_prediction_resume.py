@@ -57,7 +57,7 @@ def whole(model, radiographs, tmp_path):
 
 def test_ctrl_c_tells_how_to_go_on(model, radiographs, whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt, match=r"^5 radiographs are done and kept; the same command with --resume goes on from there"):
+    with pytest.raises(KeyboardInterrupt, match=r"^5 radiographs are done and kept; the same command with --resume continues from there"):
         predicting.predict([model], radiographs, out, max_images=4, progress=stop_after(4, KeyboardInterrupt()))
     assert not out.exists()
     looked = []
@@ -123,7 +123,7 @@ def test_a_full_disk_keeps_the_journal(model, tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert "File too large" in done.stderr or "No space left" in done.stderr
-    assert "radiographs are done and kept; the same command with --resume goes on from there." in done.stderr
+    assert "radiographs are done and kept; the same command with --resume continues from there." in done.stderr
     finished = partial(tmp_path / "out").read_bytes().count(b"\n") - 1
     assert finished > 0
     assert command.main([*arguments, "--resume"]) == 0
@@ -146,7 +146,9 @@ def test_unfinished_work_is_neither_lost_nor_mixed(model, radiographs, tmp_path)
     with pytest.raises(Stop):
         predicting.predict([model], radiographs, out, score_threshold=0.4, progress=stop_after(4, Stop()))
     before = partial(out).read_bytes()
-    with pytest.raises(DataError, match=r"was begun, and \d radiographs are done. Give --resume to go on, or --overwrite to begin again"):
+    with pytest.raises(
+        DataError, match=r"was begun, and \d radiographs are done. Give --resume to continue, or --overwrite to begin again"
+    ):
         predicting.predict([model], radiographs, out, score_threshold=0.4)
     with pytest.raises(ConfigError, match=r"were made with another score threshold \(0.4, now 0.5\)"):
         predicting.predict([model], radiographs, out, resume=True)

@@ -62,12 +62,12 @@ def run(args) -> None:
             on_measured=_print,
             progress=start,
         )
-    if outcome.card["score_threshold"] is None:
+    if outcome.card.score_threshold is None:
         print(
             f"This checkpoint was not evaluated, so that the export has no score threshold. Run first: python tools/evaluate.py --run {args.run}"
         )
-    files = ", ".join(about["file"] for about in outcome.card["artefacts"].values())
-    print(f"Model:   {output_dir} ({outcome.card['checkpoint']}: {files})")
+    files = ", ".join(artefact.file for artefact in outcome.card.artefacts.values())
+    print(f"Model:   {output_dir} ({outcome.card.checkpoint}: {files})")
     given = "data/rsna/stage_2_test_images" if Path("data/rsna/stage_2_test_images").is_dir() else "FOLDER_OF_RADIOGRAPHS"
     print(
         f"Next:    python tools/app.py --model {output_dir}\n"
@@ -120,7 +120,7 @@ def _print(parity) -> None:
     if parity["score_threshold"] is not None:
         from pneumodet.export import card
 
-        print(f"  {card.parity_words(parity)}")
+        print(f"  {card.parity_note(parity)}")
     print(
         "  nearby: mean change of the RSNA metric at thresholds around the model's; ms: an image on this machine, median and 95th percentile"
     )

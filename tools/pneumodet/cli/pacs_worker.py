@@ -98,7 +98,7 @@ def _check_places(args) -> None:
 
 
 def _work(args, folder, journal) -> int:
-    from pneumodet.apps.pacs import analysis, dimse, health, worker
+    from pneumodet.apps.pacs import analysis, dimse, health, interfaces, worker
     from pneumodet.core.signals import caught
     from pneumodet.dicom.net import access, dicomweb, transport
     from pneumodet.inference import admission
@@ -109,7 +109,11 @@ def _work(args, folder, journal) -> int:
     max_bytes = args.max_megabytes * MEGABYTE
     own = dimse.peer(args.listen) if args.listen else None
     pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=transport.Limits(object_bytes=max_bytes)) if args.dicomweb else None
-    archive = dimse.Archive(dimse.peer(args.send), ours, own_title=own.title if own else "PNEUMODET") if args.send else pacs
+    archive: interfaces.Archive | None = pacs
+    if args.send:
+        archive = dimse.Archive(dimse.peer(args.send), ours, own_title=own.title if own else "PNEUMODET")
+    if archive is None:  # as _check_places, for readers and the type checker
+        raise ConfigError("Nothing says where reports go to. Give --dicomweb URL, or --send TITLE@HOST:PORT.")
     place = _host_and_port(args.health)
     # before the model is loaded, which takes a while, so that a stop in it is not lost
     with caught() as stop, contextlib.ExitStack() as stack:

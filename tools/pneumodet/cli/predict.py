@@ -60,7 +60,7 @@ def build_parser() -> console.Parser:
 
 def run(args) -> None:
     """Predict, and say where the results lie."""
-    from pneumodet.inference.predict import predicting
+    from pneumodet.inference.predict import plan, predicting
 
     with contextlib.ExitStack() as bars:
         summary = predicting.predict(
@@ -81,7 +81,7 @@ def run(args) -> None:
                 bars.enter_context(progress.bar(total=total, initial=done, desc="predicting", unit="radiograph")).update
             ),
         )
-    if summary.threshold_source == predicting.ASSUMED:
+    if summary.threshold_source == plan.ASSUMED:
         print(
             f"warning: the model has no score threshold of its own; {summary.score_threshold} was used. Evaluate the run, export again, or give "
             "--score-threshold.",

@@ -12,6 +12,7 @@ import io
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
@@ -195,11 +196,11 @@ def _add_marker(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
     return np.asarray(image.filter(ImageFilter.BoxBlur(0.6)))
 
 
-def write_dicom(path: Path, pixels: np.ndarray, *, patient_id: str, rng: np.random.Generator) -> None:
+def write_dicom(path: Path | BinaryIO, pixels: np.ndarray, *, patient_id: str, rng: np.random.Generator) -> None:
     """Write pixels as RSNA's files are: JPEG Baseline, 8 bit, MONOCHROME2, secondary capture headers with nobody's name.
 
     Args:
-      path: the new file.
+      path: the new file, or a file object.
       pixels: (H, W) uint8.
       patient_id: for PatientID (0010,0020) and PatientName.
       rng: chooses age, sex, view position and UIDs.

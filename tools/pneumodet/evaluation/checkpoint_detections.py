@@ -68,7 +68,7 @@ def detect_views(
         found = [runner.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
         for index, (exam, (height, width), _) in enumerate(read):
             each = [from_outputs(outputs, index, height=height, width=width) for outputs in found]
-            yield exam, [view.found_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
+            yield exam, [view.detections_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
             on_image()
 
 

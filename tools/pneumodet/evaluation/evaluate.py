@@ -172,17 +172,17 @@ def of_models(
     about = RecordSet.open(data_dir).split(split)
     if about.label_map != infos[0].label_map:
         raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")
-    names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.get("run")) for info in infos]
-    facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.get("checkpoint")) for info in infos)} | _of_data(about)
+    names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.run) for info in infos]
+    facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.checkpoint) for info in infos)} | _of_data(about)
     facts |= _chosen_of(
-        facts, [((info.card.get("data") or {}).get("manifest_sha256"), info.card.get("checkpoint_chosen_of") or 0) for info in infos]
+        facts, [(info.card.data.manifest_sha256 if info.card.data else None, info.card.checkpoint_chosen_of or 0) for info in infos]
     )
-    chosen_here = (infos[0].card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
-    own = infos[0].score_threshold if plan == Recipe() and not chosen_here else None
+    chosen_here = (infos[0].card.metrics or {}).get("manifest_sha256") == facts["manifest_sha256"]
+    own = infos[0].card.score_threshold if plan == Recipe() and not chosen_here else None
     gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
-        record = _one_or_all([info.card.get("trained") for info in infos])
+        record = _one_or_all([info.card.trained for info in infos])
         outcome = _judged(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
     return _moved(outcome, output_dir)
 

@@ -1,6 +1,6 @@
 """What an export says of itself: model.json for programs, MODEL_CARD.md for people.
 
-card = of_run(folder, config, checkpoint)
+card, metrics = of_run(folder, config, checkpoint)
 text = read_me(card, metrics, parity)
 """
 
@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core import metrics_table, paths, runs
+from pneumodet.core.run_record import DataRecord
 from pneumodet.data import label_map
 from pneumodet.evaluation.report import model_card
 from pneumodet.export import graphs
-from pneumodet.inference import exported, probability
+from pneumodet.inference import card as cards
+from pneumodet.inference import probability
+from pneumodet.inference.card import Artefact, ModelCard
 from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.inference.sizes import Size
 from pneumodet.viz import markup
 from pneumodet.viz.markdown import code, plain
 
@@ -28,17 +32,17 @@ _KEPT = ("intervals", "bootstrap", "operating_point")
 """Of the metrics, what model.json keeps beside single figures."""
 
 _ANSWERS = {
-    exported.DETECTIONS: "`detection_boxes` (1, M, 4) top, left, bottom, right in [0, 1], `detection_scores`, `detection_classes` from 1, "
+    cards.DETECTIONS: "`detection_boxes` (1, M, 4) top, left, bottom, right in [0, 1], `detection_scores`, `detection_classes` from 1, "
     "`num_detections`; suppressed",
-    exported.BOXES: "`boxes` (1, N, 4) top, left, bottom, right in [0, 1] and `scores` (1, N, classes); suppression follows, as `postprocessing` in "
+    cards.BOXES: "`boxes` (1, N, 4) top, left, bottom, right in [0, 1] and `scores` (1, N, classes); suppression follows, as `postprocessing` in "
     "model.json says",
-    exported.ENCODINGS: "`encodings_i` and `logits_i` of each feature map, each as (value - low) * 6 / (high - low) where model.json gives "
+    cards.ENCODINGS: "`encodings_i` and `logits_i` of each feature map, each as (value - low) * 6 / (high - low) where model.json gives "
     "`ranges`; decoding with anchors.npy and suppression follow, as `postprocessing` in model.json says",
 }
 
 
-def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = None) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return (model.json but for ``artefacts``, the metrics of this checkpoint or None where it was never evaluated).
+def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = None) -> tuple[ModelCard, dict[str, Any] | None]:
+    """Return (the card without artefacts, the metrics of this checkpoint or None where it was never evaluated).
 
     Args:
       folder: the run.
@@ -54,41 +58,34 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
 
     record = runs.read(folder)
     settings, _ = graphs.settings_of(config)
-    size = resizing.of_config(config)
-    card = {
-        "format": exported.FORMAT,
-        "version": exported.VERSION,
-        "run": folder.name,
-        "checkpoint": Path(checkpoint).name,
-        "checkpoint_sha256": sha256_of(checkpoint),
-        "checkpoint_chosen_of": metrics_table.evaluations(folder),
-        "architecture": config.model.WhichOneof("model"),
-        "label_map": label_map.read_label_map(folder / runs.LABEL_MAP),
-        "input": {
-            **dataclasses.asdict(size),
-            "dtype": "uint8",
-            "range": [0, 255],
-            "layout": "NHWC, three equal channels, dark air and bright bone",
-        },
-        "postprocessing": settings and dataclasses.asdict(settings),
-        "recipe": dataclasses.asdict(recipes.load(recipe)) if recipe else None,
-        "config": record.config,
-        "data": {key: value for key, value in record.to_json()["data"].items() if key != "folder"},  # a path of one machine
-        "trained": record.provenance,
-        "exported": _provenance(),
-        "metrics": None,
-        "score_threshold": None,
-        "calibrator": None,
-    }
+    card = ModelCard(
+        run=folder.name,
+        checkpoint=Path(checkpoint).name,
+        checkpoint_sha256=sha256_of(checkpoint),
+        checkpoint_chosen_of=metrics_table.evaluations(folder),
+        architecture=config.model.WhichOneof("model"),
+        label_map=label_map.read_label_map(folder / runs.LABEL_MAP),
+        size=resizing.of_config(config),
+        postprocessing=settings,
+        recipe=recipes.load(recipe) if recipe else None,
+        config=record.config,
+        data=dataclasses.replace(record.records(), folder=""),  # a path of one machine, and often with a person's name in it
+        trained=record.provenance,
+        exported=_provenance(),
+    )
     metrics_path = folder / runs.EVAL / runs.METRICS
     if not metrics_path.is_file():
         return card, None
     metrics = paths.read_json(metrics_path, what="the run's metrics", hint="Evaluate the run again.")
-    if metrics["checkpoint"] != card["checkpoint"]:  # metrics of another checkpoint say nothing about this one
+    if metrics["checkpoint"] != card.checkpoint:  # metrics of another checkpoint say nothing about this one
         return card, None
-    card["metrics"] = {key: value for key, value in metrics.items() if key in _KEPT or not isinstance(value, dict | list)}
-    card["score_threshold"] = metrics["rsna_threshold"]
-    card["calibrator"] = metrics.get("calibrator")
+    calibrator = metrics.get("calibrator")
+    card = dataclasses.replace(
+        card,
+        metrics={key: value for key, value in metrics.items() if key in _KEPT or not isinstance(value, dict | list)},
+        score_threshold=metrics["rsna_threshold"],
+        calibrator=calibrator and probability.Calibrator.from_json(calibrator),
+    )
     return card, metrics
 
 
@@ -99,42 +96,41 @@ def sha256_of(checkpoint: str) -> str:
 
 
 def _provenance() -> dict[str, Any]:
-    found = runs.provenance()
+    provenance = runs.provenance()
     for name in _VERSIONS_OF:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found["versions"][name] = importlib.metadata.version(name)
-    return found
+            provenance["versions"][name] = importlib.metadata.version(name)
+    return provenance
 
 
-def read_me(card: Mapping[str, Any], metrics: Mapping[str, Any] | None, parity: Mapping[str, Any] | None) -> str:
+def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Mapping[str, Any] | None) -> str:
     """Return MODEL_CARD.md: intended use, data, results with intervals, limits, files.
 
     Args:
-      card: model.json.
+      card: of the model, with its artefacts.
       metrics: of the evaluation of this checkpoint, or None.
       parity: parity.json, or None where nothing was compared.
     """
-    text = model_card.text({"model": card["run"], "checkpoint": card["checkpoint"], **(metrics or {})})
+    text = model_card.text({"model": card.run, "checkpoint": card.checkpoint, **(metrics or {})})
     parts = []
     if metrics is None:
         parts += _part(
             "Results", ["This checkpoint was not evaluated: nothing is known of how well it detects, and it has no score threshold."]
         )
-    parts += _part("Classes", [f"- {number}: {plain(name)}" for name, number in card["label_map"].items()])
-    parts += _part("Training data", _data(card["data"]))
-    parts += _part("Input", _input(card["input"]))
+    parts += _part("Classes", [f"- {number}: {plain(name)}" for name, number in (card.label_map or {}).items()])
+    parts += _part("Training data", _data(card.data) if card.data else [])
+    parts += _part("Input", _input(card.size) if card.size else [])
     after = [
-        f"- Calibration: {plain(card['calibrator']['method'])}, in model.json; it rests on {plain(probability.rests_on(card['metrics']))}"
-        if card["calibrator"]
+        f"- Calibration: {plain(card.calibrator.method)}, in model.json; it rests on {plain(probability.rests_on(card.metrics))}"
+        if card.calibrator
         else "- Calibration: none; scores are no probabilities"
     ]
-    after.append(f"- Recipe: {code(json.dumps(card['recipe']))}" if card["recipe"] else "- Recipe: none")
+    after.append(f"- Recipe: {code(json.dumps(dataclasses.asdict(card.recipe)))}" if card.recipe else "- Recipe: none")
     parts += _part("After the model", after)
-    parts += _part("Files", _files(card["artefacts"], parity))
-    versions = card["exported"]["versions"]
-    parts += _part(
-        "Made with", [f"pneumodet {card['exported']['pneumodet']}, " + ", ".join(f"{name} {one}" for name, one in versions.items())]
-    )
+    parts += _part("Files", _files(card.artefacts, parity))
+    if card.exported:
+        versions = ", ".join(f"{name} {one}" for name, one in card.exported["versions"].items())
+        parts += _part("Made with", [f"pneumodet {card.exported['pneumodet']}, {versions}"])
     return text + "\n".join(parts) + "\n"
 
 
@@ -142,35 +138,36 @@ def _part(title: str, lines: list[str]) -> list[str]:
     return ["", f"## {title}", "", *lines]
 
 
-def _data(data: Mapping[str, Any]) -> list[str]:
-    names = {
-        "train_exams": "Exams trained on",
-        "val_exams": "Exams held out",
-        "split_by": "Split by",
-        "manifest_sha256": "SHA-256 of the data manifest",
+def _data(data: DataRecord) -> list[str]:
+    rows = {
+        "Exams trained on": data.train_exams,
+        "Exams held out": data.val_exams,
+        "Split by": data.split_by,
+        "SHA-256 of the data manifest": data.manifest_sha256 or None,
     }
-    return [f"- {name}: {plain(data[key])}" for key, name in names.items() if data.get(key) is not None]
+    return [f"- {name}: {plain(value)}" for name, value in rows.items() if value is not None]
 
 
-def _input(size: Mapping[str, Any]) -> list[str]:
-    if size["fixed_hw"]:
-        how = "{} x {} px, whatever the radiograph's shape".format(*size["fixed_hw"])
+def _input(size: Size) -> list[str]:
+    if size.fixed_hw:
+        how = "{} x {} px, whatever the radiograph's shape".format(*size.fixed_hw)
     else:
-        how = f"the shape is kept, the shorter side {size['least']} px unless the longer one would exceed {size['most']} px"
-        how += f"; padded with 0 to {size['most']} x {size['most']} px" if size["padded"] else ""
+        how = f"the shape is kept, the shorter side {size.least} px unless the longer one would exceed {size.most} px"
+        how += f"; padded with 0 to {size.most} x {size.most} px" if size.padded else ""
+    low, high = cards.INPUT_FACTS["range"]
     return [
         f"- {how}",
-        f"- {size['dtype']}, {size['range'][0]} to {size['range'][1]}, {size['layout']}; normalization is part of the model",
+        f"- {cards.INPUT_FACTS['dtype']}, {low} to {high}, {cards.INPUT_FACTS['layout']}; normalization is part of the model",
     ]
 
 
-def _files(artefacts: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Any] | None) -> list[str]:
+def _files(artefacts: Mapping[str, Artefact], parity: Mapping[str, Any] | None) -> list[str]:
     lines = [
         "| file | MB | largest and mean difference of scores | AP50, change | RSNA metric, change | change nearby | ms an image |",
         "| --- " * 7 + "|",
     ]
     measured = (parity or {}).get("artefacts", {})
-    for name, about in artefacts.items():
+    for name, artefact in artefacts.items():
         one = measured.get(name)
         cells = ["not compared with its checkpoint", *["–"] * 4]
         if one:
@@ -181,23 +178,24 @@ def _files(artefacts: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Any]
                 _signed(one.get("rsna_metric_nearby_change")),
                 f"{one['milliseconds']:.1f}",
             ]
-        lines.append(f"| {about['file']} | {about['bytes'] / 1e6:.1f} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {about['file']} answers with {_ANSWERS[about['outputs']]}." for about in artefacts.values())]
-    if measured:
+        size = "–" if artefact.bytes is None else f"{artefact.bytes / 1e6:.1f}"
+        lines.append(f"| {artefact.file} | {size} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {artefact.file} answers with {_ANSWERS[artefact.outputs]}." for artefact in artefacts.values())]
+    if parity and measured:
         images = sorted({one["images"] for one in measured.values()})
         lines.append(
             f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity['split'])}. Nearby: the mean change of the "
             "RSNA metric at thresholds around the model's, which on these images may stand on a peak."
         )
-        lines += [f"- {parity_words(parity)}"] if parity["score_threshold"] is not None else []
+        lines += [f"- {parity_note(parity)}"] if parity["score_threshold"] is not None else []
     return lines
 
 
-def parity_words(parity: Mapping[str, Any]) -> str:
+def parity_note(parity: Mapping[str, Any]) -> str:
     """Return why the RSNA metric of parity.json is not that of the evaluation, in a sentence; it needs a threshold."""
     return (
         f"The RSNA metric here is at one threshold for all images, {parity['score_threshold']:.4g}, and serves to compare files; the one to report is "
-        "evaluate's, whose thresholds are not chosen on the exams that they judge."
+        "evaluate's, whose thresholds are not chosen on the exams that they are used on."
     )
 
 

@@ -1,4 +1,4 @@
-"""Export a run: its checkpoint in one or more formats, each proven to find what the checkpoint finds, and beside them what they are.
+"""Export a run: its checkpoint in one or more formats, each compared with the checkpoint on radiographs, and beside them what they are.
 
 outcome = export(Path("workspace/my_first"), Path("workspace/my_first/export"), formats=("savedmodel", "onnx"))
 """
@@ -14,15 +14,20 @@ import numpy as np
 
 from pneumodet.core import folders, paths, runs
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
-from pneumodet.export import card as cards
+from pneumodet.export import card as run_card
 from pneumodet.export import graphs, measuring, quantizing, sampling
+from pneumodet.inference import card as cards
 from pneumodet.inference import exported
+from pneumodet.inference.card import Artefact, ModelCard
 from pneumodet.inference.logs import silenced
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.models.detection import pipeline_config
 
 FORMATS = tuple(exported.FILES)
 """What a run is exported as."""
+
+Samples = Callable[[], Iterator[list[np.ndarray]]]
+"""Gives anew what a model takes of some training radiographs."""
 
 CALIBRATION_IMAGES = 200
 """Training radiographs from which a quantized model takes the ranges of its values; 100 to 500 are usual."""
@@ -33,11 +38,11 @@ class Outcome:
     """What was exported.
 
     Attributes:
-      card: what model.json holds.
+      card: of the model, which model.json holds.
       parity: what parity.json holds, or None where nothing was compared.
     """
 
-    card: dict[str, Any]
+    card: ModelCard
     parity: dict[str, Any] | None
 
 
@@ -78,22 +83,22 @@ def export(
     Raises:
       ConfigError: a format cannot carry this model, or the recipe is malformed.
       DataError: ``output_dir`` is in use, the disk is full, or there are no records.
-      CheckpointError: the run has no checkpoint, it does not fit its config, or a file does not find what the checkpoint finds.
+      CheckpointError: the run has no checkpoint, it does not fit its config, or a file's detections are not those of the checkpoint.
       EnvironmentProblem: a converter is not installed.
     """
     from pneumodet.models.detection import checkpoints
 
     config = pipeline_config.load(str(folder / runs.CONFIG))
     checkpoint = checkpoints.of_run(folder)
-    kept, formats = _plan(output_dir, cards.sha256_of(checkpoint), formats, overwrite=overwrite)
+    kept, formats = _plan(output_dir, run_card.sha256_of(checkpoint), formats, overwrite=overwrite)
     if recipe is None and kept and (output_dir / recipes.RECIPE).is_file():
         recipe = output_dir / recipes.RECIPE
-    card, metrics = cards.of_run(folder, config, checkpoint, recipe=recipe)
+    card, metrics = run_card.of_run(folder, config, checkpoint, recipe=recipe)
     kinds = {name: _kind(name, config) for name in formats}
     records = measuring.Records.of_run(folder, data_dir, limit=limit) if parity else None
     samples = _samples(folder, data_dir, config) if "tflite-int8" in formats else None
-    with folders.new_folder(output_dir, marker=exported.CARD, overwrite=True) as new, _on_disk(output_dir):
-        card["artefacts"] = _copied(output_dir, new, kept)
+    with folders.new_folder(output_dir, marker=cards.CARD, overwrite=True) as new, _on_disk(output_dir):
+        artefacts = _copied(output_dir, new, kept)
         if "savedmodel" in formats:
             _saved_model(config, checkpoint, new)
         else:
@@ -103,28 +108,28 @@ def export(
             shutil.copyfile(recipe, new / recipes.RECIPE)
         model = None if not records and set(formats) <= {"savedmodel"} else _restored(config, checkpoint)
         for name, kind in kinds.items():
-            more = {}
+            artefacts[name] = Artefact(file=exported.FILES[name], outputs=kind)
             if name != "savedmodel":
-                more = _write(name, kind, model, config, new, metadata=_metadata(card), samples=samples)
-            card["artefacts"][name] = _about(name, kind, new) | more
-        card["artefacts"] = {name: card["artefacts"][name] for name in FORMATS if name in card["artefacts"]}
-        paths.write_json(new / exported.CARD, card)
-        found = None
+                artefacts[name] = _write(name, artefacts[name], model, config, new, metadata=card.to_json(), samples=samples)
+            artefacts[name] = _measured(artefacts[name], new)
+        card = dataclasses.replace(card, artefacts={name: artefacts[name] for name in FORMATS if name in artefacts})
+        cards.write(new / cards.CARD, card)
+        measured = None
         if records:
-            found = records.compare(model, config, exported.read(new), formats, threshold=card["score_threshold"], progress=progress)
-            _keep_earlier(found, output_dir, kept)
-            on_measured(found)
-            measuring.refuse_unlike(found, formats)
+            measured = records.compare(model, config, exported.read(new), formats, threshold=card.score_threshold, progress=progress)
+            _keep_earlier(measured, output_dir, kept)
+            on_measured(measured)
+            measuring.refuse_unlike(measured, formats)
         elif kept and (output_dir / exported.PARITY).is_file():
-            found = paths.read_json(output_dir / exported.PARITY, what="the comparison", hint="Export with --overwrite.")
-            found["artefacts"] = {name: one for name, one in found["artefacts"].items() if name in kept}
-        if found:
-            paths.write_json(new / exported.PARITY, found)
-        (new / exported.READ_ME).write_text(cards.read_me(card, metrics, found), encoding="utf-8")
-    return Outcome(card, found)
+            measured = paths.read_json(output_dir / exported.PARITY, what="the comparison", hint="Export with --overwrite.")
+            measured["artefacts"] = {name: one for name, one in measured["artefacts"].items() if name in kept}
+        if measured:
+            paths.write_json(new / exported.PARITY, measured)
+        (new / exported.READ_ME).write_text(run_card.read_me(card, metrics, measured), encoding="utf-8")
+    return Outcome(card, measured)
 
 
-def _plan(output_dir: Path, checkpoint_sha256: str, formats: Sequence[str], *, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
+def _plan(output_dir: Path, checkpoint_sha256: str, formats: Sequence[str], *, overwrite: bool) -> tuple[dict[str, Artefact], list[str]]:
     """Return (the artefacts that stay, the formats to make).
 
     Raises:
@@ -134,14 +139,14 @@ def _plan(output_dir: Path, checkpoint_sha256: str, formats: Sequence[str], *, o
     try:
         there = exported.read(output_dir)
     except CheckpointError:  # none, or a damaged one
-        folders.check_free(output_dir, marker=exported.CARD, overwrite=overwrite)
+        folders.check_free(output_dir, marker=cards.CARD, overwrite=overwrite)
         return {}, wanted
-    same = there.card.get("checkpoint_sha256") == checkpoint_sha256
+    same = there.card.checkpoint_sha256 == checkpoint_sha256
     adds = same and not set(wanted) & there.artefacts.keys()
     if not adds:
-        folders.check_free(output_dir, marker=exported.CARD, overwrite=overwrite)
+        folders.check_free(output_dir, marker=cards.CARD, overwrite=overwrite)
     if same:
-        return {name: about for name, about in there.artefacts.items() if name not in wanted}, wanted
+        return {name: artefact for name, artefact in there.artefacts.items() if name not in wanted}, wanted
     return {}, [name for name in FORMATS if name in wanted or name in there.artefacts]
 
 
@@ -155,20 +160,20 @@ def _kind(name: str, config: Any) -> str:
 
     settings, reason = graphs.settings_of(config)
     if name == "savedmodel":
-        return exported.DETECTIONS
+        return cards.DETECTIONS
     if settings and not resizing.of_config(config).canvas_hw:
         settings, reason = None, "its input has no fixed size"
     if name == "onnx":
-        return exported.BOXES if settings else exported.DETECTIONS
+        return cards.BOXES if settings else cards.DETECTIONS
     if not settings:
         raise ConfigError(
             f"{name} cannot carry this model: {reason}, and TensorFlow Lite has no operations for what follows then (crops of feature maps, numbers of "
             f"boxes that vary). Leave {name} out of --formats; savedmodel and onnx can."
         )
-    return exported.ENCODINGS if name == "tflite-int8" else exported.BOXES
+    return cards.ENCODINGS if name == "tflite-int8" else cards.BOXES
 
 
-def _samples(folder: Path, data_dir: Path | None, config: Any) -> Callable[[], Iterator[list[np.ndarray]]]:
+def _samples(folder: Path, data_dir: Path | None, config: Any) -> Samples:
     """Return what gives what the model takes of training radiographs, chosen by class and view.
 
     Raises:
@@ -193,8 +198,8 @@ def _on_disk(output_dir: Path) -> Iterator[None]:
         raise DataError(f"Cannot write {output_dir}: {first_line(error)}. Free some disk space or choose another folder.") from error
 
 
-def _copied(output_dir: Path, new: Path, kept: dict[str, Any]) -> dict[str, Any]:
-    names = [one[key] for one in kept.values() for key in ("file", "anchors") if key in one] + ["checkpoint"] * ("savedmodel" in kept)
+def _copied(output_dir: Path, new: Path, kept: dict[str, Artefact]) -> dict[str, Artefact]:
+    names = [name for one in kept.values() for name in (one.file, one.anchors) if name] + ["checkpoint"] * ("savedmodel" in kept)
     for name in names:
         path = output_dir / name
         shutil.copytree(path, new / name) if path.is_dir() else shutil.copyfile(path, new / name)
@@ -226,39 +231,38 @@ def _restored(config: Any, checkpoint: str) -> Any:
     return model
 
 
-def _write(name: str, kind: str, model: Any, config: Any, new: Path, *, metadata: dict[str, Any], samples: Any) -> dict[str, Any]:
-    """Write a format's file, and return what ``inference`` needs to know of it besides."""
+def _write(
+    name: str, artefact: Artefact, model: Any, config: Any, new: Path, *, metadata: dict[str, Any], samples: Samples | None
+) -> Artefact:
+    """Write a format's file, and return what ``inference`` needs to know of it."""
     from pneumodet.export import to_onnx, to_tflite
 
-    part, path = graphs.of_model(model, config, kind=kind), new / exported.FILES[name]
+    part, path = graphs.of_model(model, config, kind=artefact.outputs), new / artefact.file
     if name == "onnx":
         to_onnx.write(part, path, metadata=metadata)
-        return {}
-    if kind == exported.BOXES:
-        to_tflite.write(part, path, kind=name, metadata=metadata)
-        return {}
+        return artefact
     settings, _ = graphs.settings_of(config)
+    if artefact.outputs == cards.BOXES or settings is None or samples is None:  # encodings have both, see _kind and export
+        to_tflite.write(part, path, kind=name, metadata=metadata)
+        return artefact
     ranges = quantizing.ranges(part, settings, samples())
-    bounded = graphs.of_model(model, config, kind=kind, ranges=ranges)
+    bounded = graphs.of_model(model, config, kind=artefact.outputs, ranges=ranges)
     to_tflite.write(bounded, path, kind=name, metadata=metadata, images=samples)
     np.save(new / exported.ANCHORS, graphs.anchors_of(model, config))
-    ranges = ranges and [dataclasses.asdict(one) for one in ranges]
-    return {"anchors": exported.ANCHORS, "feature_maps": len(part.names) // 2, "ranges": ranges}
+    return dataclasses.replace(
+        artefact, anchors=exported.ANCHORS, feature_maps=len(part.names) // 2, ranges=None if ranges is None else tuple(ranges)
+    )
 
 
-def _metadata(card: dict[str, Any]) -> dict[str, Any]:
-    """Return what goes into a file itself."""
-    return {key: value for key, value in card.items() if key != "artefacts"}
-
-
-def _about(name: str, kind: str, new: Path) -> dict[str, Any]:
-    path = new / exported.FILES[name]
+def _measured(artefact: Artefact, new: Path) -> Artefact:
+    """Return an artefact with the SHA-256 and the size of its file."""
+    path = new / artefact.file
     files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-    return {"file": path.name, "sha256": exported.sha256(path), "bytes": sum(one.stat().st_size for one in files), "outputs": kind}
+    return dataclasses.replace(artefact, sha256=exported.sha256(path), bytes=sum(one.stat().st_size for one in files))
 
 
-def _keep_earlier(found: dict[str, Any], output_dir: Path, kept: dict[str, Any]) -> None:
+def _keep_earlier(measured: dict[str, Any], output_dir: Path, kept: dict[str, Artefact]) -> None:
     """Add what an earlier comparison said of the files that stay."""
     if kept and (output_dir / exported.PARITY).is_file():
         earlier = paths.read_json(output_dir / exported.PARITY, what="the comparison", hint="Export with --overwrite.")
-        found["artefacts"] = {name: one for name, one in earlier["artefacts"].items() if name in kept} | found["artefacts"]
+        measured["artefacts"] = {name: one for name, one in earlier["artefacts"].items() if name in kept} | measured["artefacts"]

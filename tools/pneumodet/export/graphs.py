@@ -1,16 +1,17 @@
 """What of a model goes into a file of another format, as TensorFlow functions.
 
-part = of_model(model, config, kind=exported.BOXES)
+part = of_model(model, config, kind=card.BOXES)
 part.function, part.signature, part.names
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from pneumodet.inference import backends, exported, suppression
+from pneumodet.core.errors import ConfigError
+from pneumodet.inference import backends, card, suppression
 from pneumodet.inference.suppression import CONVERTERS, Settings
 
 _UNLIKE = {
@@ -30,12 +31,12 @@ class Part:
     """A function of a model.
 
     Attributes:
-      function: takes the image, and the true shape where the model pads; returns a dict of tensors.
+      function: a tf.function, without types; takes the image, and the true shape where the model pads; returns a dict of tensors.
       signature: tf.TensorSpecs of its arguments.
       names: of its outputs.
     """
 
-    function: Callable[..., dict[str, Any]]
+    function: Any
     signature: list[Any]
     names: tuple[str, ...]
 
@@ -91,8 +92,8 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
     Args:
       model: a DetectionModel of the API with its weights.
       config: its TrainEvalPipelineConfig.
-      kind: ``exported.DETECTIONS``: the API's output after suppression. ``exported.BOXES``: ``boxes`` (1, N, 4) float32 yxyx_norm and ``scores``
-        (1, N, C) without the background's. ``exported.ENCODINGS``: ``encodings_i`` (1, N_i, 4) and ``logits_i`` (1, N_i, C + 1) of each feature
+      kind: ``card.DETECTIONS``: the API's output after suppression. ``card.BOXES``: ``boxes`` (1, N, 4) float32 yxyx_norm and ``scores``
+        (1, N, C) without the background's. ``card.ENCODINGS``: ``encodings_i`` (1, N_i, 4) and ``logits_i`` (1, N_i, C + 1) of each feature
         map i; nothing of different ranges is joined, so that each has a quantization of its own.
       ranges: with encodings: what the outputs of each feature map are cut off at, see ``quantizing.ranges``.
     """
@@ -113,14 +114,14 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
     def detections(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
         images = prepared(input_tensor, true_shape)
         shapes = tf.shape(input_tensor)[tf.newaxis, 1:] if true_shape is None else true_shape
-        found = model.postprocess(model.predict(images, shapes), shapes)
-        found["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
-        return {name: tf.cast(found[name], tf.float32) for name in _OUTPUTS}
+        answer = model.postprocess(model.predict(images, shapes), shapes)
+        answer["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
+        return {name: tf.cast(answer[name], tf.float32) for name in _OUTPUTS}
 
     def boxes(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
-        found = model.predict(prepared(input_tensor, true_shape), None)
-        decoded, _ = model._batch_decode(found["box_encodings"], found["anchors"])
-        scores = model._score_conversion_fn(found["class_predictions_with_background"])
+        answer = model.predict(prepared(input_tensor, true_shape), None)
+        decoded, _ = model._batch_decode(answer["box_encodings"], answer["anchors"])
+        scores = model._score_conversion_fn(answer["class_predictions_with_background"])
         return {"boxes": decoded, "scores": scores[:, :, 1:] if background else scores}
 
     def bounded(values: Any, limits: suppression.Range) -> Any:
@@ -128,19 +129,19 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
         return tf.nn.relu6((values - low) * (suppression.BOUNDED_TOP / (high - low)))  # all of which the converter folds into a convolution
 
     def encodings(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
-        answer = {}
+        answer: dict[str, Any] = {}
         for number, (codes, logits) in enumerate(_heads(model, prepared(input_tensor, true_shape))):
             if ranges is not None:
                 codes, logits = bounded(codes, ranges[number].encodings), bounded(logits, ranges[number].logits)
             answer |= {f"encodings_{number}": codes, f"logits_{number}": logits}
         return answer
 
-    function = {exported.DETECTIONS: detections, exported.BOXES: boxes, exported.ENCODINGS: encodings}[kind]
-    if kind == exported.ENCODINGS:
+    function = {card.DETECTIONS: detections, card.BOXES: boxes, card.ENCODINGS: encodings}[kind]
+    if kind == card.ENCODINGS:
         maps = len(_heads(model, tf.zeros([1, height, width, 3])))
         names = tuple(f"{what}_{number}" for number in range(maps) for what in ("encodings", "logits"))
     else:
-        names = _OUTPUTS if kind == exported.DETECTIONS else ("boxes", "scores")
+        names = _OUTPUTS if kind == card.DETECTIONS else ("boxes", "scores")
     return Part(tf.function(function, input_signature=signature, autograph=False), signature, names)
 
 
@@ -151,7 +152,10 @@ def anchors_of(model: Any, config: Any) -> np.ndarray:
     from pneumodet.models.detection import models, resizing
 
     models.set_training(model, False)
-    height, width = resizing.of_config(config).canvas_hw
+    canvas_hw = resizing.of_config(config).canvas_hw
+    if canvas_hw is None:
+        raise ConfigError("A model whose input has no fixed size has no fixed anchors. Leave tflite-int8 out of --formats.")
+    height, width = canvas_hw
     return model.predict(tf.zeros([1, height, width, 3]), None)["anchors"].numpy().astype(np.float32)
 
 
@@ -159,6 +163,6 @@ def _heads(model: Any, images: Any) -> list[tuple[Any, Any]]:
     """Return for each feature map (box encodings (B, N, 4), class logits (B, N, C + 1)) of a single-stage model, as its ``predict`` joins them."""
     import tensorflow as tf
 
-    found = model._box_predictor(model._feature_extractor(images))
-    codes, logits = (found[key] for key in ("box_encodings", "class_predictions_with_background"))
+    predictions = model._box_predictor(model._feature_extractor(images))
+    codes, logits = (predictions[key] for key in ("box_encodings", "class_predictions_with_background"))
     return [(tf.squeeze(one, axis=2) if one.shape.ndims == 4 else one, other) for one, other in zip(codes, logits, strict=True)]

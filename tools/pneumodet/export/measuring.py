@@ -1,7 +1,7 @@
-"""Run exported files and the checkpoint on the validation records, and compare what they find.
+"""Run exported files and the checkpoint on the validation records, and compare their detections.
 
 records = Records.of_run(folder, None, limit=None)
-found = records.compare(model, config, exported.read(new), ["onnx"], threshold=0.4)     # parity.json
+measured = records.compare(model, config, exported.read(new), ["onnx"], threshold=0.4)     # parity.json
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ from pneumodet.inference import exported
 from pneumodet.inference.detectors import Detector
 from pneumodet.inference.outputs import from_outputs
 
-Progress = Callable[[int], Callable[[], None]]
-"""Is told the number of images to look at, and returns what to call after each."""
+Progress = Callable[[int], Callable[[], object]]
+"""Takes the number of images, and returns what to call after each."""
 
 SPLIT = "val"
 """What exports are compared on."""
@@ -65,7 +65,7 @@ class Records:
 
     Attributes:
       split: of a record set.
-      instances: COCO object of the exams that are looked at.
+      instances: COCO object of the exams that are compared.
     """
 
     split: Split
@@ -73,7 +73,7 @@ class Records:
 
     @classmethod
     def of_run(cls, folder: Path, data_dir: Path | None, *, limit: int | None) -> "Records":
-        """Find the validation records of a run.
+        """Return the validation records of a run.
 
         Raises:
           DataError: they are gone, or have other classes.
@@ -121,67 +121,76 @@ class Records:
 
         runner = DetectorRunner(model, config)
 
-        def look(pixels: np.ndarray) -> Detections:
+        def detect_by_checkpoint(pixels: np.ndarray) -> Detections:
             image, true_shape = runner.prepared(pixels)
             return from_outputs(runner.detect(image[None], true_shape[None]), 0, height=pixels.shape[0], width=pixels.shape[1])
 
-        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": look}
+        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": detect_by_checkpoint}
         each |= {name: Detector(one, name).detect for name in formats}
         wanted = {image["file_name"] for image in self.instances["images"]}
         done = progress(len(wanted))
-        found: dict[str, dict[str, Detections]] = {name: {} for name in each}
+        detections: dict[str, dict[str, Detections]] = {name: {} for name in each}
         seconds: dict[str, list[float]] = {name: [] for name in each}
         sizes_hw = {}
         for exam, pixels in self.split.pixels(wanted):
             sizes_hw[exam] = pixels.shape
             for name, detect in each.items():
                 started = time.perf_counter()
-                found[name][exam] = detect(pixels)
+                detections[name][exam] = detect(pixels)
                 seconds[name].append(time.perf_counter() - started)
             done()
-        if found["checkpoint"].keys() != wanted:
+        if detections["checkpoint"].keys() != wanted:
             raise DataError(f"Records and ground truth in {self.split.folder} do not list the same exams. Make the records again.")
-        return self._table(found, seconds, sizes_hw, one, config, threshold)
+        return self._table(detections, seconds, sizes_hw, one, config, threshold)
 
     def _table(
         self,
-        found: dict[str, dict[str, Detections]],
+        detections: dict[str, dict[str, Detections]],
         seconds: dict[str, list[float]],
         sizes_hw: dict[str, tuple[int, int]],
         one: exported.Exported,
         config: Any,
         threshold: float | None,
     ) -> dict[str, Any]:
-        reference = found.pop("checkpoint")
+        reference = detections.pop("checkpoint")
         category = one.label_map[label_map.PNEUMONIA]
         threshold = parity.threshold_for(self.instances, reference, category_id=category, own=threshold)
-        how = {"class_name": label_map.PNEUMONIA, "category_id": category, "score_threshold": threshold}
+
+        def figures(of: dict[str, Detections], band: float) -> dict[str, float | None]:
+            return parity.figures(
+                self.instances, of, class_name=label_map.PNEUMONIA, category_id=category, score_threshold=threshold, band=band
+            )
+
         rows = {}
-        for name, detections in found.items():
+        for name, own in detections.items():
             tolerance = parity.tolerance_of(name, two_stage=config.model.WhichOneof("model") == "faster_rcnn")
-            own, base = (parity.figures(self.instances, each, **how, band=tolerance.score) for each in (detections, reference))
-            changes = {f"{key}_change": None if value is None or base[key] is None else value - base[key] for key, value in own.items()}
-            same = parity.compare(reference, detections, sizes_hw=sizes_hw, limit=_limit(config), tolerance=tolerance)
-            measured = {**same, **own, **changes, "bytes": one.artefacts[name]["bytes"], "images": len(reference)}
+            now, before = figures(own, tolerance.score), figures(reference, tolerance.score)
+            changes = {f"{key}_change": _change(value, before[key]) for key, value in now.items()}
+            same = parity.compare(reference, own, sizes_hw=sizes_hw, limit=_limit(config), tolerance=tolerance)
+            measured = {**same, **now, **changes, "bytes": one.artefacts[name].bytes, "images": len(reference)}
             measured |= {**_times(seconds[name]), "tolerance": dataclasses.asdict(tolerance)}
             rows[name] = {**measured, "outside": parity.outside(measured, tolerance)}
         return {
             "format": "pneumodet-parity",
             "version": 1,
-            "checkpoint": one.card["checkpoint"],
-            "checkpoint_sha256": one.card["checkpoint_sha256"],
+            "checkpoint": one.card.checkpoint,
+            "checkpoint_sha256": one.card.checkpoint_sha256,
             "split": self.split.name,
             "manifest_sha256": RecordSet.open(self.split.folder).manifest_sha256,
             "score_threshold": threshold,
             "machine": {"platform": f"{platform.system()} {platform.machine()}", "cpu_cores": os.cpu_count()},
             "reference": {
-                **{key: value for key, value in parity.figures(self.instances, reference, **how).items() if "nearby" not in key},
+                **{key: value for key, value in figures(reference, 0.0).items() if "nearby" not in key},
                 **_times(seconds["checkpoint"]),
                 "images": len(reference),
                 "detections": sum(map(len, reference.values())),
             },
             "artefacts": rows,
         }
+
+
+def _change(value: float | None, before: float | None) -> float | None:
+    return None if value is None or before is None else value - before
 
 
 def _times(seconds: list[float]) -> dict[str, float]:
@@ -200,11 +209,11 @@ def _limit(config: Any) -> int:
     return 100
 
 
-def refuse_unlike(found: dict[str, Any], formats: Sequence[str]) -> None:
+def refuse_unlike(measured: dict[str, Any], formats: Sequence[str]) -> None:
     """Raise CheckpointError where one of the new files is outside of its tolerance."""
-    faults = {name: found["artefacts"][name]["outside"] for name in formats if found["artefacts"][name]["outside"]}
-    if faults:
-        text = "; ".join(f"{exported.FILES[name]}: {', '.join(one)}" for name, one in faults.items())
+    outside = {name: reasons for name in formats if (reasons := measured["artefacts"][name]["outside"])}
+    if outside:
+        text = "; ".join(f"{exported.FILES[name]}: {', '.join(one)}" for name, one in outside.items())
         raise CheckpointError(
-            f"Not exported, since it does not find what the checkpoint finds: {text}. Nothing was changed; leave {', '.join(faults)} out of --formats."
+            f"Not exported, since it does not find what the checkpoint finds: {text}. Nothing was changed; leave {', '.join(outside)} out of --formats."
         )

@@ -1,11 +1,11 @@
 """An exported file against the checkpoint that it was made of, on the same radiographs: scores, boxes, figures.
 
-figures = compare(reference, found, limit=100)
-faults = outside(figures, tolerance_of("onnx", two_stage=False))
+figures = compare(reference, candidate, sizes_hw=sizes_hw, limit=100, tolerance=tolerance)
+issues = outside(figures, tolerance_of("onnx", two_stage=False))
 
 Detections are compared after suppression, where a difference in the seventh decimal can decide which of two overlapping boxes with nearly the same
 score stays. A single largest difference would say more of such ties than of the file, so that it is written down, and what is held to a tolerance is
-the share of detections that have a like on the other side, and the figures of the evaluation.
+the share of detections that have a like in the other set, and the figures of the evaluation.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from pneumodet.core.detections import Detections
 from pneumodet.evaluation.metrics import coco, rsna
 
 SAME_IOU = 0.5
-"""Detections of one class that overlap by as much are looked at as the same one, the closest pair first."""
+"""Detections of one class that overlap by as much count as the same one, the closest pair first."""
 
 
 BAND_POINTS = 11
@@ -34,7 +34,7 @@ class Tolerance:
     Attributes:
       score: a detection is alike whose score differs by no more, …
       box: … and each side of whose box by no more than this share of the radiograph's longer side.
-      alike: the least share of detections, of both sides, that have a like.
+      alike: the least share of detections, of both sets, that have a like.
       loss: AP50, and the RSNA metric at thresholds up to ``score`` from the model's, may be lower by no more, or by what a single image makes where
         there are few.
     """
@@ -52,10 +52,10 @@ TOLERANCES = {
     "tflite-fp16": Tolerance(score=0.01, box=0.01, alike=0.95, loss=0.01),
     "tflite-int8": Tolerance(score=0.1, box=0.05, alike=0.8, loss=0.03),
 }
-"""Format -> its tolerance. The first three compute in float32 as the checkpoint does; the others round, and have to find the same nevertheless."""
+"""Format -> its tolerance. The first three compute in float32 as the checkpoint does; the others round, and must have the same detections nevertheless."""
 
 TWO_STAGE_ALIKE = 0.9
-"""``alike`` of a two-stage model's ONNX file. Which proposals its second stage looks at is decided by scores that may tie: TensorFlow against itself, with
+"""``alike`` of a two-stage model's ONNX file. Which proposals its second stage takes is decided by scores that may tie: TensorFlow against itself, with
 oneDNN and without, had 96 % alike (Faster and Mask R-CNN after a few steps, 77 radiographs). AP50 and RSNA metric are held to the same as of others."""
 
 
@@ -67,7 +67,7 @@ def tolerance_of(name: str, *, two_stage: bool) -> Tolerance:
 
 def compare(
     reference: Mapping[str, Detections],
-    found: Mapping[str, Detections],
+    candidate: Mapping[str, Detections],
     *,
     sizes_hw: Mapping[str, tuple[int, int]],
     limit: int,
@@ -77,18 +77,18 @@ def compare(
 
     Args:
       reference: exam -> detections of the checkpoint.
-      found: exam -> detections of the exported file.
+      candidate: exam -> detections of the exported file.
       sizes_hw: exam -> height and width, px.
-      limit: detections that an image has at the most: the lowest of a full set may have been cut off on the other side.
+      limit: detections that an image has at the most: the lowest of a full set may have been cut off in the other set.
       tolerance: what is alike.
 
     Returns:
       ``score_largest``, ``score_mean``, ``box_largest_px``, ``box_mean_px`` (largest difference of the four sides; None where nothing matches),
-      ``detections``, ``matched``, ``alike`` (share of both sides' detections in [0, 1]; 1 where neither side has any).
+      ``detections``, ``matched``, ``alike`` (share of both sets' detections in [0, 1]; 1 where neither has any).
     """
-    scores, sides, alike, total, matched = [], [], 0, 0, 0
+    scores, distances, alike, total, matched = [], [], 0, 0, 0
     for exam, one in reference.items():
-        other = found[exam]
+        other = candidate[exam]
         total += len(one) + len(other)
         first, second = _pairs(one, other)
         differences = np.abs(one.scores[first].astype(np.float64) - other.scores[second])
@@ -98,16 +98,16 @@ def compare(
         alike += 2 * int(near.sum()) + int((alone <= tolerance.score).sum())
         matched += len(first)
         scores += [differences, alone]
-        sides.append(apart)
-    all_scores, all_sides = (np.concatenate([np.zeros(0), *parts]) for parts in (scores, sides))
+        distances.append(apart)
+    all_scores, all_distances = (np.concatenate([np.zeros(0), *parts]) for parts in (scores, distances))
     return {
-        "detections": sum(map(len, found.values())),
+        "detections": sum(map(len, candidate.values())),
         "matched": matched,
         "alike": alike / total if total else 1.0,
         "score_largest": float(all_scores.max(initial=0)),
         "score_mean": float(all_scores.mean()) if len(all_scores) else 0.0,
-        "box_largest_px": float(all_sides.max()) if len(all_sides) else None,
-        "box_mean_px": float(all_sides.mean()) if len(all_sides) else None,
+        "box_largest_px": float(all_distances.max()) if len(all_distances) else None,
+        "box_mean_px": float(all_distances.mean()) if len(all_distances) else None,
     }
 
 
@@ -126,7 +126,7 @@ def _pairs(one: Detections, other: Detections) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _beyond(one: Detections, matched: np.ndarray, other: Detections, limit: int) -> np.ndarray:
-    """Return by how much those that have no match score above what the other side would have cut off."""
+    """Return by how much those that have no match score above what the other set would have cut off."""
     alone = np.delete(one.scores.astype(np.float64), matched)
     least = float(other.scores.min()) if len(other) >= limit else inference.SCORE_FLOOR
     return np.maximum(alone - least, 0)
@@ -134,7 +134,7 @@ def _beyond(one: Detections, matched: np.ndarray, other: Detections, limit: int)
 
 def figures(
     instances: Mapping[str, Any],
-    found: Mapping[str, Detections],
+    by_exam: Mapping[str, Detections],
     *,
     class_name: str,
     category_id: int,
@@ -147,18 +147,18 @@ def figures(
     the mean over ``BAND_POINTS`` thresholds up to ``band`` below and above it.
 
     Args:
-      instances: COCO object of the very exams of ``found``.
-      found: exam -> detections.
+      instances: COCO object of the very exams of ``by_exam``.
+      by_exam: exam -> detections.
       class_name: whose AP50.
       category_id: its id.
       score_threshold: of the RSNA metric, as ``threshold_for`` returns it.
       band: half the width of the range of thresholds.
     """
-    ap50 = coco.coco_metrics(instances, detections.to_coco(found))[f"coco.{class_name}.AP50"]
+    ap50 = coco.coco_metrics(instances, detections.to_coco(by_exam))[f"coco.{class_name}.AP50"]
     truth = truth_of(instances, category_id)
     if score_threshold is None or not any(map(len, truth.values())):
         return {"ap50": ap50, "rsna_metric": None, "rsna_metric_nearby": None}
-    predictions = predictions_of(found, category_id)
+    predictions = predictions_of(by_exam, category_id)
     near = np.clip(np.linspace(score_threshold - band, score_threshold + band, BAND_POINTS), 0, 1)
     at = [rsna.rsna_metric(truth, predictions, score_threshold=one) for one in (score_threshold, *near.tolist())]
     return {"ap50": ap50, "rsna_metric": at[0], "rsna_metric_nearby": float(np.mean(at[1:]))}
@@ -197,9 +197,9 @@ def truth_of(instances: Mapping[str, Any], category_id: int) -> dict[str, np.nda
     return {image["file_name"]: boxes.xywh_to_xyxy_px(np.array(rows[image["id"]], np.float64)) for image in instances["images"]}
 
 
-def predictions_of(found: Mapping[str, Detections], category_id: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def predictions_of(by_exam: Mapping[str, Detections], category_id: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return exam -> (boxes_xyxy_px, scores) of a class."""
-    each = {exam: one.of_class(category_id) for exam, one in found.items()}
+    each = {exam: one.of_class(category_id) for exam, one in by_exam.items()}
     return {exam: (one.boxes_xyxy_px, one.scores) for exam, one in each.items()}
 
 
@@ -210,14 +210,14 @@ def outside(measured: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
       measured: as ``compare`` returns it, with ``images``, ``ap50_change`` and ``rsna_metric_nearby_change`` (None where undefined).
       tolerance: of its format.
     """
-    faults = []
+    issues = []
     if measured["alike"] < tolerance.alike:
-        faults.append(
+        issues.append(
             f"only {measured['alike']:.1%} of the detections are those of the checkpoint (scores within {tolerance.score:g}, boxes within "
             f"{tolerance.box:.1%} of the radiograph's side; {tolerance.alike:.0%} are needed)"
         )
     for key, name in (("ap50_change", "AP50"), ("rsna_metric_nearby_change", "the RSNA metric")):
         allowed = max(tolerance.loss, 1 / max(measured["images"], 1))
         if measured[key] is not None and measured[key] < -allowed:
-            faults.append(f"{name} is lower by {-measured[key]:.4f} ({allowed:.4g} is allowed)")
-    return faults
+            issues.append(f"{name} is lower by {-measured[key]:.4f} ({allowed:.4g} is allowed)")
+    return issues

@@ -23,7 +23,7 @@ _MARGIN = 0.1
 """Share by which the range of encodings is wider than what was seen."""
 
 _CANDIDATES = 100
-"""Anchors of each radiograph, those of the highest scores, whose encodings have to be told apart; of the others no box remains."""
+"""Anchors of each radiograph, those of the highest scores, whose encodings must stay distinct; of the others no box remains."""
 
 
 def ranges(part: Part, settings: Settings, samples: Iterable[Sequence[np.ndarray]]) -> list[Ranges] | None:
@@ -51,8 +51,8 @@ def ranges(part: Part, settings: Settings, samples: Iterable[Sequence[np.ndarray
             every[number].append(np.array([codes.min(), codes.max()]))
     low = (float(np.log(inference.SCORE_FLOOR / (1 - inference.SCORE_FLOOR))) - _BELOW) * settings.logit_scale
     logits = (low, max(highest, low) + _ABOVE)
-    found = [np.concatenate(some) if sum(map(len, some)) else np.concatenate(whole) for some, whole in zip(seen, every, strict=True)]
-    return [Ranges(_wider(codes), logits) for codes in found]
+    encodings = [np.concatenate(some) if sum(map(len, some)) else np.concatenate(whole) for some, whole in zip(seen, every, strict=True)]
+    return [Ranges(_wider(codes), logits) for codes in encodings]
 
 
 def _wider(values: np.ndarray) -> Range:

@@ -45,11 +45,9 @@ def write(part: Part, path: Path, *, metadata: dict[str, Any]) -> None:
         ("inputs", model.graph.input, {one.name for one in part.signature}),
         ("outputs", model.graph.output, set(part.names)),
     ):
-        found = {one.name for one in names}
-        if found != needed:
-            raise ConfigError(
-                f"The ONNX file has the {what} {sorted(found)}, but {sorted(needed)} are needed. Leave onnx out of --formats."
-            )
+        has = {one.name for one in names}
+        if has != needed:
+            raise ConfigError(f"The ONNX file has the {what} {sorted(has)}, but {sorted(needed)} are needed. Leave onnx out of --formats.")
     onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata), "labels": json.dumps(metadata.get("label_map"))})
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -41,7 +41,8 @@ def write(
       path: the new file.
       kind: one of "tflite", "tflite-fp16", "tflite-int8".
       metadata: goes into the file.
-      images: for "tflite-int8": gives what the function takes, of each of the radiographs that the ranges of values are taken from.
+      images: for "tflite-int8" alone, and needed for it: gives what the function takes, of each of the radiographs that the ranges of
+        values are taken from.
 
     Raises:
       ConfigError: the converter cannot express it in TensorFlow Lite's own operations.
@@ -60,7 +61,7 @@ def write(
         try:
             with silenced():
                 data = converter.convert()
-                if kind == "tflite-int8":
+                if images is not None:
                     data = _quantized(data, lambda: (part.named(one) for one in images()))
         except Exception as error:  # the converter raises whatever comes
             raise ConfigError(f"This model cannot be written as {kind}: {first_line(error)}. Leave it out of --formats.") from error

@@ -1,7 +1,7 @@
 """Detections from an exported model. No TensorFlow is imported here, nor does detection by ONNX Runtime or LiteRT need it.
 
 detector = detectors.open(Path("workspace/my_first/export"))
-found = detector.detect(pixels)                    # Detections in px of the radiograph
+detections = detector.detect(pixels)               # Detections in px of the radiograph
 """
 
 SCORE_FLOOR = 0.001

@@ -95,9 +95,11 @@ PREDICT_LISTED = Profile("predict, listed", sop_classes=frozenset((CR_IMAGE, DX_
 PAGE = Profile("page")
 """Files that are dropped on the web page."""
 
+_WORKER_CLASSES = frozenset((CR_IMAGE, DX_PRESENTATION))
+
 WORKER = Profile(
     "worker",
-    sop_classes=frozenset((CR_IMAGE, DX_PRESENTATION)),
+    sop_classes=_WORKER_CLASSES,
     modalities=frozenset(("CR", "DX")),
     chest_only=True,
     named_body_part=True,
@@ -112,8 +114,8 @@ WORKER = Profile(
 
 def worker_profile(*, secondary_capture: bool, unnamed_body_part: bool) -> Profile:
     """Return ``WORKER`` with what its two flags admit beside it: secondary captures, and radiographs that do not say what they are of."""
-    more = {SECONDARY_CAPTURE} if secondary_capture else set()
-    return dataclasses.replace(WORKER, sop_classes=WORKER.sop_classes | more, named_body_part=not unnamed_body_part)
+    classes = _WORKER_CLASSES | {SECONDARY_CAPTURE} if secondary_capture else _WORKER_CLASSES
+    return dataclasses.replace(WORKER, sop_classes=classes, named_body_part=not unnamed_body_part)
 
 
 @dataclasses.dataclass(frozen=True)

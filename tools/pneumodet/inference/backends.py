@@ -115,7 +115,7 @@ def _tflite(path: Path, threads: int) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        with silenced():  # LiteRT tells of every delegate
+        with silenced():  # LiteRT reports every delegate
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
             runner = interpreter.get_signature_runner()
@@ -138,7 +138,9 @@ def _saved_model(path: Path, threads: int) -> Run:
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise _cannot(path, error) from error
 
-    def call(inputs: Mapping[str, np.ndarray], _alive=model) -> dict[str, np.ndarray]:  # a signature does not keep its variables alive
+    def call(
+        inputs: Mapping[str, np.ndarray], _alive: object = model
+    ) -> dict[str, np.ndarray]:  # a signature does not keep its variables alive
         return {key: value.numpy() for key, value in signature(**{INPUT: tf.constant(inputs[INPUT])}).items()}
 
     return call

@@ -2,7 +2,7 @@
 
 detector = open(Path("workspace/my_first/export"))                     # the fastest file whose package is there
 detector = open(Path("workspace/my_first/export/model-int8.tflite"))   # this file
-found = detector.detect(pixels)                                        # Detections in px of the radiograph
+detections = detector.detect(pixels)                                   # Detections in px of the radiograph
 """
 
 from pathlib import Path
@@ -11,13 +11,14 @@ import numpy as np
 
 from pneumodet import inference
 from pneumodet.core.detections import Detections
-from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem
+from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem, first_line
 from pneumodet.inference import backends, exported, sizes, suppression
+from pneumodet.inference import card as cards
 from pneumodet.inference.outputs import from_outputs
 
 FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",), "openvino": ("onnx",)}
-"""Backend -> the formats that it takes by itself, the first one that is there; the exact ones in the order of their speed. A quantized model finds
-other things than the one that was evaluated; it is used where its file is named."""
+"""Backend -> the formats that it takes by itself, the first one that is there; the exact ones in the order of their speed. A quantized model has
+other detections than the one that was evaluated; it is used where its file is named."""
 
 INEXACT = "openvino"
 """Computes in bfloat16 where the processor does, in half the time; scores differ in the second digit, so that it is used where it is named."""
@@ -40,17 +41,18 @@ class Detector:
           EnvironmentProblem: its package is not installed.
         """
         self.exported, self.format, self.backend = model, name, backend or name.partition("-")[0]
-        about = model.artefacts[name]
-        self._outputs = about["outputs"]
-        try:
-            self._size = sizes.Size.from_json(model.card["input"]) if model.card.get("input") else None
-            self._settings = None if self._outputs == exported.DETECTIONS else suppression.Settings.from_json(model.card["postprocessing"])
-            if self._outputs == exported.ENCODINGS:
-                self._anchors = np.load(model.model_dir / about["anchors"], allow_pickle=False)
-                self._pairs = [(f"encodings_{number}", f"logits_{number}") for number in range(about["feature_maps"])]
-                self._ranges = [suppression.Ranges(**one) for one in about["ranges"] or ()]
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise CheckpointError(f"{model.model_dir / exported.CARD} does not fit its files ({error!r}). Export the run again.") from error
+        self._artefact, self._size = model.artefacts[name], model.card.size
+        self._settings = model.card.postprocessing
+        if self._settings is None and self._artefact.outputs != cards.DETECTIONS:
+            raise CheckpointError(
+                f"{model.model_dir / cards.CARD}: the field postprocessing is missing, which {self._artefact.file} needs. Export the run again."
+            )
+        if self._artefact.anchors is not None:
+            path = model.model_dir / self._artefact.anchors
+            try:
+                self._anchors = np.load(path, allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise CheckpointError(f"{path} cannot be read ({first_line(error)}). Copy it again, or export the run again.") from error
         exported.check_whole(model, name)
         self._run = backends.open_file(self.backend, model.path(name), threads=threads)
 
@@ -74,27 +76,28 @@ class Detector:
                 backends.TRUE_SHAPE: np.array([[*true_hw, 3]], np.int32),
             }
         )
-        if self._settings is not None:
-            answer = self._suppressed(answer, (true_hw[0] / image.shape[0], true_hw[1] / image.shape[1]))
+        if self._settings is not None and self._artefact.outputs != cards.DETECTIONS:
+            answer = self._suppressed(answer, self._settings, (true_hw[0] / image.shape[0], true_hw[1] / image.shape[1]))
         return from_outputs(answer, 0, height=height, width=width)
 
-    def _suppressed(self, answer: dict[str, np.ndarray], window_hw: tuple[float, float]) -> dict[str, np.ndarray]:
-        if self._outputs == exported.BOXES:
-            return suppression.detections(answer["boxes"][0], answer["scores"][0], self._settings, window_hw=window_hw)
-        encodings, logits = ([answer[pair[part]][0] for pair in self._pairs] for part in (0, 1))
-        if self._ranges:
-            encodings = [suppression.unbounded(one, limits.encodings) for one, limits in zip(encodings, self._ranges, strict=True)]
+    def _suppressed(
+        self, answer: dict[str, np.ndarray], settings: suppression.Settings, window_hw: tuple[float, float]
+    ) -> dict[str, np.ndarray]:
+        if self._artefact.outputs == cards.BOXES:
+            return suppression.detections(answer["boxes"][0], answer["scores"][0], settings, window_hw=window_hw)
+        numbers, ranges = range(self._artefact.feature_maps or 0), self._artefact.ranges
+        encodings, logits = ([answer[f"{what}_{number}"][0] for number in numbers] for what in ("encodings", "logits"))
+        if ranges:
+            encodings = [suppression.unbounded(one, limits.encodings) for one, limits in zip(encodings, ranges, strict=True)]
+            # what was cut off at the low end may have been any logit below it: it is no candidate at all
             logits = [
-                np.where(one > 0, suppression.unbounded(one, limits.logits), -np.inf)
-                for one, limits in zip(logits, self._ranges, strict=True)
+                np.where(one > 0, suppression.unbounded(one, limits.logits), -np.inf) for one, limits in zip(logits, ranges, strict=True)
             ]
-        return suppression.from_encodings(
-            np.concatenate(encodings), np.concatenate(logits), self._anchors, self._settings, window_hw=window_hw
-        )
+        return suppression.from_encodings(np.concatenate(encodings), np.concatenate(logits), self._anchors, settings, window_hw=window_hw)
 
 
 def numerics_of(detector: Detector) -> str:
-    """Return what makes a detector find other things than the checkpoint: its file's format or its backend; empty where it finds the same.
+    """Return what makes the detections of a detector differ from the checkpoint's: its file's format or its backend; empty where they are the same.
 
     The formats without a suffix are the exact ones, within the tolerance of export's comparison; all backends but ``INEXACT`` run them as they are.
     """
@@ -120,24 +123,27 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
     if backend not in inference.BACKENDS:
         raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(inference.BACKENDS)}.")
     one = exported.read(model_dir)
-    named = [name for name, about in one.artefacts.items() if one.model_dir != model_dir and about["file"] == model_dir.name]
+    named = [name for name, artefact in one.artefacts.items() if one.model_dir != model_dir and artefact.file == model_dir.name]
     if named:
         own = named[0].partition("-")[0]
         if backend not in ("auto", own) and named[0] not in FORMATS_OF[backend]:
             raise ConfigError(f"{model_dir.name} cannot be run by {backend}. Leave out --backend, or name the folder.")
         return Detector(one, named[0], backend=own if backend == "auto" else backend, threads=threads)
     wanted = {kind: names for kind, names in FORMATS_OF.items() if kind == backend or (backend == "auto" and kind != INEXACT)}
-    there = {kind: next((name for name in names if name in one.artefacts), None) for kind, names in wanted.items()}
-    there = {kind: name for kind, name in there.items() if name is not None}
+    there: dict[str, str] = {}
+    for kind, names in wanted.items():
+        has_one = next((name for name in names if name in one.artefacts), None)
+        if has_one is not None:
+            there[kind] = has_one
     if not there:
-        has = ", ".join(about["file"] for about in one.artefacts.values())
+        has = ", ".join(artefact.file for artefact in one.artefacts.values())
         what = "auto backend" if backend == "auto" else f"backend {backend}"
         raise CheckpointError(
             f"{one.model_dir} has no file for the {what}; it has {has}. Name one of them, or export the run again with other --formats."
         )
     usable = [kind for kind in there if backends.available(kind)]
     if not usable and backend == "auto":
-        needs = ", ".join(f"{one.artefacts[name]['file']}: {backends.PACKAGES[kind].replace('_', '-')}" for kind, name in there.items())
+        needs = ", ".join(f"{one.artefacts[name].file}: {backends.PACKAGES[kind].replace('_', '-')}" for kind, name in there.items())
         raise EnvironmentProblem(f"None of the packages that run {one.model_dir} is installed ({needs}): pip install 'pneumodet[predict]'.")
     kind = (usable or list(there))[0]
     return Detector(one, there[kind], backend=kind, threads=threads)

@@ -1,4 +1,4 @@
-"""What a model found on a radiograph -> DICOM objects, for ``tools/predict.py``, the PACS worker and the web page alike.
+"""Detections on a radiograph -> DICOM objects, for ``tools/predict.py``, the PACS worker and the web page alike.
 
     reporter = Reporter(algorithm_of([exported], steps), score_threshold=0.35)
     report = reporter.report(SR, read_header(data, "exam.dcm"), detections)     # report.data is the file
@@ -81,7 +81,7 @@ def algorithm_of(models: Sequence[Exported], steps: Recipe | None = None, *, num
     from pneumodet.dicom.objects.identifiers import MANUFACTURER, plain
 
     library.check()
-    names = dict.fromkeys(f"{MANUFACTURER} {plain(str(model.card.get('run') or ''))}".strip() for model in models)
+    names = dict.fromkeys(f"{MANUFACTURER} {plain(model.card.run or '')}".strip() for model in models)
     versions = [_version(model) for model in models]
     version = versions[0] if len(versions) == 1 else hashlib.sha256(" ".join(versions).encode()).hexdigest()[:VERSION_DIGITS]
     without = dataclasses.asdict(Recipe())
@@ -94,8 +94,8 @@ def algorithm_of(models: Sequence[Exported], steps: Recipe | None = None, *, num
 
 def _version(model: Exported) -> str:
     name = next(name for name in (*exports.FILES, *model.artefacts) if name in model.artefacts)
-    digest = model.artefacts[name].get("sha256") or exports.sha256(model.path(name))
-    return str(digest)[:VERSION_DIGITS]
+    digest = model.artefacts[name].sha256 or exports.sha256(model.path(name))
+    return digest[:VERSION_DIGITS]
 
 
 def read_header(data: bytes, source: object) -> "Dataset":

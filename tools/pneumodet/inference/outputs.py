@@ -1,6 +1,6 @@
 """What a model answers -> Detections in px of the radiograph.
 
-found = from_outputs(outputs, 0, height=1024, width=1024)
+detections = from_outputs(outputs, 0, height=1024, width=1024)
 """
 
 from typing import Any

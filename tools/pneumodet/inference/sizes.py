@@ -1,4 +1,4 @@
-"""What a model looks at of a radiograph: its size, and how it is reduced to it. One rule for training, evaluation and prediction.
+"""What a model takes of a radiograph: its size, and how it is reduced to it. One rule for training, evaluation and prediction.
 
 A model's own resizer samples bilinearly, which takes four px for each px it makes and leaves out all others: of a radiograph of 1024 px at 320 px it
 loses most, and what is left is noisy. Images are first reduced by averaging, by the largest power of two that leaves them no smaller
@@ -10,10 +10,10 @@ image = prepared(pixels, size)          # (320, 320) uint8
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
+from pneumodet.core.json_fields import Fields
 from pneumodet.data.scaling import reduce, resize
 
 
@@ -34,14 +34,22 @@ class Size:
     padded: bool = False
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Size":
+    def of_fields(cls, fields: Fields) -> "Size":
         """Return the size of ``dataclasses.asdict`` that went through JSON; other keys are left alone.
 
         Raises:
-          KeyError, TypeError: something is missing or of another kind.
+          PneumodetError: a field is missing or wrong.
         """
-        fixed = value["fixed_hw"]
-        return cls(fixed and (int(fixed[0]), int(fixed[1])), int(value["least"]), int(value["most"]), bool(value["padded"]))
+        least, most, padded = fields.required("least", int), fields.required("most", int), fields.required("padded", bool)
+        fixed = fields.optional("fixed_hw", list)
+        if fixed is None:
+            for name, value in (("least", least), ("most", most)):
+                if value < 1:
+                    raise fields.wrong(name, "a whole number of at least 1 where fixed_hw is null")
+            return cls(None, least, most, padded)
+        if len(fixed) != 2 or not all(type(one) is int and one > 0 for one in fixed):
+            raise fields.wrong("fixed_hw", "null, or a list of height and width, whole numbers of at least 1")
+        return cls((fixed[0], fixed[1]), least, most, padded)
 
     @property
     def canvas_hw(self) -> tuple[int, int] | None:
@@ -62,6 +70,6 @@ class Size:
 
 
 def prepared(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Return (h, w) uint8, what a model of this size looks at of (H, W) uint8 pixels, without padding."""
+    """Return (h, w) uint8, what a model of this size takes of (H, W) uint8 pixels, without padding."""
     target_hw = size.of(pixels.shape)
     return resize(reduce(pixels, target_hw), target_hw)

@@ -3,15 +3,15 @@
 The order is the API's (``core/post_processing.multiclass_non_max_suppression``): of each class the boxes that score more than the threshold, the best
 ones that do not overlap a better one, at most so many; then all classes by score, clipped to the image, and at most so many.
 
-found = detections(boxes_yxyx_norm, scores, settings)             # as the API's own output
+answer = detections(boxes_yxyx_norm, scores, settings)            # as the API's own output
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from pneumodet import inference
+from pneumodet.core.json_fields import Fields
 
 _BLOCK = 100
 """Candidates that are compared with one another at a time; the limit of a class is mostly reached within the first block."""
@@ -39,6 +39,16 @@ class Ranges:
 
     encodings: Range
     logits: Range
+
+    @classmethod
+    def of_fields(cls, fields: Fields) -> "Ranges":
+        """Return the ranges of ``dataclasses.asdict`` that went through JSON.
+
+        Raises:
+          PneumodetError: a field is missing or wrong.
+        """
+        (encodings_low, encodings_high), (logits_low, logits_high) = fields.numbers("encodings", 2), fields.numbers("logits", 2)
+        return cls((encodings_low, encodings_high), (logits_low, logits_high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +78,24 @@ class Settings:
     change_coordinate_frame: bool
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Settings":
+    def of_fields(cls, fields: Fields) -> "Settings":
         """Return the settings of ``dataclasses.asdict`` that went through JSON; other keys are left alone.
 
         Raises:
-          KeyError: something is missing.
+          PneumodetError: a field is missing or wrong.
         """
-        own = {field.name: value[field.name] for field in dataclasses.fields(cls)}
-        return cls(**{**own, "box_scales": tuple(own["box_scales"])})
+        y, x, height, width = fields.numbers("box_scales", 4)
+        return cls(
+            score_converter=fields.choice("score_converter", CONVERTERS),
+            logit_scale=fields.required("logit_scale", float),
+            background=fields.required("background", bool),
+            box_scales=(y, x, height, width),
+            score_threshold=fields.required("score_threshold", float),
+            iou_threshold=fields.required("iou_threshold", float),
+            max_detections_per_class=fields.required("max_detections_per_class", int),
+            max_total_detections=fields.required("max_total_detections", int),
+            change_coordinate_frame=fields.required("change_coordinate_frame", bool),
+        )
 
 
 def unbounded(values: np.ndarray, limits: Range) -> np.ndarray:
@@ -107,12 +127,17 @@ def decode(encodings: np.ndarray, anchors_yxyx_norm: np.ndarray, settings: Setti
 
 
 def from_encodings(
-    encodings: np.ndarray, logits: np.ndarray, anchors_yxyx_norm: np.ndarray, settings: Settings, **window: Any
+    encodings: np.ndarray,
+    logits: np.ndarray,
+    anchors_yxyx_norm: np.ndarray,
+    settings: Settings,
+    *,
+    window_hw: tuple[float, float] = (1.0, 1.0),
 ) -> dict[str, np.ndarray]:
-    """As ``detections``, of (N, 4) encodings, (N, C) or (N, C + 1) logits and the (N, 4) anchors; only what may be found is decoded."""
+    """As ``detections``, of (N, 4) encodings, (N, C) or (N, C + 1) logits and the (N, 4) anchors; only what may be a detection is decoded."""
     scores = scores_of(logits, settings)
     may = (scores > _least(settings)).any(axis=1)
-    return detections(decode(encodings[may], anchors_yxyx_norm[may], settings), scores[may], settings, **window)
+    return detections(decode(encodings[may], anchors_yxyx_norm[may], settings), scores[may], settings, window_hw=window_hw)
 
 
 def detections(
@@ -132,12 +157,12 @@ def detections(
       above it.
     """
     rows, classes = [], []
-    for column in range(scores.shape[1]):
-        (candidates,) = np.nonzero(scores[:, column] > _least(settings))
-        candidates = candidates[np.argsort(-scores[candidates, column], kind="stable")]
+    for number in range(scores.shape[1]):
+        (candidates,) = np.nonzero(scores[:, number] > _least(settings))
+        candidates = candidates[np.argsort(-scores[candidates, number], kind="stable")]
         kept = candidates[suppress(boxes_yxyx_norm[candidates], settings.iou_threshold, most=settings.max_detections_per_class)]
         rows.append(kept)
-        classes.append(np.full(len(kept), column))
+        classes.append(np.full(len(kept), number))
     row, column = np.concatenate(rows), np.concatenate(classes)
     order = np.argsort(-scores[row, column], kind="stable")
     row, column = row[order], column[order]
@@ -145,10 +170,10 @@ def detections(
     window = np.array([height, width, height, width], np.float32)
     boxes = np.clip(boxes_yxyx_norm[row], 0, window)
     inside = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1).nonzero()[0][: settings.max_total_detections]
-    found = boxes[inside] / window if settings.change_coordinate_frame else boxes[inside]
+    inside_boxes = boxes[inside] / window if settings.change_coordinate_frame else boxes[inside]
     row, column = row[inside], column[inside]
     return {
-        "detection_boxes": found[None],
+        "detection_boxes": inside_boxes[None],
         "detection_scores": scores[row, column][None],
         "detection_classes": (column + 1)[None],
         "num_detections": np.array([len(row)]),
@@ -175,18 +200,20 @@ def suppress(boxes_yxyx: np.ndarray, iou_threshold: float, *, most: int) -> np.n
 
 def iou(a_yxyx: np.ndarray, b_yxyx: np.ndarray) -> np.ndarray:
     """Return the (N, M) float32 intersection over union of every pair, as TensorFlow's non_max_suppression computes it; 0 without area."""
-    sides = []
+    lengths = []
     for axis in (0, 1):  # apart, since an array with a last axis of two takes six times as long
         low = np.maximum(a_yxyx[:, axis, None], b_yxyx[None, :, axis])
-        side = np.minimum(a_yxyx[:, axis + 2, None], b_yxyx[None, :, axis + 2])
-        side -= low
-        sides.append(np.maximum(side, 0, out=side))
-    overlap = np.multiply(*sides, out=sides[0])
+        length = np.minimum(a_yxyx[:, axis + 2, None], b_yxyx[None, :, axis + 2])
+        length -= low
+        lengths.append(np.maximum(length, 0, out=length))
+    overlap: np.ndarray = np.multiply(lengths[0], lengths[1], out=lengths[0])
     a_area, b_area = (np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) for boxes in (a_yxyx, b_yxyx))
-    union = np.subtract(a_area[:, None] + b_area[None, :], overlap, out=sides[1])
-    return np.divide(overlap, np.maximum(union, np.finfo(union.dtype).tiny, out=union), out=overlap)
+    union = np.subtract(a_area[:, None] + b_area[None, :], overlap, out=lengths[1])
+    # with out= no more arrays are made: this is most of what suppression takes
+    np.divide(overlap, np.maximum(union, np.finfo(union.dtype).tiny, out=union), out=overlap)
+    return overlap
 
 
 def _least(settings: Settings) -> float:
     """Return the score that a detection must exceed; the floor itself is kept, as it is wherever detections are read."""
-    return max(settings.score_threshold, np.nextafter(np.float32(inference.SCORE_FLOOR), np.float32(0)))
+    return max(settings.score_threshold, float(np.nextafter(np.float32(inference.SCORE_FLOOR), np.float32(0))))

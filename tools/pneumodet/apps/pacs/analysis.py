@@ -3,7 +3,7 @@
     analyst = ModelAnalyst(Path("workspace/my_first/export"), profile=admission.WORKER)
     for report in analyst.reports(data, sop_uid): ...
 
-There is a structured report of every radiograph, also where nothing was found, and a presentation state where there are boxes to show.
+There is a structured report of every radiograph, also without a detection, and a presentation state where there are boxes to show.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ NAME = "the file"
 
 
 class ModelAnalyst:
-    """Reports by an exported model; see ``worker.Analyst``."""
+    """Reports by an exported model; see ``interfaces.Analyst``."""
 
     kinds = (SR, GSPS)
 
@@ -67,13 +67,13 @@ class ModelAnalyst:
         self._steps = ensembles.planned(recipe, models=1)
         if self._steps.gate != "none":
             raise ConfigError(f"The recipe {recipe} needs image-level scores, which the worker has not. Make one without a gate.")
-        own = exported.score_threshold if recipe is None else self._steps.score_threshold
-        self._threshold = own if score_threshold is None else score_threshold
-        if self._threshold is None:
+        own = exported.card.score_threshold if recipe is None else self._steps.score_threshold
+        threshold = own if score_threshold is None else score_threshold
+        if threshold is None:
             raise ConfigError(
                 f"The model in {model_dir} has no score threshold. Evaluate the run and export it again, or give --score-threshold."
             )
-        self._profile = profile
+        self._threshold, self._profile = threshold, profile
         algorithm = dicom_reports.algorithm_of([exported], self._steps, numerics=[detectors.numerics_of(self._detector)])
         self._reporter = Reporter(algorithm, self._threshold)
         self.name = self._reporter.name

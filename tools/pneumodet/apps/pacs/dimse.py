@@ -67,7 +67,7 @@ def peer(text: str) -> Peer:
     """Return the peer that ``TITLE@HOST:PORT`` names.
 
     Raises:
-      ConfigError: it does not look like that.
+      ConfigError: it is not of that form.
     """
     title, _, place = text.rpartition("@")
     host, _, port = place.rpartition(":")

@@ -4,7 +4,7 @@
     with serving(health, journal, "127.0.0.1", 8105): ...
 
 /healthz answers 200 while the loop turns, and 503 where it has not for ``STUCK_SECONDS``; a PACS that is away is not the worker's illness and
-is told in the body. /metrics has the counts.
+is said in the body. /metrics has the counts.
 """
 
 import contextlib
@@ -75,9 +75,9 @@ class Health:
     def snapshot(self, now: float) -> dict[str, Any]:
         """Return all that is known, and whether the loop turns."""
         with self._lock:
-            quiet = now - self._last_beat
-            status = "stuck" if quiet > STUCK_SECONDS else "pacs away" if self._facts["pacs_away_since"] else "ok"
-            return {"status": status, "seconds_since_beat": round(quiet, 3), **self._facts}
+            idle = now - self._last_beat
+            status = "stuck" if idle > STUCK_SECONDS else "pacs away" if self._facts["pacs_away_since"] else "ok"
+            return {"status": status, "seconds_since_beat": round(idle, 3), **self._facts}
 
 
 @contextlib.contextmanager

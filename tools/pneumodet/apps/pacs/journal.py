@@ -20,6 +20,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumodet.core.errors import DataError, EnvironmentProblem
 
@@ -96,8 +97,8 @@ class Journal:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")  # a C-STORE is acknowledged only after it is safe here
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
-            (fault,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
-            if fault != "ok":
+            (result,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+            if result != "ok":
                 raise sqlite3.DatabaseError("its contents are damaged")
             if version == 0:
                 self._database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
@@ -107,7 +108,7 @@ class Journal:
         except sqlite3.Error as error:
             opened.close()
             raise DataError(
-                f"The journal {path} cannot be used ({error}). Free or mend its disk; if the file itself is damaged, choose another --state folder: "
+                f"The journal {path} cannot be used ({error}). Free or repair its disk; if the file itself is damaged, choose another --state folder: "
                 "exams in the PACS get no second report by that, but what came by C-STORE and waits here has to be sent again."
             ) from error
         if version not in (0, 1, VERSION):
@@ -125,7 +126,7 @@ class Journal:
                 yield self._database
         except sqlite3.Error as error:
             raise EnvironmentProblem(
-                f"The journal {self._path} cannot be used any more ({error}). Look at its disk, and start again."
+                f"The journal {self._path} cannot be used any more ({error}). Check its disk, and start again."
             ) from error
 
     def _write(self, statement: str, values: Sequence = ()) -> int:
@@ -166,7 +167,7 @@ class Journal:
         self._write("UPDATE exam SET attempts = attempts + 1, next_try = ?, changed_at = ? WHERE sop_uid = ?", (next_try, now, sop_uid))
 
     def take_back(self, sop_uid: str, *, next_try: float) -> None:
-        """Do not count the last attempt: what it failed by is not the exam's fault."""
+        """Do not count the last attempt: what it failed by is not the exam's own."""
         self._write("UPDATE exam SET attempts = MAX(attempts - 1, 0), next_try = ? WHERE sop_uid = ?", (next_try, sop_uid))
 
     def explain(self, sop_uid: str, reason: str, *, now: float) -> None:
@@ -225,6 +226,8 @@ class Journal:
         self._write("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
 
-def _exam(row: tuple) -> Exam:
-    *plain, outputs, failing_since = row
-    return Exam(*plain, outputs=tuple(json.loads(outputs)), failing_since=failing_since)
+def _exam(row: tuple[Any, ...]) -> Exam:
+    """Return a row of ``_COLUMNS``, which are in the order of ``Exam``'s fields; outputs are JSON in the table."""
+    sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs, failing_since = row
+    made = tuple(json.loads(outputs))
+    return Exam(sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, made, failing_since)

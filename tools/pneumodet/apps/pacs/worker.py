@@ -1,4 +1,4 @@
-"""The loop: looks for new radiographs, takes one exam after the other from state to state, and waits where there is nothing to do.
+"""The loop: asks for new radiographs, takes one exam after the other from state to state, and waits where there is nothing to do.
 
     worker = Worker(journal, folder, analyst, archive, source=pacs, settings=Settings(days=3))
     worker.run(stop)                       # until the event is set; the exam at hand is finished
@@ -14,12 +14,12 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from typing import Protocol
 
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.health import Health
+from pneumodet.apps.pacs.interfaces import Analyst, Archive, Source
 from pneumodet.apps.pacs.journal import Exam, Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
 from pneumodet.core.errors import EnvironmentProblem
@@ -40,7 +40,7 @@ FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS = 1.0, 60.0
 """Before a PACS that was away is called again: likewise."""
 
 TURN_SECONDS = 1.0
-"""At least so often the journal is looked at, where radiographs come by C-STORE."""
+"""At least so often the journal is read, where radiographs come by C-STORE."""
 
 LOST = "its file is no longer in the state folder; send it again"
 
@@ -53,56 +53,14 @@ class _LostError(Exception):
     """A file that came by C-STORE and is gone: only its sender can help."""
 
 
-class Analyst(Protocol):
-    """What makes reports of a radiograph."""
-
-    name: str
-    """Of model and version: another name, other reports."""
-
-    kinds: Sequence[str]
-    """Of reports that there may be."""
-
-    def reports(self, data: bytes, sop_uid: str) -> Iterable[Report]:
-        """Return the reports of a DICOM file; raises Refused where there will never be any."""
-
-    def reopened(self, kind: str, data: bytes) -> Report:
-        """Return a report that was written to a file."""
-
-
-class Source(Protocol):
-    """Where radiographs are looked for."""
-
-    def instances(self, modality: str, *, since: date | None) -> Iterable[QueryResult]:
-        """Yield what there is."""
-
-    def fetch(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
-        """Return one of them."""
-
-    def probe(self) -> None:
-        """Raise Trouble where it is away."""
-
-
-class Archive(Protocol):
-    """Where reports go."""
-
-    def has(self, study_uid: str, sop_uid: str) -> bool:
-        """Whether it is there."""
-
-    def store(self, study_uid: str, objects: Sequence[bytes]) -> None:
-        """Store DICOM files."""
-
-    def probe(self) -> None:
-        """Raise Trouble where it is away."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """How the worker works.
 
     Attributes:
       profile: which objects are predicted.
-      days: studies of today and so many days before are looked at; None for all that there are.
-      poll_seconds: between two looks for new radiographs.
+      days: studies of today and so many days before are asked for; None for all that there are.
+      poll_seconds: between two queries for new radiographs.
     """
 
     profile: admission.Profile = admission.WORKER
@@ -133,9 +91,9 @@ class Worker:
           folder: files on their way; held by this process.
           analyst: makes reports.
           archive: takes them.
-          source: is looked at for new radiographs; None where they come by themselves.
+          source: is asked for new radiographs; None where they come by themselves.
           settings: how it works.
-          health: is told how it goes.
+          health: keeps how it goes, for the health page.
           clock: s since 1970.
           chance: of the pauses.
         """
@@ -143,7 +101,7 @@ class Worker:
         self._settings, self._health, self._clock = settings, health or Health(), clock
         self._chance = chance or random.Random()
         self._outages, self._failures = 0, 0
-        self._next_look = 0.0
+        self._next_poll = 0.0
         wanted = (exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in journal.of_state(state))
         self._leftovers = folder.keep_only(wanted)
 
@@ -160,8 +118,8 @@ class Worker:
         while not stop.is_set():
             self._health.beat(self._clock())
             try:
-                if self._source is not None and self._clock() >= self._next_look:
-                    self._look(stop)
+                if self._source is not None and self._clock() >= self._next_poll:
+                    self._poll(self._source, stop)
                     if stop.is_set():
                         break
                 exam = self._journal.due(now=self._clock())
@@ -175,7 +133,7 @@ class Worker:
                 continue
             if once:
                 break
-            turns = [self._journal.next_turn(), self._next_look if self._source is not None else None]
+            turns = [self._journal.next_turn(), self._next_poll if self._source is not None else None]
             due = min((turn for turn in turns if turn is not None), default=float("inf"))
             stop.wait(min(max(due - self._clock(), 0.01), TURN_SECONDS))
         return self._failures
@@ -190,33 +148,34 @@ class Worker:
         counts = ", ".join(f"{count} {state}" for state, count in self._journal.counts().items())
         logger.info("at work: %s; %d leftover files removed", counts, self._leftovers)
 
-    def _look(self, stop: threading.Event) -> None:
+    def _poll(self, source: Source, stop: threading.Event) -> None:
         """Write down what is new. The list of a whole archive takes long: the health page hears of it, and a stop ends it."""
         days, now = self._settings.days, self._clock()
         since = None if days is None else date.fromtimestamp(now) - timedelta(days=days)
         new = 0
         for modality in sorted(self._settings.profile.modalities or ()):
-            for found in self._listed(modality, since):
+            for listed in self._listed(source, modality, since):
                 if stop.is_set():
                     return
                 self._health.beat(self._clock())
-                reason = OWN if self._journal.is_output(found.sop_uid) else None
-                reason = reason or admission.refusal(admission.facts_of_json(found.attributes), self._settings.profile)
+                reason = OWN if self._journal.is_output(listed.sop_uid) else None
+                reason = reason or admission.refusal(admission.facts_of_json(listed.attributes), self._settings.profile)
                 state = journals.SEEN if reason is None else journals.REFUSED
-                uids = {"study_uid": found.study_uid, "series_uid": found.series_uid}
-                if self._journal.add(found.sop_uid, **uids, state=state, reason=reason or "", now=now):
+                if self._journal.add(
+                    listed.sop_uid, study_uid=listed.study_uid, series_uid=listed.series_uid, state=state, reason=reason or "", now=now
+                ):
                     new += reason is None
                     if reason is not None:
-                        logger.info("exam %s refused: %s", short(found.sop_uid), reason)
-        self._next_look = self._clock() + self._settings.poll_seconds
+                        logger.info("exam %s refused: %s", short(listed.sop_uid), reason)
+        self._next_poll = self._clock() + self._settings.poll_seconds
         self._came_back()
         if new:
             logger.info("%d new radiographs", new)
 
-    def _listed(self, modality: str, since: date | None) -> Iterator[QueryResult]:
+    def _listed(self, source: Source, modality: str, since: date | None) -> Iterator[QueryResult]:
         """Yield what the source lists; a list without an end is no outage, and what was read of it is worked on."""
         try:
-            yield from self._source.instances(modality, since=since)
+            yield from source.instances(modality, since=since)
         except ListLimit as limit:
             logger.warning("%s; what follows in it is not predicted. Choose fewer --days", limit)
 
@@ -244,8 +203,9 @@ class Worker:
             raise
         except Trouble as trouble:
             try:
-                for side in {self._archive, self._source} - {None}:
-                    side.probe()
+                for service in {self._archive, self._source}:  # one and the same service is asked once
+                    if service is not None:
+                        service.probe()
             except Trouble:
                 self._journal.take_back(sop_uid, next_try=self._clock())
                 raise
@@ -300,7 +260,7 @@ class Worker:
           exam: as it was before the attempt.
           reason: why it failed.
           next_try: given where the PACS failed, which answers, but may take nothing: its disk is full, it is read-only. Then the last attempt is
-            not counted until another exam was stored meanwhile, which shows that it is this exam's fault.
+            not counted until another exam was stored meanwhile, which shows that it is this exam's own.
         """
         self._failures += 1
         if exam.attempts + 1 >= ATTEMPTS:

@@ -1,9 +1,9 @@
-"""The radiographs of one user: what was found on each, sorted by score. One object a browser session; nothing is shared between two.
+"""The radiographs of one user: the detections on each, sorted by score. One object a browser session; nothing is shared between two.
 
 cases = Cases(model.detect)
 cases.add(file)                          # DataError with a sentence where it is no radiograph
 for case in cases.by_score(): ...
-grays = cases.grays(case)                # decoded again where it is not among the last ones looked at
+radiograph = cases.radiograph(case)                # decoded again where it is not among the last ones shown
 """
 
 import dataclasses
@@ -13,11 +13,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pneumodet.apps.web import facts, uploads
-from pneumodet.apps.web import window as grays
+from pneumodet.apps.web import facts, uploads, window
 from pneumodet.apps.web.facts import Facts
 from pneumodet.apps.web.uploads import File, Room
-from pneumodet.apps.web.window import Grays
+from pneumodet.apps.web.window import Radiograph
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
 from pneumodet.data.image_files import is_image_file
@@ -25,20 +24,20 @@ from pneumodet.dicom import reading
 from pneumodet.inference import admission
 
 DECODED = 3
-"""Radiographs that a session keeps decoded: the one looked at and its neighbours. The others are kept as files, which are smaller."""
+"""Radiographs that a session keeps decoded: the one shown and its neighbours. The others are kept as files, which are smaller."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A radiograph and what was found on it.
+    """A radiograph and the detections on it.
 
     Attributes:
-      key: SHA-256 of the file, by which the page tells two cases apart.
+      key: SHA-256 of the file, which differs between two cases.
       name: of the exam, from the file's name; unique in its session.
       file: the file.
       facts: what is known of it.
       size_hw: of the picture, px.
-      found: findings of pneumonia from ``inference.SCORE_FLOOR``, best first.
+      detections: findings of pneumonia from ``inference.SCORE_FLOOR``, best first.
       ids: PatientID and SOPInstanceUID of a DICOM file, to find its labels and heatmap by; never shown.
       truth_xyxy_px: boxes that come with it, of a sample; None where they are not known.
     """
@@ -48,21 +47,21 @@ class Case:
     file: File
     facts: Facts
     size_hw: tuple[int, int]
-    found: Detections
+    detections: Detections
     ids: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     truth_xyxy_px: np.ndarray | None = None
 
     @functools.cached_property
     def score(self) -> float:
-        """The highest score, 0 where nothing was found."""
-        return float(self.found.scores.max(initial=0.0))
+        """The highest score, 0 without a detection."""
+        return float(self.detections.scores.max(initial=0.0))
 
 
 class Cases:
     """The radiographs of one user.
 
     Attributes:
-      pending: (file, boxes that come with it or None) of those that were not looked at yet; they take room, too.
+      pending: (file, boxes that come with it or None) of those that wait for the model; they take room, too.
     """
 
     def __init__(self, detect: Callable[[np.ndarray], Detections]) -> None:
@@ -74,7 +73,7 @@ class Cases:
         self.pending: list[tuple[File, np.ndarray | None]] = []
         self._detect = detect
         self._cases: dict[str, Case] = {}
-        self._decoded: OrderedDict[str, Grays] = OrderedDict()
+        self._decoded: OrderedDict[str, Radiograph] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._cases)
@@ -107,7 +106,7 @@ class Cases:
         try:
             if not is_image_file(file.data):
                 admission.check(file.data, file, admission.PAGE)
-            gray = grays.read(file)
+            radiograph = window.read(file)
         except DataError as error:
             raise DataError(self._reason(str(error), file)) from error
         except MemoryError:
@@ -121,13 +120,13 @@ class Cases:
             name=self._free_name(uploads.exam_of(file.name)),
             file=file,
             facts=facts.read(file.data),
-            size_hw=gray.shown.shape,
-            found=self._detect(gray.shown),
+            size_hw=radiograph.shown.shape,
+            detections=self._detect(radiograph.shown),
             ids=ids,
             truth_xyxy_px=truth_xyxy_px,
         )
         self._cases[case.key] = case
-        self._remember(case.key, gray)
+        self._remember(case.key, radiograph)
         return case
 
     def clear(self) -> None:
@@ -136,16 +135,16 @@ class Cases:
         self._cases.clear()
         self._decoded.clear()
 
-    def grays(self, case: Case) -> Grays:
+    def radiograph(self, case: Case) -> Radiograph:
         """Return a case's gray values."""
-        gray = self._decoded.get(case.key)
-        if gray is None:
-            gray = grays.read(case.file)
-        self._remember(case.key, gray)
-        return gray
+        radiograph = self._decoded.get(case.key)
+        if radiograph is None:
+            radiograph = window.read(case.file)
+        self._remember(case.key, radiograph)
+        return radiograph
 
-    def _remember(self, key: str, gray: Grays) -> None:
-        self._decoded[key] = gray
+    def _remember(self, key: str, radiograph: Radiograph) -> None:
+        self._decoded[key] = radiograph
         self._decoded.move_to_end(key)
         while len(self._decoded) > DECODED:
             self._decoded.popitem(last=False)

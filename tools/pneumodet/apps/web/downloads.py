@@ -1,7 +1,7 @@
 """Findings as files: JSON, CSV, PNG and DICOM SR, of one radiograph or of all; several files come in a ZIP archive.
 
 data = as_json(cases, model, score_threshold=0.3)
-archive = together(cases, ".png", lambda case: as_png(case, look))
+archive = together(cases, ".png", lambda case: as_png(case, display))
 
 Nothing of a DICOM header gets into JSON, CSV or PNG; an SR belongs to its study and carries what the standard asks for.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pneumodet.apps.web import RESEARCH_ONLY, rendering, window
 from pneumodet.apps.web.cases import Case
-from pneumodet.apps.web.rendering import Look
+from pneumodet.apps.web.rendering import Display
 from pneumodet.apps.web.shared_model import SharedModel
 from pneumodet.core import detections
 from pneumodet.core.errors import DataError, PneumodetError
@@ -43,7 +43,7 @@ def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float
 
     Args:
       cases: at least one.
-      model: that found them.
+      model: that detected them.
       score_threshold: detections that score less are left out.
     """
     probabilities = [model.probability(case.score) for case in cases]
@@ -58,14 +58,14 @@ def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float
         }
         for case, probability in zip(cases, probabilities, strict=True)
     ]
-    found = {case.name: case.found.above(score_threshold) for case in cases}
+    by_name = {case.name: case.detections.above(score_threshold) for case in cases}
     whole = {
         "note": RESEARCH_ONLY,
         "model": model.name,
         "score_threshold": score_threshold,
         "categories": [{"id": model.category_id, "name": label_map.PNEUMONIA}],
         "exams": exams,
-        "detections": detections.to_coco(found),
+        "detections": detections.to_coco(by_name),
     }
     return (json.dumps(whole, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
@@ -77,18 +77,18 @@ def as_csv(cases: Sequence[Case], *, score_threshold: float) -> bytes:
     writer.writerow(COLUMNS)
     for case in cases:
         height, width = case.size_hw
-        kept = case.found.above(score_threshold)
+        kept = case.detections.above(score_threshold)
         boxes_xyxy_px = kept.boxes_xyxy_px.astype(float).round(detections.BOX_DECIMALS).tolist()
         for box, score in zip(boxes_xyxy_px, kept.scores.tolist(), strict=True):
-            writer.writerow((case.file.name, width, height, label_map.PNEUMONIA, *(f"{side:g}" for side in box), f"{score:.6g}"))
+            writer.writerow((case.file.name, width, height, label_map.PNEUMONIA, *(f"{edge:g}" for edge in box), f"{score:.6g}"))
         if not boxes_xyxy_px:
             writer.writerow((case.file.name, width, height, "", "", "", "", "", ""))
     return buffer.getvalue().encode()
 
 
-def as_png(case: Case, look: Look) -> bytes:
+def as_png(case: Case, display: Display) -> bytes:
     """Return the picture of a case, of the radiograph's own size."""
-    return rendering.as_png(rendering.draw(window.read(case.file), case, look))
+    return rendering.as_png(rendering.draw(window.read(case.file), case, display))
 
 
 def sr_obstacle(case: Case) -> str | None:
@@ -105,7 +105,7 @@ def as_sr(case: Case, model: SharedModel, *, score_threshold: float) -> bytes:
 
     Args:
       case: of a DICOM file.
-      model: that found its boxes.
+      model: that detected its boxes.
       score_threshold: boxes that score less are left out.
 
     Raises:
@@ -113,7 +113,7 @@ def as_sr(case: Case, model: SharedModel, *, score_threshold: float) -> bytes:
       EnvironmentProblem: the package that writes it is not installed.
     """
     reporter = Reporter(dicom_reports.algorithm_of([model.exported], numerics=[model.numerics]), score_threshold)
-    return reporter.report(SR, _header(case), case.found).data
+    return reporter.report(SR, _header(case), case.detections).data
 
 
 def _header(case: Case) -> "Dataset":

@@ -1,9 +1,9 @@
-"""What the page tells of a radiograph beside its image: a short list of facts, of which none tells who the patient is.
+"""What the page shows of a radiograph beside its image: a short list of facts, of which none says who the patient is.
 
     facts = read(data)                      # Facts(modality="CR", view_position="PA", …)
     rows = table(facts, size_hw=(1024, 1024))
 
-Only the elements named here are looked at, and a value is shown only where it is one of the usual terms or a plain number: any other one could
+Only the elements named here are read, and a value is shown only where it is one of the usual terms or a plain number: any other one could
 be free text, such as a name in the wrong place.
 """
 
@@ -38,7 +38,7 @@ OLDEST_GROUP = 90
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of a radiograph; None where the file does not tell, or not in the usual terms.
+    """What is known of a radiograph; None where the file does not say, or not in the usual terms.
 
     Attributes:
       kind: ``DICOM``, ``PNG`` or ``JPEG``.
@@ -79,21 +79,21 @@ def read(data: bytes) -> Facts:
     if image_files.is_image_file(data):
         return Facts("PNG" if data.startswith(image_files.PNG_START) else "JPEG")
     try:
-        found = elements.read(data)
+        header = elements.read(data)
     except Fault:
         return Facts("DICOM")
-    text, tag = header_facts.spacing_text(found)
+    text, tag = header_facts.spacing_text(header)
     spacing = header_facts.spacing_hw_mm(text)
-    modality = found.ascii(_MODALITY)
+    modality = header.ascii(_MODALITY)
     return Facts(
         "DICOM",
         modality=modality if modality in MODALITIES else None,
-        view_position=header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)),
-        sex=header_facts.sex(found.ascii(header_facts.SEX)),
-        age_group=_age_group(found.ascii(header_facts.AGE)),
+        view_position=header_facts.view_position(header.ascii(header_facts.VIEW_POSITION)),
+        sex=header_facts.sex(header.ascii(header_facts.SEX)),
+        age_group=_age_group(header.ascii(header_facts.AGE)),
         spacing_mm=spacing,
         spacing_of=_MEASURED_AT[tag] if spacing else "",
-        bits=_bits(found),
+        bits=_bits(header),
     )
 
 
@@ -123,8 +123,8 @@ def _age_group(text: str) -> str | None:
     return f"{OLDEST_GROUP} or more" if decade >= OLDEST_GROUP else f"{decade} to {decade + 9}"
 
 
-def _bits(found: Elements) -> int | None:
+def _bits(header: Elements) -> int | None:
     try:
-        return found.integer(_BITS_STORED)
+        return header.integer(_BITS_STORED)
     except Fault:
         return None

@@ -1,7 +1,7 @@
 """Heatmaps over radiographs: a folder with a PNG of each exam, as a classifier's explanation gives it.
 
 source = Folder(Path("heatmaps"))
-heat = source.of(case)                                     # (H, W) uint8 or None
+heatmap = source.of(case)                                     # (H, W) uint8 or None
 """
 
 from pathlib import Path

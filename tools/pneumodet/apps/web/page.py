@@ -3,11 +3,9 @@
 All users share the model (``st.cache_resource``); each one's radiographs lie in the session's own state and go with it.
 """
 
-import collections
 import dataclasses
 import functools
 import logging
-import re
 import sys
 import traceback
 
@@ -15,27 +13,20 @@ import streamlit as st
 
 from pneumodet.apps.web import RESEARCH_ONLY, downloads, facts, rendering, samples, truth, uploads
 from pneumodet.apps.web.cases import Case, Cases
+from pneumodet.apps.web.controls import choose_display, choose_threshold, plain
 from pneumodet.apps.web.heatmaps import Folder
-from pneumodet.apps.web.rendering import Look
+from pneumodet.apps.web.rendering import Display
 from pneumodet.apps.web.server import Options
 from pneumodet.apps.web.shared_model import SharedModel
 from pneumodet.apps.web.uploads import File, Refused
-from pneumodet.apps.web.window import Grays, Window
+from pneumodet.apps.web.window import Radiograph
 from pneumodet.core.errors import DataError, PneumodetError
-from pneumodet.inference import probability as probability_words
+from pneumodet.inference import probability
 
 TITLE = "Pneumonia on chest radiographs"
 
 SHOWN_REASONS, SHOWN_NAMES = 6, 3
 """Reasons why files were refused, and files named with each; the others are counted."""
-
-SCORE_STEP = 0.001
-"""Of the score slider: a young detector's scores lie close together."""
-
-WINDOW_STEPS = 250
-"""Of a window slider, at least."""
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])")
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +48,6 @@ def shared_by_all(argument: str) -> Shared:
     model = SharedModel(options.model, backend=options.backend)
     model.open()
     return Shared(model, boxes, Folder(options.heatmaps) if options.heatmaps else None)
-
-
-def plain(text: str) -> str:
-    """Return a text in which Markdown finds nothing to do."""
-    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def main() -> None:
@@ -92,12 +78,12 @@ def main() -> None:
         picture_place = st.container()
         score_threshold = choose_threshold(shared.model)
     with right:
-        grays = state.cases.grays(case)
-        look = choose_look(shared, case, grays, score_threshold)
+        radiograph = state.cases.radiograph(case)
+        display = choose_display(case, radiograph, score_threshold, boxes={**shared.boxes, **state.boxes}, heatmaps=shared.heatmaps)
         show_facts(case)
-        show_downloads(shared.model, case, look)
+        show_downloads(shared.model, case, display)
     with picture_place:
-        show_picture(shared.model, case, grays, look)
+        show_picture(shared.model, case, radiograph, display)
 
 
 def offer_files() -> None:
@@ -123,7 +109,7 @@ def offer_files() -> None:
 
 
 def take_files(key: str) -> None:
-    """Take what was dropped, and go on with a new uploader, so that the files lie in memory once."""
+    """Take what was dropped, and continue with a new uploader, so that the files lie in memory once."""
     state = st.session_state
     given = [File(one.name, one.getvalue()) for one in state[key] or ()]
     for file in (one for one in given if one.is_labels):
@@ -157,7 +143,7 @@ def take_labels(file: File) -> None:
 
 
 def detect_on_pending() -> None:
-    """Detect on the files that wait. A click meanwhile begins a new run of the script, which goes on with those that are left."""
+    """Detect on the files that wait. A click meanwhile begins a new run of the script, which continues with those that are left."""
     state = st.session_state
     pending = state.cases.pending
     if not pending:
@@ -242,79 +228,20 @@ def show_welcome(model: SharedModel) -> None:
     st.caption(f"Model: {plain(model.name)}, {own}")
 
 
-def choose_threshold(model: SharedModel) -> float:
-    """Show the score slider and return its value, which at first is the model's operating point to the last digit."""
-    state, own = st.session_state, model.score_threshold
-    what = "the model's operating point" if model.has_operating_point else "assumed: the model has no operating point"
-    value = st.slider("Score threshold", 0.0, 1.0, step=SCORE_STEP, format="%.3f", key="threshold")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{own:.3f} is {what}.")
-        if value != own:
-            st.button("Set it back", on_click=functools.partial(state.update, threshold=own))
-    return value
-
-
-def choose_look(shared: Shared, case: Case, grays: Grays, score_threshold: float) -> Look:
-    """Show what can be changed of the picture, and return what was chosen."""
-    boxes_xyxy_px = truth.find(collections.ChainMap(st.session_state.boxes, shared.boxes), case)
-    shows_boxes = st.checkbox("Boxes", value=True)
-    shows_truth = st.checkbox(
-        "Ground truth", value=True, disabled=boxes_xyxy_px is None, help="Drop a file of boxes, or start with --labels, to draw it dashed."
-    )
-    heat, opacity = None, 0.5
-    if shared.heatmaps is not None:
-        try:
-            heat = shared.heatmaps.of(case)
-        except DataError as error:
-            st.error(plain(str(error)))
-        shows_heat = st.checkbox("Heatmap", value=True, disabled=heat is None, help="The folder of --heatmap has a PNG of some exams.")
-        if heat is not None and shows_heat:
-            opacity = st.slider("Strength of the heatmap", 0.0, 1.0, 0.5, step=0.05)
-        else:
-            heat = None
-    return Look(
-        score_threshold,
-        window=choose_window(case, grays),
-        boxes=shows_boxes,
-        truth_xyxy_px=boxes_xyxy_px if shows_truth else None,
-        heat=heat,
-        heat_opacity=opacity,
-    )
-
-
-def choose_window(case: Case, grays: Grays) -> Window:
-    """Show the sliders of level and width, and return the window."""
-    state, default = st.session_state, grays.default
-    keys = {"center": f"level-{case.key}", "width": f"width-{case.key}"}
-    for name, key in keys.items():
-        state.setdefault(key, getattr(default, name))
-    lowest, highest = min(grays.lowest, default.center), max(grays.highest, default.center)
-    widest = max(highest - lowest, default.width)
-    step = 1.0 if widest >= WINDOW_STEPS else widest / WINDOW_STEPS
-    form = "%.0f" if step == 1.0 else "%.3f"
-    values = "of the file's own gray values" if grays.is_real else "of gray values from 0 to 255"
-    center = st.slider("Level", lowest, highest, step=step, format=form, key=keys["center"], help=f"Middle gray, {values}.")
-    width = st.slider("Window width", step, widest, step=step, format=form, key=keys["width"], help=f"Black to white, {values}.")
-    window = Window(center, width)
-    if window != default:
-        st.button(
-            "Set the window back", on_click=functools.partial(state.update, {keys["center"]: default.center, keys["width"]: default.width})
-        )
-    return window
-
-
-def show_picture(model: SharedModel, case: Case, grays: Grays, look: Look) -> None:
-    """Show the radiograph, and say in words what is on it."""
-    count = len(case.found.above(look.score_threshold))
+def show_picture(model: SharedModel, case: Case, radiograph: Radiograph, display: Display) -> None:
+    """Show the radiograph, and say in a sentence what is on it."""
+    count = len(case.detections.above(display.score_threshold))
     boxes = "No box" if not count else "1 box" if count == 1 else f"{count} boxes"
-    sentence = f"{boxes} at a score of {look.score_threshold:.3f} or more; the highest score is {case.score:.3f}."
+    sentence = f"{boxes} at a score of {display.score_threshold:.3f} or more; the highest score is {case.score:.3f}."
     st.header(plain(case.name), anchor=False)
-    picture = rendering.as_jpeg(rendering.draw(grays, case, look, max_side_px=rendering.SCREEN_PX))
+    picture = rendering.as_jpeg(rendering.draw(radiograph, case, display, max_side_px=rendering.SCREEN_PX))
     st.image(picture, alt=f"Radiograph {case.name}. {sentence}", width="stretch")
-    probability = model.probability(case.score)
-    if probability is not None:
-        basis = probability_words.rests_on(model.exported.card.get("metrics"))
-        sentence += f" By the model's validation data, {probability_words.in_words(probability)} of radiographs with this score have pneumonia ({basis})."
+    share = model.probability(case.score)
+    if share is not None:
+        basis = probability.rests_on(model.exported.card.metrics)
+        sentence += (
+            f" By the model's validation data, {probability.in_words(share)} of radiographs with this score have pneumonia ({basis})."
+        )
     st.markdown(plain(sentence))
 
 
@@ -325,19 +252,19 @@ def show_facts(case: Case) -> None:
         st.caption("No other element of the header is shown or kept on its own.")
 
 
-def show_downloads(model: SharedModel, case: Case, look: Look) -> None:
+def show_downloads(model: SharedModel, case: Case, display: Display) -> None:
     """Offer the findings as files."""
     scope = st.radio("Download", ("this radiograph", "all radiographs"), horizontal=True)
-    threshold = look.score_threshold
+    threshold = display.score_threshold
     one = scope == "this radiograph"
     cases = [case] if one else st.session_state.cases.by_score()
     stem = case.name if one else downloads.STEM
-    plain_look = Look(threshold)
+    plain_display = Display(threshold)
 
     def pngs() -> bytes:
         if one:
-            return downloads.as_png(case, look)
-        return downloads.together(cases, ".png", lambda each: downloads.as_png(each, plain_look))
+            return downloads.as_png(case, display)
+        return downloads.together(cases, ".png", lambda each: downloads.as_png(each, plain_display))
 
     def srs() -> bytes:
         make = functools.partial(downloads.as_sr, model=model, score_threshold=threshold)
@@ -353,7 +280,7 @@ def show_downloads(model: SharedModel, case: Case, look: Look) -> None:
         has_sr = None in obstacles
         st.download_button("DICOM SR", srs, f"{stem}.sr.dcm" if one else f"{stem}-sr.zip", on_click="ignore", disabled=not has_sr)
     if not has_sr:
-        st.caption(plain(obstacles[0]))
+        st.caption(plain(next((one for one in obstacles if one is not None), "")))
 
 
 main()

@@ -1,6 +1,6 @@
 """Radiograph, window, boxes, truth and heatmap -> one picture, small for the screen or of full size for a file.
 
-picture = draw(grays, case, Look(score_threshold=0.3), max_side_px=SCREEN_PX)
+picture = draw(radiograph, case, Display(score_threshold=0.3), max_side_px=SCREEN_PX)
 data = as_jpeg(picture)
 """
 
@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pneumodet.apps.web.cases import Case
-from pneumodet.apps.web.window import Grays, Window
+from pneumodet.apps.web.window import Radiograph, Window
 from pneumodet.core.detections import Detections
-from pneumodet.viz import heatmap as heat
-from pneumodet.viz import pictures
+from pneumodet.viz import heatmap, pictures
 
 SCREEN_PX = 1_100
 """Longer side of the picture on the page at the most; its column is not wider on any usual screen."""
@@ -23,7 +22,7 @@ JPEG_QUALITY = 90
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Look:
+class Display:
     """How a case is shown.
 
     Attributes:
@@ -31,28 +30,28 @@ class Look:
       window: of the gray values; None as the file says.
       boxes: whether findings are drawn.
       truth_xyxy_px: (N, 4) ground truth to draw, or None.
-      heat: (H, W) uint8 heatmap to lay over, or None.
-      heat_opacity: in [0, 1].
+      heatmap: (H, W) uint8 heatmap to lay over, or None.
+      heatmap_opacity: in [0, 1].
     """
 
     score_threshold: float
     window: Window | None = None
     boxes: bool = True
     truth_xyxy_px: np.ndarray | None = None
-    heat: np.ndarray | None = None
-    heat_opacity: float = 0.5
+    heatmap: np.ndarray | None = None
+    heatmap_opacity: float = 0.5
 
 
-def draw(grays: Grays, case: Case, look: Look, *, max_side_px: int | None = None) -> Image.Image:
+def draw(radiograph: Radiograph, case: Case, display: Display, *, max_side_px: int | None = None) -> Image.Image:
     """Return the RGB picture of a case, with square pixels.
 
     Args:
-      grays: of the case.
+      radiograph: of the case.
       case: its findings.
-      look: how it is shown.
+      display: how it is shown.
       max_side_px: the longer side at the most; None for the radiograph's own size.
     """
-    picture = Image.fromarray(grays.windowed(look.window))
+    picture = Image.fromarray(radiograph.windowed(display.window))
     width, height = picture.size
     size_xy = np.array([width * max(1 / case.facts.aspect, 1.0), height * max(case.facts.aspect, 1.0)])
     if max_side_px is not None:
@@ -62,13 +61,13 @@ def draw(grays: Grays, case: Case, look: Look, *, max_side_px: int | None = None
         picture = picture.resize(to_xy, Image.Resampling.BILINEAR, reducing_gap=2.0)
     scale = np.tile(np.divide(to_xy, (width, height)), 2)
     picture = picture.convert("RGB")
-    if look.heat is not None:
-        picture = heat.overlay(picture, look.heat, opacity=look.heat_opacity)
-    kept = case.found.above(look.score_threshold)
+    if display.heatmap is not None:
+        picture = heatmap.overlay(picture, display.heatmap, opacity=display.heatmap_opacity)
+    kept = case.detections.above(display.score_threshold)
     return pictures.draw_boxes(
         np.asarray(picture),
-        truth_xyxy_px=None if look.truth_xyxy_px is None else look.truth_xyxy_px * scale,
-        detections=Detections(kept.boxes_xyxy_px * scale, kept.scores, kept.classes) if look.boxes else None,
+        truth_xyxy_px=None if display.truth_xyxy_px is None else display.truth_xyxy_px * scale,
+        detections=Detections(kept.boxes_xyxy_px * scale, kept.scores, kept.classes) if display.boxes else None,
     )
 
 

@@ -34,7 +34,7 @@ _COLOURS = {
 """Those of the HTML report, but for the text: Streamlit shows captions at 60 % of it, which is to stand out by 4.5 to 1, too (WCAG 2.1, 1.4.3)."""
 
 _HEADINGS = ["1.8rem", "1.35rem", "1.2rem", "1.1rem", "1rem", "1rem"]
-"""Smaller than Streamlit's, so that a phone shows the words on research and the uploader at once."""
+"""Smaller than Streamlit's, so that a phone shows the sentence on research and the uploader at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Options:
     @classmethod
     def from_arguments(cls, argv: Sequence[str]) -> "Options":
         """Read the options in the script."""
-        found = json.loads(argv[1])
-        places = {key: found[key] and Path(found[key]) for key in ("model", "labels", "heatmaps")}
-        return cls(backend=found["backend"], **places)
+        given = json.loads(argv[1])
+        places = {key: given[key] and Path(given[key]) for key in ("model", "labels", "heatmaps")}
+        return cls(backend=given["backend"], **places)
 
 
 def settings(port: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The model that all users of the page share: read at once, opened beside the first view, asked by one at a time.
 
 model = SharedModel(Path("workspace/my_first/export"))     # at once; CheckpointError where it is no exported model
-found = model.detect(pixels)                               # waits until it is open; only the findings of pneumonia
+detections = model.detect(pixels)                          # waits until it is open; only the findings of pneumonia
 """
 
 import concurrent.futures
@@ -14,7 +14,6 @@ from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
 from pneumodet.inference import detectors, exported
-from pneumodet.inference.probability import Calibrator
 
 DEFAULT_THRESHOLD = 0.5
 """Used where the model has no operating point of its own."""
@@ -46,25 +45,25 @@ class SharedModel:
         if label_map.PNEUMONIA not in classes:
             raise DataError(f"The model in {model_dir} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
         self.category_id = classes[label_map.PNEUMONIA]
-        own = self.exported.score_threshold
+        own = self.exported.card.score_threshold
         self.has_operating_point = own is not None
-        self.score_threshold = DEFAULT_THRESHOLD if own is None else float(own)
-        saved = self.exported.card.get("calibrator")
-        self._calibrator = None if saved is None else Calibrator.from_json(saved)
+        self.score_threshold = DEFAULT_THRESHOLD if own is None else own
+        self._calibrator = self.exported.card.calibrator
         self._model_dir, self._backend = model_dir, backend
         self._lock = threading.Lock()  # TFLite's interpreter is not to be called by two threads at once
         self._detector: concurrent.futures.Future[detectors.Detector] | None = None
 
-    def open(self) -> None:
-        """Begin to open the model in a thread, so that nobody waits for it before there is a radiograph."""
+    def open(self) -> concurrent.futures.Future[detectors.Detector]:
+        """Begin to open the model in a thread, so that nobody waits for it before there is a radiograph; return what will have it."""
         opener = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="open-model")
         self._detector = opener.submit(detectors.open, self._model_dir, backend=self._backend)
         opener.shutdown(wait=False)
+        return self._detector
 
     @property
     def name(self) -> str:
         """What the model is called: its run, else its folder's name."""
-        return str(self.exported.card.get("run") or self.exported.model_dir.name)
+        return self.exported.card.run or self.exported.model_dir.name
 
     def detect(self, pixels: np.ndarray) -> Detections:
         """Return the findings of pneumonia on (H, W) uint8 pixels, boxes in px of them.
@@ -74,8 +73,8 @@ class SharedModel:
         """
         detector = self._opened()
         with self._lock:
-            found = detector.detect(pixels)
-        return found.of_class(self.category_id)
+            detections = detector.detect(pixels)
+        return detections.of_class(self.category_id)
 
     @property
     def numerics(self) -> str:
@@ -83,9 +82,7 @@ class SharedModel:
         return detectors.numerics_of(self._opened())
 
     def _opened(self) -> detectors.Detector:
-        if self._detector is None:
-            self.open()
-        return self._detector.result()
+        return (self._detector or self.open()).result()
 
     def probability(self, score: float) -> float | None:
         """Return the calibrated probability of pneumonia of an exam with this highest score; None where the model was not calibrated."""

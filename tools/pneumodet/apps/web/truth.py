@@ -1,4 +1,4 @@
-"""Ground truth for the page: boxes of a label file, given on the command line or dropped on the page, found by exam.
+"""Ground truth for the page: boxes of a label file, given on the command line or dropped on the page, by exam.
 
 boxes = of_upload(File("labels.csv", data))                # patientId -> (N, 4) xyxy px
 truth = find(boxes, case)                                  # None where nothing is known of this case
@@ -46,8 +46,8 @@ def of_upload(file: File) -> tuple[Boxes, int]:
 
 def find(boxes: Boxes, case: Case) -> np.ndarray | None:
     """Return a case's (N, 4) boxes by its name, PatientID or SOPInstanceUID, else those that came with it; None where nothing is known."""
-    found = next((boxes[one] for one in (case.name, *case.ids) if one in boxes), None)
-    return case.truth_xyxy_px if found is None else found
+    known = next((boxes[one] for one in (case.name, *case.ids) if one in boxes), None)
+    return case.truth_xyxy_px if known is None else known
 
 
 @contextlib.contextmanager

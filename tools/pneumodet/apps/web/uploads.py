@@ -2,7 +2,7 @@
 
     files, refused = unpack([File("study.zip", data)], room=Room(files=MAX_FILES, bytes=MAX_TOTAL_BYTES))
 
-What a file is, is told by its content. Nothing is written to disk, and no member of an archive is inflated beyond what there is room for.
+What a file is, its content says. Nothing is written to disk, and no member of an archive is inflated beyond what there is room for.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Gray values of a radiograph and windows on them: 16-bit DICOM files on their real values, anything else on the 8-bit picture.
 
-    grays = read(file)                       # Grays; grays.shown is what the detector sees
-    picture = grays.windowed(Window(center=1800, width=900))
+    radiograph = read(file)                       # radiograph.shown is what the detector gets
+    picture = radiograph.windowed(Window(center=1800, width=900))
 
 The default picture is always ``shown``, so that the page and ``tools/predict.py`` show and detect on the same pixels.
 """
@@ -33,8 +33,8 @@ class Window:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Grays:
-    """A radiograph's gray values.
+class Radiograph:
+    """A radiograph with its gray values.
 
     Attributes:
       shown: (H, W) uint8, dark air and bright bone, as ``images.read_pixels`` returns it.
@@ -67,7 +67,7 @@ class Grays:
         return lut.apply(~table if self.inverted else table, self.stored)
 
 
-def read(source: Source) -> Grays:
+def read(source: Source) -> Radiograph:
     """Read a radiograph.
 
     Raises:
@@ -75,14 +75,14 @@ def read(source: Source) -> Grays:
     """
     shown = images.read_pixels(source)  # first: it refuses what decoders should not be given
     data = source.read_bytes()
-    found = None if image_files.is_image_file(data) else _real(data, shown)
-    if found is not None:
-        return found
-    return Grays(shown, shown, np.arange(256, dtype=np.float64), False, Window(127.5, 255.0), 0.0, 255.0)
+    real = None if image_files.is_image_file(data) else _real(data, shown)
+    if real is not None:
+        return real
+    return Radiograph(shown, shown, np.arange(256, dtype=np.float64), False, Window(127.5, 255.0), 0.0, 255.0)
 
 
-def _real(data: bytes, shown: np.ndarray) -> Grays | None:
-    """Return the gray values of a DICOM file of more than 8 bits, or None where it has no others than those shown, or pydicom cannot tell them."""
+def _real(data: bytes, shown: np.ndarray) -> Radiograph | None:
+    """Return the gray values of a DICOM file of more than 8 bits, or None where it has no others than those shown, or pydicom cannot compute them."""
     from pydicom.pixels import apply_modality_lut  # here: importing pydicom takes 0.2 s, and pictures do not need it
 
     header = elements.read(data)
@@ -103,7 +103,7 @@ def _real(data: bytes, shown: np.ndarray) -> Grays | None:
     if there.min() == there.max():
         return None
     window = _window(dataset) or _robust(values, counts)
-    return Grays(shown, stored, values, lut.is_inverted(header), window, float(there.min()), float(there.max()))
+    return Radiograph(shown, stored, values, lut.is_inverted(header), window, float(there.min()), float(there.max()))
 
 
 def _dataset(data: bytes, header: elements.Elements, layout: decoding.Layout) -> Any:

@@ -1,8 +1,8 @@
-"""Which models look at which views, and how what they find is put together: by a recipe, or without one at stated defaults.
+"""Which models are run on which views, and how their detections are put together: by a recipe, or without one at stated defaults.
 
 plan = planned(recipe_path, models=2, tta=None)            # a Recipe
-sets = [found for detector in detectors for found in views.detect(detector.detect, pixels, plan.views)]
-found = recipe.apply(plan, [{exam: one} for one in sets], category_id=2)
+sets = [one for detector in detectors for one in views.detect(detector.detect, pixels, plan.views)]
+fused = recipe.apply(plan, [{exam: one} for one in sets], category_id=2)
 """
 
 from pathlib import Path
@@ -43,13 +43,13 @@ def planned(path: Path | None, *, models: int, tta: str | None = None) -> Recipe
 
 
 def described(recipe: Recipe) -> str:
-    """Return in words what is fused: ``2 models, each in 3 views (identity, flip, scale=0.9)``."""
+    """Return as text what is fused: ``2 models, each in 3 views (identity, flip, scale=0.9)``."""
     seen = "" if recipe.views == views.ONLY_IDENTITY else f" in {len(recipe.views)} views ({', '.join(recipe.views)})"
     return counted(recipe.models, "model") + (", each" if seen and recipe.models > 1 else "") + seen
 
 
 def untuned(recipe: Recipe) -> str:
-    """Return the sentence that tells of ``planned`` without a recipe."""
+    """Return the sentence that describes ``planned`` without a recipe."""
     return (
         f"No recipe was given: {described(recipe)} {'were' if recipe.models > 1 else 'was'} fused by weighted boxes fusion at IoU "
         f"{recipe.fusion_iou:g}, which nothing was tuned for. Make a recipe with tools/postprocess.py."

@@ -1,4 +1,4 @@
-"""Several detectors, folds, or looks of one detector at the same radiographs -> one set of detections.
+"""Several detectors, folds, or views of one detector on the same radiographs -> one set of detections.
 
     fused = weighted_boxes([cases_a, cases_b], iou_threshold=0.55)
     both = pool([cases_a, cases_b])                       # then steps.hard_nms or soft_nms: an ensemble by NMS
@@ -41,7 +41,7 @@ def weighted_boxes(sources: Sequence[Cases], *, iou_threshold: float) -> Cases:
 
     The boxes of all N sources are taken by falling score. Each joins the cluster whose fused box it overlaps most, if by IoU above the threshold,
     else it starts a cluster. The fused box of a cluster of T boxes is their mean weighted by score; its score is their mean score times
-    min(T, N) / N, so that what one source alone has found counts less.
+    min(T, N) / N, so that what one source alone has detected counts less.
 
     Args:
       sources: N sets of detections of the same cases; all weigh the same.
@@ -56,15 +56,15 @@ def weighted_boxes(sources: Sequence[Cases], *, iou_threshold: float) -> Cases:
     pooled = pool(sources)
     sizes = np.bincount(pooled.box_case, minlength=len(pooled))
     alone = sizes[pooled.box_case] == 1
-    found = [(pooled.boxes_xyxy_px[alone], pooled.scores[alone] / len(sources), pooled.box_case[alone])]
+    parts = [(pooled.boxes_xyxy_px[alone], pooled.scores[alone] / len(sources), pooled.box_case[alone])]
     for block in steps.blocks(pooled, largest=BLOCK_VALUES, power=1):
         boxes, scores, members, filled = _clusters(
             pooled.boxes_xyxy_px[block.index], pooled.scores[block.index], block.valid, iou_threshold
         )
         scores *= np.minimum(members, len(sources)) / len(sources)
         cases = np.broadcast_to(pooled.box_case[block.index[:, :1]], filled.shape)
-        found.append((boxes[filled], scores[filled], cases[filled]))
-    return steps.replaced(pooled, *(np.concatenate(part) for part in zip(*found, strict=True)))
+        parts.append((boxes[filled], scores[filled], cases[filled]))
+    return steps.replaced(pooled, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _clusters(boxes: np.ndarray, scores: np.ndarray, valid: np.ndarray, iou_threshold: float) -> tuple[np.ndarray, ...]:

@@ -26,7 +26,7 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
     Raises:
       DataError: the file is missing or has no such columns, a score is no number from 0 to 1, an exam is named twice, is unknown, or is missing.
     """
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     known = None if exams is None else set(exams)
     for line, row in tables.read(path, SCORE_HEADER).rows():
         exam, where = row["patientId"].strip(), f"{path}, line {line}"
@@ -36,14 +36,14 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
             score = math.nan
         if not exam or not 0 <= score <= 1:
             raise DataError(f"{where}: exam {exam!r} has the score {row['score']!r}, must be a number from 0 to 1. Write a probability.")
-        if exam in found:
+        if exam in scores:
             raise DataError(f"{where}: exam {exam} is there twice. Keep one score an exam.")
         if known is not None and exam not in known:
             raise DataError(f"{where}: exam {exam} is not in the ground truth. Are these scores of other radiographs?")
-        found[exam] = score
-    if known is not None and (missing := known - found.keys()):
+        scores[exam] = score
+    if known is not None and (missing := known - scores.keys()):
         raise DataError(f"{path} has no score for {len(missing)} of {len(known)} exams, for example {min(missing)}. Score every exam.")
-    return found
+    return scores
 
 
 def gate_for(recipe: Recipe, path: Path | None) -> dict[str, float] | None:

@@ -2,7 +2,7 @@
 
     recipe = Recipe(nms="hard", nms_iou=0.3, box_scale=0.875, gate="drop", gate_threshold=0.2, score_threshold=0.31)
     save(folder / "recipe.json", recipe)
-    found = apply(load(path), [found], gate_scores={"0004cfab": 0.93}, category_id=2)
+    detections = apply(load(path), [detections], gate_scores={"0004cfab": 0.93}, category_id=2)
 
 The order: fusion of the sources, NMS, minimum size, number of boxes, box scale, gate, score threshold. Boxes are shrunk after NMS, whose IoU is
 that of the detector's own boxes. A field that the file leaves out means that its step is not done.
@@ -12,9 +12,10 @@ The sources are sets of detections of the same exams: of every model each of the
 
 import dataclasses
 import hashlib
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class Recipe:
 
     Attributes:
       sources: how many sets of detections it takes, which are fused: models times views.
-      views: what each model looks at, by name; ``identity`` is the first.
+      views: what each model is run on, by name; ``identity`` is the first.
       exams_sha256: ``fingerprint`` of the exams that it was tuned on, or None where that is not known.
       fusion: one of ``FUSIONS``.
       fusion_iou: IoU above which weighted boxes fusion joins boxes, in [0, 1].
@@ -97,7 +98,7 @@ class Recipe:
                 raise ConfigError(f"{name} of the recipe is {value!r}, must be a whole number of at least {least}.")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):
+            if type(value) not in (int, float) or not low <= value <= high:  # False for NaN, too
                 raise ConfigError(f"{name} of the recipe is {value!r}, must be a number from {low:g} to {high:g}.")
         if not isinstance(self.views, tuple) or not self.views or not all(type(name) is str for name in self.views):
             raise ConfigError(f"views of the recipe are {self.views!r}, must be a list of names. Leave them out for the radiograph alone.")
@@ -107,6 +108,19 @@ class Recipe:
             raise ConfigError(f"The recipe has {self.sources} sources and {len(self.views)} views; sources are models times views.")
         if type(self.exams_sha256) not in (str, type(None)):
             raise ConfigError(f"exams_sha256 of the recipe is {self.exams_sha256!r}, must be a text. Leave it out where it is not known.")
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe of ``dataclasses.asdict`` that went through JSON.
+
+        Raises:
+          ConfigError: a key is unknown, or a value is of another type or out of range.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values.keys() - set(names):
+            raise ConfigError(f"The recipe has the unknown key {key!r}. {suggest.sentence(key, names, otherwise='Keys')}")
+        listed = values.get("views")
+        return cls(**{**values, **({"views": tuple(listed)} if isinstance(listed, list) else {})})
 
     @property
     def models(self) -> int:
@@ -120,12 +134,13 @@ class Recipe:
 
 
 _SMALLEST = 1e-6  # of what must be above 0
+_LARGEST = sys.float_info.max  # infinity is no size, and no JSON
 
 _RANGES = {
     "fusion_iou": (0, 1),
     "nms_iou": (0, 1),
-    "nms_sigma": (_SMALLEST, math.inf),
-    "min_side_px": (0, math.inf),
+    "nms_sigma": (_SMALLEST, _LARGEST),
+    "min_side_px": (0, _LARGEST),
     "box_scale": (_SMALLEST, LARGEST_SCALE),
     "gate_threshold": (0, 1),
     "score_threshold": (0, ABOVE_ALL),
@@ -148,18 +163,14 @@ def load(path: Path) -> Recipe:
       DataError: the file is missing or no JSON.
       ConfigError: it is of another version, has an unknown key, or a value is out of range.
     """
-    found = paths.read_json(path, what="the recipe", hint="Make one with tools/postprocess.py.")
-    if not isinstance(found, dict) or found.get("version") != VERSION:
-        version = found.get("version") if isinstance(found, dict) else None
+    content = paths.read_json(path, what="the recipe", hint="Make one with tools/postprocess.py.")
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        version = content.get("version") if isinstance(content, dict) else None
         raise ConfigError(
             f'{path} is no recipe of version {VERSION}: its "version" is {version!r}. Make it again with tools/postprocess.py.'
         )
-    names = [field.name for field in dataclasses.fields(Recipe)]
-    for key in found.keys() - {"version", *names}:
-        raise ConfigError(f"{path} has the unknown key {key!r}. {suggest.sentence(key, names, otherwise='Keys')}")
     try:
-        listed = {"views": tuple(found["views"])} if isinstance(found.get("views"), list) else {}
-        return Recipe(**({key: value for key, value in found.items() if key != "version"} | listed))
+        return Recipe.of_json({key: value for key, value in content.items() if key != "version"})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -195,7 +206,7 @@ def finished(recipe: Recipe, cases: Cases, gate: np.ndarray | None) -> Cases:
     """Do all steps after NMS.
 
     Args:
-      recipe: tells the steps.
+      recipe: what is done.
       cases: C cases after NMS.
       gate: (C,) float64 image-level scores in [0, 1], or None.
 
@@ -208,12 +219,11 @@ def finished(recipe: Recipe, cases: Cases, gate: np.ndarray | None) -> Cases:
         cases = steps.keep_first(cases, recipe.max_boxes)
     if recipe.box_scale != 1:
         cases = steps.scale_boxes(cases, recipe.box_scale)
-    if recipe.gate != "none" and gate is None:
-        raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
-    if recipe.gate == "drop":
-        cases = steps.gate_drop(cases, gate, recipe.gate_threshold)
-    elif recipe.gate == "multiply":
-        cases = steps.gate_multiply(cases, gate)
+    if recipe.gate != "none":
+        if gate is None:
+            raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
+        drops = recipe.gate == "drop"
+        cases = steps.gate_drop(cases, gate, recipe.gate_threshold) if drops else steps.gate_multiply(cases, gate)
     return cases.above(recipe.score_threshold)
 
 
@@ -260,8 +270,8 @@ def apply(
             )
     cases = [steps.to_cases({exam: one[exam] for exam in exams}, category_id=category_id) for one in sources]
     gate = None if gate_scores is None else gate_of(gate_scores, exams)
-    found = steps.from_cases(apply_to_cases(recipe, cases, gate=gate), category_id=category_id)
-    return {exam: _joined(found[exam], sources[0][exam], category_id) for exam in exams}
+    processed = steps.from_cases(apply_to_cases(recipe, cases, gate=gate), category_id=category_id)
+    return {exam: _joined(processed[exam], sources[0][exam], category_id) for exam in exams}
 
 
 def gate_of(gate_scores: Mapping[str, float], exams: Sequence[str]) -> np.ndarray:
@@ -276,7 +286,10 @@ def gate_of(gate_scores: Mapping[str, float], exams: Sequence[str]) -> np.ndarra
     return np.array([gate_scores[exam] for exam in exams], np.float64)
 
 
-def _joined(found: Detections, before: Detections, category_id: int) -> Detections:
+def _joined(processed: Detections, before: Detections, category_id: int) -> Detections:
     other = before.classes != category_id
-    pairs = (("boxes_xyxy_px", found.boxes_xyxy_px), ("scores", found.scores), ("classes", found.classes))
-    return Detections(*(np.concatenate([values, getattr(before, name)[other]]) for name, values in pairs))
+    return Detections(
+        np.concatenate([processed.boxes_xyxy_px, before.boxes_xyxy_px[other]]),
+        np.concatenate([processed.scores, before.scores[other]]),
+        np.concatenate([processed.classes, before.classes[other]]),
+    )

@@ -1,9 +1,9 @@
 """The single steps of post-processing, each from Cases to Cases; nothing loops over radiographs.
 
-    cases = to_cases(found, category_id=2)                 # exam -> Detections
+    cases = to_cases(detections, category_id=2)            # exam -> Detections
     cases = hard_nms(cases, iou_threshold=0.3)
     cases = scale_boxes(cases, 0.875)
-    found = from_cases(cases, category_id=2)
+    detections = from_cases(cases, category_id=2)
 
 A step never changes cases, patients or ground truth, and it keeps what Cases promise: the most confident detection of a case comes first.
 """
@@ -19,7 +19,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 
 BLOCK_PAIRS = 2_000_000
-"""Pairs of detections of which IoU is computed at once: 16 MB, with as much again for each side of the overlap."""
+"""Pairs of detections of which IoU is computed at once: 16 MB, with as much again for each of the overlap's width and height."""
 
 CACHED_PAIRS = 40_000_000
 """Pairs of which ``Overlaps`` keeps IoU: 320 MB, enough for 4,000 exams with 100 detections."""
@@ -33,10 +33,10 @@ def to_cases(detections: Mapping[str, Detections], *, category_id: int) -> Cases
       category_id: the class; those of others are left out.
     """
     names = tuple(detections)
-    found = [detections[name].of_class(category_id) for name in names]
-    box_case = np.repeat(np.arange(len(names)), [len(one) for one in found])
-    boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes_xyxy_px for one in found)]).astype(np.float64)
-    scores = np.concatenate([np.zeros(0), *(one.scores for one in found)]).astype(np.float64)
+    each = [detections[name].of_class(category_id) for name in names]
+    box_case = np.repeat(np.arange(len(names)), [len(one) for one in each])
+    boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes_xyxy_px for one in each)]).astype(np.float64)
+    scores = np.concatenate([np.zeros(0), *(one.scores for one in each)]).astype(np.float64)
     order = np.lexsort((-scores, box_case))
     patients = np.arange(len(names))
     return Cases(names, patients, np.zeros((0, 4)), np.zeros(0, np.int64), boxes[order], scores[order], box_case[order])
@@ -169,7 +169,8 @@ def paired_iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
     overlap = np.maximum(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0)
     overlap *= width
     union = area_px(a_xyxy_px).reshape(a.shape[1:]) + area_px(b_xyxy_px).reshape(b.shape[1:]) - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    shares: np.ndarray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return shares
 
 
 def hard_nms(cases: Cases, iou_threshold: float, *, overlaps: Overlaps | None = None) -> Cases:

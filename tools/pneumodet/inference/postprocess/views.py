@@ -1,4 +1,4 @@
-"""Test-time augmentation: views of one radiograph that a detector looks at one after another, and the way back for what it finds in them.
+"""Test-time augmentation: views of one radiograph on which a detector is run one after another, and the way back for its detections.
 
     views = parse("flip,scale=0.9")                            # ("identity", "flip", "scale=0.9")
     sets = detect(detector.detect, pixels, views)              # one Detections a view, all in px of the radiograph
@@ -27,16 +27,19 @@ CUT_MARGIN = 0.01
 
 ONLY_IDENTITY = (IDENTITY,)
 
+Rectangle = tuple[int, int, int, int]
+"""Left, top, right, bottom in px."""
+
 _ALLOWED = f"{IDENTITY}, {FLIP} and {SCALE}=S with S from {SCALES[0]} to {SCALES[1]}"
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One way to look at a radiograph.
+    """One form in which a detector gets a radiograph.
 
     With ``scale`` S < 1 the radiograph is shrunk to S times its size, in the middle of a black canvas of its own size. With S > 1 its middle, 1 / S of
     each side, is enlarged to its own size. A box that the cut goes through is dropped, since where it ends cannot be seen; what lies outside the
-    middle is left to the other views, and weighted boxes fusion then gives it the score of what not all of them have found.
+    middle is left to the other views, and weighted boxes fusion then gives it the score of what not all of them have detected.
 
     Attributes:
       flip: mirror left to right.
@@ -66,35 +69,36 @@ class View:
         return seen
 
     def back(self, boxes_xyxy_px: np.ndarray, *, size_hw: tuple[int, int]) -> np.ndarray:
-        """Return boxes (N, 4) found in the view where they lie on the radiograph of ``size_hw`` px, float64; not clipped."""
+        """Return boxes (N, 4) in px of the view where they lie on the radiograph of ``size_hw`` px, float64; not clipped."""
         height, width = size_hw
         if self.flip:
             return flipped_back(boxes_xyxy_px, width_px=width)
         canvas_xyxy, shown_xyxy = self._rectangles(height=height, width=width)
         return moved(boxes_xyxy_px, canvas_xyxy, shown_xyxy)
 
-    def found_back(self, found: Detections, *, size_hw: tuple[int, int]) -> Detections:
-        """Return what was found in the view in px of the radiograph.
+    def detections_back(self, detections: Detections, *, size_hw: tuple[int, int]) -> Detections:
+        """Return detections in the view in px of the radiograph.
 
         Boxes are clipped to the radiograph; those that a cut goes through and those that lie beside the radiograph are left out.
         """
         if self == View():
-            return found
+            return detections
         height, width = size_hw
         limits = np.array([width, height, width, height])
-        boxes = np.clip(self.back(found.boxes_xyxy_px, size_hw=size_hw), 0, limits)
-        keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & ~self._cut_off(found.boxes_xyxy_px, height=height, width=width)
-        return Detections(boxes[keep], found.scores[keep], found.classes[keep])
+        boxes = np.clip(self.back(detections.boxes_xyxy_px, size_hw=size_hw), 0, limits)
+        keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & ~self._cut_off(detections.boxes_xyxy_px, height=height, width=width)
+        return Detections(boxes[keep], detections.scores[keep], detections.classes[keep])
 
     def _cut_off(self, boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
         """Return (N,) bool: the box, in px of the view, ends where the view was cut out of the radiograph."""
         _, (left, top, right, bottom) = self._rectangles(height=height, width=width)
         is_cut = np.array([left > 0, top > 0, right < width, bottom < height])
-        sides = np.array([width, height, width, height])
+        lengths = np.array([width, height, width, height])
         from_edge = np.abs(boxes_xyxy_px - np.array([0, 0, width, height]))
-        return (is_cut & (from_edge <= CUT_MARGIN * sides)).any(axis=1)
+        cut_off: np.ndarray = (is_cut & (from_edge <= CUT_MARGIN * lengths)).any(axis=1)
+        return cut_off
 
-    def _rectangles(self, *, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _rectangles(self, *, height: int, width: int) -> tuple[Rectangle, Rectangle]:
         """Return (part of the view that is not black, part of the radiograph that it shows), both xyxy px."""
         factor = self.scale if self.scale < 1 else 1 / self.scale
         inner_height, inner_width = max(1, round(height * factor)), max(1, round(width * factor))
@@ -148,11 +152,11 @@ def detect(detector: Callable[[np.ndarray], Detections], pixels: np.ndarray, nam
       V Detections, in px of ``pixels``.
     """
     views = [view_of(name) for name in names]
-    return [view.found_back(detector(view.seen(pixels)), size_hw=pixels.shape[:2]) for view in views]
+    return [view.detections_back(detector(view.seen(pixels)), size_hw=pixels.shape[:2]) for view in views]
 
 
 def flipped_back(boxes_xyxy_px: np.ndarray, *, width_px: float) -> np.ndarray:
-    """Return boxes (N, 4) that were found on a left-right mirrored radiograph of ``width_px`` where they lie on the radiograph itself, float64."""
+    """Return boxes (N, 4) on a left-right mirrored radiograph of ``width_px`` where they lie on the radiograph itself, float64."""
     boxes = np.asarray(boxes_xyxy_px, np.float64)
     return np.stack([width_px - boxes[:, 2], boxes[:, 1], width_px - boxes[:, 0], boxes[:, 3]], axis=1)
 

@@ -45,7 +45,7 @@ def write(folder: Path, shown: Iterable[Shown], rules: Rules, heading: Heading, 
     Args:
       folder: of the results; pictures are in ``images/`` in it.
       shown: the radiographs with a picture.
-      rules: tell the threshold.
+      rules: with the threshold.
       heading: what stands above.
       truth_boxes: exam -> number of ground-truth boxes, where there are labels; the pictures then are pairs.
 
@@ -86,7 +86,7 @@ def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) ->
 def _picture(one: Shown, truth_boxes: Mapping[str, int] | None) -> dict[str, Any]:
     """Return what is shown of a radiograph; ``before`` and ``after`` stand around the number of its boxes."""
     height, width = one.size_hw
-    before = f"score {one.score:.3f}" if one.score else "nothing found at all"
+    before = f"score {one.score:.3f}" if one.score else "no detection at all"
     if one.probability is not None:
         before += f" · probability {probability.in_words(one.probability)}"
     return {

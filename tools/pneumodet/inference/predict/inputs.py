@@ -1,8 +1,8 @@
 """What is given to predict on -> the radiographs in it: a folder, a ZIP archive, one DICOM, PNG or JPEG file, or a DICOMweb URL.
 
-found = find("images", known=labels.exams)
-for exam, source in found.radiographs: ...          # source.read_bytes()
-found.refused                                       # [(name, reason)], which may grow until the last radiograph is out
+given = find("images", known=labels.exams)
+for exam, source in given.radiographs: ...          # source.read_bytes()
+given.refused                                       # [(name, reason)], which may grow until the last radiograph is out
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from pneumodet.core.errors import DataError
+from pneumodet.core.processes import Pool
 from pneumodet.data import formats, sources
 from pneumodet.inference.predict import remote
 
@@ -18,7 +19,9 @@ from pneumodet.inference.predict import remote
 class Source(Protocol):
     """A file, wherever it lies; ``str(source)`` names it in full."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its file name, without folders."""
 
     def read_bytes(self) -> bytes:
         """Return the contents; DataError where they cannot be read."""
@@ -42,7 +45,7 @@ class Inputs:
 def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None = None) -> Inputs:
     """Find the radiographs.
 
-    Of folders and archives only names are looked at, unless labels are there to find an exam by PatientID; what a file really is, shows when it is
+    Of folders and archives only names are read, unless labels are there to find an exam by PatientID; what a file really is, shows when it is
     decoded. Of 100,000 files so many short records are held, and nothing else.
 
     Args:
@@ -58,19 +61,19 @@ def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None
         refused: list[tuple[str, str]] = []
         return Inputs(remote.RemoteRadiographs.of(str(root)).radiographs(known=known, refused=refused), None, refused)
     if isinstance(root, Path) and root.is_file() and not _is_archive(root):
-        found, refused = {_exam_of(root, known): _source(root)}, []
+        files, refused = {_exam_of(root, known): _source(root)}, []
     else:
-        found, refused = sources.find_radiographs(root, known=known, match="auto" if known else "file-name", images=True)
+        files, refused = sources.find_radiographs(root, known=known, match="auto" if known else "file-name", images=True)
     if leave_out is not None and isinstance(root, Path) and root.resolve() in leave_out.resolve().parents:
         own = f"{leave_out.resolve()}/"
-        found = {exam: source for exam, source in found.items() if not str(Path(source.path).resolve()).startswith(own)}
-        if not found:
+        files = {exam: source for exam, source in files.items() if not str(Path(source.path).resolve()).startswith(own)}
+        if not files:
             raise DataError(f"All radiographs of {root} lie in the output folder {leave_out}. Choose another --output-dir.")
-    return Inputs(found.items(), len(found), refused)
+    return Inputs(files.items(), len(files), refused)
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether a file begins as a ZIP archive does; what zipfile looks for, at the end, could stand in an image's pixels, too."""
+    """Whether a file begins as a ZIP archive does; what zipfile searches for, at the end, could stand in an image's pixels, too."""
     try:
         with open(path, "rb") as file:
             return file.read(4) in (b"PK\3\4", b"PK\5\6")
@@ -88,6 +91,6 @@ def _exam_of(path: Path, known: Container[str]) -> str:
     exam = formats.exam_id(PurePosixPath(path).name)
     if exam in known or not known:
         return exam
-    (header,) = sources.read_headers([_source(path)], sources.Pool())
+    (header,) = sources.read_headers([_source(path)], Pool())
     ids = (header.patient_id, header.sop_instance_uid) if header else ()
-    return next((one for one in ids if one in known), exam)
+    return next((one for one in ids if one is not None and one in known), exam)

@@ -1,7 +1,7 @@
-"""What is finished, one line an exam, written while predictions are made: the results are made of it, and a killed run goes on from it.
+"""What is finished, one line an exam, written while predictions are made: the results are made of it, and a killed run is resumed from it.
 
     with Journal.begin(path, settings) as journal:       # or Journal.resume(path, settings)
-        journal.append(Entry("0004cfab", "0004cfab.dcm", (1024, 1024), found))
+        journal.append(Entry("0004cfab", "0004cfab.dcm", (1024, 1024), detections))
     for entry in journal.entries(): ...
 
 The first line holds what the results depend on. A line that was cut off, and all after it, is done again.
@@ -42,7 +42,7 @@ class Entry:
       exam: its id.
       file: the name of its file, without folders.
       size_hw: of the radiograph, px.
-      found: what was found after post-processing, of all classes and scores, in px of the radiograph.
+      detections: after post-processing, of all classes and scores, in px of the radiograph; ``found`` in the file.
       picture: file name of its picture, or None where none was drawn.
       problem: why a DICOM object could not be made of it, or nothing.
     """
@@ -50,14 +50,22 @@ class Entry:
     exam: str
     file: str
     size_hw: tuple[int, int]
-    found: Detections
+    detections: Detections
     picture: str | None = None
     problem: str = ""
 
     def to_line(self) -> bytes:
         """Return the entry as a line of JSON; detections are little-endian float32 in base64, and come back to the last bit."""
-        table = np.column_stack([self.found.boxes_xyxy_px, self.found.scores, self.found.classes]).astype("<f4")
-        value = dataclasses.asdict(dataclasses.replace(self, found=None)) | {"found": base64.b64encode(table.tobytes()).decode()}
+        of = self.detections
+        table = np.column_stack([of.boxes_xyxy_px, of.scores, of.classes]).astype("<f4")
+        value = {
+            "exam": self.exam,
+            "file": self.file,
+            "size_hw": self.size_hw,
+            "found": base64.b64encode(table.tobytes()).decode(),
+            "picture": self.picture,
+            "problem": self.problem,
+        }
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -65,8 +73,9 @@ class Entry:
         """Read ``to_line``; ValueError, KeyError, TypeError or DataError where the line is damaged."""
         value = json.loads(line)
         table = np.frombuffer(base64.b64decode(value["found"], validate=True), "<f4").reshape(-1, _COLUMNS)
-        found = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
-        return cls(**value | {"found": found, "size_hw": tuple(value["size_hw"])})
+        detections = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+        height, width = value["size_hw"]
+        return cls(value["exam"], value["file"], (height, width), detections, value["picture"], value["problem"])
 
 
 class Journal:
@@ -99,7 +108,7 @@ class Journal:
 
     @classmethod
     def resume(cls, path: Path, *, key: str) -> "Journal":
-        """Go on with a journal, after what of it is whole."""
+        """Continue a journal, after what of it is whole."""
         journal, whole = cls(path, key), 0
         with open(path, "rb") as file:
             for number, line in enumerate(file):
@@ -156,8 +165,8 @@ class Journal:
             raise
 
 
-def look(folder: Path | None) -> tuple[dict[str, Any] | None, int]:
-    """Return the first line of the journal in a folder, None where there is none that says anything, and the number of lines after it."""
+def peek(folder: Path | None) -> tuple[dict[str, Any] | None, int]:
+    """Return the first line of the journal in a folder, None where there is none that can be read, and the number of lines after it."""
     if folder is None or not (folder / NAME).is_file():
         return None, 0
     with open(folder / NAME, "rb") as file:
@@ -176,7 +185,7 @@ def new_key() -> str:
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, where: Path) -> None:
-    """Refuse to go on with other settings.
+    """Refuse to resume with other settings.
 
     Raises:
       ConfigError: a setting differs; the message names it, what it was and what it is.

@@ -54,8 +54,8 @@ class Rules:
     calibrator: Calibrator | None = None
 
     def score(self, entry: Entry) -> float:
-        """Return a radiograph's highest score of pneumonia, 0 where nothing was found."""
-        return float(entry.found.of_class(self.category_id).scores.max(initial=0.0))
+        """Return a radiograph's highest score of pneumonia, 0 without a detection."""
+        return float(entry.detections.of_class(self.category_id).scores.max(initial=0.0))
 
     def probability(self, score: float) -> float | None:
         """Return the probability of pneumonia as the model's validation data have it, or None where it was not calibrated."""
@@ -115,8 +115,8 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules) -> Totals:
         boxes.writerow(BOX_COLUMNS)
         before = "[\n"
         for entry in entries:
-            kept = entry.found.of_class(rules.category_id).above(rules.score_threshold)
-            for row in detections.coco_rows(entry.exam, entry.found):
+            kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
+            for row in detections.coco_rows(entry.exam, entry.detections):
                 coco.write(before + json.dumps(row, allow_nan=False))
                 before = ",\n"
             submission.writerow((entry.exam, detections.prediction_string(kept)))
@@ -155,16 +155,16 @@ def picture(pixels: np.ndarray, entry: Entry, rules: Rules, *, truth_xyxy_px: np
 
     Args:
       pixels: (H, W) uint8.
-      entry: what was found.
-      rules: tell class and threshold.
+      entry: its line of the journal.
+      rules: class and threshold.
       truth_xyxy_px: (N, 4) boxes, or None where the labels do not name the exam.
       with_truth: whether there are labels at all: at the left the ground truth alone, at the right the detections over it.
     """
-    kept = entry.found.of_class(rules.category_id).above(rules.score_threshold)
-    found = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, panel=False)
+    kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
+    drawn = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, panel=False)
     if not with_truth:
-        return found
-    return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, panel=False), found)
+        return drawn
+    return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, panel=False), drawn)
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:

@@ -2,7 +2,7 @@
 
     summary = predict([Path("workspace/my_first/export")], Path("radiographs"), output_dir)
 
-What is finished is in a journal (``journal``) beside the output folder, which appears whole at the end; a killed run goes on from there.
+What is finished is in a journal (``journal``) beside the output folder, which appears whole at the end; a killed run is resumed from there.
 """
 
 import contextlib
@@ -13,30 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import pneumodet
 from pneumodet.core import folders, paths
 from pneumodet.core.errors import DataError
-from pneumodet.data import annotations, formats, ground_truth, label_map, sources
-from pneumodet.inference import detectors, dicom_reports, exported
-from pneumodet.inference.postprocess import ensembles
-from pneumodet.inference.postprocess import gates as image_gates
-from pneumodet.inference.postprocess import recipe as recipes
+from pneumodet.data import annotations, formats, ground_truth, sources
+from pneumodet.inference import detectors, exported
 from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
 from pneumodet.inference.predict.journal import Journal
-from pneumodet.inference.predict.outputs import Rules
-from pneumodet.inference.probability import Calibrator, rests_on
+from pneumodet.inference.predict.plan import Plan, planned
 
 SUMMARY = "predictions.json"
 """Written last: model, threshold and the files that were left out."""
-
-DEFAULT_THRESHOLD = 0.5
-"""Used where neither the command nor the model has a threshold."""
-
-GIVEN, FROM_MODEL, FROM_RECIPE, ASSUMED = "given", "the model's own", "the recipe's own", "assumed"
-BEFORE_FUSION = "the mean of the models' own, which were chosen before anything was fused"
-"""Where the score threshold is from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +36,7 @@ class Summary:
       refused: (file, reason) for those left out.
       problems: (file, reason) for those of which a DICOM object could not be made; they have results.
       score_threshold: of tables, pictures and DICOM objects; detections.json has all scores.
-      threshold_source: one of GIVEN, FROM_MODEL, FROM_RECIPE, BEFORE_FUSION, ASSUMED.
+      threshold_source: one of ``plan.GIVEN``, ``FROM_MODEL``, ``FROM_RECIPE``, ``BEFORE_FUSION``, ``ASSUMED``.
       backends: what ran each model.
       resumed: radiographs that an earlier run had finished.
       milliseconds: mean wall time a radiograph of this run, all included but the models' start.
@@ -90,19 +77,19 @@ def predict(
     """Write ``detections.json`` (COCO results), the tables of ``outputs``, ``images/``, ``overview.png``, ``gallery.html`` and ``predictions.json``.
 
     Args:
-      model_dirs: one or more, each made by tools/export.py, or a file in one; what several find is fused.
+      model_dirs: one or more, each made by tools/export.py, or a file in one; the detections of several are fused.
       root: what ``inputs.find`` takes: folder, archive, file or URL; a file that cannot be read is listed and left out.
       output_dir: the new folder; it appears whole or not at all.
       backend: as ``detectors.open`` takes it.
       labels: RSNA labels, to draw the ground truth beside the detections.
-      recipe: post-processing that ``evaluation.postprocess_search`` found, with the views that it was found with.
+      recipe: post-processing that ``evaluation.postprocess_search`` chose, with the views that it was chosen with.
       tta: views as ``views.parse`` takes them, where there is no recipe.
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       score_threshold: of all but detections.json, which has every score from ``inference.SCORE_FLOOR``.
       max_images: pictures at the most.
       dicom: of ``dicom_reports.KINDS``.
       overwrite: replace earlier predictions in ``output_dir``.
-      resume: go on with what an earlier call with the same arguments left unfinished, or begin where there is nothing.
+      resume: continue what an earlier call with the same arguments left unfinished, or begin where there is nothing.
       progress: see ``working.Progress``.
 
     Returns:
@@ -114,13 +101,13 @@ def predict(
       CheckpointError: one of ``model_dirs`` is no exported model.
       EnvironmentProblem: a package is missing.
     """
-    plan = _plan(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
+    plan = planned(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
     folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
     begun = _begun(output_dir, resume=resume, overwrite=overwrite)
     truth = _read_truth(labels, plan.notes) if labels else None
-    found = inputs.find(root, known=truth or (), leave_out=output_dir)
+    given = inputs.find(root, known=truth or (), leave_out=output_dir)
     if dicom:
-        _refuse_pictures(found)
+        _refuse_pictures(given)
     sets = _open(model_dirs, backend)
     settings = _settings(plan, sets[0], root, gate=gate, labels=labels, max_images=max_images, dicom=dicom)
     if begun:
@@ -133,72 +120,23 @@ def predict(
             resumed, started = len(book.done), time.perf_counter()
             finisher = working.Finisher(folder, plan.rules, truth, maker)
             model = working.Model(sets, plan.steps, plan.rules.category_id, plan.gate_scores)
-            working.run(book, found, model, finisher, max_images, progress)
+            working.run(book, given, model, finisher, max_images, progress)
             if not book.done:
                 raise DataError(
-                    f"None of the {found.total or len(found.refused)} files in {root} could be read (first: {': '.join(found.refused[0])})."
+                    f"None of the {given.total or len(given.refused)} files in {root} could be read (first: {': '.join(given.refused[0])})."
                 )
             milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
-            totals, sheet = _write_results(folder, book, plan, found, truth)
+            totals, sheet = _write_results(folder, book, plan, given, truth)
         summary = _summary(
-            plan, totals, found, sets[0], resumed=resumed, milliseconds=milliseconds, sheet=sheet and output_dir / outputs.SHEET
+            plan, totals, given, sets[0], resumed=resumed, milliseconds=milliseconds, sheet=sheet and output_dir / outputs.SHEET
         )
         _write_summary(folder, summary, plan, sets[0], settings)
-    (output_dir / journal.NAME).unlink()  # last: until the folder has its name, a killed run goes on from it
+    (output_dir / journal.NAME).unlink()  # last: until the folder has its name, a killed run is resumed from it
     return summary
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is done with each radiograph.
-
-    Attributes:
-      models: the exported models.
-      steps: post-processing.
-      gate_scores: exam -> image-level score, where the recipe gates.
-      rules: how detections become results.
-      threshold_source: where the score threshold is from.
-      notes: what the user should know, a sentence each.
-    """
-
-    models: list[exported.Exported]
-    steps: recipes.Recipe
-    gate_scores: Mapping[str, float] | None
-    rules: Rules
-    threshold_source: str
-    notes: list[str]
-
-    def reporter(self, opened: Sequence[detectors.Detector]) -> dicom_reports.Reporter:
-        """Return what makes DICOM objects of what the models find, run as ``opened``."""
-        numerics = [detectors.numerics_of(one) for one in opened]
-        return dicom_reports.Reporter(dicom_reports.algorithm_of(self.models, self.steps, numerics=numerics), self.rules.score_threshold)
-
-
-def _plan(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, gate: Path | None, score_threshold: float | None) -> _Plan:
-    """Read models and recipe, and choose threshold and calibration; arguments as ``predict`` takes them."""
-    models = exported.read_all(model_dirs)
-    classes = models[0].label_map
-    if label_map.PNEUMONIA not in classes:
-        raise DataError(f"The model in {model_dirs[0]} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
-    steps = ensembles.planned(recipe, models=len(model_dirs), tta=tta)
-    gate_scores = image_gates.gate_for(steps, gate)
-    threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, models, by_recipe=recipe is not None)
-    calibrator = models[0].card.get("calibrator") if steps == recipes.Recipe() else None
-    notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
-    if calibrator is None and any(model.card.get("calibrator") for model in models):
-        notes.append(
-            f"{outputs.SCORES} has no probabilities: the model was calibrated for its own scores, not for those after post-processing."
-        )
-    if calibrator:
-        notes.append(
-            f"Probabilities are rough. They rest on {rests_on(models[0].card.get('metrics'))}; other patients may be ill more or less often."
-        )
-    rules = Rules(classes[label_map.PNEUMONIA], threshold, Calibrator.from_json(calibrator) if calibrator else None)
-    return _Plan(models, steps, gate_scores, rules, source, notes)
-
-
 def _settings(
-    plan: _Plan,
+    plan: Plan,
     opened: Sequence[detectors.Detector],
     root: Path | str,
     *,
@@ -220,26 +158,27 @@ def _settings(
         "number of pictures": max_images,
         "DICOM objects": list(dicom),
     }
-    return json.loads(json.dumps(settings))
+    back: dict[str, Any] = json.loads(json.dumps(settings))
+    return back
 
 
 def _write_results(
-    folder: Path, book: Journal, plan: _Plan, found: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None
+    folder: Path, book: Journal, plan: Plan, given: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None
 ) -> tuple[outputs.Totals, Path | None]:
     """Write tables, overview and gallery; return what is in them, and the overview or None."""
     totals = outputs.write(folder, book.entries(), plan.rules)
     truth_boxes = _truth_boxes(truth, totals.shown)
     sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
-    model = ", ".join(f"{model.card.get('run')} ({model.card.get('checkpoint')})" for model in plan.models)
-    heading = gallery.Heading(model, totals.radiographs, totals.positive, len(found.refused), plan.threshold_source, plan.notes)
+    model = ", ".join(f"{model.card.run} ({model.card.checkpoint})" for model in plan.models)
+    heading = gallery.Heading(model, totals.radiographs, totals.positive, len(given.refused), plan.threshold_source, plan.notes)
     gallery.write(folder, totals.shown, plan.rules, heading, truth_boxes=truth_boxes)
     return totals, sheet
 
 
 def _summary(
-    plan: _Plan,
+    plan: Plan,
     totals: outputs.Totals,
-    found: inputs.Inputs,
+    given: inputs.Inputs,
     opened: Sequence[detectors.Detector],
     *,
     resumed: int,
@@ -249,7 +188,7 @@ def _summary(
     return Summary(
         radiographs=totals.radiographs,
         positive=totals.positive,
-        refused=found.refused,
+        refused=given.refused,
         problems=totals.problems,
         score_threshold=plan.rules.score_threshold,
         threshold_source=plan.threshold_source,
@@ -261,10 +200,12 @@ def _summary(
     )
 
 
-def _write_summary(folder: Path, summary: Summary, plan: _Plan, opened: Sequence[detectors.Detector], settings: Mapping[str, Any]) -> None:
+def _write_summary(folder: Path, summary: Summary, plan: Plan, opened: Sequence[detectors.Detector], settings: Mapping[str, Any]) -> None:
     """Write ``SUMMARY``: the summary, the models and the post-processing."""
-    cards = [{key: model.card.get(key) for key in ("run", "checkpoint")} for model in plan.models]
-    cards = [card | {"format": one.format, "sha256": sha} for card, one, sha in zip(cards, opened, settings["model"], strict=True)]
+    cards = [
+        {"run": model.card.run, "checkpoint": model.card.checkpoint, "format": one.format, "sha256": sha}
+        for model, one, sha in zip(plan.models, opened, settings["model"], strict=True)
+    ]
     more = {
         "sheet": outputs.SHEET if summary.sheet else None,
         "model": cards[0],
@@ -287,47 +228,37 @@ def _open(model_dirs: Sequence[Path], backend: str) -> list[list[detectors.Detec
 
 def _read_truth(path: Path, notes: list[str]) -> dict[str, annotations.Exam]:
     """Return the labels to draw; ``notes`` gets what cannot be drawn."""
-    found = formats.read_labels(path)
-    if found.rejected:
-        exam, reason = found.rejected[0]
+    labels = formats.read_labels(path)
+    if labels.rejected:
+        exam, reason = labels.rejected[0]
         notes.append(
-            f"{len(found.rejected):,} exams of {path.name} have no usable labels and are drawn without; the first is {exam}: {reason}."
+            f"{len(labels.rejected):,} exams of {path.name} have no usable labels and are drawn without; the first is {exam}: {reason}."
         )
-    return found.exams
+    return labels.exams
 
 
 def _truth_boxes(truth: Mapping[str, annotations.Exam] | None, shown: Sequence[outputs.Shown]) -> dict[str, int] | None:
     return None if truth is None else {one.exam: len(truth[one.exam].boxes_xyxy_px) for one in shown if one.exam in truth}
 
 
-def _threshold(steps: recipes.Recipe, models: Sequence[exported.Exported], *, by_recipe: bool) -> tuple[float, str]:
-    """Return the score threshold that nobody gave, and where it is from."""
-    if by_recipe:
-        return steps.score_threshold, FROM_RECIPE
-    own = [model.score_threshold for model in models]
-    if None in own:
-        return DEFAULT_THRESHOLD, ASSUMED
-    return float(np.mean(own)), FROM_MODEL if steps.sources == 1 else BEFORE_FUSION
-
-
 def _begun(output_dir: Path, *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """Return the first line of the journal to go on with, or None where a new one is to be begun.
+    """Return the first line of the journal to resume, or None where a new one is to be begun.
 
     Raises:
       DataError: there is unfinished work, and nobody said what to do with it.
     """
-    head, done = journal.look(folders.unfinished(output_dir))
+    head, done = journal.peek(folders.unfinished(output_dir))
     if head is not None and done and not resume and not overwrite:
         raise DataError(
-            f"{output_dir} was begun, and {done} radiographs are done. Give --resume to go on, or --overwrite to begin again without them."
+            f"{output_dir} was begun, and {done} radiographs are done. Give --resume to continue, or --overwrite to begin again without them."
         )
     return head if resume else None
 
 
-def _refuse_pictures(found: inputs.Inputs) -> None:
-    if found.total is None:
+def _refuse_pictures(given: inputs.Inputs) -> None:
+    if given.total is None:
         return
-    name = next((source.name for _, source in found.radiographs if source.name.lower().endswith(sources.IMAGE_SUFFIXES)), None)
+    name = next((source.name for _, source in given.radiographs if source.name.lower().endswith(sources.IMAGE_SUFFIXES)), None)
     if name is not None:
         raise DataError(
             f"DICOM objects refer to DICOM files, but {name} is a PNG or JPEG file. Leave out --dicom-sr, --gsps and --dicom-sc, or that file."
@@ -336,18 +267,18 @@ def _refuse_pictures(found: inputs.Inputs) -> None:
 
 @contextlib.contextmanager
 def _kept(book: Journal) -> Iterator[None]:
-    """Tell of the journal where prediction stops for a reason that passes: Ctrl-C, a full disk, a server that is away."""
+    """Name the journal where prediction stops for a reason that passes: Ctrl-C, a full disk, a server that is away."""
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_go_on(book)) from None
+        raise KeyboardInterrupt(_next(book)) from None
     except OSError as error:
-        raise DataError(f"Cannot write {book.path}: {error.strerror or error}. Free some disk space. {_go_on(book)}") from error
+        raise DataError(f"Cannot write {book.path}: {error.strerror or error}. Free some disk space. {_next(book)}") from error
     except DataError as error:
         if not book.done:
             raise DataError(str(error)) from None
-        raise DataError(f"{error} {_go_on(book)}") from OSError(str(error))  # by which folders.new_folder keeps the journal
+        raise DataError(f"{error} {_next(book)}") from OSError(str(error))  # by which folders.new_folder keeps the journal
 
 
-def _go_on(book: Journal) -> str:
-    return f"{len(book.done)} radiographs are done and kept; the same command with --resume goes on from there."
+def _next(book: Journal) -> str:
+    return f"{len(book.done)} radiographs are done and kept; the same command with --resume continues from there."

@@ -1,6 +1,6 @@
-"""Radiographs decoded, and looked at by the model, in several threads.
+"""Radiographs decoded, and given to the model, in several threads.
 
-    for one in read_ahead(inputs.radiographs, then=model.detect): ...      # in the order given; one.found, or one.reason why there is nothing
+    for one in read_ahead(inputs.radiographs, then=model.detect): ...      # in the order given; one.detections, or one.reason why there are none
 
 Each thread takes one radiograph from its file to its detections: with one core each they are faster than one model that has all cores for itself.
 Threads and not processes: reading, zlib, libjpeg and the models' runtimes run without Python's lock, and pixels need not be copied over.
@@ -10,7 +10,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ MOST_THREADS = 8
 _WAITING = 2
 """Radiographs a thread that may lie decoded before they are taken: what bounds memory."""
 
+Detect = Callable[[str, np.ndarray], Detections]
+"""Takes an exam and its (H, W) uint8 pixels, and returns what is on it; called by several threads at a time."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +45,7 @@ class Radiograph:
       source: where it is from.
       pixels: (H, W) uint8, dark air and bright bone; None where it cannot be read.
       header: its DICOM attributes without pixels, where they were asked for.
-      found: what ``then`` made of the pixels.
+      detections: what ``then`` made of the pixels.
       reason: why there are no pixels, or no detections.
     """
 
@@ -50,7 +53,7 @@ class Radiograph:
     source: Source
     pixels: np.ndarray | None = None
     header: Any = None
-    found: Detections | None = None
+    detections: Detections | None = None
     reason: str = ""
 
 
@@ -63,19 +66,19 @@ def read_ahead(
     radiographs: Iterable[tuple[str, Source]],
     *,
     headers: bool = False,
-    then: Callable[[Radiograph], Detections] | None = None,
+    then: Detect | None = None,
     threads: int | None = None,
-) -> Iterator[Radiograph]:
+) -> Generator[Radiograph]:
     """Yield radiographs in the order given, decoding the next ones meanwhile.
 
     Args:
       radiographs: (exam, source); only so many are asked for as are decoded.
       headers: read the DICOM header, too; a PNG or JPEG file is then refused.
-      then: called with each one that has pixels, in several threads at a time; a DataError becomes its ``reason``.
+      then: called with exam and pixels of each one that has pixels, in several threads at a time; a DataError becomes its ``reason``.
       threads: by default ``threads_of_machine``.
 
     Raises:
-      Unreachable: a server no longer answers, after all radiographs that it gave before; other faults are those of one radiograph, its ``reason``.
+      Unreachable: a server no longer answers, after all radiographs that it gave before; other errors are those of one radiograph, its ``reason``.
     """
     threads = threads or threads_of_machine()
     waiting: collections.deque[concurrent.futures.Future[Radiograph]] = collections.deque()
@@ -84,7 +87,7 @@ def read_ahead(
     try:
         try:
             for exam, source in radiographs:
-                waiting.append(pool.submit(_looked_at, exam, source, headers, then))
+                waiting.append(pool.submit(_detected, exam, source, headers, then))
                 if len(waiting) > threads * _WAITING:
                     yield waiting.popleft().result()
         except Unreachable as error:
@@ -97,12 +100,12 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _looked_at(exam: str, source: Source, headers: bool, then: Callable[[Radiograph], Detections] | None) -> Radiograph:
+def _detected(exam: str, source: Source, headers: bool, then: Detect | None) -> Radiograph:
     one = _read(exam, source, headers)
     if then is None or one.pixels is None:
         return one
     try:
-        return dataclasses.replace(one, found=then(one))
+        return dataclasses.replace(one, detections=then(exam, one.pixels))
     except DataError as error:
         return dataclasses.replace(one, pixels=None, reason=str(error))
 

@@ -1,6 +1,6 @@
-"""The loop of prediction: radiographs are decoded and looked at in several threads, pictures drawn behind, and what is finished goes into the journal.
+"""The loop of prediction: radiographs are decoded and given to the model in several threads, pictures drawn behind, and what is finished goes into the journal.
 
-    run(book, found, Model(sets, steps, category_id, gate_scores), Finisher(folder, rules, truth, maker), max_images, progress)
+    run(book, given, Model(sets, steps, category_id, gate_scores), Finisher(folder, rules, truth, maker), max_images, progress)
 
 Whatever number of radiographs there are, only as many are in memory as are on their way.
 """
@@ -12,6 +12,9 @@ import dataclasses
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
@@ -24,11 +27,10 @@ from pneumodet.inference.predict.dicom_files import FOLDER, Maker
 from pneumodet.inference.predict.inputs import Inputs
 from pneumodet.inference.predict.journal import Entry, Journal
 from pneumodet.inference.predict.outputs import Rules
-from pneumodet.inference.predict.reading import Radiograph
 from pneumodet.viz import pictures
 
-Progress = Callable[[int | None, int], Callable[[], None]]
-"""Is told the number of radiographs, None where it is not known, and of those that are done; returns what to call after each."""
+Progress = Callable[[int | None, int], Callable[[], object]]
+"""Takes the number of radiographs, None where it is not known, and of those that are done; returns what to call after each."""
 
 FINISHING = 2
 """Threads that draw pictures and make DICOM objects."""
@@ -38,7 +40,7 @@ UNFINISHED = 6
 
 
 class Model:
-    """One or more detectors, and what is done with what they find. May be asked by several threads."""
+    """One or more detectors, and what is done with their detections. May be asked by several threads."""
 
     def __init__(
         self,
@@ -47,10 +49,10 @@ class Model:
         category_id: int,
         gate_scores: Mapping[str, float] | None = None,
     ) -> None:
-        """Take what looks at a radiograph.
+        """Take the detectors.
 
         Args:
-          sets: as many of the same detectors, each as the recipe takes them, as radiographs are looked at a time.
+          sets: as many of the same detectors, each as the recipe takes them, as radiographs are worked on at a time.
           steps: the recipe.
           category_id: label-map id of pneumonia.
           gate_scores: exam -> image-level score, where the recipe gates.
@@ -60,21 +62,21 @@ class Model:
         for one in sets:
             self._free.put(one)
 
-    def detect(self, one: Radiograph) -> Detections:
-        """Return what is found on a radiograph.
+    def detect(self, exam: str, pixels: np.ndarray) -> Detections:
+        """Return the detections on a radiograph, (H, W) uint8.
 
         Raises:
           DataError: it has no image-level score, or a model gives what is no detection.
         """
-        if self.gate_scores is not None and one.exam not in self.gate_scores:
+        if self.gate_scores is not None and exam not in self.gate_scores:
             raise DataError("it has no image-level score in the CSV of --gate")
         mine = self._free.get()
         try:
-            found = [found for each in mine for found in views.detect(each.detect, one.pixels, self.steps.views)]
+            sources = [source for each in mine for source in views.detect(each.detect, pixels, self.steps.views)]
         finally:
             self._free.put(mine)
-        sets = [{one.exam: each} for each in found]
-        return recipes.apply(self.steps, sets, category_id=self.category_id, gate_scores=self.gate_scores)[one.exam]
+        sets = [{exam: source} for source in sources]
+        return recipes.apply(self.steps, sets, category_id=self.category_id, gate_scores=self.gate_scores)[exam]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Finisher:
 
     Attributes:
       folder: of the results.
-      rules: tell class and threshold.
+      rules: class and threshold.
       truth: exam -> labels, or None where there are none.
       maker: of DICOM objects, or None.
     """
@@ -93,31 +95,37 @@ class Finisher:
     truth: Mapping[str, Exam] | None
     maker: Maker | None
 
-    def finish(self, one: Radiograph, entry: Entry, *, drawn: bool) -> Entry:
-        """Write a radiograph's picture, where it is to be ``drawn``, and its DICOM objects; return the entry that tells of them.
+    def finish(self, header: Any, pixels: np.ndarray, entry: Entry, *, drawn: bool) -> Entry:
+        """Write a radiograph's picture, where it is to be ``drawn``, and its DICOM objects; return the entry that names them.
+
+        Args:
+          header: of the radiograph, a pydicom data set, where there is a ``maker``.
+          pixels: (H, W) uint8 of it.
+          entry: of it.
+          drawn: whether it gets a picture.
 
         Raises:
           DataError: the disk is full.
         """
-        name = outputs.file_name(one.exam)
+        name = outputs.file_name(entry.exam)
         if drawn:
-            exam = None if self.truth is None else self.truth.get(one.exam)
+            exam = None if self.truth is None else self.truth.get(entry.exam)
             truth = None if exam is None else exam.boxes_xyxy_px
-            picture = outputs.picture(one.pixels, entry, self.rules, truth_xyxy_px=truth, with_truth=self.truth is not None)
+            picture = outputs.picture(pixels, entry, self.rules, truth_xyxy_px=truth, with_truth=self.truth is not None)
             pictures.save(self.folder / outputs.IMAGES / f"{name}.png", picture)
             entry = dataclasses.replace(entry, picture=f"{name}.png")
         if self.maker is not None:
-            problem = self.maker.write(self.folder / FOLDER, name, one.header, one.pixels, entry.found.of_class(self.rules.category_id))
+            problem = self.maker.write(self.folder / FOLDER, name, header, pixels, entry.detections.of_class(self.rules.category_id))
             entry = dataclasses.replace(entry, problem=problem)
         return entry
 
 
-def run(book: Journal, found: Inputs, model: Model, finisher: Finisher, max_images: int, progress: Progress) -> None:
-    """Predict on all radiographs that are not in the journal, and write them there, in the order in which they were found.
+def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_images: int, progress: Progress) -> None:
+    """Predict on all radiographs that are not in the journal, and write them there, in their order.
 
     Args:
       book: the journal; what it has is passed over.
-      found: the radiographs; ``refused`` gets those that cannot be used.
+      given: the radiographs; ``refused`` gets those that cannot be used.
       model: detects.
       finisher: draws.
       max_images: pictures at the most, with those that the journal has.
@@ -127,19 +135,20 @@ def run(book: Journal, found: Inputs, model: Model, finisher: Finisher, max_imag
       DataError, OSError: the disk is full, or a server is away; or KeyboardInterrupt. What is finished by then is in the journal.
     """
     (finisher.folder / outputs.IMAGES).mkdir(exist_ok=True)
-    tick = progress(found.total, len(book.done))
-    todo = ((exam, source) for exam, source in found.radiographs if exam not in book.done)
+    tick = progress(given.total, len(book.done))
+    todo = ((exam, source) for exam, source in given.radiographs if exam not in book.done)
     drawn = book.pictures
     waiting: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(FINISHING, thread_name_prefix="finish")
     ahead = reading.read_ahead(todo, headers=finisher.maker is not None, then=model.detect)
     try:
         for one in ahead:
-            if one.found is None:
-                found.refused.append((one.source.name, one.reason))
+            if one.pixels is None or one.detections is None:
+                given.refused.append((one.source.name, one.reason))
             else:
-                entry = Entry(one.exam, one.source.name, one.pixels.shape, one.found)
-                waiting.append(pool.submit(finisher.finish, one, entry, drawn=drawn < max_images))
+                height, width = one.pixels.shape
+                entry = Entry(one.exam, one.source.name, (height, width), one.detections)
+                waiting.append(pool.submit(finisher.finish, one.header, one.pixels, entry, drawn=drawn < max_images))
                 drawn += drawn < max_images
             while waiting and (waiting[0].done() or len(waiting) > UNFINISHED):
                 book.append(waiting[0].result())

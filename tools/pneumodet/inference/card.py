@@ -1,0 +1,264 @@
+"""model.json: what an exported model is, for programs.
+
+card = read(folder / CARD)
+card.run, card.score_threshold, card.artefacts["onnx"].file
+write(folder / CARD, card)
+
+Files of earlier exports are read, too: version 1 knew the SavedModel alone, and had fewer fields. What this module does not know is left alone.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pneumodet.core import paths
+from pneumodet.core.errors import CheckpointError, ConfigError, DataError
+from pneumodet.core.json_fields import Fields
+from pneumodet.core.run_record import DataRecord
+from pneumodet.inference.postprocess.recipe import Recipe
+from pneumodet.inference.probability import Calibrator
+from pneumodet.inference.sizes import Size
+from pneumodet.inference.suppression import Ranges, Settings
+
+CARD = "model.json"
+"""The file's name."""
+
+FORMAT, VERSION = "pneumodet-model", 2
+"""Of the file."""
+
+DETECTIONS, BOXES, ENCODINGS = "detections", "boxes", "encodings"
+"""What an artefact answers with: detections as the API has them; boxes and scores before suppression; or, before these are decoded, the encodings
+and logits of each feature map."""
+
+SAVED_MODEL = "saved_model"
+"""The folder of a SavedModel in an export, as the API's exporter calls it."""
+
+_NEXT = "Export the run again."
+
+INPUT_FACTS: dict[str, Any] = {"dtype": "uint8", "range": [0, 255], "layout": "NHWC, three equal channels, dark air and bright bone"}
+"""Of every model's input; written for other programs, and not read."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """A file, or folder, that holds the model in one format.
+
+    Attributes:
+      file: its name in the export.
+      outputs: what it answers with, one of DETECTIONS, BOXES, ENCODINGS.
+      sha256: as ``exported.sha256`` computes it; an export of version 1 has none, nor the size.
+      bytes: its size.
+      anchors: with ENCODINGS: the name of the file of anchors, …
+      feature_maps: … the number of feature maps, …
+      ranges: … and what the outputs of each were cut off at; None where they were not.
+    """
+
+    file: str
+    outputs: str
+    sha256: str | None = None
+    bytes: int | None = None
+    anchors: str | None = None
+    feature_maps: int | None = None
+    ranges: tuple[Ranges, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what model.json holds of it; what is not known is left out, but for the ranges of a model that may have some."""
+        values = dataclasses.asdict(self)
+        return {key: value for key, value in values.items() if value is not None or (key == "ranges" and self.anchors is not None)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What an exported model is. Of a field that is None nothing is known.
+
+    Attributes:
+      run: name of the run that was exported.
+      checkpoint: name of its checkpoint.
+      checkpoint_sha256: of the sorted lines "sha256  name" of the checkpoint's files.
+      checkpoint_chosen_of: of how many evaluations on the validation split the checkpoint is the best.
+      architecture: the API's name of the kind of model, such as ``ssd``.
+      label_map: class -> id.
+      size: what it takes; ``input`` in the file.
+      postprocessing: how boxes become detections, of a model of one stage.
+      recipe: post-processing that goes with the model.
+      config: name or path of the config that the run was trained with.
+      data: the records that it was trained with; their folder, a path of one machine, is not in the file, and empty here.
+      trained: versions and hardware of the training, as ``runs.provenance`` returns them.
+      exported: versions and hardware of the export.
+      metrics: figures of the evaluation of this checkpoint, with the keys of metrics.json; None where it was not evaluated.
+      score_threshold: of that evaluation.
+      calibrator: makes probabilities of scores.
+      artefacts: format -> its file.
+    """
+
+    run: str | None = None
+    checkpoint: str | None = None
+    checkpoint_sha256: str | None = None
+    checkpoint_chosen_of: int | None = None
+    architecture: str | None = None
+    label_map: dict[str, int] | None = None
+    size: Size | None = None
+    postprocessing: Settings | None = None
+    recipe: Recipe | None = None
+    config: str | None = None
+    data: DataRecord | None = None
+    trained: dict[str, Any] | None = None
+    exported: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
+    score_threshold: float | None = None
+    calibrator: Calibrator | None = None
+    artefacts: dict[str, Artefact] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what model.json holds, but for the artefacts: what goes into a file of another format, too, as its metadata."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "run": self.run,
+            "checkpoint": self.checkpoint,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "checkpoint_chosen_of": self.checkpoint_chosen_of,
+            "architecture": self.architecture,
+            "label_map": self.label_map,
+            "input": self.size and {**dataclasses.asdict(self.size), **INPUT_FACTS},
+            "postprocessing": self.postprocessing and dataclasses.asdict(self.postprocessing),
+            "recipe": self.recipe and dataclasses.asdict(self.recipe),
+            "config": self.config,
+            "data": self.data and _data_json(self.data),
+            "trained": self.trained,
+            "exported": self.exported,
+            "metrics": self.metrics,
+            "score_threshold": self.score_threshold,
+            "calibrator": self.calibrator and self.calibrator.to_json(),
+        }
+
+
+def _data_json(data: DataRecord) -> dict[str, Any]:
+    known = ("manifest_sha256", "train_exams", "val_exams", "split_by", "audit")
+    return {name: getattr(data, name) for name in known if getattr(data, name) not in (None, "")} | data.more
+
+
+def write(path: Path, card: ModelCard) -> None:
+    """Write a model.json, atomically.
+
+    Raises:
+      DataError: it cannot be written.
+    """
+    artefacts = {name: artefact.to_json() for name, artefact in card.artefacts.items()}
+    paths.write_json(path, {**card.to_json(), "artefacts": artefacts})
+
+
+def read(path: Path) -> ModelCard:
+    """Read a model.json.
+
+    Raises:
+      CheckpointError: there is none, it is no JSON, a newer pneumodet wrote it, or a field is wrong, which is named.
+    """
+    try:
+        content = paths.read_json(path, what="the model card", hint=_NEXT)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    fields = Fields(content, where=str(path), error=CheckpointError, hint=_NEXT)
+    version = _version(fields, path)
+    return ModelCard(
+        run=fields.optional("run", str),
+        checkpoint=fields.optional("checkpoint", str),
+        checkpoint_sha256=fields.optional("checkpoint_sha256", str),
+        checkpoint_chosen_of=fields.optional("checkpoint_chosen_of", int),
+        architecture=fields.optional("architecture", str),
+        label_map=_label_map(fields),
+        size=Size.of_fields(part) if (part := fields.part("input")) else None,
+        postprocessing=Settings.of_fields(part) if (part := fields.part("postprocessing")) else None,
+        recipe=_recipe(fields),
+        config=fields.optional("config", str),
+        data=_data(part) if (part := fields.part("data")) else None,
+        trained=fields.optional("trained", dict),
+        exported=fields.optional("exported", dict),
+        metrics=fields.optional("metrics", dict),
+        score_threshold=fields.optional("score_threshold", float),
+        calibrator=_calibrator(fields),
+        artefacts=_artefacts(fields, version),
+    )
+
+
+def _version(fields: Fields, path: Path) -> int:
+    if fields.optional("format", str) not in (None, FORMAT):
+        raise fields.wrong("format", repr(FORMAT))
+    version = fields.optional("version", int)
+    if version is None:  # by hand, or by a test; every export has written one
+        return VERSION
+    if version < 1:
+        raise fields.wrong("version", "a whole number of at least 1")
+    if version > VERSION:
+        raise CheckpointError(
+            f"{path} has the version {version}, but this pneumodet knows 1 to {VERSION}. Use the pneumodet that exported the model, or a newer one."
+        )
+    return version
+
+
+def _label_map(fields: Fields) -> dict[str, int] | None:
+    part = fields.part("label_map")
+    return None if part is None else {name: part.required(name, int) for name in fields.required("label_map", dict)}
+
+
+def _recipe(fields: Fields) -> Recipe | None:
+    content = fields.optional("recipe", dict)
+    try:
+        return None if content is None else Recipe.of_json(content)
+    except ConfigError as error:
+        raise fields.wrong("recipe", f"a recipe: {str(error).rstrip('.')}") from error
+
+
+def _calibrator(fields: Fields) -> Calibrator | None:
+    content = fields.optional("calibrator", dict)
+    try:
+        return None if content is None else Calibrator.from_json(content)
+    except ConfigError as error:
+        raise fields.wrong("calibrator", f"a calibrator: {str(error).rstrip('.')}") from error
+
+
+def _data(fields: Fields) -> DataRecord:
+    return DataRecord(
+        folder="",
+        manifest_sha256=fields.optional("manifest_sha256", str) or "",
+        train_exams=fields.optional("train_exams", int),
+        val_exams=fields.optional("val_exams", int),
+        split_by=fields.optional("split_by", str),
+        audit=fields.optional("audit", dict),
+    )
+
+
+def _artefacts(fields: Fields, version: int) -> dict[str, Artefact]:
+    if version == 1 and fields.optional("artefacts", dict) is None:
+        return {"savedmodel": Artefact(file=SAVED_MODEL, outputs=DETECTIONS)}
+    artefacts = {name: _artefact(part) for name, part in fields.parts("artefacts")}
+    if not artefacts:
+        raise fields.wrong("artefacts", "an object with at least one file of a model")
+    return artefacts
+
+
+def _artefact(fields: Fields) -> Artefact:
+    file = fields.file_name("file")
+    if file is None:
+        raise fields.wrong("file", "a text")
+    outputs, anchors, feature_maps = fields.choice("outputs", (DETECTIONS, BOXES, ENCODINGS)), None, None
+    ranges = None
+    if outputs == ENCODINGS:
+        anchors, feature_maps = fields.file_name("anchors"), fields.required("feature_maps", int)
+        if anchors is None:
+            raise fields.wrong("anchors", "a text")
+        if feature_maps < 1:
+            raise fields.wrong("feature_maps", "a whole number of at least 1")
+        parts = fields.listed("ranges")
+        if parts is not None and len(parts) not in (0, feature_maps):
+            raise fields.wrong("ranges", f"a list of {feature_maps} objects, one for each feature map")
+        ranges = tuple(map(Ranges.of_fields, parts)) if parts else None
+    return Artefact(
+        file=file,
+        outputs=outputs,
+        sha256=fields.optional("sha256", str),
+        bytes=fields.optional("bytes", int),
+        anchors=anchors,
+        feature_maps=feature_maps,
+        ranges=ranges,
+    )
