@@ -75,7 +75,7 @@ def test_metadata_with_flags(records):
         np.testing.assert_allclose(rows, [row] * len(records.val))
 
 
-def test_missing_metadata_is_told_and_none_at_all_is_refused(records):
+def test_missing_metadata_is_reported_and_none_at_all_is_refused(records):
     first = dataclasses.replace(records, train=changed(records.train, 0, age=150))
     (sentence,) = [one for one in metadata.check(first) if one.startswith("age")]
     assert f"1 of {len(records.train) + len(records.val)} exams" in sentence
