@@ -1,6 +1,7 @@
 """What tests of several folders make, and read of what a run wrote: record sets of synthetic exams, and the losses of training."""
 
 import csv
+import json
 
 from pneumodet.cli import make_tfrecords
 from pneumodet.data import synthetic
@@ -27,3 +28,20 @@ def losses(folder):
     steps = [int(row["step"]) for row in rows]
     assert steps == sorted(set(steps)), "each step once"
     return dict(zip(steps, (float(row["Loss/total_loss"]) for row in rows), strict=True))
+
+
+def manifest(folder):
+    """Write the manifest of a record set without any records into a folder, and return it: a study reads no more."""
+    split = {
+        "shards": [],
+        "annotations": "instances.json",
+        "annotations_sha256": "",
+        "exams": 1,
+        "patients": 1,
+        "positive_exams": 1,
+        "boxes": 1,
+    }
+    manifest = {"format": "pneumodet-records", "version": 2, "splits": {"train": split, "val": split}, "label_map": {"pneumonia": 1}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "instances.json").write_text("{}")
+    return folder

@@ -1,9 +1,9 @@
 """The command tune, as it is typed, with a trainer that trains nothing."""
 
 import functools
-import json
 import os
 
+import made
 import pytest
 
 from pneumodet.cli import tune
@@ -19,21 +19,8 @@ def trains(fields, *, on_progress, on_evaluation):
 
 @pytest.fixture
 def records(tmp_path):
-    folder = tmp_path / "records"
-    folder.mkdir()
-    split = {
-        "shards": [],
-        "annotations": "instances.json",
-        "annotations_sha256": "",
-        "exams": 1,
-        "patients": 1,
-        "positive_exams": 1,
-        "boxes": 1,
-    }
-    manifest = {"format": "pneumodet-records", "version": 2, "splits": {"train": split, "val": split}, "label_map": {"pneumonia": 1}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "instances.json").write_text("{}")
-    return folder
+    (tmp_path / "records").mkdir()
+    return made.manifest(tmp_path / "records")
 
 
 @pytest.fixture(autouse=True)

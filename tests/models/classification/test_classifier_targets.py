@@ -4,8 +4,8 @@ import os
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def changed(split, number, **facts):
     return Split(split.shards, split.instances | {"images": images})
 
 
-def test_the_class_info_and_the_records_tell_the_same(records, classified):
+def test_the_class_info_and_the_records_say_the_same(records, classified):
     known = classes.read(classified[1])
     numbers = classes.of_split(records.train, known)
     np.testing.assert_array_equal(numbers, classes.of_split(records.train))
@@ -75,11 +75,12 @@ def test_metadata_with_flags(records):
         np.testing.assert_allclose(rows, [row] * len(records.val))
 
 
-def test_missing_metadata_is_told_and_none_at_all_is_refused(records):
-    first = dataclasses.replace(records, train=changed(records.train, 0, age=150))
+def test_missing_metadata_is_reported_and_none_at_all_is_refused(records):
+    first = SimpleNamespace(train=changed(records.train, 0, age=150), val=records.val, folder=records.folder)
     (sentence,) = [one for one in metadata.check(first) if one.startswith("age")]
     assert f"1 of {len(records.train) + len(records.val)} exams" in sentence
-    nothing = dataclasses.replace(records, train=changed(records.train, None, age=None, sex=None, view_position=None))
+    train = changed(records.train, None, age=None, sex=None, view_position=None)
+    nothing = SimpleNamespace(train=train, val=records.val, folder=records.folder)
     with pytest.raises(DataError, match="of no training exam"):
         metadata.check(nothing)
 
