@@ -146,7 +146,9 @@ def test_unfinished_work_is_neither_lost_nor_mixed(model, radiographs, tmp_path)
     with pytest.raises(Stop):
         predicting.predict([model], radiographs, out, score_threshold=0.4, progress=stop_after(4, Stop()))
     before = partial(out).read_bytes()
-    with pytest.raises(DataError, match=r"was begun, and \d radiographs are done. Give --resume to continue, or --overwrite to begin again"):
+    with pytest.raises(
+        DataError, match=r"was begun, and \d radiographs are done. Give --resume to continue, or --overwrite to begin again"
+    ):
         predicting.predict([model], radiographs, out, score_threshold=0.4)
     with pytest.raises(ConfigError, match=r"were made with another score threshold \(0.4, now 0.5\)"):
         predicting.predict([model], radiographs, out, resume=True)
