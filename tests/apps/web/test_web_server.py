@@ -30,11 +30,11 @@ def test_streamlit_knows_every_setting():
 
 
 def test_the_page_is_for_this_computer_and_sends_nothing():
-    found = server.settings(1234)
-    assert found["server.address"] == "127.0.0.1"
-    assert found["server.headless"] is True
-    assert found["browser.gatherUsageStats"] is False
-    assert found["client.showErrorDetails"] == "none"
+    values = server.settings(1234)
+    assert values["server.address"] == "127.0.0.1"
+    assert values["server.headless"] is True
+    assert values["browser.gatherUsageStats"] is False
+    assert values["client.showErrorDetails"] == "none"
 
 
 def test_a_port_in_use_is_named():

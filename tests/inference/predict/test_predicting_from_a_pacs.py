@@ -54,10 +54,10 @@ def test_all_studies_are_predicted_as_files_are(filled, model, radiographs, tmp_
     assert (summary.radiographs, summary.positive, summary.refused) == (6, 4, [])
     predicting.predict([model], radiographs, tmp_path / "files")
     by_uid = detection_files.by_exam(tmp_path / "web" / "detections.json")
-    for exam, found in detection_files.by_exam(tmp_path / "files" / "detections.json").items():
+    for exam, other in detection_files.by_exam(tmp_path / "files" / "detections.json").items():
         same = by_uid[filled.uids[exam]]
-        assert (same.boxes_xyxy_px == found.boxes_xyxy_px).all()
-        assert (same.scores == found.scores).all()
+        assert (same.boxes_xyxy_px == other.boxes_xyxy_px).all()
+        assert (same.scores == other.scores).all()
 
 
 def test_exams_are_called_by_patient_id_where_labels_do(filled, model, tmp_path):
@@ -320,7 +320,7 @@ def test_urls_that_are_refused(url, message):
 
 
 def test_an_object_at_which_the_server_breaks_off(filled, model, tmp_path):
-    """It is that object's fault as long as the server answers other questions."""
+    """It is that object's error as long as the server answers other questions."""
     filled.answers[filled.path_of(filled.uids["low"])] = (
         200,
         {"Content-Type": "application/dicom", "Content-Length": "5000", "Connection": "close"},
