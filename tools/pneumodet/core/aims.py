@@ -1,7 +1,7 @@
 """What an operating point is chosen for, as a user writes it.
 
 parse_aim("sensitivity>=0.9")            # ("sensitivity", 0.9)
-as_text("f1")                           # "gave the highest image-level F1"
+in_words("f1")                           # "gave the highest image-level F1"
 """
 
 import re
@@ -34,7 +34,7 @@ def parse_aim(aim: str) -> tuple[str, float | None]:
     return name, level
 
 
-def as_text(aim: str) -> str:
+def in_words(aim: str) -> str:
     """Return what a threshold has given that was chosen for an aim: "gave the highest RSNA metric".
 
     Raises:
