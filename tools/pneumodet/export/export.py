@@ -113,11 +113,13 @@ def export(
                 artefacts[name] = _write(name, artefacts[name], model, config, new, metadata=card.to_json(), samples=samples)
             artefacts[name] = _measured(artefacts[name], new)
         card = dataclasses.replace(card, artefacts={name: artefacts[name] for name in FORMATS if name in artefacts})
+        # before the comparison, which opens the export as any user of it does
         cards.write(new / cards.CARD, card)
         measured = None
         if records:
             measured = records.compare(model, config, exported.read(new), formats, threshold=card.score_threshold, progress=progress)
             _keep_earlier(measured, output_dir, kept)
+            # shown first, so that a refused export says by how much it differs
             on_measured(measured)
             measuring.refuse_unlike(measured, formats)
         elif kept and (output_dir / exported.PARITY).is_file():

@@ -40,6 +40,7 @@ def write(part: Part, path: Path, *, metadata: dict[str, Any]) -> None:
         raise ConfigError(f"This model cannot be written as ONNX: {first_line(error)}. Leave onnx out of --formats.") from error
     finally:
         logging.disable(before)
+    # before the check of the inputs, among which these constants stand until then
     _hold_constants(model, part)
     for what, names, needed in (
         ("inputs", model.graph.input, {one.name for one in part.signature}),
