@@ -172,15 +172,14 @@ def test_objects_that_are_no_radiographs_are_listed(filled, model, tmp_path):
 @pytest.mark.parametrize("where", ["list", "file"])
 def test_what_is_for_processing_is_left_out_as_the_worker_does(filled, model, radiographs, tmp_path, where):
     uid = filled.uids["left"]
-    key = place_of(filled, uid)
-    _, attributes = filled.objects[key]
     if where == "list":
-        attributes["00080016"]["Value"] = [DX_PROCESSING]
+        filled.attributes[uid] = {"00080016": {"vr": "UI", "Value": [DX_PROCESSING]}}
     else:
         raw = pydicom.dcmread(radiographs / "left.dcm")
         raw.PresentationIntentType = "FOR PROCESSING"
         raw.save_as(tmp_path / "raw.dcm")
-        filled.objects[key] = ((tmp_path / "raw.dcm").read_bytes(), attributes)
+        filled.files[uid] = (tmp_path / "raw.dcm").read_bytes()
+        filled.attributes[uid] = {"00080068": None}  # the list does not say what the file says
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     assert summary.radiographs == 5
     ((name, reason),) = summary.refused
