@@ -79,14 +79,14 @@ def test_a_url_is_no_file_of_this_computer(flag, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
-def test_only_the_page_and_its_server_know_streamlit(path):
+def test_only_the_page_with_its_controls_and_its_server_know_streamlit(path):
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module)
-    assert any(name.split(".")[0] == "streamlit" for name in names) == (path.stem in ("page", "server"))
+    assert any(name.split(".")[0] == "streamlit" for name in names) == (path.stem in ("page", "controls", "server"))
 
 
 def test_no_module_has_the_name_of_something_that_is_imported():
