@@ -128,7 +128,7 @@ def test_what_is_outside_is_said(measured, parts):
     assert all(part in issue for part, issue in zip(parts, issues, strict=True))
 
 
-def test_one_image_of_a_few_is_no_fault():
+def test_one_image_of_a_few_is_within_the_tolerance():
     measured = {"alike": 1.0, "ap50_change": -0.04, "rsna_metric_nearby_change": -0.04}
     assert parity.outside(measured | {"images": 25}, STRICT) == []
     assert len(parity.outside(measured | {"images": 26}, STRICT)) == 2
