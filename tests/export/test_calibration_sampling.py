@@ -22,9 +22,9 @@ def test_every_kind_is_there_alike():
 
 
 def test_where_a_kind_runs_out_the_others_fill_up():
-    found = kinds(sampling.choose(IMAGES, POSITIVE, 60))
-    assert found[True, "PA"] == 5, "all there are"
-    assert sum(found.values()) == 60
+    chosen = kinds(sampling.choose(IMAGES, POSITIVE, 60))
+    assert chosen[True, "PA"] == 5, "all there are"
+    assert sum(chosen.values()) == 60
 
 
 @pytest.mark.parametrize("count", [100, 1000])

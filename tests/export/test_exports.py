@@ -117,11 +117,11 @@ def seen(exports):
 def test_each_file_finds_what_the_saved_model_finds(exports, seen, name, score, px, share):
     detector = detectors.open(exports[0] / exported.FILES[name])
     for pixels, expected in seen:
-        found = detector.detect(pixels)
+        result = detector.detect(pixels)
         assert len(expected) > 20
-        near = np.abs(expected.boxes_xyxy_px[:, None] - found.boxes_xyxy_px[None]).max(axis=2) <= px
-        near &= np.abs(expected.scores[:, None] - found.scores[None]) <= score
-        near &= expected.classes[:, None] == found.classes[None]
+        near = np.abs(expected.boxes_xyxy_px[:, None] - result.boxes_xyxy_px[None]).max(axis=2) <= px
+        near &= np.abs(expected.scores[:, None] - result.scores[None]) <= score
+        near &= expected.classes[:, None] == result.classes[None]
         assert near.any(axis=1).mean() > share
 
 
@@ -189,7 +189,7 @@ def test_the_quantized_file_is_int8_but_for_its_largest_maps_and_its_outputs(net
 
 def test_the_model_card_is_for_people(exports):
     text = (exports[0] / "MODEL_CARD.md").read_text()
-    for words in (
+    for text_part in (
         "Not a medical device",
         "| RSNA metric, strict rules |",
         "Training data",
@@ -197,7 +197,7 @@ def test_the_model_card_is_for_people(exports):
         "Limits",
         "96 x 96 px",
     ):
-        assert words in text
+        assert text_part in text
 
 
 def test_what_is_there_is_not_replaced_unasked(exports, workspace, capsys):
@@ -219,7 +219,7 @@ def test_a_file_that_finds_something_else_is_refused(exports, workspace, monkeyp
 
         part = right(model, config, kind=kind)
         function = tf.function(
-            lambda image: {**(found := part.function(image)), "boxes": found["boxes"] + 0.03}, input_signature=part.signature
+            lambda image: {**(result := part.function(image)), "boxes": result["boxes"] + 0.03}, input_signature=part.signature
         )
         return graphs.Part(function, part.signature, part.names)
 
@@ -309,11 +309,11 @@ def test_padding_reaches_the_files(tmp_path):
     window = tuple(side / resizing.of_config(config).most for side in shape[0, :2])
     for kind, name in (("onnx", "model.onnx"), ("tflite", "model.tflite")):
         answer = backends.open_file(kind, tmp_path / name, threads=1)({"input_tensor": image, "true_shape": shape})
-        found = from_outputs(
+        result = from_outputs(
             suppression.detections(answer["boxes"][0], answer["scores"][0], settings, window_hw=window), 0, height=150, width=300
         )
-        overlap = boxes.iou(expected.boxes_xyxy_px, found.boxes_xyxy_px) > 0.98
-        overlap &= np.abs(expected.scores[:, None] - found.scores[None]) < 1e-4
+        overlap = boxes.iou(expected.boxes_xyxy_px, result.boxes_xyxy_px) > 0.98
+        overlap &= np.abs(expected.scores[:, None] - result.scores[None]) < 1e-4
         assert overlap.any(axis=1).mean() > 0.95
 
 
@@ -334,19 +334,19 @@ def test_what_breaks_a_quantized_ssd_upstream_does_not_break_it_here(tmp_path):
     plain = graphs.of_model(model, config, kind=cards.ENCODINGS)
 
     def join(image):
-        found = plain.function(image)
-        return {"joined": tf.concat([tf.concat([found[f"encodings_{i}"], found[f"logits_{i}"]], -1) for i in range(6)], 1)}
+        result = plain.function(image)
+        return {"joined": tf.concat([tf.concat([result[f"encodings_{i}"], result[f"logits_{i}"]], -1) for i in range(6)], 1)}
 
     joined = graphs.Part(tf.function(join, input_signature=plain.signature), plain.signature, ("joined",))
     bounds = quantizing.ranges(plain, settings, samples)
     apart = graphs.of_model(model, config, kind=cards.ENCODINGS, ranges=bounds)
 
     def answer(name, image):
-        found = backends.open_file("tflite", tmp_path / name, threads=1)({"input_tensor": image})
+        result = backends.open_file("tflite", tmp_path / name, threads=1)({"input_tensor": image})
         if name == "joined":
-            return found["joined"][0, :, :4], suppression.scores_of(found["joined"][0, :, 4:], settings)
-        codes = [suppression.unbounded(found[f"encodings_{i}"][0], bounds[i].encodings) for i in range(6)]
-        logits = [suppression.unbounded(found[f"logits_{i}"][0], bounds[i].logits) for i in range(6)]
+            return result["joined"][0, :, :4], suppression.scores_of(result["joined"][0, :, 4:], settings)
+        codes = [suppression.unbounded(result[f"encodings_{i}"][0], bounds[i].encodings) for i in range(6)]
+        logits = [suppression.unbounded(result[f"logits_{i}"][0], bounds[i].logits) for i in range(6)]
         return np.concatenate(codes), suppression.scores_of(np.concatenate(logits), settings)
 
     truth = np.asarray(join(samples[0][0])["joined"])[0]
@@ -372,5 +372,5 @@ def test_what_a_model_made_before_its_function_is_held_by_the_onnx_file(tmp_path
     function = tf.function(lambda input_tensor: {"boxes": tf.cast(input_tensor, tf.float32) * made}, input_signature=signature)
     to_onnx.write(graphs.Part(function, signature, ("boxes",)), tmp_path / "model.onnx", metadata={})
     image = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
-    found = backends.open_file("onnx", tmp_path / "model.onnx", threads=1)({backends.INPUT: image})["boxes"]
-    np.testing.assert_allclose(found, image * np.float32([1.5, 2.5, 3.5]))
+    result = backends.open_file("onnx", tmp_path / "model.onnx", threads=1)({backends.INPUT: image})["boxes"]
+    np.testing.assert_allclose(result, image * np.float32([1.5, 2.5, 3.5]))

@@ -19,9 +19,9 @@ def detections(rows):
 ONE = [(100, 100, 300, 300, 0.8, 2), (400, 400, 500, 600, 0.6, 2), (120, 90, 310, 320, 0.3, 1)]
 
 
-def compare(reference, found, *, limit=100, tolerance=STRICT):
+def compare(reference, candidate, *, limit=100, tolerance=STRICT):
     sizes = dict.fromkeys(reference, (1000, 800))
-    return parity.compare(reference, found, sizes_hw=sizes, limit=limit, tolerance=tolerance)
+    return parity.compare(reference, candidate, sizes_hw=sizes, limit=limit, tolerance=tolerance)
 
 
 def changed(place, **values):
@@ -32,10 +32,10 @@ def changed(place, **values):
 
 def test_the_same_is_alike():
     same = {"a": detections(ONE), "b": detections([])}
-    found = compare(same, same)
-    assert found["alike"] == 1
-    assert found["matched"] == 3
-    assert found["score_largest"] == found["box_largest_px"] == 0
+    candidate = compare(same, same)
+    assert candidate["alike"] == 1
+    assert candidate["matched"] == 3
+    assert candidate["score_largest"] == candidate["box_largest_px"] == 0
 
 
 def test_order_does_not_matter():
@@ -56,10 +56,10 @@ def test_order_does_not_matter():
     ],
 )
 def test_what_differs_is_counted(rows, alike, score, box):
-    found = compare({"a": detections(ONE)}, {"a": detections(rows)})
-    assert found["alike"] == pytest.approx(alike)
-    assert found["score_largest"] == pytest.approx(score, abs=1e-6)
-    assert found["box_largest_px"] == pytest.approx(box, abs=1e-4)
+    candidate = compare({"a": detections(ONE)}, {"a": detections(rows)})
+    assert candidate["alike"] == pytest.approx(alike)
+    assert candidate["score_largest"] == pytest.approx(score, abs=1e-6)
+    assert candidate["box_largest_px"] == pytest.approx(box, abs=1e-4)
 
 
 def test_what_a_full_image_has_cut_off_is_not_missing():
@@ -84,34 +84,34 @@ HOW = {"class_name": "pneumonia", "category_id": 2}
 
 
 def test_figures_are_those_of_the_evaluation():
-    found = {"a": detections(ONE), "b": detections([])}
+    candidate = {"a": detections(ONE), "b": detections([])}
     all_right = {"ap50": pytest.approx(1), "rsna_metric": pytest.approx(1), "rsna_metric_nearby": pytest.approx(1)}
-    assert parity.figures(INSTANCES, found, **HOW, score_threshold=0.7) == all_right
-    assert parity.figures(INSTANCES, found, **HOW, score_threshold=0.5)["rsna_metric"] == pytest.approx(0.5)
-    assert parity.figures(INSTANCES, found, **HOW, score_threshold=None)["rsna_metric"] is None
+    assert parity.figures(INSTANCES, candidate, **HOW, score_threshold=0.7) == all_right
+    assert parity.figures(INSTANCES, candidate, **HOW, score_threshold=0.5)["rsna_metric"] == pytest.approx(0.5)
+    assert parity.figures(INSTANCES, candidate, **HOW, score_threshold=None)["rsna_metric"] is None
 
 
 @pytest.mark.parametrize(
     ("own", "expected"), [(None, 0.7), (float(np.float32(0.8)), 0.7), (0.65, 0.7), (0.6001, 0.7), (0.5, 0.3), (0.9, 0.9)]
 )
 def test_the_threshold_lies_between_scores_where_the_reference_finds_the_same(own, expected):
-    found = {"a": detections(ONE), "b": detections([])}
-    threshold = parity.threshold_for(INSTANCES, found, category_id=2, own=own)
+    candidate = {"a": detections(ONE), "b": detections([])}
+    threshold = parity.threshold_for(INSTANCES, candidate, category_id=2, own=own)
     assert threshold == pytest.approx(expected)
     less = {"a": detections(changed(0, score=0.8 - 1e-6)), "b": detections([])}
-    one, other = (parity.figures(INSTANCES, each, **HOW, score_threshold=threshold)["rsna_metric"] for each in (found, less))
+    one, other = (parity.figures(INSTANCES, each, **HOW, score_threshold=threshold)["rsna_metric"] for each in (candidate, less))
     assert one == other, "rounding loses nothing"
 
 
 def test_without_boxes_there_is_no_threshold():
     empty = {**INSTANCES, "annotations": []}
-    found = {"a": detections(ONE), "b": detections([])}
-    assert parity.threshold_for(empty, found, category_id=2, own=0.5) is None
-    assert parity.figures(empty, found, **HOW, score_threshold=0.5) == dict.fromkeys(("ap50", "rsna_metric", "rsna_metric_nearby"))
+    candidate = {"a": detections(ONE), "b": detections([])}
+    assert parity.threshold_for(empty, candidate, category_id=2, own=0.5) is None
+    assert parity.figures(empty, candidate, **HOW, score_threshold=0.5) == dict.fromkeys(("ap50", "rsna_metric", "rsna_metric_nearby"))
 
 
 @pytest.mark.parametrize(
-    ("measured", "words"),
+    ("measured", "parts"),
     [
         ({"alike": 1.0, "ap50_change": 0.3, "rsna_metric_nearby_change": 0.0}, []),
         ({"alike": 1.0, "ap50_change": None, "rsna_metric_nearby_change": None}, []),
@@ -122,13 +122,13 @@ def test_without_boxes_there_is_no_threshold():
         ),
     ],
 )
-def test_what_is_outside_is_said(measured, words):
-    faults = parity.outside({"images": 1000} | measured, STRICT)
-    assert len(faults) == len(words)
-    assert all(word in fault for word, fault in zip(words, faults, strict=True))
+def test_what_is_outside_is_said(measured, parts):
+    issues = parity.outside({"images": 1000} | measured, STRICT)
+    assert len(issues) == len(parts)
+    assert all(part in issue for part, issue in zip(parts, issues, strict=True))
 
 
-def test_one_image_of_a_few_is_no_fault():
+def test_one_image_of_a_few_is_within_the_tolerance():
     measured = {"alike": 1.0, "ap50_change": -0.04, "rsna_metric_nearby_change": -0.04}
     assert parity.outside(measured | {"images": 25}, STRICT) == []
     assert len(parity.outside(measured | {"images": 26}, STRICT)) == 2

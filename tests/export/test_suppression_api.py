@@ -30,7 +30,7 @@ def test_suppression_is_the_apis(api, seed, iou, a_class, total, window, frame):
 
     boxes, scores = made_up(seed)
     settings = suppression.Settings("SIGMOID", 1.0, False, (10.0, 10.0, 5.0, 5.0), 0.01, iou, a_class, total, frame)
-    found = suppression.detections(boxes, scores, settings, window_hw=window)
+    answer = suppression.detections(boxes, scores, settings, window_hw=window)
     expected_boxes, expected_scores, classes, _, _, count = api.batch_multiclass_non_max_suppression(
         tf.constant(boxes[None, :, None]),
         tf.constant(scores[None]),
@@ -42,10 +42,10 @@ def test_suppression_is_the_apis(api, seed, iou, a_class, total, window, frame):
         change_coordinate_frame=frame,
     )
     count = int(count[0])
-    assert found["num_detections"].tolist() == [count]
-    np.testing.assert_array_equal(found["detection_scores"][0], expected_scores[0, :count])
-    np.testing.assert_array_equal(found["detection_classes"][0], classes[0, :count].numpy() + 1)
-    np.testing.assert_allclose(found["detection_boxes"][0], expected_boxes[0, :count], atol=1e-6)
+    assert answer["num_detections"].tolist() == [count]
+    np.testing.assert_array_equal(answer["detection_scores"][0], expected_scores[0, :count])
+    np.testing.assert_array_equal(answer["detection_classes"][0], classes[0, :count].numpy() + 1)
+    np.testing.assert_allclose(answer["detection_boxes"][0], expected_boxes[0, :count], atol=1e-6)
 
 
 def test_decoding_is_the_apis(api):

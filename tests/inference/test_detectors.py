@@ -33,12 +33,12 @@ def radiograph(height, width, xyxy_px=None):
     ("size_hw", "square"), [((64, 64), (16, 32, 32, 48)), ((1024, 1024), (512, 256, 768, 512)), ((600, 300), (75, 150, 150, 300))]
 )
 def test_a_bright_square_is_found_where_it_is(model, size_hw, square):
-    found = detectors.open(model).detect(radiograph(*size_hw, square))
-    assert found.scores[0] > 0.99
-    assert found.classes[0] == 2
-    assert boxes.iou(found.boxes_xyxy_px[:1], [square])[0, 0] > 0.9
-    assert (found.scores[:-1] >= found.scores[1:]).all()
-    assert found.scores.min(initial=1) >= inference.SCORE_FLOOR
+    detections = detectors.open(model).detect(radiograph(*size_hw, square))
+    assert detections.scores[0] > 0.99
+    assert detections.classes[0] == 2
+    assert boxes.iou(detections.boxes_xyxy_px[:1], [square])[0, 0] > 0.9
+    assert (detections.scores[:-1] >= detections.scores[1:]).all()
+    assert detections.scores.min(initial=1) >= inference.SCORE_FLOOR
 
 
 def test_nothing_is_found_in_the_dark(model):
@@ -120,8 +120,8 @@ def test_openvino_finds_what_onnx_runtime_finds(model):
     pytest.importorskip("openvino")
     detector, exact = detectors.open(model, backend="openvino", threads=1), detectors.open(model)
     pixels = [radiograph(64, 64, (16, 32, 32, 48)), radiograph(64, 64, (0, 0, 16, 16))]
-    found = [detector.detect(one) for one in pixels]  # the second answer does not change the first one
-    for one, expected in zip(found, map(exact.detect, pixels), strict=True):
+    detections = [detector.detect(one) for one in pixels]  # the second answer does not change the first one
+    for one, expected in zip(detections, map(exact.detect, pixels), strict=True):
         assert (one.classes[0], one.scores[0]) == (expected.classes[0], pytest.approx(expected.scores[0], abs=0.02))
         np.testing.assert_allclose(one.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=0.5)
 

@@ -28,18 +28,18 @@ def overlap(a, b):
 
 
 def plain(boxes, scores, how):
-    """(score, class from 1, box) of what stays: one box at a time, as the API's documentation tells it."""
-    found = []
+    """(score, class from 1, box) of what stays: one box at a time, as the API's documentation has it."""
+    answer = []
     for column in range(scores.shape[1]):
         kept = []
         for row in sorted(range(len(boxes)), key=lambda row: -scores[row, column]):
             may = scores[row, column] > how.score_threshold and len(kept) < how.max_detections_per_class
             if may and all(overlap(boxes[row].tolist(), boxes[other].tolist()) <= how.iou_threshold for other in kept):
                 kept.append(row)
-        found += [(float(scores[row, column]), column + 1, np.clip(boxes[row], 0, 1)) for row in kept]
-    found = sorted(found, key=lambda one: -one[0])
-    found = [one for one in found if one[2][2] > one[2][0] and one[2][3] > one[2][1]]
-    return found[: how.max_total_detections]
+        answer += [(float(scores[row, column]), column + 1, np.clip(boxes[row], 0, 1)) for row in kept]
+    answer = sorted(answer, key=lambda one: -one[0])
+    answer = [one for one in answer if one[2][2] > one[2][0] and one[2][3] > one[2][1]]
+    return answer[: how.max_total_detections]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -57,13 +57,13 @@ def plain(boxes, scores, how):
 def test_the_same_stays_as_in_a_plain_loop(seed, how):
     boxes = random_boxes(seed)
     scores = np.random.default_rng(seed + 9).uniform(0.002, 1, (len(boxes), 2)).astype(np.float32)
-    found = suppression.detections(boxes, scores, how)
+    answer = suppression.detections(boxes, scores, how)
     expected = plain(boxes, scores, how)
-    assert found["num_detections"].tolist() == [len(expected)]
+    assert answer["num_detections"].tolist() == [len(expected)]
     assert len(expected) > 5
-    np.testing.assert_array_equal(found["detection_scores"][0], np.float32([one[0] for one in expected]))
-    np.testing.assert_array_equal(found["detection_classes"][0], [one[1] for one in expected])
-    np.testing.assert_array_equal(found["detection_boxes"][0], [one[2] for one in expected])
+    np.testing.assert_array_equal(answer["detection_scores"][0], np.float32([one[0] for one in expected]))
+    np.testing.assert_array_equal(answer["detection_classes"][0], [one[1] for one in expected])
+    np.testing.assert_array_equal(answer["detection_boxes"][0], [one[2] for one in expected])
 
 
 @pytest.mark.parametrize("iou", [0.2, 0.5, 0.8])
@@ -80,24 +80,24 @@ def test_what_is_below_the_floor_is_left_out_and_changes_nothing_above():
     boxes = random_boxes(3)
     scores = (10 ** np.random.default_rng(3).uniform(-5, 0, (len(boxes), 2))).astype(np.float32)
     scores[0] = np.float32(inference.SCORE_FLOOR)
-    found = suppression.detections(boxes, scores, settings(max_detections_per_class=400, max_total_detections=800))
+    answer = suppression.detections(boxes, scores, settings(max_detections_per_class=400, max_total_detections=800))
     expected = [
         one for one in plain(boxes, scores, settings(max_detections_per_class=400, max_total_detections=800)) if one[0] >= np.float32(0.001)
     ]
-    np.testing.assert_array_equal(found["detection_scores"][0], np.float32([one[0] for one in expected]))
+    np.testing.assert_array_equal(answer["detection_scores"][0], np.float32([one[0] for one in expected]))
 
 
 def test_nothing_at_all():
-    found = suppression.detections(np.zeros((5, 4), np.float32), np.zeros((5, 2), np.float32), SETTINGS)
-    assert found["num_detections"].tolist() == [0]
-    assert found["detection_boxes"].shape == (1, 0, 4)
+    answer = suppression.detections(np.zeros((5, 4), np.float32), np.zeros((5, 2), np.float32), SETTINGS)
+    assert answer["num_detections"].tolist() == [0]
+    assert answer["detection_boxes"].shape == (1, 0, 4)
 
 
 def test_padding_is_cut_off_and_boxes_are_relative_to_the_rest():
     boxes = np.float32([[0.1, 0.1, 0.9, 0.4], [0.6, 0.1, 0.9, 0.4]])  # the second lies in the padding, below half the height
     scores = np.float32([[0.9], [0.8]])
-    found = suppression.detections(boxes, scores, settings(change_coordinate_frame=True), window_hw=(0.5, 1.0))
-    np.testing.assert_allclose(found["detection_boxes"][0], [[0.2, 0.1, 1.0, 0.4]], rtol=1e-6)
+    answer = suppression.detections(boxes, scores, settings(change_coordinate_frame=True), window_hw=(0.5, 1.0))
+    np.testing.assert_allclose(answer["detection_boxes"][0], [[0.2, 0.1, 1.0, 0.4]], rtol=1e-6)
     kept = suppression.detections(boxes, scores, settings(), window_hw=(0.5, 1.0))
     np.testing.assert_allclose(kept["detection_boxes"][0], [[0.1, 0.1, 0.5, 0.4]], rtol=1e-6)
 

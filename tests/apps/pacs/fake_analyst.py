@@ -19,19 +19,19 @@ class FakeAnalyst:
 
     Attributes:
       seen: SOPInstanceUIDs in the order in which they were analysed.
-      fault: raised instead, where it is set.
+      error: raised instead, where it is set.
     """
 
     kinds = ("sr", "gsps")
     name = "fake 1"
 
     def __init__(self):
-        self.seen, self.fault = [], None
+        self.seen, self.error = [], None
 
     def reports(self, data, sop_uid):
         self.seen.append(sop_uid)
-        if self.fault is not None:
-            raise self.fault
+        if self.error is not None:
+            raise self.error
         source = pydicom.dcmread(BytesIO(data), stop_before_pixels=True)
         made = []
         for kind, modality in (("sr", "SR"), ("gsps", "PR")):

@@ -44,11 +44,11 @@ def opened(reports):
 
 def boxes_of(state):
     """Return the boxes of a presentation state as xyxy px."""
-    found = []
+    rectangles = []
     for one in state.GraphicAnnotationSequence[0].GraphicObjectSequence:
         points = np.array(one.GraphicData).reshape(-1, 2)
-        found.append([*points.min(axis=0), *points.max(axis=0)])
-    return np.array(found)
+        rectangles.append([*points.min(axis=0), *points.max(axis=0)])
+    return np.array(rectangles)
 
 
 def test_what_the_model_finds_is_reported_where_it_is(analyst):

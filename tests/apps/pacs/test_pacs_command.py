@@ -35,8 +35,13 @@ def flags(tmp_path, pacs):
 
 
 def test_a_radiograph_in_and_reports_back(model, flags, pacs, capsys, tmp_path):
-    found, nothing = radiograph(1), radiograph(2, bright=False)
-    uids = [pacs.put(found), pacs.put(nothing), pacs.put(radiograph(3, ViewPosition="LL")), pacs.put(radiograph(4, PixelData=b"\0\0"))]
+    visible, nothing = radiograph(1), radiograph(2, bright=False)
+    uids = [
+        pacs.put(visible),
+        pacs.put(nothing),
+        pacs.put(radiograph(3, ViewPosition="LL")),
+        pacs.put(radiograph(4, PixelData=b"\0\0")),
+    ]
     assert pacs_worker.main(["--model", str(model), *flags, "--once"]) == 0
     reports = {report.StudyInstanceUID: report for report in pacs.of_modality("SR")}
     (state,) = pacs.of_modality("PR")

@@ -36,12 +36,12 @@ def test_tells_queue_success_and_error(book):
     health.succeeded(UID, 90.0, seconds=1.5)
     health.failed(UID, 95.0, f"the PACS did not take {UID}")
     with serving(health, book, "127.0.0.1", 0, clock=lambda: 101.0) as port:
-        status, found = get(port, "/metrics")
+        status, facts = get(port, "/metrics")
         assert status == 200
-        assert (found["queue"], found["oldest_in_queue_seconds"], found["exams"]["seen"]) == (1, 61.0, 1)
-        assert (found["last_success_at"], found["last_error_at"], found["stored_since_start"]) == (90.0, 95.0, 1)
-        assert UID not in json.dumps(found)
-        assert found["last_error"].startswith("the PACS did not take ")
+        assert (facts["queue"], facts["oldest_in_queue_seconds"], facts["exams"]["seen"]) == (1, 61.0, 1)
+        assert (facts["last_success_at"], facts["last_error_at"], facts["stored_since_start"]) == (90.0, 95.0, 1)
+        assert UID not in json.dumps(facts)
+        assert facts["last_error"].startswith("the PACS did not take ")
         assert get(port, "/healthz")[0] == 200
         assert get(port, "/metrics/../journal.sqlite")[0] == 404
         assert get(port, "/")[0] == 404
@@ -61,8 +61,8 @@ def test_a_pacs_that_is_away_is_not_the_workers_illness(book):
     health.pacs_is_away(990.0, "the PACS answered 503")
     health.pacs_is_away(995.0, "the PACS answered 503")
     with serving(health, book, "127.0.0.1", 0, clock=lambda: 1000.0) as port:
-        status, found = get(port, "/healthz")
-        assert (status, found["status"], found["pacs_away_since"]) == (200, "pacs away", 990.0)
+        status, facts = get(port, "/healthz")
+        assert (status, facts["status"], facts["pacs_away_since"]) == (200, "pacs away", 990.0)
         health.pacs_is_there()
         assert get(port, "/healthz")[1]["status"] == "ok"
 

@@ -43,10 +43,10 @@ PATIENCE_SECONDS = 300
 
 def binary():
     """Return Orthanc's path, or skip."""
-    found = shutil.which("Orthanc", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if found is None or not PLUGIN.is_file():
+    result = shutil.which("Orthanc", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if result is None or not PLUGIN.is_file():
         pytest.skip("Orthanc or its DICOMweb plug-in is not installed (Debian: orthanc, orthanc-dicomweb; make test-pacs)")
-    return found
+    return result
 
 
 def end_with_us():
@@ -68,8 +68,8 @@ def wait_for(what, seconds=PATIENCE_SECONDS):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(requests.RequestException):
-            if found := what():
-                return found
+            if result := what():
+                return result
         time.sleep(0.1)
     pytest.fail(f"waited {seconds} s in vain")
     return None
@@ -218,14 +218,14 @@ def assert_one_report_each(orthanc, wanted):
     assert counts == dict.fromkeys(wanted, 1)
     assert {report.SOPClassUID for report in reports} == {SR_CLASS}
     states = collections.Counter(uid for state in orthanc.datasets("PR") for uid in sources_of(state))
-    assert states == {uid: 1 for uid, found in wanted.items() if found}
+    assert states == {uid: 1 for uid, result in wanted.items() if result}
     assert len(orthanc.ids("CR")) == len(wanted)
 
 
 def test_200_exams_with_both_sides_killed_in_the_middle(orthanc, tmp_path):
     tiny_export.make(tmp_path / "model")
     made = list(exams(EXAMS))
-    wanted = {uid: found for uid, _, found in made}
+    wanted = {uid: result for uid, _, result in made}
     for _, data, _ in made[: EXAMS // 2]:
         orthanc.put(data)
     with running(tmp_path, "--dicomweb", f"{orthanc.url}/dicom-web", "--all-days") as worker:
@@ -241,7 +241,7 @@ def test_200_exams_with_both_sides_killed_in_the_middle(orthanc, tmp_path):
         before = len(orthanc.ids("SR"))
         assert EXAMS // 2 <= before < EXAMS
         worker.start()
-        counts = wait_for(lambda: (found := worker.metrics()["exams"])["stored"] == EXAMS and found)
+        counts = wait_for(lambda: (result := worker.metrics()["exams"])["stored"] == EXAMS and result)
         assert {state: count for state, count in counts.items() if count} == {"stored": EXAMS}
         assert_one_report_each(orthanc, wanted)
         assert worker.stop() == 0
@@ -266,7 +266,7 @@ def test_a_new_state_folder_makes_no_second_report(orthanc, tmp_path):
             wait_for(lambda worker=worker: worker.metrics()["exams"]["stored"] == 4)
             assert worker.stop() == 0
         shutil.rmtree(tmp_path / "state")
-    assert_one_report_each(orthanc, {uid: found for uid, _, found in made})
+    assert_one_report_each(orthanc, {uid: result for uid, _, result in made})
 
 
 def test_c_store_in_and_out(tmp_path):
@@ -287,6 +287,6 @@ def test_c_store_in_and_out(tmp_path):
                 assert answer.ok, answer.text
             wait_for(lambda: worker.metrics()["exams"]["stored"] == 6)
             assert worker.stop() == 0
-        assert_one_report_each(orthanc, {uid: found for uid, _, found in made})
+        assert_one_report_each(orthanc, {uid: result for uid, _, result in made})
     finally:
         orthanc.stop()

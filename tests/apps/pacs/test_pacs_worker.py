@@ -208,7 +208,7 @@ def test_a_pacs_that_answers_but_takes_nothing_for_hours_kills_no_exam(setup, pa
 def test_an_exam_that_ends_the_process_is_given_up(setup, pacs):
     setup.settings = Settings(poll_seconds=300)  # a turn of the loop is a second all the same
     uid = pacs.put(radiograph())
-    setup.analyst.fault = SystemExit()
+    setup.analyst.error = SystemExit()
     for _ in range(workers.ATTEMPTS):
         with pytest.raises(SystemExit):
             setup.turn(1500)
@@ -220,14 +220,14 @@ def test_an_exam_that_ends_the_process_is_given_up(setup, pacs):
 def test_pauses_grow_and_differ():
     chance = random.Random(1)
     pauses = [[workers.pause(attempts, 5, 900, chance=chance) for _ in range(50)] for attempts in (1, 2, 3, 9, 500)]
-    for longest, found in zip((5, 10, 20, 900, 900), pauses, strict=True):
-        assert longest / 2 <= min(found) < max(found) <= longest
-        assert len(set(found)) == 50
+    for longest, each in zip((5, 10, 20, 900, 900), pauses, strict=True):
+        assert longest / 2 <= min(each) < max(each) <= longest
+        assert len(set(each)) == 50
 
 
 def test_refused_exams_are_never_fetched_or_tried_again(setup, pacs):
     pacs.put(radiograph(1, BodyPartExamined="KNEE"))
-    setup.analyst.fault = Refused("it is damaged")
+    setup.analyst.error = Refused("it is damaged")
     pacs.put(radiograph(2))
     assert setup.turn() == {REFUSED: 2}
     assert len(setup.analyst.seen) == 1
@@ -259,12 +259,12 @@ def test_own_output_that_comes_by_c_store_is_refused(setup, pacs):
 
 def test_a_bug_with_one_exam_does_not_stop_the_others_and_quotes_nothing(setup, pacs, caplog):
     pacs.put(radiograph(1))
-    setup.analyst.fault = ValueError("Mustermann^Erika")
+    setup.analyst.error = ValueError("Mustermann^Erika")
     with caplog.at_level(logging.DEBUG, "pneumodet"):
         assert setup.turn(3) == {journals.FETCHED: 1}
     assert "ValueError in fake_analyst.py" in caplog.text
     assert "Mustermann" not in caplog.text
-    setup.analyst.fault = None
+    setup.analyst.error = None
     assert setup.turn() == {STORED: 1}
 
 
@@ -352,16 +352,16 @@ def test_a_list_without_an_end_is_reported_and_worked_on(setup, pacs, caplog, mo
     assert "the list of the PACS has more than 2 pages; 4 entries were read; what follows in it is not predicted" in caplog.text
 
 
-def test_a_stop_ends_a_long_look(setup, pacs):
+def test_a_stop_ends_a_long_query(setup, pacs):
     uids = sorted(pacs.put(radiograph(number)) for number in range(5))
     stop = threading.Event()
     original = setup.client.instances
 
     def instances(*args, **more):
-        for found in original(*args, **more):
-            yield found
+        for each in original(*args, **more):
+            yield each
             setup.clock.now += 1000
-            if found.sop_uid == uids[1]:
+            if each.sop_uid == uids[1]:
                 stop.set()
 
     setup.client.instances = instances

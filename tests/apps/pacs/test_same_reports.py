@@ -7,7 +7,6 @@ from io import BytesIO
 import pydicom
 import pytest
 from fake_pacs import FakePacs, radiograph
-from pneumodet.apps.pacs.dicomweb import Dicomweb
 
 from pneumodet.apps.pacs.analysis import ModelAnalyst
 from pneumodet.apps.pacs.journal import Journal
@@ -18,6 +17,8 @@ from pneumodet.apps.web.cases import Cases
 from pneumodet.apps.web.shared_model import SharedModel
 from pneumodet.apps.web.uploads import File
 from pneumodet.dicom.net.access import Access
+from pneumodet.dicom.net.dicomweb import DicomwebClient
+from pneumodet.dicom.net.transport import Limits
 from pneumodet.dicom.objects import objects
 from pneumodet.inference.admission import WORKER
 from pneumodet.inference.postprocess import recipe as recipes
@@ -53,7 +54,7 @@ def by_worker(model, folder, data, *, now, threshold=None, recipe=None):
     analyst = ModelAnalyst(model, profile=WORKER, threads=1, score_threshold=threshold, recipe=recipe)
     with FakePacs().running() as pacs, Folder(folder).held() as spool, contextlib.closing(Journal(spool.journal)) as journal:
         pacs.put(data)
-        client = Dicomweb(pacs.url, Access(), max_bytes=10**6)
+        client = DicomwebClient(pacs.url, Access(), limits=Limits(object_bytes=10**6))
         worker = Worker(journal, spool, analyst, client, source=client, settings=Settings(), clock=lambda: now)
         assert worker.run(threading.Event(), once=True) == 0
         return {{"SR": "sr", "PR": "gsps"}[str(opened(pacs.files[uid]).Modality)]: pacs.files[uid] for uid in pacs.posted}

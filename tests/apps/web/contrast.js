@@ -28,7 +28,7 @@
     for (let one = element; one; one = one.parentElement) product *= Number(getComputedStyle(one).opacity);
     return product;
   };
-  const found = [];
+  const low = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
@@ -39,7 +39,7 @@
     const below = ground(element), ink = channels(style.color), alpha = ink[3] * opacity(element);
     const [a, b] = [luminance(over([ink[0], ink[1], ink[2], alpha], below)), luminance(below)].sort((x, y) => y - x);
     const contrast = (a + 0.05) / (b + 0.05), size = parseFloat(style.fontSize), bold = Number(style.fontWeight) >= 700;
-    if (contrast < (size >= 24 || (bold && size >= 18.66) ? 3 : 4.5)) found.push(`${text.slice(0, 60)}: ${contrast.toFixed(2)}`);
+    if (contrast < (size >= 24 || (bold && size >= 18.66) ? 3 : 4.5)) low.push(`${text.slice(0, 60)}: ${contrast.toFixed(2)}`);
   }
-  return found;
+  return low;
 }

@@ -47,9 +47,9 @@ def test_json_has_detections_as_coco_results(three, model, tmp_path):
     assert whole["exams"][1]["probability"] == pytest.approx(0.4)
     path = tmp_path / "detections.json"
     path.write_text(json.dumps(whole["detections"]))
-    found = detection_files.by_exam(path, ["first", "second", "third"])
-    assert {exam: len(one) for exam, one in found.items()} == {"first": 1, "second": 1, "third": 0}
-    np.testing.assert_array_equal(found["first"].boxes_xyxy_px, [[16, 24, 32, 40]])
+    results = detection_files.by_exam(path, ["first", "second", "third"])
+    assert {exam: len(one) for exam, one in results.items()} == {"first": 1, "second": 1, "third": 0}
+    np.testing.assert_array_equal(results["first"].boxes_xyxy_px, [[16, 24, 32, 40]])
 
 
 @pytest.mark.parametrize(("probability", "shown"), [(None, None), (0.0004, 0.01), (0.7368, 0.74), (0.9996, 0.99)])

@@ -1,4 +1,4 @@
-"""What the page tells of a file, and above all what it does not."""
+"""What the page shows of a file, and above all what it does not."""
 
 import pytest
 import radiographs
@@ -10,8 +10,8 @@ SECRET = "Mueller^Hans"
 
 
 def table(file):
-    found = facts.read(file.data)
-    return dict(facts.table(found, size_hw=(64, 64)))
+    known = facts.read(file.data)
+    return dict(facts.table(known, size_hw=(64, 64)))
 
 
 def test_the_usual_facts():

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is no
 LABELS = "patientId,x,y,width,height,Target\nlabelled,16,24,16,16,1\n"
 
 MEASURED = {"images": 57, "patients": 47, "operating_point": {"chosen": {}}, "checkpoint_chosen_of": 10}
-"""What the model tells of its evaluation."""
+"""What model.json says of its evaluation."""
 
 TOO_PALE = (Path(__file__).with_name("contrast.js")).read_text()
 

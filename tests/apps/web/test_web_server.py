@@ -30,11 +30,11 @@ def test_streamlit_knows_every_setting():
 
 
 def test_the_page_is_for_this_computer_and_sends_nothing():
-    found = server.settings(1234)
-    assert found["server.address"] == "127.0.0.1"
-    assert found["server.headless"] is True
-    assert found["browser.gatherUsageStats"] is False
-    assert found["client.showErrorDetails"] == "none"
+    values = server.settings(1234)
+    assert values["server.address"] == "127.0.0.1"
+    assert values["server.headless"] is True
+    assert values["browser.gatherUsageStats"] is False
+    assert values["client.showErrorDetails"] == "none"
 
 
 def test_a_port_in_use_is_named():
@@ -79,14 +79,14 @@ def test_a_url_is_no_file_of_this_computer(flag, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
-def test_only_the_page_and_its_server_know_streamlit(path):
+def test_only_the_page_with_its_controls_and_its_server_know_streamlit(path):
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module)
-    assert any(name.split(".")[0] == "streamlit" for name in names) == (path.stem in ("page", "server"))
+    assert any(name.split(".")[0] == "streamlit" for name in names) == (path.stem in ("page", "controls", "server"))
 
 
 def test_no_module_has_the_name_of_something_that_is_imported():

@@ -27,9 +27,9 @@ def change(folder, **values):
 def test_findings_are_those_of_the_model(folder):
     pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
     model = SharedModel(folder)
-    found = model.detect(radiographs.square(size=256, at=(64, 96), side=64))
-    np.testing.assert_allclose(found.boxes_xyxy_px[0], [64, 96, 128, 160], atol=2)
-    assert set(found.classes.tolist()) == {model.category_id}
+    detections = model.detect(radiographs.square(size=256, at=(64, 96), side=64))
+    np.testing.assert_allclose(detections.boxes_xyxy_px[0], [64, 96, 128, 160], atol=2)
+    assert set(detections.classes.tolist()) == {model.category_id}
     assert (model.name, model.score_threshold, model.has_operating_point) == ("tiny", 0.5, True)
 
 

@@ -36,40 +36,40 @@ FILES = {
 @pytest.mark.parametrize("make", FILES.values(), ids=FILES)
 def test_the_default_is_what_the_detector_sees(make):
     file = make()
-    found = window.read(file)
-    assert found.is_real
-    np.testing.assert_array_equal(found.windowed(None), images.read_pixels(file))
-    assert found.windowed(found.default) is found.shown
-    nearly = Window(found.default.center, found.default.width * (1 + 1e-9))
-    np.testing.assert_allclose(found.windowed(nearly).astype(int), found.shown.astype(int), atol=1)
+    radiograph = window.read(file)
+    assert radiograph.is_real
+    np.testing.assert_array_equal(radiograph.windowed(None), images.read_pixels(file))
+    assert radiograph.windowed(radiograph.default) is radiograph.shown
+    nearly = Window(radiograph.default.center, radiograph.default.width * (1 + 1e-9))
+    np.testing.assert_allclose(radiograph.windowed(nearly).astype(int), radiograph.shown.astype(int), atol=1)
 
 
 @pytest.mark.parametrize("make", FILES.values(), ids=FILES)
 def test_a_window_on_real_values_is_pydicoms(make):
     file = make()
-    found = window.read(file)
+    radiograph = window.read(file)
     dataset = pydicom.dcmread(io.BytesIO(file.data))
     dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = 300, 900, "LINEAR_EXACT"
     values = apply_modality_lut(dataset.pixel_array, dataset).astype(np.float64)
-    assert (found.lowest, found.highest) == (values.min(), values.max())
+    assert (radiograph.lowest, radiograph.highest) == (values.min(), values.max())
     expected = np.clip((values - 300) / 900 + 0.5, 0, 1) * 255
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         expected = 255 - expected
-    np.testing.assert_allclose(found.windowed(Window(300, 900)), expected, atol=1)
+    np.testing.assert_allclose(radiograph.windowed(Window(300, 900)), expected, atol=1)
     if "RescaleSlope" not in dataset and dataset.PixelRepresentation == 0:  # else pydicom's range of the result is another one
         scaled = apply_windowing(values, dataset) / 4095 * 255
         if dataset.PhotometricInterpretation == "MONOCHROME1":
             scaled = 255 - scaled
-        np.testing.assert_allclose(found.windowed(Window(300, 900)), scaled, atol=1)
+        np.testing.assert_allclose(radiograph.windowed(Window(300, 900)), scaled, atol=1)
 
 
 def test_eight_bits_and_pictures_have_the_values_that_are_shown():
     for file in (radiographs.dicom(radiographs.square()), radiographs.png(radiographs.square())):
-        found = window.read(file)
-        assert not found.is_real
-        assert (found.lowest, found.highest) == (0, 255)
-        np.testing.assert_array_equal(found.windowed(None), radiographs.square())
-        table = found.windowed(Window(30, 20))
+        radiograph = window.read(file)
+        assert not radiograph.is_real
+        assert (radiograph.lowest, radiograph.highest) == (0, 255)
+        np.testing.assert_array_equal(radiograph.windowed(None), radiographs.square())
+        table = radiograph.windowed(Window(30, 20))
         assert table[0, 0] == 0
         assert table[0, -1] == 255
 
@@ -77,10 +77,10 @@ def test_eight_bits_and_pictures_have_the_values_that_are_shown():
 @pytest.mark.parametrize("elements", [{"WindowWidth": 0, "WindowCenter": 100}, {"RescaleSlope": 0}], ids=["window-0", "slope-0"])
 def test_odd_headers_are_shown_all_the_same(elements):
     file = radiographs.dicom(deep(), bits=12, **elements)
-    found = window.read(file)
-    np.testing.assert_array_equal(found.shown, images.read_pixels(file))
-    assert found.highest > found.lowest
-    assert found.default.width > 0
+    radiograph = window.read(file)
+    np.testing.assert_array_equal(radiograph.shown, images.read_pixels(file))
+    assert radiograph.highest > radiograph.lowest
+    assert radiograph.default.width > 0
 
 
 def test_compressed_16_bit_files_have_real_values():
@@ -89,9 +89,9 @@ def test_compressed_16_bit_files_have_real_values():
     dataset.compress(RLELossless)
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    found = window.read(File("a.dcm", buffer.getvalue()))
-    assert found.is_real
-    np.testing.assert_array_equal(found.stored, pixels)
+    radiograph = window.read(File("a.dcm", buffer.getvalue()))
+    assert radiograph.is_real
+    np.testing.assert_array_equal(radiograph.stored, pixels)
 
 
 @pytest.mark.real_data
@@ -99,7 +99,7 @@ def test_real_files_are_shown_as_they_are_detected_on(shared_data):
     paths = sorted(path for name in ("rsna_original", "edge_cases") for path in (shared_data / name).rglob("*.dcm"))
     assert len(paths) >= 5
     for path in paths:
-        found = window.read(File(path.name, path.read_bytes()))
-        np.testing.assert_array_equal(found.shown, images.read_pixels(path))
-        assert found.highest > found.lowest
-        assert found.windowed(Window(found.default.center, found.default.width / 2)).std() > 0
+        radiograph = window.read(File(path.name, path.read_bytes()))
+        np.testing.assert_array_equal(radiograph.shown, images.read_pixels(path))
+        assert radiograph.highest > radiograph.lowest
+        assert radiograph.windowed(Window(radiograph.default.center, radiograph.default.width / 2)).std() > 0

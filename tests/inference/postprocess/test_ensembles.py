@@ -18,7 +18,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("models", "tta", "expected", "words"),
+    ("models", "tta", "expected", "text"),
     [
         pytest.param(1, None, Recipe(), "1 model", id="nothing to fuse"),
         pytest.param(1, "identity", Recipe(), "1 model", id="identity alone"),
@@ -31,10 +31,10 @@ def path(tmp_path):
         ),
     ],
 )
-def test_without_a_recipe(models, tta, expected, words):
+def test_without_a_recipe(models, tta, expected, text):
     plan = ensembles.planned(None, models=models, tta=tta)
     assert plan == expected
-    assert ensembles.described(plan) == words
+    assert ensembles.described(plan) == text
 
 
 def test_defaults_are_said():
@@ -61,6 +61,6 @@ def test_what_does_not_fit(path):
 def test_fused_in_the_order_of_models_and_views():
     """One model finds a box in both views, the other nothing: half of the score, and the mean of the boxes."""
     both = [{"e": Detections([box], [0.8], [2])} for box in ([0, 0, 10, 10], [0, 0, 10, 12])]
-    found = recipe.apply(ensembles.planned(None, models=2, tta="flip"), [*both, *[{"e": Detections.none()}] * 2], category_id=2)["e"]
-    assert found.scores.tolist() == pytest.approx([0.4])
-    np.testing.assert_allclose(found.boxes_xyxy_px, [[0, 0, 10, 11]], atol=1e-5)
+    fused = recipe.apply(ensembles.planned(None, models=2, tta="flip"), [*both, *[{"e": Detections.none()}] * 2], category_id=2)["e"]
+    assert fused.scores.tolist() == pytest.approx([0.4])
+    np.testing.assert_allclose(fused.boxes_xyxy_px, [[0, 0, 10, 11]], atol=1e-5)

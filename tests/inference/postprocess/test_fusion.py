@@ -44,11 +44,11 @@ def slow_weighted_boxes(sources, case, threshold):
 def test_weighted_boxes(monkeypatch, count, threshold, block):
     monkeypatch.setattr(fusion, "BLOCK_VALUES", block)
     sources = sources_of(count)
-    found = fusion.weighted_boxes(sources, iou_threshold=threshold)
-    for case in range(len(found)):
+    combined = fusion.weighted_boxes(sources, iou_threshold=threshold)
+    for case in range(len(combined)):
         expected = slow_weighted_boxes(sources, case, threshold)
-        np.testing.assert_allclose(found.scores[found.box_case == case], [score for score, _ in expected], rtol=1e-12)
-        np.testing.assert_allclose(found.boxes_xyxy_px[found.box_case == case], [box for _, box in expected], rtol=1e-12)
+        np.testing.assert_allclose(combined.scores[combined.box_case == case], [score for score, _ in expected], rtol=1e-12)
+        np.testing.assert_allclose(combined.boxes_xyxy_px[combined.box_case == case], [box for _, box in expected], rtol=1e-12)
 
 
 def test_by_hand():
@@ -56,9 +56,9 @@ def test_by_hand():
     one, two = (source.where(np.zeros(len(source.scores), bool)) for source in sources_of(2, exams=2))
     one = steps.replaced(one, np.array([[0, 0, 10, 10], [50.0, 50, 60, 60]]), np.array([0.8, 0.6]), np.array([0, 0]))
     two = steps.replaced(two, np.array([[2.0, 0, 12, 10]]), np.array([0.4]), np.array([0]))
-    found = fusion.weighted_boxes([one, two], iou_threshold=0.55)
-    np.testing.assert_allclose(found.boxes_xyxy_px, [[0.8 / 1.2, 0, 10 + 0.8 / 1.2, 10], [50, 50, 60, 60]])
-    np.testing.assert_allclose(found.scores, [0.6, 0.3])
+    combined = fusion.weighted_boxes([one, two], iou_threshold=0.55)
+    np.testing.assert_allclose(combined.boxes_xyxy_px, [[0.8 / 1.2, 0, 10 + 0.8 / 1.2, 10], [50, 50, 60, 60]])
+    np.testing.assert_allclose(combined.scores, [0.6, 0.3])
 
 
 def test_a_lonely_detection_of_an_exam_counts_as_one_of_many():
@@ -74,9 +74,9 @@ def test_boxes_of_score_zero_have_a_mean():
         steps.replaced(source, np.array([[0.0, 0, 10, 10 + plus]]), np.zeros(1), np.zeros(1, np.int64))
         for plus, source in ((0, one), (2, two))
     ]
-    found = fusion.weighted_boxes(zero, iou_threshold=0.5)
-    np.testing.assert_allclose(found.boxes_xyxy_px, [[0, 0, 10, 11]])
-    assert found.scores.tolist() == [0]
+    combined = fusion.weighted_boxes(zero, iou_threshold=0.5)
+    np.testing.assert_allclose(combined.boxes_xyxy_px, [[0, 0, 10, 11]])
+    assert combined.scores.tolist() == [0]
 
 
 def test_pooled_ties_keep_the_order_of_sources():

@@ -108,9 +108,9 @@ def test_every_step_in_its_order(sources):
     cases = fusion.weighted_boxes(sources, iou_threshold=0.5)
     cases = steps.keep_first(steps.keep_large(steps.soft_nms(cases, iou_threshold=0.3), 60), 3)
     cases = steps.gate_multiply(steps.scale_boxes(cases, 0.875), gate).above(0.05)
-    found = apply_to_cases(EVERYTHING, sources, gate=gate)
-    assert same(found, cases)
-    assert 0 < len(found.scores) < len(sources[0].scores)
+    by_exam = apply_to_cases(EVERYTHING, sources, gate=gate)
+    assert same(by_exam, cases)
+    assert 0 < len(by_exam.scores) < len(sources[0].scores)
 
 
 @pytest.mark.parametrize(
@@ -129,21 +129,21 @@ def test_single_steps(sources, recipe, expected):
 
 def detections_of(cases):
     """Detections of class 2 in any order, each exam with one of class 1 between them."""
-    found = {}
+    by_exam = {}
     for exam, one in steps.from_cases(cases, category_id=2).items():
         order = np.random.default_rng(0).permutation(len(one) + 1)
         other = Detections(np.array([[0, 0, 1024, 1024]]), np.array([0.01]), np.array([1]))
         pairs = zip((one.boxes_xyxy_px, one.scores, one.classes), (other.boxes_xyxy_px, other.scores, other.classes), strict=True)
-        found[exam] = Detections(*(np.concatenate(pair)[order] for pair in pairs))
-    return found
+        by_exam[exam] = Detections(*(np.concatenate(pair)[order] for pair in pairs))
+    return by_exam
 
 
 def test_detections_of_other_classes_stay(sources):
-    found = [detections_of(one) for one in sources]
+    by_exam = [detections_of(one) for one in sources]
     gate = dict(zip(sources[0].names, simulated.gate(sources[0]).tolist(), strict=True))
-    after = apply(EVERYTHING, found, category_id=2, gate_scores=gate | {"not here": 0.5})
+    after = apply(EVERYTHING, by_exam, category_id=2, gate_scores=gate | {"not here": 0.5})
     expected = apply_to_cases(
-        EVERYTHING, [steps.to_cases(one, category_id=2) for one in found], gate=np.array([gate[exam] for exam in sources[0].names])
+        EVERYTHING, [steps.to_cases(one, category_id=2) for one in by_exam], gate=np.array([gate[exam] for exam in sources[0].names])
     )
     assert same(
         steps.to_cases(after, category_id=2),
@@ -153,12 +153,12 @@ def test_detections_of_other_classes_stay(sources):
 
 
 def test_what_does_not_fit(sources):
-    found = detections_of(sources[0])
+    by_exam = detections_of(sources[0])
     with pytest.raises(DataError, match=r"takes 2 sets of detections, but got 1"):
-        apply(EVERYTHING, [found], category_id=2)
+        apply(EVERYTHING, [by_exam], category_id=2)
     with pytest.raises(DataError, match=r"gates by an image-level score, but there is none"):
-        apply(EVERYTHING, [found, found], category_id=2)
+        apply(EVERYTHING, [by_exam, by_exam], category_id=2)
     with pytest.raises(DataError, match=r"30 of 30 exams have no image-level score, for example exam-00000"):
-        apply(EVERYTHING, [found, found], category_id=2, gate_scores={})
+        apply(EVERYTHING, [by_exam, by_exam], category_id=2, gate_scores={})
     with pytest.raises(DataError, match=r"1 exams are in one set of detections only, for example exam-00003"):
-        apply(EVERYTHING, [found, {exam: one for exam, one in found.items() if exam != "exam-00003"}], category_id=2)
+        apply(EVERYTHING, [by_exam, {exam: one for exam, one in by_exam.items() if exam != "exam-00003"}], category_id=2)

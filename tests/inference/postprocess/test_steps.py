@@ -24,10 +24,10 @@ def cases_of(seed=0, exams=25, **kwargs):
 
 def by_case(cases):
     """Return for each case its (box, score) pairs."""
-    found = [[] for _ in cases.names]
+    boxes_of = [[] for _ in cases.names]
     for box, score, case in zip(cases.boxes_xyxy_px, cases.scores, cases.box_case, strict=True):
-        found[case].append((tuple(box), float(score)))
-    return found
+        boxes_of[case].append((tuple(box), float(score)))
+    return boxes_of
 
 
 def slow_hard_nms(pairs, threshold):
@@ -40,13 +40,13 @@ def slow_hard_nms(pairs, threshold):
 
 def slow_soft_nms(pairs, decay):
     """Bodla et al. 2017, figure 3: take the best, lower the others, again."""
-    left, found = list(pairs), []
+    left, boxes_of = list(pairs), []
     while left:
         best = max(range(len(left)), key=lambda index: left[index][1])
         box, score = left.pop(best)
-        found.append((box, score))
+        boxes_of.append((box, score))
         left = [(other, value * decay(iou([box], [other])[0, 0])) for other, value in left]
-    return sorted(found, key=lambda pair: -pair[1])
+    return sorted(boxes_of, key=lambda pair: -pair[1])
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 1.0])
@@ -80,8 +80,8 @@ def test_hard_nms_keeps_what_a_dropped_box_overlaps():
 )
 def test_soft_nms(arguments, decay):
     cases = cases_of(seed=3)
-    found = by_case(steps.soft_nms(cases, **arguments))
-    for got, pairs in zip(found, by_case(cases), strict=True):
+    boxes_of = by_case(steps.soft_nms(cases, **arguments))
+    for got, pairs in zip(boxes_of, by_case(cases), strict=True):
         expected = slow_soft_nms(pairs, decay)
         assert [box for box, _ in got] == [box for box, _ in expected]
         np.testing.assert_allclose([score for _, score in got], [score for _, score in expected], rtol=1e-12)
@@ -165,15 +165,15 @@ def test_nothing_detected(step):
 
 def test_there_and_back():
     rng = np.random.default_rng(0)
-    found = {
+    boxes_of = {
         f"exam-{number}": Detections(
             np.cumsum(rng.uniform(0, 50, (number, 4)), axis=1)[:, [0, 1, 2, 3]], rng.random(number), rng.integers(1, 3, number)
         )
         for number in range(6)
     }
-    back = steps.from_cases(steps.to_cases(found, category_id=2), category_id=2)
-    assert list(back) == list(found)
-    for exam, one in found.items():
+    back = steps.from_cases(steps.to_cases(boxes_of, category_id=2), category_id=2)
+    assert list(back) == list(boxes_of)
+    for exam, one in boxes_of.items():
         two = one.of_class(2)
         order = np.argsort(-two.scores, kind="stable")
         assert np.array_equal(back[exam].boxes_xyxy_px, two.boxes_xyxy_px[order])

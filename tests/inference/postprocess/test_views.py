@@ -59,9 +59,9 @@ def test_a_bright_rectangle_is_found_where_it_is(name, height, width, fractions)
     pixels[top:bottom, left:right] = 255
     seen = views.view_of(name).seen(pixels)
     assert (seen.shape, seen.dtype, seen.flags.c_contiguous) == (pixels.shape, np.uint8, True)
-    (found,) = views.detect(bright, pixels, [name])
+    (answer,) = views.detect(bright, pixels, [name])
     one_px_of_the_smallest_view = 2.0
-    np.testing.assert_allclose(found.boxes_xyxy_px, [[left, top, right, bottom]], atol=one_px_of_the_smallest_view)
+    np.testing.assert_allclose(answer.boxes_xyxy_px, [[left, top, right, bottom]], atol=one_px_of_the_smallest_view)
     in_colour = views.view_of(name).seen(np.repeat(pixels[:, :, None], 3, axis=2))
     np.testing.assert_array_equal(in_colour[:, :, 1], seen)
 
@@ -72,34 +72,34 @@ def test_detect_gives_a_set_a_view():
     looked_at = []
     sets = views.detect(lambda seen: (looked_at.append(seen), bright(seen))[1], pixels, views.parse("flip,scale=0.5,scale=1.25"))
     assert len(sets) == len(looked_at) == 4
-    for found in sets:
-        np.testing.assert_allclose(found.boxes_xyxy_px, [[20, 30, 45, 50]], atol=1)
+    for answer in sets:
+        np.testing.assert_allclose(answer.boxes_xyxy_px, [[20, 30, 45, 50]], atol=1)
     assert looked_at[0] is pixels
     assert looked_at[2][:20].max() == looked_at[2][:, :25].max() == 0, "a black border of half the missing size"
 
 
 @pytest.mark.parametrize(
-    ("columns", "found"),
+    ("columns", "count"),
     [
         pytest.param((30, 60), 1, id="whole"),
         pytest.param((2, 60), 0, id="cut through"),
         pytest.param((2, 9), 0, id="beside the part that is seen"),
-        pytest.param((10, 60), 0, id="ends on the cut, so that it may go on"),
+        pytest.param((10, 60), 0, id="ends on the cut, so that it may continue"),
         pytest.param((12, 60), 1, id="ends just inside"),
     ],
 )
-def test_what_an_enlarged_view_cuts(columns, found):
+def test_what_an_enlarged_view_cuts(columns, count):
     """scale=1.25 of 100 px shows columns 10 to 90."""
     pixels = np.zeros((100, 100), np.uint8)
     pixels[40:60, slice(*columns)] = 255
-    assert [len(one) for one in views.detect(bright, pixels, ["identity", "scale=1.25"])] == [1, found]
+    assert [len(one) for one in views.detect(bright, pixels, ["identity", "scale=1.25"])] == [1, count]
 
 
 def test_boxes_on_the_black_border():
     """Clipped to the radiograph, and left out where nothing remains."""
     boxes = [[0, 0, 50, 50], [0, 0, 24, 100], [30, 30, 60, 60]]
-    found = Detections(boxes, [0.9, 0.8, 0.7], [2, 2, 1])
-    back = views.view_of("scale=0.5").detections_back(found, size_hw=(100, 100))
+    answer = Detections(boxes, [0.9, 0.8, 0.7], [2, 2, 1])
+    back = views.view_of("scale=0.5").detections_back(answer, size_hw=(100, 100))
     assert back.boxes_xyxy_px.tolist() == [[0, 0, 50, 50], [10, 10, 70, 70]]
     assert back.scores.tolist() == pytest.approx([0.9, 0.7])
     assert back.classes.tolist() == [2, 1]

@@ -6,7 +6,7 @@ from PIL import Image
 from pneumodet.data import synthetic
 
 SIDE, SQUARE, STEP = 96, 24, 6
-"""Of a radiograph and its square, and of the grid on which the model looks; px."""
+"""Of a radiograph and its square, and of the grid of places that the model scores; px."""
 
 DARK, BRIGHT = 40, 255
 

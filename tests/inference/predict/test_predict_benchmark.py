@@ -22,20 +22,20 @@ def benchmark():
     return module
 
 
-def found(*rows):
+def rows_of(*rows):
     boxes, scores = zip(*rows, strict=True)
     return Detections(np.array(boxes), np.array(scores), np.full(len(rows), 2))
 
 
 def test_equal_detections(benchmark):
-    one = {"a": found(([0, 0, 10, 10], 0.9), ([20, 20, 40, 40], 0.3), ([0, 0, 5, 5], 0.01)), "b": Detections.none()}
+    one = {"a": rows_of(([0, 0, 10, 10], 0.9), ([20, 20, 40, 40], 0.3), ([0, 0, 5, 5], 0.01)), "b": Detections.none()}
     same = benchmark.compare(one, one)
     assert same == {"boxes": 2, "unmatched": 0, "largest score difference": 0, "mean score difference": 0, "least IoU": 1}
 
 
 def test_differences_are_told(benchmark):
-    one = {"a": found(([0, 0, 10, 10], 0.9), ([20, 20, 40, 40], 0.3)), "c": found(([0, 0, 9, 9], 0.04))}
-    other = {"a": found(([0, 0, 10, 8], 0.8), ([60, 60, 80, 80], 0.4)), "b": found(([0, 0, 9, 9], 0.04))}
+    one = {"a": rows_of(([0, 0, 10, 10], 0.9), ([20, 20, 40, 40], 0.3)), "c": rows_of(([0, 0, 9, 9], 0.04))}
+    other = {"a": rows_of(([0, 0, 10, 8], 0.8), ([60, 60, 80, 80], 0.4)), "b": rows_of(([0, 0, 9, 9], 0.04))}
     different = benchmark.compare(one, other)
     assert (different["boxes"], different["unmatched"]) == (2, 2), "boxes of low score count on neither side"
     assert different["largest score difference"] == pytest.approx(0.1)

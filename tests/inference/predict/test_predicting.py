@@ -63,7 +63,7 @@ def test_squares_are_found_where_they_are_in_every_output(model, radiographs, tm
     summary = predicting.predict([model], radiographs, tmp_path / "out")
     assert (summary.radiographs, summary.positive, summary.refused) == (6, 4, [])
     assert (summary.score_threshold, summary.threshold_source, summary.backends) == (0.5, "the model's own", ["onnx"])
-    found = detection_files.by_exam(tmp_path / "out" / "detections.json", list(squares.PLACES))
+    results = detection_files.by_exam(tmp_path / "out" / "detections.json", list(squares.PLACES))
     submission = {row["patientId"]: row["PredictionString"].split() for row in rows(tmp_path / "out" / "submission.csv")}
     scores = {row["patientId"]: row for row in rows(tmp_path / "out" / "scores.csv")}
     labels = formats.read_labels(tmp_path / "out" / "boxes.csv")
@@ -73,15 +73,15 @@ def test_squares_are_found_where_they_are_in_every_output(model, radiographs, tm
         assert labels.exams[exam].size_hw == (96, 96)
         assert labels.exams[exam].positive == (place is not None)
         if place is None:
-            assert len(found[exam]) == 0
+            assert len(results[exam]) == 0
             assert submission[exam] == []
             assert scores[exam] == {"patientId": exam, "score": "0", "probability": ""}
             continue
-        np.testing.assert_allclose(found[exam].boxes_xyxy_px[0], squares.box(place), atol=0.1)
+        np.testing.assert_allclose(results[exam].boxes_xyxy_px[0], squares.box(place), atol=0.1)
         np.testing.assert_allclose(labels.exams[exam].boxes_xyxy_px[0], squares.box(place), atol=0.1)
         np.testing.assert_allclose([float(one) for one in submission[exam][1:5]], [*place, 24, 24], atol=0.1)
-        assert float(scores[exam]["score"]) == pytest.approx(found[exam].scores[0], abs=1e-6)
-        assert found[exam].scores[0] > 0.99
+        assert float(scores[exam]["score"]) == pytest.approx(results[exam].scores[0], abs=1e-6)
+        assert results[exam].scores[0] > 0.99
     written = rows(tmp_path / "out" / "boxes.csv")
     assert list(written[0]) == ["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "score"]
     assert {row["filename"] for row in written} == {f"{exam}.dcm" for exam in squares.PLACES}
@@ -102,8 +102,8 @@ def test_the_summary_names_model_and_file(model, radiographs, tmp_path):
 def test_a_single_file(model, tmp_path, suffix):
     path = squares.write(tmp_path / f"one.{suffix}", (24, 36))
     assert predicting.predict([model], path, tmp_path / "out").radiographs == 1
-    (found,) = detection_files.by_exam(tmp_path / "out" / "detections.json").values()
-    np.testing.assert_allclose(found.boxes_xyxy_px[0], squares.box((24, 36)), atol=0.1)
+    (results,) = detection_files.by_exam(tmp_path / "out" / "detections.json").values()
+    np.testing.assert_allclose(results.boxes_xyxy_px[0], squares.box((24, 36)), atol=0.1)
 
 
 def test_an_archive_gives_what_its_folder_gives(model, radiographs, tmp_path):
@@ -196,11 +196,11 @@ def test_two_models_in_two_views_are_fused(model, radiographs, tmp_path):
     assert summary.positive == 4
     assert "2 models, each in 2 views (identity, flip) were fused" in summary.notes[0]
     assert summary.threshold_source.startswith("the mean of the models' own")
-    found = detection_files.by_exam(tmp_path / "out" / "detections.json")
+    results = detection_files.by_exam(tmp_path / "out" / "detections.json")
     alone = predicting.predict([model], radiographs, tmp_path / "alone")
     assert alone.notes == []
     for exam in WITH_SQUARE:
-        best = found[exam].boxes_xyxy_px[found[exam].scores.argmax()]
+        best = results[exam].boxes_xyxy_px[results[exam].scores.argmax()]
         np.testing.assert_allclose(best, squares.box(squares.PLACES[exam]), atol=3)
 
 

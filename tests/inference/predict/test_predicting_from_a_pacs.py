@@ -54,10 +54,10 @@ def test_all_studies_are_predicted_as_files_are(filled, model, radiographs, tmp_
     assert (summary.radiographs, summary.positive, summary.refused) == (6, 4, [])
     predicting.predict([model], radiographs, tmp_path / "files")
     by_uid = detection_files.by_exam(tmp_path / "web" / "detections.json")
-    for exam, found in detection_files.by_exam(tmp_path / "files" / "detections.json").items():
+    for exam, other in detection_files.by_exam(tmp_path / "files" / "detections.json").items():
         same = by_uid[filled.uids[exam]]
-        assert (same.boxes_xyxy_px == found.boxes_xyxy_px).all()
-        assert (same.scores == found.scores).all()
+        assert (same.boxes_xyxy_px == other.boxes_xyxy_px).all()
+        assert (same.scores == other.scores).all()
 
 
 def test_exams_are_called_by_patient_id_where_labels_do(filled, model, tmp_path):
@@ -172,15 +172,14 @@ def test_objects_that_are_no_radiographs_are_listed(filled, model, tmp_path):
 @pytest.mark.parametrize("where", ["list", "file"])
 def test_what_is_for_processing_is_left_out_as_the_worker_does(filled, model, radiographs, tmp_path, where):
     uid = filled.uids["left"]
-    key = place_of(filled, uid)
-    _, attributes = filled.objects[key]
     if where == "list":
-        attributes["00080016"]["Value"] = [DX_PROCESSING]
+        filled.attributes[uid] = {"00080016": {"vr": "UI", "Value": [DX_PROCESSING]}}
     else:
         raw = pydicom.dcmread(radiographs / "left.dcm")
         raw.PresentationIntentType = "FOR PROCESSING"
         raw.save_as(tmp_path / "raw.dcm")
-        filled.objects[key] = ((tmp_path / "raw.dcm").read_bytes(), attributes)
+        filled.files[uid] = (tmp_path / "raw.dcm").read_bytes()
+        filled.attributes[uid] = {"00080068": None}  # the list does not say what the file says
     summary = predicting.predict([model], f"{filled.url}/studies", tmp_path / "out")
     assert summary.radiographs == 5
     ((name, reason),) = summary.refused
@@ -320,7 +319,7 @@ def test_urls_that_are_refused(url, message):
 
 
 def test_an_object_at_which_the_server_breaks_off(filled, model, tmp_path):
-    """It is that object's fault as long as the server answers other questions."""
+    """It is that object's error as long as the server answers other questions."""
     filled.answers[filled.path_of(filled.uids["low"])] = (
         200,
         {"Content-Type": "application/dicom", "Content-Length": "5000", "Connection": "close"},

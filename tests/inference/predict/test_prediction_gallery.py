@@ -22,7 +22,7 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.images, self.links, self.words = [], [], [], []
+        self.tags, self.images, self.links, self.texts = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -35,7 +35,7 @@ class Page(html.parser.HTMLParser):
             self.links.append(attributes["href"])
 
     def handle_data(self, data):
-        self.words.append(data)
+        self.texts.append(data)
 
 
 def write(folder, shown, **more):
@@ -56,17 +56,17 @@ def test_highest_score_comes_first_and_everything_is_escaped(tmp_path):
     assert page.links[2] == "images/a%20b%231.png"
     assert not {"script", "b", "iframe", "link"} & set(page.tags)
     assert "probability &gt;99%" in (tmp_path / gallery.GALLERY).read_text()
-    words = "".join(page.words)
-    assert "a <b>note</b>" in words
-    assert "probability >99%" in words
-    assert "1 file could not be read" in words
+    text = "".join(page.texts)
+    assert "a <b>note</b>" in text
+    assert "probability >99%" in text
+    assert "1 file could not be read" in text
     assert "http" not in "".join(page.links)
 
 
 def test_pairs_are_twice_as_wide(tmp_path):
     page = Page(write(tmp_path, [Shown("a", "a.png", (90, 60), 0.2, None, 1)], truth_boxes={"a": 3}))
     assert (page.images[0]["width"], page.images[0]["height"]) == ("120", "90")
-    assert "ground truth 3" in "".join(page.words)
+    assert "ground truth 3" in "".join(page.texts)
 
 
 def test_without_pictures(tmp_path):
@@ -98,9 +98,9 @@ def test_in_a_browser(model, tmp_path, width):
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
     flags += ["--virtual-time-budget=5000", "--window-size=1400,2100", "--dump-dom", f"file://{tmp_path / 'measure.html'}"]
     done = subprocess.run([CHROMIUM, *flags], capture_output=True, text=True, timeout=300)
-    found = re.search(r"\{.*\}", done.stdout)
-    assert found, done.stderr[-2000:]
-    measured = json.loads(found[0])
+    match = re.search(r"\{.*\}", done.stdout)
+    assert match, done.stderr[-2000:]
+    measured = json.loads(match[0])
     assert measured["width"] <= width, "nothing sticks out at the right"
     assert measured["loaded"] == measured["images"] == 2
     assert measured["title"] == "Radiographs by score"

@@ -16,7 +16,7 @@ from pneumodet.inference import detectors
 from pneumodet.inference.predict import journal, predicting
 
 SAME = ("detections.json", "submission.csv", "scores.csv", "boxes.csv", "gallery.html", "overview.png")
-"""Outputs that do not tell when they were made."""
+"""Outputs that do not say when they were made."""
 
 
 class Stop(Exception):
@@ -60,11 +60,11 @@ def test_ctrl_c_tells_how_to_go_on(model, radiographs, whole, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt, match=r"^5 radiographs are done and kept; the same command with --resume continues from there"):
         predicting.predict([model], radiographs, out, max_images=4, progress=stop_after(4, KeyboardInterrupt()))
     assert not out.exists()
-    looked = []
+    runs = []
     real = detectors.Detector.detect
-    monkeypatch.setattr(detectors.Detector, "detect", lambda self, pixels: looked.append(1) or real(self, pixels))
+    monkeypatch.setattr(detectors.Detector, "detect", lambda self, pixels: runs.append(1) or real(self, pixels))
     summary = predicting.predict([model], radiographs, out, max_images=4, resume=True)
-    assert (summary.radiographs, summary.resumed, len(looked)) == (6, 5, 1)
+    assert (summary.radiographs, summary.resumed, len(runs)) == (6, 5, 1)
     assert_same(whole, out)
     assert not partial(out).parent.parent.exists()
 
@@ -197,11 +197,11 @@ def test_entries_come_back_to_the_last_bit(tmp_path):
 
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 500, (50, 2))
-    found = Detections(np.hstack([low, low + rng.uniform(0, 500, (50, 2))]), rng.uniform(0, 1, 50), rng.integers(1, 3, 50))
-    entry = journal.Entry("ä/<b>\n", "f.dcm", (1024, 900), found, "p.png", "why")
+    answer = Detections(np.hstack([low, low + rng.uniform(0, 500, (50, 2))]), rng.uniform(0, 1, 50), rng.integers(1, 3, 50))
+    entry = journal.Entry("ä/<b>\n", "f.dcm", (1024, 900), answer, "p.png", "why")
     line = entry.to_line()
     assert line.count(b"\n") == 1
     back = journal.Entry.of_line(line)
     assert (back.exam, back.file, back.size_hw, back.picture, back.problem) == ("ä/<b>\n", "f.dcm", (1024, 900), "p.png", "why")
     for name in ("boxes_xyxy_px", "scores", "classes"):
-        np.testing.assert_array_equal(getattr(back.found, name), getattr(found, name))
+        np.testing.assert_array_equal(getattr(back.detections, name), getattr(answer, name))

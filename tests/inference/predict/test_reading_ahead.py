@@ -36,9 +36,9 @@ def png(tmp_path_factory):
 
 def test_order_is_kept_though_later_ones_are_done_first(png):
     given = [(str(number), Made(f"{number}.png", png, wait=0.02 * (number % 3 == 0))) for number in range(20)]
-    found = list(reading.read_ahead(given, threads=4))
-    assert [one.exam for one in found] == [str(number) for number in range(20)]
-    assert all((one.pixels == squares.draw((12, 12))).all() for one in found)
+    radiographs = list(reading.read_ahead(given, threads=4))
+    assert [one.exam for one in radiographs] == [str(number) for number in range(20)]
+    assert all((one.pixels == squares.draw((12, 12))).all() for one in radiographs)
 
 
 def test_no_more_are_asked_for_than_may_wait(png):
@@ -103,8 +103,8 @@ def test_what_a_server_gave_before_it_went_away_comes_first(png):
             yield str(number), Made(f"{number}.png", png, wait=0.1)
         raise Unreachable("http://127.0.0.1:9 does not answer.")
 
-    found = []
+    radiographs = []
     with pytest.raises(Unreachable):
         for one in reading.read_ahead(listed(), threads=2):
-            found.append(one.exam)
-    assert found == ["0", "1", "2"]
+            radiographs.append(one.exam)
+    assert radiographs == ["0", "1", "2"]

@@ -19,7 +19,7 @@ from pneumodet.export import graphs, measuring, quantizing, sampling
 from pneumodet.inference import card as cards
 from pneumodet.inference import exported
 from pneumodet.inference.card import Artefact, ModelCard
-from pneumodet.inference.logs import silenced
+from pneumodet.inference.logs import without_output
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.models.detection import pipeline_config
 
@@ -113,11 +113,13 @@ def export(
                 artefacts[name] = _write(name, artefacts[name], model, config, new, metadata=card.to_json(), samples=samples)
             artefacts[name] = _measured(artefacts[name], new)
         card = dataclasses.replace(card, artefacts={name: artefacts[name] for name in FORMATS if name in artefacts})
+        # before the comparison, which opens the export as any user of it does
         cards.write(new / cards.CARD, card)
         measured = None
         if records:
             measured = records.compare(model, config, exported.read(new), formats, threshold=card.score_threshold, progress=progress)
             _keep_earlier(measured, output_dir, kept)
+            # shown first, so that a refused export says by how much it differs
             on_measured(measured)
             measuring.refuse_unlike(measured, formats)
         elif kept and (output_dir / exported.PARITY).is_file():
@@ -214,7 +216,7 @@ def _saved_model(config: Any, checkpoint: str, new: Path) -> None:
 
     tf.keras.backend.clear_session()
     try:
-        with silenced():
+        with without_output():
             api.exporter.export_inference_graph("image_tensor", config, str(Path(checkpoint).parent), str(new))
     except (AssertionError, IndexError, ValueError) as error:  # upstream's restore: not all matched, cut off, another shape
         raise CheckpointError(f"Checkpoint {checkpoint} is damaged or does not fit the run's config: {first_line(error)}.") from error

@@ -132,6 +132,7 @@ class Records:
         detections: dict[str, dict[str, Detections]] = {name: {} for name in each}
         seconds: dict[str, list[float]] = {name: [] for name in each}
         sizes_hw = {}
+        # each image through all files in turn: what slows the machine down for a while slows all of them
         for exam, pixels in self.split.pixels(wanted):
             sizes_hw[exam] = pixels.shape
             for name, detect in each.items():

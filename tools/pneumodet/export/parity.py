@@ -115,6 +115,7 @@ def _pairs(one: Detections, other: Detections) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of what is the same in both: pairs of one class that overlap, the closest first, each detection once."""
     overlap = boxes.iou(one.boxes_xyxy_px, other.boxes_xyxy_px) * (one.classes[:, None] == other.classes[None])
     rows, columns = np.nonzero(overlap >= SAME_IOU)
+    # overlaps are rounded: where they differ in the last decimals only, the closer score decides
     order = np.lexsort((np.abs(one.scores[rows] - other.scores[columns]), -overlap[rows, columns].round(3)))
     taken: dict[int, int] = {}
     used: set[int] = set()

@@ -70,6 +70,7 @@ class Detector:
         true_hw = image.shape
         if self._size and self._size.padded and self.format != "savedmodel":  # whose own resizer pads
             image = self._size.on_canvas(image)
+        # backbones take colour: the one gray value goes into all three channels, as in training
         answer = self._run(
             {
                 backends.INPUT: np.repeat(image[np.newaxis, :, :, np.newaxis], 3, axis=3),

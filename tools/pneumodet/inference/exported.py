@@ -70,6 +70,7 @@ def read(model_dir: Path) -> Exported:
     Raises:
       CheckpointError: this is no exported model, a file of it is gone, or a field of model.json is wrong.
     """
+    # a file in an export stands for the export, so that --model may name either
     folder = model_dir.parent if model_dir.name in FILES.values() and (model_dir.parent / CARD).is_file() else model_dir
     for name in (LABEL_MAP, CARD):
         if not (folder / name).is_file():

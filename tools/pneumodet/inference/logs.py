@@ -1,6 +1,6 @@
 """Runtimes and converters write to the terminal past Python; whoever wants to see it gives ``--verbose``.
 
-with silenced():
+with without_output():
     convert()
 """
 
@@ -19,8 +19,8 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Keep what Python prints, and what C++ writes to standard error, off the terminal, unless pneumodet's loggers tell everything."""
+def without_output() -> Iterator[None]:
+    """Keep what Python prints, and what C++ writes to standard error, off the terminal, unless pneumodet's loggers report everything."""
     if logging.getLogger("pneumodet").isEnabledFor(logging.INFO):
         yield
         return

@@ -2,7 +2,7 @@
 
     probability = Calibrator.from_json(metrics["calibrator"])(scores)
 
-in_words(0.742)                         # "about 74%"
+as_text(0.742)                         # "about 74%"
 rests_on(card.metrics)                  # "57 exams of 47 patients, on which the model's threshold was chosen as well"
 """
 
@@ -118,7 +118,7 @@ def _sound(method: str, values: Mapping[str, np.ndarray]) -> bool:
     return all(one.ndim == 0 for one in values.values()) and bool(above_0 > 0)
 
 
-def in_words(probability: float) -> str:
+def as_text(probability: float) -> str:
     """Return a probability for people: "about 74%", "<1%" or ">99%", never a certainty."""
     if not LEAST_SHOWN <= probability <= 1 - LEAST_SHOWN:
         return f"<{LEAST_SHOWN:.0%}" if probability < LEAST_SHOWN else f">{1 - LEAST_SHOWN:.0%}"

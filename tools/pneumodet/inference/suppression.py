@@ -159,6 +159,7 @@ def detections(
     rows, classes = [], []
     for number in range(scores.shape[1]):
         (candidates,) = np.nonzero(scores[:, number] > _least(settings))
+        # stable: of equal scores the earlier anchor stays, as in TensorFlow
         candidates = candidates[np.argsort(-scores[candidates, number], kind="stable")]
         kept = candidates[suppress(boxes_yxyx_norm[candidates], settings.iou_threshold, most=settings.max_detections_per_class)]
         rows.append(kept)

@@ -140,6 +140,7 @@ def receiving(
 
     handlers = [
         (evt.EVT_CONN_OPEN, lambda event: _bound(event.assoc.dul, max_bytes)),
+        # a message is complete: the next one has the whole allowance again
         (evt.EVT_DIMSE_RECV, lambda event: setattr(event.assoc.dul.socket, "message_bytes", 0)),
         (evt.EVT_C_STORE, take),
     ]
@@ -169,6 +170,7 @@ def _take(event: Any, book: Journal, folder: Folder, *, max_bytes: int, now: flo
     if len(data) > max_bytes:
         logger.warning("exam %s has more than %d bytes and is not taken in", short(uid), max_bytes)
         return CANNOT_UNDERSTAND
+    # the file before its entry: an entry without a file could never be predicted, and a file without an entry is removed at the next start
     folder.write(uid, SOURCE, data)
     if known is None:
         book.add(uid, state=journal.FETCHED, now=now)

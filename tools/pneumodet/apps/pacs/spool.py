@@ -49,6 +49,7 @@ class Folder:
         try:
             self._spool.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self._spool):
+                # radiographs in it have names and dates of birth
                 folder.chmod(0o700)
             lock = stack.enter_context(locks.locked(self.path / _LOCK, mode=0o600))
         except OSError as error:

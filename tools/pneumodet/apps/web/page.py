@@ -240,7 +240,7 @@ def show_picture(model: SharedModel, case: Case, radiograph: Radiograph, display
     if share is not None:
         basis = probability.rests_on(model.exported.card.metrics)
         sentence += (
-            f" By the model's validation data, {probability.in_words(share)} of radiographs with this score have pneumonia ({basis})."
+            f" By the model's validation data, {probability.as_text(share)} of radiographs with this score have pneumonia ({basis})."
         )
     st.markdown(plain(sentence))
 

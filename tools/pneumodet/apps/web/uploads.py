@@ -170,6 +170,7 @@ def _reason(data: bytes, room: Room) -> str | None:
 
 
 def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
+    # counted in the raw bytes: zipfile would make an object of each before it could be asked
     if archive.data.count(_ZIP_ENTRY) > MAX_MEMBERS:
         return [], [Refused(archive.name, f"The archive has more than {MAX_MEMBERS:,} members. Take out what is no radiograph.")]
     files: list[File] = []
@@ -198,6 +199,7 @@ def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
                     refused.append(Refused(where, "It cannot be unpacked: the archive is damaged."))
                     continue
                 one = File(name, data)
+                # a few KB of nested archives may unfold to any size
                 if one.is_archive:
                     refused.append(Refused(where, "Archives within archives are not opened. Unpack it first."))
                 elif reason := _reason(data, left):

@@ -56,6 +56,7 @@ def weighted_boxes(sources: Sequence[Cases], *, iou_threshold: float) -> Cases:
     pooled = pool(sources)
     sizes = np.bincount(pooled.box_case, minlength=len(pooled))
     alone = sizes[pooled.box_case] == 1
+    # a detection that is alone in its exam is its own fused box; the clusters below are for the others
     parts = [(pooled.boxes_xyxy_px[alone], pooled.scores[alone] / len(sources), pooled.box_case[alone])]
     for block in steps.blocks(pooled, largest=BLOCK_VALUES, power=1):
         boxes, scores, members, filled = _clusters(

@@ -213,6 +213,7 @@ def finished(recipe: Recipe, cases: Cases, gate: np.ndarray | None) -> Cases:
     Raises:
       DataError: the recipe gates, but there is no gate, or it does not fit.
     """
+    # sizes are those of the detector, so that this comes before boxes are scaled
     if recipe.min_side_px:
         cases = steps.keep_large(cases, recipe.min_side_px)
     if recipe.max_boxes is not None:
@@ -224,6 +225,7 @@ def finished(recipe: Recipe, cases: Cases, gate: np.ndarray | None) -> Cases:
             raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
         drops = recipe.gate == "drop"
         cases = steps.gate_drop(cases, gate, recipe.gate_threshold) if drops else steps.gate_multiply(cases, gate)
+    # last: the threshold was chosen on scores after soft-NMS, fusion and gate
     return cases.above(recipe.score_threshold)
 
 
@@ -287,6 +289,7 @@ def gate_of(gate_scores: Mapping[str, float], exams: Sequence[str]) -> np.ndarra
 
 
 def _joined(processed: Detections, before: Detections, category_id: int) -> Detections:
+    # a recipe is tuned on one class; boxes of the others have neither its gate nor its threshold
     other = before.classes != category_id
     return Detections(
         np.concatenate([processed.boxes_xyxy_px, before.boxes_xyxy_px[other]]),

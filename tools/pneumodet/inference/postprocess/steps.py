@@ -72,6 +72,7 @@ def keep_large(cases: Cases, min_side_px: float) -> Cases:
 
 def keep_first(cases: Cases, max_boxes: int) -> Cases:
     """Keep the ``max_boxes`` most confident detections of each case."""
+    # scores fall within a case: the first ones are the best
     return cases.where(np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case) < max_boxes)
 
 
@@ -131,8 +132,10 @@ def blocks(cases: Cases, *, largest: int, power: int) -> Iterator[Block]:
     sizes = np.bincount(cases.box_case, minlength=len(cases))
     starts = np.cumsum(sizes) - sizes
     order = np.argsort(-sizes, kind="stable")
+    # a case with one detection has no pair that could overlap
     order = order[: np.count_nonzero(sizes > 1)]
     while len(order):
+        # the largest case comes first, so that its number of places is enough for the whole block
         places = int(sizes[order[0]])
         here, order = np.split(order, [max(1, largest // places**power)])
         offset = np.arange(places)

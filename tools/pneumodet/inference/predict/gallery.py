@@ -88,7 +88,7 @@ def _picture(one: Shown, truth_boxes: Mapping[str, int] | None) -> dict[str, Any
     height, width = one.size_hw
     before = f"score {one.score:.3f}" if one.score else "no detection at all"
     if one.probability is not None:
-        before += f" · probability {probability.in_words(one.probability)}"
+        before += f" · probability {probability.as_text(one.probability)}"
     return {
         "exam": one.exam,
         "source": quote(f"{IMAGES}/{one.picture}"),

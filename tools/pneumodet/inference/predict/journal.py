@@ -161,6 +161,7 @@ class Journal:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError:
+            # what is left of a line would end up before the next one, and spoil both
             self._file.truncate(start)
             raise
 

@@ -102,6 +102,7 @@ def predict(
       EnvironmentProblem: a package is missing.
     """
     plan = planned(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
+    # before the models are opened, which takes seconds
     folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
     begun = _begun(output_dir, resume=resume, overwrite=overwrite)
     truth = _read_truth(labels, plan.notes) if labels else None
@@ -110,6 +111,7 @@ def predict(
         _refuse_pictures(given)
     sets = _open(model_dirs, backend)
     settings = _settings(plan, sets[0], root, gate=gate, labels=labels, max_images=max_images, dicom=dicom)
+    # results of two models, or of two thresholds, must not end up in one table
     if begun:
         journal.check_same(begun["settings"], settings, where=output_dir)
     maker = dicom_files.Maker(tuple(dicom), plan.reporter(sets[0])) if dicom else None

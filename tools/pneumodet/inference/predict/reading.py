@@ -80,6 +80,7 @@ def read_ahead(
     Raises:
       Unreachable: a server no longer answers, after all radiographs that it gave before; other errors are those of one radiograph, its ``reason``.
     """
+    # a queue of futures and not executor.map, which would take every source at once
     threads = threads or threads_of_machine()
     waiting: collections.deque[concurrent.futures.Future[Radiograph]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
