@@ -197,7 +197,7 @@ def _with_choices(text: str, kind: type, module: Any) -> str:
 
     def values(match: re.Match[str]) -> str:
         constant = getattr(kind, match[1], getattr(module, match[1], None))
-        return _choices(constant) if isinstance(constant, tuple | dict) else match[0]
+        return _choices([constant] if isinstance(constant, str) else constant) if isinstance(constant, str | tuple | dict) else match[0]
 
     return re.sub(r"\b([A-Z][A-Z_]+)\b", values, text.replace("a key of ``", "one of ``").replace("``", "`")).replace("``", "`")
 
