@@ -112,7 +112,7 @@ SHARD = "train-00001-of-00004.tfrecord"
 
 
 def swap(folder):
-    """Exchange two shards' contents, which only the ground truth's order tells."""
+    """Exchange two shards' contents, which only the ground truth's order shows."""
     a, b = folder / SHARD, folder / "train-00002-of-00004.tfrecord"
     a_bytes, b_bytes = a.read_bytes(), b.read_bytes()
     a.write_bytes(b_bytes)
@@ -163,9 +163,9 @@ def without_last_record(folder):
 )
 def test_what_is_wrong_is_told(copy, spoil, problems):
     spoil(copy)
-    found = record_sets.verify(copy)
-    assert len(found) == len(problems)
-    for text, pattern in zip(found, problems, strict=True):
+    sentences = record_sets.verify(copy)
+    assert len(sentences) == len(problems)
+    for text, pattern in zip(sentences, problems, strict=True):
         assert re.search(pattern, text), text
         assert str(copy) not in text
 

@@ -7,6 +7,7 @@ cases.above(0.3)                       # without detections of lower score
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Cases:
     boxes_xyxy_px: np.ndarray
     scores: np.ndarray
     box_case: np.ndarray
-    facts: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -83,7 +84,7 @@ class Cases:
         return dataclasses.replace(self, boxes_xyxy_px=self.boxes_xyxy_px[mask], scores=self.scores[mask], box_case=self.box_case[mask])
 
     def take(self, rows: np.ndarray) -> "Cases":
-        """Return the cases of (R,) int64 indices, in that order; a case that is named twice is there twice, as the same patient."""
+        """Return the cases of (R,) int64 indices, in that order; a case that is named twice occurs twice, as the same patient."""
         rows = np.asarray(rows, np.int64)
         truth, truth_case = _gather(self.truth_case, rows, len(self))
         boxes, box_case = _gather(self.box_case, rows, len(self))

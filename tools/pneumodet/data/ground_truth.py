@@ -95,13 +95,11 @@ def _to_coco(labels: Labels) -> dict[str, Any]:
     ids = {name: known[name] for name in classes if name in known}
     for name in classes:
         ids.setdefault(name, max(*known.values(), *ids.values()) + 1)
-    found: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": number, "name": name} for name, number in ids.items()]}
+    coco: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": number, "name": name} for name, number in ids.items()]}
     for exam in labels.exams.values():
         image = {"id": image_id(exam.patient_id), "file_name": exam.patient_id}
         image |= {"height": exam.size_hw[0], "width": exam.size_hw[1]} if exam.size_hw else {}
-        found["images"].append(image | ({"rsna_class": exam.rsna_class} if exam.rsna_class else {}))
+        coco["images"].append(image | ({"rsna_class": exam.rsna_class} if exam.rsna_class else {}))
         for name, box in zip(exam.class_names, boxes.xyxy_to_xywh_px(exam.boxes_xyxy_px).tolist(), strict=True):
-            found["annotations"].append(
-                {"id": len(found["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box}
-            )
-    return found
+            coco["annotations"].append({"id": len(coco["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box})
+    return coco

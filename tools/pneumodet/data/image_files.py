@@ -56,10 +56,11 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     """
     image = _open(data, source)
     if not _is_turned(image) and options.keeps(image.height, image.width):
-        copy = _copyable_jpeg(data, source) if image.format == "JPEG" else _copyable_png(data, source)
+        is_jpeg = image.format == "JPEG"
+        copy = _copyable_jpeg(data, source) if is_jpeg else _copyable_png(data, source)
         if copy is not None:
-            notes = ("text left out",) if len(copy) != len(data) else ()
-            return EncodedImage(copy, image.format.lower(), image.height, image.width, True, notes=notes)
+            notes: tuple[str, ...] = ("text left out",) if len(copy) != len(data) else ()
+            return EncodedImage(copy, "jpeg" if is_jpeg else "png", image.height, image.width, True, notes=notes)
     pixels, notes = _gray(image, source)
     return encoding.encode(pixels, options, notes=notes)
 
@@ -100,7 +101,8 @@ def _damaged(source: object, error: Exception | None = None) -> DataError:
 
 def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return ((H, W) uint8, notes); 16 bits by the robust window, colour as luminance, transparent parts black as air."""
-    notes = (f"first of {image.n_frames} frames",) if getattr(image, "n_frames", 1) > 1 else ()
+    frames = getattr(image, "n_frames", 1)
+    notes: tuple[str, ...] = (f"first of {frames} frames",) if frames > 1 else ()
     try:
         image.load()
         if turn:

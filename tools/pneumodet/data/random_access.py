@@ -55,6 +55,7 @@ class Reader:
         """
         shard, _, offset, length = self._places[index].tolist()
         try:
+            # pread takes the place as an argument: threads share the file without a lock
             body = os.pread(self._files[shard].fileno(), length + _FOOTER.size, offset)
         except OSError as error:
             raise DataError(f"Cannot read {self.where(index)}: {error.strerror}.") from error
@@ -68,10 +69,11 @@ class Reader:
 
 def _places(file: int, shard: Path, number: int) -> np.ndarray:
     """Return (N, 4) int64 of a file's records: shard, number in the shard, offset of the body, its length in bytes."""
-    found, offset, size = [], 0, os.fstat(file).st_size
+    rows: list[tuple[int, int, int, int]] = []
+    offset, size = 0, os.fstat(file).st_size
     while offset < size:
         head = os.pread(file, _HEADER.size, offset)
-        where = f"{shard}, record {len(found)}"
+        where = f"{shard}, record {len(rows)}"
         if len(head) < _HEADER.size:
             raise DataError(f"{where}: the file is cut off. Make the records again.")
         length, crc = _HEADER.unpack(head)
@@ -79,6 +81,6 @@ def _places(file: int, shard: Path, number: int) -> np.ndarray:
             raise DataError(f"{where}: the record's length is damaged (CRC), or this is no TFRecord file. Make the records again.")
         if offset + _HEADER.size + length + _FOOTER.size > size:
             raise DataError(f"{where}: the file is cut off. Make the records again.")
-        found.append((number, len(found), offset + _HEADER.size, length))
+        rows.append((number, len(rows), offset + _HEADER.size, length))
         offset += _HEADER.size + length + _FOOTER.size
-    return np.array(found, np.int64).reshape(-1, 4)
+    return np.array(rows, np.int64).reshape(-1, 4)

@@ -23,7 +23,8 @@ _FOOTER = struct.Struct("<I")
 
 def masked_crc(data: bytes) -> int:
     """Return the CRC32C of ``data``, rotated and offset as TFRecord stores it."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
+    # TensorFlow masks CRCs, since a CRC over data that hold CRCs is a weak one (core/lib/hash/crc32c.h)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -58,7 +59,7 @@ def read_records(path: Path, *, damaged: list[str] | None = None) -> Iterator[by
     Args:
       path: the file.
       damaged: takes what would be raised of damaged records, which are left out then; after a damaged length, and in a file that is cut off,
-        nothing more can be found.
+        nothing more can be read.
 
     Raises:
       DataError: the file cannot be read, ends in the middle of a record, or a CRC is wrong; the message has the record's index.
