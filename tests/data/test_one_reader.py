@@ -325,7 +325,7 @@ def test_zip_members_of_other_methods_are_refused(tmp_path):
 
 def test_a_record_set_is_ground_truth_by_its_split(tmp_path):
     common = {"shards": [], "annotations": "instances_val.json", "annotations_sha256": "", "patients": 2, "positive_exams": 1, "boxes": 1}
-    manifest = {"splits": {"val": common | {"exams": 2}, "test": common | {"exams": 0}}}
+    manifest = {"label_map": {"pneumonia": 1}, "splits": {"val": common | {"exams": 2}, "test": common | {"exams": 0}}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": record_sets.FORMAT, "version": record_sets.VERSION}))
     (tmp_path / "instances_val.json").write_text(json.dumps(COCO))
     truth = ground_truth.read(tmp_path)

@@ -89,11 +89,7 @@ def test_another_seed_is_another_split():
 
 def test_audit_finds_a_leak_and_names_an_exam_not_the_patient():
     patients = {"exam-1": "DOE", "exam-2": "DOE", "exam-3": "ROE"}
-    assert splits.audit({"exam-1": "val", "exam-2": "val", "exam-3": "train"}, patients) == {
-        "patients": 2,
-        "patients_with_several_exams": 1,
-        "patient_overlap": 0,
-    }
+    assert splits.audit({"exam-1": "val", "exam-2": "val", "exam-3": "train"}, patients) == splits.Audit(patients=2, with_several_exams=1)
     with pytest.raises(DataError, match="leaks: the patient of exam exam-2 is in val and in train") as caught:
         splits.audit({"exam-1": "val", "exam-2": "train", "exam-3": "train"}, patients)
     assert "DOE" not in str(caught.value)
@@ -208,7 +204,7 @@ def test_all_of_rsna_in_seconds_without_a_leak(shared_data, tmp_path):
     assert exam_patients == {exam: nih[exam] for exam in labels.exams}
     split_of = splits.assign(exam_patients.values(), val_fraction=0.2, seed=0)
     audit = splits.audit({exam: split_of[patient] for exam, patient in exam_patients.items()}, exam_patients)
-    assert audit["patients_with_several_exams"] > 4000
+    assert audit.with_several_exams > 4000
     strata = {patient: str(labels.exams[exam].rsna_class) for exam, patient in exam_patients.items()}
     balanced = splits.stratified(strata, seed=0, val_fraction=0.2)
     for stratum in set(strata.values()):
