@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,9 @@ def build_parser() -> console.Parser:
         default="background",
         help="exams without pneumonia: no boxes, or one of class 1",
     )
-    add("--quality", choices=("off", "report", "exclude"), default="off", help="look for blank, inverted, non-frontal and repeated images")
+    add(
+        "--quality", choices=("off", "report", "exclude"), default="off", help="search for blank, inverted, non-frontal and repeated images"
+    )
 
     group = parser.add_argument_group("split")
     add = group.add_argument
@@ -128,14 +131,14 @@ def run(args: argparse.Namespace) -> int | None:
 
 
 def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
-    """Return the result of the quality check; of a set that lies elsewhere only in how many images."""
+    """Return how many images are suspicious, and why; of a set that lies elsewhere only how many."""
     report = Path(args.output_dir) / "quality.json"
     if not report.is_file():
         return f"something found in {console.counted(manifest.flagged or 0, 'image')}"
-    summary = paths.read_json(report, what="the report on quality", hint="Make the records again.")
-    images = console.counted(summary["exams"], "image")
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in summary["counts"].items() if count)
-    return f"something found in {summary['suspicious']:,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
+    quality = paths.read_json(report, what="the report on quality", hint="Make the records again.")
+    images = console.counted(quality["exams"], "image")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in quality["counts"].items() if count)
+    return f"something found in {quality['suspicious']:,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
 
 
 def _convert(args: argparse.Namespace) -> "Manifest":
@@ -143,21 +146,32 @@ def _convert(args: argparse.Namespace) -> "Manifest":
     from pneumodet.data.settings import Inputs, Settings
 
     settings = Settings(
+        label_format=args.label_format,
+        match=args.match,
+        patient_tag=args.patient_tag,
+        patient_regex=args.patient_regex,
+        val_fraction=args.val_fraction,
+        folds=args.folds,
         stratify=tuple(name.strip() for name in args.stratify.split(",") if name.strip()),
-        max_side=_side_for(args.for_config) if args.for_config else args.max_side,
-        **{
-            name: getattr(args, name)
-            for name in (
-                *("label_format", "match", "patient_tag", "patient_regex", "val_fraction", "folds", "seed"),
-                *("negatives", "normalize", "masks", "quality", "shard_mb", "strict"),
-            )
-        },
+        seed=args.seed,
+        negatives=args.negatives,
+        max_side=_max_side_for(args.for_config) if args.for_config else args.max_side,
+        normalize=args.normalize,
+        masks=args.masks,
+        quality=args.quality,
+        shard_mb=args.shard_mb,
+        strict=args.strict,
     )
     if args.pseudonymize and Path(args.output_dir).resolve() in args.pseudonymize.resolve().parents:
         raise ConfigError("The key lies in --output-dir. Keep it elsewhere: who gets the records must not get the key.")
     inputs = Inputs(
+        dicom_dir=args.dicom_dir,
+        labels=args.labels,
+        class_info=args.class_info,
+        patient_map=args.patient_map,
+        split_file=args.split_file,
+        label_map=args.label_map,
         pseudonym_key=pseudonyms.read_or_make_key(args.pseudonymize) if args.pseudonymize else None,
-        **{name: getattr(args, name) for name in ("dicom_dir", "labels", "class_info", "patient_map", "split_file", "label_map")},
     )
     if args.runner:
         from pneumodet.data import beam_runner
@@ -179,7 +193,7 @@ def _convert(args: argparse.Namespace) -> "Manifest":
         raise KeyboardInterrupt("Finished shards are kept; the same command resumes from there.") from None
 
 
-def _side_for(name: str) -> int:
+def _max_side_for(name: str) -> int:
     """Return twice the longer side of a config's input, in px: random crops are enlarged to it, and should not be enlarged from less."""
     from pneumodet.models.detection import pipeline_config
 
@@ -219,13 +233,13 @@ def _warn(args: argparse.Namespace, manifest: "Manifest") -> None:
             f"warning: by the {split.by} no patient has more than one exam. In RSNA's files PatientID names the exam; is this so here?",
             file=sys.stderr,
         )
-    for name, entry in manifest.splits.items():
-        if not entry.exams:
+    for name, counts in manifest.splits.items():
+        if not counts.exams:
             print(f"warning: {name} has no exam.", file=sys.stderr)
-        elif not entry.positive_exams:
+        elif not counts.positive_exams:
             print(f"warning: {name} has no exam with pneumonia.", file=sys.stderr)
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)
