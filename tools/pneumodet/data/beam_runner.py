@@ -61,6 +61,7 @@ def convert_on_beam(
         remote.delete(there)
     with tempfile.TemporaryDirectory() as folder, Pool(workers) as pool:
         plan = planning.make_plan(_fetched(inputs, Path(folder)), settings, pool)
+    # the plan's key is in the name: results of an attempt with other settings may lie there
     prefix = f"{output}/{shards.RESULTS}/{plan.key()[:16]}"
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -69,7 +70,7 @@ def convert_on_beam(
             (
                 pipeline
                 | "shards" >> beam.Create([(output, plan.job, shard) for shard in plan.all_shards()])
-                | "one by one" >> beam.Reshuffle()
+                | "one by one" >> beam.Reshuffle()  # else runners fuse the steps, and one machine makes all shards
                 | "write" >> beam.Map(_write)
                 | "results" >> beam.io.WriteToText(prefix, file_name_suffix=".json")
             )

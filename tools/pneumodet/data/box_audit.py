@@ -15,6 +15,7 @@ import numpy as np
 from pneumodet.core import boxes as box_math
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
+from pneumodet.data.splits import TRAIN
 
 SMALL_PX = 8.0
 """A box with a shorter side than this in the model's input is smaller than a cell of the finest feature map that usual detectors have."""
@@ -27,9 +28,6 @@ SAME_IOU = 0.95
 
 FEW_POSITIVES = 20
 """A split with fewer positive images says little, whatever is made of it."""
-
-TRAIN = "train"
-"""The split that must have positives."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +66,7 @@ def audit(
     Args:
       instances: COCO object; whole-image boxes of the class ``no-pneumonia`` (make_tfrecords --negatives full-image) make no exam positive
         and are left out.
-      split: the name of the split; of ``TRAIN``, having no positive is an error.
+      split: the name of the split; of ``train``, having no positive is an error.
       resized_hw: (N, 2) heights and widths of images in px -> (N, 2) of what the model sees, without padding.
       max_boxes: most boxes of an image that are used (train_config.max_number_of_boxes).
       best_iou: (N,) IoU of every box with the anchor that fits it best, in the annotations' order; None for models without anchors.

@@ -71,7 +71,7 @@ class Cases:
     def case_scores(self) -> np.ndarray:
         """(C,) float64: a case's highest score, 0 where nothing was detected; the usual image-level score of a detector."""
         scores = np.zeros(len(self))
-        first = np.flatnonzero(np.diff(self.box_case, prepend=-1) > 0)
+        first = np.flatnonzero(np.diff(self.box_case, prepend=-1) > 0)  # the most confident one, by the order that is checked above
         scores[self.box_case[first]] = self.scores[first]
         return scores
 
@@ -102,6 +102,7 @@ class Cases:
 
 def _gather(case: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (indices of the entries of the cases ``rows``, the place in ``rows`` of each)."""
+    # without a loop over cases: the bootstrap does this a thousand times
     starts = np.searchsorted(case, np.arange(count + 1))
     sizes = np.diff(starts)[rows]
     place = np.repeat(np.arange(len(rows)), sizes)

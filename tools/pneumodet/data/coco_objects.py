@@ -15,6 +15,7 @@ from pneumodet.core.detections import image_id
 
 def image_entry(exam: str, height: int, width: int) -> dict[str, Any]:
     """Return an exam's image; ``file_name`` is the exam."""
+    # ids are hashes of the exam: the same in every split and every set, so that detections fit any of them
     return {"id": image_id(exam), "file_name": exam, "width": width, "height": height}
 
 

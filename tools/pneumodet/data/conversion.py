@@ -49,7 +49,7 @@ def convert(
       ConfigError: settings that do not go together.
       DataError: nothing can be used, the output folder is in use, the disk is full, or, with ``strict``, anything was skipped.
     """
-    folders.check_free(output_dir, marker=MANIFEST, overwrite=overwrite)
+    folders.check_free(output_dir, marker=MANIFEST, overwrite=overwrite)  # before hours of work, and again at its end
     with Pool(workers) as pool:
         plan = planning.make_plan(inputs, settings, pool, progress=progress)
         _write(plan, output_dir, pool, overwrite=overwrite, progress=progress)
@@ -68,7 +68,7 @@ def _write(plan: Plan, output_dir: Path, pool: Pool, *, overwrite: bool, progres
             results[result.name] = result
             bar.update(len(result.images) + len(result.rejected))
         bar.close()
-        for name, content in outcome.files(plan, results):
+        for name, content in outcome.files(plan, results):  # the manifest last: a folder that has it is whole
             with paths.atomic_path(folder / name) as tmp:
                 tmp.write_text(content, encoding="utf-8")
         if plan.quality:

@@ -35,6 +35,7 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
         aspect, notes = reading.aspect_of(header)
         notes = doubts + notes
         stream = decoding.stream_of(header, layout)
+        # copying costs no quality and no time; decoding is for files whose values or pixels would change
         if _may_be_copied(header, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
             copy = stream.whole.copyable() if stream is not None and stream.whole is not None else None
             if stream is not None and copy is not None:
@@ -44,6 +45,7 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
         pixels, more = decoding.gray(header, layout, stream)
     except Fault as fault:
         reading.refuse(source, fault)
+    # a damaged spacing could ask for an image of any size
     height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)
     if max(height, width) > image_limits.MAX_SIDE_PX or height * width > image_limits.MAX_PIXELS:
         aspect, more = 1.0, (*more, "unusable pixel spacing ignored")

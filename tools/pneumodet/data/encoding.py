@@ -92,6 +92,7 @@ def encode(pixels: np.ndarray, options: Options, *, aspect: float = 1.0, notes: 
       notes: of the result.
     """
     height, width = pixels.shape
+    # stretching one direction keeps all that was measured; shrinking the other one would lose some of it
     to_hw = [height * max(aspect, 1.0), width * max(1 / aspect, 1.0)]
     if aspect != 1.0:
         notes += ("pixels made square",)
@@ -100,6 +101,7 @@ def encode(pixels: np.ndarray, options: Options, *, aspect: float = 1.0, notes: 
     new_height, new_width = (max(1, round(side)) for side in to_hw)
     image = Image.fromarray(pixels)
     if (new_height, new_width) != (height, width):
+        # BOX is the mean of the px that fall together; enlarging by it would repeat them
         shrinks = new_height <= height and new_width <= width
         image = image.resize((new_width, new_height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
     if options.normalize != "none":

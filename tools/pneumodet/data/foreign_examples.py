@@ -74,6 +74,7 @@ def read(data: bytes, classes: Mapping[str, int], *, where: str) -> ForeignExamp
     yxyx_norm, clipped = _boxes(values, where, height=height, width=width)
     names, ids = _classes(values, classes, where, len(yxyx_norm))
     notes = [f"{key} left out" for key in values if key not in _KEYS]
+    # the API reads masks as PNG files or as float tensors; tensors of radiographs would be a hundred times as large, and are left out
     masks = tuple(values.get(tf_example.MASK, ()))
     if masks and not isinstance(masks[0], bytes):
         masks = ()
@@ -137,6 +138,7 @@ def _boxes(values: tf_example.Features, where: str, *, height: int, width: int) 
         about = f"{where}: the box ymin, xmin, ymax, xmax = {', '.join(f'{value:.6g}' for value in box)}"
         if not np.isfinite(box).all():
             raise DataError(f"{about} is not finite.")
+        # px where shares belong is the usual error of converters, and clipping would hide it as whole-image boxes
         if min(box) < -REACH or max(box) > 1 + REACH:
             raise DataError(f"{about} lies far outside of the image. The API's keys hold shares of height and width, 0 to 1, and no px.")
         if box[2] < box[0] or box[3] < box[1]:
@@ -158,7 +160,7 @@ def _classes(values: tf_example.Features, classes: Mapping[str, int], where: str
         names = [name.decode() for name in values.get(tf_example.CLASS_TEXT, [])]
     except (AttributeError, UnicodeDecodeError) as error:
         raise DataError(f"{where}: a class name is no text.") from error
-    if not any(names):
+    if not any(names):  # some writers fill the key with empty names
         names = []
     if len(ids) not in (0, count) or len(names) not in (0, count) or (count and not ids and not names):
         raise DataError(f"{where}: there are {len(ids)} class labels and {len(names)} class names for {count} boxes.")
@@ -191,6 +193,7 @@ def _reads_the_same(data: bytes, record: tf_example.Record) -> bool:
     except DataError:
         return False
     one, other = (dataclasses.asdict(each) for each in (strict, record))
+    # float32 shares multiplied by a size do not come back to the last bit
     of_one, of_other = one.pop("boxes_xyxy_px"), other.pop("boxes_xyxy_px")
     largest = SAME * max(record.height, record.width)
     return one == other and of_one.shape == of_other.shape and bool((np.abs(of_one - of_other) <= largest).all())

@@ -102,6 +102,7 @@ def adopt(
     """
     classes = label_map.read_label_map(label_map_path)
     files = {splits.TRAIN: expand(train_paths), splits.VAL: expand(val_paths)}
+    # absolute paths are compared: the same file may be named in two ways
     both = sorted(set(files[splits.TRAIN]) & set(files[splits.VAL]))
     if both:
         raise DataError(f"{both[0]} is read for training and for validation, which then measures memory. Name other files for one of them.")
@@ -165,7 +166,7 @@ def _names(contents: Sequence[_Contents]) -> list[list[str]]:
     names: list[list[str]] = []
     for one in contents:
         base = one.file.path.name
-        if base_names[base] > 1:
+        if base_names[base] > 1:  # two folders may each have a train.record
             base = f"{one.file.split}-{one.file.number:05d}-{base}"
         names.append([])
         for index, example in zip(one.indices, one.examples, strict=True):

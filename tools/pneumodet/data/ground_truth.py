@@ -72,7 +72,7 @@ def sha256(path: Path) -> str:
     if (path / MANIFEST).is_file():
         return paths.sha256_file(path / MANIFEST)
     digest = hashlib.sha256()
-    for name in sorted(labels_voc.xml_files(path)):
+    for name in sorted(labels_voc.xml_files(path)):  # file systems list in any order
         digest.update(f"{name}\n{paths.sha256_file(path / name)}\n".encode())
     return digest.hexdigest()
 
@@ -91,6 +91,7 @@ def _of_records(folder: Path, split: str) -> Path:
 def _to_coco(labels: Labels) -> dict[str, Any]:
     """Return labels of another format as a COCO object, with the ids of the usual label map where its classes are in it."""
     known = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)
+    # pneumonia is there even where no exam is positive: detections have its id, and metrics ask for it
     classes = dict.fromkeys([label_map.PNEUMONIA, *(name for exam in labels.exams.values() for name in exam.class_names)])
     ids = {name: known[name] for name in classes if name in known}
     for name in classes:

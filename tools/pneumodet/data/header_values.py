@@ -141,6 +141,7 @@ def read_files(files: Mapping[str, Source], pool: Pool, *, done: Callable[[int],
       exam -> what was read, in the order of ``files``; a file that cannot be read has an ``error``.
     """
     exams = list(files)
+    # many files a task: sending one takes as long as reading its header
     parts = [[(exam, files[exam]) for exam in exams[start : start + _FILES_A_TASK]] for start in range(0, len(exams), _FILES_A_TASK)]
     read: dict[str, FileFacts] = {}
     for part in pool.run(_read_part, parts):
@@ -194,6 +195,7 @@ def _fingerprint(header: Elements, layout: decoding.Layout) -> str:
         data = header.value(elements.PIXEL_DATA)[:expected]  # an odd length is padded
         if len(data) < expected:
             raise Fault("its pixel data are cut off. Get the file again.")
+    # the size is part of it: the same bytes in other rows are another image
     digest = hashlib.sha256(f"{layout.rows}x{layout.columns} ".encode())
     digest.update(data)
     return digest.hexdigest()

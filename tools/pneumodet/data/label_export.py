@@ -112,7 +112,7 @@ def export_labels(
         else:
             _write_rsna(labels, exams)
         _write_rows(folder / SPLIT, splits.SPLIT_COLUMNS, sorted((exam.id, exam.split) for exam in exams))
-        _check_read_back(labels, exams, format)
+        _check_read_back(labels, exams, format)  # before the folder appears: nobody trains on labels that read as others
         card = {
             "format": "pneumodet-label-export",
             "pneumodet": pneumodet.__version__,

@@ -15,6 +15,7 @@ NO_PNEUMONIA = "no-pneumonia"
 PNEUMONIA = "pneumonia"
 """Name of class 2, the one with boxes."""
 
+# protobuf's text format, as far as label maps use it; parsing it by protobuf would need the API's generated messages
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*|(?P<open>\{)|(?P<close>\})|(?P<word>[A-Za-z_]\w*)\s*:?|(?P<string>'[^'\n]*'|"[^"\n]*")|(?P<number>-?\d+)|[,;]"""
 )
@@ -50,6 +51,7 @@ def read_label_map(path: Path) -> dict[str, int]:
         ids[name] = number
     if not ids:
         raise DataError(f"Label map {path} has no item. Write item {{ id: 1 name: 'no-pneumonia' }} and so on.")
+    # num_classes of a config is the number of items: with a gap the last class would have no output
     if sorted(ids.values()) != list(range(1, len(ids) + 1)):
         raise DataError(f"Label map {path}: ids must be 1 to {len(ids)} without a gap, but are {sorted(ids.values())}.")
     return dict(sorted(ids.items(), key=lambda item: item[1]))

@@ -60,6 +60,7 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
             if category not in categories:
                 raise ValueError(f"there is no category with the id {shown(category)}")
             one = (categories[category], _coco_box(collector, annotation.get("bbox")))
+            # a repeated id is no harm where the objects are equal; else one of two exams would lose its box
             first_exam, first = seen.setdefault(number, (exam, one))
             if (first_exam, first) != (exam, one):
                 collector.reject(first_exam, f"{where}: another annotation has this id")

@@ -23,6 +23,7 @@ def read(table: Table, *, evaluating: bool = False) -> Labels:
                 raise ValueError("filename is empty")
             collector.rows[exam] += 1
             image = collector.image(file_name, size_hw(width, height, text_number), where)
+            # how negatives are written differs: no class, the negative class, empty corners or NaN
             if name in ("", label_map.NO_PNEUMONIA) and all(text.lower() in ("", "nan") for text in texts):
                 collector.add(image, label_map.NO_PNEUMONIA, None, where)
             elif not name:

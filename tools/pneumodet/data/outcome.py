@@ -41,7 +41,7 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
     }
     if not split_of:
         raise DataError(f"No exam of {plan.manifest.arguments['labels']['name']} could be converted. " + planning.describe(skipped))
-    audit = splits.audit(split_of, plan.patients)
+    audit = splits.audit(split_of, plan.patients)  # of what was written, and not of what was planned
     numbers = {patient: number for number, patient in enumerate(dict.fromkeys(plan.patients.values()), start=1)}
     for result in of_shards:
         for image in result.images:

@@ -104,6 +104,7 @@ class Plan:
     def key(self) -> str:
         """Return what is the same for two plans that give the same bytes."""
         decided = [self.manifest.to_json(), self.duplicate_rows, self.skipped, self.quality and self.quality.report]
+        # sizes and times of the files are in it, by their Source: a file that was changed makes another set
         digest = hashlib.sha256(json.dumps(decided).encode())
         for shard in self.all_shards():
             digest.update(shard.name.encode())
@@ -139,7 +140,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     classes = label_map.read_label_map(inputs.label_map)
     label_map.check_pneumonia(classes, inputs.label_map)
     read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
-    if len(read.exams) >= _MANY:
+    if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
     files, skipped = _matched(inputs, settings, read, alias, pool)
 

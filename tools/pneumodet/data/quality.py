@@ -132,7 +132,7 @@ def measure(pixels: np.ndarray) -> Measures:
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.size == 0:
         raise DataError(f"Image quality is measured on (H, W) uint8 pixels, but got {pixels.shape} {pixels.dtype}.")
     height, width = pixels.shape
-    pixels = np.ascontiguousarray(pixels)
+    pixels = np.ascontiguousarray(pixels)  # for the hash, which takes bytes as they lie
     digest = hashlib.sha256(f"{height}x{width} ".encode())
     digest.update(pixels.data)
     return _measure(Image.fromarray(pixels), size_hw=(height, width), sha256=digest.hexdigest())
@@ -197,6 +197,7 @@ def excluded(findings: Mapping[str, Sequence[Finding]]) -> dict[str, str]:
 
 
 def _measure(image: Image.Image, *, size_hw: tuple[int, int], sha256: str) -> Measures:
+    # by whole factors, which is the mean of blocks: fast, and without the rings of other filters
     image = image.reduce(max(1, min(image.size) // _WORK_PX))
     gray = np.asarray(image)
     rows, columns = gray.shape
@@ -245,6 +246,7 @@ def _evaluate_one(one: Measures, view: str) -> list[Finding]:
         findings.append(Finding(NOT_FRONTAL, EXCLUDE, f"ViewPosition is {term}"))
     if one.spread <= MAX_BLANK_SPREAD:
         return [*findings, Finding(BLANK, EXCLUDE, f"nine tenths of the pixels are within {one.spread} gray levels, of 256")]
+    # and more than when it is turned: a chest that lies on its side can resemble a negative one by chance
     if one.chest_negative > max(one.chest + MIN_CHEST_GAIN, one.chest_turned, MIN_CHEST):
         text = f"the negative resembles a chest ({one.chest_negative:.2f}), the image does not ({one.chest:.2f})"
         findings.append(Finding(INVERTED, EXCLUDE, text))
@@ -302,6 +304,7 @@ def _near_duplicates(exams: Sequence[str], measures: Mapping[str, Measures], pat
             foreign = alike[patient[alike] != patient[index]]
             candidates, whose = (foreign, "another patient") if len(foreign) else (alike, "the same patient")
             nearest = candidates[distance[candidates].argmin()]
+            # one that is left out is no original for later ones: else a chain of small changes would take all
             kept[index] = not len(foreign) or distance[nearest] > SURE_HASH_DISTANCE
             severity = (WARN if kept[index] else EXCLUDE) if len(foreign) else INFO
             text = f"resembles exam {exams[nearest]} of {whose} ({distance[nearest]} of {HASH_SIDE**2} bits differ)"

@@ -122,6 +122,7 @@ class Split:
           DataError: it is damaged, or of another exam than the ground truth has at its place.
         """
         example = self.examples.read(number)
+        # boxes come from the ground truth and pixels from the records: of two exams they would train and evaluate nonsense
         if example.record.patient_id != self.names[number]:
             raise DataError(
                 f"{example.where}: the ground truth {self.truth} has exam {self.names[number]} at its place. Records and ground truth do not list "
@@ -161,6 +162,7 @@ class RecordSet:
           DataError: the folder is no record set, its manifest is damaged, or a file that it names is missing or of another size.
         """
         manifest = read_manifest(folder)
+        # sizes cost nothing to compare and show a copy that was cut off; checksums would read every byte, which is what verify is for
         for split in manifest.splits.values():
             for shard in split.shards:
                 path = folder / shard.name
@@ -204,7 +206,7 @@ class RecordSet:
         """
         if name in self.manifest.splits and not self.manifest.splits[name].exams:
             raise DataError(f"The split {name!r} of {self.folder} has no exams. Make the records again with a larger --val-fraction.")
-        return getattr(self, name) if name in _USES else self._split(name)
+        return getattr(self, name) if name in _USES else self._split(name)  # by the property, which keeps what it read
 
     def each_split(self) -> Iterator[Split]:
         """Yield all splits, also those without exams."""
@@ -290,7 +292,7 @@ def verify(data_dir: Path, *, workers: int = 1) -> list[str]:
     """
     manifest = read_manifest(data_dir)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    problems: list[str] = []
+    problems: list[str] = []  # all of them, and not the first: one damaged disk damages many files
     exams: dict[str, list[str]] = {}
     with Pool(workers) as pool:
         for name, names_there, wrong in pool.run(_check_shard, [(data_dir, shard) for shard in shards]):

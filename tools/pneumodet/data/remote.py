@@ -68,6 +68,7 @@ def read(url: str) -> bytes:
     """
     io = beam().io
     try:
+        # UNCOMPRESSED: Beam would unpack .gz by its name, and text_files does so by content
         with io.filesystems.FileSystems.open(url, compression_type=io.filesystem.CompressionTypes.UNCOMPRESSED) as file:
             contents: bytes = file.read()
             return contents

@@ -69,7 +69,7 @@ def make_dataset(
     labels, classes, patients = [], [], []
     patient = 0
     for index in progress(range(exams)):
-        rng = np.random.default_rng([seed, index])
+        rng = np.random.default_rng([seed, index])  # of its own: the first 50 exams are the same in a set of 50 and of 150
         patient += index == 0 or rng.random() > 0.35
         exam = str(uuid.UUID(bytes=rng.bytes(16), version=4))
         positive = rng.random() < positive_fraction
@@ -138,6 +138,7 @@ def draw_radiograph(rng: np.random.Generator, *, positive: bool, size: int = 102
 
     large = np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC))
     half = (size + 1) // 2
+    # noise of 2 x 2 px, as detectors' is: that of single px would be lost to JPEG
     large = large + rng.normal(0, 0.012, (half, half)).astype(np.float32).repeat(2, 0).repeat(2, 1)[:size, :size]
     exposure, gamma = rng.uniform(0.85, 1.1), rng.uniform(0.85, 1.2)
     pixels = (255 * np.clip(large * exposure, 0, 1) ** gamma).astype(np.uint8)

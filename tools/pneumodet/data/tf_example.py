@@ -123,7 +123,7 @@ def encode(record: Record) -> bytes:
 
     put(HEIGHT, record.height)
     put(WIDTH, record.width)
-    put(FILENAME, record.patient_id)
+    put(FILENAME, record.patient_id)  # the API's decoder asks for it; a path could name a patient
     put(SOURCE_ID, record.patient_id)
     put(SHA256, record.sha256)
     put(IMAGE_ENCODED, record.encoded)

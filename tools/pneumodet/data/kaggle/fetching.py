@@ -108,6 +108,7 @@ def fetch(
         counts = _checked(folder, expected)
         listed = {member.filename: [member.file_size, member.CRC] for member in members}
         for path in _others(output_dir, own.__contains__):  # now, since some may have come while the archive was unpacked
+            # copied, and not moved: until the new folder has its name, the old one stays as it is
             if path.is_dir():
                 shutil.copytree(path, folder / path.name, symlinks=True, dirs_exist_ok=True)
             else:
