@@ -10,7 +10,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real radiographs beside the checkout; never part of it."""
 
 
-pytest_plugins = ["keras_fixtures"]
+pytest_plugins = ["dicom_fixtures", "keras_fixtures"]
 
 LONG = ("models/detection", "models", "training", "export", "cli", "apps/pacs", "evaluation")
 """Folders that take long. They go first, so that several processes end at about the same time."""

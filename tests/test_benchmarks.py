@@ -245,7 +245,7 @@ def test_the_stock_config_has_the_same_model_and_records(stock_loop, tmp_path, s
     assert make_tfrecords.main([str(flag) for flag in flags]) == 0
     file = stock_loop.resolve(tmp_path / "run", config="ssd_mobilenet", data=data, pretrained=None, steps=40, batch_size=2)
     config = pipeline_config.load(str(file))
-    pipeline_config.check(config, record_sets.RecordSet.open(data).manifest.document["label_map"])
+    pipeline_config.check(config, record_sets.RecordSet.open(data).label_map)
     assert (config.train_config.num_steps, config.train_config.batch_size) == (40, 2)
     assert Path(config.train_input_reader.label_map_path).is_file()
     assert len(config.eval_input_reader[0].tf_record_input_reader.input_path) >= 1

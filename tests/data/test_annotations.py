@@ -26,13 +26,13 @@ def labels(tmp_path):
 
 
 def test_boxes_and_negatives(labels):
-    found = labels("b,10.5,20,30,40,1\na,,,,,0\nb,1,2,3,4,1\n")
-    assert list(found.exams) == ["b", "a"]
-    assert found.exams["b"].boxes_xyxy_px.tolist() == [[10.5, 20, 40.5, 60], [1, 2, 4, 6]]
-    assert found.exams["b"].boxes_xyxy_px.dtype == np.float64
-    assert (found.exams["b"].positive, found.exams["a"].positive) == (True, False)
-    assert found.exams["a"].boxes_xyxy_px.shape == (0, 4)
-    assert (found.rejected, found.duplicate_rows) == ([], 0)
+    parsed = labels("b,10.5,20,30,40,1\na,,,,,0\nb,1,2,3,4,1\n")
+    assert list(parsed.exams) == ["b", "a"]
+    assert parsed.exams["b"].boxes_xyxy_px.tolist() == [[10.5, 20, 40.5, 60], [1, 2, 4, 6]]
+    assert parsed.exams["b"].boxes_xyxy_px.dtype == np.float64
+    assert (parsed.exams["b"].positive, parsed.exams["a"].positive) == (True, False)
+    assert parsed.exams["a"].boxes_xyxy_px.shape == (0, 4)
+    assert (parsed.rejected, parsed.duplicate_rows) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -59,24 +59,24 @@ def test_boxes_and_negatives(labels):
     ],
 )
 def test_a_bad_row_rejects_its_exam_alone(labels, row, reason):
-    found = labels(GOOD + row + "\nlast,,,,,0\n")
-    assert list(found.exams) == ["good", "last"]
-    ((exam, given),) = found.rejected
+    parsed = labels(GOOD + row + "\nlast,,,,,0\n")
+    assert list(parsed.exams) == ["good", "last"]
+    ((exam, given),) = parsed.rejected
     assert exam == "bad"
     assert given.startswith(reason)
 
 
 def test_empty_id_is_listed_by_its_line(labels):
-    found = labels(GOOD + " ,1,2,3,4,1\n,,,,,0\n")
-    assert list(found.exams) == ["good"]
-    assert found.rejected == [("(line 3)", "line 3: patientId is empty"), ("(line 4)", "line 4: patientId is empty")]
+    parsed = labels(GOOD + " ,1,2,3,4,1\n,,,,,0\n")
+    assert list(parsed.exams) == ["good"]
+    assert parsed.rejected == [("(line 3)", "line 3: patientId is empty"), ("(line 4)", "line 4: patientId is empty")]
 
 
 def test_equal_rows_count_once(labels):
-    found = labels("a,1,2,3,4,1\nb,,,,,0\na,1.0,2,3,4.00,1\nb,,,,,0\na,1,2,3,5,1\n")
-    assert found.duplicate_rows == 2
-    assert len(found.exams["a"].boxes_xyxy_px) == 2
-    assert not found.rejected
+    parsed = labels("a,1,2,3,4,1\nb,,,,,0\na,1.0,2,3,4.00,1\nb,,,,,0\na,1,2,3,5,1\n")
+    assert parsed.duplicate_rows == 2
+    assert len(parsed.exams["a"].boxes_xyxy_px) == 2
+    assert not parsed.rejected
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_equal_rows_count_once(labels):
     ],
 )
 def test_spellings_of_one_row(labels, header, row):
-    found = labels(row, header=header)
-    assert found.rejected == []
-    assert found.exams["a"].boxes_xyxy_px.tolist() == [[1, 2, 4, 6]]
+    parsed = labels(row, header=header)
+    assert parsed.rejected == []
+    assert parsed.exams["a"].boxes_xyxy_px.tolist() == [[1, 2, 4, 6]]
 
 
 def test_line_numbers_count_lines_of_the_file(labels):
-    found = labels('\n"a\nb",1,2,3,4,1\n\nbad,1,2,3,4,7\n')
-    assert list(found.exams) == ["a\nb"]
-    assert found.rejected == [("bad", "line 6: Target is '7', must be 0 or 1")]
+    parsed = labels('\n"a\nb",1,2,3,4,1\n\nbad,1,2,3,4,7\n')
+    assert list(parsed.exams) == ["a\nb"]
+    assert parsed.rejected == [("bad", "line 6: Target is '7', must be 0 or 1")]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_missing_file(tmp_path):
 def test_class_info(labels, tmp_path):
     info = tmp_path / "info.csv"
     info.write_text("patientId,class\ngood,Lung Opacity\ngood,Lung Opacity\nother,Normal\n")
-    found = labels(GOOD + "unknown,,,,,0\n", class_info=info)
-    assert found.exams["good"].rsna_class == "Lung Opacity"
-    assert found.exams["unknown"].rsna_class is None
+    parsed = labels(GOOD + "unknown,,,,,0\n", class_info=info)
+    assert parsed.exams["good"].rsna_class == "Lung Opacity"
+    assert parsed.exams["unknown"].rsna_class is None
     info.write_text("patientId,class\ngood,Lung Opacity\ngood,Normal\n")
     with pytest.raises(DataError, match="info.csv, line 3: exam good has the classes 'Lung Opacity' and 'Normal'"):
         labels(GOOD, class_info=info)
@@ -207,23 +207,23 @@ def test_missing_patient_map(tmp_path, name):
 @pytest.mark.real_data
 def test_all_of_rsnas_labels(shared_data):
     folder = shared_data / "rsna_csv"
-    found = annotations.read_rsna_labels(folder / "stage_2_train_labels.csv", class_info=folder / "stage_2_detailed_class_info.csv")
-    assert len(found.exams) == 26_684
-    assert sum(exam.positive for exam in found.exams.values()) == 6_012
-    assert sum(len(exam.boxes_xyxy_px) for exam in found.exams.values()) == 9_555
-    assert (found.rejected, found.duplicate_rows) == ([], 0)
-    assert {exam.rsna_class for exam in found.exams.values() if exam.positive} == {"Lung Opacity"}
-    assert {exam.rsna_class for exam in found.exams.values() if not exam.positive} == {"Normal", "No Lung Opacity / Not Normal"}
-    everything = np.concatenate([exam.boxes_xyxy_px for exam in found.exams.values()])
+    parsed = annotations.read_rsna_labels(folder / "stage_2_train_labels.csv", class_info=folder / "stage_2_detailed_class_info.csv")
+    assert len(parsed.exams) == 26_684
+    assert sum(exam.positive for exam in parsed.exams.values()) == 6_012
+    assert sum(len(exam.boxes_xyxy_px) for exam in parsed.exams.values()) == 9_555
+    assert (parsed.rejected, parsed.duplicate_rows) == ([], 0)
+    assert {exam.rsna_class for exam in parsed.exams.values() if exam.positive} == {"Lung Opacity"}
+    assert {exam.rsna_class for exam in parsed.exams.values() if not exam.positive} == {"Normal", "No Lung Opacity / Not Normal"}
+    everything = np.concatenate([exam.boxes_xyxy_px for exam in parsed.exams.values()])
     assert everything.min() >= 0
     assert everything.max() <= 1024
 
 
 @pytest.mark.real_data
 def test_nih_patients(shared_data):
-    found = annotations.read_patient_map(shared_data / "rsna_original" / "rsna_to_nih.csv")
-    assert found["02099738-7465-4786-b71c-de8cdac477c3"] == "00027464"
-    assert len(found) == 3
+    given = annotations.read_patient_map(shared_data / "rsna_original" / "rsna_to_nih.csv")
+    assert given["02099738-7465-4786-b71c-de8cdac477c3"] == "00027464"
+    assert len(given) == 3
 
 
 @pytest.mark.parametrize(("row", "name"), [("e,,,,,0", "Lung Opacity"), ("e,1,2,3,4,1", "Normal")])

@@ -8,7 +8,7 @@ from record_making import convert
 
 from pneumodet.cli import make_tfrecords
 from pneumodet.core.errors import DataError
-from pneumodet.data import beam_runner, conversion, record_sets, remote
+from pneumodet.data import beam_runner, record_sets, remote, settings
 
 pytest.importorskip("apache_beam", reason="Apache Beam is an extra")
 from apache_beam.io.filesystem import FileMetadata, FileSystem  # noqa: E402
@@ -23,15 +23,15 @@ def contents(folder):
 
 def inputs(synthetic, **more):
     given = {name: getattr(synthetic, name) for name in ("dicom_dir", "labels", "patient_map")}
-    return conversion.Inputs(**(given | more))
+    return settings.Inputs(**(given | more))
 
 
 @pytest.mark.parametrize("folds", [0, 3])
 def test_the_same_files_as_locally(synthetic, tmp_path, folds):
-    manifest = beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "beam"), conversion.Settings(folds=folds), beam_flags=FLAGS)
+    manifest = beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "beam"), settings.Settings(folds=folds), beam_flags=FLAGS)
     convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, folds=folds)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
-    assert manifest == record_sets.RecordSet.open(tmp_path / "beam").manifest.document
+    assert manifest == record_sets.RecordSet.open(tmp_path / "beam").manifest
     assert [path.name for path in (tmp_path / "beam").iterdir() if path.name.startswith(".")] == []
 
 
@@ -115,9 +115,9 @@ def test_an_earlier_set_is_kept_unless_told(synthetic, tmp_path):
     beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), beam_flags=FLAGS)
     before = contents(tmp_path / "out")
     with pytest.raises(DataError, match="holds an earlier result. Give --overwrite"):
-        beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), conversion.Settings(seed=5), beam_flags=FLAGS)
+        beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), settings.Settings(seed=5), beam_flags=FLAGS)
     assert contents(tmp_path / "out") == before
-    beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), conversion.Settings(seed=5), beam_flags=FLAGS, overwrite=True)
+    beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), settings.Settings(seed=5), beam_flags=FLAGS, overwrite=True)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["seed"] == 5
     assert record_sets.verify(tmp_path / "out") == []
 
@@ -130,7 +130,7 @@ def test_a_bad_file_with_strict_is_told(synthetic, tmp_path):
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(DataError, match="--strict"):
         beam_runner.convert_on_beam(
-            inputs(synthetic, dicom_dir=folder), str(tmp_path / "out"), conversion.Settings(strict=True), beam_flags=FLAGS
+            inputs(synthetic, dicom_dir=folder), str(tmp_path / "out"), settings.Settings(strict=True), beam_flags=FLAGS
         )
     assert not (tmp_path / "out" / "manifest.json").exists()
 

@@ -1,4 +1,4 @@
-"""The audit of boxes before training: each fault is found, counted and named, and sound data gives no warning."""
+"""The audit of boxes before training: each problem is noticed, counted and named, and sound data gives no warning."""
 
 import copy
 import json
@@ -27,10 +27,10 @@ def with_boxes(exam, *boxes, category=2):
 
 
 def test_sound_data_gives_facts_and_nothing_else():
-    found = box_audit.audit(sound(), **FLAGS, best_iou=np.full(30, 0.5))
-    assert (found.errors, found.warnings) == ((), ())
-    found.check()
-    assert found.facts == {
+    report = box_audit.audit(sound(), **FLAGS, best_iou=np.full(30, 0.5))
+    assert (report.errors, report.warnings) == ((), ())
+    report.check()
+    assert report.facts == {
         "exams": 100,
         "positive_exams": 30,
         "negative_exams": 70,
@@ -43,7 +43,7 @@ def test_sound_data_gives_facts_and_nothing_else():
         "unmatched_boxes": 0,
         "mean_best_iou": 0.5,
     }
-    json.dumps(found.facts, allow_nan=False)
+    json.dumps(report.facts, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_sound_data_gives_facts_and_nothing_else():
     ],
 )
 def test_each_fault_is_counted_and_named(truth, fact, count, message):
-    found = box_audit.audit(truth, **FLAGS)
-    assert found.facts[fact] == count
-    assert len(found.warnings) == 1
-    assert found.warnings[0].startswith(message)
-    found.check()
+    report = box_audit.audit(truth, **FLAGS)
+    assert report.facts[fact] == count
+    assert len(report.warnings) == 1
+    assert report.warnings[0].startswith(message)
+    report.check()
 
 
 def test_same_place_of_another_class_is_no_repetition():
@@ -102,17 +102,17 @@ def test_size_is_what_the_model_sees():
 def test_boxes_without_an_anchor():
     best = np.full(30, 0.8)
     best[[7, 9]] = 0.49
-    found = box_audit.audit(sound(), **FLAGS, best_iou=best, matched_threshold=0.5)
-    assert found.facts["unmatched_boxes"] == 2
-    assert found.warnings == ("2 of the 30 boxes of train reach no anchor at IoU 0.5, the first in exam e7. --fit-anchors may mend it.",)
+    report = box_audit.audit(sound(), **FLAGS, best_iou=best, matched_threshold=0.5)
+    assert report.facts["unmatched_boxes"] == 2
+    assert report.warnings == ("2 of the 30 boxes of train reach no anchor at IoU 0.5, the first in exam e7. --fit-anchors may fix it.",)
 
 
 def test_training_without_positives_is_an_error():
     truth = sound(positives=0)
-    found = box_audit.audit(truth, **FLAGS, best_iou=np.zeros(0))
+    report = box_audit.audit(truth, **FLAGS, best_iou=np.zeros(0))
     with pytest.raises(DataError, match="None of the 70 exams of the split train has a box: .* Check the labels"):
-        found.check()
-    json.dumps(found.facts, allow_nan=False)
+        report.check()
+    json.dumps(report.facts, allow_nan=False)
     validation = box_audit.audit(truth, **FLAGS | {"split": "val"})
     validation.check()
     assert validation.warnings == ("None of the 70 exams of val has a box: no metric of it is defined, and none can choose a checkpoint.",)
@@ -159,6 +159,6 @@ def test_rsna_labels_are_sound(shared_data):
             if row["Target"] == "1"
         ],
     }
-    found = box_audit.audit(truth, **FLAGS | {"max_boxes": 100})
-    assert (found.facts["exams"], found.facts["positive_exams"], found.facts["boxes"]) == (26684, 6012, 9555)
-    assert (found.errors, found.facts["whole_image_boxes"], found.facts["repeated_boxes"]) == ((), 0, 0)
+    report = box_audit.audit(truth, **FLAGS | {"max_boxes": 100})
+    assert (report.facts["exams"], report.facts["positive_exams"], report.facts["boxes"]) == (26684, 6012, 9555)
+    assert (report.errors, report.facts["whole_image_boxes"], report.facts["repeated_boxes"]) == ((), 0, 0)

@@ -68,19 +68,19 @@ def test_everything_is_there_and_counted(done, synthetic):
         "instances_val.json",
         "manifest.json",
     }
-    assert json.loads((folder / "manifest.json").read_text()) == manifest == record_sets.RecordSet.open(folder).manifest.document
+    assert json.loads((folder / "manifest.json").read_text()) == manifest == record_sets.RecordSet.open(folder).manifest.to_json()
     assert manifest["counts"] == {"images_copied": 12, "images_decoded": 0, "boxes_clipped": 0, "duplicate_rows": 0, "skipped": 0}
     assert (manifest["skipped"], manifest["clipped"]) == ({}, [])
     several = sum(count > 1 for count in Counter(patients.values()).values())
     expected = {"by": "patient map", "folds": 0, "stratified_by": [], "given": 0, "patients": len(set(patients.values()))}
     assert manifest["split"] == expected | {"patients_with_several_exams": several, "patient_overlap": 0, "same_image": []}
     assert manifest["arguments"]["labels"] == {"name": synthetic.labels.name, "sha256": paths.sha256_file(synthetic.labels)}
-    sides = splits.assign(patients.values(), val_fraction=0.4, seed=0)
-    for side, split in manifest["splits"].items():
-        expected = {exam for exam, patient in patients.items() if sides[patient] == side}
-        found = records(folder, side)
-        assert len(found) == len(expected) == split["exams"]
-        assert {record.patient_id for record in found} == expected
+    split_of = splits.assign(patients.values(), val_fraction=0.4, seed=0)
+    for name, split in manifest["splits"].items():
+        expected = {exam for exam, patient in patients.items() if split_of[patient] == name}
+        written = records(folder, name)
+        assert len(written) == len(expected) == split["exams"]
+        assert {record.patient_id for record in written} == expected
         assert split["patients"] == len({patients[exam] for exam in expected})
         assert split["positive_exams"] == sum(labels[exam].positive for exam in expected)
         assert split["boxes"] == sum(len(labels[exam].boxes_xyxy_px) for exam in expected)
@@ -88,7 +88,7 @@ def test_everything_is_there_and_counted(done, synthetic):
             path = folder / shard["name"]
             count = len(list(tfrecord.read_records(path)))
             assert (shard["sha256"], shard["bytes"], shard["examples"]) == (paths.sha256_file(path), path.stat().st_size, count)
-        assert sum(shard["examples"] for shard in split["shards"]) == len(found)
+        assert sum(shard["examples"] for shard in split["shards"]) == len(written)
 
 
 def test_records_hold_the_images_and_labels(done, synthetic):
@@ -107,32 +107,32 @@ def test_tensorflow_reads_the_records_with_the_apis_keys(done, synthetic):
 
     def parse(data):
         features = {key: tf.io.FixedLenFeature((), tf.string) for key in ("image/encoded", "image/source_id", "image/format")}
-        features |= {f"image/object/bbox/{side}": tf.io.VarLenFeature(tf.float32) for side in ("xmin", "xmax", "ymin", "ymax")}
+        features |= {f"image/object/bbox/{edge}": tf.io.VarLenFeature(tf.float32) for edge in ("xmin", "xmax", "ymin", "ymax")}
         features |= {"image/object/class/label": tf.io.VarLenFeature(tf.int64), "image/class/label": tf.io.FixedLenFeature((), tf.int64)}
         return tf.io.parse_single_example(data, features)
 
     files = [str(path) for path in done[0].glob("*.tfrecord")]
-    found = [parse(data) for data in tf.data.TFRecordDataset(files)]
-    assert len(found) == 12
-    for example in found:
+    examples = [parse(data) for data in tf.data.TFRecordDataset(files)]
+    assert len(examples) == 12
+    for example in examples:
         exam = example["image/source_id"].numpy().decode()
         pixels = tf.io.decode_jpeg(example["image/encoded"]).numpy()[:, :, 0]
         # two versions of libjpeg may round differently
         np.testing.assert_allclose(pixels.astype(int), reading.read_pixels(synthetic.dicom_dir / f"{exam}.dcm"), atol=4)
-        boxes = [example[f"image/object/bbox/{side}"].values.numpy() for side in ("xmin", "ymin", "xmax", "ymax")]
-        assert all(len(side) == len(example["image/object/class/label"].values) for side in boxes)
+        boxes = [example[f"image/object/bbox/{edge}"].values.numpy() for edge in ("xmin", "ymin", "xmax", "ymax")]
+        assert all(len(edge) == len(example["image/object/class/label"].values) for edge in boxes)
         assert bool(len(boxes[0])) == (example["image/class/label"].numpy() == 2)
 
 
-@pytest.mark.parametrize("side", ["train", "val"])
-def test_ground_truth_is_cocos_and_agrees_with_the_records(done, synthetic, capsys, side):
-    coco = COCO(str(done[0] / f"instances_{side}.json"))
-    found = {record.patient_id: record for record in records(done[0], side)}
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_ground_truth_is_cocos_and_agrees_with_the_records(done, synthetic, capsys, split):
+    coco = COCO(str(done[0] / f"instances_{split}.json"))
+    by_exam = {record.patient_id: record for record in records(done[0], split)}
     classes = annotations.read_rsna_labels(synthetic.labels, class_info=synthetic.class_info).exams
-    assert {image["file_name"] for image in coco.dataset["images"]} == found.keys()
+    assert {image["file_name"] for image in coco.dataset["images"]} == by_exam.keys()
     assert coco.dataset["categories"] == [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
     for image in coco.dataset["images"]:
-        record = found[image["file_name"]]
+        record = by_exam[image["file_name"]]
         assert image["id"] == detections.image_id(record.patient_id)
         assert (image["width"], image["height"]) == (256, 256)
         assert image["rsna_class"] == classes[record.patient_id].rsna_class
@@ -152,8 +152,8 @@ def test_same_input_and_seed_give_the_same_shards(done, synthetic, tmp_path):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (done[0] / "manifest.json").read_bytes()
     assert (tmp_path / "other" / "train-00000-of-00004.tfrecord").read_bytes() != (done[0] / "train-00000-of-00004.tfrecord").read_bytes()
-    for side in ("train", "val"):
-        assert (tmp_path / "again" / f"instances_{side}.json").read_bytes() == (done[0] / f"instances_{side}.json").read_bytes()
+    for split in ("train", "val"):
+        assert (tmp_path / "again" / f"instances_{split}.json").read_bytes() == (done[0] / f"instances_{split}.json").read_bytes()
 
 
 def test_packed_labels_and_maps_give_the_same_records(done, synthetic, tmp_path):
@@ -337,9 +337,9 @@ def test_overwrite(synthetic, tmp_path):
     first_set = convert(synthetic, tmp_path / "out")
     with pytest.raises(DataError, match="earlier result .* Give --overwrite"):
         convert(synthetic, tmp_path / "out", seed=5)
-    assert record_sets.RecordSet.open(tmp_path / "out").manifest.document == first_set
+    assert record_sets.RecordSet.open(tmp_path / "out").manifest.to_json() == first_set
     assert convert(synthetic, tmp_path / "out", seed=5, overwrite=True)["seed"] == 5
-    assert record_sets.RecordSet.open(tmp_path / "out").manifest.document["seed"] == 5
+    assert record_sets.RecordSet.open(tmp_path / "out").manifest.to_json()["seed"] == 5
 
 
 def test_nothing_of_the_header_and_no_folder_leaves(source, tmp_path):
@@ -357,7 +357,7 @@ def test_nothing_of_the_header_and_no_folder_leaves(source, tmp_path):
             assert secret.encode() not in content, f"{secret} is in {path.name}"
 
 
-def test_the_same_image_on_both_sides_is_told(source, tmp_path):
+def test_the_same_image_in_both_splits_is_listed(source, tmp_path):
     one, other = (first(source, positive=positive) for positive in (True, False))
     shutil.copyfile(source.dicom_dir / f"{one}.dcm", source.dicom_dir / f"{other}.dcm")
     (tmp_path / "split.csv").write_text(f"patientId,split\n{one},train\n{other},val\n")

@@ -1,4 +1,4 @@
-"""Record files as other tools write them: by TensorFlow, with keys written out here; and what becomes of each fault in them."""
+"""Record files as other tools write them: by TensorFlow, with keys written out here; and what becomes of each error in them."""
 
 import io
 import json
@@ -66,15 +66,15 @@ class Files:
     def adopt(self, *records, **arguments):
         if records:
             write(self.train, *records)
-        return foreign_records.adopt([str(self.train)], [str(self.val)], self.label_map, self.folder, **arguments)
+        return foreign_records.adopt([str(self.train)], [str(self.val)], self.label_map, self.folder, **arguments).to_json()
 
-    def records(self, side="train"):
-        manifest = record_sets.RecordSet.open(self.folder).manifest.document
-        shards = [self.folder / shard["name"] for shard in manifest["splits"][side]["shards"]]
+    def records(self, split="train"):
+        manifest = record_sets.RecordSet.open(self.folder).manifest.to_json()
+        shards = [self.folder / shard["name"] for shard in manifest["splits"][split]["shards"]]
         return [tf_example.decode(data) for shard in shards for data in tfrecord.read_records(shard)]
 
-    def truth(self, side="train"):
-        return json.loads((self.folder / f"instances_{side}.json").read_text())
+    def truth(self, split="train"):
+        return json.loads((self.folder / f"instances_{split}.json").read_text())
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_fewest_keys_become_a_whole_record_set(files):
     images = [picture(1), picture(2, size_hw=(30, 20), kind="PNG")]
     manifest = files.adopt(example(images[0], [BOX]), example(images[1], image__unknown=None))
     assert record_sets.verify(files.folder) == []
-    assert manifest == record_sets.RecordSet.open(files.folder).manifest.document
+    assert manifest == record_sets.RecordSet.open(files.folder).manifest.to_json()
     assert manifest["label_map"] == {"Lung Opacity": 1}
     counted = {key: manifest["splits"]["train"][key] for key in ("exams", "patients", "positive_exams", "boxes")}
     assert counted == {"exams": 2, "patients": 2, "positive_exams": 1, "boxes": 1}
@@ -136,18 +136,18 @@ def test_complete_files_stay_where_they_are(files, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "mended"),
+    ("change", "note"),
     [
-        ({"height": [50]}, "image/height mended"),
-        ({"format": [b"jpg"]}, "image/format mended"),
+        ({"height": [50]}, "image/height fixed"),
+        ({"format": [b"jpg"]}, "image/format fixed"),
         ({"object__area": [1.0]}, "image/object/area left out"),
         ({"object__mask": [1.0, 0.0]}, "image/object/mask as numbers left out"),
     ],
 )
-def test_what_is_mended_is_counted(files, change, mended):
+def test_what_is_fixed_is_counted(files, change, note):
     whole = {"height": [48], "width": [64], "format": [b"jpeg"], "class__label": [1], "class__text": [b"Lung Opacity"], "source_id": [b"a"]}
     manifest = files.adopt(example(boxes=[BOX], object__class__text=[b"Lung Opacity"], **whole | change))
-    assert manifest["counts"][mended] == 1
+    assert manifest["counts"][note] == 1
     record = files.records()[0]
     assert (record.height, record.image_format, record.masks) == (48, "jpeg", ())
 
@@ -246,9 +246,9 @@ CORRUPT = {
 }
 
 
-@pytest.mark.parametrize("fault", CORRUPT)
-def test_corrupt_records_are_named_or_left_out(files, fault):
-    make, message = CORRUPT[fault]
+@pytest.mark.parametrize("damage", CORRUPT)
+def test_corrupt_records_are_named_or_left_out(files, damage):
+    make, message = CORRUPT[damage]
     good = [example(picture(index), source_id=[b"abc"[index : index + 1]]) for index in range(3)]
     records = [good[0], make(good), good[1], good[2]]
     with pytest.raises(DataError, match=rf"/train\.record, record 1: {message}.*leave such records out by --skip-corrupt"):
@@ -294,12 +294,12 @@ def test_files_without_a_usable_record_are_refused(files):
         files.adopt()
 
 
-def test_same_image_on_both_sides_is_told(files):
+def test_same_image_in_both_splits_is_listed(files):
     manifest = files.adopt(example(picture(99), source_id=[b"t"]), example(picture(1), source_id=[b"u"]))
     assert manifest["split"]["same_image"] == [["t", "v"]]
 
 
-def test_one_file_on_both_sides_is_refused(files):
+def test_one_file_in_both_splits_is_refused(files):
     write(files.train, example())
     with pytest.raises(DataError, match=r"train\.record is read for training and for validation"):
         foreign_records.adopt([str(files.train)], [str(files.root / "*.record")], files.label_map, files.folder)

@@ -1,4 +1,4 @@
-"""Labels of every format: what is read, what is rejected, and the words for it."""
+"""Labels of every format: what is read, what is rejected, and the message about it."""
 
 import csv
 import gzip
@@ -39,13 +39,11 @@ def read_csv(tmp_path):
 
 def voc(*objects, name="good.png", size=(100, 80), extra=""):
     """Return the text of a Pascal VOC file; objects are (class, xmin, ymin, xmax, ymax)."""
-    found = "".join(
+    objects = "".join(
         f"<object><name>{one}</name><bndbox><xmin>{x}</xmin><ymin>{y}</ymin><xmax>{right}</xmax><ymax>{low}</ymax></bndbox></object>"
         for one, x, y, right, low in objects
     )
-    return (
-        f"<annotation><filename>{name}</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>{found}{extra}</annotation>"
-    )
+    return f"<annotation><filename>{name}</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>{objects}{extra}</annotation>"
 
 
 GOOD_VOC = voc(("pneumonia", 1, 2, 3, 4))
@@ -117,27 +115,27 @@ def test_exam_id(name, exam):
 
 
 def test_csv(read_csv):
-    found = read_csv(
+    parsed = read_csv(
         "dir/b.jpg,512,1024, pneumonia ,10.5,20,30,40.25\na.png,512,512,,,,,\nb2.jpg,100,80,no-pneumonia,,,,\n"
         "dir/b.jpg,512.0,1024,effusion,-3,2,900,4\nc.1.dcm,100,80,no-pneumonia,0,0,100,80\nd,5,6,No-Pneumonia,1,1,2,2\n"
     )
-    assert contents(found) == {
+    assert contents(parsed) == {
         "b": ([[10.5, 20, 30, 40.25], [-3, 2, 900, 4]], True, ("pneumonia", "effusion"), (1024, 512)),
         "a": ([], False, (), (512, 512)),
         "b2": ([], False, (), (80, 100)),
         "c.1": ([], False, (), (80, 100)),
         "d": ([[1, 1, 2, 2]], True, ("No-Pneumonia",), (6, 5)),
     }
-    assert list(found.exams) == ["b", "a", "b2", "c.1", "d"]
-    assert {(exam.boxes_xyxy_px.shape[1], exam.boxes_xyxy_px.dtype.name) for exam in found.exams.values()} == {(4, "float64")}
-    assert (found.rejected, found.duplicate_rows) == ([], 0)
+    assert list(parsed.exams) == ["b", "a", "b2", "c.1", "d"]
+    assert {(exam.boxes_xyxy_px.shape[1], exam.boxes_xyxy_px.dtype.name) for exam in parsed.exams.values()} == {(4, "float64")}
+    assert (parsed.rejected, parsed.duplicate_rows) == ([], 0)
 
 
 def test_csv_repeated_rows_count_once(read_csv):
-    found = read_csv(GOOD_ROW + "n.png,1,1,,,,,\n" + GOOD_ROW.replace("1,2", "1.0,2.00") + "n.png,1,1,no-pneumonia,NaN,,,\n")
-    assert contents(found)["good"][0] == GOOD_BOX
-    assert not found.exams["n"].positive
-    assert (found.rejected, found.duplicate_rows) == ([], 2)
+    parsed = read_csv(GOOD_ROW + "n.png,1,1,,,,,\n" + GOOD_ROW.replace("1,2", "1.0,2.00") + "n.png,1,1,no-pneumonia,NaN,,,\n")
+    assert contents(parsed)["good"][0] == GOOD_BOX
+    assert not parsed.exams["n"].positive
+    assert (parsed.rejected, parsed.duplicate_rows) == ([], 2)
 
 
 @pytest.mark.parametrize(
@@ -177,17 +175,17 @@ def test_csv_repeated_rows_count_once(read_csv):
     ],
 )
 def test_csv_rejects_the_exam(read_csv, row, reason):
-    found = read_csv(GOOD_ROW + row + "\nbad.png,100,80,pneumonia,1,2,3,4\n")
-    assert list(contents(found)) == ["good"]
-    ((exam, said),) = found.rejected
+    parsed = read_csv(GOOD_ROW + row + "\nbad.png,100,80,pneumonia,1,2,3,4\n")
+    assert list(contents(parsed)) == ["good"]
+    ((exam, said),) = parsed.rejected
     assert exam == "bad"
     assert said.startswith(reason)
 
 
 def test_csv_row_without_a_name_is_rejected_by_its_line(read_csv):
-    found = read_csv(GOOD_ROW + ",100,80,pneumonia,1,2,3,4\n x/.png,100,80,,,,,\n")
-    assert found.rejected == [("(line 3)", "line 3: filename is empty"), ("(line 4)", "line 4: filename is empty")]
-    assert list(found.exams) == ["good"]
+    parsed = read_csv(GOOD_ROW + ",100,80,pneumonia,1,2,3,4\n x/.png,100,80,,,,,\n")
+    assert parsed.rejected == [("(line 3)", "line 3: filename is empty"), ("(line 4)", "line 4: filename is empty")]
+    assert list(parsed.exams) == ["good"]
 
 
 def test_csv_without_a_column(read_csv):
@@ -207,18 +205,18 @@ def test_voc_folder(read_voc):
         ".git/e.xml": "<",
         "notes.txt": "not XML",
     }
-    found = read_voc(files)
-    assert contents(found) == {
+    parsed = read_voc(files)
+    assert contents(parsed) == {
         "1.2.840": ([], False, (), (80, 100)),
         "c & d": ([], False, (), (80, 100)),
         "b": ([[10.5, 20, 30, 40], [1, 1, 2, 2]], True, ("pneumonia", "effusion"), (1024, 512)),
     }
-    assert list(found.exams) == ["1.2.840", "c & d", "b"]  # by file name, on every file system
-    assert (found.rejected, found.duplicate_rows) == ([], 0)
+    assert list(parsed.exams) == ["1.2.840", "c & d", "b"]  # by file name, on every file system
+    assert (parsed.rejected, parsed.duplicate_rows) == ([], 0)
 
 
 def test_voc_one_file_as_labelimg_writes_it(tmp_path):
-    path = tmp_path / "labels"  # without a suffix: told by its content
+    path = tmp_path / "labels"  # without a suffix: recognised by its content
     path.write_text(
         """<?xml version="1.0"?>
 <!-- a comment -->
@@ -239,8 +237,8 @@ def test_voc_one_file_as_labelimg_writes_it(tmp_path):
 
 
 def test_voc_repeated_object_counts_once(read_voc):
-    found = read_voc({"good.xml": voc(("pneumonia", 1, 2, 3, 4), ("pneumonia", 1.0, 2, 3, 4))})
-    assert (contents(found)["good"][0], found.duplicate_rows) == (GOOD_BOX, 1)
+    parsed = read_voc({"good.xml": voc(("pneumonia", 1, 2, 3, 4), ("pneumonia", 1.0, 2, 3, 4))})
+    assert (contents(parsed)["good"][0], parsed.duplicate_rows) == (GOOD_BOX, 1)
 
 
 @pytest.mark.parametrize(
@@ -296,18 +294,18 @@ def test_voc_repeated_object_counts_once(read_voc):
     ],
 )
 def test_voc_rejects_the_exam(read_voc, tmp_path, text, exam, reason):
-    found = read_voc({"good.xml": GOOD_VOC, "bad.xml": text})
-    assert list(contents(found)) == ["good"]
-    ((rejected, said),) = found.rejected
+    parsed = read_voc({"good.xml": GOOD_VOC, "bad.xml": text})
+    assert list(contents(parsed)) == ["good"]
+    ((rejected, said),) = parsed.rejected
     assert rejected == exam
     assert said.startswith(reason)
     assert str(tmp_path) not in said
 
 
 def test_voc_two_files_of_one_image(read_voc):
-    found = read_voc({"good.xml": GOOD_VOC, "a/z.xml": voc(name="z.png"), "b/z.xml": voc(("pneumonia", 1, 2, 3, 4), name="z.png")})
-    assert list(found.exams) == ["good"]
-    assert found.rejected == [("z", "b/z.xml: a/z.xml has labels of z.png as well; keep one of the two files")]
+    parsed = read_voc({"good.xml": GOOD_VOC, "a/z.xml": voc(name="z.png"), "b/z.xml": voc(("pneumonia", 1, 2, 3, 4), name="z.png")})
+    assert list(parsed.exams) == ["good"]
+    assert parsed.rejected == [("z", "b/z.xml: a/z.xml has labels of z.png as well; keep one of the two files")]
 
 
 @pytest.mark.parametrize("text", ["<annotation>", "<svg/>", '<!DOCTYPE a [<!ENTITY e "x">]><annotation/>'])
@@ -333,23 +331,23 @@ def test_voc_file_that_cannot_be_read(read_voc, tmp_path):
 
 
 def test_coco(read_coco):
-    found = read_coco(
+    parsed = read_coco(
         [image(5, "x/b.jpg", width=512, height=1024), image("a", "a.dcm"), image(2, "c.png"), image(3, "d.png")],
         [box(9, 5, (10.5, 20, 19.5, 20)), box("x", 2, (0, 0, 100, 80), category=1), box(1, 5, (-1, 2, 3, 4), category=7, iscrowd=False)],
     )
-    assert contents(found) == {
+    assert contents(parsed) == {
         "b": ([[10.5, 20, 30, 40], [-1, 2, 2, 6]], True, ("pneumonia", "effusion"), (1024, 512)),
         "a": ([], False, (), (80, 100)),
         "c": ([], False, (), (80, 100)),
         "d": ([], False, (), (80, 100)),
     }
-    assert list(found.exams) == ["b", "a", "c", "d"]
-    assert (found.rejected, found.duplicate_rows) == ([], 0)
+    assert list(parsed.exams) == ["b", "a", "c", "d"]
+    assert (parsed.rejected, parsed.duplicate_rows) == ([], 0)
 
 
 def test_coco_repeated_entries_count_once(read_coco):
-    found = read_coco([image(), image()], [box(1), box(1), box(2)])
-    assert (contents(found)["good"][0], found.rejected, found.duplicate_rows) == (GOOD_BOX, [], 3)
+    parsed = read_coco([image(), image()], [box(1), box(1), box(2)])
+    assert (contents(parsed)["good"][0], parsed.rejected, parsed.duplicate_rows) == (GOOD_BOX, [], 3)
 
 
 NESTED = {"a": [[[["x" * 100] * 50] * 50]]}
@@ -443,10 +441,10 @@ NESTED = {"a": [[[["x" * 100] * 50] * 50]]}
     ],
 )
 def test_coco_rejects_the_exam(read_coco, images, boxes, rejected):
-    found = read_coco([image(), *images], [box(), *boxes])
-    assert contents(found) == {"good": (GOOD_BOX, True, ("pneumonia",), (80, 100))}
-    assert [exam for exam, _ in found.rejected] == sorted(rejected)
-    for exam, reason in found.rejected:
+    parsed = read_coco([image(), *images], [box(), *boxes])
+    assert contents(parsed) == {"good": (GOOD_BOX, True, ("pneumonia",), (80, 100))}
+    assert [exam for exam, _ in parsed.rejected] == sorted(rejected)
+    for exam, reason in parsed.rejected:
         assert reason.startswith(rejected[exam])
         assert len(reason) < 250
 
@@ -495,12 +493,12 @@ def test_coco_is_read_as_pycocotools_reads_it(tmp_path, capsys):
     ]
     path = tmp_path / "instances.json"
     path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": CATEGORIES}))
-    found = formats.read_labels(path)
+    parsed = formats.read_labels(path)
     oracle = COCO(path)
     capsys.readouterr()
     for one in oracle.loadImgs(oracle.getImgIds()):
         expected = oracle.loadAnns(oracle.getAnnIds(imgIds=one["id"]))
-        exam = found.exams[one["file_name"].removesuffix(".png")]
+        exam = parsed.exams[one["file_name"].removesuffix(".png")]
         corners = [[x, y, x + width, y + height] for x, y, width, height in (entry["bbox"] for entry in expected)]
         assert exam.boxes_xyxy_px.tolist() == corners
         assert list(exam.class_names) == [oracle.cats[entry["category_id"]]["name"].strip() for entry in expected]
@@ -579,12 +577,12 @@ def drawn_exams(draw):
     """Return {exam: [(class, xyxy)]}."""
     exams = {}
     for name in draw(st.lists(NAMES, min_size=1, max_size=4, unique_by=str.casefold)):
-        found = draw(
+        parsed = draw(
             st.lists(
                 st.tuples(NAMES.filter(lambda one: one != "no-pneumonia"), COORDINATES, COORDINATES, COORDINATES, COORDINATES), max_size=3
             )
         )
-        exams[name] = [(one, (x, y, right, low)) for one, x, y, right, low in found if x < right and y < low]
+        exams[name] = [(one, (x, y, right, low)) for one, x, y, right, low in parsed if x < right and y < low]
     return exams
 
 
@@ -595,28 +593,28 @@ def drawn_exams(draw):
 def test_csv_and_voc_give_back_what_independent_writers_wrote(tmp_path, exams):
     expected = {
         name: (
-            [list(corners) for _, corners in dict.fromkeys(found)],
-            bool(found),
-            tuple(one for one, _ in dict.fromkeys(found)),
+            [list(corners) for _, corners in dict.fromkeys(parsed)],
+            bool(parsed),
+            tuple(one for one, _ in dict.fromkeys(parsed)),
             (80, 100),
         )
-        for name, found in exams.items()
+        for name, parsed in exams.items()
     }
     with open(tmp_path / "labels.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerow(formats.CSV_COLUMNS)
-        for name, found in exams.items():
-            writer.writerows([f"{name}.png", 100, 80, one, *map(repr, corners)] for one, corners in found or [("", ("",) * 4)] if found)
-            if not found:
+        for name, parsed in exams.items():
+            writer.writerows([f"{name}.png", 100, 80, one, *map(repr, corners)] for one, corners in parsed or [("", ("",) * 4)] if parsed)
+            if not parsed:
                 writer.writerow([f"{name}.png", 100, 80, "", "", "", "", ""])
     assert contents(formats.read_labels(tmp_path / "labels.csv")) == expected
-    for name, found in exams.items():
+    for name, parsed in exams.items():
         root = ET.Element("annotation")
         ET.SubElement(root, "filename").text = f"{name}.png"
         size = ET.SubElement(root, "size")
         size.extend([ET.Element("width"), ET.Element("height")])
         size[0].text, size[1].text = "100", "80"
-        for one, corners in found:
+        for one, corners in parsed:
             element = ET.SubElement(root, "object")
             ET.SubElement(element, "name").text = one
             bndbox = ET.SubElement(element, "bndbox")
@@ -651,13 +649,13 @@ def test_damaged_files_are_read_or_refused_in_words(tmp_path, format):
             data[start : start + rng.randint(0, 4)] = piece
         path.write_bytes(data)
         try:
-            found = formats.read_labels(path, format=format)
+            parsed = formats.read_labels(path, format=format)
         except DataError as error:
             assert len(str(error)) < 600
             outcomes["refused"] += 1
             continue
-        outcomes["rejected" if found.rejected else "read"] += 1
-        for exam in found.exams.values():
+        outcomes["rejected" if parsed.rejected else "read"] += 1
+        for exam in parsed.exams.values():
             corners = exam.boxes_xyxy_px
             assert np.isfinite(corners).all()
             assert (corners[:, 2:] > corners[:, :2]).all()
@@ -670,6 +668,6 @@ def test_damaged_files_are_read_or_refused_in_words(tmp_path, format):
 @pytest.mark.real_data
 def test_rsnas_labels_are_told_by_their_content(shared_data):
     path = shared_data / "rsna_csv" / "stage_2_train_labels.csv"
-    found, expected = formats.read_labels(path), annotations.read_rsna_labels(path)
-    assert len(found.exams) == 26_684
-    assert contents(found) == contents(expected)
+    parsed, expected = formats.read_labels(path), annotations.read_rsna_labels(path)
+    assert len(parsed.exams) == 26_684
+    assert contents(parsed) == contents(expected)

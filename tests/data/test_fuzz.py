@@ -98,7 +98,7 @@ def test_changed_files_are_an_image_or_a_data_error(kind, tmp_path_factory):
         source = Bytes(changed(whole, changes))
         for read in (images.encode, images.read_pixels, reading.header):
             try:
-                found = read(source)
+                result = read(source)
             except DataError as error:
                 assert str(error).startswith("changed.dcm")
                 assert "\n" not in str(error)
@@ -107,10 +107,10 @@ def test_changed_files_are_an_image_or_a_data_error(kind, tmp_path_factory):
                 continue
             seen["image"] += 1
             if read is images.read_pixels:
-                assert (found.ndim, found.dtype) == (2, np.uint8)
+                assert (result.ndim, result.dtype) == (2, np.uint8)
             elif read is images.encode:
-                assert found.height > 0
-                assert found.width > 0
+                assert result.height > 0
+                assert result.width > 0
 
     check()
     assert seen["error"] > 50, seen

@@ -60,12 +60,12 @@ def test_of_several_spacings_the_first_that_has_a_value_counts(tmp_path, spacing
     for keyword, value in spacings.items():
         setattr(file, keyword, value)
     file.save_as(path)
-    found, _ = sources.find_radiographs(tmp_path)
-    read = header_values.read_files(found, Pool(1))["exam"]
-    assert (read.texts["spacing"], read.texts["view"], read.size_hw, read.fault) == (text, file.ViewPosition, (20, 30), "")
+    files, _ = sources.find_radiographs(tmp_path)
+    read = header_values.read_files(files, Pool(1))["exam"]
+    assert (read.texts["spacing"], read.texts["view"], read.size_hw, read.error) == (text, file.ViewPosition, (20, 30), "")
     assert len(read.pixels_sha256) == 64
 
 
 def test_images_of_a_record_set():
-    found = header_values.of_images([{"file_name": "a", "age": 51, "view_position": "PA"}, {"file_name": "b"}])
-    assert found == {"a": {"age": "51", "sex": "", "view": "PA", "spacing": ""}, "b": {"age": "", "sex": "", "view": "", "spacing": ""}}
+    texts = header_values.of_images([{"file_name": "a", "age": 51, "view_position": "PA"}, {"file_name": "b"}])
+    assert texts == {"a": {"age": "51", "sex": "", "view": "PA", "spacing": ""}, "b": {"age": "", "sex": "", "view": "", "spacing": ""}}

@@ -128,9 +128,9 @@ def test_other_files_are_decoded(data, expected, notes):
 
 def test_16_bit_png_is_shown_between_its_percentiles():
     pixels = np.linspace(1000, 61_000, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
-    found = images.read_pixels(Member(saved(pixels, "PNG")))
+    gray = images.read_pixels(Member(saved(pixels, "PNG")))
     low, high = np.percentile(pixels, [0.5, 99.5])
-    np.testing.assert_allclose(found, np.clip((pixels - low) / (high - low), 0, 1) * 255, atol=1)
+    np.testing.assert_allclose(gray, np.clip((pixels - low) / (high - low), 0, 1) * 255, atol=1)
     assert images.encode(Member(saved(pixels, "PNG"))).notes == ("robust window",)
 
 
@@ -185,8 +185,8 @@ def test_max_side(max_side, height, width):
 def test_shrinking_takes_the_mean_of_the_pixels_that_fall_together():
     noise = np.random.default_rng(0).integers(0, 256, (256, 256)).astype(np.uint8)
     mean = noise.reshape(32, 8, 32, 8).mean((1, 3))
-    found = decoded(images.encode(Member(saved(noise, "PNG")), Options(max_side=32)))
-    assert np.abs(found - mean).mean() < 2  # what JPEG changes; every eighth pixel would differ by 60
+    shrunk = decoded(images.encode(Member(saved(noise, "PNG")), Options(max_side=32)))
+    assert np.abs(shrunk - mean).mean() < 2  # what JPEG changes; every eighth pixel would differ by 60
 
 
 def test_normalize():
@@ -232,11 +232,11 @@ def test_jpeg_reader_reads_what_pillow_reads():
         (ramp(), {"restart_marker_rows": 1}),
     ):
         data = saved(pixels, "JPEG", **extra)
-        found = jpeg.read(data)
-        assert (found.frame.bits, found.frame.height, found.frame.width) == (8, HEIGHT, WIDTH)
-        assert found.frame.components == (3 if pixels.ndim == 3 else 1)
-        assert found.end == len(data)
-        assert (found.copyable() is not None) == (pixels.ndim == 2 and "progressive" not in extra)
+        read = jpeg.read(data)
+        assert (read.frame.bits, read.frame.height, read.frame.width) == (8, HEIGHT, WIDTH)
+        assert read.frame.components == (3 if pixels.ndim == 3 else 1)
+        assert read.end == len(data)
+        assert (read.copyable() is not None) == (pixels.ndim == 2 and "progressive" not in extra)
         for size in range(len(data)):
             assert jpeg.read(data[:size]) is None
     assert image_files.is_image_file(data)

@@ -91,12 +91,12 @@ def make_records(folder, splits, classes=CLASSES):
 
 def expected(splits, *, sizes=True):
     """Return what reading must give: exam -> (boxes, classes, size, whether there is a finding)."""
-    found = {}
+    meant = {}
     for exams in splits.values():
         for exam, (_, size, objects) in exams.items():
             findings = [(name, [x, y, x + w, y + h]) for name, (x, y, w, h) in objects if name != label_map.NO_PNEUMONIA]
-            found[exam] = ([box for _, box in findings], tuple(name for name, _ in findings), size if sizes else None, bool(findings))
-    return found
+            meant[exam] = ([box for _, box in findings], tuple(name for name, _ in findings), size if sizes else None, bool(findings))
+    return meant
 
 
 def contents(labels):
@@ -121,9 +121,9 @@ def one_class(tmp_path_factory):
 def test_round_trip(records, one_class, tmp_path, format, images):
     rsna = format == "rsna"
     card = label_export.export_labels(one_class if rsna else records, tmp_path / "out", format=format, images=images)
-    found = formats.read_labels(tmp_path / "out" / card["labels"])  # auto: each is told by its content
-    assert contents(found) == expected(ONE_CLASS if rsna else EXAMS, sizes=not rsna)
-    assert found.duplicate_rows == 0
+    parsed = formats.read_labels(tmp_path / "out" / card["labels"])  # auto: each is recognised by its content
+    assert contents(parsed) == expected(ONE_CLASS if rsna else EXAMS, sizes=not rsna)
+    assert parsed.duplicate_rows == 0
     assert json.loads((tmp_path / "out" / label_export.CARD).read_text()) == card
     assert (card["exams"], card["boxes"], card["negatives"]) == (5, 3 if rsna else 4, 2)
     names = {label_export.CARD, "split.csv", card["labels"]} | ({"images"} if images else set())
@@ -163,15 +163,15 @@ def test_images_are_those_of_the_records_and_have_the_names_in_the_labels(record
 
 def test_coco_as_pycocotools_reads_it(records, tmp_path, capsys):
     label_export.export_labels(records, tmp_path / "out", format="coco")
-    found = COCO(tmp_path / "out" / "instances.json")
+    coco = COCO(tmp_path / "out" / "instances.json")
     capsys.readouterr()
-    assert {category["name"]: number for number, category in found.cats.items()} == CLASSES
-    assert sorted(found.anns) == [1, 2, 3, 4]  # unique over the splits, each of which counts from 1
+    assert {category["name"]: number for number, category in coco.cats.items()} == CLASSES
+    assert sorted(coco.anns) == [1, 2, 3, 4]  # unique over the splits, each of which counts from 1
     for split, exams in EXAMS.items():
         for exam, (_, (height, width), objects) in exams.items():
-            image = found.loadImgs(image_id(exam))[0]
+            image = coco.loadImgs(image_id(exam))[0]
             assert (image["split"], image["height"], image["width"], image["rsna_class"]) == (split, height, width, "Normal")
-            rows = found.loadAnns(found.getAnnIds(imgIds=image["id"]))
+            rows = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
             expected_rows = [(CLASSES[name], list(bbox), bbox[2] * bbox[3], 0) for name, bbox in objects if name != label_map.NO_PNEUMONIA]
             assert [(row["category_id"], row["bbox"], row["area"], row["iscrowd"]) for row in rows] == expected_rows
 
@@ -234,29 +234,29 @@ def test_every_export_reads_as_it_was_meant_or_is_refused(tmp_path_factory, exam
     folder = tmp_path_factory.mktemp("drawn")
     names = {PNEUMONIA: [*classes][1], EFFUSION: [*classes][-1]} if format != "rsna" else {PNEUMONIA: PNEUMONIA, EFFUSION: PNEUMONIA}
     classes = classes if format != "rsna" else CLASSES
-    about = {exam: ("png", (8, 8), list(dict.fromkeys((names[name], box) for name, box in found))) for exam, found in exams.items()}
+    about = {exam: ("png", (8, 8), list(dict.fromkeys((names[name], box) for name, box in boxes))) for exam, boxes in exams.items()}
     make_records(folder / "set", {"all": about}, classes)
     try:
         card = label_export.export_labels(folder / "set", folder / "out", format=format)
     except DataError as error:
         # only what a format cannot hold may be refused
-        used = [*exams, *(names[name] for found in exams.values() for name, _ in found)]
+        used = [*exams, *(names[name] for boxes in exams.values() for name, _ in boxes)]
         odd = [name for name in used if name.strip() != name or name.startswith(".") or {"\ufffe", "\uffff"} & set(name)]
         alike = max(Counter(name.casefold() for name in exams).values()) > 1
         plain = [name for name in used if name in ("", label_map.NO_PNEUMONIA)]
         assert odd or alike or plain or len(max(exams, key=len).encode()) > 250, error
         assert not (folder / "out").exists()
         return
-    found = contents(formats.read_labels(folder / "out" / card["labels"], format=format))
-    assert found == expected({"all": about}, sizes=format != "rsna")
+    parsed = contents(formats.read_labels(folder / "out" / card["labels"], format=format))
+    assert parsed == expected({"all": about}, sizes=format != "rsna")
 
 
 def test_boxes_that_clipping_made_equal(tmp_path):
     twice = [(PNEUMONIA, (0, 0, 5, 5)), (PNEUMONIA, (0, 0, 5, 5))]
     make_records(tmp_path / "set", {"train": {"a": ("png", (8, 8), twice)}})
     label_export.export_labels(tmp_path / "set", tmp_path / "out", format="voc")
-    found = formats.read_labels(tmp_path / "out" / "annotations")
-    assert (len(found.exams["a"].boxes_xyxy_px), found.duplicate_rows) == (1, 1)
+    parsed = formats.read_labels(tmp_path / "out" / "annotations")
+    assert (len(parsed.exams["a"].boxes_xyxy_px), parsed.duplicate_rows) == (1, 1)
 
 
 def one(name, *objects, image_format="png"):
@@ -360,14 +360,14 @@ def test_of_what_conversion_writes(synthetic, tmp_path, format, negatives):
     settings = Settings(negatives=negatives, val_fraction=0.4)
     conversion.convert(Inputs(dicom_dir=synthetic.dicom_dir, labels=synthetic.labels), tmp_path / "set", settings)
     card = label_export.export_labels(tmp_path / "set", tmp_path / "out", format=format)
-    found, original = (formats.read_labels(path) for path in (tmp_path / "out" / card["labels"], synthetic.labels))
-    assert found.exams.keys() == original.exams.keys()
-    for exam, one in found.exams.items():
+    parsed, original = (formats.read_labels(path) for path in (tmp_path / "out" / card["labels"], synthetic.labels))
+    assert parsed.exams.keys() == original.exams.keys()
+    for exam, one in parsed.exams.items():
         assert one.boxes_xyxy_px.tolist() == original.exams[exam].boxes_xyxy_px.tolist()
         assert (one.positive, one.class_names) == (original.exams[exam].positive, original.exams[exam].class_names)
         assert one.size_hw == (None if format == "rsna" else (256, 256))
     inputs = Inputs(dicom_dir=synthetic.dicom_dir, labels=tmp_path / "out" / card["labels"], split_file=tmp_path / "out" / "split.csv")
     conversion.convert(inputs, tmp_path / "again", settings)
-    for side in ("train", "val"):
-        first, again = (json.loads((tmp_path / name / f"instances_{side}.json").read_text()) for name in ("set", "again"))
+    for split in ("train", "val"):
+        first, again = (json.loads((tmp_path / name / f"instances_{split}.json").read_text()) for name in ("set", "again"))
         assert first == again

@@ -121,10 +121,10 @@ def test_written_maps_are_read_back_or_refused(tmp_path_factory, names):
 @given(st.text("item{}:'\" id name 12\n#,", max_size=60))
 def test_whatever_is_read_protobuf_reads_the_same(tmp_path_factory, text):
     try:
-        found = read(tmp_path_factory.mktemp("any"), text)
+        parsed = read(tmp_path_factory.mktemp("any"), text)
     except DataError:
         return
-    assert by_protobuf(text) == found
+    assert by_protobuf(text) == parsed
 
 
 def test_check_pneumonia(tmp_path):

@@ -138,9 +138,9 @@ BAD_TRUTHS = {
 }
 
 
-@pytest.mark.parametrize("fault", BAD_TRUTHS)
-def test_every_command_refuses_it_in_the_same_words(tmp_path, fault):
-    name, content, message = BAD_TRUTHS[fault]
+@pytest.mark.parametrize("case", BAD_TRUTHS)
+def test_every_command_refuses_it_with_the_same_message(tmp_path, case):
+    name, content, message = BAD_TRUTHS[case]
     path = tmp_path / name
     path.write_bytes(content)
     said = {}
@@ -224,8 +224,8 @@ def drawn(cases):
 
 
 def post(truth, path):
-    found = postprocessing.read_detections(path, truth=postprocessing.read_truth(truth))
-    return {exam: np.column_stack([one.boxes_xyxy_px, one.scores]).tolist() for exam, one in found.items()}
+    detections = postprocessing.read_detections(path, truth=postprocessing.read_truth(truth))
+    return {exam: np.column_stack([one.boxes_xyxy_px, one.scores]).tolist() for exam, one in detections.items()}
 
 
 DETECTION_READERS = {
@@ -269,9 +269,9 @@ BAD_DETECTIONS = {
 }
 
 
-@pytest.mark.parametrize("fault", BAD_DETECTIONS)
-def test_every_command_refuses_detections_in_the_same_words(instances, tmp_path, fault):
-    content, message = BAD_DETECTIONS[fault]
+@pytest.mark.parametrize("case", BAD_DETECTIONS)
+def test_every_command_refuses_detections_with_the_same_message(instances, tmp_path, case):
+    content, message = BAD_DETECTIONS[case]
     path = tmp_path / "bad"
     path.write_text(content)
     said = {}
@@ -285,9 +285,9 @@ def test_every_command_refuses_detections_in_the_same_words(instances, tmp_path,
 
 def test_detections_without_ground_truth(tmp_path):
     (tmp_path / "s.csv").write_text(SUBMISSION)
-    found = detection_files.by_exam(tmp_path / "s.csv")
-    assert {exam: len(one) for exam, one in found.items()} == {"a": 1, "b": 0}
-    assert found["a"].classes.tolist() == [2]
+    detections = detection_files.by_exam(tmp_path / "s.csv")
+    assert {exam: len(one) for exam, one in detections.items()} == {"a": 1, "b": 0}
+    assert detections["a"].classes.tolist() == [2]
     (tmp_path / "d.json").write_text(json.dumps([ROW]))
     with pytest.raises(DataError, match=r"d.json, entry 0 has no file_name, so that its exam is unknown. Give the ground truth"):
         detection_files.by_exam(tmp_path / "d.json")
@@ -325,11 +325,11 @@ def test_zip_members_of_other_methods_are_refused(tmp_path):
 
 def test_a_record_set_is_ground_truth_by_its_split(tmp_path):
     common = {"shards": [], "annotations": "instances_val.json", "annotations_sha256": "", "patients": 2, "positive_exams": 1, "boxes": 1}
-    manifest = {"splits": {"val": common | {"exams": 2}, "test": common | {"exams": 0}}}
+    manifest = {"label_map": {"pneumonia": 1}, "splits": {"val": common | {"exams": 2}, "test": common | {"exams": 0}}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": record_sets.FORMAT, "version": record_sets.VERSION}))
     (tmp_path / "instances_val.json").write_text(json.dumps(COCO))
-    found = ground_truth.read(tmp_path)
-    assert found.image_ids == {"a": 5, "b": 7}
+    truth = ground_truth.read(tmp_path)
+    assert truth.image_ids == {"a": 5, "b": 7}
     with pytest.raises(DataError, match="has no split 'dev'; it has val, test"):
         ground_truth.read(tmp_path, split="dev")
     with pytest.raises(DataError, match="The split 'test' of .* has no exams"):

@@ -1,4 +1,4 @@
-"""Image quality: what is wrong is found and named, what is right is left alone."""
+"""Image quality: what is wrong is recognised and named, what is right is left alone."""
 
 import base64
 import dataclasses
@@ -49,8 +49,8 @@ def scaled(pixels, factor, offset=0.0):
 
 def alone(pixels, view=None):
     """[(kind, severity)] of one image."""
-    found = quality.judge({"a": quality.measure(pixels)}, patients={}, views={"a": view})
-    return [(one.kind, one.severity) for one in found.get("a", [])]
+    findings = quality.evaluate({"a": quality.measure(pixels)}, patients={}, views={"a": view})
+    return [(one.kind, one.severity) for one in findings.get("a", [])]
 
 
 def drawing(*shapes, background=20, blur=5):
@@ -149,12 +149,12 @@ def test_other_views_do_not(view):
 
 def test_the_same_pixels_twice_are_a_duplicate_of_the_first():
     measures = {"b": CHESTS[0], "c": CHESTS[0].copy(), "a": CHESTS[1], "d": np.asfortranarray(CHESTS[0])}
-    found = quality.judge(
+    findings = quality.evaluate(
         {exam: quality.measure(pixels) for exam, pixels in measures.items()}, patients={"b": "1", "c": "1", "a": "1", "d": "2"}
     )
-    assert list(found) == ["c", "d"]
-    assert found["c"] == [quality.Finding("duplicate", "exclude", "has the very pixels of exam b of the same patient", "b")]
-    assert found["d"] == [quality.Finding("duplicate", "exclude", "has the very pixels of exam b of another patient", "b")]
+    assert list(findings) == ["c", "d"]
+    assert findings["c"] == [quality.Finding("duplicate", "exclude", "has the very pixels of exam b of the same patient", "b")]
+    assert findings["d"] == [quality.Finding("duplicate", "exclude", "has the very pixels of exam b of another patient", "b")]
 
 
 def test_pixels_in_another_shape_are_no_duplicate():
@@ -165,8 +165,8 @@ def test_pixels_in_another_shape_are_no_duplicate():
 
 def test_blank_images_are_no_copies_of_one_another():
     blank = quality.measure(np.full((300, 300), 7, np.uint8))
-    found = quality.judge({"a": blank, "b": blank}, patients={})
-    assert [[one.kind for one in some] for some in found.values()] == [["blank"], ["blank"]]
+    findings = quality.evaluate({"a": blank, "b": blank}, patients={})
+    assert [[one.kind for one in some] for some in findings.values()] == [["blank"], ["blank"]]
 
 
 COPIES = {
@@ -185,11 +185,11 @@ COPIES = {
 def test_a_changed_copy_in_another_patients_name_is_excluded(name):
     measures = {f"{index}": quality.measure(chest) for index, chest in enumerate(CHESTS)}
     copy = quality.measure(COPIES[name](CHESTS[3]))
-    found = quality.judge(measures | {"copy": copy}, patients={})
-    assert list(found) == ["copy"]
-    assert [(one.kind, one.severity, one.other) for one in found["copy"]] == [("near-duplicate", "exclude", "3")]
-    found = quality.judge(measures | {"copy": copy}, patients={"copy": "3"})
-    assert [(one.kind, one.severity, one.other) for one in found["copy"]] == [("near-duplicate", "info", "3")]
+    findings = quality.evaluate(measures | {"copy": copy}, patients={})
+    assert list(findings) == ["copy"]
+    assert [(one.kind, one.severity, one.other) for one in findings["copy"]] == [("near-duplicate", "exclude", "3")]
+    findings = quality.evaluate(measures | {"copy": copy}, patients={"copy": "3"})
+    assert [(one.kind, one.severity, one.other) for one in findings["copy"]] == [("near-duplicate", "info", "3")]
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_severity_goes_by_the_distance(differing, expected):
     bits = np.random.default_rng(0).integers(0, 2, 256, np.uint8)
     other = bits.copy()
     other[np.random.default_rng(1).permutation(256)[:differing]] ^= 1
-    found = quality.judge({"a": with_hash(bits, "a"), "b": with_hash(other, "b")}, patients={})
-    assert [one.severity for some in found.values() for one in some] == ([expected] if expected else [])
+    findings = quality.evaluate({"a": with_hash(bits, "a"), "b": with_hash(other, "b")}, patients={})
+    assert [one.severity for some in findings.values() for one in some] == ([expected] if expected else [])
 
 
 @settings(max_examples=40, deadline=None)
@@ -221,14 +221,14 @@ def test_the_search_agrees_with_one_pair_after_the_other(seed, count, patients):
             expected[exam] = (severity, other)
         if expected.get(exam, ("",))[0] != "exclude":
             kept.append(exam)
-    found = quality.judge({exam: with_hash(mine, exam) for exam, mine in bits.items()}, patients=whose)
-    assert {exam: (some[0].severity, some[0].other) for exam, some in found.items()} == expected
+    findings = quality.evaluate({exam: with_hash(mine, exam) for exam, mine in bits.items()}, patients=whose)
+    assert {exam: (some[0].severity, some[0].other) for exam, some in findings.items()} == expected
 
 
 def test_what_is_left_after_exclusion_has_no_copy_in_another_patients_name():
     images = {f"{name}{index}": change(CHESTS[index]) for name, change in COPIES.items() for index in range(3)}
     measures = {exam: quality.measure(pixels) for exam, pixels in images.items()}
-    left = measures.keys() - quality.excluded(quality.judge(measures, patients={})).keys()
+    left = measures.keys() - quality.excluded(quality.evaluate(measures, patients={})).keys()
     assert len(left) == 3
     assert {exam[-1] for exam in left} == {"0", "1", "2"}
 
@@ -237,7 +237,7 @@ def test_near_duplicates_of_a_whole_challenge_take_seconds():
     rng = np.random.default_rng(0)
     measures = {f"{index:05d}": with_hash(bits, str(index)) for index, bits in enumerate(rng.integers(0, 2, (8000, 256), np.uint8))}
     start = time.process_time()
-    assert quality.judge(measures, patients={}) == {}
+    assert quality.evaluate(measures, patients={}) == {}
     assert (
         time.process_time() - start < 10
     )  # 26,684 exams have 11 times as many pairs, which take some 3 s; a loop over pairs takes minutes
@@ -257,9 +257,9 @@ def test_measured_gray_levels():
     pixels[:100] = 0  # the upper border, of which nothing is in the central half
     pixels[100:120, 100:300] = 255
     pixels[120:140, 100:300] = 1
-    found = quality.measure(pixels)
-    assert (found.height, found.width, found.spread, found.center_gray) == (400, 400, 100, 100)
-    assert (found.center_white, found.center_black) == (0.1, 0.1)
+    measured = quality.measure(pixels)
+    assert (measured.height, measured.width, measured.spread, measured.center_gray) == (400, 400, 100, 100)
+    assert (measured.center_white, measured.center_black) == (0.1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -275,16 +275,16 @@ def test_other_arrays_are_an_error(pixels):
 def test_any_size_is_measured(height, width, gray):
     pixels = np.full((height, width), gray, np.uint8)
     pixels[: height // 2] = 255 - gray
-    found = quality.measure(pixels)
-    assert (found.height, found.width) == (height, width)
-    assert np.isfinite([value for value in dataclasses.astuple(found) if not isinstance(value, str)]).all()
+    measured = quality.measure(pixels)
+    assert (measured.height, measured.width) == (height, width)
+    assert np.isfinite([value for value in dataclasses.astuple(measured) if not isinstance(value, str)]).all()
 
 
 def test_measures_travel():
-    found = quality.measure(CHESTS[0])
-    assert pickle.loads(pickle.dumps(found)) == found
-    assert quality.Measures(**json.loads(json.dumps(dataclasses.asdict(found)))) == found
-    assert len(pickle.dumps(found)) < 600
+    measured = quality.measure(CHESTS[0])
+    assert pickle.loads(pickle.dumps(measured)) == measured
+    assert quality.Measures(**json.loads(json.dumps(dataclasses.asdict(measured)))) == measured
+    assert len(pickle.dumps(measured)) < 600
 
 
 SUSPICIOUS = {
@@ -298,17 +298,17 @@ SUSPICIOUS = {
 
 
 def suspicious():
-    return quality.judge({exam: quality.measure(pixels) for exam, pixels in SUSPICIOUS.items()}, patients={})
+    return quality.evaluate({exam: quality.measure(pixels) for exam, pixels in SUSPICIOUS.items()}, patients={})
 
 
 def test_the_report_counts_and_lists_the_most_severe_first():
-    found = suspicious()
-    report = quality.report(found, exams=len(SUSPICIOUS))
+    findings = suspicious()
+    report = quality.report(findings, exams=len(SUSPICIOUS))
     assert json.loads(json.dumps(report)) == report
     assert (report["exams"], report["suspicious"], report["excluded"]) == (6, 5, 3)
     assert report["counts"] == {"blank": 1, "inverted": 1, "not-frontal": 1, "exposure": 1, "duplicate": 1, "near-duplicate": 0}
     assert [row["exam"] for row in report["findings"]] == ["blank", "negative", "copy", "strip", "dark"]
-    assert quality.excluded(found)["copy"] == "duplicate: has the very pixels of exam chest of another patient"
+    assert quality.excluded(findings)["copy"] == "duplicate: has the very pixels of exam chest of another patient"
 
 
 def test_the_sheet_shows_the_suspicious_and_the_copied():
@@ -336,8 +336,8 @@ def test_a_long_list_ends_with_what_is_left_out(monkeypatch):
     said = []
     plain = quality_sheet.pictures.draw_boxes
     monkeypatch.setattr(quality_sheet.pictures, "draw_boxes", lambda image, title: said.append(title) or plain(image, title=title))
-    found = {f"{index:03d}": [quality.Finding("exposure", "warn", "too dark")] for index in range(75)}
-    picture = quality_sheet.draw(found, read_pixels=lambda exam: np.zeros((40, 30), np.uint8))
+    findings = {f"{index:03d}": [quality.Finding("exposure", "warn", "too dark")] for index in range(75)}
+    picture = quality_sheet.draw(findings, read_pixels=lambda exam: np.zeros((40, 30), np.uint8))
     assert picture.size == (6 * quality_sheet.TILE_PX, 10 * quality_sheet.TILE_PX)
     assert said[0] == "000:\nexposure (warn)"
     assert said[-1] == "and 16 more:\nsee the report"
@@ -350,11 +350,11 @@ def test_real_radiographs_are_left_alone_and_their_negatives_are_not(shared_data
     images = {path.stem: reading.read_pixels(path) for path in files}
     assert len(images) == 258
     measures = {exam: quality.measure(pixels) for exam, pixels in images.items()}
-    assert quality.judge(measures, patients=patients) == {}
+    assert quality.evaluate(measures, patients=patients) == {}
     some = dict(list(images.items())[::4])
     assert {alone(255 - pixels)[0] for pixels in some.values()} == {("inverted", "exclude")}
     copies = {f"z{exam}": quality.measure(resized(pixels[4:-4, 4:-4], 400)) for exam, pixels in some.items()}
-    found = quality.judge(measures | copies, patients=patients)
-    assert {exam: [(one.kind, one.severity, one.other) for one in found[exam]] for exam in found} == {
+    findings = quality.evaluate(measures | copies, patients=patients)
+    assert {exam: [(one.kind, one.severity, one.other) for one in findings[exam]] for exam in findings} == {
         f"z{exam}": [("near-duplicate", "exclude", exam)] for exam in some
     }

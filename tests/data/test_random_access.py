@@ -10,14 +10,14 @@ from pneumodet.data.random_access import Reader
 @pytest.fixture
 def shards(tmp_path):
     """Return two files with three and two records."""
-    found = []
+    shards = []
     for name, records in (("a.tfrecord", [b"one", b"", b"three" * 100]), ("b.tfrecord", [b"four", b"five"])):
         with open(tmp_path / name, "wb") as file:
             writer = tfrecord.Writer(file)
             for record in records:
                 writer.write(record)
-        found.append(tmp_path / name)
-    return found
+        shards.append(tmp_path / name)
+    return shards
 
 
 def test_records_are_those_of_reading_in_order(shards):

@@ -41,22 +41,22 @@ def test_the_factor_is_a_power_of_two_that_leaves_enough(image_hw, target_hw, fa
 @pytest.mark.parametrize(("size_hw", "target_hw"), [((640, 512), (128, 96)), ((400, 400), (120, 120)), ((90, 70), (96, 96))])
 def test_decoding_is_averaging(suffix, size_hw, target_hw):
     pixels = radiograph(size_hw)
-    found = record_images.decode(encoded(pixels, suffix, cv2.IMWRITE_JPEG_QUALITY, 98), target_hw=target_hw, where="here")
+    decoded = record_images.decode(encoded(pixels, suffix, cv2.IMWRITE_JPEG_QUALITY, 98), target_hw=target_hw, where="here")
     by = scaling.factor(size_hw, target_hw)
-    assert found.shape == (size_hw[0] // by, size_hw[1] // by)
-    expected = cv2.resize(pixels, found.shape[::-1], interpolation=cv2.INTER_AREA).astype(float)
-    difference = np.abs(found - expected)
+    assert decoded.shape == (size_hw[0] // by, size_hw[1] // by)
+    expected = cv2.resize(pixels, decoded.shape[::-1], interpolation=cv2.INTER_AREA).astype(float)
+    difference = np.abs(decoded - expected)
     assert difference.mean() < 1.5
-    sampled = cv2.resize(pixels, found.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(float)
+    sampled = cv2.resize(pixels, decoded.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(float)
     if by > 2:  # of two px bilinear sampling takes the mean, too
         assert difference.mean() < 0.3 * np.abs(sampled - expected).mean()
 
 
 def test_the_last_px_of_an_odd_jpeg_covers_less():
     pixels = radiograph((641, 511))
-    found = record_images.decode(encoded(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 98), target_hw=(128, 96), where="here")
+    decoded = record_images.decode(encoded(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 98), target_hw=(128, 96), where="here")
     whole = cv2.copyMakeBorder(pixels, 0, 3, 0, 1, cv2.BORDER_REPLICATE)
-    assert np.abs(found - cv2.resize(whole, (128, 161), interpolation=cv2.INTER_AREA).astype(float)).mean() < 1.5
+    assert np.abs(decoded - cv2.resize(whole, (128, 161), interpolation=cv2.INTER_AREA).astype(float)).mean() < 1.5
 
 
 def test_one_look_for_all_formats():
@@ -73,15 +73,15 @@ def test_one_look_for_all_formats():
 
 def test_larger_than_libjpegs_smallest_scale():
     pixels = radiograph((2100, 2100), sigma=20.0)
-    found = record_images.decode(encoded(pixels, ".jpg"), target_hw=(130, 130), where="here")
+    decoded = record_images.decode(encoded(pixels, ".jpg"), target_hw=(130, 130), where="here")
     assert scaling.factor((2100, 2100), (130, 130)) == 16
-    assert found.shape == (131, 131)
+    assert decoded.shape == (131, 131)
 
 
 def test_color_becomes_gray():
     pixels = np.dstack([radiograph((64, 64))] * 3)
-    found = record_images.decode(encoded(pixels, ".png"), target_hw=(64, 64), where="here")
-    np.testing.assert_array_equal(found, pixels[..., 0])
+    decoded = record_images.decode(encoded(pixels, ".png"), target_hw=(64, 64), where="here")
+    np.testing.assert_array_equal(decoded, pixels[..., 0])
 
 
 def test_bilinear_resize_is_tensorflows():
@@ -153,8 +153,8 @@ def of_16_bits(size_hw=(64, 48)):
     ],
 )
 def test_gray_values_are_those_of_files(data, within):
-    found, of_file = record_images.decode(data, where="here"), image_files.pixels_of(data, "file")
-    assert np.abs(found.astype(int) - of_file).max() <= within
+    decoded, of_file = record_images.decode(data, where="here"), image_files.pixels_of(data, "file")
+    assert np.abs(decoded.astype(int) - of_file).max() <= within
     reduced = record_images.decode(data, where="here", target_hw=(16, 12))
     assert reduced.shape == (16, 12)
     assert np.abs(reduced.astype(int) - scaling.reduce(of_file, (16, 12))).mean() < 1
@@ -162,9 +162,9 @@ def test_gray_values_are_those_of_files(data, within):
 
 def test_16_bits_fill_the_range():
     """OpenCV takes the upper eight bits, 0 to 12 of 255; Pillow clips at 255 of 65,535."""
-    found = record_images.decode(of_16_bits(), where="here")
-    assert (found.min(), found.max()) == (0, 255)
-    assert 40 < np.median(found) < 215
+    decoded = record_images.decode(of_16_bits(), where="here")
+    assert (decoded.min(), decoded.max()) == (0, 255)
+    assert 40 < np.median(decoded) < 215
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -174,8 +174,8 @@ def test_exif_does_not_turn_what_boxes_are_on(orientation, target_hw):
     exif[0x0112] = orientation
     image = Image.fromarray(radiograph((60, 40)))
     turned, plain = saved(image, "JPEG", exif=exif), saved(image, "JPEG")
-    found = [record_images.decode(data, where="here", target_hw=target_hw, image_hw=(60, 40)) for data in (turned, plain)]
-    np.testing.assert_array_equal(*found)
+    decoded = [record_images.decode(data, where="here", target_hw=target_hw, image_hw=(60, 40)) for data in (turned, plain)]
+    np.testing.assert_array_equal(*decoded)
 
 
 def test_an_image_of_another_size_than_the_record_says():

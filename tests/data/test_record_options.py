@@ -21,8 +21,8 @@ def many(tmp_path_factory):
     return synthetic.make_dataset(tmp_path_factory.mktemp("many"), exams=40, size=64, seed=3)
 
 
-def exams_of(folder, side):
-    return {image["file_name"] for image in json.loads((folder / f"instances_{side}.json").read_text())["images"]}
+def exams_of(folder, split):
+    return {image["file_name"] for image in json.loads((folder / f"instances_{split}.json").read_text())["images"]}
 
 
 def test_folds_are_record_sets_over_the_same_shards(many, tmp_path):
@@ -33,7 +33,7 @@ def test_folds_are_record_sets_over_the_same_shards(many, tmp_path):
     everyone = set()
     for number in range(3):
         fold = tmp_path / "out" / f"fold-{number}"
-        of_fold = record_sets.RecordSet.open(fold).manifest.document
+        of_fold = record_sets.RecordSet.open(fold).manifest.to_json()
         assert record_sets.verify(fold) == []
         train, val = exams_of(fold, "train"), exams_of(fold, "val")
         assert (
@@ -56,13 +56,13 @@ def test_strata_are_balanced_and_told(many, tmp_path):
     assert manifest["split"]["stratified_by"] == ["class", "sex", "view"]
     patients = annotations.read_patient_map(many.patient_map)
     headers = {path.stem: pydicom.dcmread(path) for path in many.dicom_dir.iterdir()}
-    for side in ("train", "val"):
-        truth = json.loads((tmp_path / "out" / f"instances_{side}.json").read_text())
+    for split in ("train", "val"):
+        truth = json.loads((tmp_path / "out" / f"instances_{split}.json").read_text())
         for image in truth["images"]:
             header = headers[image["file_name"]]
             assert (image["view_position"], image["sex"]) == (header.ViewPosition, header.PatientSex)
         for name, key in (("exams_by_sex", "sex"), ("exams_by_view_position", "view_position"), ("exams_by_rsna_class", "rsna_class")):
-            counts = manifest["splits"][side]["statistics"][name]
+            counts = manifest["splits"][split]["statistics"][name]
             assert counts == {value: sum(image[key] == value for image in truth["images"]) for value in counts}
     share = len({patients[exam] for exam in exams_of(tmp_path / "out", "val")}) / len(set(patients.values()))
     assert share == pytest.approx(0.25, abs=1 / len(set(patients.values())))
@@ -106,7 +106,7 @@ def test_a_split_file_with_folds(many, tmp_path):
     manifest = convert(many, tmp_path / "tested", patient_map=many.patient_map, folds=3, split_file=some)
     assert list(manifest["splits"]) == ["fold-0", "fold-1", "fold-2", "test"]
     for number in range(3):
-        fold = record_sets.RecordSet.open(tmp_path / "tested" / f"fold-{number}").manifest.document
+        fold = record_sets.RecordSet.open(tmp_path / "tested" / f"fold-{number}").manifest.to_json()
         assert fold["splits"]["test"]["exams"] == manifest["splits"]["test"]["exams"] > 0
         assert record_sets.verify(tmp_path / "tested" / f"fold-{number}") == []
     with pytest.raises(ConfigError, match="The split file names fold-2, but there are 2 folds. Say --folds"):
@@ -127,10 +127,10 @@ def test_a_split_file_tells_of_patients_whose_exam_is_gone(many, tmp_path):
     for path in many.dicom_dir.iterdir():
         if path.stem != exams[0]:
             (folder / path.name).symlink_to(path)
-    for side in ("train", "val"):
-        (tmp_path / f"{side}.csv").write_text(f"patientId,split\n{exams[0]},{side}\n")
-        convert(many, tmp_path / side, dicom_dir=folder, patient_map=many.patient_map, split_file=tmp_path / f"{side}.csv")
-        assert set(exams[1:]) <= exams_of(tmp_path / side, side)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text(f"patientId,split\n{exams[0]},{split}\n")
+        convert(many, tmp_path / split, dicom_dir=folder, patient_map=many.patient_map, split_file=tmp_path / f"{split}.csv")
+        assert set(exams[1:]) <= exams_of(tmp_path / split, split)
 
 
 def test_a_split_file_of_other_data(many, tmp_path):
@@ -160,7 +160,7 @@ def test_patients_by_tag_and_by_regular_expression(many, tmp_path):
 
 def test_masks_are_the_boxes(many, tmp_path):
     convert(many, tmp_path / "out", masks=True, negatives="full-image")
-    found = 0
+    changed = 0
     for record in records(tmp_path / "out"):
         assert len(record.masks) == len(record.boxes_xyxy_px)
         for mask, (left, top, right, bottom) in zip(record.masks, record.boxes_xyxy_px, strict=True):
@@ -168,8 +168,8 @@ def test_masks_are_the_boxes(many, tmp_path):
             assert pixels.shape == (record.height, record.width)
             y, x = np.mgrid[0 : record.height, 0 : record.width] + 0.5
             np.testing.assert_array_equal(pixels, (x >= left) & (x < right) & (y >= top) & (y < bottom))
-            found += 1
-    assert found > 30
+            changed += 1
+    assert changed > 30
 
 
 @pytest.mark.parametrize("box", [(63.6, 63.6, 64, 64), (0, 0, 0.2, 0.2), (10.6, 3, 11.2, 9)])
@@ -255,7 +255,7 @@ def test_labels_that_do_not_fit_reject_the_exam(many, tmp_path, row, reason):
         pytest.param({"stratify": ("age",)}, "stratify has 'age', must be of 'class', 'view', 'sex'", id="stratum"),
         pytest.param({"quality": "on"}, "quality is 'on', must be one of 'off'", id="quality"),
         pytest.param({"normalize": "x"}, "normalize is 'x', must be one of 'none'", id="normalize"),
-        pytest.param({"patient_tag": True, "patient_regex": "x"}, "two ways to tell the patient", id="two patients"),
+        pytest.param({"patient_tag": True, "patient_regex": "x"}, "two ways to identify the patient", id="two patients"),
     ],
 )
 def test_settings_that_are_not_allowed(many, tmp_path, arguments, message):
@@ -278,9 +278,9 @@ def test_labels_of_scaled_records_are_those_of_the_radiographs(many, tmp_path, f
     convert(many, tmp_path / "small", max_side=48)
     label_export.export_labels(tmp_path / "small", tmp_path / "labels", format=format)
     exams = annotations.read_rsna_labels(many.labels).exams
-    for exam, found in formats.read_labels(tmp_path / "labels" / label_export.LABELS[format]).exams.items():
-        np.testing.assert_allclose(found.boxes_xyxy_px, exams[exam].boxes_xyxy_px, atol=1e-9)
-        assert found.size_hw in (None, (64, 64))
+    for exam, read in formats.read_labels(tmp_path / "labels" / label_export.LABELS[format]).exams.items():
+        np.testing.assert_allclose(read.boxes_xyxy_px, exams[exam].boxes_xyxy_px, atol=1e-9)
+        assert read.size_hw in (None, (64, 64))
     label_export.export_labels(tmp_path / "small", tmp_path / "both", format=format, images=True)
     labels, images = tmp_path / "both" / label_export.LABELS[format], tmp_path / "both" / label_export.IMAGES
     manifest = convert(many, tmp_path / "again", dicom_dir=images, labels=labels, split_file=tmp_path / "both" / "split.csv")

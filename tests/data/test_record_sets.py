@@ -12,6 +12,7 @@ from record_making import convert
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.data import record_sets, tf_example, tfrecord
+from pneumodet.data.manifest import Manifest, of_json
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,36 @@ def change(folder, how):
             "is damaged: label_map is .*; it must map names to whole numbers",
             id="label map of texts",
         ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["split"].update(by=1)),
+            r"is damaged: split\.by is 1; it must be a text",
+            id="a number for what identifies patients",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["split"].update(same_image=[["a"], "b"])),
+            r"is damaged: split\.same_image\[1\] is 'b'; it must be a list of texts",
+            id="an exam in place of a group",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["counts"].update(images_copied=True)),
+            r"is damaged: counts\.images_copied is True; it must be a whole number",
+            id="a count that is true",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest.update(skipped={"file refused": "a.dcm"})),
+            r"is damaged: skipped\.file refused is 'a\.dcm'; it must be a list",
+            id="one line in place of several",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest["splits"]["val"]["statistics"].update(sizes={"64x64": "1"})),
+            r"is damaged: splits\.val\.statistics\.sizes\.64x64 is '1'; it must be a whole number",
+            id="a statistic of texts",
+        ),
+        pytest.param(
+            lambda folder: change(folder, lambda manifest: manifest.update(quality={"flagged": None})),
+            r"is damaged: quality\.flagged is missing; it must be a whole number",
+            id="a quality check without a number",
+        ),
         pytest.param(lambda folder: next(folder.glob("val-*")).unlink(), "val-00000.* is missing or not of the size", id="no shard"),
         pytest.param(lambda folder: next(folder.glob("val-*")).write_bytes(b"x"), "is missing or not of the size", id="cut shard"),
         pytest.param(lambda folder: (folder / "instances_val.json").unlink(), "instances_val.json is missing", id="no ground truth"),
@@ -85,6 +116,23 @@ def test_opening_a_broken_set(copy, spoil, message):
     spoil(copy)
     with pytest.raises(DataError, match=f"{message}.*make_tfrecords"):
         record_sets.RecordSet.open(copy)
+
+
+def test_a_manifest_that_says_the_least(tmp_path):
+    """As other tools may write it: what is not said has a value that says so."""
+    content = {"format": "pneumodet-records", "version": 2, "label_map": {"pneumonia": 1}, "splits": {}, "of another tool": 1}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    read = record_sets.RecordSet.open(tmp_path).manifest
+    assert read == Manifest(label_map={"pneumonia": 1})
+    assert (read.seed, read.split.by, read.split.patients, read.flagged) == (None, "", None, None)
+
+
+def test_a_manifest_is_read_as_it_was_written(done):
+    content = json.loads((done / "manifest.json").read_text())
+    read = record_sets.RecordSet.open(done).manifest
+    assert read.to_json() == content
+    assert list(read.to_json()) == list(content)
+    assert of_json(content, where="here") == read
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -112,7 +160,7 @@ SHARD = "train-00001-of-00004.tfrecord"
 
 
 def swap(folder):
-    """Exchange two shards' contents, which only the ground truth's order tells."""
+    """Exchange two shards' contents, which only the ground truth's order shows."""
     a, b = folder / SHARD, folder / "train-00002-of-00004.tfrecord"
     a_bytes, b_bytes = a.read_bytes(), b.read_bytes()
     a.write_bytes(b_bytes)
@@ -163,9 +211,9 @@ def without_last_record(folder):
 )
 def test_what_is_wrong_is_told(copy, spoil, problems):
     spoil(copy)
-    found = record_sets.verify(copy)
-    assert len(found) == len(problems)
-    for text, pattern in zip(found, problems, strict=True):
+    sentences = record_sets.verify(copy)
+    assert len(sentences) == len(problems)
+    for text, pattern in zip(sentences, problems, strict=True):
         assert re.search(pattern, text), text
         assert str(copy) not in text
 

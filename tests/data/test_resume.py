@@ -1,4 +1,4 @@
-"""A conversion that was killed, stopped or out of disk is gone on with, and gives the same bytes as one that was not."""
+"""A conversion that was killed, stopped or out of disk is resumed, and gives the same bytes as one that was not."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ SCRIPT = paths.PROJECT_ROOT / "tools" / "make_tfrecords.py"
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from pneumodet.data import conversion, tfrecord
+from pneumodet.data import conversion, settings, tfrecord
 dicom_dir, labels, output, call = sys.argv[1:]
 real, calls = tfrecord.Writer.write, []
 def write(self, record):
@@ -30,7 +30,7 @@ def write(self, record):
         os.kill(os.getpid(), signal.SIGKILL)
     real(self, record)
 tfrecord.Writer.write = write
-conversion.convert(conversion.Inputs(dicom_dir=Path(dicom_dir), labels=Path(labels)), Path(output), overwrite=True)
+conversion.convert(settings.Inputs(dicom_dir=Path(dicom_dir), labels=Path(labels)), Path(output), overwrite=True)
 """
 
 
@@ -124,8 +124,8 @@ def test_a_damaged_leftover_is_made_again(synthetic, tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=["disk full", "Ctrl-C"])
-def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic, tmp_path, monkeypatch, fault):
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=["disk full", "Ctrl-C"])
+def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic, tmp_path, monkeypatch, error):
     earlier = convert(synthetic, tmp_path / "out", seed=5)
     convert(synthetic, tmp_path / "whole")
     real, calls = tfrecord.Writer.write, []
@@ -133,14 +133,14 @@ def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic
     def fail(self, record):
         calls.append(record)
         if len(calls) == 8:
-            raise fault
+            raise error
         real(self, record)
 
     monkeypatch.setattr(tfrecord.Writer, "write", fail)
-    kind, message = (DataError, "No space left .* what is finished is kept") if isinstance(fault, OSError) else (KeyboardInterrupt, None)
+    kind, message = (DataError, "No space left .* what is finished is kept") if isinstance(error, OSError) else (KeyboardInterrupt, None)
     with pytest.raises(kind, match=message):
         convert(synthetic, tmp_path / "out", overwrite=True)
-    assert record_sets.RecordSet.open(tmp_path / "out").manifest.document == earlier
+    assert record_sets.RecordSet.open(tmp_path / "out").manifest.to_json() == earlier
     assert record_sets.verify(tmp_path / "out") == []
     monkeypatch.setattr(tfrecord.Writer, "write", real)
     written = count_writes(monkeypatch)

@@ -39,8 +39,8 @@ def test_the_share_of_positives_holds_in_every_epoch_and_none_is_forgotten(posit
     epochs = [[order.at(epoch * count + place) for place in range(count)] for epoch in range(8)]
     assert all(int(positive[epoch].sum()) == expected for epoch in epochs)
     times = np.bincount(np.concatenate(epochs), minlength=count)
-    for side in (positive, ~positive):  # equally often, but for the round at hand
-        assert times[side].max() - times[side].min() <= 1
+    for rows in (positive, ~positive):  # equally often, but for the round at hand
+        assert times[rows].max() - times[rows].min() <= 1
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])

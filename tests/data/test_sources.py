@@ -15,8 +15,8 @@ from pneumodet.data import sources, synthetic
 
 def find(folder, **arguments):
     """Return (exam -> path as it is shown, refused)."""
-    found, refused = sources.find_radiographs(folder, **arguments)
-    return {exam: Path(str(source)) for exam, source in found.items()}, refused
+    files, refused = sources.find_radiographs(folder, **arguments)
+    return {exam: Path(str(source)) for exam, source in files.items()}, refused
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def test_nested_hidden_and_other_files(dicoms):
     a, b, c = write("a.dcm"), write("deep/er/b.DCM"), write("c")
     for name in (".hidden.dcm", ".thumbnails/d.dcm", "picture.png", "notes.csv"):
         write(name)
-    found, refused = find(folder)
-    assert found == {"a": a, "b": b, "c": c}
+    files, refused = find(folder)
+    assert files == {"a": a, "b": b, "c": c}
     assert refused == []
 
 
@@ -75,8 +75,8 @@ def test_duplicates_and_other_things_are_listed(dicoms):
     write("z.dcm", "exam")
     (folder / "README").write_text("hello")
     (folder / "broken.dcm").write_bytes(b"")
-    found, refused = find(folder, known={"exam"})
-    assert found == {"exam": first}
+    files, refused = find(folder, known={"exam"})
+    assert files == {"exam": first}
     assert sorted(refused) == [
         ("README", "not a DICOM file"),
         (os.path.join("b", "exam.dcm"), "a second file of exam exam"),
@@ -112,8 +112,8 @@ def test_a_file_that_is_no_dicom_does_not_take_an_exams_place(dicoms):
     (folder / "a" / "exam.dcm").write_text("hello")
     path = write("b/exam.dcm", "stranger")
     write("c/exam.dcm", "stranger")
-    found, refused = find(folder, known={"exam"})
-    assert found == {"exam": path}
+    files, refused = find(folder, known={"exam"})
+    assert files == {"exam": path}
     assert refused == [("exam.dcm", "not a DICOM file"), (os.path.join("c", "exam.dcm"), "a second file of exam exam")]
 
 
@@ -134,8 +134,8 @@ def test_links_and_odd_suffixes(dicoms):
     (folder / "a" / "loop").symlink_to(folder)
     (folder / "gone.dcm").symlink_to(folder / "nowhere")
     (folder / "note.v2").write_text("no DICOM")
-    found, refused = find(folder)
-    assert found == {"1.v2": path, "b": folder / "elsewhere" / "b.dcm"}
+    files, refused = find(folder)
+    assert files == {"1.v2": path, "b": folder / "elsewhere" / "b.dcm"}
     assert refused == [("gone.dcm", "a broken link")]
 
 
@@ -143,16 +143,16 @@ def test_archives_are_folders(dicoms):
     folder, write = dicoms
     a, b = write("a.dcm"), write("b.dcm")
     archive(folder / "deep.ZIP", {"x/a2.dcm": a, "b2": b, ".hidden.dcm": a, "__MACOSX/x/a3.dcm": a, "notes.txt": a})
-    found, refused = sources.find_radiographs(folder)
+    files, refused = sources.find_radiographs(folder)
     assert refused == []
-    assert {exam: str(source)[len(str(folder)) + 1 :] for exam, source in found.items()} == {
+    assert {exam: str(source)[len(str(folder)) + 1 :] for exam, source in files.items()} == {
         "a": "a.dcm",
         "b": "b.dcm",
         "a2": "deep.ZIP/x/a2.dcm",
         "b2": "deep.ZIP/b2",
     }
-    assert found["a2"].read_bytes() == a.read_bytes() == found["a"].read_bytes()
-    assert (found["a2"].name, found["a2"].size) == ("a2.dcm", a.stat().st_size)
+    assert files["a2"].read_bytes() == a.read_bytes() == files["a"].read_bytes()
+    assert (files["a2"].name, files["a2"].size) == ("a2.dcm", a.stat().st_size)
     alone, _ = sources.find_radiographs(folder / "deep.ZIP")
     assert list(alone) == ["b2", "a2"]
 
@@ -165,10 +165,10 @@ def test_archives_that_are_none_or_damaged(dicoms):
     data = bytearray((folder / "cut.zip").read_bytes())
     data[60:80] = bytes(20)
     (folder / "cut.zip").write_bytes(data)
-    found, refused = sources.find_radiographs(folder, match="file-name")
+    files, refused = sources.find_radiographs(folder, match="file-name")
     assert refused == [("broken.zip", "not a ZIP archive")]
     with pytest.raises(DataError, match=r"cut\.zip/b\.dcm cannot be read: the archive is damaged"):
-        found["b"].read_bytes()
+        files["b"].read_bytes()
     with pytest.raises(DataError, match="broken.zip is neither a folder nor a ZIP archive"):
         sources.find_radiographs(folder / "broken.zip")
 
@@ -177,9 +177,9 @@ def test_a_huge_file_is_refused_before_it_is_read(dicoms):
     folder, _ = dicoms
     with open(folder / "huge.dcm", "wb") as file:
         file.truncate(sources.MAX_FILE_BYTES + 1)
-    found, _ = sources.find_radiographs(folder, match="file-name")
+    files, _ = sources.find_radiographs(folder, match="file-name")
     with pytest.raises(DataError, match=r"huge\.dcm has 1073741825 bytes; 1073741824 are allowed"):
-        found["huge"].read_bytes()
+        files["huge"].read_bytes()
 
 
 def test_pictures_count_where_they_are_wanted_and_dicom_goes_first(dicoms):
@@ -188,8 +188,8 @@ def test_pictures_count_where_they_are_wanted_and_dicom_goes_first(dicoms):
     for name in ("a.png", "b.JPG", "c.jpeg"):
         (folder / name).write_bytes(b"looked at later")
     assert find(folder) == ({"a": path}, [])
-    found, refused = find(folder, images=True)
-    assert found == {"a": path, "b": folder / "b.JPG", "c": folder / "c.jpeg"}
+    files, refused = find(folder, images=True)
+    assert files == {"a": path, "b": folder / "b.JPG", "c": folder / "c.jpeg"}
     assert refused == [("a.png", "a second file of exam a")]
     shutil.rmtree(folder / "z")
     for name in ("a.png", "b.JPG", "c.jpeg"):
@@ -212,8 +212,8 @@ def test_match(dicoms, match, known, expected):
     folder, write = dicoms
     for number, name in enumerate(("one", "two", "three"), start=1):
         write(f"{name}.dcm", f"P{number}")
-    found, refused = find(folder, known=known, match=match)
-    assert ({exam: path.name for exam, path in found.items()}, refused) == (expected, [])
+    files, refused = find(folder, known=known, match=match)
+    assert ({exam: path.name for exam, path in files.items()}, refused) == (expected, [])
 
 
 @pytest.mark.parametrize("match", ["auto", "sop-instance-uid"])
@@ -233,13 +233,13 @@ def test_unknown_match(tmp_path):
 
 def test_headers_are_read_in_order_by_any_number_of_processes(dicoms):
     folder, write = dicoms
-    found, _ = sources.find_radiographs(write("0.dcm", "P0").parent, match="file-name")
+    files, _ = sources.find_radiographs(write("0.dcm", "P0").parent, match="file-name")
     for number in range(1, 600):
         shutil.copyfile(folder / "0.dcm", folder / f"{number}.dcm")
     (folder / "300.dcm").write_bytes(b"no DICOM")
     write("301.dcm", "P301")
-    found, _ = sources.find_radiographs(folder, match="file-name")
-    listed = [found[str(number)] for number in range(600)]
+    files, _ = sources.find_radiographs(folder, match="file-name")
+    listed = [files[str(number)] for number in range(600)]
     with Pool(2) as pool:
         headers = sources.read_headers(listed, pool)
     assert headers == sources.read_headers(listed, Pool())

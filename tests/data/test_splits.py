@@ -32,10 +32,10 @@ def test_position_is_the_same_on_every_machine(patient, seed, expected):
 def test_order_and_repetition_do_not_matter(patients, fraction, seed, random):
     shuffled = [*patients, *patients]
     random.shuffle(shuffled)
-    sides = splits.assign(patients, val_fraction=fraction, seed=seed)
-    assert splits.assign(shuffled, val_fraction=fraction, seed=seed) == sides
-    assert sides.keys() == patients
-    assert set(sides.values()) == {splits.TRAIN, splits.VAL}  # two patients at least, so that both sides have one
+    split_of = splits.assign(patients, val_fraction=fraction, seed=seed)
+    assert splits.assign(shuffled, val_fraction=fraction, seed=seed) == split_of
+    assert split_of.keys() == patients
+    assert set(split_of.values()) == {splits.TRAIN, splits.VAL}  # two patients at least, so that both splits have one
 
 
 @settings(max_examples=50, deadline=None)
@@ -43,7 +43,7 @@ def test_order_and_repetition_do_not_matter(patients, fraction, seed, random):
 def test_added_patients_move_nobody(patients, more, fraction):
     before = splits.assign(patients, val_fraction=fraction, seed=3)
     by_position = {splits.position(patient, 3) < fraction for patient in patients}
-    assume(len(by_position) == 2)  # nobody had to change sides to fill one
+    assume(len(by_position) == 2)  # nobody had to move to fill one
     after = splits.assign(patients | more, val_fraction=fraction, seed=3)
     assert {patient: after[patient] for patient in patients} == before
 
@@ -51,8 +51,8 @@ def test_added_patients_move_nobody(patients, more, fraction):
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
 def test_the_fraction_is_held(fraction):
     patients = [f"{number:08d}" for number in range(20_000)]
-    sides = splits.assign(patients, val_fraction=fraction, seed=0)
-    share = sum(side == splits.VAL for side in sides.values()) / len(patients)
+    split_of = splits.assign(patients, val_fraction=fraction, seed=0)
+    share = sum(split == splits.VAL for split in split_of.values()) / len(patients)
     assert share == pytest.approx(fraction, abs=0.012)  # 3.4 standard deviations at 0.5
 
 
@@ -66,9 +66,9 @@ def test_ends_of_the_fraction_leave_a_side_empty(fraction, expected):
 
 @pytest.mark.parametrize("fraction", [1e-9, 1 - 1e-9])
 def test_two_patients_are_on_two_sides(fraction):
-    sides = splits.assign(["a", "b"], val_fraction=fraction, seed=0)
-    assert set(sides.values()) == {splits.TRAIN, splits.VAL}
-    assert sides[min("ab", key=lambda name: splits.position(name, 0))] == splits.VAL
+    split_of = splits.assign(["a", "b"], val_fraction=fraction, seed=0)
+    assert set(split_of.values()) == {splits.TRAIN, splits.VAL}
+    assert split_of[min("ab", key=lambda name: splits.position(name, 0))] == splits.VAL
 
 
 def test_the_border_belongs_to_train():
@@ -89,11 +89,7 @@ def test_another_seed_is_another_split():
 
 def test_audit_finds_a_leak_and_names_an_exam_not_the_patient():
     patients = {"exam-1": "DOE", "exam-2": "DOE", "exam-3": "ROE"}
-    assert splits.audit({"exam-1": "val", "exam-2": "val", "exam-3": "train"}, patients) == {
-        "patients": 2,
-        "patients_with_several_exams": 1,
-        "patient_overlap": 0,
-    }
+    assert splits.audit({"exam-1": "val", "exam-2": "val", "exam-3": "train"}, patients) == splits.Audit(patients=2, with_several_exams=1)
     with pytest.raises(DataError, match="leaks: the patient of exam exam-2 is in val and in train") as caught:
         splits.audit({"exam-1": "val", "exam-2": "train", "exam-3": "train"}, patients)
     assert "DOE" not in str(caught.value)
@@ -109,11 +105,11 @@ def test_added_patients_move_nobody_out_of_a_fold(patients, more, number):
 
 def test_folds_are_of_equal_size_and_none_is_empty():
     patients = [f"{number:08d}" for number in range(20_000)]
-    found = splits.folds(patients, 5, seed=0)
-    counts = {fold: list(found.values()).count(fold) for fold in set(found.values())}
+    folds = splits.folds(patients, 5, seed=0)
+    counts = {fold: list(folds.values()).count(fold) for fold in set(folds.values())}
     assert sorted(counts) == [f"fold-{number}" for number in range(5)]
     assert all(abs(count - 4000) < 200 for count in counts.values())  # 3.5 standard deviations
-    splits.check_folds(found, 5)
+    splits.check_folds(folds, 5)
     with pytest.raises(DataError, match="fold-3 is empty: 3 exams are too few for 5 folds"):
         splits.check_folds(splits.stratified(dict.fromkeys("abc", "x"), seed=0, number_of_folds=5), 5)
 
@@ -123,31 +119,31 @@ strata = st.dictionaries(st.text(min_size=1, max_size=6), st.sampled_from(["a", 
 
 @settings(max_examples=100, deadline=None)
 @given(strata, st.floats(0, 1), st.integers(0, 3))
-def test_every_stratum_has_its_share_to_within_one_patient(found, fraction, seed):
-    sides = splits.stratified(found, seed=seed, val_fraction=fraction)
-    for stratum in [*set(found.values()), None]:
-        members = [patient for patient, one in found.items() if stratum in (one, None)]
-        assert abs(sum(sides[patient] == splits.VAL for patient in members) - fraction * len(members)) <= 1 + 1e-9
-    shuffled = dict(sorted(found.items(), reverse=True))
-    assert splits.stratified(shuffled, seed=seed, val_fraction=fraction) == sides
+def test_every_stratum_has_its_share_to_within_one_patient(strata, fraction, seed):
+    split_of = splits.stratified(strata, seed=seed, val_fraction=fraction)
+    for stratum in [*set(strata.values()), None]:
+        members = [patient for patient, one in strata.items() if stratum in (one, None)]
+        assert abs(sum(split_of[patient] == splits.VAL for patient in members) - fraction * len(members)) <= 1 + 1e-9
+    shuffled = dict(sorted(strata.items(), reverse=True))
+    assert splits.stratified(shuffled, seed=seed, val_fraction=fraction) == split_of
 
 
 @settings(max_examples=50, deadline=None)
 @given(strata, st.integers(2, 4))
-def test_every_stratum_is_dealt_to_all_folds(found, number):
-    assume(len(found) >= number)
-    folds = splits.stratified(found, seed=0, number_of_folds=number)
-    for stratum in set(found.values()):
-        members = [patient for patient, one in found.items() if one == stratum]
+def test_every_stratum_is_dealt_to_all_folds(strata, number):
+    assume(len(strata) >= number)
+    folds = splits.stratified(strata, seed=0, number_of_folds=number)
+    for stratum in set(strata.values()):
+        members = [patient for patient, one in strata.items() if one == stratum]
         counts = [sum(folds[patient] == splits.fold_name(index) for patient in members) for index in range(number)]
         assert max(counts) - min(counts) <= 1
 
 
 def test_split_file_round_trip(tmp_path):
     path = tmp_path / "split.csv"
-    sides = {"b, c": "val", 'a"': "train", "ü": "test"}
-    path.write_text(splits.to_csv(sides), encoding="utf-8")
-    assert splits.read_split_file(path) == sides
+    split_of = {"b, c": "val", 'a"': "train", "ü": "test"}
+    path.write_text(splits.to_csv(split_of), encoding="utf-8")
+    assert splits.read_split_file(path) == split_of
 
 
 @pytest.mark.parametrize(
@@ -206,9 +202,9 @@ def test_all_of_rsna_in_seconds_without_a_leak(shared_data, tmp_path):
     assert len(labels.exams) == 26_684
     exam_patients = {exam: patients[exam] for exam in labels.exams}
     assert exam_patients == {exam: nih[exam] for exam in labels.exams}
-    sides = splits.assign(exam_patients.values(), val_fraction=0.2, seed=0)
-    audit = splits.audit({exam: sides[patient] for exam, patient in exam_patients.items()}, exam_patients)
-    assert audit["patients_with_several_exams"] > 4000
+    split_of = splits.assign(exam_patients.values(), val_fraction=0.2, seed=0)
+    audit = splits.audit({exam: split_of[patient] for exam, patient in exam_patients.items()}, exam_patients)
+    assert audit.with_several_exams > 4000
     strata = {patient: str(labels.exams[exam].rsna_class) for exam, patient in exam_patients.items()}
     balanced = splits.stratified(strata, seed=0, val_fraction=0.2)
     for stratum in set(strata.values()):

@@ -59,7 +59,7 @@ def test_a_request_becomes_options(uncut, records, tmp_path):
 
 def test_data_is_the_record_set(records):
     data = record_sets.RecordSet.open(records)
-    manifest = data.manifest.document
+    manifest = data.manifest.to_json()
     assert data.label_map == manifest["label_map"]
     rows = list(csv.DictReader((records / "split.csv").read_text(encoding="utf-8").splitlines()))
     assert len(data.train.positive) == manifest["splits"]["train"]["exams"] == sum(row["split"] == "train" for row in rows)

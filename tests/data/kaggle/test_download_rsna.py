@@ -124,17 +124,17 @@ def contents(folder):
 
 def test_all_files_arrive_through_cuts_and_a_second_start_asks_nobody(kaggle, tmp_path):
     kaggle.cut_after = [3000, 0, 5000]
-    told = []
-    found = fetching.fetch(
-        tmp_path / "rsna", expected=FEW, delays=FAST, on_download=lambda *now: told.append(now), on_unpack=lambda *now: told.append(now)
+    calls = []
+    fetched = fetching.fetch(
+        tmp_path / "rsna", expected=FEW, delays=FAST, on_download=lambda *now: calls.append(now), on_unpack=lambda *now: calls.append(now)
     )
-    assert (found.counts, found.was_whole) == (FEW, False)
+    assert (fetched.counts, fetched.was_whole) == (FEW, False)
     assert kaggle.asked == ["IntrospectToken", "DownloadDataFiles", "all", "bytes=3000-", "bytes=3000-", "bytes=8000-"]
     there = contents(tmp_path / "rsna")
     assert there.pop(fetching.MARKER)
     assert there == FILES
-    assert (len(kaggle.body), len(kaggle.body)) in told
-    assert told[-1] == (sum(map(len, FILES.values())),) * 2
+    assert (len(kaggle.body), len(kaggle.body)) in calls
+    assert calls[-1] == (sum(map(len, FILES.values())),) * 2
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["rsna", f"{client.COMPETITION}.zip"]
     kaggle.asked.clear()
     again = fetching.fetch(tmp_path / "rsna", expected=FEW)
@@ -146,7 +146,7 @@ def test_all_files_arrive_through_cuts_and_a_second_start_asks_nobody(kaggle, tm
 def test_the_next_process_goes_on_although_the_address_is_signed_anew(kaggle, tmp_path):
     kaggle.cut_after = [1000, 0, 0, 0]
     with pytest.raises(
-        DataError, match=r"ended after 1000 of .* goes on from what has arrived.*browser at https://www\.kaggle\.com/"
+        DataError, match=r"ended after 1000 of .* resumes from what has arrived.*browser at https://www\.kaggle\.com/"
     ) as cut:
         fetching.fetch(tmp_path / "rsna", expected=FEW, delays=FAST)
     assert "Signature" not in str(cut.value)
@@ -339,7 +339,7 @@ def test_links_are_refused(tmp_path):
         fetching.fetch(tmp_path / "rsna", expected=FEW)
 
 
-def test_damage_is_found(tmp_path):
+def test_damage_is_noticed(tmp_path):
     good = zipped(FILES)
     path = by_hand(tmp_path, good[:-30])
     with pytest.raises(DataError, match="no whole ZIP archive"):

@@ -51,7 +51,7 @@ class Exam:
       positive: whether there is a finding (RSNA: Target is 1).
       rsna_class: ``Normal``, ``No Lung Opacity / Not Normal`` or ``Lung Opacity``, where the class info was given.
       class_names: N names, a box's each; all ``pneumonia`` where none are given, as in RSNA's files.
-      size_hw: height and width in px of the image that the boxes were drawn on, where the labels tell it.
+      size_hw: height and width in px of the image that the boxes were drawn on, where the labels say it.
     """
 
     patient_id: str
@@ -106,12 +106,12 @@ def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
 def from_table(table: Table, *, class_info: Path | None = None) -> Labels:
     """Return the labels in a table that has ``LABEL_COLUMNS``; the rest as ``read_rsna_labels``."""
     rows: dict[str, list[tuple[int, _Box | None]]] = {}
-    faults: dict[str, str] = {}
+    errors: dict[str, str] = {}
     duplicates = 0
     ids = [patient_id.strip() for patient_id in table.column("patientId")]
     for line, patient_id, *cells in zip(table.lines, ids, *map(table.column, LABEL_COLUMNS[1:]), strict=True):
         if not patient_id:
-            faults.setdefault(f"(line {line})", f"line {line}: patientId is empty")
+            errors.setdefault(f"(line {line})", f"line {line}: patientId is empty")
             continue
         seen = rows.setdefault(patient_id, [])
         try:
@@ -119,32 +119,33 @@ def from_table(table: Table, *, class_info: Path | None = None) -> Labels:
                 raise ValueError(f"the row has {table.too_long[line]} cells, but the header {len(table.columns)}")
             parsed = _parse(cells)
         except ValueError as error:
-            faults.setdefault(patient_id, f"line {line}: {error}")
+            errors.setdefault(patient_id, f"line {line}: {error}")
             continue
         if seen and any(parsed == other for _, other in seen):
             duplicates += 1
             continue
         seen.append((line, parsed))
-    exams = _exams(rows, _read_class_info(class_info) if class_info else {}, faults)
-    if not exams and not faults:
+    exams = _exams(rows, _read_class_info(class_info) if class_info else {}, errors)
+    if not exams and not errors:
         raise DataError(f"{table.path} has a header but no rows. Is this the right file?")
-    return Labels(exams, sorted(faults.items()), duplicates, Counter(filter(None, ids)), table)
+    return Labels(exams, sorted(errors.items()), duplicates, Counter(filter(None, ids)), table)
 
 
-def _exams(rows: Mapping[str, list[tuple[int, "_Box | None"]]], classes: Mapping[str, str], faults: dict[str, str]) -> dict[str, Exam]:
-    """Return the exams of patientId -> (line, box) of its rows; ``faults`` has those without, and gets those that contradict themselves."""
+def _exams(rows: Mapping[str, list[tuple[int, "_Box | None"]]], classes: Mapping[str, str], errors: dict[str, str]) -> dict[str, Exam]:
+    """Return the exams of patientId -> (line, box) of its rows; ``errors`` has those without, and gets those that contradict themselves."""
     exams = {}
     for patient_id, parsed_rows in rows.items():
-        if patient_id in faults:
+        if patient_id in errors:
             continue
         positive = parsed_rows[0][1] is not None
         if any((box is not None) != positive for _, box in parsed_rows):
             lines = ", ".join(str(line) for line, _ in parsed_rows)
-            faults[patient_id] = f"lines {lines}: Target is 0 in one row and 1 in another"
+            errors[patient_id] = f"lines {lines}: Target is 0 in one row and 1 in another"
             continue
+        # RSNA's classes and targets are two opinions on one exam; where they differ, neither can be trusted. Other names are left alone
         name = classes.get(patient_id)
         if (name == OPACITY) != positive and name in RSNA_CLASSES:
-            faults[patient_id] = f"the class info says {name!r}, but Target is {int(positive)}"
+            errors[patient_id] = f"the class info says {name!r}, but Target is {int(positive)}"
             continue
         boxes = np.array([box for _, box in parsed_rows], np.float64) if positive else np.zeros((0, 4))
         exams[patient_id] = Exam(patient_id, boxes, positive, name)

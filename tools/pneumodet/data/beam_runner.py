@@ -16,7 +16,8 @@ from typing import Any
 
 from pneumodet.core.errors import DataError, PneumodetError, first_line
 from pneumodet.core.processes import Pool
-from pneumodet.data import outcome, planning, record_sets, remote, shards
+from pneumodet.data import manifest, outcome, planning, remote, shards
+from pneumodet.data.manifest import MANIFEST, Manifest
 from pneumodet.data.settings import Inputs, Settings
 
 _OWN = re.compile(
@@ -29,16 +30,16 @@ _FILES = ("labels", "class_info", "patient_map", "split_file", "label_map")
 
 def convert_on_beam(
     inputs: Inputs, output: str, settings: Settings = Settings(), *, beam_flags: Sequence[str], overwrite: bool = False, workers: int = 1
-) -> dict[str, Any]:
+) -> Manifest:
     """Write a record set by a Beam pipeline.
 
     Args:
       inputs: ``dicom_dir`` may be the URL of a folder, the others URLs of files; on runners of several machines ``dicom_dir`` must be one.
       output: folder or URL of a folder.
-      settings: how; what looks at headers or images before the split does so on this machine.
+      settings: how; what reads headers or images before the split does so on this machine.
       beam_flags: ``--runner=…`` and the runner's own.
       overwrite: replace an earlier set; unlike locally, it is gone once the new one is begun.
-      workers: processes of this machine that look at headers or images.
+      workers: processes of this machine that read headers or images.
 
     Returns:
       The manifest.
@@ -49,7 +50,7 @@ def convert_on_beam(
     """
     beam = remote.beam()
     output = (output if remote.is_url(output) else str(Path(output).resolve())).rstrip("/")
-    manifest_path = f"{output}/{record_sets.MANIFEST}"
+    manifest_path = f"{output}/{MANIFEST}"
     there = [url for url, _, _ in remote.listing(output)]
     foreign = [url for url in there if not _OWN.fullmatch(url[len(output) + 1 :])]
     if foreign:
@@ -60,6 +61,7 @@ def convert_on_beam(
         remote.delete(there)
     with tempfile.TemporaryDirectory() as folder, Pool(workers) as pool:
         plan = planning.make_plan(_fetched(inputs, Path(folder)), settings, pool)
+    # the plan's key is in the name: results of an attempt with other settings may lie there
     prefix = f"{output}/{shards.RESULTS}/{plan.key()[:16]}"
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -68,34 +70,34 @@ def convert_on_beam(
             (
                 pipeline
                 | "shards" >> beam.Create([(output, plan.job, shard) for shard in plan.all_shards()])
-                | "one by one" >> beam.Reshuffle()
+                | "one by one" >> beam.Reshuffle()  # else runners fuse the steps, and one machine makes all shards
                 | "write" >> beam.Map(_write)
                 | "results" >> beam.io.WriteToText(prefix, file_name_suffix=".json")
             )
     except PneumodetError:
         raise
     except Exception as error:  # runners have exceptions of their own, and wrap ours
-        raise DataError(f"The Beam pipeline failed: {first_line(error)}. The runner's own log tells more.") from error
+        raise DataError(f"The Beam pipeline failed: {first_line(error)}. The runner's own log has more.") from error
     written = [url for url, _, _ in remote.listing(f"{output}/{shards.RESULTS}") if url.rpartition("/")[2].startswith(plan.key()[:16])]
-    results = {one["name"]: one for url in written for one in map(json.loads, remote.read(url).decode().splitlines())}
+    results = {one.name: one for url in written for one in map(shards.Result.of_json, remote.read(url).decode().splitlines())}
     for name, content in outcome.files(plan, results):
         remote.write(f"{output}/{name}", content.encode())
     remote.delete(written)
     if not remote.is_url(output):
         (Path(output) / shards.RESULTS).rmdir()
-    return json.loads(remote.read(manifest_path))
+    return manifest.of_json(json.loads(remote.read(manifest_path)), where=manifest_path)
 
 
 def _write(task: tuple[str, shards.Job, shards.Shard]) -> str:
     """Write a shard and return its result as a line of JSON; a second attempt at the same shard writes the same bytes."""
     output, job, shard = task
     with remote.create(f"{output}/{shard.name}") as file:
-        return json.dumps(shards.make(job, shard, file))
+        return shards.make(job, shard, file).to_json()
 
 
 def _fetched(inputs: Inputs, folder: Path) -> Inputs:
     """Return the inputs with label files that are URLs copied into ``folder``."""
-    local = {}
+    local: dict[str, Any] = {}
     for number, name in enumerate(_FILES):
         value = getattr(inputs, name)
         if value is not None and remote.is_url(value):

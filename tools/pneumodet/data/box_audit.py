@@ -1,8 +1,8 @@
-"""What in a split's boxes spoils training, found before the first step.
+"""What in a split's boxes spoils training, known before the first step.
 
-found = audit(instances, split="train", resized_hw=lambda image_hw: anchors.resized_hw(config, image_hw)[0], max_boxes=100)
-found.check()                            # DataError where training could not learn anything
-for sentence in found.warnings: ...
+report = audit(instances, split="train", resized_hw=lambda image_hw: anchors.resized_hw(config, image_hw)[0], max_boxes=100)
+report.check()                           # DataError where training could not learn anything
+for sentence in report.warnings: ...
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import numpy as np
 from pneumodet.core import boxes as box_math
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
+from pneumodet.data.splits import TRAIN
 
 SMALL_PX = 8.0
 """A box with a shorter side than this in the model's input is smaller than a cell of the finest feature map that usual detectors have."""
@@ -28,13 +29,10 @@ SAME_IOU = 0.95
 FEW_POSITIVES = 20
 """A split with fewer positive images says little, whatever is made of it."""
 
-TRAIN = "train"
-"""The split that must have positives."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What was found in one split.
+    """What is wrong with the boxes of one split.
 
     Attributes:
       split: its name.
@@ -63,19 +61,19 @@ def audit(
     best_iou: np.ndarray | None = None,
     matched_threshold: float = 0.5,
 ) -> Audit:
-    """Look through a split's ground truth.
+    """Check a split's ground truth.
 
     Args:
       instances: COCO object; whole-image boxes of the class ``no-pneumonia`` (make_tfrecords --negatives full-image) make no exam positive
         and are left out.
-      split: the name of the split; of ``TRAIN``, having no positive is an error.
+      split: the name of the split; of ``train``, having no positive is an error.
       resized_hw: (N, 2) heights and widths of images in px -> (N, 2) of what the model sees, without padding.
       max_boxes: most boxes of an image that are used (train_config.max_number_of_boxes).
       best_iou: (N,) IoU of every box with the anchor that fits it best, in the annotations' order; None for models without anchors.
       matched_threshold: IoU from which the matcher makes an anchor a positive.
 
     Returns:
-      The findings.
+      The errors, warnings and numbers.
     """
     images = {image["id"]: image for image in instances["images"]}
     negative = {category["id"] for category in instances["categories"] if category["name"] == label_map.NO_PNEUMONIA}
@@ -113,7 +111,7 @@ def audit(
             f"Exams of {split} with more boxes than train_config.max_number_of_boxes = {max_boxes}: {len(over)}, the first is {over[0]}; "
             "the rest of their boxes is not used."
         )
-    facts = {
+    facts: dict[str, Any] = {
         "exams": len(images),
         "positive_exams": len(of_image),
         "negative_exams": len(images) - len(of_image),
@@ -130,7 +128,7 @@ def audit(
         if missed.any():
             warnings.append(
                 f"{missed.sum()} of the {len(rows)} boxes of {split} reach no anchor at IoU {matched_threshold:g}, {first(missed)}. "
-                "--fit-anchors may mend it."
+                "--fit-anchors may fix it."
             )
     return Audit(split, tuple(errors), tuple(warnings), facts)
 
@@ -153,12 +151,13 @@ def _of_exams(split: str, exams: int, positives: int) -> tuple[list[str], list[s
 
 def _twice(rows: list[dict[str, Any]], of_image: Mapping[int, list[int]], xyxy_px: np.ndarray) -> np.ndarray:
     """Return (N,) bool: boxes that repeat an earlier one of their image and class."""
-    found = np.zeros(len(rows), bool)
+    repeated = np.zeros(len(rows), bool)
     for indices in of_image.values():
         if len(indices) < 2:
             continue
         overlap = box_math.iou(xyxy_px[indices], xyxy_px[indices])
         kinds = np.array([rows[index]["category_id"] for index in indices])
+        # the lower triangle: of two equal boxes the later one counts, and none repeats itself
         same = np.tril((overlap > SAME_IOU) & (kinds[:, None] == kinds[None]), -1)
-        found[np.array(indices)[same.any(axis=1)]] = True
-    return found
+        repeated[np.array(indices)[same.any(axis=1)]] = True
+    return repeated

@@ -7,6 +7,7 @@ cases.above(0.3)                       # without detections of lower score
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Cases:
     boxes_xyxy_px: np.ndarray
     scores: np.ndarray
     box_case: np.ndarray
-    facts: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -70,7 +71,7 @@ class Cases:
     def case_scores(self) -> np.ndarray:
         """(C,) float64: a case's highest score, 0 where nothing was detected; the usual image-level score of a detector."""
         scores = np.zeros(len(self))
-        first = np.flatnonzero(np.diff(self.box_case, prepend=-1) > 0)
+        first = np.flatnonzero(np.diff(self.box_case, prepend=-1) > 0)  # the most confident one, by the order that is checked above
         scores[self.box_case[first]] = self.scores[first]
         return scores
 
@@ -83,7 +84,7 @@ class Cases:
         return dataclasses.replace(self, boxes_xyxy_px=self.boxes_xyxy_px[mask], scores=self.scores[mask], box_case=self.box_case[mask])
 
     def take(self, rows: np.ndarray) -> "Cases":
-        """Return the cases of (R,) int64 indices, in that order; a case that is named twice is there twice, as the same patient."""
+        """Return the cases of (R,) int64 indices, in that order; a case that is named twice occurs twice, as the same patient."""
         rows = np.asarray(rows, np.int64)
         truth, truth_case = _gather(self.truth_case, rows, len(self))
         boxes, box_case = _gather(self.box_case, rows, len(self))
@@ -101,6 +102,7 @@ class Cases:
 
 def _gather(case: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (indices of the entries of the cases ``rows``, the place in ``rows`` of each)."""
+    # without a loop over cases: the bootstrap does this a thousand times
     starts = np.searchsorted(case, np.arange(count + 1))
     sizes = np.diff(starts)[rows]
     place = np.repeat(np.arange(len(rows)), sizes)

@@ -1,4 +1,4 @@
-"""How much an image looks like a frontal chest radiograph, without a trained model.
+"""How much an image resembles a frontal chest radiograph, without a trained model.
 
     upright, negative, turned = measure(Image.fromarray(pixels))
 
@@ -8,6 +8,7 @@ bright abdomen. It cannot tell a lateral chest or a spine from a frontal chest.
 
 import functools
 import itertools
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,7 +27,8 @@ def ranks(image: Image.Image, side_px: int) -> np.ndarray:
     """
     small = np.asarray(image.resize((side_px, side_px), Image.Resampling.BOX))
     histogram = np.bincount(small.ravel(), minlength=256)
-    return (histogram.cumsum() - histogram / 2 - small.size / 2).astype(np.float32)[small]
+    rank_of = (histogram.cumsum() - histogram / 2 - small.size / 2).astype(np.float32)
+    return np.asarray(rank_of[small])
 
 
 def measure(image: Image.Image) -> tuple[float, float, float]:
@@ -44,8 +46,9 @@ def measure(image: Image.Image) -> tuple[float, float, float]:
     rest = np.sqrt(np.maximum(1 - sum(part**2 for part in plain), 1e-4))
     lungs = lungs / rest
 
-    def likeness(whole: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    def likeness(whole: np.ndarray, lungs: np.ndarray) -> Any:
         best = whole.max(axis=0)
+        # the lungs of all drawings that fit nearly as well: which one is the very best is chance
         return best + _LUNG_WEIGHT * np.where(whole >= best - _NEAR_BEST, lungs, -np.inf).max(axis=0)
 
     upright, *turned = (round(float(value), 3) for value in likeness(whole, lungs))

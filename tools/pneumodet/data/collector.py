@@ -1,8 +1,8 @@
 """Images and objects of label files in any order -> exams; the rules that all formats but RSNA's CSV share.
 
-found = Collector()
-found.add(found.image("a.png", (80, 100), "line 2"), "pneumonia", (1, 2, 3, 4), "line 2")
-found.labels().exams["a"].boxes_xyxy_px
+collector = Collector()
+collector.add(collector.image("a.png", (80, 100), "line 2"), "pneumonia", (1, 2, 3, 4), "line 2")
+collector.labels().exams["a"].boxes_xyxy_px
 """
 
 import dataclasses
@@ -58,13 +58,13 @@ class Collector:
     def __init__(self, *, evaluating: bool = False, name_of: Callable[[str], str] = exam_id) -> None:
         self.evaluating, self.name_of = evaluating, name_of
         self.images: dict[str, Image] = {}
-        self.faults: dict[str, str] = {}
+        self.errors: dict[str, str] = {}
         self.duplicates = 0
         self.rows: Counter[str] = Counter()
 
-    def fault(self, exam: str, reason: str) -> None:
+    def reject(self, exam: str, reason: str) -> None:
         """Reject an exam; the first reason counts."""
-        self.faults.setdefault(exam, reason)
+        self.errors.setdefault(exam, reason)
 
     def image(self, file_name: str, size_hw: tuple[int, int] | None, where: str) -> Image:
         """Return an exam's image; ValueError where another one has its name, or it was of another size before."""
@@ -102,11 +102,11 @@ class Collector:
             marks = [where for (name, _), where in image.objects.items() if name == label_map.NO_PNEUMONIA]
             findings = {one: where for one, where in image.objects.items() if one[0] != label_map.NO_PNEUMONIA}
             if marks and findings:
-                self.fault(exam, f"{marks[0]}: says {label_map.NO_PNEUMONIA}, but there is a finding at {next(iter(findings.values()))}")
-            if exam not in self.faults:
+                self.reject(exam, f"{marks[0]}: says {label_map.NO_PNEUMONIA}, but there is a finding at {next(iter(findings.values()))}")
+            if exam not in self.errors:
                 boxes = np.array([box for _, box in findings], np.float64).reshape(-1, 4)
                 exams[exam] = Exam(exam, boxes, bool(findings), class_names=tuple(name for name, _ in findings), size_hw=image.size_hw)
-        return Labels(exams, sorted(self.faults.items()), self.duplicates, self.rows, table, coco)
+        return Labels(exams, sorted(self.errors.items()), self.duplicates, self.rows, table, coco)
 
 
 def shown(value: Any) -> str:
@@ -135,7 +135,7 @@ def text_number(name: str, text: str) -> float:
 
 def json_number(name: str, value: Any) -> float:
     """Return a number; ValueError where it is none, or beyond ``MAX_COORDINATE_PX``."""
-    if type(value) not in (int, float):
+    if type(value) not in (int, float):  # a bool is an int to isinstance
         raise ValueError(f"{name} is {shown(value)}, which is no number")
     if not abs(value) <= MAX_COORDINATE_PX:  # NaN compares as False
         raise ValueError(f"{name} is {shown(value)}, must be a number up to {MAX_COORDINATE_PX:,} px")

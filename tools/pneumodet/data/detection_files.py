@@ -1,7 +1,7 @@
 """Detections in files, of any detector -> COCO results of the ground truth's images, arrays, or Detections by exam.
 
     rows = read(Path("detections.json.gz"), truth.image_ids, category_id=2)
-    found = by_exam(Path("submission.csv"), {"0004cfab-…": 17}, category_id=2)
+    detections = by_exam(Path("submission.csv"), {"0004cfab-…": 17}, category_id=2)
 
 COCO results (also those that ``predict`` and ``evaluate`` write) and Kaggle submissions, recognised by their content. Every command reads
 detections here.
@@ -30,7 +30,7 @@ _NEEDS = f"Detections are COCO results (a JSON list with {', '.join(KEYS)}) or a
 
 _WHAT = "the detections "
 
-_WORD = re.compile(r"\S+")
+_TOKEN = re.compile(r"\S+")
 
 Row = dict[str, Any]
 """A COCO result."""
@@ -79,7 +79,7 @@ def by_exam(path: Path, exams: Mapping[str, Any] | Iterable[str] | None = None, 
 
     Args:
       path: as ``read``.
-      exams: as ``image_ids`` of ``read``, or exams with the ids of ``results.image_id``; each has an entry in the result. None: the exams that
+      exams: as ``image_ids`` of ``read``, or exams with the ids of ``core.detections.image_id``; each has an entry in the result. None: the exams that
         the file names.
       category_id: as ``read``; None is that of pneumonia in the usual label map.
 
@@ -99,14 +99,14 @@ def of_rows(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> dic
     columns = to_columns(rows, image_ids, name)
     order = np.argsort(columns.case, kind="stable")
     ends = np.searchsorted(columns.case[order], np.arange(len(image_ids) + 1))
-    found = {}
+    detections = {}
     for index, exam in enumerate(image_ids):
         these = order[ends[index] : ends[index + 1]]
         try:
-            found[exam] = Detections(columns.xyxy_px[these], columns.scores[these], columns.categories[these])
+            detections[exam] = Detections(columns.xyxy_px[these], columns.scores[these], columns.categories[these])
         except DataError as error:
             raise DataError(f"{name}, exam {exam}: {error}") from error
-    return found
+    return detections
 
 
 def is_scores(path: Path) -> bool:
@@ -185,13 +185,15 @@ def _named(content: list[Any] | Table, path: Path) -> list[str]:
     """Return the exams that a file names."""
     if isinstance(content, Table):
         return list(dict.fromkeys(cell.strip() for cell in content.column(SUBMISSION_HEADER[0])))
-    names = [row.get("file_name") if isinstance(row, dict) else None for row in content]
-    for index, name in enumerate(names):
+    names: dict[str, None] = {}  # each once, in their order
+    for index, row in enumerate(content):
+        name = row.get("file_name") if isinstance(row, dict) else None
         if not isinstance(name, str) or not name:
             raise DataError(
                 f"{path}, entry {index} has no file_name, so that its exam is unknown. Give the ground truth as well, which lists the images."
             )
-    return list(dict.fromkeys(names))
+        names[name] = None
+    return list(names)
 
 
 def _first_error(rows: Iterable[Any], place: Mapping[Any, int], image_ids: Mapping[str, Any], name: str) -> DataError:
@@ -232,46 +234,46 @@ def _of_submission(table: Table, image_ids: Mapping[str, Any], category_id: int)
     """Return a Kaggle submission as COCO results.
 
     Raises:
-      DataError: an exam is missing, unknown or there twice, or a PredictionString is malformed; with line and column.
+      DataError: an exam is missing, unknown or a duplicate, or a PredictionString is malformed; with line and column.
     """
     seen: set[str] = set()
-    found: list[Row] = []
+    rows: list[Row] = []
     for line, *cells in zip(table.lines, *map(table.column, SUBMISSION_HEADER), strict=True):
         name, text = cells[0].strip(), cells[1]
         exam = _exam(name, image_ids)
         if exam is None:
             raise DataError(f"{table.path}, line {line}: the ground truth has no exam {name!r}. Is this a submission for other images?")
         if exam in seen:
-            raise DataError(f"{table.path}, line {line}: exam {exam!r} is there twice. Put all its boxes into one line.")
+            raise DataError(f"{table.path}, line {line}: exam {exam!r} occurs twice. Put all its boxes into one line.")
         seen.add(exam)
         row = {"image_id": image_ids[exam], "file_name": exam, "category_id": category_id}
-        found += [row | entry for entry in _entries(text, f"{table.path}, line {line}")]
+        rows += [row | entry for entry in _entries(text, f"{table.path}, line {line}")]
     if missing := [exam for exam in image_ids if exam not in seen]:
         raise DataError(
             f"{table.path} has no line for {len(missing)} exams, for example {missing[0]}. An exam without boxes has an empty PredictionString."
         )
-    return found
+    return rows
 
 
 def _entries(text: str, where: str) -> Iterator[Row]:
     """Yield bbox and score of each box in a PredictionString."""
-    words = list(_WORD.finditer(text))
+    tokens = list(_TOKEN.finditer(text))
     numbers = []
-    for word in words:
+    for token in tokens:
         try:
-            numbers.append(float(word[0]))
+            numbers.append(float(token[0]))
         except ValueError:
-            raise DataError(f"{where}, column {word.start() + 1} of PredictionString: {word[0]!r} is no number.") from None
-    if len(words) % 5:
+            raise DataError(f"{where}, column {token.start() + 1} of PredictionString: {token[0]!r} is no number.") from None
+    if len(tokens) % 5:
         raise DataError(
-            f"{where}: PredictionString has {len(words)} numbers; each box needs five, 'confidence x y width height' "
-            f"(the last box begins at column {words[len(words) - len(words) % 5].start() + 1})."
+            f"{where}: PredictionString has {len(tokens)} numbers; each box needs five, 'confidence x y width height' "
+            f"(the last box begins at column {tokens[len(tokens) - len(tokens) % 5].start() + 1})."
         )
     for start in range(0, len(numbers), 5):
         score, *box = numbers[start : start + 5]
         if not np.isfinite(numbers[start : start + 5]).all() or box[2] < 0 or box[3] < 0 or not 0 <= score <= 1:
             raise DataError(
-                f"{where}, column {words[start].start() + 1} of PredictionString: a box needs a confidence from 0 to 1 and "
-                f"finite x, y, width and height, sides at least 0; got {text[words[start].start() : words[start + 4].end()]!r}."
+                f"{where}, column {tokens[start].start() + 1} of PredictionString: a box needs a confidence from 0 to 1 and "
+                f"finite x, y, width and height, sides at least 0; got {text[tokens[start].start() : tokens[start + 4].end()]!r}."
             )
         yield {"bbox": box, "score": score}

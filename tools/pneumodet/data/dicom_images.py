@@ -30,30 +30,32 @@ def encode_image(source: reading.Source, options: Options = AS_IT_IS) -> Encoded
 def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     """Return ``encode_image`` of a file's contents; ``source`` names it in messages."""
     try:
-        found, layout = reading.open_image(data, source)
-        facts, doubts = _facts(found)
-        aspect, notes = reading.aspect_of(found)
+        header, layout = reading.open_image(data, source)
+        facts, doubts = _facts(header)
+        aspect, notes = reading.aspect_of(header)
         notes = doubts + notes
-        stream = decoding.stream_of(found, layout)
-        if _may_be_copied(found, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
-            copy = stream.whole.copyable()
-            if copy is not None:
+        stream = decoding.stream_of(header, layout)
+        # copying costs no quality and no time; decoding is for files whose values or pixels would change
+        if _may_be_copied(header, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
+            copy = stream.whole.copyable() if stream is not None and stream.whole is not None else None
+            if stream is not None and copy is not None:
                 if len(copy) != len(stream.data):
                     notes += ("JPEG comments left out",)
                 return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes, facts=facts)
-        pixels, more = decoding.gray(found, layout, stream)
+        pixels, more = decoding.gray(header, layout, stream)
     except Fault as fault:
         reading.refuse(source, fault)
+    # a damaged spacing could ask for an image of any size
     height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)
     if max(height, width) > image_limits.MAX_SIDE_PX or height * width > image_limits.MAX_PIXELS:
         aspect, more = 1.0, (*more, "unusable pixel spacing ignored")
     return dataclasses.replace(encoding.encode(pixels, options, aspect=aspect, notes=notes + more), facts=facts)
 
 
-def _facts(found: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
+def _facts(header: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
     """Return (what is known of the radiograph in the usual terms, notes); whatever else is there could be free text, and stays in the file."""
-    view, sex = header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)), header_facts.sex(found.ascii(header_facts.SEX))
-    age = header_facts.read("age", found.ascii(header_facts.AGE))
+    view, sex = header_facts.view_position(header.ascii(header_facts.VIEW_POSITION)), header_facts.sex(header.ascii(header_facts.SEX))
+    age = header_facts.read("age", header.ascii(header_facts.AGE))
     facts: dict[str, str | int] = {}
     if view:
         facts["view_position"] = view
@@ -64,12 +66,12 @@ def _facts(found: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
     return facts, (f"age {age.doubt} left out",) if age.stated is not None and age.doubt else ()
 
 
-def _may_be_copied(found: Elements, layout: decoding.Layout) -> bool:
+def _may_be_copied(header: Elements, layout: decoding.Layout) -> bool:
     return (
-        found.syntax == decoding.JPEG_BASELINE
+        header.syntax == decoding.JPEG_BASELINE
         and (layout.frames, layout.samples, layout.allocated, layout.stored, layout.shift) == (1, 1, 8, 8, 0)
         and not layout.signed
-        and found.ascii(lut.PHOTOMETRIC) == "MONOCHROME2"
-        and lut.is_plain(found)
-        and not lut.is_inverted(found)
+        and header.ascii(lut.PHOTOMETRIC) == "MONOCHROME2"
+        and lut.is_plain(header)
+        and not lut.is_inverted(header)
     )

@@ -17,16 +17,14 @@ from PIL import Image
 
 from pneumodet.core import image_limits
 from pneumodet.core.errors import ConfigError
+from pneumodet.data import equalizing
 
 JPEG_QUALITY = 95
 """Of images that are not copied."""
 
 
-NORMALIZE = ("none", "histogram", "clahe")
+NORMALIZE = equalizing.NORMALIZATIONS
 """How gray values are spread: as they are, equalised over the whole image, or equalised in tiles (CLAHE)."""
-
-CLAHE_CLIP_LIMIT, CLAHE_TILES = 2.0, (8, 8)
-"""Limit of contrast and number of tiles (columns, rows), as in most work on chest radiographs (Pizer et al. 1987)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +68,8 @@ class EncodedImage:
       width: px.
       copied: True where the compressed data are the source's own, bit for bit.
       scale_xy: what x and y in px of the source's grid (Columns x Rows) are multiplied by to be px of this image.
-      notes: what was done or passed over, in words for counting.
-      facts: what a DICOM file tells besides: ``view_position``, ``sex``, ``age`` (years), where they are known and in the usual terms.
+      notes: what was done or passed over, phrases for counting.
+      facts: what a DICOM file says besides: ``view_position``, ``sex``, ``age`` (years), where they are known and in the usual terms.
     """
 
     data: bytes
@@ -94,6 +92,7 @@ def encode(pixels: np.ndarray, options: Options, *, aspect: float = 1.0, notes: 
       notes: of the result.
     """
     height, width = pixels.shape
+    # stretching one direction keeps all that was measured; shrinking the other one would lose some of it
     to_hw = [height * max(aspect, 1.0), width * max(1 / aspect, 1.0)]
     if aspect != 1.0:
         notes += ("pixels made square",)
@@ -102,18 +101,11 @@ def encode(pixels: np.ndarray, options: Options, *, aspect: float = 1.0, notes: 
     new_height, new_width = (max(1, round(side)) for side in to_hw)
     image = Image.fromarray(pixels)
     if (new_height, new_width) != (height, width):
+        # BOX is the mean of the px that fall together; enlarging by it would repeat them
         shrinks = new_height <= height and new_width <= width
         image = image.resize((new_width, new_height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
     if options.normalize != "none":
-        image = Image.fromarray(_normalized(np.asarray(image), options.normalize))
+        image = Image.fromarray(equalizing.equalized(np.asarray(image), options.normalize))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return EncodedImage(buffer.getvalue(), "jpeg", new_height, new_width, False, (new_width / width, new_height / height), notes)
-
-
-def _normalized(pixels: np.ndarray, how: str) -> np.ndarray:
-    import cv2  # 0.1 s that few need
-
-    if how == "histogram":
-        return cv2.equalizeHist(pixels)
-    return cv2.createCLAHE(clipLimit=CLAHE_CLIP_LIMIT, tileGridSize=CLAHE_TILES).apply(pixels)

@@ -57,7 +57,7 @@ class Example:
         if len(encoded) != boxes:
             raise DataError(f"{self.where}: {boxes} boxes, but {len(encoded)} masks. Make the records again with --masks.")
         masks = [record_images.decode_mask(one, size_hw, where=self.where) for one in encoded]
-        return np.array(masks, np.uint8).reshape(-1, *size_hw)
+        return np.array(masks, np.uint8).reshape(-1, *size_hw)  # no boxes: (0, h, w), not (0,)
 
 
 class Examples:
@@ -90,7 +90,7 @@ class Examples:
         where = self.where(number)
         data = self._reader.read(number)
         try:
-            record = tf_example.decode(data)
+            record = tf_example.decode(data)  # its CRC is right: what is wrong was written so
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         return Example(record, f"{where} (exam {record.patient_id})")

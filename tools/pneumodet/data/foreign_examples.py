@@ -1,7 +1,7 @@
 """One tf.train.Example of another tool -> a record as it is written here: what is absent is filled, what cannot be right is refused.
 
-    found = read(data, {"pneumonia": 1}, where="train.record, record 17")
-    found.record, found.notes, found.clipped
+    example = read(data, {"pneumonia": 1}, where="train.record, record 17")
+    example.record, example.notes, example.clipped
 
 Only ``image/encoded`` must be there, and with boxes the four coordinates and ``image/object/class/label`` or ``…/text``.
 """
@@ -33,14 +33,14 @@ class CorruptRecord(DataError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class ForeignExample:
     """What one example holds.
 
     Attributes:
       record: as it is written here; its ``patient_id`` is the example's ``image/source_id``, or empty.
       filename: ``image/filename``, or empty.
       is_complete: whether the example can stay as it is: reading it strictly gives the same record.
-      notes: what was filled, mended and left out, a phrase each.
+      notes: what was filled, fixed and left out, a phrase each.
       clipped: boxes that reached over the image's edge, (ymin, xmin, ymax, xmax) as shares of the image.
     """
 
@@ -51,7 +51,7 @@ class Found:
     clipped: tuple[tuple[float, ...], ...]
 
 
-def read(data: bytes, classes: Mapping[str, int], *, where: str) -> Found:
+def read(data: bytes, classes: Mapping[str, int], *, where: str) -> ForeignExample:
     """Read an example, tolerant of what is absent.
 
     Args:
@@ -74,12 +74,14 @@ def read(data: bytes, classes: Mapping[str, int], *, where: str) -> Found:
     yxyx_norm, clipped = _boxes(values, where, height=height, width=width)
     names, ids = _classes(values, classes, where, len(yxyx_norm))
     notes = [f"{key} left out" for key in values if key not in _KEYS]
+    # the API reads masks as PNG files or as float tensors; tensors of radiographs would be a hundred times as large, and are left out
     masks = tuple(values.get(tf_example.MASK, ()))
     if masks and not isinstance(masks[0], bytes):
         masks = ()
         notes.append(f"{tf_example.MASK} as numbers left out")
     if len(masks) not in (0, len(names)):
         raise DataError(f"{where}: there are {len(masks)} masks for {len(names)} boxes.")
+    image_class_name, image_class_id = _image_class(values, classes, names)
     record = tf_example.Record(
         patient_id=_text(values, tf_example.SOURCE_ID),
         encoded=encoded,
@@ -89,7 +91,8 @@ def read(data: bytes, classes: Mapping[str, int], *, where: str) -> Found:
         boxes_xyxy_px=boxes.yxyx_norm_to_xyxy_px(yxyx_norm, height=height, width=width),
         class_names=names,
         class_ids=ids,
-        **_image_class(values, classes, names),
+        image_class_name=image_class_name,
+        image_class_id=image_class_id,
         masks=masks,
     )
     wanted = [tf_example.HEIGHT, tf_example.WIDTH, tf_example.FORMAT, tf_example.IMAGE_CLASS_LABEL, tf_example.IMAGE_CLASS_TEXT]
@@ -97,15 +100,15 @@ def read(data: bytes, classes: Mapping[str, int], *, where: str) -> Found:
     notes += [f"{key} filled" for key in wanted if not values.get(key)]
     given = [_first(values, key) for key in (tf_example.HEIGHT, tf_example.WIDTH, tf_example.FORMAT)]
     mine = [height, width, image_format.encode()]
-    notes += [f"{key} mended" for key, one, other in zip(wanted[:3], given, mine, strict=True) if one not in (None, other)]
-    return Found(record, _text(values, tf_example.FILENAME), not clipped and _reads_the_same(data, record), tuple(notes), clipped)
+    notes += [f"{key} fixed" for key, one, other in zip(wanted[:3], given, mine, strict=True) if one not in (None, other)]
+    return ForeignExample(record, _text(values, tf_example.FILENAME), not clipped and _reads_the_same(data, record), tuple(notes), clipped)
 
 
-def _first(values: Mapping[str, list], key: str) -> bytes | float | int | None:
-    return (values.get(key) or [None])[0]
+def _first(values: tf_example.Features, key: str) -> bytes | float | int | None:
+    return next(iter(values.get(key, ())), None)
 
 
-def _text(values: Mapping[str, list], key: str) -> str:
+def _text(values: tf_example.Features, key: str) -> str:
     value = _first(values, key)
     try:
         return value.decode() if isinstance(value, bytes) else ""
@@ -122,7 +125,7 @@ def _check_image(encoded: bytes, where: str) -> record_images.Header:
         raise CorruptRecord(error.what) from error
 
 
-def _boxes(values: Mapping[str, list], where: str, *, height: int, width: int) -> tuple[np.ndarray, tuple[tuple[float, ...], ...]]:
+def _boxes(values: tf_example.Features, where: str, *, height: int, width: int) -> tuple[np.ndarray, tuple[tuple[float, ...], ...]]:
     """Return ((N, 4) yxyx_norm within the image, those that were clipped as they were)."""
     columns = [values.get(key, []) for key in (tf_example.YMIN, tf_example.XMIN, tf_example.YMAX, tf_example.XMAX)]
     if len({len(column) for column in columns}) != 1:
@@ -132,23 +135,24 @@ def _boxes(values: Mapping[str, list], where: str, *, height: int, width: int) -
     except ValueError as error:
         raise DataError(f"{where}: coordinates of boxes are no numbers.") from error
     for box in given.tolist():
-        told = f"{where}: the box ymin, xmin, ymax, xmax = {', '.join(f'{value:.6g}' for value in box)}"
+        about = f"{where}: the box ymin, xmin, ymax, xmax = {', '.join(f'{value:.6g}' for value in box)}"
         if not np.isfinite(box).all():
-            raise DataError(f"{told} is not finite.")
+            raise DataError(f"{about} is not finite.")
+        # px where shares belong is the usual error of converters, and clipping would hide it as whole-image boxes
         if min(box) < -REACH or max(box) > 1 + REACH:
-            raise DataError(f"{told} lies far outside of the image. The API's keys hold shares of height and width, 0 to 1, and no px.")
+            raise DataError(f"{about} lies far outside of the image. The API's keys hold shares of height and width, 0 to 1, and no px.")
         if box[2] < box[0] or box[3] < box[1]:
-            raise DataError(f"{told} is inverted: a maximum lies below its minimum.")
-    found = np.clip(given, 0, 1)
-    small = ((found[:, 2:] - found[:, :2]) * (height, width) < MIN_SIDE_PX).any(axis=1)
+            raise DataError(f"{about} is inverted: a maximum lies below its minimum.")
+    inside = np.clip(given, 0, 1)
+    small = ((inside[:, 2:] - inside[:, :2]) * (height, width) < MIN_SIDE_PX).any(axis=1)
     if small.any():
         box = given[int(small.argmax())].tolist()
         raise DataError(f"{where}: the box ymin, xmin, ymax, xmax = {box} has less than {MIN_SIDE_PX:g} px within the image.")
-    changed = (np.abs(found - given) > SAME).any(axis=1)
-    return found, tuple(map(tuple, given[changed].tolist()))
+    changed = (np.abs(inside - given) > SAME).any(axis=1)
+    return inside, tuple(map(tuple, given[changed].tolist()))
 
 
-def _classes(values: Mapping[str, list], classes: Mapping[str, int], where: str, count: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _classes(values: tf_example.Features, classes: Mapping[str, int], where: str, count: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Return (names, ids) of the boxes' classes, where one of both may be absent."""
     known = ", ".join(f"{number} = {name!r}" for name, number in classes.items())
     ids = values.get(tf_example.CLASS_LABEL, [])
@@ -156,7 +160,7 @@ def _classes(values: Mapping[str, list], classes: Mapping[str, int], where: str,
         names = [name.decode() for name in values.get(tf_example.CLASS_TEXT, [])]
     except (AttributeError, UnicodeDecodeError) as error:
         raise DataError(f"{where}: a class name is no text.") from error
-    if not any(names):
+    if not any(names):  # some writers fill the key with empty names
         names = []
     if len(ids) not in (0, count) or len(names) not in (0, count) or (count and not ids and not names):
         raise DataError(f"{where}: there are {len(ids)} class labels and {len(names)} class names for {count} boxes.")
@@ -174,13 +178,13 @@ def _classes(values: Mapping[str, list], classes: Mapping[str, int], where: str,
     return tuple(names), tuple(ids)
 
 
-def _image_class(values: Mapping[str, list], classes: Mapping[str, int], names: tuple[str, ...]) -> dict[str, str | int]:
-    """Return the exam's own class: as given, else that of its first box, else the negative class where there is one."""
+def _image_class(values: tf_example.Features, classes: Mapping[str, int], names: tuple[str, ...]) -> tuple[str, int]:
+    """Return name and id of the exam's own class: as given, else that of its first box, else the negative class where there is one."""
     name, number = _text(values, tf_example.IMAGE_CLASS_TEXT), _first(values, tf_example.IMAGE_CLASS_LABEL)
     if not values.get(tf_example.IMAGE_CLASS_TEXT) or not isinstance(number, int):
         name = names[0] if names else label_map.NO_PNEUMONIA if label_map.NO_PNEUMONIA in classes else ""
         number = classes.get(name, 0)
-    return {"image_class_name": name, "image_class_id": number}
+    return name, number
 
 
 def _reads_the_same(data: bytes, record: tf_example.Record) -> bool:
@@ -189,6 +193,7 @@ def _reads_the_same(data: bytes, record: tf_example.Record) -> bool:
     except DataError:
         return False
     one, other = (dataclasses.asdict(each) for each in (strict, record))
+    # float32 shares multiplied by a size do not come back to the last bit
     of_one, of_other = one.pop("boxes_xyxy_px"), other.pop("boxes_xyxy_px")
     largest = SAME * max(record.height, record.width)
     return one == other and of_one.shape == of_other.shape and bool((np.abs(of_one - of_other) <= largest).all())

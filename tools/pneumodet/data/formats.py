@@ -54,6 +54,7 @@ def read_labels(path: Path, *, format: str = AUTO, class_info: Path | None = Non
     """
     if format not in FORMATS:
         raise ConfigError(f"The label format is {format!r}, must be one of {', '.join(map(repr, FORMATS))}.")
+    # read once: recognising and parsing take the same bytes, which may be the end of a pipe
     data = b"" if path.is_dir() else text_files.read_bytes(path, _WHAT)
     if format == AUTO:
         format = _format_of(data, path)
@@ -98,6 +99,7 @@ def _format_of(data: bytes, path: Path) -> str:
     if path.is_dir():
         return VOC
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (text_files.PACKED, ".zip")][-1:]
+    # the content first: a name is often wrong, or missing
     if text_files.head(data).startswith("<") or suffixes == [".xml"]:
         return VOC
     if text_files.is_json(data) or suffixes == [".json"]:

@@ -72,7 +72,7 @@ def sha256(path: Path) -> str:
     if (path / MANIFEST).is_file():
         return paths.sha256_file(path / MANIFEST)
     digest = hashlib.sha256()
-    for name in sorted(labels_voc.xml_files(path)):
+    for name in sorted(labels_voc.xml_files(path)):  # file systems list in any order
         digest.update(f"{name}\n{paths.sha256_file(path / name)}\n".encode())
     return digest.hexdigest()
 
@@ -91,17 +91,16 @@ def _of_records(folder: Path, split: str) -> Path:
 def _to_coco(labels: Labels) -> dict[str, Any]:
     """Return labels of another format as a COCO object, with the ids of the usual label map where its classes are in it."""
     known = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)
+    # pneumonia is there even where no exam is positive: detections have its id, and metrics ask for it
     classes = dict.fromkeys([label_map.PNEUMONIA, *(name for exam in labels.exams.values() for name in exam.class_names)])
     ids = {name: known[name] for name in classes if name in known}
     for name in classes:
         ids.setdefault(name, max(*known.values(), *ids.values()) + 1)
-    found: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": number, "name": name} for name, number in ids.items()]}
+    coco: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": number, "name": name} for name, number in ids.items()]}
     for exam in labels.exams.values():
         image = {"id": image_id(exam.patient_id), "file_name": exam.patient_id}
         image |= {"height": exam.size_hw[0], "width": exam.size_hw[1]} if exam.size_hw else {}
-        found["images"].append(image | ({"rsna_class": exam.rsna_class} if exam.rsna_class else {}))
+        coco["images"].append(image | ({"rsna_class": exam.rsna_class} if exam.rsna_class else {}))
         for name, box in zip(exam.class_names, boxes.xyxy_to_xywh_px(exam.boxes_xyxy_px).tolist(), strict=True):
-            found["annotations"].append(
-                {"id": len(found["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box}
-            )
-    return found
+            coco["annotations"].append({"id": len(coco["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box})
+    return coco

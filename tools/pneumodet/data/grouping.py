@@ -1,7 +1,7 @@
-"""Which patient each exam is of, what is known about both, and the side that the patient's exams go to.
+"""Which patient each exam is of, what is known about both, and the split that the patient's exams go to.
 
 groups = Groups.read(exams, files, labels.exams, patient_map, settings)
-sides = groups.sides(exams, settings, given)
+split_of = groups.assign(exams, settings, given)
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ class Groups:
           labels: exam -> labels.
           ids: exams and patients by their own names, as the patient map has them.
           patient_map: as ``settings.Inputs``.
-          settings: tells where patients are known from, and what is stratified by.
+          settings: where patients are known from, and what is stratified by.
           alias: makes the names that exams and patients have here.
           pool: reads headers.
 
@@ -86,7 +86,7 @@ class Groups:
         """Exam -> ViewPosition (0018,5101), where it is known."""
         return {exam: header.view_position for exam, header in self.headers.items() if header.view_position}
 
-    def sides(self, exams: Sequence[str], settings: Settings, split_of_exam: Mapping[str, str]) -> dict[str, str]:
+    def assign(self, exams: Sequence[str], settings: Settings, split_of_exam: Mapping[str, str]) -> dict[str, str]:
         """Return exam -> split: that of the split file for the patients whom it names, by hash or stratum for the others.
 
         Raises:
@@ -101,24 +101,25 @@ class Groups:
                 f"The split file names {max(strange)}, but there are {settings.folds} folds. Say --folds with its number of folds."
             )
         patients = {exam: self.patients[exam] for exam in exams}
-        given = splits.given(split_of_exam, self.patients)  # of all exams: one that is gone still tells where its patient belongs
+        given = splits.given(split_of_exam, self.patients)  # of all exams: one that is gone still shows where its patient belongs
         others = {patient for patient in patients.values() if patient not in given}
         if settings.stratify:
             strata = {patient: stratum for patient, stratum in self._strata(patients, settings.stratify).items() if patient in others}
-            found = splits.stratified(strata, seed=settings.seed, val_fraction=settings.val_fraction, number_of_folds=settings.folds)
+            dealt = splits.stratified(strata, seed=settings.seed, val_fraction=settings.val_fraction, number_of_folds=settings.folds)
         elif settings.folds:
-            found = splits.folds(others, settings.folds, seed=settings.seed)
+            dealt = splits.folds(others, settings.folds, seed=settings.seed)
         else:
-            found = splits.assign(others, val_fraction=settings.val_fraction, seed=settings.seed)
-        sides = {exam: given.get(patient) or found[patient] for exam, patient in patients.items()}
-        splits.check_folds(sides, settings.folds)
-        return sides
+            dealt = splits.assign(others, val_fraction=settings.val_fraction, seed=settings.seed)
+        split_of = {exam: given.get(patient) or dealt[patient] for exam, patient in patients.items()}
+        splits.check_folds(split_of, settings.folds)
+        return split_of
 
     def _strata(self, patients: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
         """Return patient -> stratum: the class of the patient's most abnormal exam, and the most frequent view and sex."""
         of_patient: dict[str, list[str]] = defaultdict(list)
         for exam, patient in patients.items():
             of_patient[patient].append(exam)
+        # a patient with one abnormal exam counts as abnormal: strata are to spread the rare exams evenly
         severity = {name: index for index, name in enumerate(("Normal", label_map.NO_PNEUMONIA, "No Lung Opacity / Not Normal"))}
 
         def value(exams: list[str], name: str) -> str:
@@ -135,7 +136,7 @@ def _classes(labels: Mapping[str, Exam]) -> dict[str, str]:
     return {exam: one.rsna_class or (label_map.PNEUMONIA if one.positive else label_map.NO_PNEUMONIA) for exam, one in labels.items()}
 
 
-def names(settings: Settings, found: Iterable[str]) -> list[str]:
+def names(settings: Settings, used: Iterable[str]) -> list[str]:
     """Return the splits in their order: train and val, or the folds, whether or not they have exams, then others of a split file."""
     first = [splits.fold_name(number) for number in range(settings.folds)] or [splits.TRAIN, splits.VAL]
-    return first + sorted(set(found) - set(first))
+    return first + sorted(set(used) - set(first))

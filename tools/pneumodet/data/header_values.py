@@ -5,7 +5,7 @@
     files["0004cfab-…"].texts                            # {"age": "51", "sex": "F", "view": "PA", "spacing": "0.143"}
     header_facts.read("age", "018M").value               # 1.5; what a text means is decided there
 
-Only these elements are looked at, and nothing else of a header is kept: it may hold anything.
+Only these elements are read, and nothing else of a header is kept: it may hold anything.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ NAMES = {
 """Column -> its names in a CSV and in a record set's instances JSON, the first that is there: the DICOM keyword, or a plain one."""
 
 COLUMNS = tuple(NAMES)
-"""What is looked at; pixel spacing in mm."""
+"""What is read; pixel spacing in mm."""
 
 EXAM_NAMES = ("patientId", "PatientID", "Filename")
 """Column of a CSV that names the exam, the first that is there; RSNA's PatientID is the exam."""
@@ -85,7 +85,7 @@ class FileFacts:
       size_hw: rows and columns in px.
       bits: that a stored value has.
       pixels_sha256: of size and stored pixel data; empty where these could not be read.
-      fault: what is wrong with the file, a sentence; else empty.
+      error: what is wrong with the file, a sentence; else empty.
     """
 
     name: str
@@ -93,7 +93,7 @@ class FileFacts:
     size_hw: tuple[int, int] | None = None
     bits: int | None = None
     pixels_sha256: str = ""
-    fault: str = ""
+    error: str = ""
 
 
 def read_csv(path: Path) -> Sheet:
@@ -108,23 +108,22 @@ def read_csv(path: Path) -> Sheet:
     table = tables.read(path)
     header = table.columns
     exam_name = next((name for name in EXAM_NAMES if name in header), None)
-    found = {column: next((name for name in names if name in header), None) for column, names in NAMES.items()}
-    found = {column: name for column, name in found.items() if name}
-    if exam_name is None or not found:
-        what = ", ".join(EXAM_NAMES if exam_name is None else (names[0] for names in NAMES.values()))
+    names = {column: next(name for name in known if name in header) for column, known in NAMES.items() if set(known) & set(header)}
+    if exam_name is None or not names:
+        what = ", ".join(EXAM_NAMES if exam_name is None else (known[0] for known in NAMES.values()))
         raise DataError(
             f"The headers {path} have none of the columns {what}; they have {', '.join(header) or 'no column at all'}. "
             "Give a CSV with a row for each DICOM file, or the files."
         )
-    table.need((exam_name, *found.values()))
-    columns = {name: ["" if header_facts.is_missing(cell) else cell.strip() for cell in table.column(name)] for name in found.values()}
-    texts = [dict(zip(found, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    table.need((exam_name, *names.values()))
+    columns = {name: ["" if header_facts.is_missing(cell) else cell.strip() for cell in table.column(name)] for name in names.values()}
+    texts = [dict(zip(names, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     exams = map(formats.exam_id, table.column(exam_name))
     rows = [Row(*row) for row in zip(table.lines, exams, texts, strict=True)]
     if not rows:
         raise DataError(f"{path} has a header but no rows. Is this the right file?")
-    others = {name: table.column(name) for name in header if name and name not in found.values()}
-    return Sheet(found, others, rows)
+    others = {name: table.column(name) for name in header if name and name not in names.values()}
+    return Sheet(names, others, rows)
 
 
 def read_files(files: Mapping[str, Source], pool: Pool, *, done: Callable[[int], object] = lambda count: None) -> dict[str, FileFacts]:
@@ -139,9 +138,10 @@ def read_files(files: Mapping[str, Source], pool: Pool, *, done: Callable[[int],
       done: called with the number of files that were read since the last time.
 
     Returns:
-      exam -> what was read, in the order of ``files``; a file that cannot be read has a ``fault``.
+      exam -> what was read, in the order of ``files``; a file that cannot be read has an ``error``.
     """
     exams = list(files)
+    # many files a task: sending one takes as long as reading its header
     parts = [[(exam, files[exam]) for exam in exams[start : start + _FILES_A_TASK]] for start in range(0, len(exams), _FILES_A_TASK)]
     read: dict[str, FileFacts] = {}
     for part in pool.run(_read_part, parts):
@@ -165,36 +165,37 @@ def _read_part(part: Sequence[tuple[str, Source]]) -> dict[str, FileFacts]:
 def _read_file(source: Source) -> FileFacts:
     known = FileFacts(source.name)
     try:
-        found = elements.read(reading.read_bytes(source))
-        if not found.places.keys() & {_ROWS, _COLUMNS, elements.PIXEL_DATA} and not found.syntax:
+        header = elements.read(reading.read_bytes(source))
+        if not header.places.keys() & {_ROWS, _COLUMNS, elements.PIXEL_DATA} and not header.syntax:
             raise Fault("it is not a DICOM file.")
-        texts = {column: "" if header_facts.is_missing(text := found.ascii(tag)) else text for column, tag in _TAGS.items()}
-        texts["spacing"] = header_facts.spacing_text(found)[0]
+        texts = {column: "" if header_facts.is_missing(text := header.ascii(tag)) else text for column, tag in _TAGS.items()}
+        texts["spacing"] = header_facts.spacing_text(header)[0]
         known = dataclasses.replace(known, texts=texts)
-        rows, columns = found.integer(_ROWS, 0), found.integer(_COLUMNS, 0)
+        rows, columns = header.integer(_ROWS) or 0, header.integer(_COLUMNS) or 0
         if min(rows, columns) < 1:
             raise Fault(f"it says that its image has {rows} rows and {columns} columns.")
-        layout = decoding.layout_of(found, rows, columns)
+        layout = decoding.layout_of(header, rows, columns)
         known = dataclasses.replace(known, size_hw=(rows, columns), bits=layout.stored)
-        return dataclasses.replace(known, pixels_sha256=_fingerprint(found, layout))
+        return dataclasses.replace(known, pixels_sha256=_fingerprint(header, layout))
     except Fault as fault:
-        return dataclasses.replace(known, fault=str(fault))
+        return dataclasses.replace(known, error=str(fault))
     except DataError:  # its text has the folder's name
-        return dataclasses.replace(known, fault="it cannot be read.")
+        return dataclasses.replace(known, error="it cannot be read.")
 
 
-def _fingerprint(found: Elements, layout: decoding.Layout) -> str:
+def _fingerprint(header: Elements, layout: decoding.Layout) -> str:
     """Return a SHA-256 of an image's size and stored pixel data; Fault where these are cut off."""
-    if elements.PIXEL_DATA not in found.places:
+    if elements.PIXEL_DATA not in header.places:
         raise Fault("it has no pixel data; it is not an image, or the file is cut off.")
-    stream = decoding.stream_of(found, layout)
+    stream = decoding.stream_of(header, layout)
     if stream is not None:
         data = stream.data
     else:
         expected = layout.frames * layout.rows * layout.columns * layout.samples * layout.allocated // 8
-        data = found.value(elements.PIXEL_DATA)[:expected]  # an odd length is padded
+        data = header.value(elements.PIXEL_DATA)[:expected]  # an odd length is padded
         if len(data) < expected:
             raise Fault("its pixel data are cut off. Get the file again.")
+    # the size is part of it: the same bytes in other rows are another image
     digest = hashlib.sha256(f"{layout.rows}x{layout.columns} ".encode())
     digest.update(data)
     return digest.hexdigest()

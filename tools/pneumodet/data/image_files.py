@@ -56,10 +56,11 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     """
     image = _open(data, source)
     if not _is_turned(image) and options.keeps(image.height, image.width):
-        copy = _copyable_jpeg(data, source) if image.format == "JPEG" else _copyable_png(data, source)
+        is_jpeg = image.format == "JPEG"
+        copy = _copyable_jpeg(data, source) if is_jpeg else _copyable_png(data, source)
         if copy is not None:
-            notes = ("text left out",) if len(copy) != len(data) else ()
-            return EncodedImage(copy, image.format.lower(), image.height, image.width, True, notes=notes)
+            notes: tuple[str, ...] = ("text left out",) if len(copy) != len(data) else ()
+            return EncodedImage(copy, "jpeg" if is_jpeg else "png", image.height, image.width, True, notes=notes)
     pixels, notes = _gray(image, source)
     return encoding.encode(pixels, options, notes=notes)
 
@@ -78,7 +79,7 @@ def pixels_of(data: bytes, source: object, *, turn: bool = True) -> np.ndarray:
 def _open(data: bytes, source: object) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-    except Exception as error:
+    except Exception as error:  # Pillow's readers raise a dozen kinds for damaged files, struct.error among them
         raise _damaged(source, error) from None
     image_limits.check_size(source, image.height, image.width)
     if image.format == "MPO":  # a JPEG file with more pictures behind the first
@@ -100,12 +101,13 @@ def _damaged(source: object, error: Exception | None = None) -> DataError:
 
 def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return ((H, W) uint8, notes); 16 bits by the robust window, colour as luminance, transparent parts black as air."""
-    notes = (f"first of {image.n_frames} frames",) if getattr(image, "n_frames", 1) > 1 else ()
+    frames = getattr(image, "n_frames", 1)
+    notes: tuple[str, ...] = (f"first of {frames} frames",) if frames > 1 else ()
     try:
         image.load()
         if turn:
             image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
+        if image.mode.startswith("I"):  # 16 bits, of which radiographs use a part: the whole range would be nearly black
             pixels = np.asarray(image).astype(np.uint16)
             counts = lut.histogram(pixels)
             shares = lut.robust_shares(np.arange(counts.size), counts)
@@ -114,6 +116,7 @@ def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.
             notes += ("colour to luminance",)
         if image.has_transparency_data:
             image = image.convert("RGBA")
+            # what lies under transparent px may be anything; black is air
             image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
         return np.asarray(image.convert("L")), notes
     except Exception as error:
@@ -141,6 +144,7 @@ def _copyable_png(data: bytes, source: object) -> bytes | None:
         end = position + 12 + length
         if end > len(data) or zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise _damaged(source)
+        # what is shown differs from the stored gray values, or these are not 8 bit: it has to be decoded
         if kind in _SEEN or (kind == b"IHDR" and data[end - 9 : end - 4] != _GRAY_8_BIT):
             return None
         if kind in _CRITICAL:

@@ -3,7 +3,7 @@
     image = encode(source, Options(max_side=1024))       # EncodedImage; boxes are multiplied by image.scale_xy
     pixels = read_pixels(source)                         # (H, W) uint8, dark air and bright bone
 
-What a file is, is told by its first bytes, not by its name: PNG, JPEG, or else DICOM.
+What a file is, its first bytes say, not its name: PNG, JPEG, or else DICOM.
 """
 
 import numpy as np
@@ -26,14 +26,15 @@ def encode(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
       DataError: the file cannot be read or is damaged; see ``dicom_images.encode_image`` and ``image_files.encode_bytes``.
     """
     data = reading.read_bytes(source)
-    kind = image_files if image_files.is_image_file(data) else dicom_images
-    return kind.encode_bytes(data, source, options)
+    if image_files.is_image_file(data):
+        return image_files.encode_bytes(data, source, options)
+    return dicom_images.encode_bytes(data, source, options)
 
 
 def read_pixels(source: reading.Source) -> np.ndarray:
     """Return the image of a DICOM, PNG or JPEG file as (H, W) uint8, dark air and bright bone, on the file's own grid.
 
-    Pixels that are not square stay so, and boxes found here are in px of the file.
+    Pixels that are not square stay so, and boxes on it are in px of the file.
 
     Raises:
       DataError: as ``encode``.
@@ -43,5 +44,4 @@ def read_pixels(source: reading.Source) -> np.ndarray:
 
 def pixels_of(data: bytes, source: object) -> np.ndarray:
     """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
-    kind = image_files if image_files.is_image_file(data) else reading
-    return kind.pixels_of(data, source)
+    return image_files.pixels_of(data, source) if image_files.is_image_file(data) else reading.pixels_of(data, source)

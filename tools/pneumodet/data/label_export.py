@@ -67,7 +67,7 @@ def export_labels(
     format: str,
     images: bool = False,
     overwrite: bool = False,
-    progress: Callable[[Iterable], Iterable] = lambda items: items,
+    progress: Callable[[Iterable[_Exam]], Iterable[_Exam]] = lambda items: items,
 ) -> dict[str, Any]:
     """Write the labels of a record set, all splits in one, with ``split.csv`` and ``label_export.json``.
 
@@ -112,7 +112,7 @@ def export_labels(
         else:
             _write_rsna(labels, exams)
         _write_rows(folder / SPLIT, splits.SPLIT_COLUMNS, sorted((exam.id, exam.split) for exam in exams))
-        _check_read_back(labels, exams, format)
+        _check_read_back(labels, exams, format)  # before the folder appears: nobody trains on labels that read as others
         card = {
             "format": "pneumodet-label-export",
             "pneumodet": pneumodet.__version__,
@@ -160,7 +160,7 @@ def _enlarged(image: dict[str, Any], objects: tuple[tuple[str, _Box], ...]) -> t
 
 
 def _check_names(exams: list[_Exam]) -> None:
-    seen = set()
+    seen: set[str] = set()
     for exam in exams:
         if exam.id in seen:
             raise DataError(f"Exam {exam.id!r} is in the record set twice. {_AGAIN}")
@@ -172,7 +172,9 @@ def _check_names(exams: list[_Exam]) -> None:
             )
 
 
-def _read_images(records: RecordSet, exams: list[_Exam], progress: Callable[[Iterable], Iterable], folder: Path | None) -> dict[str, str]:
+def _read_images(
+    records: RecordSet, exams: list[_Exam], progress: Callable[[Iterable[_Exam]], Iterable[_Exam]], folder: Path | None
+) -> dict[str, str]:
     """Return exam -> file name of its image, and write the images where a folder for them is given.
 
     Raises:
@@ -237,7 +239,7 @@ def _write_voc(folder: Path, exams: list[_Exam], image_names: dict[str, str]) ->
 
 
 def _write_csv(path: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:
-    def rows() -> Iterator[tuple]:
+    def rows() -> Iterator[tuple[Any, ...]]:
         for exam in exams:
             image = (image_names[exam.id], exam.image["width"], exam.image["height"])
             for name, corners in exam.corners():
@@ -249,7 +251,7 @@ def _write_csv(path: Path, exams: list[_Exam], image_names: dict[str, str]) -> N
 
 
 def _write_rsna(path: Path, exams: list[_Exam]) -> None:
-    def rows() -> Iterator[tuple]:
+    def rows() -> Iterator[tuple[Any, ...]]:
         for exam in exams:
             for name, xywh in exam.objects:
                 if name != label_map.PNEUMONIA:
@@ -263,7 +265,7 @@ def _write_rsna(path: Path, exams: list[_Exam]) -> None:
     _write_rows(path, annotations.LABEL_COLUMNS, rows())
 
 
-def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
+def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -272,12 +274,12 @@ def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> N
 
 def _check_read_back(labels: Path, exams: list[_Exam], format: str) -> None:
     """Raise DataError unless the labels that were written are read as what was meant."""
-    found = formats.read_labels(labels, format=format)
-    reasons = dict(found.rejected)
+    written = formats.read_labels(labels, format=format)
+    reasons = dict(written.rejected)
     for exam in exams:
         size = None if format == formats.RSNA else (exam.image["height"], exam.image["width"])
         meant = (list(dict.fromkeys(exam.corners())), size)  # boxes that clipping made equal count once
-        read = found.exams.get(exam.id)
+        read = written.exams.get(exam.id)
         if read is None or meant != (list(zip(read.class_names, map(tuple, read.boxes_xyxy_px.tolist()), strict=True)), read.size_hw):
             reason = reasons.get(exam.id) or ("it is read as something else" if read else "its name is read as another one")
             raise DataError(

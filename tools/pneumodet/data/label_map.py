@@ -15,6 +15,7 @@ NO_PNEUMONIA = "no-pneumonia"
 PNEUMONIA = "pneumonia"
 """Name of class 2, the one with boxes."""
 
+# protobuf's text format, as far as label maps use it; parsing it by protobuf would need the API's generated messages
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*|(?P<open>\{)|(?P<close>\})|(?P<word>[A-Za-z_]\w*)\s*:?|(?P<string>'[^'\n]*'|"[^"\n]*")|(?P<number>-?\d+)|[,;]"""
 )
@@ -37,7 +38,7 @@ def read_label_map(path: Path) -> dict[str, int]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read the label map {path}: {error}. label_maps/pneumonia.pbtxt is the usual one.") from error
-    found: dict[str, int] = {}
+    ids: dict[str, int] = {}
     for line, fields in _items(text, path):
         where = f"Label map {path}, the item that ends at line {line}"
         name, number = fields.get("name"), fields.get("id")
@@ -45,14 +46,15 @@ def read_label_map(path: Path) -> dict[str, int]:
             raise DataError(f"{where}: every item needs a name and an id, for example item {{ id: 2 name: 'pneumonia' }}.")
         if number < 1:
             raise DataError(f"{where}: id {number} is not allowed; ids start at 1 because 0 is the API's background.")
-        if name in found or number in found.values():
+        if name in ids or number in ids.values():
             raise DataError(f"{where}: {name!r} or id {number} occurs twice.")
-        found[name] = number
-    if not found:
+        ids[name] = number
+    if not ids:
         raise DataError(f"Label map {path} has no item. Write item {{ id: 1 name: 'no-pneumonia' }} and so on.")
-    if sorted(found.values()) != list(range(1, len(found) + 1)):
-        raise DataError(f"Label map {path}: ids must be 1 to {len(found)} without a gap, but are {sorted(found.values())}.")
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    # num_classes of a config is the number of items: with a gap the last class would have no output
+    if sorted(ids.values()) != list(range(1, len(ids) + 1)):
+        raise DataError(f"Label map {path}: ids must be 1 to {len(ids)} without a gap, but are {sorted(ids.values())}.")
+    return dict(sorted(ids.items(), key=lambda item: item[1]))
 
 
 def write_label_map(path: Path, label_map: dict[str, int]) -> None:
@@ -81,36 +83,36 @@ def _items(text: str, path: Path) -> list[tuple[int, dict[str, str | int]]]:
     word = None
     position = 0
 
-    def fault(what: str) -> DataError:
+    def error(what: str) -> DataError:
         return DataError(f"Label map {path}, line {text.count(chr(10), 0, position) + 1}: {what}.")
 
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None:
-            raise fault(f"unexpected {text[position]!r}")
+            raise error(f"unexpected {text[position]!r}")
         if token["open"]:
             if fields is not None or word != "item":
-                raise fault("expected 'item {'")
+                raise error("expected 'item {'")
             fields, word = {}, None
         elif token["close"]:
             if fields is None or word is not None:
-                raise fault("unexpected '}'")
+                raise error("unexpected '}'")
             items.append((text.count("\n", 0, position) + 1, fields))
             fields = None
         elif token["word"]:
             if word is not None:
-                raise fault(f"{word!r} has no value")
+                raise error(f"{word!r} has no value")
             if fields is None and token["word"] != "item":
-                raise fault(f"expected 'item', got {token['word']!r}")
+                raise error(f"expected 'item', got {token['word']!r}")
             word = token["word"]
         elif token["string"] or token["number"]:
             if fields is None or word is None:
-                raise fault(f"a value without a name: {token[0]}")
+                raise error(f"a value without a name: {token[0]}")
             if word in fields:
-                raise fault(f"{word!r} occurs twice in one item")
+                raise error(f"{word!r} occurs twice in one item")
             fields[word] = token["string"][1:-1] if token["string"] else int(token["number"])
             word = None
         position = token.end()
     if fields is not None or word is not None:
-        raise fault("the last item is not closed by '}'")
+        raise error("the last item is not closed by '}'")
     return items

@@ -12,7 +12,7 @@ PARTS = ("images", "annotations", "categories")
 """Lists of a COCO object."""
 
 FACTS = ("patient", "view_position", "sex", "age", "rsna_class")
-"""What a record set's images tell besides: a text, a number or nothing."""
+"""What a record set's images say besides: a text, a number or nothing."""
 
 
 def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
@@ -35,14 +35,16 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
             f"{path} is a JSON list, as COCO results are. Labels are COCO instances: images, annotations and categories. Are the two files swapped, "
             "or is this one of detections?"
         )
-    parts = {name: data.get(name) if isinstance(data, dict) else None for name in PARTS}
-    for name, part in parts.items():
+    parts: dict[str, list[Any]] = {}
+    for name in PARTS:
+        part = data.get(name) if isinstance(data, dict) else None
         if not isinstance(part, list):
             raise DataError(f"{path} has no list {name!r}. COCO instances are an object with the lists images, annotations and categories.")
+        parts[name] = part
     categories = _coco_categories(path, parts["categories"])
-    found = Collector(evaluating=evaluating, name_of=_names(parts["images"]) if evaluating else exam_id)
-    images = _coco_images(found, parts["images"])
-    seen: dict[Any, tuple[str, tuple]] = {}
+    collector = Collector(evaluating=evaluating, name_of=_names(parts["images"]) if evaluating else exam_id)
+    images = _coco_images(collector, parts["images"])
+    seen: dict[Any, tuple[str, tuple[str, Box]]] = {}  # id of an annotation -> its exam and object
     for index, annotation in enumerate(parts["annotations"]):
         where, exam = f"annotation entry {index}", f"(annotation entry {index})"
         try:
@@ -57,32 +59,33 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
             category = _id(annotation, "category_id")
             if category not in categories:
                 raise ValueError(f"there is no category with the id {shown(category)}")
-            one = (categories[category], _coco_box(found, annotation.get("bbox")))
+            one = (categories[category], _coco_box(collector, annotation.get("bbox")))
+            # a repeated id is no harm where the objects are equal; else one of two exams would lose its box
             first_exam, first = seen.setdefault(number, (exam, one))
             if (first_exam, first) != (exam, one):
-                found.fault(first_exam, f"{where}: another annotation has this id")
+                collector.reject(first_exam, f"{where}: another annotation has this id")
                 raise ValueError("another annotation has this id")
-            found.rows[exam] += 1
+            collector.rows[exam] += 1
             if image is not None:
-                found.add(image, *one, where)
+                collector.add(image, *one, where)
         except ValueError as error:
-            found.fault(exam, f"{where}: {error}")
-    found.rows.update(exam for exam in found.images if exam not in found.rows)
+            collector.reject(exam, f"{where}: {error}")
+    collector.rows.update(exam for exam in collector.images if exam not in collector.rows)
     named = [{**entry, "file_name": images[entry["id"]][0]} for entry in parts["images"] if _is_known(entry, images)]
-    return found.labels(coco={**data, "images": named})
+    return collector.labels(coco={**data, "images": named})
 
 
 def _is_known(entry: Any, images: dict[Any, Any]) -> bool:
     return isinstance(entry, dict) and type(entry.get("id")) in (int, str) and entry["id"] in images
 
 
-def _names(entries: list) -> Callable[[str], str]:
+def _names(entries: list[Any]) -> Callable[[str], str]:
     """Return what gives an image's exam: ``exam_id``, or the whole name where that would give two images one exam."""
     names = {name.strip() for entry in entries if isinstance(entry, dict) and isinstance(name := entry.get("file_name"), str)}
     return exam_id if len({exam_id(name) for name in names}) == len(names) else str.strip
 
 
-def _coco_categories(path: Path, entries: list) -> dict[Any, str]:
+def _coco_categories(path: Path, entries: list[Any]) -> dict[Any, str]:
     categories: dict[Any, str] = {}
     for index, entry in enumerate(entries):
         try:
@@ -94,7 +97,7 @@ def _coco_categories(path: Path, entries: list) -> dict[Any, str]:
     return categories
 
 
-def _coco_images(found: Collector, entries: list) -> dict[Any, tuple[str, Image | None]]:
+def _coco_images(collector: Collector, entries: list[Any]) -> dict[Any, tuple[str, Image | None]]:
     """Add all images, and return id -> (exam, image, or None where it was rejected)."""
     images: dict[Any, tuple[str, Image | None]] = {}
     for index, entry in enumerate(entries):
@@ -103,22 +106,22 @@ def _coco_images(found: Collector, entries: list) -> dict[Any, tuple[str, Image 
             number = _id(entry, "id")
             where = f"image {shown(number)}"
             file_name = _name(entry, "file_name")
-            exam = found.name_of(file_name) or exam
+            exam = collector.name_of(file_name) or exam
             if not exam_id(file_name):
                 raise ValueError(f"file_name is {shown(file_name)}, which names no image")
             if number in images and images[number][0] != exam:
-                found.fault(images[number][0], f"{where}: two images have this id")
+                collector.reject(images[number][0], f"{where}: two images have this id")
                 raise ValueError("two images have this id")
-            if exam in found.images and number not in images:
-                raise ValueError(f"{found.images[exam].where} has the name {found.images[exam].file_name} as well")
+            if exam in collector.images and number not in images:
+                raise ValueError(f"{collector.images[exam].where} has the name {collector.images[exam].file_name} as well")
             size = size_hw(entry.get("width"), entry.get("height"), json_number) if {"width", "height"} & entry.keys() else None
             for name in FACTS:
                 if not isinstance(entry.get(name), str | int | float | None):
                     raise ValueError(f"{name} is {shown(entry[name])}, must be text or a number")
-            image = found.image(file_name, size, where)
-            found.duplicates += number in images
+            image = collector.image(file_name, size, where)
+            collector.duplicates += number in images
         except ValueError as error:
-            found.fault(exam, f"{where}: {error}")
+            collector.reject(exam, f"{where}: {error}")
         if number is not None:
             images.setdefault(number, (exam, image))
     return images
@@ -129,7 +132,7 @@ def _id(entry: Any, name: str) -> int | str:
     if not isinstance(entry, dict):
         raise ValueError(f"the entry is {shown(entry)}, must be an object")
     value = entry.get(name)
-    if type(value) not in (int, str):  # no bool, for which True == 1
+    if not isinstance(value, int | str) or isinstance(value, bool):  # True == 1
         raise ValueError(f"{name} is {shown(value)}, must be a whole number")
     return value
 
@@ -141,11 +144,11 @@ def _name(entry: dict[str, Any], key: str) -> str:
     return value.strip()
 
 
-def _coco_box(found: Collector, bbox: Any) -> Box:
+def _coco_box(collector: Collector, bbox: Any) -> Box:
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise ValueError(f"bbox is {shown(bbox)}, must be [x, y, width, height]")
     x, y, width, height = (json_number(name, value) for name, value in zip(("x", "y", "width", "height"), bbox, strict=True))
     for name, value in (("width", width), ("height", height)):
-        if value < 0 or (value == 0 and not found.evaluating):
+        if value < 0 or (value == 0 and not collector.evaluating):
             raise ValueError(f"{name} is {value:g}, must be above 0")
-    return found.check_area((x, y, x + width, y + height))
+    return collector.check_area((x, y, x + width, y + height))

@@ -11,7 +11,7 @@ CSV_COLUMNS = ("filename", "width", "height", "class", *CORNERS)
 
 def read(table: Table, *, evaluating: bool = False) -> Labels:
     """Return the labels in a table that has ``CSV_COLUMNS``; ``evaluating`` as in ``Collector``."""
-    found = Collector(evaluating=evaluating)
+    collector = Collector(evaluating=evaluating)
     for line, *cells in zip(table.lines, *map(table.column, CSV_COLUMNS), strict=True):
         file_name, width, height, name, *texts = (cell.strip() for cell in cells)
         where = f"line {line}"
@@ -21,14 +21,15 @@ def read(table: Table, *, evaluating: bool = False) -> Labels:
                 raise ValueError("the row has more cells than the header")
             if not exam:
                 raise ValueError("filename is empty")
-            found.rows[exam] += 1
-            image = found.image(file_name, size_hw(width, height, text_number), where)
+            collector.rows[exam] += 1
+            image = collector.image(file_name, size_hw(width, height, text_number), where)
+            # how negatives are written differs: no class, the negative class, empty corners or NaN
             if name in ("", label_map.NO_PNEUMONIA) and all(text.lower() in ("", "nan") for text in texts):
-                found.add(image, label_map.NO_PNEUMONIA, None, where)
+                collector.add(image, label_map.NO_PNEUMONIA, None, where)
             elif not name:
                 raise ValueError("class is empty, but there is a box")
             else:
-                found.add(image, name, found.corners(texts), where)
+                collector.add(image, name, collector.corners(texts), where)
         except ValueError as error:
-            found.fault(exam or f"({where})", f"{where}: {error}")
-    return found.labels(table=table)
+            collector.reject(exam or f"({where})", f"{where}: {error}")
+    return collector.labels(table=table)

@@ -24,19 +24,19 @@ def read(path: Path, *, evaluating: bool = False) -> Labels:
     Raises:
       DataError: there is no file, or the only one is no Pascal VOC; in a folder such a file rejects its exam.
     """
-    found = Collector(evaluating=evaluating)
+    collector = Collector(evaluating=evaluating)
     if not path.is_dir():
-        _add_voc(found, path, path.name)
-        return found.labels()
+        _add_voc(collector, path, path.name)
+        return collector.labels()
     files = sorted(xml_files(path))
     if not files:
         raise DataError(f"There is no .xml file in {path}. A folder of labels is read as Pascal VOC; for another format name the file.")
     for relative in files:
         try:
-            _add_voc(found, path / relative, relative)
+            _add_voc(collector, path / relative, relative)
         except DataError as error:
-            found.fault(exam_id(Path(relative).stem) or relative, str(error).replace(str(path / relative), relative))
-    return found.labels()
+            collector.reject(exam_id(Path(relative).stem) or relative, str(error).replace(str(path / relative), relative))
+    return collector.labels()
 
 
 def xml_files(root: Path) -> Iterable[str]:
@@ -48,7 +48,7 @@ def xml_files(root: Path) -> Iterable[str]:
                 yield os.path.relpath(os.path.join(folder, name), root)
 
 
-def _add_voc(found: Collector, path: Path, relative: str) -> None:
+def _add_voc(collector: Collector, path: Path, relative: str) -> None:
     """Add the image that an XML file is of; DataError where it is no Pascal VOC file."""
     root = _root(text_files.read_bytes(path), path)
     if root.tag != "annotation":
@@ -59,15 +59,19 @@ def _add_voc(found: Collector, path: Path, relative: str) -> None:
         exam = exam_id(file_name) or exam
         if not exam_id(file_name):
             raise ValueError(f"<filename> is {shown(file_name)}, which names no image")
-        if exam in found.images:
-            raise ValueError(f"{found.images[exam].where} has labels of {found.images[exam].file_name} as well; keep one of the two files")
-        found.rows[exam] += max(len(root.findall("object")), 1)
-        image = found.image(file_name, size_hw(_text(root, "size/width"), _text(root, "size/height"), text_number), where)
+        if exam in collector.images:
+            raise ValueError(
+                f"{collector.images[exam].where} has labels of {collector.images[exam].file_name} as well; keep one of the two files"
+            )
+        collector.rows[exam] += max(len(root.findall("object")), 1)
+        image = collector.image(file_name, size_hw(_text(root, "size/width"), _text(root, "size/height"), text_number), where)
         for number, element in enumerate(root.findall("object"), start=1):
             where = f"{relative}, object {number}"
-            found.add(image, _text(element, "name"), found.corners([_text(element, f"bndbox/{corner}") for corner in CORNERS]), where)
+            collector.add(
+                image, _text(element, "name"), collector.corners([_text(element, f"bndbox/{corner}") for corner in CORNERS]), where
+            )
     except ValueError as error:
-        found.fault(exam, f"{where}: {error}")
+        collector.reject(exam, f"{where}: {error}")
 
 
 def _root(data: bytes, path: Path) -> "_Element":
@@ -81,7 +85,7 @@ def _root(data: bytes, path: Path) -> "_Element":
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:  # Lookup: an encoding that is not known
         raise DataError(f"{path} is not valid XML ({error}).") from error
-    if root.getroottree().docinfo.doctype:
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]  # the stubs lack it
         raise DataError(f"{path} has a document type definition, which labels do not need and may be an attack. Remove it.")
     return root
 

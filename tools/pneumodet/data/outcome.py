@@ -3,6 +3,7 @@
 for name, content in files(plan, results): ...        # the manifest comes last
 """
 
+import dataclasses
 import hashlib
 import json
 from collections import Counter, defaultdict
@@ -10,122 +11,145 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import planning, record_sets, splits
+from pneumodet.data import coco_objects, planning, splits
+from pneumodet.data.manifest import MANIFEST, Manifest, SplitEntry
 from pneumodet.data.planning import Plan
+from pneumodet.data.shards import Result
 
 QUALITY_REPORT, SPLIT_FILE = "quality.json", "split.csv"
 
+MOST_VALUES = 50
+"""Values that a statistic lists: a set of mixed origin may have thousands of image sizes."""
 
-def files(plan: Plan, results: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+
+def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]]:
     """Yield (file name, contents) of all but the shards: ground truth, split file, quality report, and the manifest last.
 
     Args:
       plan: the plan.
-      results: shard's name -> what ``shards.write`` returned.
+      results: shard's name -> its result.
 
     Raises:
       DataError: nothing could be converted, the split leaks, or two exams have the same image id.
     """
-    skipped = {reason: list(found) for reason, found in plan.skipped.items()}
-    rejected = [reason for shard in plan.all_shards() for reason in results[shard.name]["rejected"]]
-    if rejected:
+    of_shards = [results[shard.name] for shard in plan.all_shards()]
+    skipped = {reason: list(lines) for reason, lines in plan.skipped.items()}
+    if rejected := [reason for result in of_shards for reason in result.rejected]:
         skipped["DICOM rejected"] = rejected
-    sides = {
-        image["file_name"]: side for side, of_side in plan.shards.items() for shard in of_side for image in results[shard.name]["images"]
+    split_of = {
+        image["file_name"]: split for split, of_split in plan.shards.items() for shard in of_split for image in results[shard.name].images
     }
-    if not sides:
-        raise DataError(f"No exam of {plan.head['arguments']['labels']['name']} could be converted. " + planning.describe(skipped))
-    audit = splits.audit(sides, plan.patients) | {"same_image": _same_images(plan, results, sides)}
+    if not split_of:
+        raise DataError(f"No exam of {plan.manifest.arguments['labels']['name']} could be converted. " + planning.describe(skipped))
+    audit = splits.audit(split_of, plan.patients)  # of what was written, and not of what was planned
     numbers = {patient: number for number, patient in enumerate(dict.fromkeys(plan.patients.values()), start=1)}
-    for shard in plan.all_shards():
-        for image in results[shard.name]["images"]:
+    for result in of_shards:
+        for image in result.images:
             image["patient"] = numbers[plan.patients[image["file_name"]]]  # who belongs together, and not who it is
-    truths = {side: _truth([results[shard.name] for shard in of_side], plan.job.classes) for side, of_side in plan.shards.items()}
+    truths = {split: _truth([results[shard.name] for shard in of_split], plan.job.classes) for split, of_split in plan.shards.items()}
     entries = {}
-    for side, truth in truths.items():
+    for split, truth in truths.items():
         text = json.dumps(truth, indent=1)
-        yield f"instances_{side}.json", text
-        entries[side] = _entry(truth, [results[shard.name] for shard in plan.shards[side]], plan, f"instances_{side}.json", text)
-    yield SPLIT_FILE, splits.to_csv(sides)
+        yield f"instances_{split}.json", text
+        entries[split] = _entry(truth, [results[shard.name] for shard in plan.shards[split]], plan, f"instances_{split}.json", text)
+    yield SPLIT_FILE, splits.to_csv(split_of)
     if plan.quality:
         yield QUALITY_REPORT, json.dumps(plan.quality.report, indent=1) + "\n"
     counts: Counter[str] = Counter()
-    for shard in plan.all_shards():
-        counts.update(results[shard.name]["counts"])
-    head = dict(plan.head)
-    duplicate_rows = head.pop("duplicate_rows")
-    manifest = head | {
-        "split": plan.head["split"] | audit,
-        "splits": entries,
-        "counts": dict(sorted(counts.items())) | {"duplicate_rows": duplicate_rows, "skipped": sum(map(len, skipped.values()))},
-        "skipped": skipped,
-        "quality": plan.quality and {"flagged": len(plan.quality.findings)},
-        "clipped": [line for shard in plan.all_shards() for line in results[shard.name]["clipped"]],
-    }
+    for result in of_shards:
+        counts.update(result.counts)
+    manifest = dataclasses.replace(
+        plan.manifest,
+        split=dataclasses.replace(
+            plan.manifest.split,
+            patients=audit.patients,
+            patients_with_several_exams=audit.with_several_exams,
+            patient_overlap=0,  # the audit refuses any other number
+            same_image=_same_images(of_shards, split_of),
+        ),
+        splits=entries,
+        counts=dict(sorted(counts.items())) | {"duplicate_rows": plan.duplicate_rows, "skipped": sum(map(len, skipped.values()))},
+        skipped={reason: tuple(lines) for reason, lines in skipped.items()},
+        flagged=len(plan.quality.findings) if plan.quality else None,
+        clipped=tuple(line for result in of_shards for line in result.clipped),
+    )
     yield from _fold_sets(plan, results, manifest, truths)
-    yield record_sets.MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    yield MANIFEST, _text(manifest)
 
 
-def _same_images(plan: Plan, results: Mapping[str, dict[str, Any]], sides: Mapping[str, str]) -> list[list[str]]:
+def _text(manifest: Manifest) -> str:
+    return json.dumps(manifest.to_json(), indent=2, allow_nan=False) + "\n"
+
+
+def _same_images(results: Sequence[Result], split_of: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
     """Return the groups of exams of several patients that have the very same image and lie in several splits: a leak that ids do not show."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for shard in plan.all_shards():
-        for image, digest in zip(results[shard.name]["images"], results[shard.name]["images_sha256"], strict=True):
+    for result in results:
+        for image, digest in zip(result.images, result.images_sha256, strict=True):
             groups[digest].append(image["file_name"])
-    return sorted(exams for exams in groups.values() if len({sides[exam] for exam in exams}) > 1)
+    return tuple(sorted(tuple(exams) for exams in groups.values() if len({split_of[exam] for exam in exams}) > 1))
 
 
-def _truth(results: Sequence[dict[str, Any]], classes: Mapping[str, int]) -> dict[str, Any]:
+def _truth(results: Sequence[Result], classes: Mapping[str, int]) -> dict[str, Any]:
     """Return the COCO ground truth of some shards."""
-    found = [image for result in results for image in result["images"]]
-    if len({image["id"] for image in found}) != len(found):
+    images = [image for result in results for image in result.images]
+    if len({image["id"] for image in images}) != len(images):
         raise DataError("Two patientIds have the same 48-bit image id. Rename one of them.")
-    rows = [row for result in results for row in result["annotations"]]
-    return {
-        "images": found,
-        "annotations": [{"id": number} | row for number, row in enumerate(rows, start=1)],
-        "categories": [{"id": number, "name": name} for name, number in classes.items()],
-    }
+    return coco_objects.whole(images, [row for result in results for row in result.annotations], classes)
 
 
-def _entry(truth: dict[str, Any], results: Sequence[dict[str, Any]], plan: Plan, name: str, text: str) -> dict[str, Any]:
-    """Return what the manifest tells of a split."""
-    exams = [image["file_name"] for image in truth["images"]]
-    names = {number: one for one, number in plan.job.classes.items()}
-    statistics = {
+def statistics(truth: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return ``SplitEntry.statistics`` of a split's COCO object; what is known of no image is not counted."""
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    counters = {
         "boxes_by_class": Counter(names[row["category_id"]] for row in truth["annotations"]),
         "sizes": Counter(f"{image['width']}x{image['height']}" for image in truth["images"]),
     }
     for fact in ("rsna_class", "view_position", "sex"):
         if any(fact in image for image in truth["images"]):
-            statistics[f"exams_by_{fact}"] = Counter(image.get(fact, "unknown") for image in truth["images"])
-    return {
-        "exams": len(exams),
-        "patients": len({plan.patients[exam] for exam in exams}),
-        "positive_exams": sum(result["positive"] for result in results),
-        "boxes": len(truth["annotations"]),
-        "statistics": {key: dict(counter.most_common(50)) for key, counter in statistics.items()},
-        "annotations": name,
-        "annotations_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "shards": [{key: result[key] for key in ("name", "sha256", "bytes", "examples")} for result in results],
-    }
+            counters[f"exams_by_{fact}"] = Counter(image.get(fact, "unknown") for image in truth["images"])
+    return {key: dict(counter.most_common(MOST_VALUES)) for key, counter in counters.items()}
+
+
+def _entry(truth: Mapping[str, Any], results: Sequence[Result], plan: Plan, name: str, text: str) -> SplitEntry:
+    """Return what the manifest says of a split.
+
+    Args:
+      truth: its ground truth.
+      results: of its shards.
+      plan: has the patients.
+      name: of the ground truth's file.
+      text: contents of that file.
+    """
+    exams = [image["file_name"] for image in truth["images"]]
+    return SplitEntry(
+        exams=len(exams),
+        patients=len({plan.patients[exam] for exam in exams}),
+        positive_exams=sum(result.positive for result in results),
+        boxes=len(truth["annotations"]),
+        statistics=statistics(truth),
+        annotations=name,
+        annotations_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        shards=tuple(result.shard() for result in results),
+    )
 
 
 def _fold_sets(
-    plan: Plan, results: Mapping[str, dict[str, Any]], manifest: dict[str, Any], truths: dict[str, dict[str, Any]]
+    plan: Plan, results: Mapping[str, Result], manifest: Manifest, truths: Mapping[str, dict[str, Any]]
 ) -> Iterator[tuple[str, str]]:
     """Yield, for every fold, a record set in which it is ``val`` and the others are ``train``; the shards are the same files."""
-    folds = [splits.fold_name(number) for number in range(manifest["split"]["folds"])]
+    folds = [splits.fold_name(number) for number in range(manifest.split.folds)]
+    beside = {name: dataclasses.replace(result, name=f"../{name}") for name, result in results.items()}  # seen from the fold's folder
     for fold in folds:
         entries = {}
-        for side, parts in ((splits.TRAIN, [other for other in folds if other != fold]), (splits.VAL, [fold])):
-            of_side = [results[shard.name] | {"name": f"../{shard.name}"} for part in parts for shard in plan.shards[part]]
-            truth = _truth(of_side, plan.job.classes)
+        for split, parts in ((splits.TRAIN, [other for other in folds if other != fold]), (splits.VAL, [fold])):
+            of_split = [beside[shard.name] for part in parts for shard in plan.shards[part]]
+            truth = _truth(of_split, plan.job.classes)
             text = json.dumps(truth, indent=1)
-            yield f"{fold}/instances_{side}.json", text
-            entries[side] = _entry(truth, of_side, plan, f"instances_{side}.json", text)
-        for side in manifest["splits"].keys() - set(folds):
-            of_side = [results[shard.name] | {"name": f"../{shard.name}"} for shard in plan.shards[side]]
-            text = json.dumps(truths[side], indent=1)
-            entries[side] = _entry(truths[side], of_side, plan, f"../instances_{side}.json", text)
-        yield f"{fold}/{record_sets.MANIFEST}", json.dumps(manifest | {"splits": entries}, indent=2, allow_nan=False) + "\n"
+            yield f"{fold}/instances_{split}.json", text
+            entries[split] = _entry(truth, of_split, plan, f"instances_{split}.json", text)
+        for split in manifest.splits.keys() - set(folds):
+            of_split = [beside[shard.name] for shard in plan.shards[split]]
+            text = json.dumps(truths[split], indent=1)
+            entries[split] = _entry(truths[split], of_split, plan, f"../instances_{split}.json", text)
+        yield f"{fold}/{MANIFEST}", _text(dataclasses.replace(manifest, splits=entries))

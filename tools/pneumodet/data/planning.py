@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,9 +19,11 @@ import pneumodet
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
-from pneumodet.data import annotations, formats, grouping, images, label_map, quality, record_sets, shards, sources, splits
+from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits
+from pneumodet.data.manifest import Grouping, Manifest
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
+from pneumodet.data.shards import Item, Job, Shard
 from pneumodet.data.sources import Source
 
 _LIBRARIES = ("numpy", "pillow", "pydicom")
@@ -36,22 +38,32 @@ _PLACE = re.compile(r"(lines?|annotation|image)( entry)? [\d, ]*\d")
 """How the reasons of rejected labels begin."""
 
 
-class Bar:
-    """What ``convert`` shows its progress on; this one shows nothing."""
+class Bar(Protocol):
+    """What ``convert`` shows its progress on; tqdm's bars are such."""
 
-    def update(self, count: int) -> None:
+    def update(self, count: int, /) -> object:
         """Take note of ``count`` more exams."""
 
-    def close(self) -> None:
+    def close(self) -> object:
         """Remove the bar."""
 
 
+class NoBar:
+    """Shows nothing."""
+
+    def update(self, count: int, /) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Looked:
-    """What looking at the images found; exams have the names of the output.
+class QualityCheck:
+    """What the quality check of the images gave; exams have the names of the output.
 
     Attributes:
-      findings: exam -> what is in question about it.
+      findings: exam -> what is in question about it; exams without findings are left out.
       report: the same for quality.json.
       sources: exam -> its file.
     """
@@ -73,23 +85,27 @@ class Plan:
       job: what happens to every exam.
       shards: split -> its shards.
       patients: name of an exam in the output -> patient.
-      sides: name of an exam in the output -> split.
+      split_of: name of an exam in the output -> split.
       skipped: reason -> what cannot be used.
-      head: the manifest's beginning.
-      quality: what looking at the images found, where that was asked for.
+      duplicate_rows: of the labels.
+      manifest: what is known of it already: all but the splits, counts and lists of what was done.
+      quality: of the images, where that was asked for.
     """
 
-    job: shards.Job
-    shards: dict[str, list[shards.Shard]]
+    job: Job
+    shards: dict[str, list[Shard]]
     patients: dict[str, str]
-    sides: dict[str, str]
+    split_of: dict[str, str]
     skipped: dict[str, list[str]]
-    head: dict[str, Any]
-    quality: Looked | None
+    duplicate_rows: int
+    manifest: Manifest
+    quality: QualityCheck | None
 
     def key(self) -> str:
         """Return what is the same for two plans that give the same bytes."""
-        digest = hashlib.sha256(json.dumps([self.head, self.skipped, self.quality and self.quality.report]).encode())
+        decided = [self.manifest.to_json(), self.duplicate_rows, self.skipped, self.quality and self.quality.report]
+        # sizes and times of the files are in it, by their Source: a file that was changed makes another set
+        digest = hashlib.sha256(json.dumps(decided).encode())
         for shard in self.all_shards():
             digest.update(shard.name.encode())
             for item in shard.items:
@@ -100,18 +116,18 @@ class Plan:
                 digest.update(repr((item.name, item.source, labels)).encode())
         return digest.hexdigest()
 
-    def all_shards(self) -> list[shards.Shard]:
+    def all_shards(self) -> list[Shard]:
         """Return the shards of all splits."""
         return [shard for of_split in self.shards.values() for shard in of_split]
 
 
-def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Callable[[int, str], Bar] = lambda total, what: Bar()) -> Plan:
+def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Callable[[int, str], Bar] = lambda total, what: NoBar()) -> Plan:
     """Read labels and headers, match files, split patients and deal exams to shards.
 
     Args:
       inputs: what is converted.
       settings: how.
-      pool: reads headers and looks at images.
+      pool: reads headers, and images for the quality check.
       progress: as ``convert``.
 
     Returns:
@@ -124,24 +140,25 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     classes = label_map.read_label_map(inputs.label_map)
     label_map.check_pneumonia(classes, inputs.label_map)
     read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
-    if len(read.exams) >= _MANY:
+    if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
     files, skipped = _matched(inputs, settings, read, alias, pool)
 
     # from here on exams have the names of the output
     labels = {alias(exam): one for exam, one in read.exams.items()}
     usable = {alias(exam): files[exam] for exam in read.exams.keys() & files.keys()}
+    # records stand in an order that is random, so that a shard is a sample of its split, and the same everywhere
     usable = dict(sorted(usable.items(), key=lambda item: hashlib.sha256(f"{settings.seed}/{item[0]}".encode()).digest()))
     named = splits.read_split_file(inputs.split_file) if inputs.split_file else {}
-    ids = read.exams.keys() | named.keys()  # an exam that is gone still tells where its patient belongs
+    ids = read.exams.keys() | named.keys()  # an exam that is gone still shows where its patient belongs
     groups = grouping.Groups.read(usable, labels, ids, inputs.patient_map, settings, alias, pool)
     skipped[f"no patient by {groups.by}"] += sorted(usable.keys() - groups.patients.keys())
     usable = {exam: source for exam, source in usable.items() if exam in groups.patients}
-    looked = None
+    checked = None
     if settings.quality != "off" and usable:
-        looked = _look_at(usable, groups, pool, bar=progress(len(usable), "looking at the images"))
+        checked = _check_quality(usable, groups, pool, bar=progress(len(usable), "checking image quality"))
         if settings.quality == "exclude":
-            out = quality.excluded(looked.findings)
+            out = quality.excluded(checked.findings)
             skipped["image quality"] += [f"{exam}: {out[exam]}" for exam in usable if exam in out]
             usable = {exam: source for exam, source in usable.items() if exam not in out}
     refuse_skipped(skipped, strict=settings.strict)
@@ -151,12 +168,12 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     given = {exam if exam in groups.patients else alias(exam): split for exam, split in named.items()}  # it may hold pseudonyms of this key
     if named and not {groups.patients.get(exam) for exam in given} & {groups.patients[exam] for exam in usable}:
         raise DataError(f"The split file {inputs.split_file} names none of the exams. Is it of another data set, or of other pseudonyms?")
-    sides = groups.sides(list(usable), settings, given)
-    items: dict[str, list[shards.Item]] = {side: [] for side in grouping.names(settings, sides.values())}
+    split_of = groups.assign(list(usable), settings, given)
+    items: dict[str, list[Item]] = {split: [] for split in grouping.names(settings, split_of.values())}
     for exam, source in usable.items():
-        items[sides[exam]].append(shards.Item(exam, labels[exam], source))
+        items[split_of[exam]].append(Item(exam, labels[exam], source))
     return Plan(
-        job=shards.Job(
+        job=Job(
             classes=classes,
             negatives=settings.negatives,
             options=images.Options(max_side=settings.max_side, normalize=settings.normalize),
@@ -164,12 +181,13 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
             pseudonyms=bool(alias),
             strict=settings.strict,
         ),
-        shards={side: shards.deal(of_side, name=side, shard_bytes=settings.shard_mb << 20) for side, of_side in items.items()},
+        shards={split: shards.deal(of_split, name=split, shard_bytes=settings.shard_mb << 20) for split, of_split in items.items()},
         patients={exam: groups.patients[exam] for exam in usable},
-        sides=sides,
-        skipped={reason: found for reason, found in skipped.items() if found},
-        head=_head(inputs, settings, classes, groups.by, given=len(given.keys() & usable.keys()), duplicate_rows=read.duplicate_rows),
-        quality=looked,
+        split_of=split_of,
+        skipped={reason: lines for reason, lines in skipped.items() if lines},
+        duplicate_rows=read.duplicate_rows,
+        manifest=_manifest(inputs, settings, classes, groups.by, given=len(given.keys() & usable.keys())),
+        quality=checked,
     )
 
 
@@ -192,8 +210,8 @@ def _matched(
     return files, skipped
 
 
-def _head(inputs: Inputs, settings: Settings, classes: Mapping[str, int], by: str, *, given: int, duplicate_rows: int) -> dict[str, Any]:
-    """Return the manifest's beginning.
+def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: str, *, given: int) -> Manifest:
+    """Return the manifest without what is known only of finished shards.
 
     Args:
       inputs: what is converted.
@@ -201,36 +219,27 @@ def _head(inputs: Inputs, settings: Settings, classes: Mapping[str, int], by: st
       classes: class -> id.
       by: where patients are known from, as ``grouping`` names it.
       given: exams whose split the split file names.
-      duplicate_rows: of the labels.
     """
-    return {
-        "format": record_sets.FORMAT,
-        "version": record_sets.VERSION,
-        "pneumodet": pneumodet.__version__,
-        "versions": {name: metadata.version(name) for name in _LIBRARIES},
-        "arguments": _arguments(inputs, settings),
-        "label_map": classes,
-        "seed": settings.seed,
-        "val_fraction": settings.val_fraction,
-        "split": {
-            "by": by,
-            "folds": settings.folds,
-            "stratified_by": list(settings.stratify),
-            "given": given,
-        },
-        "pseudonyms": inputs.pseudonym_key is not None,
-        "duplicate_rows": duplicate_rows,
-    }
+    return Manifest(
+        pneumodet=pneumodet.__version__,
+        versions={name: metadata.version(name) for name in _LIBRARIES},
+        arguments=_arguments(inputs, settings),
+        label_map=classes,
+        seed=settings.seed,
+        val_fraction=float(settings.val_fraction),
+        split=Grouping(by=by, folds=settings.folds, stratified_by=settings.stratify, given=given),
+        pseudonyms=inputs.pseudonym_key is not None,
+    )
 
 
 def _place(reason: str) -> str:
-    """Return where in the labels a fault is, without what is there, which could tell the patient."""
-    found = _PLACE.match(reason)
-    return f"{found[0]} of the labels" if found else "see the labels without pseudonyms"
+    """Return where in the labels an error is, without what is there, which could identify the patient."""
+    place = _PLACE.match(reason)
+    return f"{place[0]} of the labels" if place else "see the labels without pseudonyms"
 
 
 def _arguments(inputs: Inputs, settings: Settings) -> dict[str, Any]:
-    """Return settings, and the inputs' names and checksums; no folder, which could tell whose machine it was."""
+    """Return settings, and the inputs' names and checksums; no folder, which could show whose machine it was."""
     given = dataclasses.asdict(settings) | {"stratify": list(settings.stratify)}
     for name in ("labels", "class_info", "patient_map", "split_file", "label_map"):
         path = getattr(inputs, name)
@@ -243,18 +252,18 @@ def _arguments(inputs: Inputs, settings: Settings) -> dict[str, Any]:
     return given
 
 
-def _look_at(exams: Mapping[str, Source], groups: grouping.Groups, pool: Pool, *, bar: Bar) -> Looked:
+def _check_quality(exams: Mapping[str, Source], groups: grouping.Groups, pool: Pool, *, bar: Bar) -> QualityCheck:
     measured = {}
-    for exam, found in pool.run(_measure, list(exams.items())):
+    for exam, measures in pool.run(_measure, list(exams.items())):
         bar.update(1)
-        if found is not None:
-            measured[exam] = found
+        if measures is not None:
+            measured[exam] = measures
     bar.close()
-    findings = quality.judge({exam: measured[exam] for exam in exams if exam in measured}, patients=groups.patients, views=groups.views)
-    return Looked(findings, quality.report(findings, exams=len(measured)), dict(exams))
+    findings = quality.evaluate({exam: measured[exam] for exam in exams if exam in measured}, patients=groups.patients, views=groups.views)
+    return QualityCheck(findings, quality.report(findings, exams=len(measured)), dict(exams))
 
 
-def _measure(what: tuple[str, Source]) -> tuple[str, Any]:
+def _measure(what: tuple[str, Source]) -> tuple[str, quality.Measures | None]:
     exam, source = what
     try:
         return exam, quality.measure(images.read_pixels(source))
@@ -265,7 +274,7 @@ def _measure(what: tuple[str, Source]) -> tuple[str, Any]:
 def refuse_skipped(skipped: Mapping[str, Sequence[str]], *, strict: bool) -> None:
     """Raise a DataError where ``strict`` and anything was skipped."""
     if strict and any(skipped.values()):
-        raise DataError(f"--strict: {describe(skipped)} Mend the data, or leave out --strict to go on without these.")
+        raise DataError(f"--strict: {describe(skipped)} Fix the data, or leave out --strict to continue without these.")
 
 
 def describe(skipped: Mapping[str, Sequence[str]]) -> str:

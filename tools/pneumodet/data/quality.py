@@ -1,7 +1,7 @@
-"""Radiographs that do not belong in a data set: blank, inverted, not a frontal chest, badly exposed, or there twice.
+"""Radiographs that do not belong in a data set: blank, inverted, not a frontal chest, badly exposed, or duplicates.
 
     measures = {exam: measure(pixels) for exam, pixels in images}      # in worker processes, a millisecond or two each
-    findings = judge(measures, patients=patients, views=views)         # once, over all
+    findings = evaluate(measures, patients=patients, views=views)         # once, over all
     paths.write_json(folder / "quality.json", report(findings, exams=len(measures)))
 
 There is no trained model behind this: each finding is one measured number over one limit, and says so. The limits were set on 258 frontal
@@ -31,7 +31,7 @@ KINDS = (BLANK, INVERTED, NOT_FRONTAL, EXPOSURE, DUPLICATE, NEAR_DUPLICATE)
 
 EXCLUDE, WARN, INFO = "exclude", "warn", "info"
 SEVERITIES = (EXCLUDE, WARN, INFO)
-"""``exclude``: sure enough to leave the exam out unseen; ``warn``: a person should look; ``info``: known and harmless."""
+"""``exclude``: sure enough to leave the exam out unseen; ``warn``: a person should see it; ``info``: known and harmless."""
 
 _SPREAD_SHARES = (0.05, 0.95)
 """Shares of the pixels between whose gray levels the spread is measured."""
@@ -62,7 +62,7 @@ HASH_SIDE, HASH_INPUT_PX = 16, 64
 """The perceptual hash has HASH_SIDE ** 2 bits of an image of HASH_INPUT_PX a side."""
 
 MAX_HASH_DISTANCE, SURE_HASH_DISTANCE = 40, 30
-"""Differing bits of a near-duplicate that a person should look at, and of one that is left out. Of 33,088 pairs of different patients in
+"""Differing bits of a near-duplicate that a person should see, and of one that is left out. Of 33,088 pairs of different patients in
 the 258 the nearest have 62; of 19 million pairs of random cuts of them, 54; of the much more uniform ``synthetic`` radiographs, 44."""
 
 _WORK_PX = 256
@@ -124,7 +124,7 @@ def measure(pixels: np.ndarray) -> Measures:
     """Measure decoded pixels.
 
     Args:
-      pixels: (H, W) uint8, dark air and bright bone, as ``dicom.read_pixels`` returns them.
+      pixels: (H, W) uint8, dark air and bright bone, as ``images.read_pixels`` returns them.
 
     Raises:
       DataError: the array has another shape or dtype, or no pixels.
@@ -132,13 +132,13 @@ def measure(pixels: np.ndarray) -> Measures:
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.size == 0:
         raise DataError(f"Image quality is measured on (H, W) uint8 pixels, but got {pixels.shape} {pixels.dtype}.")
     height, width = pixels.shape
-    pixels = np.ascontiguousarray(pixels)
+    pixels = np.ascontiguousarray(pixels)  # for the hash, which takes bytes as they lie
     digest = hashlib.sha256(f"{height}x{width} ".encode())
-    digest.update(pixels)
+    digest.update(pixels.data)
     return _measure(Image.fromarray(pixels), size_hw=(height, width), sha256=digest.hexdigest())
 
 
-def judge(
+def evaluate(
     measures: Mapping[str, Measures], *, patients: Mapping[str, str], views: Mapping[str, str | None] | None = None
 ) -> dict[str, list[Finding]]:
     """Return what is suspicious, by exam in sorted order; exams without findings are left out.
@@ -151,7 +151,7 @@ def judge(
       views: exam -> ViewPosition (0018,5101), where it is known.
     """
     order = sorted(measures)
-    findings = {exam: _judge_one(measures[exam], (views or {}).get(exam) or "") for exam in order}
+    findings = {exam: _evaluate_one(measures[exam], (views or {}).get(exam) or "") for exam in order}
     pictured = [exam for exam in order if not any(one.kind == BLANK for one in findings[exam])]  # blank images are all alike
     originals: dict[str, str] = {}
     distinct = []
@@ -164,21 +164,21 @@ def judge(
         findings[exam].append(Finding(DUPLICATE, EXCLUDE, f"has the very pixels of exam {first} {whose}", first))
     for exam, finding in _near_duplicates(distinct, measures, patients):
         findings[exam].append(finding)
-    return {exam: found for exam, found in findings.items() if found}
+    return {exam: of_exam for exam, of_exam in findings.items() if of_exam}
 
 
 def report(findings: Mapping[str, Sequence[Finding]], *, exams: int) -> dict[str, Any]:
     """Return findings as a dict for JSON.
 
     Args:
-      findings: as ``judge`` returns them.
-      exams: how many were judged.
+      findings: as ``evaluate`` returns them.
+      exams: how many were evaluated.
 
     Returns:
       ``exams``; ``suspicious``, the number of exams with a finding; ``excluded``, of those with one of severity ``exclude``; ``counts``,
       kind -> exams; ``findings``, a list of objects with ``exam`` and a Finding's fields, the most severe first.
     """
-    rows = [{"exam": exam} | dataclasses.asdict(one) for exam, found in findings.items() for one in found]
+    rows = [{"exam": exam} | dataclasses.asdict(one) for exam, of_exam in findings.items() for one in of_exam]
     rows.sort(key=lambda row: (SEVERITIES.index(row["severity"]), KINDS.index(row["kind"]), row["exam"]))
     counts = Counter(row["kind"] for row in rows)
     return {
@@ -192,11 +192,12 @@ def report(findings: Mapping[str, Sequence[Finding]], *, exams: int) -> dict[str
 
 def excluded(findings: Mapping[str, Sequence[Finding]]) -> dict[str, str]:
     """Return exam -> reason of the exams that have a finding of severity ``exclude``."""
-    reasons = {exam: [f"{one.kind}: {one.text}" for one in found if one.severity == EXCLUDE] for exam, found in findings.items()}
+    reasons = {exam: [f"{one.kind}: {one.text}" for one in of_exam if one.severity == EXCLUDE] for exam, of_exam in findings.items()}
     return {exam: "; ".join(texts) for exam, texts in reasons.items() if texts}
 
 
 def _measure(image: Image.Image, *, size_hw: tuple[int, int], sha256: str) -> Measures:
+    # by whole factors, which is the mean of blocks: fast, and without the rings of other filters
     image = image.reduce(max(1, min(image.size) // _WORK_PX))
     gray = np.asarray(image)
     rows, columns = gray.shape
@@ -209,8 +210,8 @@ def _measure(image: Image.Image, *, size_hw: tuple[int, int], sha256: str) -> Me
         width=size_hw[1],
         content_sha256=sha256,
         hash=base64.b64encode(_perceptual_hash(image)).decode(),
-        spread=high - low,
-        center_gray=lut.robust_window(np.arange(256), shares, (0.5,))[0],
+        spread=int(high - low),
+        center_gray=int(lut.robust_window(np.arange(256), shares, (0.5,))[0]),
         center_black=round(float(shares[:2].sum()), 4),
         center_white=round(float(shares[254:].sum()), 4),
         chest=chest,
@@ -234,33 +235,35 @@ def _perceptual_hash(image: Image.Image) -> bytes:
 def _cosines() -> np.ndarray:
     """Return the (HASH_SIDE, HASH_INPUT_PX) float32 lowest rows of a DCT-II matrix, not normalized."""
     order, place = np.mgrid[0:HASH_SIDE, 0:HASH_INPUT_PX]
-    return np.cos(np.pi * (2 * place + 1) * order / (2 * HASH_INPUT_PX)).astype(np.float32)
+    waves: np.ndarray = np.cos(np.pi * (2 * place + 1) * order / (2 * HASH_INPUT_PX)).astype(np.float32)
+    return waves
 
 
-def _judge_one(one: Measures, view: str) -> list[Finding]:
+def _evaluate_one(one: Measures, view: str) -> list[Finding]:
     """Return the findings that need no other exam; a blank image has no further ones."""
-    found = []
+    findings = []
     if (term := header_facts.view_position(view)) in header_facts.LATERAL_VIEWS:
-        found.append(Finding(NOT_FRONTAL, EXCLUDE, f"ViewPosition is {term}"))
+        findings.append(Finding(NOT_FRONTAL, EXCLUDE, f"ViewPosition is {term}"))
     if one.spread <= MAX_BLANK_SPREAD:
-        return [*found, Finding(BLANK, EXCLUDE, f"nine tenths of the pixels are within {one.spread} gray levels, of 256")]
+        return [*findings, Finding(BLANK, EXCLUDE, f"nine tenths of the pixels are within {one.spread} gray levels, of 256")]
+    # and more than when it is turned: a chest that lies on its side can resemble a negative one by chance
     if one.chest_negative > max(one.chest + MIN_CHEST_GAIN, one.chest_turned, MIN_CHEST):
-        text = f"the negative looks like a chest ({one.chest_negative:.2f}), the image does not ({one.chest:.2f})"
-        found.append(Finding(INVERTED, EXCLUDE, text))
+        text = f"the negative resembles a chest ({one.chest_negative:.2f}), the image does not ({one.chest:.2f})"
+        findings.append(Finding(INVERTED, EXCLUDE, text))
     else:
-        found += [Finding(NOT_FRONTAL, WARN, text) for text in _not_like_a_chest(one)]
-    return found + [Finding(EXPOSURE, WARN, text) for text in _badly_exposed(one)]
+        findings += [Finding(NOT_FRONTAL, WARN, text) for text in _not_like_a_chest(one)]
+    return findings + [Finding(EXPOSURE, WARN, text) for text in _badly_exposed(one)]
 
 
 def _not_like_a_chest(one: Measures) -> list[str]:
-    """Return at most one reason; an inverted image is judged before."""
+    """Return at most one reason; an inverted image is recognised before."""
     aspect = max(one.height, one.width) / min(one.height, one.width)
     if aspect > MAX_ASPECT:
         return [f"one side is {aspect:.1f} times the other"]
     if one.chest_turned > one.chest + MIN_CHEST_GAIN:
-        return [f"looks more like a chest when it is turned ({one.chest_turned:.2f}, not {one.chest:.2f})"]
+        return [f"resembles a chest more when it is turned ({one.chest_turned:.2f}, not {one.chest:.2f})"]
     if one.chest < MIN_CHEST:
-        return [f"does not look like a frontal chest ({one.chest:.2f}, {MIN_CHEST:g} at least)"]
+        return [f"does not resemble a frontal chest ({one.chest:.2f}, {MIN_CHEST:g} at least)"]
     return []
 
 
@@ -286,7 +289,7 @@ def _near_duplicates(exams: Sequence[str], measures: Mapping[str, Measures], pat
     words = np.stack([np.frombuffer(base64.b64decode(measures[exam].hash), np.uint64) for exam in exams])
     _, patient = np.unique([patients.get(exam, exam) for exam in exams], return_inverse=True)
     kept = np.ones(len(exams), bool)
-    found = []
+    near: list[tuple[str, Finding]] = []
     for start in range(0, len(exams), _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, len(exams))
         distances = np.zeros((stop - start, stop), np.uint16)
@@ -297,13 +300,13 @@ def _near_duplicates(exams: Sequence[str], measures: Mapping[str, Measures], pat
             alike = np.flatnonzero((distance <= MAX_HASH_DISTANCE) & kept[:index])
             if len(alike) == 0:
                 continue
-            foreign = alike[
-                patient[alike] != patient[index]
-            ]  # leaks between training and validation, even if a copy of the same patient is nearer
+            # another patient's copy leaks between training and validation, even if a copy of the same patient is nearer
+            foreign = alike[patient[alike] != patient[index]]
             candidates, whose = (foreign, "another patient") if len(foreign) else (alike, "the same patient")
             nearest = candidates[distance[candidates].argmin()]
+            # one that is left out is no original for later ones: else a chain of small changes would take all
             kept[index] = not len(foreign) or distance[nearest] > SURE_HASH_DISTANCE
             severity = (WARN if kept[index] else EXCLUDE) if len(foreign) else INFO
-            text = f"looks like exam {exams[nearest]} of {whose} ({distance[nearest]} of {HASH_SIDE**2} bits differ)"
-            found.append((exams[index], Finding(NEAR_DUPLICATE, severity, text, exams[nearest])))
-    return found
+            text = f"resembles exam {exams[nearest]} of {whose} ({distance[nearest]} of {HASH_SIDE**2} bits differ)"
+            near.append((exams[index], Finding(NEAR_DUPLICATE, severity, text, exams[nearest])))
+    return near

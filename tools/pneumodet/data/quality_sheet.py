@@ -1,11 +1,11 @@
-"""The suspicious radiographs of a data set on one sheet, to be looked at by a person.
+"""The suspicious radiographs of a data set on one sheet, to be seen by a person.
 
-findings = quality.judge(measures, patients=patients)
-picture = draw(findings, read_pixels=lambda exam: dicom.read_pixels(files[exam]))
-pictures.save(folder / "quality.png", picture)
+findings = quality.evaluate(measures, patients=patients)
+save(folder / "quality.png", findings, read_pixels=lambda exam: images.read_pixels(files[exam]))
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -20,11 +20,18 @@ MAX_TILES = 60
 COLUMNS, TILE_PX = 6, 320
 
 
+def save(path: Path, findings: Mapping[str, Sequence[quality.Finding]], *, read_pixels: Callable[[str], np.ndarray]) -> None:
+    """Write the sheet to a ``.png`` or ``.jpg``; without findings no file is written. Arguments and errors as ``draw``."""
+    sheet = draw(findings, read_pixels=read_pixels)
+    if sheet is not None:
+        pictures.save(path, sheet)
+
+
 def draw(findings: Mapping[str, Sequence[quality.Finding]], *, read_pixels: Callable[[str], np.ndarray]) -> Image.Image | None:
     """Draw one tile an exam, the most severe first; an exam that copies another one has that one on its right.
 
     Args:
-      findings: as ``quality.judge`` returns them.
+      findings: as ``quality.evaluate`` returns them.
       read_pixels: exam -> (H, W) uint8; it is called for one exam after the other, and only a tile of each is kept.
 
     Returns:
@@ -46,15 +53,15 @@ def draw(findings: Mapping[str, Sequence[quality.Finding]], *, read_pixels: Call
 
 
 def _tile(exam: str, findings: Sequence[quality.Finding], read_pixels: Callable[[str], np.ndarray]) -> Image.Image:
-    found = sorted(findings, key=lambda one: quality.SEVERITIES.index(one.severity))
-    radiographs = [_small(read_pixels(one)) for one in dict.fromkeys([exam, *(one.other for one in found if one.other)])]
+    ordered = sorted(findings, key=lambda one: quality.SEVERITIES.index(one.severity))
+    radiographs = [_small(read_pixels(one)) for one in dict.fromkeys([exam, *(one.other for one in ordered if one.other)])]
     if len(radiographs) > 1:
         radiographs = [pictures.contact_sheet(radiographs[:2], columns=2, tile_px=TILE_PX // 2)]
     frame = Image.new("L", (TILE_PX, TILE_PX))  # a narrow strip would leave the title no room
     width, height = radiographs[0].size
     frame.paste(radiographs[0].convert("L"), ((TILE_PX - width) // 2, (TILE_PX - height) // 2))
     # a patientId of 36 characters and a kind are wider than a tile
-    return pictures.draw_boxes(np.asarray(frame), title="\n".join([f"{exam}:", *(f"{one.kind} ({one.severity})" for one in found)]))
+    return pictures.draw_boxes(np.asarray(frame), title="\n".join([f"{exam}:", *(f"{one.kind} ({one.severity})" for one in ordered)]))
 
 
 def _small(pixels: np.ndarray) -> Image.Image:
@@ -67,4 +74,5 @@ def _small(pixels: np.ndarray) -> Image.Image:
         raise DataError(f"A sheet is drawn of (H, W) uint8 pixels, but got {pixels.shape} {pixels.dtype}.")
     image = Image.fromarray(pixels)
     scale = TILE_PX / max(image.size)
-    return image.resize(tuple(max(1, round(side * scale)) for side in image.size), Image.Resampling.BOX)
+    width, height = (max(1, round(px * scale)) for px in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)

@@ -6,7 +6,6 @@ reader.where(17)                       # "train-00000-of-00004.tfrecord, record 
 """
 
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +13,7 @@ import numpy as np
 
 from pneumodet.core.errors import DataError
 from pneumodet.data import tfrecord
-
-_HEADER = struct.Struct("<QI")
-_FOOTER = struct.Struct("<I")
+from pneumodet.data.tfrecord import FOOTER, HEADER
 
 
 class Reader:
@@ -55,11 +52,12 @@ class Reader:
         """
         shard, _, offset, length = self._places[index].tolist()
         try:
-            body = os.pread(self._files[shard].fileno(), length + _FOOTER.size, offset)
+            # pread takes the place as an argument: threads share the file without a lock
+            body = os.pread(self._files[shard].fileno(), length + FOOTER.size, offset)
         except OSError as error:
             raise DataError(f"Cannot read {self.where(index)}: {error.strerror}.") from error
         record = body[:length]
-        if len(body) < length + _FOOTER.size or tfrecord.masked_crc(record) != _FOOTER.unpack(body[length:])[0]:
+        if len(body) < length + FOOTER.size or tfrecord.masked_crc(record) != FOOTER.unpack(body[length:])[0]:
             raise DataError(
                 f"{self.where(index)}: the record is damaged (CRC). Make the records again, or leave it out of training by --skip-corrupt."
             )
@@ -68,17 +66,14 @@ class Reader:
 
 def _places(file: int, shard: Path, number: int) -> np.ndarray:
     """Return (N, 4) int64 of a file's records: shard, number in the shard, offset of the body, its length in bytes."""
-    found, offset, size = [], 0, os.fstat(file).st_size
+    rows: list[tuple[int, int, int, int]] = []
+    offset, size = 0, os.fstat(file).st_size
     while offset < size:
-        head = os.pread(file, _HEADER.size, offset)
-        where = f"{shard}, record {len(found)}"
-        if len(head) < _HEADER.size:
+        head = os.pread(file, HEADER.size, offset)
+        where = f"{shard}, record {len(rows)}"
+        length = tfrecord.length_of(head, where)
+        if offset + HEADER.size + length + FOOTER.size > size:
             raise DataError(f"{where}: the file is cut off. Make the records again.")
-        length, crc = _HEADER.unpack(head)
-        if tfrecord.masked_crc(head[:8]) != crc or length > tfrecord.MAX_RECORD_BYTES:
-            raise DataError(f"{where}: the record's length is damaged (CRC), or this is no TFRecord file. Make the records again.")
-        if offset + _HEADER.size + length + _FOOTER.size > size:
-            raise DataError(f"{where}: the file is cut off. Make the records again.")
-        found.append((number, len(found), offset + _HEADER.size, length))
-        offset += _HEADER.size + length + _FOOTER.size
-    return np.array(found, np.int64).reshape(-1, 4)
+        rows.append((number, len(rows), offset + HEADER.size, length))
+        offset += HEADER.size + length + FOOTER.size
+    return np.array(rows, np.int64).reshape(-1, 4)

@@ -71,17 +71,17 @@ def header(encoded: bytes, *, where: str) -> Header:
       DataError: it is too large.
     """
     if encoded.startswith(PNG_START):
-        found, name, whole = _png_header(encoded), "PNG", _PNG_END in encoded[-_TRAILING_BYTES:] or _PNG_END in encoded
+        about, name, whole = _png_header(encoded), "PNG", _PNG_END in encoded[-_TRAILING_BYTES:] or _PNG_END in encoded
     elif encoded.startswith(JPEG_START[:2]):
-        found, name, whole = _jpeg_header(encoded), "JPEG", _JPEG_END in encoded[-_TRAILING_BYTES:] or jpeg.read(encoded) is not None
+        about, name, whole = _jpeg_header(encoded), "JPEG", _JPEG_END in encoded[-_TRAILING_BYTES:] or jpeg.read(encoded) is not None
     else:
         raise DamagedImage(f"{where}: the image cannot be decoded: it is neither JPEG nor PNG.")
     if not whole:
         raise DamagedImage(f"{where}: the {name} image is cut off.")
-    if found is None:
+    if about is None:
         raise DamagedImage(f"{where}: the image cannot be decoded: its {name} header is damaged.")
-    image_limits.check_size(where, found.height, found.width)
-    return found
+    image_limits.check_size(where, about.height, about.width)
+    return about
 
 
 def decode(encoded: bytes, *, where: str, target_hw: tuple[int, int] | None = None, image_hw: tuple[int, int] | None = None) -> np.ndarray:
@@ -127,7 +127,8 @@ def decode_mask(encoded: bytes, size_hw: tuple[int, int], *, where: str) -> np.n
         raise DataError(f"{where}: a mask cannot be decoded. Make the records again.")
     import cv2
 
-    return np.uint8(cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+    resized: np.ndarray = cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST)  # nearest: a mean of 0 and 1 is no mask
+    return (resized > 0).astype(np.uint8)
 
 
 def _png_header(encoded: bytes) -> Header | None:

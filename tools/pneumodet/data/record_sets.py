@@ -72,12 +72,12 @@ class Split:
     @functools.cached_property
     def boxes_xyxy_px(self) -> list[np.ndarray]:
         """N arrays (boxes, 4) float64 of the class, in px of the record's image."""
-        found: dict[Any, list[list[float]]] = {image["id"]: [] for image in self.instances["images"]}
+        by_image: dict[Any, list[list[float]]] = {image["id"]: [] for image in self.instances["images"]}
         for one in self.instances["annotations"]:
             if one["category_id"] == self.category:
                 x, y, width, height = one["bbox"]
-                found[one["image_id"]].append([x, y, x + width, y + height])
-        return [np.array(boxes, np.float64).reshape(-1, 4) for boxes in found.values()]
+                by_image[one["image_id"]].append([x, y, x + width, y + height])
+        return [np.array(boxes, np.float64).reshape(-1, 4) for boxes in by_image.values()]
 
     @functools.cached_property
     def positive(self) -> np.ndarray:
@@ -106,12 +106,14 @@ class Split:
         Raises:
           DataError: records and ground truth do not have the same number of images, or a file cannot be read.
         """
-        found = Examples(self.shards)
-        if len(found) != len(self):
+        examples = Examples(self.shards)
+        if len(examples) != len(self):
             use = _USES.get(self.name, self.name)
             what = f"{use} records" if use else "records"
-            raise DataError(f"There are {len(found)} {what}, but {len(self)} in their ground truth {self.truth}. Make the records again.")
-        return found
+            raise DataError(
+                f"There are {len(examples)} {what}, but {len(self)} in their ground truth {self.truth}. Make the records again."
+            )
+        return examples
 
     def read(self, number: int) -> Example:
         """Return a record; no other one is read.
@@ -120,6 +122,7 @@ class Split:
           DataError: it is damaged, or of another exam than the ground truth has at its place.
         """
         example = self.examples.read(number)
+        # boxes come from the ground truth and pixels from the records: of two exams they would train and evaluate nonsense
         if example.record.patient_id != self.names[number]:
             raise DataError(
                 f"{example.where}: the ground truth {self.truth} has exam {self.names[number]} at its place. Records and ground truth do not list "
@@ -159,6 +162,7 @@ class RecordSet:
           DataError: the folder is no record set, its manifest is damaged, or a file that it names is missing or of another size.
         """
         manifest = read_manifest(folder)
+        # sizes cost nothing to compare and show a copy that was cut off; checksums would read every byte, which is what verify is for
         for split in manifest.splits.values():
             for shard in split.shards:
                 path = folder / shard.name
@@ -182,7 +186,7 @@ class RecordSet:
     @property
     def split_by(self) -> str:
         """What identifies patients."""
-        return self.manifest.split_by
+        return self.manifest.split.by
 
     @functools.cached_property
     def train(self) -> Split:
@@ -202,7 +206,7 @@ class RecordSet:
         """
         if name in self.manifest.splits and not self.manifest.splits[name].exams:
             raise DataError(f"The split {name!r} of {self.folder} has no exams. Make the records again with a larger --val-fraction.")
-        return getattr(self, name) if name in _USES else self._split(name)
+        return getattr(self, name) if name in _USES else self._split(name)  # by the property, which keeps what it read
 
     def each_split(self) -> Iterator[Split]:
         """Yield all splits, also those without exams."""
@@ -233,7 +237,7 @@ class RecordSet:
             if positives in (0, len(split)):
                 lacks = "with" if not positives else "without"
                 raise DataError(
-                    f"None of the {len(split)} {what} exams in {self.folder} is {lacks} {class_name}: there is nothing to tell apart. "
+                    f"None of the {len(split)} {what} exams in {self.folder} is {lacks} {class_name}: there is nothing to distinguish. "
                     "Make the records of exams of both kinds."
                 )
         return self
@@ -253,7 +257,7 @@ def _read_truth(path: Path) -> dict[str, Any]:
     Raises:
       DataError: it cannot be read, or is damaged.
     """
-    truth = paths.read_json(path, what="the ground truth", hint="Make the records again.")
+    truth: dict[str, Any] = paths.read_json(path, what="the ground truth", hint="Make the records again.")
     try:
         ids, classes = {image["id"] for image in truth["images"]}, {category["id"] for category in truth["categories"]}
         for image in truth["images"]:
@@ -288,12 +292,12 @@ def verify(data_dir: Path, *, workers: int = 1) -> list[str]:
     """
     manifest = read_manifest(data_dir)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    problems: list[str] = []
+    problems: list[str] = []  # all of them, and not the first: one damaged disk damages many files
     exams: dict[str, list[str]] = {}
     with Pool(workers) as pool:
-        for name, found, wrong in pool.run(_check_shard, [(data_dir, shard) for shard in shards]):
+        for name, names_there, wrong in pool.run(_check_shard, [(data_dir, shard) for shard in shards]):
             problems += wrong
-            exams[name] = found
+            exams[name] = names_there
     names = {(data_dir / shard.name).name for shard in shards}
     problems += [f"{path.name} is not in the manifest." for path in sorted(data_dir.glob("*.tfrecord")) if path.name not in names]
     for name, split in manifest.splits.items():

@@ -39,10 +39,10 @@ def listing(root: str) -> Iterator[tuple[str, int, int]]:
     """
     systems = beam().io.filesystems.FileSystems
     try:
-        found = systems.match([root.rstrip("/") + "/**"])[0].metadata_list
+        entries = systems.match([root.rstrip("/") + "/**"])[0].metadata_list
     except Exception as error:  # every file system has exceptions of its own
         raise DataError(f"Cannot list {root}: {first_line(error)}.") from error
-    for entry in sorted(found, key=lambda entry: entry.path):
+    for entry in sorted(entries, key=lambda entry: entry.path):
         yield entry.path, entry.size_in_bytes, int((entry.last_updated_in_seconds or 0) * 1e9)
 
 
@@ -50,13 +50,14 @@ def exists(url: str) -> bool:
     """Whether there is a file.
 
     Raises:
-      DataError: Beam cannot look there.
+      DataError: Beam cannot read there.
     """
     systems = beam().io.filesystems.FileSystems
     try:
-        return systems.exists(url)
+        there: bool = systems.exists(url)
+        return there
     except Exception as error:
-        raise DataError(f"Cannot look for {url}: {first_line(error)}.") from error
+        raise DataError(f"Cannot find out whether {url} exists: {first_line(error)}.") from error
 
 
 def read(url: str) -> bytes:
@@ -67,8 +68,10 @@ def read(url: str) -> bytes:
     """
     io = beam().io
     try:
+        # UNCOMPRESSED: Beam would unpack .gz by its name, and text_files does so by content
         with io.filesystems.FileSystems.open(url, compression_type=io.filesystem.CompressionTypes.UNCOMPRESSED) as file:
-            return file.read()
+            contents: bytes = file.read()
+            return contents
     except Exception as error:
         raise DataError(f"{url} cannot be read: {first_line(error)}.") from error
 

@@ -1,6 +1,6 @@
 """How gray pixels are brought to a model's size: averaged down by a power of two, then resized bilinearly. One rule for all who read pixels.
 
-It is a power of two since libjpeg decodes at such scales: a JPEG file and the same px from elsewhere must look the same to a model.
+It is a power of two since libjpeg decodes at such scales: a JPEG file and the same px from elsewhere must be the same to a model.
 
 reduced = reduce(pixels, (320, 320))            # (512, 512) of (1024, 1024)
 resize(reduced, (320, 320))
@@ -17,13 +17,14 @@ def factor(image_hw: tuple[int, int], target_hw: tuple[int, int]) -> int:
 
 def reduce(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
     """Reduce (H, W) uint8 pixels by averaging, to no less than ``target_hw``."""
-    by = factor(pixels.shape, target_hw)
+    height, width = pixels.shape
+    by = factor((height, width), target_hw)
     if by == 1:
         return pixels
     import cv2  # 0.1 s that opening a record set does without
 
-    height, width = pixels.shape
-    return cv2.resize(pixels, (width // by, height // by), interpolation=cv2.INTER_AREA)
+    reduced: np.ndarray = cv2.resize(pixels, (width // by, height // by), interpolation=cv2.INTER_AREA)
+    return reduced
 
 
 def resize(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
@@ -35,4 +36,5 @@ def resize(pixels: np.ndarray, target_hw: tuple[int, int]) -> np.ndarray:
         return pixels
     import cv2
 
-    return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    resized: np.ndarray = cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    return resized

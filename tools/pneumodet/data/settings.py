@@ -12,7 +12,7 @@ from pneumodet.core.errors import ConfigError
 from pneumodet.data import images, shards, sources
 
 QUALITY = ("off", "report", "exclude")
-"""What is done about radiographs that look wrong."""
+"""What is done about radiographs with findings of the quality check."""
 
 STRATA = ("class", "view", "sex")
 """What a split can be stratified by."""
@@ -47,12 +47,12 @@ class Settings:
 
     Attributes:
       label_format: one of ``formats.FORMATS``.
-      match: how a file's exam is found, one of ``sources.MATCH``.
+      match: how a file's exam is identified, one of ``sources.MATCH``.
       patient_tag: the patient is the file's PatientID (0010,0020).
-      patient_regex: the patient is what this finds in the exam's id.
+      patient_regex: the patient is what this matches in the exam's id.
       val_fraction: expected share of patients in ``val``.
       folds: make so many folds instead, and a record set for each in which it is ``val``.
-      stratify: names of ``STRATA``; every side gets the same share of each combination.
+      stratify: names of ``STRATA``; every split gets the same share of each combination.
       seed: of the split and of the records' order.
       negatives: one of ``shards.NEGATIVES``.
       max_side: px; larger images are scaled down, boxes with them.
@@ -91,4 +91,4 @@ class Settings:
         if unknown := set(self.stratify) - set(STRATA):
             raise ConfigError(f"stratify has {min(unknown)!r}, must be of {', '.join(map(repr, STRATA))}.")
         if self.patient_tag and self.patient_regex:
-            raise ConfigError("patient_tag and patient_regex are two ways to tell the patient. Choose one.")
+            raise ConfigError("patient_tag and patient_regex are two ways to identify the patient. Choose one.")

@@ -1,7 +1,7 @@
-"""One shard of a record set, made by one process from what it is told: the unit of parallel work, of resuming, and of Beam.
+"""One shard of a record set, made by one process from its task alone: the unit of parallel work, of resuming, and of Beam.
 
     plan = deal(items, name="train", shard_bytes=SHARD_BYTES)         # -> Shards, whose names and contents depend on nothing but their items
-    result = write(Task(folder, job, plan[0]))                        # the file, and its result beside it
+    result = write(Task(folder, job, plan[0]))                        # the file, and its Result beside it
 
 The same shard has the same bytes wherever and whenever it is made.
 """
@@ -21,9 +21,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pneumodet.core import boxes, paths
-from pneumodet.core.detections import image_id
 from pneumodet.core.errors import DataError
-from pneumodet.data import images, label_map, tf_example, tfrecord
+from pneumodet.data import coco_objects, images, label_map, manifest, tf_example, tfrecord
 from pneumodet.data.annotations import Exam
 from pneumodet.data.sources import Source
 
@@ -40,7 +39,7 @@ MIN_SIDE_PX = 1.0
 """A box of which less is left within the image, in width or height, rejects its exam: float32 shares would make it empty."""
 
 OLDEST = 90
-"""Years; a higher age can tell who somebody is (45 CFR 164.514(b)(2)(i)(C))."""
+"""Years; a higher age can identify a person (45 CFR 164.514(b)(2)(i)(C))."""
 
 BACKGROUND, FULL_IMAGE = "background", "full-image"
 NEGATIVES = (BACKGROUND, FULL_IMAGE)
@@ -79,7 +78,7 @@ class Job:
       negatives: one of ``NEGATIVES``.
       options: of the images.
       masks: write a mask of each box.
-      pseudonyms: messages do not name files, which could tell the patient, and ages above ``OLDEST`` become it.
+      pseudonyms: messages do not name files, which could identify the patient, and ages above ``OLDEST`` become it.
       strict: an exam that cannot be used is an error.
     """
 
@@ -89,6 +88,50 @@ class Job:
     masks: bool = False
     pseudonyms: bool = False
     strict: bool = False
+
+
+@dataclasses.dataclass
+class Result:
+    """What became of a shard.
+
+    Attributes:
+      name: of the file.
+      sha256: of its contents, 64 hex digits.
+      bytes: its size.
+      examples: records in it.
+      positive: positive exams in it.
+      images: COCO images, in the records' order.
+      annotations: COCO annotations, without ids.
+      images_sha256: of each record's image.
+      rejected: exams that cannot be used, a line each.
+      clipped: boxes that reached over the image's edge, a line each.
+      counts: what happened -> how often.
+    """
+
+    name: str
+    sha256: str = ""
+    bytes: int = 0
+    examples: int = 0
+    positive: int = 0
+    images: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    annotations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    images_sha256: list[str] = dataclasses.field(default_factory=list)
+    rejected: list[str] = dataclasses.field(default_factory=list)
+    clipped: list[str] = dataclasses.field(default_factory=list)
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def shard(self) -> manifest.Shard:
+        """Return what the manifest says of the file."""
+        return manifest.Shard(self.name, self.sha256, self.bytes, self.examples)
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return json.dumps(vars(self))
+
+    @classmethod
+    def of_json(cls, text: str) -> "Result":
+        """Return what ``to_json`` wrote; ValueError or TypeError where it is something else."""
+        return cls(**json.loads(text))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +156,8 @@ def deal(items: Sequence[Item], *, name: str, shard_bytes: int = SHARD_BYTES) ->
     return [Shard(f"{name}-{index:05d}-of-{len(dealt):05d}.tfrecord", tuple(one)) for index, one in enumerate(dealt)]
 
 
-def write(task: Task) -> dict[str, Any]:
+def write(task: Task) -> Result:
     """Write a shard and its result into ``folder``, or return the result that an earlier run left there.
-
-    Returns:
-      ``name``, ``sha256``, ``bytes``, ``examples``, ``images`` and ``annotations`` (COCO, without annotation ids), ``rejected`` and ``clipped``
-      (lines of text), ``positive`` (exams), ``images_sha256`` and ``counts``.
 
     Raises:
       DataError: with ``strict``, an exam cannot be used.
@@ -126,14 +165,14 @@ def write(task: Task) -> dict[str, Any]:
     """
     final, kept = task.folder / task.shard.name, task.folder / RESULTS / f"{task.shard.name}.json"
     if final.is_file() and kept.is_file():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a power failure
-            result = json.loads(kept.read_text(encoding="utf-8"))
-            if paths.sha256_file(final) == result["sha256"]:
+        with contextlib.suppress(ValueError, TypeError):  # cut off by a power failure
+            result = Result.of_json(kept.read_text(encoding="utf-8"))
+            if paths.sha256_file(final) == result.sha256:
                 return result
     with _renamed_at_the_end(final) as file:
         result = make(task.job, task.shard, file)
     with _renamed_at_the_end(kept) as file:  # last: a shard that has it is whole
-        file.write(json.dumps(result).encode())
+        file.write(result.to_json().encode())
     return result
 
 
@@ -150,44 +189,32 @@ def _renamed_at_the_end(final: Path) -> Iterator[BinaryIO]:
             tmp.unlink()
 
 
-def make(job: Job, shard: Shard, file: BinaryIO) -> dict[str, Any]:
-    """Write a shard's records to an open file.
-
-    Returns:
-      As ``write``.
-
-    Raises:
-      As ``write``.
-    """
+def make(job: Job, shard: Shard, file: BinaryIO) -> Result:
+    """Write a shard's records to an open file; raises as ``write``."""
     writer = tfrecord.Writer(file)
-    result: dict[str, Any] = {
-        "name": shard.name,
-        "images": [],
-        "annotations": [],
-        "rejected": [],
-        "clipped": [],
-        "positive": 0,
-        "images_sha256": [],
-    }
+    result = Result(shard.name)
     counts: Counter[str] = Counter(images_copied=0, images_decoded=0, boxes_clipped=0)
     for item in shard.items:
         try:
-            record, about = _record(job, item, result["clipped"], counts)
+            record, about = _record(job, item, result.clipped, counts)
         except DataError as error:
             reason = f"{item.name}: {str(error).replace(str(item.source), 'the file' if job.pseudonyms else item.source.name)}"
             if job.strict:
-                raise DataError(f"--strict: {reason} Mend the data, or leave out --strict to go on without this exam.") from error
-            result["rejected"].append(reason)
+                raise DataError(f"--strict: {reason} Fix the data, or leave out --strict to continue without this exam.") from error
+            result.rejected.append(reason)
             continue
         writer.write(tf_example.encode(record))
-        _add_truth(result, record, about)
-        result["positive"] += item.exam.positive
-        result["images_sha256"].append(record.sha256)
-    return result | {"sha256": writer.sha256, "bytes": writer.bytes, "examples": writer.records, "counts": dict(counts)}
+        image = coco_objects.image_entry(record.patient_id, record.height, record.width) | about
+        result.images.append(image)
+        result.annotations += coco_objects.annotation_entries(image["id"], record.boxes_xyxy_px, record.class_ids)
+        result.positive += item.exam.positive
+        result.images_sha256.append(record.sha256)
+    result.sha256, result.bytes, result.examples, result.counts = writer.sha256, writer.bytes, writer.records, dict(counts)
+    return result
 
 
 def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> tuple[tf_example.Record, dict[str, Any]]:
-    """Return (the record, what else its entry in the ground truth tells)."""
+    """Return (the record, what else its entry in the ground truth has)."""
     exam = item.exam
     unknown = sorted(set(exam.class_names) - job.classes.keys())
     if unknown:
@@ -195,15 +222,15 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     image = images.encode(item.source, job.options)
     scale = np.array([*image.scale_xy, *image.scale_xy], np.float64)
     width, height = round(image.width / image.scale_xy[0]), round(image.height / image.scale_xy[1])
-    if exam.size_hw not in (None, (height, width)):
+    if exam.size_hw is not None and exam.size_hw != (height, width):  # boxes of another size of image would lie elsewhere
         raise DataError(
             f"{item.source} has {width} x {height} px, but its labels are for {exam.size_hw[1]} x {exam.size_hw[0]} px. "
             "Label the same images, or scale the boxes."
         )
-    found = boxes.clip_xyxy_px(exam.boxes_xyxy_px, height=height, width=width)
-    changed = (found != exam.boxes_xyxy_px).any(axis=1)
+    kept = boxes.clip_xyxy_px(exam.boxes_xyxy_px, height=height, width=width)
+    changed = (kept != exam.boxes_xyxy_px).any(axis=1)
     whole = exam.boxes_xyxy_px.tolist()
-    lost = (found[:, 2:] - found[:, :2] < MIN_SIDE_PX).any(axis=1)
+    lost = (kept[:, 2:] - kept[:, :2] < MIN_SIDE_PX).any(axis=1)
     if lost.any():
         raise DataError(
             f"{item.source} has {width} x {height} px, and the box x, y, right, bottom = {whole[int(lost.argmax())]} lies outside of "
@@ -217,23 +244,23 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     if exam.positive:
         name = label_map.PNEUMONIA if label_map.PNEUMONIA in exam.class_names else exam.class_names[0]
     names = exam.class_names
-    found = found * scale
+    kept = kept * scale
     if not exam.positive and job.negatives == FULL_IMAGE:
-        found = np.array([[0, 0, image.width, image.height]], np.float64)
+        kept = np.array([[0, 0, image.width, image.height]], np.float64)
         names = (name,)
-    found = boxes.clip_xyxy_px(found, height=image.height, width=image.width)  # once more, for what scaling rounds
+    kept = boxes.clip_xyxy_px(kept, height=image.height, width=image.width)  # once more, for what scaling rounds
     record = tf_example.Record(
         patient_id=item.name,
         encoded=image.data,
         image_format=image.image_format,
         height=image.height,
         width=image.width,
-        boxes_xyxy_px=found,
+        boxes_xyxy_px=kept,
         class_names=names,
         class_ids=tuple(job.classes[one] for one in names),
         image_class_name=name,
         image_class_id=job.classes[name],
-        masks=tuple(_mask(tuple(box), image.height, image.width) for box in found.tolist()) if job.masks else (),
+        masks=tuple(_mask(tuple(box), image.height, image.width) for box in kept.tolist()) if job.masks else (),
     )
     about: dict[str, Any] = dict(image.facts)
     if exam.rsna_class:
@@ -255,12 +282,3 @@ def _mask(box_xyxy_px: tuple[float, float, float, float], height: int, width: in
     buffer = io.BytesIO()
     mask.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def _add_truth(result: dict[str, Any], record: tf_example.Record, about: dict[str, Any]) -> None:
-    image = {"id": image_id(record.patient_id), "file_name": record.patient_id, "width": record.width, "height": record.height}
-    result["images"].append(image | about)
-    for xywh, class_id in zip(boxes.xyxy_to_xywh_px(record.boxes_xyxy_px).tolist(), record.class_ids, strict=True):
-        result["annotations"].append(
-            {"image_id": image["id"], "category_id": class_id, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}
-        )

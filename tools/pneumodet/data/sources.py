@@ -1,7 +1,7 @@
 """Folders and ZIP archives of radiographs: what lies in them, and which exam each file is of.
 
-found, refused = find_radiographs(Path("images"), known=labels.exams)
-found["0004cfab"].read_bytes()
+files, refused = find_radiographs(Path("images"), known=labels.exams)
+files["0004cfab"].read_bytes()
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pneumodet.data import remote
 from pneumodet.dicom import reading
 
 MATCH = ("auto", "file-name", "patient-id", "sop-instance-uid")
-"""How a DICOM file's exam is found; ``auto`` tries these in this order."""
+"""How a DICOM file's exam is identified; ``auto`` tries these in this order."""
 
 MAX_FILE_BYTES = 1 << 30
 """A larger file is refused: an uncompressed 16-bit radiograph of 5,000 x 5,000 px has 50 MB."""
@@ -108,7 +108,7 @@ def find_radiographs(
 
     Args:
       root: a folder, searched with its subfolders and the ZIP archives in them, or one archive, or the URL of a folder, in which ZIP archives
-        are not looked into; hidden files and folders are passed over.
+        are not opened; hidden files and folders are passed over.
       known: patientIds of the labels.
       match: one of ``MATCH``; PNG and JPEG files always match by name.
       images: whether PNG and JPEG files count.
@@ -128,7 +128,7 @@ def find_radiographs(
         source for source, _, exam, is_dicom in candidates if is_dicom and match != "file-name" and (match != "auto" or exam not in known)
     ]
     headers = dict(zip(to_open, read_headers(to_open, pool or Pool()), strict=True))
-    found: dict[str, Source] = {}
+    files: dict[str, Source] = {}
     # by name first, so that a copy of another name does not take an exam's place; DICOM before a picture of it
     for source, relative, exam, _ in sorted(candidates, key=lambda one: (one[2] not in known, not one[3])):
         if source in headers:
@@ -139,31 +139,31 @@ def find_radiographs(
             wanted = {"patient-id": (header.patient_id,), "sop-instance-uid": (header.sop_instance_uid,)}
             ids = [one for one in wanted.get(match, (header.patient_id, header.sop_instance_uid)) if one]
             exam = next((one for one in ids if one in known), exam if match == "auto" else next(iter(ids), exam))
-        if exam in found and not _is_better(source, found[exam], headers):
+        if exam in files and not _is_better(source, files[exam], headers):
             refused.append((relative, SECOND_FILE + exam))
             continue
-        if exam in found:
-            refused.append((found[exam].name, "not a DICOM file"))
-        found[exam] = source
-    if not found:
+        if exam in files:
+            refused.append((files[exam].name, "not a DICOM file"))
+        files[exam] = source
+    if not files:
         what = "DICOM, PNG or JPEG file" if images else "DICOM file"
         raise DataError(f"There is no {what} in {root}." + (f" {len(refused)} files there are something else." if refused else ""))
-    return found, refused
+    return files, refused
 
 
 def _is_better(source: Source, first: Source, headers: dict[Source, reading.Header | None]) -> bool:
     """Whether an exam's second file is DICOM and the first one, which was taken by its name and never opened, is not."""
     if first in headers or first.name.lower().endswith(IMAGE_SUFFIXES):
         return False
-    (_, found), (_, other) = (_read_headers((0, [one])) for one in (first, source))
-    return found == [None] and other != [None]
+    (_, of_first), (_, of_source) = (_read_headers((0, [one])) for one in (first, source))
+    return of_first == [None] and of_source != [None]
 
 
 def read_headers(sources: Sequence[Source], pool: Pool) -> list[reading.Header | None]:
-    """Return each source's ``dicom.header``, or None where it is no DICOM file."""
+    """Return each source's ``reading.header``, or None where it is no DICOM file."""
     parts = [(start, sources[start : start + _HEADERS_A_TASK]) for start in range(0, len(sources), _HEADERS_A_TASK)]
-    found = dict(pool.run(_read_headers, parts))
-    return [header for start, _ in parts for header in found[start]]
+    by_start = dict(pool.run(_read_headers, parts))
+    return [header for start, _ in parts for header in by_start[start]]
 
 
 def _read_headers(part: tuple[int, Sequence[Source]]) -> tuple[int, list[reading.Header | None]]:
@@ -180,7 +180,8 @@ def _candidates(
     root: Path | str, known: Container[str], *, images: bool
 ) -> tuple[list[tuple[Source, str, str, bool]], list[tuple[str, str]]]:
     """Return ([(source, name for messages, file name without suffix, whether it may be DICOM)], refused), by name."""
-    candidates, refused = [], []
+    candidates: list[tuple[Source, str, str, bool]] = []
+    refused: list[tuple[str, str]] = []
     for source, relative in _files(root, refused):
         if not _is_utf8(relative):
             refused.append((relative.encode(errors="backslashreplace").decode(), "its name is not UTF-8"))
@@ -204,12 +205,13 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
             if not any(part.startswith(".") for part in PurePosixPath(relative).parts):
                 yield Source(url, "", size, changed), relative
         return
+    root = Path(root)
     if root.is_file():
         yield from _members(str(root), root.stat().st_mtime_ns, root.name, refused)
         if refused:
             raise DataError(f"{root} is neither a folder nor a ZIP archive.")
         return
-    seen = set()
+    seen: set[tuple[int, int]] = set()
     top = str(root)
     for folder, subfolders, names in os.walk(top, followlinks=True):
         place = os.stat(folder)

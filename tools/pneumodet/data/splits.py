@@ -1,14 +1,15 @@
 """Patient-level splits and folds that are the same on every machine.
 
-    sides = assign(patients, val_fraction=0.2, seed=0)           # patient -> "train" or "val"
-    sides = folds(patients, 5, seed=0)                           # patient -> "fold-0" … "fold-4"
-    sides = stratified(strata, val_fraction=0.2, seed=0)         # the same share of every stratum
+    split_of = assign(patients, val_fraction=0.2, seed=0)        # patient -> "train" or "val"
+    split_of = folds(patients, 5, seed=0)                        # patient -> "fold-0" … "fold-4"
+    split_of = stratified(strata, val_fraction=0.2, seed=0)      # the same share of every stratum
 
-``assign`` and ``folds`` look at nothing but the patient, the seed and the share: whoever is added later, nobody moves. ``stratified`` looks at
+``assign`` and ``folds`` depend on the patient, the seed and the share alone: whoever is added later, nobody moves. ``stratified`` depends on
 all patients, which is what stratification is; whoever must stay is named in a split file.
 """
 
 import csv
+import dataclasses
 import hashlib
 import io
 import re
@@ -39,15 +40,16 @@ def fold_name(number: int) -> str:
 
 def position(patient: str, seed: int) -> float:
     """Return where a patient falls in [0, 1): the first 53 bits of SHA-256 of ``seed:patient``, as a fraction."""
+    # a hash and no random generator: the place depends on the patient alone, not on who else is there or in which order they come
     digest = hashlib.sha256(f"{seed}:{patient}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
+    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)  # 53 bits are what a float64 holds exactly
 
 
 def assign(patients: Iterable[str], *, val_fraction: float, seed: int) -> dict[str, str]:
     """Assign every patient to ``train`` or ``val``.
 
-    A patient is in ``val`` where ``position < val_fraction``. Where that leaves a side empty, although there are two patients and
-    0 < val_fraction < 1, the patient nearest to the border changes sides; only then can adding patients move one.
+    A patient is in ``val`` where ``position < val_fraction``. Where that leaves a split empty, although there are two patients and
+    0 < val_fraction < 1, the patient nearest to the border changes to it; only then can adding patients move one.
 
     Args:
       patients: patient ids, in any order, repeated or not.
@@ -58,18 +60,18 @@ def assign(patients: Iterable[str], *, val_fraction: float, seed: int) -> dict[s
       patient -> ``train`` or ``val``.
     """
     ordered = sorted(set(patients), key=lambda patient: (position(patient, seed), patient))
-    sides = {patient: VAL if position(patient, seed) < val_fraction else TRAIN for patient in ordered}
-    return _fill(sides, ordered, val_fraction)
+    split_of = {patient: VAL if position(patient, seed) < val_fraction else TRAIN for patient in ordered}
+    return _fill(split_of, ordered, val_fraction)
 
 
-def _fill(sides: dict[str, str], ordered: list[str], val_fraction: float) -> dict[str, str]:
-    """Give a side that is empty, and should not be, a patient: the first by position to ``val``, the last to ``train``."""
+def _fill(split_of: dict[str, str], ordered: list[str], val_fraction: float) -> dict[str, str]:
+    """Give a split that is empty, and should not be, a patient: the first by position to ``val``, the last to ``train``."""
     if len(ordered) >= 2 and 0 < val_fraction < 1:
-        if VAL not in sides.values():
-            sides[ordered[0]] = VAL
-        elif TRAIN not in sides.values():
-            sides[ordered[-1]] = TRAIN
-    return sides
+        if VAL not in split_of.values():
+            split_of[ordered[0]] = VAL
+        elif TRAIN not in split_of.values():
+            split_of[ordered[-1]] = TRAIN
+    return split_of
 
 
 def folds(patients: Iterable[str], number: int, *, seed: int) -> dict[str, str]:
@@ -82,7 +84,7 @@ def folds(patients: Iterable[str], number: int, *, seed: int) -> dict[str, str]:
 
 
 def stratified(strata: Mapping[str, str], *, seed: int, val_fraction: float = 0.0, number_of_folds: int = 0) -> dict[str, str]:
-    """Assign patients so that every stratum has the same share of each side, or of each fold, to within one patient.
+    """Assign patients so that every stratum has the same share of each split, or of each fold, to within one patient.
 
     Within a stratum patients stand in the order of ``position``, the strata stand in the order of their names, and every patient at which the
     running share of ``val`` passes a whole number goes to ``val`` (systematic sampling); folds are dealt out in turn.
@@ -99,22 +101,25 @@ def stratified(strata: Mapping[str, str], *, seed: int, val_fraction: float = 0.
     ordered = sorted(strata, key=lambda patient: (strata[patient], position(patient, seed), patient))
     if number_of_folds:
         return {patient: fold_name(index % number_of_folds) for index, patient in enumerate(ordered)}
-    sides = {
+    # 0.5: the patient in the middle of each interval is the one for val, so that short strata are not all train
+    split_of = {
         patient: VAL if int((index + 1) * val_fraction + 0.5) > int(index * val_fraction + 0.5) else TRAIN
         for index, patient in enumerate(ordered)
     }
-    return _fill(sides, sorted(sides, key=lambda patient: (position(patient, seed), patient)), val_fraction)
+    return _fill(split_of, sorted(split_of, key=lambda patient: (position(patient, seed), patient)), val_fraction)
 
 
-def check_folds(found: Mapping[str, str], number: int) -> None:
+def check_folds(split_of: Mapping[str, str], number: int) -> None:
     """Raise a DataError where one of so many folds is empty.
 
     Args:
-      found: exam or patient -> split.
+      split_of: exam or patient -> split.
       number: of folds.
     """
-    if missing := {fold_name(index) for index in range(number)} - set(found.values()):
-        raise DataError(f"{min(missing)} is empty: {len(found)} exams are too few for {number} folds. Choose fewer folds, or another seed.")
+    if missing := {fold_name(index) for index in range(number)} - set(split_of.values()):
+        raise DataError(
+            f"{min(missing)} is empty: {len(split_of)} exams are too few for {number} folds. Choose fewer folds, or another seed."
+        )
 
 
 def read_split_file(path: Path) -> dict[str, str]:
@@ -126,20 +131,20 @@ def read_split_file(path: Path) -> dict[str, str]:
     Raises:
       DataError: the file is missing, has no such columns, names an exam twice differently, or a split by what is no name.
     """
-    found: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for line, row in tables.read(path, SPLIT_COLUMNS).rows():
         exam, split = row["patientId"].strip(), row["split"].strip()
         if not exam or not SPLIT_NAME.match(split):
             raise DataError(f"{path}, line {line}: patientId is {exam!r} and split {split!r}. A split is train, val, test or the like.")
-        if found.setdefault(exam, split) != split:
-            raise DataError(f"{path}, line {line}: exam {exam} is in {found[exam]} and in {split}. Keep one of them.")
-    return found
+        if split_of.setdefault(exam, split) != split:
+            raise DataError(f"{path}, line {line}: exam {exam} is in {split_of[exam]} and in {split}. Keep one of them.")
+    return split_of
 
 
-def to_csv(exam_sides: Mapping[str, str]) -> str:
+def to_csv(split_of: Mapping[str, str]) -> str:
     """Return the contents of a split file, sorted by exam."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([SPLIT_COLUMNS, *sorted(exam_sides.items())])
+    csv.writer(text, lineterminator="\n").writerows([SPLIT_COLUMNS, *sorted(split_of.items())])
     return text.getvalue()
 
 
@@ -155,9 +160,9 @@ def given(split_of_exam: Mapping[str, str], exam_patients: Mapping[str, str]) ->
 
 
 def patients_by_regex(exams: Iterable[str], pattern: str) -> dict[str, str]:
-    """Return exam -> patient: the first group of ``pattern`` where it is found in the exam's id, or all of it where it has no group.
+    """Return exam -> patient: the first group of ``pattern`` where it matches in the exam's id, or all of it where it has no group.
 
-    Exams in which the pattern is not found are left out.
+    Exams in which the pattern does not match are left out.
 
     Raises:
       ConfigError: the pattern is no regular expression.
@@ -166,27 +171,43 @@ def patients_by_regex(exams: Iterable[str], pattern: str) -> dict[str, str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ConfigError(f"The regular expression {pattern!r} is wrong: {error}.") from error
+    group = 1 if compiled.groups else 0
     matches = ((exam, compiled.search(exam)) for exam in exams)
-    return {exam: found[1 if compiled.groups else 0] for exam, match in matches if (found := match) and found[1 if compiled.groups else 0]}
+    return {exam: match[group] for exam, match in matches if match and match[group]}  # an empty group names no patient
 
 
-def audit(exam_sides: Mapping[str, str], exam_patients: Mapping[str, str]) -> dict[str, int]:
-    """Check that no patient has exams on two sides.
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """Numbers of patients of a split that does not leak.
+
+    Attributes:
+      patients: how many there are.
+      with_several_exams: how many of them.
+    """
+
+    patients: int
+    with_several_exams: int
+
+
+def audit(split_of_exam: Mapping[str, str], exam_patients: Mapping[str, str]) -> Audit:
+    """Check that no patient has exams in two splits.
+
+    The split is made by patient, so that this can only fail for a split file, or by an error here; a leak makes every metric too good, and
+    shows nowhere else.
 
     Args:
-      exam_sides: patientId -> side.
+      split_of_exam: patientId -> split.
       exam_patients: patientId -> patient.
 
-    Returns:
-      ``patients``, ``patients_with_several_exams`` and ``patient_overlap``, which is 0.
-
     Raises:
-      DataError: a patient is on two sides.
+      DataError: a patient is in two splits.
     """
     seen: dict[str, list[str]] = defaultdict(list)
-    for exam, side in exam_sides.items():
-        sides = seen[exam_patients[exam]]
-        if sides and sides[0] != side:
-            raise DataError(f"The split leaks: the patient of exam {exam} is in {sides[0]} and in {side}. Split by patient, not by exam.")
-        sides.append(side)
-    return {"patients": len(seen), "patients_with_several_exams": sum(len(sides) > 1 for sides in seen.values()), "patient_overlap": 0}
+    for exam, split in split_of_exam.items():
+        of_patient = seen[exam_patients[exam]]
+        if of_patient and of_patient[0] != split:
+            raise DataError(
+                f"The split leaks: the patient of exam {exam} is in {of_patient[0]} and in {split}. Split by patient, not by exam."
+            )
+        of_patient.append(split)
+    return Audit(len(seen), sum(len(of_patient) > 1 for of_patient in seen.values()))

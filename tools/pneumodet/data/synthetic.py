@@ -45,7 +45,7 @@ def make_dataset(
     seed: int = 0,
     size: int = 1024,
     positive_fraction: float = 0.55,
-    progress: Callable[[Iterable], Iterable] = lambda items: items,
+    progress: Callable[[Iterable[int]], Iterable[int]] = lambda items: items,
 ) -> Dataset:
     """Write an RSNA-like data set.
 
@@ -70,7 +70,7 @@ def make_dataset(
     labels, classes, patients = [], [], []
     patient = 0
     for index in progress(range(exams)):
-        rng = np.random.default_rng([seed, index])
+        rng = np.random.default_rng([seed, index])  # of its own: the first 50 exams are the same in a set of 50 and of 150
         patient += index == 0 or rng.random() > 0.35
         exam = str(uuid.UUID(bytes=rng.bytes(16), version=4))
         positive = rng.random() < positive_fraction
@@ -109,7 +109,7 @@ def draw_radiograph(rng: np.random.Generator, *, positive: bool, size: int = 102
     body = _ellipse(x, y, center, 0.62, rng.uniform(0.42, 0.50), rng.uniform(0.60, 0.68), 14)
     image = 0.06 + 0.62 * body
     image += 0.10 * body * _ellipse(x, y, center, 1.05, 0.6, 0.45, 6)  # abdomen and diaphragm are dense
-    lungs = []
+    lungs: list[tuple[float, ...]] = []
     for side in (-1, 1):
         lung = (
             center + side * rng.uniform(0.18, 0.205),
@@ -129,26 +129,30 @@ def draw_radiograph(rng: np.random.Generator, *, positive: bool, size: int = 102
         image += 0.045 * inside * np.clip(wave, 0, 1)  # ribs
     image += 0.035 * _smooth_noise(rng, 10) * body + 0.02 * _smooth_noise(rng, 40) * body  # soft tissue and vessels
 
-    found = []
+    opacities = []
     if positive:
         chosen = [0, 1] if rng.random() < 0.45 else [int(rng.integers(2))]
         for side in chosen:
-            found.append(_add_opacity(rng, image, x, y, lungs[side]))
+            opacities.append(_add_opacity(rng, image, x, y, lungs[side]))
     else:
         _add_distractors(rng, image, x, y, lungs)
 
     large = np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC))
     half = (size + 1) // 2
+    # noise of 2 x 2 px, as detectors' is: that of single px would be lost to JPEG
     large = large + rng.normal(0, 0.012, (half, half)).astype(np.float32).repeat(2, 0).repeat(2, 1)[:size, :size]
     exposure, gamma = rng.uniform(0.85, 1.1), rng.uniform(0.85, 1.2)
-    pixels = np.uint8(255 * np.clip(large * exposure, 0, 1) ** gamma)
-    return _add_marker(rng, pixels), np.array(found, np.float64).reshape(-1, 4) * size
+    pixels = (255 * np.clip(large * exposure, 0, 1) ** gamma).astype(np.uint8)
+    return _add_marker(rng, pixels), np.array(opacities, np.float64).reshape(-1, 4) * size
 
 
-def _ellipse(x, y, center_x: float, center_y: float, radius_x: float, radius_y: float, sharpness: float) -> np.ndarray:
+def _ellipse(
+    x: np.ndarray, y: np.ndarray, center_x: float, center_y: float, radius_x: float, radius_y: float, sharpness: float
+) -> np.ndarray:
     """Return a soft-edged superellipse, 1 inside and 0 outside."""
     distance = np.abs((x - center_x) / radius_x) ** 2.4 + np.abs((y - center_y) / radius_y) ** 2.4
-    return 1 / (1 + np.exp(np.clip(sharpness * (distance - 1), -30, 30)))
+    inside: np.ndarray = 1 / (1 + np.exp(np.clip(sharpness * (distance - 1), -30, 30)))  # clipped: exp overflows float32 above 88
+    return inside
 
 
 def _smooth_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
@@ -156,7 +160,9 @@ def _smooth_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
     return np.asarray(coarse.resize((WORK, WORK), Image.Resampling.BICUBIC))
 
 
-def _add_opacity(rng: np.random.Generator, image: np.ndarray, x, y, lung: tuple[float, ...]) -> tuple[float, float, float, float]:
+def _add_opacity(
+    rng: np.random.Generator, image: np.ndarray, x: np.ndarray, y: np.ndarray, lung: tuple[float, ...]
+) -> tuple[float, float, float, float]:
     """Brighten a cloudy part of a lung field and return its box as xywh in shares of the side."""
     width, height = (rng.uniform(low, high) for low, high in zip(MIN_BOX, MAX_BOX, strict=True))
     width = min(width, 2 * lung[2] * 0.95)
@@ -169,7 +175,7 @@ def _add_opacity(rng: np.random.Generator, image: np.ndarray, x, y, lung: tuple[
     return center_x - width / 2, center_y - height / 2, width, height
 
 
-def _add_distractors(rng: np.random.Generator, image: np.ndarray, x, y, lungs: list[tuple[float, ...]]) -> None:
+def _add_distractors(rng: np.random.Generator, image: np.ndarray, x: np.ndarray, y: np.ndarray, lungs: list[tuple[float, ...]]) -> None:
     """Add what is mistaken for an opacity: up to three small nodules, and sometimes a tube."""
     for _ in range(int(rng.integers(0, 4))):
         lung = lungs[int(rng.integers(2))]

@@ -54,7 +54,7 @@ class Table:
         """Return this table.
 
         Raises:
-          DataError: it has no header, or a column is missing or there more than once.
+          DataError: it has no header, or a column is missing or occurs more than once.
         """
         if not self.columns:
             raise DataError(f"{self.path} is empty. It needs the columns {', '.join(columns)}.")
@@ -96,10 +96,11 @@ def parse(text: str, path: Path) -> Table:
         return Table(path, (), [], [], {})
     header = text[: match.start() if (match := _LINE_END.search(text)) else len(text)]
     separator = next((one for one in SEPARATORS if one in header), ",")
+    # quoted names may hold the separator: only then is the header worth a parser of its own
     width = len(_cells(text, path, separator, None)) if '"' in header else header.count(separator) + 1
     columns = _cells(text, path, separator, width + 1)  # one more column shows rows that are too long
     names = [cells[0].strip() for cells in columns[:width]]
-    lines = range(first + 1, first + 1 + len(columns[0]))
+    lines: Sequence[int] = range(first + 1, first + 1 + len(columns[0]))
     if len(columns[0]) != len(_LINE_END.findall(text)) + (text[-1] not in "\r\n"):
         lines = _lines(columns, first)
     too_long = {lines[row]: count for row, count in _too_long(columns, width).items() if row}
@@ -137,7 +138,7 @@ def _cells(text: str, path: Path, separator: str, width: int | None) -> list[lis
             engine="c",
         )
     except pd.errors.ParserError as error:
-        longest = int(found[1]) if (found := _SAW.search(str(error))) else 0
+        longest = int(match[1]) if (match := _SAW.search(str(error))) else 0
         if width and width < longest <= MOST_COLUMNS:
             return _cells(text, path, separator, max(longest, min(2 * width, MOST_COLUMNS)))
         raise DataError(f"{path} is not a CSV file ({str(error).removeprefix('Error tokenizing data. C error: ')}).") from error
@@ -155,7 +156,7 @@ def _lines(columns: Sequence[Sequence[str]], first: int) -> list[int]:
 
 def _too_long(columns: Sequence[Sequence[str]], width: int) -> dict[int, int]:
     """Return row -> number of its cells, up to the last one with text, of rows that have more than the header."""
-    found: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for index in range(width, len(columns)):
-        found |= {row: index + 1 for row, cell in enumerate(columns[index]) if cell.strip()}
-    return found
+        counts |= {row: index + 1 for row, cell in enumerate(columns[index]) if cell.strip()}
+    return counts

@@ -68,7 +68,7 @@ def read_bytes(path: Path, what: str = "") -> bytes:
 def _from_gzip(data: bytes, path: Path, what: str) -> bytes:
     try:
         with gzip.open(io.BytesIO(data)) as file:
-            return _bounded(file.read(MAX_UNPACKED_BYTES + 1), path, what)
+            return _bounded(file.read(MAX_UNPACKED_BYTES + 1), path, what)  # one byte more shows that there are more
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Cannot unpack {what}{path}: it is no gzip file, or cut off. Get the file again.") from error
 
@@ -130,7 +130,7 @@ def _encoding_of(data: bytes) -> str:
     for mark, name in _BOMS:
         if data.startswith(mark):
             return name
-    if len(data) >= 4 and len(data) % 2 == 0:
+    if len(data) >= 4 and len(data) % 2 == 0:  # UTF-16 without a mark: every other byte of Latin letters is 0
         if data[1] == data[3] == 0 and data[0] and data[2]:
             return "utf-16-le"
         if data[0] == data[2] == 0 and data[1] and data[3]:

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import operator
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -33,6 +34,10 @@ CLASS_LABEL = "image/object/class/label"
 MASK = "image/object/mask"
 IMAGE_CLASS_LABEL = "image/class/label"
 IMAGE_CLASS_TEXT = "image/class/text"
+
+
+Features = dict[str, list[Any]]
+"""Key -> values, which are bytes, floats or ints: protobuf's messages have no types here, since they are declared at run time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +81,8 @@ def _messages() -> SimpleNamespace:
     file = descriptor_pb2.FileDescriptorProto(name="pneumodet/example.proto", package="tensorflow", syntax="proto3")
     kind = descriptor_pb2.FieldDescriptorProto
 
-    def message(parent, name: str, *fields: tuple) -> descriptor_pb2.DescriptorProto:
-        made = parent.add(name=name)
+    def message(parent: Any, name: str, *fields: tuple[str, Any, Any, str | None]) -> descriptor_pb2.DescriptorProto:
+        made: descriptor_pb2.DescriptorProto = parent.add(name=name)
         for number, (field, type_, label, type_name) in enumerate(fields, start=1):
             made.field.add(name=field, number=number, type=type_, label=label, type_name=type_name)
         return made
@@ -118,7 +123,7 @@ def encode(record: Record) -> bytes:
 
     put(HEIGHT, record.height)
     put(WIDTH, record.width)
-    put(FILENAME, record.patient_id)
+    put(FILENAME, record.patient_id)  # the API's decoder asks for it; a path could name a patient
     put(SOURCE_ID, record.patient_id)
     put(SHA256, record.sha256)
     put(IMAGE_ENCODED, record.encoded)
@@ -139,10 +144,13 @@ def encode(record: Record) -> bytes:
         feature[CLASS_LABEL].int64_list.SetInParent()
     if record.masks:
         put(MASK, *record.masks)
-    return example.SerializeToString(deterministic=True)
+    serialized: bytes = example.SerializeToString(
+        deterministic=True
+    )  # maps have no order of their own, and the same record has the same bytes
+    return serialized
 
 
-def features(data: bytes) -> dict[str, list]:
+def features(data: bytes) -> Features:
     """Return key -> values (bytes, floats or ints) of a serialized tf.train.Example, whatever keys it has.
 
     Raises:
@@ -163,12 +171,12 @@ def decode(data: bytes) -> Record:
     Raises:
       DataError: these bytes are no Example, a key that every record has is missing, or values are of the wrong kind or number.
     """
-    found = features(data)
+    of_key = features(data)
 
-    def get(key: str) -> list:
-        return found.get(key, [])
+    def get(key: str) -> list[Any]:
+        return of_key.get(key, [])
 
-    def first(key: str):
+    def first(key: str) -> Any:
         values = get(key)
         if not values:
             raise DataError(f"A record has no {key!r}. Was this file made by make_tfrecords?")

@@ -17,13 +17,14 @@ from pneumodet.core.errors import DataError
 MAX_RECORD_BYTES = 1 << 30
 """A longer record is taken for damage: no radiograph is 1 GiB."""
 
-_HEADER = struct.Struct("<QI")
-_FOOTER = struct.Struct("<I")
+HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
+"""Before a record: its length and that length's CRC; after it: its CRC."""
 
 
 def masked_crc(data: bytes) -> int:
     """Return the CRC32C of ``data``, rotated and offset as TFRecord stores it."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
+    # TensorFlow masks CRCs, since a CRC over data that hold CRCs is a weak one (core/lib/hash/crc32c.h)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -40,7 +41,7 @@ class Writer:
     def write(self, record: bytes) -> None:
         """Append one record."""
         length = struct.pack("<Q", len(record))
-        for part in (length + _FOOTER.pack(masked_crc(length)), record, _FOOTER.pack(masked_crc(record))):
+        for part in (length + FOOTER.pack(masked_crc(length)), record, FOOTER.pack(masked_crc(record))):
             self._file.write(part)
             self._sha256.update(part)
             self.bytes += len(part)
@@ -58,7 +59,7 @@ def read_records(path: Path, *, damaged: list[str] | None = None) -> Iterator[by
     Args:
       path: the file.
       damaged: takes what would be raised of damaged records, which are left out then; after a damaged length, and in a file that is cut off,
-        nothing more can be found.
+        nothing more can be read.
 
     Raises:
       DataError: the file cannot be read, ends in the middle of a record, or a CRC is wrong; the message has the record's index.
@@ -66,7 +67,7 @@ def read_records(path: Path, *, damaged: list[str] | None = None) -> Iterator[by
     try:
         with open(path, "rb") as file:
             index = 0
-            while head := file.read(_HEADER.size):
+            while head := file.read(HEADER.size):
                 where = f"{path}, record {index}"
                 try:
                     body = _body(file, head, where)
@@ -75,8 +76,8 @@ def read_records(path: Path, *, damaged: list[str] | None = None) -> Iterator[by
                         raise
                     damaged.append(f"{error} Nothing behind it can be read.")
                     return
-                record = body[: -_FOOTER.size]
-                if masked_crc(record) == _FOOTER.unpack(body[-_FOOTER.size :])[0]:
+                record = body[: -FOOTER.size]
+                if masked_crc(record) == FOOTER.unpack(body[-FOOTER.size :])[0]:
                     yield record
                 elif damaged is None:
                     raise DataError(f"{where}: the record is damaged (CRC). Make the records again.")
@@ -89,12 +90,23 @@ def read_records(path: Path, *, damaged: list[str] | None = None) -> Iterator[by
 
 def _body(file: BinaryIO, head: bytes, where: str) -> bytes:
     """Return a record and its CRC, which follow on a header."""
-    if len(head) < _HEADER.size:
-        raise DataError(f"{where}: the file is cut off. Make the records again.")
-    length, length_crc = _HEADER.unpack(head)
-    if masked_crc(head[:8]) != length_crc or length > MAX_RECORD_BYTES:
-        raise DataError(f"{where}: the record's length is damaged (CRC), or this is no TFRecord file. Make the records again.")
-    body = file.read(length + _FOOTER.size)
-    if len(body) < length + _FOOTER.size:
+    length = length_of(head, where)
+    body = file.read(length + FOOTER.size)
+    if len(body) < length + FOOTER.size:
         raise DataError(f"{where}: the file is cut off. Make the records again.")
     return body
+
+
+def length_of(head: bytes, where: str) -> int:
+    """Return the length in bytes of the record that begins with a header; ``where`` names it in messages.
+
+    Raises:
+      DataError: the header is cut off, or its CRC is wrong.
+    """
+    if len(head) < HEADER.size:
+        raise DataError(f"{where}: the file is cut off. Make the records again.")
+    length, crc = HEADER.unpack(head)
+    # a length can be right by its CRC and absurd, where a file of another kind happens to fit
+    if masked_crc(head[:8]) != crc or length > MAX_RECORD_BYTES:
+        raise DataError(f"{where}: the record's length is damaged (CRC), or this is no TFRecord file. Make the records again.")
+    return int(length)

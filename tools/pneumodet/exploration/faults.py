@@ -149,7 +149,7 @@ def files(material: Material) -> dict[str, Any] | None:
         "found": len(read),
         "sizes_px": dict(sizes.most_common()),
         "bits": dict(sorted(Counter(str(one.bits) for one in read.values() if one.bits).items())),
-        "faulty": [{"exam": exam, "file": one.name, "reason": one.fault} for exam, one in sorted(read.items()) if one.fault],
+        "faulty": [{"exam": exam, "file": one.name, "reason": one.error} for exam, one in sorted(read.items()) if one.error],
         "refused": [{"file": name.rpartition("/")[2], "reason": reason} for name, reason in material.refused],
     }
 

@@ -28,7 +28,7 @@ def open_archive(path: Path) -> list[zipfile.ZipInfo]:
     """Return the files of an archive.
 
     Raises:
-      DataError: it is no whole ZIP archive, or a member's name leads out of the folder, is there twice, or is of a link.
+      DataError: it is no whole ZIP archive, or a member's name leads out of the folder, occurs twice, or is of a link.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -62,7 +62,7 @@ def unpack(
       path: the archive.
       members: as ``open_archive`` returns them.
       folder: gets them, in their subfolders.
-      on_progress: is told (bytes done, bytes in all).
+      on_progress: called with (bytes done, bytes in all).
 
     Raises:
       DataError: a member is damaged, or the disk has too little room; what is finished stays.
@@ -91,7 +91,7 @@ def check_room(folder: Path, needed_bytes: int, *, what: str) -> None:
     if free < needed_bytes:
         raise DataError(
             f"To {what}, {gigabytes(needed_bytes)} are needed, but the disk of {folder} has {gigabytes(free)} left. Free some, or choose another --output-dir."
-        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # the disk's fault: what is unpacked already is kept
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # of the disk, not of the archive: what is unpacked already is kept
 
 
 def gigabytes(count: int) -> str:

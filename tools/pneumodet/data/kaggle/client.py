@@ -3,7 +3,7 @@
     address = archive_address()
     address.url, address.size_bytes          # signed for some days; nobody else's to read
 
-The client (package kaggle, Apache-2.0) signs in and asks; the bytes are fetched by ``download``, which goes on after a cut in another process and
+The client (package kaggle, Apache-2.0) signs in and asks; the bytes are fetched by ``download``, which resumes after a cut in another process and
 never leaves half a file under a final name. The client signs in while it is imported, and says what is missing by print and exit.
 """
 
@@ -120,13 +120,13 @@ def _explained(error: Any) -> Exception:
             "(Kaggle may ask to verify a phone number first), and run the same command again."
         )
     if code == 404:
-        return DataError(f"Kaggle does not know the competition (404). Look whether {PAGE} still exists.")
+        return DataError(f"Kaggle does not know the competition (404). Check whether {PAGE} still exists.")
     if code == 429:
         return EnvironmentProblem(
             "Kaggle has had too many requests of this account (429). Wait some minutes, and run the same command again."
         )
     reason = f"it answers {code}" if code else f"{type(error).__name__}: {_cause(error)}"
-    return EnvironmentProblem(f"Kaggle cannot be reached ({reason}). Look at the connection and the proxy, and run the same command again.")
+    return EnvironmentProblem(f"Kaggle cannot be reached ({reason}). Check the connection and the proxy, and run the same command again.")
 
 
 def _cause(error: Any) -> str:

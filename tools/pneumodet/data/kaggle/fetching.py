@@ -1,7 +1,7 @@
 """The competition's files from Kaggle to a checked folder; whatever is there already is not fetched again.
 
-    found = fetch(Path("data/rsna"))
-    found.images           # {"stage_2_train_images": 26684, "stage_2_test_images": 3000}
+    fetched = fetch(Path("data/rsna"))
+    fetched.counts.images         # {"stage_2_train_images": 26684, "stage_2_test_images": 3000}
 
 The archive lies beside the folder, under its own name, and stays there: a second start needs neither it nor Kaggle once the folder is whole.
 """
@@ -50,7 +50,7 @@ EXPECTED = Counts({"stage_2_train_images": 26_684, "stage_2_test_images": 3_000}
 
 @dataclasses.dataclass(frozen=True)
 class Fetched:
-    """What ``fetch`` found.
+    """What ``fetch`` did.
 
     Attributes:
       counts: all as expected.
@@ -83,8 +83,8 @@ def fetch(
       output_dir: new folder for the files, one that an earlier call made, or one with files of other names; these stay.
       expected: how much there must be.
       overwrite: replace an earlier result that is damaged.
-      on_download: is told (bytes there, bytes in all or None).
-      on_unpack: is told (bytes done, bytes in all).
+      on_download: called with (bytes there, bytes in all or None).
+      on_unpack: called with (bytes done, bytes in all).
       delays: in seconds, between attempts.
 
     Raises:
@@ -92,11 +92,11 @@ def fetch(
     """
     here = archive_path(output_dir)
     if (output_dir / MARKER).is_file():
-        fault = _fault(output_dir)
-        if fault is None:
+        damage = _damage(output_dir)
+        if damage is None:
             return Fetched(_checked(output_dir, expected), here if here.is_file() else None, True)
         if not overwrite:
-            raise DataError(f"{output_dir} is no longer whole: {fault}. Give --overwrite to make it anew.")
+            raise DataError(f"{output_dir} is no longer whole: {damage}. Give --overwrite to make it anew.")
     folders.check_free(output_dir, **_known_by(output_dir, lambda name: name.startswith(OWN), overwrite=overwrite))
     if not here.is_file():
         _download(here, on_download, delays)
@@ -108,6 +108,7 @@ def fetch(
         counts = _checked(folder, expected)
         listed = {member.filename: [member.file_size, member.CRC] for member in members}
         for path in _others(output_dir, own.__contains__):  # now, since some may have come while the archive was unpacked
+            # copied, and not moved: until the new folder has its name, the old one stays as it is
             if path.is_dir():
                 shutil.copytree(path, folder / path.name, symlinks=True, dirs_exist_ok=True)
             else:
@@ -162,7 +163,7 @@ def _download(final: Path, on_progress: Callable[[int, int | None], None], delay
             address.url,
             final,
             name=final.name,
-            hint=f"Run the same command again: it goes on from what has arrived. {by_hand}",
+            hint=f"Run the same command again: it resumes from what has arrived. {by_hand}",
             on_progress=on_progress,
             delays=delays,
         )
@@ -171,12 +172,12 @@ def _download(final: Path, on_progress: Callable[[int, int | None], None], delay
 
 
 def _key(members: Sequence[zipfile.ZipInfo]) -> str:
-    """Return what tells one archive from another: its names, sizes and CRCs."""
+    """Return what distinguishes one archive from another: its names, sizes and CRCs."""
     text = "\n".join(f"{member.filename} {member.file_size} {member.CRC}" for member in members)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def _fault(folder: Path) -> str | None:
+def _damage(folder: Path) -> str | None:
     """Return what is missing of a folder that was whole once, or None."""
     listed = paths.read_json(folder / MARKER, what="the list of files", hint="Remove the folder, and run the same command again.")
     try:
@@ -208,4 +209,4 @@ def _checked(folder: Path, expected: Counts) -> Counts:
     return Counts(images, rows)
 
 
-_OTHER = f"The archive is not the one of stage 2, or Kaggle has changed it: look at {client.FILES}."
+_OTHER = f"The archive is not the one of stage 2, or Kaggle has changed it: see {client.FILES}."

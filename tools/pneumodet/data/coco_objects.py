@@ -1,0 +1,42 @@
+"""The parts of a COCO object that records are described by: one form for all record sets, whoever wrote their shards.
+
+image = image_entry("0004cfab-…", 1024, 1024)
+rows = annotation_entries(image["id"], record.boxes_xyxy_px, record.class_ids)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core import boxes
+from pneumodet.core.detections import image_id
+
+
+def image_entry(exam: str, height: int, width: int) -> dict[str, Any]:
+    """Return an exam's image; ``file_name`` is the exam."""
+    # ids are hashes of the exam: the same in every split and every set, so that detections fit any of them
+    return {"id": image_id(exam), "file_name": exam, "width": width, "height": height}
+
+
+def annotation_entries(image: int, boxes_xyxy_px: np.ndarray, class_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the objects of an image, without ids of their own, which count over a whole file.
+
+    Args:
+      image: id of the image.
+      boxes_xyxy_px: (N, 4) float64.
+      class_ids: N ids of the label map.
+    """
+    return [
+        {"image_id": image, "category_id": class_id, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}
+        for xywh, class_id in zip(boxes.xyxy_to_xywh_px(boxes_xyxy_px).tolist(), class_ids, strict=True)
+    ]
+
+
+def whole(images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], classes: Mapping[str, int]) -> dict[str, Any]:
+    """Return a COCO object of such entries; annotations get ids from 1, as pycocotools takes 0 for "no match"."""
+    return {
+        "images": list(images),
+        "annotations": [{"id": number, **row} for number, row in enumerate(annotations, start=1)],
+        "categories": [{"id": number, "name": name} for name, number in classes.items()],
+    }
