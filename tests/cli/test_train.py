@@ -141,7 +141,7 @@ def test_a_start_that_failed_leaves_the_name_free(flags, workspace, capsys):
     assert "matches none of" in capsys.readouterr().err
     assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0")) == 0
     assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0")) == 2
-    assert "holds a run already. Go on with it: python tools/train.py --run second_try --resume" in capsys.readouterr().err
+    assert "holds a run already. Resume it: python tools/train.py --run second_try --resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -185,13 +185,13 @@ def test_a_long_id_keeps_both_ends_and_leaves_the_counts_their_room():
 def test_a_key_says_what_lines_and_colours_are():
     sheet = Image.new("RGB", (1200, 50), (200, 0, 0))
     scale = Image.new("RGB", (160, 16), (1, 2, 3))
-    keyed = with_key(sheet, found="found", scale=scale, scale_name="heat")
+    keyed = with_key(sheet, solid="found", scale=scale, scale_name="heatmap")
     assert keyed.width == 1200
     np.testing.assert_array_equal(np.asarray(keyed)[-50:], np.asarray(sheet))
     top = keyed.crop((0, 0, 1200, keyed.height - 50))
     assert len(where(top, TRUTH_RGB)) and len(where(top, DETECTION_RGB)) and len(where(top, (1, 2, 3))) == 160 * 16
     assert not len(where(with_key(sheet), DETECTION_RGB))
-    narrow = with_key(sheet.crop((0, 0, 300, 50)), found="found", scale=scale, scale_name="heat")
+    narrow = with_key(sheet.crop((0, 0, 300, 50)), solid="found", scale=scale, scale_name="heatmap")
     assert narrow.height > keyed.height, "in rows where one has no room"
     assert len(where(narrow, (1, 2, 3))) == 160 * 16
 

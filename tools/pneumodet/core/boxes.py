@@ -21,12 +21,14 @@ def xyxy_to_xywh_px(boxes_xyxy_px: np.ndarray) -> np.ndarray:
 
 def xyxy_px_to_yxyx_norm(boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return (N, 4) yxyx_norm of (N, 4) xyxy_px in an image of ``height`` x ``width`` px."""
-    return np.asarray(boxes_xyxy_px).reshape(-1, 4)[:, [1, 0, 3, 2]] / np.array([height, width, height, width], np.float64)
+    boxes: np.ndarray = np.asarray(boxes_xyxy_px).reshape(-1, 4)[:, [1, 0, 3, 2]] / np.array([height, width, height, width], np.float64)
+    return boxes
 
 
 def yxyx_norm_to_xyxy_px(boxes_yxyx_norm: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return (N, 4) xyxy_px of (N, 4) yxyx_norm in an image of ``height`` x ``width`` px."""
-    return (np.asarray(boxes_yxyx_norm).reshape(-1, 4) * np.array([height, width, height, width], np.float64))[:, [1, 0, 3, 2]]
+    boxes: np.ndarray = (np.asarray(boxes_yxyx_norm).reshape(-1, 4) * np.array([height, width, height, width], np.float64))[:, [1, 0, 3, 2]]
+    return boxes
 
 
 def clip_xyxy_px(boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
@@ -38,7 +40,9 @@ def clip_xyxy_px(boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.nd
 def area_px(boxes_xyxy_px: np.ndarray) -> np.ndarray:
     """Return (N,) areas in square px; 0 where right is not right of left or bottom not below top."""
     boxes = np.asarray(boxes_xyxy_px).reshape(-1, 4)
-    return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    # without the maximum, a box that is inverted in both directions would have a positive area
+    areas: np.ndarray = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    return areas
 
 
 def iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
@@ -48,4 +52,5 @@ def iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     overlap = np.prod(np.maximum(high - low, 0), axis=2)
     union = area_px(a)[:, None] + area_px(b)[None, :] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    ious: np.ndarray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return ious

@@ -1,4 +1,4 @@
-"""Output folders that appear whole or not at all, and that a killed run can go on with."""
+"""Output folders that appear whole or not at all, and that a killed run can resume."""
 
 import contextlib
 import re

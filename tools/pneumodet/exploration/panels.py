@@ -95,7 +95,7 @@ def faults(figures: Mapping[str, Any]) -> dict[str, Any]:
     rejected = [f"{one['exam']}: {one['reason']}" for one in figures["rejected"]]
     return {
         **_missing(figures["missing"]),
-        "repeated": Table("What is there more than once", ("what", "count", ""), _repeated(figures), words=(2,)),
+        "repeated": Table("What is there more than once", ("what", "count", ""), _repeated(figures), text_columns=(2,)),
         "repeated_lists": _repeated_lists(figures["duplicates"]),
         **_unlikely(figures["outliers"]),
         "rejected": _listing(rejected, "exams whose labels cannot be used", empty="The labels of every exam can be used."),

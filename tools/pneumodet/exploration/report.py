@@ -105,7 +105,7 @@ def _radiographs(album: Album) -> dict[str, Any]:
         "augmented": "" if album.augmented is None else data_uri(album.augmented, SHEET_PX),
         "why_not_augmented": album.why_not_augmented,
         "unreadable": Table(
-            "Radiographs that were to be shown, but cannot be read", ("exam", "reason"), list(album.faults.items()), words=(1,)
+            "Radiographs that were to be shown, but cannot be read", ("exam", "reason"), list(album.faults.items()), text_columns=(1,)
         ),
     }
 

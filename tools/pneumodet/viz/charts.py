@@ -287,16 +287,16 @@ def _axes(
 
 def _staircase(line: Line, low: float, high: float) -> list[tuple[float, float]]:
     """Return the corners of a staircase between two ends; left of its first point there is none."""
-    found: list[tuple[float, float]] = []
+    corners: list[tuple[float, float]] = []
     for px, py in zip(line.xs, line.ys, strict=True):
         if px > high:
             break
         if px <= low:
-            found = [(low, py)]  # the last step before the chart begins
+            corners = [(low, py)]  # the last step before the chart begins
         else:
-            found += [(px, found[-1][1])] if found else []
-            found.append((px, py))
-    return [*found, (high, found[-1][1])] if found else []
+            corners += [(px, corners[-1][1])] if corners else []
+            corners.append((px, py))
+    return [*corners, (high, corners[-1][1])] if corners else []
 
 
 def _blocks(names: Sequence[str]) -> list[Sample]:

@@ -108,14 +108,14 @@ def _leak(result: Mapping[str, Any]) -> dict[str, Any] | None:
         rows.append((way["columns"], way["split"], *cells, f"{way['majority']:.1%}"))
     header = ("columns", "split", *(one["name"] for one in found.values()), "calling all negative")
     caption = f"Accuracy on the {result['leak']['ways'][0]['rows']:,} rows of the labels"
-    return {"explanation": result["leak"]["explanation"], "table": Table(caption, header, rows, words=(1,))}
+    return {"explanation": result["leak"]["explanation"], "table": Table(caption, header, rows, text_columns=(1,))}
 
 
 def _origin(result: Mapping[str, Any]) -> Table:
     rows = list({"pneumodet": result["pneumodet"], **result["versions"]}.items())
     rows += [(name, f"{one['name']}, SHA-256 {one['sha256']}") for name, one in result["inputs"].items()]
     rows += [("seed", str(result["seed"])), ("patients", f"by {result['patients_by']}")]
-    return Table("What made these figures", ("what", "value"), rows, words=(1,))
+    return Table("What made these figures", ("what", "value"), rows, text_columns=(1,))
 
 
 def _bars(result: Mapping[str, Any]) -> Markup:
