@@ -21,20 +21,19 @@ def xyxy_to_xywh_px(boxes_xyxy_px: np.ndarray) -> np.ndarray:
 
 def xyxy_px_to_yxyx_norm(boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return (N, 4) yxyx_norm of (N, 4) xyxy_px in an image of ``height`` x ``width`` px."""
-    boxes: np.ndarray = np.asarray(boxes_xyxy_px).reshape(-1, 4)[:, [1, 0, 3, 2]] / np.array([height, width, height, width], np.float64)
-    return boxes
+    return np.asarray(boxes_xyxy_px).reshape(-1, 4)[:, [1, 0, 3, 2]] / np.array([height, width, height, width], np.float64)
 
 
 def yxyx_norm_to_xyxy_px(boxes_yxyx_norm: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return (N, 4) xyxy_px of (N, 4) yxyx_norm in an image of ``height`` x ``width`` px."""
-    boxes: np.ndarray = (np.asarray(boxes_yxyx_norm).reshape(-1, 4) * np.array([height, width, height, width], np.float64))[:, [1, 0, 3, 2]]
-    return boxes
+    boxes_yxyx_px = np.asarray(boxes_yxyx_norm).reshape(-1, 4) * np.array([height, width, height, width], np.float64)
+    return np.asarray(boxes_yxyx_px)[:, [1, 0, 3, 2]]
 
 
 def clip_xyxy_px(boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return the boxes cut off at the image's edges; a box wholly outside has no area afterwards."""
     boxes = np.asarray(boxes_xyxy_px).reshape(-1, 4)
-    return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+    return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype)))
 
 
 def area_px(boxes_xyxy_px: np.ndarray) -> np.ndarray:

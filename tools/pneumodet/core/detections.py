@@ -68,7 +68,7 @@ class Detections:
             raise DataError(
                 f"Detection {_first_row(~np.isfinite(boxes))} has a box that is not finite. The model is broken; train it again."
             )
-        inverted: np.ndarray = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+        inverted = np.any(np.asarray(boxes[:, 2:] < boxes[:, :2]), axis=1)
         if inverted.any():
             row = _first_row(inverted)
             raise DataError(f"Detection {row} has right < left or bottom < top: {boxes[row].tolist()} (xyxy px).")

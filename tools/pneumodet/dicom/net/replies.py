@@ -114,7 +114,7 @@ def refusal_text(body: bytes, content_type: str) -> str:
         try:
             text = ". ".join(dict.fromkeys(message.rstrip(". ") for message in _messages(document(body))))
         except ValueError:
-            return ""  # cut off, or no JSON: keys cannot be told from values
+            return ""  # cut off, or no JSON: keys cannot be distinguished from values
     elif kind.endswith(("html", "xml")) or text.lstrip()[:1] == "<":
         text = html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
     elif kind and not kind.startswith("text/"):
