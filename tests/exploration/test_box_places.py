@@ -1,9 +1,9 @@
-"""Densities, centres and sizes of boxes against loops over cells, and what is far out."""
+"""Densities, centres and sizes of boxes against loops over cells, and what is an outlier."""
 
 import numpy as np
 import pytest
 
-from pneumodet.exploration import counting, faults, places
+from pneumodet.exploration import counting, issues, places
 from pneumodet.exploration.gathering import Exams
 
 
@@ -83,16 +83,16 @@ def test_correlation_with_boxes_is_of_positive_exams():
     np.testing.assert_allclose(numbers, numbers.T, atol=1e-12)
 
 
-def test_far_out_is_tukeys_outer_fence():
+def test_outliers_lie_beyond_tukeys_outer_fence():
     values = np.exp(np.r_[np.linspace(0, 1, 101), 2.6, -1.6, 2.1, -1.1])
     names = [str(index) for index in range(len(values))]
     low, high = np.quantile(np.log(values), (0.25, 0.75))
     fences = low - 3 * (high - low), high + 3 * (high - low)
     expected = [name for name, value in zip(names, np.log(values), strict=True) if not fences[0] <= value <= fences[1]]
-    assert [name for name, _ in faults.far_out(names, values)] == expected
+    assert [name for name, _ in issues.outlying(names, values)] == expected
     assert expected == ["101", "102"]
 
 
-def test_nothing_is_far_out_where_most_are_equal():
-    assert faults.far_out(list("abcde"), np.array([1.0, 1, 1, 1, 9])) == []
-    assert faults.far_out([], np.zeros(0)) == []
+def test_there_is_no_outlier_where_most_are_equal():
+    assert issues.outlying(list("abcde"), np.array([1.0, 1, 1, 1, 9])) == []
+    assert issues.outlying([], np.zeros(0)) == []

@@ -154,7 +154,7 @@ def test_packed_files_are_read_as_they_are(files):
         pytest.param(LABELS, "PatientID,PatientAge\n", "has a header but no rows", id="no header rows"),
     ],
 )
-def test_faults_of_a_whole_file_are_one_sentence(files, capsys, labels, headers, message):
+def test_errors_in_a_whole_file_are_one_sentence(files, capsys, labels, headers, message):
     folder = files(labels=labels, headers=headers)
     argv = ["--labels", str(folder / "labels.csv"), "--headers", str(folder / "headers.csv"), "--output-dir", str(folder / "out")]
     assert explore.main(argv) == 2

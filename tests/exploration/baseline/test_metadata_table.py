@@ -88,7 +88,7 @@ def test_nothing_known_at_all(tmp_path):
             id="facts",
         ),
         pytest.param(("exam", "PatientAge"), [("e0", "5")], "have none of the columns patientId, PatientID, Filename", id="exam"),
-        pytest.param(("patientId", "PatientAge"), [("e0", "5"), ("e0", "6")], "line 3: exam e0 is there twice", id="twice"),
+        pytest.param(("patientId", "PatientAge"), [("e0", "5"), ("e0", "6")], "line 3: exam e0 occurs twice", id="twice"),
         pytest.param(("patientId", "PatientAge"), [("", "5")], "line 2: the row names no exam", id="nameless"),
         pytest.param(("patientId", "PatientAge"), [("other", "5")], "None of the 1 exams of .* has a header", id="others"),
         pytest.param((), [], "they have no column at all", id="empty"),

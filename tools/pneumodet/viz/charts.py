@@ -205,7 +205,7 @@ def group_bars(
     return figure(title, parts, (WIDTH, at), legend=_blocks(names))
 
 
-def heat_map(title: str, values: Sequence[Sequence[float]], *, top: float | None = None, highest: str = "") -> Markup:
+def heatmap(title: str, values: Sequence[Sequence[float]], *, top: float | None = None, highest: str = "") -> Markup:
     """Return a map, rows from the top, as squares whose opacity is the share of the highest value; nothing where all are 0.
 
     Args:
