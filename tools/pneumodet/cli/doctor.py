@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 
 
 def build_parser():
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     return 2 if errors else 0
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     try:
         from pneumodet.cli import console

@@ -2,11 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
 from pneumodet.core import paths, processes, progress
 from pneumodet.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pneumodet.data import planning
 
 EPILOG = """examples:
   python tools/make_tfrecords.py --dicom-dir data/rsna/stage_2_train_images \\
@@ -14,7 +19,7 @@ EPILOG = """examples:
     --patient-map data/rsna/pneumonia-challenge-dataset-mappings_2018.json --output-dir workspace/records/rsna
   python tools/make_tfrecords.py --verify workspace/records/rsna
 
-The same command goes on where an earlier one was killed or stopped."""
+The same command resumes where an earlier one was killed or stopped."""
 
 REQUIRED = ("dicom_dir", "labels", "output_dir")
 
@@ -45,7 +50,9 @@ def build_parser() -> console.Parser:
         default="background",
         help="exams without pneumonia: no boxes, or one of class 1",
     )
-    add("--quality", choices=("off", "report", "exclude"), default="off", help="look for blank, inverted, non-frontal and repeated images")
+    add(
+        "--quality", choices=("off", "report", "exclude"), default="off", help="search for blank, inverted, non-frontal and repeated images"
+    )
 
     group = parser.add_argument_group("split")
     add = group.add_argument
@@ -57,7 +64,7 @@ def build_parser() -> console.Parser:
     patient.add_argument("--patient-regex", metavar="REGEX", help="the patient is what this finds in the exam's id, or its first group")
     add("--val-fraction", type=console.fraction, default=0.2, help="share of patients for validation (default %(default)s)")
     add("--folds", type=console.whole_number, default=0, metavar="K", help="K folds of patients instead, each with a record set of its own")
-    add("--stratify", default="", metavar="NAMES", help="same share of each class,view,sex (any of them, by commas) on every side")
+    add("--stratify", default="", metavar="NAMES", help="same share of each class,view,sex (any of them, by commas) in every split")
     add(
         "--split-file",
         type=console.existing_file,
@@ -125,35 +132,59 @@ def run(args: argparse.Namespace) -> int | None:
 
 
 def _quality(args: argparse.Namespace, manifest: dict) -> str:
-    """Return what was found, in words; of a set that lies elsewhere only in how many images."""
+    """Return how many images are suspicious, and why; of a set that lies elsewhere only how many."""
     report = Path(args.output_dir) / "quality.json"
     if not report.is_file():
         return f"something found in {console.counted(manifest['quality']['flagged'], 'image')}"
-    found = paths.read_json(report, what="the report on quality", hint="Make the records again.")
-    images = console.counted(found["exams"], "image")
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found["counts"].items() if count)
-    return f"something found in {found['suspicious']:,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
+    quality = paths.read_json(report, what="the report on quality", hint="Make the records again.")
+    images = console.counted(quality["exams"], "image")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in quality["counts"].items() if count)
+    return f"something found in {quality['suspicious']:,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
 
 
 def _convert(args: argparse.Namespace) -> dict:
-    from pneumodet.data import conversion, pseudonyms
+    from pneumodet.data import conversion, planning, pseudonyms
+    from pneumodet.data.settings import Inputs, Settings
 
-    settings = conversion.Settings(
+    class Bar(planning.Bar):
+        """A bar on the terminal."""
+
+        def __init__(self, total: int, what: str) -> None:
+            self._bar = progress.bar(total=total, desc=what, unit="exam")
+
+        def update(self, count: int) -> None:
+            self._bar.update(count)
+
+        def close(self) -> None:
+            self._bar.close()
+
+    settings = Settings(
+        label_format=args.label_format,
+        match=args.match,
+        patient_tag=args.patient_tag,
+        patient_regex=args.patient_regex,
+        val_fraction=args.val_fraction,
+        folds=args.folds,
         stratify=tuple(name.strip() for name in args.stratify.split(",") if name.strip()),
-        max_side=_side_for(args.for_config) if args.for_config else args.max_side,
-        **{
-            name: getattr(args, name)
-            for name in (
-                *("label_format", "match", "patient_tag", "patient_regex", "val_fraction", "folds", "seed"),
-                *("negatives", "normalize", "masks", "quality", "shard_mb", "strict"),
-            )
-        },
+        seed=args.seed,
+        negatives=args.negatives,
+        max_side=_max_side_for(args.for_config) if args.for_config else args.max_side,
+        normalize=args.normalize,
+        masks=args.masks,
+        quality=args.quality,
+        shard_mb=args.shard_mb,
+        strict=args.strict,
     )
     if args.pseudonymize and Path(args.output_dir).resolve() in args.pseudonymize.resolve().parents:
         raise ConfigError("The key lies in --output-dir. Keep it elsewhere: who gets the records must not get the key.")
-    inputs = conversion.Inputs(
+    inputs = Inputs(
+        dicom_dir=args.dicom_dir,
+        labels=args.labels,
+        class_info=args.class_info,
+        patient_map=args.patient_map,
+        split_file=args.split_file,
+        label_map=args.label_map,
         pseudonym_key=pseudonyms.read_or_make_key(args.pseudonymize) if args.pseudonymize else None,
-        **{name: getattr(args, name) for name in ("dicom_dir", "labels", "class_info", "patient_map", "split_file", "label_map")},
     )
     if args.runner:
         from pneumodet.data import beam_runner
@@ -169,14 +200,14 @@ def _convert(args: argparse.Namespace) -> dict:
             settings,
             overwrite=args.overwrite,
             workers=args.workers,
-            progress=lambda total, what: progress.bar(total=total, desc=what, unit="exam"),
+            progress=Bar,
             draw_sheet=_draw_sheet,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("Finished shards are kept; the same command goes on from there.") from None
+        raise KeyboardInterrupt("Finished shards are kept; the same command resumes from there.") from None
 
 
-def _draw_sheet(looked, path) -> None:
+def _draw_sheet(looked: "planning.Looked", path: Path) -> None:
     from pneumodet.data import quality_sheet
     from pneumodet.viz import pictures
 
@@ -185,7 +216,7 @@ def _draw_sheet(looked, path) -> None:
         pictures.save(path, sheet)
 
 
-def _side_for(name: str) -> int:
+def _max_side_for(name: str) -> int:
     """Return twice the longer side of a config's input, in px: random crops are enlarged to it, and should not be enlarged from less."""
     from pneumodet.models.detection import pipeline_config
 
@@ -225,13 +256,13 @@ def _warn(args: argparse.Namespace, manifest: dict) -> None:
             f"warning: by the {split['by']} no patient has more than one exam. In RSNA's files PatientID names the exam; is this so here?",
             file=sys.stderr,
         )
-    for name, of_side in manifest["splits"].items():
-        if not of_side["exams"]:
+    for name, counts in manifest["splits"].items():
+        if not counts["exams"]:
             print(f"warning: {name} has no exam.", file=sys.stderr)
-        elif not of_side["positive_exams"]:
+        elif not counts["positive_exams"]:
             print(f"warning: {name} has no exam with pneumonia.", file=sys.stderr)
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

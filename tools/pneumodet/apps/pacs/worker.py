@@ -59,8 +59,9 @@ class Analyst(Protocol):
     name: str
     """Of model and version: another name, other reports."""
 
-    kinds: Sequence[str]
-    """Of reports that there may be."""
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Of reports that there may be."""
 
     def reports(self, data: bytes, sop_uid: str) -> Iterable[Report]:
         """Return the reports of a DICOM file; raises Refused where there will never be any."""
