@@ -51,7 +51,7 @@ def test_a_threshold_keeps_the_score_that_it_was_taken_from_and_not_the_next_low
     ("parts", "message"),
     [
         pytest.param({"boxes": ((0, 0, np.inf, 1),)}, "Detection 0 has a box that is not finite", id="infinite box"),
-        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "must be four finite numbers", id="NaN box"),
+        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "Detection 0 has a box that is not finite", id="NaN box"),
         pytest.param({"boxes": ((5, 0, 1, 1),)}, r"right < left or bottom < top: \[5, 0, 1, 1\]", id="inverted box"),
         pytest.param({"scores": (1.5,)}, r"Detection 0 has the score 1.5; scores lie from 0 to 1", id="score above 1"),
         pytest.param({"scores": (np.nan,)}, "has the score nan", id="NaN score"),
@@ -131,7 +131,7 @@ ROW = {"image_id": 5, "file_name": "exam", "category_id": 2, "bbox": [1, 2, 3, 4
         pytest.param("{}", "must be a COCO list of detections, but is a JSON dict", id="no list"),
         pytest.param(json.dumps([ROW, {**ROW, "bbox": [1, 2, 3]}]), "entry 1: .*bbox", id="three coordinates"),
         pytest.param(json.dumps([{**ROW, "score": "high"}]), "entry 0: .*score", id="score is text"),
-        pytest.param(json.dumps(["row"]), "entry 0: ", id="entry is text"),
+        pytest.param(json.dumps(["row"]), "entry 0 has no image_id", id="entry is text"),
         pytest.param(
             json.dumps([{**ROW, "file_name": "other"}]), "of image 5 .'other'., which the ground truth does not list", id="unknown exam"
         ),

@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import dicom_images, synthetic
+from pneumodet.data import dicom_images, encoding, synthetic
 from pneumodet.dicom import reading
 
 HEIGHT, WIDTH = 40, 56
@@ -373,7 +373,7 @@ def outcome(read, path):
         assert str(path) in str(error)
         assert "\n" not in str(error)
         return None
-    return found.data if isinstance(found, reading.EncodedImage) else found.tobytes()
+    return found.data if isinstance(found, encoding.EncodedImage) else found.tobytes()
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "native", "implicit"])

@@ -17,7 +17,7 @@ from pneumodet.viz import markdown, svg, templating
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "tools" / "pneumodet"
-TEMPLATES = LIBRARY / "reporting" / "templates"
+TEMPLATES = LIBRARY / "viz" / "templates"
 
 HARMLESS = "harmless"
 HOSTILE = {
@@ -122,7 +122,7 @@ def test_templates_are_installed(monkeypatch):
     from setuptools import Distribution
 
     there = {path.name for path in TEMPLATES.iterdir()}
-    assert {one.name for one in importlib.resources.files("pneumodet.evaluation.report").joinpath("templates").iterdir()} == there
+    assert {one.name for one in importlib.resources.files("pneumodet.viz").joinpath("templates").iterdir()} == there
     assert {f"{name}.html" for name in made_up_pages.PAGES} | {"base.html", "macros.html", "style.css"} == there
     monkeypatch.chdir(ROOT)
     distribution = Distribution()
@@ -130,7 +130,7 @@ def test_templates_are_installed(monkeypatch):
     build = distribution.get_command_obj("build_py")
     build.ensure_finalized()
     files = {package: names for package, _, _, names in build.data_files}
-    assert {Path(name).name for name in files["pneumodet.evaluation.report"]} == there
+    assert {Path(name).name for name in files["pneumodet.viz"]} == there
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.glob("*.html")))
@@ -149,7 +149,7 @@ LONG_TAGS = (
 TAG = re.compile(rf"</|<!DOCTYPE|(?<!\(\?P)<(?:(?:{LONG_TAGS})(?=[\s/>]|$)|[abgipu](?=[\s/>]))")
 """Lower case, so that a format of numbers such as "<I" is none; a text may end before a value that is filled in; ``(?P<path>`` is of a regular expression."""
 
-MAKE_MARKUP = ("reporting/templating.py", "reporting/svg.py")
+MAKE_MARKUP = ("viz/templating.py", "viz/svg.py")
 """The modules that may call a text safe: what comes out of a template, and an element whose parts they have escaped."""
 
 

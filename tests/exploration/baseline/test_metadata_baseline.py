@@ -83,5 +83,5 @@ def test_one_class_only_is_said_in_one_line(tmp_path, capsys):
     lines = found["labels"].read_text().splitlines()
     found["labels"].write_text("\n".join([lines[0], *(line for line in lines if line.endswith(",0"))]))
     assert metadata_baseline.main(arguments(found, tmp_path / "out")) == 2
-    assert "exams is positive: there is nothing to tell apart" in capsys.readouterr().err
+    assert "exams is positive: there is nothing to distinguish" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
