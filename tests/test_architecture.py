@@ -88,9 +88,9 @@ def test_tests_mirror_the_rooms():
 
 @pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
 def test_only_odapi_imports_object_detection(path):
-    found = [name for name in imports(tree_of(path)) if below(name, "object_detection")]
+    result = [name for name in imports(tree_of(path)) if below(name, "object_detection")]
     if path != LIBRARY / "models" / "detection" / "odapi.py":
-        assert found == []
+        assert result == []
 
 
 def test_no_tensorflow_at_module_level():
@@ -190,8 +190,8 @@ def test_setup_cfg_lists_every_package():
 
 @pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
 def test_no_assert_in_the_library(path):
-    found = [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
-    assert not found, f"line {found}: a user error is an exception, and python -O takes assertions away"
+    result = [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
+    assert not result, f"line {result}: a user error is an exception, and python -O takes assertions away"
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if "cli" not in path.parts], ids=lambda path: name_of(path) or "pneumodet")

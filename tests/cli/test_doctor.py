@@ -46,7 +46,7 @@ def test_pythons_are_those_of_the_metadata():
 
 
 @pytest.mark.parametrize(
-    ("line", "versions", "state", "found"),
+    ("line", "versions", "state", "result"),
     [
         pytest.param("tensorflow==2.20.*", {"tensorflow": "2.20.1"}, OK, "2.20.1 (needed: ==2.20.*)", id="fits"),
         pytest.param("tensorflow==2.20.*", {"tensorflow": "2.21.0"}, ERROR, "2.21.0; needed: tensorflow==2.20.*", id="too new"),
@@ -55,9 +55,9 @@ def test_pythons_are_those_of_the_metadata():
         pytest.param("numpy", {"numpy": "3.0rc1"}, OK, "3.0rc1", id="any version"),
     ],
 )
-def test_requirements(line, versions, state, found):
+def test_requirements(line, versions, state, result):
     check = only(packages.check_requirements([line], versions))
-    assert (check.state, check.result) == (state, found)
+    assert (check.state, check.result) == (state, result)
     assert check.fix == (f"pip install '{line}'" if state == ERROR else "")
 
 
@@ -70,9 +70,9 @@ def test_no_requirements_at_all_is_an_error():
 
 
 def test_requirements_are_those_of_setup_cfg():
-    found = packages.project_requirements()
-    assert "tf-object-detection-api==0.1" in found
-    assert not any(line.startswith("#") or not line for line in found)
+    result = packages.project_requirements()
+    assert "tf-object-detection-api==0.1" in result
+    assert not any(line.startswith("#") or not line for line in result)
     light = packages.project_requirements(packages.PREDICT)
     assert {"onnxruntime", "numpy"} <= set(light)
     assert not any("tensorflow" in line for line in light)
@@ -80,15 +80,15 @@ def test_requirements_are_those_of_setup_cfg():
 
 def test_requirements_of_an_installed_copy(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "PROJECT_ROOT", tmp_path)
-    found = packages.project_requirements()
-    assert "tf-object-detection-api==0.1" in found
-    assert not any("hypothesis" in line or "and-cuda" in line for line in found)  # of the extras
+    result = packages.project_requirements()
+    assert "tf-object-detection-api==0.1" in result
+    assert not any("hypothesis" in line or "and-cuda" in line for line in result)  # of the extras
 
 
 def test_installed_versions_are_normalized():
-    found = packages.installed_versions()
-    assert found["tf-object-detection-api"] == "0.1"
-    assert all(name == name.lower() and "_" not in name for name in found)
+    result = packages.installed_versions()
+    assert result["tf-object-detection-api"] == "0.1"
+    assert all(name == name.lower() and "_" not in name for name in result)
 
 
 def test_no_conflicts():
@@ -131,13 +131,13 @@ def test_files_of_the_project_are_good():
 def test_broken_files(tmp_path):
     label_map = tmp_path / "map.pbtxt"
     label_map.write_text("item { id: 0 name: 'background' }")
-    found = list(machine.check_files(label_map=label_map, config_dir=tmp_path))
-    assert states(found) == [("label map", ERROR), ("configs", ERROR)]
-    assert "ids start at 1" in found[0].result
+    result = list(machine.check_files(label_map=label_map, config_dir=tmp_path))
+    assert states(result) == [("label map", ERROR), ("configs", ERROR)]
+    assert "ids start at 1" in result[0].result
     (tmp_path / "mine.config").write_text("model { no_such_model {} }")
-    found = list(machine.check_files(config_dir=tmp_path))
-    assert states(found) == [("label map", OK), ("configs", ERROR)]
-    assert "mine.config" in found[1].result
+    result = list(machine.check_files(config_dir=tmp_path))
+    assert states(result) == [("label map", OK), ("configs", ERROR)]
+    assert "mine.config" in result[1].result
 
 
 LIGHT = {"onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0", "requests": "2.34"}
@@ -162,20 +162,20 @@ def test_where_only_prediction_was_installed_nothing_else_is_asked_for(tmp_path,
     versions = packages.installed_versions()
     heavy = {"tensorflow", "tf-object-detection-api", "matplotlib", "scipy", "google-crc32c", "hotcoco", "optuna"}
     monkeypatch.setattr(packages, "installed_versions", lambda: {name: one for name, one in versions.items() if name not in heavy} | LIGHT)
-    found = list(report.examine(workspace=tmp_path, attempt=lambda: GOOD_RUNTIMES))
-    assert [check for check in found if check.state == ERROR] == []
-    assert ("prediction only", INFO) in states(found)
-    assert {"onnxruntime", "label map", "DICOM decoders", "onnxruntime works"} <= {check.name for check in found}
-    assert not {"TensorFlow", "configs", *heavy} & {check.name for check in found}
+    result = list(report.examine(workspace=tmp_path, attempt=lambda: GOOD_RUNTIMES))
+    assert [check for check in result if check.state == ERROR] == []
+    assert ("prediction only", INFO) in states(result)
+    assert {"onnxruntime", "label map", "DICOM decoders", "onnxruntime works"} <= {check.name for check in result}
+    assert not {"TensorFlow", "configs", *heavy} & {check.name for check in result}
 
 
 def test_a_runtime_that_is_broken():
-    found = list(probe.check_runtimes({"onnxruntime": {"error": "ImportError: libgomp"}, "end": "crashed with signal SIGILL"}))
-    assert [(check.state, check.result) for check in found] == [
+    result = list(probe.check_runtimes({"onnxruntime": {"error": "ImportError: libgomp"}, "end": "crashed with signal SIGILL"}))
+    assert [(check.state, check.result) for check in result] == [
         (ERROR, "ImportError: libgomp"),
         (ERROR, "the attempt crashed with signal SIGILL"),
     ]
-    assert all(".[predict]" in check.fix for check in found)
+    assert all(".[predict]" in check.fix for check in result)
 
 
 def test_the_real_runtimes_work():
@@ -218,11 +218,11 @@ def test_workspace_that_cannot_be_written(tmp_path):
 
 
 def test_decoders():
-    found = machine.decoders()
-    first, *rest = machine.check_decoders(lambda: found)
+    result = machine.decoders()
+    first, *rest = machine.check_decoders(lambda: result)
     assert first.state == OK
     assert [check.state for check in rest] in ([], [INFO])
-    less = {**found, "1.2.840.10008.1.2.4.50": ("JPEG Baseline", False)}
+    less = {**result, "1.2.840.10008.1.2.4.50": ("JPEG Baseline", False)}
     error = next(iter(machine.check_decoders(lambda: less)))
     assert (error.state, error.result) == (ERROR, "cannot decode JPEG Baseline")
     assert next(iter(machine.check_decoders(dict))).state == ERROR
@@ -261,9 +261,9 @@ WORKS = [("TensorFlow", OK), ("GPU", INFO), ("TensorFlow computes", OK), ("Objec
     ],
 )
 def test_probe_results(change, nvidia, expected):
-    found = list(probe.check_probe({**GOOD_PROBE, **change}, nvidia=nvidia))
-    assert states(found) == expected
-    for check in found:
+    result = list(probe.check_probe({**GOOD_PROBE, **change}, nvidia=nvidia))
+    assert states(result) == expected
+    for check in result:
         assert bool(check.fix) == (check.state == ERROR)
 
 
@@ -283,10 +283,10 @@ SAY = 'print(\'@@\' + \'{"stage": "import", "value": "2.20.0"}\', flush=True)\n'
     ],
 )
 def test_run_probe_survives(code, end):
-    found = probe.run_probe(code=code, seconds=2)
-    assert found["import"] == {"value": "2.20.0"}
-    assert found["end"].startswith(end)
-    assert bool(found["end"]) == bool(end)
+    result = probe.run_probe(code=code, seconds=2)
+    assert result["import"] == {"value": "2.20.0"}
+    assert result["end"].startswith(end)
+    assert bool(result["end"]) == bool(end)
 
 
 def test_probe_ignores_files_in_the_working_directory(tmp_path, monkeypatch):
@@ -299,9 +299,9 @@ def test_probe_ignores_files_in_the_working_directory(tmp_path, monkeypatch):
 
 def test_the_real_set_up_has_no_error(tmp_path):
     """Slow (TensorFlow starts), and what every user runs first."""
-    found = list(report.examine(workspace=tmp_path))
-    assert [check for check in found if check.state == ERROR] == []
-    names = [check.name for check in found]
+    result = list(report.examine(workspace=tmp_path))
+    assert [check for check in result if check.state == ERROR] == []
+    names = [check.name for check in result]
     assert names[0] == "Python"
     assert names[-4:] == ["TensorFlow", "GPU", "TensorFlow computes", "Object Detection API"]
 
@@ -309,8 +309,8 @@ def test_the_real_set_up_has_no_error(tmp_path):
 def test_a_broken_api_is_found():
     """The probe of a process in which the API cannot be imported."""
     code = "import sys; sys.modules['tf_slim'] = None\n" + probe.PROBE
-    found = probe.run_probe(code=code)
-    check = list(probe.check_probe(found, nvidia=False))[-1]
+    result = probe.run_probe(code=code)
+    check = list(probe.check_probe(result, nvidia=False))[-1]
     assert (check.name, check.state) == ("Object Detection API", ERROR)
     assert "tf_slim" in check.result
 

@@ -158,7 +158,7 @@ def test_ctrl_c_keeps_what_is_finished(synthetic, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    message = "\nmake_tfrecords: stopped by Ctrl-C. Finished shards are kept; the same command goes on from there.\n"
+    message = "\nmake_tfrecords: stopped by Ctrl-C. Finished shards are kept; the same command resumes from there.\n"
     assert (process.returncode, out, err) == (130, "", message)
     assert {".out.partial"} == set(os.listdir(tmp_path)) - {"in", "labels.csv"}
     assert subprocess.run([sys.executable, *map(str, command)], capture_output=True, timeout=120).returncode == 0

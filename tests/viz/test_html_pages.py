@@ -168,12 +168,12 @@ def html_in(tree):
 
 
 def test_no_html_is_written_outside_the_templates():
-    found = []
+    result = []
     for path in sorted(LIBRARY.rglob("*.py")):
         name = path.relative_to(LIBRARY).as_posix()
         if name not in MAKE_MARKUP:
-            found += [(name, line, text) for line, text in html_in(ast.parse(path.read_text(encoding="utf-8")))]
-    assert found == []
+            result += [(name, line, text) for line, text in html_in(ast.parse(path.read_text(encoding="utf-8")))]
+    assert result == []
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ def where(picture, colour):
     return np.argwhere((np.asarray(picture) == colour).all(axis=2))
 
 
-def extent(found):
+def extent(result):
     """xyxy of (y, x) pixels."""
-    return [*found.min(axis=0)[::-1].tolist(), *found.max(axis=0)[::-1].tolist()]
+    return [*result.min(axis=0)[::-1].tolist(), *result.max(axis=0)[::-1].tolist()]
 
 
 def detections(*boxes, score=0.75, category=2):
@@ -157,11 +157,11 @@ def inked(picture):
 
 def test_a_caption_stands_above_the_picture():
     image = Image.fromarray(np.full((300, 400), 200, np.uint8))
-    found = captioned(image, "exam", "truth 1")
-    height = found.height - 300
-    assert found.width == 400 and 15 <= height <= 40
-    np.testing.assert_array_equal(np.asarray(found)[height:], 200)
-    columns = inked(found.crop((0, 0, 400, height)))
+    result = captioned(image, "exam", "truth 1")
+    height = result.height - 300
+    assert result.width == 400 and 15 <= height <= 40
+    np.testing.assert_array_equal(np.asarray(result)[height:], 200)
+    columns = inked(result.crop((0, 0, 400, height)))
     assert columns.min() < 12 and columns.max() > 388
     assert (np.diff(columns) > 100).sum() == 1, "two texts, one at either side"
 

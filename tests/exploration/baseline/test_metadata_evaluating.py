@@ -13,8 +13,8 @@ from pneumodet.exploration.baseline import evaluating, leak, models, table
 
 @pytest.fixture(scope="module")
 def exams(tmp_path_factory):
-    found = made_up_metadata.write(tmp_path_factory.mktemp("exams"))
-    return table.read(labels=found["labels"], headers_csv=found["headers"], patient_map=found["patient_map"])
+    result = made_up_metadata.write(tmp_path_factory.mktemp("exams"))
+    return table.read(labels=result["labels"], headers_csv=result["headers"], patient_map=result["patient_map"])
 
 
 def validate(exams, name, *, values=None, positive=None, **more):
@@ -127,14 +127,14 @@ def test_the_least_that_is_allowed_works(exams):
 
 
 def test_box_columns_give_the_answer_and_nothing_else_does(exams):
-    found = {(row["columns"], row["split"]): row for row in leak.compare(exams, number_of_folds=4, seed=0, names=("svc", "boosting"))}
+    result = {(row["columns"], row["split"]): row for row in leak.compare(exams, number_of_folds=4, seed=0, names=("svc", "boosting"))}
     rows = sum(max(1, len(boxes)) for boxes in exams.boxes_xyxy_px)
-    assert all(row["rows"] == rows for row in found.values())
+    assert all(row["rows"] == rows for row in result.values())
     for name in ("svc", "boosting"):
         for split in (leak.BY_ROW, leak.BY_PATIENT):
-            assert found[leak.WITH_BOXES, split]["models"][name]["accuracy"] >= 0.99
-            assert found[leak.WITHOUT_BOXES, split]["models"][name]["accuracy"] < 0.85
-            assert found[leak.WITHOUT_BOXES, split]["models"][name]["roc_auc"] < 0.9
+            assert result[leak.WITH_BOXES, split]["models"][name]["accuracy"] >= 0.99
+            assert result[leak.WITHOUT_BOXES, split]["models"][name]["accuracy"] < 0.85
+            assert result[leak.WITHOUT_BOXES, split]["models"][name]["roc_auc"] < 0.9
 
 
 def test_a_split_by_row_is_a_leak_of_its_own(exams):
@@ -144,9 +144,9 @@ def test_a_split_by_row_is_a_leak_of_its_own(exams):
     strange = table.Table(
         **{**vars(exams), "values": values, "columns": ("age",), "boxes_xyxy_px": boxes, "categories": {}},
     )
-    found = {
+    result = {
         (row["columns"], row["split"]): row["models"]["boosting"]
         for row in leak.compare(strange, number_of_folds=4, seed=0, names=("boosting",))
     }
-    by_row, by_patient = (found[leak.WITHOUT_BOXES, split]["roc_auc"] for split in (leak.BY_ROW, leak.BY_PATIENT))
+    by_row, by_patient = (result[leak.WITHOUT_BOXES, split]["roc_auc"] for split in (leak.BY_ROW, leak.BY_PATIENT))
     assert by_row > by_patient + 0.1

@@ -93,7 +93,7 @@ def fetch(
         os.replace(part, final)
         _notes(part).unlink(missing_ok=True)
     except OSError as error:
-        kept = f" What has arrived is kept in {part.name}, and the same command goes on from there." if _size(part) else ""
+        kept = f" What has arrived is kept in {part.name}, and the same command resumes from there." if _size(part) else ""
         raise DataError(f"Cannot write {final}: {error.strerror or error}. Free some disk space.{kept}") from error
 
 
