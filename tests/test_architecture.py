@@ -188,6 +188,14 @@ def test_setup_cfg_lists_every_package():
     assert all((TOOLS / name.replace(".", "/") / "__init__.py").exists() for name in listed)
 
 
+def test_the_package_says_that_it_is_typed():
+    """Without this file in a wheel, type checkers of other projects take everything of pneumodet for Any (PEP 561)."""
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    assert metadata["options.package_data"]["pneumodet"].split() == ["py.typed"]
+    assert (LIBRARY / "py.typed").is_file()
+
+
 @pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
 def test_no_assert_in_the_library(path):
     result = [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]

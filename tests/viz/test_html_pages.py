@@ -165,6 +165,8 @@ def html_in(tree):
             yield node.value.lineno, "unsafe_allow_html"
         elif isinstance(node, ast.Import) and any(one.name == "html" for one in node.names):
             yield node.lineno, "import html"
+        elif isinstance(node, ast.ImportFrom) and node.module == "html" and any(one.name != "unescape" for one in node.names):
+            yield node.lineno, "from html import"
 
 
 def test_no_html_is_written_outside_the_templates():
@@ -183,6 +185,7 @@ def test_no_html_is_written_outside_the_templates():
         "x = '<p>' + text",
         "x = Markup(text)",
         "import html",
+        "from html import escape",
         "st.markdown(x, unsafe_allow_html=True)",
         "x = '<svg/>'",
     ],
