@@ -146,8 +146,8 @@ LONG_TAGS = (
     "|main|meta|nav|object|ol|option|pre|script|section|select|small|span|strong|style|sub|summary|sup|table|tbody|td|textarea|tfoot|th|thead|title|tr|ul"
     "|video|wbr|svg|circle|line|path|polygon|polyline|rect|text|tspan"
 )
-TAG = re.compile(rf"</|<!DOCTYPE|(?<!\(\?P)<(?:(?:{LONG_TAGS})(?=[\s/>]|$)|[abgipu](?=[\s/>]))")
-"""Lower case, so that a format of numbers such as "<I" is none; a text may end before a value that is filled in; ``(?P<path>`` is of a regular expression."""
+TAG = re.compile(rf"</(?!\\)|<!DOCTYPE|(?<!\(\?P)<(?:(?:{LONG_TAGS})(?=[\s/>]|$)|[abgipu](?=[\s/>]))")
+"""Lower case, so that a format of numbers such as "<I" is none; a text may end before a value that is filled in; ``(?P<path>`` and ``</\\1`` are of regular expressions."""
 
 MAKE_MARKUP = ("viz/templating.py", "viz/svg.py")
 """The modules that may call a text safe: what comes out of a template, and an element whose parts they have escaped."""
