@@ -147,7 +147,8 @@ LONG_TAGS = (
     "|video|wbr|svg|circle|line|path|polygon|polyline|rect|text|tspan"
 )
 TAG = re.compile(rf"</(?!\\)|<!DOCTYPE|(?<!\(\?P)<(?:(?:{LONG_TAGS})(?=[\s/>]|$)|[abgipu](?=[\s/>]))")
-"""Lower case, so that a format of numbers such as "<I" is none; a text may end before a value that is filled in; ``(?P<path>`` and ``</\\1`` are of regular expressions."""
+"""Lower case, so that a format of numbers such as "<I" is none; a text may end before a value that is filled in;
+``(?P<path>`` and ``</\\1`` are of regular expressions."""
 
 MAKE_MARKUP = ("viz/templating.py", "viz/svg.py")
 """The modules that may call a text safe: what comes out of a template, and an element whose parts they have escaped."""
