@@ -126,7 +126,7 @@ def test_errors_are_one_line(folder, tmp_path, capsys, arguments, message):
     [
         pytest.param([], "Say whose boxes they are: one of --detections (files) and --run", id="neither"),
         pytest.param(["--run", "a", "--run", "a"], "A run is named twice", id="twice"),
-        pytest.param(["--run", "a", "--recipe", "RECIPE"], "use tools/evaluate.py --run … --recipe", id="apply by a run"),
+        pytest.param(["--run", "a", "--recipe", "RECIPE"], "use python tools/evaluate.py --run … --recipe", id="apply by a run"),
         pytest.param(["--run", "a", "--ground-truth", "RECIPE"], "--ground-truth does not go with --run", id="ground truth"),
         pytest.param(["--run", "a", "--tta", "flop"], "There is no view 'flop'. Views are identity, flip and scale=S", id="no view"),
         pytest.param(["--run", "a", "--tta", "flip"], "There is no run 'a'", id="no run"),
