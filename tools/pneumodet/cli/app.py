@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from pneumodet.apps.web import heatmaps, server, shared_model, truth
 
     options = server.Options(args.model, args.backend, args.labels, args.heatmap)
+    # all that can be wrong is opened here first, so that it is one line on the terminal and no page of errors in a browser
     server.check_ready(args.port)
     shared_model.SharedModel(options.model)
     if options.labels:

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     """Export, and say what is where and how near it is."""
     from pneumodet.core import progress, runs
 
+    # before the export is imported, which brings TensorFlow: a name that is wrong is refused at once
     folder = runs.find(args.run, family=runs.DETECTION)
     output_dir = args.output_dir or folder / runs.EXPORT
     from pneumodet.export import export

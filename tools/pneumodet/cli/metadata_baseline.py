@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     from pneumodet.core import folders, paths
     from pneumodet.exploration.baseline import report, table
 
+    # before the headers of a whole data set are read, which takes minutes
     folders.check_free(args.output_dir, marker=report.RESULT, overwrite=args.overwrite)
     with progress.bar(desc="headers", unit="file") as bar:
 

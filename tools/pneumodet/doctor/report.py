@@ -35,6 +35,7 @@ def examine(*, workspace: Path | None = None, attempt: Callable[[], dict[str, An
         yield Check("prediction only", INFO, sentence)
     yield from packages.check_requirements(packages.project_requirements(packages.PREDICT if light else packages.TRAIN), versions)
     if light:
+        # the checks of the API and of TensorFlow would report errors about what was left out on purpose
         yield from machine.check_label_map()
         yield machine.check_disk(workspace or paths.workspace_dir())
         yield from machine.check_decoders(machine.decoders)

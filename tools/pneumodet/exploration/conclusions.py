@@ -190,7 +190,7 @@ def _rejected(figures: Mapping[str, Any]) -> Iterator[str]:
 def _correlation(figures: Mapping[str, Any]) -> Iterator[str]:
     correlation = figures["correlation"]
     names, values = correlation["names"], correlation["values"]
-    structural = {"boxes", "area of the boxes"}
+    structural = {"boxes", "area of the boxes"}  # more boxes have more area by definition
     pairs = [
         (abs(values[row][column]), names[row], names[column], values[row][column])
         for row in range(len(names))

@@ -40,7 +40,7 @@ def explore(
     Raises:
       DataError: as ``gathering.gather``, or the folder is in use.
     """
-    folders.check_free(output_dir, marker=FIGURES, overwrite=overwrite)
+    folders.check_free(output_dir, marker=FIGURES, overwrite=overwrite)  # before the files are read, which takes minutes
     with Pool(workers) as pool:
         material = gathering.gather(inputs, pool, progress=progress)
     figures = {"inputs": _names(inputs), **measure(material)}

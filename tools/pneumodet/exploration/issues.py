@@ -108,6 +108,7 @@ def outliers(material: Material) -> dict[str, Any]:
             areas.append((right - left) * (bottom - top) / (height * width))
             shapes.append((right - left) / (bottom - top))
     spacing = []
+    # by view: portable machines, which take AP views, have detectors of another spacing than fixed ones
     for view in sorted(set(exams.view)):
         of_view = np.flatnonzero((exams.view == view) & ~np.isnan(exams.spacing_mm))
         spacing += outlying([exams.ids[index] for index in of_view.tolist()], exams.spacing_mm[of_view])
@@ -131,6 +132,7 @@ def outlying(names: Sequence[str], values: np.ndarray) -> list[tuple[str, float]
     """
     if not len(values):
         return []
+    # of ratios: half as large and twice as large are equally far from what is usual
     logs = np.log(values)
     low, high = np.quantile(logs, (0.25, 0.75))
     reach = OUTER_FENCE * (high - low)
