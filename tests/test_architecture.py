@@ -88,9 +88,9 @@ def test_tests_mirror_the_rooms():
 
 @pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
 def test_only_odapi_imports_object_detection(path):
-    found = [name for name in imports(tree_of(path)) if below(name, "object_detection")]
+    result = [name for name in imports(tree_of(path)) if below(name, "object_detection")]
     if path != LIBRARY / "models" / "detection" / "odapi.py":
-        assert found == []
+        assert result == []
 
 
 def test_no_tensorflow_at_module_level():
@@ -188,10 +188,18 @@ def test_setup_cfg_lists_every_package():
     assert all((TOOLS / name.replace(".", "/") / "__init__.py").exists() for name in listed)
 
 
+def test_the_package_says_that_it_is_typed():
+    """Without this file in a wheel, type checkers of other projects take everything of pneumodet for Any (PEP 561)."""
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    assert metadata["options.package_data"]["pneumodet"].split() == ["py.typed"]
+    assert (LIBRARY / "py.typed").is_file()
+
+
 @pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
 def test_no_assert_in_the_library(path):
-    found = [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
-    assert not found, f"line {found}: a user error is an exception, and python -O takes assertions away"
+    result = [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
+    assert not result, f"line {result}: a user error is an exception, and python -O takes assertions away"
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if "cli" not in path.parts], ids=lambda path: name_of(path) or "pneumodet")

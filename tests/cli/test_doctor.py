@@ -1,4 +1,4 @@
-"""The doctor finds each fault and names what mends it; the real set-up has none."""
+"""The doctor finds each error and names what fixes it; the real set-up has none."""
 
 import collections
 import json
@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pneumodet import doctor, probe
 from pneumodet.cli import doctor as command
 from pneumodet.core import paths
-from pneumodet.doctor import FAULT, INFO, OK, Check
+from pneumodet.doctor import machine, packages, probe, report
+from pneumodet.doctor.check import ERROR, INFO, OK, Check
 
 VERSIONS = {"tensorflow": "2.20.0", "tf-object-detection-api": "0.1", "tensorflow-text": "2.20.1"}
 HOME = "/venv/site-packages"
 ORIGIN = HOME + "/object_detection/__init__.py"
-GOOD_PROBE = {"import": {"found": "2.20.0"}, "gpus": {"found": []}, "graph": {"found": "right"}, "api": {"found": "imports"}, "end": ""}
+GOOD_PROBE = {"import": {"value": "2.20.0"}, "gpus": {"value": []}, "graph": {"value": "right"}, "api": {"value": "imports"}, "end": ""}
 
 
 def states(checks):
@@ -31,117 +31,117 @@ def only(checks):
 
 @pytest.mark.parametrize(
     ("version", "state"),
-    [((3, 10, 9), FAULT), ((3, 11, 0), OK), ((3, 12, 1), OK), ((3, 13, 0), FAULT)],
+    [((3, 10, 9), ERROR), ((3, 11, 0), OK), ((3, 12, 1), OK), ((3, 13, 0), ERROR)],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else value,
 )
 def test_python(version, state):
-    check = doctor.check_python(version)
+    check = packages.check_python(version)
     assert check.state == state
-    assert (check.mend != "") == (state == FAULT)
+    assert (check.fix != "") == (state == ERROR)
 
 
 def test_pythons_are_those_of_the_metadata():
     text = (paths.PROJECT_ROOT / "setup.cfg").read_text()
-    assert f"python_requires = >={'.'.join(map(str, doctor.PYTHONS[0]))},<{'.'.join(map(str, doctor.PYTHONS[1]))}\n" in text
+    assert f"python_requires = >={'.'.join(map(str, packages.PYTHONS[0]))},<{'.'.join(map(str, packages.PYTHONS[1]))}\n" in text
 
 
 @pytest.mark.parametrize(
-    ("line", "versions", "state", "found"),
+    ("line", "versions", "state", "result"),
     [
         pytest.param("tensorflow==2.20.*", {"tensorflow": "2.20.1"}, OK, "2.20.1 (needed: ==2.20.*)", id="fits"),
-        pytest.param("tensorflow==2.20.*", {"tensorflow": "2.21.0"}, FAULT, "2.21.0; needed: tensorflow==2.20.*", id="too new"),
-        pytest.param("tensorflow==2.20.*", {}, FAULT, "not installed; needed: tensorflow==2.20.*", id="missing"),
+        pytest.param("tensorflow==2.20.*", {"tensorflow": "2.21.0"}, ERROR, "2.21.0; needed: tensorflow==2.20.*", id="too new"),
+        pytest.param("tensorflow==2.20.*", {}, ERROR, "not installed; needed: tensorflow==2.20.*", id="missing"),
         pytest.param("tf_keras>=2", {"tf-keras": "2.20.1"}, OK, "2.20.1 (needed: >=2)", id="underscore"),
         pytest.param("numpy", {"numpy": "3.0rc1"}, OK, "3.0rc1", id="any version"),
     ],
 )
-def test_requirements(line, versions, state, found):
-    check = only(doctor.check_requirements([line], versions))
-    assert (check.state, check.found) == (state, found)
-    assert check.mend == (f"pip install '{line}'" if state == FAULT else "")
+def test_requirements(line, versions, state, result):
+    check = only(packages.check_requirements([line], versions))
+    assert (check.state, check.result) == (state, result)
+    assert check.fix == (f"pip install '{line}'" if state == ERROR else "")
 
 
 def test_requirement_for_another_system_is_left_out():
-    assert list(doctor.check_requirements(["pywin32; sys_platform == 'win32'"], {})) == []
+    assert list(packages.check_requirements(["pywin32; sys_platform == 'win32'"], {})) == []
 
 
-def test_no_requirements_at_all_is_a_fault():
-    assert only(doctor.check_requirements([], VERSIONS)).state == FAULT
+def test_no_requirements_at_all_is_an_error():
+    assert only(packages.check_requirements([], VERSIONS)).state == ERROR
 
 
 def test_requirements_are_those_of_setup_cfg():
-    found = doctor.project_requirements()
-    assert "tf-object-detection-api==0.1" in found
-    assert not any(line.startswith("#") or not line for line in found)
-    light = doctor.project_requirements(doctor.PREDICT)
+    result = packages.project_requirements()
+    assert "tf-object-detection-api==0.1" in result
+    assert not any(line.startswith("#") or not line for line in result)
+    light = packages.project_requirements(packages.PREDICT)
     assert {"onnxruntime", "numpy"} <= set(light)
     assert not any("tensorflow" in line for line in light)
 
 
 def test_requirements_of_an_installed_copy(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "PROJECT_ROOT", tmp_path)
-    found = doctor.project_requirements()
-    assert "tf-object-detection-api==0.1" in found
-    assert not any("hypothesis" in line or "and-cuda" in line for line in found)  # of the extras
+    result = packages.project_requirements()
+    assert "tf-object-detection-api==0.1" in result
+    assert not any("hypothesis" in line or "and-cuda" in line for line in result)  # of the extras
 
 
 def test_installed_versions_are_normalized():
-    found = doctor.installed_versions()
-    assert found["tf-object-detection-api"] == "0.1"
-    assert all(name == name.lower() and "_" not in name for name in found)
+    result = packages.installed_versions()
+    assert result["tf-object-detection-api"] == "0.1"
+    assert all(name == name.lower() and "_" not in name for name in result)
 
 
 def test_no_conflicts():
-    assert list(doctor.check_conflicts(VERSIONS, api_origin=ORIGIN, api_home=HOME)) == []
-    assert list(doctor.check_conflicts({}, api_origin=None, api_home=None)) == []
+    assert list(packages.check_conflicts(VERSIONS, api_origin=ORIGIN, api_home=HOME)) == []
+    assert list(packages.check_conflicts({}, api_origin=None, api_home=None)) == []
 
 
 @pytest.mark.parametrize(
-    ("more", "origin", "name", "state", "words"),
+    ("more", "origin", "name", "state", "text"),
     [
-        pytest.param({"object-detection": "0.0.3"}, ORIGIN, "object-detection", FAULT, "pip uninstall object-detection", id="TF1 API"),
+        pytest.param({"object-detection": "0.0.3"}, ORIGIN, "object-detection", ERROR, "pip uninstall object-detection", id="TF1 API"),
         pytest.param(
-            {"tf-models-research-object-detection": "2.8"}, ORIGIN, "tf-models-research-object-detection", FAULT, "tf-object-detection-api==0.1", id="other API"
+            {"tf-models-research-object-detection": "2.8"}, ORIGIN, "tf-models-research-object-detection", ERROR, "tf-object-detection-api==0.1", id="other API"
         ),
-        pytest.param({"tensorflow-cpu": "2.15.0"}, ORIGIN, "tensorflow-cpu", FAULT, "'tensorflow==2.20.0'", id="two TensorFlows"),
+        pytest.param({"tensorflow-cpu": "2.15.0"}, ORIGIN, "tensorflow-cpu", ERROR, "'tensorflow==2.20.0'", id="two TensorFlows"),
         pytest.param({"tensorflow-estimator": "2.15.0"}, ORIGIN, "tensorflow-estimator", INFO, "", id="estimator"),
-        pytest.param({"tensorflow-text": "2.19.0"}, ORIGIN, "tensorflow-text", FAULT, "'tensorflow-text==2.20.*'", id="text of another TensorFlow"),
-        pytest.param({}, "/home/me/models/research/object_detection/__init__.py", "object_detection", FAULT, "PYTHONPATH", id="a checkout shadows it"),
+        pytest.param({"tensorflow-text": "2.19.0"}, ORIGIN, "tensorflow-text", ERROR, "'tensorflow-text==2.20.*'", id="text of another TensorFlow"),
+        pytest.param({}, "/home/me/models/research/object_detection/__init__.py", "object_detection", ERROR, "PYTHONPATH", id="a checkout shadows it"),
     ],
 )  # fmt: skip
-def test_conflicts(more, origin, name, state, words):
-    check = only(doctor.check_conflicts({**VERSIONS, **more}, api_origin=origin, api_home=HOME))
+def test_conflicts(more, origin, name, state, text):
+    check = only(packages.check_conflicts({**VERSIONS, **more}, api_origin=origin, api_home=HOME))
     assert (check.name, check.state) == (name, state)
-    assert words in check.mend
+    assert text in check.fix
 
 
 @pytest.mark.parametrize(
     ("environment", "state"),
-    [({}, OK), ({"TF_USE_LEGACY_KERAS": "1"}, OK), ({"TF_USE_LEGACY_KERAS": "True"}, OK), ({"TF_USE_LEGACY_KERAS": "0"}, FAULT)],
+    [({}, OK), ({"TF_USE_LEGACY_KERAS": "1"}, OK), ({"TF_USE_LEGACY_KERAS": "True"}, OK), ({"TF_USE_LEGACY_KERAS": "0"}, ERROR)],
     ids=["unset", "1", "True", "0"],
 )
 def test_keras_switch(environment, state):
-    assert doctor.check_keras_switch(environment).state == state
+    assert packages.check_keras_switch(environment).state == state
 
 
 def test_files_of_the_project_are_good():
-    assert states(doctor.check_files()) == [("label map", OK), ("configs", OK)]
+    assert states(machine.check_files()) == [("label map", OK), ("configs", OK)]
 
 
 def test_broken_files(tmp_path):
     label_map = tmp_path / "map.pbtxt"
     label_map.write_text("item { id: 0 name: 'background' }")
-    found = list(doctor.check_files(label_map=label_map, config_dir=tmp_path))
-    assert states(found) == [("label map", FAULT), ("configs", FAULT)]
-    assert "ids start at 1" in found[0].found
+    result = list(machine.check_files(label_map=label_map, config_dir=tmp_path))
+    assert states(result) == [("label map", ERROR), ("configs", ERROR)]
+    assert "ids start at 1" in result[0].result
     (tmp_path / "mine.config").write_text("model { no_such_model {} }")
-    found = list(doctor.check_files(config_dir=tmp_path))
-    assert states(found) == [("label map", OK), ("configs", FAULT)]
-    assert "mine.config" in found[1].found
+    result = list(machine.check_files(config_dir=tmp_path))
+    assert states(result) == [("label map", OK), ("configs", ERROR)]
+    assert "mine.config" in result[1].result
 
 
 LIGHT = {"onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0", "requests": "2.34"}
-GOOD_RUNTIMES = {name: {"found": "1"} for name in doctor.RUNTIMES} | {"end": ""}
+GOOD_RUNTIMES = {name: {"value": "1"} for name in packages.RUNTIMES} | {"end": ""}
 
 
 @pytest.mark.parametrize(
@@ -155,34 +155,34 @@ GOOD_RUNTIMES = {name: {"found": "1"} for name in doctor.RUNTIMES} | {"end": ""}
     ],
 )
 def test_an_environment_for_prediction_is_known(versions, light):
-    assert doctor.only_predicts(versions) == light
+    assert packages.only_predicts(versions) == light
 
 
 def test_where_only_prediction_was_installed_nothing_else_is_asked_for(tmp_path, monkeypatch):
-    versions = doctor.installed_versions()
+    versions = packages.installed_versions()
     heavy = {"tensorflow", "tf-object-detection-api", "matplotlib", "scipy", "google-crc32c", "hotcoco", "optuna"}
-    monkeypatch.setattr(doctor, "installed_versions", lambda: {name: one for name, one in versions.items() if name not in heavy} | LIGHT)
-    found = list(doctor.examine(workspace=tmp_path, probe=lambda: GOOD_RUNTIMES))
-    assert [check for check in found if check.state == FAULT] == []
-    assert ("prediction only", INFO) in states(found)
-    assert {"onnxruntime", "label map", "DICOM decoders", "onnxruntime works"} <= {check.name for check in found}
-    assert not {"TensorFlow", "configs", *heavy} & {check.name for check in found}
+    monkeypatch.setattr(packages, "installed_versions", lambda: {name: one for name, one in versions.items() if name not in heavy} | LIGHT)
+    result = list(report.examine(workspace=tmp_path, attempt=lambda: GOOD_RUNTIMES))
+    assert [check for check in result if check.state == ERROR] == []
+    assert ("prediction only", INFO) in states(result)
+    assert {"onnxruntime", "label map", "DICOM decoders", "onnxruntime works"} <= {check.name for check in result}
+    assert not {"TensorFlow", "configs", *heavy} & {check.name for check in result}
 
 
 def test_a_runtime_that_is_broken():
-    found = list(doctor.check_runtimes({"onnxruntime": {"error": "ImportError: libgomp"}, "end": "crashed with signal SIGILL"}))
-    assert [(check.state, check.found) for check in found] == [
-        (FAULT, "ImportError: libgomp"),
-        (FAULT, "the attempt crashed with signal SIGILL"),
+    result = list(probe.check_runtimes({"onnxruntime": {"error": "ImportError: libgomp"}, "end": "crashed with signal SIGILL"}))
+    assert [(check.state, check.result) for check in result] == [
+        (ERROR, "ImportError: libgomp"),
+        (ERROR, "the attempt crashed with signal SIGILL"),
     ]
-    assert all(".[predict]" in check.mend for check in found)
+    assert all(".[predict]" in check.fix for check in result)
 
 
 def test_the_real_runtimes_work():
-    assert {check.state for check in doctor.check_runtimes(probe.run_probe(code=doctor.TRY_RUNTIMES))} == {OK}
+    assert {check.state for check in probe.check_runtimes(probe.run_probe(code=probe.TRY_RUNTIMES))} == {OK}
 
 
-def test_configs_that_cannot_be_looked_at_need_no_checkout(monkeypatch):
+def test_configs_that_cannot_be_read_need_no_checkout(monkeypatch):
     from pneumodet.core.errors import EnvironmentProblem
     from pneumodet.models.detection import pipeline_config
 
@@ -190,57 +190,59 @@ def test_configs_that_cannot_be_looked_at_need_no_checkout(monkeypatch):
         raise EnvironmentProblem("The package tf-object-detection-api is not installed.")
 
     monkeypatch.setattr(pipeline_config, "load", without_the_api)
-    assert list(doctor.check_files())[-1].mend == "make setup"
+    assert list(machine.check_files())[-1].fix == "make setup"
 
 
 Usage = collections.namedtuple("Usage", "free")
 
 
-@pytest.mark.parametrize(("free", "state"), [(1.9e9, FAULT), (2.1e9, OK)], ids=["little", "enough"])
+@pytest.mark.parametrize(("free", "state"), [(1.9e9, ERROR), (2.1e9, OK)], ids=["little", "enough"])
 def test_disk(tmp_path, free, state):
     asked = []
-    check = doctor.check_disk(tmp_path / "not" / "yet" / "there", usage=lambda path: asked.append(path) or Usage(free))
+    check = machine.check_disk(tmp_path / "not" / "yet" / "there", usage=lambda path: asked.append(path) or Usage(free))
     assert check.state == state
     assert asked == [tmp_path]
-    assert ("PNEUMODET_WORKSPACE" in check.mend) == (state == FAULT)
+    assert ("PNEUMODET_WORKSPACE" in check.fix) == (state == ERROR)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_workspace_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
-    assert doctor.check_disk(tmp_path / "file").state == FAULT
+    assert machine.check_disk(tmp_path / "file").state == ERROR
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_workspace_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    assert doctor.check_disk(tmp_path / "here").state == FAULT
+    assert machine.check_disk(tmp_path / "here").state == ERROR
 
 
 def test_decoders():
-    found = doctor.decoders()
-    first, *rest = doctor.check_decoders(lambda: found)
+    result = machine.decoders()
+    first, *rest = machine.check_decoders(lambda: result)
     assert first.state == OK
     assert [check.state for check in rest] in ([], [INFO])
-    less = {**found, "1.2.840.10008.1.2.4.50": ("JPEG Baseline", False)}
-    fault = next(iter(doctor.check_decoders(lambda: less)))
-    assert (fault.state, fault.found) == (FAULT, "cannot decode JPEG Baseline")
-    assert next(iter(doctor.check_decoders(dict))).state == FAULT
+    less = {**result, "1.2.840.10008.1.2.4.50": ("JPEG Baseline", False)}
+    error = next(iter(machine.check_decoders(lambda: less)))
+    assert (error.state, error.result) == (ERROR, "cannot decode JPEG Baseline")
+    assert next(iter(machine.check_decoders(dict))).state == ERROR
 
 
 def test_rare_syntaxes_are_named_with_what_decodes_them():
-    every = {uid: (uid, True) for uid in doctor.NEEDED_SYNTAXES} | {uid: (uid, True) for _, uids, _ in doctor.RARE_SYNTAXES for uid in uids}
-    assert states(doctor.check_decoders(lambda: every)) == [("DICOM decoders", OK)]
+    every = {uid: (uid, True) for uid in machine.NEEDED_SYNTAXES} | {
+        uid: (uid, True) for _, uids, _ in machine.RARE_SYNTAXES for uid in uids
+    }
+    assert states(machine.check_decoders(lambda: every)) == [("DICOM decoders", OK)]
     some = {**every, "1.2.840.10008.1.2.4.81": ("near", False)}
-    assert list(doctor.check_decoders(lambda: some))[1] == Check("DICOM decoders", INFO, "not decoded: JPEG-LS (pip install pyjpegls)")
-    assert set(every) <= set(doctor.decoders())  # no UID is misspelled
+    assert list(machine.check_decoders(lambda: some))[1] == Check("DICOM decoders", INFO, "not decoded: JPEG-LS (pip install pyjpegls)")
+    assert set(every) <= set(machine.decoders())  # no UID is misspelled
 
 
 def test_decoders_without_pydicom():
-    def look():
+    def query():
         raise ImportError("No module named 'pydicom'")
 
-    assert only(doctor.check_decoders(look)).mend == "pip install 'pydicom>=3.0'"
+    assert only(machine.check_decoders(query)).fix == "pip install 'pydicom>=3.0'"
 
 
 WORKS = [("TensorFlow", OK), ("GPU", INFO), ("TensorFlow computes", OK), ("Object Detection API", OK)]
@@ -250,22 +252,22 @@ WORKS = [("TensorFlow", OK), ("GPU", INFO), ("TensorFlow computes", OK), ("Objec
     ("change", "nvidia", "expected"),
     [
         pytest.param({}, False, WORKS, id="CPU"),
-        pytest.param({}, True, [WORKS[0], ("GPU", FAULT), *WORKS[2:]], id="GPU not seen"),
-        pytest.param({"gpus": {"found": ["A100"]}}, True, [WORKS[0], ("GPU", OK), *WORKS[2:]], id="GPU"),
-        pytest.param({"import": {"error": "ImportError: libfoo"}}, False, [("TensorFlow", FAULT)], id="import fails"),
-        pytest.param({"import": None, "end": "crashed with signal SIGILL"}, False, [("TensorFlow", FAULT)], id="crash at import"),
-        pytest.param({"graph": None, "end": "crashed"}, False, [*WORKS[:2], ("TensorFlow computes", FAULT)], id="crash in a graph"),
-        pytest.param({"api": {"error": "EnvironmentProblem: x"}}, False, [*WORKS[:3], ("Object Detection API", FAULT)], id="API"),
+        pytest.param({}, True, [WORKS[0], ("GPU", ERROR), *WORKS[2:]], id="GPU not seen"),
+        pytest.param({"gpus": {"value": ["A100"]}}, True, [WORKS[0], ("GPU", OK), *WORKS[2:]], id="GPU"),
+        pytest.param({"import": {"error": "ImportError: libfoo"}}, False, [("TensorFlow", ERROR)], id="import fails"),
+        pytest.param({"import": None, "end": "crashed with signal SIGILL"}, False, [("TensorFlow", ERROR)], id="crash at import"),
+        pytest.param({"graph": None, "end": "crashed"}, False, [*WORKS[:2], ("TensorFlow computes", ERROR)], id="crash in a graph"),
+        pytest.param({"api": {"error": "EnvironmentProblem: x"}}, False, [*WORKS[:3], ("Object Detection API", ERROR)], id="API"),
     ],
 )
 def test_probe_results(change, nvidia, expected):
-    found = list(doctor.check_probe({**GOOD_PROBE, **change}, nvidia=nvidia))
-    assert states(found) == expected
-    for check in found:
-        assert bool(check.mend) == (check.state == FAULT)
+    result = list(probe.check_probe({**GOOD_PROBE, **change}, nvidia=nvidia))
+    assert states(result) == expected
+    for check in result:
+        assert bool(check.fix) == (check.state == ERROR)
 
 
-SAY = 'print(\'@@\' + \'{"stage": "import", "found": "2.20.0"}\', flush=True)\n'
+SAY = 'print(\'@@\' + \'{"stage": "import", "value": "2.20.0"}\', flush=True)\n'
 
 
 @pytest.mark.parametrize(
@@ -281,25 +283,25 @@ SAY = 'print(\'@@\' + \'{"stage": "import", "found": "2.20.0"}\', flush=True)\n'
     ],
 )
 def test_run_probe_survives(code, end):
-    found = probe.run_probe(code=code, seconds=2)
-    assert found["import"] == {"found": "2.20.0"}
-    assert found["end"].startswith(end)
-    assert bool(found["end"]) == bool(end)
+    result = probe.run_probe(code=code, seconds=2)
+    assert result["import"] == {"value": "2.20.0"}
+    assert result["end"].startswith(end)
+    assert bool(result["end"]) == bool(end)
 
 
 def test_probe_ignores_files_in_the_working_directory(tmp_path, monkeypatch):
     (tmp_path / "tensorflow.py").write_text("raise RuntimeError('shadowed')")
     monkeypatch.chdir(tmp_path)
-    code = "import importlib.util; print('@@{\"stage\": \"x\", \"found\": %d}' % ('shadow' in str(importlib.util.find_spec('tensorflow'))))"
+    code = "import importlib.util; print('@@{\"stage\": \"x\", \"value\": %d}' % ('shadow' in str(importlib.util.find_spec('tensorflow'))))"
     code = code.replace("'shadow'", repr(str(tmp_path)))
-    assert probe.run_probe(code=code, seconds=60)["x"] == {"found": 0}
+    assert probe.run_probe(code=code, seconds=60)["x"] == {"value": 0}
 
 
-def test_the_real_set_up_has_no_fault(tmp_path):
+def test_the_real_set_up_has_no_error(tmp_path):
     """Slow (TensorFlow starts), and what every user runs first."""
-    found = list(doctor.examine(workspace=tmp_path))
-    assert [check for check in found if check.state == FAULT] == []
-    names = [check.name for check in found]
+    result = list(report.examine(workspace=tmp_path))
+    assert [check for check in result if check.state == ERROR] == []
+    names = [check.name for check in result]
     assert names[0] == "Python"
     assert names[-4:] == ["TensorFlow", "GPU", "TensorFlow computes", "Object Detection API"]
 
@@ -307,37 +309,37 @@ def test_the_real_set_up_has_no_fault(tmp_path):
 def test_a_broken_api_is_found():
     """The probe of a process in which the API cannot be imported."""
     code = "import sys; sys.modules['tf_slim'] = None\n" + probe.PROBE
-    found = probe.run_probe(code=code)
-    check = list(doctor.check_probe(found, nvidia=False))[-1]
-    assert (check.name, check.state) == ("Object Detection API", FAULT)
-    assert "tf_slim" in check.found
+    result = probe.run_probe(code=code)
+    check = list(probe.check_probe(result, nvidia=False))[-1]
+    assert (check.name, check.state) == ("Object Detection API", ERROR)
+    assert "tf_slim" in check.result
 
 
-def test_render_row():
-    assert doctor.render_row(Check("numpy", OK, "2.4")) == "ok     numpy                       2.4"
-    lines = doctor.render_row(Check("numpy", FAULT, "not installed", "pip install numpy")).splitlines()
-    assert lines == ["FAULT  numpy                       not installed", "       to mend it                  pip install numpy"]
+def test_row():
+    assert Check("numpy", OK, "2.4").row() == "ok     numpy                       2.4"
+    lines = Check("numpy", ERROR, "not installed", "pip install numpy").row().splitlines()
+    assert lines == ["ERROR  numpy                       not installed", "       to fix it                   pip install numpy"]
 
 
-@pytest.mark.parametrize(("state", "code"), [(OK, 0), (INFO, 0), (FAULT, 2)])
+@pytest.mark.parametrize(("state", "code"), [(OK, 0), (INFO, 0), (ERROR, 2)])
 @pytest.mark.parametrize("flags", [[], ["--json"]], ids=["table", "json"])
 def test_command(monkeypatch, capsys, state, code, flags):
-    monkeypatch.setattr(doctor, "examine", lambda: iter([Check("numpy", state, "2.4", "pip" if state == FAULT else "")]))
+    monkeypatch.setattr(report, "examine", lambda: iter([Check("numpy", state, "2.4", "pip" if state == ERROR else "")]))
     assert command.main(flags) == code
     text = capsys.readouterr().out
     if flags:
-        report = json.loads(text)
-        assert report == {"faults": code // 2, "checks": [{"name": "numpy", "state": state, "found": "2.4", "mend": "pip" if code else ""}]}
+        entry = {"name": "numpy", "state": "FAULT" if code else state, "found": "2.4", "mend": "pip" if code else ""}
+        assert json.loads(text) == {"faults": code // 2, "checks": [entry]}, "the names that scripts read since the first release"
     else:
         assert text.splitlines()[0].startswith(f"{state:<5}  numpy")
-        assert text.splitlines()[-1] == ("1 fault found." if code else "All works.")
+        assert text.splitlines()[-1] == ("1 error." if code else "All works.")
 
 
 def test_runs_where_even_absl_is_missing():
     """What a newcomer meets who types the command before the set-up."""
     code = (
-        "import sys; sys.modules['absl'] = None; from pneumodet import doctor\n"
-        "doctor.examine = lambda: iter([doctor.Check('absl-py', doctor.FAULT, 'not installed', 'pip install absl-py')])\n"
+        "import sys; sys.modules['absl'] = None; from pneumodet.doctor import check, report\n"
+        "report.examine = lambda: iter([check.Check('absl-py', check.ERROR, 'not installed', 'pip install absl-py')])\n"
         "from pneumodet.cli.doctor import main; sys.exit(main([]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -346,9 +348,9 @@ def test_runs_where_even_absl_is_missing():
 
 
 def test_needs_nothing_but_the_standard_library():
-    """-S: without site-packages. The report is all faults, but it is a report."""
-    code = "from pneumodet import doctor; print(sum(c.state == 'FAULT' for c in doctor.examine(probe=lambda: {'end': 'x'})))"
-    package_parent = str(Path(doctor.__file__).parents[1])
+    """-S: without site-packages. The report is all errors, but it is a report."""
+    code = "from pneumodet.doctor import report; print(sum(c.state == 'ERROR' for c in report.examine(attempt=lambda: {'end': 'x'})))"
+    package_parent = str(Path(report.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": package_parent}
     )

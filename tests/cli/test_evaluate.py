@@ -25,7 +25,7 @@ def files(tmp_path):
     truth = {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]}
     written = []
     for shift in (4, 30):
-        found = [
+        detections = [
             {
                 "image_id": row["image_id"],
                 "category_id": 2,
@@ -34,20 +34,22 @@ def files(tmp_path):
             }
             for row in rows
         ]
-        found += [{"image_id": one["id"], "category_id": 2, "bbox": [5, 5, 30, 30], "score": float(rng.uniform(0, 0.6))} for one in images]
-        written.append(found)
+        detections += [
+            {"image_id": one["id"], "category_id": 2, "bbox": [5, 5, 30, 30], "score": float(rng.uniform(0, 0.6))} for one in images
+        ]
+        written.append(detections)
     for name, value in (("truth", truth), ("found", written[0]), ("other", written[1])):
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     return [str(tmp_path / f"{name}.json") for name in ("truth", "found", "other")]
 
 
 def test_files_of_any_framework(files, tmp_path, capsys):
-    truth, found, other = files
+    truth, detections, other = files
     images = tmp_path / "images"
     images.mkdir()
     for number in range(40):
         Image.fromarray(np.full((200, 200), number, np.uint8)).save(images / f"e{number}.png")
-    arguments = ["--ground-truth", truth, "--detections", found, "--compare", other, "--radiographs", str(images), "--resamples", "50"]
+    arguments = ["--ground-truth", truth, "--detections", detections, "--compare", other, "--radiographs", str(images), "--resamples", "50"]
     assert evaluate.main([*arguments, "--output-dir", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
     assert "40 images of 20 patients, 20 with findings, 20 boxes, 60 detections" in captured.out
@@ -65,9 +67,9 @@ def test_files_of_any_framework(files, tmp_path, capsys):
 def test_a_recipe_is_applied_first(files, tmp_path):
     from pneumodet.inference.postprocess import recipe
 
-    truth, found, _ = files
+    truth, detections, _ = files
     recipe.save(tmp_path / "recipe.json", recipe.Recipe(box_scale=0.5))
-    arguments = ["--ground-truth", truth, "--detections", found, "--resamples", "20"]
+    arguments = ["--ground-truth", truth, "--detections", detections, "--resamples", "20"]
     assert evaluate.main([*arguments, "--output-dir", str(tmp_path / "plain")]) == 0
     assert evaluate.main([*arguments, "--recipe", str(tmp_path / "recipe.json"), "--output-dir", str(tmp_path / "halved")]) == 0
     plain, halved = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("plain", "halved"))

@@ -14,12 +14,12 @@ def write(folder, exams):
     images = [{"id": image_id(f"e{n}"), "file_name": f"e{n}", "width": 900, "height": 900, "patient": n} for n in exams]
     truth = [(n, [100 + 5 * n, 200, 100, 100]) for n in exams if n % 2]
     rows = [{"id": index, "image_id": image_id(f"e{n}"), "category_id": 2, "bbox": box} for index, (n, box) in enumerate(truth)]
-    found = [(n, [85 + 5 * n, 185, 130, 130], 0.5 + 0.3 * (n % 2)) for n in exams]
-    found = [{"image_id": image_id(f"e{n}"), "category_id": 2, "bbox": box, "score": score} for n, box, score in found]
+    result = [(n, [85 + 5 * n, 185, 130, 130], 0.5 + 0.3 * (n % 2)) for n in exams]
+    result = [{"image_id": image_id(f"e{n}"), "category_id": 2, "bbox": box, "score": score} for n, box, score in result]
     categories = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
     folder.mkdir()
     (folder / "truth.json").write_text(json.dumps({"images": images, "annotations": rows, "categories": categories}))
-    (folder / "found.json").write_text(json.dumps(found))
+    (folder / "found.json").write_text(json.dumps(result))
     return ["--ground-truth", str(folder / "truth.json"), "--detections", str(folder / "found.json")]
 
 
@@ -53,7 +53,7 @@ def test_on_the_very_exams_it_was_tuned_on(made, tmp_path, capsys):
     assert crossfitted["postprocessing"] is None
 
 
-def test_on_others_the_recipe_is_judged_at_its_threshold(made, tmp_path, capsys):
+def test_on_others_the_recipe_is_evaluated_at_its_threshold(made, tmp_path, capsys):
     _, there, folder = made
     metrics = metrics_of(capsys, tmp_path / "out", *there, "--recipe", folder / "recipe.json")
     assert not any("optimistic" in one for one in metrics["warnings"])

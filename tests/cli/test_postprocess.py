@@ -20,11 +20,11 @@ def folder(tmp_path_factory):
     rows = ["patientId,x,y,width,height,Target"]
     rows += [f"e{number:02d},{100 + 10 * number},200,100,100,1" if number % 2 else f"e{number:02d},,,,,0" for number in range(40)]
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    found = {}
+    result = {}
     for number in range(40):
         left = 85 + 10 * number
-        found[f"e{number:02d}"] = Detections([[left, 185, left + 130, 315]], [0.5 + number % 2 * 0.3], [2])
-    detections.write_coco_results(folder / "detections.json", found)
+        result[f"e{number:02d}"] = Detections([[left, 185, left + 130, 315]], [0.5 + number % 2 * 0.3], [2])
+    detections.write_coco_results(folder / "detections.json", result)
     (folder / "gate.csv").write_text("patientId,score\n" + "".join(f"e{number:02d},{0.1 + 0.8 * (number % 2)}\n" for number in range(40)))
     return folder
 
@@ -103,7 +103,7 @@ def test_the_script_needs_no_tensorflow(folder, tmp_path):
     [
         pytest.param([], "Nothing can be chosen without ground truth. Give --ground-truth, or --recipe", id="nothing to choose by"),
         pytest.param(["--run", "a"], "one of --detections (files) and --run", id="files and a run"),
-        pytest.param(["--tta", "flip"], "--tta goes with --run: detections in files were found already", id="views of files"),
+        pytest.param(["--tta", "flip"], "--tta goes with --run: detections in files are made already", id="views of files"),
         pytest.param(["--data", "."], "--data goes with --run", id="records and files"),
         pytest.param(["--recipe", "VIEWS"], "has the views identity, flip, which need the detector itself", id="recipe with views"),
         pytest.param(["--recipe", "RECIPE"], "unknown key 'box_scal'. Did you mean 'box_scale'?", id="typing error"),
@@ -126,7 +126,7 @@ def test_errors_are_one_line(folder, tmp_path, capsys, arguments, message):
     [
         pytest.param([], "Say whose boxes they are: one of --detections (files) and --run", id="neither"),
         pytest.param(["--run", "a", "--run", "a"], "A run is named twice", id="twice"),
-        pytest.param(["--run", "a", "--recipe", "RECIPE"], "use tools/evaluate.py --run … --recipe", id="apply by a run"),
+        pytest.param(["--run", "a", "--recipe", "RECIPE"], "use python tools/evaluate.py --run … --recipe", id="apply by a run"),
         pytest.param(["--run", "a", "--ground-truth", "RECIPE"], "--ground-truth does not go with --run", id="ground truth"),
         pytest.param(["--run", "a", "--tta", "flop"], "There is no view 'flop'. Views are identity, flip and scale=S", id="no view"),
         pytest.param(["--run", "a", "--tta", "flip"], "There is no run 'a'", id="no run"),

@@ -146,13 +146,13 @@ def test_a_start_that_failed_leaves_the_name_free(flags, workspace, capsys):
     assert "matches none of" in capsys.readouterr().err
     assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0")) == 0
     assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0")) == 2
-    assert "holds a run already. Go on with it: python tools/train.py --run second_try --resume" in capsys.readouterr().err
+    assert "holds a run already. Resume it: python tools/train.py --run second_try --resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        pytest.param(["--find-lr", "--preview-augmentation"], "two things; ask for one of them", id="two-looks"),
+        pytest.param(["--find-lr", "--preview-augmentation"], "cannot be had at once; give one of them", id="both"),
         pytest.param(["--find-lr", "--find-lr-steps", "5"], "--find-lr-steps is 5; fewer than 20", id="few-steps"),
         pytest.param(["--seed", "-1"], "--seed is -1", id="seed"),
         pytest.param(["--positive-share", "1"], "--positive-share is 1; it must lie between 0 and 1", id="share"),
@@ -198,8 +198,8 @@ def test_a_full_disk_is_told_once_and_nothing_torn_stays(done, workspace, monkey
 
 def test_every_flag_has_its_field():
     """A flag that no Request has would do nothing."""
-    found = vars(train.build_parser().parse_args(["--run", "x"])).keys() - {"verbose"}
-    assert found == set(detection.Request.__dataclass_fields__) | {"find_lr", "find_lr_steps", "preview_augmentation"}
+    result = vars(train.build_parser().parse_args(["--run", "x"])).keys() - {"verbose"}
+    assert result == set(detection.Request.__dataclass_fields__) | {"find_lr", "find_lr_steps", "preview_augmentation"}
 
 
 def test_help_needs_no_tensorflow():

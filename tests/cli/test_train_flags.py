@@ -38,21 +38,21 @@ def test_a_shared_flag_is_the_same_in_all_commands(dest):
 
 @pytest.mark.parametrize(("command", "plan"), COMMANDS.items(), ids=["train", "train_classifier", "train_segmenter"])
 def test_defaults_and_choices_are_those_of_the_dataclass(command, plan):
-    found = flags(command)
-    assert tuple(found["best_metric"].choices) == plan.METRICS
+    result = flags(command)
+    assert tuple(result["best_metric"].choices) == plan.METRICS
     wanted = {
         field.name: getattr(plan, field.name) for field in dataclasses.fields(Plan) if field.name not in ("evaluate_every", "patience")
     }
     wanted |= {"seed": Options.seed, "augmentation": augmentation_settings.DEFAULT}
     for name, value in wanted.items():
-        assert found[name].default is None, "the library decides"
-        assert found[name].help.endswith(f"(default {value})")
-    assert plan.patience == 0 and "0 for never (the default)" in found["patience"].help
+        assert result[name].default is None, "the library decides"
+        assert result[name].help.endswith(f"(default {value})")
+    assert plan.patience == 0 and "0 for never (the default)" in result["patience"].help
 
 
 def test_choices_of_one_command_are_the_librarys():
-    found = flags(train_classifier)
-    assert [tuple(found[name].choices) for name in ("backbone", "task", "imbalance")] == [tuple(SMALLEST_SIDE), TASKS, IMBALANCES]
+    result = flags(train_classifier)
+    assert [tuple(result[name].choices) for name in ("backbone", "task", "imbalance")] == [tuple(SMALLEST_SIDE), TASKS, IMBALANCES]
     assert tuple(flags(train)["precision"].choices) == PRECISIONS
 
 

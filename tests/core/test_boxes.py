@@ -49,10 +49,10 @@ def test_inverted_box_has_no_area():
 @settings(max_examples=40, deadline=None)
 @given(some_xywh, some_xywh)
 def test_iou_agrees_with_pycocotools(a, b):
-    found = boxes.iou(boxes.xywh_to_xyxy_px(a), boxes.xywh_to_xyxy_px(b))
-    assert found.shape == (len(a), len(b))
+    result = boxes.iou(boxes.xywh_to_xyxy_px(a), boxes.xywh_to_xyxy_px(b))
+    assert result.shape == (len(a), len(b))
     if len(a) and len(b):
-        np.testing.assert_allclose(found, mask.iou(a, b, [0] * len(b)), atol=1e-9)
+        np.testing.assert_allclose(result, mask.iou(a, b, [0] * len(b)), atol=1e-9)
 
 
 def test_iou_of_boxes_without_area_is_0():

@@ -24,12 +24,12 @@ def make(boxes=((0, 0, 1, 1),), scores=(0.5,), classes=(2,)):
 
 
 def test_detections_have_their_dtypes_and_cannot_be_changed():
-    found = make()
-    assert (found.boxes_xyxy_px.dtype, found.scores.dtype, found.classes.dtype) == (np.float32, np.float32, np.int64)
+    result = make()
+    assert (result.boxes_xyxy_px.dtype, result.scores.dtype, result.classes.dtype) == (np.float32, np.float32, np.int64)
     assert Detections.none().boxes_xyxy_px.shape == (0, 4)
     assert len(Detections(np.zeros(0), np.zeros(0), np.zeros(0, int))) == 0
     with pytest.raises(AttributeError):
-        found.scores = np.zeros(1)
+        result.scores = np.zeros(1)
 
 
 def test_filters():
@@ -42,16 +42,16 @@ def test_filters():
 @pytest.mark.parametrize("score", [0.1, 0.3, 0.7, 1.0])
 def test_a_threshold_keeps_the_score_that_it_was_taken_from_and_not_the_next_lower_one(score):
     scores = np.float32([score, np.nextafter(np.float32(score), np.float32(0))])
-    found = make(((0, 0, 1, 1),) * 2, scores, (2, 2))
-    assert found.above(float(scores[0])).scores.tolist() == [float(scores[0])]
-    assert len(found.above(float(np.nextafter(np.float32(score), np.float32(2))))) == 0
+    result = make(((0, 0, 1, 1),) * 2, scores, (2, 2))
+    assert result.above(float(scores[0])).scores.tolist() == [float(scores[0])]
+    assert len(result.above(float(np.nextafter(np.float32(score), np.float32(2))))) == 0
 
 
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
         pytest.param({"boxes": ((0, 0, np.inf, 1),)}, "Detection 0 has a box that is not finite", id="infinite box"),
-        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "must be four finite numbers", id="NaN box"),
+        pytest.param({"boxes": ((0, 0, np.nan, 1),)}, "Detection 0 has a box that is not finite", id="NaN box"),
         pytest.param({"boxes": ((5, 0, 1, 1),)}, r"right < left or bottom < top: \[5, 0, 1, 1\]", id="inverted box"),
         pytest.param({"scores": (1.5,)}, r"Detection 0 has the score 1.5; scores lie from 0 to 1", id="score above 1"),
         pytest.param({"scores": (np.nan,)}, "has the score nan", id="NaN score"),
@@ -99,15 +99,15 @@ def test_coco_results(tmp_path):
 def test_round_trip(tmp_path_factory, rows):
     table = np.array(rows, np.float64).reshape(-1, 6)
     boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
-    found = {"exam": Detections(boxes, table[:, 4], table[:, 5].astype(int)), "none": Detections.none()}
+    result = {"exam": Detections(boxes, table[:, 4], table[:, 5].astype(int)), "none": Detections.none()}
     path = tmp_path_factory.mktemp("round") / "detections.json"
-    write_coco_results(path, found)
+    write_coco_results(path, result)
     back = detection_files.by_exam(path, ["none", "exam"])
     assert list(back) == ["none", "exam"]
     assert len(back["none"]) == 0
-    np.testing.assert_allclose(back["exam"].boxes_xyxy_px, found["exam"].boxes_xyxy_px, atol=0.011)
-    np.testing.assert_array_equal(back["exam"].scores, found["exam"].scores)
-    np.testing.assert_array_equal(back["exam"].classes, found["exam"].classes)
+    np.testing.assert_allclose(back["exam"].boxes_xyxy_px, result["exam"].boxes_xyxy_px, atol=0.011)
+    np.testing.assert_array_equal(back["exam"].scores, result["exam"].scores)
+    np.testing.assert_array_equal(back["exam"].classes, result["exam"].classes)
 
 
 def test_results_of_other_tools_have_no_file_name(tmp_path):
@@ -131,7 +131,7 @@ ROW = {"image_id": 5, "file_name": "exam", "category_id": 2, "bbox": [1, 2, 3, 4
         pytest.param("{}", "must be a COCO list of detections, but is a JSON dict", id="no list"),
         pytest.param(json.dumps([ROW, {**ROW, "bbox": [1, 2, 3]}]), "entry 1: .*bbox", id="three coordinates"),
         pytest.param(json.dumps([{**ROW, "score": "high"}]), "entry 0: .*score", id="score is text"),
-        pytest.param(json.dumps(["row"]), "entry 0: ", id="entry is text"),
+        pytest.param(json.dumps(["row"]), "entry 0 has no image_id", id="entry is text"),
         pytest.param(
             json.dumps([{**ROW, "file_name": "other"}]), "of image 5 .'other'., which the ground truth does not list", id="unknown exam"
         ),
@@ -153,7 +153,7 @@ def test_missing_results(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("found", "text"),
+    ("result", "text"),
     [
         pytest.param(FOUND["exam-b"].of_class(2).above(0.1), "0.9 10.13 20 100 200.5 0.1 1 2 2 2", id="all of a class"),
         pytest.param(FOUND["exam-b"].of_class(2).above(0.5), "0.9 10.13 20 100 200.5", id="above a threshold"),
@@ -162,5 +162,5 @@ def test_missing_results(tmp_path):
         pytest.param(make(((0, 0, 1234.56, 2345.67),)), "0.5 0 0 1234.56 2345.67", id="not in powers of ten"),
     ],
 )
-def test_prediction_string(found, text):
-    assert prediction_string(found) == text
+def test_prediction_string(result, text):
+    assert prediction_string(result) == text

@@ -95,7 +95,7 @@ def test_a_start_from_a_run_that_is_not_there(workspace):
 
 def test_no_run_at_all_names_the_command_that_makes_one(tmp_path, monkeypatch):
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
-    with pytest.raises(DataError, match=r"Train one with tools/train_segmenter\.py\.$"):
+    with pytest.raises(DataError, match=r"Train one with python tools/train_segmenter\.py\.$"):
         runs.find("any", family=runs.SEGMENTATION)
     with pytest.raises(DataError, match=r"There is no run '.*gone' \(no run\.json in that folder\)"):
         runs.find(str(tmp_path / "gone"))

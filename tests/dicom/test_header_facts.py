@@ -91,8 +91,8 @@ def explored(path):
 
 
 def explored_file(path):
-    found, _ = sources.find_radiographs(path.parent)
-    one = headers.of_files(header_values.read_files(found, Pool(1))).facts["exam"]
+    result, _ = sources.find_radiographs(path.parent)
+    one = headers.of_files(header_values.read_files(result, Pool(1))).facts["exam"]
     return {"PatientAge": one.age_years, "PatientSex": one.sex, "ViewPosition": one.view, "PixelSpacing": one.spacing_mm}
 
 

@@ -90,10 +90,10 @@ def sixteen():
 )
 def test_16_bit(native, pixels, elements, expected):
     path = native(pixels, **elements)
-    found = reading.read_pixels(path)
-    assert (found.dtype, found.shape) == (np.uint8, pixels.shape)
-    np.testing.assert_allclose(found, np.clip(expected(pixels.astype(np.float64)), 0, 255), atol=1.01)
-    assert np.abs(decoded(dicom_images.encode_image(path)).astype(int) - found).mean() < 1.5
+    result = reading.read_pixels(path)
+    assert (result.dtype, result.shape) == (np.uint8, pixels.shape)
+    np.testing.assert_allclose(result, np.clip(expected(pixels.astype(np.float64)), 0, 255), atol=1.01)
+    assert np.abs(decoded(dicom_images.encode_image(path)).astype(int) - result).mean() < 1.5
 
 
 @pytest.mark.parametrize(
@@ -192,12 +192,12 @@ def test_unreadable(tmp_path, name):
 
 def outcome(read, path):
     try:
-        found = read(path)
+        result = read(path)
     except DataError as error:
         assert str(path) in str(error)
         assert "\n" not in str(error)
         return None
-    return found.tobytes() if isinstance(found, np.ndarray) else found.data
+    return result.tobytes() if isinstance(result, np.ndarray) else result.data
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "native", "implicit"])
@@ -213,9 +213,9 @@ def test_cut_off_files_are_refused_or_the_same(jpeg_file, native, kind):
     for size in sorted(sizes):
         path.write_bytes(data[:size])
         for read, expected in zip((dicom_images.encode_image, reading.read_pixels), whole, strict=True):
-            found = outcome(read, path)
-            assert found in (None, expected), f"cut at {size} of {len(data)}"
-            refused += found is None
+            result = outcome(read, path)
+            assert result in (None, expected), f"cut at {size} of {len(data)}"
+            refused += result is None
     assert refused > 240
 
 

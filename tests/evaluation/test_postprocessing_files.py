@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import simulated
 
-from pneumodet.core import detections as results
+from pneumodet.core.detections import image_id, to_coco, write_coco_results
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import detection_files
 from pneumodet.evaluation import inputs, postprocess_files, summary
@@ -17,7 +17,7 @@ from pneumodet.inference.postprocess import recipe, steps
 EXAMS = 80
 
 
-def write_truth(path, boxes, *, ids=results.image_id, category=2):
+def write_truth(path, boxes, *, ids=image_id, category=2):
     images = [{"id": ids(name), "file_name": name, "width": 1024, "height": 1024} for name in boxes]
     rows = [(name, box) for name, found in boxes.items() for box in found.tolist()]
     entries = [
@@ -55,7 +55,7 @@ def instances(tmp_path, boxes):
 
 @pytest.fixture
 def detections(tmp_path, cases):
-    results.write_coco_results(tmp_path / "detections.json", steps.from_cases(cases, category_id=2))
+    write_coco_results(tmp_path / "detections.json", steps.from_cases(cases, category_id=2))
     return tmp_path / "detections.json"
 
 
@@ -86,7 +86,7 @@ def test_applied_again_on_the_same_files(tmp_path, instances, detections, gate, 
         chosen = recipe.load(tmp_path / str(number) / "recipe.json")
         read = postprocess_files.read_detections(detections, truth=postprocess_files.read_truth(instances))
         expected = recipe.apply(chosen, [read], category_id=2, gate_scores=image_gates.read_gate(gate))
-        assert json.loads((tmp_path / str(number) / "detections.json").read_text()) == results.to_coco(expected)
+        assert json.loads((tmp_path / str(number) / "detections.json").read_text()) == to_coco(expected)
         assert counts == {
             "exams": EXAMS,
             "boxes_before": len(cases.scores),
@@ -98,7 +98,7 @@ def test_applied_again_on_the_same_files(tmp_path, instances, detections, gate, 
 
 def test_two_sources_of_which_one_found_nothing_in_an_exam(tmp_path, instances, detections, cases):
     fewer = tmp_path / "fewer.json"
-    results.write_coco_results(fewer, dict(list(steps.from_cases(cases, category_id=2).items())[3:]))
+    write_coco_results(fewer, dict(list(steps.from_cases(cases, category_id=2).items())[3:]))
     recipe.save(tmp_path / "recipe.json", recipe.Recipe(sources=2, fusion="wbf"))
     for truth in (instances, None):
         assert (
@@ -154,7 +154,7 @@ def test_views_become_sources(tmp_path, instances, boxes):
     saved = recipe.load(tmp_path / "out" / "recipe.json")
     assert (saved.views, saved.sources, saved.models, table["views"]) == (("identity", "flip"), 4, 2, ["identity", "flip"])
     assert saved.exams_sha256 == recipe.fingerprint(boxes)
-    results.write_coco_results(tmp_path / "a.json", sets[0])
+    write_coco_results(tmp_path / "a.json", sets[0])
     with pytest.raises(ConfigError, match=r"recipe.json has the views identity, flip, which need the detector itself"):
         postprocess_files.apply_only(tmp_path / "out" / "recipe.json", [tmp_path / "a.json"] * 4, tmp_path / "applied")
     assert not (tmp_path / "applied").exists()
@@ -171,14 +171,14 @@ def test_results_by_the_ids_of_another_framework(tmp_path, boxes, cases):
     """Images are numbered, the only class is called otherwise, and results have no file_name."""
     number = {name: index for index, name in enumerate(boxes)}
     truth = postprocess_files.read_truth(write_truth(tmp_path / "instances.json", boxes, ids=number.get, category=7))
-    rows = results.to_coco(steps.from_cases(cases, category_id=7))
+    rows = to_coco(steps.from_cases(cases, category_id=7))
     plain = [{**row, "image_id": number[row["file_name"]]} for row in rows]
     for row in plain:
         del row["file_name"]
     (tmp_path / "plain.json").write_text(json.dumps(plain))
     found = postprocess_files.read_detections(tmp_path / "plain.json", truth=truth)
     assert truth.category_id == 7
-    assert results.to_coco(found) == rows
+    assert to_coco(found) == rows
     read = postprocess_files.cases_of(truth, np.arange(EXAMS), found)
     assert read.names == cases.names
     np.testing.assert_array_equal(read.truth_case, cases.truth_case)
@@ -226,7 +226,7 @@ def test_gates_that_are_refused(tmp_path, text, message):
         image_gates.read_gate(tmp_path / "gate.csv", exams=["a", "b"])
 
 
-GOOD = {"image_id": results.image_id("exam-00001"), "category_id": 2, "bbox": [0, 0, 5, 5], "score": 0.5}
+GOOD = {"image_id": image_id("exam-00001"), "category_id": 2, "bbox": [0, 0, 5, 5], "score": 0.5}
 
 
 @pytest.mark.parametrize(

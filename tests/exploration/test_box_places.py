@@ -1,9 +1,9 @@
-"""Densities, centres and sizes of boxes against loops over cells, and what is far out."""
+"""Densities, centres and sizes of boxes against loops over cells, and what is an outlier."""
 
 import numpy as np
 import pytest
 
-from pneumodet.exploration import counting, faults, places
+from pneumodet.exploration import counting, issues, places
 from pneumodet.exploration.gathering import Exams
 
 
@@ -38,34 +38,34 @@ def random_exams(count=40):
 @pytest.mark.parametrize("view", ["AP", "PA"])
 def test_density_is_the_share_of_exams_whose_boxes_cover_a_cell(view):
     data = random_exams()
-    found = places.boxes(data)
+    result = places.boxes(data)
     members = [boxes for boxes, one in zip(data.boxes_xyxy_px, data.view, strict=True) if one == view and len(boxes)]
     expected = np.zeros((places.CELLS, places.CELLS))
     for row in range(places.CELLS):
         for column in range(places.CELLS):
             x, y = (column + 0.5) / places.CELLS * 500, (row + 0.5) / places.CELLS * 1000
             expected[row, column] = np.mean([any(a <= x < c and b <= y < d for a, b, c, d in boxes) for boxes in members])
-    np.testing.assert_allclose(found["density"][view], expected, atol=1e-4)
+    np.testing.assert_allclose(result["density"][view], expected, atol=1e-4)
     assert expected.max() > 0.2
-    assert found["groups"][view]["exams"] == len(members)
+    assert result["groups"][view]["exams"] == len(members)
 
 
 def test_centres_lie_where_boxes_are_with_rows_from_the_top():
-    found = places.boxes(exams([[[0, 0, 50, 100]], []]))  # the upper left corner of 500 x 1000 px
-    centers = np.array(found["centers"]["all"])
+    result = places.boxes(exams([[[0, 0, 50, 100]], []]))  # the upper left corner of 500 x 1000 px
+    centers = np.array(result["centers"]["all"])
     assert centers.sum() == 1
     assert centers[0, 0] == 1
-    assert found["groups"]["all"]["left_half"] == 1.0
-    assert found["groups"]["all"]["width"][1] == pytest.approx(0.1)
-    assert found["groups"]["all"]["area"][1] == pytest.approx(0.01)
+    assert result["groups"]["all"]["left_half"] == 1.0
+    assert result["groups"]["all"]["width"][1] == pytest.approx(0.1)
+    assert result["groups"]["all"]["area"][1] == pytest.approx(0.01)
 
 
 def test_groups_are_of_views_and_ages_that_have_boxes():
-    found = places.boxes(exams([[[0, 0, 50, 100]]] * 3 + [[]], views=["AP", "PA", "", "LL"], ages=[17.9, 18.0, np.nan, 3]))
-    assert found["views"] == ["AP", "PA"]
-    assert found["ages"] == ["0 to 17", "18 to 39"]
-    assert found["groups"]["all"]["exams"] == 3
-    assert sum(found["sizes"]["AP"]) == 1
+    result = places.boxes(exams([[[0, 0, 50, 100]]] * 3 + [[]], views=["AP", "PA", "", "LL"], ages=[17.9, 18.0, np.nan, 3]))
+    assert result["views"] == ["AP", "PA"]
+    assert result["ages"] == ["0 to 17", "18 to 39"]
+    assert result["groups"]["all"]["exams"] == 3
+    assert sum(result["sizes"]["AP"]) == 1
 
 
 def test_no_box_is_no_table():
@@ -74,25 +74,25 @@ def test_no_box_is_no_table():
 
 def test_correlation_with_boxes_is_of_positive_exams():
     data = random_exams()
-    found = counting.correlation(data)
-    names, values = found["names"], found["values"]
+    result = counting.correlation(data)
+    names, values = result["names"], result["values"]
     target, boxes = names.index("pneumonia (Target)"), names.index("boxes")
     assert values[target][boxes] is None  # among positives Target does not vary
-    assert found["exams"][boxes][boxes] == sum(len(one) > 0 for one in data.boxes_xyxy_px)
+    assert result["exams"][boxes][boxes] == sum(len(one) > 0 for one in data.boxes_xyxy_px)
     numbers = np.array(values, float)  # None becomes NaN
     np.testing.assert_allclose(numbers, numbers.T, atol=1e-12)
 
 
-def test_far_out_is_tukeys_outer_fence():
+def test_outliers_lie_beyond_tukeys_outer_fence():
     values = np.exp(np.r_[np.linspace(0, 1, 101), 2.6, -1.6, 2.1, -1.1])
     names = [str(index) for index in range(len(values))]
     low, high = np.quantile(np.log(values), (0.25, 0.75))
     fences = low - 3 * (high - low), high + 3 * (high - low)
     expected = [name for name, value in zip(names, np.log(values), strict=True) if not fences[0] <= value <= fences[1]]
-    assert [name for name, _ in faults.far_out(names, values)] == expected
+    assert [name for name, _ in issues.outlying(names, values)] == expected
     assert expected == ["101", "102"]
 
 
-def test_nothing_is_far_out_where_most_are_equal():
-    assert faults.far_out(list("abcde"), np.array([1.0, 1, 1, 1, 9])) == []
-    assert faults.far_out([], np.zeros(0)) == []
+def test_there_is_no_outlier_where_most_are_equal():
+    assert issues.outlying(list("abcde"), np.array([1.0, 1, 1, 1, 9])) == []
+    assert issues.outlying([], np.zeros(0)) == []

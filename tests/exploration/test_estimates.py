@@ -32,11 +32,11 @@ def test_intervals_are_a_bootstrap_of_patients():
     of_patient = rng.random(60)
     hit = rng.random(400) < of_patient[patients]
     group = rng.random(400) < 0.5
-    found = estimates.intervals(
+    result = estimates.intervals(
         {"in": (hit & group, group), "out": (hit & ~group, ~group)}, patients, differences={"both": ("in", "out")}, resamples=2000
     )
-    assert found["in"]["value"] == hit[group].mean()
-    assert found["in"]["exams"] == group.sum()
+    assert result["in"]["value"] == hit[group].mean()
+    assert result["in"]["exams"] == group.sum()
     drawn = []
     for _ in range(500):
         chosen = np.concatenate([np.flatnonzero(patients == one) for one in rng.choice(np.unique(patients), len(np.unique(patients)))])
@@ -44,7 +44,7 @@ def test_intervals_are_a_bootstrap_of_patients():
         drawn.append((inside[of_group].mean(), inside[of_group].mean() - inside[~of_group].mean()))
     for name, column in (("in", 0), ("both", 1)):
         expected = np.quantile([one[column] for one in drawn], (0.025, 0.975))
-        assert (found[name]["low"], found[name]["high"]) == pytest.approx(expected, abs=0.02)
+        assert (result[name]["low"], result[name]["high"]) == pytest.approx(expected, abs=0.02)
 
 
 def test_exams_of_one_patient_make_the_interval_wider():
@@ -57,9 +57,9 @@ def test_exams_of_one_patient_make_the_interval_wider():
 
 def test_what_has_no_value_and_what_has_no_interval():
     none, every = np.zeros(6, bool), np.ones(6, bool)
-    found = estimates.intervals({"empty": (none, none), "one": (every, every)}, np.arange(6), differences={"gap": ("one", "empty")})
-    assert [found["empty"][key] for key in ("value", "low", "high", "exams")] == [None, None, None, 0]
-    assert [found["gap"][key] for key in ("value", "low", "high")] == [None, None, None]
+    result = estimates.intervals({"empty": (none, none), "one": (every, every)}, np.arange(6), differences={"gap": ("one", "empty")})
+    assert [result["empty"][key] for key in ("value", "low", "high", "exams")] == [None, None, None, 0]
+    assert [result["gap"][key] for key in ("value", "low", "high")] == [None, None, None]
     one_patient = estimates.intervals({"one": (every, every)}, np.zeros(6, int))["one"]
     assert (one_patient["value"], one_patient["low"]) == (1.0, None)
 

@@ -80,16 +80,16 @@ def copy(synthetic, tmp_path):
 
 def test_counts_by_hand(files):
     folder = files(labels=LABELS, classes=CLASSES, headers=HEADERS, patients="patientId,patient\na,1\nb,1\nc,2\nd,3\ne,4\n")
-    found = run(
+    result = run(
         folder, "--class-info", folder / "classes.csv", "--headers", folder / "headers.csv", "--patient-map", folder / "patients.csv"
     )
-    counts = found["classes"]
+    counts = result["classes"]
     assert (counts["rows"], counts["exams"], counts["positive_exams"], counts["boxes"]) == (8, 5, 3, 5)
     assert counts["rows_per_exam"] == {"1": 2, "2": 3}
     assert counts["boxes_per_exam"] == {"0": 2, "1": 1, "2": 2}
     assert counts["class_rows"] == {"Normal": 1, "No Lung Opacity / Not Normal": 1, "Lung Opacity": 5}
     assert counts["class_exams"] == {"Normal": 1, "No Lung Opacity / Not Normal": 1, "Lung Opacity": 3}
-    assert found["patients"] == {
+    assert result["patients"] == {
         "known": True,
         "patients": 4,
         "with_several_exams": 1,
@@ -97,30 +97,30 @@ def test_counts_by_hand(files):
         "most_exams": 2,
         "exams_per_patient": {"1": 3, "2": 1},
     }
-    missing = found["missing"]
+    missing = result["missing"]
     assert missing["labels"] == {"patientId": 0, "x": 3, "y": 3, "width": 3, "height": 3, "Target": 0}
     assert missing["headers"]["PatientOrientation"] == 6
     assert (missing["headers"]["ViewPosition"], missing["headers"]["PixelSpacing"]) == (1, 1)
     assert missing["unusable_headers"] == {"PatientAge": ["d"], "PatientSex": ["d"]}
     assert missing["box_columns_tell_target"] is True
-    twice = found["duplicates"]
+    twice = result["duplicates"]
     assert (twice["label_rows"], twice["boxes"], twice["header_rows"]) == (1, ["d"], ["d"])
     assert (twice["class_rows"], twice["class_rows_beyond_boxes"]) == (2, ["b"])  # b has two rows in the labels
-    assert found["outliers"]["ages"] == [{"exam": "a", "value": 148.0}]
-    assert found["outliers"]["boxes_beyond_image"] == [{"exam": "e", "value": 76.0}]
-    assert found["view"]["exams"] == {"AP": 2, "PA": 2}
-    assert found["view"]["unknown"] == 1  # the first row of d counts
-    assert (found["view"]["target_1"]["value"], found["view"]["target_0"]["value"], found["view"]["all"]["value"]) == (1.0, 0.0, 0.5)
-    assert found["sex"]["all"]["value"] == 0.5
-    assert (found["age"]["least"], found["age"]["most"], found["age"]["unknown_or_impossible"]) == (0.5, 70.0, 2)
-    assert [(one["mm"], one["exams"]) for one in found["pixel_spacing"]["values"]] == [(0.14, 3), (0.2, 1)]
-    assert found["files"] is None
-    assert found["pictures"] is None
+    assert result["outliers"]["ages"] == [{"exam": "a", "value": 148.0}]
+    assert result["outliers"]["boxes_beyond_image"] == [{"exam": "e", "value": 76.0}]
+    assert result["view"]["exams"] == {"AP": 2, "PA": 2}
+    assert result["view"]["unknown"] == 1  # the first row of d counts
+    assert (result["view"]["target_1"]["value"], result["view"]["target_0"]["value"], result["view"]["all"]["value"]) == (1.0, 0.0, 0.5)
+    assert result["sex"]["all"]["value"] == 0.5
+    assert (result["age"]["least"], result["age"]["most"], result["age"]["unknown_or_impossible"]) == (0.5, 70.0, 2)
+    assert [(one["mm"], one["exams"]) for one in result["pixel_spacing"]["values"]] == [(0.14, 3), (0.2, 1)]
+    assert result["files"] is None
+    assert result["pictures"] is None
 
 
 def test_labels_alone_are_enough(files, capsys):
-    found = run(files(labels=LABELS))
-    assert (found["view"], found["age"], found["headers"], found["patients"]) == (None, None, None, {"known": False})
+    result = run(files(labels=LABELS))
+    assert (result["view"], result["age"], result["headers"], result["patients"]) == (None, None, None, {"known": False})
     text = (files() / "out" / "explore.html").read_text()
     assert "give --dicom-dir, or --headers" in text
     assert "patientId names an exam, not a patient" in capsys.readouterr().out
@@ -154,7 +154,7 @@ def test_packed_files_are_read_as_they_are(files):
         pytest.param(LABELS, "PatientID,PatientAge\n", "has a header but no rows", id="no header rows"),
     ],
 )
-def test_faults_of_a_whole_file_are_one_sentence(files, capsys, labels, headers, message):
+def test_errors_in_a_whole_file_are_one_sentence(files, capsys, labels, headers, message):
     folder = files(labels=labels, headers=headers)
     argv = ["--labels", str(folder / "labels.csv"), "--headers", str(folder / "headers.csv"), "--output-dir", str(folder / "out")]
     assert explore.main(argv) == 2
@@ -180,11 +180,11 @@ def test_a_cut_gzip_file_is_one_sentence(files, capsys):
 )
 def test_bad_rows_are_left_out_and_listed(files, row, reason):
     clean = run(files(labels=LABELS))
-    found = run(files(labels=LABELS + row), "--overwrite")
-    assert [one["exam"] for one in found["rejected"]] == ["z"]
-    assert reason in found["rejected"][0]["reason"]
-    assert any("1 exam cannot be used" in one["sentence"] for one in found["conclusions"])
-    assert found["boxes"] == clean["boxes"]
+    result = run(files(labels=LABELS + row), "--overwrite")
+    assert [one["exam"] for one in result["rejected"]] == ["z"]
+    assert reason in result["rejected"][0]["reason"]
+    assert any("1 exam cannot be used" in one["sentence"] for one in result["conclusions"])
+    assert result["boxes"] == clean["boxes"]
 
 
 def test_an_earlier_report_is_not_destroyed(files, capsys):
@@ -201,7 +201,7 @@ def test_an_earlier_report_is_not_destroyed(files, capsys):
 
 def test_dicom_files_give_the_same_as_their_headers(copy, synthetic, without_augmentation):
     folder, paths = copy
-    found = run(folder.parent, *of_dataset(synthetic), "--dicom-dir", folder)
+    result = run(folder.parent, *of_dataset(synthetic), "--dicom-dir", folder)
     with open(folder.parent / "headers.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["PatientID", "PatientAge", "PatientSex", "ViewPosition", "PixelSpacing"])
@@ -210,10 +210,10 @@ def test_dicom_files_give_the_same_as_their_headers(copy, synthetic, without_aug
             writer.writerow([one.PatientID, one.PatientAge, one.PatientSex, one.ViewPosition, one.PixelSpacing[0]])
     by_csv = run(folder.parent, *of_dataset(synthetic), "--dicom-dir", folder, "--headers", folder.parent / "headers.csv", "--overwrite")
     for name in ("view", "sex", "age", "pixel_spacing", "boxes", "correlation"):
-        assert found[name] == by_csv[name], name
-    assert found["view"]["exams"]  # there is something to compare
-    assert found["files"] == {"found": 12, "sizes_px": {"256 x 256": 12}, "bits": {"8": 12}, "faulty": [], "refused": []}
-    assert {one["class"] for one in found["pictures"]["examples"]} == set(found["classes"]["class_exams"])
+        assert result[name] == by_csv[name], name
+    assert result["view"]["exams"]  # there is something to compare
+    assert result["files"] == {"found": 12, "sizes_px": {"256 x 256": 12}, "bits": {"8": 12}, "faulty": [], "refused": []}
+    assert {one["class"] for one in result["pictures"]["examples"]} == set(result["classes"]["class_exams"])
 
 
 def test_workers_read_the_same(copy, without_augmentation, capsys):
@@ -241,16 +241,16 @@ def test_damaged_files_are_counted_and_listed(copy, without_augmentation, capsys
     empty = pydicom.dcmread(paths[3])
     empty.Rows = 0
     empty.save_as(paths[3])
-    found = run(folder.parent, "--dicom-dir", folder)
-    faulty = {one["file"]: one["reason"] for one in found["files"]["faulty"]}
+    result = run(folder.parent, "--dicom-dir", folder)
+    faulty = {one["file"]: one["reason"] for one in result["files"]["faulty"]}
     assert list(faulty) == [path.name for path in paths[:4]]
     assert "cut off" in faulty[paths[0].name]
     assert "not a DICOM file" in faulty[paths[2].name]
-    assert found["files"]["refused"] == [{"file": "notes.dcm", "reason": "not a DICOM file"}]
+    assert result["files"]["refused"] == [{"file": "notes.dcm", "reason": "not a DICOM file"}]
     assert "0 rows" in faulty[paths[3].name]
-    assert found["headers"]["exams"] == 10  # those of the first and the fourth can be read
+    assert result["headers"]["exams"] == 10  # those of the first and the fourth can be read
     assert "Damaged: 4 DICOM files" in capsys.readouterr().out
-    assert not {path.stem for path in paths[:4]} & {one["exam"] for one in found["pictures"]["examples"]}
+    assert not {path.stem for path in paths[:4]} & {one["exam"] for one in result["pictures"]["examples"]}
     assert str(folder) not in (folder.parent / "out" / "explore.html").read_text()
 
 
@@ -268,9 +268,9 @@ def test_identical_pixels_are_found_under_other_headers(copy, without_augmentati
     twin = pydicom.dcmread(paths[5])
     twin.PixelData = first.PixelData
     twin.save_as(paths[5])
-    found = run(folder.parent, "--dicom-dir", folder)
-    assert [one["exams"] for one in found["duplicates"]["same_pixels"]] == [[paths[0].stem, paths[5].stem]]
-    assert any("2 exams in 1 group have the very same stored pixels" in one["sentence"] for one in found["conclusions"])
+    result = run(folder.parent, "--dicom-dir", folder)
+    assert [one["exams"] for one in result["duplicates"]["same_pixels"]] == [[paths[0].stem, paths[5].stem]]
+    assert any("2 exams in 1 group have the very same stored pixels" in one["sentence"] for one in result["conclusions"])
 
 
 def test_equalization_of_16_bit_radiographs(copy, without_augmentation):
@@ -284,10 +284,10 @@ def test_equalization_of_16_bit_radiographs(copy, without_augmentation):
         one.PixelData = pixels.tobytes()
         one["PixelData"].VR = "OW"
         one.save_as(path)
-    found = run(folder.parent, "--dicom-dir", folder)
-    assert found["files"]["bits"] == {"12": 12}
+    result = run(folder.parent, "--dicom-dir", folder)
+    assert result["files"]["bits"] == {"12": 12}
     assert "stored with 12 bits, brought to 8 by its window before" in (folder.parent / "out" / "explore.html").read_text()
-    shares = found["pictures"]["equalized"]
+    shares = result["pictures"]["equalized"]
     assert list(shares) == ["as it is", "histogram equalization", "CLAHE"]
     assert all(sum(one) == pytest.approx(1) for one in shares.values())
     assert np.std(shares["histogram equalization"]) < np.std(shares["as it is"])
@@ -299,9 +299,9 @@ def test_without_tensorflow_there_is_a_sentence(copy, monkeypatch):
     for name in ("augmentation_sheet", "augmentation"):  # a test before this one may have imported them
         monkeypatch.delitem(sys.modules, f"pneumodet.training.{name}", raising=False)
         monkeypatch.delattr(f"pneumodet.training.{name}", raising=False)
-    found = run(folder.parent, "--dicom-dir", folder)
-    assert found["pictures"]["augmented"] is False
-    assert found["pictures"]["why_not_augmented"].count(". ") == 0
+    result = run(folder.parent, "--dicom-dir", folder)
+    assert result["pictures"]["augmented"] is False
+    assert result["pictures"]["why_not_augmented"].count(". ") == 0
     assert "TensorFlow is not installed" in (folder.parent / "out" / "explore.html").read_text()
 
 
@@ -326,8 +326,8 @@ def test_names_from_the_files_cannot_become_tags(files):
 
 @pytest.mark.parametrize("target", [pytest.param("1,1,50,60,1", id="positive"), pytest.param(",,,,0", id="negative")])
 def test_a_single_exam_is_enough(files, target):
-    found = run(
+    result = run(
         files(labels=f"{HEADER}a,{target}\n", headers="PatientID,PatientAge,ViewPosition\na,50,AP\n"), "--headers", files() / "headers.csv"
     )
-    assert any(one["sentence"].startswith("All 1 exams have Target") for one in found["conclusions"])
-    assert found["view"]["difference"]["value"] is None
+    assert any(one["sentence"].startswith("All 1 exams have Target") for one in result["conclusions"])
+    assert result["view"]["difference"]["value"] is None

@@ -23,11 +23,11 @@ def figures(shared_data, tmp_path_factory):
 
 
 def test_classes(figures):
-    found = figures["classes"]
-    assert (found["rows"], found["exams"], found["positive_exams"], found["boxes"]) == (30_227, 26_684, 6_012, 9_555)
-    assert found["class_rows"] == {"Normal": 8_851, "No Lung Opacity / Not Normal": 11_821, "Lung Opacity": 9_555}
-    assert found["rows_per_exam"] == {"1": 23_286, "2": 3_266, "3": 119, "4": 13}
-    assert found["boxes_per_exam"] == {"0": 20_672, "1": 2_614, "2": 3_266, "3": 119, "4": 13}
+    result = figures["classes"]
+    assert (result["rows"], result["exams"], result["positive_exams"], result["boxes"]) == (30_227, 26_684, 6_012, 9_555)
+    assert result["class_rows"] == {"Normal": 8_851, "No Lung Opacity / Not Normal": 11_821, "Lung Opacity": 9_555}
+    assert result["rows_per_exam"] == {"1": 23_286, "2": 3_266, "3": 119, "4": 13}
+    assert result["boxes_per_exam"] == {"0": 20_672, "1": 2_614, "2": 3_266, "3": 119, "4": 13}
 
 
 def test_view_is_of_exams_not_rows(figures):
@@ -43,9 +43,9 @@ def test_ages(figures):
 
 
 def test_exams_are_not_patients(figures):
-    found = figures["patients"]
-    assert (found["with_several_exams"], found["most_exams"]) == (4_355, 65)
-    assert found["patients"] == pytest.approx(11_440, abs=5)
+    result = figures["patients"]
+    assert (result["with_several_exams"], result["most_exams"]) == (4_355, 65)
+    assert result["patients"] == pytest.approx(11_440, abs=5)
 
 
 def test_median_box(figures):
@@ -73,12 +73,12 @@ def test_files_agree_with_the_table_of_their_headers(shared_data, figures, tmp_p
     """258 rebuilt files and the CSV of header values come from different hands."""
     monkeypatch.setattr(radiographs.Drawer, "augmented", lambda self: (None, "left out"))
     sample, table = shared_data / "rsna_sample", shared_data / "rsna_csv" / "stage_2_train_dicom_headers.csv.gz"
-    found = []
+    result = []
     for number, more in enumerate((["--dicom-dir", sample / "stage_2_train_images"], ["--headers", table])):
         out = tmp_path / str(number)
         assert explore.main(["--labels", str(sample / "stage_2_train_labels.csv"), "--output-dir", str(out), *map(str, more)]) == 0
-        found.append(json.loads((out / "explore.json").read_text()))
-    by_file, by_table = found
+        result.append(json.loads((out / "explore.json").read_text()))
+    by_file, by_table = result
     for name in ("view", "sex", "age", "pixel_spacing"):
         assert by_file[name] == by_table[name], name
     assert by_file["files"]["faulty"] == []

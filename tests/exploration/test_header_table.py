@@ -1,4 +1,4 @@
-"""Which header values of a data set are missing, unusable or there twice."""
+"""Which header values of a data set are missing, unusable or given more than once."""
 
 import pytest
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumodet.core import detections as results
-from pneumodet.core.detections import Detections
+from pneumodet.core.detections import Detections, image_id
 from pneumodet.export import parity
 
 STRICT = parity.TOLERANCES["onnx"]
@@ -74,10 +73,8 @@ def test_the_nearest_of_several_is_the_same_one():
 
 
 INSTANCES = {
-    "images": [{"id": results.image_id(exam), "file_name": exam, "width": 800, "height": 1000} for exam in "ab"],
-    "annotations": [
-        {"id": 1, "image_id": results.image_id("a"), "category_id": 2, "bbox": [100, 100, 200, 200], "area": 40000, "iscrowd": 0}
-    ],
+    "images": [{"id": image_id(exam), "file_name": exam, "width": 800, "height": 1000} for exam in "ab"],
+    "annotations": [{"id": 1, "image_id": image_id("a"), "category_id": 2, "bbox": [100, 100, 200, 200], "area": 40000, "iscrowd": 0}],
     "categories": [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}],
 }
 HOW = {"class_name": "pneumonia", "category_id": 2}

@@ -6,7 +6,7 @@ from PIL import Image
 from pneumodet.viz import heatmap
 
 
-def test_heat_is_the_stronger_and_the_lighter_the_hotter_it_is():
+def test_a_heatmap_is_more_opaque_and_lighter_where_its_values_are_larger():
     ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
     dark = np.asarray(heatmap.overlay(Image.new("RGB", (256, 4)), ramp, opacity=1.0).convert("L"))[2].astype(int)
     assert (np.diff(dark) >= -1).all() and dark[-1] > 230

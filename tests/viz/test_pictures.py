@@ -16,9 +16,9 @@ def where(picture, colour):
     return np.argwhere((np.asarray(picture) == colour).all(axis=2))
 
 
-def extent(found):
+def extent(result):
     """xyxy of (y, x) pixels."""
-    return [*found.min(axis=0)[::-1].tolist(), *found.max(axis=0)[::-1].tolist()]
+    return [*result.min(axis=0)[::-1].tolist(), *result.max(axis=0)[::-1].tolist()]
 
 
 def detections(*boxes, score=0.75, category=2):
@@ -157,11 +157,11 @@ def inked(picture):
 
 def test_a_caption_stands_above_the_picture():
     image = Image.fromarray(np.full((300, 400), 200, np.uint8))
-    found = captioned(image, "exam", "truth 1")
-    height = found.height - 300
-    assert found.width == 400 and 15 <= height <= 40
-    np.testing.assert_array_equal(np.asarray(found)[height:], 200)
-    columns = inked(found.crop((0, 0, 400, height)))
+    result = captioned(image, "exam", "truth 1")
+    height = result.height - 300
+    assert result.width == 400 and 15 <= height <= 40
+    np.testing.assert_array_equal(np.asarray(result)[height:], 200)
+    columns = inked(result.crop((0, 0, 400, height)))
     assert columns.min() < 12 and columns.max() > 388
     assert (np.diff(columns) > 100).sum() == 1, "two texts, one at either side"
 
@@ -185,13 +185,13 @@ def test_a_long_id_keeps_both_ends_and_leaves_the_counts_their_room():
 def test_a_key_says_what_lines_and_colours_are():
     sheet = Image.new("RGB", (1200, 50), (200, 0, 0))
     scale = Image.new("RGB", (160, 16), (1, 2, 3))
-    keyed = with_key(sheet, found="found", scale=scale, scale_name="heat")
+    keyed = with_key(sheet, solid="found", scale=scale, scale_name="heatmap")
     assert keyed.width == 1200
     np.testing.assert_array_equal(np.asarray(keyed)[-50:], np.asarray(sheet))
     top = keyed.crop((0, 0, 1200, keyed.height - 50))
     assert len(where(top, TRUTH_RGB)) and len(where(top, DETECTION_RGB)) and len(where(top, (1, 2, 3))) == 160 * 16
     assert not len(where(with_key(sheet), DETECTION_RGB))
-    narrow = with_key(sheet.crop((0, 0, 300, 50)), found="found", scale=scale, scale_name="heat")
+    narrow = with_key(sheet.crop((0, 0, 300, 50)), solid="found", scale=scale, scale_name="heatmap")
     assert narrow.height > keyed.height, "in rows where one has no room"
     assert len(where(narrow, (1, 2, 3))) == 160 * 16
 

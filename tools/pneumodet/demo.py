@@ -4,11 +4,13 @@ run(exams=240, steps=450)
 """
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError, PneumodetError
@@ -20,12 +22,12 @@ NAME = "demo"
 MARKER = "demo.json"
 """A folder that has it was made by the demo, which may replace it."""
 
-SIDE = 224
-"""Input size in px: smaller than the config's 320, so that a laptop is done in minutes."""
+INPUT_PX = 224
+"""Height and width of the input: smaller than the config's 320, so that a laptop is done in minutes."""
 
 SETTINGS = (
-    f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
-    f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
+    f"model.ssd.image_resizer.fixed_shape_resizer.height={INPUT_PX}",
+    f"model.ssd.image_resizer.fixed_shape_resizer.width={INPUT_PX}",
 )
 """What the demo changes in configs/ssd_mobilenet.config: it learns from nothing, without a backbone, in few steps."""
 
@@ -39,7 +41,7 @@ def run(
     steps: int = 500,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
-    progress: Callable[[Iterable], Iterable] = lambda items: items,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items,
 ) -> Path:
     """Make data, convert, train, evaluate, export and predict.
 
@@ -47,11 +49,11 @@ def run(
       exams: radiographs to make.
       steps: of training.
       seed: of everything random.
-      say: is told each command before it runs.
+      say: is called with each command before it runs.
       progress: wraps the radiographs that are made.
 
     Returns:
-      The picture to look at.
+      The picture to open.
 
     Raises:
       DataError: workspace/demo is something else than an earlier demo.
@@ -67,13 +69,16 @@ def run(
     source = synthetic.make_dataset(folder / "source", exams=exams, seed=seed, progress=progress)
 
     def command(name: str, *arguments: object) -> None:
-        words = [f"tools/{name}.py", *map(str, arguments)]
-        say("\n$ python " + " ".join(f"'{word}'" if " " in word else word for word in words))
-        code = subprocess.run([sys.executable, *words], cwd=paths.PROJECT_ROOT, check=False).returncode
+        line = [f"tools/{name}.py", *map(str, arguments)]
+        say("\n$ python " + shlex.join(line))
+        # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
+        code = subprocess.run([sys.executable, *line], cwd=paths.PROJECT_ROOT, check=False).returncode
         if code == 130:
             raise KeyboardInterrupt
         if code:
-            raise PneumodetError(f"The demo stopped because tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
+            raise PneumodetError(
+                f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'."
+            )
 
     labels = ("--labels", source.labels)
     records = folder / "records"
@@ -82,7 +87,7 @@ def run(
         *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info),
         *("--patient-map", source.patient_map, "--output-dir", records, "--val-fraction", 0.25),
     )
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
     command(
         "train",
         *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--steps", steps, "--seed", seed),

@@ -9,16 +9,16 @@ from pneumodet.dicom.net import access
 
 
 def test_secrets_are_not_in_the_repr():
-    found = access.read({"PNEUMODET_PACS_USER": "worker", "PNEUMODET_PACS_PASSWORD": "hush"})
-    assert (found.user, found.password) == ("worker", "hush")
-    assert "hush" not in repr(found)
+    result = access.read({"PNEUMODET_PACS_USER": "worker", "PNEUMODET_PACS_PASSWORD": "hush"})
+    assert (result.user, result.password) == ("worker", "hush")
+    assert "hush" not in repr(result)
     assert "hush" not in repr(access.read({"PNEUMODET_PACS_TOKEN": "hush"}))
 
 
 def test_secrets_come_from_files_as_docker_gives_them(tmp_path):
     (tmp_path / "secret").write_text("hush\n")
-    found = access.read({"PNEUMODET_PACS_USER": "worker", "PNEUMODET_PACS_PASSWORD_FILE": str(tmp_path / "secret"), "PATH": "/bin"})
-    assert found.password == "hush"
+    result = access.read({"PNEUMODET_PACS_USER": "worker", "PNEUMODET_PACS_PASSWORD_FILE": str(tmp_path / "secret"), "PATH": "/bin"})
+    assert result.password == "hush"
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_urls_that_are_taken(url):
 
 
 def test_plain_http_is_allowed_by_name_only():
-    found = access.read({"PNEUMODET_PACS_PLAIN_HTTP": "1"})
-    assert found.check_url("http://orthanc:8042/dicom-web") == "http://orthanc:8042/dicom-web"
+    result = access.read({"PNEUMODET_PACS_PLAIN_HTTP": "1"})
+    assert result.check_url("http://orthanc:8042/dicom-web") == "http://orthanc:8042/dicom-web"
     assert not access.read({"PNEUMODET_PACS_PLAIN_HTTP": "0"}).plain_http
 
 

@@ -37,16 +37,16 @@ def test_new_instances_page_by_page(pacs, client, monkeypatch):
     monkeypatch.setattr(dicomweb, "PAGE", 3)
     uids = {pacs.put(radiograph(number)) for number in range(8)}
     pacs.put(radiograph(8, Modality="CT"))
-    assert {found.sop_uid for found in client.instances("CR", since=None)} == uids
-    found = next(client.instances("CR", since=None))
-    assert found.attributes["00180015"]["Value"] == ["CHEST"]
-    assert found.study_uid.startswith("1.2.826")
+    assert {result.sop_uid for result in client.instances("CR", since=None)} == uids
+    result = next(client.instances("CR", since=None))
+    assert result.attributes["00180015"]["Value"] == ["CHEST"]
+    assert result.study_uid.startswith("1.2.826")
 
 
 def test_only_studies_since_a_day(pacs, client):
     pacs.put(radiograph(1, StudyDate="20260101"))
     late = pacs.put(radiograph(2, StudyDate="20260102"))
-    assert [found.sop_uid for found in client.instances("CR", since=date(2026, 1, 2))] == [late]
+    assert [result.sop_uid for result in client.instances("CR", since=date(2026, 1, 2))] == [late]
 
 
 def offsets(pacs):
@@ -56,13 +56,13 @@ def offsets(pacs):
 def test_pages_are_smaller_than_what_services_refuse(pacs, client):
     pacs.most_limit = 200
     uid = pacs.put(radiograph())
-    assert [found.sop_uid for found in client.instances("CR", since=None)] == [uid]
+    assert [result.sop_uid for result in client.instances("CR", since=None)] == [uid]
 
 
 def test_pages_that_are_smaller_than_was_asked_for(pacs, client):
     pacs.page = 10
     uids = {pacs.put(radiograph(number)) for number in range(30)}
-    assert {found.sop_uid for found in client.instances("CR", since=None)} == uids
+    assert {result.sop_uid for result in client.instances("CR", since=None)} == uids
     assert offsets(pacs) == ["0", "10", "20", "30"]
     assert len(list(client.studies())) == 30
 
@@ -87,7 +87,7 @@ def test_a_page_of_known_ones_is_not_the_end_where_new_ones_came_meanwhile(pacs,
         for name, page in pages.items()
     }
     pacs.spoilers.append(lambda request: answer(request, 200, entries[request.path.rpartition("offset=")[2]].encode()))
-    assert [found.sop_uid for found in client.instances("CR", since=None)] == uids
+    assert [result.sop_uid for result in client.instances("CR", since=None)] == uids
 
 
 def endless(request):
@@ -106,8 +106,8 @@ def test_a_list_without_an_end_is_reported(pacs):
     assert len(got) == 12
     got = []
     with pytest.raises(ListLimit, match="longer than 0.2 s"):
-        for found in client_of(pacs, list_seconds=0.2).instances("CR", since=None):
-            got.append(found.sop_uid)
+        for result in client_of(pacs, list_seconds=0.2).instances("CR", since=None):
+            got.append(result.sop_uid)
 
 
 def test_what_a_caller_does_between_two_pages_does_not_count(pacs, monkeypatch):

@@ -17,10 +17,10 @@ def test_texts_that_dicom_cannot_hold_are_refused(field, text):
 
 
 def test_uids_are_valid_and_depend_on_every_part():
-    found = {identifiers.uid(*parts) for parts in (("a", "b"), ("b", "a"), ("ab",), ("a", "b", "c"), ("a",))}
-    assert len(found) == 5
+    result = {identifiers.uid(*parts) for parts in (("a", "b"), ("b", "a"), ("ab",), ("a", "b", "c"), ("a",))}
+    assert len(result) == 5
     assert identifiers.uid("a", "b") == identifiers.uid("a", "b")
-    for one in found:
+    for one in result:
         prefix, _, number = one.rpartition(".")
         assert prefix == "2.25" and len(one) <= 64 and number == str(int(number))
         assert uuid.UUID(int=int(number)).variant == uuid.RFC_4122

@@ -73,21 +73,21 @@ def test_nothing_is_said_of_the_patient_on_the_way(make, two, kind, caplog):
     """Neither in warnings nor in the log: highdicom quotes names that look odd, pydicom values that do not fit."""
     source = raw("PatientName", b"SECRET")
     source.PatientAge = "51"
-    with warnings.catch_warnings(record=True) as found, caplog.at_level(logging.DEBUG):
+    with warnings.catch_warnings(record=True) as result, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         made = make(kind, source, two)
     assert str(made.PatientName) == "SECRET"
-    assert "SECRET" not in caplog.text + "".join(str(one.message) for one in found)
+    assert "SECRET" not in caplog.text + "".join(str(one.message) for one in result)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sparse_header_is_enough(make, two, kind, tmp_path):
     optional = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyTime", "ReferringPhysicianName", "StudyID")
     sparse = made_up(**dict.fromkeys((*optional, "AccessionNumber", "InstanceNumber", "SpecificCharacterSet", "Modality")))
-    found = read_back(make(kind, sparse, two), tmp_path / "made.dcm")
+    result = read_back(make(kind, sparse, two), tmp_path / "made.dcm")
     for keyword in (*optional, "AccessionNumber"):
-        assert keyword in found and not found[keyword].value, "type 2: there, but empty"
-    assert found.InstanceNumber == 1
+        assert keyword in result and not result[keyword].value, "type 2: there, but empty"
+    assert result.InstanceNumber == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,9 +141,9 @@ def test_what_is_no_image_is_refused():
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_of_all_character_sets(make, none, kind, charset, name, tmp_path):
     source = written(made_up(SpecificCharacterSet=charset, PatientName=name))
-    found = read_back(make(kind, source, none), tmp_path / "made.dcm")
-    assert found.SpecificCharacterSet == source.SpecificCharacterSet
-    assert str(found.PatientName) == name
+    result = read_back(make(kind, source, none), tmp_path / "made.dcm")
+    assert result.SpecificCharacterSet == source.SpecificCharacterSet
+    assert str(result.PatientName) == name
 
 
 @pytest.mark.parametrize("charset", [None, "", "ISO_IR 999", "klingon"])
@@ -154,9 +154,9 @@ def test_bytes_of_an_unknown_character_set_stay_as_they_are(make, none, charset,
         source.add_new("SpecificCharacterSet", "CS", charset)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = read_back(make("structured_report", source, none), tmp_path / "made.dcm")
-    assert found.SpecificCharacterSet == "ISO_IR 100"
-    assert found.get_item("PatientName").value.strip() == b"M\xfcller^J\xf6rg"
+        result = read_back(make("structured_report", source, none), tmp_path / "made.dcm")
+    assert result.SpecificCharacterSet == "ISO_IR 100"
+    assert result.get_item("PatientName").value.strip() == b"M\xfcller^J\xf6rg"
 
 
 def test_the_nearest_date_of_the_radiograph_is_the_report_s():

@@ -35,9 +35,9 @@ def test_it_refers_to_the_radiograph(state, radiograph):
 
 def test_boxes_are_closed_polylines_in_px(state):
     (annotation,) = state.GraphicAnnotationSequence
-    found = [np.array(item.GraphicData).reshape(-1, 2) for item in annotation.GraphicObjectSequence]
-    np.testing.assert_array_equal(found[0], [(0, 100), (60.25, 100), (60.25, 180), (0, 180), (0, 100)])
-    np.testing.assert_array_equal(found[1], [(110, 2), (170, 2), (170, 90), (110, 90), (110, 2)])
+    result = [np.array(item.GraphicData).reshape(-1, 2) for item in annotation.GraphicObjectSequence]
+    np.testing.assert_array_equal(result[0], [(0, 100), (60.25, 100), (60.25, 180), (0, 180), (0, 100)])
+    np.testing.assert_array_equal(result[1], [(110, 2), (170, 2), (170, 90), (110, 90), (110, 2)])
     for item in annotation.GraphicObjectSequence:
         assert (item.GraphicType, item.GraphicAnnotationUnits, item.GraphicFilled, item.NumberOfGraphicPoints) == (
             "POLYLINE",

@@ -34,12 +34,12 @@ def test_a_float32_score_at_the_threshold_passes_as_in_detections():
 
 @pytest.mark.parametrize(("count", "text"), [(0, "No opacity with"), (1, "1 opacity with"), (3, "3 opacities with")])
 def test_summary(count, text):
-    found = Findings(np.tile([0.0, 0, 1, 1], (count, 1)), np.full(count, 0.5), 0.35, ALGORITHM)
-    assert found.summary == f"{text} a score of 0.35 or more"
+    result = Findings(np.tile([0.0, 0, 1, 1], (count, 1)), np.full(count, 0.5), 0.35, ALGORITHM)
+    assert result.summary == f"{text} a score of 0.35 or more"
 
 
 def test_boxes_are_cut_off_at_the_edges_and_outside_ones_refused():
-    found = Findings(np.array([[-3, 5, 40, 120.5], [0, 0, 0, 0]]), np.array([0.5, 0.5]), 0.35, ALGORITHM)
-    np.testing.assert_array_equal(found.within(rows=100, columns=30), [[0, 5, 30, 100], [0, 0, 0, 0]])
+    result = Findings(np.array([[-3, 5, 40, 120.5], [0, 0, 0, 0]]), np.array([0.5, 0.5]), 0.35, ALGORITHM)
+    np.testing.assert_array_equal(result.within(rows=100, columns=30), [[0, 5, 30, 100], [0, 0, 0, 0]])
     with pytest.raises(DataError, match="outside of the radiograph of 30 x 4 px"):
-        found.within(rows=4, columns=30)
+        result.within(rows=4, columns=30)

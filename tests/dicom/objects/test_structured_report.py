@@ -22,13 +22,13 @@ def items(report, *names):
 
 
 def code(item):
-    found = item.ConceptCodeSequence[0]
-    return found.CodeValue, found.CodingSchemeDesignator
+    result = item.ConceptCodeSequence[0]
+    return result.CodeValue, result.CodingSchemeDesignator
 
 
 def name(item):
-    found = item.ConceptNameCodeSequence[0]
-    return found.CodeValue, found.CodingSchemeDesignator
+    result = item.ConceptNameCodeSequence[0]
+    return result.CodeValue, result.CodingSchemeDesignator
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def test_evidence_is_the_radiograph_and_nothing_else(report, radiograph):
 
 def test_each_box_is_a_closed_polyline_on_the_radiograph(report, radiograph):
     regions = items(report, "Measurement Group", "Image Region")
-    found = [np.array(item.GraphicData).reshape(-1, 2) for item in regions]
+    result = [np.array(item.GraphicData).reshape(-1, 2) for item in regions]
     assert [item.GraphicType for item in regions] == ["POLYLINE"] * 2
     # the first box sticks out by 4.5 px at the left, where the image ends
-    np.testing.assert_array_equal(found[0], [(0, 100), (60.25, 100), (60.25, 180), (0, 180), (0, 100)])
-    np.testing.assert_array_equal(found[1], [(110, 2), (170, 2), (170, 90), (110, 90), (110, 2)])
+    np.testing.assert_array_equal(result[0], [(0, 100), (60.25, 100), (60.25, 180), (0, 180), (0, 100)])
+    np.testing.assert_array_equal(result[1], [(110, 2), (170, 2), (170, 90), (110, 90), (110, 2)])
     for item in regions:
         (image,) = item.ContentSequence
         assert (image.ValueType, image.RelationshipType) == ("IMAGE", "SELECTED FROM")
@@ -90,9 +90,9 @@ def test_scores_are_numbers_without_unit(report):
 
 def test_the_finding_is_an_opacity_in_the_lung_and_no_diagnosis(report):
     for group in groups_of(report):
-        found = {name(item): item for item in group.ContentSequence}
-        assert code(found["121071", "DCM"]) == ("RID28530", "RADLEX")
-        assert code(found["363698007", "SCT"]) == ("39607008", "SCT")
+        result = {name(item): item for item in group.ContentSequence}
+        assert code(result["121071", "DCM"]) == ("RID28530", "RADLEX")
+        assert code(result["363698007", "SCT"]) == ("39607008", "SCT")
     assert "233604007" not in {code(item)[0] for _, item in walk(report) if "ConceptCodeSequence" in item}
 
 
@@ -150,7 +150,7 @@ def test_the_uid_is_another_one_for_another_radiograph_algorithm_or_threshold(ma
     def made(dataset=radiograph, algorithm=algorithm, threshold=0.35, kind=KIND):
         return make(kind, dataset, Findings(np.zeros((0, 4)), np.zeros(0), threshold, algorithm)).SOPInstanceUID
 
-    found = [
+    result = [
         made(),
         made(kind="presentation_state"),
         made(kind="secondary_capture"),
@@ -160,7 +160,7 @@ def test_the_uid_is_another_one_for_another_radiograph_algorithm_or_threshold(ma
         made(algorithm=Algorithm(algorithm.name, algorithm.version, parameters=("views=2",))),
         made(threshold=0.36),
     ]
-    assert len(set(found)) == len(found)
+    assert len(set(result)) == len(result)
 
 
 def test_the_uid_is_the_same_whatever_was_found(make, radiograph, two, none):

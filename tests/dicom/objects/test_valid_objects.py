@@ -60,8 +60,8 @@ def complaints(path):
 def test_dciodvfy_finds_no_error(make, kind, which, elements, tmp_path, request):
     path = tmp_path / f"{kind}.dcm"
     make(kind, made_up(**elements), request.getfixturevalue(which)).save_as(path, enforce_file_format=True)
-    found = [line for line in complaints(path) if not any(part in line for part in EXPECTED_WARNINGS)]
-    assert found == []
+    result = [line for line in complaints(path) if not any(part in line for part in EXPECTED_WARNINGS)]
+    assert result == []
 
 
 def test_dciodvfy_would_find_one(make, two, radiograph, tmp_path):

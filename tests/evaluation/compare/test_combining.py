@@ -110,7 +110,7 @@ def test_a_step_that_loses_is_named_and_another_recipe_recommended(scene, tmp_pa
     assert "fusion of all (-0." in out and "since they were asked for" in out
     folder = tmp_path / "out" / "combination"
     assert out.splitlines()[-1].startswith(
-        f"Next:    on other radiographs: tools/postprocess.py --recipe {folder / 'best_recipe.json'} with "
+        f"Next:    on other radiographs: python tools/postprocess.py --recipe {folder / 'best_recipe.json'} with "
     )
     best = recipe.load(folder / "best_recipe.json")
     assert (best.sources, recipe.load(folder / "recipe.json").sources) == (1, 2)

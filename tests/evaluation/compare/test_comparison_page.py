@@ -65,7 +65,7 @@ def test_what_is_printed(page):
     assert lines[1].split()[:4] == ["run", "RSNA", "[95", "%]"]
     assert lines[4].split()[:3] == ["resnet", "–", "–"]
     assert any(line.startswith("Highest ROC AUC: resnet") for line in lines)
-    assert lines[-1].startswith("Next:    on other radiographs: tools/postprocess.py --recipe ")
+    assert lines[-1].startswith("Next:    on other radiographs: python tools/postprocess.py --recipe ")
     assert "comparison.html, comparison.md, comparison.json" in lines[-3]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from random_cases import random_cases
 
-from pneumodet.core.aims import in_words, parse_aim
+from pneumodet.core.aims import as_text, parse_aim
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, image_level, rsna
@@ -146,7 +146,7 @@ def test_folds_hold_whole_patients_and_share_the_positives():
     ],
 )
 def test_the_note_says_in_words_what_a_threshold_was_chosen_for(aim, words):
-    assert in_words(aim) == words
+    assert as_text(aim) == words
     cases = random_cases(5, count=80, grid=1000)
     note = cross_fitted(cases, aim, folds=patient_folds(cases, 2))[1]["note"]
     assert note.startswith(

@@ -82,7 +82,7 @@ def test_points_lie_where_they_should():
     (left, bottom), (right, top) = (map(float, point.split()) for point in drawn)
     assert (left, bottom, right, top) == (52, charts.HEIGHT - 46, charts.WIDTH - 12, 12)
     assert charts.line_chart("t", [Line("", [], [])], x="x", y="y") == ""
-    assert charts.heat_map("t", [[0, 0], [0, 0]]) == ""
+    assert charts.heatmap("t", [[0, 0], [0, 0]]) == ""
     assert charts.bar_chart("t", [0, 1], {"a": [0]}, x="x", y="y") == ""
 
 
@@ -99,7 +99,7 @@ def test_bars_are_as_long_as_their_values_say():
 
 
 def test_maps_on_one_scale_can_be_compared():
-    alone, scaled = charts.heat_map("t", [[0, 2], [1, 0]]), charts.heat_map("t", [[0, 2], [1, 0]], top=4, highest="few")
+    alone, scaled = charts.heatmap("t", [[0, 2], [1, 0]]), charts.heatmap("t", [[0, 2], [1, 0]], top=4, highest="few")
     assert re.findall(r'fill-opacity="([\d.]+)"', alone) == ["1.00", "0.50"] and "(at most 2)" in alone
     assert re.findall(r'fill-opacity="([\d.]+)"', scaled) == ["0.50", "0.25"] and "(at most few)" in scaled
 

@@ -24,13 +24,13 @@ def write(folder: Path, *, patients: int = 150, seed: int = 0, gz: bool = False)
             labels += [(exam, *(str(value) for value in box), "1") for box in boxes] or [(exam, "", "", "", "", "0")]
             headers.append((exam, str(int(rng.integers(18, 90))), sex, view, "0.168" if rng.random() < 0.5 else "0.143"))
             patient_map.append((exam, f"P{patient:04d}"))
-    found = {name: folder / f"{name}.csv" for name in ("labels", "headers", "patient_map")}
+    result = {name: folder / f"{name}.csv" for name in ("labels", "headers", "patient_map")}
     if gz:
-        found = {name: path.with_name(f"{path.name}.gz") for name, path in found.items()}
-    save(found["labels"], ("patientId", "x", "y", "width", "height", "Target"), labels)
-    save(found["headers"], ("patientId", "PatientAge", "PatientSex", "ViewPosition", "PixelSpacing"), headers)
-    save(found["patient_map"], ("patientId", "patient"), patient_map)
-    return found
+        result = {name: path.with_name(f"{path.name}.gz") for name, path in result.items()}
+    save(result["labels"], ("patientId", "x", "y", "width", "height", "Target"), labels)
+    save(result["headers"], ("patientId", "PatientAge", "PatientSex", "ViewPosition", "PixelSpacing"), headers)
+    save(result["patient_map"], ("patientId", "patient"), patient_map)
+    return result
 
 
 def save(path: Path, header: tuple, rows: list[tuple]) -> Path:

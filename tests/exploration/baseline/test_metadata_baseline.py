@@ -10,22 +10,22 @@ from pneumodet.cli import compare, metadata_baseline
 from pneumodet.inference.postprocess import gates as image_gates
 
 
-def arguments(found, output_dir, *more):
+def arguments(outcome, output_dir, *more):
     names = {"labels": "--labels", "headers": "--headers", "patient_map": "--patient-map"}
-    flags = [text for name, path in found.items() for text in (names[name], str(path))]
+    flags = [text for name, path in outcome.items() for text in (names[name], str(path))]
     return [*flags, "--output-dir", str(output_dir), "--folds", "3", "--resamples", "50", *more]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    found = made_up_metadata.write(folder, gz=True)
-    assert metadata_baseline.main(arguments(found, folder / "out", "--show-leak")) == 0
-    return found, folder / "out"
+    outcome = made_up_metadata.write(folder, gz=True)
+    assert metadata_baseline.main(arguments(outcome, folder / "out", "--show-leak")) == 0
+    return outcome, folder / "out"
 
 
 def test_figures_scores_and_page(made):
-    found, folder = made
+    outcome, folder = made
     assert sorted(path.name for path in folder.iterdir()) == ["baseline.html", "baseline.json", "scores.csv"]
     result = json.loads((folder / "baseline.json").read_text())
     assert set(result["models"]) == {"svc", "logistic", "boosting"}
@@ -35,7 +35,7 @@ def test_figures_scores_and_page(made):
         assert set(one["importance"]) == {"age", "sex", "view", "spacing"}
     assert max(result["alone"], key=result["alone"].get) == "view"
     assert result["leak"]["ways"][0]["models"]["svc"]["accuracy"] >= 0.99
-    assert result["inputs"]["labels"]["name"] == found["labels"].name == "labels.csv.gz"
+    assert result["inputs"]["labels"]["name"] == outcome["labels"].name == "labels.csv.gz"
     text = (folder / "baseline.html").read_text()
     for piece in ("support vector classifier", "ROC of metadata alone", "view position", "A leak, shown on purpose"):
         assert piece in text
@@ -51,14 +51,14 @@ def test_the_gate_takes_the_scores(made):
 
 
 def test_without_being_asked_no_leak_and_an_earlier_result_stays(made, tmp_path, capsys):
-    found, folder = made
-    assert metadata_baseline.main(arguments(found, folder)) == 2
+    outcome, folder = made
+    assert metadata_baseline.main(arguments(outcome, folder)) == 2
     assert "Give --overwrite" in capsys.readouterr().err
-    del found["patient_map"]
-    assert metadata_baseline.main(arguments(found, tmp_path / "out")) == 0
+    del outcome["patient_map"]
+    assert metadata_baseline.main(arguments(outcome, tmp_path / "out")) == 0
     said = capsys.readouterr()
     assert "every exam is taken for a patient of its own" in said.err
-    assert f"Next:    as a gate for a detector's boxes: tools/postprocess.py --gate {tmp_path / 'out' / 'scores.csv'}\n" in said.out
+    assert f"Next:    as a gate for a detector's boxes: python tools/postprocess.py --gate {tmp_path / 'out' / 'scores.csv'}\n" in said.out
     assert "ROC AUC [95 %]" in said.out and "lost when shuffled [lowest, highest fold]" in said.out, "two kinds of brackets"
     assert "leak" not in json.loads((tmp_path / "out" / "baseline.json").read_text())
     assert "leak" not in (tmp_path / "out" / "baseline.html").read_text().replace("every", "")
@@ -79,9 +79,9 @@ def test_a_record_set_has_scores_of_each_split(tmp_path, capsys):
 
 
 def test_one_class_only_is_said_in_one_line(tmp_path, capsys):
-    found = made_up_metadata.write(tmp_path, patients=20)
-    lines = found["labels"].read_text().splitlines()
-    found["labels"].write_text("\n".join([lines[0], *(line for line in lines if line.endswith(",0"))]))
-    assert metadata_baseline.main(arguments(found, tmp_path / "out")) == 2
-    assert "exams is positive: there is nothing to tell apart" in capsys.readouterr().err
+    outcome = made_up_metadata.write(tmp_path, patients=20)
+    lines = outcome["labels"].read_text().splitlines()
+    outcome["labels"].write_text("\n".join([lines[0], *(line for line in lines if line.endswith(",0"))]))
+    assert metadata_baseline.main(arguments(outcome, tmp_path / "out")) == 2
+    assert "exams is positive: there is nothing to distinguish" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

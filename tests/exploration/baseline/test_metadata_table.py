@@ -24,7 +24,7 @@ def read(tmp_path, rows, *, header=HEADER, **more):
 
 
 def test_values_are_years_places_and_mm(tmp_path):
-    found = read(
+    result = read(
         tmp_path,
         [
             ("e0", "51", "F", "PA", "0.143"),
@@ -33,16 +33,16 @@ def test_values_are_years_places_and_mm(tmp_path):
             ("e3", "40.0", "O", "", ""),
         ],
     )
-    assert found.columns == ("age", "sex", "view", "spacing")
-    assert found.categories == {"sex": ("F", "M", "O"), "view": ("AP", "LL", "PA")}
+    assert result.columns == ("age", "sex", "view", "spacing")
+    assert result.categories == {"sex": ("F", "M", "O"), "view": ("AP", "LL", "PA")}
     nan = np.nan
-    np.testing.assert_allclose(found.values, [[51, 0, 2, 0.143], [51, 1, 0, 0.168], [0.5, nan, 1, 0.139], [40, 2, nan, nan]])
-    assert found.positive.tolist() == [False, False, False, True]
-    assert {f"No {name} is known of 1 of 4 exams." for name in ("sex", "view position", "pixel spacing")} <= set(found.notes)
+    np.testing.assert_allclose(result.values, [[51, 0, 2, 0.143], [51, 1, 0, 0.168], [0.5, nan, 1, 0.139], [40, 2, nan, nan]])
+    assert result.positive.tolist() == [False, False, False, True]
+    assert {f"No {name} is known of 1 of 4 exams." for name in ("sex", "view position", "pixel spacing")} <= set(result.notes)
 
 
 def test_what_cannot_be_used_is_missing_and_counted(tmp_path):
-    found = read(
+    result = read(
         tmp_path,
         [
             ("e0", "148", "F", "PA", "0.143"),
@@ -51,9 +51,9 @@ def test_what_cannot_be_used_is_missing_and_counted(tmp_path):
             ("e3", "155", "M", "AP", "0.1"),
         ],
     )
-    np.testing.assert_array_equal(np.isnan(found.values).sum(axis=0), [3, 1, 1, 2])
-    assert found.values[1, 0] == 110
-    said = " ".join(found.notes)
+    np.testing.assert_array_equal(np.isnan(result.values).sum(axis=0), [3, 1, 1, 2])
+    assert result.values[1, 0] == 110
+    said = " ".join(result.notes)
     for sentence in (
         "2 ages are over 110 years and taken as missing.",
         "1 age is not readable",
@@ -67,10 +67,10 @@ def test_what_cannot_be_used_is_missing_and_counted(tmp_path):
 
 
 def test_columns_without_values_are_left_out_and_named(tmp_path):
-    found = read(tmp_path, [("e0", "", "F", ""), ("e1", "999", "M", "")], header=("patientId", "PatientAge", "PatientSex", "ViewPosition"))
-    assert found.columns == ("sex",)
-    assert found.values.shape == (2, 1)
-    assert {f"No exam has a usable {name}; it is left out." for name in ("age", "view position", "pixel spacing")} <= set(found.notes)
+    result = read(tmp_path, [("e0", "", "F", ""), ("e1", "999", "M", "")], header=("patientId", "PatientAge", "PatientSex", "ViewPosition"))
+    assert result.columns == ("sex",)
+    assert result.values.shape == (2, 1)
+    assert {f"No exam has a usable {name}; it is left out." for name in ("age", "view position", "pixel spacing")} <= set(result.notes)
 
 
 def test_nothing_known_at_all(tmp_path):
@@ -88,7 +88,7 @@ def test_nothing_known_at_all(tmp_path):
             id="facts",
         ),
         pytest.param(("exam", "PatientAge"), [("e0", "5")], "have none of the columns patientId, PatientID, Filename", id="exam"),
-        pytest.param(("patientId", "PatientAge"), [("e0", "5"), ("e0", "6")], "line 3: exam e0 is there twice", id="twice"),
+        pytest.param(("patientId", "PatientAge"), [("e0", "5"), ("e0", "6")], "line 3: exam e0 occurs twice", id="twice"),
         pytest.param(("patientId", "PatientAge"), [("", "5")], "line 2: the row names no exam", id="nameless"),
         pytest.param(("patientId", "PatientAge"), [("other", "5")], "None of the 1 exams of .* has a header", id="others"),
         pytest.param((), [], "they have no column at all", id="empty"),
@@ -112,10 +112,10 @@ def test_a_file_that_only_looks_packed(tmp_path):
 
 
 def test_exams_of_one_side_only_are_left_out_and_counted(tmp_path):
-    found = made_up_metadata.write(tmp_path)
-    rows = list(csv.reader(found["headers"].read_text().splitlines()))
-    made_up_metadata.save(found["headers"], rows[0], [*rows[3:], ("test-exam", "50", "F", "PA", "0.1")])
-    got = table.read(labels=found["labels"], headers_csv=found["headers"], patient_map=found["patient_map"])
+    result = made_up_metadata.write(tmp_path)
+    rows = list(csv.reader(result["headers"].read_text().splitlines()))
+    made_up_metadata.save(result["headers"], rows[0], [*rows[3:], ("test-exam", "50", "F", "PA", "0.1")])
+    got = table.read(labels=result["labels"], headers_csv=result["headers"], patient_map=result["patient_map"])
     assert len(got.exams) == len(rows) - 3
     assert got.notes == [
         f"Left out, because they have no header in headers.csv: 2 labelled exams, for example {rows[1][0]}.",
@@ -124,18 +124,18 @@ def test_exams_of_one_side_only_are_left_out_and_counted(tmp_path):
 
 
 def test_patients_are_those_of_the_map_or_each_exam_and_this_is_said(tmp_path):
-    found = made_up_metadata.write(tmp_path, patients=20, gz=True)
-    mapped = table.read(labels=found["labels"], headers_csv=found["headers"], patient_map=found["patient_map"])
+    result = made_up_metadata.write(tmp_path, patients=20, gz=True)
+    mapped = table.read(labels=result["labels"], headers_csv=result["headers"], patient_map=result["patient_map"])
     patients = [exam.split("-")[1] for exam in mapped.exams]
     assert len(np.unique(mapped.patients)) == 20
     assert len(set(zip(patients, mapped.patients.tolist(), strict=True))) == 20
-    alone = table.read(labels=found["labels"], headers_csv=found["headers"])
+    alone = table.read(labels=result["labels"], headers_csv=result["headers"])
     assert len(np.unique(alone.patients)) == len(alone.exams) > 20
     assert table.EXAM_IS_PATIENT in alone.notes
     assert table.EXAM_IS_PATIENT not in mapped.notes
     short = made_up_metadata.save(tmp_path / "short.csv", ("patientId", "patient"), [(mapped.exams[0], "P")])
     with pytest.raises(DataError, match=f"does not name {len(mapped.exams) - 1} exams"):
-        table.read(labels=found["labels"], headers_csv=found["headers"], patient_map=short)
+        table.read(labels=result["labels"], headers_csv=result["headers"], patient_map=short)
 
 
 def test_dicom_files_tell_what_pydicom_reads(synthetic):

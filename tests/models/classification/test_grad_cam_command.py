@@ -180,6 +180,6 @@ def test_broken_weights_and_other_runs_get_a_sentence(run, bright, capsys, tmp_p
     assert "not finite, so that its weights are broken" in capsys.readouterr().err
     assert not (run / "grad_cam").exists()
     assert grad_cam.main(["--run", str(tmp_path / "none")]) == 2
-    assert "Train one with tools/train_classifier.py" in capsys.readouterr().err
+    assert "Train one with python tools/train_classifier.py" in capsys.readouterr().err
     assert grad_cam.main(["--run", str(run), "--threshold", "0"]) == 2
     assert "a threshold is a share of the maximum" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_a_recipe_is_tuned_on_views_of_a_run(trained, workspace, tmp_path, capsy
     assert postprocess.main(["--run", "six", "--tta", "flip,scale=0.8", "--folds", "2", "--output-dir", str(tmp_path / "out")]) == 0
     steps = [row["step"] for row in read(tmp_path / "out" / "table.json")["rows"]]
     assert steps[:5] == ["identity alone", "flip alone", "scale=0.8 alone", "views fused", "nms"]
-    assert "tools/evaluate.py or tools/predict.py with --recipe" in capsys.readouterr().out
+    assert "python tools/evaluate.py or python tools/predict.py with --recipe" in capsys.readouterr().out
     saved = recipe.load(tmp_path / "out" / "recipe.json")
     assert (saved.views, saved.sources) == (VIEWS, 3)
     assert saved.exams_sha256 == recipe.fingerprint(pneumonia_of(trained / "eval" / "detections.json"))

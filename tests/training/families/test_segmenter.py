@@ -263,7 +263,7 @@ def test_the_command_says_what_is_wrong(started, unet_records, tmp_path, capsys)
     ("argv", "message"),
     [
         (["--config", "unet_16_2conv_12"], "There is no config 'unet_16_2conv_12'.*Did you mean 'unet_16_2conv_128'"),
-        (["--resume"], "There is no run 'nobody' in .*Train one with tools/train_segmenter.py"),
+        (["--resume"], "There is no run 'nobody' in .*Train one with python tools/train_segmenter.py"),
     ],
 )
 def test_a_run_that_cannot_start_gets_a_sentence(argv, message, unet_records, tmp_path, monkeypatch, capsys):

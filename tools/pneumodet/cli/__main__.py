@@ -5,6 +5,7 @@ main(["train", "--config", "ssd_mobilenet", "--data", "records", "--run", "first
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pneumodet
@@ -12,13 +13,13 @@ from pneumodet.core import suggest
 
 COMMANDS = {
     "download-rsna": "download the RSNA Pneumonia Detection Challenge from Kaggle",
-    "explore": "a report of what is in a data set: classes, boxes, views, ages, faults, pictures",
+    "explore": "a report of what is in a data set: classes, boxes, views, ages, issues, pictures",
     "make-tfrecords": "convert DICOMs and a CSV of boxes to TFRecords",
     "train": "train a detector on the records",
     "train-classifier": "train an image classifier on the records: ResNet, Inception, VGG, MobileNet, EfficientNet",
-    "grad-cam": "explain a classifier by heatmaps, weak boxes and the pointing game",
+    "grad-cam": "explain a classifier by heatmaps, weak boxes and how well they localize",
     "train-segmenter": "train a U-Net on masks of the boxes, or the table of all its variants",
-    "metadata-baseline": "what age, sex, view and spacing alone tell: the figure that every model has to beat",
+    "metadata-baseline": "what age, sex, view and spacing alone predict: the figure that every model has to beat",
     "tune": "search for the best optimizer, loss, learning rate, batch size or other fields",
     "evaluate": "measure a trained detector on the validation records: COCO AP and the RSNA metric",
     "export-labels": "write the labels of a record set as COCO, Pascal VOC or CSV",
@@ -29,7 +30,7 @@ COMMANDS = {
     "app": "serve a web page: drop radiographs, see boxes and scores, download them",
     "pacs-worker": "watch a PACS, predict new chest radiographs, store reports back",
     "demo": "run all of these on made-up radiographs",
-    "doctor": "show what is installed, what works, and how to mend what does not",
+    "doctor": "show what is installed, what works, and how to fix what does not",
 }
 """Name -> what it does; the module is the name with underscores. Only the chosen one is imported."""
 
@@ -37,10 +38,10 @@ COMMANDS = {
 def usage() -> str:
     """Return the text of ``--help``."""
     rows = "\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())
-    return f"usage: pneumodet COMMAND [OPTIONS]\n\ncommands:\n{rows}\n\npneumodet COMMAND --help tells a command's options."
+    return f"usage: pneumodet COMMAND [OPTIONS]\n\ncommands:\n{rows}\n\npneumodet COMMAND --help lists a command's options."
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; underscores and dashes are the same.
 
     Returns:

@@ -1,5 +1,7 @@
 """Serve a web page on this computer: drop radiographs, see boxes and scores, download them."""
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from pneumodet.cli import console
@@ -16,7 +18,7 @@ For research; not a medical device."""
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("app", __doc__, EPILOG)
-    parser.add_argument("--model", type=_local_path, required=True, help="folder made by tools/export.py")
+    parser.add_argument("--model", type=_local_path, required=True, help="folder made by python tools/export.py")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default %(default)s)")
     parser.add_argument("--labels", type=_local_path, help="ground truth to draw: labels in any format that make_tfrecords reads")
     parser.add_argument(
@@ -28,22 +30,23 @@ def build_parser() -> console.Parser:
 
 def _local_path(text: str) -> Path:
     if "://" in text:
-        raise console.argparse.ArgumentTypeError(f"{text!r} is a URL; the page needs files of this computer")
-    return console.existing_path(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL; the page needs files of this computer")
+    return Path(console.existing_path(text))
 
 
 def _port(text: str) -> int:
     value = console.positive_int(text)
     if value > 65_535:
-        raise console.argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
     return value
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Check what was given, say where the page is, and serve it."""
     from pneumodet.apps.web import heatmaps, server, shared_model, truth
 
     options = server.Options(args.model, args.backend, args.labels, args.heatmap)
+    # all that can be wrong is opened here first, so that it is one line on the terminal and no page of errors in a browser
     server.check_ready(args.port)
     shared_model.SharedModel(options.model)
     if options.labels:
@@ -54,6 +57,6 @@ def run(args) -> None:
     server.serve(options, port=args.port)
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

@@ -2,7 +2,9 @@
 
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumodet.cli import console
 from pneumodet.core import formatting, progress
@@ -14,7 +16,7 @@ EPILOG = """examples:
   python tools/compare.py --runs my_first yolo=detections.json other=scores.csv --truth workspace/records/rsna --baseline yolo --overwrite
 
 A run is named, or given as NAME=FOLDER; NAME=FILE is COCO results, a Kaggle submission, or a CSV patientId,score.
-Writes comparison.html, comparison.md and comparison.json; --combine also writes combination/ with recipe.json for tools/postprocess.py."""
+Writes comparison.html, comparison.md and comparison.json; --combine also writes combination/ with recipe.json for python tools/postprocess.py."""
 
 COLUMNS = (("rsna_metric", "RSNA"), ("coco.pneumonia.AP50", "AP50"), ("image.roc_auc", "ROC AUC"), ("image.pr_auc", "PR AUC"))
 """Figures that are printed -> their short names."""
@@ -61,12 +63,18 @@ def run(args: argparse.Namespace) -> None:
     request = comparing.Request(
         runs=tuple(args.runs),
         output_dir=output_dir,
+        truth=args.truth,
+        split=args.split,
+        patient_map=args.patient_map,
+        baseline=args.baseline,
+        common=args.common,
         detector=args.combine,
+        gate=args.gate,
         fused=tuple(args.fuse),
-        **{
-            name: getattr(args, name)
-            for name in ("truth", "split", "patient_map", "baseline", "common", "gate", "folds", "resamples", "seed", "overwrite")
-        },
+        folds=args.folds,
+        resamples=args.resamples,
+        seed=args.seed,
+        overwrite=args.overwrite,
     )
     with progress.bar(desc="comparing", unit="step") as bar:
 
@@ -89,20 +97,22 @@ def run(args: argparse.Namespace) -> None:
             print(f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gate} --output-dir {output_dir}_combined")
 
 
-def _print_recipe(found: dict, folder: Path) -> None:
+def _print_recipe(combination: Mapping[str, Any], folder: Path) -> None:
     """Print where the recipe lies, and recommend what measured best: all steps, those of an earlier one, or none."""
     from pneumodet.evaluation.compare import combining
 
-    recipe, best, last = folder / "recipe.json", found["best_step"], len(found["rows"]) - 1
-    print(f"Recipe:  {recipe} (takes the boxes of {', '.join(found['sources'])}, in this order)")
+    recipe, best, last = folder / "recipe.json", combination["best_step"], len(combination["rows"]) - 1
+    print(f"Recipe:  {recipe} (takes the boxes of {', '.join(combination['sources'])}, in this order)")
     if not best:
-        print(f"Next:    use the boxes of {found['detector']} as they are: no step of the combination pays on these exams")
+        print(f"Next:    use the boxes of {combination['detector']} as they are: no step of the combination pays on these exams")
         return
     chosen = recipe if best == last else folder / combining.BEST_RECIPE
-    row = found["rows"][best]
+    row = combination["rows"][best]
     gate = " and --gate SCORES.csv" if row["chosen"].get("gate", "none") != "none" else ""
-    several = " ".join(f"{name}.json" for name in (found["sources"] if best == last else [found["detector"]]))
-    print(f"Next:    on other radiographs: tools/postprocess.py --recipe {chosen} with --detections {several}{gate}, --output-dir NEW")
+    several = " ".join(f"{name}.json" for name in (combination["sources"] if best == last else [combination["detector"]]))
+    print(
+        f"Next:    on other radiographs: python tools/postprocess.py --recipe {chosen} with --detections {several}{gate}, --output-dir NEW"
+    )
 
 
 def _again(args: argparse.Namespace) -> str:
@@ -128,6 +138,6 @@ def _print(result: dict) -> None:
         print(f"note: {note}")
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

@@ -1,11 +1,11 @@
 """What every command shares: absl flags beside argparse, dashes and underscores alike, one-line errors, exit codes.
 
     def build_parser() -> Parser: ...
-    def run(args) -> int: ...                       # imports its use-case here, so that --help answers at once
-    def main(argv=None) -> int:
+    def run(args: argparse.Namespace) -> int: ...                       # imports its use-case here, so that --help answers at once
+    def main(argv: Sequence[str] | None = None) -> int:
         return app.run(build_parser(), run, argv)
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can mend, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -107,17 +107,17 @@ def _missing(package: str) -> str:
     """Return what is to be done about a package that is not installed."""
     return (
         f"This needs the package {package}, which is not installed here. Run in the checkout: make setup, or "
-        f"pip install -c constraints.txt '.[{EXTRA}]'; tools/doctor.py tells what else is missing."
+        f"pip install -c constraints.txt '.[{EXTRA}]'; python tools/doctor.py reports what else is missing."
     )
 
 
-def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:
+def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
     """Print what every training command says of its run, and return whether it came to an end.
 
     Args:
       outcome: a ``training.progress.Outcome``.
       folder: of the run.
-      go_on: the command that goes on with it.
+      resume: the command that resumes it.
     """
     if outcome.images_per_second:
         print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
@@ -125,14 +125,14 @@ def print_trained(outcome: Any, folder: Path, *, go_on: str) -> bool:
         print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
     print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
-        print(f"Stopped before the end; nothing is lost. Go on: {go_on}", file=sys.stderr)
+        print(f"Stopped before the end; nothing is lost. Resume: {resume}", file=sys.stderr)
     elif outcome.stopped_early:
         print(f"Stopped early: {outcome.stopped_early}.")
     return outcome.completed
 
 
-def print_judged(metrics: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Print figures of a run of ``learning`` on its validation exams: those of ``names`` that it has, with their intervals."""
+def print_evaluation(metrics: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Print figures of a classifier or segmenter on its validation exams: those of ``names`` that it has, with their intervals."""
     exams, patients = counted(metrics["images"], "exam"), counted(metrics["patients"], "patient")
     print(f"Validation: {exams}, {patients}; best checkpoint, of step {metrics['step']}")
     for key, name in names.items():

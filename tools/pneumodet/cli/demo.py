@@ -1,5 +1,8 @@
 """Run the whole workflow on radiographs made for it: DICOMs, records, training, metrics, export, detections, pictures."""
 
+import argparse
+from collections.abc import Sequence
+
 from pneumodet.cli import console
 from pneumodet.core import progress
 
@@ -18,7 +21,7 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Run the demo, and name the picture to open."""
     from pneumodet import demo
 
@@ -32,6 +35,6 @@ def run(args) -> None:
     print(f"\nThe detector has learned synthetic opacities, nothing about patients. Open this picture:\n{picture}")
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

@@ -1,37 +1,38 @@
-"""``pneumodet doctor``: what is installed, what works, and how to mend what does not."""
+"""``pneumodet doctor``: what is installed, what works, and how to fix what does not."""
 
 import argparse
-import dataclasses
 import json
+from collections.abc import Sequence
 
 
 def build_parser():
     """Return the command's parser."""
     from pneumodet.cli import console
 
-    parser = console.Parser("doctor", "Show what is installed and what works, and for each fault the command that mends it.")
+    parser = console.Parser("doctor", "Show what is installed and what works, and for each error the command that fixes it.")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; return 2 where there is a fault."""
-    from pneumodet import doctor
+    """Print the report; return 2 where there is an error."""
+    from pneumodet.doctor import report
+    from pneumodet.doctor.check import ERROR
 
     checks = []
-    for check in doctor.examine():
+    for check in report.examine():
         checks.append(check)
         if not args.json:
-            print(doctor.render_row(check), flush=True)
-    faults = sum(check.state == doctor.FAULT for check in checks)
+            print(check.row(), flush=True)
+    errors = sum(check.state == ERROR for check in checks)
     if args.json:
-        print(json.dumps({"faults": faults, "checks": [dataclasses.asdict(check) for check in checks]}, indent=2))
+        print(json.dumps({"faults": errors, "checks": [check.to_json() for check in checks]}, indent=2))
     else:
-        print(f"\n{faults} fault{'s' if faults != 1 else ''} found." if faults else "\nAll works.")
-    return 2 if faults else 0
+        print(f"\n{errors} error{'s' if errors != 1 else ''}." if errors else "\nAll works.")
+    return 2 if errors else 0
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     try:
         from pneumodet.cli import console

@@ -1,5 +1,8 @@
 """Download the RSNA Pneumonia Detection Challenge from Kaggle: 26,684 training and 3,000 test radiographs with labels, unpacked and checked."""
 
+import argparse
+from collections.abc import Sequence
+
 from pneumodet.cli import console
 from pneumodet.core import progress
 
@@ -9,7 +12,7 @@ EPILOG = """example:
   python tools/download_rsna.py --output-dir data/rsna
 
 The competition's rules must have been accepted once, in the browser: https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge/rules
-The same command goes on where an earlier one was cut off, and does nothing where all is there. An archive that was downloaded in the browser is
+The same command resumes where an earlier one was cut off, and does nothing where all is there. An archive that was downloaded in the browser is
 taken, without credentials, where it lies beside --output-dir as rsna-pneumonia-detection-challenge.zip. Other files in --output-dir, such as RSNA's
 list of patients, stay there. About 8 GB of disk are needed."""
 
@@ -28,7 +31,7 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Download, and say what is there."""
     from pneumodet.data.kaggle import archive, fetching
 
@@ -39,16 +42,16 @@ def run(args) -> None:
             unpacking.update(done - unpacking.n)
 
         try:
-            found = fetching.fetch(args.output_dir, overwrite=args.overwrite, on_download=downloading.update, on_unpack=unpacked)
+            dataset = fetching.fetch(args.output_dir, overwrite=args.overwrite, on_download=downloading.update, on_unpack=unpacked)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("What has arrived is kept; the same command goes on from there.") from None
-    for name, count in found.counts.images.items():
+            raise KeyboardInterrupt("What has arrived is kept; the same command resumes from there.") from None
+    for name, count in dataset.counts.images.items():
         print(f"{args.output_dir / name}: {count:,} DICOM files")
-    print(f"{args.output_dir / fetching.LABELS}: {found.counts.label_rows:,} rows")
-    if found.was_whole:
+    print(f"{args.output_dir / fetching.LABELS}: {dataset.counts.label_rows:,} rows")
+    if dataset.was_whole:
         print("All was there already; nothing was downloaded.")
-    if found.archive:
-        print(f"Archive: {found.archive} ({archive.gigabytes(found.archive.stat().st_size)}; no longer needed, you may remove it)")
+    if dataset.archive:
+        print(f"Archive: {dataset.archive} ({archive.gigabytes(dataset.archive.stat().st_size)}; no longer needed, you may remove it)")
     mapping = args.output_dir / MAPPING
     if not mapping.is_file():
         print(
@@ -61,6 +64,6 @@ def run(args) -> None:
     )
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from pneumodet.cli import console
 from pneumodet.core import formatting, progress
@@ -11,7 +12,7 @@ EPILOG = """examples:
   python tools/evaluate.py --run my_first
   python tools/evaluate.py --model workspace/my_first/export --data workspace/records/other --output-dir workspace/on_other
   python tools/evaluate.py --run fold_0 --run fold_1 --data workspace/records/held_out --recipe workspace/fused/recipe.json --output-dir …
-  python tools/evaluate.py --ground-truth instances.json --detections detections.json --output-dir workspace/judged
+  python tools/evaluate.py --ground-truth instances.json --detections detections.json --output-dir workspace/evaluated
 
 Ground truth may also be RSNA's label CSV, and detections a Kaggle submission."""
 
@@ -41,15 +42,15 @@ def build_parser() -> console.Parser:
     add("--split", default="val", help="of the record set (default %(default)s)")
     add("--ground-truth", type=console.existing_path, help="labels in any format of make_tfrecords, or a record set (and --split)")
     add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV; .gz and .zip, too")
-    add("--class-name", default="pneumonia", help="the class that is judged (default %(default)s)")
+    add("--class-name", default="pneumonia", help="the class that is evaluated (default %(default)s)")
 
     add = parser.add_argument_group("how").add_argument
     add("--rsna-rules", choices=("strict", "community"), default="strict", help="hit at IoU > t, or >= t (default %(default)s)")
     add("--score-threshold", type=console.fraction, help="chosen on other data (default: chosen for --aim on other patients of these data)")
     add("--aim", default="rsna", help='rsna, f1, "sensitivity>=0.9" or "fp_per_image<=0.5" (default %(default)s)')
     add("--compare", type=console.existing_file, help="another model's detections of the same images")
-    add("--recipe", type=console.existing_file, help="post-processing (and views) found by tools/postprocess.py")
-    add("--tta", metavar="VIEWS", help="look at these views as well and fuse what is found: flip,scale=0.9 (0.5 to 1.5)")
+    add("--recipe", type=console.existing_file, help="post-processing (and views) chosen by python tools/postprocess.py")
+    add("--tta", metavar="VIEWS", help="run on these views as well and fuse the detections: flip,scale=0.9 (0.5 to 1.5)")
     add("--gate", type=console.existing_file, help="image-level scores for the recipe: CSV patientId,score")
     add("--patient-map", type=console.existing_file, help="which patient each image is of (record sets know it themselves)")
     add("--facts", type=console.existing_file, help="CSV patientId,view_position,sex,age,rsna_class (any of them): slices")
@@ -76,24 +77,19 @@ def run(args: argparse.Namespace) -> None:
 
     options = evaluate.Options(
         threshold=args.score_threshold,
+        aim=args.aim,
         rules=args.rsna_rules,
-        **{
-            name: getattr(args, name)
-            for name in (
-                "aim",
-                "resamples",
-                "seed",
-                "compare",
-                "recipe",
-                "tta",
-                "gate",
-                "patient_map",
-                "facts",
-                "class_info",
-                "class_name",
-                "split",
-            )
-        },
+        resamples=args.resamples,
+        seed=args.seed,
+        compare=args.compare,
+        recipe=args.recipe,
+        tta=args.tta,
+        gate=args.gate,
+        patient_map=args.patient_map,
+        facts=args.facts,
+        class_info=args.class_info,
+        class_name=args.class_name,
+        split=args.split,
     )
     with progress.bar(desc="detecting", unit="image") as bar:
 
@@ -101,15 +97,25 @@ def run(args: argparse.Namespace) -> None:
             bar.reset(total=total)
             return bar.update
 
-        more = {"options": options, "overwrite": args.overwrite}
+        overwrite = args.overwrite
         if args.run:
-            found = [runs.find(name, family=runs.DETECTION) for name in args.run]
-            more |= {"data_dir": args.data, "split": args.split, "output_dir": args.output_dir, "progress": start}
-            outcome = evaluate.of_runs(found, **more)
+            outcome = evaluate.of_runs(
+                [runs.find(name, family=runs.DETECTION) for name in args.run],
+                options=options,
+                data_dir=args.data,
+                split=args.split,
+                output_dir=args.output_dir,
+                overwrite=overwrite,
+                progress=start,
+            )
         elif args.model:
-            outcome = evaluate.of_models(args.model, args.data, args.output_dir, split=args.split, progress=start, **more)
+            outcome = evaluate.of_models(
+                args.model, args.data, args.output_dir, options=options, split=args.split, overwrite=overwrite, progress=start
+            )
         else:
-            outcome = evaluate.of_files(args.ground_truth, args.detections, args.output_dir, radiographs=args.radiographs, **more)
+            outcome = evaluate.of_files(
+                args.ground_truth, args.detections, args.output_dir, options=options, radiographs=args.radiographs, overwrite=overwrite
+            )
     _print(outcome)
     if args.run and not outcome.metrics["postprocessing"]:
         print(f"Next:    python tools/export.py --run {args.run[0]}")
@@ -153,6 +159,6 @@ def _print(outcome) -> None:
     print(f"Report:  {outcome.report}\nMetrics: {outcome.metrics_path}")
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

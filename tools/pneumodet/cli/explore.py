@@ -1,4 +1,7 @@
-"""Report what is in a data set before anything is trained: classes, boxes, views, ages, faults, pictures."""
+"""Report what is in a data set before anything is trained: classes, boxes, views, ages, issues, pictures."""
+
+import argparse
+from collections.abc import Sequence
 
 from pneumodet.cli import console
 from pneumodet.core import paths, processes, progress
@@ -33,32 +36,32 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Explore, and say what follows."""
     from pneumodet.exploration import exploring
     from pneumodet.exploration.gathering import Inputs
 
     output_dir = args.output_dir or paths.workspace_dir() / "exploration"
     inputs = Inputs(args.labels, args.class_info, args.dicom_dir, args.headers, args.patient_map)
-    found = exploring.explore(
+    figures = exploring.explore(
         inputs,
         output_dir,
         overwrite=args.overwrite,
         workers=args.workers,
         progress=lambda total, what: progress.bar(total=total, desc=what, unit="file" if what == "reading headers" else "part"),
     )
-    counts = found["classes"]
+    counts = figures["classes"]
     rows, exams, boxes = (console.counted(counts[key], what) for key, what in (("rows", "row"), ("exams", "exam"), ("boxes", "box")))
     print(f"{rows}, {exams}, {counts['positive_exams']:,} with pneumonia, {boxes}")
-    for one in found["conclusions"]:
+    for one in figures["conclusions"]:
         print(f"- {one['sentence']}")
-    if found["files"] and found["files"]["faulty"]:
-        print(f"Damaged: {console.counted(len(found['files']['faulty']), 'DICOM file')}, listed in the report")
+    if figures["files"] and figures["files"]["faulty"]:
+        print(f"Damaged: {console.counted(len(figures['files']['faulty']), 'DICOM file')}, listed in the report")
     print(f"Report:  {output_dir / exploring.REPORT}\nNumbers: {output_dir / exploring.FIGURES}")
     print(f"Next:    {_next(args)}")
 
 
-def _next(args) -> str:
+def _next(args: argparse.Namespace) -> str:
     flags = {
         "--dicom-dir": args.dicom_dir or "…",
         "--labels": args.labels,
@@ -69,6 +72,6 @@ def _next(args) -> str:
     return f"python tools/make_tfrecords.py {given} --output-dir workspace/records/rsna"
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

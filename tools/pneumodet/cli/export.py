@@ -1,6 +1,7 @@
 """Export a run's best checkpoint as SavedModel, ONNX or TensorFlow Lite, and prove each file equal to it on the validation records."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from pneumodet.cli import console
@@ -29,17 +30,18 @@ def build_parser() -> console.Parser:
     add("--formats", type=formats, default=("savedmodel",), metavar="A,B", help=f"some of {', '.join(FORMATS)} (default: savedmodel)")
     add("--output-dir", type=console.path, help="folder (default: export/ in the run's folder); formats that are there already stay")
     add("--data", type=console.existing_dir, help="folder of the records (default: those that the run was trained with)")
-    add("--recipe", type=console.existing_file, help="recipe.json of tools/postprocess.py, to go with the model")
+    add("--recipe", type=console.existing_file, help="recipe.json of python tools/postprocess.py, to go with the model")
     add("--limit", type=console.positive_int, metavar="N", help="compare on N validation records, by class and view (default: all)")
     add("--no-parity", action="store_true", help="do not compare the files with the checkpoint")
     add("--overwrite", action="store_true", help="replace formats that are there once the new ones are whole")
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Export, and say what is where and how near it is."""
     from pneumodet.core import progress, runs
 
+    # before the export is imported, which brings TensorFlow: a name that is wrong is refused at once
     folder = runs.find(args.run, family=runs.DETECTION)
     output_dir = args.output_dir or folder / runs.EXPORT
     from pneumodet.export import export
@@ -134,6 +136,6 @@ def _times(row) -> tuple[str, str]:
     return f"{row['milliseconds']:.1f}", f"{row['milliseconds_p95']:.1f}"
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

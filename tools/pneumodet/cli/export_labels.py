@@ -1,5 +1,8 @@
 """Write the labels of a record set, and its images, in a format that other tools read."""
 
+import argparse
+from collections.abc import Sequence
+
 from pneumodet.cli import console
 from pneumodet.core import progress
 
@@ -23,7 +26,7 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Export, and say where the labels lie."""
     from pneumodet.data import label_export
 
@@ -49,11 +52,11 @@ def run(args) -> None:
     way = (
         f"python tools/make_tfrecords.py --image-dir {images} {again}"
         if images
-        else f"tools/make_tfrecords.py, with their images and {again}"
+        else f"python tools/make_tfrecords.py, with their images and {again}"
     )
     print(f"Next:    open the labels in another tool; records of them again: {way}")
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

@@ -1,6 +1,8 @@
 """Explain a classifier: heatmaps by Grad-CAM or Grad-CAM++, weak boxes from them, and whether they lie where the findings are."""
 
+import argparse
 import sys
+from collections.abc import Sequence
 
 from pneumodet.cli import console
 from pneumodet.core import formatting, progress
@@ -9,13 +11,13 @@ EPILOG = """examples:
   python tools/grad_cam.py --run my_classifier
   python tools/grad_cam.py --run my_classifier --data workspace/records/other --method grad-cam++ --output-dir workspace/explained
 
-Into the output folder go heatmaps/PATIENTID.png (as tools/app.py --heatmap takes them), overlays.jpg, detections.json (boxes around the heat, which
-tools/evaluate.py judges) and pointing.json. Figures are of exams with boxes, with 95 % intervals by patient, beside those of heat that is the same
-everywhere (chance), around the centre, and where exams of the other split have their boxes (usual place)."""
+Into the output folder go heatmaps/PATIENTID.png (as python tools/app.py --heatmap takes them), overlays.jpg, detections.json (boxes around its large values,
+which python tools/evaluate.py evaluates) and pointing.json. Figures are of exams with boxes, with 95 % intervals by patient, beside those of a heatmap that
+is the same everywhere (chance), around the centre, and where exams of the other split have their boxes (spatial prior)."""
 
 NAMES = {
-    "pointing": "hottest place in a box",
-    "energy": "heat inside boxes",
+    "pointing": "maximum in a box",
+    "energy": "share inside boxes",
     "box_iou": "IoU of a box",
     "area_iou": "IoU of all boxes",
 }
@@ -26,7 +28,7 @@ METHODS = ("grad-cam", "grad-cam++")
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("grad_cam", __doc__, EPILOG)
-    parser.add_argument("--run", required=True, help="name of a run of tools/train_classifier.py: its best checkpoint")
+    parser.add_argument("--run", required=True, help="name of a run of python tools/train_classifier.py: its best checkpoint")
     parser.add_argument("--data", type=console.existing_dir, help="record set (default: the one that the run was trained with)")
     parser.add_argument("--split", choices=("val", "train"), default="val", help="of the record set (default %(default)s)")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="(default %(default)s)")
@@ -40,7 +42,7 @@ def build_parser() -> console.Parser:
         type=_tolerance,
         default=15.0,
         metavar="PX",
-        help="of the pointing game, in px of the radiograph (default %(default)g)",
+        help="by which the maximum may miss a box, in px of the radiograph (default %(default)g)",
     )
     parser.add_argument("--resamples", type=console.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
     parser.add_argument("--seed", type=console.whole_number, default=0, help="of folds and bootstrap (default %(default)s)")
@@ -52,7 +54,7 @@ def build_parser() -> console.Parser:
 def _share(text: str) -> float:
     value = console.fraction(text)
     if value == 0:
-        raise console.argparse.ArgumentTypeError("0 is not above 0: a threshold is a share of the maximum")
+        raise argparse.ArgumentTypeError("0 is not above 0: a threshold is a share of the maximum")
     return value
 
 
@@ -60,7 +62,7 @@ def _tolerance(text: str) -> float:
     return 0.0 if text == "0" else console.positive_float(text)
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Explain, and print a table."""
     from pneumodet.evaluation.classification import grad_cam_files
 
@@ -84,7 +86,7 @@ def run(args) -> None:
     print(f"Written: {folder}: {', '.join((grad_cam_files.HEATMAPS, *grad_cam_files.FILES))}")
     print(
         f"Next:    python tools/evaluate.py --ground-truth {outcome.ground_truth} --detections {folder / grad_cam_files.DETECTIONS} "
-        f"--output-dir {folder}_judged\n"
+        f"--output-dir {folder}_evaluated\n"
         f"         python tools/app.py --model workspace/MY_DETECTOR/export --heatmap {folder / grad_cam_files.HEATMAPS}"
     )
 
@@ -115,7 +117,7 @@ def _print(report: dict) -> None:
         print(f"warning: {report['not_read']} records could not be read; they count as exams of which nothing is known.", file=sys.stderr)
     if none["exams"]:
         exams = console.counted(none["exams"], "exam")
-        print(f"Nothing speaks for pneumonia in {exams}, {none['positive_exams']} of them positive: such have no heat and no box.")
+        print(f"Nothing speaks for pneumonia in {exams}, {none['positive_exams']} of them positive: such have an empty heatmap and no box.")
 
 
 def _print_table(figures: dict, method: str) -> None:
@@ -131,6 +133,6 @@ def _print_table(figures: dict, method: str) -> None:
         print(f"  {name:24}{formatting.figure(row[method]):25}{cells}".rstrip())
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

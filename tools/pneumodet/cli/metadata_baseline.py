@@ -1,6 +1,8 @@
-"""What age, sex, view position and pixel spacing alone tell of pneumonia: the figure that every model of radiographs has to beat."""
+"""What age, sex, view position and pixel spacing alone say of pneumonia: the figure that every model of radiographs has to beat."""
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pneumodet.cli import console
@@ -12,7 +14,7 @@ EPILOG = """examples:
   python tools/metadata_baseline.py --data workspace/records/rsna --output-dir workspace/metadata
 
 Writes baseline.html, baseline.json and scores.csv (patientId,score; each by a model that was not fitted on the exam's patient), which is a gate for
-tools/postprocess.py; with --data also scores_val.csv and so on."""
+python tools/postprocess.py; with --data also scores_val.csv and so on."""
 
 
 def build_parser() -> console.Parser:
@@ -35,7 +37,7 @@ def build_parser() -> console.Parser:
         default=processes.cpus(),
         help="processes that read headers (default: one a processor, %(default)s)",
     )
-    add = parser.add_argument_group("judgement").add_argument
+    add = parser.add_argument_group("evaluation").add_argument
     add("--folds", type=console.positive_int, default=5, help="of patients (default %(default)s)")
     add("--seed", type=console.whole_number, default=0, help="of folds, models and intervals (default %(default)s)")
     add("--resamples", type=console.positive_int, default=1000, help="of patients, for the intervals (default %(default)s)")
@@ -46,11 +48,12 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
-    """Judge, and say what came out."""
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, and say what came out."""
     from pneumodet.core import folders, paths
     from pneumodet.exploration.baseline import report, table
 
+    # before the headers of a whole data set are read, which takes minutes
     folders.check_free(args.output_dir, marker=report.RESULT, overwrite=args.overwrite)
     with progress.bar(desc="headers", unit="file") as bar:
 
@@ -58,7 +61,7 @@ def run(args) -> None:
             bar.total = total
             bar.update(count)
 
-        found = table.read(
+        exams = table.read(
             labels=args.labels,
             headers_csv=args.headers,
             dicom_dir=args.dicom_dir,
@@ -69,9 +72,9 @@ def run(args) -> None:
         )
     files = {name: getattr(args, name) for name in ("labels", "headers", "patient_map")}
     inputs = {name: {"name": path.name, "sha256": paths.sha256_file(path)} for name, path in files.items() if path and Path(path).is_file()}
-    with progress.bar(total=report.steps(found, folds=args.folds, show_leak=args.show_leak), desc="fitting", unit="fold") as bar:
+    with progress.bar(total=report.steps(exams, folds=args.folds, show_leak=args.show_leak), desc="fitting", unit="fold") as bar:
         result = report.write(
-            found,
+            exams,
             args.output_dir,
             folds=args.folds,
             seed=args.seed,
@@ -81,10 +84,10 @@ def run(args) -> None:
             overwrite=args.overwrite,
             on_fold=bar.update,
         )
-    _print(args, result, sorted(set(found.splits)))
+    _print(args, result, sorted(set(exams.splits)))
 
 
-def _print(args, result: dict, splits: list[str]) -> None:
+def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(
@@ -106,19 +109,19 @@ def _print(args, result: dict, splits: list[str]) -> None:
             cells = "".join(f"{_way(one):28}" for one in way["models"].values())
             print(f"  {way['columns']:22}{way['split']:14}{cells}".rstrip())
         print(f"  calling every row negative: accuracy {result['leak']['ways'][0]['majority']:.1%}")
-    # the gate takes scores of the exams that are judged, and of no others
+    # the gate takes scores of the exams that are evaluated, and of no others
     scores = args.output_dir / ("scores_val.csv" if "val" in splits else "scores.csv")
     print(f"Report:  {args.output_dir / 'baseline.html'}\nFigures: {args.output_dir / 'baseline.json'}")
     print(f"Scores:  {scores} (of {result['models'][result['scores_of']]['name']})")
     if args.data:
         print(f"Next:    python tools/compare.py --runs metadata={scores} --truth {args.data} --output-dir {args.output_dir}_compared")
-    print(f"{'         ' if args.data else 'Next:    '}as a gate for a detector's boxes: tools/postprocess.py --gate {scores}")
+    print(f"{'         ' if args.data else 'Next:    '}as a gate for a detector's boxes: python tools/postprocess.py --gate {scores}")
 
 
 def _way(one: dict) -> str:
     return f"accuracy {one['accuracy']:.1%}, AUC {one['roc_auc']:.3f}"
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

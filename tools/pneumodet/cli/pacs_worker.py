@@ -1,11 +1,13 @@
 """Watch a PACS for new chest radiographs, predict them, and store structured reports and presentation states back."""
 
+import argparse
 import contextlib
 import logging
 import os
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 
 from pneumodet.cli import console
 from pneumodet.core.errors import ConfigError, DataError
@@ -23,6 +25,8 @@ MEGABYTE = 1 << 20
 
 OFF = "off"
 
+NO_ARCHIVE = "Nothing says where reports go to. Give --dicomweb URL, or --send TITLE@HOST:PORT."
+
 
 def build_parser() -> console.Parser:
     """Return the command's parser."""
@@ -30,7 +34,7 @@ def build_parser() -> console.Parser:
     parser.add_argument(
         "--state", type=console.path, required=True, help="folder of the journal and of what is on its way; holds patient data"
     )
-    parser.add_argument("--model", type=console.existing_dir, help="folder made by tools/export.py")
+    parser.add_argument("--model", type=console.existing_dir, help="folder made by python tools/export.py")
     where = parser.add_argument_group("where radiographs come from and reports go to")
     where.add_argument("--dicomweb", metavar="URL", help="service that is watched, and gets the reports unless --send names another")
     where.add_argument("--listen", metavar="TITLE@HOST:PORT", help="take radiographs by C-STORE instead of watching")
@@ -40,9 +44,9 @@ def build_parser() -> console.Parser:
     where.add_argument("--send", metavar="TITLE@HOST:PORT", help="send the reports there by C-STORE")
     what = parser.add_argument_group("what is predicted")
     what.add_argument(
-        "--days", type=console.whole_number, default=2, help="look at studies of today and so many days before (default %(default)s)"
+        "--days", type=console.whole_number, default=2, help="query studies of today and so many days before (default %(default)s)"
     )
-    what.add_argument("--all-days", action="store_true", help="look at every study that the service has")
+    what.add_argument("--all-days", action="store_true", help="query every study that the service has")
     what.add_argument(
         "--secondary-capture", action="store_true", help="predict secondary captures of modality CR or DX, too, as RSNA's files are"
     )
@@ -53,9 +57,9 @@ def build_parser() -> console.Parser:
     how.add_argument("--threads", type=console.positive_int, help="of the model (default: all cores)")
     how.add_argument("--score-threshold", type=console.fraction, help="of reported boxes (default: the one in the model)")
     how.add_argument(
-        "--recipe", type=console.existing_file, help="post-processing (and views) found by tools/postprocess.py, without a gate"
+        "--recipe", type=console.existing_file, help="post-processing (and views) chosen by python tools/postprocess.py, without a gate"
     )
-    how.add_argument("--poll-seconds", type=console.positive_float, default=10.0, help="between two looks (default %(default)s)")
+    how.add_argument("--poll-seconds", type=console.positive_float, default=10.0, help="between two queries (default %(default)s)")
     how.add_argument(
         "--health", metavar="HOST:PORT", default="127.0.0.1:8105", help=f"/healthz and /metrics, or '{OFF}' (default %(default)s)"
     )
@@ -65,7 +69,7 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     """Work until stopped, or print the status; return the exit code."""
     if args.status:
         _print_status(args)
@@ -78,17 +82,17 @@ def run(args) -> int:
             print(f"{journal.revive(now=time.time())} exams are tried again")
         return 0
     if args.model is None:
-        raise ConfigError("--model is missing: the folder made by tools/export.py.")
+        raise ConfigError("--model is missing: the folder made by python tools/export.py.")
     _check_places(args)
     with Folder(args.state).held() as folder, contextlib.closing(Journal(folder.journal)) as journal:
         return _work(args, folder, journal)
 
 
-def _check_places(args) -> None:
+def _check_places(args: argparse.Namespace) -> None:
     if not args.listen and not args.dicomweb:
         raise ConfigError("Nothing says where radiographs come from. Give --dicomweb URL, or --listen TITLE@HOST:PORT.")
     if not args.dicomweb and not args.send:
-        raise ConfigError("Nothing says where reports go to. Give --dicomweb URL, or --send TITLE@HOST:PORT.")
+        raise ConfigError(NO_ARCHIVE)
     if args.listen and args.dicomweb and args.send:
         raise ConfigError("With --listen, reports go to --dicomweb or to --send, not to both. Leave one of them out.")
     if args.once and args.listen:
@@ -97,7 +101,7 @@ def _check_places(args) -> None:
         raise ConfigError("--caller says who may send, but nobody can without --listen.")
 
 
-def _work(args, folder, journal) -> int:
+def _work(args: argparse.Namespace, folder, journal) -> int:
     from pneumodet.apps.pacs import analysis, dimse, health, interfaces, worker
     from pneumodet.core.signals import caught
     from pneumodet.dicom.net import access, dicomweb, transport
@@ -113,7 +117,7 @@ def _work(args, folder, journal) -> int:
     if args.send:
         archive = dimse.Archive(dimse.peer(args.send), ours, own_title=own.title if own else "PNEUMODET")
     if archive is None:  # as _check_places, for readers and the type checker
-        raise ConfigError("Nothing says where reports go to. Give --dicomweb URL, or --send TITLE@HOST:PORT.")
+        raise ConfigError(NO_ARCHIVE)
     place = _host_and_port(args.health)
     # before the model is loaded, which takes a while, so that a stop in it is not lost
     with caught() as stop, contextlib.ExitStack() as stack:
@@ -136,12 +140,12 @@ def _work(args, folder, journal) -> int:
             stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, profile=profile))
         failures = loop.run(stop, once=args.once)
     if args.once and failures:
-        print(f"{failures} attempts failed; the next run tries again. --status tells why.", file=sys.stderr)
+        print(f"{failures} attempts failed; the next run tries again. --status says why.", file=sys.stderr)
         return 1
     return 0
 
 
-def _print_status(args) -> None:
+def _print_status(args: argparse.Namespace) -> None:
     from pneumodet.apps.pacs import journal as journals
     from pneumodet.dicom.net import errors
 
@@ -158,7 +162,7 @@ def _print_status(args) -> None:
                 print(f"{title}: {errors.short(exam.sop_uid)} {exam.sop_uid} after {exam.attempts} attempts: {exam.reason}")
 
 
-def _existing_journal(args):
+def _existing_journal(args: argparse.Namespace):
     from pneumodet.apps.pacs import journal, spool
 
     path = spool.Folder(args.state).journal
@@ -189,6 +193,6 @@ def _set_up_logging() -> None:
     warnings.simplefilter("ignore")
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

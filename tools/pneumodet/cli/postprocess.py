@@ -1,5 +1,8 @@
 """Choose what is done with a detector's boxes (fusion, NMS, box scale, gate, thresholds) on validation detections, or apply what was chosen."""
 
+import argparse
+from collections.abc import Sequence
+
 from pneumodet.cli import console
 from pneumodet.core import formatting, progress
 from pneumodet.core.errors import ConfigError
@@ -14,7 +17,7 @@ EPILOG = """examples:
 Choosing writes recipe.json, table.json (what each step gains, on patients that had no part in the choice) and detections.json, in which each exam
 was processed by what other patients gave, so that it may be evaluated on the same ground truth. Applying writes detections.json."""
 
-FUSED = {"fusion": "fusing several models is", "views fused": "looking at several views is"}
+FUSED = {"fusion": "fusing several models is", "views fused": "running on several views is"}
 
 SMALLEST_LOSS = 5e-5
 """Of the objective: less is 0 in the table."""
@@ -41,7 +44,7 @@ def build_parser() -> console.Parser:
         "--run", action="append", help="instead: a run, whose best checkpoint (without one, its newest) detects; again for each to fuse"
     )
     parser.add_argument(
-        "--tta", metavar="VIEWS", help="views that each --run looks at as well and that are fused: flip,scale=0.9 (0.5 to 1.5)"
+        "--tta", metavar="VIEWS", help="views that each --run detects on as well and that are fused: flip,scale=0.9 (0.5 to 1.5)"
     )
     parser.add_argument("--data", type=console.existing_dir, help="record set for --run (default: the one that it was trained with)")
     parser.add_argument("--split", default="val", help="of the record set (default %(default)s)")
@@ -68,7 +71,7 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Choose or apply, and say what came out."""
     _check(args)
     from pneumodet.evaluation import postprocess_files
@@ -104,7 +107,7 @@ def run(args) -> None:
     _print(args, table)
 
 
-def _by_runs(args, how: dict) -> dict:
+def _by_runs(args: argparse.Namespace, how: dict) -> dict:
     from pneumodet.core import runs
     from pneumodet.inference.postprocess import views
 
@@ -121,25 +124,25 @@ def _by_runs(args, how: dict) -> dict:
         return detecting.tune(folders, args.output_dir, views=names, data_dir=args.data, split=args.split, progress=start, **how)
 
 
-def _check(args) -> None:
+def _check(args: argparse.Namespace) -> None:
     if bool(args.detections) == bool(args.run):
         raise ConfigError("Say whose boxes they are: one of --detections (files) and --run (runs, which then detect).")
     if args.run and len(set(args.run)) < len(args.run):
         raise ConfigError("A run is named twice. Name each run once.")
     if args.run and args.recipe:
         raise ConfigError(
-            "--recipe applies to --detections. To run the detector and apply a recipe, use tools/evaluate.py --run … --recipe."
+            "--recipe applies to --detections. To run the detector and apply a recipe, use python tools/evaluate.py --run … --recipe."
         )
     if args.run and args.ground_truth:
         raise ConfigError("--ground-truth does not go with --run: the record set has its own. Choose one by --data and --split.")
     if args.detections and (args.tta or args.data):
         flag = "--tta" if args.tta else "--data"
-        raise ConfigError(f"{flag} goes with --run: detections in files were found already.")
+        raise ConfigError(f"{flag} goes with --run: detections in files are made already.")
     if args.detections and not args.recipe and not args.ground_truth:
         raise ConfigError("Nothing can be chosen without ground truth. Give --ground-truth, or --recipe to apply what was chosen before.")
 
 
-def _print(args, table: dict) -> None:
+def _print(args: argparse.Namespace, table: dict) -> None:
     counted = console.counted
     of = (
         counted(table["patients"], "patient")
@@ -170,14 +173,16 @@ def _print(args, table: dict) -> None:
     recipe = args.output_dir / "recipe.json"
     print(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
     if args.run:
-        print(f"Next:    tools/evaluate.py or tools/predict.py with --recipe {recipe} on other radiographs; views come with it")
+        print(
+            f"Next:    python tools/evaluate.py or python tools/predict.py with --recipe {recipe} on other radiographs; views come with it"
+        )
     else:
         gate = " and --gate SCORES.csv" if args.gate else ""
         print(
-            f"Next:    on other radiographs: tools/postprocess.py --recipe {recipe} with --detections DETECTIONS.json{gate}, --output-dir NEW"
+            f"Next:    on other radiographs: python tools/postprocess.py --recipe {recipe} with --detections DETECTIONS.json{gate}, --output-dir NEW"
         )
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

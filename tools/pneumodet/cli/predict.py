@@ -1,7 +1,9 @@
 """Find pneumonia on radiographs with an exported model, or with several that are fused: a folder of DICOMs, one file, or a PACS."""
 
+import argparse
 import contextlib
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pneumodet.cli import console
@@ -28,7 +30,7 @@ def build_parser() -> console.Parser:
         type=console.existing_path,
         action="append",
         required=True,
-        help="folder made by tools/export.py, or one of the models in it; again for each to fuse",
+        help="folder made by python tools/export.py, or one of the models in it; again for each to fuse",
     )
     parser.add_argument(
         "--input",
@@ -45,8 +47,8 @@ def build_parser() -> console.Parser:
     )
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default: the fastest that is installed)")
     parser.add_argument("--labels", type=console.existing_path, help="labels in any format of make_tfrecords: draws the ground truth too")
-    parser.add_argument("--recipe", type=console.existing_file, help="post-processing (and views) found by tools/postprocess.py")
-    parser.add_argument("--tta", metavar="VIEWS", help="look at these views as well and fuse what is found: flip,scale=0.9 (0.5 to 1.5)")
+    parser.add_argument("--recipe", type=console.existing_file, help="post-processing (and views) chosen by python tools/postprocess.py")
+    parser.add_argument("--tta", metavar="VIEWS", help="run on these views as well and fuse the detections: flip,scale=0.9 (0.5 to 1.5)")
     parser.add_argument("--gate", type=console.existing_file, help="image-level scores for the recipe: CSV patientId,score")
     parser.add_argument("--score-threshold", type=console.fraction, help="of tables, pictures and reports (default: the one in the model)")
     parser.add_argument("--max-images", type=console.whole_number, default=100, help="pictures to draw at the most (default %(default)s)")
@@ -54,15 +56,24 @@ def build_parser() -> console.Parser:
     parser.add_argument("--gsps", action="store_true", help="write a DICOM presentation state: boxes that viewers lay over the radiograph")
     parser.add_argument("--dicom-sc", action="store_true", help="write a DICOM secondary capture: the radiograph with boxes burned in")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions once the new ones are whole")
-    parser.add_argument("--resume", action="store_true", help="go on where a killed or stopped command with the same options was")
+    parser.add_argument("--resume", action="store_true", help="resume where a killed or stopped command with the same options was")
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Predict, and say where the results lie."""
     from pneumodet.inference.predict import plan, predicting
 
     with contextlib.ExitStack() as bars:
+
+        def start(total: int | None, done: int) -> Callable[[], None]:
+            bar = bars.enter_context(progress.bar(total=total, initial=done, desc="predicting", unit="radiograph"))
+
+            def advance() -> None:
+                bar.update()
+
+            return advance
+
         summary = predicting.predict(
             [Path(model) for model in args.model],
             args.input,
@@ -77,9 +88,7 @@ def run(args) -> None:
             dicom=[kind for kind, wanted in (("sr", args.dicom_sr), ("gsps", args.gsps), ("sc", args.dicom_sc)) if wanted],
             overwrite=args.overwrite,
             resume=args.resume,
-            progress=lambda total, done: (
-                bars.enter_context(progress.bar(total=total, initial=done, desc="predicting", unit="radiograph")).update
-            ),
+            progress=start,
         )
     if summary.threshold_source == plan.ASSUMED:
         print(
@@ -104,9 +113,9 @@ def run(args) -> None:
     dicom = ", dicom/" if args.dicom_sr or args.gsps or args.dicom_sc else ""
     print(f"Results: {args.output_dir} (detections.json, submission.csv, scores.csv, boxes.csv, images/, gallery.html{dicom})")
     if summary.sheet:
-        print(f"Look at: {summary.sheet}")
+        print(f"Picture: {summary.sheet}")
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

@@ -1,14 +1,18 @@
 """Train a detector on records made by make_tfrecords, evaluate it on the way, and keep the best checkpoint."""
 
 import argparse
-import dataclasses
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pneumodet.cli import console, train_flags
 from pneumodet.core import progress
 from pneumodet.core.errors import ConfigError
 from pneumodet.models.detection import choices
 from pneumodet.models.options import FIND_LR_STEPS, Options, Plan
+
+if TYPE_CHECKING:
+    from pneumodet.training.families import detection
 
 EPILOG = """examples:
   python tools/train.py --config ssd_mobilenet --data workspace/records/rsna --run my_first --pretrained coco
@@ -37,7 +41,7 @@ def build_parser() -> console.Parser:
     add(
         "--fine-tune-checkpoint-type",
         choices=choices.CHECKPOINT_TYPES,
-        help="classification: a backbone; detection: a detector of other classes; full: of the same classes (default: found out)",
+        help="classification: a backbone; detection: a detector of other classes; full: of the same classes (default: by its variables)",
     )
     add(
         "--freeze",
@@ -65,12 +69,13 @@ def run(args: argparse.Namespace) -> int:
     """Train, and say where the results lie."""
     from pneumodet.training.families import detection
 
-    fields = {field.name: getattr(args, field.name) for field in dataclasses.fields(detection.Request)}
-    request = detection.Request(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    request = _request(args)
     if args.find_lr and args.preview_augmentation:
-        raise ConfigError("--find-lr and --preview-augmentation are two things; ask for one of them.")
+        raise ConfigError("--find-lr and --preview-augmentation cannot be had at once; give one of them.")
     if args.resume and (args.find_lr or args.preview_augmentation):
-        raise ConfigError("--find-lr and --preview-augmentation look before a run begins; leave --resume out, and give another --run name.")
+        raise ConfigError(
+            "--find-lr and --preview-augmentation belong before a run begins; leave --resume out, and give another --run name."
+        )
     if args.preview_augmentation:
         print(f"Picture: {detection.preview(request, on_start=_say)}")
         return 0
@@ -78,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         return _find_rate(args, request)
     with progress.TrainingBar() as bar, progress.Download() as download:
         folder, outcome = detection.train(request, on_start=bar.message, on_progress=bar.update, on_download=download.update)
-    if not console.print_trained(outcome, folder, go_on=f"python tools/train.py --run {args.run} --resume"):
+    if not console.print_trained(outcome, folder, resume=f"python tools/train.py --run {args.run} --resume"):
         return 130
     print(
         f"Next:    python tools/evaluate.py --run {args.run}\n"
@@ -88,16 +93,52 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find_rate(args: argparse.Namespace, request) -> int:
+def _request(args: argparse.Namespace) -> "detection.Request":
+    """Return what the flags ask for; each is written out, so that a flag without a field, or a field of another type, is an error of mypy."""
+    from pneumodet.training.families import detection
+
+    return detection.Request(
+        run=args.run,
+        config=args.config,
+        data=args.data,
+        resume=args.resume,
+        steps=args.steps,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        pretrained=args.pretrained,
+        fine_tune_checkpoint=args.fine_tune_checkpoint,
+        fine_tune_checkpoint_type=args.fine_tune_checkpoint_type,
+        freeze=tuple(args.freeze),
+        settings=tuple(args.settings),
+        fit_anchors=args.fit_anchors,
+        augmentation=args.augmentation,
+        positive_share=args.positive_share,
+        precision=args.precision,
+        seed=args.seed,
+        evaluate_every=args.evaluate_every,
+        best_metric=args.best_metric,
+        patience=args.patience,
+        checkpoint_every=args.checkpoint_every,
+        keep=args.keep,
+        skip_corrupt=args.skip_corrupt,
+    )
+
+
+def _find_rate(args: argparse.Namespace, request: "detection.Request") -> int:
     from pneumodet.training.families import detection
 
     with progress.bar(total=args.find_lr_steps, desc="finding the learning rate", unit="step") as bar, progress.Download() as download:
-        more = {"on_start": _say, "on_download": download.update, "on_progress": bar.update}
-        found, picture = detection.find_rate(request, steps=args.find_lr_steps, **more)
-    print(found.reason)
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        rate, picture = detection.find_rate(
+            request, steps=args.find_lr_steps, on_start=_say, on_download=download.update, on_progress=advance
+        )
+    print(rate.reason)
     print(f"Curve:   {picture}")
-    if found.suggested is not None:
-        print(f"Next:    the same command with --learning-rate {found.suggested:.3g} instead of --find-lr")
+    if rate.suggested is not None:
+        print(f"Next:    the same command with --learning-rate {rate.suggested:.3g} instead of --find-lr")
     return 0
 
 
@@ -105,6 +146,6 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

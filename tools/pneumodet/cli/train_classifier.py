@@ -1,6 +1,7 @@
 """Train a classifier of whole radiographs: pneumonia or not, RSNA's three classes, or both; its scores are what the gate of postprocess takes."""
 
 import argparse
+from collections.abc import Sequence
 
 from pneumodet.cli import console, train_flags
 from pneumodet.core import progress
@@ -13,7 +14,7 @@ EPILOG = """examples:
   python tools/train_classifier.py --config two_heads --data workspace/records/rsna --run both --class-info data/rsna/stage_2_detailed_class_info.csv
   python tools/train_classifier.py --run my_classifier --resume
 
-Ctrl-C ends after the step at hand with a checkpoint; --resume goes on exactly there.
+Ctrl-C ends after the step at hand with a checkpoint; --resume continues exactly there.
 In the run's folder: evaluation/ with metrics.json, scores.csv, roc.png, confusion.png; curves.png, metrics.csv, best/, train/."""
 
 OWN = ("task", "class_info", "imbalance", "head_steps", "metadata")
@@ -65,31 +66,31 @@ def overrides(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, judge, and say where the results lie."""
+    """Train, evaluate, and say where the results lie."""
     from pneumodet.core import runs
     from pneumodet.training.families.classification import Classifier
     from pneumodet.training.keras import experiment
 
     if args.resume and args.backbone:
-        raise ConfigError("--backbone does not go with --resume: the run goes on as it was started.")
+        raise ConfigError("--backbone does not go with --resume: the run continues as it was started.")
     config = args.config or (args.backbone and args.backbone.replace("-", "_"))
     request = experiment.Request(run=args.run, config=config, data=args.data, overrides=overrides(args), resume=args.resume)
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Classifier(), request, on_start=bar.message, on_progress=bar.update)
-    if not console.print_trained(outcome, folder, go_on=f"python tools/train_classifier.py --run {args.run} --resume"):
+    if not console.print_trained(outcome, folder, resume=f"python tools/train_classifier.py --run {args.run} --resume") or metrics is None:
         return 130
-    console.print_judged(metrics, FIGURES)
+    console.print_evaluation(metrics, FIGURES)
     print(f"  {metrics['operating_point']['source']}")
     into = folder / runs.EVALUATION
     print(
         f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n"
-        f"         {into / 'scores.csv'} (for the gate: tools/postprocess.py --gate)\n"
+        f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
         f"Next:    python tools/grad_cam.py --run {args.run}\n"
         f"         tensorboard --logdir {folder}"
     )
     return 0
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

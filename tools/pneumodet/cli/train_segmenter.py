@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from pneumodet.cli import console, train_flags
 from pneumodet.core import formatting, progress
@@ -15,7 +16,7 @@ EPILOG = """examples:
   python tools/train_segmenter.py --table --data workspace/records/rsna --run reports
   python tools/train_segmenter.py --table unet_16_2conv_128 unet_resnet34_128 --data workspace/records/rsna --run two
 
-Ctrl-C ends after the step at hand with a checkpoint; --resume, or the same --table command, goes on exactly there.
+Ctrl-C ends after the step at hand with a checkpoint; --resume, or the same --table command, continues exactly there.
 In the run's folder: evaluation/ with metrics.json, masks.png, scores.csv and detections.json (boxes of the masks); curves.png, metrics.csv, best/, train/."""
 
 FIGURES = {
@@ -53,7 +54,7 @@ def overrides(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, judge, and say where the results lie."""
+    """Train, evaluate, and say where the results lie."""
     if args.table is not None:
         return _table(args)
     from pneumodet.core import runs
@@ -63,15 +64,15 @@ def run(args: argparse.Namespace) -> int:
     request = experiment.Request(run=args.run, config=args.config, data=args.data, overrides=overrides(args), resume=args.resume)
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Segmenter(), request, on_start=bar.message, on_progress=bar.update)
-    if not console.print_trained(outcome, folder, go_on=f"python tools/train_segmenter.py --run {args.run} --resume"):
+    if not console.print_trained(outcome, folder, resume=f"python tools/train_segmenter.py --run {args.run} --resume") or metrics is None:
         return 130
-    console.print_judged(metrics, FIGURES)
+    console.print_evaluation(metrics, FIGURES)
     _print_gain(metrics)
     into, data = folder / runs.EVALUATION, runs.read(folder).records().folder
     print(
-        f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, found solid, probability as heat)\n"
-        f"         {into / 'scores.csv'} (for the gate: tools/postprocess.py --gate)\n"
-        f"Next:    python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'judged'}\n"
+        f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, detections solid, probability as heatmap)\n"
+        f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
+        f"Next:    python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'evaluated'}\n"
         f"         tensorboard --logdir {folder}"
     )
     return 0
@@ -87,24 +88,25 @@ def _print_gain(metrics: dict) -> None:
 
 def _table(args: argparse.Namespace) -> int:
     if args.config or args.resume:
-        raise ConfigError("--table trains the configs that are named after it, and goes on by itself; leave --config and --resume out.")
+        raise ConfigError("--table trains the configs that are named after it, and resumes by itself; leave --config and --resume out.")
     if args.data is None:
         raise ConfigError("--data is missing: a folder made by make_tfrecords.")
     from pneumodet.training.families import segmentation_table
 
     with progress.TrainingBar() as bar:
-        more = {"variants": args.table, "overrides": overrides(args), "on_start": bar.message, "on_progress": bar.update}
-        folder, rows, complete = segmentation_table.run(args.run, data=args.data, **more)
+        folder, rows, complete = segmentation_table.run(
+            args.run, data=args.data, variants=args.table, overrides=overrides(args), on_start=bar.message, on_progress=bar.update
+        )
     if rows:
         print(segmentation_table.markdown(rows))
         print(f"Table:   {folder / segmentation_table.MARKDOWN}\n         {folder / segmentation_table.TABLE}")
     if not complete:
-        print("Stopped before the end; nothing is lost. The same command goes on.", file=sys.stderr)
+        print("Stopped before the end; nothing is lost. The same command resumes it.", file=sys.stderr)
         return 130
     print(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")
     return 0
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

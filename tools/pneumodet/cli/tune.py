@@ -1,5 +1,8 @@
 """Search for the best optimizer, loss, learning rate, batch size, or any fields of a config, by short training runs."""
 
+import argparse
+from collections.abc import Sequence
+
 from pneumodet.cli import console
 from pneumodet.core import progress
 from pneumodet.training.tuning.study import METRICS, Plan
@@ -17,7 +20,7 @@ EPILOG = """examples:
 VALUES is a range low:high (then :log, :int or :step=0.1), or a list with commas. Without any --param: optimizer, loss (SSD), learning_rate and
 batch_size. The first trial has the config's own values.
 
-The same command goes on with a study that was stopped, until --trials are done. Trials lie in workspace/STUDY/trial-0000, -0001, …;
+The same command resumes a study that was stopped, until --trials are done. Trials lie in workspace/STUDY/trial-0000, -0001, …;
 table.csv, best.json and report.png beside them."""
 
 SHOWN = 20
@@ -63,7 +66,7 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Search, and show what came out."""
     from pneumodet.core import paths
     from pneumodet.training.tuning import search
@@ -101,7 +104,7 @@ def run(args) -> None:
         print(f"Note:    {note}")
     print(f"Written: {outcome.folder / TABLE}, {BEST}, {PICTURE}")
     print(
-        f"Next:    {outcome.command}\n         (its --steps are {LONGER} times those of a trial: enough to tell trials apart is not enough to learn)"
+        f"Next:    {outcome.command}\n         (its --steps are {LONGER} times those of a trial: enough to compare trials is not enough to learn)"
     )
 
 
@@ -132,6 +135,6 @@ def _print_table(outcome, metric: str) -> None:
         print(f"  … and {len(outcome.rows) - SHOWN} more in table.csv")
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``console.run``."""
     return console.run(build_parser(), run, argv)

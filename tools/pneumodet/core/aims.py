@@ -1,7 +1,7 @@
 """What an operating point is chosen for, as a user writes it.
 
 parse_aim("sensitivity>=0.9")            # ("sensitivity", 0.9)
-in_words("f1")                           # "gave the highest image-level F1"
+as_text("f1")                           # "gave the highest image-level F1"
 """
 
 import re
@@ -25,16 +25,16 @@ def parse_aim(aim: str) -> tuple[str, float | None]:
     text = aim.strip()
     if text in ("rsna", "f1"):
         return text, None
-    found = _WITH_LEVEL.fullmatch(text)
-    if not found:
+    match = _WITH_LEVEL.fullmatch(text)
+    if not match:
         raise ConfigError(f"Unknown aim {aim!r} of an operating point. Aims: {', '.join(AIMS)}, for example sensitivity>=0.9.")
-    name, level = found[1] or found[2], float(found[3])
+    name, level = match[1] or match[2], float(match[3])
     if name == "sensitivity" and not 0 < level <= 1:
         raise ConfigError(f"The aim {aim!r} asks for a sensitivity outside (0, 1]. Write a fraction, for example sensitivity>=0.9.")
     return name, level
 
 
-def in_words(aim: str) -> str:
+def as_text(aim: str) -> str:
     """Return what a threshold has given that was chosen for an aim: "gave the highest RSNA metric".
 
     Raises:

@@ -26,19 +26,22 @@ def xyxy_px_to_yxyx_norm(boxes_xyxy_px: np.ndarray, *, height: int, width: int) 
 
 def yxyx_norm_to_xyxy_px(boxes_yxyx_norm: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return (N, 4) xyxy_px of (N, 4) yxyx_norm in an image of ``height`` x ``width`` px."""
-    return (np.asarray(boxes_yxyx_norm).reshape(-1, 4) * np.array([height, width, height, width], np.float64))[:, [1, 0, 3, 2]]
+    boxes_yxyx_px = np.asarray(boxes_yxyx_norm).reshape(-1, 4) * np.array([height, width, height, width], np.float64)
+    return np.asarray(boxes_yxyx_px)[:, [1, 0, 3, 2]]
 
 
 def clip_xyxy_px(boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return the boxes cut off at the image's edges; a box wholly outside has no area afterwards."""
     boxes = np.asarray(boxes_xyxy_px).reshape(-1, 4)
-    return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+    return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype)))
 
 
 def area_px(boxes_xyxy_px: np.ndarray) -> np.ndarray:
     """Return (N,) areas in square px; 0 where right is not right of left or bottom not below top."""
     boxes = np.asarray(boxes_xyxy_px).reshape(-1, 4)
-    return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    # without the maximum, a box that is inverted in both directions would have a positive area
+    areas: np.ndarray = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    return areas
 
 
 def iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
@@ -48,4 +51,5 @@ def iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     overlap = np.prod(np.maximum(high - low, 0), axis=2)
     union = area_px(a)[:, None] + area_px(b)[None, :] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    ious: np.ndarray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return ious

@@ -1,7 +1,7 @@
 """Detections as they travel: in memory, as COCO results, as a Kaggle submission.
 
-found = {"0004cfab": Detections(boxes_xyxy_px, scores, classes)}     # patientId -> Detections
-write_coco_results(folder / "detections.json", found)
+by_patient = {"0004cfab": Detections(boxes_xyxy_px, scores, classes)}     # patientId -> Detections
+write_coco_results(folder / "detections.json", by_patient)
 """
 
 import csv
@@ -40,7 +40,7 @@ def image_id(patient_id: str) -> int:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found on one radiograph.
+    """What a model detected on one radiograph.
 
     Attributes:
       boxes_xyxy_px: (N, 4) float32, left, top, right, bottom in px of the radiograph.
@@ -68,7 +68,7 @@ class Detections:
             raise DataError(
                 f"Detection {_first_row(~np.isfinite(boxes))} has a box that is not finite. The model is broken; train it again."
             )
-        inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+        inverted = np.any(np.asarray(boxes[:, 2:] < boxes[:, :2]), axis=1)
         if inverted.any():
             row = _first_row(inverted)
             raise DataError(f"Detection {row} has right < left or bottom < top: {boxes[row].tolist()} (xyxy px).")
@@ -76,8 +76,9 @@ class Detections:
         if outside.any():
             row = _first_row(outside)
             raise DataError(f"Detection {row} has the score {scores[row]}; scores lie from 0 to 1.")
-        if (classes < 1).any():
-            raise DataError(f"Detection {_first_row(classes < 1)} has class {classes.min()}; classes are label-map ids from 1.")
+        below = np.asarray(classes < 1)
+        if below.any():
+            raise DataError(f"Detection {_first_row(below)} has class {classes.min()}; classes are label-map ids from 1.")
         for name, value, dtype in (("boxes_xyxy_px", boxes, np.float32), ("scores", scores, np.float32), ("classes", classes, np.int64)):
             object.__setattr__(self, name, value.astype(dtype))
 
@@ -110,17 +111,17 @@ def to_coco(detections_by_patient: Mapping[str, Detections]) -> list[dict[str, A
 
     COCO results have no entry for an exam without detections.
     """
-    return [row for patient_id, found in detections_by_patient.items() for row in coco_rows(patient_id, found)]
+    return [row for patient_id, detections in detections_by_patient.items() for row in coco_rows(patient_id, detections)]
 
 
-def coco_rows(patient_id: str, found: Detections) -> list[dict[str, Any]]:
+def coco_rows(patient_id: str, detections: Detections) -> list[dict[str, Any]]:
     """Return the entries of ``to_coco`` for one exam."""
     number = image_id(patient_id)
-    boxes = found.boxes_xyxy_px.astype(np.float64)
+    boxes = detections.boxes_xyxy_px.astype(np.float64)  # float32 subtraction would show in the second decimal of a wide radiograph
     boxes_xywh_px = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(BOX_DECIMALS)
     return [
         {"image_id": number, "file_name": patient_id, "category_id": category, "bbox": box, "score": score}
-        for box, score, category in zip(boxes_xywh_px.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
+        for box, score, category in zip(boxes_xywh_px.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True)
     ]
 
 
@@ -140,6 +141,6 @@ def write_scores(path: Path, scores: Iterable[tuple[str, float]]) -> None:
         csv.writer(handle, lineterminator="\n").writerows([SCORE_HEADER, *rows])
 
 
-def prediction_string(found: Detections) -> str:
+def prediction_string(detections: Detections) -> str:
     """Return a submission's PredictionString for one exam: "confidence x y width height" of each detection."""
-    return " ".join(f"{row['score']:.6g} " + " ".join(f"{value:g}" for value in row["bbox"]) for row in coco_rows("", found))
+    return " ".join(f"{row['score']:.6g} " + " ".join(f"{value:g}" for value in row["bbox"]) for row in coco_rows("", detections))

@@ -27,7 +27,7 @@ from pneumodet.core import paths
 from pneumodet.core.errors import CheckpointError, DataError, first_line
 
 TIMEOUT_SECONDS = 30.0
-"""How long a server may be silent."""
+"""How long a server may send nothing."""
 
 DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Pauses before the next attempts; when all are used up without one more byte, the download has failed."""
@@ -63,9 +63,9 @@ def fetch(
       hint: the next step, for the message of a download that failed.
       name: what the file is called in messages, and by which the rest of it is known to belong to what has arrived; for an address that holds a
         signature, which is another one each time and nobody's to read. The address by default.
-      on_progress: is told (bytes there, bytes in all or None).
+      on_progress: is called with (bytes there, bytes in all or None).
       delays: in seconds, before each attempt after one that brought nothing.
-      timeout: in seconds of silence.
+      timeout: in seconds without a byte from the server.
 
     Raises:
       CheckpointError: the file is not there, or the server cannot be reached; what has arrived is kept.
@@ -93,7 +93,7 @@ def fetch(
         os.replace(part, final)
         _notes(part).unlink(missing_ok=True)
     except OSError as error:
-        kept = f" What has arrived is kept in {part.name}, and the same command goes on from there." if _size(part) else ""
+        kept = f" What has arrived is kept in {part.name}, and the same command resumes from there." if _size(part) else ""
         raise DataError(f"Cannot write {final}: {error.strerror or error}. Free some disk space.{kept}") from error
 
 
@@ -117,7 +117,7 @@ def _attempt(url: str, name: str, part: Path, *, on_progress: Callable[[int, int
     if there:
         headers |= {"Range": f"bytes={_size(part)}-", "If-Range": there["validator"]}
     try:
-        opener = urllib.request.build_opener()  # urlopen would go on with the proxy that it saw first
+        opener = urllib.request.build_opener()  # urlopen would keep the proxy that it saw first
         answer = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # what is here is no beginning of what is there
@@ -167,10 +167,10 @@ def _append(answer: Any, part: Path, start: int, total: int | None, *, on_progre
 def _place(answer: Any) -> tuple[int, int | None]:
     """Return (where in the file an answer begins, bytes of the whole file or None)."""
     if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
-        found = _RANGE.match(answer.headers.get("Content-Range", ""))
-        if not found:
+        match = _RANGE.match(answer.headers.get("Content-Range", ""))
+        if not match:
             return -1, None
-        return int(found[1]), None if found[2] == "*" else int(found[2])
+        return int(match[1]), None if match[2] == "*" else int(match[2])
     length = answer.headers.get("Content-Length")
     return 0, int(length) if length else None
 
@@ -187,7 +187,7 @@ def _note(part: Path, name: str, answer: Any, total: int | None) -> None:
 
 
 def _known(part: Path, name: str) -> dict[str, Any] | None:
-    """Return the notes of an earlier attempt that can be gone on with; remove what is left of any other."""
+    """Return the notes of an earlier attempt that can be resumed; remove what is left of any other."""
     notes = None
     with contextlib.suppress(OSError, ValueError):
         notes = json.loads(_notes(part).read_text(encoding="utf-8"))

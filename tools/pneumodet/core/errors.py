@@ -1,4 +1,4 @@
-"""Errors that a user can mend. ``cli.app`` prints them as one line and exits with code 2."""
+"""Errors that a user can fix. ``cli.console`` prints them as one line and exits with code 2."""
 
 
 class PneumodetError(Exception):
@@ -18,11 +18,11 @@ class CheckpointError(PneumodetError):
 
 
 class EnvironmentProblem(PneumodetError):
-    """A missing or broken package, device or disk; ``pneumodet doctor`` tells how to mend it."""
+    """A missing or broken package, device or disk; ``pneumodet doctor`` reports how to fix it."""
 
 
 class TrainingError(PneumodetError):
-    """Training that cannot go on, such as a loss that is no longer finite."""
+    """Training that cannot continue, such as a loss that is no longer finite."""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Output folders that appear whole or not at all, and that a killed run can go on with."""
+"""Output folders that appear whole or not at all, and that a killed run can resume."""
 
 import contextlib
 import re
@@ -67,7 +67,7 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
                 final.rename(scratch / _OLD)
             new.rename(final)
         except OSError as error:
-            hint = "what is finished is kept, and the same command goes on from there" if keep else "nothing was changed"
+            hint = "what is finished is kept, and the same command resumes from there" if keep else "nothing was changed"
             raise DataError(
                 f"Cannot write {final}: {error.strerror or error}. Free some disk space or choose another --output-dir; {hint}."
             ) from error

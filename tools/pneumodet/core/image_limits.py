@@ -3,7 +3,7 @@
 from pneumodet.core.errors import DataError
 
 MAX_SIDE_PX = 16_384
-"""A larger Rows or Columns is refused: the largest detectors have some 5,000 pixels a side, stitched images three times as many."""
+"""A larger Rows or Columns is refused: the largest detectors have some 5,000 pixels along an edge, stitched images three times as many."""
 
 MAX_PIXELS = 80_000_000
 """An image of more pixels is refused before anything is allocated; Pillow's own warning comes at 89 million."""

@@ -1,11 +1,23 @@
-"""TensorFlow's noise stays out of the user's terminal; ``--verbose`` brings it all."""
+"""What other libraries write stays out of the user's terminal; ``--verbose`` shows it all.
 
+set_up(verbose=False)                    # before TensorFlow is imported
+with hidden_output():                    # runtimes and converters, which write past Python's logging
+    convert()
+"""
+
+import contextlib
+import io
 import logging
 import os
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 
-from absl import logging as absl_logging
+_STDERR = 2
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Two threads that both redirect standard error would restore it to the null device."""
 
 
 def set_up(*, verbose: bool) -> None:
@@ -13,6 +25,8 @@ def set_up(*, verbose: bool) -> None:
 
     Errors that Python raises are always shown, and so are warnings of pneumodet's own loggers.
     """
+    from absl import logging as absl_logging
+
     own = logging.getLogger("pneumodet")
     own.setLevel(logging.INFO if verbose else logging.WARNING)
     if verbose:
@@ -27,3 +41,23 @@ def set_up(*, verbose: bool) -> None:
     logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
     for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, SyntaxWarning, UserWarning):
         warnings.simplefilter("ignore", category)
+
+
+@contextlib.contextmanager
+def hidden_output() -> Iterator[None]:
+    """Keep what Python prints, and what C++ writes to standard error, off the terminal, unless ``set_up`` was verbose."""
+    if logging.getLogger("pneumodet").isEnabledFor(logging.INFO):
+        yield
+        return
+    with _ONE_AT_A_TIME:
+        sys.stderr.flush()
+        before, nowhere = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STDERR)  # the descriptor, since C++ does not know sys.stderr
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, _STDERR)
+            os.close(before)
+            os.close(nowhere)

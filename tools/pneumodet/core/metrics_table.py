@@ -68,7 +68,10 @@ class MetricsTable:
           DataError: the file is no such table, or cannot be read or written.
         """
         self.path = path
+        self.seconds = 0.0
         self.waiting: list[Row] = []
+        self._names: list[str] = []
+        self._end = 0  # bytes; what a crashed writer left behind them is overwritten, not read
         there = read(path) if path.exists() else []
         self._keep([row for row in there if last_step and row.step <= last_step])
 
@@ -95,7 +98,7 @@ class MetricsTable:
         """Write the rows that wait.
 
         Raises:
-          DataError: they cannot be written now, and go on waiting.
+          DataError: they cannot be written now, and keep waiting.
         """
         if not self.waiting:
             return
@@ -132,7 +135,7 @@ def read(path: Path) -> list[Row]:
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}. It is made by tools/train.py, in the run's folder.") from error
+        raise DataError(f"Cannot read {path}: {error.strerror}. It is made by python tools/train.py, in the run's folder.") from error
     lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     header = next(lines, None)
     if header is None:

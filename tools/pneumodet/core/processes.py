@@ -49,17 +49,18 @@ class Pool:
         if self._executor is None:
             return
         if kind is not None:
-            waiting = self._executor._call_queue
+            waiting = getattr(self._executor, "_call_queue", None)  # before shutdown, which forgets it
             self._executor.shutdown(wait=False, cancel_futures=True)
+            # shutdown waits for items that have begun, which may take minutes after Ctrl-C
             for process in set(multiprocessing.active_children()) - self._others:
                 process.terminate()
-            if sys.version_info < (3, 11, 5):
+            if sys.version_info < (3, 11, 5) and waiting is not None:
                 # the thread that writes an item larger than a pipe would wait for a reader for ever (python/cpython issue 94777)
                 waiting._reader.close()
         self._executor.shutdown()
 
     def warm_up(self, module: str) -> None:
-        """Start the processes and let each import a module, while this process goes on with something else."""
+        """Start the processes and let each import a module, while this process does something else."""
         for _ in range(self.workers if self.workers > 1 else 0):
             self._started().submit(_import, module)
 
@@ -98,7 +99,7 @@ def _import(module: str) -> None:
 
 
 def _start(parent: int) -> None:
-    """Prepare a worker: Ctrl-C is the parent's to answer, and a worker that nobody waits for must not go on writing."""
+    """Prepare a worker: Ctrl-C is the parent's to answer, and a worker that nobody waits for must not continue to write."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _THREAD_COUNTS:  # before numpy is imported: every processor has a process already
         os.environ.setdefault(name, "1")

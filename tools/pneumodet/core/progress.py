@@ -2,15 +2,38 @@
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 
+class Training(Protocol):
+    """How far a training is, as ``training.loop`` reports it.
+
+    Attributes:
+      step: steps done.
+      total: steps in all.
+      loss: the newest total loss.
+      seconds_per_step: None or 0 until it is measured.
+      images_per_second: likewise.
+    """
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def seconds_per_step(self) -> float | None: ...
+    @property
+    def images_per_second(self) -> float | None: ...
+
+
 def bar(
     iterable: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it", initial: int = 0, **more: Any
-) -> tqdm:
-    """Return a tqdm bar on standard error that is silent unless standard error is a terminal."""
+) -> "tqdm[Any]":
+    """Return a tqdm bar on standard error that draws nothing unless standard error is a terminal."""
     return tqdm(
         iterable,
         total=total,
@@ -27,9 +50,12 @@ def bar(
 class TrainingBar:
     """Shows training: a bar on a terminal, a line every tenth of the way otherwise."""
 
-    def __enter__(self) -> "TrainingBar":
-        self._bar = None
+    def __init__(self) -> None:
+        """Begin without a bar: how many steps there are is known with the first update."""
+        self._bar: tqdm[Any] | None = None
         self._tenth = -1
+
+    def __enter__(self) -> "TrainingBar":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,8 +86,11 @@ def _speed(now: Any) -> str:
 class Download:
     """Shows a download: a bar on a terminal, nothing otherwise."""
 
+    def __init__(self) -> None:
+        """Begin without a bar: how many bytes there are is known with the first update."""
+        self._bar: tqdm[Any] | None = None
+
     def __enter__(self) -> "Download":
-        self._bar = None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -99,7 +99,7 @@ def find(name: str, *, family: str | None = None) -> Path:
     own = read(folder).family
     if family not in (None, own):
         raise DataError(
-            f"The run {name!r} is of the family {own}, not {family}: tools/{command_of(own)}.py trained it. {_others(folder.name, family)}"
+            f"The run {name!r} is of the family {own}, not {family}: python tools/{command_of(own)}.py trained it. {_others(folder.name, family)}"
         )
     return folder
 
@@ -113,7 +113,7 @@ def names(family: str | None = None) -> list[str]:
 def _others(name: str, family: str | None) -> str:
     there = names(family)
     if not there:
-        return f"Train one with tools/{command_of(family)}.py."
+        return f"Train one with python tools/{command_of(family)}.py."
     near = suggest.nearest(name, there)
     return (f"Did you mean {near!r}? " if near else "") + f"Runs: {', '.join(there)}."
 
@@ -158,10 +158,10 @@ def refuse_used(folder: Path, name: str, *, family: str) -> None:
     """
     command, other = command_of(family), SETTINGS if family == DETECTION else CONFIG
     if (folder / other).is_file() or family_of(folder) not in (None, family):
-        raise DataError(f"The run folder {folder} holds a run that tools/{command}.py did not start. Choose another --run name.")
+        raise DataError(f"The run folder {folder} holds a run that python tools/{command}.py did not start. Choose another --run name.")
     if any(path.suffix == ".index" for place in (TRAIN, BEST) for path in (folder / place).glob("*")):
         raise DataError(
-            f"The run folder {folder} holds a run already. Go on with it: python tools/{command}.py --run {name} --resume; or choose another --run name."
+            f"The run folder {folder} holds a run already. Resume it: python tools/{command}.py --run {name} --resume; or choose another --run name."
         )
 
 

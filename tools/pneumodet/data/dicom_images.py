@@ -9,7 +9,7 @@ from pneumodet.core import image_limits
 from pneumodet.data import encoding
 from pneumodet.data.encoding import AS_IT_IS, EncodedImage, Options
 from pneumodet.dicom import decoding, header_facts, lut, reading
-from pneumodet.dicom.elements import Elements, Fault
+from pneumodet.dicom.elements import DicomError, Elements
 
 
 def encode_image(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
@@ -43,7 +43,7 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
                     notes += ("JPEG comments left out",)
                 return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes, facts=facts)
         pixels, more = decoding.gray(header, layout, stream)
-    except Fault as fault:
+    except DicomError as fault:
         reading.refuse(source, fault)
     # a damaged spacing could ask for an image of any size
     height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)

@@ -19,7 +19,7 @@ from pneumodet.core.processes import Pool
 from pneumodet.data import formats, tables
 from pneumodet.data.sources import Source
 from pneumodet.dicom import decoding, elements, header_facts, reading
-from pneumodet.dicom.elements import Elements, Fault
+from pneumodet.dicom.elements import DicomError, Elements
 
 Texts = dict[str, str]
 """Column -> text of the header, without blanks around it; "" where there is no value."""
@@ -167,26 +167,26 @@ def _read_file(source: Source) -> FileFacts:
     try:
         header = elements.read(reading.read_bytes(source))
         if not header.places.keys() & {_ROWS, _COLUMNS, elements.PIXEL_DATA} and not header.syntax:
-            raise Fault("it is not a DICOM file.")
+            raise DicomError("it is not a DICOM file.")
         texts = {column: "" if header_facts.is_missing(text := header.ascii(tag)) else text for column, tag in _TAGS.items()}
         texts["spacing"] = header_facts.spacing_text(header)[0]
         known = dataclasses.replace(known, texts=texts)
         rows, columns = header.integer(_ROWS) or 0, header.integer(_COLUMNS) or 0
         if min(rows, columns) < 1:
-            raise Fault(f"it says that its image has {rows} rows and {columns} columns.")
+            raise DicomError(f"it says that its image has {rows} rows and {columns} columns.")
         layout = decoding.layout_of(header, rows, columns)
         known = dataclasses.replace(known, size_hw=(rows, columns), bits=layout.stored)
         return dataclasses.replace(known, pixels_sha256=_fingerprint(header, layout))
-    except Fault as fault:
+    except DicomError as fault:
         return dataclasses.replace(known, error=str(fault))
     except DataError:  # its text has the folder's name
         return dataclasses.replace(known, error="it cannot be read.")
 
 
 def _fingerprint(header: Elements, layout: decoding.Layout) -> str:
-    """Return a SHA-256 of an image's size and stored pixel data; Fault where these are cut off."""
+    """Return a SHA-256 of an image's size and stored pixel data; DicomError where these are cut off."""
     if elements.PIXEL_DATA not in header.places:
-        raise Fault("it has no pixel data; it is not an image, or the file is cut off.")
+        raise DicomError("it has no pixel data; it is not an image, or the file is cut off.")
     stream = decoding.stream_of(header, layout)
     if stream is not None:
         data = stream.data
@@ -194,7 +194,7 @@ def _fingerprint(header: Elements, layout: decoding.Layout) -> str:
         expected = layout.frames * layout.rows * layout.columns * layout.samples * layout.allocated // 8
         data = header.value(elements.PIXEL_DATA)[:expected]  # an odd length is padded
         if len(data) < expected:
-            raise Fault("its pixel data are cut off. Get the file again.")
+            raise DicomError("its pixel data are cut off. Get the file again.")
     # the size is part of it: the same bytes in other rows are another image
     digest = hashlib.sha256(f"{layout.rows}x{layout.columns} ".encode())
     digest.update(data)

@@ -1,8 +1,8 @@
 """Pixels of a DICOM file: how they are stored, decoded, and shown as 8-bit gray.
 
-    layout = layout_of(found, rows, columns)
-    stream = stream_of(found, layout)        # the first frame's compressed data; None where pixels are not compressed
-    pixels, notes = gray(found, layout, stream)
+    layout = layout_of(header, rows, columns)
+    stream = stream_of(header, layout)        # the first frame's compressed data; None where pixels are not compressed
+    pixels, notes = gray(header, layout, stream)
 
 pydicom and its plug-ins decode; they are given the layout and the frame, and nothing else of the file.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from pneumodet.dicom import elements, jpeg, lut
-from pneumodet.dicom.elements import Elements, Fault
+from pneumodet.dicom.elements import DicomError, Elements
 
 _SAMPLES, _PLANAR, _FRAMES = 0x00280002, 0x00280006, 0x00280008
 _BITS_ALLOCATED, _BITS_STORED, _HIGH_BIT, _PIXEL_REPRESENTATION = 0x00280100, 0x00280101, 0x00280102, 0x00280103
@@ -83,119 +83,122 @@ class Stream:
     whole: jpeg.Jpeg | None = None
 
 
-def layout_of(found: Elements, rows: int, columns: int) -> Layout:
+def layout_of(header: Elements, rows: int, columns: int) -> Layout:
     """Return how pixels are stored.
 
     Raises:
-      Fault: it is a way that no radiograph is stored in.
+      DicomError: it is a way that no radiograph is stored in.
     """
-    photometric = found.ascii(lut.PHOTOMETRIC)
-    samples = found.integer(_SAMPLES, 1)
-    allocated = found.integer(_BITS_ALLOCATED, 0)
-    stored = found.integer(_BITS_STORED, allocated)
-    high = found.integer(_HIGH_BIT, stored - 1)
+    photometric = header.ascii(lut.PHOTOMETRIC)
+    samples = header.integer(_SAMPLES, 1)
+    allocated = header.integer(_BITS_ALLOCATED, 0)
+    stored = header.integer(_BITS_STORED, allocated)
+    high = header.integer(_HIGH_BIT, stored - 1)
     if allocated not in (8, 16) or samples not in (1, 3):
-        raise Fault(f"it has {samples} samples of {allocated} bits a pixel; 1 or 3 samples of 8 or 16 bits are read.")
+        raise DicomError(f"it has {samples} samples of {allocated} bits a pixel; 1 or 3 samples of 8 or 16 bits are read.")
     if not 1 <= stored <= allocated:
-        raise Fault(f"it says that {stored} of {allocated} bits are used. Get the file again.")
+        raise DicomError(f"it says that {stored} of {allocated} bits are used. Get the file again.")
     shift = high + 1 - stored if stored - 1 <= high < allocated else 0
-    signed = found.integer(_PIXEL_REPRESENTATION, 0) == 1
-    return Layout(rows, columns, samples, max(1, found.integer(_FRAMES, 1)), allocated, stored, shift, signed, photometric)
+    signed = header.integer(_PIXEL_REPRESENTATION, 0) == 1
+    return Layout(rows, columns, samples, max(1, header.integer(_FRAMES, 1)), allocated, stored, shift, signed, photometric)
 
 
-def stream_of(found: Elements, layout: Layout) -> Stream | None:
+def stream_of(header: Elements, layout: Layout) -> Stream | None:
     """Return the compressed stream of the (first) frame, or None where pixels are not compressed.
 
     Raises:
-      Fault: the stream is cut off, or is of another image than the header says: decoders would shear it, or fill memory.
+      DicomError: the stream is cut off, or is of another image than the header says: decoders would shear it, or fill memory.
     """
-    if found.syntax in _NATIVE:
+    if header.syntax in _NATIVE:
         return None
-    data = elements.first_frame(found, layout.frames)
-    if found.syntax in _JPEG:
+    data = elements.first_frame(header, layout.frames)
+    if header.syntax in _JPEG:
         name, whole = "JPEG", jpeg.read(data)
         stream = Stream(whole.stream, whole.frame, whole) if whole else Stream(data)
-    elif found.syntax in _JPEG_2000:
+    elif header.syntax in _JPEG_2000:
         name, stream = "JPEG 2000", Stream(data, jpeg.jpeg2000_frame(data))
     else:
         return Stream(data)
     frame = stream.frame
     if frame is None:
-        raise Fault(f"the {name} stream is damaged or cut off. Get the file again.")
-    for what, there, said in (
+        raise DicomError(f"the {name} stream is damaged or cut off. Get the file again.")
+    sizes: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
         ("px", (frame.width, frame.height), (layout.columns, layout.rows)),
         ("components", (frame.components,), (layout.samples,)),
-    ):
+    )
+    for what, there, said in sizes:
         if there != said:
-            there, said = (" x ".join(map(str, sides)) for sides in (there, said))
-            raise Fault(f"the {name} stream has {there} {what}, but the header says {said}. Get the file again.")
+            of_stream, of_header = (" x ".join(map(str, numbers)) for numbers in (there, said))
+            raise DicomError(f"the {name} stream has {of_stream} {what}, but the header says {of_header}. Get the file again.")
     if frame.bits > layout.allocated:
-        raise Fault(f"the {name} stream has {frame.bits} bits, but the header says {layout.allocated}. Get the file again.")
+        raise DicomError(f"the {name} stream has {frame.bits} bits, but the header says {layout.allocated}. Get the file again.")
     return stream
 
 
-def gray(found: Elements, layout: Layout, stream: Stream | None) -> tuple[np.ndarray, tuple[str, ...]]:
+def gray(header: Elements, layout: Layout, stream: Stream | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return ((H, W) uint8, notes)."""
     notes = (f"first of {layout.frames} frames",) if layout.frames > 1 else ()
     if stream is None:
-        pixels, bits, shift = _native(found, layout), layout.stored, layout.shift
+        pixels, bits, shift = _native(header, layout), layout.stored, layout.shift
     else:
-        pixels, bits, shift = _decoded(found.syntax, layout, stream), layout.stored, 0
+        pixels, bits, shift = _decoded(header.syntax, layout, stream), layout.stored, 0
         if stream.frame is not None and not layout.signed:  # a stream of more bits than the header says keeps its highest ones
             bits = min(max(bits, stream.frame.bits), 8 * pixels.itemsize)
     if pixels.ndim == 3:
         return _luminance(pixels, bits), (*notes, "colour to luminance")
     if not pixels.flags.c_contiguous:
         pixels = np.ascontiguousarray(pixels)
-    plain = pixels.dtype == np.uint8 and bits == 8 and shift == 0 and lut.is_plain(found)
+    plain = pixels.dtype == np.uint8 and bits == 8 and shift == 0 and lut.is_plain(header)
     if plain:
-        return (~pixels if lut.is_inverted(found) else pixels), notes
-    table, more = lut.gray_table(found, bits=bits, shift=shift, dtype=pixels.dtype, histogram=lambda: lut.histogram(pixels))
+        return (~pixels if lut.is_inverted(header) else pixels), notes
+    table, more = lut.gray_table(header, bits=bits, shift=shift, dtype=pixels.dtype, histogram=lambda: lut.histogram(pixels))
     return lut.apply(table, pixels), notes + more
 
 
-def _native(found: Elements, layout: Layout) -> np.ndarray:
+def _native(header: Elements, layout: Layout) -> np.ndarray:
     """Return the first frame of pixels that are not compressed, of the machine's byte order, with the unused bits of its words."""
-    vr, start, length = found.places[elements.PIXEL_DATA]
+    vr, start, length = header.places[elements.PIXEL_DATA]
     if length == elements.UNDEFINED:
-        raise Fault("its pixel data are compressed, but its transfer syntax says that they are not. Get the file again.")
+        raise DicomError("its pixel data are compressed, but its transfer syntax says that they are not. Get the file again.")
     number = layout.rows * layout.columns * layout.samples
     size = number * layout.allocated // 8
     if layout.photometric == "YBR_FULL_422":
         size = size // 3 * 2
-    if min(length, len(found.data) - start) < size:
-        raise Fault(f"its pixel data have fewer than {size} bytes; the file is cut off, or Rows or Columns is wrong.")
-    data = memoryview(found.data)[start : start + size + size % 2]
+    if min(length, len(header.data) - start) < size:
+        raise DicomError(f"its pixel data have fewer than {size} bytes; the file is cut off, or Rows or Columns is wrong.")
+    value = memoryview(header.data)[start : start + size + size % 2]
     if layout.samples == 3:
-        return _by_pydicom(found.syntax or elements.EXPLICIT_LITTLE, layout, bytes(data), planar=found.integer(_PLANAR, 0), vr=vr)
+        return _by_pydicom(header.syntax or elements.EXPLICIT_LITTLE, layout, bytes(value), planar=header.integer(_PLANAR, 0), vr=vr)
     kind = "i" if layout.signed else "u"
-    if found.order == ">" and layout.allocated == 8 and vr == b"OW":  # bytes were swapped as words (PS3.5 7.3)
-        data = np.frombuffer(data, ">u2").astype("<u2")
-    pixels = np.frombuffer(data, f"{found.order}{kind}{layout.allocated // 8}", number).reshape(layout.rows, layout.columns)
+    data: memoryview | np.ndarray = value
+    if header.order == ">" and layout.allocated == 8 and vr == b"OW":  # bytes were swapped as words (PS3.5 7.3)
+        data = np.frombuffer(value, ">u2").astype("<u2")
+    pixels = np.frombuffer(data, f"{header.order}{kind}{layout.allocated // 8}", number).reshape(layout.rows, layout.columns)
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
 def _decoded(syntax: str, layout: Layout, stream: Stream) -> np.ndarray:
     data = stream.data
-    if syntax in (JPEG_BASELINE, _JPEG_EXTENDED):
+    if syntax in (JPEG_BASELINE, _JPEG_EXTENDED) and stream.frame is not None:  # stream_of refuses JPEG without a frame
         if stream.frame.bits != 8:
-            raise Fault(
+            raise DicomError(
                 f"it is JPEG Extended of {stream.frame.bits} bits, which no decoder here reads. Convert it, for example with 'dcmdjpeg old.dcm new.dcm'."
             )
         if layout.samples == 1:
             try:
                 pixels = np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)))
             except Exception as error:
-                raise Fault(f"the JPEG stream is damaged ({type(error).__name__}). Get the file again.") from None
+                raise DicomError(f"the JPEG stream is damaged ({type(error).__name__}). Get the file again.") from None
             if pixels.shape != (layout.rows, layout.columns):
-                raise Fault("the JPEG stream is damaged. Get the file again.")
+                raise DicomError("the JPEG stream is damaged. Get the file again.")
             return pixels.view(np.int8) if layout.signed else pixels
     if syntax in _JPEG_LOSSLESS:
-        data = stream.whole.lossless()
-        if data is None:
-            raise Fault(
+        lossless = stream.whole.lossless() if stream.whole is not None else None
+        if lossless is None:
+            raise DicomError(
                 "the JPEG Lossless stream is damaged or irregular. Get the file again, or convert it with 'dcmdjpeg old.dcm new.dcm'."
             )
+        data = lossless
     data += b"\0" * (len(data) % 2)
     value = _ITEM + bytes(4) + _ITEM + len(data).to_bytes(4, "little") + data  # an empty offset table and one fragment (PS3.5 A.4)
     return _by_pydicom(syntax, layout, value, planar=0, vr=b"OB")
@@ -220,13 +223,14 @@ def _by_pydicom(syntax: str, layout: Layout, value: bytes, *, planar: int | None
     try:
         pixels, meta = decoder.as_array(value, index=0, raw=True, decoding_plugin=plugin, **options)
     except Exception as error:
-        raise Fault(f"its image ({name}) cannot be decoded ({type(error).__name__}); it is damaged. Get the file again.") from None
+        raise DicomError(f"its image ({name}) cannot be decoded ({type(error).__name__}); it is damaged. Get the file again.") from None
     shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples == 1 else 3]
     if pixels.shape != shape or pixels.itemsize > 2:
-        raise Fault("its image is of another size than its header says. Get the file again.")
+        raise DicomError("its image is of another size than its header says. Get the file again.")
+    decoded: np.ndarray = pixels
     if layout.samples == 3 and str(meta["photometric_interpretation"]).startswith("YBR"):
-        return pixels[..., 0]  # Y is luminance (PS3.3 C.7.6.3.1.2)
-    return pixels
+        return decoded[..., 0]  # Y is luminance (PS3.3 C.7.6.3.1.2)
+    return decoded
 
 
 @functools.cache
@@ -234,7 +238,7 @@ def _decoder(syntax: str) -> tuple[Any, str, str]:
     """Return pydicom's decoder, the name of the plug-in to use, empty where it needs none, and that of the transfer syntax.
 
     Raises:
-      Fault: there is none, or none of its plug-ins is installed.
+      DicomError: there is none, or none of its plug-ins is installed.
     """
     from pydicom.pixels import get_decoder  # here: importing pydicom takes longer than copying a thousand images
     from pydicom.uid import UID, UID_dictionary
@@ -245,13 +249,15 @@ def _decoder(syntax: str) -> tuple[Any, str, str]:
     except NotImplementedError:
         decoder = None
     if decoder is None:
-        raise Fault(f"its transfer syntax is {name}, which is not read. Convert it, for example with 'gdcmconv --raw old.dcm new.dcm'.")
+        raise DicomError(
+            f"its transfer syntax is {name}, which is not read. Convert it, for example with 'gdcmconv --raw old.dcm new.dcm'."
+        )
     if not decoder.is_available:
-        raise Fault(f"no decoder for {name} is installed. 'python tools/doctor.py' lists those that are missing.")
+        raise DicomError(f"no decoder for {name} is installed. 'python tools/doctor.py' lists those that are missing.")
     return decoder, next((one for one in _PLUGINS if one in decoder.available_plugins), ""), name
 
 
 def _luminance(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Return (H, W) uint8 of (H, W, 3) RGB."""
     luma = pixels.astype(np.float32) @ np.array(lut.LUMA, np.float32)
-    return np.uint8(np.rint(np.clip(luma * (255 / ((1 << bits) - 1)), 0, 255)))
+    return np.asarray(np.rint(np.clip(luma * (255 / ((1 << bits) - 1)), 0, 255)), np.uint8)

@@ -1,10 +1,10 @@
-"""The elements of a DICOM file, found in its bytes: tag -> value representation and place, without reading what nobody asked for.
+"""The elements of a DICOM file, by their places in its bytes: tag -> value representation and place, without reading what nobody asked for.
 
     file = read(data)                        # explicit and implicit VR, both byte orders, deflated; with or without meta information
     file.integer(ROWS), file.text(PATIENT_ID), file.numbers(WINDOW_CENTER)
 
 pydicom parses every element into objects, which costs more than the whole rest of copying an image, and its errors quote values. Here only
-the values that are asked for are looked at, and a Fault names the element, never its value: a damaged length may put a patient's name anywhere.
+the values that are asked for are decoded, and a DicomError names the element, never its value: a damaged length may put a patient's name anywhere.
 """
 
 import codecs
@@ -13,6 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import overload
 
 IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 """Transfer syntaxes without compression of pixels (PS3.5 A.1, A.2, A.5, A.3)."""
@@ -54,8 +55,11 @@ def is_uid(text: object) -> bool:
     return isinstance(text, str) and len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
-class Fault(Exception):
-    """What is wrong with a file, as a sentence without the file's name and without values of the header."""
+class DicomError(Exception):
+    """What is wrong with a file, as a sentence without the file's name and without values of the header.
+
+    It is no PneumodetError: only who knows the file's name can write the message that a user reads (``reading.refuse``).
+    """
 
 
 class Elements:
@@ -95,24 +99,30 @@ class Elements:
         name = python_encoding.get(self.ascii(_CHARACTER_SET).split("\\")[0].strip(), "latin-1")
         return codecs.decode(value, name if isinstance(name, str) else "latin-1", "replace").strip(" \0")
 
+    @overload
+    def integer(self, tag: int) -> int | None: ...
+
+    @overload
+    def integer(self, tag: int, default: int) -> int: ...
+
     def integer(self, tag: int, default: int | None = None) -> int | None:
         """Return a single whole number, of US, SS, UL, SL or IS; ``default`` where the element is absent or empty.
 
         Raises:
-          Fault: it is something else.
+          DicomError: it is something else.
         """
-        found = self.numbers(tag)
-        if not found:
+        numbers = self.numbers(tag)
+        if not numbers:
             return default
-        if len(found) > 1 or found[0] != int(found[0]):
-            raise Fault(f"{name_of(tag)} is not one whole number.")
-        return int(found[0])
+        if len(numbers) > 1 or numbers[0] != int(numbers[0]):
+            raise DicomError(f"{name_of(tag)} is not one whole number.")
+        return int(numbers[0])
 
     def numbers(self, tag: int) -> list[float]:
         """Return the numbers of an element, none where it is absent or empty.
 
         Raises:
-          Fault: one of them is no number, or not finite.
+          DicomError: one of them is no number, or not finite.
         """
         value = self.value(tag)
         if not value:
@@ -122,21 +132,21 @@ class Elements:
             code = "H"
         try:
             if code:
-                found = list(struct.unpack(f"{self.order}{len(value) // struct.calcsize(code)}{code}", value))
+                numbers = list(struct.unpack(f"{self.order}{len(value) // struct.calcsize(code)}{code}", value))
             else:
                 text = value.decode("ascii").strip(" \0")
-                found = [float(one) for one in text.split("\\")] if text else []
+                numbers = [float(one) for one in text.split("\\")] if text else []
         except (ValueError, struct.error):
-            raise Fault(f"{name_of(tag)} is not a number.") from None
-        if not all(map(math.isfinite, found)):
-            raise Fault(f"{name_of(tag)} is not finite.")
-        return found
+            raise DicomError(f"{name_of(tag)} is not a number.") from None
+        if not all(map(math.isfinite, numbers)):
+            raise DicomError(f"{name_of(tag)} is not finite.")
+        return numbers
 
     def first_item(self, tag: int) -> "Elements | None":
         """Return the first item of a sequence; None where the sequence is absent or has no item.
 
         Raises:
-          Fault: the sequence is damaged.
+          DicomError: the sequence is damaged.
         """
         return next(self.items(tag), None)
 
@@ -144,7 +154,7 @@ class Elements:
         """Yield the items of a sequence, none where it is absent or empty.
 
         Raises:
-          Fault: the sequence is damaged.
+          DicomError: the sequence is damaged.
         """
         place = self.places.get(tag)
         if place is None or place[2] == 0:
@@ -155,13 +165,13 @@ class Elements:
         implicit, order = (True, "<") if vr == b"UN" else (self.implicit, self.order)
         while position < end:
             if position + 8 > end:
-                raise Fault(f"{name_of(tag)} is damaged.")
+                raise DicomError(f"{name_of(tag)} is damaged.")
             group, element, length = _STRUCTS[order][1].unpack_from(self.data, position)
             item = group << 16 | element
             if item == _SEQUENCE_END:
                 return
             if item != _ITEM or (length != UNDEFINED and position + 8 + length > end):
-                raise Fault(f"{name_of(tag)} is damaged.")
+                raise DicomError(f"{name_of(tag)} is damaged.")
             position += 8
             stop = end if length == UNDEFINED else position + length
             places = {}
@@ -194,11 +204,11 @@ def read(data: bytes) -> Elements:
     A preamble, meta information and a right transfer syntax are not needed: some archives write none (PS3.10 section 7 asks for all of them).
 
     Raises:
-      Fault: it is no DICOM file, or damaged.
+      DicomError: it is no DICOM file, or damaged.
     """
     position = 132 if data[128:132] == b"DICM" else 0
     if not position and data[:2] not in (b"\x02\0", b"\x08\0", b"\0\x08"):
-        raise Fault("it is not a DICOM file.")
+        raise DicomError("it is not a DICOM file.")
     meta: dict[int, tuple[bytes, int, int]] = {}
     if data[position : position + 2] == b"\x02\0":
         # always explicit VR, little endian (PS3.10 7.1); its group length is often wrong and not needed
@@ -225,10 +235,10 @@ def _inflate(deflated: bytes) -> bytes:
     try:
         data = inflater.decompress(deflated, MAX_INFLATED_BYTES)
     except zlib.error:
-        raise Fault("its deflated part is damaged. Get the file again.") from None
+        raise DicomError("its deflated part is damaged. Get the file again.") from None
     if not inflater.eof:
         what = f"has more than {MAX_INFLATED_BYTES >> 20} MB" if inflater.unconsumed_tail else "is cut off"
-        raise Fault(f"its deflated part {what}. Get the file again.")
+        raise DicomError(f"its deflated part {what}. Get the file again.")
     return data
 
 
@@ -236,7 +246,7 @@ def _walk(data: bytes, position: int, end: int, implicit: bool, order: str, dept
     """Yield (tag, VR, first byte of the value, length, first byte after the element) up to pixel data, the end of an item, or ``end``.
 
     Raises:
-      Fault: an element reaches beyond ``end``, which pixel data may.
+      DicomError: an element reaches beyond ``end``, which pixel data may.
     """
     explicit_header, implicit_header, long_length = (one.unpack_from for one in _STRUCTS[order])
     while position + 8 <= end:
@@ -264,13 +274,13 @@ def _walk(data: bytes, position: int, end: int, implicit: bool, order: str, dept
         yield tag, vr, start, length, after
         position = after
     if data[position:end].strip(b"\0"):
-        raise Fault("it is a damaged DICOM file, or cut off. Get the file again.")
+        raise DicomError("it is a damaged DICOM file, or cut off. Get the file again.")
 
 
 def _after_sequence(data: bytes, position: int, end: int, implicit: bool, order: str, depth: int) -> int:
     """Return the first byte after a sequence of undefined length that begins at ``position``."""
     if depth >= _MAX_DEPTH:
-        raise Fault(f"it has sequences within sequences, more than {_MAX_DEPTH} deep.")
+        raise DicomError(f"it has sequences within sequences, more than {_MAX_DEPTH} deep.")
     header = _STRUCTS[order][1].unpack_from
     while position + 8 <= end:
         group, element, length = header(data, position)
@@ -289,14 +299,14 @@ def _after_sequence(data: bytes, position: int, end: int, implicit: bool, order:
                 break
         else:
             break
-    raise Fault("it is a damaged DICOM file: a sequence has no end. Get the file again.")
+    raise DicomError("it is a damaged DICOM file: a sequence has no end. Get the file again.")
 
 
 def first_frame(elements: Elements, frames: int) -> bytes:
     """Return the compressed stream of the first frame (PS3.5 A.4), with its padding.
 
     Raises:
-      Fault: the pixel data are damaged or cut off, or it cannot be told where the first of several frames ends.
+      DicomError: the pixel data are damaged or cut off, or it is not known where the first of several frames ends.
     """
     _, position, length = elements.places[PIXEL_DATA]
     data = elements.data
@@ -308,16 +318,16 @@ def first_frame(elements: Elements, frames: int) -> bytes:
         if tag == _SEQUENCE_END:
             break
         if tag != _ITEM or position + 8 + length > end:
-            raise Fault("its compressed pixel data are damaged or cut off. Get the file again.")
+            raise DicomError("its compressed pixel data are damaged or cut off. Get the file again.")
         fragments.append((position + 8, length))
         position += 8 + length
     if len(fragments) < 2:
-        raise Fault("its compressed pixel data are damaged or cut off. Get the file again.")
+        raise DicomError("its compressed pixel data are damaged or cut off. Get the file again.")
     (table, table_length), first = fragments[0], fragments[1][0]
     fragments = fragments[1:]
     if frames > 1 and len(fragments) != frames:
         if table_length < 8:
-            raise Fault("it has several frames, and nothing tells where the first one ends.")
+            raise DicomError("it has several frames, and nothing says where the first one ends.")
         (second,) = _STRUCTS["<"][2].unpack_from(data, table + 4)
         fragments = [one for one in fragments if one[0] - first < second]
     elif frames > 1:

@@ -107,13 +107,13 @@ def spacing_hw_mm(text: object) -> tuple[float, float] | None:
     Returns:
       Two numbers above 0, of ``LARGEST_SPACING_MM`` at most; None where it is something else.
     """
-    sides = _stated_spacing(text)
-    return sides if sides is not None and max(sides) <= LARGEST_SPACING_MM else None
+    hw_mm = _stated_spacing(text)
+    return hw_mm if hw_mm is not None and max(hw_mm) <= LARGEST_SPACING_MM else None
 
 
-def spacing_text(found: Elements) -> tuple[str, int]:
+def spacing_text(header: Elements) -> tuple[str, int]:
     """Return the text of a file's pixel spacing and its tag: the first of ``SPACINGS`` that is believed, else the first that has a value."""
-    given = [(text, tag) for tag in SPACINGS if not is_missing(text := found.ascii(tag))]
+    given = [(text, tag) for tag in SPACINGS if not is_missing(text := header.ascii(tag))]
     return next((one for one in given if spacing_hw_mm(one[0])), (given or [("", SPACINGS[0])])[0])
 
 
@@ -147,18 +147,18 @@ def _stated_spacing(text: object) -> tuple[float, float] | None:
     if not isinstance(text, str):
         return None
     try:
-        sides = [float(one.strip("'\"")) for one in re.split(r"[\\,\s]+", text.strip("[]()'\" "))]
+        hw_mm = [float(one.strip("'\"")) for one in re.split(r"[\\,\s]+", text.strip("[]()'\" "))]
     except ValueError:
         return None
-    if len(sides) > 2 or not all(0 < side < math.inf for side in sides):
+    if len(hw_mm) > 2 or not all(0 < length < math.inf for length in hw_mm):
         return None
-    return sides[0], sides[-1]
+    return hw_mm[0], hw_mm[-1]
 
 
 def _height(parse: Callable[[object], tuple[float, float] | None]) -> Callable[[object], float | None]:
     def height(text: object) -> float | None:
-        sides = parse(text)
-        return None if sides is None else sides[0]
+        hw_mm = parse(text)
+        return None if hw_mm is None else hw_mm[0]
 
     return height
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pneumodet.dicom.elements import Elements, Fault, name_of
+from pneumodet.dicom.elements import DicomError, Elements, name_of
 
 ROBUST_SHARES = (0.005, 0.995)
 """Window of a radiograph that has no VOI LUT and more than 8 bits: between these shares of its pixels, ordered by value."""
@@ -29,14 +29,14 @@ LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in luminance (ITU-R BT.601, which YBR_FULL of PS3.3 C.7.6.3.1.2 is made with)."""
 
 _BLOCK = 1 << 18
-"""Pixels that are looked up at once: their indices stay in the processor's cache."""
+"""Pixels whose entries are read at once: their indices stay in the processor's cache."""
 
 
 def is_plain(header: Elements) -> bool:
     """Whether 8-bit values are shown as they are, or inverted: gray, without rescale, LUT or window that changes them.
 
     Raises:
-      Fault: a value is not what it should be.
+      DicomError: a value is not what it should be.
     """
     window = _window(header)
     return (
@@ -63,13 +63,13 @@ def gray_table(
       bits: that a value has, 1 to 16, of which the highest is the sign where ``dtype`` is signed.
       shift: position of a value's lowest bit.
       dtype: of the pixels; 8 or 16 bits.
-      histogram: called where a window has to be found: number of pixels of every bit pattern, as ``histogram`` returns it.
+      histogram: called where a window has to be computed: number of pixels of every bit pattern, as ``histogram`` returns it.
 
     Returns:
       ((256,) or (65536,) uint8 by the pattern as unsigned number, notes for counting).
 
     Raises:
-      Fault: a LUT, a window or a rescale is unusable.
+      DicomError: a LUT, a window or a rescale is unusable.
     """
     patterns = np.arange(1 << 8 * dtype.itemsize)
     stored = patterns >> shift & (1 << bits) - 1
@@ -77,7 +77,9 @@ def gray_table(
     if signed:
         stored = stored - ((stored >> bits - 1) << bits)
     if header.ascii(PHOTOMETRIC) == "PALETTE COLOR":
-        luma = sum(share * _look_up(_lut(header, *tags, signed=signed), stored) for share, tags in zip(LUMA, _PALETTE, strict=True))
+        luma = np.zeros(len(patterns))
+        for share, tags in zip(LUMA, _PALETTE, strict=True):
+            luma += share * _look_up(_lut(header, *tags, signed=signed), stored)
         return to_8_bit(luma), ("colour to luminance",)
     values = _modality(header, stored, signed)
     shares, notes = _shares(header, values, bits, signed, histogram)
@@ -124,7 +126,8 @@ def robust_window(values: np.ndarray, counts: np.ndarray, shares: Sequence[float
     used = counts.nonzero()[0]
     used = used[values[used].argsort()]
     total = counts[used].cumsum()
-    return values[used[np.searchsorted(total, np.multiply(shares, total[-1]))]].tolist()
+    window: list[float] = values[used[np.searchsorted(total, np.multiply(shares, total[-1]))]].tolist()
+    return window
 
 
 def robust_shares(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -135,7 +138,7 @@ def robust_shares(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def to_8_bit(shares: np.ndarray) -> np.ndarray:
     """Return shares of the gray range as (N,) uint8, clipped."""
-    return np.uint8(np.rint(255 * np.clip(shares, 0, 1)))
+    return np.asarray(np.rint(255 * np.clip(shares, 0, 1)), np.uint8)
 
 
 def _number(header: Elements, tag: int, default: float) -> float:
@@ -146,7 +149,7 @@ def _modality(header: Elements, stored: np.ndarray, signed: bool) -> np.ndarray:
     item = header.first_item(MODALITY_LUT)
     if item is not None:
         _, first, entries = _lut(item, _DESCRIPTOR, _DATA, signed=signed)
-        return np.float64(entries[np.clip(stored - first, 0, len(entries) - 1)])
+        return np.asarray(entries[np.clip(stored - first, 0, len(entries) - 1)], np.float64)
     return stored * _number(header, SLOPE, 1.0) + _number(header, INTERCEPT, 0.0)
 
 
@@ -156,8 +159,8 @@ def _shares(
     """Return (values as shares of the output range, notes)."""
     item = header.first_item(VOI_LUT)
     if item is not None:
-        return _look_up(_lut(item, _DESCRIPTOR, _DATA, signed=signed), np.int64(np.rint(values))), ()
-    notes = ()
+        return _look_up(_lut(item, _DESCRIPTOR, _DATA, signed=signed), np.rint(values).astype(np.int64)), ()
+    notes: tuple[str, ...] = ()
     window = _window(header)
     if window is not None:
         number = len(header.numbers(WINDOW_CENTER))
@@ -196,27 +199,28 @@ def _windowed(values: np.ndarray, center: float, width: float, function: str) ->
     if function == "LINEAR_EXACT":
         return (values - center) / width + 0.5
     if width == 1:
-        return np.float64(values > center - 0.5)
+        return np.asarray(values > center - 0.5, np.float64)
     return (values - (center - 0.5)) / (width - 1) + 0.5
 
 
 def _lut(header: Elements, descriptor: int, data: int, *, signed: bool) -> tuple[int, int, np.ndarray]:
     """Return (bits of an entry, value that the first entry is for, (N,) entries) of a lookup table (PS3.3 C.11.1.1, C.11.2.1.1, C.7.6.3.1.5)."""
-    found = [int(one) for one in header.numbers(descriptor)]
-    if len(found) != 3 or not 1 <= found[2] <= 16:
-        raise Fault(f"{name_of(descriptor)} is unusable.")
-    number, first, bits = (found[0] & 0xFFFF) or 1 << 16, found[1] & 0xFFFF, found[2]  # 65,536 does not fit and is written as 0
-    if first > 0x7FFF and (signed or found[1] < 0):
+    words = [int(one) for one in header.numbers(descriptor)]
+    if len(words) != 3 or not 1 <= words[2] <= 16:
+        raise DicomError(f"{name_of(descriptor)} is unusable.")
+    number, first, bits = (words[0] & 0xFFFF) or 1 << 16, words[1] & 0xFFFF, words[2]  # 65,536 does not fit and is written as 0
+    if first > 0x7FFF and (signed or words[1] < 0):
         first -= 1 << 16
     value = header.value(data)
     if len(value) >= 2 * number:
         return bits, first, np.frombuffer(value, f"{header.order}u2", number).astype(np.int64)
     if number <= len(value) and bits <= 8:
         return bits, first, np.frombuffer(value, np.uint8, number).astype(np.int64)
-    raise Fault(f"{name_of(data)} has fewer entries than {name_of(descriptor)} says.")
+    raise DicomError(f"{name_of(data)} has fewer entries than {name_of(descriptor)} says.")
 
 
 def _look_up(lut: tuple[int, int, np.ndarray], values: np.ndarray) -> np.ndarray:
     """Return values' entries as shares of the largest that fits; values outside of the table have its first or last entry."""
     bits, first, entries = lut
-    return entries[np.clip(values - first, 0, len(entries) - 1)] / ((1 << bits) - 1)
+    shares: np.ndarray = entries[np.clip(values - first, 0, len(entries) - 1)] / ((1 << bits) - 1)
+    return shares

@@ -3,7 +3,7 @@
     pixels = read_pixels(source)             # (H, W) uint8, dark air and bright bone
     header(source).patient_id
 
-A source has ``read_bytes()`` and a name, ``str(source)``: a path, or a member of an archive. Only the elements that are needed are looked at,
+A source has ``read_bytes()`` and a name, ``str(source)``: a path, or a member of an archive. Only the elements that are needed are decoded,
 and nothing else of a header is kept, logged or put into a message.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
 from pneumodet.dicom import decoding, elements, header_facts
-from pneumodet.dicom.elements import Elements, Fault
+from pneumodet.dicom.elements import DicomError, Elements
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_ID = 0x00080016, 0x00080018, 0x00100020
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
@@ -57,13 +57,13 @@ def header(source: Source) -> Header:
     """
     data = read_bytes(source)
     try:
-        found = elements.read(data)
-        if not found.places.keys() & {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _ROWS}:
-            raise Fault("it is not a DICOM file.")
-        names = (found.text(_PATIENT_ID) or None, found.ascii(_SOP_INSTANCE_UID) or None)
-        terms = (header_facts.view_position(found.ascii(header_facts.VIEW_POSITION)), header_facts.sex(found.ascii(header_facts.SEX)))
-    except Fault as fault:
-        refuse(source, fault)
+        file = elements.read(data)
+        if not file.places.keys() & {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _ROWS}:
+            raise DicomError("it is not a DICOM file.")
+        names = (file.text(_PATIENT_ID) or None, file.ascii(_SOP_INSTANCE_UID) or None)
+        terms = (header_facts.view_position(file.ascii(header_facts.VIEW_POSITION)), header_facts.sex(file.ascii(header_facts.SEX)))
+    except DicomError as error:
+        refuse(source, error)
     return Header(*names, *terms)
 
 
@@ -100,49 +100,50 @@ def read_bytes(source: Source) -> bytes:
 def pixels_of(data: bytes, source: object) -> np.ndarray:
     """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
     try:
-        found, layout = open_image(data, source)
-        return decoding.gray(found, layout, decoding.stream_of(found, layout))[0]
-    except Fault as fault:
-        refuse(source, fault)
+        file, layout = open_image(data, source)
+        return decoding.gray(file, layout, decoding.stream_of(file, layout))[0]
+    except DicomError as error:
+        refuse(source, error)
 
 
-def refuse(source: object, fault: Fault) -> NoReturn:
+def refuse(source: object, error: DicomError) -> NoReturn:
     """Raise DataError with what is wrong with a file; ``source`` names it."""
     # without the cause: what pydicom and the decoders say may quote the header
-    raise DataError(f"{source}: {fault}") from None
+    raise DataError(f"{source}: {error}") from None
 
 
 def open_image(data: bytes, source: object) -> tuple[Elements, decoding.Layout]:
     """Return (elements, layout of the pixels) of a file's contents.
 
     Raises:
-      Fault: it is no DICOM file, or has no image.
+      DicomError: it is no DICOM file, or has no image.
       DataError: the image is too large.
     """
-    found = elements.read(data)
-    if _ROWS not in found.places and _COLUMNS not in found.places and not found.syntax:
-        raise Fault("it is not a DICOM file.")
-    if elements.PIXEL_DATA not in found.places:
-        raise Fault("it has no pixel data; it is not an image, or the file is cut off.")
-    rows, columns = found.integer(_ROWS, 0), found.integer(_COLUMNS, 0)
+    file = elements.read(data)
+    if _ROWS not in file.places and _COLUMNS not in file.places and not file.syntax:
+        raise DicomError("it is not a DICOM file.")
+    if elements.PIXEL_DATA not in file.places:
+        raise DicomError("it has no pixel data; it is not an image, or the file is cut off.")
+    rows, columns = file.integer(_ROWS, 0), file.integer(_COLUMNS, 0)
+    # before anything is allocated: a damaged header may ask for any number of bytes
     image_limits.check_size(source, rows, columns)
-    return found, decoding.layout_of(found, rows, columns)
+    return file, decoding.layout_of(file, rows, columns)
 
 
-def aspect_of(found: Elements) -> tuple[float, tuple[str, ...]]:
+def aspect_of(file: Elements) -> tuple[float, tuple[str, ...]]:
     """Return (height of a pixel by its width, 1.0 where they hardly differ or are not known; notes)."""
     for tag in (*header_facts.SPACINGS, _ASPECT_RATIO):
-        if tag not in found.places:
+        if tag not in file.places:
             continue
         try:
-            sides = found.numbers(tag)
-        except Fault:
-            sides = [math.nan]
-        if not sides:
+            hw = file.numbers(tag)
+        except DicomError:
+            hw = [math.nan]
+        if not hw:
             continue
-        usable = len(sides) == 2 and min(sides) > 0 and max(sides) <= image_limits.MAX_ASPECT * min(sides)
+        usable = len(hw) == 2 and min(hw) > 0 and max(hw) <= image_limits.MAX_ASPECT * min(hw)
         if not usable:
             return 1.0, ("unusable pixel spacing ignored",)
-        aspect = sides[0] / sides[1]
+        aspect = hw[0] / hw[1]
         return (1.0 if abs(aspect - 1) <= image_limits.SQUARE_TOLERANCE else aspect), ()
     return 1.0, ()

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.core import detections as results
 from pneumodet.core import folders, metrics_table, paths, runs
-from pneumodet.core.detections import Detections
+from pneumodet.core.detections import Detections, to_coco
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
 from pneumodet.data import ground_truth as ground_truths
@@ -264,7 +263,7 @@ def _judged(
         found = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
     loaded = inputs.assemble(
         instances,
-        lambda _, __: results.to_coco(found),
+        lambda _, __: to_coco(found),
         names=(str(about.truth), "the detections"),
         class_name=options.class_name,
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
@@ -313,7 +312,7 @@ def _ids(loaded: Loaded) -> dict[str, Any]:
 def _again(loaded: Loaded, found: dict[str, Detections], options: Options) -> Loaded:
     """Return the same ground truth with other detections."""
     ids = _ids(loaded)
-    rows = [row | {"image_id": ids[row["file_name"]]} for row in results.to_coco(found)]
+    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(found)]
     patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
     facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
     return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=patients, facts=facts)
@@ -360,7 +359,7 @@ def _write(
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / runs.METRICS, metrics)
     if found is not None:  # otherwise they are the caller's file
-        paths.write_json(folder / DETECTIONS, results.to_coco(found))
+        paths.write_json(folder / DETECTIONS, to_coco(found))
     table = options.recipe.parent / gates.TABLE if options.recipe else None
     report = page.write_report(
         folder,

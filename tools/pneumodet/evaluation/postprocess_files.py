@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import detections as results
 from pneumodet.core import folders, paths
-from pneumodet.core.detections import Detections
+from pneumodet.core.detections import Detections, write_coco_results
 from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
@@ -144,7 +143,7 @@ def choose(
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
         recipes.save(folder / recipes.RECIPE, chosen)
         paths.write_json(folder / TABLE, table)
-        results.write_coco_results(folder / DETECTIONS, steps.from_cases(result.cross_fitted, category_id=truth.category_id))
+        write_coco_results(folder / DETECTIONS, steps.from_cases(result.cross_fitted, category_id=truth.category_id))
     return table
 
 
@@ -189,7 +188,7 @@ def apply_only(
     found = recipes.apply(chosen, sources, category_id=category, gate_scores=gate_scores)
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
         recipes.save(folder / recipes.RECIPE, chosen)
-        results.write_coco_results(folder / DETECTIONS, found)
+        write_coco_results(folder / DETECTIONS, found)
     return {
         "exams": len(exams),
         "boxes_before": sum(len(one) for source in sources for one in source.values()),

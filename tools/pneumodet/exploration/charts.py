@@ -1,4 +1,4 @@
-"""What only this report draws: a matrix of correlations, inline SVG as in reporting/charts.py.
+"""What only this report draws: a matrix of correlations, inline SVG as in viz/charts.py.
 
 svg = matrix("Correlation", ["age", "AP view"], [[1.0, -0.1], [-0.1, 1.0]])
 """

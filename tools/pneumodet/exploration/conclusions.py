@@ -30,43 +30,44 @@ def draw(figures: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _patients(figures: Mapping[str, Any]) -> Iterator[str]:
-    found, exams = figures["patients"], figures["classes"]["usable_exams"]
-    if not found["known"]:
+    patients, exams = figures["patients"], figures["classes"]["usable_exams"]
+    if not patients["known"]:
         yield (
             "patientId names an exam, not a patient, in RSNA's files. Which exams are of one patient is not known here, so that a split by patientId may "
-            "put a patient on both sides, and the intervals of this report may be too narrow. Give --patient-map."
+            "put a patient into both splits, and the intervals of this report may be too narrow. Give --patient-map."
         )
-    elif found["with_several_exams"]:
+    elif patients["with_several_exams"]:
+        several, share = patients["with_several_exams"], patients["exams_of_these"] / exams
         yield (
-            f"Exam ids are not patients: the {exams:,} exams are of {found['patients']:,} patients, of whom {found['with_several_exams']:,} have more than "
-            f"one exam (up to {found['most_exams']}); {found['exams_of_these'] / exams:.0%} of the exams are theirs. Split by patient, never by exam."
+            f"Exam ids are not patients: the {exams:,} exams are of {patients['patients']:,} patients, of whom {several:,} have more than "
+            f"one exam (up to {patients['most_exams']}); {share:.0%} of the exams are theirs. Split by patient, never by exam."
         )
     else:
         yield f"By the patient map, each of the {exams:,} exams is of another patient."
 
 
 def _view(figures: Mapping[str, Any]) -> Iterator[str]:
-    found = figures["view"]
-    if found is None:
+    view = figures["view"]
+    if view is None:
         return
-    ones = found["target_1"]["value"], found["target_0"]["value"]
+    ones = view["target_1"]["value"], view["target_0"]["value"]
     if None in ones:
         return
-    if not estimates.is_shown(found["difference"]):
-        yield f"The share of AP views is {ones[0]:.1%} with pneumonia and {ones[1]:.1%} without; {_not_shown(found['difference'], points=True)}."
+    if not estimates.is_shown(view["difference"]):
+        yield f"The share of AP views is {ones[0]:.1%} with pneumonia and {ones[1]:.1%} without; {_not_shown(view['difference'], points=True)}."
         return
-    classes = ", ".join(f"{name} {one['value']:.1%}" for name, one in found["by_class"].items() if one["value"] is not None)
+    classes = ", ".join(f"{name} {one['value']:.1%}" for name, one in view["by_class"].items() if one["value"] is not None)
     by_class = f"; by class: {classes}" if classes else ""
     yield (
         f"The share of AP views is {ones[0]:.1%} of the exams with pneumonia and {ones[1]:.1%} of those without (difference "
-        f"{_points(found['difference'])}{by_class}): the view is a confounder. A model can gain by recognizing the view instead of the disease, so "
-        "judge it within AP and within PA as well."
+        f"{_points(view['difference'])}{by_class}): the view is a confounder. A model can gain by recognizing the view instead of the disease, so "
+        "evaluate it within AP and within PA as well."
     )
-    auc, rates = found["roc_auc_of_the_view_alone"], (found["positive_of_AP"]["value"], found["positive_of_PA"]["value"])
+    auc, rates = view["roc_auc_of_the_view_alone"], (view["positive_of_AP"]["value"], view["positive_of_PA"]["value"])
     if None not in rates:
         yield (
             f"Pneumonia is in {rates[0]:.1%} of the AP and in {rates[1]:.1%} of the PA exams. To call every AP exam positive and no other has an ROC AUC "
-            f"of {auc:.3f} without looking at a pixel: compare a model's with this, not with 0.5."
+            f"of {auc:.3f} without seeing a pixel: compare a model's with this, not with 0.5."
         )
 
 
@@ -80,22 +81,22 @@ def _leak(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _balance(figures: Mapping[str, Any]) -> Iterator[str]:
-    found = figures["classes"]
-    exams, positive, rows = found["usable_exams"], found["positive_exams"], found["rows"]
+    classes = figures["classes"]
+    exams, positive, rows = classes["usable_exams"], classes["positive_exams"], classes["rows"]
     if not 0 < positive < exams:
-        yield f"All {exams:,} exams have Target {int(positive > 0)}: nothing can be learned or measured that tells the two apart."
+        yield f"All {exams:,} exams have Target {int(positive > 0)}: nothing can be learned or measured that distinguishes the two."
         return
     sentence = (
-        f"{positive:,} of {exams:,} exams have pneumonia ({positive / exams:.1%}): a model that never finds any is right in "
+        f"{positive:,} of {exams:,} exams have pneumonia ({positive / exams:.1%}): a model that calls none positive is right in "
         f"{1 - positive / exams:.1%}, so accuracy says little."
     )
-    if found["boxes"] > positive and rows == exams - positive + found["boxes"]:
-        sentence += f" Count exams, not rows: an exam has a row for each box, and of the rows {found['boxes'] / rows:.1%} are positive."
+    if classes["boxes"] > positive and rows == exams - positive + classes["boxes"]:
+        sentence += f" Count exams, not rows: an exam has a row for each box, and of the rows {classes['boxes'] / rows:.1%} are positive."
     yield sentence
 
 
 def _age(figures: Mapping[str, Any]) -> Iterator[str]:
-    found, impossible = figures["age"], figures["outliers"]["ages"]
+    age, impossible = figures["age"], figures["outliers"]["ages"]
     if impossible:
         ages = [one["value"] for one in impossible]
         span = f"{min(ages):g}" if min(ages) == max(ages) else f"{min(ages):g} to {max(ages):g}"
@@ -103,40 +104,40 @@ def _age(figures: Mapping[str, Any]) -> Iterator[str]:
             f"{_counted(len(ages), 'exam has', 'exams have')} an age over {figures['outliers']['oldest_years']} ({span} years), which is a mistake of the "
             "header: listed below, and left out of all figures about age. A model that takes the age must treat them as missing."
         )
-    if found is None or found["difference"]["value"] is None:
+    if age is None or age["difference"]["value"] is None:
         return
-    ones = found["target_1"]["value"], found["target_0"]["value"]
+    ones = age["target_1"]["value"], age["target_0"]["value"]
     text = f"The mean age is {ones[0]:.1f} years with pneumonia and {ones[1]:.1f} without"
-    if estimates.is_shown(found["difference"]):
-        difference = found["difference"]
+    if estimates.is_shown(age["difference"]):
+        difference = age["difference"]
         yield f"{text} (difference {difference['value']:+.1f}, 95% interval {difference['low']:+.1f} to {difference['high']:+.1f})."
     else:
-        yield f"{text}; {_not_shown(found['difference'], points=False)}."
+        yield f"{text}; {_not_shown(age['difference'], points=False)}."
 
 
 def _sex(figures: Mapping[str, Any]) -> Iterator[str]:
-    found = figures["sex"]
-    if found is None or found["difference"]["value"] is None:
+    sex = figures["sex"]
+    if sex is None or sex["difference"]["value"] is None:
         return
-    text = f"Female patients are {found['target_1']['value']:.1%} of the exams with pneumonia and {found['target_0']['value']:.1%} of those without"
-    if estimates.is_shown(found["difference"]):
-        yield f"{text} (difference {_points(found['difference'])})."
+    text = f"Female patients are {sex['target_1']['value']:.1%} of the exams with pneumonia and {sex['target_0']['value']:.1%} of those without"
+    if estimates.is_shown(sex["difference"]):
+        yield f"{text} (difference {_points(sex['difference'])})."
     else:
-        yield f"{text}; {_not_shown(found['difference'], points=True)}."
+        yield f"{text}; {_not_shown(sex['difference'], points=True)}."
 
 
 def _spacing(figures: Mapping[str, Any]) -> Iterator[str]:
-    found = figures["pixel_spacing"]
-    if found is None:
+    spacing = figures["pixel_spacing"]
+    if spacing is None:
         return
-    rates = [(one["ap"] / one["view_known"], one["mm"]) for one in found["values"] if one["view_known"] >= FEW_EXAMS]
+    rates = [(one["ap"] / one["view_known"], one["mm"]) for one in spacing["values"] if one["view_known"] >= FEW_EXAMS]
     if len(rates) > 1 and max(rates)[0] - min(rates)[0] > STRONG:
         (low, low_mm), (high, high_mm) = min(rates), max(rates)
         yield (
             f"Pixel spacing goes with the view: {low:.1%} of the exams with {low_mm:g} mm are AP, and {high:.1%} of those with {high_mm:g} mm. "
-            "As an input it tells a model the view once more."
+            "As an input it gives a model the view once more."
         )
-    width = found["median_image_width_mm"]
+    width = spacing["median_image_width_mm"]
     if width < NARROW * CHEST_DETECTOR_MM:
         yield (
             f"At the header's spacing the median image would be {width:.0f} mm wide in all its px, but a chest detector has {CHEST_DETECTOR_MM} mm or more: "
@@ -145,10 +146,10 @@ def _spacing(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _boxes(figures: Mapping[str, Any]) -> Iterator[str]:
-    found = figures["boxes"]
-    if found is None:
+    boxes = figures["boxes"]
+    if boxes is None:
         return
-    every, groups = found["groups"]["all"], found["groups"]
+    every, groups = boxes["groups"]["all"], boxes["groups"]
     yield (
         f"The median box is {every['width'][1]:.3f} of the image wide and {every['height'][1]:.3f} high; half of the boxes cover {every['area'][0]:.1%} to "
         f"{every['area'][2]:.1%} of the image. {every['left_half']:.1%} of the centres lie in the image's left half, where the patient's right lung is."
@@ -157,7 +158,7 @@ def _boxes(figures: Mapping[str, Any]) -> Iterator[str]:
         medians = [groups[view]["area"][1] for view in ("AP", "PA")]
         yield (
             f"The median box covers {medians[0]:.1%} of an AP and {medians[1]:.1%} of a PA image. Boxes mark rectangles around opacities; how much of one is "
-            "opacity they do not tell."
+            "opacity they do not say."
         )
 
 
@@ -171,8 +172,8 @@ def _same_pixels(figures: Mapping[str, Any]) -> Iterator[str]:
     if contradictions:
         text += f", and in {_counted(contradictions, 'group', 'groups')} their Targets differ"
     yield (
-        f"{text}: keep one of each, or all of a group on one side of a split. Copies that were compressed anew are not found here; "
-        "make_tfrecords --quality looks for them."
+        f"{text}: keep one of each, or all of a group in one split. Copies that were compressed anew are not detected here; "
+        "python tools/make_tfrecords.py --quality report detects them."
     )
 
 
@@ -187,9 +188,9 @@ def _rejected(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _correlation(figures: Mapping[str, Any]) -> Iterator[str]:
-    found = figures["correlation"]
-    names, values = found["names"], found["values"]
-    structural = {"boxes", "area of the boxes"}
+    correlation = figures["correlation"]
+    names, values = correlation["names"], correlation["values"]
+    structural = {"boxes", "area of the boxes"}  # more boxes have more area by definition
     pairs = [
         (abs(values[row][column]), names[row], names[column], values[row][column])
         for row in range(len(names))
@@ -199,7 +200,7 @@ def _correlation(figures: Mapping[str, Any]) -> Iterator[str]:
     strong = sorted((one for one in pairs if one[0] >= STRONG), reverse=True)
     if strong:
         listed = "; ".join(f"{first} and {second} {value:+.2f}" for _, first, second, value in strong)
-        yield f"Rank correlations of at least {STRONG:g} in size: {listed}. They tell what goes together, not why."
+        yield f"Rank correlations of at least {STRONG:g} in size: {listed}. They show what goes together, not why."
     elif pairs:
         yield f"No two of these variables have a rank correlation of {STRONG:g} or more in size."
 
@@ -211,7 +212,7 @@ def _points(difference: Mapping[str, Any]) -> str:
 
 def _not_shown(difference: Mapping[str, Any], *, points: bool) -> str:
     if difference["low"] is None:
-        return "too few patients to tell whether that is a difference"
+        return "too few patients to say whether that is a difference"
     factor, unit = (100, " points") if points else (1, "")
     return f"no difference is shown (95% interval {factor * difference['low']:+.1f} to {factor * difference['high']:+.1f}{unit})"
 

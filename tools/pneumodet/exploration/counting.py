@@ -1,7 +1,7 @@
 """Who and what is in a data set: classes, rows and boxes an exam, patients, and age, sex, view and spacing by class.
 
-found = classes(material)                # rows and exams of each class
-found = people(material.exams)           # with intervals by patient
+figures = classes(material)              # rows and exams of each class
+figures = people(material.exams)         # with intervals by patient
 """
 
 from collections import Counter
@@ -87,8 +87,8 @@ def correlation(exams: Exams) -> dict[str, Any]:
     say so.
     """
     count = np.array([len(one) for one in exams.boxes_xyxy_px], np.float64)
-    sides = [one[:, 2:] - one[:, :2] for one in exams.boxes_xyxy_px]
-    area = np.array([one.prod(axis=1).sum() for one in sides]) / exams.size_hw.prod(axis=1)
+    sizes_wh = [one[:, 2:] - one[:, :2] for one in exams.boxes_xyxy_px]
+    area = np.array([one.prod(axis=1).sum() for one in sizes_wh]) / exams.size_hw.prod(axis=1)
     columns = [
         exams.positive.astype(np.float64),
         exams.age_years,
@@ -110,14 +110,14 @@ def _view(exams: Exams) -> dict[str, Any]:
     """Return ``_share`` of AP, and how often each view is positive."""
     known, is_ap = exams.view != "", exams.view == "AP"
     figures = {f"positive_of_{view}": ((exams.view == view) & exams.positive, exams.view == view) for view in ("AP", "PA")}
-    found = estimates.intervals(figures, exams.patients, differences={"positive_difference": ("positive_of_AP", "positive_of_PA")})
+    rates_of_views = estimates.intervals(figures, exams.patients, differences={"positive_difference": ("positive_of_AP", "positive_of_PA")})
     share = _share(exams, exams.view, "AP")
     rates = [share[f"target_{target}"]["value"] for target in (1, 0)]
     # a rule with two answers has one step in its ROC: the area is the mean of sensitivity and specificity
     auc = None if None in rates else (rates[0] + 1 - rates[1]) / 2
     return {
         **share,
-        **found,
+        **rates_of_views,
         "roc_auc_of_the_view_alone": auc,
         "missed_by_calling_ap_positive": int((known & ~is_ap & exams.positive).sum()),
         "false_by_calling_ap_positive": int((is_ap & ~exams.positive).sum()),
@@ -129,16 +129,16 @@ def _share(exams: Exams, values: np.ndarray, wanted: str) -> dict[str, Any]:
     known, is_it = values != "", values == wanted
     groups = _groups(exams)
     figures = {name: (is_it & group, known & group) for name, group in groups.items()}
-    found = estimates.intervals(figures, exams.patients, differences={"difference": ("target_1", "target_0")})
+    shares = estimates.intervals(figures, exams.patients, differences={"difference": ("target_1", "target_0")})
     counts = Counter(values[known].tolist())
-    return {"share_of": wanted, "exams": dict(counts.most_common()), "unknown": int((~known).sum()), **_nested(found)}
+    return {"share_of": wanted, "exams": dict(counts.most_common()), "unknown": int((~known).sum()), **_nested(shares)}
 
 
 def _age(exams: Exams) -> dict[str, Any]:
     known = ~np.isnan(exams.age_years)
     years = np.where(known, exams.age_years, 0)
     groups = _groups(exams)
-    found = estimates.intervals(
+    means = estimates.intervals(
         {name: (years * group, known & group) for name, group in groups.items()},
         exams.patients,
         differences={"difference": ("target_1", "target_0")},
@@ -158,7 +158,7 @@ def _age(exams: Exams) -> dict[str, Any]:
         "histogram_edges": list(AGE_EDGES),
         "histogram": histograms,
         "groups": rows,
-        **_nested(found),
+        **_nested(means),
     }
 
 
@@ -200,11 +200,11 @@ def _groups(exams: Exams) -> dict[str, np.ndarray]:
     return groups | {f"class: {name}": exams.class_names == name for name in classes}
 
 
-def _nested(found: dict[str, dict]) -> dict[str, Any]:
+def _nested(by_group: dict[str, dict]) -> dict[str, Any]:
     """Put the figures of classes into a dict of their own."""
     prefix = "class: "
-    plain = {name: value for name, value in found.items() if not name.startswith(prefix)}
-    return plain | {"by_class": {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}}
+    plain = {name: value for name, value in by_group.items() if not name.startswith(prefix)}
+    return plain | {"by_class": {name.removeprefix(prefix): value for name, value in by_group.items() if name.startswith(prefix)}}
 
 
 def _indicator(values: np.ndarray, wanted: str) -> np.ndarray:

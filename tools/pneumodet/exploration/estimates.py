@@ -1,6 +1,6 @@
 """Shares, means and their differences with intervals by patient, and rank correlations.
 
-    found = intervals({"AP": (is_ap, known)}, patients)          # {"AP": {"value": 0.456, "low": 0.449, "high": 0.463, "exams": 26684}}
+    shares = intervals({"AP": (is_ap, known)}, patients)          # {"AP": {"value": 0.456, "low": 0.449, "high": 0.463, "exams": 26684}}
     rho = spearman(age, spacing)
 
 Patients are drawn with replacement, all exams of one together (see metrics/bootstrap.py): exams of a patient resemble each other.
@@ -44,13 +44,13 @@ def intervals(
         return dict(zip(names, _ratios(top @ weights, bottom @ weights), strict=True))
 
     value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=SEED)
-    found = {
+    estimates = {
         name: bootstrap.interval(value[name], drawn[name], patients) | {"exams": int(count)}
         for name, count in zip(names, bottom.sum(axis=1), strict=True)
     }
     for name, (a, b) in (differences or {}).items():
-        found[name] = bootstrap.interval(value[a] - value[b], drawn[a] - drawn[b], patients)
-    return found
+        estimates[name] = bootstrap.interval(value[a] - value[b], drawn[a] - drawn[b], patients)
+    return estimates
 
 
 def is_shown(difference: Mapping[str, Any]) -> bool:

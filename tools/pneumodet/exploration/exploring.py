@@ -1,7 +1,7 @@
 """A data set -> explore.html, one file for readers, and explore.json, every number of it.
 
-found = explore(Inputs(labels=Path("stage_2_train_labels.csv")), Path("workspace/exploration"))
-found["conclusions"]
+figures = explore(Inputs(labels=Path("stage_2_train_labels.csv")), Path("workspace/exploration"))
+figures["conclusions"]
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 
 from pneumodet.core import folders, paths
 from pneumodet.core.processes import Pool
-from pneumodet.exploration import conclusions, counting, faults, gathering, places, report
+from pneumodet.exploration import conclusions, counting, gathering, issues, places, report
 from pneumodet.exploration.gathering import Inputs, Material
 
 FIGURES, REPORT = "explore.json", "explore.html"
@@ -40,7 +40,7 @@ def explore(
     Raises:
       DataError: as ``gathering.gather``, or the folder is in use.
     """
-    folders.check_free(output_dir, marker=FIGURES, overwrite=overwrite)
+    folders.check_free(output_dir, marker=FIGURES, overwrite=overwrite)  # before the files are read, which takes minutes
     with Pool(workers) as pool:
         material = gathering.gather(inputs, pool, progress=progress)
     figures = {"inputs": _names(inputs), **measure(material)}
@@ -57,11 +57,11 @@ def measure(material: Material) -> dict[str, Any]:
     figures = {
         "classes": counting.classes(material),
         "patients": counting.patients(material),
-        "missing": faults.missing(material),
-        "duplicates": faults.duplicates(material),
-        "outliers": faults.outliers(material),
+        "missing": issues.missing(material),
+        "duplicates": issues.duplicates(material),
+        "outliers": issues.outliers(material),
         "rejected": [{"exam": exam, "reason": reason} for exam, reason in material.labels.rejected],
-        "files": faults.files(material),
+        "files": issues.files(material),
         "headers": _headers(material),
         **counting.people(material.exams),
         "boxes": places.boxes(material.exams),
@@ -76,7 +76,7 @@ def _headers(material: Material) -> dict[str, Any] | None:
 
 
 def _names(inputs: Inputs) -> dict[str, str | None]:
-    """Return the inputs' names without their folders, which may tell who works where."""
+    """Return the inputs' names without their folders, which may show who works where."""
     given = {"labels": inputs.labels, "class_info": inputs.class_info, "dicom_dir": inputs.dicom_dir}
     given |= {"headers": inputs.header_csv, "patient_map": inputs.patient_map}
     return {name: None if path is None else path.resolve().name for name, path in given.items()}
@@ -94,4 +94,4 @@ def _album(material: Material, progress: Callable[[int, str], Any]) -> "report.A
         step(1)
         sheet, why_not = drawer.augmented()
         step(1)
-    return report.Album(examples, equalized, sheet, why_not, drawer.faults)
+    return report.Album(examples, equalized, sheet, why_not, drawer.unreadable)

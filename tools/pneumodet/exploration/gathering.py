@@ -3,7 +3,7 @@
     material = gather(Inputs(labels=Path("stage_2_train_labels.csv")), pool)
     material.exams.positive                  # (N,) bool
 
-What is wrong with single rows, exams and files is kept beside, to be listed; only a fault of a whole file raises.
+What is wrong with single rows, exams and files is kept beside, to be listed; only an error in a whole file raises.
 """
 
 import contextlib
@@ -124,16 +124,16 @@ def gather(
         exam, reason = labels.rejected[0]
         raise DataError(f"{inputs.labels}: none of its {len(labels.rejected):,} exams can be used. The first is {exam}: {reason}.")
     table = headers.of_csv(inputs.header_csv) if inputs.header_csv else None
-    found: dict[str, Source] = {}
+    files_by_exam: dict[str, Source] = {}
     files: dict[str, FileFacts] = {}
     refused: list[tuple[str, str]] = []
     if inputs.dicom_dir:
-        found, refused = sources.find_radiographs(inputs.dicom_dir, known=labels.exams, pool=pool)
-        with progress(len(found), "reading headers") as done:
-            files = header_values.read_files(found, pool, done=getattr(done, "update", done))
+        files_by_exam, refused = sources.find_radiographs(inputs.dicom_dir, known=labels.exams, pool=pool)
+        with progress(len(files_by_exam), "reading headers") as done:
+            files = header_values.read_files(files_by_exam, pool, done=getattr(done, "update", done))
         table = table or headers.of_files(files)
     exams = _exams(labels, table, files, patients)
-    return Material(class_rows, labels, table, found, files, refused, patients, exams)
+    return Material(class_rows, labels, table, files_by_exam, files, refused, patients, exams)
 
 
 def _exams(

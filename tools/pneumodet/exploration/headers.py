@@ -1,7 +1,7 @@
-"""Header values of a data set, exam by exam, and which of them are missing, unusable or there twice.
+"""Header values of a data set, exam by exam, and which of them are missing, unusable or given more than once.
 
     table = of_csv(Path("headers.csv.gz"))
-    table = of_files(header_values.read_files(found, pool))
+    table = of_files(header_values.read_files(files, pool))
     table.facts["0004cfab-…"].age_years
 
 A value in no usual form is counted as unusable, never quoted: a header may hold anything.
@@ -15,6 +15,7 @@ from pathlib import Path
 from pneumodet.data import header_values
 from pneumodet.data.header_values import NAMES, FileFacts, Texts
 from pneumodet.dicom import header_facts
+from pneumodet.dicom.header_facts import Fact
 
 KEYWORDS = {column: names[0] for column, names in NAMES.items()}
 """Column -> keyword of its DICOM element, by which the report names it."""
@@ -61,7 +62,7 @@ class Table:
 
 
 def of_csv(path: Path) -> Table:
-    """Read a CSV as ``header_values.read_csv`` does; other columns are looked at for missing values.
+    """Read a CSV as ``header_values.read_csv`` does; missing values of other columns are counted.
 
     Raises:
       DataError: as there.
@@ -92,6 +93,18 @@ def _table(rows: Iterable[tuple[str, Texts]]) -> Table:
                 unusable.setdefault(KEYWORDS[column], []).append(exam)
         counts[exam] += 1
         if exam:
-            facts.setdefault(exam, Facts(*(fact.value for fact in read.values()), impossible))
+            facts.setdefault(exam, _facts(read, impossible))
     repeated = sorted(exam for exam, count in counts.items() if count > 1 and exam)
     return Table(facts, counts.total(), dict(missing), unusable, repeated, counts[""])
+
+
+def _facts(read: Mapping[str, Fact], impossible: float | str | None) -> Facts:
+    """Return an exam's facts of those that ``header_facts`` read, which are numbers of ages and spacings, and terms of sexes and views."""
+    years, mm, sex, view = (read[column].value for column in ("age", "spacing", "sex", "view"))
+    return Facts(
+        age_years=years if isinstance(years, float) else None,
+        sex=sex if isinstance(sex, str) else None,
+        view=view if isinstance(view, str) else None,
+        spacing_mm=mm if isinstance(mm, float) else None,
+        impossible_years=impossible if isinstance(impossible, float) else None,
+    )

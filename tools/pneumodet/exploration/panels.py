@@ -1,4 +1,4 @@
-"""The sections of the report that are figures: tables, charts and lists of classes, faults, people, boxes and correlations, for its template.
+"""The sections of the report that are figures: tables, charts and lists of classes, issues, people, boxes and correlations, for its template.
 
 shown = classes(figures)               # ``exploring.measure``'s figures
 """
@@ -12,9 +12,9 @@ from markupsafe import Markup
 from pneumodet.core import formatting
 from pneumodet.core.formatting import counted
 from pneumodet.exploration import charts
-from pneumodet.exploration.faults import MOST_LISTED
+from pneumodet.exploration.issues import MOST_LISTED
 from pneumodet.viz import markup
-from pneumodet.viz.charts import bar_chart, group_bars, heat_map
+from pneumodet.viz.charts import bar_chart, group_bars, heatmap
 from pneumodet.viz.markup import Cell, Table
 
 SHOWN_AT_ONCE = 10
@@ -90,12 +90,12 @@ def classes(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def faults(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is missing, repeated, far out, rejected or unreadable."""
+def issues(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is missing, repeated, an outlier, rejected or unreadable."""
     rejected = [f"{one['exam']}: {one['reason']}" for one in figures["rejected"]]
     return {
         **_missing(figures["missing"]),
-        "repeated": Table("What is there more than once", ("what", "count", ""), _repeated(figures), words=(2,)),
+        "repeated": Table("What is there more than once", ("what", "count", ""), _repeated(figures), text_columns=(2,)),
         "repeated_lists": _repeated_lists(figures["duplicates"]),
         **_unlikely(figures["outliers"]),
         "rejected": _listing(rejected, "exams whose labels cannot be used", empty="The labels of every exam can be used."),
@@ -118,12 +118,12 @@ def _missing(missing: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _repeated_lists(twice: Mapping[str, Any]) -> list[Listing]:
+def _repeated_lists(duplicates: Mapping[str, Any]) -> list[Listing]:
     return [
-        _listing(twice["boxes"], "exams in which a box is there twice (overlap above 0.95)"),
-        _listing(twice["header_rows"], "exams with several rows of header values; the first counts"),
-        _listing(twice["class_rows_beyond_boxes"], "exams with another number of rows in the class info than in the labels"),
-        _listing([_of_group(one) for one in twice["same_pixels"]], "groups of exams with the very same stored pixels"),
+        _listing(duplicates["boxes"], "exams in which a box is a duplicate (overlap above 0.95)"),
+        _listing(duplicates["header_rows"], "exams with several rows of header values; the first counts"),
+        _listing(duplicates["class_rows_beyond_boxes"], "exams with another number of rows in the class info than in the labels"),
+        _listing([_of_group(one) for one in duplicates["same_pixels"]], "groups of exams with the very same stored pixels"),
     ]
 
 
@@ -131,9 +131,9 @@ def _unlikely(far: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {
         "ages": (f"ages over {far['oldest_years']}", "{:g} years"),
         "boxes_beyond_image": ("boxes that reach out of the image", "{:g} px"),
-        "pixel_spacing": ("values of pixel spacing far out among those of the same view", "{:g} mm"),
-        "boxes_by_area": ("boxes far out by area", "{:.2%} of the image"),
-        "boxes_by_shape": ("boxes far out by shape", "{:g} times as wide as high"),
+        "pixel_spacing": ("outliers of pixel spacing among those of the same view", "{:g} mm"),
+        "boxes_by_area": ("boxes that are outliers by area", "{:.2%} of the image"),
+        "boxes_by_shape": ("boxes that are outliers by shape", "{:g} times as wide as high"),
     }
     return {
         "unlikely_lists": [
@@ -141,8 +141,8 @@ def _unlikely(far: Mapping[str, Any]) -> dict[str, Any]:
             for key, (text, shown) in kinds.items()
         ],
         "unlikely_note": (
-            f"Far out: beyond the quartiles by more than {far['far_out']:g} times their distance, on a logarithmic scale (Tukey 1977). "
-            "It tells what is unlike the rest, not what is wrong."
+            f"Outliers: beyond the quartiles by more than {far['far_out']:g} times their distance, on a logarithmic scale (Tukey 1977). "
+            "They are unlike the rest, which does not mean that they are wrong."
         ),
     }
 
@@ -162,10 +162,10 @@ def people(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def boxes(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return centres, sizes and densities by view and age; None where there is no box."""
-    found = figures["boxes"]
-    if found is None:
+    measured = figures["boxes"]
+    if measured is None:
         return None
-    groups = found["groups"]
+    groups = measured["groups"]
     rows = [
         (_group_name(name), markup.number(one["exams"]), markup.number(one["boxes"]))
         + tuple(_quartiles(one[key]) for key in ("width", "height", "area"))
@@ -173,42 +173,42 @@ def boxes(figures: Mapping[str, Any]) -> dict[str, Any] | None:
         for name, one in groups.items()
     ]
     header = ("exams", "exams with boxes", "boxes", "width", "height", "area", "centre in the left half")
-    views, sizes = found["views"], []
+    views, sizes = measured["views"], []
     if views:
-        series = {f"{name} view": _normed(found["sizes"][name]) for name in views}
+        series = {f"{name} view": _normed(measured["sizes"][name]) for name in views}
         chart = bar_chart(
-            "Sizes of boxes by view", found["size_edges"], series, x="root of box area / image area", y="share of the view's boxes"
+            "Sizes of boxes by view", measured["size_edges"], series, x="root of box area / image area", y="share of the view's boxes"
         )
         sizes.append(chart)
-    names = [name for name in ("all", *views, *found["ages"]) if groups[name]["boxes"] >= FEW_BOXES or name == "all"]
-    few = [_group_name(name) for name in (*views, *found["ages"]) if name not in names]
+    names = [name for name in ("all", *views, *measured["ages"]) if groups[name]["boxes"] >= FEW_BOXES or name == "all"]
+    few = [_group_name(name) for name in (*views, *measured["ages"]) if name not in names]
     return {
         "table": Table("Boxes by view and age: medians, and quartiles below, as shares of the image", header, rows),
         "sizes": sizes,
-        "density": _maps(found, "density", names),
-        "centers": _maps(found, "centers", names),
+        "density": _maps(measured, "density", names),
+        "centers": _maps(measured, "centers", names),
         "few": f"Without a map, because of fewer than {FEW_BOXES} boxes: {', '.join(few)}." if few else "",
     }
 
 
 def correlation(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the matrix; None where no two variables are known."""
-    found = figures["correlation"]
-    if not any(value is not None and row != column for row, of_row in enumerate(found["values"]) for column, value in enumerate(of_row)):
+    measured = figures["correlation"]
+    if not any(value is not None and row != column for row, of_row in enumerate(measured["values"]) for column, value in enumerate(of_row)):
         return None
-    chart = charts.matrix("Spearman's rank correlation of the exams' variables", found["names"], found["values"])
-    least = min(min(row) for row in found["exams"])
-    return {"chart": chart, "exams": f"{least:,} to {max(map(max, found['exams'])):,}"}
+    chart = charts.matrix("Spearman's rank correlation of the exams' variables", measured["names"], measured["values"])
+    least = min(min(row) for row in measured["exams"])
+    return {"chart": chart, "exams": f"{least:,} to {max(map(max, measured['exams'])):,}"}
 
 
-def _shares(found: Mapping[str, Any], caption: str) -> dict[str, Any]:
-    groups = {"with pneumonia": found["target_1"], "without": found["target_0"], "all": found["all"]} | found["by_class"]
+def _shares(shares: Mapping[str, Any], caption: str) -> dict[str, Any]:
+    groups = {"with pneumonia": shares["target_1"], "without": shares["target_0"], "all": shares["all"]} | shares["by_class"]
     rows = [
         (name, markup.number(one["exams"]), "–" if one["value"] is None else f"{one['value']:.1%}", _percent_interval(one))
         for name, one in groups.items()
     ]
     return {
-        "counts": _counts(found),
+        "counts": _counts(shares),
         "table": Table(caption, ("exams", "known", "share", "95% interval"), rows),
         "chart": _share_bars(f"{caption}, with 95% intervals", groups),
     }
@@ -220,14 +220,14 @@ def _share_bars(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Markup:
     return group_bars(title, {name: [one["value"]] for name, one in known.items()}, ("share",), shown="{:.1%}".format, spans=spans)
 
 
-def _counts(found: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{name} {count:,}" for name, count in found["exams"].items())
-    return f"{text}; unknown {found['unknown']:,}."
+def _counts(shares: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{name} {count:,}" for name, count in shares["exams"].items())
+    return f"{text}; unknown {shares['unknown']:,}."
 
 
-def _age(found: Mapping[str, Any]) -> dict[str, Any]:
-    series = {name: _normed(found["histogram"][key]) for name, key in (("with pneumonia", "target_1"), ("without pneumonia", "target_0"))}
-    chart = bar_chart("Ages", found["histogram_edges"], series, x="years", y="share of each of the two")
+def _age(age: Mapping[str, Any]) -> dict[str, Any]:
+    series = {name: _normed(age["histogram"][key]) for name, key in (("with pneumonia", "target_1"), ("without pneumonia", "target_0"))}
+    chart = bar_chart("Ages", age["histogram_edges"], series, x="years", y="share of each of the two")
     rows = [
         (
             one["years"],
@@ -235,17 +235,17 @@ def _age(found: Mapping[str, Any]) -> dict[str, Any]:
             markup.number(one["positive"]),
             f"{one['positive'] / one['exams']:.1%}" if one["exams"] else "–",
         )
-        for one in found["groups"]
+        for one in age["groups"]
     ]
-    low, middle, high = found["quartiles"]
+    low, middle, high = age["quartiles"]
     text = (
-        f"From {found['least']:g} to {found['most']:g} years, median {middle:g}, quartiles {low:g} and {high:g}; unknown or impossible: "
-        f"{found['unknown_or_impossible']:,}."
+        f"From {age['least']:g} to {age['most']:g} years, median {middle:g}, quartiles {low:g} and {high:g}; unknown or impossible: "
+        f"{age['unknown_or_impossible']:,}."
     )
     return {"counts": text, "table": Table("Exams by age", ("years", "exams", "with pneumonia", "share"), rows), "chart": chart}
 
 
-def _spacing(found: Mapping[str, Any]) -> dict[str, Any]:
+def _spacing(spacing: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         (
             f"{one['mm']:g} mm",
@@ -253,40 +253,40 @@ def _spacing(found: Mapping[str, Any]) -> dict[str, Any]:
             f"{one['ap'] / one['view_known']:.1%}" if one["view_known"] else "–",
             f"{one['positive'] / one['exams']:.1%}",
         )
-        for one in found["values"]
+        for one in spacing["values"]
     ]
     table = Table("Exams by pixel spacing", ("spacing", "exams", "AP views", "with pneumonia"), rows)
     bars = group_bars(
-        "Exams by pixel spacing", {f"{one['mm']:g} mm": [one["exams"]] for one in found["values"]}, ("exams",), shown="{:,}".format
+        "Exams by pixel spacing", {f"{one['mm']:g} mm": [one["exams"]] for one in spacing["values"]}, ("exams",), shown="{:,}".format
     )
-    return {"table": table, "chart": bars, "unknown": f"Unknown: {found['unknown']:,}." if found["unknown"] else ""}
+    return {"table": table, "chart": bars, "unknown": f"Unknown: {spacing['unknown']:,}." if spacing["unknown"] else ""}
 
 
 def _repeated(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    twice = figures["duplicates"]
+    duplicates = figures["duplicates"]
     rows = [
-        ("rows of the labels", markup.number(twice["label_rows"]), "the same exam and box once more; counted once"),
-        ("boxes", markup.number(len(twice["boxes"])), "exams with two boxes that overlap by more than 0.95"),
+        ("rows of the labels", markup.number(duplicates["label_rows"]), "the same exam and box once more; counted once"),
+        ("boxes", markup.number(len(duplicates["boxes"])), "exams with two boxes that overlap by more than 0.95"),
     ]
     if figures["classes"]["class_rows"]:
-        expected = not twice["class_rows_beyond_boxes"]
+        expected = not duplicates["class_rows_beyond_boxes"]
         text = "as it should be: an exam has a row for each of its rows in the labels" if expected else "see below"
-        rows.append(("rows of the class info", markup.number(twice["class_rows"]), text))
+        rows.append(("rows of the class info", markup.number(duplicates["class_rows"]), text))
     if figures["headers"]:
-        rows.append(("exams in the headers", markup.number(len(twice["header_rows"])), "exams with several rows"))
+        rows.append(("exams in the headers", markup.number(len(duplicates["header_rows"])), "exams with several rows"))
     if figures["files"]:
-        rows.append(("stored pixels", markup.number(len(twice["same_pixels"])), "groups of exams with the very same ones"))
+        rows.append(("stored pixels", markup.number(len(duplicates["same_pixels"])), "groups of exams with the very same ones"))
     return rows
 
 
-def _files(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if found is None:
+def _files(files: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if files is None:
         return None
-    sizes = ", ".join(f"{size} px {count:,}" for size, count in found["sizes_px"].items())
-    bits = ", ".join(f"{number} bits {count:,}" for number, count in found["bits"].items())
-    faulty, refused = ([f"{one['file']}: {one['reason']}" for one in found[key]] for key in ("faulty", "refused"))
+    sizes = ", ".join(f"{size} px {count:,}" for size, count in files["sizes_px"].items())
+    bits = ", ".join(f"{number} bits {count:,}" for number, count in files["bits"].items())
+    faulty, refused = ([f"{one['file']}: {one['reason']}" for one in files[key]] for key in ("faulty", "refused"))
     return {
-        "counts": f"{found['found']:,} DICOM files: {sizes}; {bits}.",
+        "counts": f"{files['found']:,} DICOM files: {sizes}; {bits}.",
         "lists": [
             _listing(faulty, "files that are damaged or cannot be read", empty="No file is damaged."),
             _listing(refused, "files that were passed over"),
@@ -306,18 +306,18 @@ def _of_group(one: Mapping[str, Any]) -> str:
     return ", ".join(one["exams"]) + patients + (": Targets differ" if len(one["targets"]) > 1 else "")
 
 
-def _maps(found: Mapping[str, Any], key: str, names: Sequence[str]) -> list[Markup]:
+def _maps(measured: Mapping[str, Any], key: str, names: Sequence[str]) -> list[Markup]:
     scaled = {}
     for name in names:
-        total = 1 if key == "density" else found["groups"][name]["boxes"]
-        scaled[name] = [[value / total for value in row] for row in found[key][name]]
+        total = 1 if key == "density" else measured["groups"][name]["boxes"]
+        scaled[name] = [[value / total for value in row] for row in measured[key][name]]
     top = max(max(map(max, values)) for values in scaled.values())
     if not top:
         return []
     maps = []
     for name, values in scaled.items():
-        of = f"{found['groups'][name]['exams']:,} exams" if key == "density" else f"{found['groups'][name]['boxes']:,} boxes"
-        maps.append(heat_map(f"{_group_name(name)}, {of}", values, top=top, highest=f"{max(map(max, values)):.1%}"))
+        of = f"{measured['groups'][name]['exams']:,} exams" if key == "density" else f"{measured['groups'][name]['boxes']:,} boxes"
+        maps.append(heatmap(f"{_group_name(name)}, {of}", values, top=top, highest=f"{max(map(max, values)):.1%}"))
     return maps
 
 

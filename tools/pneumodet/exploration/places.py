@@ -1,8 +1,8 @@
 """Where the boxes are and how large: centres, sizes and the density of opacities, by view and by age.
 
-found = boxes(material.exams)
-found["groups"]["AP"]["width"]           # quartiles, as shares of the image's width
-found["density"]["all"]                  # rows from the top: share of the positive exams of which a box covers the cell
+figures = boxes(material.exams)
+figures["groups"]["AP"]["width"]         # quartiles, as shares of the image's width
+figures["density"]["all"]                # rows from the top: share of the positive exams of which a box covers the cell
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ def boxes(exams: Exams) -> dict[str, Any] | None:
     height, width = exams.size_hw[of_box].T
     xyxy = np.concatenate(exams.boxes_xyxy_px) / np.stack([width, height, width, height], axis=1)
     groups = _groups(exams)
-    found: dict[str, Any] = {"groups": {}, "centers": {}, "density": {}, "sizes": {}, "size_edges": list(SIZE_EDGES)}
+    figures: dict[str, Any] = {"groups": {}, "centers": {}, "density": {}, "sizes": {}, "size_edges": list(SIZE_EDGES)}
     for name, member in groups.items():
         chosen = member[of_box]
         if not chosen.any():
@@ -50,13 +50,13 @@ def boxes(exams: Exams) -> dict[str, Any] | None:
         of_group = xyxy[chosen]
         # a positive exam without a box would be one of another format than RSNA's
         count = len(np.unique(of_box[chosen]))
-        found["groups"][name] = {"exams": count, "boxes": len(of_group), **_sizes(of_group)}
-        found["centers"][name] = _centers(of_group)
-        found["density"][name] = _density(of_group, of_box[chosen])
-        found["sizes"][name] = _size_histogram(of_group)
-    found["views"] = [name for name in found["groups"] if name in set(exams.view)]
-    found["ages"] = [name for name, _, _ in counting.age_groups() if name in found["groups"]]
-    return found
+        figures["groups"][name] = {"exams": count, "boxes": len(of_group), **_sizes(of_group)}
+        figures["centers"][name] = _centers(of_group)
+        figures["density"][name] = _density(of_group, of_box[chosen])
+        figures["sizes"][name] = _size_histogram(of_group)
+    figures["views"] = [name for name in figures["groups"] if name in set(exams.view)]
+    figures["ages"] = [name for name, _, _ in counting.age_groups() if name in figures["groups"]]
+    return figures
 
 
 def _groups(exams: Exams) -> dict[str, np.ndarray]:
@@ -67,11 +67,11 @@ def _groups(exams: Exams) -> dict[str, np.ndarray]:
 
 
 def _sizes(xyxy: np.ndarray) -> dict[str, Any]:
-    sides, centers = xyxy[:, 2:] - xyxy[:, :2], (xyxy[:, :2] + xyxy[:, 2:]) / 2
+    sizes, centers = xyxy[:, 2:] - xyxy[:, :2], (xyxy[:, :2] + xyxy[:, 2:]) / 2
     columns = {
-        "width": sides[:, 0],
-        "height": sides[:, 1],
-        "area": sides.prod(axis=1),
+        "width": sizes[:, 0],
+        "height": sizes[:, 1],
+        "area": sizes.prod(axis=1),
         "center_x": centers[:, 0],
         "center_y": centers[:, 1],
     }

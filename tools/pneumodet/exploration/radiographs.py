@@ -1,7 +1,7 @@
 """The report's pictures: examples of each class with boxes, one radiograph with and without equalization, and what training makes of some.
 
 drawer = Drawer(material)
-pictures = drawer.examples()             # those that cannot be read are counted in drawer.faults
+pictures = drawer.examples()             # those that cannot be read are counted in drawer.unreadable
 pictures = drawer.equalized(); sheet, why_not = drawer.augmented()
 """
 
@@ -64,12 +64,12 @@ class Drawer:
     """Draws the pictures of a data set.
 
     Attributes:
-      faults: exam -> why its pixels cannot be read, of those that were to be shown.
+      unreadable: exam -> why its pixels cannot be read, of those that were to be shown.
     """
 
     def __init__(self, material: Material) -> None:
         """Take the data set; nothing is read before pictures are asked for."""
-        self.faults: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
         self._material = material
         self._index = {exam: index for index, exam in enumerate(material.exams.ids)}
         self._shown: dict[str, np.ndarray] = {}
@@ -79,14 +79,14 @@ class Drawer:
         names = self._material.exams.class_names
         order = [name for name in annotations.RSNA_CLASSES if (names == name).any()]
         order += sorted(set(names.tolist()) - set(order))
-        found = []
+        shown = []
         for name in order:
             for exam, pixels in self._readable(np.flatnonzero(names == name)):
                 self._shown[exam] = pixels
                 view = self._material.exams.view[self._index[exam]]
                 text = f"{exam}" + (f", {view} view" if view else "") + (f", boxes {count}" if (count := len(self._boxes(exam))) else "")
-                found.append(Picture(name, text, self._with_boxes(exam, pixels)))
-        return found
+                shown.append(Picture(name, text, self._with_boxes(exam, pixels)))
+        return shown
 
     def equalized(self) -> list[Picture]:
         """Return one radiograph three times: as it is, after histogram equalization, after CLAHE; nothing where none can be read.
@@ -98,12 +98,12 @@ class Drawer:
             return []
         pixels, bits = self._shown[exam], self._material.files[exam].bits
         text = exam if bits == 8 else f"{exam}; stored with {bits} bits, brought to 8 by its window before"
-        found = []
+        versions = []
         for normalization in equalizing.NORMALIZATIONS:
             gray = equalizing.equalized(pixels, normalization)
             shares = np.histogram(gray, GRAY_BINS, (0, 256))[0] / gray.size
-            found.append(Picture(TITLES[normalization], text, Image.fromarray(gray), tuple(float(one) for one in shares)))
-        return found
+            versions.append(Picture(TITLES[normalization], text, Image.fromarray(gray), tuple(float(one) for one in shares)))
+        return versions
 
     def augmented(self) -> tuple[Image.Image | None, str]:
         """Return (the sheet of the examples as training varies them, "") or (None, a sentence why there is none)."""
@@ -149,7 +149,7 @@ class Drawer:
             try:
                 pixels = images.read_pixels(source)
             except DataError as error:
-                self.faults[exam] = str(error).replace(str(source), source.name)
+                self.unreadable[exam] = str(error).replace(str(source), source.name)
                 continue
             yield exam, pixels
             left -= 1

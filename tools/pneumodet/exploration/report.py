@@ -34,14 +34,14 @@ class Album:
       equalized: one radiograph after each normalization.
       augmented: sheet of augmented radiographs.
       why_not_augmented: a sentence where there is none.
-      faults: exam -> why it could not be shown.
+      unreadable: exam -> why it could not be shown.
     """
 
     examples: Sequence["Picture"]
     equalized: Sequence["Picture"]
     augmented: Image.Image | None
     why_not_augmented: str
-    faults: Mapping[str, str]
+    unreadable: Mapping[str, str]
 
     def summary(self) -> dict[str, Any]:
         """Return what is shown, for JSON."""
@@ -50,7 +50,7 @@ class Album:
             "equalized": {one.title: list(one.gray_shares) for one in self.equalized},
             "augmented": self.augmented is not None,
             "why_not_augmented": self.why_not_augmented,
-            "unreadable": dict(self.faults),
+            "unreadable": dict(self.unreadable),
         }
 
 
@@ -67,7 +67,7 @@ def page(figures: Mapping[str, Any], album: Album | None) -> str:
         lead=" · ".join(name for name in figures["inputs"].values() if name),
         summary=_summary(figures),
         classes=panels.classes(figures),
-        faults=panels.faults(figures),
+        issues=panels.issues(figures),
         people=panels.people(figures) if figures["headers"] else None,
         boxes=panels.boxes(figures),
         correlation=panels.correlation(figures),
@@ -101,17 +101,17 @@ def _radiographs(album: Album) -> dict[str, Any]:
     return {
         "examples": [(title, [(data_uri(one.image), one.text) for one in album.examples if one.title == title]) for title in titles],
         "equalized": [(data_uri(one.image), f"{one.title}: {one.text}") for one in album.equalized],
-        "grays": _grays(album.equalized) if album.equalized else Markup(),
+        "gray_values": _gray_values(album.equalized) if album.equalized else Markup(),
         "augmented": "" if album.augmented is None else data_uri(album.augmented, SHEET_PX),
         "why_not_augmented": album.why_not_augmented,
         "unreadable": Table(
-            "Radiographs that were to be shown, but cannot be read", ("exam", "reason"), list(album.faults.items()), words=(1,)
+            "Radiographs that were to be shown, but cannot be read", ("exam", "reason"), list(album.unreadable.items()), text_columns=(1,)
         ),
     }
 
 
-def _grays(equalized: Sequence["Picture"]) -> Markup:
+def _gray_values(equalized: Sequence["Picture"]) -> Markup:
     bins = len(equalized[0].gray_shares)
     middles = [256 * (index + 0.5) / bins for index in range(bins)]
     lines = [Line(one.title, middles, one.gray_shares) for one in equalized]
-    return line_chart("Grays of the radiograph above", lines, x="gray value", y="share of the pixels", x_range=(0, 256))
+    return line_chart("Gray values of the radiograph above", lines, x="gray value", y="share of the pixels", x_range=(0, 256))

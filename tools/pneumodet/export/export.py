@@ -14,12 +14,12 @@ import numpy as np
 
 from pneumodet.core import folders, paths, runs
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
+from pneumodet.core.logs import hidden_output
 from pneumodet.export import card as run_card
 from pneumodet.export import graphs, measuring, quantizing, sampling
 from pneumodet.inference import card as cards
 from pneumodet.inference import exported
 from pneumodet.inference.card import Artefact, ModelCard
-from pneumodet.inference.logs import without_output
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.models.detection import pipeline_config
 
@@ -216,7 +216,7 @@ def _saved_model(config: Any, checkpoint: str, new: Path) -> None:
 
     tf.keras.backend.clear_session()
     try:
-        with without_output():
+        with hidden_output():
             api.exporter.export_inference_graph("image_tensor", config, str(Path(checkpoint).parent), str(new))
     except (AssertionError, IndexError, ValueError) as error:  # upstream's restore: not all matched, cut off, another shape
         raise CheckpointError(f"Checkpoint {checkpoint} is damaged or does not fit the run's config: {first_line(error)}.") from error

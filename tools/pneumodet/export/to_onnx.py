@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core.errors import ConfigError, EnvironmentProblem, first_line
+from pneumodet.core.logs import hidden_output
 from pneumodet.export.graphs import Part
-from pneumodet.inference.logs import without_output
 
 OPSET = 17
 """Of the file; ONNX Runtime reads it since 1.12 (2022)."""
@@ -34,7 +34,7 @@ def write(part: Part, path: Path, *, metadata: dict[str, Any]) -> None:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # which names it could not guess is nobody's concern
     try:
-        with without_output():
+        with hidden_output():
             model, _ = tf2onnx.convert.from_function(part.function, input_signature=part.signature, opset=OPSET)
     except Exception as error:  # the converter raises whatever comes
         raise ConfigError(f"This model cannot be written as ONNX: {first_line(error)}. Leave onnx out of --formats.") from error

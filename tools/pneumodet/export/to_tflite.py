@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from pneumodet.core.errors import ConfigError, first_line
+from pneumodet.core.logs import hidden_output
 from pneumodet.export.graphs import Part
-from pneumodet.inference.logs import without_output
 
 FLOAT_ABOVE = 0.125
 """Feature maps stay float whose sides are more than this share of the input's. Logits of SSD MobileNet's best anchors, after 1,844 steps, were 0.52 off
@@ -59,7 +59,7 @@ def write(
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         try:
-            with without_output():
+            with hidden_output():
                 data = converter.convert()
                 if images is not None:
                     data = _quantized(data, lambda: (part.named(one) for one in images()))

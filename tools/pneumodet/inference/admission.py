@@ -13,7 +13,7 @@ from typing import Any
 
 from pneumodet.core.errors import DataError
 from pneumodet.dicom import elements
-from pneumodet.dicom.elements import Fault, is_uid
+from pneumodet.dicom.elements import DicomError, is_uid
 
 CR_IMAGE, DX_PRESENTATION, DX_PROCESSING = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -235,19 +235,19 @@ def facts_of_file(data: bytes, source: object) -> Facts:
     """
     try:
         file = elements.read(data)
-    except Fault as fault:  # without the cause, which may quote the header
+    except DicomError as fault:  # without the cause, which may quote the header
         raise DataError(f"{source}: {fault}") from None
 
     def codes(tag: int) -> tuple[tuple[str, str], ...]:
         try:
             each = [_code(one.ascii(_CODE_SCHEME), one.ascii(_CODE_VALUE)) for one in file.items(tag)]
-        except Fault:
+        except DicomError:
             return ()
         return tuple(code for code in each if code[1])
 
     try:
         frames = file.integer(_FRAMES)
-    except Fault:
+    except DicomError:
         frames = None
     return _facts(file.ascii, codes, frames)
 

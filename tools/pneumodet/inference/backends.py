@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet.core.errors import CheckpointError, EnvironmentProblem, first_line
-from pneumodet.inference.logs import without_output
+from pneumodet.core.logs import hidden_output
 
 INPUT = "input_tensor"
 """Name of the image, (1, H, W, 3) uint8 in [0, 255], three equal channels, dark air and bright bone."""
@@ -115,7 +115,7 @@ def _tflite(path: Path, threads: int) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        with without_output():  # LiteRT reports every delegate
+        with hidden_output():  # LiteRT reports every delegate
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
             runner = interpreter.get_signature_runner()

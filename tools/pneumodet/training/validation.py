@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.core import detections as results
-from pneumodet.core.detections import Detections
+from pneumodet.core.detections import Detections, to_coco
 from pneumodet.data import label_map
 from pneumodet.data.cases import Cases
 from pneumodet.data.examples import Example
@@ -131,7 +130,7 @@ class Validation:
                     sizes_hw[name] = (height, width)
         # the next training step would otherwise run with the statistics and without dropout
         models.set_training(self._model, True)
-        loaded = inputs.assemble(self._instances, lambda _, __: results.to_coco(detections), class_name=self._class_name)
+        loaded = inputs.assemble(self._instances, lambda _, __: to_coco(detections), class_name=self._class_name)
         return Evaluation(summary.headline(loaded, class_name=self._class_name), loaded.cases, detections, shown, sizes_hw)
 
     def _read(self, example: Example) -> Arrays:

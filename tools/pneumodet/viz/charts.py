@@ -205,7 +205,7 @@ def group_bars(
     return figure(title, parts, (WIDTH, at), legend=_blocks(names))
 
 
-def heat_map(title: str, values: Sequence[Sequence[float]], *, top: float | None = None, highest: str = "") -> Markup:
+def heatmap(title: str, values: Sequence[Sequence[float]], *, top: float | None = None, highest: str = "") -> Markup:
     """Return a map, rows from the top, as squares whose opacity is the share of the highest value; nothing where all are 0.
 
     Args:
@@ -287,16 +287,16 @@ def _axes(
 
 def _staircase(line: Line, low: float, high: float) -> list[tuple[float, float]]:
     """Return the corners of a staircase between two ends; left of its first point there is none."""
-    found: list[tuple[float, float]] = []
+    corners: list[tuple[float, float]] = []
     for px, py in zip(line.xs, line.ys, strict=True):
         if px > high:
             break
         if px <= low:
-            found = [(low, py)]  # the last step before the chart begins
+            corners = [(low, py)]  # the last step before the chart begins
         else:
-            found += [(px, found[-1][1])] if found else []
-            found.append((px, py))
-    return [*found, (high, found[-1][1])] if found else []
+            corners += [(px, corners[-1][1])] if corners else []
+            corners.append((px, py))
+    return [*corners, (high, corners[-1][1])] if corners else []
 
 
 def _blocks(names: Sequence[str]) -> list[Sample]:

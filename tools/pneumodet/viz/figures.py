@@ -1,4 +1,4 @@
-"""The look of the pictures of numbers that training leaves in a run's folder. matplotlib is imported when one is drawn, without pyplot.
+"""The style of the charts that training leaves in a run's folder. matplotlib is imported when one is drawn, without pyplot.
 
 figure, axes = new_figure(2, 2, title="run")
 line(axes[0, 0], steps, losses, index=0, label="total")
@@ -17,7 +17,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 """Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), without yellow, which is lost on white."""
 
 DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2), (4, 1), (1, 1), (10, 3))
-"""A dash pattern to each colour, so that lines are told apart without colour too."""
+"""A dash pattern to each colour, so that lines differ without colour, too."""
 
 WIDTH_PX = 1200
 _DPI = 100

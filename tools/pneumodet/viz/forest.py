@@ -35,7 +35,7 @@ def forest(title: str, rows: Sequence[Row], *, zero: bool = False) -> Markup:
     Args:
       title: for screen readers, and as the caption.
       rows: from the top.
-      zero: draw a line at 0 and let the axis reach it: for differences. Colours then tell the sides of it that whole intervals lie on.
+      zero: draw a line at 0 and let the axis reach it: for differences. Colours then show whether a whole interval lies below or above it.
     """
     numbers = [number for _, *numbers in rows for number in numbers if number is not None]
     if not numbers:
@@ -76,11 +76,11 @@ def _row(name: str, numbers: Sequence[float | None], top: float, across: Callabl
 
 
 def _spoken(rows: Sequence[Row]) -> str:
-    """Return the plot in words, for screen readers."""
-    words = []
+    """Return the plot as text, for screen readers."""
+    sentences = []
     for name, value, low, high in rows:
-        words.append(f"{name} {formatting.with_interval(value, (low, high))}")
-    return "; ".join(words)
+        sentences.append(f"{name} {formatting.with_interval(value, (low, high))}")
+    return "; ".join(sentences)
 
 
 def _ends(numbers: Sequence[float]) -> tuple[float, float]:

@@ -38,14 +38,14 @@ class Table:
       header: texts, one a column.
       rows: cells, texts or ``Cell``; the first of each row is its heading.
       classes: CSS classes of the rows, from the first.
-      words: columns of text, which is set flush left and may wrap.
+      text_columns: numbers of the columns of text, from 0; it is set flush left and may wrap.
     """
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
     classes: Sequence[str] = ()
-    words: Sequence[int] = ()
+    text_columns: Sequence[int] = ()
 
 
 def number(value: Any) -> str:

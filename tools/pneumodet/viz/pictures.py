@@ -1,9 +1,9 @@
 """Radiographs with boxes: ground truth and detections in two colours, and sheets of many.
 
-    picture = draw_boxes(pixels, truth_xyxy_px=truth, detections=found, names={2: "pneumonia"}, title="0004cfab")
+    picture = draw_boxes(pixels, truth_xyxy_px=truth, detections=detections, names={2: "pneumonia"}, title="0004cfab")
     save(folder / "0004cfab.png", picture)
     sheet = contact_sheet(many, columns=4, captions=[("0004cfab", "truth 1, found 2"), ...])      # of pictures drawn with panel=False
-    save(folder / "sheet.png", with_key(sheet, found="found"))
+    save(folder / "sheet.png", with_key(sheet, solid="found"))
 
 Pillow alone; nothing is drawn that is not given, so that no header value of a radiograph gets into a picture by itself.
 """
@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from pneumodet.core import paths
 from pneumodet.core.boxes import iou
 from pneumodet.core.detections import Detections
-from pneumodet.core.errors import DataError
+from pneumodet.core.errors import DataError, EnvironmentProblem
 
 TRUTH_RGB = (86, 180, 233)
-"""Sky blue of Okabe and Ito's palette: bright on gray and on black, told apart from ``DETECTION_RGB`` with every kind of colour vision."""
+"""Sky blue of Okabe and Ito's palette: bright on gray and on black, distinct from ``DETECTION_RGB`` with every kind of colour vision."""
 
 DETECTION_RGB = (230, 159, 0)
 """Orange of Okabe and Ito's palette (https://jfly.uni-koeln.de/color/)."""
@@ -30,7 +30,7 @@ _THINNEST_LINE_PX = 3  # a thinner line is lost between its two black rims
 _FONT_PX_PER_PX = 26 / 1024
 _SMALLEST_FONT_PX = 10
 _DASHES = 24
-"""Ground truth is dashed besides: colour alone does not tell it from a detection in a black-and-white print."""
+"""Ground truth is dashed besides: colour alone does not distinguish it from a detection in a black-and-white print."""
 
 _CAPTION_PX_PER_PX = 15 / 384
 _SMALLEST_CAPTION_PX = 13
@@ -70,7 +70,7 @@ def draw_boxes(
     draw = ImageDraw.Draw(picture)
     size = max(picture.size)
     width = max(_THINNEST_LINE_PX, round(size * _LINE_PX_PER_PX))
-    font = ImageFont.load_default(size=max(_SMALLEST_FONT_PX, round(size * _FONT_PX_PER_PX)))
+    font = _font(max(_SMALLEST_FONT_PX, round(size * _FONT_PX_PER_PX)))
     legend = []
     if truth_xyxy_px is not None:
         truth = np.asarray(truth_xyxy_px, np.float64).reshape(-1, 4)
@@ -84,7 +84,9 @@ def draw_boxes(
         for index in np.argsort(detections.scores, kind="stable"):  # after all boxes, so that no line runs through a label
             name = (names or {}).get(int(detections.classes[index]), "")
             score = float(detections.scores[index])
-            text = f"{name} {score:.2f}" if score >= 0.1 else f"{name} {score:.3f}"  # a young model's scores all look like 0.0 otherwise
+            text = (
+                f"{name} {score:.2f}" if score >= 0.1 else f"{name} {score:.3f}"
+            )  # the scores of a model that was hardly trained would all be written 0.0x
             _label(draw, text.strip(), detections.boxes_xyxy_px[index], font=font, size=picture.size)
     if panel:
         covered = [] if truth_xyxy_px is None else list(truth)
@@ -101,32 +103,32 @@ def captioned(image: Image.Image, left: str, right: str = "") -> Image.Image:
       left: flush left; shortened in its middle where it has no room beside ``right``, since ids differ at either end.
       right: flush right.
     """
-    font = ImageFont.load_default(size=max(_SMALLEST_CAPTION_PX, round(image.width * _CAPTION_PX_PER_PX)))
+    font = _font(max(_SMALLEST_CAPTION_PX, round(image.width * _CAPTION_PX_PER_PX)))
     gap = max(2, round(font.size / 3))
     ascent, descent = font.getmetrics()
     height = ascent + descent + gap
-    found = Image.new("RGB", (image.width, height + image.height), _PAPER)
-    found.paste(image, (0, height))
-    draw = ImageDraw.Draw(found)
+    whole = Image.new("RGB", (image.width, height + image.height), _PAPER)
+    whole.paste(image, (0, height))
+    draw = ImageDraw.Draw(whole)
     taken = font.getlength(right) + 2 * gap if right else 0
     draw.text((gap, gap / 2), _shortened(left, font, image.width - 2 * gap - taken), fill=_INK, font=font)
     draw.text((image.width - gap - font.getlength(right), gap / 2), right, fill=_INK, font=font)
-    return found
+    return whole
 
 
-def with_key(sheet: Image.Image, *, found: str = "", scale: Image.Image | None = None, scale_name: str = "") -> Image.Image:
+def with_key(sheet: Image.Image, *, solid: str = "", scale: Image.Image | None = None, scale_name: str = "") -> Image.Image:
     """Return a sheet with a strip above it that says what lines and colours mean.
 
     Args:
       sheet: of pictures whose ground truth is dashed.
-      found: what solid boxes are; none are named where it is empty.
-      scale: a picture of the colours of heat, as ``heat.scale`` returns it.
+      solid: what solid boxes are; none are named where it is empty.
+      scale: a picture of a heatmap's colours, as ``heatmap.scale`` returns it.
       scale_name: what these are.
     """
     samples = [(_sample(dashed=True), "ground truth")]
-    samples += [(_sample(dashed=False), found)] if found else []
+    samples += [(_sample(dashed=False), solid)] if solid else []
     samples += [(scale, scale_name)] if scale is not None else []
-    font = ImageFont.load_default(size=_KEY_FONT_PX)
+    font = _font(_KEY_FONT_PX)
     row, gap = _SAMPLE_WH[1] + 12, 10
     places, x, y = [], gap, 0
     for sample, text in samples:
@@ -152,7 +154,7 @@ def contact_sheet(
     Args:
       images: at least one picture.
       columns: tiles a row, at least 1.
-      tile_px: side of a tile.
+      tile_px: width and height of a tile.
       captions: of each picture, left and right, in a strip above its tile as ``captioned`` draws it; no strips where there are none.
 
     Returns:
@@ -169,7 +171,7 @@ def contact_sheet(
     tiles = []
     for index, image in enumerate(images):
         scale = tile_px / max(image.size)
-        width, height = (max(1, round(side * scale)) for side in image.size)
+        width, height = (max(1, round(length * scale)) for length in image.size)
         tile = Image.new("RGB", (tile_px, tile_px))
         small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
         tile.paste(small, ((tile_px - width) // 2, (tile_px - height) // 2))
@@ -200,6 +202,20 @@ def _to_rgb(image: np.ndarray) -> Image.Image:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
         raise DataError(f"Pictures are drawn on (H, W) or (H, W, 3) uint8 pixels, but got {image.shape} {image.dtype}.")
     return Image.fromarray(image).convert("RGB")
+
+
+def _font(size_px: float) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own font at a size, so that pictures are the same on every machine.
+
+    Raises:
+      EnvironmentProblem: Pillow was built without FreeType, so that its font has one size only.
+    """
+    font = ImageFont.load_default(size=size_px)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise EnvironmentProblem(
+            "Pillow was built without FreeType, which text in pictures needs. Run: pip install --force-reinstall pillow"
+        )
+    return font
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

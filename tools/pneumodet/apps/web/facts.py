@@ -12,7 +12,7 @@ import dataclasses
 from pneumodet.core import image_limits
 from pneumodet.data import image_files
 from pneumodet.dicom import elements, header_facts
-from pneumodet.dicom.elements import Elements, Fault
+from pneumodet.dicom.elements import DicomError, Elements
 
 _MODALITY, _BITS_STORED = 0x00080060, 0x00280101
 
@@ -80,7 +80,7 @@ def read(data: bytes) -> Facts:
         return Facts("PNG" if data.startswith(image_files.PNG_START) else "JPEG")
     try:
         header = elements.read(data)
-    except Fault:
+    except DicomError:
         return Facts("DICOM")
     text, tag = header_facts.spacing_text(header)
     spacing = header_facts.spacing_hw_mm(text)
@@ -126,5 +126,5 @@ def _age_group(text: str) -> str | None:
 def _bits(header: Elements) -> int | None:
     try:
         return header.integer(_BITS_STORED)
-    except Fault:
+    except DicomError:
         return None

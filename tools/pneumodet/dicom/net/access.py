@@ -3,7 +3,7 @@
     PNEUMODET_PACS_USER, PNEUMODET_PACS_PASSWORD     HTTP basic authentication (RFC 7617)
     PNEUMODET_PACS_TOKEN                             or a bearer token (RFC 6750)
     PNEUMODET_PACS_CA                                file: certificates of the authorities that are trusted; the system's where it is absent
-    PNEUMODET_PACS_CERTIFICATE, PNEUMODET_PACS_KEY   files: our own certificate (for TLS on both sides, and to receive by TLS)
+    PNEUMODET_PACS_CERTIFICATE, PNEUMODET_PACS_KEY   files: our own certificate (for TLS with client certificates, and to receive by TLS)
     PNEUMODET_PACS_DICOM_TLS=1                       C-STORE, both ways, by TLS (PS3.15 B.9: TLS 1.2 or newer)
     PNEUMODET_PACS_PLAIN_HTTP=1                      allows http:// to another machine; without it only https:// or this machine
     PNEUMODET_PACS_PASSWORD_FILE, PNEUMODET_PACS_TOKEN_FILE   a file that holds the secret, as Docker gives them

@@ -5,10 +5,10 @@ refusal_text(b"<html><p>Disk full</p>", "text/html")              # 'Disk full'
 warning_text('299 pacs: "There are 20 additional results"')       # 'There are 20 additional results'
 """
 
-import html
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 from pneumodet.dicom.net.errors import UID_IN_TEXT, Trouble
@@ -114,9 +114,9 @@ def refusal_text(body: bytes, content_type: str) -> str:
         try:
             text = ". ".join(dict.fromkeys(message.rstrip(". ") for message in _messages(document(body))))
         except ValueError:
-            return ""  # cut off, or no JSON: keys cannot be told from values
+            return ""  # cut off, or no JSON: keys cannot be distinguished from values
     elif kind.endswith(("html", "xml")) or text.lstrip()[:1] == "<":
-        text = html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
+        text = unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
     elif kind and not kind.startswith("text/"):
         return ""
     return one_line(text)

@@ -1,4 +1,4 @@
-"""What was found on a radiograph, as DICOM objects of its study: structured report, presentation state, secondary capture.
+"""The opacities that a model detected on a radiograph, as DICOM objects of its study: structured report, presentation state, secondary capture.
 
     findings = dicom_out.Findings(boxes_xyxy_px, scores, score_threshold, algorithm)
     dicom_out.structured_report(header, findings).save_as(path, enforce_file_format=True)

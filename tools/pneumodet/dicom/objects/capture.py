@@ -1,4 +1,4 @@
-"""Secondary capture: the radiograph with boxes, scores and the words for research burned in, for viewers that show nothing else.
+"""Secondary capture: the radiograph with boxes, scores and the sentence for research burned in, for viewers that show nothing else.
 
 secondary_capture(header, pixels, findings).save_as(path, enforce_file_format=True)
 """
@@ -29,7 +29,7 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
     """Return a Secondary Capture Image (1.2.840.10008.5.1.4.1.1.7), uncompressed RGB of the radiograph's size.
 
     Its Modality is OT and its ImageType DERIVED, so that nobody takes it for an acquired radiograph. BurnedInAnnotation is YES: letters are
-    burned in, and those of the radiograph itself, if it has any, still are. None that are added tell anything of the patient.
+    burned in, and those of the radiograph itself, if it has any, still are. None that are added say anything of the patient.
 
     Args:
       source: the radiograph's header.
@@ -82,9 +82,9 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
 
 def _orientation(source: Dataset) -> list[str] | None:
     """Return PatientOrientation; None where it is not known or unusable."""
-    found = values.text(source, "PatientOrientation").split("\\")
-    usable = len(found) == 2 and all(one and set(one) <= DIRECTIONS for one in found)
-    return found if usable else None
+    orientation = values.text(source, "PatientOrientation").split("\\")
+    usable = len(orientation) == 2 and all(one and set(one) <= DIRECTIONS for one in orientation)
+    return orientation if usable else None
 
 
 def _remember_loss(made: Dataset, source: Dataset) -> None:

@@ -1,6 +1,6 @@
 """What is written down: boxes, scores, the threshold they passed, and the algorithm.
 
-findings = Findings(boxes_xyxy_px, scores, 0.35, algorithm)      # no boxes: nothing was found at this threshold
+findings = Findings(boxes_xyxy_px, scores, 0.35, algorithm)      # no boxes: no opacity at this threshold
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ SCORE_DECIMALS = 6
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Findings:
-    """What an algorithm found on one radiograph, all of the pneumonia class.
+    """The opacities that an algorithm detected on one radiograph, all of the pneumonia class.
 
     Attributes:
       boxes_xyxy_px: (N, 4) float32 left, top, right, bottom in px of the radiograph's pixel matrix; the left edge is 0, the right one is Columns.
       scores: (N,) float32 in [score_threshold, 1].
       score_threshold: in [0, 1].
-      algorithm: what found them.
+      algorithm: what detected them.
 
     Raises:
       DataError: shapes do not fit, a value is not finite, a box is inverted, or a score is outside of its range.

@@ -1,4 +1,4 @@
-"""Who found it, and under which UIDs it is stored.
+"""The algorithm that detected opacities, and the UIDs under which its objects are stored.
 
     algorithm = Algorithm("pneumodet my_first", "0123456789ab")
     uid("instance", source_uid, *algorithm.identity)         # the same each time, another one for anything else
@@ -25,7 +25,7 @@ _PLAIN = re.compile(r"[ -\[\]-~]+")
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """What found the boxes (PS3.16 TID 4019).
+    """What detected the boxes (PS3.16 TID 4019).
 
     Attributes:
       name: for example ``pneumodet my_first``.
@@ -55,7 +55,7 @@ class Algorithm:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """All that tells it from another one."""
+        """All that distinguishes it from another one."""
         return (self.manufacturer, self.name, self.version, *self.parameters)
 
 

@@ -1,7 +1,7 @@
 """highdicom, imported where an object is made: it takes a second, and a plain installation does without it."""
 
 import importlib.util
-from types import ModuleType
+from typing import Any
 
 from pneumodet.core.errors import EnvironmentProblem
 
@@ -18,8 +18,8 @@ def check() -> None:
         raise EnvironmentProblem(_MISSING)
 
 
-def highdicom() -> ModuleType:
-    """Return highdicom with its parts for presentation states, secondary captures and structured reports.
+def highdicom() -> Any:
+    """Return the module highdicom, which mypy reads without types, with its parts for presentation states, secondary captures and structured reports.
 
     Raises:
       EnvironmentProblem: it is not installed.

@@ -79,7 +79,7 @@ def of_known_class(radiograph: Radiograph) -> Iterator[None]:
 
 
 def identity(kind: Kind, radiograph: Radiograph, findings: Findings) -> dict[str, Any]:
-    """Return the arguments of highdicom's constructors that tell an object from others.
+    """Return the arguments of highdicom's constructors that identify an object.
 
     Images of one series get objects of one series, with the numbers of the images.
     """

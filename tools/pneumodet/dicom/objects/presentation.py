@@ -38,7 +38,7 @@ _LETTER_PER_LINE = 0.6
 def presentation_state(source: Dataset, findings: Findings) -> Dataset:
     """Return a Grayscale Softcopy Presentation State (1.2.840.10008.5.1.4.1.1.11.1) of a radiograph.
 
-    Each box is a closed POLYLINE with its score above it, or in it where there is no room; two lines at the bottom say what was found, at
+    Each box is a closed POLYLINE with its score above it, or in it where there is no room; two lines at the bottom say how many opacities there are, at
     which threshold, by what, and that it is for research. Pixels that are not square are shown in their proportions.
 
     Args:
@@ -54,7 +54,7 @@ def presentation_state(source: Dataset, findings: Findings) -> Dataset:
     radiograph = read(source)
     presentation_lut.check(source)
     reference = radiograph.reference()
-    # highdicom looks for gray transformations here where the SOP class has several frames; grays finds those of the radiograph
+    # highdicom takes gray transformations from here where the SOP class has several frames; presentation_lut takes the radiograph's own
     reference.SharedFunctionalGroupsSequence = reference.PerFrameFunctionalGroupsSequence = [Dataset()]
     layer = hd.pr.GraphicLayer(layer_name=LABEL, order=1, description=FOR_RESEARCH, display_color=hd.color.CIELabColor(*ORANGE_CIELAB))
     boxes, texts = _drawn(hd, radiograph, findings)
@@ -81,10 +81,10 @@ def presentation_state(source: Dataset, findings: Findings) -> Dataset:
 def aspect_of(source: Dataset) -> Fraction:
     """Return the height of a pixel by its width; 1 where it is not known."""
     for keyword in SPACINGS:
-        sides = values.numbers(source, keyword)
-        if sides:
-            usable = len(sides) == 2 and min(sides) > 0 and max(sides) <= _LARGEST_RATIO * min(sides)
-            return Fraction(sides[0] / sides[1]).limit_denominator(1000) if usable else Fraction(1)
+        hw = values.numbers(source, keyword)
+        if hw:
+            usable = len(hw) == 2 and min(hw) > 0 and max(hw) <= _LARGEST_RATIO * min(hw)
+            return Fraction(hw[0] / hw[1]).limit_denominator(1000) if usable else Fraction(1)
     return Fraction(1)
 
 
@@ -110,10 +110,10 @@ def _drawn(hd: ModuleType, radiograph: Radiograph, findings: Findings) -> tuple[
         boxes.append(hd.pr.GraphicObject(graphic_type="POLYLINE", graphic_data=corners, units="PIXEL"))
         text = f"{score:.2f}" if score >= 0.1 else f"{score:.3f}"
         texts.append(_text(hd, text, left, top - line if top >= line else top, line, radiograph))
-    words = (f"{findings.summary}. {findings.algorithm.name} {findings.algorithm.version}", FOR_RESEARCH)
-    for number, text in enumerate(words):
+    lines = (f"{findings.summary}. {findings.algorithm.name} {findings.algorithm.version}", FOR_RESEARCH)
+    for number, text in enumerate(lines):
         height = min(line, columns / (_LETTER_PER_LINE * len(text)))
-        texts.append(_text(hd, text, 0.0, rows - (len(words) - number) * line, height, radiograph))
+        texts.append(_text(hd, text, 0.0, rows - (len(lines) - number) * line, height, radiograph))
     return boxes, texts
 
 

@@ -57,11 +57,11 @@ def show_as_it_is(state: Dataset, source: Dataset) -> None:
     modality = _lut(source, "ModalityLUTSequence")
     if modality:
         # its values stay: they are what windows are given in, and where there is no window, one is made of the bits it has
-        low, high = 0, (1 << int(modality.LUTDescriptor[2])) - 1
+        low, high = 0.0, float((1 << int(modality.LUTDescriptor[2])) - 1)
         modality.LUTDescriptor[2] = next(bits for bits in WHOLE_BYTES if bits >= modality.LUTDescriptor[2])
-    slope, intercept = (values.numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
-    rescaled = bool(slope or intercept) and (not slope or slope[0] != 0)
-    slope, intercept = (slope or [1.0])[0], (intercept or [0.0])[0]
+    slopes, intercepts = (values.numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    rescaled = bool(slopes or intercepts) and (not slopes or slopes[0] != 0)
+    slope, intercept = (slopes or [1.0])[0], (intercepts or [0.0])[0]
     if modality:
         modality.ModalityLUTType = MODALITY_UNSPECIFIED
         state.ModalityLUTSequence = [modality]
@@ -71,8 +71,9 @@ def show_as_it_is(state: Dataset, source: Dataset) -> None:
     table = _lut(source, "VOILUTSequence")
     if table and table.LUTDescriptor[2] not in WHOLE_BYTES:
         _stretch(table)
-    voi = Dataset() if table else _window(source)
+    voi = _window(source)
     if table:
+        voi = Dataset()
         voi.VOILUTSequence = [table]
     elif not voi:
         if not modality:
@@ -120,13 +121,12 @@ def _lut(source: Dataset, keyword: str) -> Dataset | None:
             data = np.frombuffer(data, "<u2" if source.original_encoding[1] in (True, None) else ">u2")
         entries = np.asarray(data).astype("<u2")
         if len(descriptor) == 3 and 1 <= descriptor[2] <= 16 and len(entries) >= count:
-            found = Dataset()
+            table = Dataset()
             vr, kind = ("SS", np.int16) if descriptor[1] < 0 else ("US", np.uint16)
-            found.add(
-                DataElement("LUTDescriptor", vr, np.array(descriptor).astype(kind).tolist())
-            )  # 65,536 does not fit and is written as 0
-            found.add(DataElement("LUTData", "OW", entries[:count].tobytes()))
-            return found
+            # 65,536 does not fit and is written as 0
+            table.add(DataElement("LUTDescriptor", vr, np.array(descriptor).astype(kind).tolist()))
+            table.add(DataElement("LUTData", "OW", entries[:count].tobytes()))
+            return table
     return None
 
 

@@ -4,7 +4,7 @@
     one.reference()                          # stands for the radiograph where highdicom wants it
     one.sign(made)                           # patient, study and time into what highdicom made
 
-highdicom copies all of the Patient and Study modules, optional elements too, and logs names that look odd. So it only sees ``reference()``, and
+highdicom copies all of the Patient and Study modules, optional elements too, and logs unusual names. So it only sees ``reference()``, and
 the required elements (types 1 and 2 of PS3.3 C.7.1.1 and C.7.2.1) are added at the end, as they are: an archive compares them.
 
 An object has the date and time of its radiograph, not of the clock. Its SOPInstanceUID is made of the radiograph, the algorithm and the threshold,
@@ -83,13 +83,13 @@ class Radiograph:
 
     def reference(self) -> Dataset:
         """Return a dataset that refers to the radiograph and says nothing of the patient."""
-        found = Dataset()
+        reference = Dataset()
         for keyword in (*TEXTS, *DATES, "StudyTime", "PatientSex"):
-            setattr(found, keyword, None)
+            setattr(reference, keyword, None)
         for keyword, uid in self.place.items():
-            found.add(_element(keyword, uid))
-        found.Rows, found.Columns, found.SamplesPerPixel = self.rows, self.columns, 1
-        return found
+            reference.add(_element(keyword, uid))
+        reference.Rows, reference.Columns, reference.SamplesPerPixel = self.rows, self.columns, 1
+        return reference
 
     def sign(self, made: Dataset) -> None:
         """Add patient, study, character set, date and time to an object."""
@@ -148,9 +148,9 @@ def read(source: Dataset) -> Radiograph:
 
 def _made(source: Dataset) -> tuple[str, str]:
     for what in MOMENTS:
-        found = values.date(source, f"{what}Date")
-        if found:
-            return found, values.time(source, f"{what}Time") or "000000"
+        date = values.date(source, f"{what}Date")
+        if date:
+            return date, values.time(source, f"{what}Time") or "000000"
     return UNDATED
 
 

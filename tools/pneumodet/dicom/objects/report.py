@@ -130,7 +130,7 @@ def _region(hd: ModuleType, radiograph: Radiograph, findings: Findings, index: i
 
 
 def _about(hd: ModuleType, radiograph: Radiograph, findings: Findings, tracked: str) -> dict[str, Any]:
-    """Return what all groups say: which one it is, what was looked for and where, by which algorithm."""
+    """Return what all groups say: which one it is, what was searched for and where, by which algorithm."""
     algorithm = findings.algorithm
     tracking_uid = uid("tracking", tracked, *objects.uids_of(radiograph, findings))
     return {

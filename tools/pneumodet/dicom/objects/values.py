@@ -57,34 +57,34 @@ def _decoded(source: Dataset, value: bytes, vr: str) -> str:
     try:
         if vr == "PN":
             return str(PersonName(value, encodings, validation_mode=config.IGNORE))
-        return decode_bytes(value, encodings, TEXT_VR_DELIMS)
+        return str(decode_bytes(value, encodings, TEXT_VR_DELIMS))
     except Exception:  # whatever pydicom and the codecs raise on damaged text; they quote it
         return ""
 
 
 def character_set(source: Dataset) -> tuple[str, ...]:
     """Return SpecificCharacterSet (0008,0005) of a radiograph, which its texts are read and written with; ``LATIN_1`` where it is unusable."""
-    found = tuple(one.strip() for one in text(source, "SpecificCharacterSet").split("\\"))
-    if found == ("",) or not all(one in python_encoding for one in found):
+    terms = tuple(one.strip() for one in text(source, "SpecificCharacterSet").split("\\"))
+    if terms == ("",) or not all(one in python_encoding for one in terms):
         return (LATIN_1,)
-    return found
+    return terms
 
 
 def numbers(source: Dataset, keyword: str) -> list[float]:
     """Return the finite numbers of a Decimal or Integer String; none where it is absent, or one of them is no number."""
     try:
-        found = [float(one) for one in text(source, keyword).split("\\")]
+        parsed = [float(one) for one in text(source, keyword).split("\\")]
     except ValueError:
         return []
-    return found if all(map(math.isfinite, found)) else []
+    return parsed if all(map(math.isfinite, parsed)) else []
 
 
 def whole(source: Dataset, keyword: str, *, default: int) -> int:
     """Return the first number of an element that is a positive whole one of 31 bits, else ``default``."""
-    found = numbers(source, keyword)
-    if not found or found[0] != int(found[0]) or not 0 < found[0] < 1 << 31:
+    parsed = numbers(source, keyword)
+    if not parsed or parsed[0] != int(parsed[0]) or not 0 < parsed[0] < 1 << 31:
         return default
-    return int(found[0])
+    return int(parsed[0])
 
 
 def integer(source: Dataset, keyword: str, *, default: int) -> int:

@@ -241,5 +241,5 @@ def _sheet(explained: _Explained, found: Sequence[Detections], split: Split) -> 
     sheet = pictures.contact_sheet(tiles, columns=_COLUMNS, tile_px=_TILE_PX, captions=captions)
     colours = heat_pictures.scale(opacity=_OPACITY)
     return pictures.with_key(
-        sheet, found="weak box of the heatmap, with its score", scale=colours, scale_name="heat, none to the exam's most"
+        sheet, solid="weak box of the heatmap, with its score", scale=colours, scale_name="heatmap, none to the exam's most"
     )

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from pneumodet.core.aims import in_words, parse_aim
+from pneumodet.core.aims import as_text, parse_aim
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, image_level, rsna
@@ -154,7 +154,7 @@ def _note(aim: str, points: list[dict], by_fold: np.ndarray) -> str:
     low, high = (f"{one:#.4g}" for one in (by_fold.min(), by_fold.max()))
     lie = f"it is {by_fold.min():.4g} for all" if low == high else f"the thresholds lie between {low} and {high}"
     missed = "" if all(point["met"] for point in points) else " Where other patients did not let this be reached, the nearest was taken."
-    return f"Each exam is judged by the score threshold that {in_words(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
+    return f"Each exam is judged by the score threshold that {as_text(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
 
 
 def check_folds(cases: Cases, folds: np.ndarray) -> np.ndarray:

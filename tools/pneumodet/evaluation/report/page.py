@@ -266,7 +266,7 @@ def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
     columns = 4 if any(row[3] for row in rows) else 3
     return {
         "charts": plots.reliability(metrics),
-        "table": Table("Calibration", header[:columns], [row[:columns] for row in rows], words=(3,)),
+        "table": Table("Calibration", header[:columns], [row[:columns] for row in rows], text_columns=(3,)),
         "note": found.get("note") or found.get("undefined"),
     }
 
@@ -281,7 +281,7 @@ def _comparison(metrics: Mapping[str, Any]) -> dict[str, Any]:
         if key in figures
     ]
     caption = f"{first} and {second} on the same radiographs"
-    return {"table": Table(caption, ("figure", first, second, "difference"), rows, words=(3,)), "method": found.get("method")}
+    return {"table": Table(caption, ("figure", first, second, "difference"), rows, text_columns=(3,)), "method": found.get("method")}
 
 
 def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:

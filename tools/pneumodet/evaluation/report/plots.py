@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pneumodet.viz.charts import Line, Mark, bar_chart, heat_map, line_chart
+from pneumodet.viz.charts import Line, Mark, bar_chart, heatmap, line_chart
 
 FROC_RANGE = (1 / 16, 8.0)
 """Ends of the FROC's axis, false positives an image: about one step beyond the rates of the table on either side."""
@@ -46,7 +46,7 @@ def maps(metrics: Mapping[str, Any]) -> list[Markup]:
     """Return where ground truth, hits, missed boxes and false positives lie."""
     found = metrics.get("maps") or {}
     titles = {"ground_truth": "Ground truth", "hits": "Hits", "missed": "Missed boxes", "false_positives": "False positives"}
-    charts = [heat_map(title, found[name]["position"]) for name, title in titles.items() if name in found]
+    charts = [heatmap(title, found[name]["position"]) for name, title in titles.items() if name in found]
     return [chart for chart in charts if chart]
 
 

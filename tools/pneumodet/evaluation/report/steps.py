@@ -65,7 +65,7 @@ def gains(table: Mapping[str, Any] | None) -> Markup:
     rows.append(("all steps", "", markup.with_interval(table["total"]), _words(table["rows"][-1]["chosen"])))
     objective = OBJECTIVES.get(table["objective"], table["objective"])
     header = ("step", objective, "gain", "chosen on all patients")
-    shown = markup.Table("What each step of post-processing gains", header, rows, words=(3,))
+    shown = markup.Table("What each step of post-processing gains", header, rows, text_columns=(3,))
     return templating.part("gains", shown, table.get("note"))
 
 

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.core import detections as results
 from pneumodet.core.boxes import xyxy_px_to_yxyx_norm
-from pneumodet.core.detections import Detections
+from pneumodet.core.detections import Detections, to_coco
 from pneumodet.core.errors import DataError
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, inputs, summary
@@ -109,7 +108,7 @@ class Judge:
             )
         }
         loaded = inputs.assemble(
-            self._split.instances, lambda _, __: results.to_coco(found), class_name=self._split.class_name, source=checks.MASKS
+            self._split.instances, lambda _, __: to_coco(found), class_name=self._split.class_name, source=checks.MASKS
         )
         return Judged(loaded, pixels, index, maps, self.truth, found, float(THRESHOLDS[whole]), self._folds)
 

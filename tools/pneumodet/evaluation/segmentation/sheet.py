@@ -44,7 +44,7 @@ def tile(
 
 def keyed(sheet: Image.Image) -> Image.Image:
     """Return a sheet of such pictures with a strip above it that says what is what."""
-    return with_key(sheet, found="found, with its score", scale=heatmap.scale(opacity=OPACITY), scale_name="probability, 0 to 1")
+    return with_key(sheet, solid="found, with its score", scale=heatmap.scale(opacity=OPACITY), scale_name="probability, 0 to 1")
 
 
 def of_mask(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:

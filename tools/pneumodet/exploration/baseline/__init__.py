@@ -1,1 +1,1 @@
-"""What metadata alone tell of pneumonia: the figure that every model has to beat."""
+"""What metadata alone say of pneumonia: the figure that every model has to beat."""

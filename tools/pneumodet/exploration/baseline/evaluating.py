@@ -1,9 +1,9 @@
 """Cross-validation by patient: scores of exams that the model did not see, their figures with intervals, and what each column is worth.
 
 folds = patient_folds(table.patients, table.positive, number=5, seed=0)
-judged = cross_validate("logistic", table.values, table.positive, table.patients, folds, categorical=table.categorical)
-judged.scores                                        # (N,) float64
-figures(judged.scores, table.positive, table.patients, resamples=1000, seed=0)
+validated = cross_validate("logistic", table.values, table.positive, table.patients, folds, categorical=table.categorical)
+validated.scores                                     # (N,) float64
+figures(validated.scores, table.positive, table.patients, resamples=1000, seed=0)
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """What cross-validation found of one model.
+class CrossValidation:
+    """What cross-validation measured of one model.
 
     Attributes:
       scores: (N,) float64 in [0, 1], each of a model that was fitted without the exam's patient.
@@ -42,7 +42,7 @@ class Judged:
 
 
 def check(positive: np.ndarray, patients: np.ndarray, *, folds: int) -> None:
-    """Check that there is something to learn and to judge in each fold.
+    """Check that there is something to learn and to evaluate in each fold.
 
     Args:
       positive: (N,) bool.
@@ -58,7 +58,7 @@ def check(positive: np.ndarray, patients: np.ndarray, *, folds: int) -> None:
     for kind, mask in (("positive", positive), ("negative", ~positive)):
         if not mask.any():
             raise DataError(
-                f"None of the {len(positive):,} exams is {kind}: there is nothing to tell apart. Give labels with both classes."
+                f"None of the {len(positive):,} exams is {kind}: there is nothing to distinguish. Give labels with both classes."
             )
     with_positive = np.unique(patients[positive])
     counts = {"with": len(with_positive), "without": len(np.unique(patients)) - len(with_positive)}
@@ -88,9 +88,9 @@ def cross_validate(
     categorical: Sequence[bool],
     importance: bool = False,
     seed: int = 0,
-    on_fold: Callable[[], None] = lambda: None,
-) -> Judged:
-    """Fit a model on all folds but one, judge it on that one, and so on.
+    on_fold: Callable[[], object] = lambda: None,
+) -> CrossValidation:
+    """Fit a model on all folds but one, evaluate it on that one, and so on.
 
     Args:
       name: of ``models.NAMES``.
@@ -119,23 +119,23 @@ def _cross_validated(
     categorical: Sequence[bool],
     importance: bool,
     seed: int,
-    on_fold: Callable[[], None],
-) -> Judged:
+    on_fold: Callable[[], object],
+) -> CrossValidation:
     scores, drops, auc = np.zeros(len(positive)), [], []
     for fold in np.unique(folds):
         test = folds == fold
-        # a column of which these patients tell nothing can teach nothing, and gradient boosting cannot take one
+        # a column without a value for these patients can teach nothing, and gradient boosting cannot take one
         values = np.where(np.isnan(known[~test]).all(axis=0), 0.0, known)
         model = fitted(name, values[~test], positive[~test], patients[~test], categorical=categorical, seed=seed)
         scores[test] = model.predict_proba(values[test])[:, 1]
         auc.append(roc_auc(scores[test], positive[test]))
         if importance:
-            found = permutation_importance(
+            permuted = permutation_importance(
                 model, values[test], positive[test], scoring="roc_auc", n_repeats=REPEATS, random_state=seed + int(fold)
             )
-            drops.append(found.importances_mean)
+            drops.append(permuted.importances_mean)
         on_fold()
-    return Judged(scores, auc, np.stack(drops, axis=1) if drops else None)
+    return CrossValidation(scores, auc, np.stack(drops, axis=1) if drops else None)
 
 
 def fitted(name: str, values: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, categorical: Sequence[bool], seed: int):
@@ -170,6 +170,6 @@ def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, r
         return dict(zip(("roc_auc", "average_precision"), areas.areas(weights), strict=True))
 
     value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
-    found: dict = {key: bootstrap.interval(value[key], drawn[key], patients) for key in value}
+    areas_with_intervals: dict = {key: bootstrap.interval(value[key], drawn[key], patients) for key in value}
     reliable = calibration.reliability(scores, positive)
-    return found | {key: reliable[key] for key in ("brier", "brier_of_base_rate", "ece", "curve")}
+    return areas_with_intervals | {key: reliable[key] for key in ("brier", "brier_of_base_rate", "ece", "curve")}

@@ -5,7 +5,7 @@
 
 RSNA's labels have a row a box: x, y, width and height are empty in the row of a negative exam and filled in those of a positive one, so that
 they are the answer under another name. The second leak is smaller: an exam with two boxes has two rows with the same header values, and a
-split by row puts one of them to each side; so does a split by exam with the exams of one patient.
+split by row puts one of them into each split; so does a split by exam with the exams of one patient.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def compare(
     number_of_folds: int,
     seed: int,
     names: Sequence[str] = tuple(models.NAMES),
-    on_fold: Callable[[], None] = lambda: None,
+    on_fold: Callable[[], object] = lambda: None,
 ) -> list[dict]:
     """Cross-validate on the rows of the labels, one a box or one for a negative exam, in each of ``WAYS``.
 
@@ -53,16 +53,16 @@ def compare(
     counts = np.array([max(1, len(boxes)) for boxes in table.boxes_xyxy_px])
     positive, patients = np.repeat(table.positive, counts), np.repeat(table.patients, counts)
     metadata = np.repeat(table.values, counts, axis=0)
-    sides = {BY_ROW: np.arange(len(positive)), BY_PATIENT: patients}
+    groups_of = {BY_ROW: np.arange(len(positive)), BY_PATIENT: patients}
     columns = {
         WITHOUT_BOXES: (metadata, table.categorical),
         WITH_BOXES: (np.hstack([metadata, _box_columns(table)]), [*table.categorical, False, False, False, False]),
     }
     share = float(positive.mean())
-    found = []
+    ways = []
     for columns_name, split in WAYS:
         values, categorical = columns[columns_name]
-        groups = sides[split]
+        groups = groups_of[split]
         folds = evaluating.patient_folds(groups, positive, number=number_of_folds, seed=seed)
         row: dict = {"columns": columns_name, "split": split, "rows": len(positive), "majority": max(share, 1 - share), "models": {}}
         for name in names:
@@ -71,8 +71,8 @@ def compare(
             ).scores
             accuracy = float(((scores >= CALLED_POSITIVE) == positive).mean())
             row["models"][name] = {"accuracy": accuracy, "roc_auc": evaluating.roc_auc(scores, positive)}
-        found.append(row)
-    return found
+        ways.append(row)
+    return ways
 
 
 def _box_columns(table: Table) -> np.ndarray:

@@ -40,7 +40,7 @@ def build(
     Args:
       name: of ``NAMES``.
       categorical: of each column, whether its numbers are categories.
-      folds: (places to fit, places to judge) within what it will be fitted on, grouped by patient: the SVC's scores become probabilities by
+      folds: (places to fit, places to evaluate) within what it will be fitted on, grouped by patient: the SVC's scores become probabilities by
         Platt's method (Platt, 1999) on exams that the SVC did not see.
       rows: how many it will be fitted on.
       seed: of the landmarks and of gradient boosting.

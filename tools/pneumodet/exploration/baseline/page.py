@@ -15,17 +15,17 @@ from pneumodet.viz import markup, templating
 from pneumodet.viz.charts import Line, group_bars
 from pneumodet.viz.markup import Cell, Table
 
-TITLE = "What metadata alone tell of pneumonia"
+TITLE = "What metadata alone say of pneumonia"
 
 _WHY = (
-    "The models here never see a pixel. What they reach is what age, sex, view position and pixel spacing tell of who was ill; in the RSNA set mostly because "
+    "The models here never see a pixel. What they reach is what age, sex, view position and pixel spacing say of who was ill; in the RSNA set mostly because "
     "ill patients are radiographed lying in bed (AP). A model of radiographs has to beat it by more than its interval, and one that does not "
     "may have learned no more than this."
 )
 _IMPORTANCE = (
     "By how much the ROC AUC of a held-out fold falls when the column's values are shuffled in it: the mean, and the range over folds. Columns that "
-    "tell the same, such as view position and the pixel spacing of the machine that is used for it, hide one another here; "
-    "the last column tells what each reaches alone."
+    "say the same, such as view position and the pixel spacing of the machine that is used for it, hide one another here; "
+    "the last column says what each reaches alone."
 )
 
 
@@ -71,16 +71,16 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _columns(result: Mapping[str, Any]) -> dict[str, Any]:
-    found = result["models"]
+    models = result["models"]
     rows = [
         (
             NAMES[column],
-            *(markup.with_interval(one["importance"][column]) for one in found.values()),
+            *(markup.with_interval(one["importance"][column]) for one in models.values()),
             markup.number(result["alone"][column]),
         )
         for column in result["columns"]
     ]
-    header = ("column", *(one["name"] for one in found.values()), "ROC AUC alone")
+    header = ("column", *(one["name"] for one in models.values()), "ROC AUC alone")
     return {"table": Table("Fall of ROC AUC when the column is shuffled", header, rows), "meaning": _IMPORTANCE}
 
 
@@ -101,25 +101,25 @@ def _calibration(result: Mapping[str, Any]) -> dict[str, Any]:
 def _leak(result: Mapping[str, Any]) -> dict[str, Any] | None:
     if "leak" not in result:
         return None
-    found = result["models"]
+    models = result["models"]
     rows = []
     for way in result["leak"]["ways"]:
         cells = [Cell(f"{one['accuracy']:.1%}", f"ROC AUC {markup.fixed(one['roc_auc'])}") for one in way["models"].values()]
         rows.append((way["columns"], way["split"], *cells, f"{way['majority']:.1%}"))
-    header = ("columns", "split", *(one["name"] for one in found.values()), "calling all negative")
+    header = ("columns", "split", *(one["name"] for one in models.values()), "calling all negative")
     caption = f"Accuracy on the {result['leak']['ways'][0]['rows']:,} rows of the labels"
-    return {"explanation": result["leak"]["explanation"], "table": Table(caption, header, rows, words=(1,))}
+    return {"explanation": result["leak"]["explanation"], "table": Table(caption, header, rows, text_columns=(1,))}
 
 
 def _origin(result: Mapping[str, Any]) -> Table:
     rows = list({"pneumodet": result["pneumodet"], **result["versions"]}.items())
     rows += [(name, f"{one['name']}, SHA-256 {one['sha256']}") for name, one in result["inputs"].items()]
     rows += [("seed", str(result["seed"])), ("patients", f"by {result['patients_by']}")]
-    return Table("What made these figures", ("what", "value"), rows, words=(1,))
+    return Table("What made these figures", ("what", "value"), rows, text_columns=(1,))
 
 
 def _bars(result: Mapping[str, Any]) -> Markup:
     """Return the importances as horizontal bars, a group a column and a bar a model."""
-    found = result["models"].values()
-    groups = {NAMES[column]: [one["importance"][column]["value"] for one in found] for column in result["columns"]}
-    return group_bars("Fall of ROC AUC when a column is shuffled", groups, [one["name"] for one in found], shown=markup.fixed)
+    models = result["models"].values()
+    groups = {NAMES[column]: [one["importance"][column]["value"] for one in models] for column in result["columns"]}
+    return group_bars("Fall of ROC AUC when a column is shuffled", groups, [one["name"] for one in models], shown=markup.fixed)

@@ -23,7 +23,7 @@ RESULT, PAGE, SCORES = "baseline.json", "baseline.html", "scores.csv"
 """Files of the output folder; a record set adds ``scores_<split>.csv`` for each of its splits."""
 
 ALONE = "boosting"
-"""The model that judges each column alone: it takes whatever shape the relation has."""
+"""The model that evaluates each column alone: it takes whatever shape the relation has."""
 
 BEST_OF = "The scores are those of the model with the highest ROC AUC on these very exams; the choice among {count} flatters it a little."
 
@@ -43,7 +43,7 @@ def write(
     show_leak: bool = False,
     inputs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    on_fold: Callable[[], None] = lambda: None,
+    on_fold: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Cross-validate all models and write what comes out.
 
@@ -62,17 +62,28 @@ def write(
       What baseline.json holds.
 
     Raises:
-      ConfigError, DataError: as ``judging.check``; or the folder cannot be written or holds something.
+      ConfigError, DataError: as ``evaluating.check``; or the folder cannot be written or holds something.
     """
     folders.check_free(output_dir, marker=RESULT, overwrite=overwrite)
     evaluating.check(table.positive, table.patients, folds=folds)
-    how = {"seed": seed, "on_fold": on_fold}
     fold_of = evaluating.patient_folds(table.patients, table.positive, number=folds, seed=seed)
-    data = (table.values, table.positive, table.patients, fold_of)
-    judged = {name: evaluating.cross_validate(name, *data, categorical=table.categorical, importance=True, **how) for name in models.NAMES}
-    found = {name: _entry(name, one, table, resamples=resamples, seed=seed) for name, one in judged.items()}
-    best = max(found, key=lambda name: found[name]["roc_auc"]["value"])
-    result = {
+    validated = {
+        name: evaluating.cross_validate(
+            name,
+            table.values,
+            table.positive,
+            table.patients,
+            fold_of,
+            categorical=table.categorical,
+            importance=True,
+            seed=seed,
+            on_fold=on_fold,
+        )
+        for name in models.NAMES
+    }
+    entries = {name: _entry(name, one, table, resamples=resamples, seed=seed) for name, one in validated.items()}
+    best = max(entries, key=lambda name: entries[name]["roc_auc"]["value"])
+    result: dict[str, Any] = {
         "pneumodet": pneumodet.__version__,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in ("numpy", "scikit-learn")},
         "inputs": dict(inputs or {}),
@@ -81,20 +92,20 @@ def write(
         "patients": len(np.unique(table.patients)),
         "patients_by": table.patients_by,
         "columns": list(table.columns),
-        "notes": [*table.notes, BEST_OF.format(count=len(found))],
+        "notes": [*table.notes, BEST_OF.format(count=len(entries))],
         "folds": folds,
         "seed": seed,
         "resamples": resamples,
         "confidence": bootstrap.CONFIDENCE,
-        "models": found,
-        "alone": _alone(table, fold_of, **how),
+        "models": entries,
+        "alone": _alone(table, fold_of, seed=seed, on_fold=on_fold),
         "scores_of": best,
     }
     if show_leak:
         rows = leak.compare(table, number_of_folds=folds, seed=seed, on_fold=on_fold)
         result["leak"] = {"explanation": leak.EXPLANATION, "ways": rows}
     with folders.new_folder(output_dir, marker=RESULT, overwrite=overwrite) as folder:
-        scores = list(zip(table.exams, judged[best].scores.tolist(), strict=True))
+        scores = list(zip(table.exams, validated[best].scores.tolist(), strict=True))
         detections.write_scores(folder / SCORES, scores)
         for split in dict.fromkeys(table.splits):
             here = (one for one, of in zip(scores, table.splits, strict=True) if of == split)
@@ -104,27 +115,35 @@ def write(
     return result
 
 
-def _entry(name: str, judged: evaluating.Judged, table: Table, *, resamples: int, seed: int) -> dict[str, Any]:
-    figures = evaluating.figures(judged.scores, table.positive, table.patients, resamples=resamples, seed=seed)
+def _entry(name: str, validated: evaluating.CrossValidation, table: Table, *, resamples: int, seed: int) -> dict[str, Any]:
+    figures = evaluating.figures(validated.scores, table.positive, table.patients, resamples=resamples, seed=seed)
+    drops_of_columns = np.zeros((0, 0)) if validated.importance is None else validated.importance
     importance = {
         column: {"value": float(drops.mean()), "low": float(drops.min()), "high": float(drops.max())}
-        for column, drops in zip(table.columns, judged.importance, strict=True)
+        for column, drops in zip(table.columns, drops_of_columns, strict=True)
     }
     return {
         "name": models.NAMES[name],
         **figures,
-        "fold_roc_auc": judged.fold_auc,
+        "fold_roc_auc": validated.fold_auc,
         "importance": importance,
-        "roc": roc_of_scores(table.positive, judged.scores),
+        "roc": roc_of_scores(table.positive, validated.scores),
     }
 
 
-def _alone(table: Table, folds: np.ndarray, **how: Any) -> dict[str, float]:
+def _alone(table: Table, folds: np.ndarray, *, seed: int, on_fold: Callable[[], object]) -> dict[str, float]:
     """Return column -> ROC AUC of a model that sees no other column."""
-    found = {}
+    areas = {}
     for index, column in enumerate(table.columns):
         one = evaluating.cross_validate(
-            ALONE, table.values[:, [index]], table.positive, table.patients, folds, categorical=[table.categorical[index]], **how
+            ALONE,
+            table.values[:, [index]],
+            table.positive,
+            table.patients,
+            folds,
+            categorical=[table.categorical[index]],
+            seed=seed,
+            on_fold=on_fold,
         )
-        found[column] = evaluating.roc_auc(one.scores, table.positive)
-    return found
+        areas[column] = evaluating.roc_auc(one.scores, table.positive)
+    return areas

@@ -43,7 +43,7 @@ class Table:
       columns: F names of ``COLUMNS``: those of which something is known.
       values: (N, F) float64; years, mm, or the place in ``categories``; NaN where missing.
       categories: of each categorical column, its values.
-      boxes_xyxy_px: of each exam (n, 4) float64; they belong to the answer, and only ``leak`` looks at them.
+      boxes_xyxy_px: of each exam (n, 4) float64; they belong to the answer, and only ``leak`` uses them.
       splits: of each exam its split in the record set; none where the labels came from elsewhere.
       notes: what was left out or taken as missing, a sentence each.
       patients_by: where patients are known from, as ``grouping`` names it.
@@ -82,10 +82,10 @@ def read(
       labels: in any format that ``formats.read_labels`` knows.
       headers_csv: as ``header_values.read_csv``; an exam may have several rows that say the same.
       dicom_dir: as ``sources.find_radiographs``; files whose header cannot be read count as without one.
-      records: a folder made by make_tfrecords; it tells patients, too.
+      records: a folder made by make_tfrecords; it names patients, too.
       patient_map: as ``annotations.read_patient_map``.
       workers: processes that read headers.
-      on_progress: is told (headers read since the last time, headers in all).
+      on_progress: is called with (headers read since the last time, headers in all).
 
     Raises:
       ConfigError: the inputs do not go together.
@@ -94,14 +94,14 @@ def read(
     if records and (labels or headers_csv or dicom_dir):
         raise ConfigError("A record set has labels and headers of its own. Give --data alone, or --labels with --headers or --dicom-dir.")
     if records:
-        exams, facts, patients, sides, notes = _of_records(records)
+        exams, facts, patients, splits, notes = _of_records(records)
         by = grouping.BY_MAP if patients else grouping.BY_EXAM
     else:
-        if not labels or bool(headers_csv) == bool(dicom_dir):
+        where = headers_csv or dicom_dir
+        if not labels or where is None or bool(headers_csv) == bool(dicom_dir):
             raise ConfigError("Give --labels with one of --headers (a CSV) and --dicom-dir (the files), or --data (a record set).")
         exams, notes = _labelled(labels)
-        where = headers_csv or dicom_dir
-        facts = _of_csv(headers_csv) if headers_csv else _of_files(dicom_dir, exams, workers, on_progress)
+        facts = _of_csv(where) if headers_csv else _of_files(where, exams, workers, on_progress)
         if missing := [exam for exam in exams if exam not in facts]:
             if len(missing) == len(exams):
                 raise DataError(f"None of the {len(exams)} exams of {labels} has a header in {where}. Do the two belong together?")
@@ -111,7 +111,7 @@ def read(
         if others := facts.keys() - exams.keys():
             notes.append(f"Left out, because they belong to no labelled exam: {len(others):,} headers, for example {min(others)}.")
         exams = {exam: one for exam, one in exams.items() if exam in facts}
-        patients, sides, by = {}, {}, grouping.BY_EXAM
+        patients, splits, by = {}, {}, grouping.BY_EXAM
     if patient_map:
         patients, by = annotations.read_patient_map(patient_map), grouping.BY_MAP
         if missing := [exam for exam in exams if exam not in patients]:
@@ -127,31 +127,31 @@ def read(
         values=values,
         categories=categories,
         boxes_xyxy_px=[one.boxes_xyxy_px for one in exams.values()],
-        splits=[sides[exam] for exam in exams] if sides else [],
+        splits=[splits[exam] for exam in exams] if splits else [],
         notes=notes + more,
         patients_by=by,
     )
 
 
 def _labelled(path: Path) -> tuple[dict[str, Exam], list[str]]:
-    found = formats.read_labels(path)
+    labels = formats.read_labels(path)
     notes = []
-    if found.rejected:
-        exam, reason = found.rejected[0]
+    if labels.rejected:
+        exam, reason = labels.rejected[0]
         notes.append(
-            f"Left out, because their labels in {path.name} cannot be used: {len(found.rejected):,} exams; the first is {exam}, {reason}."
+            f"Left out, because their labels in {path.name} cannot be used: {len(labels.rejected):,} exams; the first is {exam}, {reason}."
         )
-    return found.exams, notes
+    return labels.exams, notes
 
 
 def _of_csv(path: Path) -> dict[str, Texts]:
-    found: dict[str, Texts] = {}
+    texts_of: dict[str, Texts] = {}
     for row in header_values.read_csv(path).rows:
         if not row.exam:
             raise DataError(f"{path}, line {row.line}: the row names no exam. Fill it in or remove the row.")
-        if found.setdefault(row.exam, row.texts) != row.texts:
-            raise DataError(f"{path}, line {row.line}: exam {row.exam} is there twice with different values. Keep one row.")
-    return found
+        if texts_of.setdefault(row.exam, row.texts) != row.texts:
+            raise DataError(f"{path}, line {row.line}: exam {row.exam} occurs twice with different values. Keep one row.")
+    return texts_of
 
 
 def _of_files(root: Path, exams: Mapping[str, Exam], workers: int, on_progress: Callable[[int, int], None]) -> dict[str, Texts]:
@@ -168,20 +168,20 @@ def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[s
     exams: dict[str, Exam] = {}
     facts: dict[str, Texts] = {}
     patients: dict[str, str] = {}
-    sides: dict[str, str] = {}
+    splits: dict[str, str] = {}
     notes = []
     for split in records.each_split():
         if not len(split):
             continue
-        found, more = _labelled(split.truth)
+        exams_of_split, more = _labelled(split.truth)
         images = split.instances["images"]
-        exams |= found
+        exams |= exams_of_split
         facts |= header_values.of_images(images)
         patients |= {image["file_name"]: str(image["patient"]) for image in images if "patient" in image}
-        sides |= dict.fromkeys(found, split.name)
+        splits |= dict.fromkeys(exams_of_split, split.name)
         notes += more
     known = records.split_by != grouping.BY_EXAM and exams.keys() <= patients.keys()
-    return exams, facts, patients if known else {}, sides, notes
+    return exams, facts, patients if known else {}, splits, notes
 
 
 def _numbers(facts: list[Texts]) -> tuple[tuple[str, ...], np.ndarray, dict[str, tuple[str, ...]], list[str]]:

@@ -201,7 +201,7 @@ def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[st
     if not tiles:
         return None
     sheet = pictures.contact_sheet(tiles, columns=min(4, len(tiles)), captions=captions)
-    pictures.save(folder / SHEET, pictures.with_key(sheet, found="detection, with its score") if with_truth else sheet)
+    pictures.save(folder / SHEET, pictures.with_key(sheet, solid="detection, with its score") if with_truth else sheet)
     return folder / SHEET
 
 

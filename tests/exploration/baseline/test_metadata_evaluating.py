@@ -13,11 +13,11 @@ from pneumodet.exploration.baseline import evaluating, leak, models, table
 
 @pytest.fixture(scope="module")
 def exams(tmp_path_factory):
-    found = made_up_metadata.write(tmp_path_factory.mktemp("exams"))
-    return table.read(labels=found["labels"], headers_csv=found["headers"], patient_map=found["patient_map"])
+    result = made_up_metadata.write(tmp_path_factory.mktemp("exams"))
+    return table.read(labels=result["labels"], headers_csv=result["headers"], patient_map=result["patient_map"])
 
 
-def judge(exams, name, *, values=None, positive=None, **more):
+def validate(exams, name, *, values=None, positive=None, **more):
     values, positive = exams.values if values is None else values, exams.positive if positive is None else positive
     folds = evaluating.patient_folds(exams.patients, positive, number=4, seed=1)
     categorical = more.pop("categorical", exams.categorical)
@@ -36,7 +36,7 @@ def test_folds_keep_patients_together_and_are_alike(exams):
 @pytest.mark.parametrize("name", models.NAMES)
 def test_every_model_finds_what_the_view_tells(exams, name):
     """View decides alone here: no model can do better than it, and chance is 0.5."""
-    got = judge(exams, name, importance=True)
+    got = validate(exams, name, importance=True)
     view = exams.values[:, exams.columns.index("view")] == exams.categories["view"].index("AP")
     best = roc_auc_score(exams.positive, view)
     assert best - 0.08 < evaluating.roc_auc(got.scores, exams.positive) < best + 0.03
@@ -67,7 +67,7 @@ def test_missing_values_and_unseen_categories_are_taken(exams, name):
     values[::4, 2] = np.nan
     values[5, 2] = 9.0
     values[1:, 3] = np.nan  # of all but one fold nothing is known
-    assert np.isfinite(judge(exams, name, values=values).scores).all()
+    assert np.isfinite(validate(exams, name, values=values).scores).all()
 
 
 def test_the_approximated_kernel_ranks_as_the_kernel_does(exams):
@@ -78,8 +78,8 @@ def test_the_approximated_kernel_ranks_as_the_kernel_does(exams):
     )
     prepared, kernel, _ = (step for _, step in model.calibrated_classifiers_[0].estimator.steps)
     assert isinstance(kernel, Nystroem)
-    fit, judged = (prepared.transform(exams.values[mask]) for mask in (~test, test))
-    exact = SVC(gamma=1 / fit.shape[1], class_weight="balanced").fit(fit, exams.positive[~test]).decision_function(judged)
+    fit, held_out = (prepared.transform(exams.values[mask]) for mask in (~test, test))
+    exact = SVC(gamma=1 / fit.shape[1], class_weight="balanced").fit(fit, exams.positive[~test]).decision_function(held_out)
     ours = model.predict_proba(exams.values[test])[:, 1]
     assert abs(roc_auc_score(exams.positive[test], ours) - roc_auc_score(exams.positive[test], exact)) < 0.05
 
@@ -112,7 +112,7 @@ def test_exams_of_one_patient_do_not_narrow_the_interval(exams):
         pytest.param(np.arange(40) < 20, 1, ConfigError, "at least 2 folds, not 1", id="one fold"),
     ],
 )
-def test_what_cannot_be_judged(positive, folds, error, message):
+def test_what_cannot_be_evaluated(positive, folds, error, message):
     with pytest.raises(error, match=message):
         evaluating.check(positive, np.arange(40), folds=folds)
 
@@ -127,14 +127,14 @@ def test_the_least_that_is_allowed_works(exams):
 
 
 def test_box_columns_give_the_answer_and_nothing_else_does(exams):
-    found = {(row["columns"], row["split"]): row for row in leak.compare(exams, number_of_folds=4, seed=0, names=("svc", "boosting"))}
+    result = {(row["columns"], row["split"]): row for row in leak.compare(exams, number_of_folds=4, seed=0, names=("svc", "boosting"))}
     rows = sum(max(1, len(boxes)) for boxes in exams.boxes_xyxy_px)
-    assert all(row["rows"] == rows for row in found.values())
+    assert all(row["rows"] == rows for row in result.values())
     for name in ("svc", "boosting"):
         for split in (leak.BY_ROW, leak.BY_PATIENT):
-            assert found[leak.WITH_BOXES, split]["models"][name]["accuracy"] >= 0.99
-            assert found[leak.WITHOUT_BOXES, split]["models"][name]["accuracy"] < 0.85
-            assert found[leak.WITHOUT_BOXES, split]["models"][name]["roc_auc"] < 0.9
+            assert result[leak.WITH_BOXES, split]["models"][name]["accuracy"] >= 0.99
+            assert result[leak.WITHOUT_BOXES, split]["models"][name]["accuracy"] < 0.85
+            assert result[leak.WITHOUT_BOXES, split]["models"][name]["roc_auc"] < 0.9
 
 
 def test_a_split_by_row_is_a_leak_of_its_own(exams):
@@ -144,9 +144,9 @@ def test_a_split_by_row_is_a_leak_of_its_own(exams):
     strange = table.Table(
         **{**vars(exams), "values": values, "columns": ("age",), "boxes_xyxy_px": boxes, "categories": {}},
     )
-    found = {
+    result = {
         (row["columns"], row["split"]): row["models"]["boosting"]
         for row in leak.compare(strange, number_of_folds=4, seed=0, names=("boosting",))
     }
-    by_row, by_patient = (found[leak.WITHOUT_BOXES, split]["roc_auc"] for split in (leak.BY_ROW, leak.BY_PATIENT))
+    by_row, by_patient = (result[leak.WITHOUT_BOXES, split]["roc_auc"] for split in (leak.BY_ROW, leak.BY_PATIENT))
     assert by_row > by_patient + 0.1

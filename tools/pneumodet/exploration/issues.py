@@ -1,12 +1,12 @@
 """What is missing, repeated, impossible or unusual in labels, headers and files: counted by reason, and listed.
 
-found = missing(material)                # column -> rows without a value, of each file
-found = duplicates(material)
-found = outliers(material)
+figures = missing(material)              # column -> rows without a value, of each file
+figures = duplicates(material)
+figures = outliers(material)
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from pneumodet.dicom import header_facts
 from pneumodet.dicom.header_facts import OLDEST_YEARS
 from pneumodet.exploration.gathering import Material
 
-FAR_OUT = 3.0
-"""Times the distance between the quartiles beyond which a value is far out (Tukey, Exploratory Data Analysis, 1977, section 2E)."""
+OUTER_FENCE = 3.0
+"""Times the distance between the quartiles beyond which a value is an outlier: "far out" of Tukey (Exploratory Data Analysis, 1977, section 2E)."""
 
 MOST_LISTED = 50
 """Exams of one kind that are named in the report's lists; explore.json has all of them."""
@@ -34,7 +34,7 @@ def missing(material: Material) -> dict[str, Any]:
     exams whose value has no usual form, by keyword; the ``exams_without_`` lists name exams of the labels.
     """
     table = material.labels.table
-    found: dict[str, Any] = {
+    missing_values: dict[str, Any] = {
         "labels": _empty_of(table),
         "class_info": _empty_cells(material.class_rows, annotations.CLASS_INFO_COLUMNS),
         "headers": dict(material.table.missing) if material.table else {},
@@ -43,21 +43,21 @@ def missing(material: Material) -> dict[str, Any]:
     }
     ids = material.exams.ids
     if material.class_rows:
-        found["exams_without_class"] = [exam for exam in ids if material.labels.exams[exam].rsna_class is None]
+        missing_values["exams_without_class"] = [exam for exam in ids if material.labels.exams[exam].rsna_class is None]
         labelled = material.labels.rows.keys()
-        found["classes_without_labels"] = sorted({row["patientId"].strip() for row in material.class_rows} - labelled)
+        missing_values["classes_without_labels"] = sorted({row["patientId"].strip() for row in material.class_rows} - labelled)
     if material.table:
-        found["exams_without_header"] = [exam for exam in ids if exam not in material.table.facts]
+        missing_values["exams_without_header"] = [exam for exam in ids if exam not in material.table.facts]
     if material.sources:
-        found["exams_without_file"] = [exam for exam in ids if exam not in material.sources]
-        found["files_without_labels"] = sorted(exam for exam in material.sources if exam not in material.labels.exams)
+        missing_values["exams_without_file"] = [exam for exam in ids if exam not in material.sources]
+        missing_values["files_without_labels"] = sorted(exam for exam in material.sources if exam not in material.labels.exams)
     if material.patients is not None:
-        found["exams_without_patient"] = [exam for exam in ids if exam not in material.patients]
-    return found
+        missing_values["exams_without_patient"] = [exam for exam in ids if exam not in material.patients]
+    return missing_values
 
 
 def duplicates(material: Material) -> dict[str, Any]:
-    """Return what is there twice.
+    """Return what occurs more than once.
 
     ``label_rows``: rows that repeat an earlier one. ``boxes``: exams in which two boxes overlap by more than ``box_audit.SAME_IOU``.
     ``class_rows``: rows of the class info that repeat an earlier one; ``class_rows_beyond_boxes``: exams with another number of rows there
@@ -65,10 +65,10 @@ def duplicates(material: Material) -> dict[str, Any]:
     ``patients`` (how many; None without a map) and ``targets``.
     """
     exams, material_files = material.exams, material.files
-    twice = []
+    with_same_boxes = []
     for exam, of_exam in zip(exams.ids, exams.boxes_xyxy_px, strict=True):
         if len(of_exam) > 1 and (np.tril(boxes.iou(of_exam, of_exam), -1) > box_audit.SAME_IOU).any():
-            twice.append(exam)
+            with_same_boxes.append(exam)
     label_counts, class_counts = material.labels.rows, Counter(row["patientId"].strip() for row in material.class_rows)
     pairs = Counter((row["patientId"].strip(), row["class"].strip()) for row in material.class_rows)
     groups: dict[str, list[str]] = defaultdict(list)
@@ -77,7 +77,7 @@ def duplicates(material: Material) -> dict[str, Any]:
             groups[one.pixels_sha256].append(exam)
     return {
         "label_rows": material.labels.duplicate_rows,
-        "boxes": twice,
+        "boxes": with_same_boxes,
         "class_rows": sum(count - 1 for count in pairs.values()),
         "class_rows_beyond_boxes": sorted(
             exam for exam, count in class_counts.items() if exam in label_counts and label_counts[exam] != count
@@ -88,11 +88,11 @@ def duplicates(material: Material) -> dict[str, Any]:
 
 
 def outliers(material: Material) -> dict[str, Any]:
-    """Return values that cannot be, and boxes far out.
+    """Return values that cannot be, and outliers.
 
-    ``ages``: exam and age above ``OLDEST_YEARS``. ``pixel_spacing``: exam and mm, far out by ``FAR_OUT`` on a logarithmic scale, of the
+    ``ages``: exam and age above ``OLDEST_YEARS``. ``pixel_spacing``: exam and mm, outliers by ``OUTER_FENCE`` on a logarithmic scale, of the
     exams of its own view. ``boxes_beyond_image``: exam and how many px a box reaches out. ``boxes_by_area`` and ``boxes_by_shape``: exam
-    and value (share of the image; width by height), far out likewise. The challenge's own limits are nowhere given, so that these only tell
+    and value (share of the image; width by height), outliers likewise. The challenge's own limits are nowhere given, so that these only show
     what is unlike the rest.
     """
     exams = material.exams
@@ -108,39 +108,41 @@ def outliers(material: Material) -> dict[str, Any]:
             areas.append((right - left) * (bottom - top) / (height * width))
             shapes.append((right - left) / (bottom - top))
     spacing = []
+    # by view: portable machines, which take AP views, have detectors of another spacing than fixed ones
     for view in sorted(set(exams.view)):
         of_view = np.flatnonzero((exams.view == view) & ~np.isnan(exams.spacing_mm))
-        spacing += far_out([exams.ids[index] for index in of_view], exams.spacing_mm[of_view])
+        spacing += outlying([exams.ids[index] for index in of_view.tolist()], exams.spacing_mm[of_view])
     return {
         "oldest_years": OLDEST_YEARS,
-        "far_out": FAR_OUT,
+        "far_out": OUTER_FENCE,
         "ages": [{"exam": exam, "value": age} for exam, age in ages],
         "pixel_spacing": _rows(spacing),
         "boxes_beyond_image": _rows(beyond),
-        "boxes_by_area": _rows(far_out(names, np.array(areas))),
-        "boxes_by_shape": _rows(far_out(names, np.array(shapes))),
+        "boxes_by_area": _rows(outlying(names, np.array(areas))),
+        "boxes_by_shape": _rows(outlying(names, np.array(shapes))),
     }
 
 
-def far_out(names: Sequence[str], values: np.ndarray) -> list[tuple[str, float]]:
-    """Return the (name, value) whose logarithm lies more than ``FAR_OUT`` times the quartiles' distance outside of them.
+def outlying(names: Sequence[str], values: np.ndarray) -> list[tuple[str, float]]:
+    """Return the (name, value) whose logarithm lies more than ``OUTER_FENCE`` times the quartiles' distance outside of them.
 
     Args:
       names: N.
-      values: (N,) float64 above 0. Where more than half of them are equal there is no distance, and nothing is far out.
+      values: (N,) float64 above 0. Where more than half of them are equal there is no distance, and no outlier.
     """
     if not len(values):
         return []
+    # of ratios: half as large and twice as large are equally far from what is usual
     logs = np.log(values)
     low, high = np.quantile(logs, (0.25, 0.75))
-    reach = FAR_OUT * (high - low)
+    reach = OUTER_FENCE * (high - low)
     if not reach:
         return []
-    return [(names[index], float(values[index])) for index in np.flatnonzero((logs < low - reach) | (logs > high + reach))]
+    return [(names[index], float(values[index])) for index in np.flatnonzero((logs < low - reach) | (logs > high + reach)).tolist()]
 
 
 def files(material: Material) -> dict[str, Any] | None:
-    """Return what was found of the DICOM files: counts by size and bits, files with a fault, and what was refused; None without files."""
+    """Return the DICOM files: counts by size and bits, those that are damaged, and what was refused; None without files."""
     if not material.sources:
         return None
     read = material.files
@@ -170,7 +172,7 @@ def _tell_target(table: Table) -> bool:
     return any(empty) and not all(empty) and empty == negative
 
 
-def _empty_cells(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> dict[str, int]:
+def _empty_cells(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> dict[str, int]:
     return {name: sum(header_facts.is_missing(row[name]) for row in rows) for name in columns} if rows else {}
 
 
@@ -184,5 +186,5 @@ def _group(group: Sequence[str], material: Material) -> dict[str, Any]:
     }
 
 
-def _rows(found: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
-    return [{"exam": exam, "value": round(value, 4)} for exam, value in found]
+def _rows(named_values: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"exam": exam, "value": round(value, 4)} for exam, value in named_values]

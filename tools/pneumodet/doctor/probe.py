@@ -1,6 +1,6 @@
 """Try TensorFlow and the Object Detection API in a process of their own.
 
-    run_probe()["api"]                       # {"found": "imports with all bridges"}, or {"error": "ImportError: …"}
+    run_probe()["api"]                       # {"value": "imports with all bridges"}, or {"error": "ImportError: …"}
 
 A wrong TensorFlow does not raise, it crashes (a CPU without AVX, a library of another CUDA) or hangs; neither may take its caller along.
 """
@@ -10,19 +10,23 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from pneumodet.doctor.check import ERROR, INFO, OK, Check
+from pneumodet.doctor.packages import RUNTIMES
 
 PROBE_SECONDS = 300
 """Time that TensorFlow and the API may take; about 10 s is usual, a cold network disk takes longer."""
 
 PROBE = """
 import json, sys
-def say(stage, **found):
-    print("\\n@@" + json.dumps({"stage": stage, **found}), flush=True)
+def say(stage, **outcome):
+    print("\\n@@" + json.dumps({"stage": stage, **outcome}), flush=True)
 def attempt(stage, action):
     try:
-        say(stage, found=action())
+        say(stage, value=action())
     except BaseException as error:
         lines = str(error).strip().splitlines()
         say(stage, error=type(error).__name__ + (": " + lines[0] if lines else ""))
@@ -56,15 +60,27 @@ attempt("api", api)
 """
 """Run by ``run_probe``: one line "@@{json}" for each stage that was reached."""
 
+TRY_RUNTIMES = """
+import importlib, importlib.metadata, json
+for name, module in (("onnxruntime", "onnxruntime"), ("ai-edge-litert", "ai_edge_litert.interpreter")):
+    try:
+        importlib.import_module(module)
+        outcome = {"value": importlib.metadata.version(name)}
+    except Exception as error:
+        outcome = {"error": f"{type(error).__name__}: {error}"}
+    print("@@" + json.dumps({"stage": name} | outcome), flush=True)
+"""
+"""Run by ``run_probe`` where TensorFlow is not: a line for each of ``RUNTIMES``."""
+
 
 def run_probe(*, code: str = PROBE, seconds: float = PROBE_SECONDS) -> dict[str, Any]:
     """Run ``code`` in a Python process of its own.
 
     Returns:
-      stage -> {"found": …} or {"error": text}, for every stage that was reached, and "end" -> how the process ended:
+      stage -> {"value": …} or {"error": text}, for every stage that was reached, and "end" -> how the process ended:
       "" where it ended by itself, else a text.
     """
-    package_parent = str(Path(__file__).resolve().parents[1])
+    package_parent = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
     search = os.pathsep.join([package_parent, inherited] if inherited else [package_parent])
     environment = {**os.environ, "PYTHONPATH": search, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -91,3 +107,44 @@ def _ending(code: int, stderr: str) -> str:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return f"crashed with signal {name}" + (" (this TensorFlow needs a CPU with AVX)" if name == "SIGILL" else "")
     return f"ended with code {code}: " + (stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def check_probe(probe: Mapping[str, Any], *, nvidia: bool) -> Iterator[Check]:
+    """Check what ``run_probe`` returned.
+
+    Args:
+      probe: its result.
+      nvidia: whether the machine has an NVIDIA GPU.
+    """
+    reinstall = "pip install --force-reinstall 'tensorflow==2.20.*', or make setup in a new folder"
+    names = {
+        "import": ("TensorFlow", reinstall),
+        "gpus": ("GPU", reinstall),
+        "graph": ("TensorFlow computes", reinstall),
+        "api": ("Object Detection API", "make setup, or pip install 'tf-object-detection-api==0.1' and what is an ERROR above"),
+    }
+    for stage, (name, fix) in names.items():
+        result = probe.get(stage)
+        if result is None or "error" in result:
+            yield Check(name, ERROR, result["error"] if result else f"the attempt {probe.get('end') or 'ended without an answer'}", fix)
+            return  # what follows needs it
+        if stage != "gpus":
+            yield Check(name, OK, result["value"])
+        elif result["value"]:
+            yield Check(name, OK, ", ".join(result["value"]))
+        elif nvidia:
+            sentence = "this machine has an NVIDIA GPU, but TensorFlow does not see it"
+            yield Check(name, ERROR, sentence, "pip install 'tensorflow[and-cuda]==2.20.*'; nvidia-smi must show a driver of at least 525")
+        else:
+            yield Check(name, INFO, "none; training on the CPU works, but slowly")
+
+
+def check_runtimes(probe: Mapping[str, Any]) -> Iterator[Check]:
+    """Check what ``run_probe`` returned of ``TRY_RUNTIMES``."""
+    for name in RUNTIMES:
+        result = probe.get(name)
+        if result is None or "error" in result:
+            reason = result["error"] if result else f"the attempt {probe.get('end') or 'ended without an answer'}"
+            yield Check(f"{name} works", ERROR, reason, "pip install --force-reinstall -c constraints.txt '.[predict]'")
+        else:
+            yield Check(f"{name} works", OK, result["value"])

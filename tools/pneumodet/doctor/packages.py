@@ -1,0 +1,169 @@
+"""Python and the packages that are installed: against setup.cfg, and against each other.
+
+list(check_requirements(project_requirements(), installed_versions()))
+"""
+
+import configparser
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pneumodet.core import paths
+from pneumodet.doctor.check import ERROR, INFO, OK, Check
+
+TRAIN, PREDICT = "train", "predict"
+"""The extra without which nothing is trained, and the one that is enough to predict with exported models."""
+
+RUNTIMES = ("onnxruntime", "ai-edge-litert")
+"""Distributions of ``PREDICT`` that run exported models."""
+
+PYTHONS = ((3, 11), (3, 13))
+"""First Python that works, and the first that is too new for what the Object Detection API asks for."""
+
+OTHER_API_DISTRIBUTIONS = (
+    "object-detection",
+    "object-detection-api",
+    "tensorflow-object-detection-api",
+    "tf-models-research-object-detection",
+)
+"""Distributions that install an ``object_detection`` of their own over the one that is bridged."""
+
+OTHER_TENSORFLOWS = ("intel-tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel", "tensorflow-macos", "tf-nightly")
+"""Distributions that install a ``tensorflow`` of their own over the pinned one."""
+
+ESTIMATOR_ERA = ("keras-nightly", "tensorflow-addons", "tensorflow-estimator", "tf-estimator-nightly")
+"""Distributions of the time before TensorFlow 2.16, left over in a venv that was upgraded."""
+
+
+def only_predicts(versions: Mapping[str, str]) -> bool:
+    """Return whether this is what ``pip install '.[predict]'`` makes: a runtime of exported models, neither TensorFlow nor the API."""
+    heavy = ("tensorflow", "tf-object-detection-api", *OTHER_TENSORFLOWS, *OTHER_API_DISTRIBUTIONS)
+    return any(name in versions for name in RUNTIMES) and not any(name in versions for name in heavy)
+
+
+def project_requirements(extra: str = TRAIN) -> list[str]:
+    """Return what pneumodet and an extra of it need, such as "tensorflow==2.20.*": of the checkout's setup.cfg, else of the installed copy."""
+    parser = configparser.ConfigParser(interpolation=None)
+    if parser.read(paths.PROJECT_ROOT / "setup.cfg", encoding="utf-8"):
+        lines = parser.get("options", "install_requires", fallback="").splitlines()
+        lines += parser.get("options.extras_require", extra, fallback="").splitlines()
+        return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    try:
+        lines = importlib.metadata.requires("pneumodet") or []
+        return [line.partition(";")[0].strip() for line in lines if "extra ==" not in line or re.search(rf"extra == .{extra}\b", line)]
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def installed_versions() -> dict[str, str]:
+    """Return normalized distribution name -> version; where a name occurs twice on the path, the first, which is what Python imports."""
+    versions: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            versions.setdefault(_normalized(name), distribution.version)
+    return versions
+
+
+def check_python(version: tuple[int, ...]) -> Check:
+    """Check the Python version."""
+    text = ".".join(map(str, version))
+    low, high = (".".join(map(str, bound)) for bound in PYTHONS)
+    if PYTHONS[0] <= version[:2] < PYTHONS[1]:
+        return Check("Python", OK, text)
+    return Check("Python", ERROR, f"{text}; {low} or newer, but below {high} is needed", f"python{low} -m venv .venv, then make setup")
+
+
+def check_requirements(requirements: list[str], versions: Mapping[str, str]) -> Iterator[Check]:
+    """Check that each requirement is installed in a version that it allows.
+
+    Args:
+      requirements: as in setup.cfg.
+      versions: normalized name -> installed version.
+    """
+    if not requirements:
+        yield Check("requirements", ERROR, "there is neither setup.cfg nor pneumodet's own metadata", "pip install -e . in the checkout")
+        return
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        yield Check("packaging", ERROR, "not installed, so that versions cannot be compared", "pip install packaging")
+        return
+    for line in requirements:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        version = versions.get(_normalized(requirement.name))
+        fix = f"pip install '{line}'"
+        if version is None:
+            yield Check(requirement.name, ERROR, f"not installed; needed: {line}", fix)
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield Check(requirement.name, ERROR, f"{version}; needed: {line}", fix)
+        else:
+            yield Check(requirement.name, OK, version + (f" (needed: {requirement.specifier})" if requirement.specifier else ""))
+
+
+def check_conflicts(versions: Mapping[str, str], *, api_origin: str | None, api_home: str | None) -> Iterator[Check]:
+    """Check for packages from PyPI that take the place of those pneumodet needs.
+
+    Args:
+      versions: normalized name -> installed version.
+      api_origin: the file that ``import object_detection`` would run; None where there is none.
+      api_home: the folder in which pip put the API's distribution; None where it did not.
+    """
+    tensorflow = versions.get("tensorflow", "")
+    for others, needed in (
+        (OTHER_API_DISTRIBUTIONS, "tf-object-detection-api==0.1"),
+        (OTHER_TENSORFLOWS, f"tensorflow=={tensorflow or '2.20.*'}"),
+    ):
+        for name in others:
+            if name in versions:
+                fix = f"pip uninstall {name}, then pip install --force-reinstall --no-deps '{needed}'"
+                yield Check(name, ERROR, f"{versions[name]} is installed over {needed.partition('==')[0]}, whose files it replaces", fix)
+    for name in ESTIMATOR_ERA:
+        if name in versions:
+            yield Check(name, INFO, f"{versions[name]} is left over from before TensorFlow 2.16; 'pip uninstall {name}' removes it")
+    text = versions.get("tensorflow-text")
+    if text and tensorflow and text.split(".")[:2] != tensorflow.split(".")[:2]:
+        pin = ".".join(tensorflow.split(".")[:2]) + ".*"
+        yield Check("tensorflow-text", ERROR, f"{text} does not fit TensorFlow {tensorflow}", f"pip install 'tensorflow-text=={pin}'")
+    if api_origin and not (api_home and Path(api_home).resolve() in Path(api_origin).resolve().parents):
+        fix = "take that folder off PYTHONPATH and leave it as working directory, or uninstall what put it there"
+        yield Check("object_detection", ERROR, f"comes from {api_origin}, not from tf-object-detection-api", fix)
+
+
+def check_keras_switch(environment: Mapping[str, str]) -> Check:
+    """Check TF_USE_LEGACY_KERAS, which pneumodet sets itself unless the environment says something else."""
+    value = environment.get("TF_USE_LEGACY_KERAS")
+    if value is None:
+        return Check("TF_USE_LEGACY_KERAS", OK, "not set; pneumodet sets it to 1")
+    if value.strip().lower() in ("1", "true"):
+        return Check("TF_USE_LEGACY_KERAS", OK, value)
+    return Check(
+        "TF_USE_LEGACY_KERAS", ERROR, f"is {value!r}, so that TensorFlow uses Keras 3, which the API cannot", "unset TF_USE_LEGACY_KERAS"
+    )
+
+
+def origin(module: str) -> str | None:
+    """Return the file that ``import module`` would run, without running it; None where there is none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    return spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+
+
+def home(distribution: str) -> str | None:
+    """Return the folder in which pip put a distribution; None where it did not."""
+    try:
+        return str(importlib.metadata.distribution(distribution).locate_file(""))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _normalized(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
