@@ -34,5 +34,5 @@ def request(records, folder, *overrides, **more):
 def train(request):
     """Train, and judge with few resamples, which is all that makes it quicker than a user's run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "assess", functools.partial(evaluation.assess, resamples=20))
+        patch.setattr(evaluation, "summarize", functools.partial(evaluation.summarize, resamples=20))
         return experiment.train(Segmenter(), request)

@@ -63,7 +63,7 @@ def test_figures_of_boxes_over_the_edge_are_those_of_pycocotools():
     found = [result(image, np.array(box) + rng.normal(0, 4, 4), rng.random()) for image, box in truth]
     loaded = load(instances(truth, count=40, area=1000, iscrowd=0), found)
     assert len(loaded.warnings) == 3 and "over the edge" in loaded.warnings[0]
-    metrics = summary.assess(loaded, resamples=20)
+    metrics = summary.summarize(loaded, resamples=20)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = loaded.instances
@@ -119,7 +119,7 @@ def test_one_image_without_a_size_does_not_spare_the_others():
     assert loaded.warnings[0].startswith("The ground truth does not tell height and width of 1 of 3 images: whether boxes lie inside")
     assert loaded.warnings[1].startswith("1 of 3 detected boxes reach over the edge of their image (first in exam-0)")
     assert np.isnan(loaded.sizes_hw).tolist() == [[False] * 2, [True] * 2, [False] * 2]
-    assert summary.assess(loaded, resamples=10)["maps"]["sizes"] == "guessed"
+    assert summary.summarize(loaded, resamples=10)["maps"]["sizes"] == "guessed"
 
 
 @pytest.mark.parametrize("size", [(0, 100), (80, -1), (80, None), ("80", 100), (float("nan"), 100)])
@@ -138,7 +138,7 @@ def test_what_the_sentence_on_crowds_says_is_so():
     """The box of exam-1 is found by nothing: COCO does not ask for it, the FROC does."""
     truth, found = instances(iscrowd=0), [result(0, score=0.9), result(0, (50, 40, 30, 20), 0.8), result(2, score=0.1)]
     truth["annotations"][2]["iscrowd"] = 1
-    metrics = summary.assess(load(truth, found), resamples=10)
+    metrics = summary.summarize(load(truth, found), resamples=10)
     assert metrics["coco.pneumonia.AR100"] == pytest.approx(1.0)
     assert metrics["froc.sensitivity_at_4"] == pytest.approx(2 / 3)
 

@@ -33,8 +33,8 @@ def many():
 def test_areas_and_counts_are_those_of_scikit_learn():
     split = many()
     scores = np.random.default_rng(2).random(len(split)).round(2)
-    loaded = image_level.judged(split, scores)
-    found = image_level.assess(loaded, resamples=40)
+    loaded = image_level.of_scores(split, scores)
+    found = image_level.summarize(loaded, resamples=40)
     assert found["image.roc_auc"] == pytest.approx(judge.roc_auc_score(split.positive, scores))
     assert found["image.pr_auc"] == pytest.approx(judge.average_precision_score(split.positive, scores))
     assert image_level.figures(loaded)["image.f1"] == pytest.approx(found["image.f1"])
@@ -48,10 +48,10 @@ def test_areas_and_counts_are_those_of_scikit_learn():
 
 def test_scores_that_are_all_alike_are_told_of_as_scores():
     split = many()
-    warnings = image_level.judged(split, np.full(len(split), 0.5)).warnings
+    warnings = image_level.of_scores(split, np.full(len(split), 0.5)).warnings
     assert any(one.startswith(f"All {len(split)} exams have the score 0.5: no threshold parts them, and ROC AUC") for one in warnings)
     assert not any("detections" in warning for warning in warnings)
-    assert not image_level.judged(split, np.linspace(0, 1, len(split))).warnings
+    assert not image_level.of_scores(split, np.linspace(0, 1, len(split))).warnings
 
 
 def test_the_gate_takes_the_scores(split, tmp_path):
@@ -65,7 +65,7 @@ def test_the_gate_takes_the_scores(split, tmp_path):
 def test_scores_that_are_none(split, wrong):
     scores = np.array(wrong) if isinstance(wrong, list) else np.full(len(split), wrong)
     with pytest.raises(DataError, match="scores from 0 to 1"):
-        image_level.judged(split, scores)
+        image_level.of_scores(split, scores)
 
 
 def test_aims_about_boxes_are_refused():

@@ -9,7 +9,7 @@ from pneumodet.evaluation import evaluate, summary
 def test_a_picture_has_the_detections_that_its_caption_counts(monkeypatch):
     """Thresholds are cross-fitted, so that a picture at the one for new data would show boxes that the caption knows nothing of, or lack some."""
     loaded = made_up.loaded()
-    metrics = summary.assess(loaded, resamples=2)
+    metrics = summary.summarize(loaded, resamples=2)
     drawn = []
     real = evaluate.pictures.draw_boxes
 

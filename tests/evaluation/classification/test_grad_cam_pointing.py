@@ -92,19 +92,19 @@ def test_random_points_hit_as_often_as_chance_says():
     """The pointing game itself, of heat at random places."""
     rng = np.random.default_rng(1)
     box = np.array([[200.0, 100, 700, 300]])
-    heats = [spot(*rng.integers(0, 32, 2), cells=32) for _ in range(600)]
-    played = localization.measure(heats, [box] * 600, [SIZE_HW] * 600, [NONE] * 600, tolerance_px=30)["pointing"]
+    heatmaps = [spot(*rng.integers(0, 32, 2), cells=32) for _ in range(600)]
+    played = localization.measure(heatmaps, [box] * 600, [SIZE_HW] * 600, [NONE] * 600, tolerance_px=30)["pointing"]
     chance = localization.by_chance([box], [SIZE_HW], tolerance_px=30)["pointing"].value(np.ones((1, 1)))[0]
     assert played.value(np.ones((600, 1)))[0] == pytest.approx(chance, abs=0.04)
 
 
 def test_priors():
-    centre = localization.centre_heat()
+    centre = localization.centre_heatmap()
     x, y = localization.hottest_xy_px(centre, SIZE_HW)
     assert (x, y) == pytest.approx((512, 256), abs=4)
-    usual = localization.usual_heat([np.array([[0.0, 0, 512, 512]]), NONE, np.array([[0.0, 0, 1024, 256]])], [SIZE_HW] * 3)
-    np.testing.assert_allclose(usual[[0, 0, -1, -1], [0, -1, 0, -1]], [1, 0.5, 0.5, 0])
-    assert localization.usual_heat([NONE], [SIZE_HW]) is None
+    prior = localization.spatial_prior([np.array([[0.0, 0, 512, 512]]), NONE, np.array([[0.0, 0, 1024, 256]])], [SIZE_HW] * 3)
+    np.testing.assert_allclose(prior[[0, 0, -1, -1], [0, -1, 0, -1]], [1, 0.5, 0.5, 0])
+    assert localization.spatial_prior([NONE], [SIZE_HW]) is None
 
 
 def sources(rng, count, *, better=0.3):

@@ -78,7 +78,7 @@ def detection_run(folder, data, found, *, split="val"):
     (folder / "run.json").write_text(json.dumps({"config": "ssd_mobilenet", "data": {"folder": str(data), "manifest_sha256": manifest}}))
     (folder / "metrics.csv").write_text("step,kind,wall_seconds,best\n1,train,2.5,\n2,train,75.250,\n")
     loaded = inputs.assemble(truth, lambda *_: found)
-    metrics = summary.assess(loaded, resamples=100) | {"split": split, "manifest_sha256": manifest}
+    metrics = summary.summarize(loaded, resamples=100) | {"split": split, "manifest_sha256": manifest}
     (folder / "eval" / "metrics.json").write_text(json.dumps(metrics))
     (folder / "eval" / "detections.json").write_text(json.dumps(found))
     return metrics

@@ -327,10 +327,10 @@ def test_calibration_on_other_patients_does_not_flatter():
 def test_calibration_mends_overconfident_scores(method):
     scores, outcomes = drawn(4, 4000)
     raw = reliability(scores, outcomes)
-    mended = reliability(cross_fitted(scores, outcomes, folds=np.arange(4000) % 5, method=method), outcomes)
+    fixed = reliability(cross_fitted(scores, outcomes, folds=np.arange(4000) % 5, method=method), outcomes)
     assert raw["ece"] > 0.1
-    assert mended["ece"] < 0.03
-    assert mended["brier"] < raw["brier"]
+    assert fixed["ece"] < 0.03
+    assert fixed["brier"] < raw["brier"]
 
 
 def test_evaluate_reports_both_levels():

@@ -1,4 +1,4 @@
-"""TIDE's buckets by hand and against loops that build the mended detections; the worst exams; maps."""
+"""TIDE's buckets by hand and against loops that build the fixed detections; the worst exams; maps."""
 
 import dataclasses
 import json
@@ -105,15 +105,15 @@ def slow_gains(cases):
     for name, rows in gone.items():
         keep = ~np.isin(np.arange(len(cases.scores)), rows)
         gains[name] = average_precision(cases.where(keep)) - base
-    boxes, keep, taken = cases.boxes_xyxy_px.copy(), np.ones(len(cases.scores), bool), set(np.flatnonzero(matched.found).tolist())
+    boxes, keep, taken = cases.boxes_xyxy_px.copy(), np.ones(len(cases.scores), bool), set(np.flatnonzero(matched.detected).tolist())
     for index in sorted(localization, key=lambda index: -cases.scores[index]):  # stable: equal scores in their order
         truth = nearest[index][0]
         boxes[index], keep[index] = cases.truth_xyxy_px[truth], truth not in taken
         taken.add(truth)
-    # a hit must keep its box, which a mended detection could take over where two ground-truth boxes overlap
+    # a hit must keep its box, which a fixed detection could take over where two ground-truth boxes overlap
     boxes[matched.hit] = cases.truth_xyxy_px[matched.truth[matched.hit]]
     gains["localization"] = average_precision(dataclasses.replace(cases, boxes_xyxy_px=boxes).where(keep)) - base
-    covered = matched.found.copy()
+    covered = matched.detected.copy()
     covered[[nearest[index][0] for index in localization]] = True
     fewer = dataclasses.replace(cases, truth_xyxy_px=cases.truth_xyxy_px[covered], truth_case=cases.truth_case[covered])
     gains["missed"] = average_precision(fewer) - base
@@ -228,7 +228,7 @@ def test_maps_lose_no_box_not_even_outside_the_image():
     matched = match(kept)
     totals = {
         "ground_truth": len(cases.truth_case),
-        "missed": (~matched.found).sum(),
+        "missed": (~matched.detected).sum(),
         "hits": matched.hit.sum(),
         "false_positives": (~matched.hit).sum(),
     }

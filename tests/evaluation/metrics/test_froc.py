@@ -20,7 +20,11 @@ def slow(cases):
         matched = match(kept)
         images = {int(case) for case in kept.box_case[matched.hit]}
         points.append(
-            ((~matched.hit).sum() / len(cases), matched.found.sum() / len(cases.truth_case), len(images) / np.count_nonzero(cases.positive))
+            (
+                (~matched.hit).sum() / len(cases),
+                matched.detected.sum() / len(cases.truth_case),
+                len(images) / np.count_nonzero(cases.positive),
+            )
         )
     found = {}
     for level, column in (("froc.sensitivity_at", 1), ("froc.image_sensitivity_at", 2)):

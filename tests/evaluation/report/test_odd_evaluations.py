@@ -24,7 +24,7 @@ def evaluated(*, exams=40, positive=lambda index: index % 2 == 0, detected=lambd
         for box in ([100, 100, 200, 150], [300, 300, 90, 90])
     ]
     instances = {"images": images, "annotations": annotations, "categories": [{"id": 2, "name": "pneumonia"}]}
-    return summary.assess(inputs.assemble(instances, lambda *_: found), resamples=20)
+    return summary.summarize(inputs.assemble(instances, lambda *_: found), resamples=20)
 
 
 NEVER, ALWAYS = (lambda index: False), (lambda index: True)

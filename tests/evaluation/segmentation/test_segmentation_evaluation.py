@@ -8,7 +8,7 @@ from sklearn.metrics import jaccard_score
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.evaluation.runner import Seen
 from pneumodet.evaluation.segmentation import evaluation, figures
-from pneumodet.evaluation.segmentation.evaluation import Judge
+from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
 
 SIZE = (64, 64)
 
@@ -25,14 +25,14 @@ def split(records):
 
 @pytest.fixture(scope="module")
 def judge(split):
-    return Judge(split, size_hw=SIZE, smallest_share=0.0)
+    return MaskEvaluator(split, size_hw=SIZE, smallest_share=0.0)
 
 
 @pytest.fixture(scope="module")
 def assess(records):
-    """``evaluation.assess`` beside the usual place of training exams, with few resamples."""
-    usual = evaluation.usual_place(records.train, SIZE)
-    return functools.partial(evaluation.assess, usual=usual, aim="rsna", class_name="pneumonia", resamples=20)
+    """``evaluation.summarize`` beside the spatial prior of training exams, with few resamples."""
+    prior = evaluation.spatial_prior(records.train, SIZE)
+    return functools.partial(evaluation.summarize, prior_mask=prior, aim="rsna", class_name="pneumonia", resamples=20)
 
 
 def batches(logits, size=5, corrupt=-1):
@@ -86,7 +86,7 @@ def test_the_fixed_mask_is_of_other_exams_and_needs_no_folds(judge, assess, reco
     """It is the bar that a network has to pass: chosen on all training exams, not on the few of validation that are left."""
     metrics = assess(dataclasses.replace(judge(batches(np.where(judge.truth, 2.0, -8.0))), folds=None))
     assert evaluation.ON_THEMSELVES in metrics["warnings"]
-    trained = Judge(records.train, size_hw=SIZE, smallest_share=0.0).truth
+    trained = MaskEvaluator(records.train, size_hw=SIZE, smallest_share=0.0).truth
     often = trained.mean(axis=0)
     mask = max(
         (often >= level for level in np.unique(often[often > 0])), key=lambda one: share(trained, np.broadcast_to(one, trained.shape))

@@ -101,17 +101,17 @@ def test_the_difference_to_itself_is_nothing_and_to_a_worse_one_is_above_0(maps)
     pixels, index = pixels_of(probabilities, truth), at(49, 24)
     same = figures.intervals(pixels, index, patients=patients, less=(pixels, index), resamples=20)["segmentation.iou"]
     assert same == {"value": 0, "low": 0, "high": 0}
-    usual = figures.usual_place(truth.sum(axis=0), 24)
-    better = figures.intervals(pixels, index, patients=patients, less=figures.prior(truth, usual), resamples=100)["segmentation.iou"]
+    prior = figures.spatial_prior(truth.sum(axis=0), 24)
+    better = figures.intervals(pixels, index, patients=patients, less=figures.prior(truth, prior), resamples=100)["segmentation.iou"]
     assert 0 < better["low"] < better["value"] < better["high"]
 
 
-def test_the_usual_place_is_the_best_fixed_mask(maps):
+def test_the_spatial_prior_is_the_best_fixed_mask(maps):
     _, truth, _ = maps
     others, here = truth[::2], truth[1::2]
     often = others.sum(axis=0)
     iou = {level: jaccard_score(others.ravel(), np.tile(often >= level, (12, 1, 1)).ravel()) for level in np.unique(often[often > 0])}
-    mask = figures.usual_place(often, 12)
+    mask = figures.spatial_prior(often, 12)
     assert np.array_equal(mask, often >= max(iou, key=iou.get)) and 0 < mask.sum() < mask.size
     pixels, index = figures.prior(here, mask)
     assert pixels.marked.ravel().tolist() == [mask.sum()] * 12

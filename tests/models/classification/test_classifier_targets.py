@@ -109,7 +109,7 @@ def test_three_classes_are_those_of_scikit_learn():
     probabilities = random.dirichlet([1, 1, 1], 60)
     probabilities[np.arange(60), truth] += 0.3
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    found = three_classes.assess(probabilities, truth, patients=np.arange(60) // 2, resamples=60)
+    found = three_classes.summarize(probabilities, truth, patients=np.arange(60) // 2, resamples=60)
     predicted = probabilities.argmax(axis=1)
     np.testing.assert_array_equal(found["confusion"], judge.confusion_matrix(truth, predicted))
     figures = found["figures"]
@@ -124,6 +124,6 @@ def test_three_classes_are_those_of_scikit_learn():
 
 
 def test_a_class_that_is_never_predicted_has_no_precision():
-    found = three_classes.assess(np.tile([0.2, 0.5, 0.3], (4, 1)), np.array([0, 1, 2, 1]), patients=np.arange(4), resamples=20)
+    found = three_classes.summarize(np.tile([0.2, 0.5, 0.3], (4, 1)), np.array([0, 1, 2, 1]), patients=np.arange(4), resamples=20)
     assert found["figures"]["classes.normal.precision"] is None and "classes.normal.precision" not in found["intervals"]
     assert found["figures"]["classes.accuracy"] == 0.5

@@ -123,7 +123,7 @@ def test_heat_boxes_and_points_lie_where_the_radiograph_is_bright(run, data, bri
     split = RecordSet.open(data).check_two_kinds().val
     found = detection_files.by_exam(folder / "detections.json", split.names)
     hits = []
-    for seen in scoring.restored(run).looker(split).batches():
+    for seen in scoring.restored(run).runner(split).batches():
         for number, image, outputs in zip(seen.numbers, seen.images, seen.outputs["pneumonia"], strict=True):
             cells = image.reshape(SIDE // CELL, CELL, SIDE // CELL, CELL).mean(axis=(1, 3))
             exam = split.names[number]

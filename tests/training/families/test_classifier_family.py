@@ -59,7 +59,7 @@ def test_a_run_with_two_heads_leaves_figures_scores_and_pictures(both, classifie
 def test_a_restored_classifier_scores_as_the_run_did(both, classified):
     trained = scoring.restored(both[0])
     split = RecordSet.open(classified[0]).check_two_kinds().val
-    found = scoring.gathered(trained.looker(split).batches())
+    found = scoring.gathered(trained.runner(split).batches())
     with open(both[0] / "evaluation" / "scores.csv", newline="", encoding="utf-8") as file:
         scores = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
     assert list(scores) == list(split.names)

@@ -22,7 +22,7 @@ from pneumodet.core.errors import CheckpointError, ConfigError, DataError, Train
 from pneumodet.data import detection_files
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.evaluation.runner import Looker
-from pneumodet.evaluation.segmentation.evaluation import Judge
+from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
 from pneumodet.evaluation.segmentation.figures import THRESHOLDS
 from pneumodet.models import settings
 from pneumodet.models.segmentation.settings import SegmenterSettings
@@ -59,7 +59,7 @@ def test_the_figures_are_those_of_the_best_checkpoint(unet_run, unet_records):
     folder, outcome, metrics = unet_run
     model, chosen = experiment.restored(Segmenter(), folder)
     val = RecordSet.open(unet_records).check_two_kinds().val
-    judged = Judge(val, size_hw=chosen.size_hw, smallest_share=chosen.smallest_share)(Looker(model, val, size_hw=chosen.size_hw).batches())
+    judged = MaskEvaluator(val, size_hw=chosen.size_hw, smallest_share=chosen.smallest_share)(Looker(model, val, size_hw=chosen.size_hw).batches())
     assert metrics["step"] == outcome.memory.best_step
     marked = judged.maps >= THRESHOLDS[judged.index][:, None, None]
     assert metrics["segmentation.iou"] == pytest.approx((judged.truth & marked).sum() / (judged.truth | marked).sum())

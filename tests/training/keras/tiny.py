@@ -76,7 +76,7 @@ class Tiny(Family):
         def report(folder):
             found = scores(looker.batches())
             image_level.write_scores(folder / image_level.SCORES, records.val, found)
-            return image_level.assess(image_level.judged(records.val, found), resamples=50)
+            return image_level.summarize(image_level.of_scores(records.val, found), resamples=50)
 
         return Parts(
             trainer=Trainer(model, loss, phases=phases, optimizer=settings.optimizer, clip_norm=settings.clip_norm),
@@ -89,7 +89,7 @@ class Tiny(Family):
                 positive=records.train.positive,
             ),
             looker=looker,
-            judge=lambda batches: Found(image_level.figures(image_level.judged(records.val, scores(batches)))),
+            judge=lambda batches: Found(image_level.figures(image_level.of_scores(records.val, scores(batches)))),
             report=report,
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )

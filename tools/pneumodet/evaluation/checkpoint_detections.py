@@ -31,7 +31,7 @@ def detect_records(
     Yields:
       (patientId, detections in px of the record's image), in the records' order.
     """
-    return ((exam, found) for exam, (found,) in detect_views(config, checkpoint, records, on_image=on_image))
+    return ((exam, detections) for exam, (detections,) in detect_views(config, checkpoint, records, on_image=on_image))
 
 
 def detect_views(
@@ -65,9 +65,9 @@ def detect_views(
     size = BATCH if looker.size.canvas_hw else 1
     for first in range(0, len(records), size):
         read = [_read(records.read(number), looker, looks) for number in range(first, min(first + size, len(records)))]
-        found = [looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
+        by_view = [looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
         for index, (exam, (height, width), _) in enumerate(read):
-            each = [from_outputs(outputs, index, height=height, width=width) for outputs in found]
+            each = [from_outputs(outputs, index, height=height, width=width) for outputs in by_view]
             yield exam, [view.found_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
             on_image()
 
@@ -102,11 +102,11 @@ def detect_run_views(
     """
     config = pipeline_config.load(str(folder / runs.CONFIG))
     checkpoint = checkpoints.of_run(folder)
-    found: list[dict[str, Detections]] = [{} for _ in views]
+    by_view: list[dict[str, Detections]] = [{} for _ in views]
     for exam, sets in detect_views(config, checkpoint, split, views=views, on_image=on_image):
-        for of_view, one in zip(found, sets, strict=True):
+        for of_view, one in zip(by_view, sets, strict=True):
             of_view[exam] = one
-    return found, checkpoint
+    return by_view, checkpoint
 
 
 def write_scalars(folder: Path, step: int, scalars: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""One evaluation: detections found or read, judged, and written down as metrics.json, detections.json and report.html.
+"""One evaluation: detections made or read, evaluated, and written as metrics.json, detections.json and report.html.
 
 outcome = of_runs([Path("workspace/my_first")], options=Options(aim="sensitivity>=0.9"))
 outcome = of_models([Path("workspace/my_first/export")], data_dir, output_dir, options=Options(tta="flip"))
@@ -50,17 +50,17 @@ OPTIMISTIC = (
 """Warning."""
 
 OF_UNKNOWN_ORIGIN = (
-    "The recipe does not tell on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
+    "The recipe does not say on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
 )
 """Warning."""
 
 Progress = Callable[[int], Callable[[], None]]
-"""Is told the number of images, and returns what to call after each."""
+"""Takes the number of images, and returns what to call after each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How detections are judged; see ``summary.assess`` and ``inputs.load``.
+    """How detections are evaluated; see ``summary.summarize`` and ``inputs.load``.
 
     Attributes:
       threshold: score threshold of the operating point, chosen on other data; cross-fitted for ``aim`` where it is None.
@@ -69,11 +69,11 @@ class Options:
       resamples: of the bootstrap.
       seed: of folds and bootstrap.
       compare: another model's detections of the same images.
-      recipe: post-processing to apply first, with the views that it was found with.
+      recipe: post-processing to apply first, with the views that it was tuned with.
       tta: views as ``views.parse`` takes them, where there is no recipe.
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       patient_map, facts, class_info: as ``inputs.load``.
-      class_name: the class that is judged.
+      class_name: the class that is evaluated.
       split: of a record set that is the ground truth of detections in a file.
     """
 
@@ -95,7 +95,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What was found, and where it lies."""
+    """The figures, and where the results lie."""
 
     metrics: dict[str, Any]
     metrics_path: Path
@@ -112,7 +112,7 @@ def of_runs(
     overwrite: bool = False,
     progress: Progress,
 ) -> Outcome:
-    """Judge the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
+    """Evaluate the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
 
     Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views.
 
@@ -123,7 +123,7 @@ def of_runs(
     """
     plan = ensembles.planned(options.recipe, models=len(run_dirs), tta=options.tta)
     if output_dir is None and len(run_dirs) > 1:
-        raise ConfigError("Several runs have no folder of their own for what they find together. Give --output-dir.")
+        raise ConfigError("Several runs have no folder of their own for what they detect together. Give --output-dir.")
     from pneumodet.evaluation import checkpoint_detections, detecting
     from pneumodet.models.detection import checkpoints
 
@@ -144,7 +144,7 @@ def of_runs(
         facts |= {"step": checkpoints.step_of(prefixes[0])}
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
-        outcome = _judged(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
+        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
         if "step" in facts:
             checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
     return _moved(outcome, output_dir or own)
@@ -160,7 +160,7 @@ def of_models(
     overwrite: bool,
     progress: Progress,
 ) -> Outcome:
-    """Judge an exported model, or several that are fused, on each record's image of a split. Arguments and errors as ``of_runs``.
+    """Evaluate an exported model, or several that are fused, on each record's image of a split. Arguments and errors as ``of_runs``.
 
     A single model's own threshold is used unless it was chosen on this very record set or something is done with its detections; then thresholds
     are cross-fitted.
@@ -183,26 +183,26 @@ def of_models(
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
         record = _one_or_all([info.card.get("trained") for info in infos])
-        outcome = _judged(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
+        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
     return _moved(outcome, output_dir)
 
 
 def of_files(
     ground_truth: Path, detections: Path, output_dir: Path, *, options: Options, radiographs: Path | None = None, overwrite: bool
 ) -> Outcome:
-    """Judge detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
+    """Evaluate detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
     more = {name: getattr(options, name) for name in ("class_name", "patient_map", "facts", "class_info", "split")}
     folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     plan = ensembles.planned(options.recipe, models=1)
     if options.recipe:
         ensembles.refuse_views(plan, options.recipe)
     loaded = inputs.load(ground_truth, detections, **more)
-    found = None
+    detected = None
     if options.recipe:
         category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == options.class_name)
         by_exam = detection_files.of_rows(loaded.coco_results, _ids(loaded), str(detections))
-        found = recipes.apply(plan, [by_exam], category_id=category, gate_scores=image_gates.gate_for(plan, options.gate))
-        loaded = _again(loaded, found, options)
+        detected = recipes.apply(plan, [by_exam], category_id=category, gate_scores=image_gates.gate_for(plan, options.gate))
+        loaded = _again(loaded, detected, options)
     other = inputs.load(ground_truth, options.compare, **more) if options.compare else None
     read = None
     if radiographs:
@@ -217,7 +217,7 @@ def of_files(
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
-        outcome = _write(folder, loaded, found, plan, options, facts, read, other=other)
+        outcome = _write(folder, loaded, detected, plan, options, facts, read, other=other)
     return _moved(outcome, output_dir)
 
 
@@ -241,7 +241,7 @@ def _one_or_all(records: Sequence[Any]) -> Any:
     return records[0] if len(records) == 1 else list(records)
 
 
-def _judged(
+def _evaluated(
     folder: Path,
     about: Split,
     sets: Sequence[dict[str, Detections]],
@@ -254,24 +254,24 @@ def _judged(
     record: Any = None,
     config: str = "",
 ) -> Outcome:
-    """Put together what was found on a split, and judge it."""
+    """Put together what was detected on a split, and evaluate it."""
     instances = about.instances
     differ = {image["file_name"] for image in instances["images"]} ^ sets[0].keys()
     if differ:
         raise DataError(f"Records and ground truth in {about.folder} do not list the same exams ({min(differ)} is in one of them only).")
-    found = sets[0]
+    detected = sets[0]
     if plan != Recipe():
-        found = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
+        detected = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
     loaded = inputs.assemble(
         instances,
-        lambda _, __: results.to_coco(found),
+        lambda _, __: results.to_coco(detected),
         names=(str(about.truth), "the detections"),
         class_name=options.class_name,
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
         facts=files.read_facts(options.facts) if options.facts else {},
     )
     more = {"own_threshold": own_threshold, "record": record, "config": config}
-    return _write(folder, loaded, found, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
+    return _write(folder, loaded, detected, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
 
 
 def _notes(plan: Recipe, options: Options, exams: Iterable[str]) -> list[str]:
@@ -294,7 +294,7 @@ def _notes(plan: Recipe, options: Options, exams: Iterable[str]) -> list[str]:
 
 
 def _threshold(plan: Recipe, options: Options, exams: Iterable[str], own: float | None) -> tuple[float | None, str]:
-    """Return the threshold to judge at, None to cross-fit, and where it is from; that of a recipe or model has to be of other data."""
+    """Return the threshold to evaluate at, None to cross-fit, and where it is from; that of a recipe or model has to be of other data."""
     if options.threshold is not None:
         return options.threshold, summary.GIVEN
     if own is not None:
@@ -310,10 +310,10 @@ def _ids(loaded: Loaded) -> dict[str, Any]:
     return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
 
 
-def _again(loaded: Loaded, found: dict[str, Detections], options: Options) -> Loaded:
+def _again(loaded: Loaded, detected: dict[str, Detections], options: Options) -> Loaded:
     """Return the same ground truth with other detections."""
     ids = _ids(loaded)
-    rows = [row | {"image_id": ids[row["file_name"]]} for row in results.to_coco(found)]
+    rows = [row | {"image_id": ids[row["file_name"]]} for row in results.to_coco(detected)]
     patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
     facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
     return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=patients, facts=facts)
@@ -322,7 +322,7 @@ def _again(loaded: Loaded, found: dict[str, Detections], options: Options) -> Lo
 def _write(
     folder: Path,
     loaded: Loaded,
-    found: dict[str, Detections] | None,
+    detected: dict[str, Detections] | None,
     plan: Recipe,
     options: Options,
     about: dict[str, Any],
@@ -342,7 +342,7 @@ def _write(
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
         )
     threshold, source = _threshold(plan, options, loaded.cases.names, own_threshold)
-    metrics = summary.assess(
+    metrics = summary.summarize(
         loaded,
         threshold=threshold,
         threshold_source=source,
@@ -359,8 +359,8 @@ def _write(
     if about.get("checkpoint_chosen_of"):
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / runs.METRICS, metrics)
-    if found is not None:  # otherwise they are the caller's file
-        paths.write_json(folder / DETECTIONS, results.to_coco(found))
+    if detected is not None:  # otherwise they are the caller's file
+        paths.write_json(folder / DETECTIONS, results.to_coco(detected))
     table = options.recipe.parent / gates.TABLE if options.recipe else None
     report = page.write_report(
         folder,

@@ -1,11 +1,11 @@
-"""Choose a recipe on validation detections, and tell what each step gains on patients that had no part in the choice.
+"""Choose a recipe on validation detections, and say what each step gains on patients that had no part in the choice.
 
-    found = search([cases], folds=patient_folds(cases, 5), gate=gate)
-    found.recipe                                           # chosen on all patients; this one is saved
-    found.table["rows"][2]["gain"]                         # {"value": 0.034, "low": 0.021, "high": 0.047}
+    result = search([cases], folds=patient_folds(cases, 5), gate=gate)
+    result.recipe                                           # chosen on all patients; this one is saved
+    result.table["rows"][2]["gain"]                         # {"value": 0.034, "low": 0.021, "high": 0.047}
 
 Steps are added in turn. After each, all steps added so far are tuned by coordinate search over the grids below: one step after the other takes
-its best value while the others are held, until nothing changes. The score threshold is no grid: for the RSNA metric every candidate is judged at
+its best value while the others are held, until nothing changes. The score threshold is no grid: for the RSNA metric every candidate is evaluated at
 its best threshold, which takes one pass over the scores. For AP50, to which a threshold can only do harm, there is none.
 
 The choice is made once for each fold on all other folds, and each exam is then processed by the recipe that other patients gave (cross-fitting);
@@ -70,8 +70,8 @@ Changes = Mapping[str, object]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Found:
-    """What ``search`` found.
+class SearchResult:
+    """The outcome of ``search``.
 
     Attributes:
       recipe: chosen on all patients.
@@ -91,27 +91,27 @@ def grids(sources: int, gate: np.ndarray | None) -> dict[str, list[Changes]]:
       sources: how many sets of detections there are; with one, nothing is fused.
       gate: (C,) image-level scores, or None, with which there is no gate.
     """
-    found: dict[str, list[Changes]] = {}
+    of_step: dict[str, list[Changes]] = {}
     if sources > 1:
         pooled = [{"fusion": "pool", "nms": "hard", "nms_iou": iou} for iou in sorted(HARD_IOU, reverse=True)]
-        found[FUSION] = pooled + [{"fusion": "wbf", "fusion_iou": iou, "nms": "none"} for iou in FUSION_IOU]
-    found["nms"] = [
+        of_step[FUSION] = pooled + [{"fusion": "wbf", "fusion_iou": iou, "nms": "none"} for iou in FUSION_IOU]
+    of_step["nms"] = [
         {"nms": "none"},
         *({"nms": "hard", "nms_iou": iou} for iou in HARD_IOU),
         *({"nms": "linear", "nms_iou": iou} for iou in LINEAR_IOU),
         *({"nms": "gaussian", "nms_sigma": sigma} for sigma in GAUSSIAN_SIGMA),
     ]
-    found["box scale"] = [{"box_scale": scale} for scale in BOX_SCALES]
-    found["minimum size"] = [{"min_side_px": side} for side in MIN_SIDES_PX]
-    found["boxes an exam"] = [{"max_boxes": number} for number in MAX_BOXES]
+    of_step["box scale"] = [{"box_scale": scale} for scale in BOX_SCALES]
+    of_step["minimum size"] = [{"min_side_px": side} for side in MIN_SIDES_PX]
+    of_step["boxes an exam"] = [{"max_boxes": number} for number in MAX_BOXES]
     if gate is not None:
         thresholds = np.unique(np.quantile(gate, GATE_QUANTILES).round(4)).clip(0, 1).tolist()
-        found["gate"] = [
+        of_step["gate"] = [
             {"gate": "none"},
             {"gate": "multiply"},
             *({"gate": "drop", "gate_threshold": threshold} for threshold in thresholds),
         ]
-    return found
+    return of_step
 
 
 def search(
@@ -126,7 +126,7 @@ def search(
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
-) -> Found:
+) -> SearchResult:
     """Choose a recipe.
 
     Args:
@@ -135,7 +135,7 @@ def search(
       gate: (C,) float64 image-level scores in [0, 1], or None.
       objective: one of ``OBJECTIVES``.
       rules: of the RSNA metric.
-      views: how many views of each model the sources are, one model after another, the plain one first: what these gain is told apart.
+      views: how many views of each model the sources are, one model after another, the plain one first: what these gain has a row of its own.
       names: of the sources, for the table.
       resamples: of the bootstrap of patients.
       seed: of the bootstrap.
@@ -182,7 +182,9 @@ def search(
         "seed": seed,
     }
     last = table.rows[-1]
-    return Found(last.recipes[-1], last.cases, head | tabulated(table, figures, alone=alone, folds=len(fold_names), resamples=resamples))
+    return SearchResult(
+        last.recipes[-1], last.cases, head | tabulated(table, figures, alone=alone, folds=len(fold_names), resamples=resamples)
+    )
 
 
 def _models_alone(
@@ -235,7 +237,7 @@ class _Bench:
         self._margins = MARGIN / np.sqrt(self._chosen_on[sources[0].positive].sum(axis=0))
         self._fused, self._suppressed = _Kept(), _Kept()
         self._overlaps: tuple[Cases | None, Overlaps | None] = None, None
-        self._judged: dict[Recipe, list[tuple[float, float]]] = {}
+        self._evaluated: dict[Recipe, list[tuple[float, float]]] = {}
 
     def run(self, recipe: Recipe) -> Cases:
         """Return all cases after a recipe."""
@@ -247,23 +249,23 @@ class _Bench:
         suppressed = self._suppressed.get(suppression, lambda: recipes.suppressed(recipe, fused, overlaps=self._overlaps_of(fused)))
         return recipes.finished(recipe, suppressed, self.gate)
 
-    def judge(self, recipe: Recipe) -> list[tuple[float, float]]:
+    def evaluate(self, recipe: Recipe) -> list[tuple[float, float]]:
         """Return (objective, best score threshold) on all cases but those of each fold, and at last on all cases."""
         recipe = _plain(recipe)
-        if recipe not in self._judged:
+        if recipe not in self._evaluated:
             cases = self.run(recipe)
-            self._judged[recipe] = self._ap50(cases) if self.objective == "ap50" else self._rsna(cases)
-        return self._judged[recipe]
+            self._evaluated[recipe] = self._ap50(cases) if self.objective == "ap50" else self._rsna(cases)
+        return self._evaluated[recipe]
 
     def tuned(self, index: int, recipe: Recipe, grids: Sequence[Sequence[Changes]]) -> Recipe:
-        """Return the best recipe by coordinate search from ``recipe``, judged on the cases outside fold ``index``; on all for the last index."""
+        """Return the best recipe by coordinate search from ``recipe``, evaluated on the cases outside fold ``index``; on all for the last index."""
         for _ in range(MAX_PASSES):
             start = recipe
             for grid in grids:
                 candidates = [_plain(dataclasses.replace(recipe, **changes)) for changes in grid]
-                values = np.array([self.judge(candidate)[index][0] for candidate in candidates])
+                values = np.array([self.evaluate(candidate)[index][0] for candidate in candidates])
                 best = int(np.argmax(values >= values.max() - rsna.TIE_TOLERANCE))
-                if values[best] >= self.judge(recipe)[index][0] + self._margins[index]:
+                if values[best] >= self.evaluate(recipe)[index][0] + self._margins[index]:
                     recipe = candidates[best]
             if recipe == start:
                 break
@@ -271,17 +273,17 @@ class _Bench:
 
     def with_thresholds(self, chosen: Sequence[Recipe]) -> list[Recipe]:
         """Return the recipe of each index with the score threshold that is best on the cases that it was chosen on."""
-        return [dataclasses.replace(one, score_threshold=self.judge(one)[index][1]) for index, one in enumerate(chosen)]
+        return [dataclasses.replace(one, score_threshold=self.evaluate(one)[index][1]) for index, one in enumerate(chosen)]
 
     def _rsna(self, cases: Cases) -> list[tuple[float, float]]:
         first = np.diff(cases.box_case, prepend=-1) > 0
         cases = cases.where(first | cases.positive[cases.box_case])  # in a negative exam only the most confident box makes a difference
-        judged = []
+        evaluated = []
         for chosen_on in self._chosen_on.T:
             thresholds, values = rsna.threshold_curve(cases.take(np.flatnonzero(chosen_on)), rules=self.rules)
             best = int(np.argmax(values >= values.max() - rsna.TIE_TOLERANCE))
-            judged.append((float(values[best]), float(thresholds[best])))
-        return judged
+            evaluated.append((float(values[best]), float(thresholds[best])))
+        return evaluated
 
     def _ap50(self, cases: Cases) -> list[tuple[float, float]]:
         values = PrecisionRecall(cases, iou_thresholds=_AP50_IOU).average_precision(self._chosen_on.astype(np.float64))[0]
@@ -304,10 +306,10 @@ class _Kept:
         if key in self._found:
             self._found[key] = self._found.pop(key)  # now the last one to go
         else:
-            found = compute()
-            while self._found and sum(len(one.scores) for one in self._found.values()) + len(found.scores) > KEPT_DETECTIONS:
+            cases = compute()
+            while self._found and sum(len(one.scores) for one in self._found.values()) + len(cases.scores) > KEPT_DETECTIONS:
                 del self._found[next(iter(self._found))]
-            self._found[key] = found
+            self._found[key] = cases
         return self._found[key]
 
 

@@ -1,8 +1,8 @@
 """Evaluation within training and after it: the model at hand on the validation records, batch by batch.
 
-looker = Looker(model, split, size_hw=(224, 224))
-for seen in looker.batches(): seen.numbers, seen.images, seen.outputs["pneumonia"]
-validation = Validation(looker, judge=lambda batches: Found({"image.roc_auc": …}))
+runner = Runner(model, split, size_hw=(224, 224))
+for seen in runner.batches(): seen.numbers, seen.images, seen.outputs["pneumonia"]
+validation = Validation(runner, evaluate=lambda batches: Evaluation({"image.roc_auc": …}))
 validation.run().figures
 """
 
@@ -32,8 +32,8 @@ _WARM = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What an evaluation found.
+class Evaluation:
+    """The result of an evaluation.
 
     Attributes:
       figures: name -> value, None where it is undefined.
@@ -52,7 +52,7 @@ class Seen:
 
     Attributes:
       numbers: (B,) int64, which records.
-      images: (B, h, w, 1) uint8, what it looked at.
+      images: (B, h, w, 1) uint8, the input that it was given.
       outputs: name -> (B, …) float32.
       read: (B,) bool, False where a record is corrupt and the model was shown black.
     """
@@ -63,8 +63,8 @@ class Seen:
     read: np.ndarray
 
 
-class Looker:
-    """A model with the records that it looks at, not varied, in their order; a graph that is traced once."""
+class Runner:
+    """A model with the records that it is run on, not varied, in their order; a graph that is traced once."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Looker:
         metadata: np.ndarray | None = None,
         skip_corrupt: bool = False,
     ) -> None:
-        """Find the records.
+        """Open the records.
 
         Args:
           model: takes and gives dicts, as ``trainer.Trainer`` says.
@@ -154,19 +154,19 @@ def read(example: Example, *, size_hw: tuple[int, int], normalization: str) -> n
 class Validation:
     """What ``training.loop.Run`` evaluates with."""
 
-    def __init__(self, looker: Looker, judge: Callable[[Iterator[Seen]], Found]) -> None:
-        """Take what looks, and what makes figures of all that it has seen."""
-        self._looker, self._judge = looker, judge
+    def __init__(self, runner: Runner, evaluate: Callable[[Iterator[Seen]], Evaluation]) -> None:
+        """Take what runs the model, and what makes figures of all its outputs."""
+        self._runner, self._evaluate = runner, evaluate
 
     @property
     def skipped(self) -> dict[str, str]:
         """Where a record could not be read -> why."""
-        return self._looker.skipped
+        return self._runner.skipped
 
-    def run(self) -> Found:
+    def run(self) -> Evaluation:
         """Evaluate the model as it is now.
 
         Raises:
           DataError: a record cannot be read.
         """
-        return self._judge(self._looker.batches())
+        return self._evaluate(self._runner.batches())

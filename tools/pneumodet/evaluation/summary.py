@@ -1,9 +1,9 @@
 """Cases -> every figure of the evaluation, with intervals, as one dict for metrics.json and the report.
 
-    metrics = assess(loaded, aim="rsna", resamples=1000)
+    metrics = summarize(loaded, aim="rsna", resamples=1000)
     metrics["rsna_metric"], metrics["intervals"]["rsna_metric"]      # 0.21, [0.19, 0.23]
 
-The threshold is never chosen on the patients on whom it is reported: without one of other data, each patient is judged by a threshold that was
+The threshold is never chosen on the patients on whom it is reported: without one of other data, each patient is evaluated at a threshold that was
 chosen on the others (``operating_point.cross_fitted``). Nothing is NaN: what is undefined is None, and a sentence says why.
 """
 
@@ -33,7 +33,7 @@ HISTOGRAM_BINS = 20
 NEW_DATA = "threshold for new data, chosen on all of these images; no figure of this evaluation is at it"
 
 
-def assess(
+def summarize(
     loaded: Loaded,
     *,
     threshold: float | None = None,
@@ -103,7 +103,7 @@ def assess(
     if not cases.positive.any():
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
     if drawn["patients"] == 1:
-        warnings.append("All images are of one patient: there are no intervals, for nothing tells how patients differ.")
+        warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
     metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
     metrics["comparison"] = None
@@ -120,7 +120,7 @@ def assess(
 def headline(
     loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0
 ) -> dict[str, float | None]:
-    """Return the figures of ``assess`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
+    """Return the figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
     figures = bootstrap.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
@@ -131,16 +131,16 @@ def headline(
 
 def scalars(metrics: dict[str, Any]) -> dict[str, float]:
     """Return the figures as a flat dict of floats, as TensorBoard, MLflow and W&B take it; undefined ones are left out."""
-    found = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    flat = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)}
     for key, (low, high) in metrics.get("intervals", {}).items():
-        found |= {f"{key}.low": low, f"{key}.high": high}
-    return found
+        flat |= {f"{key}.low": low, f"{key}.high": high}
+    return flat
 
 
 def _operating_point(
     cases: Cases, threshold: float | None, source: str, aim: str, rules: str, seed: int, warnings: list[str]
 ) -> dict[str, Any]:
-    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report tells of them."""
+    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report says of them."""
     if threshold is not None:
         return {"at": threshold, "threshold": threshold, "source": source, "aim": None}
     if not cases.positive.any():
@@ -154,10 +154,10 @@ def _operating_point(
         warnings.append(f"The threshold was {reason}. {error}")
         return {"at": chosen["threshold"], "threshold": chosen["threshold"], "source": reason, "aim": aim, "chosen": chosen}
     by_case, fitted = operating_point.cross_fitted(cases, aim, folds=folds, rules=rules)
-    found = {"threshold": chosen["threshold"], "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
+    point = {"threshold": chosen["threshold"], "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
     if not (chosen["met"] and fitted["met"]):
         warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
-    return found | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
+    return point | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
 
 
 def _details(
@@ -199,13 +199,13 @@ def _details(
 
 
 def _worst(cases: Cases, at: float | np.ndarray) -> list[dict[str, Any]]:
-    """Return the worst cases, each with the threshold that it is judged by; None where it has no detection, so that none is needed."""
+    """Return the worst cases, each with the threshold that it is evaluated at; None where it has no detection, so that none is needed."""
     of_boxes = np.broadcast_to(at, cases.scores.shape)
-    found = []
+    worst = []
     for one in error_analysis.worst_cases(cases, score_threshold=at):
         mine = of_boxes[cases.box_case == one["case"]]
-        found.append(one | {"score_threshold": float(mine[0]) if len(mine) else None})
-    return found
+        worst.append(one | {"score_threshold": float(mine[0]) if len(mine) else None})
+    return worst
 
 
 def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[float]]:
@@ -230,9 +230,9 @@ def _histogram(cases: Cases) -> dict[str, list]:
     """Return counts of images by their highest score, up to the highest of all, since some detectors never go above 0.05."""
     highest = float(cases.scores.max()) if len(cases.scores) else 1.0
     edges = np.linspace(0, highest or 1.0, HISTOGRAM_BINS + 1)
-    counts = {name: np.histogram(cases.case_scores[mask], edges)[0].tolist() for name, mask in _sides(cases)}
+    counts = {name: np.histogram(cases.case_scores[mask], edges)[0].tolist() for name, mask in _by_truth(cases)}
     return {"edges": edges.tolist(), **counts}
 
 
-def _sides(cases: Cases) -> list[tuple[str, np.ndarray]]:
+def _by_truth(cases: Cases) -> list[tuple[str, np.ndarray]]:
     return [("positive", cases.positive), ("negative", ~cases.positive)]

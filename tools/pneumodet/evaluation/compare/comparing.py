@@ -42,7 +42,7 @@ class Request:
       output_dir: new folder.
       truth: record set, instances.json or labels.csv; without, that of the first run that knows its own.
       split: of record sets.
-      patient_map: which patient each exam is of; without, as the ground truth tells.
+      patient_map: which patient each exam is of; without, as the ground truth says.
       baseline: name of the run that the others are compared with; the first without.
       common: compare on the exams that all have, where they have others too.
       detector: name of the run whose boxes are gated and fused.
@@ -71,7 +71,7 @@ class Request:
 
 
 Progress = Callable[[int], Callable[..., None]]
-"""Is told the number of steps, and returns what to call after each."""
+"""Takes the number of steps, and returns what to call after each."""
 
 
 def compare(request: Request, *, progress: Progress = lambda total: lambda *_: None) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
 def _run(side: Side, how: dict[str, int], step: Callable[[], None]) -> dict[str, Any]:
     """Return what ``RESULT`` holds of a run."""
     entry = side.entry
-    found = {
+    row = {
         "name": entry.name,
         "family": entry.family,
         "manifest_sha256": entry.manifest_sha256,
@@ -154,11 +154,11 @@ def _run(side: Side, how: dict[str, int], step: Callable[[], None]) -> dict[str,
         "roc": image_level.roc_curve(side.image),
     }
     step()
-    return found
+    return row
 
 
 def _notes(sides: tuple[Side, ...], differences: dict[str, dict[str, Any]]) -> list[str]:
-    count = sum(len(found) for found in differences.values())
+    count = sum(len(of_run) for of_run in differences.values())
     notes = [WATCHED] if any(side.entry.watched for side in sides) else []
     return notes + ([UNCORRECTED.format(count=count, chance=count * (1 - bootstrap.CONFIDENCE))] if count >= MANY else [])
 

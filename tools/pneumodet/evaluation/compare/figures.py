@@ -1,6 +1,6 @@
 """The figures of each run with intervals, and what each differs by from the baseline on the same resamples of patients.
 
-found = of_side(side, resamples=1000, seed=0)                         # key -> {"value": 0.21, "low": 0.19, "high": 0.23}
+figures = of_side(side, resamples=1000, seed=0)                         # key -> {"value": 0.21, "low": 0.19, "high": 0.23}
 paired = difference(baseline, side, resamples=1000, seed=0)           # key -> the same of side - baseline, and a sentence
 """
 
@@ -41,11 +41,11 @@ def of_side(side: Side, *, resamples: int, seed: int) -> dict[str, Figure]:
     """
     how = {"rules": RULES, "class_name": label_map.PNEUMONIA, "resamples": resamples, "seed": seed}
     image = bootstrap.intervals(side.image, score_threshold=side.image_at, **how)["figures"]
-    found = {key: image[key] for key in IMAGE_FIGURES}
+    of_images = {key: image[key] for key in IMAGE_FIGURES}
     if side.boxes is None:
-        return found
+        return of_images
     boxes = image if side.boxes is side.image else bootstrap.intervals(side.boxes, score_threshold=side.boxes_at, **how)["figures"]
-    return {key: boxes[key] for key in BOX_FIGURES} | found
+    return {key: boxes[key] for key in BOX_FIGURES} | of_images
 
 
 def difference(baseline: Side, side: Side, *, resamples: int, seed: int) -> dict[str, Figure]:
@@ -53,10 +53,10 @@ def difference(baseline: Side, side: Side, *, resamples: int, seed: int) -> dict
     names = (baseline.entry.name, side.entry.name)
     how = {"names": names, "rules": RULES, "class_name": label_map.PNEUMONIA, "resamples": resamples, "seed": seed}
     image = bootstrap.compare(baseline.image, side.image, thresholds=(baseline.image_at, side.image_at), **how)["figures"]
-    found = {key: image[key] for key in IMAGE_FIGURES}
+    of_images = {key: image[key] for key in IMAGE_FIGURES}
     if baseline.boxes is None or side.boxes is None:
-        return found
+        return of_images
     boxes = image
     if baseline.boxes is not baseline.image or side.boxes is not side.image:
         boxes = bootstrap.compare(baseline.boxes, side.boxes, thresholds=(baseline.boxes_at, side.boxes_at), **how)["figures"]
-    return {key: boxes[key] for key in BOX_FIGURES} | found
+    return {key: boxes[key] for key in BOX_FIGURES} | of_images

@@ -68,7 +68,7 @@ def match(entries: Sequence[Entry], truth: Truth, *, common: bool, seed: int = 0
 
     Args:
       entries: at least one.
-      truth: what all are judged by.
+      truth: what all are evaluated by.
       common: take the exams that all have; without, it is an error if some have others.
       seed: of the folds of patients by which operating points are chosen.
 
@@ -90,7 +90,7 @@ def match(entries: Sequence[Entry], truth: Truth, *, common: bool, seed: int = 0
     if base.positive.all() or not base.positive.any():
         which = "positive" if base.positive.all() else "negative"
         raise DataError(
-            f"All {len(base):,} exams that are compared are {which}: nothing tells a good model from a bad one. Compare on others."
+            f"All {len(base):,} exams that are compared are {which}: no figure can part a good model from a bad one. Compare on others."
         )
     notes = list(truth.warnings)
     if left_out:
@@ -135,11 +135,11 @@ def _at(cases: Cases, point: Point, seed: int) -> tuple[float | np.ndarray, str]
         return point.threshold, f"Score of at least {point.threshold:.4g}, as the run was given it."
     try:
         folds = operating_point.patient_folds(cases, seed=seed)
-        by_case, found = operating_point.cross_fitted(cases, point.aim, folds=folds, rules=RULES)
+        by_case, fitted = operating_point.cross_fitted(cases, point.aim, folds=folds, rules=RULES)
     except DataError as error:
         chosen = operating_point.choose(cases, point.aim, rules=RULES)
         return chosen["threshold"], f"Score of at least {chosen['threshold']:.4g}, chosen on these very exams, which flatters: {error}"
-    return by_case[cases.box_case], found["note"]
+    return by_case[cases.box_case], fitted["note"]
 
 
 def _of_different_sets(entries: Sequence[Entry], truth: Truth, base: Cases) -> list[str]:
@@ -157,15 +157,15 @@ def _of_different_sets(entries: Sequence[Entry], truth: Truth, base: Cases) -> l
         if other:
             notes.append(
                 f"{entry.name}: the ground truth that it was evaluated with ({entry.truth.name}) has other boxes in {other:,} of {len(base):,} exams; "
-                f"all are judged by {truth.name}."
+                f"all are evaluated by {truth.name}."
             )
     return notes
 
 
 def _boxes_of(cases: Cases, index: int) -> np.ndarray:
     """Return the sorted ground-truth boxes of a case, (N, 4)."""
-    found = cases.truth_xyxy_px[cases.truth_case == index]
-    return found[np.lexsort(found.T)]
+    boxes = cases.truth_xyxy_px[cases.truth_case == index]
+    return boxes[np.lexsort(boxes.T)]
 
 
 def _difference(entries: Sequence[Entry], every: frozenset[str], unknown: frozenset[str], truth: Truth) -> str:

@@ -74,8 +74,8 @@ class PrecisionRecall:
     def average_recall(self, weights: np.ndarray) -> np.ndarray:
         """Return (3, B): the recall with at most 1, 10 and 100 detections a case, averaged over the IoU thresholds; NaN as in AP."""
         total = self._truth @ weights
-        found = np.array([counts @ weights for counts in self._found])
-        return np.divide(found, total, out=np.full_like(found, np.nan), where=total > 0)
+        hits = np.array([counts @ weights for counts in self._found])
+        return np.divide(hits, total, out=np.full_like(hits, np.nan), where=total > 0)
 
 
 def _interpolated(tp: np.ndarray, envelope: np.ndarray, total: float) -> float:

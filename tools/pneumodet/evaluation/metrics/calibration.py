@@ -155,11 +155,11 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
       ConfigError: the method is unknown.
       DataError: outside some fold all outcomes are the same.
     """
-    found = np.empty(len(scores))
+    probabilities = np.empty(len(scores))
     for name in np.unique(folds):
         here = folds == name
-        found[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
-    return found
+        probabilities[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
+    return probabilities
 
 
 def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METHODS, bins: int = BINS) -> dict:
@@ -167,7 +167,7 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
 
     Args:
       cases: to report on.
-      folds: (C,) int64 fold of each case, as of ``operating_point.patient_folds``. No case is judged by a calibrator that saw its patient.
+      folds: (C,) int64 fold of each case, as of ``operating_point.patient_folds``. No case is calibrated by a fit that saw its patient.
       methods: calibrators to try.
       bins: of the reliability curves.
 
@@ -184,16 +184,16 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
         "calibration.image": (cases.case_scores, cases.positive, folds),
         "calibration.box": (cases.scores, match(cases).hit, folds[cases.box_case]),
     }
-    found: dict = {}
+    report: dict = {}
     for level, (scores, outcomes, fold) in levels.items():
-        found[level] = {"raw": reliability(scores, outcomes, bins=bins)}
+        report[level] = {"raw": reliability(scores, outcomes, bins=bins)}
         for method in methods:
             try:
-                found[level][method] = reliability(cross_fitted(scores, outcomes, folds=fold, method=method), outcomes, bins=bins)
+                report[level][method] = reliability(cross_fitted(scores, outcomes, folds=fold, method=method), outcomes, bins=bins)
             except DataError as error:
-                found[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
-    found["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
-    return found
+                report[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
+    report["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
+    return report
 
 
 def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

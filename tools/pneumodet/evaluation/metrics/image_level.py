@@ -97,12 +97,12 @@ def image_level(cases: Cases, *, score_threshold: float) -> dict[str, float | st
         NONE_CALLED: count["tp"] + count["fp"] == 0,
         NO_POSITIVES_NOR_CALLED: count["tp"] + count["fn"] + count["fp"] == 0,
     }
-    found: dict[str, float | str | dict[str, int] | None] = {}
+    figures: dict[str, float | str | dict[str, int] | None] = {}
     for key, value in {"image.roc_auc": roc, "image.pr_auc": pr, **rates(**cells)}.items():
-        found[key] = None if np.isnan(value[0]) else float(value[0])
-        if found[key] is None:
-            found[f"{key}.undefined"] = next(reason for reason in _UNDEFINED[key] if missing[reason])
-    return {**found, "image.confusion": count}
+        figures[key] = None if np.isnan(value[0]) else float(value[0])
+        if figures[key] is None:
+            figures[f"{key}.undefined"] = next(reason for reason in _UNDEFINED[key] if missing[reason])
+    return {**figures, "image.confusion": count}
 
 
 def roc_curve(cases: Cases) -> dict[str, list[float]]:

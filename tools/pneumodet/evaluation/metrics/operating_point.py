@@ -47,16 +47,16 @@ def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:
         raise DataError(
             f"No operating point can be chosen for {aim!r}: none of {len(cases)} exams has a ground-truth box. Choose it on a set with positives."
         )
-    found: dict = {"aim": aim.strip(), "threshold": _threshold(cases, name, level, rules), "met": True}
-    found["reached"] = at(cases, found["threshold"], rules=rules)
-    if name == "sensitivity" and found["reached"]["image.sensitivity"] < level:
-        found["met"] = False
-        found["note"] = (
-            f"No threshold reaches a sensitivity of {level:g}: with every detection kept it is {found['reached']['image.sensitivity']:.3f}, "
+    point: dict = {"aim": aim.strip(), "threshold": _threshold(cases, name, level, rules), "met": True}
+    point["reached"] = at(cases, point["threshold"], rules=rules)
+    if name == "sensitivity" and point["reached"]["image.sensitivity"] < level:
+        point["met"] = False
+        point["note"] = (
+            f"No threshold reaches a sensitivity of {level:g}: with every detection kept it is {point['reached']['image.sensitivity']:.3f}, "
             "since nothing was detected in the other positive exams."
         )
     patients = len(np.unique(cases.patients))
-    return {**found, "chosen_on": {"exams": len(cases), "patients": patients, "positive_exams": int(positive.sum())}}
+    return {**point, "chosen_on": {"exams": len(cases), "patients": patients, "positive_exams": int(positive.sum())}}
 
 
 def at(cases: Cases, threshold: float | np.ndarray, *, rules: str = "strict") -> dict[str, float | None]:
@@ -154,7 +154,7 @@ def _note(aim: str, points: list[dict], by_fold: np.ndarray) -> str:
     low, high = (f"{one:#.4g}" for one in (by_fold.min(), by_fold.max()))
     lie = f"it is {by_fold.min():.4g} for all" if low == high else f"the thresholds lie between {low} and {high}"
     missed = "" if all(point["met"] for point in points) else " Where other patients did not let this be reached, the nearest was taken."
-    return f"Each exam is judged by the score threshold that {in_words(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
+    return f"Each exam is evaluated at the score threshold that {in_words(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
 
 
 def check_folds(cases: Cases, folds: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def rsna_metric(
 
     Args:
       ground_truth: patientId -> (N, 4) boxes_xyxy_px; N is 0 for an exam without pneumonia.
-      predictions: patientId -> (boxes_xyxy_px (M, 4), scores (M,)), of the same exams; M is 0 where nothing was found.
+      predictions: patientId -> (boxes_xyxy_px (M, 4), scores (M,)), of the same exams; M is 0 where nothing was detected.
       rules: ``strict`` or ``community``, see the module.
       score_threshold: predictions that score less are left out.
 
@@ -213,7 +213,7 @@ def _above_all(scores: np.ndarray) -> float:
 def _flat(ground_truth: Mapping[str, np.ndarray], predictions: Mapping[str, Predictions], rules: str, score_threshold: float) -> _Flat:
     """Return checked exams, in the order of ``ground_truth``, with the predictions of at least ``score_threshold``."""
     _check_rules(rules)
-    # a missing negative exam would raise the metric in silence, so that "nothing found" has to be said
+    # a missing negative exam would raise the metric unnoticed, so that "nothing detected" has to be said
     for there, here, what in ((ground_truth, predictions, "no entry in the predictions"), (predictions, ground_truth, "no ground truth")):
         missing = there.keys() - here.keys()
         if missing:

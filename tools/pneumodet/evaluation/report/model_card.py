@@ -26,7 +26,7 @@ def text(metrics: Mapping[str, Any]) -> str:
     """Return the model card in Markdown.
 
     Args:
-      metrics: as ``evaluation.summary.assess`` returns them; parts that are not there are left out.
+      metrics: as ``evaluation.summary.summarize`` returns them; parts that are not there are left out.
     """
     class_name = str(metrics.get("class_name", "pneumonia"))
     lines = [
@@ -43,9 +43,9 @@ def text(metrics: Mapping[str, Any]) -> str:
         *_part("Results", _results(metrics, class_name)),
         *_part("Operating point", _operating_point(metrics)),
     ]
-    found = metrics.get("slices") or {}
-    sentences = [f"- {plain(one['sentence'])}" for one in (found.get("worst_by") or {}).values() if one]
-    lines += _part("Where it is worse", [*sentences, "", plain(found.get("caveat", ""))] if sentences else [])
+    slices = metrics.get("slices") or {}
+    sentences = [f"- {plain(one['sentence'])}" for one in (slices.get("worst_by") or {}).values() if one]
+    lines += _part("Where it is worse", [*sentences, "", plain(slices.get("caveat", ""))] if sentences else [])
     limits = [f"- {plain(one)}" for one in metrics.get("warnings") or ()]
     limits.append(
         "- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."

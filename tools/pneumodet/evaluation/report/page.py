@@ -44,7 +44,7 @@ NAMES = {
     "lesion.fp_per_image": "False positives an image",
     "lesion.mean_iou_of_hits": "Mean IoU of hits",
 }
-"""Headline figures, in the order of the table; ``{class}`` stands for the class that is judged."""
+"""Headline figures, in the order of the table; ``{class}`` stands for the class that is evaluated."""
 
 TILES = ("rsna_metric", "coco.{class}.AP50", "froc.mean_sensitivity", "image.roc_auc")
 """Those that stand out at the top."""
@@ -55,7 +55,7 @@ _BUCKETS = {
     "missed": "missed: a box that no detection overlaps (by an IoU of 0.1)",
     "background": "background: a detection that overlaps no box",
     "localization": "localization: a detection that overlaps a box too little (IoU 0.1 to 0.5)",
-    "duplicate": "duplicate: another detection of a box that is found",
+    "duplicate": "duplicate: another detection of a box that is hit",
 }
 _SLICES = {"view_position": "View position", "sex": "Sex", "age": "Age", "rsna_class": "Class", "box_size": "Size of the largest box"}
 
@@ -73,7 +73,7 @@ def write_report(
 
     Args:
       folder: gets both.
-      metrics: as ``evaluation.summary.assess`` returns them; parts that are not there are left out.
+      metrics: as ``evaluation.summary.summarize`` returns them; parts that are not there are left out.
       pictures: exam, picture with ground truth and detections (None where there is no image), and why it is shown.
       provenance: what made model and evaluation, shown as it is.
       config_text: the experiment's pipeline.config.
@@ -121,12 +121,12 @@ def _class_name(metrics: Mapping[str, Any]) -> str:
 
 
 def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return key -> name of the headline figures of the class that is judged."""
+    """Return key -> name of the headline figures of the class that is evaluated."""
     return {_of_class(metrics, key): name for key, name in NAMES.items()}
 
 
 def _lead(metrics: Mapping[str, Any]) -> str:
-    """Return one line that tells this report from others."""
+    """Return one line that parts this report from others."""
     named = {"model": "model", "checkpoint": "checkpoint", "split": "split"}
     parts = [f"{name} {metrics[key]}" for key, name in named.items() if metrics.get(key)]
     parts += [str(metrics[key]["name"]) for key in ("detections_file", "ground_truth") if (metrics.get(key) or {}).get("name")]
@@ -222,10 +222,10 @@ def _why_none(metrics: Mapping[str, Any], key: str) -> str:
 
 
 def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found, names = metrics.get("slices") or {}, _names(metrics)
+    slices, names = metrics.get("slices") or {}, _names(metrics)
     columns = [_of_class(metrics, key) for key in _SLICE_COLUMNS]
     rows, classes = [], []
-    for one in found.get("slices") or ():
+    for one in slices.get("slices") or ():
         name = f"{_SLICES.get(one['by'], one['by'])}: {one['slice']}" + (" (few)" if one["small"] else "")
         negative = {"rsna_metric"} if one["positives"] == 0 else set()  # it is 0 by definition where no exam is positive
         cells = ["–" if key in negative else markup.with_interval(one["figures"].get(key) or {}, digits=2) for key in columns]
@@ -234,32 +234,32 @@ def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
     header = ("slice", "radiographs", "positive", *(names[key] for key in columns))
     return {
         "table": Table("Figures of parts of the data", header, rows, classes=classes),
-        "worst": [one["sentence"] for one in (found.get("worst_by") or {}).values() if one] if rows else [],
-        "caveat": found.get("caveat") if rows else None,
-        "left_out": [f"No slices by {_SLICES.get(by, by).lower()}: {reason}" for by, reason in (found.get("left_out") or {}).items()],
+        "worst": [one["sentence"] for one in (slices.get("worst_by") or {}).values() if one] if rows else [],
+        "caveat": slices.get("caveat") if rows else None,
+        "left_out": [f"No slices by {_SLICES.get(by, by).lower()}: {reason}" for by, reason in (slices.get("left_out") or {}).items()],
     }
 
 
 def _errors(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found = metrics.get("errors") or {}
+    errors = metrics.get("errors") or {}
     rows = [
-        (text, markup.number(found.get(f"errors.{name}")), markup.number(found.get(f"errors.dap50.{name}")))
+        (text, markup.number(errors.get(f"errors.{name}")), markup.number(errors.get(f"errors.dap50.{name}")))
         for name, text in _BUCKETS.items()
     ]
-    header = ("error", "count at the operating point", "AP50 to gain if mended")
+    header = ("error", "count at the operating point", "AP50 to gain if fixed")
     return {
-        "table": Table("Kinds of errors, after TIDE", header, rows if found else []),
-        "undefined": found.get("errors.dap50.undefined"),
+        "table": Table("Kinds of errors, after TIDE", header, rows if errors else []),
+        "undefined": errors.get("errors.dap50.undefined"),
         "maps": plots.maps(metrics),
         "sizes": plots.sizes(metrics),
     }
 
 
 def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found = metrics.get("calibration") or {}
+    calibration = metrics.get("calibration") or {}
     rows = []
     for level, name in plots.LEVELS.items():
-        for method, one in (found.get(level) or {}).items():
+        for method, one in (calibration.get(level) or {}).items():
             label = f"{name}, {plots.METHODS.get(method, method)}"
             rows.append((label, markup.number(one.get("ece")), markup.number(one.get("brier")), one.get("undefined") or ""))
     header = ("score", "expected calibration error", "Brier score", "note")
@@ -267,21 +267,21 @@ def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "charts": plots.reliability(metrics),
         "table": Table("Calibration", header[:columns], [row[:columns] for row in rows], words=(3,)),
-        "note": found.get("note") or found.get("undefined"),
+        "note": calibration.get("note") or calibration.get("undefined"),
     }
 
 
 def _comparison(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found = metrics.get("comparison") or {}
-    first, second = found.get("names") or ("A", "B")
-    figures, names = found.get("figures") or {}, _names(metrics)
+    comparison = metrics.get("comparison") or {}
+    first, second = comparison.get("names") or ("A", "B")
+    figures, names = comparison.get("figures") or {}, _names(metrics)
     rows = [
         (name, markup.number(figures[key]["a"]), markup.number(figures[key]["b"]), figures[key]["sentence"])
         for key, name in names.items()
         if key in figures
     ]
     caption = f"{first} and {second} on the same radiographs"
-    return {"table": Table(caption, ("figure", first, second, "difference"), rows, words=(3,)), "method": found.get("method")}
+    return {"table": Table(caption, ("figure", first, second, "difference"), rows, words=(3,)), "method": comparison.get("method")}
 
 
 def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
     pixels = Pixels.of([count(probabilities, truth) for …])
     index = cross_fitted(pixels, folds)                 # of THRESHOLDS, for each image
-    found = intervals(pixels, index, patients=cases.patients)
-    found["segmentation.iou"]                           # {"value": 0.21, "low": 0.17, "high": 0.25}
+    result = intervals(pixels, index, patients=cases.patients)
+    result["segmentation.iou"]                           # {"value": 0.21, "low": 0.17, "high": 0.25}
 
 F1 of px is what segmentation calls Dice. An image without opacity on which nothing was marked has IoU and F1 1, one with any mark 0: a model that
 marks nothing at all has the share of images without opacity as its mean an image, so that the mean over images with opacity stands beside it.
@@ -85,8 +85,8 @@ def cross_fitted(pixels: Pixels, folds: np.ndarray) -> np.ndarray:
     return index
 
 
-def usual_place(often: np.ndarray, images: int) -> np.ndarray:
-    """Return the one mask, (h, w) bool, that has the highest IoU over all px of some images without a look at them.
+def spatial_prior(often: np.ndarray, images: int) -> np.ndarray:
+    """Return the one mask, (h, w) bool, that has the highest IoU over all px of some images without regard to them.
 
     Args:
       often: (h, w) int64, in how many of the images each px has opacity; at least one px in one image.

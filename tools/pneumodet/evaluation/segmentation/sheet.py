@@ -1,6 +1,6 @@
 """Pictures of truth against prediction.
 
-picture = tile(pixels, probabilities, truth_xyxy_px=truth, detections=found, image_hw=(1024, 1024))
+picture = tile(pixels, probabilities, truth_xyxy_px=truth, detections=boxes, image_hw=(1024, 1024))
 """
 
 import numpy as np
@@ -25,10 +25,10 @@ def tile(
     detections: Detections,
     image_hw: tuple[int, int],
 ) -> Image.Image:
-    """Draw an exam: probability as heat over the radiograph, true boxes dashed, boxes found solid with their scores.
+    """Draw an exam: probability as a heatmap over the radiograph, true boxes dashed, detected boxes solid with their scores.
 
     Args:
-      pixels: (h, w) uint8, what the network looked at.
+      pixels: (h, w) uint8, the input of the network.
       probabilities: (h, w) float in [0, 1].
       truth_xyxy_px: (N, 4) in px of the radiograph.
       detections: in px of the radiograph.
@@ -48,5 +48,5 @@ def keyed(sheet: Image.Image) -> Image.Image:
 
 
 def of_mask(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """Draw a training sample: (h, w) uint8 pixels with the (h, w) mask, 0 to 1, as heat over them."""
+    """Draw a training sample: (h, w) uint8 pixels with the (h, w) mask, 0 to 1, as a heatmap over them."""
     return heatmap.overlay(Image.fromarray(pixels).convert("RGB"), np.uint8(np.rint(255 * mask)), opacity=OPACITY)

@@ -92,13 +92,13 @@ class Classifier(Family):
             positive=records.train.positive,
             positive_share=settings.share,
             targets=of_train,
-            **scoring.looks(settings, records.train),
+            **scoring.feed_arguments(settings, records.train),
         )
-        looker = Looker(model, records.val, **scoring.looks(settings, records.val))
+        looker = Looker(model, records.val, **scoring.feed_arguments(settings, records.val))
 
         def judge(batches: Any) -> Found:
             found = scoring.gathered(batches)
-            loaded = image_level.judged(records.val, found["pneumonia"])
+            loaded = image_level.of_scores(records.val, found["pneumonia"])
             return Found(image_level.figures(loaded, aim=settings.aim, seed=settings.seed) | _right(found, of_val))
 
         return Parts(
@@ -147,15 +147,15 @@ def _reporter(settings: ClassifierSettings, records: RecordSet, looker: Any, of_
 
         split = records.val
         found = scoring.gathered(looker.batches())
-        loaded = image_level.judged(split, found["pneumonia"])
-        metrics = image_level.assess(loaded, aim=settings.aim, seed=settings.seed)
+        loaded = image_level.of_scores(split, found["pneumonia"])
+        metrics = image_level.summarize(loaded, aim=settings.aim, seed=settings.seed)
         image_level.write_scores(folder / image_level.SCORES, split, found["pneumonia"])
         cells = metrics["image.confusion"]
         heading = "Pneumonia, each exam at the threshold that other patients gave"
         matrices = [(heading, [[cells["tn"], cells["fp"]], [cells["fn"], cells["tp"]]], [NO_PNEUMONIA, split.class_name])]
         metrics |= {"backbone": settings.backbone, "task": settings.task}
         if of_val is not None:
-            more = three_classes.assess(found["classes"], of_val, patients=loaded.cases.patients, seed=settings.seed)
+            more = three_classes.summarize(found["classes"], of_val, patients=loaded.cases.patients, seed=settings.seed)
             metrics |= more["figures"] | {"classes": {key: more[key] for key in ("classes", "confusion")}}
             metrics["intervals"] |= more["intervals"]
             matrices.append(("Three classes, the most probable", more["confusion"], classes.CLASSES))

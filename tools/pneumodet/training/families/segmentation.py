@@ -60,7 +60,7 @@ class Segmenter(Family):
         """See ``Family``."""
         from pneumodet.evaluation import runner
         from pneumodet.evaluation.segmentation import sheet
-        from pneumodet.evaluation.segmentation.evaluation import Judge
+        from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
         from pneumodet.models.inputs import keras_feeding
         from pneumodet.models.segmentation import losses
         from pneumodet.training.keras.trainer import Trainer
@@ -86,7 +86,7 @@ class Segmenter(Family):
             **looks,
         )
         looker = runner.Looker(model, records.val, **looks)
-        judge = Judge(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
+        judge = MaskEvaluator(records.val, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed)
         return Parts(
             trainer=trainer,
             feed=feed,
@@ -148,8 +148,8 @@ def _reporter(settings: SegmenterSettings, records: RecordSet, looker: Any, judg
         tiles = [judge.drawn(judged, number, pixels) for number, pixels in shown]
         captions = [judge.caption(judged, number) for number, _ in shown]
         pictures.save(folder / SHEET, sheet.keyed(pictures.contact_sheet(tiles, columns=_COLUMNS, captions=captions)))
-        usual = evaluation.usual_place(records.train, settings.size_hw)
-        return evaluation.assess(judged, usual=usual, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
+        prior = evaluation.spatial_prior(records.train, settings.size_hw)
+        return evaluation.summarize(judged, prior_mask=prior, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
 
     return report
 
