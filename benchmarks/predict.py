@@ -107,8 +107,8 @@ def ours(model: Path, backend: str, dicom_dir: Path, files: Sequence[Path], foun
     detectors.open = timed
     stamps: list[float] = []
     output = found_path.with_suffix(".out")
-    told = {"max_images": 0, "progress": lambda total, done: lambda: stamps.append(time.perf_counter())}
-    predicting.predict([model], dicom_dir, output, backend=backend, **told)
+    how = {"max_images": 0, "progress": lambda total, done: lambda: stamps.append(time.perf_counter())}
+    predicting.predict([model], dicom_dir, output, backend=backend, **how)
     (output / "detections.json").rename(found_path)
     inner, alone = [seconds / reading.threads_of_machine() for one in opened for seconds in one.seconds], []
     detector = real(model, backend=backend)

@@ -1,13 +1,13 @@
 """Training loops, each in a process of its own, with the time of every step: the stock API's as ``model_main_tf2`` calls it, and tools/train.py.
 
     resolve(folder, config="ssd_mobilenet", data=records, pretrained="…/ckpt-1", steps=200)       # pipeline.config for the stock API
-    found = run("stock", {"config": str(folder / CONFIG), "model_dir": str(folder)}, log=folder / "log.txt")
-    found = run("evaluate", {"config": …, "checkpoint_dir": …, "model_dir": …, "step": 200}, log=…)
-    found = run("bare", {"config": …, "steps": 40}, log=…)                                        # the step alone, on one batch
-    found = run("ours", {"argv": ["--config", "ssd_mobilenet", …]}, log=…)
-    found["marks"]["first step"] - found["started"], rates(found["stamps"], batch_size=8)
+    answer = run("stock", {"config": str(folder / CONFIG), "model_dir": str(folder)}, log=folder / "log.txt")
+    answer = run("evaluate", {"config": …, "checkpoint_dir": …, "model_dir": …, "step": 200}, log=…)
+    answer = run("bare", {"config": …, "steps": 40}, log=…)                                        # the step alone, on one batch
+    answer = run("ours", {"argv": ["--config", "ssd_mobilenet", …]}, log=…)
+    answer["marks"]["first step"] - answer["started"], rates(answer["stamps"], batch_size=8)
 
-What runs is unchanged; a step's end is noted by one Python call of some microseconds in the stock graph, and by what the command tells its
+What runs is unchanged; a step's end is noted by one Python call of some microseconds in the stock graph, and by what the command reports to its
 progress bar every 20 steps in ours. Times are of the system's clock, so that they count from the start of the process.
 """
 
@@ -41,7 +41,7 @@ WARM_UP = 3
 """Steps, or batches, before time is taken."""
 
 STOPPED = (130, -signal.SIGTERM, 128 + signal.SIGTERM)
-"""Exit codes of a process that was told to stop."""
+"""Exit codes of a process that was asked to stop."""
 
 Stamp = tuple[int, float, float]
 """Steps done, seconds of the system's clock, CPU seconds of the process."""
@@ -93,11 +93,11 @@ def run(kind: str, spec: dict[str, Any], *, log: Path, script: str = __file__, s
       spec: its arguments.
       log: gets what it says.
       script: a file that calls ``answer``.
-      seconds: after which it is told to stop.
+      seconds: after which it is asked to stop.
 
     Returns:
-      What it found (nothing more where it was stopped before it could tell), with ``started``, the time at which it was started, ``seconds``, and
-      ``stopped``, whether it was told to.
+      Its answer (nothing more where it was stopped before it could answer), with ``started``, the time at which it was started, ``seconds``, and
+      ``stopped``, whether it was asked to.
     """
     command = [sys.executable, script, "--one", kind, json.dumps(spec)]
     with log.open("w", encoding="utf-8") as errors:
@@ -174,7 +174,7 @@ def stock(
     iteration: int = ITERATION,
     end_if_lost: bool = False,
 ) -> dict[str, Any]:
-    """Train by the stock loop, in this process; with ``end_if_lost`` until a weight that it saves is not finite, which no later step mends."""
+    """Train by the stock loop, in this process; with ``end_if_lost`` until a weight that it saves is not finite, which no later step repairs."""
     marks: dict[str, float] = {}
     stamps: list[Stamp] = []
     tracing: list[float] = []

@@ -37,8 +37,8 @@ ZOO_AUGMENTATION = "data_augmentation_options { random_horizontal_flip { } } dat
 
 COLUMNS = ("s to first step", "images/s", "of bare", "against stock", "peak MiB", "CPU s a step")
 
-Found = dict[str, list[dict[str, Any]]]
-"""Name of a measurement -> what each round found."""
+Outcomes = dict[str, list[dict[str, Any]]]
+"""Name of a measurement -> the outcome of each round."""
 
 
 def median(values: Iterable[float]) -> float:
@@ -117,7 +117,7 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, config: str, folder: Path) -> None:
         self._args, self._config, self._folder, self._number = args, config, folder, 0
-        self.found: Found = {}
+        self.outcomes: Outcomes = {}
 
     def run(self) -> None:
         """Measure everything in turn; every second round goes backwards."""
@@ -147,7 +147,7 @@ class Bench:
                 self._evaluations()
 
     def _keep(self, name: str, outcome: dict[str, Any]) -> None:
-        self.found.setdefault(name, []).append(outcome)
+        self.outcomes.setdefault(name, []).append(outcome)
         print(f"{self._config}: {name}: {outcome['seconds']:.1f} s", file=sys.stderr, flush=True)
 
     def _new(self) -> Path:
@@ -200,9 +200,9 @@ class Bench:
         return stock_loop.run("pipeline", spec, log=folder / "log.txt", script=__file__)
 
     def _evaluations(self) -> None:
-        if "ours" not in self.found:  # a checkpoint that both can read
+        if "ours" not in self.outcomes:  # a checkpoint that both can read
             self._keep("ours", self._ours(steps=stock_loop.WARM_UP))
-        last = self.found["ours"][-1]
+        last = self.outcomes["ours"][-1]
         train = Path(last["run"]) / "train"
         folder = self._new()
         config = self._resolved(folder, steps=last["step"])
@@ -212,7 +212,7 @@ class Bench:
         self._keep("our evaluation", stock_loop.run("validation", spec, log=folder / "log2.txt", script=__file__))
 
 
-def loops_table(outcomes: Found, names: Sequence[str], *, batch_size: int) -> list[str]:
+def loops_table(outcomes: Outcomes, names: Sequence[str], *, batch_size: int) -> list[str]:
     """Return the rows of the training loops and the bare step, medians over rounds."""
     floor = batch_size / median(one["steps"]["seconds"] for one in outcomes["bare"])
     rows = [f"| loop | {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * len(COLUMNS)]
@@ -229,7 +229,7 @@ def loops_table(outcomes: Found, names: Sequence[str], *, batch_size: int) -> li
     return rows
 
 
-def parts_tables(outcomes: Found, *, batch_size: int) -> list[str]:
+def parts_tables(outcomes: Outcomes, *, batch_size: int) -> list[str]:
     """Return where the stock loop's time goes: of a step, and before the end of the first."""
     step, plain = (
         median(batch_size / stock_loop.rate(one["stamps"], batch_size=batch_size) for one in outcomes[name])
@@ -265,7 +265,7 @@ def parts_tables(outcomes: Found, *, batch_size: int) -> list[str]:
     return rows + [f"| {name} | {seconds:.1f} | {seconds / total:.1%} |" for name, seconds in start.items()]
 
 
-def input_table(outcomes: Found) -> list[str]:
+def input_table(outcomes: Outcomes) -> list[str]:
     """Return images/s of the pipelines alone."""
     names = [name for name in outcomes if "input" in name and "all cores" not in name]
     rates = {name: median(one["images_per_second"] for one in outcomes[name]) for name in names}
@@ -273,7 +273,7 @@ def input_table(outcomes: Found) -> list[str]:
     return rows + [f"| {name} | {rate:.0f} | {rate / rates['stock input']:.2f} |" for name, rate in rates.items()]
 
 
-def evaluation_table(outcomes: Found) -> list[str]:
+def evaluation_table(outcomes: Outcomes) -> list[str]:
     """Return seconds of evaluation."""
     rows = ["| evaluation | s with process start | s, first | s, later | AP50 |", "| --- | ---: | ---: | ---: | ---: |"]
     for name in ("stock evaluation", "our evaluation"):
@@ -285,7 +285,7 @@ def evaluation_table(outcomes: Found) -> list[str]:
     return rows
 
 
-def tables(outcomes: Found, args: argparse.Namespace) -> str:
+def tables(outcomes: Outcomes, args: argparse.Namespace) -> str:
     """Return all tables as markdown."""
     parts: list[list[str]] = []
     if "loops" in args.what:
@@ -322,7 +322,7 @@ def parser() -> argparse.ArgumentParser:
     add("--batches", type=int, default=40, help="of the input pipelines (default %(default)s)")
     add("--batch-size", type=int, default=8, help="(default %(default)s)")
     add("--rounds", type=int, default=3, help="(default %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="everything that was found, with the time of every step")
+    add("--json", type=Path, metavar="FILE", help="everything that was measured, with the time of every step")
     add("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="(default %(default)s)")
     return made
 
@@ -339,11 +339,11 @@ def main() -> None:
             try:
                 bench.run()
             finally:
-                everything[config] = bench.found
+                everything[config] = bench.outcomes
                 if args.json:
                     args.json.write_text(json.dumps(everything), encoding="utf-8")
             about = f"batch {args.batch_size}, medians of {args.rounds} rounds, {os.cpu_count()} processors"
-            print(f"## {config}: {about}\n\n{tables(bench.found, args)}\n", flush=True)
+            print(f"## {config}: {about}\n\n{tables(bench.outcomes, args)}\n", flush=True)
 
 
 if __name__ == "__main__" and not stock_loop.answer({"pipeline": pipeline, "validation": validation}):

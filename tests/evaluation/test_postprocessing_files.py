@@ -19,7 +19,7 @@ EXAMS = 80
 
 def write_truth(path, boxes, *, ids=results.image_id, category=2):
     images = [{"id": ids(name), "file_name": name, "width": 1024, "height": 1024} for name in boxes]
-    rows = [(name, box) for name, found in boxes.items() for box in found.tolist()]
+    rows = [(name, box) for name, boxes_of in boxes.items() for box in boxes_of.tolist()]
     entries = [
         {
             "id": number,
@@ -69,8 +69,8 @@ def gate(tmp_path, cases):
 def test_what_is_written_gives_the_last_row_of_the_table(tmp_path, instances, detections, gate, boxes):
     table = postprocess_files.tune(instances, [detections], tmp_path / "out", gate=gate, folds=2)
     assert json.loads((tmp_path / "out" / "table.json").read_text()) == table
-    found = detection_files.by_exam(tmp_path / "out" / "detections.json", list(boxes))
-    metric = rsna.rsna_metric(boxes, {name: (one.boxes_xyxy_px, one.scores) for name, one in found.items()})
+    detections_of = detection_files.by_exam(tmp_path / "out" / "detections.json", list(boxes))
+    metric = rsna.rsna_metric(boxes, {name: (one.boxes_xyxy_px, one.scores) for name, one in detections_of.items()})
     assert metric == pytest.approx(table["rows"][-1]["figure"]["value"], abs=0.002)  # boxes are rounded in the file
     chosen = recipe.Recipe(**table["rows"][-1]["chosen"], exams_sha256=recipe.fingerprint(boxes))
     assert recipe.load(tmp_path / "out" / "recipe.json") == chosen
@@ -176,10 +176,10 @@ def test_results_by_the_ids_of_another_framework(tmp_path, boxes, cases):
     for row in plain:
         del row["file_name"]
     (tmp_path / "plain.json").write_text(json.dumps(plain))
-    found = postprocess_files.read_detections(tmp_path / "plain.json", truth=truth)
+    detections_of = postprocess_files.read_detections(tmp_path / "plain.json", truth=truth)
     assert truth.category_id == 7
-    assert results.to_coco(found) == rows
-    read = postprocess_files.cases_of(truth, np.arange(EXAMS), found)
+    assert results.to_coco(detections_of) == rows
+    read = postprocess_files.cases_of(truth, np.arange(EXAMS), detections_of)
     assert read.names == cases.names
     np.testing.assert_array_equal(read.truth_case, cases.truth_case)
     np.testing.assert_allclose(read.truth_xyxy_px, cases.truth_xyxy_px)

@@ -116,7 +116,7 @@ def test_a_worst_exam_has_the_threshold_that_its_sentence_is_of(metrics, loaded)
     assert len({one["score_threshold"] for one in metrics["worst"]} - {None}) > 1, "cross-fitted"
 
 
-def test_nobody_is_judged_by_a_threshold_that_saw_him(metrics, loaded):
+def test_nobody_is_evaluated_at_a_threshold_that_saw_him(metrics, loaded):
     """The same by hand: thresholds of each fold from the other folds, and the metric of all."""
     cases = loaded.cases
     folds = operating_point.patient_folds(cases, seed=0)

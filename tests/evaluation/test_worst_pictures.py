@@ -25,4 +25,4 @@ def test_a_picture_has_the_detections_that_its_caption_counts(monkeypatch):
         assert not what["panel"], "the caption says it beside the picture"
     cases = loaded.cases
     at_one = [((cases.box_case == one["case"]) & (cases.scores >= metrics["rsna_threshold"])).sum() for one in metrics["worst"]]
-    assert at_one != [len(what["detections"]) for what in drawn], "otherwise this test tells nothing"
+    assert at_one != [len(what["detections"]) for what in drawn], "otherwise this test shows nothing"

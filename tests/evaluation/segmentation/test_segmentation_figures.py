@@ -26,22 +26,22 @@ def at(index, count):
     return np.full(count, index, np.int64)
 
 
-def values(found):
-    return {key.removeprefix("segmentation."): one["value"] for key, one in found.items()}
+def values(values_now):
+    return {key.removeprefix("segmentation."): one["value"] for key, one in values_now.items()}
 
 
 @pytest.mark.parametrize("index", [0, 37, 49, 80])
 def test_figures_are_those_of_scikit_learn(maps, index):
     probabilities, truth, patients = maps
-    found = values(figures.intervals(pixels_of(probabilities, truth), at(index, 24), patients=patients, resamples=2))
+    values_now = values(figures.intervals(pixels_of(probabilities, truth), at(index, 24), patients=patients, resamples=2))
     marked = probabilities >= figures.THRESHOLDS[index]
     flat = truth.ravel(), marked.ravel()
     for name, function in {"iou": jaccard_score, "f1": f1_score, "precision": precision_score, "recall": recall_score}.items():
-        assert found[name] == pytest.approx(function(*flat))
+        assert values_now[name] == pytest.approx(function(*flat))
     for name, function in {"iou": jaccard_score, "f1": f1_score}.items():
         each = np.array([function(t.ravel(), m.ravel(), zero_division=1.0) for t, m in zip(truth, marked, strict=True)])
-        assert found[f"{name}_per_image"] == pytest.approx(each.mean())
-        assert found[f"{name}_per_positive"] == pytest.approx(each[truth.any(axis=(1, 2))].mean())
+        assert values_now[f"{name}_per_image"] == pytest.approx(each.mean())
+        assert values_now[f"{name}_per_positive"] == pytest.approx(each[truth.any(axis=(1, 2))].mean())
 
 
 def test_empty_masks_have_figures():
@@ -85,15 +85,15 @@ def test_each_image_has_the_threshold_of_the_other_folds(maps):
 def test_intervals_are_those_of_patients_drawn_by_hand(maps):
     probabilities, truth, patients = maps
     pixels, index = pixels_of(probabilities, truth), at(49, 24)
-    found = figures.intervals(pixels, index, patients=patients, resamples=300, seed=5)["segmentation.iou"]
+    values_now = figures.intervals(pixels, index, patients=patients, resamples=300, seed=5)["segmentation.iou"]
     rng, drawn = np.random.default_rng(11), []
     marked = probabilities >= figures.THRESHOLDS[49]
     for _ in range(2000):
         rows = np.concatenate([np.flatnonzero(patients == one) for one in rng.integers(0, 12, 12)])
         drawn.append((truth[rows] & marked[rows]).sum() / (truth[rows] | marked[rows]).sum())
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert found["low"] == pytest.approx(low, abs=0.15 * (high - low))
-    assert found["high"] == pytest.approx(high, abs=0.15 * (high - low))
+    assert values_now["low"] == pytest.approx(low, abs=0.15 * (high - low))
+    assert values_now["high"] == pytest.approx(high, abs=0.15 * (high - low))
 
 
 def test_the_difference_to_itself_is_nothing_and_to_a_worse_one_is_above_0(maps):
@@ -121,5 +121,5 @@ def test_the_spatial_prior_is_the_best_fixed_mask(maps):
 
 def test_a_single_patient_has_no_interval(maps):
     probabilities, truth, _ = maps
-    found = figures.intervals(pixels_of(probabilities, truth), at(40, 24), patients=np.zeros(24), resamples=5)
-    assert all(one["low"] is None and one["value"] is not None for one in found.values())
+    values_now = figures.intervals(pixels_of(probabilities, truth), at(40, 24), patients=np.zeros(24), resamples=5)
+    assert all(one["low"] is None and one["value"] is not None for one in values_now.values())

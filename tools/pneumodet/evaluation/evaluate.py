@@ -333,11 +333,11 @@ def _write(
     record: Any = None,
     config: str = "",
 ) -> Outcome:
-    if other is None and options.compare:
+    if other is None and (compared := options.compare):
         other = inputs.assemble(
             loaded.instances,
-            lambda ids, category: detection_files.read(options.compare, ids, category_id=category),
-            names=("the ground truth", str(options.compare)),
+            lambda ids, category: detection_files.read(compared, ids, category_id=category),
+            names=("the ground truth", str(compared)),
             class_name=options.class_name,
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
         )

@@ -42,8 +42,8 @@ def read_facts(path: Path) -> dict[str, dict[str, Any]]:
     table = tables.read(path)
     columns = table.columns
     exam = next((name for name in EXAM_COLUMNS if name in columns), EXAM_COLUMNS[0])
-    chosen = {name: next((one for one in options if one in columns), None) for name, options in FACTS.items()}
-    chosen = {name: column for name, column in chosen.items() if column}
+    first = {name: next((one for one in options if one in columns), None) for name, options in FACTS.items()}
+    chosen = {name: column for name, column in first.items() if column}
     if not chosen:
         raise DataError(f"{path} has none of the columns {', '.join(option for options in FACTS.values() for option in options)}.")
     of_exams: dict[str, dict[str, Any]] = {}
@@ -54,9 +54,9 @@ def read_facts(path: Path) -> dict[str, dict[str, Any]]:
         known = of_exams.setdefault(row[exam].strip(), values)
         differs = next((name for name, value in values.items() if known[name] != value), None)
         if differs:
-            first, second = (f"{one[differs]:g}" if isinstance(one[differs], float) else repr(one[differs]) for one in (known, values))
+            earlier, here = (f"{one[differs]:g}" if isinstance(one[differs], float) else repr(one[differs]) for one in (known, values))
             raise DataError(
-                f"{path}, line {line}: exam {row[exam].strip()} has the {chosen[differs]} {first} in an earlier row and {second} "
+                f"{path}, line {line}: exam {row[exam].strip()} has the {chosen[differs]} {earlier} in an earlier row and {here} "
                 "here. Keep one of them."
             )
     return of_exams

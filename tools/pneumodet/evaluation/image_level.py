@@ -43,8 +43,9 @@ def of_scores(split: Split, scores: np.ndarray) -> Loaded:
     if scores.shape != (len(split),) or not ((scores >= 0) & (scores <= 1)).all():
         wrong = scores[~((scores >= 0) & (scores <= 1))][:1]
         raise DataError(f"{len(split)} exams need as many scores from 0 to 1; got {scores.size} scores, and among them {wrong}.")
+    category = inputs.category_of(split)
     of_exams = {
-        name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([split.category]))
+        name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([category]))
         for name, score, (height, width) in zip(split.names, scores.tolist(), split.sizes_hw, strict=True)
     }
     return inputs.assemble(split.instances, lambda _, __: detections.to_coco(of_exams), class_name=split.class_name, source=checks.SCORES)

@@ -20,6 +20,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
+from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, files
 from pneumodet.evaluation.metrics import operating_point
 
@@ -141,6 +142,17 @@ def assemble(
     return Loaded(cases, instances, results, sizes, warnings)
 
 
+def category_of(split: Split) -> int:
+    """Return the category id of a split's class.
+
+    Raises:
+      DataError: the records do not have the class.
+    """
+    if split.category is None:
+        raise DataError(f"The records in {split.folder} have no class {split.class_name!r}. Make them again with a label map that has it.")
+    return split.category
+
+
 def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict[str, int], int]:
     """Return (exam -> image id, the class's category id) of a COCO object as ``ground_truth.read`` gives it.
 
@@ -171,9 +183,9 @@ def _refuse_twice(values: Sequence[Any], what: str) -> None:
 
 def _size_hw(image: Mapping[str, Any]) -> tuple[float, float]:
     """Return height and width of a COCO image, both NaN where it does not say them."""
-    size = image.get("height"), image.get("width")
+    size: tuple[Any, Any] = image.get("height"), image.get("width")
     known = all(isinstance(side, int | float) and np.isfinite(side) and side > 0 for side in size)
-    return size if known else (np.nan, np.nan)
+    return (float(size[0]), float(size[1])) if known else (np.nan, np.nan)
 
 
 def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, Any]], patients: Mapping[str, str] | None) -> np.ndarray:

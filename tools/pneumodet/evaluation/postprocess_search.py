@@ -18,6 +18,7 @@ number of exams once results of NMS no longer fit in ``KEPT_DETECTIONS``.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,8 @@ _FUSION_FIELDS = ("sources", "fusion", "fusion_iou")
 _NMS_FIELDS = ("nms", "nms_iou", "nms_sigma")
 _AP50_IOU = np.array([HIT_IOU])
 
-Changes = Mapping[str, object]
-"""Fields of a recipe with the values that a candidate has."""
+Changes = Mapping[str, Any]
+"""Fields of a recipe with the values that a candidate has; ``Recipe`` checks them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ def grids(sources: int, gate: np.ndarray | None) -> dict[str, list[Changes]]:
     """
     of_step: dict[str, list[Changes]] = {}
     if sources > 1:
-        pooled = [{"fusion": "pool", "nms": "hard", "nms_iou": iou} for iou in sorted(HARD_IOU, reverse=True)]
+        pooled: list[Changes] = [{"fusion": "pool", "nms": "hard", "nms_iou": iou} for iou in sorted(HARD_IOU, reverse=True)]
         of_step[FUSION] = pooled + [{"fusion": "wbf", "fusion_iou": iou, "nms": "none"} for iou in FUSION_IOU]
     of_step["nms"] = [
         {"nms": "none"},
@@ -236,7 +237,7 @@ class _Bench:
         self._chosen_on = np.column_stack([~of_fold, np.ones(len(of_fold), bool)])
         self._margins = MARGIN / np.sqrt(self._chosen_on[sources[0].positive].sum(axis=0))
         self._fused, self._suppressed = _Kept(), _Kept()
-        self._overlaps: tuple[Cases | None, Overlaps | None] = None, None
+        self._overlaps: tuple[Cases, Overlaps] | None = None
         self._evaluated: dict[Recipe, list[tuple[float, float]]] = {}
 
     def run(self, recipe: Recipe) -> Cases:
@@ -290,8 +291,8 @@ class _Bench:
         return [(float(value), 0.0) for value in values]
 
     def _overlaps_of(self, fused: Cases) -> Overlaps:
-        if self._overlaps[0] is not fused:
-            self._overlaps = None, None  # before the next ones are computed
+        if self._overlaps is None or self._overlaps[0] is not fused:
+            self._overlaps = None  # frees their memory before the next ones are computed
             self._overlaps = fused, Overlaps(fused)
         return self._overlaps[1]
 

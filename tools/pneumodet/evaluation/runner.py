@@ -89,7 +89,7 @@ class Runner:
         Raises:
           DataError: records and ground truth do not have the same number of images, or a file cannot be read.
         """
-        self.split, self.size_hw = split, tuple(size_hw)
+        self.split, self.size_hw = split, (size_hw[0], size_hw[1])
         self._images = SplitImages(
             split,
             batch=BATCH,

@@ -109,10 +109,17 @@ def summarize(
     metrics["comparison"] = None
     if other is not None:
         theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
-        compared = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-        metrics["comparison"] = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **compared) | {
-            "names": list(names)
-        }
+        compared = bootstrap.compare(
+            cases,
+            other.cases,
+            thresholds=(at, theirs),
+            names=names,
+            rules=rules,
+            class_name=class_name,
+            resamples=resamples,
+            seed=seed,
+        )
+        metrics["comparison"] = compared | {"names": list(names)}
     metrics["warnings"] = warnings
     return metrics
 

@@ -19,7 +19,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.core.run_record import DataRecord
 from pneumodet.data.cases import Cases
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import image_level
+from pneumodet.evaluation import image_level, inputs
 from pneumodet.evaluation.classification import localization, scoring, weak_boxes, weak_localization
 from pneumodet.evaluation.metrics import bootstrap, operating_point
 from pneumodet.models.classification import grad_cam
@@ -167,7 +167,7 @@ def _of_training(trained_with: DataRecord, records: RecordSet, split: Split) -> 
 
 def gray(heatmap: np.ndarray) -> np.ndarray:
     """Return a (h, w) heatmap as (GRID, GRID) uint8 over the whole radiograph; its maximum is 255, and no heat is all 0."""
-    return np.uint8(np.rint(255 * weak_boxes.enlarged(heatmap)))
+    return np.rint(255 * weak_boxes.enlarged(heatmap)).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -214,9 +214,10 @@ def _folds(cases: Cases, seed: int) -> np.ndarray | None:
 
 
 def _weak_boxes(explained: _Explained, cut: weak_localization.Shares, split: Split) -> dict[str, Detections]:
+    category = inputs.category_of(split)
     rows = zip(split.names, explained.heatmaps, cut.of_exams, split.sizes_hw, explained.probabilities, strict=True)
     return {
-        name: weak_boxes.weak_boxes(heatmap, share=share, image_hw=size_hw, probability=probability, category_id=split.category)
+        name: weak_boxes.weak_boxes(heatmap, share=share, image_hw=size_hw, probability=probability, category_id=category)
         for name, heatmap, share, size_hw, probability in rows
     }
 

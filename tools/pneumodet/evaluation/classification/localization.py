@@ -15,6 +15,7 @@ What chance gives: a heatmap that is the same everywhere, and a point anywhere. 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,10 @@ TOLERANCE_PX = 15.0
 _CENTRE_WIDTH = 0.25
 
 
+Comparison = dict[str, dict[str, dict[str, Any]]]
+"""Figure -> source -> ``value``, ``low``, ``high`` (``bootstrap.interval``), and ``above``, the same of a difference."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ratio:
     """A figure of C exams: the sum of what was reached over the sum of what there was to reach; both (C,) float64, 0 in exams that do not count."""
@@ -47,7 +52,7 @@ class Ratio:
 def measure(
     heatmaps: Sequence[np.ndarray],
     truth_xyxy_px: Sequence[np.ndarray],
-    sizes_hw: Sequence[tuple[float, float]],
+    sizes_hw: Sequence[tuple[int, int]],
     weak_xyxy_px: Sequence[np.ndarray],
     *,
     tolerance_px: float = TOLERANCE_PX,
@@ -79,7 +84,7 @@ def measure(
 
 
 def by_chance(
-    truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[float, float]], *, tolerance_px: float = TOLERANCE_PX
+    truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[int, int]], *, tolerance_px: float = TOLERANCE_PX
 ) -> dict[str, Ratio]:
     """Return the figures that the same heatmap everywhere, and a point anywhere, give on the average. Arguments as ``measure``."""
     rows = np.zeros((len(truth_xyxy_px), 4))
@@ -98,7 +103,7 @@ def _ratios(rows: np.ndarray, truth_xyxy_px: Sequence[np.ndarray]) -> dict[str, 
 
 def compared(
     sources: Mapping[str, Mapping[str, Ratio]], patients: np.ndarray, *, resamples: int = bootstrap.RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, dict[str, float | None]]]:
+) -> Comparison:
     """Return each figure of each source with its interval, and how much the first source is above each other one on the same resamples.
 
     Args:
@@ -117,9 +122,9 @@ def compared(
 
     value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
     first = next(iter(sources))
-    table: dict[str, dict[str, dict[str, float | None]]] = {}
+    table: Comparison = {}
     for figure in FIGURES:
-        table[figure] = {name: bootstrap.interval(value[figure, name], drawn[figure, name], patients) for name in sources}
+        table[figure] = {name: dict(bootstrap.interval(value[figure, name], drawn[figure, name], patients)) for name in sources}
         for name in sources:
             if name != first:
                 table[figure][name]["above"] = bootstrap.interval(
@@ -128,7 +133,7 @@ def compared(
     return table
 
 
-def hottest_xy_px(heatmap: np.ndarray, size_hw: tuple[float, float]) -> tuple[float, float] | None:
+def hottest_xy_px(heatmap: np.ndarray, size_hw: tuple[int, int]) -> tuple[float, float] | None:
     """Return the centre of the hottest cell of a (h, w) heatmap in px of the radiograph; None where there is no heat.
 
     The cell's, since bilinear enlarging makes a plateau of a maximum at the edge, whose first px would be the radiograph's corner.
@@ -148,7 +153,7 @@ def distance_px(points_xy_px: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarr
     return np.hypot(aside, above).min(axis=1)
 
 
-def box_mask(boxes_xyxy_px: np.ndarray, size_hw: tuple[float, float]) -> np.ndarray:
+def box_mask(boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return (GRID, GRID) bool over a radiograph: whether a px's centre lies in a box."""
     return images.box_mask(xyxy_px_to_yxyx_norm(boxes_xyxy_px, height=size_hw[0], width=size_hw[1]), (GRID, GRID)).astype(bool)
 
@@ -159,7 +164,7 @@ def centre_heatmap() -> np.ndarray:
     return np.exp(-(offset[:, np.newaxis] ** 2 + offset**2) / 2)
 
 
-def spatial_prior(truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[float, float]]) -> np.ndarray | None:
+def spatial_prior(truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[int, int]]) -> np.ndarray | None:
     """Return (GRID, GRID) float64 in [0, 1], how many exams have a box at a place; None without boxes.
 
     Of training exams it is what can be known of the place of a finding without regard to the radiograph.
@@ -173,7 +178,7 @@ def _area_iou(a: np.ndarray, b: np.ndarray) -> float:
     return np.count_nonzero(a & b) / union if union else 0.0
 
 
-def _grid_xy_px(size_hw: tuple[float, float]) -> np.ndarray:
+def _grid_xy_px(size_hw: tuple[int, int]) -> np.ndarray:
     """Return (GRID * GRID, 2) centres of the grid in px of the radiograph."""
     x, y = np.meshgrid(_centres(size_hw[1]), _centres(size_hw[0]))
     return np.stack([x.ravel(), y.ravel()], axis=1)

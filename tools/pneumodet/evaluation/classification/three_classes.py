@@ -64,7 +64,8 @@ class _Figures:
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return key -> (B,) float64 for (N, B) weights; NaN where a figure is undefined."""
-        figures, right = {}, 0.0
+        figures: dict[str, np.ndarray] = {}
+        right = np.zeros(weights.shape[1])
         for key, (predicted, true), areas in zip(KEYS, self._cells, self._areas, strict=True):
             hits, called, there = (mask.astype(np.float64) @ weights for mask in (predicted & true, predicted, true))
             right = right + hits

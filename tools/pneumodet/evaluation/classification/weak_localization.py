@@ -50,8 +50,9 @@ def shares(heatmaps: Sequence[np.ndarray], split: Split, folds: np.ndarray | Non
         share, source = (weak_boxes.DEFAULT_SHARE, TOO_FEW) if given is None else (given, GIVEN)
         return Shares(np.full(len(heatmaps), share), share, source)
     overlaps = np.zeros((len(heatmaps), len(weak_boxes.SHARES)))
-    seen, pieces = None, []
-    for row in np.flatnonzero(split.positive):
+    seen: np.ndarray | None = None
+    pieces: list[np.ndarray] = []
+    for row in np.flatnonzero(split.positive).tolist():
         if heatmaps[row] is not seen:  # a prior is the same for all
             seen, pieces = heatmaps[row], weak_boxes.boxes_by_share(heatmaps[row])
         overlaps[row] = weak_boxes.overlaps_by_share(pieces, split.boxes_xyxy_px[row], image_hw=split.sizes_hw[row])
@@ -70,7 +71,7 @@ def compared_with_priors(
     tolerance_px: float = localization.TOLERANCE_PX,
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
-) -> dict[str, dict[str, dict]]:
+) -> localization.Comparison:
     """Return the figures of a method, of chance, and of heatmaps that are the same for all exams; see ``localization.compared``.
 
     Args:
@@ -86,7 +87,11 @@ def compared_with_priors(
       seed: of its draws.
     """
     given = cut.for_new_data if cut.source == GIVEN else None
-    prior_heatmaps = {CENTRE: localization.centre_heatmap(), SPATIAL_PRIOR: localization.spatial_prior(other.boxes_xyxy_px, other.sizes_hw)}
+    prior = localization.spatial_prior(other.boxes_xyxy_px, other.sizes_hw)
+    prior_heatmaps = {
+        CENTRE: localization.centre_heatmap(),
+        SPATIAL_PRIOR: np.zeros((weak_boxes.GRID, weak_boxes.GRID)) if prior is None else prior,  # without boxes there is nothing to expect
+    }
     counts = {method: _measured(heatmaps, cut, split, tolerance_px)}
     counts[CHANCE] = localization.by_chance(split.boxes_xyxy_px, split.sizes_hw, tolerance_px=tolerance_px)
     for name, heatmap in prior_heatmaps.items():
@@ -97,7 +102,7 @@ def compared_with_priors(
 
 def _measured(heatmaps: Sequence[np.ndarray], cut: Shares, split: Split, tolerance_px: float) -> dict[str, localization.Ratio]:
     weak = [np.zeros((0, 4))] * len(split)
-    for row in np.flatnonzero(split.positive):
+    for row in np.flatnonzero(split.positive).tolist():
         detections = weak_boxes.weak_boxes(heatmaps[row], share=cut.of_exams[row], image_hw=split.sizes_hw[row], probability=1.0)
         weak[row] = detections.boxes_xyxy_px
     return localization.measure(heatmaps, split.boxes_xyxy_px, split.sizes_hw, weak, tolerance_px=tolerance_px)

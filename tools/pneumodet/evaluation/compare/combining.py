@@ -82,7 +82,7 @@ def chosen(sides: Sequence[Side], detector: str, gate: str | None, fused: Sequen
         raise ConfigError("--fuse names a run twice, or the detector itself. Name each once.")
     if not gate and not fused:
         raise ConfigError("--combine needs something to combine with: --gate RUN, --fuse RUN, or both.")
-    return by_name[detector], by_name.get(gate), [by_name[name] for name in fused]
+    return by_name[detector], by_name[gate] if gate else None, [by_name[name] for name in fused]
 
 
 def combine(
@@ -110,10 +110,11 @@ def combine(
       ConfigError: folds are out of range.
       DataError: there are too few patients.
     """
-    of_case = operating_point.patient_folds(detector.boxes, folds, seed=seed)
+    boxes = detector.detections
+    of_case = operating_point.patient_folds(boxes, folds, seed=seed)
     scores = None if gate is None else gate.image.case_scores
     how: dict[str, Any] = {"folds": of_case, "gate": scores, "rules": RULES, "resamples": resamples, "seed": seed, "on_step": on_step}
-    searched = postprocess_search.search([detector.boxes], **how)
+    searched = postprocess_search.search([boxes], **how)
     sources = [detector, *others]
     names = tuple(side.entry.name for side in sources)
     table = {**searched.table, "detector": names[0], "gate": gate and gate.entry.name, "fused": list(names[1:])}
@@ -122,11 +123,11 @@ def combine(
         row = next(row for row in table["rows"] if row["step"] == GATE)
         sentences.append(_of_gate(row, gate.entry.name, names[0]))
     if others:
-        fused = postprocess_search.search([side.boxes for side in sources], names=names, **how)
+        fused = postprocess_search.search([side.detections for side in sources], names=names, **how)
         gain = _gain(searched.cross_fitted, 0.0, fused.cross_fitted, resamples, seed)
-        alone, _ = operating_point.cross_fitted(detector.boxes, "rsna", folds=of_case, rules=RULES)  # as the table's first row
+        alone, _ = operating_point.cross_fitted(boxes, "rsna", folds=of_case, rules=RULES)  # as the table's first row
         table["rows"] = [*table["rows"], {**fused.table["rows"][-1], "step": FUSION, "gain": gain}]
-        table["total"] = _gain(detector.boxes, alone[detector.boxes.box_case], fused.cross_fitted, resamples, seed)
+        table["total"] = _gain(boxes, alone[boxes.box_case], fused.cross_fitted, resamples, seed)
         sentences.append(_of_fusion(gain, names))
         searched = fused
     table["best_step"] = place = _best(table["rows"])

@@ -89,7 +89,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     folders.check_free(request.output_dir, marker=RESULT, overwrite=request.overwrite)
     shelf = entries.Shelf(request.truth, split=request.split, patient_map=request.patient_map)
     read = entries.read_all(list(request.runs), shelf)
-    truth = shelf.given or next((entry.truth for entry in read), None)
+    truth = shelf.given or read[0].truth
     names = [entry.name for entry in read]
     if request.baseline is not None and request.baseline not in names:
         raise ConfigError(f"--baseline {request.baseline}: it must be one of --runs ({', '.join(names)}).")

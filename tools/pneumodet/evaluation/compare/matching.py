@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pneumodet.core.errors import DataError
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.compare.entries import Entry, Point
 from pneumodet.evaluation.compare.truths import Truth
@@ -44,6 +44,17 @@ class Side:
     image_at: float | np.ndarray
     boxes_note: str
     image_note: str
+
+    @property
+    def detections(self) -> Cases:
+        """``boxes``, where they are needed.
+
+        Raises:
+          ConfigError: there are none.
+        """
+        if self.boxes is None:
+            raise ConfigError(f"{self.entry.name} has scores and no boxes. Use it as --gate.")
+        return self.boxes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,10 +132,13 @@ def _with_boxes(base: Cases, cases: Cases) -> Cases:
 def _side(entry: Entry, base: Cases, seed: int, notes: list[str]) -> Side:
     boxes = None if entry.cases is None else _with_boxes(base, entry.cases)
     boxes_at, boxes_note = (0.0, "") if boxes is None else _at(boxes, entry.box_point, seed)
-    image, image_at, image_note = boxes, boxes_at, boxes_note
     if entry.scores is not None:
         image = with_scores(base, np.array([entry.scores[name] for name in base.names], np.float64))
         image_at, image_note = _at(image, entry.image_point, seed)
+    elif boxes is not None:
+        image, image_at, image_note = boxes, boxes_at, boxes_note
+    else:
+        raise DataError(f"{entry.name} has neither boxes nor scores. Evaluate it again.")
     notes += entry.warnings
     return Side(entry=entry, boxes=boxes, image=image, boxes_at=boxes_at, image_at=image_at, boxes_note=boxes_note, image_note=image_note)
 

@@ -94,7 +94,7 @@ class Figures:
       DataError: there are no cases, or the rules are unknown.
     """
 
-    def __init__(self, cases: Cases, *, score_threshold: float, rules: str = "strict", class_name: str = "pneumonia") -> None:
+    def __init__(self, cases: Cases, *, score_threshold: float | np.ndarray, rules: str = "strict", class_name: str = "pneumonia") -> None:
         if not len(cases):
             raise DataError("No figure can be computed of no cases. Give at least one image.")
         self._prefix = f"coco.{class_name}."
@@ -135,7 +135,7 @@ class Figures:
 def intervals(
     cases: Cases,
     *,
-    score_threshold: float,
+    score_threshold: float | np.ndarray,
     rules: str = "strict",
     class_name: str = "pneumonia",
     resamples: int = RESAMPLES,
@@ -172,7 +172,7 @@ def compare(
     a: Cases,
     b: Cases,
     *,
-    thresholds: tuple[float, float],
+    thresholds: tuple[float | np.ndarray, float | np.ndarray],
     names: tuple[str, str] = ("A", "B"),
     rules: str = "strict",
     class_name: str = "pneumonia",

@@ -264,16 +264,16 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
 
 def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free: tuple[int, ...] = (0, 1)) -> np.ndarray:
     """Minimize the log loss over (slope, intercept), or over those of them that are free; steps are halved until the loss falls."""
-    point, free = start, list(free)
+    point, parts = start, list(free)
     value = _log_loss(point, scaled, targets)
     for _ in range(_ITERATIONS):
         probability = sigmoid(point[0] * scaled + point[1])
         error, weight = probability - targets, probability * (1 - probability)
-        gradient = np.array([scaled @ error, error.sum()])[free]
+        gradient = np.array([scaled @ error, error.sum()])[parts]
         cross = scaled @ weight
-        hessian = np.array([[np.square(scaled) @ weight, cross], [cross, weight.sum()]])[np.ix_(free, free)]
+        hessian = np.array([[np.square(scaled) @ weight, cross], [cross, weight.sum()]])[np.ix_(parts, parts)]
         step = np.zeros(2)
-        step[free] = np.linalg.lstsq(hessian, gradient)[0]
+        step[parts] = np.linalg.lstsq(hessian, gradient)[0]
         size, following = 1.0, _log_loss(point - step, scaled, targets)
         while following > value and size > _TOLERANCE:
             size /= 2

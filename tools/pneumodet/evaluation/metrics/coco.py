@@ -46,18 +46,23 @@ def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str,
     image_ids = sorted(image["id"] for image in instances["images"])
     truth = _columns("annotation", instances["annotations"], image_ids, [category["id"] for category in categories])
     results = _columns("detection", detections, image_ids, [category["id"] for category in categories])
-    precision, recall = _evaluate(len(image_ids), len(categories), truth, results) if len(truth["image"]) else (None, None)
+    precision = recall = None
+    if len(truth["image"]):
+        precision, recall = _evaluate(len(image_ids), len(categories), truth, results)
     metrics = _summary("coco.", precision, recall)
     for index, category in enumerate(categories):
-        one = slice(index, index + 1)
-        metrics |= _summary(f"coco.{category['name']}.", *((None, None) if precision is None else (precision[:, :, one], recall[:, one])))
+        metrics |= _summary(f"coco.{category['name']}.", precision, recall, of_class=index)
     return metrics
 
 
-def _summary(prefix: str, precision: np.ndarray | None, recall: np.ndarray | None) -> dict[str, float | None]:
+def _summary(
+    prefix: str, precision: np.ndarray | None, recall: np.ndarray | None, *, of_class: int | None = None
+) -> dict[str, float | None]:
     """Average precision (T, R, K, A, M) and recall (T, K, A, M) over what has ground truth; COCO marks the rest by -1."""
-    if precision is None:
+    if precision is None or recall is None:
         precision, recall = np.full((10, 0, 0, 4, 3), -1.0), np.full((10, 0, 4, 3), -1.0)
+    elif of_class is not None:
+        precision, recall = precision[:, :, [of_class]], recall[:, [of_class]]
 
     def mean(values: np.ndarray) -> float | None:
         values = values[values > -1]
@@ -133,4 +138,5 @@ def _evaluate(images: int, categories: int, truth: dict[str, np.ndarray], detect
     run.params.maxDets = list(MAX_DETECTIONS)
     run.evaluate()
     run.accumulate()
-    return run.eval["precision"], run.eval["recall"]
+    accumulated: dict[str, Any] = run.eval or {}  # None only before ``accumulate``
+    return accumulated["precision"], accumulated["recall"]

@@ -59,7 +59,7 @@ def buckets(cases: Cases, *, score_threshold: float | np.ndarray) -> dict[str, f
     truth = len(cases.truth_case)
     base = all_scores.average_precision(all_scores.matched.hit, np.ones(len(all_scores.scores), bool), truth)
     fixed = {name: all_scores.fixed(name) for name in BUCKETS}
-    errors = {**counts, "errors.hits": int(kept.matched.hit.sum()), "errors.ap50": base}
+    errors: dict[str, float | int | str | None] = {**counts, "errors.hits": int(kept.matched.hit.sum()), "errors.ap50": base}
     errors |= {f"errors.dap50.{name}": None if value is None or base is None else value - base for name, value in fixed.items()}
     if base is None:
         errors["errors.dap50.undefined"] = "No case has a ground-truth box."

@@ -89,7 +89,7 @@ class Froc:
 
 def named(sensitivities: np.ndarray) -> dict[str, np.ndarray]:
     """Return the (B,) figures of (2, 6, B) ``sensitivities`` by their keys, the means included."""
-    figures = {}
+    figures: dict[str, np.ndarray] = {}
     for level, mean, values in zip(LEVELS, MEANS, sensitivities, strict=True):
         figures |= {f"{level}_{rate:g}": at for rate, at in zip(RATES, values, strict=True)} | {mean: values.mean(axis=0)}
     return figures
@@ -134,7 +134,7 @@ def thinned(values: np.ndarray) -> np.ndarray:
     return values[np.linspace(0, len(values) - 1, CURVE_POINTS).round().astype(int)]
 
 
-def at_threshold(cases: Cases, score_threshold: float) -> dict[str, float | int | str | None]:
+def at_threshold(cases: Cases, score_threshold: float | np.ndarray) -> dict[str, float | int | str | None]:
     """Return what happens to boxes when detections of at least ``score_threshold`` are kept.
 
     Returns:

@@ -59,7 +59,7 @@ class Areas:
         return _divide(below, positives * negatives), _divide((steps * precision).sum(axis=0), positives)
 
 
-def called_positive(cases: Cases, score_threshold: float) -> np.ndarray:
+def called_positive(cases: Cases, score_threshold: float | np.ndarray) -> np.ndarray:
     """Return (C,) bool: whether a case has a detection of at least ``score_threshold``."""
     return np.bincount(cases.box_case[cases.scores >= score_threshold], minlength=len(cases)) > 0
 
@@ -80,7 +80,7 @@ def rates(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> dic
     }
 
 
-def image_level(cases: Cases, *, score_threshold: float) -> dict[str, float | str | dict[str, int] | None]:
+def image_level(cases: Cases, *, score_threshold: float | np.ndarray) -> dict[str, float | str | dict[str, int] | None]:
     """Return the image-level figures.
 
     Returns:

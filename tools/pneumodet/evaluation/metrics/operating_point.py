@@ -79,9 +79,14 @@ def at(cases: Cases, threshold: float | np.ndarray, *, rules: str = "strict") ->
     image, lesion = image_level.image_level(kept, score_threshold=0.0), froc.at_threshold(kept, 0.0)
     return {
         "rsna_metric": float(np.nanmean(scores)) if not np.isnan(scores).all() else None,
-        **{key: image[key] for key in ("image.sensitivity", "image.specificity", "image.f1")},
-        **{key: lesion[key] for key in ("lesion.sensitivity", "lesion.fp_per_image")},
+        **{key: _number(image[key]) for key in ("image.sensitivity", "image.specificity", "image.f1")},
+        **{key: _number(lesion[key]) for key in ("lesion.sensitivity", "lesion.fp_per_image")},
     }
+
+
+def _number(value: object) -> float | None:
+    """Return a figure of a dict that has sentences and counts as well."""
+    return value if isinstance(value, int | float) else None
 
 
 def patient_numbers(patients: Sequence[Hashable]) -> np.ndarray:
@@ -174,9 +179,10 @@ def check_folds(cases: Cases, folds: np.ndarray) -> np.ndarray:
     return names
 
 
-def _threshold(cases: Cases, name: str, level: float | None, rules: str) -> float:
+def _threshold(cases: Cases, name: str, aimed_at: float | None, rules: str) -> float:
     if name == "rsna":
         return rsna.case_threshold(cases, rules=rules)[0]
+    level = aimed_at or 0.0  # F1 has none, and does not use it
     if name == "fp_per_image":
         false = np.sort(cases.scores[~match(cases).hit])[::-1]
         scores = np.unique(cases.scores)[::-1]

@@ -83,7 +83,7 @@ def best_threshold(
     return _best(_flat(ground_truth, predictions, rules, -np.inf), rules)
 
 
-def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float = 0.0) -> np.ndarray:
+def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float | np.ndarray = 0.0) -> np.ndarray:
     """Return the (C,) float64 score of each case in [0, 1], NaN where it is left out; their mean without NaN is the metric.
 
     Raises:
@@ -156,8 +156,8 @@ def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
 def _best(flat: _Flat, rules: str) -> tuple[float, float]:
     thresholds, values = _threshold_curve(flat, rules)
     threshold = float(thresholds[np.argmax(values >= values.max() - TIE_TOLERANCE)])  # the first, so the highest threshold
-    kept = flat.scores >= threshold
-    kept = dataclasses.replace(flat, boxes_xyxy_px=flat.boxes_xyxy_px[kept], scores=flat.scores[kept], box_case=flat.box_case[kept])
+    mask = flat.scores >= threshold
+    kept = dataclasses.replace(flat, boxes_xyxy_px=flat.boxes_xyxy_px[mask], scores=flat.scores[mask], box_case=flat.box_case[mask])
     return threshold, _mean(_case_scores(kept, rules))
 
 

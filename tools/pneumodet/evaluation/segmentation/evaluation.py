@@ -9,7 +9,9 @@ The threshold from which a px counts is never chosen on the patients on whom it 
 other patients. The score threshold of the boxes is chosen likewise, by ``evaluation.summary``.
 """
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -81,14 +83,14 @@ class MaskEvaluator:
           seed: of the folds of patients.
         """
         self._split, self._smallest_share, self._seed = split, smallest_share, seed
+        self._category = inputs.category_of(split)
         self.truth = np.empty((len(split), *size_hw), bool)
         for number, mask in enumerate(_masks(split, size_hw)):
             self.truth[number] = mask
         without = inputs.assemble(split.instances, lambda _, __: [], class_name=split.class_name).cases
-        try:
+        self._folds: np.ndarray | None = None
+        with contextlib.suppress(DataError):  # too few patients; ``summarize`` says so
             self._folds = operating_point.patient_folds(without, seed=seed)
-        except DataError:
-            self._folds = None
 
     def __call__(self, batches: Iterable[Seen]) -> MaskEvaluation:
         """Evaluate a network by what it made of all exams."""
@@ -102,7 +104,7 @@ class MaskEvaluator:
         index = np.full(len(maps), whole) if self._folds is None else figures.cross_fitted(pixels, self._folds)
         detections = {
             name: masks.to_detections(
-                one, image_hw=image_hw, threshold=threshold, smallest_share=self._smallest_share, category_id=self._split.category
+                one, image_hw=image_hw, threshold=threshold, smallest_share=self._smallest_share, category_id=self._category
             )
             for name, one, image_hw, threshold in zip(
                 self._split.names, maps, self._split.sizes_hw, THRESHOLDS[index].tolist(), strict=True
@@ -180,8 +182,9 @@ def summarize(
       ``prior_mask``, and ``segmentation.gain``: by how much the network's figures are above those; ``pixel_threshold``.
     """
     metrics = summary.summarize(evaluated.loaded, aim=aim, class_name=class_name, resamples=resamples, seed=seed)
-    draws = {"patients": evaluated.loaded.cases.patients, "resamples": resamples, "seed": seed}
-    of_masks = figures.intervals(evaluated.pixels, evaluated.index, **draws)
+    # the same resamples for the network, the fixed mask and their difference, so that these can be compared
+    drawn = functools.partial(figures.intervals, patients=evaluated.loaded.cases.patients, resamples=resamples, seed=seed)
+    of_masks = drawn(evaluated.pixels, evaluated.index)
     metrics |= {key: one["value"] for key, one in of_masks.items()}
     metrics["intervals"] |= {key: [one["low"], one["high"]] for key, one in of_masks.items() if one["low"] is not None}
     used = np.unique(THRESHOLDS[evaluated.index])
@@ -189,6 +192,6 @@ def summarize(
     if evaluated.folds is None:
         metrics["warnings"].append(ON_THEMSELVES)
     prior = figures.prior(evaluated.truth, prior_mask)
-    metrics["segmentation.prior"] = figures.intervals(*prior, **draws)
-    metrics["segmentation.gain"] = figures.intervals(evaluated.pixels, evaluated.index, less=prior, **draws)
+    metrics["segmentation.prior"] = drawn(*prior)
+    metrics["segmentation.gain"] = drawn(evaluated.pixels, evaluated.index, less=prior)
     return metrics

@@ -143,7 +143,7 @@ def intervals(
     less: tuple[Pixels, np.ndarray] | None = None,
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, float | str | None]]:
     """Return ``KEYS`` with their intervals: percentiles of resamples of patients, thresholds held fixed, as ``evaluation.metrics.bootstrap`` has them.
 
     Args:

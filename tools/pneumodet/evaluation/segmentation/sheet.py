@@ -35,9 +35,9 @@ def tile(
       image_hw: the radiograph's height and width in px.
     """
     scale = TILE_PX / max(image_hw)
-    size_wh = tuple(max(1, round(side * scale)) for side in image_hw[::-1])
+    size_wh = (max(1, round(image_hw[1] * scale)), max(1, round(image_hw[0] * scale)))
     picture = Image.fromarray(pixels).convert("RGB").resize(size_wh, Image.Resampling.BILINEAR)
-    hot = heatmap.overlay(picture, np.uint8(np.rint(255 * np.float64(probabilities))), opacity=OPACITY)
+    hot = heatmap.overlay(picture, np.rint(255 * probabilities.astype(np.float64)).astype(np.uint8), opacity=OPACITY)
     scaled = Detections(detections.boxes_xyxy_px * scale, detections.scores, detections.classes)
     return draw_boxes(np.asarray(hot), truth_xyxy_px=truth_xyxy_px * scale, detections=scaled, panel=False)
 
@@ -49,4 +49,4 @@ def keyed(sheet: Image.Image) -> Image.Image:
 
 def of_mask(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:
     """Draw a training sample: (h, w) uint8 pixels with the (h, w) mask, 0 to 1, as a heatmap over them."""
-    return heatmap.overlay(Image.fromarray(pixels).convert("RGB"), np.uint8(np.rint(255 * mask)), opacity=OPACITY)
+    return heatmap.overlay(Image.fromarray(pixels).convert("RGB"), np.rint(255 * mask).astype(np.uint8), opacity=OPACITY)

@@ -20,7 +20,7 @@ FIGURES = {"rsna_metric": "RSNA metric", "coco.pneumonia.AP50": "AP50", "froc.me
 """Figures of the tables; thresholds are chosen for the first."""
 
 REACHED = ("rsna_metric", "coco.pneumonia.AP50")
-"""Figures by which it is told when a run was as good as another one at its end."""
+"""Figures that show when a run was as good as another one at its end."""
 
 Rows = list[dict[str, Any]]
 """COCO results."""
@@ -34,7 +34,7 @@ def choose(truth: dict[str, Any], rows: Rows) -> tuple[float, dict[str, float | 
 
     Args:
       truth: COCO ground truth of an inner validation.
-      rows: what was found on it.
+      rows: the detections on it.
     """
     loaded = inputs.assemble(truth, lambda images, category: rows)
     return operating_point.choose(loaded.cases, "rsna")["threshold"], summary.headline(loaded)
@@ -92,7 +92,7 @@ def first_as_good(done: Mapping[str, Any], key: str, value: float | None) -> flo
 
 
 def markdown(outcome: Mapping[str, Any]) -> str:
-    """Return the tables of what ``Study.judge`` found."""
+    """Return the tables of what ``Study.evaluate`` returns."""
     names = list(FIGURES.values())
     rows = [f"| variant | steps | images/s | {' | '.join(names)} |", "| --- | ---: | ---: |" + " --- |" * len(names)]
     for name, one in outcome["figures"].items():
