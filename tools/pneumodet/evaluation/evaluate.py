@@ -24,6 +24,7 @@ from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import files, inputs, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import page
 from pneumodet.inference import exported
 from pneumodet.inference.postprocess import ensembles
@@ -97,7 +98,7 @@ class Options:
 class Outcome:
     """The figures, and where the results lie."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     metrics_path: Path
     report: Path
 
@@ -372,7 +373,7 @@ def _write(
         if table and table.exists()
         else None,
     )
-    return Outcome(metrics, folder / runs.METRICS, report)
+    return Outcome(Metrics(metrics), folder / runs.METRICS, report)
 
 
 def _gallery(

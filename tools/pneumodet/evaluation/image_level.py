@@ -25,7 +25,7 @@ SCORES = "scores.csv"
 PREFIX = "image."
 """Keys of image-level figures begin with it; recall is ``image.sensitivity``."""
 
-_KEPT = ("bootstrap", "operating_point", "calibration", "calibrator", "images", "patients", "positive_images", "warnings")
+_KEPT = ("version", "bootstrap", "operating_point", "calibration", "calibrator", "images", "patients", "positive_images", "warnings")
 _CURVES = ("roc", "pr", "score_histogram")
 
 

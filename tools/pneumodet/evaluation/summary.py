@@ -8,6 +8,7 @@ chosen on the others (``operating_point.cross_fitted``). Nothing is NaN: what is
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from pneumodet.core import aims
 from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
+from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import bootstrap, calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices
 
@@ -78,6 +80,7 @@ def summarize(
     drawn = bootstrap.intervals(cases, score_threshold=at, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
+        "version": metrics_file.VERSION,
         **coco.coco_metrics(loaded.instances, loaded.coco_results),
         **froc.froc(cases),
         **froc.at_threshold(cases, at),
@@ -136,9 +139,13 @@ def headline(
     return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
 
 
-def scalars(metrics: dict[str, Any]) -> dict[str, float]:
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures as a flat dict of floats, as TensorBoard, MLflow and W&B take it; undefined ones are left out."""
-    flat = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    flat = {
+        key: float(value)
+        for key, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and key != "version"
+    }
     for key, (low, high) in metrics.get("intervals", {}).items():
         flat |= {f"{key}.low": low, f"{key}.high": high}
     return flat

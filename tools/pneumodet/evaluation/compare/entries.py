@@ -16,9 +16,10 @@ from pneumodet.core.run_record import RunRecord
 from pneumodet.core.runs import CLASSIFICATION, DETECTION, SEGMENTATION, TRAINED_BY
 from pneumodet.data import detection_files, record_sets
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation import checks, inputs
+from pneumodet.evaluation import checks, inputs, metrics_file
 from pneumodet.evaluation.compare import truths
 from pneumodet.evaluation.compare.truths import Truth
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.inference.postprocess import gates as image_gates
 
 BOXES, SCORES = "boxes", "scores"
@@ -166,10 +167,10 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     fix = f"Evaluate it: python tools/{command}"
     if not (place / runs.METRICS).is_file():
         raise DataError(f"The run {name} was not evaluated: {place.name}/{runs.METRICS} is missing. {fix}")
-    metrics = paths.read_json(place / runs.METRICS, what="the run's metrics", hint=fix)
+    metrics = metrics_file.read(place / runs.METRICS, hint=fix)
     data = record.data
-    manifest = metrics.get("manifest_sha256") or (data.manifest_sha256 if data else None)
-    truth = _truth_of_run(name, data.folder if data else None, manifest, metrics.get("split"), shelf)
+    manifest = metrics.manifest_sha256 or (data.manifest_sha256 if data else None)
+    truth = _truth_of_run(name, data.folder if data else None, manifest, metrics.split, shelf)
     fields: dict[str, Any] = {
         "name": name,
         "family": family,
@@ -185,9 +186,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     point = _point(metrics)
     if boxes_file in wanted:
         fields["cases"], warnings = _detections(boxes_file, truth, name, checks.DETECTOR if family == DETECTION else checks.MASKS)
-        warnings += [TRAINED_ON.format(name=name)] * (
-            metrics.get("split") == "train" and data is not None and manifest == data.manifest_sha256
-        )
+        warnings += [TRAINED_ON.format(name=name)] * (metrics.split == "train" and data is not None and manifest == data.manifest_sha256)
         fields |= {"warnings": tuple(warnings), "exams": frozenset(fields["cases"].names), "box_point": point or OF_BOXES}
     if scores_file in wanted:
         scores = image_gates.read_gate(scores_file)
@@ -196,9 +195,9 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
             of_images = point is not None and _of_images(point)
             fields |= {"scores": scores, "image_point": point if of_images else OF_SCORES}
             fields |= {"box_point": OF_BOXES} if of_images else {}
-    if family == DETECTION and metrics.get("images") not in (None, len(fields["exams"])):
+    if family == DETECTION and metrics.images not in (None, len(fields["exams"])):
         raise DataError(
-            f"The run {name} was evaluated on {metrics['images']} exams, but {truth.name} has {len(fields['exams'])}. Give --truth with the very record "
+            f"The run {name} was evaluated on {metrics.images} exams, but {truth.name} has {len(fields['exams'])}. Give --truth with the very record "
             f"set, or evaluate it again: python tools/{command}"
         )
     return Entry(**fields, **_cost(folder, record, metrics))
@@ -237,12 +236,12 @@ def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases
     return loaded.cases, [f"{name}: {one}" for one in said]
 
 
-def _point(metrics: Mapping[str, Any]) -> Point | None:
+def _point(metrics: Metrics) -> Point | None:
     """Return a run's own operating point. A threshold that was chosen on the very exams is not taken over, only what it was chosen for."""
-    point = metrics.get("operating_point") or {}
-    if point.get("aim"):
-        return Point(point["aim"])
-    return None if point.get("threshold") is None else Point("given", float(point["threshold"]))
+    point = metrics.operating_point
+    if point is None or point.aim:
+        return Point(point.aim) if point and point.aim else None
+    return None if point.threshold is None else Point("given", float(point.threshold))
 
 
 def _of_images(point: Point) -> bool:
@@ -257,7 +256,7 @@ def _are_highest(scores: Mapping[str, float], cases: Cases | None) -> bool:
     return all(abs(scores[name] - highest) <= ROUNDED for name, highest in zip(cases.names, cases.case_scores.tolist(), strict=True))
 
 
-def _cost(folder: Path, record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _cost(folder: Path, record: RunRecord, metrics: Metrics) -> dict[str, Any]:
     seconds, milliseconds = record.training_seconds, metrics.get("milliseconds_an_image")
     if seconds is None:
         seconds = metrics_table.seconds(folder) or None

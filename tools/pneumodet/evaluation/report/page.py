@@ -15,6 +15,7 @@ from PIL import Image
 
 from pneumodet.core import paths
 from pneumodet.core.formatting import counted
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import gallery, glossary, model_card, plots, steps
 from pneumodet.viz import markup, templating
 from pneumodet.viz.markup import Table
@@ -85,6 +86,7 @@ def write_report(
     Raises:
       DataError: a file cannot be written.
     """
+    metrics = Metrics(metrics)
     card = model_card.text(metrics)
     page = templating.render(
         "evaluation.html",
@@ -108,24 +110,20 @@ def write_report(
     return folder / REPORT
 
 
-def _interval(metrics: Mapping[str, Any], key: str) -> str:
-    return markup.between((metrics.get("intervals") or {}).get(key))
+def _interval(metrics: Metrics, key: str) -> str:
+    return markup.between(metrics.interval(key))
 
 
-def _of_class(metrics: Mapping[str, Any], key: str) -> str:
-    return key.replace("{class}", _class_name(metrics))
+def _of_class(metrics: Metrics, key: str) -> str:
+    return key.replace("{class}", metrics.class_name)
 
 
-def _class_name(metrics: Mapping[str, Any]) -> str:
-    return str(metrics.get("class_name", "pneumonia"))
-
-
-def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
+def _names(metrics: Metrics) -> dict[str, str]:
     """Return key -> name of the headline figures of the class that is evaluated."""
     return {_of_class(metrics, key): name for key, name in NAMES.items()}
 
 
-def _lead(metrics: Mapping[str, Any]) -> str:
+def _lead(metrics: Metrics) -> str:
     """Return one line that parts this report from others."""
     named = {"model": "model", "checkpoint": "checkpoint", "split": "split"}
     parts = [f"{name} {metrics[key]}" for key, name in named.items() if metrics.get(key)]
@@ -142,7 +140,7 @@ class _Reached:
     after: str
 
 
-def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(metrics: Metrics) -> dict[str, Any]:
     sentences: list[str | _Reached] = []
     value, interval = metrics.get("rsna_metric"), _interval(metrics, "rsna_metric")
     if metrics.get("images") is not None:
@@ -150,14 +148,14 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
         images = f"On {counted(metrics['images'], 'radiograph')}{patients}"
         rules = f" ({metrics['rsna_rules']} rules)" if metrics.get("rsna_rules") else ""
         if value is None:
-            sentences.append(f"{images} the RSNA metric is undefined: {_why_none(metrics, 'rsna_metric') or 'no image counts'}.")
+            sentences.append(f"{images} the RSNA metric is undefined: {metrics.why_undefined('rsna_metric') or 'no image counts'}.")
         else:
             between = f", 95% interval {interval}" if interval else ""
             sentences.append(_Reached(f"{images} the detector reaches an RSNA metric{rules} of ", f"{value:.3f}", f"{between}."))
     sensitivity, specificity = metrics.get("image.sensitivity"), metrics.get("image.specificity")
     if sensitivity is not None and specificity is not None:
         sentences.append(
-            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {_class_name(metrics)} (sensitivity) "
+            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {metrics.class_name} (sensitivity) "
             f"and nothing in {specificity:.0%} of the others (specificity)."
         )
     sentences += _operating_point(metrics)
@@ -173,29 +171,28 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"sentences": sentences, "tiles": tiles, "warnings": metrics.get("warnings") or ()}
 
 
-def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
+def _operating_point(metrics: Metrics) -> list[str]:
     """Return sentences on the threshold: how it was chosen, and the one for new data where that is another one."""
-    point = metrics.get("operating_point") or {}
-    source, threshold = metrics.get("rsna_threshold_source"), metrics.get("rsna_threshold")
+    point, source, threshold = metrics.operating_point, metrics.threshold_source, metrics.threshold
     if not source:
         return []
     if threshold is None:
         return [f"Operating point: {source}"]
-    if point.get("threshold_is"):
-        return [f"Operating point: {source}", f"{threshold:.4g} is the {point['threshold_is']}."]
+    if point and point.threshold_is:
+        return [f"Operating point: {source}", f"{threshold:.4g} is the {point.threshold_is}."]
     return [f"Operating point: score of at least {threshold:.4g}, {source}."]
 
 
-def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(metrics: Metrics) -> dict[str, Any]:
     rows = [
-        (name, markup.number(metrics.get(key)), _interval(metrics, key) or _why_none(metrics, key))
+        (name, markup.number(metrics.get(key)), _interval(metrics, key) or metrics.why_undefined(key) or "")
         for key, name in _names(metrics).items()
         if key in metrics
     ]
     cells, lines = metrics.get("image.confusion"), []
     if cells:
         lines = [
-            (f"with {_class_name(metrics)}", markup.number(cells["tp"]), markup.number(cells["fn"])),
+            (f"with {metrics.class_name}", markup.number(cells["tp"]), markup.number(cells["fn"])),
             ("without", markup.number(cells["fp"]), markup.number(cells["tn"])),
         ]
     classes = [key.removeprefix("coco.").removesuffix(".AP") for key in metrics if key.startswith("coco.") and key.endswith(".AP")]
@@ -210,18 +207,11 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "confusion": Table("Radiographs at the operating point", ("radiographs", "something found", "nothing found"), lines),
         "coco": Table("COCO's twelve numbers", ("class", *_COCO), coco),
         "coco_has_dash": any("–" in row for row in coco),
-        "terms": glossary.terms(_class_name(metrics)) if rows else "",
+        "terms": glossary.terms(metrics.class_name) if rows else "",
     }
 
 
-def _why_none(metrics: Mapping[str, Any], key: str) -> str:
-    if metrics.get(key) is not None:
-        return str((metrics.get("intervals_undefined") or {}).get(key, ""))
-    reasons = (metrics.get(f"{one}.undefined") for one in (key, key.partition(".")[0]))
-    return next((one for one in reasons if one), "")
-
-
-def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _slices(metrics: Metrics) -> dict[str, Any]:
     slices, names = metrics.get("slices") or {}, _names(metrics)
     columns = [_of_class(metrics, key) for key in _SLICE_COLUMNS]
     rows, classes = [], []
@@ -240,7 +230,7 @@ def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _errors(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _errors(metrics: Metrics) -> dict[str, Any]:
     errors = metrics.get("errors") or {}
     rows = [
         (text, markup.number(errors.get(f"errors.{name}")), markup.number(errors.get(f"errors.dap50.{name}")))
@@ -255,7 +245,7 @@ def _errors(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _calibration(metrics: Metrics) -> dict[str, Any]:
     calibration = metrics.get("calibration") or {}
     rows = []
     for level, name in plots.LEVELS.items():
@@ -271,7 +261,7 @@ def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _comparison(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _comparison(metrics: Metrics) -> dict[str, Any]:
     comparison = metrics.get("comparison") or {}
     first, second = comparison.get("names") or ("A", "B")
     figures, names = comparison.get("figures") or {}, _names(metrics)
@@ -284,7 +274,7 @@ def _comparison(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"table": Table(caption, ("figure", first, second, "difference"), rows, words=(3,)), "method": comparison.get("method")}
 
 
-def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:
+def _origin(metrics: Metrics, provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:
     keys = ("model", "checkpoint", "step", "split", "manifest_sha256", "ground_truth", "detections_file")
     data = {key: metrics[key] for key in keys if metrics.get(key) is not None}
     made_with = json.dumps(provenance, indent=2, ensure_ascii=False) if provenance else ""
