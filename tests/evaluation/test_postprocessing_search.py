@@ -8,7 +8,7 @@ import simulated
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations
-from pneumodet.evaluation import postprocess_search
+from pneumodet.evaluation import postprocess_bench, postprocess_search
 from pneumodet.evaluation.metrics import average_precision, rsna
 from pneumodet.evaluation.metrics.operating_point import patient_folds
 from pneumodet.inference.postprocess.recipe import Recipe, apply_to_cases
@@ -80,7 +80,7 @@ def test_no_single_value_is_better_than_the_saved_one(cases, gate, result):
     assert result.recipe.score_threshold == threshold
     for grid in postprocess_search.grids(1, gate).values():
         for changes in grid:
-            assert value(dataclasses.replace(result.recipe, **changes))[1] < best + postprocess_search.MARGIN / np.sqrt(
+            assert value(dataclasses.replace(result.recipe, **changes))[1] < best + postprocess_bench.MARGIN / np.sqrt(
                 cases.positive.sum()
             ), changes
 
@@ -117,7 +117,7 @@ def test_a_fold_has_no_part_in_its_own_recipe(cases, folds, gate, result):
 
 
 def test_small_memory_gives_the_same(monkeypatch, cases, folds, gate, result):
-    monkeypatch.setattr(postprocess_search, "KEPT_DETECTIONS", 0)
+    monkeypatch.setattr(postprocess_bench, "KEPT_DETECTIONS", 0)
     again = postprocess_search.search([cases], folds=folds, gate=gate, resamples=200)
     assert again.table == result.table
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pneumodet.core import detections as results
 from pneumodet.core import folders, metrics_table, paths, runs
@@ -21,39 +20,21 @@ from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import files, inputs, summary
+from pneumodet.evaluation import files, inputs, recipe_origin, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics_file import Metrics
-from pneumodet.evaluation.report import page
+from pneumodet.evaluation.report import page, worst
 from pneumodet.inference import exported
 from pneumodet.inference.postprocess import ensembles
 from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess.recipe import Recipe
-from pneumodet.viz import pictures
 
 DETECTIONS = "detections.json"
 
-GALLERY = 24
-"""Worst cases that are drawn."""
-
 EVAL_PROCESSED = "eval_processed"
 """A run's evaluation after a recipe or test-time augmentation; its eval/ is of the plain model, whose threshold the export takes."""
-
-FROM_MODEL = "from the model, which chose it on other data"
-FROM_RECIPE = "from the recipe, which was tuned on other data"
-
-OPTIMISTIC = (
-    "The recipe was tuned on these very exams, so that the figures are optimistic. Evaluate it on others; or evaluate the detections.json that "
-    "postprocess.py wrote beside it, in which each exam was processed by what other patients gave."
-)
-"""Warning."""
-
-OF_UNKNOWN_ORIGIN = (
-    "The recipe does not say on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
-)
-"""Warning."""
 
 Progress = Callable[[int], Callable[[], None]]
 """Takes the number of images, and returns what to call after each."""
@@ -275,37 +256,6 @@ def _evaluated(
     return _write(folder, loaded, detected, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
 
 
-def _notes(plan: Recipe, options: Options, exams: Iterable[str]) -> list[str]:
-    """Return what a reader has to know of the figures' post-processing, a sentence each."""
-    if options.recipe is None:
-        return [ensembles.untuned(plan)] if plan.sources > 1 else []
-    notes = []
-    if plan.exams_sha256 is None:
-        notes.append(OF_UNKNOWN_ORIGIN)
-    elif plan.exams_sha256 == recipes.fingerprint(exams):
-        notes.append(OPTIMISTIC)
-    if plan.cuts:
-        parts = [f"boxes that score below {plan.score_threshold:.4g}"] * (plan.score_threshold > 0)
-        parts += [f"all boxes of exams whose image-level score is below {plan.gate_threshold:.4g}"] * (plan.gate == "drop")
-        notes.append(
-            f"The recipe drops {' and '.join(parts)}: AP, FROC and AUC are of the list that is left, and end where it ends. They do not compare "
-            "with those of a full list."
-        )
-    return notes
-
-
-def _threshold(plan: Recipe, options: Options, exams: Iterable[str], own: float | None) -> tuple[float | None, str]:
-    """Return the threshold to evaluate at, None to cross-fit, and where it is from; that of a recipe or model has to be of other data."""
-    if options.threshold is not None:
-        return options.threshold, summary.GIVEN
-    if own is not None:
-        return own, FROM_MODEL
-    of_others = plan.exams_sha256 not in (None, recipes.fingerprint(exams))
-    if plan.score_threshold > 0 and of_others and not options.compare:  # the other model's scores have another scale
-        return plan.score_threshold, FROM_RECIPE
-    return None, summary.GIVEN
-
-
 def _ids(loaded: Loaded) -> dict[str, Any]:
     """Return exam -> COCO image id."""
     return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
@@ -342,7 +292,9 @@ def _write(
             class_name=options.class_name,
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
         )
-    threshold, source = _threshold(plan, options, loaded.cases.names, own_threshold)
+    threshold, source = recipe_origin.threshold(
+        plan, loaded.cases.names, given=options.threshold, of_model=own_threshold, compared=bool(options.compare)
+    )
     metrics = summary.summarize(
         loaded,
         threshold=threshold,
@@ -356,7 +308,7 @@ def _write(
         names=("this model", options.compare.stem if options.compare else "B"),
     )
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
-    metrics["warnings"] = _notes(plan, options, loaded.cases.names) + metrics["warnings"]
+    metrics["warnings"] = recipe_origin.notes(plan, loaded.cases.names, tuned=options.recipe is not None) + metrics["warnings"]
     if about.get("checkpoint_chosen_of"):
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / runs.METRICS, metrics)
@@ -366,7 +318,7 @@ def _write(
     report = page.write_report(
         folder,
         metrics,
-        pictures=list(_gallery(loaded, metrics, read)),
+        pictures=list(worst.pictures_of_worst(loaded, metrics, read)),
         provenance={"evaluated": runs.provenance(), "trained": record},
         config_text=config,
         gains=paths.read_json(table, what="the table of gains", hint="Run tools/postprocess.py again.")
@@ -374,23 +326,6 @@ def _write(
         else None,
     )
     return Outcome(Metrics(metrics), folder / runs.METRICS, report)
-
-
-def _gallery(
-    loaded: Loaded, metrics: Mapping[str, Any], read: Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]] | None
-) -> Iterator[tuple[str, Image.Image | None, str]]:
-    """Yield (exam, picture with ground truth and detections or None, why it is here) of the worst cases."""
-    cases = loaded.cases
-    worst = metrics["worst"][:GALLERY]
-    pixels = dict(read([one["name"] for one in worst])) if read else {}
-    for one in worst:
-        index, picture = one["case"], None
-        if one["name"] in pixels:
-            mine = (cases.box_case == index) & (cases.scores >= (one["score_threshold"] or 0.0))
-            detections = Detections(cases.boxes_xyxy_px[mine], cases.scores[mine], np.ones(int(mine.sum()), np.int64))
-            truth = cases.truth_xyxy_px[cases.truth_case == index]
-            picture = pictures.draw_boxes(pixels[one["name"]], truth_xyxy_px=truth, detections=detections, panel=False)
-        yield one["name"], picture, one["reason"]
 
 
 def _moved(outcome: Outcome, output_dir: Path) -> Outcome:

@@ -91,11 +91,7 @@ def summarize(
         "rsna_threshold": point["threshold"],
         "rsna_threshold_source": point["source"],
         "highest_score": float(cases.scores.max()) if len(cases.scores) else 0.0,
-        "images": len(cases),
-        "patients": len(np.unique(cases.patients)),
-        "positive_images": int(cases.positive.sum()),
-        "boxes": len(cases.truth_case),
-        "detections": len(cases.scores),
+        **_counts(cases),
     }
     metrics["intervals"] = {
         key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None and metrics.get(key) is not None
@@ -125,6 +121,16 @@ def summarize(
         metrics["comparison"] = compared | {"names": list(names)}
     metrics["warnings"] = warnings
     return metrics
+
+
+def _counts(cases: Cases) -> dict[str, int]:
+    return {
+        "images": len(cases),
+        "patients": len(np.unique(cases.patients)),
+        "positive_images": int(cases.positive.sum()),
+        "boxes": len(cases.truth_case),
+        "detections": len(cases.scores),
+    }
 
 
 def headline(

@@ -67,6 +67,23 @@ class Outcome:
     ground_truth: Path
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Explained:
+    """What a classifier says of C exams.
+
+    Attributes:
+      layer: of the feature map.
+      heatmaps: (h, w) float32 of each exam.
+      probabilities: (C,) float64 of pneumonia.
+      read: (C,) bool, whether the record could be read; one that could not has no heat.
+    """
+
+    layer: str
+    heatmaps: list[np.ndarray]
+    probabilities: np.ndarray
+    read: np.ndarray
+
+
 def explain(
     run: str,
     data_dir: Path | None = None,
@@ -105,7 +122,6 @@ def explain(
     folds = _folds(cases, options.seed)
     cut = weak_localization.shares(heatmaps, split, folds, given=options.share)
     boxes = _weak_boxes(explained, cut, split)
-    empty = np.array([not heatmap.any() for heatmap in heatmaps])
     report = {
         "run": run_dir.name,
         "method": options.method,
@@ -115,18 +131,8 @@ def explain(
         "manifest_sha256": records.manifest_sha256,
         "exams": len(split),
         "exams_of_training": _of_training(trained_with, records, split),
-        "patients": len(np.unique(cases.patients)),
-        "positive_exams": int(split.positive.sum()),
-        "boxes": len(cases.truth_case),
+        **_counts(explained, cut, split, cases),
         "weak_boxes": sum(map(len, boxes.values())),
-        "not_read": int((~explained.read).sum()),
-        "without_heat": {"exams": int(empty.sum()), "positive_exams": int((empty & split.positive).sum())},
-        "share": {
-            "source": cut.source,
-            "lowest": float(cut.of_exams.min()),
-            "highest": float(cut.of_exams.max()),
-            "for_new_data": cut.for_new_data,
-        },
         "tolerance_px": options.tolerance_px,
         "resamples": options.resamples,
         "seed": options.seed,
@@ -153,6 +159,24 @@ def explain(
     return Outcome(output_dir, report, split.truth)
 
 
+def _counts(explained: _Explained, cut: weak_localization.Shares, split: Split, cases: Cases) -> dict[str, Any]:
+    """Return what pointing.json says of the exams, and of the share at which their heatmaps are cut off."""
+    empty = np.array([not heatmap.any() for heatmap in explained.heatmaps])
+    return {
+        "patients": len(np.unique(cases.patients)),
+        "positive_exams": int(split.positive.sum()),
+        "boxes": len(cases.truth_case),
+        "not_read": int((~explained.read).sum()),
+        "without_heat": {"exams": int(empty.sum()), "positive_exams": int((empty & split.positive).sum())},
+        "share": {
+            "source": cut.source,
+            "lowest": float(cut.of_exams.min()),
+            "highest": float(cut.of_exams.max()),
+            "for_new_data": cut.for_new_data,
+        },
+    }
+
+
 def _of_training(trained_with: DataRecord, records: RecordSet, split: Split) -> int | None:
     """Return how many exams of a split a run was trained on, by what its run.json says of its records; None where these are gone."""
     if trained_with.manifest_sha256 != records.manifest_sha256:
@@ -168,23 +192,6 @@ def _of_training(trained_with: DataRecord, records: RecordSet, split: Split) -> 
 def gray(heatmap: np.ndarray) -> np.ndarray:
     """Return a (h, w) heatmap as (GRID, GRID) uint8 over the whole radiograph; its maximum is 255, and no heat is all 0."""
     return np.rint(255 * weak_boxes.enlarged(heatmap)).astype(np.uint8)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Explained:
-    """What a classifier says of C exams.
-
-    Attributes:
-      layer: of the feature map.
-      heatmaps: (h, w) float32 of each exam.
-      probabilities: (C,) float64 of pneumonia.
-      read: (C,) bool, whether the record could be read; one that could not has no heat.
-    """
-
-    layer: str
-    heatmaps: list[np.ndarray]
-    probabilities: np.ndarray
-    read: np.ndarray
 
 
 def _explained(run_dir: Path, split: Split, method: str, done: Callable[[int], Any]) -> _Explained:
