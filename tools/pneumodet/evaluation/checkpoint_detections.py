@@ -61,21 +61,24 @@ def detect_views(
     model = models.build(config, is_training=False)
     checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
     looker = Looker(model, config)
-    looks = [view_of(name) for name in views]
+    view_steps = [view_of(name) for name in views]
+    # images that keep their aspect ratio have different sizes and cannot be stacked
     size = BATCH if looker.size.canvas_hw else 1
     for first in range(0, len(records), size):
-        read = [_read(records.read(number), looker, looks) for number in range(first, min(first + size, len(records)))]
-        by_view = [looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
+        read = [_read(records.read(number), looker, view_steps) for number in range(first, min(first + size, len(records)))]
+        by_view = [
+            looker.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(view_steps))
+        ]
         for index, (exam, (height, width), _) in enumerate(read):
             each = [from_outputs(outputs, index, height=height, width=width) for outputs in by_view]
-            yield exam, [view.found_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
+            yield exam, [view.found_back(one, size_hw=(height, width)) for view, one in zip(view_steps, each, strict=True)]
             on_image()
 
 
-def _read(example: Example, looker: Looker, looks: Sequence[View]) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
+def _read(example: Example, looker: Looker, view_steps: Sequence[View]) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
     """Return (exam, height and width in px, what the model takes of each view) of a record."""
     pixels = example.pixels()  # whole, as exports and predict see it
-    return example.record.patient_id, example.image_hw, [looker.prepared(view.seen(pixels)) for view in looks]
+    return example.record.patient_id, example.image_hw, [looker.prepared(view.seen(pixels)) for view in view_steps]
 
 
 def detect_run_views(

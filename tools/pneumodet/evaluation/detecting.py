@@ -91,6 +91,7 @@ def of_models(
 
     Args, return value and errors as ``of_runs``; the models' label maps were compared by ``inference.exported.read_all``.
     """
+    # all models at once, so that each radiograph is decoded once
     detector = Detectors(model_dirs)
     done = progress(len(split))
     sets: list[dict[str, Detections]] = [{} for _ in range(len(model_dirs) * len(views))]
@@ -150,6 +151,7 @@ def tune(
     """
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
     records = RecordSet.open(data_dir or data_of(run_dirs)).split(split)
+    # read first: errors in it should not come after an hour of detection
     truth = postprocess_files.read_truth(records.truth, patient_map=patient_map)
     gate_scores = None if gate is None else image_gates.read_gate(gate, exams=list(truth.boxes_xyxy_px))
     sets, _ = of_runs(run_dirs, records, views=views, progress=progress)

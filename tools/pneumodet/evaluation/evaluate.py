@@ -106,12 +106,14 @@ def of_runs(
     plan = ensembles.planned(options.recipe, models=len(run_dirs), tta=options.tta)
     if output_dir is None and len(run_dirs) > 1:
         raise ConfigError("Several runs have no folder of their own for what they detect together. Give --output-dir.")
+    # here, since detections in files of any framework are evaluated without TensorFlow
     from pneumodet.evaluation import checkpoint_detections, detecting
     from pneumodet.models.detection import checkpoints
 
     about = RecordSet.open(data_dir or detecting.data_of(run_dirs)).split(split)
     records = [runs.read(folder).provenance for folder in run_dirs]
     configs = [(folder / runs.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
+    # eval/ is what the export takes threshold and calibrator from: figures of processed detections must not land there
     own = run_dirs[0] / (runs.EVAL if plan == Recipe() else EVAL_PROCESSED)
     if output_dir is not None:
         folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
@@ -124,6 +126,7 @@ def of_runs(
         facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
     else:
         facts |= {"step": checkpoints.step_of(prefixes[0])}
+    # a run's own folder also holds TensorBoard files of earlier steps, so that it is not replaced as a whole
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
         outcome = _evaluated(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
@@ -159,6 +162,7 @@ def of_models(
     facts |= _chosen_of(
         facts, [((info.card.get("data") or {}).get("manifest_sha256"), info.card.get("checkpoint_chosen_of") or 0) for info in infos]
     )
+    # the threshold in model.json was chosen on these exams: using it here would flatter
     chosen_here = (infos[0].card.get("metrics") or {}).get("manifest_sha256") == facts["manifest_sha256"]
     own = infos[0].score_threshold if plan == Recipe() and not chosen_here else None
     gate = image_gates.gate_for(plan, options.gate)
@@ -238,6 +242,7 @@ def _evaluated(
 ) -> Outcome:
     """Put together what was detected on a split, and evaluate it."""
     instances = about.instances
+    # a missing exam would count as one without detections
     differ = {image["file_name"] for image in instances["images"]} ^ sets[0].keys()
     if differ:
         raise DataError(f"Records and ground truth in {about.folder} do not list the same exams ({min(differ)} is in one of them only).")

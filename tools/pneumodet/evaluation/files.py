@@ -52,6 +52,7 @@ def read_facts(path: Path) -> dict[str, dict[str, Any]]:
             name: None if header_facts.is_missing(row[column]) else fact(name, row[column].strip()) for name, column in chosen.items()
         }
         known = of_exams.setdefault(row[exam].strip(), values)
+        # RSNA's class info repeats an exam once a box, always with the same class
         differs = next((name for name, value in values.items() if known[name] != value), None)
         if differs:
             earlier, here = (f"{one[differs]:g}" if isinstance(one[differs], float) else repr(one[differs]) for one in (known, values))

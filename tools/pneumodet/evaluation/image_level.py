@@ -69,6 +69,7 @@ def summarize(loaded: Loaded, *, aim: str = "f1", resamples: int = bootstrap.RES
     """
     metrics = summary.summarize(loaded, aim=aim, resamples=resamples, seed=seed)
     point = metrics["operating_point"]
+    # the figures of boxes are of boxes over whole images, and mean nothing
     for fitted in (point.get("chosen", {}), point.get("cross_fitted", {})):
         if "reached" in fitted:
             fitted["reached"] = _of_images(fitted["reached"])

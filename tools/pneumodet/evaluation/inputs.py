@@ -108,6 +108,7 @@ def assemble(
 
     truth = [row for row in instances["annotations"] if row["category_id"] == category]
     truth_case = np.array([place[row["image_id"]] for row in truth], np.int64)
+    # Cases needs boxes by case; stable, so that the community rules of the RSNA metric see the order of the file
     truth_order = np.argsort(truth_case, kind="stable")
     truth_xyxy = boxes.xywh_to_xyxy_px(np.array([row["bbox"] for row in truth], np.float64).reshape(-1, 4))
     checks.refuse_other_layouts(truth_xyxy, sizes[truth_case], names[0])
@@ -126,6 +127,7 @@ def assemble(
     warnings += checks.of_facts(facts, exams) if facts else []
     if patients is None and not all("patient" in image for image in instances["images"]):
         warnings.append("No patient map was given: every image counts as a patient of its own, so that intervals may be too narrow.")
+    # after the checks above, which are about detections of all classes
     wanted = categories == category
     case, detected_xyxy, scores = case[wanted], detected_xyxy[wanted], scores[wanted]
     order = np.lexsort((-scores, case))  # lexsort is stable: equal scores stay in the order given
@@ -170,6 +172,7 @@ def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict
         )
     for row in instances["annotations"]:
         area = row.get("area", 0)
+        # bool is an int, and pycocotools accepts a negative or infinite area
         if type(area) not in (int, float) or not 0 <= area <= sys.float_info.max:
             raise DataError(f"{name}, annotation {row['id']}: area must be a number of at least 0, or left out, but is {area!r}.")
     return images, categories[class_name]

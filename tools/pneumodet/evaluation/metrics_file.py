@@ -214,6 +214,7 @@ def _check(content: object, where: str) -> None:
         raise DataError(f"{where} is of version {content['version']}; this pneumodet reads up to {VERSION}. Update pneumodet.")
     for key, (fits, what) in _POINT.items():
         _refuse(content.get("operating_point") or {}, key, fits, what, where, inside="operating_point.")
+    # by prefix: files hold figures of any class, and later ones may hold more
     for key, value in content.items():
         if key.partition(".")[0] in _GROUPS and not isinstance(value, Mapping | list):
             reason = key.endswith(".undefined")

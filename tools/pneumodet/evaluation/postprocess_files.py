@@ -165,7 +165,7 @@ def apply_only(
       detections: as many files as the recipe takes.
       output_dir: new folder for detections.json and a copy of recipe.json.
       ground_truth: as in ``tune``; only its exams and classes are read. Without, the exams are those with detections, and the class is that of the
-        usual label map.
+        default label map.
       gate: as in ``tune``; without ground truth it may have more exams.
       split: as in ``tune``.
       overwrite: replace an earlier result.
@@ -181,8 +181,10 @@ def apply_only(
     chosen = recipes.load(recipe)
     ensembles.refuse_views(chosen, recipe)
     truth = None if ground_truth is None else read_truth(ground_truth, split=split)
+    # without ground truth nothing names the class
     category = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA] if truth is None else truth.category_id
     sources = [read_detections(path, truth=truth) for path in detections]
+    # an exam that only one detector has boxes in is still an exam of all
     exams = list(dict.fromkeys(exam for one in sources for exam in one))
     sources = [{exam: one.get(exam, Detections.none()) for exam in exams} for one in sources]
     gate_scores = None if gate is None else read_gate(gate, exams=None if truth is None else exams)

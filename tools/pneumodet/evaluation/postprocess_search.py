@@ -140,6 +140,7 @@ def search(
     grid_of = grids(len(sources), gate)
     chosen = [Recipe(sources=len(sources))] * (len(fold_names) + 1)
     for number, step in enumerate(grid_of, start=1):
+        # from the first entry of the grid on, since its "leave it out" is pooling, which needs NMS
         if step == FUSION:
             chosen = [dataclasses.replace(one, **grid_of[FUSION][0]) for one in chosen]
         active = list(grid_of.values())[:number][::-1]  # the newest first
@@ -188,6 +189,7 @@ def _models_alone(
     for source, label in zip(sources, labels, strict=True):
         table.add(Row(Bench([source], of_fold, None, objective, rules), recipes_of_nothing), label, None)
     everyone = np.ones((len(of_fold), 1))
+    # over the best model, not the first: fusion has to be better than choosing one model
     alone = views * int(np.argmax([row.figure(everyone)[0] for row in table.rows[::views]]))
     plain = sources[::views]
     if 1 < len(plain) < len(sources):

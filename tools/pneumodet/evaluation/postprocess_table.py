@@ -62,6 +62,7 @@ class Figures:
         """Return value and interval of a row, or of its difference to another."""
         value, drawn = self._value[index], self._drawn[index]
         if previous is not None:
+            # paired, on the same resamples: an interval of two separate figures would be far too wide for their difference
             value, drawn = value - self._value[previous], drawn - self._drawn[previous]
         return bootstrap.interval(value, drawn, self._patients)
 

@@ -67,6 +67,7 @@ def threshold(
         return given, summary.GIVEN
     if of_model is not None:
         return of_model, FROM_MODEL
+    # a recipe that does not say its exams may be of these, so that its threshold is not trusted
     of_others = plan.exams_sha256 not in (None, recipes.fingerprint(exams))
     if plan.score_threshold > 0 and of_others and not compared:
         return plan.score_threshold, FROM_RECIPE

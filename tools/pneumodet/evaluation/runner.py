@@ -28,6 +28,7 @@ BATCH = 16
 TIMED = 30
 """Images, one by one, whose median time is a model's speed."""
 
+# the first calls trace the graph and allocate memory, and would count as the model's speed
 _WARM = 3
 
 
@@ -98,7 +99,9 @@ class Runner:
             skip_corrupt=skip_corrupt,
         )
         self._metadata = metadata
+        # a network may leave out an input that the data has, such as metadata: it is fed what it names
         self._names = [tensor.name for tensor in model.inputs]
+        # the last batch has another size: without reduced retracing it would cost a second graph
         self._call = tf.function(lambda inputs: model(inputs, training=False), autograph=False, reduce_retracing=True)
 
     @property
@@ -116,6 +119,7 @@ class Runner:
         for batch in self._images.batches():
             (pixels,) = batch.arrays
             outputs = {name: value.numpy() for name, value in self._call(self._inputs(batch.numbers, pixels)).items()}
+            # NaN would pass through every figure below as "undefined", and hide that training diverged
             if not all(np.isfinite(one).all() for one in outputs.values()):
                 raise TrainingError(
                     "The network's output is not finite, so that its weights are broken. Train it again with a lower learning rate (--set learning_rate=…)."
@@ -124,6 +128,7 @@ class Runner:
 
     def milliseconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Return the median time in ms that the model takes for an image, one by one, without reading it."""
+        # the same image each time: reading and decoding are no part of the model's time
         (pixels,) = self._images.first()
         inputs = self._inputs(np.zeros(1, np.int64), pixels)
         taken = []

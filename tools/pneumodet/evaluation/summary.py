@@ -72,6 +72,7 @@ def summarize(
       ConfigError: the aim is unknown.
       DataError: the rules are unknown, or the second model has other images.
     """
+    # before any figure is computed: the bootstrap takes the most of the time
     aims.parse_aim(aim)
     cases = loaded.cases
     warnings = list(loaded.warnings)
@@ -101,6 +102,7 @@ def summarize(
     }
     if not cases.positive.any():
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
+    # a resample of one patient is that patient again, so that every interval would have no width
     if drawn["patients"] == 1:
         warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
@@ -191,6 +193,7 @@ def _details(
     warnings: list[str],
 ) -> dict[str, Any]:
     cases = loaded.cases
+    # fewer resamples than for all exams: slices are compared with one another, and there are some twenty of them
     draw = functools.partial(bootstrap.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed)
     sliced = slices.slices(cases, score_threshold=at, rules=rules, class_name=class_name, sizes_hw=loaded.sizes_hw, intervals=draw)
     try:
@@ -198,6 +201,7 @@ def _details(
     except DataError as error:
         calibrated = {"undefined": str(error)}
     try:
+        # fitted on all exams, for new data; ``calibrated`` above shows what it is worth on exams that it has not seen
         calibrator = calibration.fit(cases.case_scores, cases.positive, method=calibration.method_for(len(cases))).to_json()
     except DataError:  # calibration says why
         calibrator = None

@@ -64,6 +64,7 @@ def confusion(path: Path, matrices: Sequence[tuple[str, np.ndarray, Sequence[str
     figure, axes = figures.new_figure(1, len(matrices), title=title, height_px=_HEIGHT_PX)
     for one, (heading, counts, names) in zip(axes[0], matrices, strict=True):
         counts = np.asarray(counts)
+        # a row without exams is 0, not NaN
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         one.grid(visible=False)
         one.imshow(shares, cmap=_CELL_COLOURS, vmin=0, vmax=1)

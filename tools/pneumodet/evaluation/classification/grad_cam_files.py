@@ -75,7 +75,7 @@ class _Explained:
       layer: of the feature map.
       heatmaps: (h, w) float32 of each exam.
       probabilities: (C,) float64 of pneumonia.
-      read: (C,) bool, whether the record could be read; one that could not has no heat.
+      read: (C,) bool, whether the record could be read; one that could not has an empty heatmap.
     """
 
     layer: str
@@ -113,6 +113,7 @@ def explain(
     trained_with = runs.read(run_dir).records()
     data_dir = data_dir or Path(trained_with.folder)
     output_dir = output_dir or run_dir / options.method.replace("+", "_plus").replace("-", "_")
+    # before the network is run: a folder in use should not cost its time
     folders.check_free(output_dir, marker=LOCALIZATION, overwrite=overwrite)
     records = RecordSet.open(data_dir).check_two_kinds()
     split, other = (records.train, records.val) if options.split == "train" else (records.val, records.train)
@@ -155,6 +156,7 @@ def explain(
             Image.fromarray(gray(heatmap)).save(folder / HEATMAPS / f"{urllib.parse.quote(name, safe=' ')}.png")
         detections.write_coco_results(folder / DETECTIONS, boxes)
         pictures.save(folder / OVERLAYS, _sheet(explained, list(boxes.values()), split))
+        # last: it is the marker of a whole result
         paths.write_json(folder / LOCALIZATION, report)
     return Outcome(output_dir, report, split.truth)
 
@@ -190,7 +192,7 @@ def _of_training(trained_with: DataRecord, records: RecordSet, split: Split) -> 
 
 
 def gray(heatmap: np.ndarray) -> np.ndarray:
-    """Return a (h, w) heatmap as (GRID, GRID) uint8 over the whole radiograph; its maximum is 255, and no heat is all 0."""
+    """Return a (h, w) heatmap as (GRID, GRID) uint8 over the whole radiograph; its maximum is 255, and an empty one is all 0."""
     return np.rint(255 * weak_boxes.enlarged(heatmap)).astype(np.uint8)
 
 
@@ -205,6 +207,7 @@ def _explained(run_dir: Path, split: Split, method: str, done: Callable[[int], A
     heatmaps, probabilities, read = [], [], []
     for seen in trained.runner(split, model=explainer).batches():
         heatmaps_of_batch = seen.outputs[grad_cam.HEAT]
+        # a record that cannot be read was shown as black, on which a network has a heatmap all the same
         heatmaps += list(heatmaps_of_batch * seen.read[:, np.newaxis, np.newaxis])
         probabilities.append(np.where(seen.read, scoring.probability(seen.outputs), 0.0))
         read.append(seen.read)

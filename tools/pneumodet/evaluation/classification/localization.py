@@ -3,7 +3,7 @@
     counts = measure(heatmaps, truth, sizes_hw, boxes, tolerance_px=15)          # figure -> Ratio
     table = compared({"grad-cam": counts, "centre": …}, patients)             # figure -> name -> value, low, high
 
-Only exams with ground-truth boxes are counted; where there is no heat, nothing was found.
+Only exams with ground-truth boxes are counted; an empty heatmap localizes nothing.
 - ``pointing``: share of exams whose hottest place lies in a box, or not farther from one than a tolerance (the pointing game: J. Zhang et al.,
   IJCV 2018, section 4.1).
 - ``energy``: share of the heatmap's sum that lies in boxes, mean over exams (H. Wang et al., Score-CAM, CVPR workshops 2020, section 4.3).
@@ -68,6 +68,7 @@ def measure(
     """
     rows = np.zeros((len(heatmaps), 4))
     for index, (heatmap, truth, size_hw, weak) in enumerate(zip(heatmaps, truth_xyxy_px, sizes_hw, weak_xyxy_px, strict=True)):
+        # without a finding there is nothing to localize
         if not len(truth):
             continue
         point = hottest_xy_px(heatmap, size_hw)
@@ -91,6 +92,7 @@ def by_chance(
     for index, (truth, size_hw) in enumerate(zip(truth_xyxy_px, sizes_hw, strict=True)):
         if len(truth):
             share = box_mask(truth, size_hw).mean()
+            # counted on the grid, since boxes enlarged by the tolerance overlap and have round corners
             near = distance_px(_grid_xy_px(size_hw), truth) <= tolerance_px
             rows[index] = near.mean(), share, area_px(truth).sum() / (size_hw[0] * size_hw[1]), share
     return _ratios(rows, truth_xyxy_px)
@@ -134,7 +136,7 @@ def compared(
 
 
 def hottest_xy_px(heatmap: np.ndarray, size_hw: tuple[int, int]) -> tuple[float, float] | None:
-    """Return the centre of the hottest cell of a (h, w) heatmap in px of the radiograph; None where there is no heat.
+    """Return the centre of the hottest cell of a (h, w) heatmap in px of the radiograph; None where it is empty.
 
     The cell's, since bilinear enlarging makes a plateau of a maximum at the edge, whose first px would be the radiograph's corner.
     """

@@ -50,6 +50,7 @@ def restored(folder: Path) -> Trained:
       DataError, ConfigError: the folder is no run of a classifier.
       CheckpointError: there is no checkpoint, or it does not fit.
     """
+    # the settings that it was trained with, not those of the config today
     chosen = settings_files.load(ClassifierSettings, folder / runs.SETTINGS, folder=paths.CONFIG_DIR / runs.CLASSIFICATION)
     from pneumodet.models.classification import networks
     from pneumodet.models.detection import checkpoints
@@ -77,6 +78,7 @@ def logit(outputs: Mapping[str, Any]) -> Any:
 
 def probability(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the (B,) float64 probability of pneumonia: of its own head, where there is one, else of the class."""
+    # a logit against an implicit 0 for "no pneumonia" is a sigmoid
     if "pneumonia" in outputs:
         return _softmax(np.pad(outputs["pneumonia"], [(0, 0), (1, 0)]))[:, 1]
     return _softmax(outputs["classes"])[:, -1]

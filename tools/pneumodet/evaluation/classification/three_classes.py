@@ -73,5 +73,6 @@ class _Figures:
             figures[f"classes.{key}.precision"] = bootstrap.ratio(hits, called)
             figures[f"classes.{key}.f1"] = bootstrap.ratio(2 * hits, called + there)
             figures[f"classes.{key}.roc_auc"] = areas.areas(weights)[0]
+        # the unweighted mean: a class that is rare counts as much as the others
         means = {f"classes.macro_{name}": np.mean([figures[f"classes.{key}.{name}"] for key in KEYS], axis=0) for name in ("f1", "roc_auc")}
         return {"classes.accuracy": bootstrap.ratio(right, weights.sum(axis=0)), **means, **figures}

@@ -27,7 +27,7 @@ GRID = 256
 
 
 def enlarged(heatmap: np.ndarray, size_hw: tuple[int, int] = (GRID, GRID)) -> np.ndarray:
-    """Return a (h, w) heatmap >= 0 at another size, float32, scaled to a maximum of 1; all 0 where there is no heat."""
+    """Return a (h, w) heatmap >= 0 at another size, float32, scaled to a maximum of 1; all 0 where it is empty."""
     large = cv2.resize(np.asarray(heatmap, np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
     most = large.max()
     return large / most if most > 0 else np.zeros_like(large)
@@ -45,7 +45,7 @@ def weak_boxes(heatmap: np.ndarray, *, share: float, image_hw: tuple[float, floa
 
     Returns:
       Boxes in px of the radiograph; the score is the probability times the mean of the heatmap, as a share of its maximum, over the box's piece. The most
-      confident comes first. None where there is no heat.
+      confident comes first. None where the heatmap is empty.
 
     Raises:
       ConfigError: the share is not in (0, 1].
@@ -70,6 +70,7 @@ def pieces(large: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """
     if not large.any():
         return np.zeros((0, 4)), np.zeros(0)
+    # 8 neighbours: pieces that touch at a corner are one finding
     count, labels, stats, _ = cv2.connectedComponentsWithStats(np.uint8(large >= share), connectivity=8)
     mean = np.bincount(labels.ravel(), weights=large.ravel(), minlength=count)[1:] / stats[1:, cv2.CC_STAT_AREA]
     xywh = stats[1:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
@@ -115,4 +116,5 @@ def cross_fitted(overlaps: np.ndarray, folds: np.ndarray) -> np.ndarray:
 def chosen(overlaps: np.ndarray) -> float:
     """Return that of ``SHARES`` with the greatest sum of (C, S) overlaps; the highest of equal ones."""
     total = overlaps.sum(axis=0)
+    # a higher share gives smaller boxes; of equal ones the tightest
     return float(SHARES[np.flatnonzero(total == total.max())[-1]])

@@ -13,7 +13,7 @@ from pneumodet.data.record_sets import Split
 from pneumodet.evaluation.classification import localization, weak_boxes
 from pneumodet.evaluation.metrics import bootstrap
 
-CHANCE, CENTRE, SPATIAL_PRIOR = "chance", "centre", "usual place"
+CHANCE, CENTRE, SPATIAL_PRIOR = "chance", "centre", "usual place"  # keys of pointing.json, which users may read
 """What a method is compared with: the same heatmap everywhere, a heatmap around the radiograph's centre, and where exams of other patients have boxes."""
 
 GIVEN = "given"
@@ -46,6 +46,7 @@ def shares(heatmaps: Sequence[np.ndarray], split: Split, folds: np.ndarray | Non
       folds: (C,) int64 of ``operating_point.patient_folds``; None where there are too few patients for any.
       given: the share, where it was chosen on other data.
     """
+    # a share that was chosen on other data is used as it is: choosing again would waste it
     if given is not None or folds is None:
         share, source = (weak_boxes.DEFAULT_SHARE, TOO_FEW) if given is None else (given, GIVEN)
         return Shares(np.full(len(heatmaps), share), share, source)

@@ -110,6 +110,7 @@ def combine(
       ConfigError: folds are out of range.
       DataError: there are too few patients.
     """
+    # the folds of the detector for both searches, so that their exams are processed by the same patients' choices
     boxes = detector.detections
     of_case = operating_point.patient_folds(boxes, folds, seed=seed)
     scores = None if gate is None else gate.image.case_scores
@@ -131,6 +132,7 @@ def combine(
         sentences.append(_of_fusion(gain, names))
         searched = fused
     table["best_step"] = place = _best(table["rows"])
+    # the first row is the detector alone, and the last one is the recipe itself
     best = Recipe(**table["rows"][place]["chosen"]) if 0 < place < len(table["rows"]) - 1 else None
     return Combination(
         table, (*sentences, *_of_losses(table["rows"], place, names[0])), searched.recipe, names, searched.cross_fitted, best

@@ -86,6 +86,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     """
     if (request.gate or request.fused) and not request.detector:
         raise ConfigError("--gate and --fuse say what is combined with a detector. Name it by --combine.")
+    # first: a folder in use should not cost an hour
     folders.check_free(request.output_dir, marker=RESULT, overwrite=request.overwrite)
     shelf = entries.Shelf(request.truth, split=request.split, patient_map=request.patient_map)
     read = entries.read_all(list(request.runs), shelf)
@@ -96,6 +97,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     matched = matching.match(read, truth, common=request.common, seed=request.seed)
     baseline = matched.sides[names.index(request.baseline) if request.baseline else 0]
     chosen = combining.chosen(matched.sides, request.detector, request.gate, request.fused) if request.detector else None
+    # each is compared with the baseline only: all pairs would make chance findings certain
     others = [side for side in matched.sides if side is not baseline]
     total = len(matched.sides) + len(others)
     step = progress(total + (combining.steps_of(bool(request.gate), len(request.fused)) if chosen else 0))
@@ -135,6 +137,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
             combining.write(folder / combining.FOLDER, combination, category_id=_category(truth.instances))
         _write(folder / PAGE, page.html(result))
         _write(folder / MARKDOWN, sentences.markdown(result))
+        # last: the marker says that the folder is whole
         paths.write_json(folder / RESULT, result)
     return result
 

@@ -183,6 +183,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     missing = next((path for path in wanted if not path.is_file()), None)
     if missing:
         raise DataError(f"The evaluation of the run {name} is not whole: {missing.name} is missing. {fix}")
+    # of a run's own evaluation, so that runs are compared as their users would use them
     point = _point(metrics)
     if boxes_file in wanted:
         fields["cases"], warnings = _detections(boxes_file, truth, name, checks.DETECTOR if family == DETECTION else checks.MASKS)
@@ -191,6 +192,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     if scores_file in wanted:
         scores = image_gates.read_gate(scores_file)
         fields["exams"] = frozenset(scores)
+        # a segmenter's scores.csv holds the highest of its boxes' scores, rounded: then it is one set of scores, not two
         if not _are_highest(scores, fields.get("cases")):  # else one operating point is that of both
             of_images = point is not None and _of_images(point)
             fields |= {"scores": scores, "image_point": point if of_images else OF_SCORES}

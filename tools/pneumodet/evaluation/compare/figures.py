@@ -41,6 +41,7 @@ def of_side(side: Side, *, resamples: int, seed: int) -> dict[str, Figure]:
       ConfigError: resamples are out of range.
     """
     drawn = functools.partial(bootstrap.intervals, rules=RULES, class_name=label_map.PNEUMONIA, resamples=resamples, seed=seed)
+    # image-level figures have an operating point of their own, which need not be that of the boxes
     image = drawn(side.image, score_threshold=side.image_at)["figures"]
     of_images = {key: image[key] for key in IMAGE_FIGURES}
     if side.boxes is None:

@@ -98,6 +98,7 @@ def match(entries: Sequence[Entry], truth: Truth, *, common: bool, seed: int = 0
     if left_out and not common:
         raise DataError(f"{_difference(entries, every, unknown, truth)} Give --common to compare on the {len(there):,} that all have.")
     base = truth.cases.take(np.array(there))
+    # ROC AUC and the choice of thresholds need both
     if base.positive.all() or not base.positive.any():
         which = "positive" if base.positive.all() else "negative"
         raise DataError(
@@ -139,6 +140,7 @@ def _side(entry: Entry, base: Cases, seed: int, notes: list[str]) -> Side:
         image, image_at, image_note = boxes, boxes_at, boxes_note
     else:
         raise DataError(f"{entry.name} has neither boxes nor scores. Evaluate it again.")
+    # after the notes on exams, which are about all runs
     notes += entry.warnings
     return Side(entry=entry, boxes=boxes, image=image, boxes_at=boxes_at, image_at=image_at, boxes_note=boxes_note, image_note=image_note)
 
@@ -150,6 +152,7 @@ def _at(cases: Cases, point: Point, seed: int) -> tuple[float | np.ndarray, str]
     try:
         folds = operating_point.patient_folds(cases, seed=seed)
         by_case, fitted = operating_point.cross_fitted(cases, point.aim, folds=folds, rules=RULES)
+    # a threshold of few patients is still of use, as long as the reader knows that it flatters
     except DataError as error:
         chosen = operating_point.choose(cases, point.aim, rules=RULES)
         return chosen["threshold"], f"Score of at least {chosen['threshold']:.4g}, chosen on these very exams, which flatters: {error}"

@@ -111,6 +111,7 @@ def _combination(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _roc(result: Mapping[str, Any]) -> list[Markup]:
     runs = [run for run in result["runs"] if run["roc"]["sensitivity"]]
     charts = []
+    # colours repeat beyond this number of lines
     for first in range(0, len(runs), LINES):
         lines = [Line(_with_area(run), run["roc"]["false_positive_rate"], run["roc"]["sensitivity"]) for run in runs[first : first + LINES]]
         charts.append(plots.roc("ROC of radiographs; in brackets the area", lines))

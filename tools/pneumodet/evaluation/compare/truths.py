@@ -59,6 +59,7 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> 
         manifest_sha256, of_split = RecordSet.open(path).manifest_sha256, split
     instances = ground_truth.read(path, split=split).instances
     patients = ground_truth.with_exam_names(annotations.read_patient_map(patient_map)) if patient_map else None
+    # without detections: what it warns of is about the ground truth, and is said once and not of each run
     loaded = inputs.assemble(instances, lambda _, __: [], names=(str(path), "no detections"), patients=patients)
     cases = loaded.cases
     warnings = checks.of_truth(

@@ -42,6 +42,7 @@ class PrecisionRecall:
 
     def __init__(self, cases: Cases, *, iou_thresholds: np.ndarray = IOU_THRESHOLDS) -> None:
         rank = np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
+        # COCO drops what is beyond, so that a detector gains nothing by more boxes
         cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
         pairs = matching.overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
         hits = [matching.coco_hits(pairs, threshold)[0] for threshold in iou_thresholds]

@@ -196,6 +196,7 @@ def compare(
       DataError: cases or ground truth differ, or as in ``intervals``.
       ConfigError: as in ``intervals``.
     """
+    # a paired difference of other exams, or of the same ones in another order, would be noise that seems to be a figure
     _check_same(a, b)
     models = [
         Figures(cases, score_threshold=threshold, rules=rules, class_name=class_name)
@@ -250,6 +251,7 @@ def interval(value: float, drawn: np.ndarray, patients: np.ndarray, *, confidenc
             "high": None,
             "undefined": "There is only one patient.",
         }
+    # resamples without a value are not drawn at random: they lack positives, so that the rest would be too good
     if missing > MOST_UNDEFINED * len(drawn):
         reason = f"The figure has no value in {missing} of {len(drawn)} resamples: too few patients for an interval."
         return {"value": float(value), "low": None, "high": None, "undefined": reason}

@@ -172,6 +172,7 @@ class _Sorted:
         self._truth_count = len(cases.truth_case)
         self._order = np.argsort(-cases.scores, kind="stable")
         false, iou = ~self.matched.hit, self.matched.iou
+        # TIDE's t_b and t_f: between them a detection shows the box, and misses its edges
         near = false & (iou >= BACKGROUND_IOU) & (iou < matching.HIT_IOU)
         self._nearest = _nearest_truth(cases, near)
         reached = self.matched.detected.copy()

@@ -81,6 +81,7 @@ class Froc:
         false, hits = self.points(weights)
         hits = np.concatenate([np.zeros((2, 1, weights.shape[1])), hits], axis=1)
         allowed = np.array(RATES)[:, None] * weights.sum(axis=0)
+        # the last point within the allowance, so that there is a threshold at which the figure is reached
         reached = np.array([(false <= limit).sum(axis=0) for limit in allowed])  # false positives only rise along the curve
         taken = np.take_along_axis(hits, np.broadcast_to(reached, (2, *reached.shape)), axis=1)
         total = self.totals(weights)[:, None]

@@ -53,6 +53,7 @@ class Areas:
         true, false = self.counts(weights)
         positives, negatives = true[-1], false[-1]
         steps = np.diff(true, axis=0)
+        # equal scores are one slanted step: half of the pairs of a positive and a negative at the same score count as right
         below = (np.diff(false, axis=0) * (true[:-1] + steps / 2)).sum(axis=0)
         called = true[1:] + false[1:]
         precision = np.divide(true[1:], called, out=np.zeros_like(called), where=called > 0)

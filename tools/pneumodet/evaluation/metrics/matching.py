@@ -116,5 +116,6 @@ def greedy(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         first = np.flatnonzero(np.diff(pairs.case, prepend=-1))
         box.append(pairs.box[first])
         truth.append(pairs.truth[first])
+        # what is left of a case has its next detection first, so that each round settles one more detection of every case
         pairs = pairs.where(~(np.isin(pairs.box, box[-1]) | np.isin(pairs.truth, truth[-1])))
     return np.concatenate(box), np.concatenate(truth)

@@ -114,6 +114,7 @@ def patient_folds(cases: Cases, count: int = FOLDS, *, seed: int = 0) -> np.ndar
             f"Too few patients ({len(patients):,}, with a positive exam {int(positive.sum()):,}) for {count} folds with positives outside each. Use a "
             "larger set, or a threshold that was chosen on other data."
         )
+    # by number of the patient and not by order of exams: the same patients are in the same folds whatever the order of cases
     shuffled = np.random.default_rng(seed).permutation(len(patients))
     dealt = shuffled[np.argsort(~positive[shuffled], kind="stable")]
     fold = np.empty(len(patients), np.int64)

@@ -124,6 +124,7 @@ def _masks(cases: Cases, sizes_hw: np.ndarray) -> tuple[list[tuple[str, str, np.
         if not (labels != UNKNOWN).any():
             left_out[by] = "Not known of any exam."
             continue
+        # bands in the order of years, all else by name
         order = AGE_BANDS if by == "age" else sorted(set(labels.tolist()) - {UNKNOWN})
         named += [(by, name, labels == name) for name in (*order, UNKNOWN) if (labels == name).any()]
     positive = cases.positive
@@ -149,6 +150,7 @@ def _of_slice(cases: Cases, mask: np.ndarray, score_threshold: float | np.ndarra
 
 
 def _comparable(row: dict, key: str) -> bool:
+    # a specificity of three negatives would be the worst by chance alone
     negatives = row["exams"] - row["positives"]
     enough = not row["small"] and (key != "image.specificity" or negatives >= FEWEST_POSITIVES)
     return enough and row["slice"] != UNKNOWN and row["figures"][key]["value"] is not None

@@ -49,6 +49,7 @@ def text(metrics: Mapping[str, Any]) -> str:
     sentences = [f"- {plain(one['sentence'])}" for one in (slices.get("worst_by") or {}).values() if one]
     lines += _part("Where it is worse", [*sentences, "", plain(slices.get("caveat", ""))] if sentences else [])
     limits = [f"- {plain(one)}" for one in metrics.get("warnings") or ()]
+    # always, however good the figures are
     limits.append(
         "- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."
     )

@@ -87,6 +87,7 @@ def write_report(
       DataError: a file cannot be written.
     """
     metrics = Metrics(metrics)
+    # written into the page as well, so that the page alone can be handed on
     card = model_card.text(metrics)
     page = templating.render(
         "evaluation.html",
@@ -152,6 +153,7 @@ def _summary(metrics: Metrics) -> dict[str, Any]:
         else:
             between = f", 95% interval {interval}" if interval else ""
             sentences.append(_Reached(f"{images} the detector reaches an RSNA metric{rules} of ", f"{value:.3f}", f"{between}."))
+    # both or none: either alone can be made perfect by the threshold
     sensitivity, specificity = metrics.get("image.sensitivity"), metrics.get("image.specificity")
     if sensitivity is not None and specificity is not None:
         sentences.append(

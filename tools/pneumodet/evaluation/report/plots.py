@@ -57,6 +57,7 @@ def sizes(metrics: Mapping[str, Any]) -> Markup:
         return Markup()
     every, missed, false = (histograms[name]["size"] for name in ("ground_truth", "missed", "false_positives"))
     series = {"found": [one - other for one, other in zip(every, missed, strict=True)], "missed": missed, "false positives": false}
+    # bins beyond the largest box would make the chart mostly empty
     used = max((index + 1 for values in series.values() for index, value in enumerate(values) if value), default=0)
     series = {name: values[:used] for name, values in series.items()}
     title = "Boxes by size at the operating point"

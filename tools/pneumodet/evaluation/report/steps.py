@@ -71,6 +71,7 @@ def gains(table: Mapping[str, Any] | None) -> Markup:
 
 def _changes(chosen: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """Return what differs from the step before, or all of it where there is none, or where something is no longer done."""
+    # a field that is gone is back at its default, which a list of changes could not show
     if not before or before.keys() - chosen.keys():
         return _text(chosen)
     return _text(

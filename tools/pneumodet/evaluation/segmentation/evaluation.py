@@ -191,6 +191,7 @@ def summarize(
     metrics["pixel_threshold"] = {"new_data": evaluated.threshold, "lowest": float(used[0]), "highest": float(used[-1])}
     if evaluated.folds is None:
         metrics["warnings"].append(ON_THEMSELVES)
+    # findings have typical places: a network has to be better than the one mask that knows these
     prior = figures.prior(evaluated.truth, prior_mask)
     metrics["segmentation.prior"] = drawn(*prior)
     metrics["segmentation.gain"] = drawn(evaluated.pixels, evaluated.index, less=prior)

@@ -69,6 +69,7 @@ def best(pixels: Pixels, rows: np.ndarray | None = None) -> int:
     rows = np.ones(len(pixels.truth), bool) if rows is None else rows
     hit, marked, truth = pixels.hit[rows].sum(axis=0), pixels.marked[rows].sum(axis=0), pixels.truth[rows].sum()
     iou = _share(hit, marked + truth - hit)
+    # the highest of equal ones marks the fewest px
     return len(iou) - 1 - int(np.argmax(iou[::-1]))
 
 
@@ -93,6 +94,7 @@ def spatial_prior(often: np.ndarray, images: int) -> np.ndarray:
       images: how many there are, those without opacity among them.
     """
     rising = np.sort(often, axis=None)
+    # px with less than the best level lower the IoU, so that only the distinct counts need be tried
     levels = np.unique(rising[rising > 0])
     first = np.searchsorted(rising, levels)
     hits = rising.sum() - np.concatenate([[0], np.cumsum(rising)])[first]

@@ -38,6 +38,7 @@ def tile(
     size_wh = (max(1, round(image_hw[1] * scale)), max(1, round(image_hw[0] * scale)))
     picture = Image.fromarray(pixels).convert("RGB").resize(size_wh, Image.Resampling.BILINEAR)
     hot = heatmap.overlay(picture, np.rint(255 * probabilities.astype(np.float64)).astype(np.uint8), opacity=OPACITY)
+    # boxes are in px of the radiograph, the picture is smaller
     scaled = Detections(detections.boxes_xyxy_px * scale, detections.scores, detections.classes)
     return draw_boxes(np.asarray(hot), truth_xyxy_px=truth_xyxy_px * scale, detections=scaled, panel=False)
 
