@@ -55,6 +55,11 @@ def test_the_spatial_prior_is_of_other_patients(split):
     assert elsewhere["pointing"][CENTRE] == {**there["pointing"][CENTRE]}
 
 
+def test_the_spatial_prior_of_exams_without_boxes_localizes_nothing(split):
+    table, _ = compared([np.ones((7, 7))] * len(split), split, other=split_of([(0, 0, 0, 40)]))
+    assert [table[name][SPATIAL_PRIOR]["value"] for name in localization.FIGURES] == [0, 0, 0, 0]
+
+
 def test_a_heatmap_that_is_the_same_everywhere_is_chance(split):
     table, _ = compared([np.ones((7, 7))] * len(split), split, other=split)
     for name in ("energy", "box_iou", "area_iou"):
