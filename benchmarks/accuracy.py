@@ -9,11 +9,11 @@ steps for which the wall time would have sufficed.
 
 ``--sample`` has stage_2_train_images, the two CSVs and rsna_to_nih.csv, exam -> NIH patient. Of each fold the exams of the other two are split by
 patient once more: a variant trains on the larger part, and all that is chosen (the best checkpoint, the score threshold) is chosen on the smaller,
-the inner validation. The fold itself is looked at once, at the end.
+the inner validation. The fold itself is used once, at the end.
 
 Each variant has the same wall time a fold, from the start of the process to the end of training, in-loop evaluation included, and is stopped after
 it. Its steps, and so its learning-rate schedule, are chosen to fill nine tenths of that, by a short run that is measured first. The stock loop saves
-every 100 steps, and is ended early only where weights are not finite any more; its newest checkpoint is judged, as the recipe has no other choice.
+every 100 steps, and is ended early only where weights are not finite any more; its newest checkpoint is evaluated, as the recipe has no other choice.
 ``stock`` is the zoo's recipe with its learning rate scaled linearly to batch 8; ``stock_0.005`` the same at 0.005 and with gradients clipped at 10,
 which stays finite. ``chosen`` is, for each fold, the one of our variants that was best on the fold's inner validation.
 
@@ -34,7 +34,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fold_judging
+import fold_evaluation
 import numpy as np
 import stock_loop
 from google.protobuf import text_format
@@ -87,9 +87,9 @@ class Variant:
       rate: peak learning rate of a stock recipe; the zoo's, scaled, where it is None.
       clip: gradients' norm of a stock recipe.
       flags: of tools/train.py.
-      of: the variant whose runs are judged; its own where it is empty.
-      newest: judge the newest checkpoint, not the best.
-      among: of each fold, the runs of that one of these are judged that has the highest RSNA metric on inner validation.
+      of: the variant whose runs are evaluated; its own where it is empty.
+      newest: evaluate the newest checkpoint, not the best.
+      among: of each fold, the runs of that one of these are evaluated that has the highest RSNA metric on inner validation.
     """
 
     stock: bool = False
@@ -120,7 +120,7 @@ VARIANTS = {
 
 
 class Study:
-    """Records, runs and judgements in one folder."""
+    """Records, runs and evaluations in one folder."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args, self.out, self._variants = args, args.out, VARIANTS | args.define
@@ -144,13 +144,13 @@ class Study:
                 self._detect(name, base, fold)
 
     def _base(self, name: str, fold: int) -> str | None:
-        """Return the variant whose run is judged; None where it is to be chosen among some that are not all there."""
+        """Return the variant whose run is evaluated; None where it is to be chosen among some that are not all there."""
         among = self._variants[name].among
-        found = {one: self._folder(one, fold) / f"{INNER}.json" for one in among}
-        if not all(path.exists() for path in found.values()):
+        sweeps = {one: self._folder(one, fold) / f"{INNER}.json" for one in among}
+        if not all(path.exists() for path in sweeps.values()):
             return None
         truth = _instances(self._data(fold, "whole"), "val") if among else {}
-        values = {one: fold_judging.choose(truth, _read(path))[1]["rsna_metric"] or 0.0 for one, path in found.items()}
+        values = {one: fold_evaluation.choose(truth, _read(path))[1]["rsna_metric"] or 0.0 for one, path in sweeps.items()}
         return max(values, key=values.get) if among else self._variants[name].of or name
 
     def _records(self) -> None:
@@ -181,15 +181,15 @@ class Study:
         probe = self.out / "runs" / name / PROBE
         if not probe.exists():
             steps = self._args.probe_steps
-            found = self._process(name, fold, probe.parent / "probe", steps, evaluate_every=steps // PROBE_EVALUATIONS)
-            paths.write_json(probe, measured(found, total=steps))
+            trained = self._process(name, fold, probe.parent / "probe", steps, evaluate_every=steps // PROBE_EVALUATIONS)
+            paths.write_json(probe, measured(trained, total=steps))
         if self._args.only_probe:
             return
         steps = fitting(_read(probe), seconds=seconds, whole=self._whole(name))
-        found = self._process(name, fold, folder, steps, seconds=None if self._args.untimed else seconds)
-        stamps = found.pop("stamps", [])
-        speed = stock_loop.rate(stamps, batch_size=BATCH_SIZE) if len(stamps) > 1 else None  # the stock loop that was stopped tells nothing
-        paths.write_json(folder / DONE, found | {"planned": steps, "images_per_second": speed})
+        trained = self._process(name, fold, folder, steps, seconds=None if self._args.untimed else seconds)
+        stamps = trained.pop("stamps", [])
+        speed = stock_loop.rate(stamps, batch_size=BATCH_SIZE) if len(stamps) > 1 else None  # the stock loop that was stopped says nothing
+        paths.write_json(folder / DONE, trained | {"planned": steps, "images_per_second": speed})
 
     def _whole(self, name: str) -> int:
         return stock_loop.ITERATION if self._variants[name].stock else 1
@@ -231,13 +231,13 @@ class Study:
             "newest": self._variants[name].newest or self._variants[base].stock,
             "sets": {str(folder / f"{INNER}.json"): str(self._data(fold, "whole")), str(folder / f"{OUTER}.json"): str(outer)},
         }
-        found = stock_loop.run("detect", spec, log=folder / "detect.txt", script=__file__)
-        paths.write_json(folder / "checkpoint.json", {key: found[key] for key in ("step", "finite")})
+        answer = stock_loop.run("detect", spec, log=folder / "detect.txt", script=__file__)
+        paths.write_json(folder / "checkpoint.json", {key: answer[key] for key in ("step", "finite")})
 
-    def judge(self) -> dict[str, Any]:
-        """Return what was found of the variants whose folds are all there."""
-        found: dict[str, Any] = {"figures": {}, "unfinished": []}
-        pooled: dict[str, fold_judging.Pooled] = {}
+    def evaluate(self) -> dict[str, Any]:
+        """Return the outcome of the variants whose folds are all there."""
+        outcome: dict[str, Any] = {"figures": {}, "unfinished": []}
+        pooled: dict[str, fold_evaluation.Pooled] = {}
         at_end: dict[str, list[dict[str, float | None]]] = {}
         folds = range(self._args.folds)
         outer = [_instances(self.out / "records" / "folds" / f"fold-{fold}", "val") for fold in folds]
@@ -245,31 +245,31 @@ class Study:
         for name in self._args.variants:
             folders = [self._folder(name, fold) for fold in folds]
             if not all((folder / f"{OUTER}.json").exists() for folder in folders):
-                found["unfinished"].append(name)
+                outcome["unfinished"].append(name)
                 continue
-            rows = {side: [_read(folder / f"{side}.json") for folder in folders] for side in (INNER, OUTER)}
-            thresholds, at_end[name] = zip(*map(fold_judging.choose, inner, rows[INNER]), strict=True)
-            pooled[name] = fold_judging.pool(outer, rows[OUTER], thresholds)
-            alone = [fold_judging.pool([truth], [one], [at]) for truth, one, at in zip(outer, rows[OUTER], thresholds, strict=True)]
-            found["figures"][name] = {
-                "folds": [fold_judging.figures(one) for one in alone],
-                "pooled": fold_judging.intervals(pooled[name], seed=self._args.seed),
+            rows = {role: [_read(folder / f"{role}.json") for folder in folders] for role in (INNER, OUTER)}
+            thresholds, at_end[name] = zip(*map(fold_evaluation.choose, inner, rows[INNER]), strict=True)
+            pooled[name] = fold_evaluation.pool(outer, rows[OUTER], thresholds)
+            alone = [fold_evaluation.pool([truth], [one], [at]) for truth, one, at in zip(outer, rows[OUTER], thresholds, strict=True)]
+            outcome["figures"][name] = {
+                "folds": [fold_evaluation.figures(one) for one in alone],
+                "pooled": fold_evaluation.intervals(pooled[name], seed=self._args.seed),
                 "thresholds": thresholds,
                 "runs": [self._about(name, fold) for fold in folds],
             }
         stock = [name for name in pooled if self._variants[name].stock]
         against = stock + [name for name in pooled if name == "ours"]
-        found["comparisons"] = fold_judging.comparisons(pooled, against, seed=self._args.seed)
+        outcome["comparisons"] = fold_evaluation.comparisons(pooled, against, seed=self._args.seed)
         own = [name for name in pooled if name not in stock and not self._variants[name].of and not self._variants[name].among]
-        found["reached"] = [
+        outcome["reached"] = [
             {"variant": name, "as": other, "figure": key, "seconds": self._reached(name, key, [one[key] for one in at_end[other]])}
-            for name, other, key in itertools.product(own, stock, fold_judging.REACHED)
+            for name, other, key in itertools.product(own, stock, fold_evaluation.REACHED)
         ]
-        return found
+        return outcome
 
     def _reached(self, name: str, key: str, values: Sequence[float | None]) -> list[float | None]:
         done = [_read(self._folder(name, fold) / DONE) for fold in range(self._args.folds)]
-        return [fold_judging.first_as_good(one, key, value) for one, value in zip(done, values, strict=True)]
+        return [fold_evaluation.first_as_good(one, key, value) for one, value in zip(done, values, strict=True)]
 
     def _about(self, name: str, fold: int) -> dict[str, Any]:
         done = _read(self._folder(self._base(name, fold), fold) / DONE)
@@ -293,13 +293,13 @@ def zoo(config: str, recipe: Variant, *, settings: Sequence[str], steps: int) ->
     return change
 
 
-def measured(found: Mapping[str, Any], *, total: int) -> dict[str, float]:
+def measured(outcome: Mapping[str, Any], *, total: int) -> dict[str, float]:
     """Return what the seconds of a short run of ``total`` steps went to: to the first step, a step, the first evaluation, a later one, the rest."""
-    first = found["marks"]["first step"] - found["started"]
-    step = BATCH_SIZE / stock_loop.rate(found["stamps"], batch_size=BATCH_SIZE)
-    reported = {at: when for at, when, _ in found["stamps"]}  # an evaluation follows upon the report of its step
-    evaluations = [when - reported[at] for at, when, _ in found.get("evaluations", [])]
-    rest = found["seconds"] - first - step * (total - 1) - sum(evaluations)
+    first = outcome["marks"]["first step"] - outcome["started"]
+    step = BATCH_SIZE / stock_loop.rate(outcome["stamps"], batch_size=BATCH_SIZE)
+    reported = {at: when for at, when, _ in outcome["stamps"]}  # an evaluation follows upon the report of its step
+    evaluations = [when - reported[at] for at, when, _ in outcome.get("evaluations", [])]
+    rest = outcome["seconds"] - first - step * (total - 1) - sum(evaluations)
     begin, later = (evaluations[0], statistics.median(evaluations[1:])) if len(evaluations) > 1 else (0.0, 0.0)
     return {"start": first, "step": step, "first evaluation": begin, "evaluation": later, "rest": max(0.0, rest)}
 
@@ -362,7 +362,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--sample", type=Path, required=True, help="folder of radiographs, labels and patients")
-    add("--out", type=Path, required=True, help="folder of the study; the same command goes on in it")
+    add("--out", type=Path, required=True, help="folder of the study; the same command resumes it")
     add("--pretrained", metavar="CKPT", help="checkpoint that all start from (default: none)")
     add("--config", choices=list(ZOO), default="ssd_mobilenet", help="(default %(default)s)")
     add(
@@ -401,7 +401,7 @@ def defined(text: str) -> dict[str, Variant]:
 
 
 def main() -> None:
-    """Run the study, judge it and print."""
+    """Run the study, evaluate it and print."""
     command = parser()
     args = command.parse_args()
     unknown = [name for name in args.variants if name not in VARIANTS | args.define]
@@ -409,9 +409,9 @@ def main() -> None:
         command.error(f"there is no variant {unknown[0]!r}")
     study = Study(args)
     study.run()
-    found = study.judge()
-    paths.write_json(args.out / "accuracy.json", found)
-    text = fold_judging.markdown(found)
+    outcome = study.evaluate()
+    paths.write_json(args.out / "accuracy.json", outcome)
+    text = fold_evaluation.markdown(outcome)
     (args.out / "accuracy.md").write_text(text, encoding="utf-8")
     print(text)
 

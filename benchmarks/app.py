@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="exported model (default: that of the tests)")
     parser.add_argument("--images", type=Path, help="folder of radiographs (default: drawn ones of 1024 px)")
-    parser.add_argument("--count", type=int, default=20, help="radiographs to look at (default %(default)s)")
+    parser.add_argument("--count", type=int, default=20, help="radiographs to predict (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     args = parser.parse_args()

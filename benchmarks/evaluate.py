@@ -73,14 +73,14 @@ def as_coco(cases: Cases) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     annotations = rows(cases.truth_xyxy_px, cases.truth_case)
     for index, row in enumerate(annotations):
         row |= {"id": index + 1, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
-    found = rows(cases.boxes_xyxy_px, cases.box_case)
-    for row, score in zip(found, cases.scores.tolist(), strict=True):
+    results = rows(cases.boxes_xyxy_px, cases.box_case)
+    for row, score in zip(results, cases.scores.tolist(), strict=True):
         row["score"] = score
     images = [{"id": index + 1, "file_name": name, "width": 1024, "height": 1024} for index, name in enumerate(cases.names)]
-    return {"images": images, "annotations": annotations, "categories": CATEGORIES}, found
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}, results
 
 
-def by_pycocotools(instances: dict, found: list) -> list[float]:
+def by_pycocotools(instances: dict, results: list) -> list[float]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -88,23 +88,23 @@ def by_pycocotools(instances: dict, found: list) -> list[float]:
         truth = COCO()
         truth.dataset = instances
         truth.createIndex()
-        return _summary(COCOeval(truth, truth.loadRes(found), "bbox"))
+        return _summary(COCOeval(truth, truth.loadRes(results), "bbox"))
 
 
-def by_faster_coco_eval(instances: dict, found: list) -> list[float]:
+def by_faster_coco_eval(instances: dict, results: list) -> list[float]:
     from faster_coco_eval import COCO, COCOeval_faster
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(instances)
-        return _summary(COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None))
+        return _summary(COCOeval_faster(truth, truth.loadRes(results), "bbox", print_function=lambda *_: None))
 
 
-def by_hotcoco(instances: dict, found: list) -> list[float]:
+def by_hotcoco(instances: dict, results: list) -> list[float]:
     from hotcoco import COCO, COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(instances)
-        return _summary(COCOeval(truth, truth.load_res(found), "bbox"))
+        return _summary(COCOeval(truth, truth.load_res(results), "bbox"))
 
 
 def _summary(run: Any) -> list[float]:
@@ -131,19 +131,19 @@ def as_images(cases: Cases) -> tuple[list[dict[str, np.ndarray]], list[dict[str,
     return truth, rows("detection", cases.boxes_xyxy_px, cases.box_case, scores=cases.scores)
 
 
-def by_stock(truth: list[dict[str, np.ndarray]], found: list[dict[str, np.ndarray]]) -> list[float]:
+def by_stock(truth: list[dict[str, np.ndarray]], detections: list[dict[str, np.ndarray]]) -> list[float]:
     from object_detection.metrics.coco_evaluation import CocoDetectionEvaluator  # works once as_images has loaded the API
 
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = CocoDetectionEvaluator(CATEGORIES)
-        for number, (one, other) in enumerate(zip(truth, found, strict=True), start=1):
+        for number, (one, other) in enumerate(zip(truth, detections, strict=True), start=1):
             evaluator.add_single_ground_truth_image_info(number, one)
             evaluator.add_single_detected_image_info(number, other)
         return [float(value) for value in evaluator.evaluate().values()]  # in the order of COCO's summary
 
 
-def by_coco_metrics(instances: dict, found: list) -> list[float]:
-    metrics = coco.coco_metrics(instances, found)
+def by_coco_metrics(instances: dict, results: list) -> list[float]:
+    metrics = coco.coco_metrics(instances, results)
     return [-1.0 if value is None else value for key, value in metrics.items() if key.startswith("coco.pneumonia.")]
 
 
@@ -197,7 +197,7 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(args.one, args.exams, args.detections)))
         return
-    found: dict[str, list[dict]] = {name: [] for name in args.only}
+    timed: dict[str, list[dict]] = {name: [] for name in args.only}
     for _ in range(args.rounds):
         for name in args.only:
             size = ["--exams", str(args.exams), "--detections", str(args.detections)]
@@ -205,12 +205,12 @@ def main() -> None:
             if done.returncode:
                 print(f"{name}: {(done.stderr.splitlines() or ['no message'])[-1]}", flush=True)
                 continue
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"{name}: {found[name][-1]['seconds']:.2f} s", flush=True)
-    base = statistics.median(one["seconds"] for one in found["pycocotools"]) if found.get("pycocotools") else None
-    numbers = [runs[0]["result"] for name, runs in found.items() if runs and name in EVALUATORS]
+            timed[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{name}: {timed[name][-1]['seconds']:.2f} s", flush=True)
+    base = statistics.median(one["seconds"] for one in timed["pycocotools"]) if timed.get("pycocotools") else None
+    numbers = [runs[0]["result"] for name, runs in timed.items() if runs and name in EVALUATORS]
     print("| what | s | faster than pycocotools | MiB more | apart | result |\n| --- | ---: | ---: | ---: | ---: | --- |")
-    for name, runs in found.items():
+    for name, runs in timed.items():
         if runs:
             seconds, mib = (statistics.median(one[key] for one in runs) for key in ("seconds", "mib"))
             result = runs[0]["result"]

@@ -58,7 +58,7 @@ def notebook(model_dir: Path, files: Sequence[Path], found_path: Path) -> dict[s
 
     model = tf.saved_model.load(str(model_dir / exported.FILES[SAVED_MODEL]))
     signature = model.signatures["serving_default"]
-    whole, inner, found = [], [], {}
+    whole, inner, of_exams = [], [], {}
     for path in files:
         start = time.perf_counter()
         pixels = pydicom.dcmread(path).pixel_array
@@ -67,10 +67,10 @@ def notebook(model_dir: Path, files: Sequence[Path], found_path: Path) -> dict[s
         answer = {name: value.numpy() for name, value in signature(input_tensor=image).items()}
         done = time.perf_counter()
         height, width = pixels.shape
-        found[path.stem] = outputs.from_outputs(answer, 0, height=height, width=width)
+        of_exams[path.stem] = outputs.from_outputs(answer, 0, height=height, width=width)
         whole.append(time.perf_counter() - start)
         inner.append(done - called)
-    detections.write_coco_results(found_path, found)
+    detections.write_coco_results(found_path, of_exams)
     return {"intervals": whole[WARM:], "model": inner[WARM:], "alone": whole[WARM:]}
 
 
@@ -88,9 +88,9 @@ class Timed:
     def detect(self, pixels: np.ndarray) -> Detections:
         """Detect."""
         start = time.perf_counter()
-        found = self._detector.detect(pixels)
+        boxes = self._detector.detect(pixels)
         self.seconds.append(time.perf_counter() - start)
-        return found
+        return boxes
 
 
 def ours(model: Path, backend: str, dicom_dir: Path, files: Sequence[Path], found_path: Path) -> dict[str, Any]:
@@ -107,8 +107,8 @@ def ours(model: Path, backend: str, dicom_dir: Path, files: Sequence[Path], foun
     detectors.open = timed
     stamps: list[float] = []
     output = found_path.with_suffix(".out")
-    told = {"max_images": 0, "progress": lambda total, done: lambda: stamps.append(time.perf_counter())}
-    predicting.predict([model], dicom_dir, output, backend=backend, **told)
+    how = {"max_images": 0, "progress": lambda total, done: lambda: stamps.append(time.perf_counter())}
+    predicting.predict([model], dicom_dir, output, backend=backend, **how)
     (output / "detections.json").rename(found_path)
     inner, alone = [seconds / reading.threads_of_machine() for one in opened for seconds in one.seconds], []
     detector = real(model, backend=backend)
@@ -127,7 +127,7 @@ def compare(reference: dict[str, Detections], other: dict[str, Detections]) -> d
     """
     boxes, unmatched, scores, overlaps = 0, 0, [], [1.0]
     for exam in reference.keys() | other.keys():
-        one, two = (found.get(exam, Detections.none()) for found in (reference, other))
+        one, two = (of_way.get(exam, Detections.none()) for of_way in (reference, other))
         boxes += len(one.above(SCORE))
         free = np.ones(len(two), bool)
         for box, score, category in zip(one.boxes_xyxy_px, one.scores, one.classes, strict=True):
@@ -199,15 +199,15 @@ def run_one(args: argparse.Namespace, way: str, target: Path) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the benchmark's parser."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--model", type=Path, required=True, help="folder made by tools/export.py, with a SavedModel")
-    found.add_argument("--dicom-dir", type=Path, required=True, help="folder of gray 8-bit DICOM files, as RSNA's are")
-    found.add_argument("--ways", nargs="+", help="formats to measure, and openvino (default: all of the export but int8)")
-    found.add_argument("--rounds", type=int, default=3)
-    found.add_argument("--json", type=Path, help="gets all figures")
-    found.add_argument("--one", help=argparse.SUPPRESS)
-    found.add_argument("--target", type=Path, help=argparse.SUPPRESS)
-    return found
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--model", type=Path, required=True, help="folder made by tools/export.py, with a SavedModel")
+    made.add_argument("--dicom-dir", type=Path, required=True, help="folder of gray 8-bit DICOM files, as RSNA's are")
+    made.add_argument("--ways", nargs="+", help="formats to measure, and openvino (default: all of the export but int8)")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--json", type=Path, help="gets all figures")
+    made.add_argument("--one", help=argparse.SUPPRESS)
+    made.add_argument("--target", type=Path, help=argparse.SUPPRESS)
+    return made
 
 
 def main(say: Callable[[str], None] = print) -> None:
@@ -231,19 +231,19 @@ def main(say: Callable[[str], None] = print) -> None:
     more = [OPENVINO] if "onnx" in there and backends.available(OPENVINO) else []
     ways = [NOTEBOOK, *(args.ways or [*(name for name in there if "int8" not in name), *more])]
     rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-    found: dict[str, dict[str, Detections]] = {}
+    of_ways: dict[str, dict[str, Detections]] = {}
     with tempfile.TemporaryDirectory() as name:
         for number in range(args.rounds):
             for way in ways:
                 target = Path(name) / f"{way}-{number}.json"
                 rounds[way].append(figures(run_one(args, way, target)))
-                found[way] = detection_files.by_exam(target)
+                of_ways[way] = detection_files.by_exam(target)
     say(f"{len(files)} files, medians of {args.rounds} rounds, {processes.cpus()} processors\n\n{table(rounds)}\n\n{goals(rounds)}\n")
     equal = {}
     for reference in (SAVED_MODEL, NOTEBOOK):
         for way in ways:
-            if way != reference and reference in found:
-                equal[f"{way} against {reference}"] = one = compare(found[reference], found[way])
+            if way != reference and reference in of_ways:
+                equal[f"{way} against {reference}"] = one = compare(of_ways[reference], of_ways[way])
                 say(
                     f"{way} against {reference}: {one['boxes']} boxes, {one['unmatched']} unmatched; scores differ by {one['mean score difference']:.5f} "
                     f"in the mean and {one['largest score difference']:.5f} at the most; least IoU {one['least IoU']:.4f}"

@@ -1,13 +1,13 @@
 """Training loops, each in a process of its own, with the time of every step: the stock API's as ``model_main_tf2`` calls it, and tools/train.py.
 
     resolve(folder, config="ssd_mobilenet", data=records, pretrained="…/ckpt-1", steps=200)       # pipeline.config for the stock API
-    found = run("stock", {"config": str(folder / CONFIG), "model_dir": str(folder)}, log=folder / "log.txt")
-    found = run("evaluate", {"config": …, "checkpoint_dir": …, "model_dir": …, "step": 200}, log=…)
-    found = run("bare", {"config": …, "steps": 40}, log=…)                                        # the step alone, on one batch
-    found = run("ours", {"argv": ["--config", "ssd_mobilenet", …]}, log=…)
-    found["marks"]["first step"] - found["started"], rates(found["stamps"], batch_size=8)
+    answer = run("stock", {"config": str(folder / CONFIG), "model_dir": str(folder)}, log=folder / "log.txt")
+    answer = run("evaluate", {"config": …, "checkpoint_dir": …, "model_dir": …, "step": 200}, log=…)
+    answer = run("bare", {"config": …, "steps": 40}, log=…)                                        # the step alone, on one batch
+    answer = run("ours", {"argv": ["--config", "ssd_mobilenet", …]}, log=…)
+    answer["marks"]["first step"] - answer["started"], rates(answer["stamps"], batch_size=8)
 
-What runs is unchanged; a step's end is noted by one Python call of some microseconds in the stock graph, and by what the command tells its
+What runs is unchanged; a step's end is noted by one Python call of some microseconds in the stock graph, and by what the command reports to its
 progress bar every 20 steps in ours. Times are of the system's clock, so that they count from the start of the process.
 """
 
@@ -41,7 +41,7 @@ WARM_UP = 3
 """Steps, or batches, before time is taken."""
 
 STOPPED = (130, -signal.SIGTERM, 128 + signal.SIGTERM)
-"""Exit codes of a process that was told to stop."""
+"""Exit codes of a process that was asked to stop."""
 
 Stamp = tuple[int, float, float]
 """Steps done, seconds of the system's clock, CPU seconds of the process."""
@@ -93,11 +93,11 @@ def run(kind: str, spec: dict[str, Any], *, log: Path, script: str = __file__, s
       spec: its arguments.
       log: gets what it says.
       script: a file that calls ``answer``.
-      seconds: after which it is told to stop.
+      seconds: after which it is asked to stop.
 
     Returns:
-      What it found (nothing more where it was stopped before it could tell), with ``started``, the time at which it was started, ``seconds``, and
-      ``stopped``, whether it was told to.
+      Its answer (nothing more where it was stopped before it could answer), with ``started``, the time at which it was started, ``seconds``, and
+      ``stopped``, whether it was asked to.
     """
     command = [sys.executable, script, "--one", kind, json.dumps(spec)]
     with log.open("w", encoding="utf-8") as errors:
@@ -115,8 +115,8 @@ def run(kind: str, spec: dict[str, Any], *, log: Path, script: str = __file__, s
         lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
         sys.exit("\n".join([*lines[-8:], f"{kind} failed with code {process.returncode}"]))
     lines = text.splitlines()
-    found = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return {**found, "started": started, "seconds": took, "stopped": stopped}
+    last = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return {**last, "started": started, "seconds": took, "stopped": stopped}
 
 
 def answer(kinds: dict[str, Callable[..., dict[str, Any]]]) -> bool:
@@ -125,8 +125,8 @@ def answer(kinds: dict[str, Callable[..., dict[str, Any]]]) -> bool:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaves ``run`` in order, which takes its process along
         return False
     kind, spec = sys.argv[2], json.loads(sys.argv[3])
-    found = kinds[kind](**spec)
-    print("\n" + json.dumps({**found, "mib": peak_mib()}), flush=True)
+    outcome = kinds[kind](**spec)
+    print("\n" + json.dumps({**outcome, "mib": peak_mib()}), flush=True)
     return True
 
 
@@ -147,9 +147,9 @@ def rates(stamps: Sequence[Stamp], *, batch_size: int) -> list[float]:
 
 def rate(stamps: Sequence[Stamp], *, batch_size: int) -> float:
     """Return the median of ``rates``; over all steps but the first where there is no window."""
-    found = rates(stamps, batch_size=batch_size)
-    if found:
-        return statistics.median(found)
+    speeds = rates(stamps, batch_size=batch_size)
+    if speeds:
+        return statistics.median(speeds)
     (first, begin, _), (last, end, _) = stamps[0], stamps[-1]
     return (last - first) * batch_size / (end - begin) if last > first else float("nan")
 
@@ -174,7 +174,7 @@ def stock(
     iteration: int = ITERATION,
     end_if_lost: bool = False,
 ) -> dict[str, Any]:
-    """Train by the stock loop, in this process; with ``end_if_lost`` until a weight that it saves is not finite, which no later step mends."""
+    """Train by the stock loop, in this process; with ``end_if_lost`` until a weight that it saves is not finite, which no later step repairs."""
     marks: dict[str, float] = {}
     stamps: list[Stamp] = []
     tracing: list[float] = []
@@ -226,11 +226,11 @@ def evaluate(config: str, checkpoint_dir: str, model_dir: str, step: int) -> dic
     def timed(*args: Any, **more: Any) -> Any:
         for _ in range(2):
             begin = time.time()
-            found = loop(*args, **more)
+            returned = loop(*args, **more)
             seconds.append(time.time() - begin)
             marks.setdefault("evaluated", time.time())
-            ap50.append(float(found["DetectionBoxes_Precision/mAP@.50IOU"]))
-        return found
+            ap50.append(float(returned["DetectionBoxes_Precision/mAP@.50IOU"]))
+        return returned
 
     lib.eager_eval_loop = timed
     lib.eval_continuously(
@@ -246,19 +246,19 @@ def ours(argv: list[str]) -> dict[str, Any]:
     from pneumodet.training.families import detection
 
     train, update = detection.train, progress.TrainingBar.update
-    found: dict[str, Any] = {"marks": {}, "stamps": [], "evaluations": []}
+    timings: dict[str, Any] = {"marks": {}, "stamps": [], "evaluations": []}
 
     def updated(self: Any, now: Any) -> None:
-        found["stamps"].append((now.step, time.time(), time.process_time()))
+        timings["stamps"].append((now.step, time.time(), time.process_time()))
         update(self, now)
 
     def timed(request: Any, **more: Any) -> Any:
         begin = time.time()
         folder, outcome = train(
-            request, on_evaluation=lambda step, figures: found["evaluations"].append((step, time.time(), figures)), **more
+            request, on_evaluation=lambda step, figures: timings["evaluations"].append((step, time.time(), figures)), **more
         )
-        found["marks"]["first step"] = begin + (outcome.seconds_to_first_step or 0)
-        found["step"] = outcome.step
+        timings["marks"]["first step"] = begin + (outcome.seconds_to_first_step or 0)
+        timings["step"] = outcome.step
         return folder, outcome
 
     detection.train, progress.TrainingBar.update = timed, updated
@@ -266,7 +266,7 @@ def ours(argv: list[str]) -> dict[str, Any]:
         code = command.main(argv)
     if code not in (0, 130):
         sys.exit(code)
-    return found
+    return timings
 
 
 def bare(config: str, steps: int) -> dict[str, Any]:

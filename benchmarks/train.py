@@ -37,8 +37,8 @@ ZOO_AUGMENTATION = "data_augmentation_options { random_horizontal_flip { } } dat
 
 COLUMNS = ("s to first step", "images/s", "of bare", "against stock", "peak MiB", "CPU s a step")
 
-Found = dict[str, list[dict[str, Any]]]
-"""Name of a measurement -> what each round found."""
+Outcomes = dict[str, list[dict[str, Any]]]
+"""Name of a measurement -> the outcome of each round."""
 
 
 def median(values: Iterable[float]) -> float:
@@ -106,10 +106,10 @@ def validation(config: str, data: str, checkpoint: str) -> dict[str, Any]:
     evaluation, marks, seconds = Validation(model, parsed, records.val), {}, []
     for _ in range(3):
         begin = time.time()
-        found = evaluation.run()
+        evaluated = evaluation.run()
         seconds.append(time.time() - begin)
         marks.setdefault("evaluated", time.time())
-    return {"marks": marks, "loops": seconds, "ap50": found.figures["coco.pneumonia.AP50"]}
+    return {"marks": marks, "loops": seconds, "ap50": evaluated.figures["coco.pneumonia.AP50"]}
 
 
 class Bench:
@@ -117,7 +117,7 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, config: str, folder: Path) -> None:
         self._args, self._config, self._folder, self._number = args, config, folder, 0
-        self.found: Found = {}
+        self.outcomes: Outcomes = {}
 
     def run(self) -> None:
         """Measure everything in turn; every second round goes backwards."""
@@ -146,9 +146,9 @@ class Bench:
             if "evaluation" in args.what:
                 self._evaluations()
 
-    def _keep(self, name: str, found: dict[str, Any]) -> None:
-        self.found.setdefault(name, []).append(found)
-        print(f"{self._config}: {name}: {found['seconds']:.1f} s", file=sys.stderr, flush=True)
+    def _keep(self, name: str, outcome: dict[str, Any]) -> None:
+        self.outcomes.setdefault(name, []).append(outcome)
+        print(f"{self._config}: {name}: {outcome['seconds']:.1f} s", file=sys.stderr, flush=True)
 
     def _new(self) -> Path:
         self._number += 1
@@ -200,9 +200,9 @@ class Bench:
         return stock_loop.run("pipeline", spec, log=folder / "log.txt", script=__file__)
 
     def _evaluations(self) -> None:
-        if "ours" not in self.found:  # a checkpoint that both can read
+        if "ours" not in self.outcomes:  # a checkpoint that both can read
             self._keep("ours", self._ours(steps=stock_loop.WARM_UP))
-        last = self.found["ours"][-1]
+        last = self.outcomes["ours"][-1]
         train = Path(last["run"]) / "train"
         folder = self._new()
         config = self._resolved(folder, steps=last["step"])
@@ -212,31 +212,31 @@ class Bench:
         self._keep("our evaluation", stock_loop.run("validation", spec, log=folder / "log2.txt", script=__file__))
 
 
-def loops_table(found: Found, names: Sequence[str], *, batch_size: int) -> list[str]:
+def loops_table(outcomes: Outcomes, names: Sequence[str], *, batch_size: int) -> list[str]:
     """Return the rows of the training loops and the bare step, medians over rounds."""
-    floor = batch_size / median(one["steps"]["seconds"] for one in found["bare"])
+    floor = batch_size / median(one["steps"]["seconds"] for one in outcomes["bare"])
     rows = [f"| loop | {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * len(COLUMNS)]
     stock = None
     for name in names:
-        runs = found[name]
+        runs = outcomes[name]
         rate = median(stock_loop.rate(one["stamps"], batch_size=batch_size) for one in runs)
         stock = stock or rate
         first = median(one["marks"]["first step"] - one["started"] for one in runs)
         mib, cpu = median(one["mib"] for one in runs), median(stock_loop.cpu_a_step(one["stamps"]) for one in runs)
         rows.append(f"| {name} | {first:.1f} | {rate:.2f} | {rate / floor:.1%} | {rate / stock:.2f} | {mib:.0f} | {cpu:.3f} |")
-    mib, cpu = median(one["mib"] for one in found["bare"]), median(one["steps"]["cpu"] for one in found["bare"])
+    mib, cpu = median(one["mib"] for one in outcomes["bare"]), median(one["steps"]["cpu"] for one in outcomes["bare"])
     rows.append(f"| bare step | | {floor:.2f} | 100.0% | {floor / stock:.2f} | {mib:.0f} | {cpu:.3f} |" if stock else "")
     return rows
 
 
-def parts_tables(found: Found, *, batch_size: int) -> list[str]:
+def parts_tables(outcomes: Outcomes, *, batch_size: int) -> list[str]:
     """Return where the stock loop's time goes: of a step, and before the end of the first."""
     step, plain = (
-        median(batch_size / stock_loop.rate(one["stamps"], batch_size=batch_size) for one in found[name])
+        median(batch_size / stock_loop.rate(one["stamps"], batch_size=batch_size) for one in outcomes[name])
         for name in ("stock", "stock without summaries")
     )
-    forward, whole = (median(one[key]["seconds"] for one in found["bare"]) for key in ("forward", "steps"))
-    reading = median(one["batch_seconds"] for one in found["input, all cores"])
+    forward, whole = (median(one[key]["seconds"] for one in outcomes["bare"]) for key in ("forward", "steps"))
+    reading = median(one["batch_seconds"] for one in outcomes["input, all cores"])
     parts = {
         "forward": forward,
         "backward and update": whole - forward,
@@ -249,9 +249,9 @@ def parts_tables(found: Found, *, batch_size: int) -> list[str]:
     rows += [f"| {name} | {seconds * 1000:.0f} | {seconds / step:.1%} |" for name, seconds in parts.items()]
 
     def between(begin: str | None, end: str) -> float:
-        return median(one["marks"][end] - (one["marks"][begin] if begin else one["started"]) for one in found["stock"])
+        return median(one["marks"][end] - (one["marks"][begin] if begin else one["started"]) for one in outcomes["stock"])
 
-    traced, body = (median(of(one["tracing"]) for one in found["stock"]) for of in (len, sum))
+    traced, body = (median(of(one["tracing"]) for one in outcomes["stock"]) for of in (len, sum))
     start = {
         "imports": between(None, "imported"),
         "input pipeline, model and restoring": between("imported", "built"),
@@ -265,19 +265,19 @@ def parts_tables(found: Found, *, batch_size: int) -> list[str]:
     return rows + [f"| {name} | {seconds:.1f} | {seconds / total:.1%} |" for name, seconds in start.items()]
 
 
-def input_table(found: Found) -> list[str]:
+def input_table(outcomes: Outcomes) -> list[str]:
     """Return images/s of the pipelines alone."""
-    names = [name for name in found if "input" in name and "all cores" not in name]
-    rates = {name: median(one["images_per_second"] for one in found[name]) for name in names}
+    names = [name for name in outcomes if "input" in name and "all cores" not in name]
+    rates = {name: median(one["images_per_second"] for one in outcomes[name]) for name in names}
     rows = ["| one processor, one thread | images/s | against stock |", "| --- | ---: | ---: |"]
     return rows + [f"| {name} | {rate:.0f} | {rate / rates['stock input']:.2f} |" for name, rate in rates.items()]
 
 
-def evaluation_table(found: Found) -> list[str]:
+def evaluation_table(outcomes: Outcomes) -> list[str]:
     """Return seconds of evaluation."""
     rows = ["| evaluation | s with process start | s, first | s, later | AP50 |", "| --- | ---: | ---: | ---: | ---: |"]
     for name in ("stock evaluation", "our evaluation"):
-        runs = found[name]
+        runs = outcomes[name]
         whole = median(one["marks"]["evaluated"] - one["started"] for one in runs)
         first, later = median(one["loops"][0] for one in runs), median(median(one["loops"][1:]) for one in runs)
         ap50 = runs[-1]["ap50"]
@@ -285,17 +285,17 @@ def evaluation_table(found: Found) -> list[str]:
     return rows
 
 
-def tables(found: Found, args: argparse.Namespace) -> str:
+def tables(outcomes: Outcomes, args: argparse.Namespace) -> str:
     """Return all tables as markdown."""
     parts: list[list[str]] = []
     if "loops" in args.what:
-        parts.append(loops_table(found, ["stock", "ours", *(name for name, _ in args.variant)], batch_size=args.batch_size))
+        parts.append(loops_table(outcomes, ["stock", "ours", *(name for name, _ in args.variant)], batch_size=args.batch_size))
     if "parts" in args.what:
-        parts.append(parts_tables(found, batch_size=args.batch_size))
+        parts.append(parts_tables(outcomes, batch_size=args.batch_size))
     if "input" in args.what:
-        parts.append(input_table(found))
+        parts.append(input_table(outcomes))
     if "evaluation" in args.what:
-        parts.append(evaluation_table(found))
+        parts.append(evaluation_table(outcomes))
     return "\n\n".join("\n".join(rows) for rows in parts)
 
 
@@ -322,7 +322,7 @@ def parser() -> argparse.ArgumentParser:
     add("--batches", type=int, default=40, help="of the input pipelines (default %(default)s)")
     add("--batch-size", type=int, default=8, help="(default %(default)s)")
     add("--rounds", type=int, default=3, help="(default %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="everything that was found, with the time of every step")
+    add("--json", type=Path, metavar="FILE", help="everything that was measured, with the time of every step")
     add("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="(default %(default)s)")
     return made
 
@@ -339,11 +339,11 @@ def main() -> None:
             try:
                 bench.run()
             finally:
-                everything[config] = bench.found
+                everything[config] = bench.outcomes
                 if args.json:
                     args.json.write_text(json.dumps(everything), encoding="utf-8")
             about = f"batch {args.batch_size}, medians of {args.rounds} rounds, {os.cpu_count()} processors"
-            print(f"## {config}: {about}\n\n{tables(bench.found, args)}\n", flush=True)
+            print(f"## {config}: {about}\n\n{tables(bench.outcomes, args)}\n", flush=True)
 
 
 if __name__ == "__main__" and not stock_loop.answer({"pipeline": pipeline, "validation": validation}):

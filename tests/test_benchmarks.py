@@ -25,7 +25,7 @@ def load():
     def of(name):
         spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look themselves up there
+        sys.modules[spec.name] = module  # dataclasses find themselves by it
         spec.loader.exec_module(module)
         return module
 
@@ -49,8 +49,8 @@ def stock_loop(train):
 
 
 @pytest.fixture(scope="module")
-def judging(accuracy):
-    return accuracy.fold_judging
+def fold_evaluation(accuracy):
+    return accuracy.fold_evaluation
 
 
 def stamps(seconds_of_step, steps, *, every=1):
@@ -134,7 +134,7 @@ def test_arguments_of_accuracy(accuracy, tmp_path):
         accuracy.parser().parse_args(["--sample", "s", "--out", "o", "--define", str(file)])
 
 
-def test_an_ablation_judges_the_runs_of_a_variant_that_is_there(accuracy):
+def test_an_ablation_evaluates_the_runs_of_a_variant_that_is_there(accuracy):
     assert {one.of for one in accuracy.VARIANTS.values()} <= {"", *accuracy.VARIANTS}
     assert {name for one in accuracy.VARIANTS.values() for name in one.among} <= set(accuracy.VARIANTS)
 
@@ -183,54 +183,56 @@ def fold(number, *, scale=1.0):
     return {"images": images, "annotations": truth, "categories": categories}, to_coco(found)
 
 
-def test_each_fold_is_judged_by_its_own_threshold(judging):
+def test_each_fold_is_evaluated_at_its_own_threshold(fold_evaluation):
     truths, rows = zip(fold(0), fold(1, scale=0.1), strict=True)
-    cases, thresholds = judging.pool(truths, rows, [0.6, 0.06])
+    cases, thresholds = fold_evaluation.pool(truths, rows, [0.6, 0.06])
     assert (len(cases), len(np.unique(cases.patients))) == (4, 4)
-    assert judging.figures((cases, thresholds))["rsna_metric"] == pytest.approx(1.0), "both hits are kept, both false ones are not"
-    assert judging.figures((cases, np.full(4, 0.6)))["rsna_metric"] == pytest.approx(0.5), "one threshold for both would lose a hit"
+    assert fold_evaluation.figures((cases, thresholds))["rsna_metric"] == pytest.approx(1.0), "both hits are kept, both false ones are not"
+    assert fold_evaluation.figures((cases, np.full(4, 0.6)))["rsna_metric"] == pytest.approx(0.5), "one threshold for both would lose a hit"
     assert np.nanmean(rsna.case_scores(cases, score_threshold=thresholds)) == pytest.approx(1.0)
 
 
-def test_the_threshold_is_that_of_the_inner_validation(judging):
+def test_the_threshold_is_that_of_the_inner_validation(fold_evaluation):
     truth, rows = fold(0)
-    threshold, figures = judging.choose(truth, rows)
+    threshold, figures = fold_evaluation.choose(truth, rows)
     assert threshold == pytest.approx(0.9, abs=1e-6)
     assert figures["coco.pneumonia.AP50"] == pytest.approx(1.0)
-    threshold, _ = judging.choose(truth, [])
+    threshold, _ = fold_evaluation.choose(truth, [])
     assert threshold == 1.0, "a model that finds nothing leaves no threshold to choose"
 
 
-def test_pairs_are_compared_once_and_the_better_one_is_named(judging):
+def test_pairs_are_compared_once_and_the_better_one_is_named(fold_evaluation):
     truths, rows = zip(*(fold(number) for number in range(12)), strict=True)
-    good = judging.pool(truths, rows, [0.6] * 12)
-    bad = judging.pool(truths, [[] for _ in truths], [1.0] * 12)
-    found = judging.comparisons({"stock": bad, "ours": good, "other": good}, ["stock", "ours"], seed=0)
+    good = fold_evaluation.pool(truths, rows, [0.6] * 12)
+    bad = fold_evaluation.pool(truths, [[] for _ in truths], [1.0] * 12)
+    found = fold_evaluation.comparisons({"stock": bad, "ours": good, "other": good}, ["stock", "ours"], seed=0)
     assert [(one["a"], one["b"]) for one in found] == [("stock", "ours"), ("stock", "other"), ("ours", "other")]
     assert found[0]["rsna_metric"]["value"] == pytest.approx(1.0)
     assert found[2]["coco.pneumonia.AP50"]["value"] == 0
 
 
-def test_when_a_run_was_as_good(judging):
+def test_when_a_run_was_as_good(fold_evaluation):
     evaluations = [[10, 1060.0, {"x": None}], [20, 1100.0, {"x": 0.1}], [30, 1150.0, {"x": 0.3}]]
     done = {"started": 1000.0, "evaluations": evaluations}
-    assert judging.first_as_good(done, "x", 0.2) == 150.0
-    assert judging.first_as_good(done, "x", None) == 100.0
-    assert judging.first_as_good(done, "x", 0.4) is None
+    assert fold_evaluation.first_as_good(done, "x", 0.2) == 150.0
+    assert fold_evaluation.first_as_good(done, "x", None) == 100.0
+    assert fold_evaluation.first_as_good(done, "x", 0.4) is None
 
 
-def test_tables_of_accuracy(judging):
+def test_tables_of_accuracy(fold_evaluation):
     truths, rows = zip(*(fold(number) for number in range(3)), strict=True)
-    pooled = judging.pool(truths, rows, [0.6] * 3)
+    pooled = fold_evaluation.pool(truths, rows, [0.6] * 3)
     runs = [{"step": 500, "finite": True, "images_per_second": 20.0}] * 2 + [{"step": 400, "finite": False, "images_per_second": None}]
     found = {
-        "figures": {"ours": {"folds": [judging.figures(pooled)] * 3, "pooled": judging.intervals(pooled, seed=0), "runs": runs}},
-        "comparisons": judging.comparisons({"ours": pooled, "same": pooled}, ["ours"], seed=0),
+        "figures": {
+            "ours": {"folds": [fold_evaluation.figures(pooled)] * 3, "pooled": fold_evaluation.intervals(pooled, seed=0), "runs": runs}
+        },
+        "comparisons": fold_evaluation.comparisons({"ours": pooled, "same": pooled}, ["ours"], seed=0),
         "reached": [{"variant": "ours", "as": "stock", "figure": "rsna_metric", "seconds": [100.0, None, 120.0]}],
         "unfinished": ["stock"],
     }
     json.dumps(found, allow_nan=False)
-    text = judging.markdown(found)
+    text = fold_evaluation.markdown(found)
     assert "| ours | 500, 500, 400 (not finite) | 20.0 | 1.000 (1.000 1.000 1.000); 1.000" in text
     assert "| same - ours | +0.000 [+0.000, +0.000] |" in text
     assert "at its end (RSNA metric) after 100 s, never, 120 s (each fold)." in text

@@ -1,4 +1,4 @@
-"""Faults of ground truth and detections that files of the right form can have: refused or told, each in a sentence."""
+"""Errors of ground truth and detections that files of the right form can have: refused or reported, each in a sentence."""
 
 import contextlib
 import io
@@ -30,8 +30,8 @@ def result(image=0, bbox=(10, 10, 20, 20), score=0.5, category=2):
 RIGHT = (result(0, score=0.4), result(1), result(2, score=0.1))
 
 
-def load(truth=None, found=RIGHT, **more):
-    return inputs.assemble(truth or instances(), lambda images, category: list(found), names=("truth.json", "found.json"), **more)
+def load(truth=None, results=RIGHT, **more):
+    return inputs.assemble(truth or instances(), lambda images, category: list(results), names=("truth.json", "found.json"), **more)
 
 
 def boxes_within_100_x_80():
@@ -60,15 +60,15 @@ def test_boxes_over_the_edge_are_counted_and_left_as_they_are():
 def test_figures_of_boxes_over_the_edge_are_those_of_pycocotools():
     rng = np.random.default_rng(0)
     truth = [(image, [float(one) for one in (*rng.integers(0, 80, 2), *rng.integers(20, 60, 2))]) for image in range(40)]
-    found = [result(image, np.array(box) + rng.normal(0, 4, 4), rng.random()) for image, box in truth]
-    loaded = load(instances(truth, count=40, area=1000, iscrowd=0), found)
+    results = [result(image, np.array(box) + rng.normal(0, 4, 4), rng.random()) for image, box in truth]
+    loaded = load(instances(truth, count=40, area=1000, iscrowd=0), results)
     assert len(loaded.warnings) == 3 and "over the edge" in loaded.warnings[0]
-    metrics = summary.assess(loaded, resamples=20)
+    metrics = summary.summarize(loaded, resamples=20)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = loaded.instances
         coco.createIndex()
-        run = COCOeval(coco, coco.loadRes([row | {} for row in found]), "bbox")
+        run = COCOeval(coco, coco.loadRes([row | {} for row in results]), "bbox")
         run.evaluate()
         run.accumulate()
         run.summarize()
@@ -82,8 +82,8 @@ def test_xyxy_in_place_of_xywh_is_refused(which):
     right = boxes_within_100_x_80()
     for boxes in (right, as_corners(right)):
         truth = instances([(0, list(box)) for box in boxes]) if which == "truth" else None
-        found = [result(0, box, score=index / 100) for index, box in enumerate(boxes)]
-        given = (truth,) if which == "truth" else (None, found)
+        results = [result(0, box, score=index / 100) for index, box in enumerate(boxes)]
+        given = (truth,) if which == "truth" else (None, results)
         if boxes is right:
             assert not any("edge" in text for text in load(*given).warnings)
             continue
@@ -116,10 +116,10 @@ def test_one_image_without_a_size_does_not_spare_the_others():
     truth = instances()
     del truth["images"][1]["height"]
     loaded = load(truth, [result(0, (90, 10, 30, 10)), result(1, (90, 10, 30, 10), 0.4), result(2, score=0.3)])
-    assert loaded.warnings[0].startswith("The ground truth does not tell height and width of 1 of 3 images: whether boxes lie inside")
+    assert loaded.warnings[0].startswith("The ground truth does not say height and width of 1 of 3 images: whether boxes lie inside")
     assert loaded.warnings[1].startswith("1 of 3 detected boxes reach over the edge of their image (first in exam-0)")
     assert np.isnan(loaded.sizes_hw).tolist() == [[False] * 2, [True] * 2, [False] * 2]
-    assert summary.assess(loaded, resamples=10)["maps"]["sizes"] == "guessed"
+    assert summary.summarize(loaded, resamples=10)["maps"]["sizes"] == "guessed"
 
 
 @pytest.mark.parametrize("size", [(0, 100), (80, -1), (80, None), ("80", 100), (float("nan"), 100)])
@@ -127,7 +127,7 @@ def test_a_size_that_is_none(size):
     assert np.isnan(load(instances(size=size)).sizes_hw).all()
 
 
-def test_crowds_are_told():
+def test_crowds_are_reported():
     truth = instances(iscrowd=0)
     truth["annotations"][2]["iscrowd"] = 1
     (warning,) = load(truth).warnings
@@ -136,19 +136,19 @@ def test_crowds_are_told():
 
 def test_what_the_sentence_on_crowds_says_is_so():
     """The box of exam-1 is found by nothing: COCO does not ask for it, the FROC does."""
-    truth, found = instances(iscrowd=0), [result(0, score=0.9), result(0, (50, 40, 30, 20), 0.8), result(2, score=0.1)]
+    truth, results = instances(iscrowd=0), [result(0, score=0.9), result(0, (50, 40, 30, 20), 0.8), result(2, score=0.1)]
     truth["annotations"][2]["iscrowd"] = 1
-    metrics = summary.assess(load(truth, found), resamples=10)
+    metrics = summary.summarize(load(truth, results), resamples=10)
     assert metrics["coco.pneumonia.AR100"] == pytest.approx(1.0)
     assert metrics["froc.sensitivity_at_4"] == pytest.approx(2 / 3)
 
 
-def test_boxes_without_area_are_told():
+def test_boxes_without_area_are_reported():
     (warning,) = load(instances([(0, [10, 10, 20, 20]), (1, [5, 5, 0, 9])])).warnings
     assert warning == "1 of 2 ground-truth boxes have no area (first in exam-1): no detection can find them."
 
 
-def test_images_without_positives_or_without_negatives_are_told():
+def test_images_without_positives_or_without_negatives_are_reported():
     (warning,) = load(instances([])).warnings
     assert "most figures are undefined, the RSNA metric, sensitivity and ROC AUC among them" in warning
     (warning,) = load(instances([(index, [10, 10, 20, 20]) for index in range(3)])).warnings
@@ -156,18 +156,18 @@ def test_images_without_positives_or_without_negatives_are_told():
 
 
 def test_detections_of_a_category_that_is_not_listed_are_refused():
-    found = [result(), result(category=0), result(1, category=3), result(2, category=0)]
+    results = [result(), result(category=0), result(1, category=3), result(2, category=0)]
     with pytest.raises(DataError) as caught:
-        load(None, found)
+        load(None, results)
     assert str(caught.value) == (
         "found.json: 3 of 4 detections are of a category that the ground truth does not list: 0 (2, the first in entry 1), 3 (1, the first in "
         "entry 2). It lists 1 (no-pneumonia), 2 (pneumonia). Does one of the two files count from 0?"
     )
 
 
-def test_detections_of_other_classes_only_are_told():
+def test_detections_of_other_classes_only_are_reported():
     warnings = load(None, [result(index, score=0.1 * index, category=1) for index in range(3)]).warnings
-    assert warnings == ["None of 3 detections is of 'pneumonia', the class that is judged; they are of 1 (no-pneumonia)."]
+    assert warnings == ["None of 3 detections is of 'pneumonia', the class that is evaluated; they are of 1 (no-pneumonia)."]
 
 
 def test_copies_are_counted():
@@ -190,13 +190,13 @@ def test_copies_by_counting(seed):
     assert checks._copies(boxes, scores, case).tolist() == expected and len(expected) > 5
 
 
-@pytest.mark.parametrize(("scores", "told"), [((0.5, 0.5, 0.5), True), ((0.5, 0.5, 0.4), False), ((0.5,), False)])
-def test_scores_that_are_all_equal_are_told(scores, told):
+@pytest.mark.parametrize(("scores", "is_said"), [((0.5, 0.5, 0.5), True), ((0.5, 0.5, 0.4), False), ((0.5,), False)])
+def test_scores_that_are_all_equal_are_reported(scores, is_said):
     warnings = load(None, [result(index, score=score) for index, score in enumerate(scores)]).warnings
-    assert any(text.startswith("All 3 detections of 'pneumonia' have the score 0.5") for text in warnings) == told
+    assert any(text.startswith("All 3 detections of 'pneumonia' have the score 0.5") for text in warnings) == is_said
 
 
 def test_images_without_detections_are_counted():
     assert load(None, [result(1)]).warnings == ["2 of 3 images have no detection of any class."]
     assert not load(None, [result(1)], source=checks.MASKS).warnings
-    assert load(None, []).warnings == ["There is no detection at all: every image counts as one in which nothing is found."]
+    assert load(None, []).warnings == ["There is no detection at all: every image counts as one in which nothing is detected."]

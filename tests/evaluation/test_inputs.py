@@ -35,7 +35,7 @@ def write(tmp_path):
 
     def load(truth=None, found=(), **arguments):
         (tmp_path / "instances.json").write_text(json.dumps(instances() if truth is None else truth))
-        (tmp_path / "detections.json").write_text(json.dumps(found if isinstance(found, dict) else list(found)))
+        (tmp_path / "detections.json").write_text(json.dumps(detections if isinstance(detections, dict) else list(detections)))
         return inputs.load(tmp_path / "instances.json", tmp_path / "detections.json", **arguments)
 
     return load
@@ -68,9 +68,9 @@ def test_cases_are_sorted_and_of_one_class(write):
 
 def test_what_predict_writes_is_read(tmp_path):
     (tmp_path / "instances.json").write_text(json.dumps(instances()))
-    found = {"a": Detections(np.array([[1, 2, 30, 40]]), np.array([0.25]), np.array([2])), "b": Detections.none(), "c": Detections.none()}
-    detections.write_coco_results(tmp_path / "detections.json", found)
-    rows = [f"{exam},{detections.prediction_string(one)}" for exam, one in found.items()]
+    by_exam = {"a": Detections(np.array([[1, 2, 30, 40]]), np.array([0.25]), np.array([2])), "b": Detections.none(), "c": Detections.none()}
+    detections.write_coco_results(tmp_path / "detections.json", by_exam)
+    rows = [f"{exam},{detections.prediction_string(one)}" for exam, one in by_exam.items()]
     (tmp_path / "submission.csv").write_text("\n".join([",".join(detections.SUBMISSION_HEADER), *rows]))
     for name in ("detections.json", "submission.csv"):
         cases = inputs.load(tmp_path / "instances.json", tmp_path / name).cases
@@ -203,7 +203,7 @@ def change(key, value):
             change("images", lambda images: [*images, images[0] | {"id": 3}]), "image 3: image .* has the name a as well", id="file_name"
         ),
         pytest.param(lambda truth: truth | {"images": [], "annotations": []}, "names no image", id="no images"),
-        pytest.param(change("annotations", lambda rows: [*rows, rows[0]]), "annotation id 1 is there twice", id="annotation id"),
+        pytest.param(change("annotations", lambda rows: [*rows, rows[0]]), "annotation id 1 occurs twice", id="annotation id"),
         pytest.param(
             change("annotations", lambda rows: [rows[0] | {"image_id": 4}]), "there is no image with the id 4", id="unlisted image"
         ),
@@ -218,7 +218,7 @@ def change(key, value):
         pytest.param(change("categories", lambda rows: [*rows, {"id": 2, "name": "x"}]), "two categories have the id 2", id="category id"),
         pytest.param(
             change("categories", lambda rows: [*rows, {"id": 3, "name": "pneumonia"}]),
-            "category name 'pneumonia' is there twice",
+            "category name 'pneumonia' occurs twice",
             id="names",
         ),
         pytest.param(

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from sklearn import metrics as judge
+from sklearn import metrics as sklearn_metrics
 
 from pneumodet.core import aims, detections
 from pneumodet.core.errors import ConfigError, DataError
@@ -33,39 +33,39 @@ def many():
 def test_areas_and_counts_are_those_of_scikit_learn():
     split = many()
     scores = np.random.default_rng(2).random(len(split)).round(2)
-    loaded = image_level.judged(split, scores)
-    found = image_level.assess(loaded, resamples=40)
-    assert found["image.roc_auc"] == pytest.approx(judge.roc_auc_score(split.positive, scores))
-    assert found["image.pr_auc"] == pytest.approx(judge.average_precision_score(split.positive, scores))
-    assert image_level.figures(loaded)["image.f1"] == pytest.approx(found["image.f1"])
-    cells = found["image.confusion"]
+    loaded = image_level.of_scores(split, scores)
+    figures = image_level.summarize(loaded, resamples=40)
+    assert figures["image.roc_auc"] == pytest.approx(sklearn_metrics.roc_auc_score(split.positive, scores))
+    assert figures["image.pr_auc"] == pytest.approx(sklearn_metrics.average_precision_score(split.positive, scores))
+    assert image_level.figures(loaded)["image.f1"] == pytest.approx(figures["image.f1"])
+    cells = figures["image.confusion"]
     assert sum(cells.values()) == len(split) and cells["tp"] + cells["fn"] == split.positive.sum()
-    low, high = found["intervals"]["image.roc_auc"]
-    assert low <= found["image.roc_auc"] <= high
-    assert not [key for key in found if key.startswith(("coco", "froc", "lesion", "rsna"))], "whole images are no findings"
-    json.dumps(found, allow_nan=False)
+    low, high = figures["intervals"]["image.roc_auc"]
+    assert low <= figures["image.roc_auc"] <= high
+    assert not [key for key in figures if key.startswith(("coco", "froc", "lesion", "rsna"))], "whole images are no findings"
+    json.dumps(figures, allow_nan=False)
 
 
 def test_scores_that_are_all_alike_are_told_of_as_scores():
     split = many()
-    warnings = image_level.judged(split, np.full(len(split), 0.5)).warnings
+    warnings = image_level.of_scores(split, np.full(len(split), 0.5)).warnings
     assert any(one.startswith(f"All {len(split)} exams have the score 0.5: no threshold parts them, and ROC AUC") for one in warnings)
     assert not any("detections" in warning for warning in warnings)
-    assert not image_level.judged(split, np.linspace(0, 1, len(split))).warnings
+    assert not image_level.of_scores(split, np.linspace(0, 1, len(split))).warnings
 
 
 def test_the_gate_takes_the_scores(split, tmp_path):
     scores = np.linspace(0, 1, len(split))
     image_level.write_scores(tmp_path / "scores.csv", split, scores)
-    found = image_gates.read_gate(tmp_path / "scores.csv", exams=list(split.names))
-    assert [found[name] for name in split.names] == pytest.approx(scores.tolist(), abs=1e-6)
+    scores_of = image_gates.read_gate(tmp_path / "scores.csv", exams=list(split.names))
+    assert [scores_of[name] for name in split.names] == pytest.approx(scores.tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [[0.5], np.nan, 1.5])
 def test_scores_that_are_none(split, wrong):
     scores = np.array(wrong) if isinstance(wrong, list) else np.full(len(split), wrong)
     with pytest.raises(DataError, match="scores from 0 to 1"):
-        image_level.judged(split, scores)
+        image_level.of_scores(split, scores)
 
 
 def test_aims_about_boxes_are_refused():
@@ -83,19 +83,19 @@ def test_records_know_their_exams(keras_records):
     assert not set(both.train.names) & set(both.val.names)
 
 
-@pytest.mark.parametrize(("kind", "word"), [("with", "with"), ("without", "without")])
-def test_one_class_only_is_refused(keras_records, tmp_path, kind, word):
+@pytest.mark.parametrize(("kind", "part"), [("with", "with"), ("without", "without")])
+def test_one_class_only_is_refused(keras_records, tmp_path, kind, part):
     folder = tmp_path / "one_class"
     shutil.copytree(keras_records, folder)
     path = folder / "instances_val.json"
-    found = json.loads(path.read_text())
+    figures = json.loads(path.read_text())
     if kind == "with":
-        found["annotations"] = []
+        figures["annotations"] = []
     else:
         box = {"category_id": 2, "bbox": [1, 1, 20, 20], "area": 400, "iscrowd": 0}
-        found["annotations"] = [box | {"id": number, "image_id": image["id"]} for number, image in enumerate(found["images"], start=1)]
-    path.write_text(json.dumps(found))
-    with pytest.raises(DataError, match=f"None of the [0-9]+ validation exams .* is {word} pneumonia"):
+        figures["annotations"] = [box | {"id": number, "image_id": image["id"]} for number, image in enumerate(figures["images"], start=1)]
+    path.write_text(json.dumps(figures))
+    with pytest.raises(DataError, match=f"None of the [0-9]+ validation exams .* is {part} pneumonia"):
         RecordSet.open(folder).check_two_kinds()
 
 

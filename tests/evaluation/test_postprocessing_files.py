@@ -19,7 +19,7 @@ EXAMS = 80
 
 def write_truth(path, boxes, *, ids=image_id, category=2):
     images = [{"id": ids(name), "file_name": name, "width": 1024, "height": 1024} for name in boxes]
-    rows = [(name, box) for name, found in boxes.items() for box in found.tolist()]
+    rows = [(name, box) for name, boxes_of in boxes.items() for box in boxes_of.tolist()]
     entries = [
         {
             "id": number,
@@ -69,8 +69,8 @@ def gate(tmp_path, cases):
 def test_what_is_written_gives_the_last_row_of_the_table(tmp_path, instances, detections, gate, boxes):
     table = postprocess_files.tune(instances, [detections], tmp_path / "out", gate=gate, folds=2)
     assert json.loads((tmp_path / "out" / "table.json").read_text()) == table
-    found = detection_files.by_exam(tmp_path / "out" / "detections.json", list(boxes))
-    metric = rsna.rsna_metric(boxes, {name: (one.boxes_xyxy_px, one.scores) for name, one in found.items()})
+    detections_of = detection_files.by_exam(tmp_path / "out" / "detections.json", list(boxes))
+    metric = rsna.rsna_metric(boxes, {name: (one.boxes_xyxy_px, one.scores) for name, one in detections_of.items()})
     assert metric == pytest.approx(table["rows"][-1]["figure"]["value"], abs=0.002)  # boxes are rounded in the file
     chosen = recipe.Recipe(**table["rows"][-1]["chosen"], exams_sha256=recipe.fingerprint(boxes))
     assert recipe.load(tmp_path / "out" / "recipe.json") == chosen
@@ -160,13 +160,6 @@ def test_views_become_sources(tmp_path, instances, boxes):
     assert not (tmp_path / "applied").exists()
 
 
-def test_a_gate_that_a_recipe_needs(gate):
-    assert image_gates.gate_for(recipe.Recipe(), None) is None
-    assert image_gates.gate_for(recipe.Recipe(gate="multiply"), gate) == image_gates.read_gate(gate)
-    with pytest.raises(DataError, match=r"gates by an image-level score, but there is none. Give the CSV"):
-        image_gates.gate_for(recipe.Recipe(gate="drop"), None)
-
-
 def test_results_by_the_ids_of_another_framework(tmp_path, boxes, cases):
     """Images are numbered, the only class is called otherwise, and results have no file_name."""
     number = {name: index for index, name in enumerate(boxes)}
@@ -176,10 +169,10 @@ def test_results_by_the_ids_of_another_framework(tmp_path, boxes, cases):
     for row in plain:
         del row["file_name"]
     (tmp_path / "plain.json").write_text(json.dumps(plain))
-    found = postprocess_files.read_detections(tmp_path / "plain.json", truth=truth)
+    detections_of = postprocess_files.read_detections(tmp_path / "plain.json", truth=truth)
     assert truth.category_id == 7
-    assert to_coco(found) == rows
-    read = postprocess_files.cases_of(truth, np.arange(EXAMS), found)
+    assert to_coco(detections_of) == rows
+    read = postprocess_files.cases_of(truth, np.arange(EXAMS), detections_of)
     assert read.names == cases.names
     np.testing.assert_array_equal(read.truth_case, cases.truth_case)
     np.testing.assert_allclose(read.truth_xyxy_px, cases.truth_xyxy_px)
@@ -201,29 +194,6 @@ def test_labels_as_csv(tmp_path):
     truth = postprocess_files.read_truth(tmp_path / "labels.csv")
     assert truth.category_id == 2
     assert {name: one.tolist() for name, one in truth.boxes_xyxy_px.items()} == {"a": [[10, 20, 40, 60]], "b": []}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        pytest.param("patientId,score\na,0.5\n", r"gate.csv has no score for 1 of 2 exams, for example b", id="missing"),
-        pytest.param(
-            "patientId,score\na,0.5\nb,nan\n", r"gate.csv, line 3: exam 'b' has the score 'nan', must be a number from 0 to 1", id="nan"
-        ),
-        pytest.param("patientId,score\na,0.5\nb,high\n", r"line 3: exam 'b' has the score 'high'", id="text"),
-        pytest.param("patientId,score\na,0.5\nb,\n", r"line 3: exam 'b' has the score ''", id="empty"),
-        pytest.param("patientId,score\na,0.5\nb,1.5\n", r"line 3: exam 'b' has the score '1.5'", id="logit"),
-        pytest.param("patientId,score\na,0.5\nb,0.5\na,0.5\n", r"line 4: exam a is there twice", id="twice"),
-        pytest.param("patientId,score\na,0.5\nb,0.5\nc,0.5\n", r"line 4: exam c is not in the ground truth", id="unknown"),
-        pytest.param("patientId,score\n,0.5\n", r"line 2: exam '' has", id="no name"),
-        pytest.param("patientId,probability\na,1\n", r"has no column 'score'", id="column"),
-        pytest.param("", r"gate.csv is empty", id="empty file"),
-    ],
-)
-def test_gates_that_are_refused(tmp_path, text, message):
-    (tmp_path / "gate.csv").write_text(text)
-    with pytest.raises(DataError, match=message):
-        image_gates.read_gate(tmp_path / "gate.csv", exams=["a", "b"])
 
 
 GOOD = {"image_id": image_id("exam-00001"), "category_id": 2, "bbox": [0, 0, 5, 5], "score": 0.5}

@@ -1,4 +1,4 @@
-"""The search finds the faults that a simulated detector has, does not look at the patients it reports on, and its figures are the library's."""
+"""The search finds the errors that a simulated detector has, does not use the patients it reports on, and its figures are the library's."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import simulated
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations
-from pneumodet.evaluation import postprocess_search
+from pneumodet.evaluation import postprocess_bench, postprocess_search
 from pneumodet.evaluation.metrics import average_precision, rsna
 from pneumodet.evaluation.metrics.operating_point import patient_folds
 from pneumodet.inference.postprocess.recipe import Recipe, apply_to_cases
@@ -18,7 +18,7 @@ EXAMS = 300
 
 @pytest.fixture(scope="module")
 def cases():
-    """Boxes are 15 % too large, each is found three times, and half of the patients have two exams."""
+    """Boxes are 15 % too large, each is result three times, and half of the patients have two exams."""
     patients = np.random.default_rng(0).integers(0, EXAMS * 3 // 4, EXAMS)
     return simulated.detect(simulated.truth(EXAMS), too_large=1.15, patients=patients)
 
@@ -34,7 +34,7 @@ def gate(cases):
 
 
 @pytest.fixture(scope="module")
-def found(cases, folds, gate):
+def result(cases, folds, gate):
     return postprocess_search.search([cases], folds=folds, gate=gate, resamples=200)
 
 
@@ -46,17 +46,17 @@ def recipe_of(changes, sources=1):
     return Recipe(sources=sources, **changes)
 
 
-def test_finds_what_is_wrong_with_the_detector(found):
-    assert [row["step"] for row in found.table["rows"]] == ["score threshold", "nms", "box scale", "minimum size", "boxes an exam", "gate"]
-    assert found.recipe.nms != "none"
-    assert abs(found.recipe.box_scale * 1.15 - 1) < 0.08
-    assert found.recipe.gate != "none"
+def test_finds_what_is_wrong_with_the_detector(result):
+    assert [row["step"] for row in result.table["rows"]] == ["score threshold", "nms", "box scale", "minimum size", "boxes an exam", "gate"]
+    assert result.recipe.nms != "none"
+    assert abs(result.recipe.box_scale * 1.15 - 1) < 0.08
+    assert result.recipe.gate != "none"
     for step in ("nms", "box scale", "gate"):
-        assert row_of(found.table, step)["gain"]["low"] > 0, step
+        assert row_of(result.table, step)["gain"]["low"] > 0, step
 
 
 def test_a_good_detector_is_left_alone():
-    """Nothing is found twice and boxes have their size: no NMS, no scale."""
+    """Nothing is result twice and boxes have their size: no NMS, no scale."""
     cases = simulated.detect(simulated.truth(EXAMS), too_large=1.0, jitter=0.02, repeats=1, false=1)
     table = postprocess_search.search([cases], folds=patient_folds(cases, 3), resamples=50).table
     assert row_of(table, "box scale")["gain"]["value"] == pytest.approx(0, abs=0.003)
@@ -70,56 +70,56 @@ def test_a_gate_of_noise_gains_nothing(cases, folds):
     assert gain["value"] < 0.01
 
 
-def test_no_single_value_is_better_than_the_saved_one(cases, gate, found):
-    """Against the public functions: judge every neighbour of the recipe on all patients."""
+def test_no_single_value_is_better_than_the_saved_one(cases, gate, result):
+    """Against the public functions: evaluate every neighbour of the recipe on all patients."""
 
     def value(recipe):
         return rsna.case_threshold(apply_to_cases(dataclasses.replace(recipe, score_threshold=0.0), [cases], gate=gate))
 
-    threshold, best = value(found.recipe)
-    assert found.recipe.score_threshold == threshold
+    threshold, best = value(result.recipe)
+    assert result.recipe.score_threshold == threshold
     for grid in postprocess_search.grids(1, gate).values():
         for changes in grid:
-            assert value(dataclasses.replace(found.recipe, **changes))[1] < best + postprocess_search.MARGIN / np.sqrt(
+            assert value(dataclasses.replace(result.recipe, **changes))[1] < best + postprocess_bench.MARGIN / np.sqrt(
                 cases.positive.sum()
             ), changes
 
 
-def test_figures_are_of_each_fold_after_the_recipe_of_the_others(cases, folds, gate, found):
-    for row in found.table["rows"]:
+def test_figures_are_of_each_fold_after_the_recipe_of_the_others(cases, folds, gate, result):
+    for row in result.table["rows"]:
         scores = np.full(EXAMS, np.nan)
         for fold, changes in enumerate(row["in_folds"]):
             scores[folds == fold] = rsna.case_scores(apply_to_cases(recipe_of(changes), [cases], gate=gate))[folds == fold]
         assert row["figure"]["value"] == pytest.approx(np.nanmean(scores), rel=1e-12)
         assert row["figure"]["low"] < row["figure"]["value"] < row["figure"]["high"]
-    assert found.table["rows"][-1]["figure"]["value"] == pytest.approx(np.nanmean(rsna.case_scores(found.cross_fitted)), rel=1e-12)
-    assert recipe_of(found.table["rows"][-1]["chosen"]) == found.recipe
+    assert result.table["rows"][-1]["figure"]["value"] == pytest.approx(np.nanmean(rsna.case_scores(result.cross_fitted)), rel=1e-12)
+    assert recipe_of(result.table["rows"][-1]["chosen"]) == result.recipe
 
 
-def test_gains_add_up(found):
-    rows = found.table["rows"]
+def test_gains_add_up(result):
+    rows = result.table["rows"]
     values = [row["figure"]["value"] for row in rows]
     np.testing.assert_allclose([row["gain"]["value"] for row in rows[1:]], np.diff(values), atol=1e-12)
     assert rows[0]["gain"] is None
-    assert found.table["total"]["value"] == pytest.approx(values[-1] - values[0])
-    assert found.table["patients"] < found.table["exams"] == EXAMS
+    assert result.table["total"]["value"] == pytest.approx(values[-1] - values[0])
+    assert result.table["patients"] < result.table["exams"] == EXAMS
 
 
-def test_a_fold_has_no_part_in_its_own_recipe(cases, folds, gate, found):
+def test_a_fold_has_no_part_in_its_own_recipe(cases, folds, gate, result):
     """Spoil the ground truth of fold 1: what the others gave it stays, and what it gave the others may not."""
     spoiled = dataclasses.replace(
         cases, truth_xyxy_px=np.where((folds == 1)[cases.truth_case][:, None], cases.truth_xyxy_px / 10, cases.truth_xyxy_px)
     )
     table = postprocess_search.search([spoiled], folds=folds, gate=gate, resamples=20).table
-    for before, after in zip(found.table["rows"], table["rows"], strict=True):
+    for before, after in zip(result.table["rows"], table["rows"], strict=True):
         assert after["in_folds"][1] == before["in_folds"][1]
-    assert table["rows"][-1]["in_folds"] != found.table["rows"][-1]["in_folds"]
+    assert table["rows"][-1]["in_folds"] != result.table["rows"][-1]["in_folds"]
 
 
-def test_small_memory_gives_the_same(monkeypatch, cases, folds, gate, found):
-    monkeypatch.setattr(postprocess_search, "KEPT_DETECTIONS", 0)
+def test_small_memory_gives_the_same(monkeypatch, cases, folds, gate, result):
+    monkeypatch.setattr(postprocess_bench, "KEPT_DETECTIONS", 0)
     again = postprocess_search.search([cases], folds=folds, gate=gate, resamples=200)
-    assert again.table == found.table
+    assert again.table == result.table
 
 
 def test_community_rules_are_used(cases, folds):
@@ -132,29 +132,29 @@ def test_community_rules_are_used(cases, folds):
 
 
 def test_ap50(cases, folds, gate):
-    found = postprocess_search.search([cases], folds=folds, gate=gate, objective="ap50", resamples=50)
-    assert found.table["rows"][0]["step"] == "as they are"
-    assert found.recipe.score_threshold == 0
+    result = postprocess_search.search([cases], folds=folds, gate=gate, objective="ap50", resamples=50)
+    assert result.table["rows"][0]["step"] == "as they are"
+    assert result.recipe.score_threshold == 0
     values = []
-    for fold, changes in enumerate(found.table["rows"][-1]["in_folds"]):
+    for fold, changes in enumerate(result.table["rows"][-1]["in_folds"]):
         after = apply_to_cases(recipe_of(changes), [cases], gate=gate)
         values.append(average_precision.average_precision(after.take(np.flatnonzero(folds == fold))))
-    assert found.table["rows"][-1]["figure"]["value"] == pytest.approx(np.mean(values), rel=1e-9)
-    assert found.table["total"]["low"] > 0
+    assert result.table["rows"][-1]["figure"]["value"] == pytest.approx(np.mean(values), rel=1e-9)
+    assert result.table["total"]["low"] > 0
 
 
 def test_two_sources_are_fused(cases, folds):
     truth = simulated.truth(EXAMS)
     sources = [simulated.detect(truth, seed=seed, jitter=0.12, repeats=1, patients=cases.patients) for seed in (1, 2)]
-    found = postprocess_search.search(sources, folds=folds, resamples=100)
-    rows = found.table["rows"]
+    result = postprocess_search.search(sources, folds=folds, resamples=100)
+    rows = result.table["rows"]
     assert [row["step"] for row in rows[:3]] == ["detections 1 alone", "detections 2 alone", "fusion"]
-    assert found.recipe.sources == 2
+    assert result.recipe.sources == 2
     alone = max(row["figure"]["value"] for row in rows[:2])
     assert rows[2]["gain"]["value"] == pytest.approx(rows[2]["figure"]["value"] - alone)
     assert rows[2]["gain"]["low"] > 0
     assert rows[2]["chosen"]["fusion"] == "wbf"  # with independent jitter, the mean of two boxes is better than one of them
-    assert found.table["total"]["value"] == pytest.approx(rows[-1]["figure"]["value"] - alone)
+    assert result.table["total"]["value"] == pytest.approx(rows[-1]["figure"]["value"] - alone)
 
 
 def test_nothing_detected(cases, folds, gate):
@@ -192,8 +192,8 @@ def test_on_real_ground_truth(shared_data):
     labels = annotations.read_rsna_labels(shared_data / "rsna_csv" / "stage_2_train_labels.csv")
     names = np.random.default_rng(0).permutation(list(labels.exams))[:800]
     cases = simulated.detect({name: labels.exams[name].boxes_xyxy_px for name in names.tolist()}, too_large=1.1, false=15)
-    found = postprocess_search.search([cases], folds=patient_folds(cases, 3), gate=simulated.gate(cases), resamples=100)
-    assert 0.85 <= found.recipe.box_scale <= 0.95
-    assert found.recipe.gate != "none"
-    assert row_of(found.table, "box scale")["gain"]["low"] > 0
-    assert row_of(found.table, "gate")["gain"]["low"] > 0
+    result = postprocess_search.search([cases], folds=patient_folds(cases, 3), gate=simulated.gate(cases), resamples=100)
+    assert 0.85 <= result.recipe.box_scale <= 0.95
+    assert result.recipe.gate != "none"
+    assert row_of(result.table, "box scale")["gain"]["low"] > 0
+    assert row_of(result.table, "gate")["gain"]["low"] > 0

@@ -22,7 +22,7 @@ def loaded():
 @pytest.fixture(scope="module")
 def metrics(loaded):
     """Return their figures."""
-    return summary.assess(loaded, resamples=100)
+    return summary.summarize(loaded, resamples=100)
 
 
 def numbers(value):
@@ -93,7 +93,7 @@ def test_the_curve_of_thresholds_has_the_chosen_one_and_the_peak_whatever_the_nu
     assert len(crowded.cases.scores) > 7000
     thresholds, values = rsna.threshold_curve(crowded.cases)
     for given in (None, 0.4321, 0.0001, 0.9999):
-        metrics = summary.assess(crowded, threshold=given, resamples=2)
+        metrics = summary.summarize(crowded, threshold=given, resamples=2)
         curve = metrics["curves"]["thresholds"]
         assert curve["threshold"] == sorted(curve["threshold"], reverse=True) and len(curve["rsna"]) == len(curve["threshold"]) < 1000
         there = dict(zip(curve["threshold"], curve["rsna"], strict=True))
@@ -116,7 +116,7 @@ def test_a_worst_exam_has_the_threshold_that_its_sentence_is_of(metrics, loaded)
     assert len({one["score_threshold"] for one in metrics["worst"]} - {None}) > 1, "cross-fitted"
 
 
-def test_nobody_is_judged_by_a_threshold_that_saw_him(metrics, loaded):
+def test_nobody_is_evaluated_at_a_threshold_that_saw_him(metrics, loaded):
     """The same by hand: thresholds of each fold from the other folds, and the metric of all."""
     cases = loaded.cases
     folds = operating_point.patient_folds(cases, seed=0)
@@ -131,7 +131,7 @@ def test_nobody_is_judged_by_a_threshold_that_saw_him(metrics, loaded):
 
 
 def test_a_threshold_from_elsewhere_is_used_as_it_is(loaded):
-    metrics = summary.assess(loaded, threshold=0.4, threshold_source="from a friend", resamples=20)
+    metrics = summary.summarize(loaded, threshold=0.4, threshold_source="from a friend", resamples=20)
     assert (metrics["rsna_threshold"], metrics["rsna_threshold_source"]) == (0.4, "from a friend")
     assert metrics["rsna_metric"] == pytest.approx(np.nanmean(rsna.case_scores(loaded.cases, score_threshold=0.4)))
     confusion = metrics["image.confusion"]
@@ -142,7 +142,7 @@ def test_a_threshold_from_elsewhere_is_used_as_it_is(loaded):
 
 @pytest.mark.parametrize("aim", ["sensitivity>=0.8", "fp_per_image<=0.5", "f1"])
 def test_aims(loaded, aim):
-    metrics = summary.assess(loaded, aim=aim, resamples=20)
+    metrics = summary.summarize(loaded, aim=aim, resamples=20)
     assert metrics["operating_point"]["aim"] == aim
     reached = metrics["operating_point"]["chosen"]["reached"]
     if aim.startswith("sensitivity"):
@@ -152,14 +152,14 @@ def test_aims(loaded, aim):
 
 
 def test_an_aim_that_cannot_be_met_is_told(loaded):
-    metrics = summary.assess(made_up.loaded(sensitivity=0.0), aim="sensitivity>=1", resamples=20)
+    metrics = summary.summarize(made_up.loaded(sensitivity=0.0), aim="sensitivity>=1", resamples=20)
     assert any("No threshold reaches" in text for text in metrics["warnings"])
     with pytest.raises(ConfigError):
-        summary.assess(loaded, aim="beauty")
+        summary.summarize(loaded, aim="beauty")
 
 
 def test_without_positives_nothing_is_made_up():
-    metrics = summary.assess(made_up.loaded(positives=0.0), resamples=20)
+    metrics = summary.summarize(made_up.loaded(positives=0.0), resamples=20)
     for key in ("rsna_metric", "rsna_threshold", "coco.pneumonia.AP50", "image.roc_auc", "image.sensitivity", "froc.mean_sensitivity"):
         assert metrics[key] is None, key
     json.dumps(metrics, allow_nan=False)
@@ -169,25 +169,25 @@ def test_without_positives_nothing_is_made_up():
 def test_without_negatives_or_detections():
     truth = made_up.instances(positives=1.1)
     for rows in ([], made_up.results(truth)):
-        metrics = summary.assess(inputs.assemble(truth, lambda images, category, rows=rows: rows), resamples=20)
+        metrics = summary.summarize(inputs.assemble(truth, lambda images, category, rows=rows: rows), resamples=20)
         json.dumps(metrics, allow_nan=False)
         assert metrics["image.roc_auc"] is None
         assert metrics["rsna_metric"] is not None
 
 
 def test_few_patients_are_told():
-    metrics = summary.assess(made_up.loaded(exams=6), resamples=20)
+    metrics = summary.summarize(made_up.loaded(exams=6), resamples=20)
     assert "optimistic" in metrics["rsna_threshold_source"] or metrics["rsna_threshold"] is None
     json.dumps(metrics, allow_nan=False)
 
 
 def test_two_models(loaded):
-    same = summary.assess(loaded, resamples=50, other=loaded)["comparison"]["figures"]["rsna_metric"]
+    same = summary.summarize(loaded, resamples=50, other=loaded)["comparison"]["figures"]["rsna_metric"]
     assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
-    worse = summary.assess(loaded, resamples=200, other=made_up.loaded(sensitivity=0.1), names=("good", "bad"))["comparison"]
+    worse = summary.summarize(loaded, resamples=200, other=made_up.loaded(sensitivity=0.1), names=("good", "bad"))["comparison"]
     assert worse["figures"]["coco.pneumonia.AP50"]["sentence"].startswith("good is better by")
     with pytest.raises(DataError, match="on the same"):
-        summary.assess(loaded, resamples=20, other=made_up.loaded(exams=60))
+        summary.summarize(loaded, resamples=20, other=made_up.loaded(exams=60))
 
 
 def test_scalars_are_floats(metrics):
@@ -198,4 +198,4 @@ def test_scalars_are_floats(metrics):
 
 
 def test_the_same_seed_gives_the_same(loaded, metrics):
-    assert summary.assess(loaded, resamples=100) == metrics
+    assert summary.summarize(loaded, resamples=100) == metrics

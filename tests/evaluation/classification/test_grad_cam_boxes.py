@@ -19,18 +19,18 @@ from pneumodet.evaluation.classification.weak_boxes import (
 
 
 def blobs():
-    """A grid of 256 px with a piece of heat 1 and one of heat 0.6."""
-    heat = np.zeros((GRID, GRID), np.float32)
-    heat[32:96, 16:48] = 1.0
-    heat[128:192, 160:224] = 0.6
-    return heat
+    """A grid of 256 px with a piece of heatmap 1 and one of heatmap 0.6."""
+    heatmap = np.zeros((GRID, GRID), np.float32)
+    heatmap[32:96, 16:48] = 1.0
+    heatmap[128:192, 160:224] = 0.6
+    return heatmap
 
 
 def test_each_piece_gives_a_box_in_px_of_the_radiograph():
-    found = weak_boxes.weak_boxes(blobs() * 7, share=0.5, image_hw=(512, 1024), probability=0.8, category_id=2)
-    np.testing.assert_allclose(found.boxes_xyxy_px, [[64, 64, 192, 192], [640, 256, 896, 384]])
-    np.testing.assert_allclose(found.scores, [0.8, 0.48], rtol=1e-6)
-    np.testing.assert_array_equal(found.classes, [2, 2])
+    detections = weak_boxes.weak_boxes(blobs() * 7, share=0.5, image_hw=(512, 1024), probability=0.8, category_id=2)
+    np.testing.assert_allclose(detections.boxes_xyxy_px, [[64, 64, 192, 192], [640, 256, 896, 384]])
+    np.testing.assert_allclose(detections.scores, [0.8, 0.48], rtol=1e-6)
+    np.testing.assert_array_equal(detections.classes, [2, 2])
     only = weak_boxes.weak_boxes(blobs(), share=0.7, image_hw=(512, 1024), probability=0.8)
     np.testing.assert_allclose(only.boxes_xyxy_px, [[64, 64, 192, 192]])
 
@@ -44,23 +44,23 @@ def test_boxes_are_those_of_scipy_label():
         places = ndimage.find_objects(pieces)
         means = ndimage.mean(large, pieces, range(1, count + 1))
         expected = sorted((columns.start, rows.start, columns.stop, rows.stop) for rows, columns in places)
-        found = weak_boxes.weak_boxes(large, share=share, image_hw=(GRID, GRID), probability=1.0)
-        assert sorted(map(tuple, found.boxes_xyxy_px.tolist())) == expected
-        np.testing.assert_allclose(found.scores, sorted(means, reverse=True), rtol=1e-4)
+        detections = weak_boxes.weak_boxes(large, share=share, image_hw=(GRID, GRID), probability=1.0)
+        assert sorted(map(tuple, detections.boxes_xyxy_px.tolist())) == expected
+        np.testing.assert_allclose(detections.scores, sorted(means, reverse=True), rtol=1e-4)
         assert count > 1 or share < 0.5
 
 
 def test_a_coarse_map_lies_over_the_whole_radiograph():
     """The hot one of 4 x 4 cells is the radiograph's third column and first row."""
-    heat = np.zeros((4, 4))
-    heat[0, 2] = 3e-9
-    (box,) = weak_boxes.weak_boxes(heat, share=0.5, image_hw=(1000, 2000), probability=1.0).boxes_xyxy_px
+    heatmap = np.zeros((4, 4))
+    heatmap[0, 2] = 3e-9
+    (box,) = weak_boxes.weak_boxes(heatmap, share=0.5, image_hw=(1000, 2000), probability=1.0).boxes_xyxy_px
     np.testing.assert_allclose(box, [1000, 0, 1500, 250], atol=9)
 
 
 def test_no_heat_is_no_box():
-    found = weak_boxes.weak_boxes(np.zeros((7, 7)), share=0.1, image_hw=(1024, 1024), probability=0.9)
-    assert len(found) == 0
+    detections = weak_boxes.weak_boxes(np.zeros((7, 7)), share=0.1, image_hw=(1024, 1024), probability=0.9)
+    assert len(detections) == 0
     assert not enlarged(np.zeros((7, 7))).any()
     np.testing.assert_array_equal(overlaps_by_share(boxes_by_share(np.zeros((7, 7))), np.array([[0, 0, 9, 9]]), image_hw=(9, 9)), 0)
 
@@ -73,19 +73,19 @@ def test_a_share_is_above_0_and_at_most_1(share):
 
 def test_every_true_box_has_its_best_overlap():
     truth = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40], [60, 60, 70, 70]])
-    found = np.array([[0.0, 0, 10, 5], [20, 20, 40, 40], [0, 0, 10, 8]])
-    np.testing.assert_allclose(best_overlaps(truth, found), [0.8, 1, 0])
+    weak = np.array([[0.0, 0, 10, 5], [20, 20, 40, 40], [0, 0, 10, 8]])
+    np.testing.assert_allclose(best_overlaps(truth, weak), [0.8, 1, 0])
     np.testing.assert_array_equal(best_overlaps(truth, np.zeros((0, 4))), 0)
-    assert best_overlaps(np.zeros((0, 4)), found).shape == (0,)
+    assert best_overlaps(np.zeros((0, 4)), weak).shape == (0,)
 
 
 def test_the_share_that_fits_is_chosen():
     """A cone: the higher it is cut, the smaller is the box."""
     distance = np.hypot(*np.meshgrid(*[np.arange(GRID) + 0.5 - GRID / 2] * 2))
-    heat = np.maximum(1 - distance / 120, 0)
+    heatmap = np.maximum(1 - distance / 120, 0)
     half = 120 * (1 - 0.7)
     truth = np.array([[128 - half, 128 - half, 128 + half, 128 + half]])
-    overlaps = overlaps_by_share(boxes_by_share(heat), truth, image_hw=(GRID, GRID))
+    overlaps = overlaps_by_share(boxes_by_share(heatmap), truth, image_hw=(GRID, GRID))
     assert chosen(overlaps[np.newaxis]) == 0.7
     assert overlaps.max() > 0.9
     assert chosen(np.zeros((3, len(SHARES)))) == SHARES[-1], "of equal ones the highest"

@@ -1,4 +1,4 @@
-"""The pointing game and its kin, with answers known beforehand."""
+"""The pointing game and other localization metrics, with answers known beforehand."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ NONE = np.zeros((0, 4))
 
 def spot(row, column, *, cells=8):
     """Heat in one cell of 8 x 8: 64 px high and 128 px wide on the radiograph."""
-    heat = np.zeros((cells, cells))
-    heat[row, column] = 0.3
-    return heat
+    heatmap = np.zeros((cells, cells))
+    heatmap[row, column] = 0.3
+    return heatmap
 
 
-def measure(heat, truth, found=NONE, **more):
+def measure(heatmap, truth, weak=NONE, **more):
     """Return the four figures of one exam."""
-    counts = localization.measure([heat], [np.asarray(truth, np.float64)], [SIZE_HW], [found], **more)
+    counts = localization.measure([heatmap], [np.asarray(truth, np.float64)], [SIZE_HW], [weak], **more)
     return {name: ratio.value(np.ones((1, 1)))[0] for name, ratio in counts.items()}
 
 
@@ -47,25 +47,25 @@ def test_the_pointing_game_has_a_tolerance(box, tolerance_px, hit):
     assert measure(spot(3, 2), [far, box], tolerance_px=tolerance_px)["pointing"] == hit, "any box counts"
 
 
-def test_energy_is_the_share_of_heat_in_boxes():
-    heat = np.zeros((GRID, GRID))
-    heat[:, :64] = 1
-    heat[:, 192:] = 3
+def test_energy_is_the_share_of_the_heatmap_in_boxes():
+    heatmap = np.zeros((GRID, GRID))
+    heatmap[:, :64] = 1
+    heatmap[:, 192:] = 3
     left, right = [0, 0, 256, 512], [768, 0, 1024, 512]
-    assert measure(heat, [left])["energy"] == pytest.approx(0.25)
-    assert measure(heat, [right])["energy"] == pytest.approx(0.75)
-    assert measure(heat, [left, left, right])["energy"] == pytest.approx(1), "boxes that overlap count once"
+    assert measure(heatmap, [left])["energy"] == pytest.approx(0.25)
+    assert measure(heatmap, [right])["energy"] == pytest.approx(0.75)
+    assert measure(heatmap, [left, left, right])["energy"] == pytest.approx(1), "boxes that overlap count once"
 
 
 def test_overlaps_with_weak_boxes():
     truth = [[0, 0, 256, 256], [512, 0, 768, 256]]
-    found = np.array([[0.0, 0, 256, 128]])
-    figures = measure(spot(3, 2), truth, found)
+    weak = np.array([[0.0, 0, 256, 128]])
+    figures = measure(spot(3, 2), truth, weak)
     assert figures["box_iou"] == pytest.approx(0.25), "0.5 of the first box and 0 of the second"
     assert figures["area_iou"] == pytest.approx(0.25)
 
 
-def test_without_heat_nothing_is_found():
+def test_without_heat_nothing_is_localized():
     assert measure(np.zeros((8, 8)), [[0, 0, 1024, 512]]) == dict.fromkeys(localization.FIGURES, 0.0)
 
 
@@ -89,22 +89,22 @@ def test_chance_is_the_share_of_area():
 
 
 def test_random_points_hit_as_often_as_chance_says():
-    """The pointing game itself, of heat at random places."""
+    """The pointing game itself, of heatmap at random places."""
     rng = np.random.default_rng(1)
     box = np.array([[200.0, 100, 700, 300]])
-    heats = [spot(*rng.integers(0, 32, 2), cells=32) for _ in range(600)]
-    played = localization.measure(heats, [box] * 600, [SIZE_HW] * 600, [NONE] * 600, tolerance_px=30)["pointing"]
+    heatmaps = [spot(*rng.integers(0, 32, 2), cells=32) for _ in range(600)]
+    played = localization.measure(heatmaps, [box] * 600, [SIZE_HW] * 600, [NONE] * 600, tolerance_px=30)["pointing"]
     chance = localization.by_chance([box], [SIZE_HW], tolerance_px=30)["pointing"].value(np.ones((1, 1)))[0]
     assert played.value(np.ones((600, 1)))[0] == pytest.approx(chance, abs=0.04)
 
 
 def test_priors():
-    centre = localization.centre_heat()
+    centre = localization.centre_heatmap()
     x, y = localization.hottest_xy_px(centre, SIZE_HW)
     assert (x, y) == pytest.approx((512, 256), abs=4)
-    usual = localization.usual_heat([np.array([[0.0, 0, 512, 512]]), NONE, np.array([[0.0, 0, 1024, 256]])], [SIZE_HW] * 3)
-    np.testing.assert_allclose(usual[[0, 0, -1, -1], [0, -1, 0, -1]], [1, 0.5, 0.5, 0])
-    assert localization.usual_heat([NONE], [SIZE_HW]) is None
+    prior = localization.spatial_prior([np.array([[0.0, 0, 512, 512]]), NONE, np.array([[0.0, 0, 1024, 256]])], [SIZE_HW] * 3)
+    np.testing.assert_allclose(prior[[0, 0, -1, -1], [0, -1, 0, -1]], [1, 0.5, 0.5, 0])
+    assert localization.spatial_prior([NONE], [SIZE_HW]) is None
 
 
 def sources(rng, count, *, better=0.3):
@@ -128,7 +128,7 @@ def test_intervals_are_by_patient_and_differences_are_paired():
         name: {figure: localization.Ratio(np.tile(ratio.reached, 2), np.tile(ratio.of, 2)) for figure, ratio in ratios.items()}
         for name, ratios in once.items()
     }
-    assert localization.compared(twice, np.tile(patients, 2))["pointing"] == table, "a second exam that is alike tells nothing new"
+    assert localization.compared(twice, np.tile(patients, 2))["pointing"] == table, "a second exam that is alike says nothing new"
     narrower = localization.compared(twice, np.arange(160))["pointing"]["a"]
     assert narrower["high"] - narrower["low"] < widths[1]
 
@@ -136,7 +136,7 @@ def test_intervals_are_by_patient_and_differences_are_paired():
 def test_intervals_agree_with_resampling_by_hand():
     rng = np.random.default_rng(5)
     reached, of, patients = rng.random(40), rng.integers(1, 4, 40).astype(np.float64), rng.integers(0, 15, 40)
-    found = localization.compared({"a": dict.fromkeys(localization.FIGURES, localization.Ratio(reached, of))}, patients, resamples=4000)[
+    table = localization.compared({"a": dict.fromkeys(localization.FIGURES, localization.Ratio(reached, of))}, patients, resamples=4000)[
         "energy"
     ]["a"]
     drawn = []
@@ -144,8 +144,8 @@ def test_intervals_agree_with_resampling_by_hand():
     for _ in range(4000):
         rows = np.concatenate([np.flatnonzero(patients == one) for one in rng.choice(names, len(names))])
         drawn.append(reached[rows].sum() / of[rows].sum())
-    assert found["value"] == pytest.approx(reached.sum() / of.sum())
-    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.01)
+    assert table["value"] == pytest.approx(reached.sum() / of.sum())
+    assert (table["low"], table["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.01)
 
 
 def test_too_few_patients_have_no_interval():

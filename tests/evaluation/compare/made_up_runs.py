@@ -65,26 +65,26 @@ def scores(truth, *, apart=1.5, seed=2):
     return {image["file_name"]: round(float(1 / (1 + np.exp(-x))), 2) for image, x in zip(truth["images"], logits, strict=True)}
 
 
-def write_scores(path, found):
+def write_scores(path, score_of):
     with open(path, "w", newline="") as file:
-        csv.writer(file).writerows([("patientId", "score"), *found.items()])
+        csv.writer(file).writerows([("patientId", "score"), *score_of.items()])
 
 
-def detection_run(folder, data, found, *, split="val"):
+def detection_run(folder, data, detections, *, split="val"):
     """Write what train.py and evaluate.py leave; returns metrics.json's content."""
     truth = json.loads((data / f"instances_{split}.json").read_text())
     (folder / "eval").mkdir(parents=True)
     manifest = paths.sha256_file(data / "manifest.json")
     (folder / "run.json").write_text(json.dumps({"config": "ssd_mobilenet", "data": {"folder": str(data), "manifest_sha256": manifest}}))
     (folder / "metrics.csv").write_text("step,kind,wall_seconds,best\n1,train,2.5,\n2,train,75.250,\n")
-    loaded = inputs.assemble(truth, lambda *_: found)
-    metrics = summary.assess(loaded, resamples=100) | {"split": split, "manifest_sha256": manifest}
+    loaded = inputs.assemble(truth, lambda *_: detections)
+    metrics = summary.summarize(loaded, resamples=100) | {"split": split, "manifest_sha256": manifest}
     (folder / "eval" / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "eval" / "detections.json").write_text(json.dumps(found))
+    (folder / "eval" / "detections.json").write_text(json.dumps(detections))
     return metrics
 
 
-def other_run(folder, data, found, *, family="classification", boxes=None, point=None):
+def other_run(folder, data, score_of, *, family="classification", boxes=None, point=None):
     """Write what train_classifier.py leaves, or with boxes train_segmenter.py."""
     (folder / "evaluation").mkdir(parents=True)
     (folder / "best").mkdir()
@@ -93,6 +93,6 @@ def other_run(folder, data, found, *, family="classification", boxes=None, point
     (folder / "run.json").write_text(json.dumps(record | {"data": {"folder": str(data), "manifest_sha256": manifest}}))
     metrics = {"split": "val", "manifest_sha256": manifest, "milliseconds_an_image": 12.34, "operating_point": point or {"aim": "f1"}}
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
-    write_scores(folder / "evaluation" / "scores.csv", found)
+    write_scores(folder / "evaluation" / "scores.csv", score_of)
     if boxes is not None:
         (folder / "evaluation" / "detections.json").write_text(json.dumps(boxes))

@@ -1,4 +1,4 @@
-"""A detector with a gate and with other boxes: gains are on patients that had no part in the choice, and are told as they are."""
+"""A detector with a gate and with other boxes: gains are on patients that had no part in the choice, and are reported as they are."""
 
 import html
 import json
@@ -40,15 +40,15 @@ def combined(scene, folder, gate, *fused, progress=lambda total: lambda *_: None
 
 def test_a_good_gate_helps_and_its_table_is_that_of_postprocess(scene, tmp_path):
     """The same search on the same files by tools/postprocess.py's own use-case; only the resamples of the intervals are fewer here."""
-    found = combined(scene, tmp_path, "good")["combination"]
+    combination = combined(scene, tmp_path, "good")["combination"]
     table = postprocess_files.tune(scene / "truth.json", [scene / "one.json"], tmp_path / "own", gate=scene / "good.csv", folds=FOLDS)
-    assert [row["step"] for row in found["rows"]] == [row["step"] for row in table["rows"]]
-    for row, own in zip(found["rows"], table["rows"], strict=True):
+    assert [row["step"] for row in combination["rows"]] == [row["step"] for row in table["rows"]]
+    for row, own in zip(combination["rows"], table["rows"], strict=True):
         assert row["figure"]["value"] == pytest.approx(own["figure"]["value"], abs=1e-6), row["step"]
         assert row["chosen"] == pytest.approx(own["chosen"]), row["step"]
-    assert found["rows"][-1]["step"] == "gate"
-    assert found["rows"][-1]["gain"]["low"] > 0
-    assert found["sentences"][0].startswith("The gate helps: the scores of good raise the RSNA metric of one by +")
+    assert combination["rows"][-1]["step"] == "gate"
+    assert combination["rows"][-1]["gain"]["low"] > 0
+    assert combination["sentences"][0].startswith("The gate helps: the scores of good raise the RSNA metric of one by +")
     saved = recipe.load(tmp_path / "out" / "combination" / "recipe.json")
     assert saved.gate != "none"
     assert saved.exams_sha256 == recipe.load(tmp_path / "own" / "recipe.json").exams_sha256
@@ -67,29 +67,29 @@ def test_a_gate_of_chance_is_not_said_to_help(scene, tmp_path):
 
 def test_fusion_is_the_last_row_and_gains_add_up(scene, tmp_path):
     steps = []
-    found = combined(scene, tmp_path, "good", "two", progress=lambda total: steps.append(total) or (lambda *_: steps.append(1)))[
+    combination = combined(scene, tmp_path, "good", "two", progress=lambda total: steps.append(total) or (lambda *_: steps.append(1)))[
         "combination"
     ]
-    *before, last = found["rows"]
+    *before, last = combination["rows"]
     assert last["step"] == combining.FUSION
     assert last["gain"]["value"] == pytest.approx(last["figure"]["value"] - before[-1]["figure"]["value"])
-    assert found["total"]["value"] == pytest.approx(last["figure"]["value"] - before[0]["figure"]["value"])
-    assert found["total"]["value"] == pytest.approx(sum(row["gain"]["value"] for row in found["rows"][1:]))
-    assert found["sources"] == ["one", "two"]
-    assert "Fusing the boxes of one, two" in found["sentences"][1]
+    assert combination["total"]["value"] == pytest.approx(last["figure"]["value"] - before[0]["figure"]["value"])
+    assert combination["total"]["value"] == pytest.approx(sum(row["gain"]["value"] for row in combination["rows"][1:]))
+    assert combination["sources"] == ["one", "two"]
+    assert "Fusing the boxes of one, two" in combination["sentences"][1]
     assert recipe.load(tmp_path / "out" / "combination" / "recipe.json").sources == 2
     assert steps[0] == len(steps) - 1, "as many steps as were foretold"
 
 
 def test_fusion_without_a_gate(scene, tmp_path):
-    found = combined(scene, tmp_path, None, "two")["combination"]
-    assert [row["step"] for row in found["rows"]][-2:] == ["boxes an exam", combining.FUSION]
-    assert found["sentences"][0].startswith("Fusing the boxes of one, two")
-    assert not any("gate" in sentence for sentence in found["sentences"])
+    combination = combined(scene, tmp_path, None, "two")["combination"]
+    assert [row["step"] for row in combination["rows"]][-2:] == ["boxes an exam", combining.FUSION]
+    assert combination["sentences"][0].startswith("Fusing the boxes of one, two")
+    assert not any("gate" in sentence for sentence in combination["sentences"])
 
 
 def test_a_step_that_loses_is_named_and_another_recipe_recommended(scene, tmp_path, capsys):
-    """Fusion with boxes that are all false: the recipe has it, since it was asked for, and the reader is told what is better."""
+    """Fusion with boxes that are all false: the recipe has it, since it was asked for, and the reader learns what is better."""
     runs = [f"one={scene / 'one.json'}", f"good={scene / 'good.csv'}", f"bad={scene / 'bad.json'}", "--truth", str(scene / "truth.json")]
     more = [
         "--combine",
@@ -130,7 +130,7 @@ def rows_of(*values):
 
 
 @pytest.mark.parametrize(
-    ("values", "best", "words"),
+    ("values", "best", "parts"),
     [
         ((0.1, 0.1, 0.2), 2, ()),
         ((0.1, 0.09, 0.2), 2, ("falls with suppression of duplicates (NMS) (-0.010);",)),
@@ -144,12 +144,12 @@ def rows_of(*values):
         ),
     ],
 )
-def test_what_is_best_and_what_loses(values, best, words):
+def test_what_is_best_and_what_loses(values, best, parts):
     rows = rows_of(*values)
     assert combining._best(rows) == best
-    found = combining._of_losses(rows, best, "ssd")
-    assert len(found) == len(words)
-    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
+    sentences = combining._of_losses(rows, best, "ssd")
+    assert len(sentences) == len(parts)
+    assert all(part in sentence for part, sentence in zip(parts, sentences, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -33,25 +33,25 @@ def by_name(result):
 def labels_and_scores(workspace, truth, name):
     """Return ((C,) bool, (C,) float64) in the order of the ground truth, read by hand."""
     if (workspace / name / "eval").is_dir():
-        found = dict.fromkeys((image["file_name"] for image in truth["images"]), 0.0)
+        scores = dict.fromkeys((image["file_name"] for image in truth["images"]), 0.0)
         for row in json.loads((workspace / name / "eval" / "detections.json").read_text()):
-            found[row["file_name"]] = max(found[row["file_name"]], row["score"])
+            scores[row["file_name"]] = max(scores[row["file_name"]], row["score"])
     else:
         with open(workspace / name / "evaluation" / "scores.csv") as file:
-            found = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
+            scores = {row["patientId"]: float(row["score"]) for row in csv.DictReader(file)}
     positive = {row["image_id"] for row in truth["annotations"]}
     return (
         np.array([image["id"] in positive for image in truth["images"]]),
-        np.array([found[image["file_name"]] for image in truth["images"]]),
+        np.array([scores[image["file_name"]] for image in truth["images"]]),
     )
 
 
 def test_a_detector_has_the_figures_of_its_own_evaluation(runs, compare):
     """Same exams, same seed: also those at its operating point, which is chosen on other patients, and all intervals."""
     metrics = runs[2]
-    found = by_name(compare("ssd", "unet", "resnet"))["ssd"]["figures"]
-    assert list(found) == list(comparing.figures.FIGURES)
-    for key, one in found.items():
+    figures = by_name(compare("ssd", "unet", "resnet"))["ssd"]["figures"]
+    assert list(figures) == list(comparing.figures.FIGURES)
+    for key, one in figures.items():
         assert one["value"] == pytest.approx(metrics[key], abs=1e-9), key
         assert [one["low"], one["high"]] == pytest.approx(metrics["intervals"][key], abs=1e-9), key
 
@@ -59,15 +59,15 @@ def test_a_detector_has_the_figures_of_its_own_evaluation(runs, compare):
 @pytest.mark.parametrize("name", ["ssd", "unet", "resnet"])
 def test_areas_are_those_of_scikit_learn(name, runs, compare):
     positive, scores = labels_and_scores(runs[0], runs[1], name)
-    found = by_name(compare("resnet", "ssd", "unet"))[name]
-    assert found["figures"]["image.roc_auc"]["value"] == pytest.approx(sklearn_metrics.roc_auc_score(positive, scores))
-    assert found["figures"]["image.pr_auc"]["value"] == pytest.approx(sklearn_metrics.average_precision_score(positive, scores))
-    area = sklearn_metrics.auc(found["roc"]["false_positive_rate"], found["roc"]["sensitivity"])
+    run = by_name(compare("resnet", "ssd", "unet"))[name]
+    assert run["figures"]["image.roc_auc"]["value"] == pytest.approx(sklearn_metrics.roc_auc_score(positive, scores))
+    assert run["figures"]["image.pr_auc"]["value"] == pytest.approx(sklearn_metrics.average_precision_score(positive, scores))
+    area = sklearn_metrics.auc(run["roc"]["false_positive_rate"], run["roc"]["sensitivity"])
     assert area == pytest.approx(sklearn_metrics.roc_auc_score(positive, scores))
 
 
 def test_a_difference_is_paired_by_patient(runs, compare):
-    """By hand: patients are drawn, both exams of each together, and scikit-learn judges both runs on every draw."""
+    """By hand: patients are drawn, both exams of each together, and scikit-learn evaluates both runs on every draw."""
     result = compare("unet", "resnet")
     positive, before = labels_and_scores(runs[0], runs[1], "unet")
     _, after = labels_and_scores(runs[0], runs[1], "resnet")
@@ -78,31 +78,33 @@ def test_a_difference_is_paired_by_patient(runs, compare):
             rows = np.concatenate([np.flatnonzero(patients == one) for one in patient])
             auc = [sklearn_metrics.roc_auc_score(positive[rows], scores[rows]) for scores in (before, after)]
             drawn.append(auc[1] - auc[0])
-    found = result["differences"]["resnet"]["image.roc_auc"]
-    assert found["value"] == pytest.approx(sklearn_metrics.roc_auc_score(positive, after) - sklearn_metrics.roc_auc_score(positive, before))
-    assert [found["low"], found["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=1e-9)
+    by_run = result["differences"]["resnet"]["image.roc_auc"]
+    assert by_run["value"] == pytest.approx(
+        sklearn_metrics.roc_auc_score(positive, after) - sklearn_metrics.roc_auc_score(positive, before)
+    )
+    assert [by_run["low"], by_run["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=1e-9)
     assert "coco.pneumonia.AP50" not in result["differences"]["resnet"], "a classifier has no boxes"
 
 
 def test_what_each_family_has(compare):
     result = compare("ssd", "unet", "resnet", baseline="unet")
-    found = by_name(result)
+    by_run = by_name(result)
     assert [(run["family"], run["parameters"], run["training_seconds"], run["milliseconds_an_image"]) for run in result["runs"]] == [
         ("detection", None, 75.25, None),
         ("segmentation", 2_260_546, 3900.0, 12.34),
         ("classification", 2_260_546, 3900.0, 12.34),
     ]
-    assert "rsna_metric" in found["unet"]["figures"]
-    assert "rsna_metric" not in found["resnet"]["figures"]
+    assert "rsna_metric" in by_run["unet"]["figures"]
+    assert "rsna_metric" not in by_run["resnet"]["figures"]
     assert list(result["differences"]) == ["ssd", "resnet"]
     assert "rsna_metric" in result["differences"]["ssd"]
-    assert "highest RSNA metric" in found["unet"]["operating_point"]["boxes"]
-    assert "highest image-level F1" in found["unet"]["operating_point"]["images"]
+    assert "highest RSNA metric" in by_run["unet"]["operating_point"]["boxes"]
+    assert "highest image-level F1" in by_run["unet"]["operating_point"]["images"]
     assert comparing.WATCHED in result["notes"]
     assert (result["exams"], result["patients"], result["left_out"]) == (80, 40, 0)
 
 
-def test_the_images_of_a_segmenter_are_judged_by_its_scores_not_its_boxes(runs, compare):
+def test_the_images_of_a_segmenter_are_evaluated_by_its_scores_not_its_boxes(runs, compare):
     image = by_name(compare("ssd", "unet"))["unet"]["figures"]["image.roc_auc"]["value"]
     positive, scores = labels_and_scores(runs[0], runs[1], "unet")
     highest = dict.fromkeys((one["file_name"] for one in runs[1]["images"]), 0.0)
@@ -129,12 +131,12 @@ def test_scores_that_are_the_highest_of_the_boxes_have_their_operating_point(run
 
 
 def test_a_threshold_of_other_data_is_taken_over_and_one_of_these_exams_is_not(runs, compare, tmp_path):
-    data, found = runs[0] / "records", made_up_runs.scores(runs[1])
-    made_up_runs.other_run(tmp_path / "given", data, found, point={"aim": None, "threshold": 0.7})
-    made_up_runs.other_run(tmp_path / "chosen", data, found, point={"aim": "sensitivity>=0.9", "threshold": 0.7})
+    data, scores = runs[0] / "records", made_up_runs.scores(runs[1])
+    made_up_runs.other_run(tmp_path / "given", data, scores, point={"aim": None, "threshold": 0.7})
+    made_up_runs.other_run(tmp_path / "chosen", data, scores, point={"aim": "sensitivity>=0.9", "threshold": 0.7})
     result = by_name(compare(str(tmp_path / "given"), str(tmp_path / "chosen")))
     positive = np.array([image["id"] in {row["image_id"] for row in runs[1]["annotations"]} for image in runs[1]["images"]])
-    called = np.array(list(found.values())) >= 0.7
+    called = np.array(list(scores.values())) >= 0.7
     assert result["given"]["figures"]["image.sensitivity"]["value"] == pytest.approx(sklearn_metrics.recall_score(positive, called))
     assert result["given"]["figures"]["image.f1"]["value"] == pytest.approx(sklearn_metrics.f1_score(positive, called))
     assert "0.7" in result["given"]["operating_point"]["images"]
@@ -155,11 +157,11 @@ def test_files_of_any_framework_have_the_figures_of_the_runs_they_are_of(runs, c
     with open(folder / "k.csv", "w", newline="") as file:
         csv.writer(file).writerows([("patientId", "PredictionString"), *lines.items()])
     files = compare(f"d={folder / 'd.json'}", f"s={folder / 's.csv'}", f"k={folder / 'k.csv'}", truth=runs[0] / "records", overwrite=True)
-    found = by_name(files)
+    by_run = by_name(files)
     assert [one["family"] for one in files["runs"]] == ["boxes", "scores", "boxes"]
-    assert found["d"]["figures"] == own["ssd"]["figures"]
-    assert found["k"]["figures"] == own["ssd"]["figures"]
-    assert found["s"]["figures"] == own["resnet"]["figures"]
+    assert by_run["d"]["figures"] == own["ssd"]["figures"]
+    assert by_run["k"]["figures"] == own["ssd"]["figures"]
+    assert by_run["s"]["figures"] == own["resnet"]["figures"]
     assert files["differences"]["k"]["rsna_metric"]["value"] == 0.0
     bare = compare(f"d={folder / 'd.json'}", truth=runs[0] / "records" / "instances_val.json", overwrite=True)
     assert by_name(bare)["d"]["figures"] == own["ssd"]["figures"]
@@ -259,7 +261,7 @@ def test_a_run_that_is_not_whole(broken, message, runs, tmp_path, monkeypatch):
 
 
 def test_records_that_have_moved_are_given(runs, compare, tmp_path):
-    """The hash of the manifest tells that they are the same; another record set is refused."""
+    """The hash of the manifest shows that they are the same; another record set is refused."""
     shutil.copytree(runs[0] / "ssd", tmp_path / "moved")
     record = json.loads((tmp_path / "moved" / "run.json").read_text())
     (tmp_path / "moved" / "run.json").write_text(json.dumps(record | {"data": {**record["data"], "folder": "/gone"}}))
@@ -299,7 +301,7 @@ def test_a_run_that_was_evaluated_on_what_it_was_trained_on_is_named(runs, compa
 
 def test_files_alone_need_ground_truth(compare, tmp_path):
     made_up_runs.write_scores(tmp_path / "s.csv", {"e000": 0.5})
-    with pytest.raises(ConfigError, match="do not tell the ground truth. Give --truth"):
+    with pytest.raises(ConfigError, match="do not say which ground truth they are of. Give --truth"):
         compare(f"s={tmp_path / 's.csv'}")
 
 

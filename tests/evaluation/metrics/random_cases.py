@@ -42,11 +42,11 @@ def coco_run(cases):
         xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
         return [{"id": i + 1, "image_id": int(c) + 1, "category_id": 1, "bbox": b} for i, (b, c) in enumerate(zip(xywh, case, strict=True))]
 
-    truth, found = rows(cases.truth_xyxy_px, cases.truth_case), rows(cases.boxes_xyxy_px, cases.box_case)
+    truth, results = rows(cases.truth_xyxy_px, cases.truth_case), rows(cases.boxes_xyxy_px, cases.box_case)
     truth = [{**row, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0} for row in truth]
-    found = [{**row, "score": float(score)} for row, score in zip(found, cases.scores, strict=True)]
+    results = [{**row, "score": float(score)} for row, score in zip(results, cases.scores, strict=True)]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {"images": [{"id": i + 1} for i in range(len(cases))], "categories": [{"id": 1, "name": "x"}], "annotations": truth}
         coco.createIndex()
-        return COCOeval(coco, coco.loadRes(found), "bbox")
+        return COCOeval(coco, coco.loadRes(results), "bbox")

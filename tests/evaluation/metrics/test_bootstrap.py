@@ -28,11 +28,11 @@ def simulated(rng, patients, *, exams=4, spread=4.0):
     patient = np.repeat(np.arange(patients), exams)
     chance = np.where(rng.random(patients) < 0.5, rng.beta(0.6 * spread, 0.4 * spread, patients), -1.0)[patient]
     positive = np.flatnonzero(chance >= 0)
-    found = positive[rng.random(len(positive)) < chance[positive]]
+    result = positive[rng.random(len(positive)) < chance[positive]]
     false = np.flatnonzero(rng.random(count) < 0.5)
-    case = np.concatenate([found, false])
-    scores = np.concatenate([rng.beta(3, 2, len(found)), rng.beta(2, 3, len(false))])
-    boxes = np.where(np.arange(len(case))[:, None] < len(found), [100.0, 100, 290, 300], [600.0, 600, 700, 700])
+    case = np.concatenate([result, false])
+    scores = np.concatenate([rng.beta(3, 2, len(result)), rng.beta(2, 3, len(false))])
+    boxes = np.where(np.arange(len(case))[:, None] < len(result), [100.0, 100, 290, 300], [600.0, 600, 700, 700])
     order = np.lexsort((-scores, case))
     truth = np.tile([100.0, 100, 300, 300], (len(positive), 1))
     names = tuple(map(str, range(count)))
@@ -45,7 +45,7 @@ def test_a_weighted_figure_is_that_of_so_many_copies(seed, rules):
     """Every figure of the bootstrap against the function that reports it."""
     cases = random_cases(seed, count=40, grid=10**6)
     weights = np.random.default_rng(seed).integers(0, 4, (len(cases), 2))
-    found = Figures(cases, score_threshold=THRESHOLD, rules=rules)(weights.astype(float))
+    result = Figures(cases, score_threshold=THRESHOLD, rules=rules)(weights.astype(float))
     for column in range(2):
         copies = cases.take(np.repeat(np.arange(len(cases)), weights[:, column]))
         curves, ones = PrecisionRecall(copies), np.ones((len(copies), 1))
@@ -58,8 +58,8 @@ def test_a_weighted_figure_is_that_of_so_many_copies(seed, rules):
             **image_level(copies, score_threshold=THRESHOLD),
             **at_threshold(copies, THRESHOLD),
         }
-        assert {key: values[column] for key, values in found.items()} == pytest.approx({key: expected[key] for key in found}, abs=1e-12)
-    assert len(found) == 1 + 6 + 14 + 6 + 3
+        assert {key: values[column] for key, values in result.items()} == pytest.approx({key: expected[key] for key in result}, abs=1e-12)
+    assert len(result) == 1 + 6 + 14 + 6 + 3
 
 
 def test_resamples_draw_patients_with_all_their_exams():
@@ -86,11 +86,11 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say_and_naive_ones_do_n
     for _ in range(120):
         cases = simulated(rng, 100)
         naive = dataclasses.replace(cases, patients=np.arange(len(cases)))
-        found, found_naive = (intervals(one, score_threshold=THRESHOLD, resamples=160)["figures"] for one in (cases, naive))
+        result, found_naive = (intervals(one, score_threshold=THRESHOLD, resamples=160)["figures"] for one in (cases, naive))
         for key in keys:
-            held[key] += found[key]["low"] <= truth[key][0] <= found[key]["high"]
+            held[key] += result[key]["low"] <= truth[key][0] <= result[key]["high"]
             held_naive[key] += found_naive[key]["low"] <= truth[key][0] <= found_naive[key]["high"]
-        for widths, one in ((width, found), (width_naive, found_naive)):
+        for widths, one in ((width, result), (width_naive, found_naive)):
             widths.append([one[key]["high"] - one[key]["low"] for key in keys])
     assert all(0.87 <= count / 120 <= 1 for count in held.values()), held
     assert 0.92 <= np.mean(list(held.values())) / 120 <= 0.98, held
@@ -101,24 +101,24 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say_and_naive_ones_do_n
 
 def test_intervals_are_plain_numbers_around_the_figure_and_repeat_with_the_seed():
     cases = simulated(np.random.default_rng(1), 100)
-    found = intervals(cases, score_threshold=THRESHOLD, resamples=200, seed=5, class_name="opacity")
-    json.dumps(found, allow_nan=False)
-    assert (found["resamples"], found["seed"], found["confidence"], found["patients"]) == (200, 5, 0.95, 100)
-    assert found["method"] == "Percentile bootstrap of 100 patients, 200 resamples, seed 5, score thresholds fixed."
-    assert "coco.opacity.AP50" in found["figures"]
-    for key, figure in found["figures"].items():
+    result = intervals(cases, score_threshold=THRESHOLD, resamples=200, seed=5, class_name="opacity")
+    json.dumps(result, allow_nan=False)
+    assert (result["resamples"], result["seed"], result["confidence"], result["patients"]) == (200, 5, 0.95, 100)
+    assert result["method"] == "Percentile bootstrap of 100 patients, 200 resamples, seed 5, score thresholds fixed."
+    assert "coco.opacity.AP50" in result["figures"]
+    for key, figure in result["figures"].items():
         assert figure["low"] <= figure["value"] <= figure["high"], key
-    assert found == intervals(cases, score_threshold=THRESHOLD, resamples=200, seed=5, class_name="opacity")
+    assert result == intervals(cases, score_threshold=THRESHOLD, resamples=200, seed=5, class_name="opacity")
     narrow = intervals(cases, score_threshold=THRESHOLD, resamples=200, seed=5, confidence=0.5)["figures"]["rsna_metric"]
-    wide = found["figures"]["rsna_metric"]
+    wide = result["figures"]["rsna_metric"]
     assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
 
 
 def test_what_has_no_value_says_why():
     cases = random_cases(1, positives=0.0)
-    found = intervals(cases, score_threshold=THRESHOLD, resamples=50)["figures"]
-    assert found["image.roc_auc"] == {"value": None, "low": None, "high": None, "undefined": "These cases give the figure no value."}
-    assert found["image.specificity"]["low"] < found["image.specificity"]["high"]
+    result = intervals(cases, score_threshold=THRESHOLD, resamples=50)["figures"]
+    assert result["image.roc_auc"] == {"value": None, "low": None, "high": None, "undefined": "These cases give the figure no value."}
+    assert result["image.specificity"]["low"] < result["image.specificity"]["high"]
     one_positive = random_cases(1, count=30).take(np.array([*np.flatnonzero(~random_cases(1, count=30).positive), 0]))
     assert one_positive.positive.sum() == 1
     figure = intervals(one_positive, score_threshold=THRESHOLD, resamples=200)["figures"]["image.sensitivity"]
@@ -138,8 +138,8 @@ def test_one_patient_has_no_interval():
 
 def test_a_model_against_itself_differs_by_exactly_nothing():
     cases = simulated(np.random.default_rng(2), 40)
-    found = compare(cases, cases, thresholds=(THRESHOLD, THRESHOLD), resamples=100)
-    for figure in found["figures"].values():
+    result = compare(cases, cases, thresholds=(THRESHOLD, THRESHOLD), resamples=100)
+    for figure in result["figures"].values():
         assert (figure["value"], figure["low"], figure["high"]) == (0.0, 0.0, 0.0)
         assert figure["sentence"] == "No difference shown: B - A = 0.000 [0.000, 0.000] (95% interval)."
 
@@ -154,21 +154,21 @@ def two_models():
 
 def test_the_better_model_is_named(two_models):
     good, bad = two_models
-    found = compare(good, bad, thresholds=(THRESHOLD, THRESHOLD), names=("old", "new"), resamples=200)["figures"]["lesion.sensitivity"]
-    assert found["value"] == pytest.approx(found["b"] - found["a"]) and found["value"] < 0
-    low, high = -found["high"], -found["low"]
+    result = compare(good, bad, thresholds=(THRESHOLD, THRESHOLD), names=("old", "new"), resamples=200)["figures"]["lesion.sensitivity"]
+    assert result["value"] == pytest.approx(result["b"] - result["a"]) and result["value"] < 0
+    low, high = -result["high"], -result["low"]
     assert 0 < low < high
-    assert found["sentence"] == f"old is better by {-found['value']:.3f} [{low:.3f}, {high:.3f}] (95% interval)."
+    assert result["sentence"] == f"old is better by {-result['value']:.3f} [{low:.3f}, {high:.3f}] (95% interval)."
     turned = compare(bad, good, thresholds=(THRESHOLD, THRESHOLD), names=("old", "new"), resamples=200)["figures"]["lesion.sensitivity"]
-    assert turned["sentence"] == found["sentence"].replace("old", "new")
+    assert turned["sentence"] == result["sentence"].replace("old", "new")
     assert (turned["low"], turned["high"]) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_fewer_false_positives_are_better():
     cases = simulated(np.random.default_rng(4), 60)
-    found = compare(cases, cases, thresholds=(0.2, 0.6), names=("low", "high"), resamples=100)["figures"]["lesion.fp_per_image"]
-    assert found["value"] < 0
-    assert found["sentence"].startswith(f"high is better by {-found['value']:.3f} [")
+    result = compare(cases, cases, thresholds=(0.2, 0.6), names=("low", "high"), resamples=100)["figures"]["lesion.fp_per_image"]
+    assert result["value"] < 0
+    assert result["sentence"].startswith(f"high is better by {-result['value']:.3f} [")
 
 
 def test_the_comparison_is_paired(two_models):
@@ -185,9 +185,9 @@ def test_the_comparison_is_paired(two_models):
 
 def test_what_cannot_be_compared_says_why():
     cases = random_cases(1, positives=0.0)
-    found = compare(cases, cases, thresholds=(THRESHOLD, THRESHOLD), resamples=20)["figures"]["image.roc_auc"]
-    assert found["sentence"] == "A and B cannot be compared: These cases give the figure no value."
-    assert found["a"] is None and found["b"] is None and found["value"] is None
+    result = compare(cases, cases, thresholds=(THRESHOLD, THRESHOLD), resamples=20)["figures"]["image.roc_auc"]
+    assert result["sentence"] == "A and B cannot be compared: These cases give the figure no value."
+    assert result["a"] is None and result["b"] is None and result["value"] is None
 
 
 def test_errors(two_models):

@@ -1,4 +1,4 @@
-"""Reliability by hand and against scikit-learn and SciPy; calibrators against theirs, on odd input, and that none is judged by its own data."""
+"""Reliability by hand and against scikit-learn and SciPy; calibrators against theirs, on odd input, and that none is fitted on its own data."""
 
 import json
 
@@ -51,26 +51,26 @@ def drawn(seed, count=2000, *, slope=0.5, intercept=-1.0):
 
 
 def test_reliability_by_hand():
-    found = reliability(np.array([0.9, 0.1, 0.2, 0.7]), np.array([True, False, True, True]), bins=2)
-    low, high = found["curve"]
+    result = reliability(np.array([0.9, 0.1, 0.2, 0.7]), np.array([True, False, True, True]), bins=2)
+    low, high = result["curve"]
     assert (low["low"], low["high"], low["count"], low["true"], low["rate"]) == (0.1, 0.2, 2, 1, 0.5)
     assert low["mean_score"] == pytest.approx(0.15)
     assert (high["mean_score"], high["rate"], high["count"]) == (pytest.approx(0.8), 1.0, 2)
-    assert found["ece"] == pytest.approx((0.35 + 0.2) / 2)
-    assert found["brier"] == pytest.approx((0.01 + 0.01 + 0.64 + 0.09) / 4)
-    assert found["brier_of_base_rate"] == pytest.approx(0.75 * 0.25)
-    json.dumps(found, allow_nan=False)
+    assert result["ece"] == pytest.approx((0.35 + 0.2) / 2)
+    assert result["brier"] == pytest.approx((0.01 + 0.01 + 0.64 + 0.09) / 4)
+    assert result["brier_of_base_rate"] == pytest.approx(0.75 * 0.25)
+    json.dumps(result, allow_nan=False)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_curve_and_brier_equal_scikit_learn(seed):
     scores, outcomes = drawn(seed, 500)
-    found = reliability(scores, outcomes, bins=10)
+    result = reliability(scores, outcomes, bins=10)
     rate, mean = calibration_curve(outcomes, scores, n_bins=10, strategy="quantile")
-    assert [one["rate"] for one in found["curve"]] == pytest.approx(rate, abs=1e-12)
-    assert [one["mean_score"] for one in found["curve"]] == pytest.approx(mean, abs=1e-12)
-    assert found["ece"] == pytest.approx(np.abs(rate - mean).mean(), abs=1e-12)
-    assert found["brier"] == pytest.approx(brier_score_loss(outcomes, scores), abs=1e-12)
+    assert [one["rate"] for one in result["curve"]] == pytest.approx(rate, abs=1e-12)
+    assert [one["mean_score"] for one in result["curve"]] == pytest.approx(mean, abs=1e-12)
+    assert result["ece"] == pytest.approx(np.abs(rate - mean).mean(), abs=1e-12)
+    assert result["brier"] == pytest.approx(brier_score_loss(outcomes, scores), abs=1e-12)
 
 
 @pytest.mark.parametrize("bins", [1, 3, 10, 50])
@@ -109,20 +109,20 @@ def test_isotonic_equals_scikit_learn(seed):
     if seed % 2:
         scores = rng.integers(0, 30, 400) / 29  # many equal, 0 and 1 among them
     expected = IsotonicRegression(out_of_bounds="clip").fit(np.tile(scores, 10_000), np.tile(outcomes, 10_000))
-    found = fit(np.tile(scores, 10_000), np.tile(outcomes, 10_000), method="isotonic")
-    assert found(GRID) == pytest.approx(expected.predict(GRID), abs=1e-3)  # of so many exams a step is what they say
+    result = fit(np.tile(scores, 10_000), np.tile(outcomes, 10_000), method="isotonic")
+    assert result(GRID) == pytest.approx(expected.predict(GRID), abs=1e-3)  # of so many exams a step is what they say
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_step_is_what_the_rule_of_succession_makes_of_its_exams(seed):
     """However few they are, it is neither 0 nor 1; with 57 exams the highest step is often of two or three."""
     scores, outcomes = drawn(seed, 57, slope=2.0)
-    found = fit(scores, outcomes, method="isotonic")(scores)
-    assert (np.diff(found[np.argsort(scores)]) >= 0).all()
-    for level in np.unique(found):
-        inside = outcomes[found == level]
+    result = fit(scores, outcomes, method="isotonic")(scores)
+    assert (np.diff(result[np.argsort(scores)]) >= 0).all()
+    for level in np.unique(result):
+        inside = outcomes[result == level]
         assert level == pytest.approx((inside.sum() + 1) / (len(inside) + 2), abs=1e-12)
-    assert 1 < len(np.unique(found)) < 20
+    assert 1 < len(np.unique(result)) < 20
 
 
 def test_few_exams_get_a_smooth_curve_and_many_get_steps():
@@ -137,10 +137,10 @@ def test_platt_equals_logistic_regression_on_his_targets(seed):
     column = np.tile(logit(scores), 2)[:, None]
     expected = LogisticRegression(C=np.inf, tol=1e-12, max_iter=1000)
     expected.fit(column, np.repeat([1, 0], len(scores)), sample_weight=np.concatenate([targets, 1 - targets]))
-    found = fit(scores, outcomes, method="platt").parameters
-    assert found["slope"] == pytest.approx(expected.coef_[0, 0], abs=1e-4)
-    assert found["intercept"] == pytest.approx(expected.intercept_[0], abs=1e-4)
-    assert found["slope"] == pytest.approx(0.5, abs=0.1)  # what the outcomes were drawn with
+    result = fit(scores, outcomes, method="platt").parameters
+    assert result["slope"] == pytest.approx(expected.coef_[0, 0], abs=1e-4)
+    assert result["intercept"] == pytest.approx(expected.intercept_[0], abs=1e-4)
+    assert result["slope"] == pytest.approx(0.5, abs=0.1)  # what the outcomes were drawn with
 
 
 def test_platt_reaches_the_least_log_loss_on_a_few_low_scores():
@@ -155,10 +155,10 @@ def test_platt_reaches_the_least_log_loss_on_a_few_low_scores():
             line = parameters[0] * logits + parameters[1]
             return (np.logaddexp(0, line) - targets * line).sum()
 
-        found = fit(scores, outcomes, method="platt").parameters
+        result = fit(scores, outcomes, method="platt").parameters
         given = (logit(scores), targets)
         best = minimize(loss, [0.0, -1.0], args=given, bounds=[(SLOPES[0], None), (None, None)]).fun
-        assert loss([found["slope"], found["intercept"]], *given) <= best + 1e-6
+        assert loss([result["slope"], result["intercept"]], *given) <= best + 1e-6
 
 
 @pytest.mark.parametrize("slope", [0.3, 1.0, 4.0])
@@ -167,24 +167,24 @@ def test_temperature_minimizes_the_log_loss(slope):
     best = minimize_scalar(
         lambda t: log_loss(outcomes, sigmoid(logit(scores) / t)), bounds=(0.01, 100), method="bounded", options={"xatol": 1e-9}
     )
-    found = fit(scores, outcomes, method="temperature").parameters["temperature"]
-    assert found == pytest.approx(best.x, rel=1e-5)
-    assert found == pytest.approx(1 / slope, rel=0.15)
+    result = fit(scores, outcomes, method="temperature").parameters["temperature"]
+    assert result == pytest.approx(best.x, rel=1e-5)
+    assert result == pytest.approx(1 / slope, rel=0.15)
 
 
 def test_scores_that_point_the_wrong_way_become_flat_never_turned_around():
     scores, outcomes = drawn(2)
     outcomes = ~outcomes
     assert fit(scores, outcomes, method="temperature").parameters["temperature"] == pytest.approx(1 / SLOPES[0])
-    found = fit(scores, outcomes, method="platt").parameters
+    result = fit(scores, outcomes, method="platt").parameters
     best = minimize(
         lambda p: log_loss(outcomes, sigmoid(p[0] * logit(scores) + p[1])),
         [1, 0],
         bounds=[(SLOPES[0], None), (None, None)],
         options={"ftol": 1e-15},
     )
-    assert found["slope"] == pytest.approx(SLOPES[0], rel=1e-6)
-    assert found["intercept"] == pytest.approx(best.x[1], abs=5e-3)
+    assert result["slope"] == pytest.approx(SLOPES[0], rel=1e-6)
+    assert result["intercept"] == pytest.approx(best.x[1], abs=5e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -201,8 +201,8 @@ def test_scores_that_point_the_wrong_way_become_flat_never_turned_around():
     ids=["all equal", "0 and 1, right", "0 and 1, wrong", "parted wholly", "all one half", "beyond the floor"],
 )
 def test_odd_scores_give_rising_probabilities(scores, outcomes, method):
-    found = fit(np.array(scores, float), np.array(outcomes, bool), method=method)
-    probabilities = found(GRID)
+    result = fit(np.array(scores, float), np.array(outcomes, bool), method=method)
+    probabilities = result(GRID)
     assert np.isfinite(probabilities).all()
     assert (np.diff(probabilities) >= 0).all()
     assert 0 <= probabilities[0] <= probabilities[-1] <= 1
@@ -216,10 +216,10 @@ def test_equal_scores_get_about_the_share_of_true_outcomes():
 
 def test_a_slope_that_is_nearly_flat_is_held_at_the_least():
     scores, outcomes = np.repeat([0.1, 0.9], 1000), np.tile(np.arange(1000), 2) < np.repeat([400, 405], 1000)
-    found = fit(scores, outcomes, method="platt")
+    result = fit(scores, outcomes, method="platt")
     assert 0 < np.diff(logit(np.array([0.4, 0.405])))[0] / np.diff(logit(np.array([0.1, 0.9])))[0] < SLOPES[0]
-    assert found.parameters["slope"] == pytest.approx(SLOPES[0])
-    assert found(scores).mean() == pytest.approx(0.4025, abs=1e-3)
+    assert result.parameters["slope"] == pytest.approx(SLOPES[0])
+    assert result(scores).mean() == pytest.approx(0.4025, abs=1e-3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -265,10 +265,10 @@ def test_exams_on_which_nothing_was_found_do_not_bend_the_curve():
     """They score 0, which as log odds is far below the lowest box."""
     scores, outcomes = drawn(0, 400, slope=2.0, intercept=1.0)
     with_zeros = np.concatenate([scores, np.zeros(60)]), np.concatenate([outcomes, np.arange(60) < 9])
-    plain, found = fit(scores, outcomes, method="platt"), fit(*with_zeros, method="platt")
+    plain, result = fit(scores, outcomes, method="platt"), fit(*with_zeros, method="platt")
     high = scores[scores > 0.3]
-    assert np.abs(plain(high) - found(high)).mean() < 0.15
-    assert found(np.zeros(1))[0] == found(np.array([1e-3]))[0]
+    assert np.abs(plain(high) - result(high)).mean() < 0.15
+    assert result(np.zeros(1))[0] == result(np.array([1e-3]))[0]
 
 
 def test_steps_of_0_and_1_that_were_saved_before_come_back_as_less():
@@ -306,14 +306,14 @@ def test_a_calibrator_that_was_tampered_with_is_refused(saved, message):
 def test_each_fold_is_calibrated_by_the_others():
     scores, outcomes = drawn(3, 300)
     folds = np.arange(300) % 3
-    found = cross_fitted(scores, outcomes, folds=folds, method="isotonic")
+    result = cross_fitted(scores, outcomes, folds=folds, method="isotonic")
     for fold in range(3):
         other = fit(scores[folds != fold], outcomes[folds != fold], method="isotonic")
-        assert np.array_equal(found[folds == fold], other(scores[folds == fold]))
+        assert np.array_equal(result[folds == fold], other(scores[folds == fold]))
 
 
 def test_calibration_on_other_patients_does_not_flatter():
-    """Isotonic regression fits noise: on its own data it looks perfect, which only the cross-fitted figure shows to be wrong."""
+    """Isotonic regression fits noise: on its own data it seems perfect, which only the cross-fitted figure shows to be wrong."""
     rng = np.random.default_rng(0)
     scores, outcomes = rng.random(200), rng.random(200) < 0.3
     own = reliability(fit(scores, outcomes, method="isotonic")(scores), outcomes)
@@ -327,36 +327,36 @@ def test_calibration_on_other_patients_does_not_flatter():
 def test_calibration_mends_overconfident_scores(method):
     scores, outcomes = drawn(4, 4000)
     raw = reliability(scores, outcomes)
-    mended = reliability(cross_fitted(scores, outcomes, folds=np.arange(4000) % 5, method=method), outcomes)
+    fixed = reliability(cross_fitted(scores, outcomes, folds=np.arange(4000) % 5, method=method), outcomes)
     assert raw["ece"] > 0.1
-    assert mended["ece"] < 0.03
-    assert mended["brier"] < raw["brier"]
+    assert fixed["ece"] < 0.03
+    assert fixed["brier"] < raw["brier"]
 
 
 def test_evaluate_reports_both_levels():
     cases = random_cases(1, count=150, patients=70)
-    found = evaluate(cases, folds=patient_folds(cases, 3), bins=5)
-    assert found["calibration.image"]["raw"] == reliability(cases.case_scores, cases.positive, bins=5)
-    assert found["calibration.box"]["raw"] == reliability(cases.scores, match(cases).hit, bins=5)
+    result = evaluate(cases, folds=patient_folds(cases, 3), bins=5)
+    assert result["calibration.image"]["raw"] == reliability(cases.case_scores, cases.positive, bins=5)
+    assert result["calibration.box"]["raw"] == reliability(cases.scores, match(cases).hit, bins=5)
     folds = patient_folds(cases, 3)
     for method in METHODS:
         image = cross_fitted(cases.case_scores, cases.positive, folds=folds, method=method)
         box = cross_fitted(cases.scores, match(cases).hit, folds=folds[cases.box_case], method=method)
-        assert found["calibration.image"][method] == reliability(image, cases.positive, bins=5)
-        assert found["calibration.box"][method] == reliability(box, match(cases).hit, bins=5)
+        assert result["calibration.image"][method] == reliability(image, cases.positive, bins=5)
+        assert result["calibration.box"][method] == reliability(box, match(cases).hit, bins=5)
     for level in ("calibration.image", "calibration.box"):
-        assert list(found[level]) == ["raw", *METHODS]
-        assert {one["count"] for one in found[level].values()} == {found[level]["raw"]["count"]}
-    assert "fit on other patients (3 folds)" in found["note"]
-    json.dumps(found, allow_nan=False)
+        assert list(result[level]) == ["raw", *METHODS]
+        assert {one["count"] for one in result[level].values()} == {result[level]["raw"]["count"]}
+    assert "fit on other patients (3 folds)" in result["note"]
+    json.dumps(result, allow_nan=False)
 
 
 def test_evaluate_says_what_cannot_be_calibrated():
     cases = random_cases(0, count=20, skill=0.0, positives=1.0)
-    found = evaluate(cases.where(~match(cases).hit), folds=np.arange(20) % 2)  # all positive, nothing hit
+    result = evaluate(cases.where(~match(cases).hit), folds=np.arange(20) % 2)  # all positive, nothing hit
     for level in ("calibration.image", "calibration.box"):
-        assert found[level]["raw"]["ece"] is not None
-        assert found[level]["platt"]["ece"] is None
-        assert "needs true and false outcomes" in found[level]["platt"]["undefined"]
+        assert result[level]["raw"]["ece"] is not None
+        assert result[level]["platt"]["ece"] is None
+        assert "needs true and false outcomes" in result[level]["platt"]["undefined"]
     with pytest.raises(ConfigError, match="no calibrator"):
         evaluate(cases, folds=np.arange(20) % 2, methods=("beta",))

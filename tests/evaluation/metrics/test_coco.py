@@ -179,16 +179,18 @@ SPANS = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 8), st.in
 @settings(max_examples=60, deadline=None)
 @given(
     truth=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), SPANS, st.booleans()), min_size=1, max_size=8),
-    found=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), SPANS, st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=10),
+    results=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), SPANS, st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=10),
 )
-def test_equals_pycocotools_where_much_is_equal(truth, found):
+def test_equals_pycocotools_where_much_is_equal(truth, results):
     """Images are listed in falling order of their ids, which must not change which of two detections of one score comes first."""
     annotations = [
         {"id": number, "image_id": image, "category_id": category, "bbox": list(box), "area": box[2] * box[3], "iscrowd": int(crowd)}
         for number, (image, category, box, crowd) in enumerate(truth, start=1)
     ]
     instances = {"images": [{"id": one} for one in (3, 2, 1)], "annotations": annotations, "categories": CATEGORIES}
-    detections = [{"image_id": image, "category_id": category, "bbox": list(box), "score": score} for image, category, box, score in found]
+    detections = [
+        {"image_id": image, "category_id": category, "bbox": list(box), "score": score} for image, category, box, score in results
+    ]
     metrics = coco_metrics(instances, detections)
     for prefix, category in (("coco.", None), ("coco.no-pneumonia.", 1), ("coco.pneumonia.", 2)):
         expected = by_pycocotools(instances, detections, category)

@@ -1,4 +1,4 @@
-"""TIDE's buckets by hand and against loops that build the mended detections; the worst exams; maps."""
+"""TIDE's buckets by hand and against loops that build the fixed detections; the worst exams; maps."""
 
 import dataclasses
 import json
@@ -26,25 +26,25 @@ def part(fraction):
 def make(*exams):
     """Cases of (ground-truth boxes, [(score, box), ...]) of each exam."""
     truth = [(index, box) for index, (boxes, _) in enumerate(exams) for box in boxes]
-    found = [(index, score, box) for index, (_, rows) in enumerate(exams) for score, box in sorted(rows, reverse=True)]
+    detected = [(index, score, box) for index, (_, rows) in enumerate(exams) for score, box in sorted(rows, reverse=True)]
     return Cases(
         tuple(f"exam {index}" for index in range(len(exams))),
         np.arange(len(exams)),
         np.array([box for _, box in truth], float).reshape(-1, 4),
         np.array([index for index, _ in truth], int),
-        np.array([box for _, _, box in found], float).reshape(-1, 4),
-        np.array([score for _, score, _ in found], float),
-        np.array([index for index, _, _ in found], int),
+        np.array([box for _, _, box in detected], float).reshape(-1, 4),
+        np.array([score for _, score, _ in detected], float),
+        np.array([index for index, _, _ in detected], int),
     )
 
 
 def counts(cases, threshold=0.0):
-    found = buckets(cases, score_threshold=threshold)
-    return {name: found[f"errors.{name}"] for name in ("hits", *BUCKETS) if found[f"errors.{name}"]}
+    errors = buckets(cases, score_threshold=threshold)
+    return {name: errors[f"errors.{name}"] for name in ("hits", *BUCKETS) if errors[f"errors.{name}"]}
 
 
 @pytest.mark.parametrize(
-    ("truth", "found", "expected"),
+    ("truth", "detected", "expected"),
     [
         ([BOX], [(0.9, BOX)], {"hits": 1}),
         ([BOX], [(0.9, part(0.5))], {"hits": 1}),
@@ -59,28 +59,28 @@ def counts(cases, threshold=0.0):
         ([], [], {}),
     ],
 )
-def test_the_bucket_of_an_error(truth, found, expected):
-    assert counts(make((truth, found))) == expected
+def test_the_bucket_of_an_error(truth, detected, expected):
+    assert counts(make((truth, detected))) == expected
 
 
 def test_errors_are_counted_at_the_operating_point_and_cost_at_all_scores():
     cases = make(([BOX], [(0.9, BOX), (0.2, part(0.3))]), ([], [(0.95, BOX), (0.3, BOX)]))
     assert counts(cases, 0.5) == {"hits": 1, "background": 1}
     assert counts(cases, np.array([0.5, 0.0, 1.0, 0.0])) == {"hits": 1, "localization": 1, "background": 1}
-    found = [buckets(cases, score_threshold=threshold) for threshold in (0.0, 0.5)]
-    assert found[0]["errors.ap50"] == found[1]["errors.ap50"] == pytest.approx(0.5)
-    assert found[1]["errors.dap50.background"] == found[0]["errors.dap50.background"] == pytest.approx(0.5)
-    assert found[1]["errors.dap50.localization"] == 0
+    errors = [buckets(cases, score_threshold=threshold) for threshold in (0.0, 0.5)]
+    assert errors[0]["errors.ap50"] == errors[1]["errors.ap50"] == pytest.approx(0.5)
+    assert errors[1]["errors.dap50.background"] == errors[0]["errors.dap50.background"] == pytest.approx(0.5)
+    assert errors[1]["errors.dap50.localization"] == 0
 
 
 def test_only_one_of_several_localization_errors_at_a_box_becomes_a_hit():
     near = [(0.9, part(0.3)), (0.8, part(0.4)), (0.7, part(0.45))]
-    found = buckets(make(([BOX, FAR], near)), score_threshold=0.0)
-    assert found["errors.localization"] == 3
-    assert found["errors.dap50.localization"] == pytest.approx(51 / 101)  # one of two boxes, with nothing false left
-    assert found["errors.dap50.missed"] == 0
-    found = buckets(make(([BOX], [(0.5, BOX), *near])), score_threshold=0.0)
-    assert found["errors.dap50.localization"] == pytest.approx(0.75)  # the box has its detection: all three only go away
+    errors = buckets(make(([BOX, FAR], near)), score_threshold=0.0)
+    assert errors["errors.localization"] == 3
+    assert errors["errors.dap50.localization"] == pytest.approx(51 / 101)  # one of two boxes, with nothing false left
+    assert errors["errors.dap50.missed"] == 0
+    errors = buckets(make(([BOX], [(0.5, BOX), *near])), score_threshold=0.0)
+    assert errors["errors.dap50.localization"] == pytest.approx(0.75)  # the box has its detection: all three only go away
 
 
 def slow_nearest(cases, index):
@@ -105,15 +105,15 @@ def slow_gains(cases):
     for name, rows in gone.items():
         keep = ~np.isin(np.arange(len(cases.scores)), rows)
         gains[name] = average_precision(cases.where(keep)) - base
-    boxes, keep, taken = cases.boxes_xyxy_px.copy(), np.ones(len(cases.scores), bool), set(np.flatnonzero(matched.found).tolist())
+    boxes, keep, taken = cases.boxes_xyxy_px.copy(), np.ones(len(cases.scores), bool), set(np.flatnonzero(matched.detected).tolist())
     for index in sorted(localization, key=lambda index: -cases.scores[index]):  # stable: equal scores in their order
         truth = nearest[index][0]
         boxes[index], keep[index] = cases.truth_xyxy_px[truth], truth not in taken
         taken.add(truth)
-    # a hit must keep its box, which a mended detection could take over where two ground-truth boxes overlap
+    # a hit must keep its box, which a fixed detection could take over where two ground-truth boxes overlap
     boxes[matched.hit] = cases.truth_xyxy_px[matched.truth[matched.hit]]
     gains["localization"] = average_precision(dataclasses.replace(cases, boxes_xyxy_px=boxes).where(keep)) - base
-    covered = matched.found.copy()
+    covered = matched.detected.copy()
     covered[[nearest[index][0] for index in localization]] = True
     fewer = dataclasses.replace(cases, truth_xyxy_px=cases.truth_xyxy_px[covered], truth_case=cases.truth_case[covered])
     gains["missed"] = average_precision(fewer) - base
@@ -128,22 +128,22 @@ def test_counts_and_gains_equal_mended_detections(seed):
     boxes = cases.boxes_xyxy_px + np.random.default_rng(seed).integers(-40, 41, cases.boxes_xyxy_px.shape)
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     cases = dataclasses.replace(cases, boxes_xyxy_px=boxes)
-    found = buckets(cases, score_threshold=0.0)
+    errors = buckets(cases, score_threshold=0.0)
     gains, sizes = slow_gains(cases)
     assert min(sizes.values()) > 0
-    assert {name: found[f"errors.{name}"] for name in BUCKETS} == sizes
-    assert found["errors.ap50"] == pytest.approx(average_precision(cases), abs=1e-12)
+    assert {name: errors[f"errors.{name}"] for name in BUCKETS} == sizes
+    assert errors["errors.ap50"] == pytest.approx(average_precision(cases), abs=1e-12)
     for name in BUCKETS:
-        assert found[f"errors.dap50.{name}"] == pytest.approx(gains[name], abs=1e-12), name
+        assert errors[f"errors.dap50.{name}"] == pytest.approx(gains[name], abs=1e-12), name
         assert gains[name] >= 0
-    json.dumps(found, allow_nan=False)
+    json.dumps(errors, allow_nan=False)
 
 
 def test_every_false_detection_is_in_one_bucket():
     cases = random_cases(3, count=60)
-    found, matched = counts(cases), match(cases)
-    assert found["hits"] == matched.hit.sum()
-    assert found["background"] + found["duplicate"] + found["localization"] == (~matched.hit).sum()
+    errors, matched = counts(cases), match(cases)
+    assert errors["hits"] == matched.hit.sum()
+    assert errors["background"] + errors["duplicate"] + errors["localization"] == (~matched.hit).sum()
 
 
 def test_ap50_is_that_of_the_hundred_most_confident_detections():
@@ -160,9 +160,9 @@ def test_ap50_is_that_of_the_hundred_most_confident_detections():
     ],
 )
 def test_what_has_no_value_is_none_with_a_reason(cases, reason):
-    found = buckets(cases, score_threshold=0.0)
-    assert found["errors.dap50.missed"] is None
-    assert found["errors.dap50.undefined"].startswith(reason)
+    errors = buckets(cases, score_threshold=0.0)
+    assert errors["errors.dap50.missed"] is None
+    assert errors["errors.dap50.undefined"].startswith(reason)
 
 
 # --- the worst exams ---
@@ -177,15 +177,15 @@ def test_the_loss_of_an_exam_by_hand():
         ([], [(0.1, BOX)]),  # below the operating point
         ([], [(0.3, FAR)]),  # the last of four
     )
-    found = worst_cases(cases, score_threshold=0.2)
-    assert [(one["case"], one["loss"]) for one in found] == [(1, 1 + 2 / 4), (2, 3 / 4), (3, pytest.approx(1 / 3)), (5, 1 / 4)]
-    assert [one["name"] for one in found] == ["exam 1", "exam 2", "exam 3", "exam 5"]
-    assert found[0]["reason"] == "1 of 1 box missed, 1 false detection; highest score 0.400."
-    assert found[1]["reason"] == "1 false detection; highest score 0.800."
-    assert found[2]["reason"] == "1 of 1 box missed; nothing detected."
-    assert found[2]["highest_score"] is None
+    result = worst_cases(cases, score_threshold=0.2)
+    assert [(one["case"], one["loss"]) for one in result] == [(1, 1 + 2 / 4), (2, 3 / 4), (3, pytest.approx(1 / 3)), (5, 1 / 4)]
+    assert [one["name"] for one in result] == ["exam 1", "exam 2", "exam 3", "exam 5"]
+    assert result[0]["reason"] == "1 of 1 box missed, 1 false detection; highest score 0.400."
+    assert result[1]["reason"] == "1 false detection; highest score 0.800."
+    assert result[2]["reason"] == "1 of 1 box missed; nothing detected."
+    assert result[2]["highest_score"] is None
     assert [one["case"] for one in worst_cases(cases, score_threshold=0.2, count=2)] == [1, 2]
-    json.dumps(found, allow_nan=False)
+    json.dumps(result, allow_nan=False)
 
 
 def test_the_order_does_not_depend_on_the_scale_of_scores():
@@ -203,10 +203,10 @@ def test_the_order_does_not_depend_on_the_scale_of_scores():
 
 def test_maps_by_hand():
     cases = make(([(0, 0, 20, 40), (70, 60, 100, 100)], [(0.9, (0, 0, 20, 40)), (0.8, (80, 0, 90, 20)), (0.1, (50, 50, 60, 60))]))
-    found = maps(cases, score_threshold=0.5, sizes_hw=np.array([[200, 100]]), bins=4)
+    result = maps(cases, score_threshold=0.5, sizes_hw=np.array([[200, 100]]), bins=4)
     filled = {
-        name: {(r, c): n for r, row in enumerate(found[name]["position"]) for c, n in enumerate(row) if n}
-        for name in found
+        name: {(r, c): n for r, row in enumerate(result[name]["position"]) for c, n in enumerate(row) if n}
+        for name in result
         if name[:4] != "size"
     }
     assert filled == {
@@ -215,36 +215,36 @@ def test_maps_by_hand():
         "hits": {(0, 0): 1},
         "false_positives": {(0, 3): 1},
     }
-    assert found["sizes"] == "given"
+    assert result["sizes"] == "given"
     sides = [np.sqrt(20 * 40 / 20000), np.sqrt(30 * 40 / 20000)]
-    assert found["ground_truth"]["size"] == np.histogram(sides, found["size_edges"])[0].tolist()
-    json.dumps(found, allow_nan=False)
+    assert result["ground_truth"]["size"] == np.histogram(sides, result["size_edges"])[0].tolist()
+    json.dumps(result, allow_nan=False)
 
 
 def test_maps_lose_no_box_not_even_outside_the_image():
     cases = random_cases(6, count=50)
-    found = maps(cases, score_threshold=0.3, sizes_hw=np.full((50, 2), 300))  # boxes reach to 800
+    result = maps(cases, score_threshold=0.3, sizes_hw=np.full((50, 2), 300))  # boxes reach to 800
     kept = cases.above(0.3)
     matched = match(kept)
     totals = {
         "ground_truth": len(cases.truth_case),
-        "missed": (~matched.found).sum(),
+        "missed": (~matched.detected).sum(),
         "hits": matched.hit.sum(),
         "false_positives": (~matched.hit).sum(),
     }
-    assert {name: (np.sum(found[name]["position"]), np.sum(found[name]["size"])) for name in totals} == {
+    assert {name: (np.sum(result[name]["position"]), np.sum(result[name]["size"])) for name in totals} == {
         n: (t, t) for n, t in totals.items()
     }
-    assert len(found["hits"]["size"]) == len(SIZE_EDGES) - 1
+    assert len(result["hits"]["size"]) == len(SIZE_EDGES) - 1
 
 
 def test_only_sizes_that_are_not_known_are_guessed():
     cases = random_cases(2)
     sizes = np.full((len(cases), 2), [700.0, 900.0])
     sizes[3] = np.nan
-    found = image_sizes_hw(cases, sizes)
-    assert found[3].tolist() == image_sizes_hw(cases, None)[0].tolist() and (np.delete(found, 3, axis=0) == [700, 900]).all()
-    assert (maps(cases, score_threshold=0.4, sizes_hw=sizes)["sizes"], maps(cases, score_threshold=0.4, sizes_hw=found)["sizes"]) == (
+    result = image_sizes_hw(cases, sizes)
+    assert result[3].tolist() == image_sizes_hw(cases, None)[0].tolist() and (np.delete(result, 3, axis=0) == [700, 900]).all()
+    assert (maps(cases, score_threshold=0.4, sizes_hw=sizes)["sizes"], maps(cases, score_threshold=0.4, sizes_hw=result)["sizes"]) == (
         "guessed",
         "given",
     )

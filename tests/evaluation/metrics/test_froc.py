@@ -20,15 +20,19 @@ def slow(cases):
         matched = match(kept)
         images = {int(case) for case in kept.box_case[matched.hit]}
         points.append(
-            ((~matched.hit).sum() / len(cases), matched.found.sum() / len(cases.truth_case), len(images) / np.count_nonzero(cases.positive))
+            (
+                (~matched.hit).sum() / len(cases),
+                matched.detected.sum() / len(cases.truth_case),
+                len(images) / np.count_nonzero(cases.positive),
+            )
         )
-    found = {}
+    figures = {}
     for level, column in (("froc.sensitivity_at", 1), ("froc.image_sensitivity_at", 2)):
         for rate in RATES:
-            found[f"{level}_{rate:g}"] = max(point[column] for point in points if point[0] <= rate)
+            figures[f"{level}_{rate:g}"] = max(point[column] for point in points if point[0] <= rate)
     for mean, level in zip(MEANS, (NAMES[:6], NAMES[6:]), strict=True):
-        found[mean] = np.mean([found[name] for name in level])
-    return found
+        figures[mean] = np.mean([figures[name] for name in level])
+    return figures
 
 
 @pytest.mark.parametrize("given", [{}, {"most_detections": 14}, {"grid": 6}, {"positives": 0.3}], ids=["few", "many", "ties", "negative"])
@@ -58,10 +62,10 @@ def eight_images(scores):
 
 
 def test_by_hand():
-    found = froc(eight_images([0.9, 0.8, 0.7]))
+    figures = froc(eight_images([0.9, 0.8, 0.7]))
     # one false positive in eight images is exactly 1/8: it is allowed, and with it the second hit
-    assert found["froc.sensitivity_at_0.125"] == 1.0
-    assert found["froc.image_sensitivity_at_0.125"] == 1.0
+    assert figures["froc.sensitivity_at_0.125"] == 1.0
+    assert figures["froc.image_sensitivity_at_0.125"] == 1.0
     seven = froc(eight_images([0.9, 0.8, 0.7]).take(np.arange(7)))
     assert seven["froc.sensitivity_at_0.125"] == 0.5  # 1/7 is too many
     assert seven["froc.image_sensitivity_at_0.125"] == 1.0
@@ -76,16 +80,16 @@ def test_equal_scores_come_and_go_together():
 
 def test_images_without_boxes_and_detections_count():
     cases = random_cases(2, count=20)
-    quiet = cases.take(np.arange(20))
+    empty = cases.take(np.arange(20))
     names = tuple(map(str, range(40)))
-    wider = Cases(names, np.arange(40), quiet.truth_xyxy_px, quiet.truth_case, quiet.boxes_xyxy_px, quiet.scores, quiet.box_case)
+    wider = Cases(names, np.arange(40), empty.truth_xyxy_px, empty.truth_case, empty.boxes_xyxy_px, empty.scores, empty.box_case)
     assert froc(wider)["froc.sensitivity_at_0.25"] == froc(cases)["froc.sensitivity_at_0.5"]
 
 
 def test_without_ground_truth_there_is_a_reason():
-    found = froc(random_cases(1, positives=0.0))
-    assert found.pop("froc.undefined") == "no case has a ground-truth box"
-    assert set(found.values()) == {None} and len(found) == 14
+    figures = froc(random_cases(1, positives=0.0))
+    assert figures.pop("froc.undefined") == "no case has a ground-truth box"
+    assert set(figures.values()) == {None} and len(figures) == 14
 
 
 def test_curve():
@@ -95,28 +99,28 @@ def test_curve():
     for name in ("fp_per_image", "sensitivity", "image_sensitivity"):
         assert np.all(np.diff(points[name]) >= 0)
     for index in (0, 50, CURVE_POINTS - 1):
-        found = at_threshold(cases, points["threshold"][index])
-        assert found["lesion.sensitivity"] == pytest.approx(points["sensitivity"][index])
-        assert found["lesion.fp_per_image"] == pytest.approx(points["fp_per_image"][index])
+        figures = at_threshold(cases, points["threshold"][index])
+        assert figures["lesion.sensitivity"] == pytest.approx(points["sensitivity"][index])
+        assert figures["lesion.fp_per_image"] == pytest.approx(points["fp_per_image"][index])
     assert curve(random_cases(1, positives=0.0)) == {"threshold": [], "fp_per_image": [], "sensitivity": [], "image_sensitivity": []}
 
 
 def test_at_threshold():
     cases = random_cases(7)
-    found = at_threshold(cases, 0.4)
+    figures = at_threshold(cases, 0.4)
     kept = cases.above(0.4)
     matched = match(kept)
-    assert found["lesion.hits"] == matched.hit.sum() > 0
-    assert found["lesion.hits"] + found["lesion.false_positives"] == len(kept.scores)
-    assert found["lesion.hits"] + found["lesion.missed"] == len(cases.truth_case)
+    assert figures["lesion.hits"] == matched.hit.sum() > 0
+    assert figures["lesion.hits"] + figures["lesion.false_positives"] == len(kept.scores)
+    assert figures["lesion.hits"] + figures["lesion.missed"] == len(cases.truth_case)
     ious = [iou(kept.boxes_xyxy_px[[i]], kept.truth_xyxy_px[[t]])[0, 0] for i, t in enumerate(matched.truth) if t >= 0]
-    assert found["lesion.mean_iou_of_hits"] == pytest.approx(np.mean(ious))
-    precision, recall = found["lesion.precision"], found["lesion.sensitivity"]
-    assert found["lesion.f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+    assert figures["lesion.mean_iou_of_hits"] == pytest.approx(np.mean(ious))
+    precision, recall = figures["lesion.precision"], figures["lesion.sensitivity"]
+    assert figures["lesion.f1"] == pytest.approx(2 * precision * recall / (precision + recall))
     nothing = at_threshold(cases, 2.0)
     assert (nothing["lesion.sensitivity"], nothing["lesion.precision"], nothing["lesion.mean_iou_of_hits"]) == (0.0, None, None)
     reasons = {key.removesuffix(".undefined"): value for key, value in nothing.items() if key.endswith(".undefined")}
     assert reasons == {"lesion.precision": "no detection reaches the threshold", "lesion.mean_iou_of_hits": "no detection is a hit"}
     negative = random_cases(1, positives=0.0)
-    for one in (found, nothing, at_threshold(negative, 0.4), at_threshold(negative, 2.0)):
+    for one in (figures, nothing, at_threshold(negative, 0.4), at_threshold(negative, 2.0)):
         assert {f"{key}.undefined" for key, value in one.items() if value is None} == {key for key in one if key.endswith(".undefined")}

@@ -16,9 +16,9 @@ def test_equals_scikit_learn(seed, grid):
     cases = random_cases(seed, count=60, grid=grid, positives=0.4)
     threshold = 0.4
     called = called_positive(cases, threshold)
-    found = image_level(cases, score_threshold=threshold)
+    figures = image_level(cases, score_threshold=threshold)
     tn, fp, fn, tp = sklearn.confusion_matrix(cases.positive, called).ravel()
-    assert found == {
+    assert figures == {
         "image.roc_auc": pytest.approx(sklearn.roc_auc_score(cases.positive, cases.case_scores), abs=1e-12),
         "image.pr_auc": pytest.approx(sklearn.average_precision_score(cases.positive, cases.case_scores), abs=1e-12),
         "image.sensitivity": pytest.approx(sklearn.recall_score(cases.positive, called)),
@@ -27,7 +27,7 @@ def test_equals_scikit_learn(seed, grid):
         "image.f1": pytest.approx(sklearn.f1_score(cases.positive, called)),
         "image.confusion": {"tp": tp, "fp": fp, "fn": fn, "tn": tn},
     }
-    json.dumps(found, allow_nan=False)
+    json.dumps(figures, allow_nan=False)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -64,16 +64,16 @@ def test_a_case_without_detections_is_never_called_positive():
     ],
 )
 def test_what_is_undefined_is_none_with_a_reason(positives, threshold, undefined):
-    found = image_level(random_cases(2, positives=positives), score_threshold=threshold)
-    assert {key for key, value in found.items() if value is None} == {f"image.{key}" for key in undefined}
-    assert {key for key in found if key.endswith(".undefined")} == {f"image.{key}.undefined" for key in undefined}
-    assert all(word in found[f"image.{key}.undefined"] for key, word in undefined.items())
-    json.dumps(found, allow_nan=False)
+    figures = image_level(random_cases(2, positives=positives), score_threshold=threshold)
+    assert {key for key, value in figures.items() if value is None} == {f"image.{key}" for key in undefined}
+    assert {key for key in figures if key.endswith(".undefined")} == {f"image.{key}.undefined" for key in undefined}
+    assert all(word in figures[f"image.{key}.undefined"] for key, word in undefined.items())
+    json.dumps(figures, allow_nan=False)
 
 
 def test_no_cases():
-    found = image_level(random_cases(0).take(np.zeros(0, int)), score_threshold=0.5)
-    assert found["image.roc_auc"] is None and found["image.confusion"] == {"tp": 0, "fp": 0, "fn": 0, "tn": 0}
+    figures = image_level(random_cases(0).take(np.zeros(0, int)), score_threshold=0.5)
+    assert figures["image.roc_auc"] is None and figures["image.confusion"] == {"tp": 0, "fp": 0, "fn": 0, "tn": 0}
 
 
 @pytest.mark.parametrize("grid", [20, 10**6])

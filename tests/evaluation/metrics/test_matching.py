@@ -42,7 +42,7 @@ def test_equals_pycocotools(seed, threshold):
     assert matched.truth.tolist() == by_pycocotools(cases, threshold).tolist()
     assert matched.hit.any()
     assert np.array_equal(matched.hit, matched.truth >= 0)
-    assert sorted(matched.truth[matched.hit]) == np.flatnonzero(matched.found).tolist()  # each box once
+    assert sorted(matched.truth[matched.hit]) == np.flatnonzero(matched.detected).tolist()  # each box once
 
 
 def test_of_two_boxes_of_equal_iou_the_last_is_taken_as_in_coco():
@@ -56,7 +56,7 @@ def test_a_second_detection_of_a_box_is_false_and_keeps_its_iou():
     assert matched.hit.tolist() == [True, False, False]
     assert matched.truth.tolist() == [0, -1, -1]
     assert matched.iou == pytest.approx([0.8, 1.0, 0.0])
-    assert matched.found.tolist() == [True]
+    assert matched.detected.tolist() == [True]
 
 
 def test_iou_of_exactly_the_threshold_is_a_hit():
@@ -85,6 +85,6 @@ def test_overlaps_are_every_pair_of_a_case_with_the_iou_of_boxes():
 )
 def test_nothing_to_match(cases):
     matched = match(cases)
-    assert not matched.hit.any() and not matched.found.any()
-    assert matched.hit.shape == cases.scores.shape and matched.found.shape == cases.truth_case.shape
+    assert not matched.hit.any() and not matched.detected.any()
+    assert matched.hit.shape == cases.scores.shape and matched.detected.shape == cases.truth_case.shape
     assert (matched.iou == 0).all()

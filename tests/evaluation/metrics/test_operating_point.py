@@ -1,4 +1,4 @@
-"""Operating points against a search that tries every threshold, and that nothing is judged by itself."""
+"""Operating points against a search that tries every threshold, and that nothing is evaluated at its own threshold."""
 
 import dataclasses
 import json
@@ -77,28 +77,28 @@ def searched(cases, aim):
 @pytest.mark.parametrize("seed", range(6))
 def test_the_threshold_is_that_of_an_exhaustive_search(seed, aim):
     cases = random_cases(seed, skill=0.7)
-    found = choose(cases, aim)
-    assert found["threshold"] == searched(cases, aim)
-    assert found["reached"] == at(cases, found["threshold"])
-    json.dumps(found, allow_nan=False)
+    point = choose(cases, aim)
+    assert point["threshold"] == searched(cases, aim)
+    assert point["reached"] == at(cases, point["threshold"])
+    json.dumps(point, allow_nan=False)
 
 
 def test_what_is_reached_is_what_the_metrics_say():
     cases = random_cases(3)
-    found = at(cases, 0.4)
-    assert found["rsna_metric"] == pytest.approx(np.nanmean(rsna.case_scores(cases, score_threshold=0.4)))
+    reached = at(cases, 0.4)
+    assert reached["rsna_metric"] == pytest.approx(np.nanmean(rsna.case_scores(cases, score_threshold=0.4)))
     image, lesion = image_level.image_level(cases, score_threshold=0.4), froc.at_threshold(cases, 0.4)
     for key in ("image.sensitivity", "image.specificity", "image.f1"):
-        assert found[key] == image[key] is not None
+        assert reached[key] == image[key] is not None
     for key in ("lesion.sensitivity", "lesion.fp_per_image"):
-        assert found[key] == lesion[key] is not None
+        assert reached[key] == lesion[key] is not None
 
 
 def test_a_sensitivity_that_no_threshold_reaches_is_said():
     cases = of_scores([[0.8], [0.0], [], [0.9]], [True, True, True, False])
-    found = choose(cases, "sensitivity>=0.9")
-    assert (found["met"], found["threshold"]) == (False, 0.0)  # a case without detections is positive at no threshold
-    assert "with every detection kept it is 0.667" in found["note"]
+    point = choose(cases, "sensitivity>=0.9")
+    assert (point["met"], point["threshold"]) == (False, 0.0)  # a case without detections is positive at no threshold
+    assert "with every detection kept it is 0.667" in point["note"]
     met = choose(cases, "sensitivity>=0.66")
     assert met["met"]
     assert "note" not in met
@@ -137,7 +137,7 @@ def test_folds_hold_whole_patients_and_share_the_positives():
 
 
 @pytest.mark.parametrize(
-    ("aim", "words"),
+    ("aim", "text"),
     [
         ("rsna", "gave the highest RSNA metric"),
         ("f1", "gave the highest image-level F1"),
@@ -145,12 +145,12 @@ def test_folds_hold_whole_patients_and_share_the_positives():
         ("fp_per_image<=1", "was the lowest with at most 1 false positives an image"),
     ],
 )
-def test_the_note_says_in_words_what_a_threshold_was_chosen_for(aim, words):
-    assert as_text(aim) == words
+def test_the_note_says_what_a_threshold_was_chosen_for(aim, text):
+    assert as_text(aim) == text
     cases = random_cases(5, count=80, grid=1000)
     note = cross_fitted(cases, aim, folds=patient_folds(cases, 2))[1]["note"]
     assert note.startswith(
-        f"Each exam is judged by the score threshold that {words} on other patients (2 folds); the thresholds lie between"
+        f"Each exam is evaluated at the score threshold that {text} on other patients (2 folds); the thresholds lie between"
     )
     same = cross_fitted(cases.above(2.0), aim, folds=patient_folds(cases, 2))[1]["note"]
     assert "(2 folds); it is 1 for all." in same
@@ -168,7 +168,7 @@ def test_folds_that_cannot_be_made():
 
 
 @pytest.mark.parametrize("aim", ["rsna", "f1", "sensitivity>=0.8", "fp_per_image<=0.5"])
-def test_a_fold_is_judged_by_the_choice_on_all_others(aim):
+def test_a_fold_is_evaluated_at_the_choice_on_all_others(aim):
     cases = random_cases(5, count=80, patients=40)
     folds = patient_folds(cases, 4) + 3  # any numbers may name folds
     thresholds, spread = cross_fitted(cases, aim, folds=folds)

@@ -26,10 +26,10 @@ def part(fraction):
     return (0, 0, 100 * fraction, 100)
 
 
-def score_of_one(truth, found, **options):
+def score_of_one(truth, prediction, **options):
     """Return the metric of one exam alone, None where it is left out of the mean."""
     try:
-        return rsna_metric({"p": truth}, {"p": found}, **options)
+        return rsna_metric({"p": truth}, {"p": prediction}, **options)
     except DataError as error:
         assert "has a ground-truth box or a prediction" in str(error)
         return None
@@ -46,12 +46,12 @@ def slow_iou(a, b):
     return overlap / union if union > 0 else 0.0
 
 
-def slow_strict(truth, found):
+def slow_strict(truth, predictions):
     """TP at each threshold: predictions in order of confidence, IoU > t, each ground-truth box once, the best one first."""
     hits = []
     for hundredth in range(40, 80, 5):
         free, tp = list(truth), 0
-        for box in found:
+        for box in predictions:
             fitting = [other for other in free if slow_iou(box, other) > hundredth / 100]
             if fitting:
                 best = max(fitting, key=lambda other: slow_iou(box, other))
@@ -61,13 +61,13 @@ def slow_strict(truth, found):
     return hits
 
 
-def slow_community(truth, found):
+def slow_community(truth, predictions):
     """TP at each threshold: loop over ground truth, IoU >= t, the most confident prediction that is still free."""
     hits = []
     for hundredth in range(40, 80, 5):
         used, tp = set(), 0
         for box in truth:
-            for index, other in enumerate(found):
+            for index, other in enumerate(predictions):
                 if index not in used and slow_iou(box, other) >= hundredth / 100:
                     used.add(index)
                     tp += 1
@@ -80,17 +80,17 @@ def slow_metric(ground_truth, predictions, rules, threshold=0.0):
     values = []
     for patient, truth in ground_truth.items():
         pairs = [pair for pair in zip(*predictions[patient], strict=True) if pair[1] >= threshold]
-        found = [box for box, _ in sorted(pairs, key=lambda pair: -pair[1])]
-        if not len(truth) and not found:
+        kept = [box for box, _ in sorted(pairs, key=lambda pair: -pair[1])]
+        if not len(truth) and not kept:
             continue
-        count = (slow_strict if rules == "strict" else slow_community)(list(truth), found)
-        values.append(sum(tp / (tp + (len(found) - tp) + (len(truth) - tp)) for tp in count) / 8)
+        count = (slow_strict if rules == "strict" else slow_community)(list(truth), kept)
+        values.append(sum(tp / (tp + (len(kept) - tp) + (len(truth) - tp)) for tp in count) / 8)
     return sum(values) / len(values) if values else None
 
 
 def random_exams(rng, count=12):
     """Exams with 0 to 3 boxes and 0 to 5 predictions, most of them near a box; confidences repeat now and then."""
-    truth, found = {}, {}
+    truth, predictions = {}, {}
     for number in range(count):
         corner = rng.integers(0, 400, (rng.integers(0, 4), 2)).astype(float)
         here = np.concatenate([corner, corner + rng.integers(60, 300, corner.shape)], axis=1)
@@ -98,13 +98,13 @@ def random_exams(rng, count=12):
         near = near + rng.integers(-40, 40, near.shape)
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
         truth[f"p{number}"] = here
-        found[f"p{number}"] = (near, rng.integers(1, 20, len(near)) / 20)
-    truth["positive"], found["positive"] = boxes((5, 5, 200, 200)), NONE
-    return truth, found
+        predictions[f"p{number}"] = (near, rng.integers(1, 20, len(near)) / 20)
+    truth["positive"], predictions["positive"] = boxes((5, 5, 200, 200)), NONE
+    return truth, predictions
 
 
 @pytest.mark.parametrize(
-    ("truth", "found", "expected"),
+    ("truth", "predictions", "expected"),
     [
         pytest.param(boxes(part(1)), (boxes(part(1)), [0.9]), 1.0, id="perfect"),
         pytest.param(boxes(part(1)), NONE, 0.0, id="missed"),
@@ -129,8 +129,8 @@ def random_exams(rng, count=12):
         ),
     ],
 )
-def test_hand_computed_strict(truth, found, expected):
-    value = score_of_one(truth, found)
+def test_hand_computed_strict(truth, predictions, expected):
+    value = score_of_one(truth, predictions)
     if expected is None and len(truth):
         # 1: IoU 0.8 with A, 0.4 with B. 2: IoU 1 with A, 0.6 with B. At 0.40: 1 -> A, 2 -> B: 2/2. The same at 0.45, 0.50, 0.55;
         # from 0.60 on 2 fits no free box (0.6 is not > 0.6): 1/3.
@@ -145,73 +145,77 @@ def test_iou_of_exactly_one_half_is_a_hit_at_one_half_in_the_community_rules_onl
 
 def test_the_rules_differ_in_which_box_a_prediction_takes():
     truth = {"p": boxes((0, 0, 100, 100), (0, 0, 90, 100))}
-    found = {"p": (boxes((0, 0, 90, 100), (0, 0, 70, 100)), [0.9, 0.8])}  # the second: IoU 0.7 with the first box, 0.78 with the second
+    predictions = {
+        "p": (boxes((0, 0, 90, 100), (0, 0, 70, 100)), [0.9, 0.8])
+    }  # the second: IoU 0.7 with the first box, 0.78 with the second
     # strict: 1 takes the second box, and 2 has 0.7 with what is left: 2/2 below 0.7, then 1/3. community: 1 takes the first box, 2 the second.
-    assert rsna_metric(truth, found) == pytest.approx((6 + 2 / 3) / 8)
-    assert rsna_metric(truth, found, rules="community") == 1.0
+    assert rsna_metric(truth, predictions) == pytest.approx((6 + 2 / 3) / 8)
+    assert rsna_metric(truth, predictions, rules="community") == 1.0
 
 
 @pytest.mark.parametrize("rules", rsna.RULES)
 @pytest.mark.parametrize("seed", range(25))
 def test_equals_the_slow_version(rules, seed):
-    truth, found = random_exams(np.random.default_rng(seed))
+    truth, predictions = random_exams(np.random.default_rng(seed))
     for threshold in (0.0, 0.5, 0.95):
-        assert rsna_metric(truth, found, rules=rules, score_threshold=threshold) == pytest.approx(
-            slow_metric(truth, found, rules, threshold), abs=1e-12
+        assert rsna_metric(truth, predictions, rules=rules, score_threshold=threshold) == pytest.approx(
+            slow_metric(truth, predictions, rules, threshold), abs=1e-12
         )
 
 
 @pytest.mark.parametrize("rules", rsna.RULES)
 @pytest.mark.parametrize("seed", range(15))
 def test_best_threshold_equals_trying_them_all(rules, seed):
-    truth, found = random_exams(np.random.default_rng(1000 + seed))
-    tried = {float(score): slow_metric(truth, found, rules, score) for _, scores in found.values() for score in scores} | {1.1: 0.0}
+    truth, predictions = random_exams(np.random.default_rng(1000 + seed))
+    tried = {float(score): slow_metric(truth, predictions, rules, score) for _, scores in predictions.values() for score in scores} | {
+        1.1: 0.0
+    }
     best = max(tried.values())
-    threshold, value = best_threshold(truth, found, rules=rules)
+    threshold, value = best_threshold(truth, predictions, rules=rules)
     assert value == pytest.approx(best, abs=1e-12)
-    assert value == rsna_metric(truth, found, rules=rules, score_threshold=threshold)
+    assert value == rsna_metric(truth, predictions, rules=rules, score_threshold=threshold)
     assert threshold == max(score for score, metric in tried.items() if metric == pytest.approx(best, abs=1e-12))
 
 
 def test_best_threshold_keeps_nothing_where_nothing_hits():
     truth = {"p": boxes(part(1)), "n": EMPTY}
-    found = {"p": (boxes((500, 500, 600, 600)), np.float32([0.1])), "n": (boxes(part(1)), np.float32([0.3]))}
-    threshold, value = best_threshold(truth, found)
+    predictions = {"p": (boxes((500, 500, 600, 600)), np.float32([0.1])), "n": (boxes(part(1)), np.float32([0.3]))}
+    threshold, value = best_threshold(truth, predictions)
     assert value == 0.0
-    assert not any((scores >= threshold).any() for _, scores in found.values())  # also when compared as float32
+    assert not any((scores >= threshold).any() for _, scores in predictions.values())  # also when compared as float32
     assert threshold == pytest.approx(0.3)
     assert best_threshold({"p": boxes(part(1))}, {"p": NONE}) == (1.0, 0.0)
 
 
 def test_score_threshold_keeps_what_equals_it():
     scores = np.float32([0.7, 0.2])
-    truth, found = {"p": boxes(part(1))}, {"p": (boxes(part(1), (500, 500, 600, 600)), scores)}
-    assert rsna_metric(truth, found, score_threshold=float(scores[0])) == 1.0
-    assert best_threshold(truth, found) == (float(scores[0]), 1.0)
+    truth, predictions = {"p": boxes(part(1))}, {"p": (boxes(part(1), (500, 500, 600, 600)), scores)}
+    assert rsna_metric(truth, predictions, score_threshold=float(scores[0])) == 1.0
+    assert best_threshold(truth, predictions) == (float(scores[0]), 1.0)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), rules=st.sampled_from(rsna.RULES))
 def test_properties(seed, rules):
     rng = np.random.default_rng(seed)
-    truth, found = random_exams(rng, count=5)
-    value = rsna_metric(truth, found, rules=rules)
+    truth, predictions = random_exams(rng, count=5)
+    value = rsna_metric(truth, predictions, rules=rules)
     assert 0.0 <= value <= 1.0
     shuffled = list(truth)
     rng.shuffle(shuffled)
-    assert rsna_metric({name: truth[name] for name in shuffled}, found, rules=rules) == pytest.approx(value, abs=1e-12)
+    assert rsna_metric({name: truth[name] for name in shuffled}, predictions, rules=rules) == pytest.approx(value, abs=1e-12)
     scaled = rsna_metric(  # by a power of two, so that no IoU at a threshold's edge is rounded to its other side
-        {name: box * 4 for name, box in truth.items()}, {name: (box * 4, score) for name, (box, score) in found.items()}, rules=rules
+        {name: box * 4 for name, box in truth.items()}, {name: (box * 4, score) for name, (box, score) in predictions.items()}, rules=rules
     )
     assert scaled == pytest.approx(value, abs=1e-12)
     for score in (0.001, rng.random(), 1.0):  # a false alarm never raises it, however confident, on positives and negatives alike
         for name in truth:
-            worse = {**found, name: (np.vstack([found[name][0], [900, 900, 950, 950]]), np.append(found[name][1], score))}
+            worse = {**predictions, name: (np.vstack([predictions[name][0], [900, 900, 950, 950]]), np.append(predictions[name][1], score))}
             assert rsna_metric(truth, worse, rules=rules) <= value + 1e-12
-    moved = {name: (box + 1024, score) for name, (box, score) in found.items()}
+    moved = {name: (box + 1024, score) for name, (box, score) in predictions.items()}
     assert rsna_metric({name: box + 1024 for name, box in truth.items()}, moved, rules=rules) == pytest.approx(value, abs=1e-12)
-    quiet = next(name for name in truth if not len(found[name][0]) and len(truth[name]))
-    better = {**found, quiet: (truth[quiet], np.full(len(truth[quiet]), 0.5))}
+    empty = next(name for name in truth if not len(predictions[name][0]) and len(truth[name]))
+    better = {**predictions, empty: (truth[empty], np.full(len(truth[empty]), 0.5))}
     assert rsna_metric(truth, better, rules=rules) > value
     assert rsna_metric(truth, {name: (box, np.full(len(box), 0.5)) for name, box in truth.items()}, rules=rules) == 1.0
 
@@ -233,38 +237,38 @@ def test_equals_the_slow_version_where_much_is_equal(exams, rules, threshold):
         return boxes(*((x, y, x + width, y + height) for x, y, width, height in spans))
 
     truth = {f"p{number}": corners(spans) for number, (spans, _) in enumerate(exams)}
-    found = {
+    predictions = {
         f"p{number}": (corners([span for span, _ in rows]), np.array([score for _, score in rows]))
         for number, (_, rows) in enumerate(exams)
     }
-    expected = slow_metric(truth, found, rules, threshold)
-    scores = [score_of_one(truth[exam], found[exam], rules=rules, score_threshold=threshold) for exam in truth]
+    expected = slow_metric(truth, predictions, rules, threshold)
+    scores = [score_of_one(truth[exam], predictions[exam], rules=rules, score_threshold=threshold) for exam in truth]
     assert [score is None for score in scores] == [
         not len(spans) and not any(score >= threshold for _, score in rows) for spans, rows in exams
     ]
     counted = [score for score in scores if score is not None]
     assert (sum(counted) / len(counted) if counted else None) == (None if expected is None else pytest.approx(expected, abs=1e-12))
     if expected is not None:
-        assert rsna_metric(truth, found, rules=rules, score_threshold=threshold) == pytest.approx(expected, abs=1e-12)
+        assert rsna_metric(truth, predictions, rules=rules, score_threshold=threshold) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("rules", rsna.RULES)
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_are_ranks_and_their_order_in_the_file_does_not_matter(seed, rules):
     rng = np.random.default_rng(seed)
-    truth, found = random_exams(rng)
-    found = {name: (box, rng.permutation(len(box)) / 10) for name, (box, _) in found.items()}  # no two are equal
-    value = rsna_metric(truth, found, rules=rules)
-    squared = {name: (box, (scores / 10) ** 2) for name, (box, scores) in found.items()}
-    turned = {name: (box[::-1], scores[::-1]) for name, (box, scores) in found.items()}
+    truth, predictions = random_exams(rng)
+    predictions = {name: (box, rng.permutation(len(box)) / 10) for name, (box, _) in predictions.items()}  # no two are equal
+    value = rsna_metric(truth, predictions, rules=rules)
+    squared = {name: (box, (scores / 10) ** 2) for name, (box, scores) in predictions.items()}
+    turned = {name: (box[::-1], scores[::-1]) for name, (box, scores) in predictions.items()}
     assert rsna_metric(truth, squared, rules=rules) == rsna_metric(truth, turned, rules=rules) == value > 0
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_strict_does_not_depend_on_the_order_of_ground_truth(seed):
-    truth, found = random_exams(np.random.default_rng(seed))
+    truth, predictions = random_exams(np.random.default_rng(seed))
     turned = {name: box[::-1] for name, box in truth.items()}
-    assert rsna_metric(turned, found) == pytest.approx(rsna_metric(truth, found), abs=1e-12)
+    assert rsna_metric(turned, predictions) == pytest.approx(rsna_metric(truth, predictions), abs=1e-12)
 
 
 def as_mappings(cases):
@@ -279,14 +283,14 @@ def as_mappings(cases):
 @pytest.mark.parametrize("seed", range(6))
 def test_cases_give_the_same_as_mappings(seed, rules):
     cases = random_cases(seed, count=40)
-    truth, found = as_mappings(cases)
+    truth, predictions = as_mappings(cases)
     for threshold in (0.0, 0.4, 2.0):
         scores = rsna.case_scores(cases, rules=rules, score_threshold=threshold).tolist()
         for exam, score in zip(truth, scores, strict=True):
-            alone = slow_metric({exam: truth[exam]}, {exam: found[exam]}, rules, threshold)
+            alone = slow_metric({exam: truth[exam]}, {exam: predictions[exam]}, rules, threshold)
             assert (None if score != score else score) == (None if alone is None else pytest.approx(alone, abs=1e-12))
-        assert np.nanmean(scores) == pytest.approx(slow_metric(truth, found, rules, threshold))
-    assert rsna.case_threshold(cases, rules=rules) == best_threshold(truth, found, rules=rules)
+        assert np.nanmean(scores) == pytest.approx(slow_metric(truth, predictions, rules, threshold))
+    assert rsna.case_threshold(cases, rules=rules) == best_threshold(truth, predictions, rules=rules)
 
 
 @pytest.mark.parametrize("rules", rsna.RULES)
@@ -295,8 +299,8 @@ def test_the_curve_is_the_metric_at_every_threshold(given, rules):
     cases = random_cases(11, **given)
     thresholds, values = rsna.threshold_curve(cases, rules=rules)
     assert thresholds[1:].tolist() == sorted(set(cases.scores.tolist()), reverse=True)
-    truth, found = as_mappings(cases)
-    expected = [slow_metric(truth, found, rules, threshold) for threshold in thresholds]
+    truth, predictions = as_mappings(cases)
+    expected = [slow_metric(truth, predictions, rules, threshold) for threshold in thresholds]
     assert expected[0] == 0.0
     assert values == pytest.approx(expected, abs=1e-12)
 
@@ -313,7 +317,7 @@ def test_errors_of_cases():
 
 
 @pytest.mark.parametrize(
-    ("truth", "found", "rules", "message"),
+    ("truth", "predictions", "rules", "message"),
     [
         pytest.param({"n": EMPTY}, {"n": NONE}, "strict", "none of 1 exams has a ground-truth box or a prediction", id="no exam counts"),
         pytest.param({}, {}, "strict", "none of 0 exams", id="no exams"),
@@ -341,9 +345,9 @@ def test_errors_of_cases():
         pytest.param({"p": EMPTY}, {"p": (np.zeros(4), [0.5])}, "strict", "Exam p: the boxes of its predictions", id="a box without rows"),
     ],
 )
-def test_errors(truth, found, rules, message):
+def test_errors(truth, predictions, rules, message):
     with pytest.raises(DataError, match=message):
-        rsna_metric(truth, found, rules=rules)
+        rsna_metric(truth, predictions, rules=rules)
 
 
 def test_best_threshold_needs_a_positive_exam():
@@ -394,24 +398,24 @@ def scaled(box, factor):
 def test_anchors(all_labels, predict, expected):
     assert len(all_labels) == 26_684
     medians = median_boxes(all_labels)
-    found = {}
+    predictions = {}
     for patient, truth in all_labels.items():
         here = predict(truth, medians)
-        found[patient] = (here, np.linspace(0.9, 0.5, len(here)))
-    assert rsna_metric(all_labels, found) == pytest.approx(expected, abs=0.00005)
+        predictions[patient] = (here, np.linspace(0.9, 0.5, len(here)))
+    assert rsna_metric(all_labels, predictions) == pytest.approx(expected, abs=0.00005)
 
 
 @pytest.mark.real_data
 def test_anchor_of_a_gate(all_labels):
     """Perfect boxes behind a gate of sensitivity 0.8 and specificity 0.9: every fifth positive missed, every tenth negative alarmed."""
-    found, seen = {}, {True: 0, False: 0}
+    predictions, seen = {}, {True: 0, False: 0}
     for patient, truth in all_labels.items():
         positive = len(truth) > 0
         seen[positive] += 1
         shown = seen[positive] % 5 != 0 if positive else seen[positive] % 10 == 0
         here = (truth if positive else boxes(part(1))) if shown else EMPTY
-        found[patient] = (here, np.full(len(here), 0.5))
-    assert rsna_metric(all_labels, found) == pytest.approx(0.595, abs=0.0005)
+        predictions[patient] = (here, np.full(len(here), 0.5))
+    assert rsna_metric(all_labels, predictions) == pytest.approx(0.595, abs=0.0005)
 
 
 @pytest.mark.real_data
@@ -419,7 +423,7 @@ def test_anchor_of_a_gate(all_labels):
 def test_all_exams_take_less_than_two_seconds(all_labels, rules):
     """Of the processor, since other work may share it; some 0.3 s are usual."""
     rng = np.random.default_rng(0)
-    found = {name: (scaled(truth, 0.9), rng.random(len(truth))) for name, truth in all_labels.items()}
+    predictions = {name: (scaled(truth, 0.9), rng.random(len(truth))) for name, truth in all_labels.items()}
     start = time.process_time()
-    rsna_metric(all_labels, found, rules=rules)
+    rsna_metric(all_labels, predictions, rules=rules)
     assert time.process_time() - start < 2

@@ -58,10 +58,10 @@ def test_age_bands(age, band):
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_equal_the_metrics_of_the_same_exams_alone(seed):
     cases = with_facts(seed)
-    found = slices(cases, score_threshold=0.4, class_name="opacity")
-    assert found["left_out"] == {}
-    assert {row["by"] for row in found["slices"]} == {"view_position", "sex", "age", "rsna_class", "box_size"}
-    for row in found["slices"]:
+    result = slices(cases, score_threshold=0.4, class_name="opacity")
+    assert result["left_out"] == {}
+    assert {row["by"] for row in result["slices"]} == {"view_position", "sex", "age", "rsna_class", "box_size"}
+    for row in result["slices"]:
         if row["by"] == "box_size":
             continue
         values = np.array([age_band(value) if row["by"] == "age" else value or "unknown" for value in cases.facts[row["by"]]])
@@ -75,7 +75,7 @@ def test_figures_equal_the_metrics_of_the_same_exams_alone(seed):
         assert set(row["figures"]) == {*FIGURES, "coco.opacity.AP50"}
         for key, one in row["figures"].items():
             assert one["value"] == (None if expected[key] is None else pytest.approx(expected[key], abs=1e-12)), (row["slice"], key)
-    json.dumps(found, allow_nan=False)
+    json.dumps(result, allow_nan=False)
 
 
 def test_slices_by_a_fact_part_all_exams():
@@ -134,12 +134,12 @@ def test_a_slice_is_small_below_thirty_exams_or_ten_positives():
 
 def test_the_worst_slice_is_named_in_a_sentence():
     cases = of_groups(("F", 20, 18, 30, 3), ("M", 20, 10, 30, 3), ("O", 5, 0, 30, 30))  # the last is worse, but small
-    found = slices(cases, score_threshold=0.5)
-    assert (found["worst"]["by"], found["worst"]["slice"], found["worst"]["figure"]) == ("sex", "M", "image.sensitivity")
-    assert found["worst"]["shortfall"] == pytest.approx(28 / 45 - 0.5)
-    assert found["worst"]["sentence"] == "Lowest sensitivity: 0.500 for sex M (50 exams, 20 positive), against 0.622 over all exams."
-    assert found["worst_by"] == {"sex": found["worst"], "box_size": None}
-    assert found["caveat"].startswith("5 figures of slices were compared")  # two sexes, and the sensitivity of all positives as one size
+    result = slices(cases, score_threshold=0.5)
+    assert (result["worst"]["by"], result["worst"]["slice"], result["worst"]["figure"]) == ("sex", "M", "image.sensitivity")
+    assert result["worst"]["shortfall"] == pytest.approx(28 / 45 - 0.5)
+    assert result["worst"]["sentence"] == "Lowest sensitivity: 0.500 for sex M (50 exams, 20 positive), against 0.622 over all exams."
+    assert result["worst_by"] == {"sex": result["worst"], "box_size": None}
+    assert result["caveat"].startswith("5 figures of slices were compared")  # two sexes, and the sensitivity of all positives as one size
 
 
 def test_a_low_specificity_is_found_as_well_and_an_unknown_fact_is_not_named():
@@ -155,23 +155,23 @@ def test_a_specificity_of_a_few_negatives_names_no_slice():
 
 def test_facts_that_nothing_is_known_of_are_listed():
     cases = dataclasses.replace(with_facts(0), facts={"sex": ("",) * 240, "age": (None,) * 239 + (33,)})
-    found = slices(cases, score_threshold=0.4)
-    assert found["left_out"] == dict.fromkeys(("view_position", "sex", "rsna_class"), "Not known of any exam.")
-    assert [(row["slice"], row["exams"]) for row in found["slices"] if row["by"] == "age"] == [("18-39", 1), ("unknown", 239)]
+    result = slices(cases, score_threshold=0.4)
+    assert result["left_out"] == dict.fromkeys(("view_position", "sex", "rsna_class"), "Not known of any exam.")
+    assert [(row["slice"], row["exams"]) for row in result["slices"] if row["by"] == "age"] == [("18-39", 1), ("unknown", 239)]
     few = slices(of_groups(("F", 2, 1, 40, 3)), score_threshold=0.4)
     assert few["left_out"]["box_size"] == "2 positive exams cannot be parted into three."
 
 
 def test_a_bootstrap_gives_each_slice_its_own_interval():
     cases = with_facts(3, patients=100)
-    found = slices(cases, score_threshold=0.4, intervals=functools.partial(intervals, resamples=40, seed=1))
-    row = next(row for row in found["slices"] if row["slice"] == "AP")
+    result = slices(cases, score_threshold=0.4, intervals=functools.partial(intervals, resamples=40, seed=1))
+    row = next(row for row in result["slices"] if row["slice"] == "AP")
     part = cases.take(np.flatnonzero(np.array(cases.facts["view_position"]) == "AP"))
     expected = intervals(part, score_threshold=0.4, resamples=40, seed=1)["figures"]
     for key, one in row["figures"].items():
         assert one == pytest.approx({name: expected[key][name] for name in ("value", "low", "high")})
-    assert f"[{found['worst_by']['sex']['sentence'].split('[')[1].split(']')[0]}]" in found["worst_by"]["sex"]["sentence"]
-    json.dumps(found, allow_nan=False)
+    assert f"[{result['worst_by']['sex']['sentence'].split('[')[1].split(']')[0]}]" in result["worst_by"]["sex"]["sentence"]
+    json.dumps(result, allow_nan=False)
 
 
 def test_thresholds_of_each_detection_reach_the_figures_and_the_bootstrap():
@@ -184,8 +184,8 @@ def test_thresholds_of_each_detection_reach_the_figures_and_the_bootstrap():
         seen.append((part.scores >= score_threshold).sum())
         return intervals(part, score_threshold=score_threshold, resamples=1)
 
-    found = slices(cases, score_threshold=thresholds, intervals=record)
-    row = found["slices"][0]
+    result = slices(cases, score_threshold=thresholds, intervals=record)
+    row = result["slices"][0]
     part = kept.take(np.flatnonzero(np.array(cases.facts["view_position"]) == "AP"))
     assert seen[0] == len(part.scores)
     assert row["figures"]["rsna_metric"]["value"] == pytest.approx(np.nanmean(rsna.case_scores(part)))

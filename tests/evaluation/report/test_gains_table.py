@@ -1,4 +1,4 @@
-"""The table of gains: words for everything that a recipe can hold, and a change told once."""
+"""The table of gains: text for everything that a recipe can hold, and a change named once."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ def test_what_was_tried_alone_is_told_in_full():
         ("a alone", {"score_threshold": 0.5}), ("b alone", {"score_threshold": 0.4}), ("fusion", {"score_threshold": 0.4, "sources": 2})
     )
     alone["rows"][1]["gain"] = None
-    assert [words for _, words in rows_of(steps.gains(alone))] == [
+    assert [text for _, text in rows_of(steps.gains(alone))] == [
         "score at least 0.5",
         "score at least 0.4",
         *["score at least 0.4, sources 2"] * 2,
@@ -65,8 +65,8 @@ def test_what_was_tried_alone_is_told_in_full():
 
 
 def test_every_field_of_a_recipe_has_words():
-    told = {field for field, _ in steps.CHOICES} | set(steps.FIELDS)
-    assert {field.name for field in dataclasses.fields(recipes.Recipe)} - {"sources", "views", "exams_sha256"} == told
+    named = {field for field, _ in steps.CHOICES} | set(steps.FIELDS)
+    assert {field.name for field in dataclasses.fields(recipes.Recipe)} - {"sources", "views", "exams_sha256"} == named
     for field, kinds in (("fusion", recipes.FUSIONS), ("nms", recipes.NMS_KINDS), ("gate", recipes.GATES)):
         assert {value for name, value in steps.CHOICES if name == field} == set(kinds)
     assert set(steps.OBJECTIVES) == set(postprocess_search.OBJECTIVES)
@@ -83,10 +83,10 @@ def test_a_table_as_the_search_writes_it(objective):
         scores = np.sort(rng.random((40, 2)))[:, ::-1].ravel()
         sources.append(Cases(tuple(map(str, range(40))), np.arange(40), truth, np.arange(20), boxes, scores, np.repeat(np.arange(40), 2)))
     folds = patient_folds(sources[0], 2)
-    found = postprocess_search.search(sources, folds=folds, gate=rng.random(40), objective=objective, resamples=20)
-    html = steps.gains(json.loads(json.dumps(found.table)))
+    result = postprocess_search.search(sources, folds=folds, gate=rng.random(40), objective=objective, resamples=20)
+    html = steps.gains(json.loads(json.dumps(result.table)))
     rows = rows_of(html)
-    assert len(rows) == len(found.table["rows"]) + 1 >= 8
-    assert all(words for _, words in rows)
-    assert not re.search(r"_|\bNone\b", "".join(words for _, words in rows)), "names of fields are no words"
+    assert len(rows) == len(result.table["rows"]) + 1 >= 8
+    assert all(text for _, text in rows)
+    assert not re.search(r"_|\bNone\b", "".join(text for _, text in rows)), "names of fields are not text"
     assert f">{steps.OBJECTIVES[objective]}</th>" in html

@@ -17,21 +17,21 @@ def evaluated(*, exams=40, positive=lambda index: index % 2 == 0, detected=lambd
     images = [{"id": index + 1, "file_name": f"e{index}", "width": 500, "height": 500, "patient": patient(index)} for index in range(exams)]
     boxes = {index: [100, 100, 200, 150] for index in range(exams) if positive(index)}
     annotations = [{"id": n, "image_id": index + 1, "category_id": 2, "bbox": box} for n, (index, box) in enumerate(boxes.items(), 1)]
-    found = [
+    detections = [
         {"image_id": index + 1, "category_id": 2, "bbox": (np.array(box) + rng.normal(0, 5, 4)).tolist(), "score": float(rng.random())}
         for index in range(exams)
         if detected(index)
         for box in ([100, 100, 200, 150], [300, 300, 90, 90])
     ]
     instances = {"images": images, "annotations": annotations, "categories": [{"id": 2, "name": "pneumonia"}]}
-    return summary.assess(inputs.assemble(instances, lambda *_: found), resamples=20)
+    return summary.summarize(inputs.assemble(instances, lambda *_: detections), resamples=20)
 
 
 NEVER, ALWAYS = (lambda index: False), (lambda index: True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "texts"),
     [
         pytest.param({"detected": NEVER}, ("There is no detection at all", "no detection reaches the threshold"), id="no detections"),
         pytest.param(
@@ -49,13 +49,13 @@ NEVER, ALWAYS = (lambda index: False), (lambda index: True)
         pytest.param({"exams": 1}, ("On 1 radiograph of 1 patient the",), id="one image"),
     ],
 )
-def test_what_is_missing_is_said(tmp_path, changes, words):
+def test_what_is_missing_is_said(tmp_path, changes, texts):
     metrics = evaluated(**changes)
     json.dumps(metrics, allow_nan=False)
     assert all(metrics[key] is not None for key in metrics["intervals"]), "nothing undefined has an interval"
     text = re.sub(r"\s+", " ", "".join(html_reader.read(page.write_report(tmp_path, metrics)).text))
     assert not re.search(r"\b(NaN|nan|inf|None)\b", text.replace("None of", ""))
-    for one in words:
+    for one in texts:
         assert one in text, one
     (figures,) = re.findall(r"<caption><span>Headline.*?</table>", (tmp_path / page.REPORT).read_text())
     rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', figures)

@@ -28,7 +28,7 @@ def test_the_whole_report(tmp_path):
     assert reader.headings[0] == 1 and reader.headings.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(reader.headings, reader.headings[1:], strict=False))
     assert not re.search(r"\b(NaN|nan|inf|None)\b|-0\.000", "".join(reader.text))
-    for words in (
+    for text in (
         "0.213",
         "0.190 to 0.230",
         "1,234 radiographs of 600 patients",
@@ -47,7 +47,7 @@ def test_the_whole_report(tmp_path):
         "0.006 to 0.015",
         "Gains are cross-fitted.",
     ):
-        assert words in "".join(reader.text), words
+        assert text in "".join(reader.text), text
     assert (tmp_path / "model_card.md").read_text().startswith("# Model card")
 
 
@@ -104,7 +104,7 @@ def test_maps_on_one_scale_can_be_compared():
     assert re.findall(r'fill-opacity="([\d.]+)"', scaled) == ["0.50", "0.25"] and "(at most few)" in scaled
 
 
-def test_figures_are_of_the_class_that_is_judged(tmp_path):
+def test_figures_are_of_the_class_that_is_evaluated(tmp_path):
     some = {"class_name": "nodule", "coco.pneumonia.AP50": 0.9, "coco.nodule.AP50": 0.4321}
     text = "".join(read(page.write_report(tmp_path, some)).text)
     assert "0.432" in text and "0.900" not in text
@@ -112,7 +112,7 @@ def test_figures_are_of_the_class_that_is_judged(tmp_path):
 
 
 def test_the_rsna_metric_of_negatives_is_not_shown(tmp_path):
-    """It is 0 by definition, and would look like a failure."""
+    """It is 0 by definition, and would seem a failure."""
     some = metrics()
     (row,) = some["slices"]["slices"]
     row["figures"]["rsna_metric"] = {"value": 0.0, "low": 0.0, "high": 0.0}
@@ -121,7 +121,7 @@ def test_the_rsna_metric_of_negatives_is_not_shown(tmp_path):
     assert "0.00 to 0.00" in shown and "0.00 to 0.00" not in page.write_report(tmp_path, some).read_text()
 
 
-def test_terms_are_of_the_class_that_is_judged():
+def test_terms_are_of_the_class_that_is_evaluated():
     text = glossary.terms("<nodule>")
     assert text.count("<dt>") == len(glossary.TERMS) == text.count("<dd>")
     assert "&lt;nodule&gt;" in text and "pneumonia" not in text.lower().replace("pneumonia detection challenge", "")

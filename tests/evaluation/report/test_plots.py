@@ -35,7 +35,7 @@ def test_every_doubling_is_as_wide_on_a_logarithmic_axis():
 
 
 def test_a_staircase_is_cut_at_both_ends_of_the_chart():
-    """Neither a point at no false positives nor one far to the right may be drawn on the frame, where it would look like a jump."""
+    """Neither a point at no false positives nor one far to the right may be drawn on the frame, where it would seem a jump."""
     drawn = corners(froc([0.0, 0.1, 1.0, 50.0], [0.1, 0.2, 0.6, 0.9]))
     middle = LEFT + math.log2(8) / 6 * (RIGHT - LEFT)
     heights = [BOTTOM - value * (BOTTOM - TOP) for value in (0.2, 0.2, 0.6, 0.6)]

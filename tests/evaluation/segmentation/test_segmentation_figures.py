@@ -26,22 +26,22 @@ def at(index, count):
     return np.full(count, index, np.int64)
 
 
-def values(found):
-    return {key.removeprefix("segmentation."): one["value"] for key, one in found.items()}
+def values(values_now):
+    return {key.removeprefix("segmentation."): one["value"] for key, one in values_now.items()}
 
 
 @pytest.mark.parametrize("index", [0, 37, 49, 80])
 def test_figures_are_those_of_scikit_learn(maps, index):
     probabilities, truth, patients = maps
-    found = values(figures.intervals(pixels_of(probabilities, truth), at(index, 24), patients=patients, resamples=2))
+    values_now = values(figures.intervals(pixels_of(probabilities, truth), at(index, 24), patients=patients, resamples=2))
     marked = probabilities >= figures.THRESHOLDS[index]
     flat = truth.ravel(), marked.ravel()
     for name, function in {"iou": jaccard_score, "f1": f1_score, "precision": precision_score, "recall": recall_score}.items():
-        assert found[name] == pytest.approx(function(*flat))
+        assert values_now[name] == pytest.approx(function(*flat))
     for name, function in {"iou": jaccard_score, "f1": f1_score}.items():
         each = np.array([function(t.ravel(), m.ravel(), zero_division=1.0) for t, m in zip(truth, marked, strict=True)])
-        assert found[f"{name}_per_image"] == pytest.approx(each.mean())
-        assert found[f"{name}_per_positive"] == pytest.approx(each[truth.any(axis=(1, 2))].mean())
+        assert values_now[f"{name}_per_image"] == pytest.approx(each.mean())
+        assert values_now[f"{name}_per_positive"] == pytest.approx(each[truth.any(axis=(1, 2))].mean())
 
 
 def test_empty_masks_have_figures():
@@ -85,15 +85,15 @@ def test_each_image_has_the_threshold_of_the_other_folds(maps):
 def test_intervals_are_those_of_patients_drawn_by_hand(maps):
     probabilities, truth, patients = maps
     pixels, index = pixels_of(probabilities, truth), at(49, 24)
-    found = figures.intervals(pixels, index, patients=patients, resamples=300, seed=5)["segmentation.iou"]
+    values_now = figures.intervals(pixels, index, patients=patients, resamples=300, seed=5)["segmentation.iou"]
     rng, drawn = np.random.default_rng(11), []
     marked = probabilities >= figures.THRESHOLDS[49]
     for _ in range(2000):
         rows = np.concatenate([np.flatnonzero(patients == one) for one in rng.integers(0, 12, 12)])
         drawn.append((truth[rows] & marked[rows]).sum() / (truth[rows] | marked[rows]).sum())
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert found["low"] == pytest.approx(low, abs=0.15 * (high - low))
-    assert found["high"] == pytest.approx(high, abs=0.15 * (high - low))
+    assert values_now["low"] == pytest.approx(low, abs=0.15 * (high - low))
+    assert values_now["high"] == pytest.approx(high, abs=0.15 * (high - low))
 
 
 def test_the_difference_to_itself_is_nothing_and_to_a_worse_one_is_above_0(maps):
@@ -101,17 +101,17 @@ def test_the_difference_to_itself_is_nothing_and_to_a_worse_one_is_above_0(maps)
     pixels, index = pixels_of(probabilities, truth), at(49, 24)
     same = figures.intervals(pixels, index, patients=patients, less=(pixels, index), resamples=20)["segmentation.iou"]
     assert same == {"value": 0, "low": 0, "high": 0}
-    usual = figures.usual_place(truth.sum(axis=0), 24)
-    better = figures.intervals(pixels, index, patients=patients, less=figures.prior(truth, usual), resamples=100)["segmentation.iou"]
+    prior = figures.spatial_prior(truth.sum(axis=0), 24)
+    better = figures.intervals(pixels, index, patients=patients, less=figures.prior(truth, prior), resamples=100)["segmentation.iou"]
     assert 0 < better["low"] < better["value"] < better["high"]
 
 
-def test_the_usual_place_is_the_best_fixed_mask(maps):
+def test_the_spatial_prior_is_the_best_fixed_mask(maps):
     _, truth, _ = maps
     others, here = truth[::2], truth[1::2]
     often = others.sum(axis=0)
     iou = {level: jaccard_score(others.ravel(), np.tile(often >= level, (12, 1, 1)).ravel()) for level in np.unique(often[often > 0])}
-    mask = figures.usual_place(often, 12)
+    mask = figures.spatial_prior(often, 12)
     assert np.array_equal(mask, often >= max(iou, key=iou.get)) and 0 < mask.sum() < mask.size
     pixels, index = figures.prior(here, mask)
     assert pixels.marked.ravel().tolist() == [mask.sum()] * 12
@@ -121,5 +121,5 @@ def test_the_usual_place_is_the_best_fixed_mask(maps):
 
 def test_a_single_patient_has_no_interval(maps):
     probabilities, truth, _ = maps
-    found = figures.intervals(pixels_of(probabilities, truth), at(40, 24), patients=np.zeros(24), resamples=5)
-    assert all(one["low"] is None and one["value"] is not None for one in found.values())
+    values_now = figures.intervals(pixels_of(probabilities, truth), at(40, 24), patients=np.zeros(24), resamples=5)
+    assert all(one["low"] is None and one["value"] is not None for one in values_now.values())

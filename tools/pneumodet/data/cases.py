@@ -75,8 +75,8 @@ class Cases:
         scores[self.box_case[first]] = self.scores[first]
         return scores
 
-    def above(self, threshold: float) -> "Cases":
-        """Return the same cases with the detections that score at least ``threshold``."""
+    def above(self, threshold: float | np.ndarray) -> "Cases":
+        """Return the same cases with the detections that score at least ``threshold``: one, or (D,), one for each."""
         return self.where(self.scores >= threshold)
 
     def where(self, mask: np.ndarray) -> "Cases":

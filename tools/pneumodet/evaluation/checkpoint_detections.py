@@ -31,7 +31,7 @@ def detect_records(
     Yields:
       (patientId, detections in px of the record's image), in the records' order.
     """
-    return ((exam, found) for exam, (found,) in detect_views(config, checkpoint, records, on_image=on_image))
+    return ((exam, detections) for exam, (detections,) in detect_views(config, checkpoint, records, on_image=on_image))
 
 
 def detect_views(
@@ -61,23 +61,26 @@ def detect_views(
     model = models.build(config, is_training=False)
     checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
     runner = DetectorRunner(model, config)
-    looks = [view_of(name) for name in views]
+    view_steps = [view_of(name) for name in views]
+    # images that keep their aspect ratio have different sizes and cannot be stacked
     size = BATCH if runner.size.canvas_hw else 1
     for first in range(0, len(records), size):
-        read = [_read(records.read(number), runner, looks) for number in range(first, min(first + size, len(records)))]
-        found = [runner.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(looks))]
+        read = [_read(records.read(number), runner, view_steps) for number in range(first, min(first + size, len(records)))]
+        by_view = [
+            runner.detect(*(np.stack([seen[view][part] for _, _, seen in read]) for part in (0, 1))) for view in range(len(view_steps))
+        ]
         for index, (exam, (height, width), _) in enumerate(read):
-            each = [from_outputs(outputs, index, height=height, width=width) for outputs in found]
-            yield exam, [view.detections_back(one, size_hw=(height, width)) for view, one in zip(looks, each, strict=True)]
+            each = [from_outputs(outputs, index, height=height, width=width) for outputs in by_view]
+            yield exam, [view.detections_back(one, size_hw=(height, width)) for view, one in zip(view_steps, each, strict=True)]
             on_image()
 
 
 def _read(
-    example: Example, runner: DetectorRunner, looks: Sequence[View]
+    example: Example, runner: DetectorRunner, view_steps: Sequence[View]
 ) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
     """Return (exam, height and width in px, what the model takes of each view) of a record."""
     pixels = example.pixels()  # whole, as exports and predict see it
-    return example.record.patient_id, example.image_hw, [runner.prepared(view.seen(pixels)) for view in looks]
+    return example.record.patient_id, example.image_hw, [runner.prepared(view.seen(pixels)) for view in view_steps]
 
 
 def detect_run_views(
@@ -104,11 +107,11 @@ def detect_run_views(
     """
     config = pipeline_config.load(str(folder / runs.CONFIG))
     checkpoint = checkpoints.of_run(folder)
-    found: list[dict[str, Detections]] = [{} for _ in views]
+    by_view: list[dict[str, Detections]] = [{} for _ in views]
     for exam, sets in detect_views(config, checkpoint, split, views=views, on_image=on_image):
-        for of_view, one in zip(found, sets, strict=True):
+        for of_view, one in zip(by_view, sets, strict=True):
             of_view[exam] = one
-    return found, checkpoint
+    return by_view, checkpoint
 
 
 def write_scalars(folder: Path, step: int, scalars: Mapping[str, float]) -> None:

@@ -38,12 +38,12 @@ def refuse_other_layouts(xyxy_px: np.ndarray, sizes_hw: np.ndarray, name: str) -
       name: of their file.
 
     Raises:
-      DataError: they look like x, y, right, bottom, or like shares of the image.
+      DataError: they seem to be x, y, right, bottom, or shares of the image.
     """
     sides = xyxy_px[:, 2:] - xyxy_px[:, :2]  # what the file has in the third and fourth place
     if len(xyxy_px) and max(xyxy_px[:, :2].max(), sides.max()) <= NORMALIZED_MOST and sides.any():
         raise DataError(
-            f"{name}: no box has a coordinate above {NORMALIZED_MOST:g}, so that they look like shares of the image. COCO's boxes are "
+            f"{name}: no box has a coordinate above {NORMALIZED_MOST:g}, so that they seem to be shares of the image. COCO's boxes are "
             "[x, y, width, height] in px: multiply them by the image's width and height."
         )
     outside, fit = _as_corners(xyxy_px, sizes_hw)
@@ -63,10 +63,10 @@ def refuse_unlisted_categories(categories: np.ndarray, listed: Mapping[int, str]
     numbers, first, counts = (column.tolist() for column in np.unique(categories, return_index=True, return_counts=True))
     strange = [(number, entry, count) for number, entry, count in zip(numbers, first, counts, strict=True) if number not in listed]
     if strange:
-        found = ", ".join(f"{number} ({count:,}, the first in entry {entry})" for number, entry, count in strange)
+        unlisted = ", ".join(f"{number} ({count:,}, the first in entry {entry})" for number, entry, count in strange)
         raise DataError(
             f"{name}: {sum(count for *_, count in strange):,} of {len(categories):,} detections are of a category that the ground truth does not "
-            f"list: {found}. It lists {_named(listed)}. Does one of the two files count from 0?"
+            f"list: {unlisted}. It lists {_named(listed)}. Does one of the two files count from 0?"
         )
 
 
@@ -77,17 +77,17 @@ def of_truth(
 
     Args:
       instances: COCO object.
-      xyxy_px: (T, 4) float64 boxes of the class that is judged.
+      xyxy_px: (T, 4) float64 boxes of the class that is evaluated.
       case: (T,) int64 image of each box.
       sizes_hw: (C, 2) float64 height and width in px of each image; NaN where not known.
       exams: C names.
-      class_name: the class that is judged.
+      class_name: the class that is evaluated.
     """
     warnings = []
     unknown = int(np.isnan(sizes_hw[:, 0]).sum())
     if unknown:
         warnings.append(
-            f"The ground truth does not tell height and width of {unknown:,} of {len(exams):,} images: whether boxes lie inside them was not "
+            f"The ground truth does not say height and width of {unknown:,} of {len(exams):,} images: whether boxes lie inside them was not "
             "checked, and in maps and sizes of boxes each counts as large as the boxes of all images reach."
         )
     warnings += _outside(xyxy_px, case, sizes_hw, exams, "ground-truth boxes")
@@ -137,13 +137,13 @@ def of_detections(
       truth_xyxy_px: (T, 4) float64 ground-truth boxes.
       exams: C names.
       classes: category id -> name, of the ground truth.
-      category: of the class that is judged.
+      category: of the class that is evaluated.
       source: what they are of: ``DETECTOR``, ``MASKS`` or ``SCORES``.
     """
     without = len(exams) - len(np.unique(case))
-    told = source == DETECTOR and 0 < without < len(exams)  # a mask without a spot is a finding, too
-    warnings = [f"{without:,} of {len(exams):,} images have no detection of any class."] if told else []
-    warnings += ["There is no detection at all: every image counts as one in which nothing is found."] if without == len(exams) else []
+    is_odd = source == DETECTOR and 0 < without < len(exams)  # a mask without a spot is a finding, too
+    warnings = [f"{without:,} of {len(exams):,} images have no detection of any class."] if is_odd else []
+    warnings += ["There is no detection at all: every image counts as one in which nothing is detected."] if without == len(exams) else []
     warnings += _outside(xyxy_px, case, sizes_hw, exams, "detected boxes")
     unsized = np.isnan(sizes_hw[case, 0])
     if unsized.any() and len(truth_xyxy_px):
@@ -152,13 +152,13 @@ def of_detections(
         if outside > SWAPPED_SHARE and fit >= FITTING_SHARE:
             warnings.append(
                 f"{outside:.0%} of the detected boxes reach beyond all ground truth, and {fit:.0%} would not if they were meant as [x, y, right, "
-                "bottom]: look whether they are; the third and fourth number are taken for width and height."
+                "bottom]: check whether they are; the third and fourth number are taken for width and height."
             )
     of_class = categories == category
     xyxy_px, scores, case, name = xyxy_px[of_class], scores[of_class], case[of_class], classes[category]
     if len(of_class) and not len(scores):
         there = {number: classes[number] for number in np.unique(categories).tolist()}
-        warnings.append(f"None of {len(of_class):,} detections is of {name!r}, the class that is judged; they are of {_named(there)}.")
+        warnings.append(f"None of {len(of_class):,} detections is of {name!r}, the class that is evaluated; they are of {_named(there)}.")
     if len(scores) > 1 and scores.min() == scores.max():
         what, figures = ("exams", "ROC AUC and PR AUC") if source == SCORES else (f"detections of {name!r}", "AP, FROC and ROC")
         warnings.append(

@@ -20,10 +20,10 @@ from pneumodet.evaluation import postprocess_files
 from pneumodet.inference import detectors
 from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
-from pneumodet.inference.postprocess import views as looks
+from pneumodet.inference.postprocess import views as view_steps
 
 Progress = Callable[[int], Callable[[], None]]
-"""Is told the number of images to look at, and returns what to call after each."""
+"""Takes the number of images, and returns what to call after each."""
 
 
 def data_of(run_dirs: Sequence[Path]) -> Path:
@@ -32,20 +32,20 @@ def data_of(run_dirs: Sequence[Path]) -> Path:
     Raises:
       ConfigError: they were trained with different ones.
     """
-    found = [Path(runs.read(folder).records().folder) for folder in run_dirs]
-    if len(set(found)) > 1:
+    data_dirs = [Path(runs.read(folder).records().folder) for folder in run_dirs]
+    if len(set(data_dirs)) > 1:
         raise ConfigError(
-            f"The runs were trained with different record sets ({', '.join(sorted(map(str, set(found))))}). Say by --data on which one to run "
+            f"The runs were trained with different record sets ({', '.join(sorted(map(str, set(data_dirs))))}). Say by --data on which one to run "
             "them; it should hold no patient that any of them was trained on."
         )
-    return found[0]
+    return data_dirs[0]
 
 
 def of_runs(
     run_dirs: Sequence[Path],
     split: Split,
     *,
-    views: Sequence[str] = looks.ONLY_IDENTITY,
+    views: Sequence[str] = view_steps.ONLY_IDENTITY,
     progress: Progress = lambda total: lambda: None,
 ) -> tuple[list[dict[str, Detections]], list[str]]:
     """Run the best checkpoint of each run over a split; each radiograph is decoded once a run.
@@ -74,25 +74,30 @@ def of_runs(
     done = progress(len(split) * len(run_dirs))
     sets, checkpoints = [], []
     for folder in run_dirs:
-        found, checkpoint = checkpoint_detections.detect_run_views(folder, split, views=views, on_image=done)
-        sets += found
+        of_views, checkpoint = checkpoint_detections.detect_run_views(folder, split, views=views, on_image=done)
+        sets += of_views
         checkpoints.append(checkpoint)
     return sets, checkpoints
 
 
 def of_models(
-    model_dirs: Sequence[Path], split: Split, *, views: Sequence[str] = looks.ONLY_IDENTITY, progress: Progress = lambda total: lambda: None
+    model_dirs: Sequence[Path],
+    split: Split,
+    *,
+    views: Sequence[str] = view_steps.ONLY_IDENTITY,
+    progress: Progress = lambda total: lambda: None,
 ) -> list[dict[str, Detections]]:
     """Run exported models over a split; each radiograph is decoded once for all of them.
 
     Args, return value and errors as ``of_runs``; the models' label maps were compared by ``inference.exported.read_all``.
     """
+    # all models at once, so that each radiograph is decoded once
     detector = Detectors(model_dirs)
     done = progress(len(split))
     sets: list[dict[str, Detections]] = [{} for _ in range(len(model_dirs) * len(views))]
     for exam, pixels in split.pixels():
-        for of_set, found in zip(sets, detector.detect(pixels, views), strict=True):
-            of_set[exam] = found
+        for of_set, detections in zip(sets, detector.detect(pixels, views), strict=True):
+            of_set[exam] = detections
         done()
     return sets
 
@@ -110,8 +115,8 @@ class Detectors:
         self._each = [detectors.open(model_dir) for model_dir in model_dirs]
 
     def detect(self, pixels: np.ndarray, names: Sequence[str]) -> list[Detections]:
-        """Return for each model, and for each view of it, what is found on a radiograph, (H, W) uint8, in px of it."""
-        return [found for one in self._each for found in looks.detect(one.detect, pixels, names)]
+        """Return for each model, and for each view of it, the detections on a radiograph, (H, W) uint8, in px of it."""
+        return [of_view for one in self._each for of_view in view_steps.detect(one.detect, pixels, names)]
 
 
 def tune(
@@ -146,8 +151,9 @@ def tune(
     """
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
     records = RecordSet.open(data_dir or data_of(run_dirs)).split(split)
+    # read first: errors in it should not come after an hour of detection
     truth = postprocess_files.read_truth(records.truth, patient_map=patient_map)
     gate_scores = None if gate is None else image_gates.read_gate(gate, exams=list(truth.boxes_xyxy_px))
-    found, _ = of_runs(run_dirs, records, views=views, progress=progress)
+    sets, _ = of_runs(run_dirs, records, views=views, progress=progress)
     names = [", ".join([folder.name] * (len(run_dirs) > 1) + [view] * (len(views) > 1)) for folder in run_dirs for view in views]
-    return postprocess_files.choose(truth, found, output_dir, views=views, names=names, gate_scores=gate_scores, overwrite=overwrite, **how)
+    return postprocess_files.choose(truth, sets, output_dir, views=views, names=names, gate_scores=gate_scores, overwrite=overwrite, **how)

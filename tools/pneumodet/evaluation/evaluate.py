@@ -1,4 +1,4 @@
-"""One evaluation: detections found or read, judged, and written down as metrics.json, detections.json and report.html.
+"""One evaluation: detections made or read, evaluated, and written as metrics.json, detections.json and report.html.
 
 outcome = of_runs([Path("workspace/my_first")], options=Options(aim="sensitivity>=0.9"))
 outcome = of_models([Path("workspace/my_first/export")], data_dir, output_dir, options=Options(tta="flip"))
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pneumodet.core import folders, metrics_table, paths, runs
 from pneumodet.core.detections import Detections, to_coco
@@ -20,46 +19,29 @@ from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import files, inputs, summary
+from pneumodet.evaluation import files, inputs, recipe_origin, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.report import page
+from pneumodet.evaluation.metrics_file import Metrics
+from pneumodet.evaluation.report import page, worst
 from pneumodet.inference import exported
 from pneumodet.inference.postprocess import ensembles
 from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess.recipe import Recipe
-from pneumodet.viz import pictures
 
 DETECTIONS = "detections.json"
-
-GALLERY = 24
-"""Worst cases that are drawn."""
 
 EVAL_PROCESSED = "eval_processed"
 """A run's evaluation after a recipe or test-time augmentation; its eval/ is of the plain model, whose threshold the export takes."""
 
-FROM_MODEL = "from the model, which chose it on other data"
-FROM_RECIPE = "from the recipe, which was tuned on other data"
-
-OPTIMISTIC = (
-    "The recipe was tuned on these very exams, so that the figures are optimistic. Evaluate it on others; or evaluate the detections.json that "
-    "postprocess.py wrote beside it, in which each exam was processed by what other patients gave."
-)
-"""Warning."""
-
-OF_UNKNOWN_ORIGIN = (
-    "The recipe does not tell on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
-)
-"""Warning."""
-
 Progress = Callable[[int], Callable[[], None]]
-"""Is told the number of images, and returns what to call after each."""
+"""Takes the number of images, and returns what to call after each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How detections are judged; see ``summary.assess`` and ``inputs.load``.
+    """How detections are evaluated; see ``summary.summarize`` and ``inputs.load``.
 
     Attributes:
       threshold: score threshold of the operating point, chosen on other data; cross-fitted for ``aim`` where it is None.
@@ -68,11 +50,11 @@ class Options:
       resamples: of the bootstrap.
       seed: of folds and bootstrap.
       compare: another model's detections of the same images.
-      recipe: post-processing to apply first, with the views that it was found with.
+      recipe: post-processing to apply first, with the views that it was tuned with.
       tta: views as ``views.parse`` takes them, where there is no recipe.
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       patient_map, facts, class_info: as ``inputs.load``.
-      class_name: the class that is judged.
+      class_name: the class that is evaluated.
       split: of a record set that is the ground truth of detections in a file.
     """
 
@@ -94,9 +76,9 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What was found, and where it lies."""
+    """The figures, and where the results lie."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     metrics_path: Path
     report: Path
 
@@ -111,7 +93,7 @@ def of_runs(
     overwrite: bool = False,
     progress: Progress,
 ) -> Outcome:
-    """Judge the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
+    """Evaluate the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
 
     Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views.
 
@@ -122,13 +104,15 @@ def of_runs(
     """
     plan = ensembles.planned(options.recipe, models=len(run_dirs), tta=options.tta)
     if output_dir is None and len(run_dirs) > 1:
-        raise ConfigError("Several runs have no folder of their own for what they find together. Give --output-dir.")
+        raise ConfigError("Several runs have no folder of their own for what they detect together. Give --output-dir.")
+    # here, since detections in files of any framework are evaluated without TensorFlow
     from pneumodet.evaluation import checkpoint_detections, detecting
     from pneumodet.models.detection import checkpoints
 
     about = RecordSet.open(data_dir or detecting.data_of(run_dirs)).split(split)
     records = [runs.read(folder).provenance for folder in run_dirs]
     configs = [(folder / runs.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
+    # eval/ is what the export takes threshold and calibrator from: figures of processed detections must not land there
     own = run_dirs[0] / (runs.EVAL if plan == Recipe() else EVAL_PROCESSED)
     if output_dir is not None:
         folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
@@ -141,9 +125,10 @@ def of_runs(
         facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
     else:
         facts |= {"step": checkpoints.step_of(prefixes[0])}
+    # a run's own folder also holds TensorBoard files of earlier steps, so that it is not replaced as a whole
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
-        outcome = _judged(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
+        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
         if "step" in facts:
             checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
     return _moved(outcome, output_dir or own)
@@ -159,7 +144,7 @@ def of_models(
     overwrite: bool,
     progress: Progress,
 ) -> Outcome:
-    """Judge an exported model, or several that are fused, on each record's image of a split. Arguments and errors as ``of_runs``.
+    """Evaluate an exported model, or several that are fused, on each record's image of a split. Arguments and errors as ``of_runs``.
 
     A single model's own threshold is used unless it was chosen on this very record set or something is done with its detections; then thresholds
     are cross-fitted.
@@ -176,32 +161,33 @@ def of_models(
     facts |= _chosen_of(
         facts, [(info.card.data.manifest_sha256 if info.card.data else None, info.card.checkpoint_chosen_of or 0) for info in infos]
     )
+    # the threshold in model.json was chosen on these exams: using it here would flatter
     chosen_here = (infos[0].card.metrics or {}).get("manifest_sha256") == facts["manifest_sha256"]
     own = infos[0].card.score_threshold if plan == Recipe() and not chosen_here else None
     gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
-        outcome = _judged(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
+        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
     return _moved(outcome, output_dir)
 
 
 def of_files(
     ground_truth: Path, detections: Path, output_dir: Path, *, options: Options, radiographs: Path | None = None, overwrite: bool
 ) -> Outcome:
-    """Judge detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
+    """Evaluate detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
     more = {name: getattr(options, name) for name in ("class_name", "patient_map", "facts", "class_info", "split")}
     folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     plan = ensembles.planned(options.recipe, models=1)
     if options.recipe:
         ensembles.refuse_views(plan, options.recipe)
     loaded = inputs.load(ground_truth, detections, **more)
-    found = None
+    detected = None
     if options.recipe:
         category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == options.class_name)
         by_exam = detection_files.of_rows(loaded.coco_results, _ids(loaded), str(detections))
-        found = recipes.apply(plan, [by_exam], category_id=category, gate_scores=image_gates.gate_for(plan, options.gate))
-        loaded = _again(loaded, found, options)
+        detected = recipes.apply(plan, [by_exam], category_id=category, gate_scores=image_gates.gate_for(plan, options.gate))
+        loaded = _again(loaded, detected, options)
     other = inputs.load(ground_truth, options.compare, **more) if options.compare else None
     read = None
     if radiographs:
@@ -216,7 +202,7 @@ def of_files(
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
-        outcome = _write(folder, loaded, found, plan, options, facts, read, other=other)
+        outcome = _write(folder, loaded, detected, plan, options, facts, read, other=other)
     return _moved(outcome, output_dir)
 
 
@@ -240,7 +226,7 @@ def _one_or_all(records: Sequence[Any]) -> Any:
     return records[0] if len(records) == 1 else list(records)
 
 
-def _judged(
+def _evaluated(
     folder: Path,
     about: Split,
     sets: Sequence[dict[str, Detections]],
@@ -253,55 +239,25 @@ def _judged(
     record: Any = None,
     config: str = "",
 ) -> Outcome:
-    """Put together what was found on a split, and judge it."""
+    """Put together what was detected on a split, and evaluate it."""
     instances = about.instances
+    # a missing exam would count as one without detections
     differ = {image["file_name"] for image in instances["images"]} ^ sets[0].keys()
     if differ:
         raise DataError(f"Records and ground truth in {about.folder} do not list the same exams ({min(differ)} is in one of them only).")
-    found = sets[0]
+    detected = sets[0]
     if plan != Recipe():
-        found = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
+        detected = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
     loaded = inputs.assemble(
         instances,
-        lambda _, __: to_coco(found),
+        lambda _, __: to_coco(detected),
         names=(str(about.truth), "the detections"),
         class_name=options.class_name,
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
         facts=files.read_facts(options.facts) if options.facts else {},
     )
     more = {"own_threshold": own_threshold, "record": record, "config": config}
-    return _write(folder, loaded, found, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
-
-
-def _notes(plan: Recipe, options: Options, exams: Iterable[str]) -> list[str]:
-    """Return what a reader has to know of the figures' post-processing, a sentence each."""
-    if options.recipe is None:
-        return [ensembles.untuned(plan)] if plan.sources > 1 else []
-    notes = []
-    if plan.exams_sha256 is None:
-        notes.append(OF_UNKNOWN_ORIGIN)
-    elif plan.exams_sha256 == recipes.fingerprint(exams):
-        notes.append(OPTIMISTIC)
-    if plan.cuts:
-        parts = [f"boxes that score below {plan.score_threshold:.4g}"] * (plan.score_threshold > 0)
-        parts += [f"all boxes of exams whose image-level score is below {plan.gate_threshold:.4g}"] * (plan.gate == "drop")
-        notes.append(
-            f"The recipe drops {' and '.join(parts)}: AP, FROC and AUC are of the list that is left, and end where it ends. They do not compare "
-            "with those of a full list."
-        )
-    return notes
-
-
-def _threshold(plan: Recipe, options: Options, exams: Iterable[str], own: float | None) -> tuple[float | None, str]:
-    """Return the threshold to judge at, None to cross-fit, and where it is from; that of a recipe or model has to be of other data."""
-    if options.threshold is not None:
-        return options.threshold, summary.GIVEN
-    if own is not None:
-        return own, FROM_MODEL
-    of_others = plan.exams_sha256 not in (None, recipes.fingerprint(exams))
-    if plan.score_threshold > 0 and of_others and not options.compare:  # the other model's scores have another scale
-        return plan.score_threshold, FROM_RECIPE
-    return None, summary.GIVEN
+    return _write(folder, loaded, detected, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
 
 
 def _ids(loaded: Loaded) -> dict[str, Any]:
@@ -309,10 +265,10 @@ def _ids(loaded: Loaded) -> dict[str, Any]:
     return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
 
 
-def _again(loaded: Loaded, found: dict[str, Detections], options: Options) -> Loaded:
+def _again(loaded: Loaded, detected: dict[str, Detections], options: Options) -> Loaded:
     """Return the same ground truth with other detections."""
     ids = _ids(loaded)
-    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(found)]
+    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(detected)]
     patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
     facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
     return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=patients, facts=facts)
@@ -321,7 +277,7 @@ def _again(loaded: Loaded, found: dict[str, Detections], options: Options) -> Lo
 def _write(
     folder: Path,
     loaded: Loaded,
-    found: dict[str, Detections] | None,
+    detected: dict[str, Detections] | None,
     plan: Recipe,
     options: Options,
     about: dict[str, Any],
@@ -332,16 +288,18 @@ def _write(
     record: Any = None,
     config: str = "",
 ) -> Outcome:
-    if other is None and options.compare:
+    if other is None and (compared := options.compare):
         other = inputs.assemble(
             loaded.instances,
-            lambda ids, category: detection_files.read(options.compare, ids, category_id=category),
-            names=("the ground truth", str(options.compare)),
+            lambda ids, category: detection_files.read(compared, ids, category_id=category),
+            names=("the ground truth", str(compared)),
             class_name=options.class_name,
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
         )
-    threshold, source = _threshold(plan, options, loaded.cases.names, own_threshold)
-    metrics = summary.assess(
+    threshold, source = recipe_origin.threshold(
+        plan, loaded.cases.names, given=options.threshold, of_model=own_threshold, compared=bool(options.compare)
+    )
+    metrics = summary.summarize(
         loaded,
         threshold=threshold,
         threshold_source=source,
@@ -354,41 +312,24 @@ def _write(
         names=("this model", options.compare.stem if options.compare else "B"),
     )
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
-    metrics["warnings"] = _notes(plan, options, loaded.cases.names) + metrics["warnings"]
+    metrics["warnings"] = recipe_origin.notes(plan, loaded.cases.names, tuned=options.recipe is not None) + metrics["warnings"]
     if about.get("checkpoint_chosen_of"):
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / runs.METRICS, metrics)
-    if found is not None:  # otherwise they are the caller's file
-        paths.write_json(folder / DETECTIONS, to_coco(found))
+    if detected is not None:  # otherwise they are the caller's file
+        paths.write_json(folder / DETECTIONS, to_coco(detected))
     table = options.recipe.parent / gates.TABLE if options.recipe else None
     report = page.write_report(
         folder,
         metrics,
-        pictures=list(_gallery(loaded, metrics, read)),
+        pictures=list(worst.pictures_of_worst(loaded, metrics, read)),
         provenance={"evaluated": runs.provenance(), "trained": record},
         config_text=config,
         gains=paths.read_json(table, what="the table of gains", hint="Run tools/postprocess.py again.")
         if table and table.exists()
         else None,
     )
-    return Outcome(metrics, folder / runs.METRICS, report)
-
-
-def _gallery(
-    loaded: Loaded, metrics: Mapping[str, Any], read: Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]] | None
-) -> Iterator[tuple[str, Image.Image | None, str]]:
-    """Yield (exam, picture with ground truth and detections or None, why it is here) of the worst cases."""
-    cases = loaded.cases
-    worst = metrics["worst"][:GALLERY]
-    pixels = dict(read([one["name"] for one in worst])) if read else {}
-    for one in worst:
-        index, picture = one["case"], None
-        if one["name"] in pixels:
-            mine = (cases.box_case == index) & (cases.scores >= (one["score_threshold"] or 0.0))
-            detections = Detections(cases.boxes_xyxy_px[mine], cases.scores[mine], np.ones(int(mine.sum()), np.int64))
-            truth = cases.truth_xyxy_px[cases.truth_case == index]
-            picture = pictures.draw_boxes(pixels[one["name"]], truth_xyxy_px=truth, detections=detections, panel=False)
-        yield one["name"], picture, one["reason"]
+    return Outcome(Metrics(metrics), folder / runs.METRICS, report)
 
 
 def _moved(outcome: Outcome, output_dir: Path) -> Outcome:

@@ -1,8 +1,8 @@
 """Image-level scores -> figures with intervals by patient, operating point, curves, and the CSV that the gate of post-processing takes.
 
-loaded = judged(split, scores)
+loaded = of_scores(split, scores)
 figures(loaded)["image.roc_auc"]                     # for evaluation within training
-metrics = assess(loaded, aim="f1")                   # with intervals, for metrics.json
+metrics = summarize(loaded, aim="f1")                   # with intervals, for metrics.json
 write_scores(folder / SCORES, split, scores)
 """
 
@@ -25,11 +25,11 @@ SCORES = "scores.csv"
 PREFIX = "image."
 """Keys of image-level figures begin with it; recall is ``image.sensitivity``."""
 
-_KEPT = ("bootstrap", "operating_point", "calibration", "calibrator", "images", "patients", "positive_images", "warnings")
+_KEPT = ("version", "bootstrap", "operating_point", "calibration", "calibrator", "images", "patients", "positive_images", "warnings")
 _CURVES = ("roc", "pr", "score_histogram")
 
 
-def judged(split: Split, scores: np.ndarray) -> Loaded:
+def of_scores(split: Split, scores: np.ndarray) -> Loaded:
     """Return exams with their ground truth and, as the metrics take it, one detection each, of the whole image.
 
     Args:
@@ -43,11 +43,12 @@ def judged(split: Split, scores: np.ndarray) -> Loaded:
     if scores.shape != (len(split),) or not ((scores >= 0) & (scores <= 1)).all():
         wrong = scores[~((scores >= 0) & (scores <= 1))][:1]
         raise DataError(f"{len(split)} exams need as many scores from 0 to 1; got {scores.size} scores, and among them {wrong}.")
-    found = {
-        name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([split.category]))
+    category = inputs.category_of(split)
+    of_exams = {
+        name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([category]))
         for name, score, (height, width) in zip(split.names, scores.tolist(), split.sizes_hw, strict=True)
     }
-    return inputs.assemble(split.instances, lambda _, __: detections.to_coco(found), class_name=split.class_name, source=checks.SCORES)
+    return inputs.assemble(split.instances, lambda _, __: detections.to_coco(of_exams), class_name=split.class_name, source=checks.SCORES)
 
 
 def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, float | None]:
@@ -58,22 +59,23 @@ def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, floa
     return {key: value for key, value in summary.headline(loaded, aim=aim, seed=seed).items() if key.startswith(PREFIX)}
 
 
-def assess(loaded: Loaded, *, aim: str = "f1", resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> dict[str, Any]:
-    """Return the image-level part of ``evaluation.summary.assess``.
+def summarize(loaded: Loaded, *, aim: str = "f1", resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> dict[str, Any]:
+    """Return the image-level part of ``evaluation.summary.summarize``.
 
     Returns:
       ``image.…`` figures and ``image.confusion``; ``intervals`` (key -> [low, high], by patient), ``intervals_undefined`` (key -> why there is
       none), ``bootstrap``, ``operating_point`` (its ``threshold`` is for new data; figures are at thresholds that other patients gave),
       ``calibration``, ``calibrator``, counts, ``curves``, ``warnings``.
     """
-    metrics = summary.assess(loaded, aim=aim, resamples=resamples, seed=seed)
+    metrics = summary.summarize(loaded, aim=aim, resamples=resamples, seed=seed)
     point = metrics["operating_point"]
+    # the figures of boxes are of boxes over whole images, and mean nothing
     for fitted in (point.get("chosen", {}), point.get("cross_fitted", {})):
         if "reached" in fitted:
             fitted["reached"] = _of_images(fitted["reached"])
-    found = _of_images(metrics) | {key: metrics[key] for key in _KEPT}
-    found |= {key: _of_images(metrics[key]) for key in ("intervals", "intervals_undefined")}
-    return found | {"threshold": point["threshold"], "curves": {name: metrics["curves"][name] for name in _CURVES}}
+    of_images = _of_images(metrics) | {key: metrics[key] for key in _KEPT}
+    of_images |= {key: _of_images(metrics[key]) for key in ("intervals", "intervals_undefined")}
+    return of_images | {"threshold": point["threshold"], "curves": {name: metrics["curves"][name] for name in _CURVES}}
 
 
 def _of_images(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
+from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, files
 from pneumodet.evaluation.metrics import operating_point
 
@@ -32,7 +33,7 @@ class Loaded:
       cases: of the class that was asked for.
       instances: COCO object of the ground truth, all classes.
       coco_results: COCO results of all classes.
-      sizes_hw: (C, 2) float64 heights and widths in px; NaN where the ground truth does not tell.
+      sizes_hw: (C, 2) float64 heights and widths in px; NaN where the ground truth does not say.
       warnings: sentences for the user.
     """
 
@@ -60,7 +61,7 @@ def load(
       detections: as ``detection_files.read``.
       class_name: the class that ``cases`` are of.
       patient_map: as ``annotations.read_patient_map``; without it ``patient`` of the ground truth's images, else every exam is a patient.
-      facts: CSV with one of ``files.EXAM_COLUMNS`` and any of ``files.FACTS``' columns; wins over what the ground truth tells.
+      facts: CSV with one of ``files.EXAM_COLUMNS`` and any of ``files.FACTS``' columns; wins over what the ground truth says.
       class_info: RSNA's detailed class info, for RSNA's label CSV.
       split: of a record set.
 
@@ -107,38 +108,51 @@ def assemble(
 
     truth = [row for row in instances["annotations"] if row["category_id"] == category]
     truth_case = np.array([place[row["image_id"]] for row in truth], np.int64)
+    # Cases needs boxes by case; stable, so that the community rules of the RSNA metric see the order of the file
     truth_order = np.argsort(truth_case, kind="stable")
     truth_xyxy = boxes.xywh_to_xyxy_px(np.array([row["bbox"] for row in truth], np.float64).reshape(-1, 4))
     checks.refuse_other_layouts(truth_xyxy, sizes[truth_case], names[0])
 
     results = read_results(images, category)
     columns = detection_files.to_columns(results, images, names[1])
-    case, found_xyxy, scores, categories = columns.case, columns.xyxy_px, columns.scores, columns.categories
+    case, detected_xyxy, scores, categories = columns.case, columns.xyxy_px, columns.scores, columns.categories
     classes = {one["id"]: one["name"] for one in instances["categories"]}
     checks.refuse_unlisted_categories(categories, classes, names[1])
-    checks.refuse_other_layouts(found_xyxy, sizes[case], names[1])
+    checks.refuse_other_layouts(detected_xyxy, sizes[case], names[1])
 
     warnings = checks.of_truth(instances, truth_xyxy, truth_case, sizes, exams=exams, class_name=class_name)
     warnings += checks.of_detections(
-        found_xyxy, scores, case, categories, sizes, truth_xyxy, exams=exams, classes=classes, category=category, source=source
+        detected_xyxy, scores, case, categories, sizes, truth_xyxy, exams=exams, classes=classes, category=category, source=source
     )
     warnings += checks.of_facts(facts, exams) if facts else []
     if patients is None and not all("patient" in image for image in instances["images"]):
         warnings.append("No patient map was given: every image counts as a patient of its own, so that intervals may be too narrow.")
+    # after the checks above, which are about detections of all classes
     wanted = categories == category
-    case, found_xyxy, scores = case[wanted], found_xyxy[wanted], scores[wanted]
+    case, detected_xyxy, scores = case[wanted], detected_xyxy[wanted], scores[wanted]
     order = np.lexsort((-scores, case))  # lexsort is stable: equal scores stay in the order given
     cases = Cases(
         tuple(exams),
         _patient_numbers(exams, by_exam, patients),
         truth_xyxy[truth_order],
         truth_case[truth_order],
-        found_xyxy[order],
+        detected_xyxy[order],
         scores[order],
         case[order],
         _facts(exams, by_exam, facts or {}),
     )
     return Loaded(cases, instances, results, sizes, warnings)
+
+
+def category_of(split: Split) -> int:
+    """Return the category id of a split's class.
+
+    Raises:
+      DataError: the records do not have the class.
+    """
+    if split.category is None:
+        raise DataError(f"The records in {split.folder} have no class {split.class_name!r}. Make them again with a label map that has it.")
+    return split.category
 
 
 def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict[str, int], int]:
@@ -158,6 +172,7 @@ def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict
         )
     for row in instances["annotations"]:
         area = row.get("area", 0)
+        # bool is an int, and pycocotools accepts a negative or infinite area
         if type(area) not in (int, float) or not 0 <= area <= sys.float_info.max:
             raise DataError(f"{name}, annotation {row['id']}: area must be a number of at least 0, or left out, but is {area!r}.")
     return images, categories[class_name]
@@ -166,14 +181,14 @@ def _images(instances: dict[str, Any], name: str, class_name: str) -> tuple[dict
 def _refuse_twice(values: Sequence[Any], what: str) -> None:
     if len(set(values)) != len(values):
         twice = next(value for value, count in Counter(values).items() if count > 1)
-        raise DataError(f"{what} {twice!r} is there twice. Every one must be its own.")
+        raise DataError(f"{what} {twice!r} occurs twice. Every one must be its own.")
 
 
 def _size_hw(image: Mapping[str, Any]) -> tuple[float, float]:
-    """Return height and width of a COCO image, both NaN where it does not tell them."""
-    size = image.get("height"), image.get("width")
-    told = all(isinstance(side, int | float) and np.isfinite(side) and side > 0 for side in size)
-    return size if told else (np.nan, np.nan)
+    """Return height and width of a COCO image, both NaN where it does not say them."""
+    size: tuple[Any, Any] = image.get("height"), image.get("width")
+    known = all(isinstance(side, int | float) and np.isfinite(side) and side > 0 for side in size)
+    return (float(size[0]), float(size[1])) if known else (np.nan, np.nan)
 
 
 def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, Any]], patients: Mapping[str, str] | None) -> np.ndarray:
@@ -190,7 +205,7 @@ def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, An
 def _facts(
     exams: Sequence[str], by_exam: Mapping[str, Mapping[str, Any]], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, tuple[Any, ...]]:
-    found = {
+    facts = {
         name: tuple(files.fact(name, given.get(exam, {}).get(name, by_exam[exam].get(name))) for exam in exams) for name in files.FACTS
     }
-    return {name: values for name, values in found.items() if any(value is not None for value in values)}
+    return {name: values for name, values in facts.items() if any(value is not None for value in values)}

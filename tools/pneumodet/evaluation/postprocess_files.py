@@ -78,13 +78,13 @@ def tune(
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
     truth = read_truth(ground_truth, patient_map=patient_map, split=split)
     gate_scores = None if gate is None else read_gate(gate, exams=list(truth.boxes_xyxy_px))
-    found = [read_detections(path, truth=truth) for path in detections]
-    return choose(truth, found, output_dir, gate_scores=gate_scores, overwrite=overwrite, **how)
+    sets = [read_detections(path, truth=truth) for path in detections]
+    return choose(truth, sets, output_dir, gate_scores=gate_scores, overwrite=overwrite, **how)
 
 
 def choose(
     truth: Truth,
-    found: Sequence[Mapping[str, Detections]],
+    sets: Sequence[Mapping[str, Detections]],
     output_dir: Path,
     *,
     views: tuple[str, ...] = ONLY_IDENTITY,
@@ -101,7 +101,7 @@ def choose(
 
     Args:
       truth: ground truth.
-      found: of each model each view, model after model: exam -> Detections.
+      sets: of each model each view, model after model: exam -> Detections.
       output_dir: new folder for recipe.json, table.json and detections.json. The last holds each exam after the recipe that other patients gave,
         so that it may be evaluated on the same ground truth.
       views: names of the views of each model.
@@ -126,7 +126,7 @@ def choose(
     patients = np.arange(len(exams))
     if truth.patients is not None:
         patients = operating_point.patient_numbers([truth.patients[exam] for exam in exams])
-    sources = [cases_of(truth, patients, one) for one in found]
+    sources = [cases_of(truth, patients, one) for one in sets]
     result = postprocess_search.search(
         sources,
         folds=operating_point.patient_folds(sources[0], folds, seed=seed),
@@ -164,7 +164,7 @@ def apply_only(
       detections: as many files as the recipe takes.
       output_dir: new folder for detections.json and a copy of recipe.json.
       ground_truth: as in ``tune``; only its exams and classes are read. Without, the exams are those with detections, and the class is that of the
-        usual label map.
+        default label map.
       gate: as in ``tune``; without ground truth it may have more exams.
       split: as in ``tune``.
       overwrite: replace an earlier result.
@@ -180,20 +180,22 @@ def apply_only(
     chosen = recipes.load(recipe)
     ensembles.refuse_views(chosen, recipe)
     truth = None if ground_truth is None else read_truth(ground_truth, split=split)
+    # without ground truth nothing names the class
     category = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA] if truth is None else truth.category_id
     sources = [read_detections(path, truth=truth) for path in detections]
+    # an exam that only one detector has boxes in is still an exam of all
     exams = list(dict.fromkeys(exam for one in sources for exam in one))
     sources = [{exam: one.get(exam, Detections.none()) for exam in exams} for one in sources]
     gate_scores = None if gate is None else read_gate(gate, exams=None if truth is None else exams)
-    found = recipes.apply(chosen, sources, category_id=category, gate_scores=gate_scores)
+    processed = recipes.apply(chosen, sources, category_id=category, gate_scores=gate_scores)
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
         recipes.save(folder / recipes.RECIPE, chosen)
-        write_coco_results(folder / DETECTIONS, found)
+        write_coco_results(folder / DETECTIONS, processed)
     return {
         "exams": len(exams),
         "boxes_before": sum(len(one) for source in sources for one in source.values()),
-        "boxes_after": sum(len(one) for one in found.values()),
-        "exams_with_boxes": sum(len(one) > 0 for one in found.values()),
+        "boxes_after": sum(len(one) for one in processed.values()),
+        "exams_with_boxes": sum(len(one) > 0 for one in processed.values()),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import bootstrap
 from pneumodet.inference.postprocess.recipe import Recipe
 
@@ -19,6 +20,9 @@ class Row(Protocol):
 
     recipes: list[Recipe]
     """Of each fold, and at last of all patients."""
+
+    cases: Cases
+    """Each case after the recipe that the other folds gave."""
 
     def figure(self, weights: np.ndarray) -> np.ndarray:
         """Return the (B,) objective for (C, B) float64 weights of the cases."""
@@ -58,6 +62,7 @@ class Figures:
         """Return value and interval of a row, or of its difference to another."""
         value, drawn = self._value[index], self._drawn[index]
         if previous is not None:
+            # paired, on the same resamples: an interval of two separate figures would be far too wide for their difference
             value, drawn = value - self._value[previous], drawn - self._drawn[previous]
         return bootstrap.interval(value, drawn, self._patients)
 

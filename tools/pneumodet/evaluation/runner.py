@@ -1,8 +1,8 @@
 """Evaluation within training and after it: the model at hand on the validation records, batch by batch.
 
-looker = Looker(model, split, size_hw=(224, 224))
-for seen in looker.batches(): seen.numbers, seen.images, seen.outputs["pneumonia"]
-validation = Validation(looker, judge=lambda batches: Found({"image.roc_auc": …}))
+runner = Runner(model, split, size_hw=(224, 224))
+for seen in runner.batches(): seen.numbers, seen.images, seen.outputs["pneumonia"]
+validation = Validation(runner, evaluate=lambda batches: Evaluation({"image.roc_auc": …}))
 validation.run().figures
 """
 
@@ -28,12 +28,13 @@ BATCH = 16
 TIMED = 30
 """Images, one by one, whose median time is a model's speed."""
 
+# the first calls trace the graph and allocate memory, and would count as the model's speed
 _WARM = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What an evaluation found.
+class Evaluation:
+    """The result of an evaluation.
 
     Attributes:
       figures: name -> value, None where it is undefined.
@@ -52,7 +53,7 @@ class Seen:
 
     Attributes:
       numbers: (B,) int64, which records.
-      images: (B, h, w, 1) uint8, what it looked at.
+      images: (B, h, w, 1) uint8, the input that it was given.
       outputs: name -> (B, …) float32.
       read: (B,) bool, False where a record is corrupt and the model was shown black.
     """
@@ -63,8 +64,8 @@ class Seen:
     read: np.ndarray
 
 
-class Looker:
-    """A model with the records that it looks at, not varied, in their order; a graph that is traced once."""
+class Runner:
+    """A model with the records that it is run on, not varied, in their order; a graph that is traced once."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Looker:
         metadata: np.ndarray | None = None,
         skip_corrupt: bool = False,
     ) -> None:
-        """Find the records.
+        """Open the records.
 
         Args:
           model: takes and gives dicts, as ``trainer.Trainer`` says.
@@ -89,7 +90,7 @@ class Looker:
         Raises:
           DataError: records and ground truth do not have the same number of images, or a file cannot be read.
         """
-        self.split, self.size_hw = split, tuple(size_hw)
+        self.split, self.size_hw = split, (size_hw[0], size_hw[1])
         self._images = SplitImages(
             split,
             batch=BATCH,
@@ -98,7 +99,9 @@ class Looker:
             skip_corrupt=skip_corrupt,
         )
         self._metadata = metadata
+        # a network may leave out an input that the data has, such as metadata: it is fed what it names
         self._names = [tensor.name for tensor in model.inputs]
+        # the last batch has another size: without reduced retracing it would cost a second graph
         self._call = tf.function(lambda inputs: model(inputs, training=False), autograph=False, reduce_retracing=True)
 
     @property
@@ -116,6 +119,7 @@ class Looker:
         for batch in self._images.batches():
             (pixels,) = batch.arrays
             outputs = {name: value.numpy() for name, value in self._call(self._inputs(batch.numbers, pixels)).items()}
+            # NaN would pass through every figure below as "undefined", and hide that training diverged
             if not all(np.isfinite(one).all() for one in outputs.values()):
                 raise TrainingError(
                     "The network's output is not finite, so that its weights are broken. Train it again with a lower learning rate (--set learning_rate=…)."
@@ -124,6 +128,7 @@ class Looker:
 
     def milliseconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Return the median time in ms that the model takes for an image, one by one, without reading it."""
+        # the same image each time: reading and decoding are no part of the model's time
         (pixels,) = self._images.first()
         inputs = self._inputs(np.zeros(1, np.int64), pixels)
         taken = []
@@ -154,19 +159,19 @@ def read(example: Example, *, size_hw: tuple[int, int], normalization: str) -> n
 class Validation:
     """What ``training.loop.Run`` evaluates with."""
 
-    def __init__(self, looker: Looker, judge: Callable[[Iterator[Seen]], Found]) -> None:
-        """Take what looks, and what makes figures of all that it has seen."""
-        self._looker, self._judge = looker, judge
+    def __init__(self, runner: Runner, evaluate: Callable[[Iterator[Seen]], Evaluation]) -> None:
+        """Take what runs the model, and what makes figures of all its outputs."""
+        self._runner, self._evaluate = runner, evaluate
 
     @property
     def skipped(self) -> dict[str, str]:
         """Where a record could not be read -> why."""
-        return self._looker.skipped
+        return self._runner.skipped
 
-    def run(self) -> Found:
+    def run(self) -> Evaluation:
         """Evaluate the model as it is now.
 
         Raises:
           DataError: a record cannot be read.
         """
-        return self._judge(self._looker.batches())
+        return self._evaluate(self._runner.batches())

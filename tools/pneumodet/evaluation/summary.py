@@ -1,13 +1,14 @@
 """Cases -> every figure of the evaluation, with intervals, as one dict for metrics.json and the report.
 
-    metrics = assess(loaded, aim="rsna", resamples=1000)
+    metrics = summarize(loaded, aim="rsna", resamples=1000)
     metrics["rsna_metric"], metrics["intervals"]["rsna_metric"]      # 0.21, [0.19, 0.23]
 
-The threshold is never chosen on the patients on whom it is reported: without one of other data, each patient is judged by a threshold that was
+The threshold is never chosen on the patients on whom it is reported: without one of other data, each patient is evaluated at a threshold that was
 chosen on the others (``operating_point.cross_fitted``). Nothing is NaN: what is undefined is None, and a sentence says why.
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from pneumodet.core import aims
 from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
+from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import bootstrap, calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices
 
@@ -33,7 +35,7 @@ HISTOGRAM_BINS = 20
 NEW_DATA = "threshold for new data, chosen on all of these images; no figure of this evaluation is at it"
 
 
-def assess(
+def summarize(
     loaded: Loaded,
     *,
     threshold: float | None = None,
@@ -70,6 +72,7 @@ def assess(
       ConfigError: the aim is unknown.
       DataError: the rules are unknown, or the second model has other images.
     """
+    # before any figure is computed: the bootstrap takes the most of the time
     aims.parse_aim(aim)
     cases = loaded.cases
     warnings = list(loaded.warnings)
@@ -78,6 +81,7 @@ def assess(
     drawn = bootstrap.intervals(cases, score_threshold=at, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
+        "version": metrics_file.VERSION,
         **coco.coco_metrics(loaded.instances, loaded.coco_results),
         **froc.froc(cases),
         **froc.at_threshold(cases, at),
@@ -88,11 +92,7 @@ def assess(
         "rsna_threshold": point["threshold"],
         "rsna_threshold_source": point["source"],
         "highest_score": float(cases.scores.max()) if len(cases.scores) else 0.0,
-        "images": len(cases),
-        "patients": len(np.unique(cases.patients)),
-        "positive_images": int(cases.positive.sum()),
-        "boxes": len(cases.truth_case),
-        "detections": len(cases.scores),
+        **_counts(cases),
     }
     metrics["intervals"] = {
         key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None and metrics.get(key) is not None
@@ -102,25 +102,43 @@ def assess(
     }
     if not cases.positive.any():
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
+    # a resample of one patient is that patient again, so that every interval would have no width
     if drawn["patients"] == 1:
-        warnings.append("All images are of one patient: there are no intervals, for nothing tells how patients differ.")
+        warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
     metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
     metrics["comparison"] = None
     if other is not None:
         theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
-        compared = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-        metrics["comparison"] = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **compared) | {
-            "names": list(names)
-        }
+        compared = bootstrap.compare(
+            cases,
+            other.cases,
+            thresholds=(at, theirs),
+            names=names,
+            rules=rules,
+            class_name=class_name,
+            resamples=resamples,
+            seed=seed,
+        )
+        metrics["comparison"] = compared | {"names": list(names)}
     metrics["warnings"] = warnings
     return metrics
+
+
+def _counts(cases: Cases) -> dict[str, int]:
+    return {
+        "images": len(cases),
+        "patients": len(np.unique(cases.patients)),
+        "positive_images": int(cases.positive.sum()),
+        "boxes": len(cases.truth_case),
+        "detections": len(cases.scores),
+    }
 
 
 def headline(
     loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0
 ) -> dict[str, float | None]:
-    """Return the figures of ``assess`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
+    """Return the figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
     figures = bootstrap.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
@@ -129,18 +147,22 @@ def headline(
     return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
 
 
-def scalars(metrics: dict[str, Any]) -> dict[str, float]:
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures as a flat dict of floats, as TensorBoard, MLflow and W&B take it; undefined ones are left out."""
-    found = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    flat = {
+        key: float(value)
+        for key, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and key != "version"
+    }
     for key, (low, high) in metrics.get("intervals", {}).items():
-        found |= {f"{key}.low": low, f"{key}.high": high}
-    return found
+        flat |= {f"{key}.low": low, f"{key}.high": high}
+    return flat
 
 
 def _operating_point(
     cases: Cases, threshold: float | None, source: str, aim: str, rules: str, seed: int, warnings: list[str]
 ) -> dict[str, Any]:
-    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report tells of them."""
+    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report says of them."""
     if threshold is not None:
         return {"at": threshold, "threshold": threshold, "source": source, "aim": None}
     if not cases.positive.any():
@@ -154,10 +176,10 @@ def _operating_point(
         warnings.append(f"The threshold was {reason}. {error}")
         return {"at": chosen["threshold"], "threshold": chosen["threshold"], "source": reason, "aim": aim, "chosen": chosen}
     by_case, fitted = operating_point.cross_fitted(cases, aim, folds=folds, rules=rules)
-    found = {"threshold": chosen["threshold"], "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
+    point = {"threshold": chosen["threshold"], "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
     if not (chosen["met"] and fitted["met"]):
         warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
-    return found | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
+    return point | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
 
 
 def _details(
@@ -171,6 +193,7 @@ def _details(
     warnings: list[str],
 ) -> dict[str, Any]:
     cases = loaded.cases
+    # fewer resamples than for all exams: slices are compared with one another, and there are some twenty of them
     draw = functools.partial(bootstrap.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed)
     sliced = slices.slices(cases, score_threshold=at, rules=rules, class_name=class_name, sizes_hw=loaded.sizes_hw, intervals=draw)
     try:
@@ -178,6 +201,7 @@ def _details(
     except DataError as error:
         calibrated = {"undefined": str(error)}
     try:
+        # fitted on all exams, for new data; ``calibrated`` above shows what it is worth on exams that it has not seen
         calibrator = calibration.fit(cases.case_scores, cases.positive, method=calibration.method_for(len(cases))).to_json()
     except DataError:  # calibration says why
         calibrator = None
@@ -199,13 +223,13 @@ def _details(
 
 
 def _worst(cases: Cases, at: float | np.ndarray) -> list[dict[str, Any]]:
-    """Return the worst cases, each with the threshold that it is judged by; None where it has no detection, so that none is needed."""
+    """Return the worst cases, each with the threshold that it is evaluated at; None where it has no detection, so that none is needed."""
     of_boxes = np.broadcast_to(at, cases.scores.shape)
-    found = []
+    worst = []
     for one in error_analysis.worst_cases(cases, score_threshold=at):
         mine = of_boxes[cases.box_case == one["case"]]
-        found.append(one | {"score_threshold": float(mine[0]) if len(mine) else None})
-    return found
+        worst.append(one | {"score_threshold": float(mine[0]) if len(mine) else None})
+    return worst
 
 
 def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[float]]:
@@ -230,9 +254,9 @@ def _histogram(cases: Cases) -> dict[str, list]:
     """Return counts of images by their highest score, up to the highest of all, since some detectors never go above 0.05."""
     highest = float(cases.scores.max()) if len(cases.scores) else 1.0
     edges = np.linspace(0, highest or 1.0, HISTOGRAM_BINS + 1)
-    counts = {name: np.histogram(cases.case_scores[mask], edges)[0].tolist() for name, mask in _sides(cases)}
+    counts = {name: np.histogram(cases.case_scores[mask], edges)[0].tolist() for name, mask in _by_truth(cases)}
     return {"edges": edges.tolist(), **counts}
 
 
-def _sides(cases: Cases) -> list[tuple[str, np.ndarray]]:
+def _by_truth(cases: Cases) -> list[tuple[str, np.ndarray]]:
     return [("positive", cases.positive), ("negative", ~cases.positive)]

@@ -16,6 +16,8 @@ from typing import Any
 from pneumodet.core import metrics_table, paths, runs
 from pneumodet.core.run_record import DataRecord
 from pneumodet.data import label_map
+from pneumodet.evaluation import metrics_file
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import model_card
 from pneumodet.export import graphs
 from pneumodet.inference import card as cards
@@ -41,7 +43,7 @@ _ANSWERS = {
 }
 
 
-def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = None) -> tuple[ModelCard, dict[str, Any] | None]:
+def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = None) -> tuple[ModelCard, Metrics | None]:
     """Return (the card without artefacts, the metrics of this checkpoint or None where it was never evaluated).
 
     Args:
@@ -76,14 +78,14 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
     metrics_path = folder / runs.EVAL / runs.METRICS
     if not metrics_path.is_file():
         return card, None
-    metrics = paths.read_json(metrics_path, what="the run's metrics", hint="Evaluate the run again.")
-    if metrics["checkpoint"] != card.checkpoint:  # metrics of another checkpoint say nothing about this one
+    metrics = metrics_file.read(metrics_path, hint="Evaluate the run again.")
+    if metrics.checkpoint != card.checkpoint:  # metrics of another checkpoint say nothing about this one
         return card, None
     calibrator = metrics.get("calibrator")
     card = dataclasses.replace(
         card,
         metrics={key: value for key, value in metrics.items() if key in _KEPT or not isinstance(value, dict | list)},
-        score_threshold=metrics["rsna_threshold"],
+        score_threshold=metrics.threshold,
         calibrator=calibrator and probability.Calibrator.from_json(calibrator),
     )
     return card, metrics

@@ -1,1 +1,1 @@
-"""How well classifiers tell radiographs apart, and how well their heatmaps point at findings."""
+"""How well classifiers rank radiographs, and how well their heatmaps localize findings."""

@@ -21,7 +21,7 @@ _DARK = 0.6  # share of a row from which on white is read more easily than black
 
 
 def roc(path: Path, metrics: Mapping[str, Any], *, title: str) -> None:
-    """Draw ROC and precision-recall curves of ``evaluation.image_level.assess``'s metrics, areas with intervals in the headings.
+    """Draw ROC and precision-recall curves of ``evaluation.image_level.summarize``'s metrics, areas with intervals in the headings.
 
     Raises:
       DataError: the file cannot be written.
@@ -51,7 +51,7 @@ def roc(path: Path, metrics: Mapping[str, Any], *, title: str) -> None:
 
 
 def confusion(path: Path, matrices: Sequence[tuple[str, np.ndarray, Sequence[str]]], *, title: str) -> None:
-    """Draw confusion matrices side by side: counts, and the share of each row.
+    """Draw confusion matrices beside one another: counts, and the share of each row.
 
     Args:
       path: PNG.
@@ -64,6 +64,7 @@ def confusion(path: Path, matrices: Sequence[tuple[str, np.ndarray, Sequence[str
     figure, axes = figures.new_figure(1, len(matrices), title=title, height_px=_HEIGHT_PX)
     for one, (heading, counts, names) in zip(axes[0], matrices, strict=True):
         counts = np.asarray(counts)
+        # a row without exams is 0, not NaN
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         one.grid(visible=False)
         one.imshow(shares, cmap=_CELL_COLOURS, vmin=0, vmax=1)

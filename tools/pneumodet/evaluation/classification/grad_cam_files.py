@@ -1,7 +1,7 @@
 """What tools/grad_cam.py does: a run's heatmaps, weak boxes and figures, into a folder.
 
 outcome = explain("my_classifier", data_dir, options=Options(method="grad-cam++"))
-outcome.folder / HEATMAPS, OVERLAYS, DETECTIONS, POINTING
+outcome.folder / HEATMAPS, OVERLAYS, DETECTIONS, LOCALIZATION
 """
 
 import dataclasses
@@ -19,17 +19,16 @@ from pneumodet.core.errors import DataError
 from pneumodet.core.run_record import DataRecord
 from pneumodet.data.cases import Cases
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import image_level
-from pneumodet.evaluation.classification import localization as pointing
-from pneumodet.evaluation.classification import scoring, weak_boxes, weak_localization
+from pneumodet.evaluation import image_level, inputs
+from pneumodet.evaluation.classification import localization, scoring, weak_boxes, weak_localization
 from pneumodet.evaluation.metrics import bootstrap, operating_point
 from pneumodet.models.classification import grad_cam
 from pneumodet.models.inputs import images
-from pneumodet.viz import heatmap as heat_pictures
+from pneumodet.viz import heatmap as overlays
 from pneumodet.viz import pictures
 
-HEATMAPS, OVERLAYS, DETECTIONS, POINTING = "heatmaps", "overlays.jpg", "detections.json", "pointing.json"
-FILES = (OVERLAYS, DETECTIONS, POINTING)
+HEATMAPS, OVERLAYS, DETECTIONS, LOCALIZATION = "heatmaps", "overlays.jpg", "detections.json", "pointing.json"
+FILES = (OVERLAYS, DETECTIONS, LOCALIZATION)
 """A folder with a PNG of each exam, a picture of some exams, COCO results, and the figures, which are written last."""
 
 SHOWN_POSITIVE, SHOWN_NEGATIVE = 12, 4
@@ -40,7 +39,7 @@ _COLUMNS, _TILE_PX, _OPACITY = 4, 448, 0.7
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How heatmaps are made and judged.
+    """How heatmaps are made and evaluated.
 
     Attributes:
       method: one of ``grad_cam.METHODS``.
@@ -54,18 +53,35 @@ class Options:
     method: str = grad_cam.GRAD_CAM
     split: str = "val"
     share: float | None = None
-    tolerance_px: float = pointing.TOLERANCE_PX
+    tolerance_px: float = localization.TOLERANCE_PX
     resamples: int = bootstrap.RESAMPLES
     seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Where results lie, what pointing.json holds, and the ground truth that they were judged by."""
+    """Where results lie, what pointing.json holds, and the ground truth that they were evaluated by."""
 
     folder: Path
     report: dict[str, Any]
     ground_truth: Path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Explained:
+    """What a classifier says of C exams.
+
+    Attributes:
+      layer: of the feature map.
+      heatmaps: (h, w) float32 of each exam.
+      probabilities: (C,) float64 of pneumonia.
+      read: (C,) bool, whether the record could be read; one that could not has an empty heatmap.
+    """
+
+    layer: str
+    heatmaps: list[np.ndarray]
+    probabilities: np.ndarray
+    read: np.ndarray
 
 
 def explain(
@@ -85,7 +101,7 @@ def explain(
       output_dir: new folder; by default ``grad_cam`` or ``grad_cam_plus_plus`` in the run's.
       options: how.
       overwrite: replace an earlier result.
-      progress: is told the number of exams, and returns what is told how many more are done.
+      progress: takes the number of exams, and returns what takes how many more are done.
 
     Raises:
       DataError: there is no such run or record set, or the folder is in use.
@@ -97,43 +113,33 @@ def explain(
     trained_with = runs.read(run_dir).records()
     data_dir = data_dir or Path(trained_with.folder)
     output_dir = output_dir or run_dir / options.method.replace("+", "_plus").replace("-", "_")
-    folders.check_free(output_dir, marker=POINTING, overwrite=overwrite)
-    sides = RecordSet.open(data_dir).check_two_kinds()
-    split, other = (sides.train, sides.val) if options.split == "train" else (sides.val, sides.train)
+    # before the network is run: a folder in use should not cost its time
+    folders.check_free(output_dir, marker=LOCALIZATION, overwrite=overwrite)
+    records = RecordSet.open(data_dir).check_two_kinds()
+    split, other = (records.train, records.val) if options.split == "train" else (records.val, records.train)
     explained = _explained(run_dir, split, options.method, progress(len(split)))
-    heats = explained.heats
-    cases = image_level.judged(split, explained.probabilities).cases
+    heatmaps = explained.heatmaps
+    cases = image_level.of_scores(split, explained.probabilities).cases
     folds = _folds(cases, options.seed)
-    cut = weak_localization.shares(heats, split, folds, given=options.share)
-    found = _weak_boxes(explained, cut, split)
-    empty = np.array([not heat.any() for heat in heats])
+    cut = weak_localization.shares(heatmaps, split, folds, given=options.share)
+    boxes = _weak_boxes(explained, cut, split)
     report = {
         "run": run_dir.name,
         "method": options.method,
         "layer": explained.layer,
-        "feature_map_hw": list(heats[0].shape),
+        "feature_map_hw": list(heatmaps[0].shape),
         "split": options.split,
-        "manifest_sha256": sides.manifest_sha256,
+        "manifest_sha256": records.manifest_sha256,
         "exams": len(split),
-        "exams_of_training": _of_training(trained_with, sides, split),
-        "patients": len(np.unique(cases.patients)),
-        "positive_exams": int(split.positive.sum()),
-        "boxes": len(cases.truth_case),
-        "weak_boxes": sum(map(len, found.values())),
-        "not_read": int((~explained.read).sum()),
-        "without_heat": {"exams": int(empty.sum()), "positive_exams": int((empty & split.positive).sum())},
-        "share": {
-            "source": cut.source,
-            "lowest": float(cut.of_exams.min()),
-            "highest": float(cut.of_exams.max()),
-            "for_new_data": cut.for_new_data,
-        },
+        "exams_of_training": _of_training(trained_with, records, split),
+        **_counts(explained, cut, split, cases),
+        "weak_boxes": sum(map(len, boxes.values())),
         "tolerance_px": options.tolerance_px,
         "resamples": options.resamples,
         "seed": options.seed,
         "figures": weak_localization.compared_with_priors(
             options.method,
-            heats,
+            heatmaps,
             cut,
             split,
             other=other,
@@ -144,48 +150,50 @@ def explain(
             seed=options.seed,
         ),
     }
-    with folders.new_folder(output_dir, marker=POINTING, overwrite=overwrite) as folder:
+    with folders.new_folder(output_dir, marker=LOCALIZATION, overwrite=overwrite) as folder:
         (folder / HEATMAPS).mkdir()
-        for name, heat in zip(split.names, heats, strict=True):
-            Image.fromarray(gray(heat)).save(folder / HEATMAPS / f"{urllib.parse.quote(name, safe=' ')}.png")
-        detections.write_coco_results(folder / DETECTIONS, found)
-        pictures.save(folder / OVERLAYS, _sheet(explained, list(found.values()), split))
-        paths.write_json(folder / POINTING, report)
+        for name, heatmap in zip(split.names, heatmaps, strict=True):
+            Image.fromarray(gray(heatmap)).save(folder / HEATMAPS / f"{urllib.parse.quote(name, safe=' ')}.png")
+        detections.write_coco_results(folder / DETECTIONS, boxes)
+        pictures.save(folder / OVERLAYS, _sheet(explained, list(boxes.values()), split))
+        # last: it is the marker of a whole result
+        paths.write_json(folder / LOCALIZATION, report)
     return Outcome(output_dir, report, split.truth)
 
 
-def _of_training(trained_with: DataRecord, sides: RecordSet, split: Split) -> int | None:
+def _counts(explained: _Explained, cut: weak_localization.Shares, split: Split, cases: Cases) -> dict[str, Any]:
+    """Return what pointing.json says of the exams, and of the share at which their heatmaps are cut off."""
+    empty = np.array([not heatmap.any() for heatmap in explained.heatmaps])
+    return {
+        "patients": len(np.unique(cases.patients)),
+        "positive_exams": int(split.positive.sum()),
+        "boxes": len(cases.truth_case),
+        "not_read": int((~explained.read).sum()),
+        "without_heat": {"exams": int(empty.sum()), "positive_exams": int((empty & split.positive).sum())},
+        "share": {
+            "source": cut.source,
+            "lowest": float(cut.of_exams.min()),
+            "highest": float(cut.of_exams.max()),
+            "for_new_data": cut.for_new_data,
+        },
+    }
+
+
+def _of_training(trained_with: DataRecord, records: RecordSet, split: Split) -> int | None:
     """Return how many exams of a split a run was trained on, by what its run.json says of its records; None where these are gone."""
-    if trained_with.manifest_sha256 != sides.manifest_sha256:
+    if trained_with.manifest_sha256 != records.manifest_sha256:
         try:
-            sides = RecordSet.open(Path(trained_with.folder)).check_two_kinds()
+            records = RecordSet.open(Path(trained_with.folder)).check_two_kinds()
         except DataError:
             return None
-        if trained_with.manifest_sha256 != sides.manifest_sha256:
+        if trained_with.manifest_sha256 != records.manifest_sha256:
             return None
-    return len(set(split.names) & set(sides.train.names))
+    return len(set(split.names) & set(records.train.names))
 
 
-def gray(heat: np.ndarray) -> np.ndarray:
-    """Return a (h, w) heatmap as (GRID, GRID) uint8 over the whole radiograph; its maximum is 255, and no heat is all 0."""
-    return np.uint8(np.rint(255 * weak_boxes.enlarged(heat)))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Explained:
-    """What a classifier says of C exams.
-
-    Attributes:
-      layer: of the feature map.
-      heats: (h, w) float32 of each exam.
-      probabilities: (C,) float64 of pneumonia.
-      read: (C,) bool, whether the record could be read; one that could not has no heat.
-    """
-
-    layer: str
-    heats: list[np.ndarray]
-    probabilities: np.ndarray
-    read: np.ndarray
+def gray(heatmap: np.ndarray) -> np.ndarray:
+    """Return a (h, w) heatmap as (GRID, GRID) uint8 over the whole radiograph; its maximum is 255, and an empty one is all 0."""
+    return np.rint(255 * weak_boxes.enlarged(heatmap)).astype(np.uint8)
 
 
 def _explained(run_dir: Path, split: Split, method: str, done: Callable[[int], Any]) -> _Explained:
@@ -196,14 +204,15 @@ def _explained(run_dir: Path, split: Split, method: str, done: Callable[[int], A
     """
     trained = scoring.restored(run_dir)
     explainer = grad_cam.Explainer(trained.model, scoring.logit, method=method)
-    heats, probabilities, read = [], [], []
-    for seen in trained.looker(split, model=explainer).batches():
-        found = seen.outputs[grad_cam.HEATMAP]
-        heats += list(found * seen.read[:, np.newaxis, np.newaxis])
+    heatmaps, probabilities, read = [], [], []
+    for seen in trained.runner(split, model=explainer).batches():
+        heatmaps_of_batch = seen.outputs[grad_cam.HEATMAP]
+        # a record that cannot be read was shown as black, on which a network has a heatmap all the same
+        heatmaps += list(heatmaps_of_batch * seen.read[:, np.newaxis, np.newaxis])
         probabilities.append(np.where(seen.read, scoring.probability(seen.outputs), 0.0))
         read.append(seen.read)
-        done(len(found))
-    return _Explained(explainer.layer, heats, np.concatenate(probabilities), np.concatenate(read))
+        done(len(heatmaps_of_batch))
+    return _Explained(explainer.layer, heatmaps, np.concatenate(probabilities), np.concatenate(read))
 
 
 def _folds(cases: Cases, seed: int) -> np.ndarray | None:
@@ -215,14 +224,15 @@ def _folds(cases: Cases, seed: int) -> np.ndarray | None:
 
 
 def _weak_boxes(explained: _Explained, cut: weak_localization.Shares, split: Split) -> dict[str, Detections]:
-    rows = zip(split.names, explained.heats, cut.of_exams, split.sizes_hw, explained.probabilities, strict=True)
+    category = inputs.category_of(split)
+    rows = zip(split.names, explained.heatmaps, cut.of_exams, split.sizes_hw, explained.probabilities, strict=True)
     return {
-        name: weak_boxes.weak_boxes(heat, share=share, image_hw=size_hw, probability=probability, category_id=split.category)
-        for name, heat, share, size_hw, probability in rows
+        name: weak_boxes.weak_boxes(heatmap, share=share, image_hw=size_hw, probability=probability, category_id=category)
+        for name, heatmap, share, size_hw, probability in rows
     }
 
 
-def _sheet(explained: _Explained, found: Sequence[Detections], split: Split) -> Image.Image:
+def _sheet(explained: _Explained, detected: Sequence[Detections], split: Split) -> Image.Image:
     """Return overlays of positive exams, evenly spread from the highest probability to the lowest, and of the negative ones of the highest."""
     by_probability = np.argsort(-explained.probabilities, kind="stable")
     by_probability = by_probability[explained.read[by_probability]]
@@ -231,15 +241,15 @@ def _sheet(explained: _Explained, found: Sequence[Detections], split: Split) -> 
     tiles, captions = [], []
     for row in [*positive[spread], *negative[:SHOWN_NEGATIVE]]:
         pixels = images.read(split.examples.read(int(row)), size_hw=(_TILE_PX, _TILE_PX), normalization="none").pixels
-        picture = heat_pictures.overlay(Image.fromarray(pixels).convert("RGB"), gray(explained.heats[row]), opacity=_OPACITY)
+        picture = overlays.overlay(Image.fromarray(pixels).convert("RGB"), gray(explained.heatmaps[row]), opacity=_OPACITY)
         scale = np.array([*pixels.shape[::-1]] * 2) / np.array([*split.sizes_hw[row][::-1]] * 2)
-        boxes = dataclasses.replace(found[row], boxes_xyxy_px=found[row].boxes_xyxy_px * scale)
+        boxes = dataclasses.replace(detected[row], boxes_xyxy_px=detected[row].boxes_xyxy_px * scale)
         truth = split.boxes_xyxy_px[row] * scale
         tiles.append(pictures.draw_boxes(np.asarray(picture), truth_xyxy_px=truth, detections=boxes, panel=False))
         counts = f"p {explained.probabilities[row]:.2f}, truth {len(truth)}, weak {len(boxes)}"
         captions.append((split.names[row], counts))
     sheet = pictures.contact_sheet(tiles, columns=_COLUMNS, tile_px=_TILE_PX, captions=captions)
-    colours = heat_pictures.scale(opacity=_OPACITY)
+    colours = overlays.scale(opacity=_OPACITY)
     return pictures.with_key(
-        sheet, solid="weak box of the heatmap, with its score", scale=colours, scale_name="heatmap, none to the exam's most"
+        sheet, solid="weak box of the heatmap, with its score", scale=colours, scale_name="heatmap, 0 to the exam's most"
     )

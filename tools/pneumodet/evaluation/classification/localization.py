@@ -1,20 +1,21 @@
-"""Does the heat lie where the finding is? The pointing game and its kin, with what chance gives and patient-clustered intervals.
+"""How well heatmaps localize findings: the pointing game and other metrics, with what chance gives and patient-clustered intervals.
 
-    counts = measure(heats, truth, sizes_hw, boxes, tolerance_px=15)          # figure -> Ratio
+    counts = measure(heatmaps, truth, sizes_hw, boxes, tolerance_px=15)          # figure -> Ratio
     table = compared({"grad-cam": counts, "centre": …}, patients)             # figure -> name -> value, low, high
 
-Only exams with ground-truth boxes are counted; where there is no heat, nothing was found.
+Only exams with ground-truth boxes are counted; an empty heatmap localizes nothing.
 - ``pointing``: share of exams whose hottest place lies in a box, or not farther from one than a tolerance (the pointing game: J. Zhang et al.,
   IJCV 2018, section 4.1).
-- ``energy``: share of all heat that lies in boxes, mean over exams (H. Wang et al., Score-CAM, CVPR workshops 2020, section 4.3).
+- ``energy``: share of the heatmap's sum that lies in boxes, mean over exams (H. Wang et al., Score-CAM, CVPR workshops 2020, section 4.3).
 - ``box_iou``: greatest IoU of a weak box with a ground-truth box, mean over these.
 - ``area_iou``: IoU of all weak boxes together with all ground-truth boxes together, mean over exams.
 
-What chance gives: heat that is the same everywhere, and a point anywhere. It hits as often as boxes (and the tolerance around them) have area.
+What chance gives: a heatmap that is the same everywhere, and a point anywhere. It hits as often as boxes (and the tolerance around them) have area.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,10 @@ TOLERANCE_PX = 15.0
 _CENTRE_WIDTH = 0.25
 
 
+Comparison = dict[str, dict[str, dict[str, Any]]]
+"""Figure -> source -> ``value``, ``low``, ``high`` (``bootstrap.interval``), and ``above``, the same of a difference."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ratio:
     """A figure of C exams: the sum of what was reached over the sum of what there was to reach; both (C,) float64, 0 in exams that do not count."""
@@ -45,47 +50,49 @@ class Ratio:
 
 
 def measure(
-    heats: Sequence[np.ndarray],
+    heatmaps: Sequence[np.ndarray],
     truth_xyxy_px: Sequence[np.ndarray],
-    sizes_hw: Sequence[tuple[float, float]],
-    found_xyxy_px: Sequence[np.ndarray],
+    sizes_hw: Sequence[tuple[int, int]],
+    weak_xyxy_px: Sequence[np.ndarray],
     *,
     tolerance_px: float = TOLERANCE_PX,
 ) -> dict[str, Ratio]:
     """Return the figures of C heatmaps.
 
     Args:
-      heats: (h, w) >= 0 of each exam, over the whole radiograph, of any size and scale.
+      heatmaps: (h, w) >= 0 of each exam, over the whole radiograph, of any size and scale.
       truth_xyxy_px: (T, 4) ground-truth boxes of each exam.
       sizes_hw: height and width of each radiograph in px.
-      found_xyxy_px: (N, 4) weak boxes of each exam.
+      weak_xyxy_px: (N, 4) weak boxes of each exam.
       tolerance_px: in px of the radiograph, at least 0.
     """
-    rows = np.zeros((len(heats), 4))
-    for index, (heat, truth, size_hw, found) in enumerate(zip(heats, truth_xyxy_px, sizes_hw, found_xyxy_px, strict=True)):
+    rows = np.zeros((len(heatmaps), 4))
+    for index, (heatmap, truth, size_hw, weak) in enumerate(zip(heatmaps, truth_xyxy_px, sizes_hw, weak_xyxy_px, strict=True)):
+        # without a finding there is nothing to localize
         if not len(truth):
             continue
-        point = hottest_xy_px(heat, size_hw)
+        point = hottest_xy_px(heatmap, size_hw)
         inside = box_mask(truth, size_hw)
-        large = enlarged(heat)
+        large = enlarged(heatmap)
         total = large.sum(dtype=np.float64)
         rows[index] = (
             point is not None and distance_px(np.array([point]), truth)[0] <= tolerance_px,
             large[inside].sum(dtype=np.float64) / total if total else 0.0,
-            best_overlaps(truth, found).sum(),
-            _area_iou(inside, box_mask(found, size_hw)),
+            best_overlaps(truth, weak).sum(),
+            _area_iou(inside, box_mask(weak, size_hw)),
         )
     return _ratios(rows, truth_xyxy_px)
 
 
 def by_chance(
-    truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[float, float]], *, tolerance_px: float = TOLERANCE_PX
+    truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[int, int]], *, tolerance_px: float = TOLERANCE_PX
 ) -> dict[str, Ratio]:
-    """Return the figures that the same heat everywhere, and a point anywhere, give on the average. Arguments as ``measure``."""
+    """Return the figures that the same heatmap everywhere, and a point anywhere, give on the average. Arguments as ``measure``."""
     rows = np.zeros((len(truth_xyxy_px), 4))
     for index, (truth, size_hw) in enumerate(zip(truth_xyxy_px, sizes_hw, strict=True)):
         if len(truth):
             share = box_mask(truth, size_hw).mean()
+            # counted on the grid, since boxes enlarged by the tolerance overlap and have round corners
             near = distance_px(_grid_xy_px(size_hw), truth) <= tolerance_px
             rows[index] = near.mean(), share, area_px(truth).sum() / (size_hw[0] * size_hw[1]), share
     return _ratios(rows, truth_xyxy_px)
@@ -98,7 +105,7 @@ def _ratios(rows: np.ndarray, truth_xyxy_px: Sequence[np.ndarray]) -> dict[str, 
 
 def compared(
     sources: Mapping[str, Mapping[str, Ratio]], patients: np.ndarray, *, resamples: int = bootstrap.RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, dict[str, float | None]]]:
+) -> Comparison:
     """Return each figure of each source with its interval, and how much the first source is above each other one on the same resamples.
 
     Args:
@@ -117,27 +124,27 @@ def compared(
 
     value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
     first = next(iter(sources))
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    table: Comparison = {}
     for figure in FIGURES:
-        found[figure] = {name: bootstrap.interval(value[figure, name], drawn[figure, name], patients) for name in sources}
+        table[figure] = {name: dict(bootstrap.interval(value[figure, name], drawn[figure, name], patients)) for name in sources}
         for name in sources:
             if name != first:
-                found[figure][name]["above"] = bootstrap.interval(
+                table[figure][name]["above"] = bootstrap.interval(
                     value[figure, first] - value[figure, name], drawn[figure, first] - drawn[figure, name], patients
                 )
-    return found
+    return table
 
 
-def hottest_xy_px(heat: np.ndarray, size_hw: tuple[float, float]) -> tuple[float, float] | None:
-    """Return the centre of the hottest cell of a (h, w) heatmap in px of the radiograph; None where there is no heat.
+def hottest_xy_px(heatmap: np.ndarray, size_hw: tuple[int, int]) -> tuple[float, float] | None:
+    """Return the centre of the hottest cell of a (h, w) heatmap in px of the radiograph; None where it is empty.
 
     The cell's, since bilinear enlarging makes a plateau of a maximum at the edge, whose first px would be the radiograph's corner.
     """
-    heat = np.asarray(heat)
-    if not heat.max() > 0:
+    heatmap = np.asarray(heatmap)
+    if not heatmap.max() > 0:
         return None
-    row, column = np.unravel_index(np.argmax(heat), heat.shape)
-    return float((column + 0.5) * size_hw[1] / heat.shape[1]), float((row + 0.5) * size_hw[0] / heat.shape[0])
+    row, column = np.unravel_index(np.argmax(heatmap), heatmap.shape)
+    return float((column + 0.5) * size_hw[1] / heatmap.shape[1]), float((row + 0.5) * size_hw[0] / heatmap.shape[0])
 
 
 def distance_px(points_xy_px: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
@@ -148,21 +155,21 @@ def distance_px(points_xy_px: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarr
     return np.hypot(aside, above).min(axis=1)
 
 
-def box_mask(boxes_xyxy_px: np.ndarray, size_hw: tuple[float, float]) -> np.ndarray:
+def box_mask(boxes_xyxy_px: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return (GRID, GRID) bool over a radiograph: whether a px's centre lies in a box."""
     return images.box_mask(xyxy_px_to_yxyx_norm(boxes_xyxy_px, height=size_hw[0], width=size_hw[1]), (GRID, GRID)).astype(bool)
 
 
-def centre_heat() -> np.ndarray:
-    """Return (GRID, GRID) float64, heat around the centre of a radiograph, the same for all: a Gaussian of a quarter of its sides."""
+def centre_heatmap() -> np.ndarray:
+    """Return (GRID, GRID) float64, a heatmap around the centre of a radiograph, the same for all: a Gaussian of a quarter of its sides."""
     offset = (_centres(1.0) - 0.5) / _CENTRE_WIDTH
     return np.exp(-(offset[:, np.newaxis] ** 2 + offset**2) / 2)
 
 
-def usual_heat(truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[float, float]]) -> np.ndarray | None:
+def spatial_prior(truth_xyxy_px: Sequence[np.ndarray], sizes_hw: Sequence[tuple[int, int]]) -> np.ndarray | None:
     """Return (GRID, GRID) float64 in [0, 1], how many exams have a box at a place; None without boxes.
 
-    Of training exams it is what can be known of the place of a finding without a look at the radiograph.
+    Of training exams it is what can be known of the place of a finding without regard to the radiograph.
     """
     masks = [box_mask(truth, size_hw) for truth, size_hw in zip(truth_xyxy_px, sizes_hw, strict=True) if len(truth)]
     return np.mean(masks, axis=0) if masks else None
@@ -173,7 +180,7 @@ def _area_iou(a: np.ndarray, b: np.ndarray) -> float:
     return np.count_nonzero(a & b) / union if union else 0.0
 
 
-def _grid_xy_px(size_hw: tuple[float, float]) -> np.ndarray:
+def _grid_xy_px(size_hw: tuple[int, int]) -> np.ndarray:
     """Return (GRID * GRID, 2) centres of the grid in px of the radiograph."""
     x, y = np.meshgrid(_centres(size_hw[1]), _centres(size_hw[0]))
     return np.stack([x.ravel(), y.ravel()], axis=1)

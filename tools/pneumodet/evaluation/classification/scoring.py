@@ -1,8 +1,8 @@
 """A trained classifier, and its outputs as probabilities. numpy at module level; TensorFlow where a run is opened.
 
 trained = restored(folder)
-looker = trained.looker(split)
-for seen in looker.batches(): probability(seen.outputs)          # (B,) of pneumonia
+runner = trained.runner(split)
+for seen in runner.batches(): probability(seen.outputs)          # (B,) of pneumonia
 """
 
 import dataclasses
@@ -31,16 +31,16 @@ class Trained:
     model: Any
     settings: ClassifierSettings
 
-    def looker(self, split: Split, *, model: Any = None) -> Any:
-        """Return a ``evaluation.runner.Looker`` that shows it a split's records as it saw them in training.
+    def runner(self, split: Split, *, model: Any = None) -> Any:
+        """Return a ``evaluation.runner.Runner`` that shows it a split's records as it saw them in training.
 
         Args:
           split: the records.
-          model: looks in its place: takes the same inputs, and gives a dict.
+          model: runs in its place: takes the same inputs, and gives a dict.
         """
-        from pneumodet.evaluation.runner import Looker
+        from pneumodet.evaluation.runner import Runner
 
-        return Looker(model or self.model, split, **looks(self.settings, split))
+        return Runner(model or self.model, split, **feed_arguments(self.settings, split))
 
 
 def restored(folder: Path) -> Trained:
@@ -50,6 +50,7 @@ def restored(folder: Path) -> Trained:
       DataError, ConfigError: the folder is no run of a classifier.
       CheckpointError: there is no checkpoint, or it does not fit.
     """
+    # the settings that it was trained with, not those of the config today
     chosen = settings_files.load(ClassifierSettings, folder / runs.SETTINGS, folder=paths.CONFIG_DIR / runs.CLASSIFICATION)
     from pneumodet.models.classification import networks
     from pneumodet.models.detection import checkpoints
@@ -60,8 +61,8 @@ def restored(folder: Path) -> Trained:
     return Trained(model, chosen)
 
 
-def looks(settings: ClassifierSettings, split: Split) -> dict[str, Any]:
-    """Return how a classifier sees a split, as arguments of ``Looker`` and ``Feed``."""
+def feed_arguments(settings: ClassifierSettings, split: Split) -> dict[str, Any]:
+    """Return how a classifier takes a split, as arguments of ``Runner`` and ``Feed``."""
     return {
         "size_hw": settings.size_hw,
         "normalization": settings.normalization,
@@ -77,24 +78,25 @@ def logit(outputs: Mapping[str, Any]) -> Any:
 
 def probability(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the (B,) float64 probability of pneumonia: of its own head, where there is one, else of the class."""
+    # a logit against an implicit 0 for "no pneumonia" is a sigmoid
     if "pneumonia" in outputs:
         return _softmax(np.pad(outputs["pneumonia"], [(0, 0), (1, 0)]))[:, 1]
     return _softmax(outputs["classes"])[:, -1]
 
 
 def gathered(batches: Iterable[Any]) -> dict[str, np.ndarray]:
-    """Return all of what a ``Looker`` has seen: ``pneumonia`` (N,) float64, and ``classes`` (N, 3) float64 where the model has them.
+    """Return all of what a ``Runner`` has seen: ``pneumonia`` (N,) float64, and ``classes`` (N, 3) float64 where the model has them.
 
     A record that could not be read counts as if nothing speaks for pneumonia: 0, and equal probabilities of the other classes.
     """
-    found: dict[str, list[np.ndarray]] = {}
+    parts_of: dict[str, list[np.ndarray]] = {}
     for seen in batches:
-        found.setdefault("pneumonia", []).append(np.where(seen.read, probability(seen.outputs), 0.0))
+        parts_of.setdefault("pneumonia", []).append(np.where(seen.read, probability(seen.outputs), 0.0))
         if "classes" in seen.outputs:
             of_classes = _softmax(seen.outputs["classes"])
             of_classes[~seen.read] = [0.5] * (of_classes.shape[1] - 1) + [0.0]
-            found.setdefault("classes", []).append(of_classes)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            parts_of.setdefault("classes", []).append(of_classes)
+    return {name: np.concatenate(parts) for name, parts in parts_of.items()}
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

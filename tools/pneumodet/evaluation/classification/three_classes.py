@@ -1,7 +1,7 @@
-"""How well three classes are told apart: confusion matrix, accuracy, recall, precision, F1 and one-against-rest ROC AUC, with intervals by patient.
+"""How well three classes are kept apart: confusion matrix, accuracy, recall, precision, F1 and one-against-rest ROC AUC, with intervals by patient.
 
-    found = assess(probabilities, classes, patients=patients)
-    found["figures"]["classes.macro_f1"], found["confusion"]
+    result = summarize(probabilities, classes, patients=patients)
+    result["figures"]["classes.macro_f1"], result["confusion"]
 
 A prediction is the class of the highest probability; nothing is chosen on these exams.
 """
@@ -18,7 +18,7 @@ KEYS = ("normal", "not_normal", "opacity")
 """Of ``CLASSES``, in names of figures."""
 
 
-def assess(
+def summarize(
     probabilities: np.ndarray, classes: np.ndarray, *, patients: np.ndarray, resamples: int = bootstrap.RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
     """Return the figures of three classes.
@@ -37,9 +37,9 @@ def assess(
     value, drawn = bootstrap.resampled(_Figures(probabilities, classes), patients, resamples=resamples, seed=seed)
     intervals = {}
     for key in value:
-        found = bootstrap.interval(value[key], drawn[key], patients)
-        if found["low"] is not None:
-            intervals[key] = [found["low"], found["high"]]
+        drawn_interval = bootstrap.interval(value[key], drawn[key], patients)
+        if drawn_interval["low"] is not None:
+            intervals[key] = [drawn_interval["low"], drawn_interval["high"]]
     return {
         "figures": {key: None if np.isnan(one) else one for key, one in value.items()},
         "intervals": intervals,
@@ -64,13 +64,15 @@ class _Figures:
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return key -> (B,) float64 for (N, B) weights; NaN where a figure is undefined."""
-        found, right = {}, 0.0
+        figures: dict[str, np.ndarray] = {}
+        right = np.zeros(weights.shape[1])
         for key, (predicted, true), areas in zip(KEYS, self._cells, self._areas, strict=True):
             hits, called, there = (mask.astype(np.float64) @ weights for mask in (predicted & true, predicted, true))
             right = right + hits
-            found[f"classes.{key}.recall"] = bootstrap.ratio(hits, there)
-            found[f"classes.{key}.precision"] = bootstrap.ratio(hits, called)
-            found[f"classes.{key}.f1"] = bootstrap.ratio(2 * hits, called + there)
-            found[f"classes.{key}.roc_auc"] = areas.areas(weights)[0]
-        means = {f"classes.macro_{name}": np.mean([found[f"classes.{key}.{name}"] for key in KEYS], axis=0) for name in ("f1", "roc_auc")}
-        return {"classes.accuracy": bootstrap.ratio(right, weights.sum(axis=0)), **means, **found}
+            figures[f"classes.{key}.recall"] = bootstrap.ratio(hits, there)
+            figures[f"classes.{key}.precision"] = bootstrap.ratio(hits, called)
+            figures[f"classes.{key}.f1"] = bootstrap.ratio(2 * hits, called + there)
+            figures[f"classes.{key}.roc_auc"] = areas.areas(weights)[0]
+        # the unweighted mean: a class that is rare counts as much as the others
+        means = {f"classes.macro_{name}": np.mean([figures[f"classes.{key}.{name}"] for key in KEYS], axis=0) for name in ("f1", "roc_auc")}
+        return {"classes.accuracy": bootstrap.ratio(right, weights.sum(axis=0)), **means, **figures}

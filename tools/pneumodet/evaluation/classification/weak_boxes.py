@@ -1,9 +1,9 @@
 """Boxes from heatmaps, of a classifier that never saw one: weakly supervised localization.
 
-found = weak_boxes(heat, share=0.4, image_hw=(1024, 1024), probability=0.8)      # Detections in px of the radiograph
+detections = weak_boxes(heatmap, share=0.4, image_hw=(1024, 1024), probability=0.8)      # Detections in px of the radiograph
 shares = cross_fitted(overlaps, folds=folds)                                     # of each exam, chosen on other patients
 
-The heat is cut off at a share of its maximum, and each connected piece gives a box (B. Zhou et al., CVPR 2016, section 3.2, who take 20 % and the
+The heatmap is cut off at a share of its maximum, and each connected piece gives a box (B. Zhou et al., CVPR 2016, section 3.2, who take 20 % and the
 largest piece; radiographs have findings in both lungs, so that all pieces are kept here).
 """
 
@@ -23,36 +23,36 @@ DEFAULT_SHARE = 0.5
 """Where there are too few patients to choose one."""
 
 GRID = 256
-"""Side in px at which heat is looked at: on a radiograph of 1,024 px boxes are then exact to 4 px, far finer than a feature map."""
+"""Side in px to which heatmaps are enlarged: on a radiograph of 1,024 px boxes are then exact to 4 px, far finer than a feature map."""
 
 
-def enlarged(heat: np.ndarray, size_hw: tuple[int, int] = (GRID, GRID)) -> np.ndarray:
-    """Return a (h, w) heatmap >= 0 at another size, float32, scaled to a maximum of 1; all 0 where there is no heat."""
-    large = cv2.resize(np.asarray(heat, np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+def enlarged(heatmap: np.ndarray, size_hw: tuple[int, int] = (GRID, GRID)) -> np.ndarray:
+    """Return a (h, w) heatmap >= 0 at another size, float32, scaled to a maximum of 1; all 0 where it is empty."""
+    large = cv2.resize(np.asarray(heatmap, np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
     most = large.max()
     return large / most if most > 0 else np.zeros_like(large)
 
 
-def weak_boxes(heat: np.ndarray, *, share: float, image_hw: tuple[float, float], probability: float, category_id: int = 1) -> Detections:
+def weak_boxes(heatmap: np.ndarray, *, share: float, image_hw: tuple[float, float], probability: float, category_id: int = 1) -> Detections:
     """Return a box around each piece of a heatmap that is hot enough.
 
     Args:
-      heat: (h, w) >= 0 over the whole radiograph, of any size and scale.
+      heatmap: (h, w) >= 0 over the whole radiograph, of any size and scale.
       share: of the maximum, from which on a px is hot, in (0, 1].
       image_hw: height and width of the radiograph in px.
       probability: of pneumonia, in [0, 1].
       category_id: class of the boxes.
 
     Returns:
-      Boxes in px of the radiograph; the score is the probability times the mean heat, as a share of the maximum, of the box's piece. The most
-      confident comes first. None where there is no heat.
+      Boxes in px of the radiograph; the score is the probability times the mean of the heatmap, as a share of its maximum, over the box's piece. The most
+      confident comes first. None where the heatmap is empty.
 
     Raises:
       ConfigError: the share is not in (0, 1].
     """
     if not 0 < share <= 1:
         raise ConfigError(f"The threshold of heatmaps is {share:g}, must be a share of their maximum, above 0 and at most 1.")
-    pieces_xyxy_norm, mean = pieces(enlarged(heat), share)
+    pieces_xyxy_norm, mean = pieces(enlarged(heatmap), share)
     order = np.argsort(-mean, kind="stable")
     scores = np.clip(mean[order] * probability, 0, 1)
     return Detections(_in_px(pieces_xyxy_norm[order], image_hw), scores, np.full(len(order), category_id))
@@ -66,10 +66,11 @@ def pieces(large: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
       share: from which on a px is hot.
 
     Returns:
-      (N, 4) float64 boxes around them, left, top, right and bottom as shares of the sides; and (N,) float64, the mean heat of each.
+      (N, 4) float64 boxes around them, left, top, right and bottom as shares of the sides; and (N,) float64, the mean of the heatmap over each.
     """
     if not large.any():
         return np.zeros((0, 4)), np.zeros(0)
+    # 8 neighbours: pieces that touch at a corner are one finding
     count, labels, stats, _ = cv2.connectedComponentsWithStats(np.uint8(large >= share), connectivity=8)
     mean = np.bincount(labels.ravel(), weights=large.ravel(), minlength=count)[1:] / stats[1:, cv2.CC_STAT_AREA]
     xywh = stats[1:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
@@ -80,20 +81,20 @@ def _in_px(boxes_xyxy_norm: np.ndarray, image_hw: tuple[float, float]) -> np.nda
     return boxes_xyxy_norm * np.array([*image_hw[::-1]] * 2, np.float64)
 
 
-def best_overlaps(truth_xyxy_px: np.ndarray, found_xyxy_px: np.ndarray) -> np.ndarray:
+def best_overlaps(truth_xyxy_px: np.ndarray, weak_xyxy_px: np.ndarray) -> np.ndarray:
     """Return for each of (T, 4) ground-truth boxes the greatest IoU with one of (N, 4) boxes, (T,) float64; 0 where there is none."""
-    return boxes.iou(truth_xyxy_px, found_xyxy_px).max(axis=1, initial=0.0)
+    return boxes.iou(truth_xyxy_px, weak_xyxy_px).max(axis=1, initial=0.0)
 
 
-def boxes_by_share(heat: np.ndarray) -> list[np.ndarray]:
+def boxes_by_share(heatmap: np.ndarray) -> list[np.ndarray]:
     """Return the (N, 4) boxes of ``pieces`` for each of ``SHARES``."""
-    large = enlarged(heat)
+    large = enlarged(heatmap)
     return [pieces(large, share)[0] for share in SHARES]
 
 
-def overlaps_by_share(found_xyxy_norm: Sequence[np.ndarray], truth_xyxy_px: np.ndarray, *, image_hw: tuple[float, float]) -> np.ndarray:
+def overlaps_by_share(weak_xyxy_norm: Sequence[np.ndarray], truth_xyxy_px: np.ndarray, *, image_hw: tuple[float, float]) -> np.ndarray:
     """Return (S,) float64, for each share the sum over (T, 4) ground-truth boxes of the greatest IoU with one of its ``boxes_by_share``."""
-    return np.array([best_overlaps(truth_xyxy_px, _in_px(one, image_hw)).sum() for one in found_xyxy_norm])
+    return np.array([best_overlaps(truth_xyxy_px, _in_px(one, image_hw)).sum() for one in weak_xyxy_norm])
 
 
 def cross_fitted(overlaps: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -106,13 +107,14 @@ def cross_fitted(overlaps: np.ndarray, folds: np.ndarray) -> np.ndarray:
     Returns:
       (C,) float64 share of each exam.
     """
-    found = np.empty(len(folds))
+    of_exams = np.empty(len(folds))
     for fold in np.unique(folds):
-        found[folds == fold] = chosen(overlaps[folds != fold])
-    return found
+        of_exams[folds == fold] = chosen(overlaps[folds != fold])
+    return of_exams
 
 
 def chosen(overlaps: np.ndarray) -> float:
     """Return that of ``SHARES`` with the greatest sum of (C, S) overlaps; the highest of equal ones."""
     total = overlaps.sum(axis=0)
+    # a higher share gives smaller boxes; of equal ones the tightest
     return float(SHARES[np.flatnonzero(total == total.max())[-1]])

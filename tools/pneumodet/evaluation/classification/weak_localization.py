@@ -1,7 +1,7 @@
-"""How well heatmaps localize findings, beside what would be reached without a look at any radiograph.
+"""How well heatmaps localize findings, beside what would be reached without regard to the radiographs.
 
-cut = shares(heats, split, folds)                         # where each heatmap is cut off: chosen on other patients
-table = compared_with_priors("grad-cam", heats, cut, split, other=training_split, patients=patients, folds=folds)
+cut = shares(heatmaps, split, folds)                         # where each heatmap is cut off: chosen on other patients
+table = compared_with_priors("grad-cam", heatmaps, cut, split, other=training_split, patients=patients, folds=folds)
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ from pneumodet.data.record_sets import Split
 from pneumodet.evaluation.classification import localization, weak_boxes
 from pneumodet.evaluation.metrics import bootstrap
 
-CHANCE, CENTRE, USUAL = "chance", "centre", "usual place"
-"""What a method is compared with: the same heat everywhere, heat around the radiograph's centre, and where exams of other patients have boxes."""
+CHANCE, CENTRE, SPATIAL_PRIOR = "chance", "centre", "usual place"  # keys of pointing.json, which users may read
+"""What a method is compared with: the same heatmap everywhere, a heatmap around the radiograph's centre, and where exams of other patients have boxes."""
 
 GIVEN = "given"
 CROSS_FITTED = "of each exam, the one that gave the greatest IoU on other patients"
@@ -37,30 +37,32 @@ class Shares:
     source: str
 
 
-def shares(heats: Sequence[np.ndarray], split: Split, folds: np.ndarray | None, *, given: float | None = None) -> Shares:
+def shares(heatmaps: Sequence[np.ndarray], split: Split, folds: np.ndarray | None, *, given: float | None = None) -> Shares:
     """Choose the shares for C heatmaps.
 
     Args:
-      heats: (h, w) >= 0 of each exam.
+      heatmaps: (h, w) >= 0 of each exam.
       split: the C exams.
       folds: (C,) int64 of ``operating_point.patient_folds``; None where there are too few patients for any.
       given: the share, where it was chosen on other data.
     """
+    # a share that was chosen on other data is used as it is: choosing again would waste it
     if given is not None or folds is None:
         share, source = (weak_boxes.DEFAULT_SHARE, TOO_FEW) if given is None else (given, GIVEN)
-        return Shares(np.full(len(heats), share), share, source)
-    overlaps = np.zeros((len(heats), len(weak_boxes.SHARES)))
-    seen, found = None, []
-    for row in np.flatnonzero(split.positive):
-        if heats[row] is not seen:  # a prior is the same for all
-            seen, found = heats[row], weak_boxes.boxes_by_share(heats[row])
-        overlaps[row] = weak_boxes.overlaps_by_share(found, split.boxes_xyxy_px[row], image_hw=split.sizes_hw[row])
+        return Shares(np.full(len(heatmaps), share), share, source)
+    overlaps = np.zeros((len(heatmaps), len(weak_boxes.SHARES)))
+    seen: np.ndarray | None = None
+    pieces: list[np.ndarray] = []
+    for row in np.flatnonzero(split.positive).tolist():
+        if heatmaps[row] is not seen:  # a prior is the same for all
+            seen, pieces = heatmaps[row], weak_boxes.boxes_by_share(heatmaps[row])
+        overlaps[row] = weak_boxes.overlaps_by_share(pieces, split.boxes_xyxy_px[row], image_hw=split.sizes_hw[row])
     return Shares(weak_boxes.cross_fitted(overlaps, folds), weak_boxes.chosen(overlaps), CROSS_FITTED)
 
 
 def compared_with_priors(
     method: str,
-    heats: Sequence[np.ndarray],
+    heatmaps: Sequence[np.ndarray],
     cut: Shares,
     split: Split,
     *,
@@ -70,15 +72,15 @@ def compared_with_priors(
     tolerance_px: float = localization.TOLERANCE_PX,
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
-) -> dict[str, dict[str, dict]]:
-    """Return the figures of a method, of chance, and of heatmaps that are the same for all exams; see ``pointing.compared``.
+) -> localization.Comparison:
+    """Return the figures of a method, of chance, and of heatmaps that are the same for all exams; see ``localization.compared``.
 
     Args:
       method: its name.
-      heats: (h, w) >= 0 of each of C exams.
-      cut: of ``heats``. The shares of the other heatmaps are chosen in the same way.
+      heatmaps: (h, w) >= 0 of each of C exams.
+      cut: of ``heatmaps``. The shares of the other heatmaps are chosen in the same way.
       split: the C exams.
-      other: exams of other patients, which tell where findings usually are.
+      other: exams of other patients, which show where findings are most often.
       patients: (C,) int64.
       folds: as ``shares``.
       tolerance_px: of the pointing game.
@@ -86,18 +88,22 @@ def compared_with_priors(
       seed: of its draws.
     """
     given = cut.for_new_data if cut.source == GIVEN else None
-    prior_heats = {CENTRE: localization.centre_heat(), USUAL: localization.usual_heat(other.boxes_xyxy_px, other.sizes_hw)}
-    counts = {method: _measured(heats, cut, split, tolerance_px)}
+    prior = localization.spatial_prior(other.boxes_xyxy_px, other.sizes_hw)
+    prior_heatmaps = {
+        CENTRE: localization.centre_heatmap(),
+        SPATIAL_PRIOR: np.zeros((weak_boxes.GRID, weak_boxes.GRID)) if prior is None else prior,  # without boxes there is nothing to expect
+    }
+    counts = {method: _measured(heatmaps, cut, split, tolerance_px)}
     counts[CHANCE] = localization.by_chance(split.boxes_xyxy_px, split.sizes_hw, tolerance_px=tolerance_px)
-    for name, heat in prior_heats.items():
-        same = [heat] * len(split)
+    for name, heatmap in prior_heatmaps.items():
+        same = [heatmap] * len(split)
         counts[name] = _measured(same, shares(same, split, folds, given=given), split, tolerance_px)
     return localization.compared(counts, patients, resamples=resamples, seed=seed)
 
 
-def _measured(heats: Sequence[np.ndarray], cut: Shares, split: Split, tolerance_px: float) -> dict[str, localization.Ratio]:
-    found = [np.zeros((0, 4))] * len(split)
-    for row in np.flatnonzero(split.positive):
-        detections = weak_boxes.weak_boxes(heats[row], share=cut.of_exams[row], image_hw=split.sizes_hw[row], probability=1.0)
-        found[row] = detections.boxes_xyxy_px
-    return localization.measure(heats, split.boxes_xyxy_px, split.sizes_hw, found, tolerance_px=tolerance_px)
+def _measured(heatmaps: Sequence[np.ndarray], cut: Shares, split: Split, tolerance_px: float) -> dict[str, localization.Ratio]:
+    weak = [np.zeros((0, 4))] * len(split)
+    for row in np.flatnonzero(split.positive).tolist():
+        detections = weak_boxes.weak_boxes(heatmaps[row], share=cut.of_exams[row], image_hw=split.sizes_hw[row], probability=1.0)
+        weak[row] = detections.boxes_xyxy_px
+    return localization.measure(heatmaps, split.boxes_xyxy_px, split.sizes_hw, weak, tolerance_px=tolerance_px)

@@ -1,9 +1,9 @@
 """A detector with a gate and with other runs' boxes: what each step gains on patients that had no part in the choice.
 
-    found = combine(detector, gate=scores, others=[segmenter], seed=0)
-    found.table["rows"][-1]["step"], found.sentences          # "fusion", ["That the gate helps is not shown: …"]
+    result = combine(detector, gate=scores, others=[segmenter], seed=0)
+    result.table["rows"][-1]["step"], result.sentences          # "fusion", ["That the gate helps is not shown: …"]
 
-The search is ``evaluation.postprocess_search``: each step is tuned with all before it, and each exam is judged by what other folds of patients gave.
+The search is ``evaluation.postprocess_search``: each step is tuned with all before it, and each exam is evaluated by what other folds of patients gave.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ SMALLEST_LOSS = 5e-4
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Combination:
-    """What was found.
+    """A combination and what it gains.
 
     Attributes:
       table: as ``search.search`` returns it for the detector, with ``detector``, ``gate`` and ``fused`` (names), and with a last row for the fusion.
@@ -82,7 +82,7 @@ def chosen(sides: Sequence[Side], detector: str, gate: str | None, fused: Sequen
         raise ConfigError("--fuse names a run twice, or the detector itself. Name each once.")
     if not gate and not fused:
         raise ConfigError("--combine needs something to combine with: --gate RUN, --fuse RUN, or both.")
-    return by_name[detector], by_name.get(gate), [by_name[name] for name in fused]
+    return by_name[detector], by_name[gate] if gate else None, [by_name[name] for name in fused]
 
 
 def combine(
@@ -95,7 +95,7 @@ def combine(
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Combination:
-    """Search for the best combination, and tell what each step of it gains.
+    """Search for the best combination, and say what each step of it gains.
 
     Args:
       detector: has boxes.
@@ -110,28 +110,33 @@ def combine(
       ConfigError: folds are out of range.
       DataError: there are too few patients.
     """
-    of_case = operating_point.patient_folds(detector.boxes, folds, seed=seed)
+    # the folds of the detector for both searches, so that their exams are processed by the same patients' choices
+    boxes = detector.detections
+    of_case = operating_point.patient_folds(boxes, folds, seed=seed)
     scores = None if gate is None else gate.image.case_scores
     how: dict[str, Any] = {"folds": of_case, "gate": scores, "rules": RULES, "resamples": resamples, "seed": seed, "on_step": on_step}
-    found = postprocess_search.search([detector.boxes], **how)
+    searched = postprocess_search.search([boxes], **how)
     sources = [detector, *others]
     names = tuple(side.entry.name for side in sources)
-    table = {**found.table, "detector": names[0], "gate": gate and gate.entry.name, "fused": list(names[1:])}
+    table = {**searched.table, "detector": names[0], "gate": gate and gate.entry.name, "fused": list(names[1:])}
     sentences = []
     if gate is not None:
         row = next(row for row in table["rows"] if row["step"] == GATE)
         sentences.append(_of_gate(row, gate.entry.name, names[0]))
     if others:
-        fused = postprocess_search.search([side.boxes for side in sources], names=names, **how)
-        gain = _gain(found.cross_fitted, 0.0, fused.cross_fitted, resamples, seed)
-        alone, _ = operating_point.cross_fitted(detector.boxes, "rsna", folds=of_case, rules=RULES)  # as the table's first row
+        fused = postprocess_search.search([side.detections for side in sources], names=names, **how)
+        gain = _gain(searched.cross_fitted, 0.0, fused.cross_fitted, resamples, seed)
+        alone, _ = operating_point.cross_fitted(boxes, "rsna", folds=of_case, rules=RULES)  # as the table's first row
         table["rows"] = [*table["rows"], {**fused.table["rows"][-1], "step": FUSION, "gain": gain}]
-        table["total"] = _gain(detector.boxes, alone[detector.boxes.box_case], fused.cross_fitted, resamples, seed)
+        table["total"] = _gain(boxes, alone[boxes.box_case], fused.cross_fitted, resamples, seed)
         sentences.append(_of_fusion(gain, names))
-        found = fused
+        searched = fused
     table["best_step"] = place = _best(table["rows"])
+    # the first row is the detector alone, and the last one is the recipe itself
     best = Recipe(**table["rows"][place]["chosen"]) if 0 < place < len(table["rows"]) - 1 else None
-    return Combination(table, (*sentences, *_of_losses(table["rows"], place, names[0])), found.recipe, names, found.cross_fitted, best)
+    return Combination(
+        table, (*sentences, *_of_losses(table["rows"], place, names[0])), searched.recipe, names, searched.cross_fitted, best
+    )
 
 
 def steps_of(gate: bool, others: int) -> int:
@@ -140,15 +145,15 @@ def steps_of(gate: bool, others: int) -> int:
     return len(postprocess_search.grids(1, scores)) + (len(postprocess_search.grids(1 + others, scores)) if others else 0)
 
 
-def write(folder: Path, found: Combination, *, category_id: int) -> None:
+def write(folder: Path, combination: Combination, *, category_id: int) -> None:
     """Write recipe.json, table.json and detections.json, which tools/evaluate.py and tools/postprocess.py take."""
-    exams = recipes.fingerprint(found.cross_fitted.names)
+    exams = recipes.fingerprint(combination.cross_fitted.names)
     folder.mkdir()
-    recipes.save(folder / recipes.RECIPE, dataclasses.replace(found.recipe, exams_sha256=exams))
-    if found.best:
-        recipes.save(folder / BEST_RECIPE, dataclasses.replace(found.best, exams_sha256=exams))
-    paths.write_json(folder / gates.TABLE, found.table)
-    detections.write_coco_results(folder / gates.DETECTIONS, steps.from_cases(found.cross_fitted, category_id=category_id))
+    recipes.save(folder / recipes.RECIPE, dataclasses.replace(combination.recipe, exams_sha256=exams))
+    if combination.best:
+        recipes.save(folder / BEST_RECIPE, dataclasses.replace(combination.best, exams_sha256=exams))
+    paths.write_json(folder / gates.TABLE, combination.table)
+    detections.write_coco_results(folder / gates.DETECTIONS, steps.from_cases(combination.cross_fitted, category_id=category_id))
 
 
 def _gain(before: Cases, at: float | np.ndarray, after: Cases, resamples: int, seed: int) -> dict[str, float | None]:
@@ -161,7 +166,7 @@ def _of_gate(row: dict[str, Any], gate: str, detector: str) -> str:
     gain = row["gain"]
     between = _between(gain)
     if row["chosen"].get("gate", "none") == "none":
-        return f"The gate does not help: on all patients the search found no use of the scores of {gate} that betters {detector}'s boxes ({between})."
+        return f"The gate does not help: on all patients the search has no use for the scores of {gate} that betters {detector}'s boxes ({between})."
     if gain["low"] is not None and gain["low"] > 0:
         return f"The gate helps: the scores of {gate} raise the RSNA metric of {detector} by {between}."
     if gain["high"] is not None and gain["high"] < 0:

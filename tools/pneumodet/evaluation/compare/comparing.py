@@ -42,7 +42,7 @@ class Request:
       output_dir: new folder.
       truth: record set, instances.json or labels.csv; without, that of the first run that knows its own.
       split: of record sets.
-      patient_map: which patient each exam is of; without, as the ground truth tells.
+      patient_map: which patient each exam is of; without, as the ground truth says.
       baseline: name of the run that the others are compared with; the first without.
       common: compare on the exams that all have, where they have others too.
       detector: name of the run whose boxes are gated and fused.
@@ -71,7 +71,7 @@ class Request:
 
 
 Progress = Callable[[int], Callable[..., None]]
-"""Is told the number of steps, and returns what to call after each."""
+"""Takes the number of steps, and returns what to call after each."""
 
 
 def compare(request: Request, *, progress: Progress = lambda total: lambda *_: None) -> dict[str, Any]:
@@ -86,16 +86,18 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     """
     if (request.gate or request.fused) and not request.detector:
         raise ConfigError("--gate and --fuse say what is combined with a detector. Name it by --combine.")
+    # first: a folder in use should not cost an hour
     folders.check_free(request.output_dir, marker=RESULT, overwrite=request.overwrite)
     shelf = entries.Shelf(request.truth, split=request.split, patient_map=request.patient_map)
     read = entries.read_all(list(request.runs), shelf)
-    truth = shelf.given or next((entry.truth for entry in read), None)
+    truth = shelf.given or read[0].truth
     names = [entry.name for entry in read]
     if request.baseline is not None and request.baseline not in names:
         raise ConfigError(f"--baseline {request.baseline}: it must be one of --runs ({', '.join(names)}).")
     matched = matching.match(read, truth, common=request.common, seed=request.seed)
     baseline = matched.sides[names.index(request.baseline) if request.baseline else 0]
     chosen = combining.chosen(matched.sides, request.detector, request.gate, request.fused) if request.detector else None
+    # each is compared with the baseline only: all pairs would make chance findings certain
     others = [side for side in matched.sides if side is not baseline]
     total = len(matched.sides) + len(others)
     step = progress(total + (combining.steps_of(bool(request.gate), len(request.fused)) if chosen else 0))
@@ -135,6 +137,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
             combining.write(folder / combining.FOLDER, combination, category_id=_category(truth.instances))
         _write(folder / PAGE, page.html(result))
         _write(folder / MARKDOWN, sentences.markdown(result))
+        # last: the marker says that the folder is whole
         paths.write_json(folder / RESULT, result)
     return result
 
@@ -142,7 +145,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
 def _run(side: Side, how: dict[str, int], step: Callable[[], None]) -> dict[str, Any]:
     """Return what ``RESULT`` holds of a run."""
     entry = side.entry
-    found = {
+    row = {
         "name": entry.name,
         "family": entry.family,
         "manifest_sha256": entry.manifest_sha256,
@@ -154,11 +157,11 @@ def _run(side: Side, how: dict[str, int], step: Callable[[], None]) -> dict[str,
         "roc": image_level.roc_curve(side.image),
     }
     step()
-    return found
+    return row
 
 
 def _notes(sides: tuple[Side, ...], differences: dict[str, dict[str, Any]]) -> list[str]:
-    count = sum(len(found) for found in differences.values())
+    count = sum(len(of_run) for of_run in differences.values())
     notes = [WATCHED] if any(side.entry.watched for side in sides) else []
     return notes + ([UNCORRECTED.format(count=count, chance=count * (1 - bootstrap.CONFIDENCE))] if count >= MANY else [])
 

@@ -16,9 +16,10 @@ from pneumodet.core.run_record import RunRecord
 from pneumodet.core.runs import CLASSIFICATION, DETECTION, SEGMENTATION, TRAINED_BY
 from pneumodet.data import detection_files, record_sets
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation import checks, inputs
+from pneumodet.evaluation import checks, inputs, metrics_file
 from pneumodet.evaluation.compare import truths
 from pneumodet.evaluation.compare.truths import Truth
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.inference.postprocess import gates as image_gates
 
 BOXES, SCORES = "boxes", "scores"
@@ -42,7 +43,7 @@ class Point:
 
     Attributes:
       aim: what a threshold is chosen for, as ``aims.parse_aim`` takes it.
-      threshold: one that was chosen on other data; None: each exam is judged by what other patients give.
+      threshold: one that was chosen on other data; None: each exam is evaluated at what other patients give.
     """
 
     aim: str
@@ -119,7 +120,7 @@ def read_all(texts: list[str], shelf: Shelf) -> list[Entry]:
       shelf: has the ground truth; files without one take that of the first run that knows its own.
 
     Raises:
-      ConfigError: a name is there twice, or no ground truth is known.
+      ConfigError: a name occurs twice, or no ground truth is known.
       DataError: there is no such run, it was not evaluated, or its files cannot be used.
     """
     named = [_named(text) for text in texts]
@@ -130,7 +131,7 @@ def read_all(texts: list[str], shelf: Shelf) -> list[Entry]:
     default = shelf.given or next((entry.truth for entry in of_runs.values()), None)
     if default is None:
         raise ConfigError(
-            "Files of detections or scores do not tell the ground truth. Give --truth: a record set, instances.json or labels.csv."
+            "Files of detections or scores do not say which ground truth they are of. Give --truth: a record set, instances.json or labels.csv."
         )
     return [of_runs.get(name) or _of_file(name, path, default) for name, path in named]
 
@@ -163,14 +164,14 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
         raise DataError(f"The run {name} is of the family {family!r}; known are {', '.join(TRAINED_BY)}.")
     place = folder / (runs.EVAL if family == DETECTION else runs.EVALUATION)
     command = f"evaluate.py --run {folder.name}" if family == DETECTION else f"{TRAINED_BY[family]}.py --run {folder.name} --resume"
-    mend = f"Evaluate it: python tools/{command}"
+    fix = f"Evaluate it: python tools/{command}"
     if not (place / runs.METRICS).is_file():
-        raise DataError(f"The run {name} was not evaluated: {place.name}/{runs.METRICS} is missing. {mend}")
-    metrics = paths.read_json(place / runs.METRICS, what="the run's metrics", hint=mend)
+        raise DataError(f"The run {name} was not evaluated: {place.name}/{runs.METRICS} is missing. {fix}")
+    metrics = metrics_file.read(place / runs.METRICS, hint=fix)
     data = record.data
-    manifest = metrics.get("manifest_sha256") or (data.manifest_sha256 if data else None)
-    truth = _truth_of_run(name, data.folder if data else None, manifest, metrics.get("split"), shelf)
-    found: dict[str, Any] = {
+    manifest = metrics.manifest_sha256 or (data.manifest_sha256 if data else None)
+    truth = _truth_of_run(name, data.folder if data else None, manifest, metrics.split, shelf)
+    fields: dict[str, Any] = {
         "name": name,
         "family": family,
         "truth": truth,
@@ -181,27 +182,27 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     wanted = {DETECTION: [boxes_file], CLASSIFICATION: [scores_file], SEGMENTATION: [scores_file, boxes_file]}[family]
     missing = next((path for path in wanted if not path.is_file()), None)
     if missing:
-        raise DataError(f"The evaluation of the run {name} is not whole: {missing.name} is missing. {mend}")
+        raise DataError(f"The evaluation of the run {name} is not whole: {missing.name} is missing. {fix}")
+    # of a run's own evaluation, so that runs are compared as their users would use them
     point = _point(metrics)
     if boxes_file in wanted:
-        found["cases"], warnings = _detections(boxes_file, truth, name, checks.DETECTOR if family == DETECTION else checks.MASKS)
-        warnings += [TRAINED_ON.format(name=name)] * (
-            metrics.get("split") == "train" and data is not None and manifest == data.manifest_sha256
-        )
-        found |= {"warnings": tuple(warnings), "exams": frozenset(found["cases"].names), "box_point": point or OF_BOXES}
+        fields["cases"], warnings = _detections(boxes_file, truth, name, checks.DETECTOR if family == DETECTION else checks.MASKS)
+        warnings += [TRAINED_ON.format(name=name)] * (metrics.split == "train" and data is not None and manifest == data.manifest_sha256)
+        fields |= {"warnings": tuple(warnings), "exams": frozenset(fields["cases"].names), "box_point": point or OF_BOXES}
     if scores_file in wanted:
         scores = image_gates.read_gate(scores_file)
-        found["exams"] = frozenset(scores)
-        if not _are_highest(scores, found.get("cases")):  # else one operating point is that of both
+        fields["exams"] = frozenset(scores)
+        # a segmenter's scores.csv holds the highest of its boxes' scores, rounded: then it is one set of scores, not two
+        if not _are_highest(scores, fields.get("cases")):  # else one operating point is that of both
             of_images = point is not None and _of_images(point)
-            found |= {"scores": scores, "image_point": point if of_images else OF_SCORES}
-            found |= {"box_point": OF_BOXES} if of_images else {}
-    if family == DETECTION and metrics.get("images") not in (None, len(found["exams"])):
+            fields |= {"scores": scores, "image_point": point if of_images else OF_SCORES}
+            fields |= {"box_point": OF_BOXES} if of_images else {}
+    if family == DETECTION and metrics.images not in (None, len(fields["exams"])):
         raise DataError(
-            f"The run {name} was evaluated on {metrics['images']} exams, but {truth.name} has {len(found['exams'])}. Give --truth with the very record "
+            f"The run {name} was evaluated on {metrics.images} exams, but {truth.name} has {len(fields['exams'])}. Give --truth with the very record "
             f"set, or evaluate it again: python tools/{command}"
         )
-    return Entry(**found, **_cost(folder, record, metrics))
+    return Entry(**fields, **_cost(folder, record, metrics))
 
 
 def _truth_of_run(name: str, data: str | None, manifest: str | None, split: str | None, shelf: Shelf) -> Truth:
@@ -237,12 +238,12 @@ def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases
     return loaded.cases, [f"{name}: {one}" for one in said]
 
 
-def _point(metrics: Mapping[str, Any]) -> Point | None:
+def _point(metrics: Metrics) -> Point | None:
     """Return a run's own operating point. A threshold that was chosen on the very exams is not taken over, only what it was chosen for."""
-    point = metrics.get("operating_point") or {}
-    if point.get("aim"):
-        return Point(point["aim"])
-    return None if point.get("threshold") is None else Point("given", float(point["threshold"]))
+    point = metrics.operating_point
+    if point is None or point.aim:
+        return Point(point.aim) if point and point.aim else None
+    return None if point.threshold is None else Point("given", float(point.threshold))
 
 
 def _of_images(point: Point) -> bool:
@@ -257,7 +258,7 @@ def _are_highest(scores: Mapping[str, float], cases: Cases | None) -> bool:
     return all(abs(scores[name] - highest) <= ROUNDED for name, highest in zip(cases.names, cases.case_scores.tolist(), strict=True))
 
 
-def _cost(folder: Path, record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _cost(folder: Path, record: RunRecord, metrics: Metrics) -> dict[str, Any]:
     seconds, milliseconds = record.training_seconds, metrics.get("milliseconds_an_image")
     if seconds is None:
         seconds = metrics_table.seconds(folder) or None

@@ -1,9 +1,10 @@
 """The figures of each run with intervals, and what each differs by from the baseline on the same resamples of patients.
 
-found = of_side(side, resamples=1000, seed=0)                         # key -> {"value": 0.21, "low": 0.19, "high": 0.23}
+figures = of_side(side, resamples=1000, seed=0)                         # key -> {"value": 0.21, "low": 0.19, "high": 0.23}
 paired = difference(baseline, side, resamples=1000, seed=0)           # key -> the same of side - baseline, and a sentence
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,24 +40,25 @@ def of_side(side: Side, *, resamples: int, seed: int) -> dict[str, Figure]:
     Raises:
       ConfigError: resamples are out of range.
     """
-    how = {"rules": RULES, "class_name": label_map.PNEUMONIA, "resamples": resamples, "seed": seed}
-    image = bootstrap.intervals(side.image, score_threshold=side.image_at, **how)["figures"]
-    found = {key: image[key] for key in IMAGE_FIGURES}
+    drawn = functools.partial(bootstrap.intervals, rules=RULES, class_name=label_map.PNEUMONIA, resamples=resamples, seed=seed)
+    # image-level figures have an operating point of their own, which need not be that of the boxes
+    image = drawn(side.image, score_threshold=side.image_at)["figures"]
+    of_images = {key: image[key] for key in IMAGE_FIGURES}
     if side.boxes is None:
-        return found
-    boxes = image if side.boxes is side.image else bootstrap.intervals(side.boxes, score_threshold=side.boxes_at, **how)["figures"]
-    return {key: boxes[key] for key in BOX_FIGURES} | found
+        return of_images
+    boxes = image if side.boxes is side.image else drawn(side.boxes, score_threshold=side.boxes_at)["figures"]
+    return {key: boxes[key] for key in BOX_FIGURES} | of_images
 
 
 def difference(baseline: Side, side: Side, *, resamples: int, seed: int) -> dict[str, Figure]:
     """Return key -> ``a`` (the baseline's value), ``b``, ``value`` (b - a), ``low``, ``high`` and ``sentence``, of all figures that both have."""
     names = (baseline.entry.name, side.entry.name)
-    how = {"names": names, "rules": RULES, "class_name": label_map.PNEUMONIA, "resamples": resamples, "seed": seed}
-    image = bootstrap.compare(baseline.image, side.image, thresholds=(baseline.image_at, side.image_at), **how)["figures"]
-    found = {key: image[key] for key in IMAGE_FIGURES}
+    paired = functools.partial(bootstrap.compare, names=names, rules=RULES, class_name=label_map.PNEUMONIA, resamples=resamples, seed=seed)
+    image = paired(baseline.image, side.image, thresholds=(baseline.image_at, side.image_at))["figures"]
+    of_images = {key: image[key] for key in IMAGE_FIGURES}
     if baseline.boxes is None or side.boxes is None:
-        return found
+        return of_images
     boxes = image
     if baseline.boxes is not baseline.image or side.boxes is not side.image:
-        boxes = bootstrap.compare(baseline.boxes, side.boxes, thresholds=(baseline.boxes_at, side.boxes_at), **how)["figures"]
-    return {key: boxes[key] for key in BOX_FIGURES} | found
+        boxes = paired(baseline.boxes, side.boxes, thresholds=(baseline.boxes_at, side.boxes_at))["figures"]
+    return {key: boxes[key] for key in BOX_FIGURES} | of_images

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pneumodet.core.errors import DataError
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.compare.entries import Entry, Point
 from pneumodet.evaluation.compare.truths import Truth
@@ -45,6 +45,17 @@ class Side:
     boxes_note: str
     image_note: str
 
+    @property
+    def detections(self) -> Cases:
+        """``boxes``, where they are needed.
+
+        Raises:
+          ConfigError: there are none.
+        """
+        if self.boxes is None:
+            raise ConfigError(f"{self.entry.name} has scores and no boxes. Use it as --gate.")
+        return self.boxes
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Matched:
@@ -68,7 +79,7 @@ def match(entries: Sequence[Entry], truth: Truth, *, common: bool, seed: int = 0
 
     Args:
       entries: at least one.
-      truth: what all are judged by.
+      truth: what all are evaluated by.
       common: take the exams that all have; without, it is an error if some have others.
       seed: of the folds of patients by which operating points are chosen.
 
@@ -87,10 +98,11 @@ def match(entries: Sequence[Entry], truth: Truth, *, common: bool, seed: int = 0
     if left_out and not common:
         raise DataError(f"{_difference(entries, every, unknown, truth)} Give --common to compare on the {len(there):,} that all have.")
     base = truth.cases.take(np.array(there))
+    # ROC AUC and the choice of thresholds need both
     if base.positive.all() or not base.positive.any():
         which = "positive" if base.positive.all() else "negative"
         raise DataError(
-            f"All {len(base):,} exams that are compared are {which}: nothing tells a good model from a bad one. Compare on others."
+            f"All {len(base):,} exams that are compared are {which}: no figure can part a good model from a bad one. Compare on others."
         )
     notes = list(truth.warnings)
     if left_out:
@@ -121,10 +133,14 @@ def _with_boxes(base: Cases, cases: Cases) -> Cases:
 def _side(entry: Entry, base: Cases, seed: int, notes: list[str]) -> Side:
     boxes = None if entry.cases is None else _with_boxes(base, entry.cases)
     boxes_at, boxes_note = (0.0, "") if boxes is None else _at(boxes, entry.box_point, seed)
-    image, image_at, image_note = boxes, boxes_at, boxes_note
     if entry.scores is not None:
         image = with_scores(base, np.array([entry.scores[name] for name in base.names], np.float64))
         image_at, image_note = _at(image, entry.image_point, seed)
+    elif boxes is not None:
+        image, image_at, image_note = boxes, boxes_at, boxes_note
+    else:
+        raise DataError(f"{entry.name} has neither boxes nor scores. Evaluate it again.")
+    # after the notes on exams, which are about all runs
     notes += entry.warnings
     return Side(entry=entry, boxes=boxes, image=image, boxes_at=boxes_at, image_at=image_at, boxes_note=boxes_note, image_note=image_note)
 
@@ -135,11 +151,12 @@ def _at(cases: Cases, point: Point, seed: int) -> tuple[float | np.ndarray, str]
         return point.threshold, f"Score of at least {point.threshold:.4g}, as the run was given it."
     try:
         folds = operating_point.patient_folds(cases, seed=seed)
-        by_case, found = operating_point.cross_fitted(cases, point.aim, folds=folds, rules=RULES)
+        by_case, fitted = operating_point.cross_fitted(cases, point.aim, folds=folds, rules=RULES)
+    # a threshold of few patients is still of use, as long as the reader knows that it flatters
     except DataError as error:
         chosen = operating_point.choose(cases, point.aim, rules=RULES)
         return chosen["threshold"], f"Score of at least {chosen['threshold']:.4g}, chosen on these very exams, which flatters: {error}"
-    return by_case[cases.box_case], found["note"]
+    return by_case[cases.box_case], fitted["note"]
 
 
 def _of_different_sets(entries: Sequence[Entry], truth: Truth, base: Cases) -> list[str]:
@@ -157,15 +174,15 @@ def _of_different_sets(entries: Sequence[Entry], truth: Truth, base: Cases) -> l
         if other:
             notes.append(
                 f"{entry.name}: the ground truth that it was evaluated with ({entry.truth.name}) has other boxes in {other:,} of {len(base):,} exams; "
-                f"all are judged by {truth.name}."
+                f"all are evaluated by {truth.name}."
             )
     return notes
 
 
 def _boxes_of(cases: Cases, index: int) -> np.ndarray:
     """Return the sorted ground-truth boxes of a case, (N, 4)."""
-    found = cases.truth_xyxy_px[cases.truth_case == index]
-    return found[np.lexsort(found.T)]
+    boxes = cases.truth_xyxy_px[cases.truth_case == index]
+    return boxes[np.lexsort(boxes.T)]
 
 
 def _difference(entries: Sequence[Entry], every: frozenset[str], unknown: frozenset[str], truth: Truth) -> str:

@@ -76,19 +76,19 @@ def _numbers(figure: Mapping[str, Any]) -> tuple[float | None, float | None, flo
 
 
 def _differences(result: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = result["differences"]
-    if not found:
+    differences = result["differences"]
+    if not differences:
         return None
     forests = [
         forest.forest(
             f"{FIGURES[key]}: run - {result['baseline']}",
-            [(name, *_numbers(one[key])) for name, one in found.items() if key in one],
+            [(name, *_numbers(one[key])) for name, one in differences.items() if key in one],
             zero=True,
         )
         for key in PLOTTED
     ]
     keys = sentences.shown(result)
-    rows = [(Cell(name, breakable=True), *(_signed(one.get(key)) for key in keys)) for name, one in found.items()]
+    rows = [(Cell(name, breakable=True), *(_signed(one.get(key)) for key in keys)) for name, one in differences.items()]
     table = Table(f"Run - {result['baseline']}, with 95% intervals below", ("run", *(FIGURES[key] for key in keys)), rows)
     return {"forests": forests, "table": table}
 
@@ -111,6 +111,7 @@ def _combination(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _roc(result: Mapping[str, Any]) -> list[Markup]:
     runs = [run for run in result["runs"] if run["roc"]["sensitivity"]]
     charts = []
+    # colours repeat beyond this number of lines
     for first in range(0, len(runs), LINES):
         lines = [Line(_with_area(run), run["roc"]["false_positive_rate"], run["roc"]["sensitivity"]) for run in runs[first : first + LINES]]
         charts.append(plots.roc("ROC of radiographs; in brackets the area", lines))

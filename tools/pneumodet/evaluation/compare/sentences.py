@@ -1,4 +1,4 @@
-"""A comparison in words and as Markdown.
+"""A comparison as sentences and as Markdown.
 
 text = markdown(result)          # of what comparing.RESULT holds
 lines = conclusions(result)      # what a reader should take from it, a sentence each
@@ -64,17 +64,17 @@ def data(result: Mapping[str, Any]) -> str:
 
 def conclusions(result: Mapping[str, Any]) -> list[str]:
     """Return which run is best by each of ``HEADLINES``, and whether it is shown to be better than the baseline, a sentence each."""
-    found = []
+    lines = []
     for key in HEADLINES:
         having = [run for run in result["runs"] if (run["figures"].get(key) or {}).get("value") is not None]
         if len(having) < 2:
             continue
         best = max(having, key=lambda run: run["figures"][key]["value"])
         figure = best["figures"][key]
-        found.append(f"Highest {FIGURES[key]}: {best['name']}, {_with_interval(figure)}. {_against(result, best['name'], key)}".rstrip())
+        lines.append(f"Highest {FIGURES[key]}: {best['name']}, {_with_interval(figure)}. {_against(result, best['name'], key)}".rstrip())
     if result["combination"]:
-        found += result["combination"]["sentences"]
-    return found
+        lines += result["combination"]["sentences"]
+    return lines
 
 
 def _against(result: Mapping[str, Any], best: str, key: str) -> str:
@@ -82,7 +82,7 @@ def _against(result: Mapping[str, Any], best: str, key: str) -> str:
     if best != result["baseline"]:
         one = result["differences"][best].get(key)
         return f"Against {result['baseline']}: {one['sentence']}" if one else f"{result['baseline']} has no such figure."
-    others = [found[key] for found in result["differences"].values() if key in found]
+    others = [of_run[key] for of_run in result["differences"].values() if key in of_run]
     if len(others) == 1:
         return others[0]["sentence"]
     shown = sum(one["high"] is not None and one["high"] < 0 for one in others)
@@ -112,11 +112,11 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def points(result: Mapping[str, Any]) -> list[str]:
     """Return the operating point of each run, a line each."""
-    found = []
+    lines = []
     for run in result["runs"]:
         boxes, images = run["operating_point"]["boxes"], run["operating_point"]["images"]
-        found.append(f"{run['name']}: {images}" if boxes in (None, images) else f"{run['name']}, images: {images} Boxes: {boxes}")
-    return found
+        lines.append(f"{run['name']}: {images}" if boxes in (None, images) else f"{run['name']}, images: {images} Boxes: {boxes}")
+    return lines
 
 
 def _figures(result: Mapping[str, Any]) -> str:
@@ -140,7 +140,7 @@ def _cost(result: Mapping[str, Any]) -> str:
 
 def _differences(result: Mapping[str, Any]) -> str:
     keys = shown(result)
-    rows = [[name, *(_with_interval(found.get(key), signed=True) for key in keys)] for name, found in result["differences"].items()]
+    rows = [[name, *(_with_interval(of_run.get(key), signed=True) for key in keys)] for name, of_run in result["differences"].items()]
     return _table(["run", *(FIGURES[key] for key in keys)], rows)
 
 

@@ -14,7 +14,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.data.record_sets import MANIFEST, RecordSet
 from pneumodet.evaluation import checks, inputs
 
-NO_PATIENTS = "The ground truth does not tell patients: every exam counts as a patient of its own, so that intervals may be too narrow."
+NO_PATIENTS = "The ground truth does not name patients: every exam counts as a patient of its own, so that intervals may be too narrow."
 """Warning."""
 
 
@@ -49,7 +49,7 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> 
     Args:
       path: as ``ground_truth.read``.
       split: of the record set.
-      patient_map: as ``annotations.read_patient_map``; else patients are those that the ground truth tells.
+      patient_map: as ``annotations.read_patient_map``; else patients are those that the ground truth names.
 
     Raises:
       DataError: it cannot be read; there is no such split, or nothing in it.
@@ -59,6 +59,7 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> 
         manifest_sha256, of_split = RecordSet.open(path).manifest_sha256, split
     instances = ground_truth.read(path, split=split).instances
     patients = ground_truth.with_exam_names(annotations.read_patient_map(patient_map)) if patient_map else None
+    # without detections: what it warns of is about the ground truth, and is said once and not of each run
     loaded = inputs.assemble(instances, lambda _, __: [], names=(str(path), "no detections"), patients=patients)
     cases = loaded.cases
     warnings = checks.of_truth(

@@ -42,6 +42,7 @@ class PrecisionRecall:
 
     def __init__(self, cases: Cases, *, iou_thresholds: np.ndarray = IOU_THRESHOLDS) -> None:
         rank = np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
+        # COCO drops what is beyond, so that a detector gains nothing by more boxes
         cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
         pairs = matching.overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
         hits = [matching.coco_hits(pairs, threshold)[0] for threshold in iou_thresholds]
@@ -74,8 +75,8 @@ class PrecisionRecall:
     def average_recall(self, weights: np.ndarray) -> np.ndarray:
         """Return (3, B): the recall with at most 1, 10 and 100 detections a case, averaged over the IoU thresholds; NaN as in AP."""
         total = self._truth @ weights
-        found = np.array([counts @ weights for counts in self._found])
-        return np.divide(found, total, out=np.full_like(found, np.nan), where=total > 0)
+        hits = np.array([counts @ weights for counts in self._found])
+        return np.divide(hits, total, out=np.full_like(hits, np.nan), where=total > 0)
 
 
 def _interpolated(tp: np.ndarray, envelope: np.ndarray, total: float) -> float:

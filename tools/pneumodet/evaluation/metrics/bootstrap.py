@@ -1,13 +1,13 @@
 """Intervals for all headline figures at once, and the comparison of two models on the same images.
 
-    found = intervals(cases, score_threshold=0.3)
-    found["figures"]["froc.mean_sensitivity"]        # {"value": 0.48, "low": 0.46, "high": 0.50}
+    result = intervals(cases, score_threshold=0.3)
+    result["figures"]["froc.mean_sensitivity"]        # {"value": 0.48, "low": 0.46, "high": 0.50}
     compared = compare(cases_a, cases_b, thresholds=(0.3, 0.4))
     compared["figures"]["rsna_metric"]["sentence"]   # "B is better by 0.021 [0.004, 0.037] (95% interval)."
 
 Patients are drawn with replacement, all exams of a patient together, since exams of one patient resemble each other and an interval that
 takes them for independent is too narrow (Field and Welsh, J. R. Stat. Soc. B 2007). The interval is the percentile interval (Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Thresholds are held fixed: the interval tells how figures vary with the
+Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Thresholds are held fixed: the interval says how figures vary with the
 patients that happened to be in the set, not with training, nor with the choice of the threshold.
 
 No resample is ever built. Everything is sorted and matched once, and a resample is how often each case counts, so that a figure is a few
@@ -94,7 +94,7 @@ class Figures:
       DataError: there are no cases, or the rules are unknown.
     """
 
-    def __init__(self, cases: Cases, *, score_threshold: float, rules: str = "strict", class_name: str = "pneumonia") -> None:
+    def __init__(self, cases: Cases, *, score_threshold: float | np.ndarray, rules: str = "strict", class_name: str = "pneumonia") -> None:
         if not len(cases):
             raise DataError("No figure can be computed of no cases. Give at least one image.")
         self._prefix = f"coco.{class_name}."
@@ -135,7 +135,7 @@ class Figures:
 def intervals(
     cases: Cases,
     *,
-    score_threshold: float,
+    score_threshold: float | np.ndarray,
     rules: str = "strict",
     class_name: str = "pneumonia",
     resamples: int = RESAMPLES,
@@ -164,15 +164,15 @@ def intervals(
     figures = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
     _check(resamples, confidence)
     value, drawn = resampled(figures, cases.patients, resamples=resamples, seed=seed)
-    found = {key: interval(value[key], drawn[key], cases.patients, confidence=confidence) for key in value}
-    return {"figures": found, **_settings(cases.patients, resamples, seed, confidence)}
+    of_figures = {key: interval(value[key], drawn[key], cases.patients, confidence=confidence) for key in value}
+    return {"figures": of_figures, **_settings(cases.patients, resamples, seed, confidence)}
 
 
 def compare(
     a: Cases,
     b: Cases,
     *,
-    thresholds: tuple[float, float],
+    thresholds: tuple[float | np.ndarray, float | np.ndarray],
     names: tuple[str, str] = ("A", "B"),
     rules: str = "strict",
     class_name: str = "pneumonia",
@@ -196,6 +196,7 @@ def compare(
       DataError: cases or ground truth differ, or as in ``intervals``.
       ConfigError: as in ``intervals``.
     """
+    # a paired difference of other exams, or of the same ones in another order, would be noise that seems to be a figure
     _check_same(a, b)
     models = [
         Figures(cases, score_threshold=threshold, rules=rules, class_name=class_name)
@@ -207,17 +208,17 @@ def compare(
         return {(which, key): one for which, model in zip("ab", models, strict=True) for key, one in model(weights).items()}
 
     value, drawn = resampled(figures, a.patients, resamples=resamples, seed=seed)
-    found = {}
+    of_figures = {}
     for key in [key for which, key in value if which == "a"]:
         of_a, of_b = value["a", key], value["b", key]
         difference = interval(of_b - of_a, drawn["b", key] - drawn["a", key], a.patients, confidence=confidence)
-        found[key] = {
+        of_figures[key] = {
             "a": _or_none(of_a),
             "b": _or_none(of_b),
             **difference,
             "sentence": _sentence(difference, names, confidence, lower_is_better=key in LOWER_IS_BETTER),
         }
-    return {"figures": found, **_settings(a.patients, resamples, seed, confidence)}
+    return {"figures": of_figures, **_settings(a.patients, resamples, seed, confidence)}
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -250,6 +251,7 @@ def interval(value: float, drawn: np.ndarray, patients: np.ndarray, *, confidenc
             "high": None,
             "undefined": "There is only one patient.",
         }
+    # resamples without a value are not drawn at random: they lack positives, so that the rest would be too good
     if missing > MOST_UNDEFINED * len(drawn):
         reason = f"The figure has no value in {missing} of {len(drawn)} resamples: too few patients for an interval."
         return {"value": float(value), "low": None, "high": None, "undefined": reason}

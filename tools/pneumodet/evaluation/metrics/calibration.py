@@ -155,11 +155,11 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
       ConfigError: the method is unknown.
       DataError: outside some fold all outcomes are the same.
     """
-    found = np.empty(len(scores))
+    probabilities = np.empty(len(scores))
     for name in np.unique(folds):
         here = folds == name
-        found[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
-    return found
+        probabilities[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
+    return probabilities
 
 
 def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METHODS, bins: int = BINS) -> dict:
@@ -167,7 +167,7 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
 
     Args:
       cases: to report on.
-      folds: (C,) int64 fold of each case, as of ``operating_point.patient_folds``. No case is judged by a calibrator that saw its patient.
+      folds: (C,) int64 fold of each case, as of ``operating_point.patient_folds``. No case is calibrated by a fit that saw its patient.
       methods: calibrators to try.
       bins: of the reliability curves.
 
@@ -184,16 +184,16 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
         "calibration.image": (cases.case_scores, cases.positive, folds),
         "calibration.box": (cases.scores, match(cases).hit, folds[cases.box_case]),
     }
-    found: dict = {}
+    report: dict = {}
     for level, (scores, outcomes, fold) in levels.items():
-        found[level] = {"raw": reliability(scores, outcomes, bins=bins)}
+        report[level] = {"raw": reliability(scores, outcomes, bins=bins)}
         for method in methods:
             try:
-                found[level][method] = reliability(cross_fitted(scores, outcomes, folds=fold, method=method), outcomes, bins=bins)
+                report[level][method] = reliability(cross_fitted(scores, outcomes, folds=fold, method=method), outcomes, bins=bins)
             except DataError as error:
-                found[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
-    found["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
-    return found
+                report[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
+    report["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
+    return report
 
 
 def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -264,16 +264,16 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
 
 def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free: tuple[int, ...] = (0, 1)) -> np.ndarray:
     """Minimize the log loss over (slope, intercept), or over those of them that are free; steps are halved until the loss falls."""
-    point, free = start, list(free)
+    point, parts = start, list(free)
     value = _log_loss(point, scaled, targets)
     for _ in range(_ITERATIONS):
         probability = sigmoid(point[0] * scaled + point[1])
         error, weight = probability - targets, probability * (1 - probability)
-        gradient = np.array([scaled @ error, error.sum()])[free]
+        gradient = np.array([scaled @ error, error.sum()])[parts]
         cross = scaled @ weight
-        hessian = np.array([[np.square(scaled) @ weight, cross], [cross, weight.sum()]])[np.ix_(free, free)]
+        hessian = np.array([[np.square(scaled) @ weight, cross], [cross, weight.sum()]])[np.ix_(parts, parts)]
         step = np.zeros(2)
-        step[free] = np.linalg.lstsq(hessian, gradient)[0]
+        step[parts] = np.linalg.lstsq(hessian, gradient)[0]
         size, following = 1.0, _log_loss(point - step, scaled, targets)
         while following > value and size > _TOLERANCE:
             size /= 2

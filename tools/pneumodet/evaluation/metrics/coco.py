@@ -45,19 +45,24 @@ def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str,
     categories = sorted(instances["categories"], key=lambda category: category["id"])
     image_ids = sorted(image["id"] for image in instances["images"])
     truth = _columns("annotation", instances["annotations"], image_ids, [category["id"] for category in categories])
-    found = _columns("detection", detections, image_ids, [category["id"] for category in categories])
-    precision, recall = _evaluate(len(image_ids), len(categories), truth, found) if len(truth["image"]) else (None, None)
+    results = _columns("detection", detections, image_ids, [category["id"] for category in categories])
+    precision = recall = None
+    if len(truth["image"]):
+        precision, recall = _evaluate(len(image_ids), len(categories), truth, results)
     metrics = _summary("coco.", precision, recall)
     for index, category in enumerate(categories):
-        one = slice(index, index + 1)
-        metrics |= _summary(f"coco.{category['name']}.", *((None, None) if precision is None else (precision[:, :, one], recall[:, one])))
+        metrics |= _summary(f"coco.{category['name']}.", precision, recall, of_class=index)
     return metrics
 
 
-def _summary(prefix: str, precision: np.ndarray | None, recall: np.ndarray | None) -> dict[str, float | None]:
+def _summary(
+    prefix: str, precision: np.ndarray | None, recall: np.ndarray | None, *, of_class: int | None = None
+) -> dict[str, float | None]:
     """Average precision (T, R, K, A, M) and recall (T, K, A, M) over what has ground truth; COCO marks the rest by -1."""
-    if precision is None:
+    if precision is None or recall is None:
         precision, recall = np.full((10, 0, 0, 4, 3), -1.0), np.full((10, 0, 4, 3), -1.0)
+    elif of_class is not None:
+        precision, recall = precision[:, :, [of_class]], recall[:, [of_class]]
 
     def mean(values: np.ndarray) -> float | None:
         values = values[values > -1]
@@ -87,7 +92,7 @@ def _columns(what: str, rows: Sequence[Mapping[str, Any]], image_ids: list, cate
             columns["area"] = np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64)
             columns["iscrowd"] = np.array([row.get("iscrowd", 0) for row in rows], bool)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise _fault(what, rows, images, categories) from error
+        raise _error_of(what, rows, images, categories) from error
     finite = np.isfinite(columns["xywh_px"]).all(axis=1) & np.isfinite(columns["score" if what == "detection" else "area"])
     if not finite.all():
         raise DataError(
@@ -97,14 +102,14 @@ def _columns(what: str, rows: Sequence[Mapping[str, Any]], image_ids: list, cate
 
 
 def _boxes(boxes: list[Sequence[float]]) -> np.ndarray:
-    """Return (N, 4) float64; faster than np.array, which first looks for the shape of millions of lists."""
+    """Return (N, 4) float64; faster than np.array, which first goes for the shape of millions of lists."""
     if not set(map(len, boxes)) <= {4}:
         raise ValueError("a box needs four numbers")
     return np.fromiter(itertools.chain.from_iterable(boxes), np.float64, count=4 * len(boxes)).reshape(-1, 4)
 
 
-def _fault(what: str, rows: Sequence[Mapping[str, Any]], images: Mapping, categories: Mapping) -> DataError:
-    """Return the error that tells which row does not fit, and why."""
+def _error_of(what: str, rows: Sequence[Mapping[str, Any]], images: Mapping, categories: Mapping) -> DataError:
+    """Return the error that says which row does not fit, and why."""
     for index, row in enumerate(rows):
         missing = [key for key in ("image_id", "category_id", "bbox", *(["score"] if what == "detection" else [])) if key not in row]
         if missing:
@@ -122,15 +127,16 @@ def _fault(what: str, rows: Sequence[Mapping[str, Any]], images: Mapping, catego
     return DataError(f"The COCO {what}s cannot be read. Each needs image_id, category_id, bbox and, as a result, score.")
 
 
-def _evaluate(images: int, categories: int, truth: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _evaluate(images: int, categories: int, truth: dict[str, np.ndarray], detected: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return COCO's precision (T, R, K, A, M) and recall (T, K, A, M): IoU, recall, class by id, size, detections per image."""
     from hotcoco import COCO, COCOeval  # here, because only evaluation needs it
 
     listed = [{"id": index + 1} for index in range(images)], [{"id": index + 1, "name": str(index)} for index in range(categories)]
     boxes = COCO.from_arrays(*listed, truth["image"], truth["category"], truth["xywh_px"], area=truth["area"], iscrowd=truth["iscrowd"])
-    results = np.column_stack([found["image"], found["xywh_px"], found["score"], found["category"]])
+    results = np.column_stack([detected["image"], detected["xywh_px"], detected["score"], detected["category"]])
     run = COCOeval(boxes, boxes.load_res(results), "bbox")
     run.params.maxDets = list(MAX_DETECTIONS)
     run.evaluate()
     run.accumulate()
-    return run.eval["precision"], run.eval["recall"]
+    accumulated: dict[str, Any] = run.eval or {}  # None only before ``accumulate``
+    return accumulated["precision"], accumulated["recall"]

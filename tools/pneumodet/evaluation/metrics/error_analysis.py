@@ -1,7 +1,7 @@
-"""Why the detector errs: TIDE's buckets, the worst exams, and where and at what size boxes are found and missed.
+"""Why the detector errs: TIDE's buckets, the worst exams, and where and at what size boxes are hit and missed.
 
     buckets(cases, score_threshold=0.3)         # {"errors.missed": 12, ..., "errors.dap50.missed": 0.08, ...}
-    worst_cases(cases, score_threshold=0.3)     # the exams to look at
+    worst_cases(cases, score_threshold=0.3)     # the exams to see first
     maps(cases, score_threshold=0.3)            # 2-D histograms, and a histogram of box sizes
 
 The buckets are those of TIDE (Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020, section 2) that
@@ -10,9 +10,9 @@ exist with one class. By the highest IoU of a false detection with any ground-tr
 ``localization``: 0.1 <= IoU < 0.5.
 ``duplicate``: IoU >= 0.5, and a more confident detection has the box.
 ``background``: IoU < 0.1, all of an image without ground truth included.
-``missed``: a ground-truth box that is not found, and that is not the nearest one of a localization error either.
+``missed``: a ground-truth box that no detection hits, and that is not the nearest one of a localization error either.
 
-What an error costs is the AP50 that mending it alone would add, over all scores (section 2.3): duplicates and background are taken away; of
+What an error costs is the AP50 that fixing it alone would add, over all scores (section 2.3): duplicates and background are taken away; of
 the localization errors at a free ground-truth box the most confident becomes a hit and all others are taken away; missed boxes are taken
 out of the number of boxes to find. The gains need not add up to what is missing to 1.
 """
@@ -58,14 +58,14 @@ def buckets(cases: Cases, *, score_threshold: float | np.ndarray) -> dict[str, f
     all_scores = _Sorted(cases.where(_rank(cases) < MAX_DETECTIONS[-1]))
     truth = len(cases.truth_case)
     base = all_scores.average_precision(all_scores.matched.hit, np.ones(len(all_scores.scores), bool), truth)
-    mended = {name: all_scores.mended(name) for name in BUCKETS}
-    found = {**counts, "errors.hits": int(kept.matched.hit.sum()), "errors.ap50": base}
-    found |= {f"errors.dap50.{name}": None if value is None or base is None else value - base for name, value in mended.items()}
+    fixed = {name: all_scores.fixed(name) for name in BUCKETS}
+    errors: dict[str, float | int | str | None] = {**counts, "errors.hits": int(kept.matched.hit.sum()), "errors.ap50": base}
+    errors |= {f"errors.dap50.{name}": None if value is None or base is None else value - base for name, value in fixed.items()}
     if base is None:
-        found["errors.dap50.undefined"] = "No case has a ground-truth box."
-    elif mended["missed"] is None:
-        found["errors.dap50.undefined"] = "Every ground-truth box is missed: without them nothing is left to find."
-    return found
+        errors["errors.dap50.undefined"] = "No case has a ground-truth box."
+    elif fixed["missed"] is None:
+        errors["errors.dap50.undefined"] = "Every ground-truth box is missed: without them nothing is left to find."
+    return errors
 
 
 def worst_cases(cases: Cases, *, score_threshold: float | np.ndarray, count: int = WORST) -> list[dict]:
@@ -86,7 +86,7 @@ def worst_cases(cases: Cases, *, score_threshold: float | np.ndarray, count: int
     """
     kept = cases.above(score_threshold)
     matched = matching.match(kept)
-    false, missed = ~matched.hit, ~matched.found
+    false, missed = ~matched.hit, ~matched.detected
     loss = np.zeros(len(cases))  # np.bincount of nothing is of whole numbers
     loss += np.bincount(kept.box_case[false], weights=_share_not_above(kept.scores)[false], minlength=len(cases))
     of_missed = _share_not_above(area_px(cases.truth_xyxy_px))
@@ -96,11 +96,11 @@ def worst_cases(cases: Cases, *, score_threshold: float | np.ndarray, count: int
     ]
     rows = [row for row in np.argsort(-loss, kind="stable")[:count].tolist() if loss[row] > 0]
     highest = kept.case_scores
-    found = []
+    worst = []
     for row in rows:
         false_positives, unfound, hits = (int(one[row]) for one in sums)
         score = float(highest[row]) if false_positives + hits else None
-        found.append(
+        worst.append(
             {
                 "case": row,
                 "name": cases.names[row],
@@ -112,7 +112,7 @@ def worst_cases(cases: Cases, *, score_threshold: float | np.ndarray, count: int
                 "reason": _reason(false_positives, unfound, hits, score),
             }
         )
-    return found
+    return worst
 
 
 def maps(cases: Cases, *, score_threshold: float | np.ndarray, sizes_hw: np.ndarray | None = None, bins: int = MAP_BINS) -> dict:
@@ -138,13 +138,13 @@ def maps(cases: Cases, *, score_threshold: float | np.ndarray, sizes_hw: np.ndar
     sizes = image_sizes_hw(cases, sizes_hw)
     chosen = {
         "ground_truth": (cases.truth_xyxy_px, cases.truth_case),
-        "missed": (cases.truth_xyxy_px[~matched.found], cases.truth_case[~matched.found]),
+        "missed": (cases.truth_xyxy_px[~matched.detected], cases.truth_case[~matched.detected]),
         "hits": (kept.boxes_xyxy_px[matched.hit], kept.box_case[matched.hit]),
         "false_positives": (kept.boxes_xyxy_px[~matched.hit], kept.box_case[~matched.hit]),
     }
-    found: dict = {name: _histograms(boxes, sizes[case], bins) for name, (boxes, case) in chosen.items()}
+    histograms: dict = {name: _histograms(boxes, sizes[case], bins) for name, (boxes, case) in chosen.items()}
     given = sizes_hw is not None and not np.isnan(sizes_hw).any()
-    return {**found, "size_edges": list(SIZE_EDGES), "sizes": "given" if given else "guessed"}
+    return {**histograms, "size_edges": list(SIZE_EDGES), "sizes": "given" if given else "guessed"}
 
 
 def image_sizes_hw(cases: Cases, sizes_hw: np.ndarray | None) -> np.ndarray:
@@ -172,9 +172,10 @@ class _Sorted:
         self._truth_count = len(cases.truth_case)
         self._order = np.argsort(-cases.scores, kind="stable")
         false, iou = ~self.matched.hit, self.matched.iou
+        # TIDE's t_b and t_f: between them a detection shows the box, and misses its edges
         near = false & (iou >= BACKGROUND_IOU) & (iou < matching.HIT_IOU)
         self._nearest = _nearest_truth(cases, near)
-        reached = self.matched.found.copy()
+        reached = self.matched.detected.copy()
         reached[self._nearest[near]] = True
         self.bucket = {
             "missed": ~reached,
@@ -183,14 +184,14 @@ class _Sorted:
             "localization": near,
         }
 
-    def mended(self, name: str) -> float | None:
-        """Return AP50 with all errors of one bucket mended; None without a ground-truth box to find."""
+    def fixed(self, name: str) -> float | None:
+        """Return AP50 with all errors of one bucket fixed; None without a ground-truth box to find."""
         hit, wrong = self.matched.hit, self.bucket[name]
         if name == "missed":
             return self.average_precision(hit, np.ones(len(hit), bool), self._truth_count - int(wrong.sum()))
         if name == "localization":
             candidates = np.flatnonzero(wrong)  # within a case the most confident comes first
-            candidates = candidates[~self.matched.found[self._nearest[candidates]]]
+            candidates = candidates[~self.matched.detected[self._nearest[candidates]]]
             first = candidates[np.unique(self._nearest[candidates], return_index=True)[1]]
             hit = hit.copy()
             hit[first] = True

@@ -7,9 +7,9 @@
 Definitions, since papers differ (Bandos et al., Biometrics 2009; the mean over six or seven rates is from the LUNA16 challenge, Setio et
 al., Medical Image Analysis 2017, which starts at 1/8):
 
-- A detection is a hit by ``matching.match`` at IoU >= 0.5. All others are false, also a second one of a found box (LUNA16 ignores those).
+- A detection is a hit by ``matching.match`` at IoU >= 0.5. All others are false, also a second one of a detected box (LUNA16 ignores those).
 - False positives an image are counted over all images, those without boxes included.
-- Lesion-level sensitivity: share of ground-truth boxes found. Image-level: share of images with boxes in which at least one is found.
+- Lesion-level sensitivity: share of ground-truth boxes that are detected. Image-level: share of images with boxes in which at least one is.
 - The sensitivity at a rate is the highest that a score threshold reaches with at most that rate. Detections of equal score come and go
   together, and nothing is interpolated: every figure belongs to a threshold that can be set.
 """
@@ -66,11 +66,11 @@ class Froc:
           weights: (C, B) float64 >= 0 of the cases.
 
         Returns:
-          (H, B) false positives, summed; (2, H, B) boxes and images found, summed.
+          (H, B) false positives, summed; (2, H, B) detected boxes and images, summed.
         """
         here = weights[self._case]
-        found = np.stack([np.cumsum(here, axis=0), np.cumsum(here * self._first_of_case, axis=0)])[:, self._last]
-        return self._before(weights) - found[0], found
+        hits = np.stack([np.cumsum(here, axis=0), np.cumsum(here * self._first_of_case, axis=0)])[:, self._last]
+        return self._before(weights) - hits[0], hits
 
     def totals(self, weights: np.ndarray) -> np.ndarray:
         """Return (2, B): summed weights of ground-truth boxes and of images with boxes."""
@@ -78,18 +78,19 @@ class Froc:
 
     def sensitivities(self, weights: np.ndarray) -> np.ndarray:
         """Return (2, 6, B): box- and image-level sensitivity at ``RATES``; NaN where no weighted case has a box."""
-        false, found = self.points(weights)
-        found = np.concatenate([np.zeros((2, 1, weights.shape[1])), found], axis=1)
+        false, hits = self.points(weights)
+        hits = np.concatenate([np.zeros((2, 1, weights.shape[1])), hits], axis=1)
         allowed = np.array(RATES)[:, None] * weights.sum(axis=0)
+        # the last point within the allowance, so that there is a threshold at which the figure is reached
         reached = np.array([(false <= limit).sum(axis=0) for limit in allowed])  # false positives only rise along the curve
-        taken = np.take_along_axis(found, np.broadcast_to(reached, (2, *reached.shape)), axis=1)
+        taken = np.take_along_axis(hits, np.broadcast_to(reached, (2, *reached.shape)), axis=1)
         total = self.totals(weights)[:, None]
         return np.divide(taken, total, out=np.full_like(taken, np.nan), where=total > 0)
 
 
 def named(sensitivities: np.ndarray) -> dict[str, np.ndarray]:
     """Return the (B,) figures of (2, 6, B) ``sensitivities`` by their keys, the means included."""
-    figures = {}
+    figures: dict[str, np.ndarray] = {}
     for level, mean, values in zip(LEVELS, MEANS, sensitivities, strict=True):
         figures |= {f"{level}_{rate:g}": at for rate, at in zip(RATES, values, strict=True)} | {mean: values.mean(axis=0)}
     return figures
@@ -115,15 +116,15 @@ def curve(cases: Cases) -> dict[str, list[float]]:
     """
     prepared = Froc(cases)
     ones = np.ones((len(cases), 1))
-    false, found = prepared.points(ones)
+    false, hits = prepared.points(ones)
     keep = np.flatnonzero(np.append(np.diff(prepared.thresholds) != 0, True)) if len(false) else np.zeros(0, np.int64)
     keep = thinned(keep)
     total = np.maximum(prepared.totals(ones), 1)
     return {
         "threshold": prepared.thresholds[keep].tolist(),
         "fp_per_image": (false[keep, 0] / max(len(cases), 1)).tolist(),
-        "sensitivity": (found[0, keep, 0] / total[0]).tolist(),
-        "image_sensitivity": (found[1, keep, 0] / total[1]).tolist(),
+        "sensitivity": (hits[0, keep, 0] / total[0]).tolist(),
+        "image_sensitivity": (hits[1, keep, 0] / total[1]).tolist(),
     }
 
 
@@ -134,7 +135,7 @@ def thinned(values: np.ndarray) -> np.ndarray:
     return values[np.linspace(0, len(values) - 1, CURVE_POINTS).round().astype(int)]
 
 
-def at_threshold(cases: Cases, score_threshold: float) -> dict[str, float | int | str | None]:
+def at_threshold(cases: Cases, score_threshold: float | np.ndarray) -> dict[str, float | int | str | None]:
     """Return what happens to boxes when detections of at least ``score_threshold`` are kept.
 
     Returns:
@@ -143,7 +144,7 @@ def at_threshold(cases: Cases, score_threshold: float) -> dict[str, float | int 
     """
     kept = cases.above(score_threshold)
     matched = match(kept, HIT_IOU)
-    hits, false, missed = int(matched.hit.sum()), int((~matched.hit).sum()), int((~matched.found).sum())
+    hits, false, missed = int(matched.hit.sum()), int((~matched.hit).sum()), int((~matched.detected).sum())
     taken = kept.truth_xyxy_px[matched.truth[matched.hit]]
     ious = [iou(box[None], truth[None])[0, 0] for box, truth in zip(kept.boxes_xyxy_px[matched.hit], taken, strict=True)]
     reasons = {

@@ -53,13 +53,14 @@ class Areas:
         true, false = self.counts(weights)
         positives, negatives = true[-1], false[-1]
         steps = np.diff(true, axis=0)
+        # equal scores are one slanted step: half of the pairs of a positive and a negative at the same score count as right
         below = (np.diff(false, axis=0) * (true[:-1] + steps / 2)).sum(axis=0)
         called = true[1:] + false[1:]
         precision = np.divide(true[1:], called, out=np.zeros_like(called), where=called > 0)
         return _divide(below, positives * negatives), _divide((steps * precision).sum(axis=0), positives)
 
 
-def called_positive(cases: Cases, score_threshold: float) -> np.ndarray:
+def called_positive(cases: Cases, score_threshold: float | np.ndarray) -> np.ndarray:
     """Return (C,) bool: whether a case has a detection of at least ``score_threshold``."""
     return np.bincount(cases.box_case[cases.scores >= score_threshold], minlength=len(cases)) > 0
 
@@ -80,7 +81,7 @@ def rates(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> dic
     }
 
 
-def image_level(cases: Cases, *, score_threshold: float) -> dict[str, float | str | dict[str, int] | None]:
+def image_level(cases: Cases, *, score_threshold: float | np.ndarray) -> dict[str, float | str | dict[str, int] | None]:
     """Return the image-level figures.
 
     Returns:
@@ -97,12 +98,12 @@ def image_level(cases: Cases, *, score_threshold: float) -> dict[str, float | st
         NONE_CALLED: count["tp"] + count["fp"] == 0,
         NO_POSITIVES_NOR_CALLED: count["tp"] + count["fn"] + count["fp"] == 0,
     }
-    found: dict[str, float | str | dict[str, int] | None] = {}
+    figures: dict[str, float | str | dict[str, int] | None] = {}
     for key, value in {"image.roc_auc": roc, "image.pr_auc": pr, **rates(**cells)}.items():
-        found[key] = None if np.isnan(value[0]) else float(value[0])
-        if found[key] is None:
-            found[f"{key}.undefined"] = next(reason for reason in _UNDEFINED[key] if missing[reason])
-    return {**found, "image.confusion": count}
+        figures[key] = None if np.isnan(value[0]) else float(value[0])
+        if figures[key] is None:
+            figures[f"{key}.undefined"] = next(reason for reason in _UNDEFINED[key] if missing[reason])
+    return {**figures, "image.confusion": count}
 
 
 def roc_curve(cases: Cases) -> dict[str, list[float]]:

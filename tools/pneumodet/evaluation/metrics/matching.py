@@ -25,19 +25,19 @@ _COCO_CEILING = 1 - 1e-10  # COCO lowers its threshold to this, so that an IoU o
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Matched:
-    """What ``match`` finds.
+    """Detections and ground-truth boxes that belong together.
 
     Attributes:
       hit: (D,) bool: the detection is a true positive.
       truth: (D,) int64: index of the ground-truth box that it took, or -1.
       iou: (D,) float64: highest IoU with any ground-truth box of its case, taken or not; 0 in a case without.
-      found: (T,) bool: the ground-truth box is taken.
+      detected: (T,) bool: the ground-truth box is taken.
     """
 
     hit: np.ndarray
     truth: np.ndarray
     iou: np.ndarray
-    found: np.ndarray
+    detected: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,9 +76,9 @@ def match(cases: Cases, iou_threshold: float = HIT_IOU) -> Matched:
     box, truth = coco_hits(pairs, iou_threshold)
     taken = np.full(len(cases.scores), -1)
     taken[box] = truth
-    found = np.zeros(len(cases.truth_case), bool)
-    found[truth] = True
-    return Matched(taken >= 0, taken, best, found)
+    detected = np.zeros(len(cases.truth_case), bool)
+    detected[truth] = True
+    return Matched(taken >= 0, taken, best, detected)
 
 
 def overlaps(truth_xyxy_px: np.ndarray, truth_case: np.ndarray, boxes_xyxy_px: np.ndarray, box_case: np.ndarray, *, count: int) -> Pairs:
@@ -116,5 +116,6 @@ def greedy(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         first = np.flatnonzero(np.diff(pairs.case, prepend=-1))
         box.append(pairs.box[first])
         truth.append(pairs.truth[first])
+        # what is left of a case has its next detection first, so that each round settles one more detection of every case
         pairs = pairs.where(~(np.isin(pairs.box, box[-1]) | np.isin(pairs.truth, truth[-1])))
     return np.concatenate(box), np.concatenate(truth)

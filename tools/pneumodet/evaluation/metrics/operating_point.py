@@ -47,16 +47,16 @@ def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:
         raise DataError(
             f"No operating point can be chosen for {aim!r}: none of {len(cases)} exams has a ground-truth box. Choose it on a set with positives."
         )
-    found: dict = {"aim": aim.strip(), "threshold": _threshold(cases, name, level, rules), "met": True}
-    found["reached"] = at(cases, found["threshold"], rules=rules)
-    if name == "sensitivity" and found["reached"]["image.sensitivity"] < level:
-        found["met"] = False
-        found["note"] = (
-            f"No threshold reaches a sensitivity of {level:g}: with every detection kept it is {found['reached']['image.sensitivity']:.3f}, "
+    point: dict = {"aim": aim.strip(), "threshold": _threshold(cases, name, level, rules), "met": True}
+    point["reached"] = at(cases, point["threshold"], rules=rules)
+    if name == "sensitivity" and point["reached"]["image.sensitivity"] < level:
+        point["met"] = False
+        point["note"] = (
+            f"No threshold reaches a sensitivity of {level:g}: with every detection kept it is {point['reached']['image.sensitivity']:.3f}, "
             "since nothing was detected in the other positive exams."
         )
     patients = len(np.unique(cases.patients))
-    return {**found, "chosen_on": {"exams": len(cases), "patients": patients, "positive_exams": int(positive.sum())}}
+    return {**point, "chosen_on": {"exams": len(cases), "patients": patients, "positive_exams": int(positive.sum())}}
 
 
 def at(cases: Cases, threshold: float | np.ndarray, *, rules: str = "strict") -> dict[str, float | None]:
@@ -79,9 +79,14 @@ def at(cases: Cases, threshold: float | np.ndarray, *, rules: str = "strict") ->
     image, lesion = image_level.image_level(kept, score_threshold=0.0), froc.at_threshold(kept, 0.0)
     return {
         "rsna_metric": float(np.nanmean(scores)) if not np.isnan(scores).all() else None,
-        **{key: image[key] for key in ("image.sensitivity", "image.specificity", "image.f1")},
-        **{key: lesion[key] for key in ("lesion.sensitivity", "lesion.fp_per_image")},
+        **{key: _number(image[key]) for key in ("image.sensitivity", "image.specificity", "image.f1")},
+        **{key: _number(lesion[key]) for key in ("lesion.sensitivity", "lesion.fp_per_image")},
     }
+
+
+def _number(value: object) -> float | None:
+    """Return a figure of a dict that has sentences and counts as well."""
+    return value if isinstance(value, int | float) else None
 
 
 def patient_numbers(patients: Sequence[Hashable]) -> np.ndarray:
@@ -109,6 +114,7 @@ def patient_folds(cases: Cases, count: int = FOLDS, *, seed: int = 0) -> np.ndar
             f"Too few patients ({len(patients):,}, with a positive exam {int(positive.sum()):,}) for {count} folds with positives outside each. Use a "
             "larger set, or a threshold that was chosen on other data."
         )
+    # by number of the patient and not by order of exams: the same patients are in the same folds whatever the order of cases
     shuffled = np.random.default_rng(seed).permutation(len(patients))
     dealt = shuffled[np.argsort(~positive[shuffled], kind="stable")]
     fold = np.empty(len(patients), np.int64)
@@ -154,7 +160,7 @@ def _note(aim: str, points: list[dict], by_fold: np.ndarray) -> str:
     low, high = (f"{one:#.4g}" for one in (by_fold.min(), by_fold.max()))
     lie = f"it is {by_fold.min():.4g} for all" if low == high else f"the thresholds lie between {low} and {high}"
     missed = "" if all(point["met"] for point in points) else " Where other patients did not let this be reached, the nearest was taken."
-    return f"Each exam is judged by the score threshold that {as_text(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
+    return f"Each exam is evaluated at the score threshold that {as_text(aim)} on other patients ({len(points)} folds); {lie}.{missed}"
 
 
 def check_folds(cases: Cases, folds: np.ndarray) -> np.ndarray:
@@ -174,9 +180,10 @@ def check_folds(cases: Cases, folds: np.ndarray) -> np.ndarray:
     return names
 
 
-def _threshold(cases: Cases, name: str, level: float | None, rules: str) -> float:
+def _threshold(cases: Cases, name: str, aimed_at: float | None, rules: str) -> float:
     if name == "rsna":
         return rsna.case_threshold(cases, rules=rules)[0]
+    level = aimed_at or 0.0  # F1 has none, and does not use it
     if name == "fp_per_image":
         false = np.sort(cases.scores[~match(cases).hit])[::-1]
         scores = np.unique(cases.scores)[::-1]

@@ -50,7 +50,7 @@ def rsna_metric(
 
     Args:
       ground_truth: patientId -> (N, 4) boxes_xyxy_px; N is 0 for an exam without pneumonia.
-      predictions: patientId -> (boxes_xyxy_px (M, 4), scores (M,)), of the same exams; M is 0 where nothing was found.
+      predictions: patientId -> (boxes_xyxy_px (M, 4), scores (M,)), of the same exams; M is 0 where nothing was detected.
       rules: ``strict`` or ``community``, see the module.
       score_threshold: predictions that score less are left out.
 
@@ -83,7 +83,7 @@ def best_threshold(
     return _best(_flat(ground_truth, predictions, rules, -np.inf), rules)
 
 
-def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float = 0.0) -> np.ndarray:
+def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float | np.ndarray = 0.0) -> np.ndarray:
     """Return the (C,) float64 score of each case in [0, 1], NaN where it is left out; their mean without NaN is the metric.
 
     Raises:
@@ -156,8 +156,8 @@ def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
 def _best(flat: _Flat, rules: str) -> tuple[float, float]:
     thresholds, values = _threshold_curve(flat, rules)
     threshold = float(thresholds[np.argmax(values >= values.max() - TIE_TOLERANCE)])  # the first, so the highest threshold
-    kept = flat.scores >= threshold
-    kept = dataclasses.replace(flat, boxes_xyxy_px=flat.boxes_xyxy_px[kept], scores=flat.scores[kept], box_case=flat.box_case[kept])
+    mask = flat.scores >= threshold
+    kept = dataclasses.replace(flat, boxes_xyxy_px=flat.boxes_xyxy_px[mask], scores=flat.scores[mask], box_case=flat.box_case[mask])
     return threshold, _mean(_case_scores(kept, rules))
 
 
@@ -213,7 +213,7 @@ def _above_all(scores: np.ndarray) -> float:
 def _flat(ground_truth: Mapping[str, np.ndarray], predictions: Mapping[str, Predictions], rules: str, score_threshold: float) -> _Flat:
     """Return checked exams, in the order of ``ground_truth``, with the predictions of at least ``score_threshold``."""
     _check_rules(rules)
-    # a missing negative exam would raise the metric in silence, so that "nothing found" has to be said
+    # a missing negative exam would raise the metric unnoticed, so that "nothing detected" has to be said
     for there, here, what in ((ground_truth, predictions, "no entry in the predictions"), (predictions, ground_truth, "no ground truth")):
         missing = there.keys() - here.keys()
         if missing:

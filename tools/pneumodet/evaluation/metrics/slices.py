@@ -1,13 +1,13 @@
-"""Figures of parts of the data: view position, sex, age band, class, box size. Which part does worst, and which is too small to tell.
+"""Figures of parts of the data: view position, sex, age band, class, box size. Which part does worst, and which is too small to say.
 
-    found = slices(cases, score_threshold=0.3, intervals=functools.partial(bootstrap.intervals, resamples=200))
-    found["slices"][0]        # {"by": "view_position", "slice": "AP", "exams": 1200, "positives": 460, "small": False, "figures": {...}}
-    found["worst"]            # {"by": "age", "slice": "80+", "figure": "image.sensitivity", "sentence": ...}
+    result = slices(cases, score_threshold=0.3, intervals=functools.partial(bootstrap.intervals, resamples=200))
+    result["slices"][0]        # {"by": "view_position", "slice": "AP", "exams": 1200, "positives": 460, "small": False, "figures": {...}}
+    result["worst"]            # {"by": "age", "slice": "80+", "figure": "image.sensitivity", "sentence": ...}
 
 - Age bands in years: <18, 18-39, 40-59, 60-79, 80+. An age that is missing or not believed, as
   ``header_facts`` decides, is ``unknown``, like any other missing fact (headers of the RSNA set have ages of 148 to 155).
 - Class: the RSNA set parts its negatives into normal and "No Lung Opacity / Not Normal". A class has either positives or negatives only, so that
-  specificity and false positives an image tell which negatives false positives come from.
+  specificity and false positives an image show which negatives false positives come from.
 - Box size: positive exams in three parts of equal count, by the square root of box area over image area of their largest box. There are no
   negatives in them. AP and the RSNA metric depend on the share of positives: compare those of such slices with one another only.
 """
@@ -45,7 +45,7 @@ FIGURES = ("image.sensitivity", "image.specificity", "lesion.sensitivity", "lesi
 """Keys of the figures of a slice, beside ``coco.<class>.AP50``."""
 
 COMPARED = ("image.sensitivity", "image.specificity")
-"""Figures by which the worst slice is found: they alone do not depend on how many of a slice's exams are positive."""
+"""Figures by which the worst slice is chosen: they alone do not depend on how many of a slice's exams are positive."""
 
 _BY = {"view_position": "view position", "rsna_class": "class", "box_size": "box size"}
 _SIZES = ("smallest third", "middle third", "largest third")
@@ -98,14 +98,14 @@ def slices(
             figures = {key: {**figures[key], "low": drawn[key]["low"], "high": drawn[key]["high"]} for key in keys}
         rows.append({"by": by, "slice": name, "exams": exams, "positives": positives, "small": small, "figures": figures})
     ways = dict.fromkeys(row["by"] for row in rows)
-    looks = sum(_comparable(row, key) for row in rows for key in COMPARED)
+    compared = sum(_comparable(row, key) for row in rows for key in COMPARED)
     return {
         "slices": rows,
         "worst": _worst(rows, overall),
         "worst_by": {by: _worst([row for row in rows if row["by"] == by], overall) for by in ways},
         "left_out": left_out,
-        "caveat": f"{looks} figures of slices were compared with those of all exams, with no correction for looking so often: about "
-        f"{looks * 0.05:.1f} of them would lie outside a 95% interval by chance alone. Confirm a bad slice on other data.",
+        "caveat": f"{compared} figures of slices were compared with those of all exams, with no correction for comparing so often: about "
+        f"{compared * 0.05:.1f} of them would lie outside a 95% interval by chance alone. Confirm a bad slice on other data.",
     }
 
 
@@ -124,6 +124,7 @@ def _masks(cases: Cases, sizes_hw: np.ndarray) -> tuple[list[tuple[str, str, np.
         if not (labels != UNKNOWN).any():
             left_out[by] = "Not known of any exam."
             continue
+        # bands in the order of years, all else by name
         order = AGE_BANDS if by == "age" else sorted(set(labels.tolist()) - {UNKNOWN})
         named += [(by, name, labels == name) for name in (*order, UNKNOWN) if (labels == name).any()]
     positive = cases.positive
@@ -149,6 +150,7 @@ def _of_slice(cases: Cases, mask: np.ndarray, score_threshold: float | np.ndarra
 
 
 def _comparable(row: dict, key: str) -> bool:
+    # a specificity of three negatives would be the worst by chance alone
     negatives = row["exams"] - row["positives"]
     enough = not row["small"] and (key != "image.specificity" or negatives >= FEWEST_POSITIVES)
     return enough and row["slice"] != UNKNOWN and row["figures"][key]["value"] is not None
@@ -156,15 +158,15 @@ def _comparable(row: dict, key: str) -> bool:
 
 def _worst(rows: list[dict], overall: dict[str, float | None]) -> dict | None:
     """Return the slice whose sensitivity or specificity lies furthest below that of all exams; None where none does."""
-    found = [
+    shortfalls = [
         (overall[key] - row["figures"][key]["value"], row, key)
         for row in rows
         for key in COMPARED
         if _comparable(row, key) and overall[key] is not None
     ]
-    if not found:
+    if not shortfalls:
         return None
-    shortfall, row, key = max(found, key=lambda one: one[0])
+    shortfall, row, key = max(shortfalls, key=lambda one: one[0])
     if shortfall <= 0:
         return None
     figure, name = row["figures"][key], key.removeprefix("image.")

@@ -29,6 +29,7 @@ def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> Markup:
 def data_uri(picture: Image.Image, side_px: int = PICTURE_PX) -> str:
     """Return a picture as the source of an image in a page, no longer than ``side_px``."""
     small = picture.convert("RGB")
+    # in place, and only ever smaller: a thumbnail is not blown up
     small.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=PICTURE_QUALITY)

@@ -24,7 +24,7 @@ TERMS = {
     "Box sensitivity, precision": "Share of the boxes that are hit, and of the detections that are hits.",
     "95% interval": "How far the figure would vary with other patients of the same kind. It covers neither other hospitals nor another training.",
 }
-"""Term -> explanation; ``{class}`` stands for the class that is judged."""
+"""Term -> explanation; ``{class}`` stands for the class that is evaluated."""
 
 
 def terms(class_name: str) -> Markup:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pneumodet.core import formatting
 from pneumodet.core.formatting import counted
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.viz.markdown import plain
 
 _FIGURES = {
@@ -26,9 +27,10 @@ def text(metrics: Mapping[str, Any]) -> str:
     """Return the model card in Markdown.
 
     Args:
-      metrics: as ``evaluation.summary.assess`` returns them; parts that are not there are left out.
+      metrics: as ``evaluation.summary.summarize`` returns them; parts that are not there are left out.
     """
-    class_name = str(metrics.get("class_name", "pneumonia"))
+    metrics = Metrics(metrics)
+    class_name = metrics.class_name
     lines = [
         "# Model card: pneumonia detector for chest radiographs",
         *_part("Model", [f"- {key}: {plain(metrics[key])}" for key in ("model", "checkpoint", "step") if metrics.get(key) is not None]),
@@ -43,10 +45,11 @@ def text(metrics: Mapping[str, Any]) -> str:
         *_part("Results", _results(metrics, class_name)),
         *_part("Operating point", _operating_point(metrics)),
     ]
-    found = metrics.get("slices") or {}
-    sentences = [f"- {plain(one['sentence'])}" for one in (found.get("worst_by") or {}).values() if one]
-    lines += _part("Where it is worse", [*sentences, "", plain(found.get("caveat", ""))] if sentences else [])
+    slices = metrics.get("slices") or {}
+    sentences = [f"- {plain(one['sentence'])}" for one in (slices.get("worst_by") or {}).values() if one]
+    lines += _part("Where it is worse", [*sentences, "", plain(slices.get("caveat", ""))] if sentences else [])
     limits = [f"- {plain(one)}" for one in metrics.get("warnings") or ()]
+    # always, however good the figures are
     limits.append(
         "- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."
     )
@@ -58,7 +61,7 @@ def _part(title: str, lines: list[str]) -> list[str]:
     return ["", f"## {title}", "", *lines] if lines else []
 
 
-def _data(metrics: Mapping[str, Any]) -> list[str]:
+def _data(metrics: Metrics) -> list[str]:
     if metrics.get("images") is None:
         return []
     patients, positive, boxes = (metrics.get(key) for key in ("patients", "positive_images", "boxes"))
@@ -69,21 +72,21 @@ def _data(metrics: Mapping[str, Any]) -> list[str]:
     return [f"{counts}." + (f" Split: {plain(metrics['split'])}." if metrics.get("split") else "")]
 
 
-def _results(metrics: Mapping[str, Any], class_name: str) -> list[str]:
+def _results(metrics: Metrics, class_name: str) -> list[str]:
     rows = []
     for key, name in ((key.replace("{class}", class_name), name) for key, name in _FIGURES.items()):
         if key not in metrics:
             continue
         rules = f", {plain(metrics['rsna_rules'])} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""
-        between = formatting.between((metrics.get("intervals") or {}).get(key)) or "–"
+        between = formatting.between(metrics.interval(key)) or "–"
         rows.append(f"| {name}{rules} | {formatting.with_interval(metrics[key], None)} | {between} |")
     method = (metrics.get("bootstrap") or {}).get("method")
     return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *(["", plain(method)] if method else [])] if rows else []
 
 
-def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
-    source, threshold = metrics.get("rsna_threshold_source"), metrics.get("rsna_threshold")
+def _operating_point(metrics: Metrics) -> list[str]:
+    point, source, threshold = metrics.operating_point, metrics.threshold_source, metrics.threshold
     if not source:
         return []
-    used = (metrics.get("operating_point") or {}).get("threshold_is", "score threshold")
+    used = (point and point.threshold_is) or "score threshold"
     return [f"- How it was chosen: {plain(source)}", *([] if threshold is None else [f"- {threshold:.4g}: {plain(used)}"])]

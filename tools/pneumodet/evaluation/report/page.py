@@ -15,6 +15,7 @@ from PIL import Image
 
 from pneumodet.core import paths
 from pneumodet.core.formatting import counted
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import gallery, glossary, model_card, plots, steps
 from pneumodet.viz import markup, templating
 from pneumodet.viz.markup import Table
@@ -44,7 +45,7 @@ NAMES = {
     "lesion.fp_per_image": "False positives an image",
     "lesion.mean_iou_of_hits": "Mean IoU of hits",
 }
-"""Headline figures, in the order of the table; ``{class}`` stands for the class that is judged."""
+"""Headline figures, in the order of the table; ``{class}`` stands for the class that is evaluated."""
 
 TILES = ("rsna_metric", "coco.{class}.AP50", "froc.mean_sensitivity", "image.roc_auc")
 """Those that stand out at the top."""
@@ -55,7 +56,7 @@ _BUCKETS = {
     "missed": "missed: a box that no detection overlaps (by an IoU of 0.1)",
     "background": "background: a detection that overlaps no box",
     "localization": "localization: a detection that overlaps a box too little (IoU 0.1 to 0.5)",
-    "duplicate": "duplicate: another detection of a box that is found",
+    "duplicate": "duplicate: another detection of a box that is hit",
 }
 _SLICES = {"view_position": "View position", "sex": "Sex", "age": "Age", "rsna_class": "Class", "box_size": "Size of the largest box"}
 
@@ -73,7 +74,7 @@ def write_report(
 
     Args:
       folder: gets both.
-      metrics: as ``evaluation.summary.assess`` returns them; parts that are not there are left out.
+      metrics: as ``evaluation.summary.summarize`` returns them; parts that are not there are left out.
       pictures: exam, picture with ground truth and detections (None where there is no image), and why it is shown.
       provenance: what made model and evaluation, shown as it is.
       config_text: the experiment's pipeline.config.
@@ -85,6 +86,8 @@ def write_report(
     Raises:
       DataError: a file cannot be written.
     """
+    metrics = Metrics(metrics)
+    # written into the page as well, so that the page alone can be handed on
     card = model_card.text(metrics)
     page = templating.render(
         "evaluation.html",
@@ -108,25 +111,21 @@ def write_report(
     return folder / REPORT
 
 
-def _interval(metrics: Mapping[str, Any], key: str) -> str:
-    return markup.between((metrics.get("intervals") or {}).get(key))
+def _interval(metrics: Metrics, key: str) -> str:
+    return markup.between(metrics.interval(key))
 
 
-def _of_class(metrics: Mapping[str, Any], key: str) -> str:
-    return key.replace("{class}", _class_name(metrics))
+def _of_class(metrics: Metrics, key: str) -> str:
+    return key.replace("{class}", metrics.class_name)
 
 
-def _class_name(metrics: Mapping[str, Any]) -> str:
-    return str(metrics.get("class_name", "pneumonia"))
-
-
-def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return key -> name of the headline figures of the class that is judged."""
+def _names(metrics: Metrics) -> dict[str, str]:
+    """Return key -> name of the headline figures of the class that is evaluated."""
     return {_of_class(metrics, key): name for key, name in NAMES.items()}
 
 
-def _lead(metrics: Mapping[str, Any]) -> str:
-    """Return one line that tells this report from others."""
+def _lead(metrics: Metrics) -> str:
+    """Return one line that parts this report from others."""
     named = {"model": "model", "checkpoint": "checkpoint", "split": "split"}
     parts = [f"{name} {metrics[key]}" for key, name in named.items() if metrics.get(key)]
     parts += [str(metrics[key]["name"]) for key in ("detections_file", "ground_truth") if (metrics.get(key) or {}).get("name")]
@@ -142,7 +141,7 @@ class _Reached:
     after: str
 
 
-def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(metrics: Metrics) -> dict[str, Any]:
     sentences: list[str | _Reached] = []
     value, interval = metrics.get("rsna_metric"), _interval(metrics, "rsna_metric")
     if metrics.get("images") is not None:
@@ -150,14 +149,15 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
         images = f"On {counted(metrics['images'], 'radiograph')}{patients}"
         rules = f" ({metrics['rsna_rules']} rules)" if metrics.get("rsna_rules") else ""
         if value is None:
-            sentences.append(f"{images} the RSNA metric is undefined: {_why_none(metrics, 'rsna_metric') or 'no image counts'}.")
+            sentences.append(f"{images} the RSNA metric is undefined: {metrics.why_undefined('rsna_metric') or 'no image counts'}.")
         else:
             between = f", 95% interval {interval}" if interval else ""
             sentences.append(_Reached(f"{images} the detector reaches an RSNA metric{rules} of ", f"{value:.3f}", f"{between}."))
+    # both or none: either alone can be made perfect by the threshold
     sensitivity, specificity = metrics.get("image.sensitivity"), metrics.get("image.specificity")
     if sensitivity is not None and specificity is not None:
         sentences.append(
-            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {_class_name(metrics)} (sensitivity) "
+            f"At its operating point it finds something in {sensitivity:.0%} of the radiographs with {metrics.class_name} (sensitivity) "
             f"and nothing in {specificity:.0%} of the others (specificity)."
         )
     sentences += _operating_point(metrics)
@@ -173,29 +173,28 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"sentences": sentences, "tiles": tiles, "warnings": metrics.get("warnings") or ()}
 
 
-def _operating_point(metrics: Mapping[str, Any]) -> list[str]:
+def _operating_point(metrics: Metrics) -> list[str]:
     """Return sentences on the threshold: how it was chosen, and the one for new data where that is another one."""
-    point = metrics.get("operating_point") or {}
-    source, threshold = metrics.get("rsna_threshold_source"), metrics.get("rsna_threshold")
+    point, source, threshold = metrics.operating_point, metrics.threshold_source, metrics.threshold
     if not source:
         return []
     if threshold is None:
         return [f"Operating point: {source}"]
-    if point.get("threshold_is"):
-        return [f"Operating point: {source}", f"{threshold:.4g} is the {point['threshold_is']}."]
+    if point and point.threshold_is:
+        return [f"Operating point: {source}", f"{threshold:.4g} is the {point.threshold_is}."]
     return [f"Operating point: score of at least {threshold:.4g}, {source}."]
 
 
-def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(metrics: Metrics) -> dict[str, Any]:
     rows = [
-        (name, markup.number(metrics.get(key)), _interval(metrics, key) or _why_none(metrics, key))
+        (name, markup.number(metrics.get(key)), _interval(metrics, key) or metrics.why_undefined(key) or "")
         for key, name in _names(metrics).items()
         if key in metrics
     ]
     cells, lines = metrics.get("image.confusion"), []
     if cells:
         lines = [
-            (f"with {_class_name(metrics)}", markup.number(cells["tp"]), markup.number(cells["fn"])),
+            (f"with {metrics.class_name}", markup.number(cells["tp"]), markup.number(cells["fn"])),
             ("without", markup.number(cells["fp"]), markup.number(cells["tn"])),
         ]
     classes = [key.removeprefix("coco.").removesuffix(".AP") for key in metrics if key.startswith("coco.") and key.endswith(".AP")]
@@ -210,22 +209,15 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "confusion": Table("Radiographs at the operating point", ("radiographs", "something found", "nothing found"), lines),
         "coco": Table("COCO's twelve numbers", ("class", *_COCO), coco),
         "coco_has_dash": any("–" in row for row in coco),
-        "terms": glossary.terms(_class_name(metrics)) if rows else "",
+        "terms": glossary.terms(metrics.class_name) if rows else "",
     }
 
 
-def _why_none(metrics: Mapping[str, Any], key: str) -> str:
-    if metrics.get(key) is not None:
-        return str((metrics.get("intervals_undefined") or {}).get(key, ""))
-    reasons = (metrics.get(f"{one}.undefined") for one in (key, key.partition(".")[0]))
-    return next((one for one in reasons if one), "")
-
-
-def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found, names = metrics.get("slices") or {}, _names(metrics)
+def _slices(metrics: Metrics) -> dict[str, Any]:
+    slices, names = metrics.get("slices") or {}, _names(metrics)
     columns = [_of_class(metrics, key) for key in _SLICE_COLUMNS]
     rows, classes = [], []
-    for one in found.get("slices") or ():
+    for one in slices.get("slices") or ():
         name = f"{_SLICES.get(one['by'], one['by'])}: {one['slice']}" + (" (few)" if one["small"] else "")
         negative = {"rsna_metric"} if one["positives"] == 0 else set()  # it is 0 by definition where no exam is positive
         cells = ["–" if key in negative else markup.with_interval(one["figures"].get(key) or {}, digits=2) for key in columns]
@@ -234,32 +226,32 @@ def _slices(metrics: Mapping[str, Any]) -> dict[str, Any]:
     header = ("slice", "radiographs", "positive", *(names[key] for key in columns))
     return {
         "table": Table("Figures of parts of the data", header, rows, classes=classes),
-        "worst": [one["sentence"] for one in (found.get("worst_by") or {}).values() if one] if rows else [],
-        "caveat": found.get("caveat") if rows else None,
-        "left_out": [f"No slices by {_SLICES.get(by, by).lower()}: {reason}" for by, reason in (found.get("left_out") or {}).items()],
+        "worst": [one["sentence"] for one in (slices.get("worst_by") or {}).values() if one] if rows else [],
+        "caveat": slices.get("caveat") if rows else None,
+        "left_out": [f"No slices by {_SLICES.get(by, by).lower()}: {reason}" for by, reason in (slices.get("left_out") or {}).items()],
     }
 
 
-def _errors(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found = metrics.get("errors") or {}
+def _errors(metrics: Metrics) -> dict[str, Any]:
+    errors = metrics.get("errors") or {}
     rows = [
-        (text, markup.number(found.get(f"errors.{name}")), markup.number(found.get(f"errors.dap50.{name}")))
+        (text, markup.number(errors.get(f"errors.{name}")), markup.number(errors.get(f"errors.dap50.{name}")))
         for name, text in _BUCKETS.items()
     ]
-    header = ("error", "count at the operating point", "AP50 to gain if mended")
+    header = ("error", "count at the operating point", "AP50 to gain if fixed")
     return {
-        "table": Table("Kinds of errors, after TIDE", header, rows if found else []),
-        "undefined": found.get("errors.dap50.undefined"),
+        "table": Table("Kinds of errors, after TIDE", header, rows if errors else []),
+        "undefined": errors.get("errors.dap50.undefined"),
         "maps": plots.maps(metrics),
         "sizes": plots.sizes(metrics),
     }
 
 
-def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found = metrics.get("calibration") or {}
+def _calibration(metrics: Metrics) -> dict[str, Any]:
+    calibration = metrics.get("calibration") or {}
     rows = []
     for level, name in plots.LEVELS.items():
-        for method, one in (found.get(level) or {}).items():
+        for method, one in (calibration.get(level) or {}).items():
             label = f"{name}, {plots.METHODS.get(method, method)}"
             rows.append((label, markup.number(one.get("ece")), markup.number(one.get("brier")), one.get("undefined") or ""))
     header = ("score", "expected calibration error", "Brier score", "note")
@@ -267,24 +259,24 @@ def _calibration(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "charts": plots.reliability(metrics),
         "table": Table("Calibration", header[:columns], [row[:columns] for row in rows], text_columns=(3,)),
-        "note": found.get("note") or found.get("undefined"),
+        "note": calibration.get("note") or calibration.get("undefined"),
     }
 
 
-def _comparison(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found = metrics.get("comparison") or {}
-    first, second = found.get("names") or ("A", "B")
-    figures, names = found.get("figures") or {}, _names(metrics)
+def _comparison(metrics: Metrics) -> dict[str, Any]:
+    comparison = metrics.get("comparison") or {}
+    first, second = comparison.get("names") or ("A", "B")
+    figures, names = comparison.get("figures") or {}, _names(metrics)
     rows = [
         (name, markup.number(figures[key]["a"]), markup.number(figures[key]["b"]), figures[key]["sentence"])
         for key, name in names.items()
         if key in figures
     ]
     caption = f"{first} and {second} on the same radiographs"
-    return {"table": Table(caption, ("figure", first, second, "difference"), rows, text_columns=(3,)), "method": found.get("method")}
+    return {"table": Table(caption, ("figure", first, second, "difference"), rows, text_columns=(3,)), "method": comparison.get("method")}
 
 
-def _origin(metrics: Mapping[str, Any], provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:
+def _origin(metrics: Metrics, provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:
     keys = ("model", "checkpoint", "step", "split", "manifest_sha256", "ground_truth", "detections_file")
     data = {key: metrics[key] for key in keys if metrics.get(key) is not None}
     made_with = json.dumps(provenance, indent=2, ensure_ascii=False) if provenance else ""

@@ -31,36 +31,37 @@ LEVELS = {"calibration.image": "images", "calibration.box": "boxes"}
 
 def curves(metrics: Mapping[str, Any]) -> list[Markup]:
     """Return FROC, ROC, precision and recall, the RSNA metric at every threshold, and the histogram of scores; without what is not there."""
-    found = metrics.get("curves") or {}
+    points = metrics.get("curves") or {}
     charts = [
-        _froc(metrics, found.get("froc") or {}),
-        _roc(metrics, found.get("roc") or {}),
-        _precision_recall(metrics, found.get("pr") or {}),
-        _thresholds(metrics, found.get("thresholds") or {}),
-        _scores(metrics, found.get("score_histogram") or {}),
+        _froc(metrics, points.get("froc") or {}),
+        _roc(metrics, points.get("roc") or {}),
+        _precision_recall(metrics, points.get("pr") or {}),
+        _thresholds(metrics, points.get("thresholds") or {}),
+        _scores(metrics, points.get("score_histogram") or {}),
     ]
     return [chart for chart in charts if chart]
 
 
 def maps(metrics: Mapping[str, Any]) -> list[Markup]:
     """Return where ground truth, hits, missed boxes and false positives lie."""
-    found = metrics.get("maps") or {}
+    histograms = metrics.get("maps") or {}
     titles = {"ground_truth": "Ground truth", "hits": "Hits", "missed": "Missed boxes", "false_positives": "False positives"}
-    charts = [heatmap(title, found[name]["position"]) for name, title in titles.items() if name in found]
+    charts = [heatmap(title, histograms[name]["position"]) for name, title in titles.items() if name in histograms]
     return [chart for chart in charts if chart]
 
 
 def sizes(metrics: Mapping[str, Any]) -> Markup:
     """Return how many boxes of each size are found, missed and false; nothing where there are none."""
-    found = metrics.get("maps") or {}
-    if not {"ground_truth", "missed", "false_positives", "size_edges"} <= found.keys():
+    histograms = metrics.get("maps") or {}
+    if not {"ground_truth", "missed", "false_positives", "size_edges"} <= histograms.keys():
         return Markup()
-    every, missed, false = (found[name]["size"] for name in ("ground_truth", "missed", "false_positives"))
+    every, missed, false = (histograms[name]["size"] for name in ("ground_truth", "missed", "false_positives"))
     series = {"found": [one - other for one, other in zip(every, missed, strict=True)], "missed": missed, "false positives": false}
+    # bins beyond the largest box would make the chart mostly empty
     used = max((index + 1 for values in series.values() for index, value in enumerate(values) if value), default=0)
     series = {name: values[:used] for name, values in series.items()}
     title = "Boxes by size at the operating point"
-    return bar_chart(title, found["size_edges"][: used + 1], series, x="root of box area / image area", y="boxes")
+    return bar_chart(title, histograms["size_edges"][: used + 1], series, x="root of box area / image area", y="boxes")
 
 
 def roc(title: str, lines: Sequence[Line], *, mark: Mark | None = None) -> Markup:

@@ -1,4 +1,4 @@
-"""What each step of post-processing gains, in words that need no look into a recipe.
+"""What each step of post-processing gains, in terms that need no knowledge of recipes.
 
 html = gains(table)          # as postprocess.py writes it into table.json
 """
@@ -62,7 +62,7 @@ def gains(table: Mapping[str, Any] | None) -> Markup:
         name = STEPS.get(one["step"], one["step"])
         rows.append((name, markup.with_interval(one["figure"]), gain, _changes(one["chosen"], before)))
         before = one["chosen"] if gain else {}  # without a gain, a start of its own: the next row need not build on it
-    rows.append(("all steps", "", markup.with_interval(table["total"]), _words(table["rows"][-1]["chosen"])))
+    rows.append(("all steps", "", markup.with_interval(table["total"]), _text(table["rows"][-1]["chosen"])))
     objective = OBJECTIVES.get(table["objective"], table["objective"])
     header = ("step", objective, "gain", "chosen on all patients")
     shown = markup.Table("What each step of post-processing gains", header, rows, text_columns=(3,))
@@ -71,18 +71,19 @@ def gains(table: Mapping[str, Any] | None) -> Markup:
 
 def _changes(chosen: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """Return what differs from the step before, or all of it where there is none, or where something is no longer done."""
+    # a field that is gone is back at its default, which a list of changes could not show
     if not before or before.keys() - chosen.keys():
-        return _words(chosen)
-    return _words(
+        return _text(chosen)
+    return _text(
         {key: value for key, value in chosen.items() if key not in before or before[key] != value}, nothing="as before: not worth it"
     )
 
 
-def _words(chosen: Mapping[str, Any], *, nothing: str = "nothing") -> str:
-    return ", ".join(_word(name, value) for name, value in chosen.items()) or nothing
+def _text(chosen: Mapping[str, Any], *, nothing: str = "nothing") -> str:
+    return ", ".join(_text_of(name, value) for name, value in chosen.items()) or nothing
 
 
-def _word(name: str, value: Any) -> str:
+def _text_of(name: str, value: Any) -> str:
     if (name, value) in CHOICES:
         return CHOICES[name, value]
     shown = f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,15 +1,17 @@
 """A U-Net's maps of probability -> boxes and figures: within training, and at its end with intervals.
 
-    judge = Judge(records.val, size_hw=(128, 128), smallest_share=0.003)
-    found = judge.within_training(looker.batches())          # what loop.Run takes
-    judged = judge(looker.batches())
-    metrics = assess(judged, usual=usual_place(records.train, (128, 128)), aim="rsna", class_name="pneumonia")      # for metrics.json
+    evaluator = MaskEvaluator(records.val, size_hw=(128, 128), smallest_share=0.003)
+    result = evaluator.within_training(runner.batches())          # what loop.Run takes
+    evaluated = evaluator(runner.batches())
+    metrics = summarize(evaluated, prior_mask=spatial_prior(records.train, (128, 128)), aim="rsna", class_name="pneumonia")      # for metrics.json
 
 The threshold from which a px counts is never chosen on the patients on whom it is reported: each exam has the one that gave the highest IoU on
 other patients. The score threshold of the boxes is chosen likewise, by ``evaluation.summary``.
 """
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,7 +25,7 @@ from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, inputs, summary
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import bootstrap, operating_point
-from pneumodet.evaluation.runner import Found, Seen
+from pneumodet.evaluation.runner import Evaluation, Seen
 from pneumodet.evaluation.segmentation import figures, sheet
 from pneumodet.evaluation.segmentation.figures import THRESHOLDS, Pixels
 from pneumodet.models.inputs import images
@@ -38,8 +40,8 @@ ON_THEMSELVES = "The threshold of px was chosen on these same images, so that fi
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Judged:
-    """What a network found on N exams.
+class MaskEvaluation:
+    """What a network gives on N exams.
 
     Attributes:
       loaded: ground truth and boxes.
@@ -67,8 +69,8 @@ class Judged:
         return self.loaded.cases.case_scores
 
 
-class Judge:
-    """The ground truth of a split at a network's size; judges what a network makes of it."""
+class MaskEvaluator:
+    """The ground truth of a split at a network's size; evaluates what a network makes of it."""
 
     def __init__(self, split: Split, *, size_hw: tuple[int, int], smallest_share: float, seed: int = 0) -> None:
         """Draw the masks.
@@ -80,17 +82,17 @@ class Judge:
           seed: of the folds of patients.
         """
         self._split, self._smallest_share, self._seed = split, smallest_share, seed
+        self._category = inputs.category_of(split)
         self.truth = np.empty((len(split), *size_hw), bool)
         for number, mask in enumerate(_masks(split, size_hw)):
             self.truth[number] = mask
         without = inputs.assemble(split.instances, lambda _, __: [], class_name=split.class_name).cases
-        try:
+        self._folds: np.ndarray | None = None
+        with contextlib.suppress(DataError):  # too few patients; ``summarize`` says so
             self._folds = operating_point.patient_folds(without, seed=seed)
-        except DataError:
-            self._folds = None
 
-    def __call__(self, batches: Iterable[Seen]) -> Judged:
-        """Judge a network by what it made of all exams."""
+    def __call__(self, batches: Iterable[Seen]) -> MaskEvaluation:
+        """Evaluate a network by what it made of all exams."""
         maps = np.empty(self.truth.shape, np.float16)
         for seen in batches:
             logits = np.asarray(seen.outputs["mask"], np.float64)[..., 0]
@@ -99,20 +101,20 @@ class Judge:
         pixels = Pixels.of([figures.count(one, truth) for one, truth in zip(maps, self.truth, strict=True)])
         whole = figures.best(pixels)
         index = np.full(len(maps), whole) if self._folds is None else figures.cross_fitted(pixels, self._folds)
-        found = {
+        detections = {
             name: masks.to_detections(
-                one, image_hw=image_hw, threshold=threshold, smallest_share=self._smallest_share, category_id=self._split.category
+                one, image_hw=image_hw, threshold=threshold, smallest_share=self._smallest_share, category_id=self._category
             )
             for name, one, image_hw, threshold in zip(
                 self._split.names, maps, self._split.sizes_hw, THRESHOLDS[index].tolist(), strict=True
             )
         }
         loaded = inputs.assemble(
-            self._split.instances, lambda _, __: to_coco(found), class_name=self._split.class_name, source=checks.MASKS
+            self._split.instances, lambda _, __: to_coco(detections), class_name=self._split.class_name, source=checks.MASKS
         )
-        return Judged(loaded, pixels, index, maps, self.truth, found, float(THRESHOLDS[whole]), self._folds)
+        return MaskEvaluation(loaded, pixels, index, maps, self.truth, detections, float(THRESHOLDS[whole]), self._folds)
 
-    def within_training(self, batches: Iterable[Seen]) -> Found:
+    def within_training(self, batches: Iterable[Seen]) -> Evaluation:
         """Return figures without intervals, and pictures of some exams with pneumonia."""
         kept: dict[int, np.ndarray] = {}
         wanted = set(np.flatnonzero(self._split.positive)[:PICTURES].tolist())
@@ -122,37 +124,37 @@ class Judge:
                 kept.update({number: seen.images[row] for row, number in enumerate(seen.numbers.tolist()) if number in wanted})
                 yield seen
 
-        judged = self(watched())
-        of_pixels = figures.Figures(judged.pixels, judged.index)(np.ones((len(judged.index), 1)))
-        found = {key: None if np.isnan(value[0]) else float(value[0]) for key, value in of_pixels.items()}
+        evaluated = self(watched())
+        of_pixels = figures.Figures(evaluated.pixels, evaluated.index)(np.ones((len(evaluated.index), 1)))
+        of_masks = {key: None if np.isnan(value[0]) else float(value[0]) for key, value in of_pixels.items()}
         shown = sorted(kept.items())
-        pictures = [captioned(self.drawn(judged, number, pixels[..., 0]), *self.caption(judged, number)) for number, pixels in shown]
-        return Found(found | summary.headline(judged.loaded, class_name=self._split.class_name, seed=self._seed), pictures)
+        pictures = [captioned(self.drawn(evaluated, number, pixels[..., 0]), *self.caption(evaluated, number)) for number, pixels in shown]
+        return Evaluation(of_masks | summary.headline(evaluated.loaded, class_name=self._split.class_name, seed=self._seed), pictures)
 
-    def drawn(self, judged: Judged, number: int, pixels: np.ndarray) -> Image.Image:
-        """Return a picture of an exam by its number: (h, w) uint8 pixels, true boxes, probability, and the boxes found at the threshold."""
+    def drawn(self, evaluated: MaskEvaluation, number: int, pixels: np.ndarray) -> Image.Image:
+        """Return a picture of an exam by its number: (h, w) uint8 pixels, true boxes, probability, and the boxes at the threshold."""
         return sheet.tile(
             pixels,
-            judged.maps[number],
+            evaluated.maps[number],
             truth_xyxy_px=self._split.boxes_xyxy_px[number],
-            detections=self._shown(judged, number),
+            detections=self._shown(evaluated, number),
             image_hw=self._split.sizes_hw[number],
         )
 
-    def caption(self, judged: Judged, number: int) -> tuple[str, str]:
-        """Return what stands above the picture of an exam: its id, and how many boxes there are and are found."""
-        return self._split.names[number], f"truth {len(self._split.boxes_xyxy_px[number])}, found {len(self._shown(judged, number))}"
+    def caption(self, evaluated: MaskEvaluation, number: int) -> tuple[str, str]:
+        """Return what stands above the picture of an exam: its id, and how many boxes there are and are detected."""
+        return self._split.names[number], f"truth {len(self._split.boxes_xyxy_px[number])}, found {len(self._shown(evaluated, number))}"
 
-    def _shown(self, judged: Judged, number: int) -> Detections:
-        return judged.detections[self._split.names[number]].above(float(THRESHOLDS[judged.index[number]]))
+    def _shown(self, evaluated: MaskEvaluation, number: int) -> Detections:
+        return evaluated.detections[self._split.names[number]].above(float(THRESHOLDS[evaluated.index[number]]))
 
 
-def usual_place(split: Split, size_hw: tuple[int, int]) -> np.ndarray:
-    """Return the (h, w) bool mask that fits a split's exams best without a look at any; of training exams it needs no patient that is judged."""
+def spatial_prior(split: Split, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return the (h, w) bool mask that fits a split's exams best without regard to the image; of training exams it needs no patient that is evaluated."""
     often = np.zeros(size_hw, np.int64)
     for mask in _masks(split, size_hw):
         often += mask
-    return figures.usual_place(often, len(split))
+    return figures.spatial_prior(often, len(split))
 
 
 def _masks(split: Split, size_hw: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -161,33 +163,35 @@ def _masks(split: Split, size_hw: tuple[int, int]) -> Iterator[np.ndarray]:
         yield images.box_mask(xyxy_px_to_yxyx_norm(boxes, height=height, width=width), size_hw)
 
 
-def assess(
-    judged: Judged, *, usual: np.ndarray, aim: str, class_name: str, resamples: int = bootstrap.RESAMPLES, seed: int = 0
+def summarize(
+    evaluated: MaskEvaluation, *, prior_mask: np.ndarray, aim: str, class_name: str, resamples: int = bootstrap.RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
     """Return all figures with intervals, for metrics.json.
 
     Args:
-      judged: what a network found.
-      usual: (h, w) bool, the mask of other exams that the network has to beat; of ``usual_place``.
+      evaluated: what a network gives.
+      prior_mask: (h, w) bool, the mask of other exams that the network has to beat; of ``spatial_prior``.
       aim: of the boxes' score threshold, as ``aims.parse_aim``.
       class_name: in the keys of COCO's figures.
       resamples: of the bootstrap by patient.
       seed: of folds and bootstrap.
 
     Returns:
-      As ``summary.assess``, and ``segmentation.…`` (``figures.KEYS``), also in ``intervals``; ``segmentation.prior``: the same of the fixed mask
-      ``usual``, and ``segmentation.gain``: by how much the network's figures are above those; ``pixel_threshold``.
+      As ``summary.summarize``, and ``segmentation.…`` (``figures.KEYS``), also in ``intervals``; ``segmentation.prior``: the same of the fixed mask
+      ``prior_mask``, and ``segmentation.gain``: by how much the network's figures are above those; ``pixel_threshold``.
     """
-    metrics = summary.assess(judged.loaded, aim=aim, class_name=class_name, resamples=resamples, seed=seed)
-    draws = {"patients": judged.loaded.cases.patients, "resamples": resamples, "seed": seed}
-    found = figures.intervals(judged.pixels, judged.index, **draws)
-    metrics |= {key: one["value"] for key, one in found.items()}
-    metrics["intervals"] |= {key: [one["low"], one["high"]] for key, one in found.items() if one["low"] is not None}
-    used = np.unique(THRESHOLDS[judged.index])
-    metrics["pixel_threshold"] = {"new_data": judged.threshold, "lowest": float(used[0]), "highest": float(used[-1])}
-    if judged.folds is None:
+    metrics = summary.summarize(evaluated.loaded, aim=aim, class_name=class_name, resamples=resamples, seed=seed)
+    # the same resamples for the network, the fixed mask and their difference, so that these can be compared
+    drawn = functools.partial(figures.intervals, patients=evaluated.loaded.cases.patients, resamples=resamples, seed=seed)
+    of_masks = drawn(evaluated.pixels, evaluated.index)
+    metrics |= {key: one["value"] for key, one in of_masks.items()}
+    metrics["intervals"] |= {key: [one["low"], one["high"]] for key, one in of_masks.items() if one["low"] is not None}
+    used = np.unique(THRESHOLDS[evaluated.index])
+    metrics["pixel_threshold"] = {"new_data": evaluated.threshold, "lowest": float(used[0]), "highest": float(used[-1])}
+    if evaluated.folds is None:
         metrics["warnings"].append(ON_THEMSELVES)
-    prior = figures.prior(judged.truth, usual)
-    metrics["segmentation.prior"] = figures.intervals(*prior, **draws)
-    metrics["segmentation.gain"] = figures.intervals(judged.pixels, judged.index, less=prior, **draws)
+    # findings have typical places: a network has to be better than the one mask that knows these
+    prior = figures.prior(evaluated.truth, prior_mask)
+    metrics["segmentation.prior"] = drawn(*prior)
+    metrics["segmentation.gain"] = drawn(evaluated.pixels, evaluated.index, less=prior)
     return metrics

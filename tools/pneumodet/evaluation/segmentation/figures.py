@@ -2,8 +2,8 @@
 
     pixels = Pixels.of([count(probabilities, truth) for …])
     index = cross_fitted(pixels, folds)                 # of THRESHOLDS, for each image
-    found = intervals(pixels, index, patients=cases.patients)
-    found["segmentation.iou"]                           # {"value": 0.21, "low": 0.17, "high": 0.25}
+    result = intervals(pixels, index, patients=cases.patients)
+    result["segmentation.iou"]                           # {"value": 0.21, "low": 0.17, "high": 0.25}
 
 F1 of px is what segmentation calls Dice. An image without opacity on which nothing was marked has IoU and F1 1, one with any mark 0: a model that
 marks nothing at all has the share of images without opacity as its mean an image, so that the mean over images with opacity stands beside it.
@@ -69,6 +69,7 @@ def best(pixels: Pixels, rows: np.ndarray | None = None) -> int:
     rows = np.ones(len(pixels.truth), bool) if rows is None else rows
     hit, marked, truth = pixels.hit[rows].sum(axis=0), pixels.marked[rows].sum(axis=0), pixels.truth[rows].sum()
     iou = _share(hit, marked + truth - hit)
+    # the highest of equal ones marks the fewest px
     return len(iou) - 1 - int(np.argmax(iou[::-1]))
 
 
@@ -85,14 +86,15 @@ def cross_fitted(pixels: Pixels, folds: np.ndarray) -> np.ndarray:
     return index
 
 
-def usual_place(often: np.ndarray, images: int) -> np.ndarray:
-    """Return the one mask, (h, w) bool, that has the highest IoU over all px of some images without a look at them.
+def spatial_prior(often: np.ndarray, images: int) -> np.ndarray:
+    """Return the one mask, (h, w) bool, that has the highest IoU over all px of some images without regard to them.
 
     Args:
       often: (h, w) int64, in how many of the images each px has opacity; at least one px in one image.
       images: how many there are, those without opacity among them.
     """
     rising = np.sort(often, axis=None)
+    # px with less than the best level lower the IoU, so that only the distinct counts need be tried
     levels = np.unique(rising[rising > 0])
     first = np.searchsorted(rising, levels)
     hits = rising.sum() - np.concatenate([[0], np.cumsum(rising)])[first]
@@ -143,7 +145,7 @@ def intervals(
     less: tuple[Pixels, np.ndarray] | None = None,
     resamples: int = bootstrap.RESAMPLES,
     seed: int = 0,
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, float | str | None]]:
     """Return ``KEYS`` with their intervals: percentiles of resamples of patients, thresholds held fixed, as ``evaluation.metrics.bootstrap`` has them.
 
     Args:

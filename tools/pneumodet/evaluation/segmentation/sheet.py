@@ -1,6 +1,6 @@
 """Pictures of truth against prediction.
 
-picture = tile(pixels, probabilities, truth_xyxy_px=truth, detections=found, image_hw=(1024, 1024))
+picture = tile(pixels, probabilities, truth_xyxy_px=truth, detections=boxes, image_hw=(1024, 1024))
 """
 
 import numpy as np
@@ -25,19 +25,20 @@ def tile(
     detections: Detections,
     image_hw: tuple[int, int],
 ) -> Image.Image:
-    """Draw an exam: probability as heat over the radiograph, true boxes dashed, boxes found solid with their scores.
+    """Draw an exam: probability as a heatmap over the radiograph, true boxes dashed, detected boxes solid with their scores.
 
     Args:
-      pixels: (h, w) uint8, what the network looked at.
+      pixels: (h, w) uint8, the input of the network.
       probabilities: (h, w) float in [0, 1].
       truth_xyxy_px: (N, 4) in px of the radiograph.
       detections: in px of the radiograph.
       image_hw: the radiograph's height and width in px.
     """
     scale = TILE_PX / max(image_hw)
-    size_wh = tuple(max(1, round(side * scale)) for side in image_hw[::-1])
+    size_wh = (max(1, round(image_hw[1] * scale)), max(1, round(image_hw[0] * scale)))
     picture = Image.fromarray(pixels).convert("RGB").resize(size_wh, Image.Resampling.BILINEAR)
-    hot = heatmap.overlay(picture, np.uint8(np.rint(255 * np.float64(probabilities))), opacity=OPACITY)
+    hot = heatmap.overlay(picture, np.rint(255 * probabilities.astype(np.float64)).astype(np.uint8), opacity=OPACITY)
+    # boxes are in px of the radiograph, the picture is smaller
     scaled = Detections(detections.boxes_xyxy_px * scale, detections.scores, detections.classes)
     return draw_boxes(np.asarray(hot), truth_xyxy_px=truth_xyxy_px * scale, detections=scaled, panel=False)
 
@@ -48,5 +49,5 @@ def keyed(sheet: Image.Image) -> Image.Image:
 
 
 def of_mask(pixels: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """Draw a training sample: (h, w) uint8 pixels with the (h, w) mask, 0 to 1, as heat over them."""
-    return heatmap.overlay(Image.fromarray(pixels).convert("RGB"), np.uint8(np.rint(255 * mask)), opacity=OPACITY)
+    """Draw a training sample: (h, w) uint8 pixels with the (h, w) mask, 0 to 1, as a heatmap over them."""
+    return heatmap.overlay(Image.fromarray(pixels).convert("RGB"), np.rint(255 * mask).astype(np.uint8), opacity=OPACITY)

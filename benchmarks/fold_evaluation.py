@@ -20,7 +20,7 @@ FIGURES = {"rsna_metric": "RSNA metric", "coco.pneumonia.AP50": "AP50", "froc.me
 """Figures of the tables; thresholds are chosen for the first."""
 
 REACHED = ("rsna_metric", "coco.pneumonia.AP50")
-"""Figures by which it is told when a run was as good as another one at its end."""
+"""Figures that show when a run was as good as another one at its end."""
 
 Rows = list[dict[str, Any]]
 """COCO results."""
@@ -34,7 +34,7 @@ def choose(truth: dict[str, Any], rows: Rows) -> tuple[float, dict[str, float | 
 
     Args:
       truth: COCO ground truth of an inner validation.
-      rows: what was found on it.
+      rows: the detections on it.
     """
     loaded = inputs.assemble(truth, lambda images, category: rows)
     return operating_point.choose(loaded.cases, "rsna")["threshold"], summary.headline(loaded)
@@ -62,40 +62,40 @@ def pool(truths: Sequence[Mapping[str, Any]], rows: Sequence[Rows], thresholds: 
 def figures(pooled: Pooled) -> dict[str, float]:
     """Return the figures of the tables."""
     cases, thresholds = pooled
-    found = bootstrap.Figures(cases, score_threshold=thresholds)(np.ones((len(cases), 1)))
-    return {key: float(found[key][0]) for key in FIGURES}
+    values = bootstrap.Figures(cases, score_threshold=thresholds)(np.ones((len(cases), 1)))
+    return {key: float(values[key][0]) for key in FIGURES}
 
 
 def intervals(pooled: Pooled, *, seed: int) -> dict[str, Any]:
     """Return the same with their intervals over patients."""
-    found = bootstrap.intervals(pooled[0], score_threshold=pooled[1], seed=seed)["figures"]
-    return {key: found[key] for key in FIGURES}
+    of_figures = bootstrap.intervals(pooled[0], score_threshold=pooled[1], seed=seed)["figures"]
+    return {key: of_figures[key] for key in FIGURES}
 
 
 def comparisons(pooled: Mapping[str, Pooled], against: Sequence[str], *, seed: int) -> list[dict[str, Any]]:
     """Return the paired differences, by patients, of every variant from each of ``against``; each pair once."""
-    found, seen = [], set()
+    pairs, seen = [], set()
     for a, b in itertools.product(against, pooled):
         if a != b and frozenset((a, b)) not in seen:
             seen.add(frozenset((a, b)))
             compared = bootstrap.compare(pooled[a][0], pooled[b][0], thresholds=(pooled[a][1], pooled[b][1]), names=(a, b), seed=seed)
-            found.append({"a": a, "b": b} | {key: compared["figures"][key] for key in FIGURES})
-    return found
+            pairs.append({"a": a, "b": b} | {key: compared["figures"][key] for key in FIGURES})
+    return pairs
 
 
 def first_as_good(done: Mapping[str, Any], key: str, value: float | None) -> float | None:
     """Return seconds from a run's start to its first in-loop evaluation with a figure of at least ``value``; None where there is none."""
-    for _, when, found in done.get("evaluations", []):
-        if found[key] is not None and found[key] >= (value or 0.0):
+    for _, when, figures_then in done.get("evaluations", []):
+        if figures_then[key] is not None and figures_then[key] >= (value or 0.0):
             return when - done["started"]
     return None
 
 
-def markdown(found: Mapping[str, Any]) -> str:
-    """Return the tables of what ``Study.judge`` found."""
+def markdown(outcome: Mapping[str, Any]) -> str:
+    """Return the tables of what ``Study.evaluate`` returns."""
     names = list(FIGURES.values())
     rows = [f"| variant | steps | images/s | {' | '.join(names)} |", "| --- | ---: | ---: |" + " --- |" * len(names)]
-    for name, one in found["figures"].items():
+    for name, one in outcome["figures"].items():
         steps = ", ".join(f"{run['step']}{'' if run['finite'] else ' (not finite)'}" for run in one["runs"])
         speeds = [run["images_per_second"] for run in one["runs"] if run["images_per_second"]]
         cells = []
@@ -110,14 +110,14 @@ def markdown(found: Mapping[str, Any]) -> str:
     ]
     rows += [f"| difference | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
     rows += [
-        f"| {one['b']} - {one['a']} | {' | '.join(_interval(one[key], sign='+') for key in FIGURES)} |" for one in found["comparisons"]
+        f"| {one['b']} - {one['a']} | {' | '.join(_interval(one[key], sign='+') for key in FIGURES)} |" for one in outcome["comparisons"]
     ]
-    for one in found["reached"]:
+    for one in outcome["reached"]:
         seconds = ", ".join("never" if value is None else f"{value:.0f} s" for value in one["seconds"])
         sentence = f"was as good on inner validation as {one['as']} at its end ({FIGURES[one['figure']]}) after {seconds} (each fold)."
         rows += ["", f"{one['variant']} {sentence}"]
-    if found["unfinished"]:
-        rows += ["", f"Not finished: {', '.join(found['unfinished'])}."]
+    if outcome["unfinished"]:
+        rows += ["", f"Not finished: {', '.join(outcome['unfinished'])}."]
     return "\n".join(rows) + "\n"
 
 
