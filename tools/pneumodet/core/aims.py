@@ -11,6 +11,7 @@ from pneumodet.core.errors import ConfigError
 AIMS = ("rsna", "f1", "sensitivity>=X", "fp_per_image<=X")
 """Aims as a user writes them; X is a number."""
 
+# without sign and exponent, so that negative numbers, nan and inf are unknown aims
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 
 _WITH_LEVEL = re.compile(rf"(?:(sensitivity)\s*>=|(fp_per_image)\s*<=)\s*{_NUMBER}")

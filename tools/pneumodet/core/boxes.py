@@ -33,6 +33,7 @@ def yxyx_norm_to_xyxy_px(boxes_yxyx_norm: np.ndarray, *, height: int, width: int
 def clip_xyxy_px(boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Return the boxes cut off at the image's edges; a box wholly outside has no area afterwards."""
     boxes = np.asarray(boxes_xyxy_px).reshape(-1, 4)
+    # bounds of the boxes' own dtype: int64 ones would make float64 of float32
     return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype)))
 
 

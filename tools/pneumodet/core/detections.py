@@ -64,6 +64,7 @@ class Detections:
             raise DataError(
                 f"Detections need boxes (N, 4), scores (N,) and classes (N,), but got {boxes.shape}, {scores.shape} and {classes.shape}."
             )
+        # before the order of the edges, since comparisons with NaN are False and would let it pass
         if not np.isfinite(boxes).all():
             raise DataError(
                 f"Detection {_first_row(~np.isfinite(boxes))} has a box that is not finite. The model is broken; train it again."

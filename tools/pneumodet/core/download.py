@@ -88,8 +88,10 @@ def fetch(
                 delay = left.pop(0)
                 _log.warning("%s: %s; attempt %d of %d in %g s", final.name, broken, len(delays) - len(left) + 1, len(delays) + 1, delay)
                 time.sleep(delay)
+            # here, since an HTTPError is an OSError, too, and those further down are about the disk
             except urllib.error.HTTPError as error:
                 raise CheckpointError(f"Cannot download {name}: the server answers {error.code} {error.reason}. {hint}") from error
+        # the name first: a part without its notes could not be resumed, but notes without a part do no harm
         os.replace(part, final)
         _notes(part).unlink(missing_ok=True)
     except OSError as error:
@@ -135,8 +137,10 @@ def _attempt(url: str, name: str, part: Path, *, on_progress: Callable[[int, int
         if start not in (0, _size(part)):
             _forget(part)
             raise _Broken("the server sent another part than was asked for")
+        # the whole file comes: at first, from a server without ranges, or where it is not the one of If-Range (RFC 9110, section 13.1.5)
         if not start:
             _forget(part)
+        # before the first byte, so that what arrives until a kill can be resumed
         _note(part, name, answer, total)
         done = _append(answer, part, start, total, on_progress=on_progress)
     if total is not None and done != total:
@@ -168,6 +172,7 @@ def _place(answer: Any) -> tuple[int, int | None]:
     """Return (where in the file an answer begins, bytes of the whole file or None)."""
     if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
         match = _RANGE.match(answer.headers.get("Content-Range", ""))
+        # no part begins at -1, so that the caller drops what it has and asks anew
         if not match:
             return -1, None
         return int(match[1]), None if match[2] == "*" else int(match[2])

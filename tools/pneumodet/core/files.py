@@ -20,11 +20,13 @@ def append(path: Path, data: bytes, *, at: int) -> int:
       OSError: the disk is full, or the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # no mode of open() does this: a writes at the end only, w empties the file, r+ makes none
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0) as file:
         at = min(at, file.seek(0, os.SEEK_END))  # somebody may have shortened it, and a gap would be filled with zeros
         file.truncate(at)
         file.seek(at)
         left = memoryview(data)
+        # an unbuffered file may write less than it is given
         while left:
             left = left[file.write(left) :]
     return at + len(data)

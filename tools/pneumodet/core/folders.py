@@ -47,6 +47,7 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
         _check_free(final, marker=marker, overwrite=overwrite)
         final.parent.mkdir(parents=True, exist_ok=True)
         if resume_key is None:
+            # beside the result: a folder cannot be renamed from one file system to another
             scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.new-", dir=final.parent))
         else:
             scratch = _kept(final)
@@ -63,6 +64,7 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
             _prepare(scratch, resume_key)
             yield new
             _check_free(final, marker=marker, overwrite=overwrite)  # again: another process may have been faster
+            # two renames, as no folder can be renamed over one that has files; _bring_back repairs what a kill between them leaves
             if final.exists():
                 final.rename(scratch / _OLD)
             new.rename(final)
@@ -76,6 +78,7 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
             raise
         finally:
             _bring_back(scratch, final)
+            # second case: the work has its final name, and only the key and the earlier result are left here
             if not keep or final.exists() and not new.exists():
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -98,6 +101,7 @@ def _prepare(scratch: Path, resume_key: str | None) -> None:
     for path in scratch.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (scratch / _NEW).mkdir()
+    # the key last: an unfinished removal of other work must not pass for work of this key
     if resume_key is not None:
         key.write_text(resume_key, encoding="utf-8")
 

@@ -24,6 +24,7 @@ def fixed(value: float, form: str = ".3f") -> str:
       form: format of a float, such as ``+.4f``.
     """
     sign = form[:1] if form[:1] in ("+", "-", " ") else ""
+    # z makes 0 of -0 (PEP 682), and its place is behind the sign
     return f"{value:{sign}z{form.removeprefix(sign)}}"
 
 

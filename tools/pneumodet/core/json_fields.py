@@ -59,11 +59,13 @@ class Fields:
         value: Any = self._content.get(name)
         if value is None:
             return None
+        # type, not isinstance: in Python True is an int
         if kind is float and type(value) is int:
             try:
                 value = float(value)
             except OverflowError:
                 raise self.wrong(name, "a number of a double's range") from None
+        # second condition: a bool passes isinstance for int
         if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
             raise self.wrong(name, _KINDS[kind])
         return value
@@ -85,6 +87,7 @@ class Fields:
     def file_name(self, name: str) -> str | None:
         """Return the name of a file beside this one, or None; a path that leads elsewhere is wrong."""
         value = self.optional(name, str)
+        # a card may come from elsewhere: its names must not lead to other files of this machine
         if value is not None and (value in ("", ".", "..") or "/" in value or "\\" in value or "\0" in value):
             raise self.wrong(name, "the name of a file in the same folder")
         return value
@@ -92,6 +95,7 @@ class Fields:
     def numbers(self, name: str, count: int) -> tuple[float, ...]:
         """Return a list of so many numbers."""
         values = self.required(name, list)
+        # Python's JSON reads NaN and Infinity, which are no JSON; no comparison with NaN is True
         if len(values) != count or not all(type(value) in (int, float) and abs(value) < float("inf") for value in values):
             raise self.wrong(name, f"a list of {count} numbers")
         try:

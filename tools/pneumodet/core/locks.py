@@ -64,6 +64,7 @@ def locked(path: Path, *, wait: Callable[[], object] | None = None, mode: int = 
 def _take(handle: int, path: Path, wait: Callable[[], object] | None) -> State:
     try:
         try:
+            # flock and not lockf, whose lock ends as soon as any handle of the file is closed in this process, and which takes no folder
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if wait is None:

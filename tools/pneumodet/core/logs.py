@@ -50,6 +50,7 @@ def hidden_output() -> Iterator[None]:
         yield
         return
     with _ONE_AT_A_TIME:
+        # what Python has buffered so far belongs on the terminal
         sys.stderr.flush()
         before, nowhere = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, _STDERR)  # the descriptor, since C++ does not know sys.stderr

@@ -133,6 +133,7 @@ def read(path: Path) -> list[Row]:
       DataError: the file cannot be read, or has another header.
     """
     try:
+        # a byte that is torn may spoil its line, not all others
         text = path.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}. It is made by python tools/train.py, in the run's folder.") from error

@@ -51,10 +51,12 @@ def atomic_path(final: Path) -> Iterator[Path]:
       DataError: the disk is full or the folder cannot be written.
     """
     final = Path(final)
+    # beside it, since renaming is atomic within a file system only; two processes that write the same file keep apart
     tmp = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield tmp
+        # data before name: after a power cut the name could stand for an empty file
         with open(tmp, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(tmp, final)

@@ -30,6 +30,7 @@ _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def cpus() -> int:
     """Return the number of processors that this process may use."""
+    # os.cpu_count has those, too, that a cpuset or a scheduler keeps from this process
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -88,6 +89,7 @@ class Pool:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
+            # children of others, such as an outer pool, are not ours to end
             self._others = set(multiprocessing.active_children())
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start, initargs=(os.getpid(),))

@@ -102,6 +102,7 @@ class Download:
         if self._bar is None:
             self._bar = bar(total=total, desc="downloading", unit="B", unit_scale=True)
         self._bar.update(done - self._bar.n)
+        # the next file gets a bar of its own
         if done == total:
             self._bar.close()
             self._bar = None

@@ -136,6 +136,7 @@ def of_json(content: Any, *, where: str) -> RunRecord:
       DataError: a newer pneumodet wrote it, or a field is wrong, which is named.
     """
     fields = _checked(RunRecord, content, where=where, prefix="", rest="facts")
+    # a form's version is no field of the record, and so lies among what is not known
     version = fields["facts"].pop("version", VERSION)
     if type(version) is not int or version < 1:
         raise _wrong(where, "version", version, "a whole number of at least 1")
@@ -173,6 +174,7 @@ def _checked(kind: type, content: Any, *, where: str, prefix: str, rest: str) ->
             value = tuple(value)
         if wanted is float and type(value) is int:
             value = float(value)
+        # type, not isinstance: true is no whole number
         if value is not None and type(value) is not wanted:
             raise _wrong(where, prefix + name, value, _KINDS[wanted])
         if value is not None:

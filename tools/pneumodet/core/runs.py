@@ -197,6 +197,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock = stack.enter_context(locks.locked(folder / _LOCK))
     except OSError as error:
         raise DataError(f"Cannot write in {folder}: {error.strerror}. Choose another workspace by PNEUMODET_WORKSPACE.") from error
+    # locked above, used here: an OSError of the caller's own work must not read as one of the lock
     with stack:
         if lock is locks.TAKEN:
             raise DataError(f"Another process is training in {folder}. Wait for it, stop it, or choose another --run name.")
@@ -226,6 +227,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
+    # of the checkout that this code is from, not of the folder that the user is in
     command = ["git", "-C", str(paths.PROJECT_ROOT), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()

@@ -15,6 +15,7 @@ from typing import Any
 def caught() -> Iterator[threading.Event]:
     """Yield an event that SIGINT and SIGTERM set; a second SIGINT interrupts at once."""
     stop = threading.Event()
+    # Python lets no other thread set handlers; there the event just stays unset
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
