@@ -99,6 +99,7 @@ def line_chart(
     if not lines:
         return Markup()
     low_x, high_x = x_range or _ends([value for line in lines for value in line.xs])
+    # with 0 by default: a cut axis would make small differences of height large ones
     low_y, high_y = y_range or _ends([0.0, *(value for line in lines for value in line.ys)])
     scale = math.log10 if log_ticks else float
 
@@ -108,6 +109,7 @@ def line_chart(
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
 
     parts = _axes(x, y, log_ticks or ticks(low_x, high_x), ticks(low_y, high_y), place)
+    # first, so that lines and dots lie over it
     if diagonal:
         parts.append(element("path", class_="diagonal", d=_path([place(low_x, low_y), place(high_x, high_y)])))
     for index, line in enumerate(lines):
@@ -128,6 +130,7 @@ def line_chart(
         mark = None
     named = [(index, line.name) for index, line in enumerate(lines) if line.name]
     legend = [Sample(name, _sample(element("path", class_=f"line c{index}", d="M0 7H34"))) for index, name in named]
+    # one line alone is named by the title
     legend = (legend if len(legend) > 1 or mark else []) + ([Sample(mark.name, _sample(_marked(17, 7)))] if mark else [])
     return figure(title, parts, legend=legend)
 
@@ -222,6 +225,7 @@ def heatmap(title: str, values: Sequence[Sequence[float]], *, top: float | None 
     for down, row in enumerate(values):
         for across, value in enumerate(row):
             opacity = f"{min(1, value / (top or peak)):.2f}"
+            # a square that nobody sees only makes the page larger
             if opacity != "0.00":
                 where = {"x": f"{across * side:.2f}", "y": f"{down * side:.2f}", "width": f"{side:.2f}", "height": f"{side:.2f}"}
                 parts.append(element("rect", class_="cell", **where, fill_opacity=opacity))
@@ -257,6 +261,7 @@ def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     rough = (high - low) / count
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+    # 1e-9: an end that is a round number must not fall out by rounding
     return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
@@ -275,6 +280,7 @@ def _axes(
         parts.append(element("path", class_="grid", d=f"M{px:.1f} {_TOP}V{bottom}"))
         parts.append(element("text", f"{value:g}", x=f"{px:.1f}", y=bottom + 16, text_anchor="middle"))
     for value in y_ticks:
+        # any x of the axis does, but 0, which has no logarithm
         _, py = place(x_ticks[0] if x_ticks else 1, value)
         end = WIDTH - _RIGHT
         parts.append(element("path", class_="grid", d=f"M{left} {py:.1f}H{end}"))

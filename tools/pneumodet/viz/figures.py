@@ -32,9 +32,11 @@ _FEW_DECADES = 1000.0
 
 def new_figure(rows: int, columns: int, *, title: str, height_px: int) -> tuple[Any, np.ndarray]:
     """Return a matplotlib Figure ``WIDTH_PX`` wide and its (rows, columns) axes."""
+    # not pyplot: it keeps every figure in a global list, and may want a display
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_PX / _DPI, height_px / _DPI), dpi=_DPI, layout="constrained")
+    # a dollar sign in a run's name is no formula
     figure.suptitle(title, fontsize=14, parse_math=False)
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
@@ -77,4 +79,5 @@ def save(path: Path, figure: Any) -> None:
       DataError: the file cannot be written.
     """
     with paths.atomic_path(path) as tmp:
+        # by default matplotlib writes its version here
         figure.savefig(tmp, format="png", metadata={"Software": None})

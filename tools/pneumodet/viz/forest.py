@@ -85,5 +85,6 @@ def _spoken(rows: Sequence[Row]) -> str:
 
 def _ends(numbers: Sequence[float]) -> tuple[float, float]:
     low, high = min(numbers), max(numbers)
+    # room, so that no dot lies on an edge; where all numbers are equal there is no width to take a share of
     room = 0.06 * (high - low) or 0.05
     return low - room, high + room

@@ -18,6 +18,7 @@ def plain(value: object) -> str:
 def code(text: str) -> str:
     """Return text as a code span, whatever backquotes it holds."""
     longest = max(map(len, re.findall("`+", text)), default=0)
+    # a span ends at the next fence of the same length; readers take one space off each end (CommonMark 6.1)
     fence = "`" * (longest + 1)
     padded = f" {text} " if longest else text
     return f"{fence}{padded}{fence}"

@@ -79,6 +79,7 @@ def draw_boxes(
             _dashed(draw, box, width=width)
     if detections is not None:
         legend.append((f"detections ({len(detections)})", DETECTION_RGB))
+        # rising scores, so that the most confident one is drawn last
         for index in np.argsort(detections.scores, kind="stable"):
             _rectangle(draw, detections.boxes_xyxy_px[index], width=width)
         for index in np.argsort(detections.scores, kind="stable"):  # after all boxes, so that no line runs through a label
@@ -130,6 +131,7 @@ def with_key(sheet: Image.Image, *, solid: str = "", scale: Image.Image | None =
     samples += [(scale, scale_name)] if scale is not None else []
     font = _font(_KEY_FONT_PX)
     row, gap = _SAMPLE_WH[1] + 12, 10
+    # places first: the strip is as high as the rows that they need
     places, x, y = [], gap, 0
     for sample, text in samples:
         width = sample.width + gap + font.getlength(text)
@@ -201,6 +203,7 @@ def _to_rgb(image: np.ndarray) -> Image.Image:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
         raise DataError(f"Pictures are drawn on (H, W) or (H, W, 3) uint8 pixels, but got {image.shape} {image.dtype}.")
+    # convert makes a copy, of RGB, too: drawing must not reach the caller's array
     return Image.fromarray(image).convert("RGB")
 
 
@@ -281,6 +284,7 @@ def _legend(
     width, height = max(extent[2] for extent in extents) + 12, step * len(lines) + 6
     corners = [(x, y, x + width, y + height) for y in (0, size[1] - height) for x in (0, size[0] - width)]
     boxes = np.array(boxes_xyxy_px, np.float64).reshape(-1, 4)
+    # min keeps the first of equal ones, which is the upper left corner
     x, y, right, bottom = min(corners, key=lambda corner: iou(np.array([corner]), boxes).sum())
     draw.rectangle((x, y, right, bottom), fill=(0, 0, 0))
     for index, (text, colour) in enumerate(lines):

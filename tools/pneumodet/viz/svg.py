@@ -18,4 +18,5 @@ def element(tag: str, *children: str, **attributes: object) -> Markup:
     named = "".join(f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"' for name, value in attributes.items() if value is not None)
     if not children:
         return Markup(f"<{tag}{named}/>")
+    # escape leaves Markup as it is, so that elements in elements are not escaped twice
     return Markup(f"<{tag}{named}>{''.join(map(escape, children))}</{tag}>")

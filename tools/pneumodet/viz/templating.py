@@ -21,11 +21,13 @@ MACROS = "macros.html"
 @functools.cache
 def environment() -> "jinja2.Environment":
     """Return the environment: everything is escaped, and a name that is not given is an error."""
+    # here, since most commands make no page
     import jinja2
 
     return jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "templates"),
         autoescape=True,
+        # Jinja's default writes nothing for a name that is misspelt, and the page would lack a figure unseen
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
