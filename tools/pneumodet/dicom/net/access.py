@@ -59,6 +59,7 @@ class Access:
         """
         try:
             parts = urlsplit(url)
+            # port raises ValueError where it is no number; the messages do not quote the URL, which may hold a password
             host, _ = parts.hostname, parts.port
         except ValueError:
             raise ConfigError("The DICOMweb URL cannot be read. It looks like https://pacs.example/dicom-web.") from None
@@ -121,6 +122,7 @@ def read(environ: Mapping[str, str]) -> Access:
       ConfigError: a file is missing, a secret is given twice or by half, or a variable with this prefix is not known.
     """
     names = {"USER", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE", "CA", "CERTIFICATE", "KEY", "DICOM_TLS", "PLAIN_HTTP"}
+    # a variable that is misspelt would leave its setting at the default unseen
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in names)
     if unknown:
         raise ConfigError(f"{unknown[0]} is not known. Variables: {', '.join(PREFIX + name for name in sorted(names))}.")
@@ -141,6 +143,7 @@ def _secret(environ: Mapping[str, str], name: str) -> str | None:
     if file is None:
         return value
     try:
+        # the line's end, which editors and echo write, is no part of a secret
         return file.read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The file of {PREFIX}{name}_FILE cannot be read ({type(error).__name__}).") from None

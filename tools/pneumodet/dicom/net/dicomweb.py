@@ -151,6 +151,7 @@ class DicomwebClient:
           Trouble: the PACS does not answer, or not with a list.
         """
         listed = self._search(f"studies/{study_uid}/instances", urlencode({SOP_UID: sop_uid}), SOP_UID)
+        # compared here, too: a service that ignores the query lists all of the study
         return any(replies.text_of(entry, SOP_UID) == sop_uid for entry in listed)
 
     def probe(self) -> None:
@@ -171,6 +172,7 @@ class DicomwebClient:
         most = self.limits.object_bytes
         too_large = Refused(f"it has more than {most >> 20} MB, or {most} bytes, which is the limit")
         path = f"studies/{study_uid}/series/{series_uid}/instances/{sop_uid}"
+        # room for the lines around the object; the object itself is measured below
         answer = self._transport.get(path, accept=_ANY_SYNTAX, most=most + 2 * multipart.MAX_HEADER_BYTES, too_large=too_large)
         data = multipart.only_part(answer.body, answer.content_type)
         if len(data) > most:
@@ -190,6 +192,7 @@ class DicomwebClient:
             headers={"Content-Type": kind, "Accept": _JSON},
             most=self.limits.list_bytes,
             too_large=Trouble("the PACS answers with too much"),
+            # all stored, some, or none: each comes with a list that says why (PS3.18 10.5.3), and 409 may mean duplicates only
             good=(200, 202, 409),
         )
         try:
@@ -204,6 +207,7 @@ class DicomwebClient:
         wrong = [reason for reason in failed if reason != DUPLICATE]
         if wrong:
             raise Trouble(f"the PACS did not take a report (failure reason {', '.join(f'{one:04X}H' for one in wrong)})")
+        # a status alone proves nothing; what is named neither as stored nor as failed may be lost
         if stored + len(failed) < len(objects):
             raise Trouble(f"the PACS answered {answer.status}, but names only {stored} of {len(objects)} objects as stored")
 
@@ -233,6 +237,7 @@ class DicomwebClient:
                 if time.monotonic() - started < left:
                     raise
                 raise ListLimit(f"the list of the PACS takes longer than {self.limits.list_seconds:g} s ({trouble})") from None
+            # the time of requests only: between two pages the caller works with what was yielded
             spent += time.monotonic() - started
             if not page:
                 return
@@ -249,6 +254,7 @@ class DicomwebClient:
 
     def _page(self, path: str, *, seconds: float) -> list[replies.Entry]:
         too_large = Trouble(f"the PACS answers with a list of more than {self.limits.list_bytes} bytes")
+        # 204: nothing fits the query, and there is no body
         answer = self._transport.get(path, accept=_JSON, most=self.limits.list_bytes, too_large=too_large, good=(200, 204), seconds=seconds)
         return replies.entries(answer.body)
 

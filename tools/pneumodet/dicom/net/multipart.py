@@ -23,6 +23,7 @@ MAX_BOUNDARY_LETTERS = 70
 
 def write(objects: Sequence[bytes]) -> tuple[bytes, str]:
     """Return (body, Content-Type) of a message with these DICOM files."""
+    # it must not occur in the contents (RFC 2046 5.1.1): 128 bits by chance do not, and need no search
     boundary = f"pneumodet-{secrets.token_hex(16)}"
     parts = [f"--{boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode() + data + b"\r\n" for data in objects]
     return b"".join(parts) + f"--{boundary}--\r\n".encode(), f'multipart/related; type="{DICOM}"; boundary={boundary}'
@@ -34,6 +35,7 @@ def only_part(body: bytes, content_type: str) -> bytes:
     Raises:
       Trouble: it is cut off, malformed, or has not exactly one part.
     """
+    # the parser of e-mail: parameters come in any order, and may be quoted (RFC 2045 5.1)
     message = Message()
     message["Content-Type"] = content_type
     kind = message.get_content_type()
@@ -55,6 +57,7 @@ def only_part(body: bytes, content_type: str) -> bytes:
     end = body.find(b"\r\n" + delimiter, first)
     if end < 0:
         raise Trouble("the answer of the PACS is cut off")
+    # two dashes close a message; without them another part follows (RFC 2046 5.1.1)
     if body[end + 2 + len(delimiter) :][:2] != b"--":
         raise Trouble("the answer of the PACS has more than one object, or is cut off")
     return body[first:end]

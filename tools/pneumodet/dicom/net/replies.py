@@ -56,6 +56,7 @@ def document(body: bytes) -> Any:
         value = json.loads(body)
     except RecursionError:
         raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels") from None
+    # level by level, as a walk that calls itself could come to Python's own limit
     level, depth = [value] if isinstance(value, (dict, list)) else [], 0
     while level:
         depth += 1
@@ -129,6 +130,7 @@ def warning_text(header: str) -> str:
 
 def one_line(text: str) -> str:
     """Return a text as one short line, without control characters and without what may be a patient's."""
+    # first of all, so that no text of a PACS keeps the patterns busy
     text = text[:_MAX_CLEANED_LETTERS]
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     for pattern in _OF_A_PATIENT:

@@ -96,6 +96,7 @@ class _BoundedStream(io.RawIOBase):
             self._budget.left()  # says so where the whole time is over, and not only that of this piece
             raise
         if self._header is not None and count:
+            # with the beginning of the body where the buffer reads ahead, which is little beside the limit
             self._header += count
             self._budget.count_header(self._header)
         return count
@@ -114,6 +115,7 @@ class _BoundedResponse(http.client.HTTPResponse):
 
     def __init__(self, budget: Budget, sock: Any, *args: Any, **more: Any) -> None:
         super().__init__(sock, *args, **more)
+        # nothing was read yet, so that taking the buffer off loses nothing
         self._stream = _BoundedStream(self.fp.detach(), sock, budget)
         self.fp = io.BufferedReader(self._stream)
 
@@ -135,6 +137,7 @@ def open_session(access: Access, budget: Budget) -> Any:
         raise EnvironmentProblem(f"DICOMweb needs the package requests. Run: {EXTRAS}") from error
     session = requests.Session()
     adapter = HTTPAdapter(max_retries=0)
+    # of this pool manager alone: other users of urllib3 in the process keep theirs
     adapter.poolmanager.pool_classes_by_scheme = _pools(budget)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)

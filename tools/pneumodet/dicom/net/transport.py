@@ -105,6 +105,7 @@ class Transport:
         self.url, self.limits, self.warnings = access.check_url(url), limits, collections.Counter[str]()
         self._access, self._retries, self._chance = access, retries, random.Random()
         self._of_thread, self._lock = threading.local(), threading.Lock()  # sessions are not to be shared by threads
+        # now, so that a missing package is no error of the first request
         self._session()
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # below that it writes addresses with UIDs into the log
 
@@ -133,6 +134,7 @@ class Transport:
                 return self._answer("GET", path, {"Accept": accept}, good=good, most=most, too_large=too_large, times=(end, seconds))
             except Unreachable as error:
                 wait = pause(attempt, self._retries.first_seconds, self._retries.longest_seconds, chance=self._chance)
+                # no pause after which no time would be left
                 if not error.retry or attempt >= self._retries.attempts or time.monotonic() + wait >= end:
                     raise
                 time.sleep(wait)
@@ -166,6 +168,7 @@ class Transport:
                 kind = answer.headers.get("Content-Type", "")
                 if answer.status_code in good:
                     return Answer(answer.status_code, kind, _read(answer, most, too_large))
+                # why it refuses is good to know, but worth no long wait
                 budget.shorten(_REFUSAL_SECONDS)
                 raise _refusal(answer.status_code, refusal_of(_beginning(answer), kind))
 
@@ -220,6 +223,7 @@ def _read(answer: Any, most: int, too_large: Exception) -> bytes:
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise Trouble("the PACS answers compressed, which was not asked for")
     length = answer.headers.get("Content-Length", "")
+    # digits are counted first, since int refuses a number of thousands of them
     if length.isdecimal() and (len(length) > len(str(most)) + 1 or int(length) > most):
         raise too_large
     body = bytearray()

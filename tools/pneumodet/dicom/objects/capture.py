@@ -56,6 +56,7 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
+        # highdicom asks for one; the radiograph's own, or none, replaces it below
         patient_orientation=("L", "F"),
         study_instance_uid=place["StudyInstanceUID"],
         **objects.identity(objects.SECONDARY_CAPTURE, radiograph, findings),
@@ -68,11 +69,13 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
     made.DerivationDescription = f"{findings.summary}. {findings.algorithm.name} {findings.algorithm.version}. {FOR_RESEARCH}."
     reference = Dataset()
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = place["SOPClassUID"], place["SOPInstanceUID"]
+    # a reference without a frame number is to all frames (PS3.3 table 10-3)
     if radiograph.frames > 1:
         reference.ReferencedFrameNumber = 1
     reference.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept(*SOURCE_IMAGE)]
     made.SourceImageSequence = [reference]
     aspect = aspect_of(source)
+    # only for other ratios than 1:1 (type 1C, PS3.3 C.7.6.3)
     if aspect != 1:
         made.PixelAspectRatio = [aspect.numerator, aspect.denominator]
     _remember_loss(made, source)

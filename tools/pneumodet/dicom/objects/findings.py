@@ -67,6 +67,7 @@ class Findings:
           DataError: one lies wholly outside, so that they belong to an image of another size.
         """
         left, top, right, bottom = self.boxes_xyxy_px.T
+        # touching an edge is not outside: what is cut off at the edge has such a box
         outside = (left > columns) | (top > rows) | (right < 0) | (bottom < 0)
         if outside.any():
             box = self.boxes_xyxy_px[outside][0].tolist()

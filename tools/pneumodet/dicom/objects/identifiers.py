@@ -72,5 +72,6 @@ def uid(*parts: str) -> str:
     Returns:
       44 characters at most, which every system can hold.
     """
+    # no text that goes in holds a NUL, so that two lists of texts never become one
     digest = hashlib.sha256("\0".join((MANUFACTURER, *parts)).encode()).hexdigest()
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, digest).int}"

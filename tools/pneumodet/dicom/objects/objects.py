@@ -70,6 +70,7 @@ def of_known_class(radiograph: Radiograph) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
+        # highdicom raises a bare KeyError; one about another key is a bug and keeps its traceback
         if sop_class not in str(error):
             raise
         raise DataError(

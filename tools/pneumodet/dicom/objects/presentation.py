@@ -71,6 +71,7 @@ def presentation_state(source: Dataset, findings: Findings) -> Dataset:
     made.BodyPartExamined = objects.BODY_PART
     presentation_lut.show_as_it_is(made, source)
     made.DisplayedAreaSelectionSequence = [_whole(radiograph, aspect_of(source))]
+    # findings are about the first frame, but without a number the references are to all (PS3.3 table 10-3)
     if radiograph.frames > 1:
         for item in (*made.ReferencedSeriesSequence[0].ReferencedImageSequence, *made.GraphicAnnotationSequence[0].ReferencedImageSequence):
             item.ReferencedFrameNumber = 1
@@ -83,6 +84,7 @@ def aspect_of(source: Dataset) -> Fraction:
     for keyword in SPACINGS:
         hw = values.numbers(source, keyword)
         if hw:
+            # the first one that is there decides, usable or not, as in dicom.reading
             usable = len(hw) == 2 and min(hw) > 0 and max(hw) <= _LARGEST_RATIO * min(hw)
             return Fraction(hw[0] / hw[1]).limit_denominator(1000) if usable else Fraction(1)
     return Fraction(1)
@@ -91,6 +93,7 @@ def aspect_of(source: Dataset) -> Fraction:
 def _whole(radiograph: Radiograph, aspect: Fraction) -> Dataset:
     """Return the item of the Displayed Area module that shows all of the radiograph (PS3.3 C.10.4); its pixels are counted from 1."""
     item = Dataset()
+    # no TRUE SIZE, which needs the pixels' spacing in mm
     item.PresentationSizeMode = "SCALE TO FIT"
     item.DisplayedAreaTopLeftHandCorner = [1, 1]
     item.DisplayedAreaBottomRightHandCorner = [radiograph.columns, radiograph.rows]
@@ -106,12 +109,14 @@ def _drawn(hd: ModuleType, radiograph: Radiograph, findings: Findings) -> tuple[
     for (left, top, right, bottom), score in zip(
         findings.within(rows=rows, columns=columns).astype(np.float64).tolist(), findings.scores.tolist(), strict=True
     ):
+        # the first point again at the end closes the line (PS3.3 C.10.5)
         corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)])
         boxes.append(hd.pr.GraphicObject(graphic_type="POLYLINE", graphic_data=corners, units="PIXEL"))
         text = f"{score:.2f}" if score >= 0.1 else f"{score:.3f}"
         texts.append(_text(hd, text, left, top - line if top >= line else top, line, radiograph))
     lines = (f"{findings.summary}. {findings.algorithm.name} {findings.algorithm.version}", FOR_RESEARCH)
     for number, text in enumerate(lines):
+        # smaller letters rather than a line that runs out of a narrow radiograph
         height = min(line, columns / (_LETTER_PER_LINE * len(text)))
         texts.append(_text(hd, text, 0.0, rows - (len(lines) - number) * line, height, radiograph))
     return boxes, texts

@@ -60,8 +60,10 @@ def show_as_it_is(state: Dataset, source: Dataset) -> None:
         low, high = 0.0, float((1 << int(modality.LUTDescriptor[2])) - 1)
         modality.LUTDescriptor[2] = next(bits for bits in WHOLE_BYTES if bits >= modality.LUTDescriptor[2])
     slopes, intercepts = (values.numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    # a slope of 0 would make one value of all of them
     rescaled = bool(slopes or intercepts) and (not slopes or slopes[0] != 0)
     slope, intercept = (slopes or [1.0])[0], (intercepts or [0.0])[0]
+    # either, never both: Rescale Intercept must be absent where there is a Modality LUT Sequence (PS3.3 table C.11-1)
     if modality:
         modality.ModalityLUTType = MODALITY_UNSPECIFIED
         state.ModalityLUTSequence = [modality]
@@ -81,8 +83,10 @@ def show_as_it_is(state: Dataset, source: Dataset) -> None:
             if rescaled:
                 low, high = sorted(slope * value + intercept for value in (low, high))
         voi = Dataset()
+        # LINEAR ends at center - 0.5 minus and plus (width - 1) / 2 (PS3.3 C.11.2.1.2)
         voi.WindowCenter, voi.WindowWidth = _decimal((low + high + 1) / 2), _decimal(high - low + 1)
     state.SoftcopyVOILUTSequence = [voi]
+    # both say the same, and together turn gray values over once; a DX image of MONOCHROME1 has both (PS3.3 C.8.11.3)
     inverse = values.text(source, "PhotometricInterpretation") == "MONOCHROME1" or values.text(source, "PresentationLUTShape") == "INVERSE"
     state.PresentationLUTShape = "INVERSE" if inverse else "IDENTITY"
 
@@ -91,6 +95,7 @@ def _window(source: Dataset) -> Dataset | None:
     """Return the first window, None where there is none or it is unusable."""
     center, width = (values.numbers(source, keyword) for keyword in ("WindowCenter", "WindowWidth"))
     function = values.text(source, "VOILUTFunction")
+    # LINEAR needs a width of 1 at least, the other two one above 0 (PS3.3 C.11.2.1.2 and C.11.2.1.3)
     if not center or not width or not (width[0] >= 1 or (width[0] > 0 and function in FUNCTIONS[1:])):
         return None
     item = Dataset()
@@ -106,6 +111,7 @@ def _range(source: Dataset) -> tuple[int, int]:
     if low < high:
         return low, high
     signed, bits = values.integer(source, "PixelRepresentation", default=0) == 1, values.integer(source, "BitsStored", default=8)
+    # a damaged BitsStored gives a window that is too wide, which still shows all of the radiograph
     bits = bits if 1 <= bits <= 16 else 16
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
 
@@ -115,6 +121,7 @@ def _lut(source: Dataset, keyword: str) -> Dataset | None:
     with contextlib.suppress(Exception):  # whatever pydicom raises on a damaged sequence
         item = source.get(keyword)[0]
         descriptor = [int(one) for one in item.LUTDescriptor]
+        # 0 stands for 65,536 (PS3.3 C.11.1.1); read as a signed number, a large count is negative
         count = (descriptor[0] & 0xFFFF) or 1 << 16
         data = item.LUTData
         if isinstance(data, bytes):
@@ -122,6 +129,7 @@ def _lut(source: Dataset, keyword: str) -> Dataset | None:
         entries = np.asarray(data).astype("<u2")
         if len(descriptor) == 3 and 1 <= descriptor[2] <= 16 and len(entries) >= count:
             table = Dataset()
+            # the first value mapped may be negative, and then all three values are SS
             vr, kind = ("SS", np.int16) if descriptor[1] < 0 else ("US", np.uint16)
             # 65,536 does not fit and is written as 0
             table.add(DataElement("LUTDescriptor", vr, np.array(descriptor).astype(kind).tolist()))

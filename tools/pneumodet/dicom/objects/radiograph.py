@@ -84,6 +84,7 @@ class Radiograph:
     def reference(self) -> Dataset:
         """Return a dataset that refers to the radiograph and says nothing of the patient."""
         reference = Dataset()
+        # empty, not absent: highdicom reads these elements, and an absent one is an AttributeError
         for keyword in (*TEXTS, *DATES, "StudyTime", "PatientSex"):
             setattr(reference, keyword, None)
         for keyword, uid in self.place.items():
@@ -95,6 +96,7 @@ class Radiograph:
         """Add patient, study, character set, date and time to an object."""
         for keyword in OPTIONAL:
             made.pop(keyword, None)
+        # of the radiograph, since the patient's texts are written with it
         made.add(_element("SpecificCharacterSet", list(self.character_set)))
         made.add(_element("StudyInstanceUID", self.place["StudyInstanceUID"]))
         for keyword, value in self.patient.items():
@@ -132,6 +134,7 @@ def read(source: Dataset) -> Radiograph:
     patient |= {keyword: values.date(source, keyword) for keyword in DATES}
     patient |= {"StudyTime": values.time(source, "StudyTime"), "PatientSex": sex}
     for keyword, value in patient.items():
+        # the keyword alone: the value could be the patient's name
         if not value and values.is_there(source, keyword):
             _log.warning("%s of a radiograph is unusable and left empty.", keyword)
     return Radiograph(
@@ -150,6 +153,7 @@ def _made(source: Dataset) -> tuple[str, str]:
     for what in MOMENTS:
         date = values.date(source, f"{what}Date")
         if date:
+            # ContentTime (0008,0033) of a report is of type 1, like its date (PS3.3 C.17.2)
             return date, values.time(source, f"{what}Time") or "000000"
     return UNDATED
 

@@ -89,6 +89,7 @@ def _content(hd: ModuleType, radiograph: Radiograph, findings: Findings) -> Any:
         title=codes.DCM.ImagingMeasurementReport,
     )
     text = f"{findings.summary}. {FOR_RESEARCH}. Found by software; not verified by a physician."
+    # highdicom has no argument for it; templates that are extensible, as TID 1500 is, allow further items
     content[0].ContentSequence.append(
         hd.sr.TextContentItem(name=COMMENT, value=text, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS)
     )
@@ -115,6 +116,7 @@ def _region(hd: ModuleType, radiograph: Radiograph, findings: Findings, index: i
     left, top, right, bottom = findings.within(rows=radiograph.rows, columns=radiograph.columns)[index]
     region = hd.sr.ImageRegion(
         graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
+        # the first point again at the end closes the line (PS3.3 C.18.6)
         graphic_data=np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]),
         source_image=hd.sr.SourceImageForRegion(
             place["SOPClassUID"], place["SOPInstanceUID"], referenced_frame_numbers=_frames(radiograph)
@@ -146,4 +148,5 @@ def _about(hd: ModuleType, radiograph: Radiograph, findings: Findings, tracked: 
 
 
 def _frames(radiograph: Radiograph) -> list[int] | None:
+    # frame numbers are for images of several frames only (PS3.3 table 10-3)
     return [1] if radiograph.frames > 1 else None

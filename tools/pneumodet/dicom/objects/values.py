@@ -25,13 +25,16 @@ LATIN_1 = "ISO_IR 100"
 
 _PADDING = " \0"
 
+# ASCII: by itself \d takes digits of every script
 _DATE = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)", re.ASCII)
+# a leap second is 60 (PS3.5 6.2)
 _TIME = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
 
 
 def text(source: Dataset, keyword: str) -> str:
     """Return an element as text, its values parted by backslashes, without padding; empty where it is absent or cannot be decoded."""
     tag = tag_for_keyword(keyword)
+    # get_item, not []: it gives the bytes as they are, without pydicom's conversion and its warnings
     element = source.get_item(tag)
     value = None if element is None else element.value
     if isinstance(value, bytes):
