@@ -40,10 +40,12 @@ def open_archive(path: Path) -> list[zipfile.ZipInfo]:
     seen: set[str] = set()
     for member in members:
         name = PurePosixPath(member.filename)
+        # zipfile's own extract would change such a name in silence; a colon is a drive or a stream on Windows
         if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename or not name.parts:
             raise DataError(
                 f"{path} has a member whose name leads out of its folder: {member.filename!r}. This is not Kaggle's archive. {AGAIN}"
             )
+        # the upper 16 bits are the mode of Unix, where the archive was made there
         if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & _ENCRYPTED:
             what = "encrypted" if member.flag_bits & _ENCRYPTED else "a link"
             raise DataError(f"{path}: {member.filename!r} is {what}. This is not Kaggle's archive. {AGAIN}")
@@ -106,6 +108,7 @@ def _unpack_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, final: Path, 
         with archive.open(member) as source, open(tmp, "wb") as target:
             shutil.copyfileobj(source, target, _CHUNK)  # at the end of the member zipfile compares the CRC
             written = target.tell()
+        # its CRC may fit and the member be shorter than the directory says, which is what later starts go by
         if written != member.file_size:
             raise zipfile.BadZipFile(f"{written} bytes instead of {member.file_size}")
         os.replace(tmp, final)
@@ -118,6 +121,7 @@ def _unpack_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, final: Path, 
 
 def _is_there(final: Path, member: zipfile.ZipInfo) -> bool:
     try:
+        # the size first: it costs nothing, while a CRC reads all of the file
         if final.stat().st_size != member.file_size:
             return False
         crc = 0

@@ -87,6 +87,7 @@ def _signed_in() -> Any:
 
         def download_file(self, response: Any, *_: Any, **__: Any) -> None:
             self.response = response
+            # the address is all that is wanted; its bytes are fetched by download
             response.close()
 
     client = Asking()

@@ -97,6 +97,7 @@ def fetch(
             return Fetched(_checked(output_dir, expected), here if here.is_file() else None, True)
         if not overwrite:
             raise DataError(f"{output_dir} is no longer whole: {damage}. Give --overwrite to make it anew.")
+    # before gigabytes are downloaded; the archive's own names are not known yet, and their beginning stands in for them
     folders.check_free(output_dir, **_known_by(output_dir, lambda name: name.startswith(OWN), overwrite=overwrite))
     if not here.is_file():
         _download(here, on_download, delays)
@@ -125,6 +126,7 @@ def _known_by(folder: Path, is_own: Callable[[str], bool], *, overwrite: bool) -
     """
     others = _others(folder, is_own)
     if others and not (folder / MARKER).is_file() and all(path.is_file() for path in others):
+        # one of the user's files stands in for the marker: it is copied into the new folder, so that nothing is lost by replacing
         return {"marker": others[0].name, "overwrite": True}
     return {"marker": MARKER, "overwrite": overwrite}
 
@@ -181,6 +183,7 @@ def _damage(folder: Path) -> str | None:
     """Return what is missing of a folder that was whole once, or None."""
     listed = paths.read_json(folder / MARKER, what="the list of files", hint="Remove the folder, and run the same command again.")
     try:
+        # sizes only: for the CRCs every start would read all of some 30,000 files
         sizes = {str(name): int(size) for name, (size, _) in listed["bytes_and_crc32"].items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         return f"{MARKER} is damaged"
