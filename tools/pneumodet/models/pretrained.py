@@ -201,6 +201,7 @@ class _Store:
                 record = self._fill(name, entry, record)
             prefix = str(Path(checkpoint_files.find(home)).resolve())
             checkpoint_files.check_object_based(prefix)
+            # at each start: a changed weight raises no error anywhere else
             for file, sha256 in (record.files if record else {}).items():
                 if not (home / file).is_file() or paths.sha256_file(home / file) != sha256:
                     raise CheckpointError(
@@ -278,6 +279,7 @@ def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
     shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed; the lock is held
     try:
         with tarfile.open(archive) as tar:
+            # all members are checked before the first one is written
             chosen = _chosen(tar, archive, file)
             needed = sum(member.size for member in chosen)
             if shutil.disk_usage(home.parent).free < needed:
@@ -289,6 +291,7 @@ def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
                 with _content(tar, member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
                     shutil.copyfileobj(source, target)
                     target.flush()
+                    # before the folder gets its name: after a power cut it could have its name and empty files
                     os.fsync(target.fileno())
             while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not check
                 pass

@@ -227,10 +227,12 @@ def save(settings: Settings, path: Path) -> None:
 
 
 def _toml(value: Any) -> str:
+    # its repr, True, is no TOML
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)  # TOML's basic strings have the same escapes, but for pairs of surrogates
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    # repr gives the shortest text that reads back as the same float
     return repr(value)

@@ -57,6 +57,7 @@ def choose(measure: Callable[[int], int], *, available: int, largest: int = LARG
     """
     small, large = TRIED
     used = [measure(small), measure(large)]
+    # what both have in common is model, optimizer and TensorFlow itself; the rest grows with the images
     each = max(used[1] - used[0], 1) / (large - small)
     size = 1
     while 2 * size <= largest and used[0] + (2 * size - small) * each <= HEADROOM * available:
@@ -73,6 +74,7 @@ def available() -> int:
     free = int(match[1]) << 10 if match else 1 << 32
     group = Path("/sys/fs/cgroup")
     try:
+        # memory.max holds the word max where the group has no limit, which is no number: then the machine's own figure counts
         return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):
         return free
@@ -123,5 +125,6 @@ def _measure(pipe: Connection, config_bytes: bytes, data: RecordSet, options: Op
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     pipe.send(
+        # the allocator's own peak, since TensorFlow takes all of a GPU's memory at its start; ru_maxrss is in KiB on Linux
         tf.config.experimental.get_memory_info("GPU:0")["peak"] if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     )

@@ -65,6 +65,7 @@ class Cluster:
 
     def distribute(self, batches: tf.data.Dataset) -> Any:
         """Return what yields, for each step, one batch of ``batches`` for each device of this process."""
+        # one device a process: its batches need no dealing out
         if self.replicas == self.workers:
             return batches
         return self.strategy.distribute_datasets_from_function(lambda _: batches)
@@ -78,6 +79,7 @@ class Cluster:
         if self.workers == 1:
             return value
         total = self._sum(0.0 if not self.chief else float("nan") if value is None else float(value))
+        # each process adds its number once for each of its devices
         return None if math.isnan(total) else total * self.workers / self.replicas
 
     @functools.cached_property
@@ -86,6 +88,7 @@ class Cluster:
         def add(value: tf.Tensor) -> tf.Tensor:
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, args=(value,)), axis=None)
 
+        # float64, so that a figure comes to the others as the chief has it
         return lambda value: float(add(tf.constant(value, tf.float64)))
 
     def leveler(self, variables: Iterable[tf.Variable]) -> Callable[[], None]:

@@ -60,6 +60,7 @@ def draw(metrics_csv: Path, png: Path, *, title: str) -> None:
 
 def smoothed(values: Sequence[float]) -> np.ndarray:
     """Return the (N,) centred running mean over ``SMOOTHED_SHARE`` of (N,) values; shorter at the ends."""
+    # an odd number of reports, so that the mean has a middle; the second convolution counts how many there are at the ends
     window = np.ones(2 * round(SMOOTHED_SHARE * len(values) / 2) + 1)
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 

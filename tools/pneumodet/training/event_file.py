@@ -55,6 +55,7 @@ class EventFile:
             records.write(Event(wall_time=time.time(), file_version=_VERSION).SerializeToString())
         records.write(event.SerializeToString())
         try:
+            # at the end of what is whole: half an event, of a disk that was full, is cut off by the next one
             self._end = append(self.path, data.getvalue(), at=self._end)
         except OSError as error:
             raise DataError(f"Cannot write {self.path}: {error.strerror or error}. Free some disk space.") from error

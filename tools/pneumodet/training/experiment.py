@@ -76,6 +76,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
         outcome = _run(folder, prepared, parts, cluster, hooks, newest=newest, started=started)
         if worker:
             return Trained(folder, outcome)
+        # the seconds are of metrics.csv, which counts all starts of a run; this process knows of its own one only
         more = {"parameters": parts.parameters, "training_seconds": metrics_table.seconds(folder), "steps_done": outcome.step}
         record = dataclasses.replace(prepared.record, **more)
         runs.write(folder, record)
@@ -144,6 +145,7 @@ def _run(folder: Path, prepared: Prepared, parts: Parts, cluster: Any, hooks: Ho
         )
     for note in parts.notes:
         watcher.note(note)
+    # a resumed run has reported them when it was new
     if newest is None:
         watcher.anchors(dict(parts.anchors))
     run = loop.Run(

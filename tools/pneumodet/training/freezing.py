@@ -93,6 +93,7 @@ def freeze(model: Any, patterns: Sequence[str], *, train_config: Any = None) -> 
     trained = tuple(variable for variable in variables if id(variable) not in held)
     if not trained:
         raise ConfigError(f"All {len(variables)} trainable variables are frozen. Leave some to train: freeze 'backbone' or 'stem' only.")
+    # after all patterns: only now is it known which normalizations are frozen as a whole
     batch_norms = _run_batch_norms_as_in_inference(model, held)
     return Frozen(trained, tuple(names[key] for key in names if key in held), len(variables), batch_norms)
 

@@ -98,6 +98,7 @@ def find(
             f"A range test needs at least {FEWEST_STEPS} steps, a smoothing in [0, 1) and a stop factor above 1, "
             f"but got {steps}, {smoothing:g} and {stop_factor:g}."
         )
+    # at equal ratios: what matters is the order of magnitude
     rates = np.geomspace(lowest, highest, steps)
     losses: list[float] = []
     blew_up_at = None
@@ -108,6 +109,7 @@ def find(
             blew_up_at = rate
             break
         losses.append(loss)
+        # before this loss enters the mean, whose lowest value is what it is compared with
         if len(losses) >= STOP_IN_A_ROW and min(losses[-STOP_IN_A_ROW:]) > stop_factor * best:
             blew_up_at = rate
             break
@@ -135,8 +137,11 @@ def _evaluated(rates: np.ndarray, losses: np.ndarray, blew_up_at: float | None, 
         return result(
             None, f"the loss blows up at {blew_up_at:.2g} already, at once after the lowest rate of {planned[0]:.2g}; begin lower"
         )
+    # not among the flat ones, whose mean is what the fall is measured from
     lowest = flat + int(np.argmin(smoothed[flat:]))
+    # 1.4826 makes a standard deviation of the median of absolute deviations, and a difference has sqrt(2) of one loss's noise
     noise = 1.4826 * np.median(np.abs(np.diff(limited))) / math.sqrt(2)  # of the differences, which a slow descent hardly touches
+    # of the difference between a mean of ``flat`` losses and one with the weights of the kernel
     error = noise * math.sqrt(1 / flat + (kernel[lowest] ** 2).sum())
     fall = before - smoothed[lowest]
     if fall < max(DESCENT_SIGMAS * error, LEAST_DESCENT * abs(before)):

@@ -74,6 +74,7 @@ class Logbook:
         self._eval = EventFile(folder / runs.EVAL)
         self._run = EventFile(folder)
         self._warned = False
+        # a new run voids whatever is there; step 0 of a resumed run, with its anchors, stays
         self._restart(step + 1 if step else 0)
 
     def steps(self, step: int, values: Mapping[str, float | None]) -> None:
@@ -104,6 +105,7 @@ class Logbook:
             return
         # an event file is read as a whole by TensorBoard: large pictures would make it slow to open
         small = [_downscaled(image) for image in images]
+        # what the images plugin expects: width, height, then the encoded pictures
         parts = [str(length).encode() for length in small[0].size] + [_jpeg(image) for image in small]
         meta = image_metadata.create_summary_metadata(display_name=name, description="")
         summary = Summary()
@@ -146,6 +148,7 @@ class Logbook:
         step = int(step)
         finite = {name: _finite(value) for name, value in values.items()}
         try:
+            # the table first: it keeps rows that cannot be written yet, which TensorBoard's file does not
             self._table.add(Row(step, kind, self._clock() - self._begin, best, finite))
         except DataError as error:
             self._warn(error)

@@ -150,9 +150,11 @@ class Run:
                 batch = self._next(batches)
                 if self._outcome.seconds_to_first_step is None:
                     self._observer.first_batch(batch, step)
+                # kept as tensors until the next report: to read one now would make the processor wait for the device at each step
                 losses.append(self._run_step(batch))
                 step += 1
                 last = step == self._total
+                # the last step is evaluated whatever the distance, or the final weights would have no figure
                 evaluate = self._validation is not None and self._plan.evaluate_every and (step % self._plan.evaluate_every == 0 or last)
                 save = step % self._plan.checkpoint_every == 0 or last
                 report = step % REPORT_EVERY == 0
@@ -167,6 +169,7 @@ class Run:
                     timed, seconds = len(losses) - untimed, time.perf_counter() - since
                     self._steps += timed
                     self._seconds += seconds
+                    # first of all: it raises where a loss is not finite, before such weights are evaluated or saved
                     self._report(step, losses, seconds / timed if timed else None)
                     # before the checkpoint is written, which then holds what the evaluation has changed in the memory
                     if evaluate:
@@ -176,6 +179,7 @@ class Run:
                     losses, since, untimed = [], time.perf_counter(), 0
         finally:
             self._feed.close()
+            # last, after reading has come to rest: see Samples.close
             del batches
 
     def _next(self, batches: Iterator[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
@@ -197,6 +201,7 @@ class Run:
 
     def _report(self, step: int, losses: list[dict[str, tf.Tensor]], each: float | None) -> None:
         values = {name: np.array([one[name].numpy() for one in losses], np.float64) for name in losses[0]}
+        # the first such step is named, not the last: what follows it is its consequence
         wrong = ~np.isfinite(np.stack(list(values.values()))).all(axis=0)
         if wrong.any():
             at = int(np.argmax(wrong))
@@ -246,6 +251,7 @@ class Run:
         return str(self._train_dir / f"ckpt-{step}")
 
     def _restore(self, path: str) -> None:
+        # by itself first: every variable of the model must be there, while the restore below passes over what is not
         self._trainer.restore_model(path)
         try:
             self._checkpoint.restore(path).expect_partial()  # optimizer slots follow when the optimizer makes them

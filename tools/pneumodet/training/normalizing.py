@@ -31,6 +31,7 @@ def together(model: Any, strategy: tf.distribute.Strategy) -> None:
         class_targets, class_weights, box_targets, box_weights, match = assign(*args, **kwargs)
         replica = tf.distribute.get_replica_context()
         matches = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.cast(box_weights, tf.float32)))
+        # times the devices, since the mean over them will be taken; at least 1, as in the API, where no device has a match
         share = strategy.num_replicas_in_sync / tf.maximum(matches, 1.0)
         return class_targets, class_weights * share, box_targets, box_weights * share, match
 

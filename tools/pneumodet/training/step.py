@@ -79,6 +79,7 @@ class Trainer:
         )
         self.rate_factor = tf.Variable(1.0, trainable=False, name="rate_factor", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self._scaled = scaled
+        # every replica assigns the same value, which without an aggregation is an error
         self.loss_scale = tf.Variable(
             LARGEST_SCALE if scaled else 1.0, trainable=False, name="loss_scale", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
@@ -87,6 +88,7 @@ class Trainer:
         schedule = schedule if rate is None else rate
         self._schedule = schedule if callable(schedule) else lambda: schedule
         inner = getattr(self.optimizer, "_optimizer", self.optimizer)  # a moving average wraps the optimizer proper
+        # a function of variables, not a number: the guards change the factor, and the traced step reads it
         inner.learning_rate = self.learning_rate
         if config.train_config.optimizer.use_moving_average:
             self.optimizer.shadow_copy(model)
@@ -145,6 +147,7 @@ class Trainer:
                 training_step=self.global_step.value(),  # a variable would become a part of the model, and of its checkpoints
                 add_regularization_loss=self._config.train_config.add_regularization_loss,
             )
+            # summed over the replicas later, so that what comes out is their mean
             losses = {name: value / replicas for name, value in losses.items()}
             objective = losses[TOTAL_LOSS] * self.loss_scale
         gradients = tape.gradient(objective, self.trained)
@@ -162,13 +165,16 @@ class Trainer:
         finite = tf.math.is_finite(losses[TOTAL_LOSS]) & tf.math.is_finite(norm)
         self._apply(finite, gradients, variables)
         if self._scaled:  # a scale that was too large says nothing of the weights: the step is left out, and the next one has half of it
+            # below a scale of 1 it is not the scale that overflows: the norm stays as it is, and the run goes back
             norm = tf.where(tf.math.is_finite(norm) | (self.loss_scale < 1), norm, 0)
             self.loss_scale.assign(tf.where(finite, tf.minimum(self.loss_scale * SCALE_GROWTH, LARGEST_SCALE), self.loss_scale / 2))
+        # the norm is the same on all replicas, and is summed over them as the losses are
         return {**losses, GRADIENT_NORM: norm / replicas}
 
     def _apply(self, finite: tf.Tensor, gradients: list[tf.Tensor], variables: list[tf.Variable]) -> None:
         if self._strategy.num_replicas_in_sync > 1:  # optimizers of several replicas meet, which must not happen within a condition
             gradients = [tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients]
+            # the gradients are summed already, which had to come before clipping
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True), experimental_aggregate_gradients=False)
             return
 

@@ -99,6 +99,7 @@ class Validation:
         self._runner = DetectorRunner(model, config)
         self._images = SplitImages(
             split,
+            # images of several sizes do not go into one batch
             batch=BATCH if self._runner.size.canvas_hw else 1,
             read=self._read,
             black=lambda number: self._prepared(np.zeros(self._sizes_hw[number], np.uint8)),

@@ -51,6 +51,7 @@ class Watcher(Observer):
         self._folder, self._pass_on = folder, (on_progress, on_note, on_evaluation)
         self._drawn = drawn or boxes_drawn
         self._log = logbook.Logbook(folder, step=step)
+        # a resumed run has them in its event files already
         if not step:
             self._log.hparams(about)
 

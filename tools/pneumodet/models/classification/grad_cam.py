@@ -76,6 +76,7 @@ class Explainer:
         Raises:
           ConfigError: the score does not depend on the feature map.
         """
+        # gradients of the weights are not needed, and would keep every activation in memory
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             with _tapped(self._layer, tape) as taken:
                 outputs = self._model(inputs, training=training)
@@ -164,6 +165,7 @@ def _tapped(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list[t
         taken.append(features)
         return features
 
+    # an attribute of the object hides the method of its class, which is back when the attribute is deleted
     layer.call = watched
     try:
         yield taken

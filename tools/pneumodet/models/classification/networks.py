@@ -24,6 +24,7 @@ APPLICATIONS = {
 }
 """Backbone -> what builds it."""
 
+# Of ImageNet, as mode "caffe" of keras.applications' preprocess_input takes them off: blue first, no scaling.
 _MEAN_BGR = (103.939, 116.779, 123.68)
 _SIGNED, _MEANS, _OWN = "signed", "means", "own"
 _RANGES = {
@@ -126,5 +127,6 @@ def _ranged(image: keras.KerasTensor, kind: str) -> keras.KerasTensor:
     if kind == _MEANS:
         shifted = [keras.layers.Rescaling(1.0, offset=-mean, name=f"ranged{number}")(image) for number, mean in enumerate(_MEAN_BGR)]
         return keras.layers.Concatenate(name="channels")(shifted)
+    # EfficientNetV2 scales within itself (include_preprocessing); this only makes floats of uint8
     gray = keras.layers.Rescaling(1.0, name="ranged")(image)
     return keras.layers.Concatenate(name="channels")([gray] * 3)

@@ -90,6 +90,7 @@ def _load_checkpoint(backbone: keras.Model, prefix: str) -> None:
     for number, layer in enumerate(layers):
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         for variable in layer.weights:
+            # Keras 2, by which the checkpoint was written, has another name for it than Keras 3
             name = "depthwise_kernel" if depthwise and variable.name == "kernel" else variable.name
             key = _ENTRY.format(number=number, name=name)
             if shapes.get(key) != list(variable.shape):

@@ -170,12 +170,14 @@ def _search(
     chosen = rng.permutation(len(boxes_yxyx_px))[:MOST_BOXES]
     if jitter:
         chosen = np.repeat(chosen, JITTERED_COPIES)
+    # the sample is drawn before the copies are made: both copies of a box are of the sample, each with a jitter of its own
     boxes, input_hw = boxes_yxyx_px[chosen], input_hw[chosen]
     if jitter:
         sizes, centres = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
         centres = centres + sizes * rng.uniform(-jitter, jitter, sizes.shape)
         sizes = sizes * rng.uniform(1 - jitter, 1 + jitter, sizes.shape)
         boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
+    # ``loss`` changes it at every try; the caller's config stays as it is
     tried = copy.deepcopy(config)
     made = anchors.generator(tried)
     fields = _settings(made)
@@ -190,6 +192,7 @@ def _search(
     start = np.clip(np.concatenate([np.atleast_1d(value) for value in fields.values()]), bounds[:, 0], bounds[:, 1])
     # Powell needs no gradient, which the clipped IoU of the nearest anchor does not have everywhere; logarithms make steps relative
     optimum = optimize.minimize(loss, np.log(start), method="Powell", bounds=np.log(bounds), options=_POWELL)
+    # rounded as the config's text has them, so that what is measured afterwards is what is written
     _set(made, fields, np.exp(optimum.x).round(_DECIMALS))
     return tried
 

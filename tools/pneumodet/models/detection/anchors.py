@@ -167,6 +167,7 @@ def coverage(anchors: list[Grid], boxes_yxyx_px: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes_yxyx_px, np.float64).reshape(-1, 4)
     best = np.zeros(len(boxes))
     for grid in anchors:
+        # intersection and areas are products over the two axes, so that no array is larger than boxes x shapes
         overlap, anchor_areas, box_areas = np.ones(()), np.ones(()), np.ones(())
         for axis in (0, 1):
             extent, centre = (boxes[:, 2 + axis] - boxes[:, axis])[:, None], (boxes[:, 2 + axis] + boxes[:, axis])[:, None] / 2
@@ -175,8 +176,10 @@ def coverage(anchors: list[Grid], boxes_yxyx_px: np.ndarray) -> np.ndarray:
             if grid.window_hw_px is not None:
                 low = np.maximum(low, np.ceil((size / 2 - first) / stride - _TOUCHING))
                 high = np.minimum(high, np.floor((grid.window_hw_px[:, axis, None] - size / 2 - first) / stride + _TOUCHING))
+            # a shape larger than the window has no cell at all (low > high): it gets an overlap of 0 below
             nearest = np.clip(np.rint((centre - first) / stride), low, np.maximum(low, high))
             apart = np.abs(first + stride * nearest - centre)
+            # two intervals share at most the shorter one, which the first term exceeds where one holds the other
             along = np.clip((size + extent) / 2 - apart, 0, np.minimum(size, extent))
             overlap = overlap * np.where(low <= high, along, 0)
             anchor_areas, box_areas = anchor_areas * size, box_areas * extent
@@ -208,6 +211,7 @@ def _feature_maps_hw(config: Config, input_hw: np.ndarray) -> list[np.ndarray]:
     elif "fpn" in extractor.type:
         first, last = extractor.fpn.min_level, extractor.fpn.max_level
     else:
+        # without a pyramid, the first stage proposes from a single map
         return [np.ceil(input_hw / extractor.first_stage_features_stride).astype(np.int64)]
     return [np.ceil(input_hw / 2**level).astype(np.int64) for level in range(first, last + 1)]
 
@@ -221,8 +225,10 @@ def _layers(made: Message) -> int:
 def _ssd(made: Message, input_hw: np.ndarray, cells: list[np.ndarray], is_ssd: bool) -> list[Grid]:
     del is_ssd
     scales = list(made.scales) or np.linspace(made.min_scale, made.max_scale, made.num_layers).tolist()
+    # of the shorter side, as the API has it: a square anchor stays square where the input is not
     unit = input_hw.min(axis=1)[:, None, None] * [made.base_anchor_height, made.base_anchor_width]
     layer_grids = []
+    # the last layer has no next scale, and interpolates towards 1.0, as create_ssd_anchors of the API does
     for layer, (scale, following) in enumerate(zip(scales[: len(cells)], [*scales[1:], 1.0], strict=False)):
         shapes = [(scale, ratio) for ratio in made.aspect_ratios]
         if made.interpolated_scale_aspect_ratio > 0:

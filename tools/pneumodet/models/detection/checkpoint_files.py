@@ -148,6 +148,7 @@ def names(prefix: str) -> list[str]:
         at = len(content) - _FOOTER
         for _ in range(2):  # the handle of the meta block, which TensorFlow leaves empty
             _, at = _varint(content, at)
+        # the index block has an entry for each data block, whose value is that block's handle
         entries = []
         for _, handle in _block(content, at):
             entries += [key.decode() for key, _ in _block(handle, 0, content)]
@@ -162,6 +163,7 @@ def _block(handle: bytes, at: int, content: bytes | None = None) -> list[tuple[b
     start, at = _varint(handle, at)
     size, _ = _varint(handle, at)
     block, trailer = content[start : start + size], content[start + size : start + size + _TRAILER]
+    # a compressed block fails here, too: its first trailer byte is not 0
     if trailer[:1] != b"\0" or masked_crc(block + trailer[:1]) != struct.unpack("<I", trailer[1:])[0]:
         raise ValueError
     # a block ends in its restart points, each 4 bytes, and their number

@@ -81,6 +81,7 @@ def latest(folder: Path) -> str:
     if state is None:
         raise CheckpointError(f"There is no checkpoint in {folder}. Train the run first, or let it run until its first checkpoint.")
     path = state.model_checkpoint_path
+    # TensorFlow believes the state file, which may have been copied without its checkpoint
     if not Path(f"{path}.index").is_file():
         raise CheckpointError(f"The newest checkpoint of {folder} is {Path(path).name}, but its files are gone. Train the run again.")
     return path
@@ -207,6 +208,7 @@ class _Source:
     def assign(self, match: _Match) -> None:
         """Give the variables their values; all are read before the first is changed."""
         try:
+            # a file that is cut off in the values has a whole index, and fails only here
             values = [(variable, self._reader.get_tensor(key)) for variable, key in match.pairs.values()]
         except (tf.errors.OpError, OSError, IndexError, ValueError, RuntimeError) as error:
             raise self._unreadable(error) from error
@@ -255,6 +257,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _variables(part: Any) -> list[tf.Variable]:
+    # by id: since TensorFlow 2, a variable cannot be hashed, so that it cannot be in a set
     variables = {}
     for thing in tf.train.TrackableView(part).descendants():
         if isinstance(thing, tf.Variable):

@@ -49,6 +49,7 @@ def set_field(message: Message, key: str, value: str) -> None:
         # replaced, not appended: --set gives the whole list
         message.ClearField(field.name)
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+            # an empty value clears the list
             if value:
                 _parse_message(getattr(message, field.name).add(), value, key)
         else:
@@ -96,6 +97,7 @@ def _element(message: Message, field: FieldDescriptor, index: int | None, where:
 
 def _refuse_other_branch(message: Message, field: FieldDescriptor, where: str) -> None:
     """Refuse to switch a model from one kind to another by setting one field of the other kind."""
+    # protobuf would drop the whole model without a word as soon as a field of another kind is set
     oneof = field.containing_oneof
     if oneof is None or oneof.name != "model":
         return
@@ -136,6 +138,7 @@ def _scalar(field: FieldDescriptor, text: str, key: str) -> Any:
         if kind == FieldDescriptor.CPPTYPE_ENUM:
             wanted = "one of " + ", ".join(sorted(numbers))
         raise ConfigError(f"--set {key}: {text!r} is not {wanted}.") from None
+    # quotes are as in the config's own text, but most shells take them off
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text

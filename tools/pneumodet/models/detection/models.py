@@ -110,10 +110,12 @@ def normalized(model: Any, images: tf.Tensor, true_shapes: tf.Tensor | None) -> 
       becomes in models of two, as the API has it.
     """
     images = tf.cast(images, tf.float32)
+    # made threefold here, on the device that trains: the feed carries one channel
     ranged = model._feature_extractor.preprocess(images if images.shape[-1] == 3 else tf.tile(images, [1, 1, 1, 3]))
     pads_first = hasattr(model, "second_stage_feature_extractor_scope")  # Faster and Mask R-CNN, whose images come padded with black
     if true_shapes is None or pads_first:
         return ranged
     height, width = tf.shape(images)[1], tf.shape(images)[2]
+    # the API resizes and pads after it has ranged the gray values, so that its padding is 0, whatever black becomes
     inside = tf.sequence_mask(true_shapes[:, 0], height)[:, :, tf.newaxis] & tf.sequence_mask(true_shapes[:, 1], width)[:, tf.newaxis, :]
     return tf.where(inside[..., tf.newaxis], ranged, tf.zeros_like(ranged))

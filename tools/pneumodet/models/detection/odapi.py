@@ -73,6 +73,7 @@ class _Overlay(types.SimpleNamespace):
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
+        # by __dict__: self._module would come back here where it is not set, as in a copy that is being made
         return getattr(self.__dict__["_module"], name)
 
 

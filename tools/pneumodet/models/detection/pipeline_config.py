@@ -200,6 +200,7 @@ def set_peak_rate(config: Config, rate: float) -> None:
       ConfigError: the config has no learning rate.
     """
     schedule = learning_rate(config)
+    # each schedule of the API has one of these: cosine decay; exponential decay and manual steps; a constant rate
     peaks = [
         name
         for name in ("learning_rate_base", "initial_learning_rate", "learning_rate")

@@ -45,6 +45,7 @@ SMALLEST_VISIBLE = 0.3
 HW = Sequence[int] | Any
 """Height and width in px: two ints, or a (2,) int32 tensor, which has no type that a checker knows."""
 
+# A change of the order changes what every seed gives.
 _DRAWS = ("zoom", "rotation", "shear", "shift_x", "shift_y", "flip", "brightness", "contrast", "gamma", "kernel", "strength")
 """What is drawn for an image, in this order."""
 
@@ -154,7 +155,9 @@ def transform(augmentation: Augmentation, seed: tf.Tensor, *, image_hw: HW, outp
         back, shift_xy = tf.constant([1.0, 0.0, 0.0, 1.0]), tf.zeros(2)
     linear = tf.reshape(back, (2, 2))
     middle = image_wh / 2
+    # the image's middle comes to lie where the shift puts it
     start = middle - tf.linalg.matvec(linear, middle + shift_xy * image_wh)
+    # by px of the output instead of the image, then from points to indices, which are half a px less on both ends
     linear *= tf.stack([ratio_x, ratio_y])
     start += tf.reduce_sum(linear, axis=1) / 2 - 0.5
     return tf.concat([linear[0], start[:1], linear[1], start[1:], tf.zeros(2)], axis=0)
@@ -171,6 +174,7 @@ def photometric(augmentation: Augmentation, seed: tf.Tensor) -> GrayChange:
     """
     draw = _draws(seed)
     low, high = augmentation.blur_sigma_px
+    # from both ends of one draw, so that no image gets both
     blurred, sharpened = draw["kernel"] < augmentation.blur, draw["kernel"] >= 1 - augmentation.sharpen
     sigma_px = tf.where(blurred, low + (high - low) * draw["strength"], _UNSHARP_SIGMA_PX)
     weight = tf.where(blurred, 1.0, tf.where(sharpened, -augmentation.sharpen_amount * draw["strength"], 0.0))
@@ -231,9 +235,11 @@ def warp_boxes(boxes_yxyx_norm: tf.Tensor, coefficients: tf.Tensor, *, image_hw:
     centre = tf.reduce_mean(corners, axis=1)
     half = (corners[:, 1] - corners[:, 0]) / 2
     centre = tf.linalg.matmul(centre - start, forward, transpose_b=True)
+    # the extent of a moved ellipse along an axis is the root of the squares of what its two half-axes reach there
     half = tf.sqrt(tf.linalg.matmul(half * half, forward * forward, transpose_b=True))
     whole = tf.stack([centre - half, centre + half], axis=1) / output_wh
     inside = tf.clip_by_value(whole, 0.0, 1.0)
+    # a box without an area would pass the share alone: 0 is at least 0.3 of 0
     area, left = (tf.reduce_prod(box[:, 1] - box[:, 0], axis=1) for box in (whole, inside))
     return tf.reshape(inside[..., ::-1], (-1, 4)), (left > 0) & (left >= SMALLEST_VISIBLE * area)
 
@@ -257,6 +263,7 @@ def _mask_pixels(masks: np.ndarray, coefficients: np.ndarray, output_hw: np.ndar
 
 def _sampled(pixels: np.ndarray, coefficients: np.ndarray, output_hw: np.ndarray, interpolation: int) -> np.ndarray:
     height, width = map(int, output_hw)
+    # the coefficients are from output to input already; without the flag, OpenCV would invert them
     return cv2.warpAffine(pixels, coefficients[:6].reshape(2, 3), (width, height), flags=interpolation | cv2.WARP_INVERSE_MAP)
 
 

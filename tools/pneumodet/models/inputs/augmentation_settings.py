@@ -135,6 +135,7 @@ def load(name_or_path: str | Path) -> Augmentation:
     name = str(name_or_path)
     if name in PRESETS:
         return PRESETS[name]
+    # before the file's name is examined: a run keeps the text, and its file may be gone
     if name.startswith("{"):
         return _of("The augmentation", _parsed(name))
     if not name.lower().endswith(".json"):

@@ -54,6 +54,7 @@ def preview(
         for column in range(columns):
             # the first column shows what the model gets in evaluation
             how = augmentation if column else NONE
+            # seeds as those of a feed, a pair of seed and position: no two pictures of a sheet are varied alike
             tiles.append(_tile(image, truth, how, seed=(seed, row * columns + column), output_hw=output_hw))
     captions = [("as it is" if not column else f"variant {column}", "") for _ in images for column in range(columns)]
     return pictures.with_key(pictures.contact_sheet(tiles, columns=columns, tile_px=max(output_hw), captions=captions))

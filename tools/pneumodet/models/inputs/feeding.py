@@ -123,6 +123,7 @@ class Samples:
         """
         self._closed = False
         share = self._batch // self._workers
+        # positions are computed from the step, so that a resumed run begins in the middle of the order without reading what came before
         start = tf.range(first_step, first_step + steps, dtype=tf.int64) * self._batch + self._worker * share
         dataset = tf.data.Dataset.from_tensor_slices(start).flat_map(lambda first: tf.data.Dataset.range(first, first + share))
         # deterministic: batches must not depend on which image was decoded first, or a resumed run would differ
@@ -130,6 +131,7 @@ class Samples:
         options = tf.data.Options()
         options.autotune.enabled = False  # the end of its thread is waited for, which may take a minute
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        # nothing is dropped, since a share is a multiple of a device's batch; but the shape is static, and a step is traced once
         return dataset.batch(self._batch // self._replicas, drop_remainder=True).prefetch(_PREFETCH).with_options(options)
 
     def close(self) -> None:
@@ -222,6 +224,7 @@ class Feed(Samples):
     def _sample(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         kinds = (tf.uint8, tf.float32, tf.int64, tf.uint8, tf.int32)
         image, boxes_yxyx_norm, labels, masks, target_hw = tf.numpy_function(self._load, [position], kinds)
+        # a numpy_function forgets all shapes, of which the graph behind it needs at least the ranks
         image.set_shape([None, None, 1])
         boxes_yxyx_norm.set_shape([None, 4])
         labels.set_shape([None])
@@ -238,6 +241,7 @@ class Feed(Samples):
         # boxes that augmentation has moved out of the image teach nothing; the API would raise for those without an area
         kept = tf.where(augmented.keep)[:, 0][: self._max_boxes]
         count = tf.size(kept, out_type=tf.int32)
+        # padded to one number of boxes, or images could not be stacked, and a step would be traced for each number
         pad = self._max_boxes - count
         canvas_hw = self._size.canvas_hw or target_hw
         sample = {

@@ -76,6 +76,7 @@ class Feed(Samples):
 
     def _sample(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         image, boxes_yxyx_norm, masks, number = tf.numpy_function(self._load, [position], (tf.uint8, tf.float32, tf.uint8, tf.int64))
+        # a numpy_function forgets all shapes, of which the graph behind it needs at least the ranks
         image.set_shape([None, None, 1])
         boxes_yxyx_norm.set_shape([None, 4])
         masks.set_shape([None, None, None])

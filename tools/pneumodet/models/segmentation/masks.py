@@ -58,8 +58,10 @@ def to_detections(
             left, top, width, height, area = statistics[label].tolist()
             spots_xyxy.append((left, top, left + width, top + height))
             scores.append(min(1.0, sums[label] / area))
+        # spots that are too small are not taken: at a lower level they may grow to be large enough
         taken |= new[labels]
     scale = np.array(image_hw, np.float64)[[1, 0, 1, 0]] / np.array(probabilities.shape)[[1, 0, 1, 0]]
+    # stable, so that spots of one score keep the order of the levels
     order = np.argsort(-np.array(scores), kind="stable")
     return Detections(
         np.array(spots_xyxy, np.float64).reshape(-1, 4)[order] * scale,

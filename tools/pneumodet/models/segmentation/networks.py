@@ -83,13 +83,16 @@ class _Parts:
         x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
         for stage, blocks in enumerate(STAGES):
             for block in range(blocks):
+                # the stem's pooling has halved the map for the first stage; each later one halves it in its first block
                 x = self._residual(x, self._filters(stage), f"stage{stage}_block{block}", strides=2 if stage and not block else 1)
             skips.append(x)
+        # the last map is the bottom itself, which has nothing to be joined with
         return skips[:-1], x
 
     def up(self, x: keras.KerasTensor, skip: keras.KerasTensor, level: int) -> keras.KerasTensor:
         """Double a map, join the one of that size from the way down, and convolve both."""
         filters = skip.shape[-1]
+        # 2 x 2 with a stride of 2, as in the paper: every px of the larger map comes of one px of the smaller
         x = keras.layers.Conv2DTranspose(filters, 2, strides=2, kernel_initializer=self.initializer(), name=f"up{level}_double")(x)
         x = keras.layers.Concatenate(name=f"up{level}_join")([skip, x])
         return self._block(x, filters, f"up{level}")

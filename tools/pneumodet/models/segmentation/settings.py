@@ -20,6 +20,7 @@ STAGES = (3, 4, 6, 3)
 LOSSES = ("bce", "dice", "focal")
 """Parts of a loss."""
 
+# The strided convolution and the pooling; of the stages after them, the first keeps the size.
 _STEM_HALVINGS = 2
 
 

@@ -241,6 +241,7 @@ def _resolve(
     pipeline_config.scale_schedule(config, **reference, overridden=keys)
     if request.learning_rate:
         pipeline_config.set_peak_rate(config, request.learning_rate)
+    # before the start is chosen: whether another run fits as a whole depends on the anchors
     if request.fit_anchors:
         say(anchor_fitting.fit(config, records.train.instances).sentence())
     start = None
@@ -248,6 +249,7 @@ def _resolve(
     if choice:
         classes, kind = records.label_map, request.fine_tune_checkpoint_type
         start = pretrained.resolve(choice, config=config, label_map=classes, kind=kind, on_progress=on_download, on_notice=say)
+        # emptied for none: the config's own file may name one
         train.fine_tune_checkpoint = start.checkpoint if start else ""
         train.fine_tune_checkpoint_type = start.type if start else ""
         train.fine_tune_checkpoint_version = 2  # V2, object-based: the only kind that TensorFlow 2 restores

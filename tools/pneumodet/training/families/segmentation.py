@@ -168,5 +168,6 @@ def _shown(settings: SegmenterSettings, split: Split, scores: np.ndarray, skippe
     positive = sorted(number for number in readable if split.positive[number])
     negative = [number for number in readable if not split.positive[number]]
     for number in [*positive[: DRAWN[0]], *negative[: DRAWN[1]]]:
+        # by the rule of training and evaluation, so that the sheet shows what the model gets
         sample = images.read(split.examples.read(number), size_hw=settings.size_hw, normalization=settings.normalization)
         yield number, images.resized(sample.pixels, settings.size_hw)

@@ -99,6 +99,7 @@ def run(
     done = [variant for variant in there if _metrics_path(folder_of[variant]).is_file()]
     chosen = [*done, *(variant for variant in variants or there if variant not in done)]
     begun = [variant for variant in chosen if (folder_of[variant] / runs.SETTINGS).is_file()]
+    # all of them before the first is trained, which may take hours
     for variant in begun:
         _check_same(folder_of[variant], variant, family, records.manifest_sha256, overrides)
     rows: list[Row] = []

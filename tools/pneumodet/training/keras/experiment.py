@@ -70,6 +70,7 @@ def restored(family: Family, folder: Path) -> tuple[Any, Any]:
     from pneumodet.models.detection import checkpoints
     from pneumodet.models.keras_checkpoints import restore
 
+    # no weights to begin with, which may be a download: all come from the checkpoint
     model = family.build(chosen, pretrained=False)
     restore(model, checkpoints.of_run(folder))
     return model, chosen
@@ -145,6 +146,7 @@ class KerasEngine(engine.Engine):
         from pneumodet.training import reproducible
 
         chosen = prepared.config
+        # before any layer is made: what has no seed of its own draws from this one
         keras.utils.set_random_seed(chosen.seed)
         reproducible.sum_in_order()
         model = self._family.build(chosen, pretrained=fresh, say=say)

@@ -36,6 +36,7 @@ class Phase:
         """Return the learning rate of the step after ``step`` steps of this phase."""
         warmup = min(self.warmup_steps, self.steps // 2)
         if step < warmup:
+            # from step + 1, since a step at a rate of 0 would be lost
             return self.learning_rate * (step + 1) / warmup
         done = (step - warmup) / max(self.steps - warmup, 1)
         return self.learning_rate * (1 + math.cos(math.pi * min(done, 1.0))) / 2

@@ -127,11 +127,13 @@ class Trainer:
         optimizer, trained = self._optimizers[number], self._trained[number]
 
         def step(batch: Batch, rate: tf.Tensor) -> dict[str, tf.Tensor]:
+            # TensorFlow's variables within Keras', which the tape knows
             values = [variable.value for variable in trained]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 terms = self._loss(batch, self.model({name: batch[name] for name in self._inputs}, training=True))
                 total = tf.add_n(list(terms.values()))
+            # zeros, not None, for what no loss depends on: the optimizer was built for all of them
             gradients = tape.gradient(total, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             norm = tf.linalg.global_norm(gradients)
             if self._clip_norm:
@@ -143,6 +145,7 @@ class Trainer:
                 return tf.constant(True)
 
             tf.cond(tf.math.is_finite(total) & tf.math.is_finite(norm), update, lambda: tf.constant(False))
+            # also where nothing was updated: the order of the records is a function of the step
             self.global_step.assign_add(1)
             named = {f"Loss/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
             return {TOTAL_LOSS: total, **named, GRADIENT_NORM: norm}
@@ -162,6 +165,7 @@ def _built(name: str, trained: list[keras.Variable], weight_decay: float) -> ker
     else:
         raise ConfigError(f"There is no optimizer {name!r}. There are: {', '.join(OPTIMIZERS)}.")
     if weight_decay:
+        # biases and the scales of normalizations are vectors, kernels are not
         optimizer.exclude_from_weight_decay(var_list=[variable for variable in trained if len(variable.shape) < 2])
     optimizer.build(trained)
     return optimizer

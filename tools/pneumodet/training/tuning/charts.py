@@ -94,6 +94,7 @@ def _against(axes: Any, rows: Sequence["Row"], name: str, metric: str) -> None:
     tried = [row for row in rows if row.state in MARKERS and name in row.values and row.value is not None]
     if not tried:
         return
+    # choices are texts, also those that are numbers, and stand at equal distances
     if all(isinstance(row.values[name], str) for row in tried):
         ticks = sorted({row.values[name] for row in tried}, key=_order)
         place = {value: index for index, value in enumerate(ticks)}

@@ -97,6 +97,7 @@ def _try(config: Config, name: str, text: str) -> Any:
     """Set one value on a copy and return what the field holds then."""
     from pneumodet.models.detection import pipeline_config
 
+    # a copy, on which the real setter is tried: it knows the field's type, and its message names the field
     probe = copy.deepcopy(config)
     try:
         if name == "learning_rate":
@@ -176,6 +177,7 @@ def loss_setting(config: Config, name: str) -> list[str]:
     if name == _own_loss(own):
         return []
     loss = copy.deepcopy(own)
+    # focal loss weighs all anchors in place of mining; only the loss whose name says so gets a miner back below
     loss.ClearField("hard_example_miner")
     kind = loss.classification_loss
     if name == "focal":

@@ -117,6 +117,7 @@ def _continue(work: _Work, on_message: Callable[[str], None], on_trial: Callable
             _enqueue(work, values, baseline=done == 0)
         row = _run_one(work)
         rows = _rows(work)
+        # after each trial, not at the end: twenty runs would fill a disk
         _drop_checkpoints(plan, rows)
         report.write_table(plan.folder, rows, [parameter.name for parameter in work.space.parameters])
         on_trial(row)
@@ -148,6 +149,7 @@ def _run_one(work: _Work) -> Row:
             return True
         best.append((value, step))
         one.report(value, step)
+        # at its last step a trial has cost all that it will cost, and counts as complete
         return step >= plan.steps or not one.should_prune()
 
     started = time.monotonic()
@@ -161,6 +163,7 @@ def _run_one(work: _Work) -> Row:
     state, reason = ended.state, ended.reason
     if state == trial.COMPLETE and not best:
         state, reason = trial.FAILED, f"{plan.metric} was undefined at every evaluation."
+    # of equal values the earliest, as the run's own best checkpoint is
     value, step = max(best, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
     attributes = {"state": state, "reason": reason, "value": value, "best_step": step, "seconds": time.monotonic() - started}
     for name, content in attributes.items():
@@ -203,6 +206,7 @@ def _propose(work: _Work) -> dict[str, Any] | None:
         return None
     for attempt in range(_ATTEMPTS):
         seed = int(np.random.SeedSequence([work.plan.seed, len(done), attempt]).generate_state(1)[0])
+        # TPE's proposal is drawn once; where it was tried already, chance brings others sooner than TPE, which stays near the best
         tpe = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
         copy = optuna.create_study(direction="maximize", sampler=tpe if attempt == 0 else optuna.samplers.RandomSampler(seed=seed))
         copy.add_trials(done)

@@ -216,6 +216,7 @@ class Space:
                 settings += fields.loss_setting(self.config, value)
             elif name != "optimizer":
                 settings.append(f"{name}={value}")
+        # last: it writes the whole optimizer with its schedule, for which the batch size must be known
         if "optimizer" in values:
             batch = request["batch_size"] or int(values.get("train_config.batch_size", self.config.train_config.batch_size))
             settings += fields.optimizer_setting(self.config, values["optimizer"], self.reference, steps, batch, self.settings)
@@ -286,6 +287,7 @@ def _same(choice: str, value: Any) -> bool:
 
 
 def _multiple(distance: float, step: float) -> bool:
+    # 0.1 is no binary fraction: 0.3 / 0.1 is not quite 3
     return math.isclose(distance / step, round(distance / step), abs_tol=1e-6)
 
 

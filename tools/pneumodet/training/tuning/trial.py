@@ -106,10 +106,12 @@ def run(
     ours, theirs = context.Pipe()
     child = context.Process(target=_child, args=(theirs, trainer, dict(fields), str(log)), name="trial")
     child.start()
+    # while this end is open here, a child that dies does not end the pipe, and ``recv`` would wait for ever
     theirs.close()
     try:
         ended = _attend(ours, on_progress, on_evaluation)
         ours.close()
+        # one that has said how it ended gets a while to exit, before ``_end`` ends it; of one that has not, the exit code is wanted
         child.join(SECONDS_TO_END if ended else None)
         return ended or Ended(FAILED, _death(child.exitcode, log))
     except TrialFailed as failed:
