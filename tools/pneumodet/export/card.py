@@ -93,6 +93,7 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
 
 def sha256_of(checkpoint: str) -> str:
     """Return the SHA-256 of the sorted lines "sha256  name" of a checkpoint's files."""
+    # a checkpoint is several files with one prefix: .index and .data-*
     files = sorted(Path(checkpoint).parent.glob(f"{Path(checkpoint).name}.*"))
     return hashlib.sha256("".join(f"{paths.sha256_file(path)}  {path.name}\n" for path in files).encode()).hexdigest()
 
@@ -100,6 +101,7 @@ def sha256_of(checkpoint: str) -> str:
 def _provenance() -> dict[str, Any]:
     provenance = runs.provenance()
     for name in _VERSIONS_OF:
+        # a converter that is not installed has made nothing
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             provenance["versions"][name] = importlib.metadata.version(name)
     return provenance

@@ -90,7 +90,9 @@ def export(
 
     config = pipeline_config.load(str(folder / runs.CONFIG))
     checkpoint = checkpoints.of_run(folder)
+    # what can refuse an export comes before the model is built and converted
     kept, formats = _plan(output_dir, run_card.sha256_of(checkpoint), formats, overwrite=overwrite)
+    # the formats that stay were exported with this recipe, and the new card is theirs, too
     if recipe is None and kept and (output_dir / recipes.RECIPE).is_file():
         recipe = output_dir / recipes.RECIPE
     card, metrics = run_card.of_run(folder, config, checkpoint, recipe=recipe)
@@ -102,29 +104,23 @@ def export(
         if "savedmodel" in formats:
             _saved_model(config, checkpoint, new)
         else:
+            # the API's exporter, which writes the SavedModel, writes this file as well
             shutil.copyfile(folder / runs.CONFIG, new / runs.CONFIG)
         shutil.copyfile(folder / runs.LABEL_MAP, new / exported.LABEL_MAP)
         if recipe:
             shutil.copyfile(recipe, new / recipes.RECIPE)
+        # a SavedModel that is not compared needs no model here: the API's exporter restores one of its own
         model = None if not records and set(formats) <= {"savedmodel"} else _restored(config, checkpoint)
-        for name, kind in kinds.items():
-            artefacts[name] = Artefact(file=exported.FILES[name], outputs=kind)
-            if name != "savedmodel":
-                artefacts[name] = _write(name, artefacts[name], model, config, new, metadata=card.to_json(), samples=samples)
-            artefacts[name] = _measured(artefacts[name], new)
+        artefacts |= _made(kinds, model, config, new, metadata=card.to_json(), samples=samples)
         card = dataclasses.replace(card, artefacts={name: artefacts[name] for name in FORMATS if name in artefacts})
-        # before the comparison, which opens the export as any user of it does
-        cards.write(new / cards.CARD, card)
-        measured = None
-        if records:
+        cards.write(new / cards.CARD, card)  # before the comparison, which opens the export as any user of it does
+        if not records:
+            measured = _earlier(output_dir, kept)
+        else:
             measured = records.compare(model, config, exported.read(new), formats, threshold=card.score_threshold, progress=progress)
             _keep_earlier(measured, output_dir, kept)
-            # shown first, so that a refused export says by how much it differs
-            on_measured(measured)
+            on_measured(measured)  # first, so that a refused export says by how much it differs
             measuring.refuse_unlike(measured, formats)
-        elif kept and (output_dir / exported.PARITY).is_file():
-            measured = paths.read_json(output_dir / exported.PARITY, what="the comparison", hint="Export with --overwrite.")
-            measured["artefacts"] = {name: one for name, one in measured["artefacts"].items() if name in kept}
         if measured:
             paths.write_json(new / exported.PARITY, measured)
         (new / exported.READ_ME).write_text(run_card.read_me(card, metrics, measured), encoding="utf-8")
@@ -144,11 +140,13 @@ def _plan(output_dir: Path, checkpoint_sha256: str, formats: Sequence[str], *, o
         folders.check_free(output_dir, marker=cards.CARD, overwrite=overwrite)
         return {}, wanted
     same = there.card.checkpoint_sha256 == checkpoint_sha256
+    # a new format of the same checkpoint replaces nothing, and needs no --overwrite
     adds = same and not set(wanted) & there.artefacts.keys()
     if not adds:
         folders.check_free(output_dir, marker=cards.CARD, overwrite=overwrite)
     if same:
         return {name: artefact for name, artefact in there.artefacts.items() if name not in wanted}, wanted
+    # of another checkpoint: all is made again, since one model.json can name only one
     return {}, [name for name in FORMATS if name in wanted or name in there.artefacts]
 
 
@@ -166,6 +164,7 @@ def _kind(name: str, config: Any) -> str:
     if settings and not resizing.of_config(config).canvas_hw:
         settings, reason = None, "its input has no fixed size"
     if name == "onnx":
+        # suppression in numpy where it is known; else it stays in the graph, for which ONNX has operations
         return cards.BOXES if settings else cards.DETECTIONS
     if not settings:
         raise ConfigError(
@@ -233,6 +232,28 @@ def _restored(config: Any, checkpoint: str) -> Any:
     return model
 
 
+def _made(
+    kinds: dict[str, str], model: Any, config: Any, new: Path, *, metadata: dict[str, Any], samples: Samples | None
+) -> dict[str, Artefact]:
+    """Write the files of formats, but for the SavedModel, which is there; return all of these artefacts.
+
+    Args:
+      kinds: format -> what its file answers with.
+      model: restored; None where the SavedModel is the only format.
+      config: its TrainEvalPipelineConfig.
+      new: the folder.
+      metadata: goes into each file.
+      samples: for "tflite-int8".
+    """
+    artefacts = {}
+    for name, kind in kinds.items():
+        artefact = Artefact(file=exported.FILES[name], outputs=kind)
+        if name != "savedmodel":
+            artefact = _write(name, artefact, model, config, new, metadata=metadata, samples=samples)
+        artefacts[name] = _measured(artefact, new)
+    return artefacts
+
+
 def _write(
     name: str, artefact: Artefact, model: Any, config: Any, new: Path, *, metadata: dict[str, Any], samples: Samples | None
 ) -> Artefact:
@@ -247,6 +268,7 @@ def _write(
     if artefact.outputs == cards.BOXES or settings is None or samples is None:  # encodings have both, see _kind and export
         to_tflite.write(part, path, kind=name, metadata=metadata)
         return artefact
+    # twice: ranges are taken from outputs that are not cut off, and the quantized part cuts them off there
     ranges = quantizing.ranges(part, settings, samples())
     bounded = graphs.of_model(model, config, kind=artefact.outputs, ranges=ranges)
     to_tflite.write(bounded, path, kind=name, metadata=metadata, images=samples)
@@ -265,6 +287,15 @@ def _measured(artefact: Artefact, new: Path) -> Artefact:
 
 def _keep_earlier(measured: dict[str, Any], output_dir: Path, kept: dict[str, Artefact]) -> None:
     """Add what an earlier comparison said of the files that stay."""
-    if kept and (output_dir / exported.PARITY).is_file():
-        earlier = paths.read_json(output_dir / exported.PARITY, what="the comparison", hint="Export with --overwrite.")
-        measured["artefacts"] = {name: one for name, one in earlier["artefacts"].items() if name in kept} | measured["artefacts"]
+    earlier = _earlier(output_dir, kept)
+    if earlier is not None:
+        measured["artefacts"] = earlier["artefacts"] | measured["artefacts"]
+
+
+def _earlier(output_dir: Path, kept: dict[str, Artefact]) -> dict[str, Any] | None:
+    """Return an earlier comparison, of the files that stay; None where there is none."""
+    if not kept or not (output_dir / exported.PARITY).is_file():
+        return None
+    measured: dict[str, Any] = paths.read_json(output_dir / exported.PARITY, what="the comparison", hint="Export with --overwrite.")
+    measured["artefacts"] = {name: one for name, one in measured["artefacts"].items() if name in kept}
+    return measured

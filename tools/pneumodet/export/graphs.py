@@ -65,6 +65,7 @@ def settings_of(config: Any) -> tuple[Settings | None, str | None]:
         return None, f"its config asks for {' and '.join(unlike)}"
     coder = ssd.box_coder.faster_rcnn_box_coder
     post = ssd.post_processing
+    # the message holds an enum as its number; names are in the descriptor
     names = {value.number: value.name for value in post.DESCRIPTOR.fields_by_name["score_converter"].enum_type.values}
     converter = names[post.score_converter]
     if converter not in CONVERTERS:
@@ -113,6 +114,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
 
     def detections(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
         images = prepared(input_tensor, true_shape)
+        # without padding the whole input is the radiograph
         shapes = tf.shape(input_tensor)[tf.newaxis, 1:] if true_shape is None else true_shape
         answer = model.postprocess(model.predict(images, shapes), shapes)
         answer["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
@@ -120,6 +122,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
 
     def boxes(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
         answer = model.predict(prepared(input_tensor, true_shape), None)
+        # the API has no public call between predict and suppression: its own postprocess begins with these two
         decoded, _ = model._batch_decode(answer["box_encodings"], answer["anchors"])
         scores = model._score_conversion_fn(answer["class_predictions_with_background"])
         return {"boxes": decoded, "scores": scores[:, :, 1:] if background else scores}
@@ -138,6 +141,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
 
     function = {card.DETECTIONS: detections, card.BOXES: boxes, card.ENCODINGS: encodings}[kind]
     if kind == card.ENCODINGS:
+        # how many feature maps there are shows only when the model runs
         maps = len(_heads(model, tf.zeros([1, height, width, 3])))
         names = tuple(f"{what}_{number}" for number in range(maps) for what in ("encodings", "logits"))
     else:
@@ -165,4 +169,5 @@ def _heads(model: Any, images: Any) -> list[tuple[Any, Any]]:
 
     predictions = model._box_predictor(model._feature_extractor(images))
     codes, logits = (predictions[key] for key in ("box_encodings", "class_predictions_with_background"))
+    # as SSDMetaArch.predict: some predictors give (B, N, 1, 4), one box for all classes
     return [(tf.squeeze(one, axis=2) if one.shape.ndims == 4 else one, other) for one, other in zip(codes, logits, strict=True)]

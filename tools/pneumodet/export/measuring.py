@@ -86,6 +86,7 @@ class Records:
                 f"An export is compared with its checkpoint on the validation records: {error} Say by --data where they lie now, or export "
                 "without this proof by --no-parity."
             ) from error
+        # the ground truth, too: boxes of exams that nothing detects on would count as missed
         if limit is not None and limit < len(instances["images"]):
             exams = set(sampling.choose(instances["images"], {row["image_id"] for row in instances["annotations"]}, limit))
             images = [image for image in instances["images"] if image["file_name"] in exams]
@@ -140,6 +141,7 @@ class Records:
                 detections[name][exam] = detect(pixels)
                 seconds[name].append(time.perf_counter() - started)
             done()
+        # after the loop: which exams are in the records shows when they were read to their end
         if detections["checkpoint"].keys() != wanted:
             raise DataError(f"Records and ground truth in {self.split.folder} do not list the same exams. Make the records again.")
         return self._table(detections, seconds, sizes_hw, one, config, threshold)
@@ -155,6 +157,7 @@ class Records:
     ) -> dict[str, Any]:
         reference = detections.pop("checkpoint")
         category = one.label_map[label_map.PNEUMONIA]
+        # one threshold for all files, so that a change is the file's own
         threshold = parity.threshold_for(self.instances, reference, category_id=category, own=threshold)
 
         def figures(of: dict[str, Detections], band: float) -> dict[str, float | None]:
@@ -165,6 +168,7 @@ class Records:
         rows = {}
         for name, own in detections.items():
             tolerance = parity.tolerance_of(name, two_stage=config.model.WhichOneof("model") == "faster_rcnn")
+            # the reference again for each format: the band of thresholds is as wide as the format's tolerance
             now, before = figures(own, tolerance.score), figures(reference, tolerance.score)
             changes = {f"{key}_change": _change(value, before[key]) for key, value in now.items()}
             same = parity.compare(reference, own, sizes_hw=sizes_hw, limit=_limit(config), tolerance=tolerance)

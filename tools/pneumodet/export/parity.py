@@ -94,7 +94,9 @@ def compare(
         differences = np.abs(one.scores[first].astype(np.float64) - other.scores[second])
         apart = np.abs(one.boxes_xyxy_px[first].astype(np.float64) - other.boxes_xyxy_px[second]).max(axis=1, initial=0)
         near = (differences <= tolerance.score) & (apart <= tolerance.box * max(sizes_hw[exam]))
+        # without a match it counts by its score alone: a faint box that one of them drops is no large difference
         alone = np.concatenate([_beyond(one, first, other, limit), _beyond(other, second, one, limit)])
+        # a pair is two detections, one of each set
         alike += 2 * int(near.sum()) + int((alone <= tolerance.score).sum())
         matched += len(first)
         scores += [differences, alone]
@@ -218,6 +220,7 @@ def outside(measured: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
             f"{tolerance.box:.1%} of the radiograph's side; {tolerance.alike:.0%} are needed)"
         )
     for key, name in (("ap50_change", "AP50"), ("rsna_metric_nearby_change", "the RSNA metric")):
+        # the RSNA metric is a mean over images: on n of them a single one can change it by 1 / n
         allowed = max(tolerance.loss, 1 / max(measured["images"], 1))
         if measured[key] is not None and measured[key] < -allowed:
             issues.append(f"{name} is lower by {-measured[key]:.4f} ({allowed:.4g} is allowed)")

@@ -28,8 +28,10 @@ def choose(images: Iterable[Mapping[str, Any]], positive: set[int], count: int, 
         kinds[image["id"] in positive, str(image.get("view_position"))].append(image["file_name"])
         order.append(image["file_name"])
     generator = np.random.default_rng(seed)
+    # kinds are sorted and the order is seeded: the same records give the same choice everywhere
     queues = [[kinds[kind][place] for place in generator.permutation(len(kinds[kind]))] for kind in sorted(kinds)]
     chosen: set[str] = set()
+    # in turn: a rare kind gives all that it has, and the frequent ones fill up the rest
     while len(chosen) < min(count, len(order)):
         for queue in queues:
             if queue and len(chosen) < count:

@@ -49,6 +49,7 @@ def write(part: Part, path: Path, *, metadata: dict[str, Any]) -> None:
         has = {one.name for one in names}
         if has != needed:
             raise ConfigError(f"The ONNX file has the {what} {sorted(has)}, but {sorted(needed)} are needed. Leave onnx out of --formats.")
+    # values of metadata_props are texts (onnx.proto), so that both are JSON
     onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata), "labels": json.dumps(metadata.get("label_map"))})
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -62,6 +62,7 @@ def write(
             with hidden_output():
                 data = converter.convert()
                 if images is not None:
+                    # quantized after the conversion: mlir_quantize takes the names of what stays float
                     data = _quantized(data, lambda: (part.named(one) for one in images()))
         except Exception as error:  # the converter raises whatever comes
             raise ConfigError(f"This model cannot be written as {kind}: {first_line(error)}. Leave it out of --formats.") from error
@@ -83,6 +84,7 @@ def _large_maps(data: bytes) -> set[str]:
     from tensorflow.lite.tools import flatbuffer_utils
 
     (graph,) = flatbuffer_utils.convert_bytearray_to_object(bytearray(data)).subgraphs
+    # the image has more axes than the true shape, which is (1, 3)
     _, height, width, _ = max((graph.tensors[place].shape for place in graph.inputs), key=len)
     made = [graph.tensors[place] for operation in graph.operators for place in operation.outputs]
     maps = [one for one in made if one.type == schema.TensorType.FLOAT32 and len(one.shape) == 4]

@@ -166,10 +166,12 @@ def refusal(facts: Facts, profile: Profile, *, whole: bool = False) -> str | Non
 
 def _refused_class(facts: Facts, profile: Profile, *, whole: bool) -> str | None:
     """Return what is wrong with the kind of object."""
+    # first, for every profile: a secondary capture with boxes drawn in would be predicted in its turn
     if facts.manufacturer.lower() == OWN_MANUFACTURER:
         return "it was made by pneumodet itself"
     if facts.sop_class == DX_PROCESSING or facts.intent == FOR_PROCESSING:
         return "it is a radiograph for processing, which is not meant for the eye"
+    # a server's list may leave attributes out: what is missing counts only when the file itself is there
     if profile.modalities is not None and (facts.modality or whole) and facts.modality not in profile.modalities:
         return f"its modality is none of {' and '.join(sorted(profile.modalities))}"
     if profile.sop_classes is not None and (facts.sop_class or whole) and facts.sop_class not in profile.sop_classes:
@@ -183,6 +185,7 @@ def _refused_content(facts: Facts, profile: Profile, *, whole: bool) -> str | No
     """Return what is wrong with the image."""
     if profile.single_frame and facts.frames is not None and facts.frames > 1:
         return f"it has {facts.frames} frames; a radiograph has one"
+    # by text and by code: devices write the one, the other or both
     other_part = facts.body_part and facts.body_part not in BODY_PARTS or facts.body_codes and not BODY_CODES & set(facts.body_codes)
     if profile.chest_only and other_part:
         return "it is not of the chest"
@@ -270,6 +273,7 @@ def facts_of_json(item: dict[str, Any]) -> Facts:
 
     frames = next(iter(values(_FRAMES)), None)
     try:
+        # a server may write an IS as a number or as a string (PS3.18 F.2.3)
         count = None if frames is None else int(frames)
     except (TypeError, ValueError):
         count = None

@@ -78,6 +78,7 @@ def _onnx(path: Path, threads: int) -> Run:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors have no common class but this
         raise _cannot(path, error) from error
+    # callers give every input that some model takes; ONNX Runtime refuses names that a file does not have
     wanted = {one.name for one in session.get_inputs()}
     names = [one.name for one in session.get_outputs()]
     return lambda inputs: dict(
@@ -118,6 +119,7 @@ def _tflite(path: Path, threads: int) -> Run:
         with hidden_output():  # LiteRT reports every delegate
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
+            # by signature, whose tensors have names: their order in the file is the converter's own
             runner = interpreter.get_signature_runner()
     except (ValueError, RuntimeError) as error:
         raise _cannot(path, error) from error

@@ -189,6 +189,7 @@ def _version(fields: Fields, path: Path) -> int:
         return VERSION
     if version < 1:
         raise fields.wrong("version", "a whole number of at least 1")
+    # a newer version may mean something else by a field of the same name
     if version > VERSION:
         raise CheckpointError(
             f"{path} has the version {version}, but this pneumodet knows 1 to {VERSION}. Use the pneumodet that exported the model, or a newer one."
@@ -206,6 +207,7 @@ def _recipe(fields: Fields) -> Recipe | None:
     try:
         return None if content is None else Recipe.of_json(content)
     except ConfigError as error:
+        # the recipe's error names its key, but not the file that it is in
         raise fields.wrong("recipe", f"a recipe: {str(error).rstrip('.')}") from error
 
 
@@ -229,6 +231,7 @@ def _data(fields: Fields) -> DataRecord:
 
 
 def _artefacts(fields: Fields, version: int) -> dict[str, Artefact]:
+    # version 1 has no list: it knew the SavedModel alone
     if version == 1 and fields.optional("artefacts", dict) is None:
         return {"savedmodel": Artefact(file=SAVED_MODEL, outputs=DETECTIONS)}
     artefacts = {name: _artefact(part) for name, part in fields.parts("artefacts")}
@@ -249,6 +252,7 @@ def _artefact(fields: Fields) -> Artefact:
             raise fields.wrong("anchors", "a text")
         if feature_maps < 1:
             raise fields.wrong("feature_maps", "a whole number of at least 1")
+        # an empty list is null: outputs that were not cut off
         parts = fields.listed("ranges")
         if parts is not None and len(parts) not in (0, feature_maps):
             raise fields.wrong("ranges", f"a list of {feature_maps} objects, one for each feature map")

@@ -50,9 +50,11 @@ class Detector:
         if self._artefact.anchors is not None:
             path = model.model_dir / self._artefact.anchors
             try:
+                # no pickles: a model that is passed on must not bring code along
                 self._anchors = np.load(path, allow_pickle=False)
             except (ValueError, OSError, EOFError) as error:
                 raise CheckpointError(f"{path} cannot be read ({first_line(error)}). Copy it again, or export the run again.") from error
+        # before a runtime parses the file, whose errors do not say that it was cut off or changed
         exported.check_whole(model, name)
         self._run = backends.open_file(self.backend, model.path(name), threads=threads)
 
@@ -78,6 +80,7 @@ class Detector:
             }
         )
         if self._settings is not None and self._artefact.outputs != cards.DETECTIONS:
+            # boxes are relative to the padded input: the window says which part of it is the radiograph
             answer = self._suppressed(answer, self._settings, (true_hw[0] / image.shape[0], true_hw[1] / image.shape[1]))
         return from_outputs(answer, 0, height=height, width=width)
 
@@ -124,6 +127,7 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
     if backend not in inference.BACKENDS:
         raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(inference.BACKENDS)}.")
     one = exported.read(model_dir)
+    # exported.read takes a file for its folder; here its name chooses the format
     named = [name for name, artefact in one.artefacts.items() if one.model_dir != model_dir and artefact.file == model_dir.name]
     if named:
         own = named[0].partition("-")[0]
@@ -146,5 +150,6 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
     if not usable and backend == "auto":
         needs = ", ".join(f"{one.artefacts[name].file}: {backends.PACKAGES[kind].replace('_', '-')}" for kind, name in there.items())
         raise EnvironmentProblem(f"None of the packages that run {one.model_dir} is installed ({needs}): pip install 'pneumodet[predict]'.")
+    # without its package the backend is opened all the same: its error names the package
     kind = (usable or list(there))[0]
     return Detector(one, there[kind], backend=kind, threads=threads)

@@ -173,5 +173,6 @@ class Reporter:
         else:
             raise ValueError(f"kind is {kind!r}, must be one of {KINDS}; {SC!r} needs pixels")
         buffer = io.BytesIO()
+        # with preamble and file meta information (PS3.10 7.1): what is sent by C-STORE or STOW-RS is read back from this
         made.save_as(buffer, enforce_file_format=True)
         return Report(kind, str(made.SOPInstanceUID), str(made.StudyInstanceUID), buffer.getvalue())

@@ -80,6 +80,7 @@ def read(model_dir: Path) -> Exported:
     except DataError as error:
         raise CheckpointError(str(error)) from error
     card = cards.read(folder / CARD)
+    # every file, and not only the one in use: a copy that lacks one was cut short
     for artefact in card.artefacts.values():
         for name in filter(None, (artefact.file, artefact.anchors)):
             if not (folder / name).exists():
@@ -108,6 +109,7 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, or of a folder: of the sorted lines "sha256  name" of its files, as sha256sum writes them."""
     if path.is_file():
         return paths.sha256_file(path)
+    # sorted: rglob gives files in the order of the file system
     names = sorted(str(one.relative_to(path)) for one in path.rglob("*") if one.is_file())
     return hashlib.sha256("".join(f"{paths.sha256_file(path / name)}  {name}\n" for name in names).encode()).hexdigest()
 

@@ -25,12 +25,16 @@ def from_outputs(outputs: dict[str, Any], index: int, *, height: int, width: int
     Returns:
       Its detections that score at least ``inference.SCORE_FLOOR``, best first, clipped to the image; boxes without area are left out.
     """
+    # the API fills its rows up to a fixed number; only the first num_detections are detections
     count = int(outputs["num_detections"][index])
     scores = np.asarray(outputs["detection_scores"][index][:count], np.float32)
     xyxy_px = boxes.yxyx_norm_to_xyxy_px(np.asarray(outputs["detection_boxes"][index][:count], np.float32), height=height, width=width)
     xyxy_px = boxes.clip_xyxy_px(xyxy_px, height=height, width=width)
+    # classes come as float32
     classes = np.rint(outputs["detection_classes"][index][:count]).astype(np.int64)
+    # a box in the padding, or over an edge, may be nothing after clipping
     area = (xyxy_px[:, 2] > xyxy_px[:, 0]) & (xyxy_px[:, 3] > xyxy_px[:, 1])
+    # stable: equal scores keep the model's order
     order = np.argsort(-scores, kind="stable")
     keep = order[(area & (scores >= inference.SCORE_FLOOR))[order]]
     return Detections(xyxy_px[keep].astype(np.float32), scores[keep], classes[keep])

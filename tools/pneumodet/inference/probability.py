@@ -95,6 +95,7 @@ def held(probability: float | np.ndarray) -> float | np.ndarray:
 def logit(scores: np.ndarray | float) -> np.ndarray:
     """Return the log odds of scores in [0, 1], which are held ``SCORE_FLOOR`` from both ends."""
     inside = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)
+    # log1p is exact for scores close to 0, where 1 - score is rounded
     odds: np.ndarray = np.log(inside) - np.log1p(-inside)
     return odds
 
@@ -112,6 +113,7 @@ def _sound(method: str, values: Mapping[str, np.ndarray]) -> bool:
         scores, probabilities = values["scores"], values["probabilities"]
         if scores.ndim != 1 or scores.shape != probabilities.shape or not len(scores):
             return False
+        # np.interp does not check that its corners rise, and gives nonsense where they do not
         rising = (np.diff(scores) > 0).all() and (np.diff(probabilities) >= 0).all()
         return bool(rising and probabilities[0] >= 0 and probabilities[-1] <= 1)
     above_0 = values["temperature" if method == "temperature" else "slope"]

@@ -72,4 +72,5 @@ class Size:
 def prepared(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Return (h, w) uint8, what a model of this size takes of (H, W) uint8 pixels, without padding."""
     target_hw = size.of(pixels.shape)
+    # averaged down first: bilinear resizing alone reads the px next to a point, and skips the rest
     return resize(reduce(pixels, target_hw), target_hw)

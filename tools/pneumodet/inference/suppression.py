@@ -111,6 +111,7 @@ def scores_of(logits: np.ndarray, settings: Settings) -> np.ndarray:
         with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf is 0, as it should be
             scaled = 1 / (1 + np.exp(-scaled))
     elif settings.score_converter == _SOFTMAX:
+        # less the largest one: the shares are the same, and exp cannot overflow
         scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         scaled = scaled / scaled.sum(axis=-1, keepdims=True)
     return scaled[:, 1:] if settings.background else scaled
@@ -170,6 +171,7 @@ def detections(
     height, width = window_hw
     window = np.array([height, width, height, width], np.float32)
     boxes = np.clip(boxes_yxyx_norm[row], 0, window)
+    # clipped before the limit, as in the API: a box outside of the window takes no place
     inside = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1).nonzero()[0][: settings.max_total_detections]
     inside_boxes = boxes[inside] / window if settings.change_coordinate_frame else boxes[inside]
     row, column = row[inside], column[inside]
@@ -189,6 +191,7 @@ def suppress(boxes_yxyx: np.ndarray, iou_threshold: float, *, most: int) -> np.n
         free = ~(iou(block, boxes_yxyx[kept]) > iou_threshold).any(axis=1)
         (places,) = np.nonzero(free)
         overlaps = iou(block[places], block[places]) > iou_threshold
+        # one after the other within a block: a box that is suppressed suppresses nothing itself
         alive = np.ones(len(places), bool)
         for place in range(len(places)):
             if alive[place]:

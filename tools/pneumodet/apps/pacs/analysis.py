@@ -65,6 +65,7 @@ class ModelAnalyst:
             raise ConfigError(f"The model in {model_dir} has no class 'pneumonia'; its classes are {', '.join(exported.label_map)}.")
         self._category = exported.label_map[label_map.PNEUMONIA]
         self._steps = ensembles.planned(recipe, models=1)
+        # a gate takes a score of each exam by another model, and here exams come one by one
         if self._steps.gate != "none":
             raise ConfigError(f"The recipe {recipe} needs image-level scores, which the worker has not. Make one without a gate.")
         own = exported.card.score_threshold if recipe is None else self._steps.score_threshold
@@ -91,6 +92,7 @@ class ModelAnalyst:
         try:
             facts = admission.facts_of_file(data, NAME)
             reason = admission.refusal(facts, self._profile, whole=True)
+            # the journal knows the object by this UID, and reports refer to the one in the file
             if reason is None and facts.sop_uid != sop_uid:
                 reason = "it is another object than its name says"
             if reason is not None:
@@ -100,6 +102,7 @@ class ModelAnalyst:
             kinds = self.kinds if len(detections.above(self._threshold)) else (SR,)
             return [self._reporter.report(kind, header, detections) for kind in kinds]
         except DataError as error:
+            # a fault of the file does not go away: it is refused, and not tried again
             raise Refused(_reason(error)) from None
 
     def reopened(self, kind: str, data: bytes) -> Report:

@@ -123,6 +123,7 @@ def receiving(
       ConfigError: the port is in use, the host is not this machine's, or the certificate cannot be used.
     """
     entity = _entity(own.title)
+    # a title that is not ours is turned away before anything is sent (PS3.8 9.3.4)
     entity.require_called_aet = True
     entity.require_calling_aet = list(callers)
     entity.maximum_associations = MAX_CALLERS
@@ -136,6 +137,7 @@ def receiving(
             return _take(event, book, folder, max_bytes=max_bytes, now=clock())
         except (EnvironmentProblem, OSError) as error:
             logger.error("a radiograph cannot be taken in: %s", type(error).__name__)
+            # A700H: refused for now, and the sender may send it again (PS3.4 B.2.3)
             return OUT_OF_RESOURCES
 
     handlers = [

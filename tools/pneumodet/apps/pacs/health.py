@@ -65,6 +65,7 @@ class Health:
     def pacs_is_away(self, now: float, reason: str) -> None:
         """The PACS does not answer."""
         with self._lock:
+            # the first failure counts: since when, and not when last
             self._facts |= {"pacs_away_since": self._facts["pacs_away_since"] or now, "pacs_error": errors.without_uids(reason)}
 
     def pacs_is_there(self) -> None:
@@ -76,6 +77,7 @@ class Health:
         """Return all that is known, and whether the loop turns."""
         with self._lock:
             idle = now - self._last_beat
+            # stuck goes first: of a PACS a loop that does not turn knows nothing
             status = "stuck" if idle > STUCK_SECONDS else "pacs away" if self._facts["pacs_away_since"] else "ok"
             return {"status": status, "seconds_since_beat": round(idle, 3), **self._facts}
 
@@ -90,6 +92,7 @@ def serving(health: Health, book: journal.Journal, host: str, port: int, *, cloc
 
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS
+        # versions of the server and of Python are nothing for those who scan a network
         server_version, sys_version = "pneumodet", ""
 
         def do_GET(self) -> None:
@@ -126,6 +129,7 @@ def serving(health: Health, book: journal.Journal, host: str, port: int, *, cloc
         raise ConfigError(
             f"The health page cannot listen on {host}:{port} ({error.strerror}). Choose another --health HOST:PORT."
         ) from error
+    # a caller that keeps its connection open must not keep the process alive
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True)
     thread.start()

@@ -32,6 +32,7 @@ OPEN = (SEEN, FETCHED, PREDICTED)
 VERSION = 2
 """Of the tables; 1 lacked ``failing_since`` and gets it, another one is refused."""
 
+# outputs have a table of their own, since every object that a PACS lists is compared with them
 _TABLES = """
 CREATE TABLE exam (
   sop_uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
@@ -91,9 +92,11 @@ class Journal:
         self._lock = threading.Lock()
         opened = contextlib.ExitStack()
         try:
+            # without an isolation level each statement is a transaction of its own; threads are kept apart by the lock
             self._database = opened.enter_context(
                 contextlib.closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30))
             )
+            # another process may read while the worker writes
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")  # a C-STORE is acknowledged only after it is safe here
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
@@ -181,6 +184,7 @@ class Journal:
     def move(self, sop_uid: str, state: str, *, now: float, reason: str = "", outputs: Iterable[str] | None = None) -> None:
         """Bring an exam into a state; ``outputs``, where given, are what was made of it."""
         with self._used() as database, database:
+            # one transaction: a kill must not leave a predicted exam without its outputs
             database.execute("BEGIN IMMEDIATE")
             database.execute("UPDATE exam SET state = ?, reason = ?, changed_at = ? WHERE sop_uid = ?", (state, reason, now, sop_uid))
             if outputs is not None:

@@ -51,6 +51,7 @@ class Folder:
             for folder in (self.path, self._spool):
                 # radiographs in it have names and dates of birth
                 folder.chmod(0o700)
+            # a lock of the system ends with its process, and leaves nothing that would keep the next one out
             lock = stack.enter_context(locks.locked(self.path / _LOCK, mode=0o600))
         except OSError as error:
             raise DataError(f"The state folder {self.path} cannot be written: {error.strerror}. Choose another --state.") from error

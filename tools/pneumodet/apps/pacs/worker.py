@@ -102,6 +102,7 @@ class Worker:
         self._chance = chance or random.Random()
         self._outages, self._failures = 0, 0
         self._next_poll = 0.0
+        # dead exams keep their files: revive lets them begin there
         wanted = (exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in journal.of_state(state))
         self._leftovers = folder.keep_only(wanted)
 
@@ -158,6 +159,7 @@ class Worker:
                 if stop.is_set():
                     return
                 self._health.beat(self._clock())
+                # first by UID: a server's list often has no manufacturer
                 reason = OWN if self._journal.is_output(listed.sop_uid) else None
                 reason = reason or admission.refusal(admission.facts_of_json(listed.attributes), self._settings.profile)
                 state = journals.SEEN if reason is None else journals.REFUSED
@@ -190,6 +192,7 @@ class Worker:
             self._end(exam, journals.DEAD, exam.reason or "the process ended every time it was tried")
             return
         wait = pause(exam.attempts + 1, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, chance=self._chance)
+        # counted before it is tried: an exam that ends the process each time comes to an end, too
         self._journal.begin(sop_uid, next_try=now + wait, now=now)
         try:
             self._advance(exam)
@@ -203,6 +206,7 @@ class Worker:
             raise
         except Trouble as trouble:
             try:
+                # a service that answers a small question is there: then the trouble is with this exam
                 for service in {self._archive, self._source}:  # one and the same service is asked once
                     if service is not None:
                         service.probe()
@@ -221,6 +225,7 @@ class Worker:
     def _advance(self, exam: Exam) -> None:
         uid = exam.sop_uid
         reports = self._waiting(exam)
+        # reports of a worker that was killed are stored as they are; all are made again where one is missing
         if not reports or len(reports) < len(exam.outputs):
             if self._journal.is_output(uid):
                 raise Refused(OWN)
@@ -230,8 +235,10 @@ class Worker:
             reports = list(self._analyst.reports(data, uid))
             for report in reports:
                 self._folder.write(uid, f"{report.kind}.dcm", report.data)
+            # files, journal, and only then the radiograph goes: a kill at any point leaves enough to continue
             self._journal.move(uid, journals.PREDICTED, outputs=[report.sop_uid for report in reports], now=self._clock())
             self._folder.remove(uid, [SOURCE])
+        # asked anew: a kill after the last store, and before the journal knew it, would store a report twice
         missing = [report for report in reports if not self._archive.has(report.study_uid, report.sop_uid)]
         if missing:
             self._archive.store(missing[0].study_uid, [report.data for report in missing])
@@ -291,6 +298,7 @@ class Worker:
         self._health.pacs_is_away(self._clock(), str(trouble))
         end = self._clock() + wait
         while not stop.is_set() and self._clock() < end:
+            # in short pieces, so that the health page hears of the loop
             stop.wait(min(1.0, max(end - self._clock(), 0.01)))
             self._health.beat(self._clock())
 

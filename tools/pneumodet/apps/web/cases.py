@@ -101,6 +101,7 @@ class Cases:
         Raises:
           DataError: it is no radiograph, damaged, or too large.
         """
+        # by content: a file that is dropped again, under whatever name, is not detected on again
         if file.sha256 in self._cases:
             return self._cases[file.sha256]
         try:
@@ -111,6 +112,7 @@ class Cases:
             raise DataError(self._reason(str(error), file)) from error
         except MemoryError:
             raise DataError("The image is too large for this computer's memory.") from None
+        # labels and heatmaps are often named by an ID in the header, and not by the file
         ids: tuple[str, ...] = ()
         if not is_image_file(file.data):
             header = reading.header(file)
@@ -145,6 +147,7 @@ class Cases:
 
     def _remember(self, key: str, radiograph: Radiograph) -> None:
         self._decoded[key] = radiograph
+        # the one that was shown the longest time ago goes first
         self._decoded.move_to_end(key)
         while len(self._decoded) > DECODED:
             self._decoded.popitem(last=False)

@@ -22,6 +22,7 @@ SCORE_STEP = 0.001
 WINDOW_STEPS = 250
 """Of a window slider, at least."""
 
+# names and messages come from files: none may become a link, a formula or a colour of Streamlit's
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])")
 
 
@@ -77,7 +78,9 @@ def choose_window(case: Case, radiograph: Radiograph) -> Window:
     state, default = st.session_state, radiograph.default
     keys = {"center": f"level-{case.key}", "width": f"width-{case.key}"}
     for name, key in keys.items():
+        # in the state and not as the slider's value: Streamlit warns of a widget that has both
         state.setdefault(key, getattr(default, name))
+    # a file's own window may lie beyond its values, and a slider refuses a value outside of its ends
     lowest, highest = min(radiograph.lowest, default.center), max(radiograph.highest, default.center)
     widest = max(highest - lowest, default.width)
     step = 1.0 if widest >= WINDOW_STEPS else widest / WINDOW_STEPS

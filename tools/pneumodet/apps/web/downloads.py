@@ -67,6 +67,7 @@ def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float
         "exams": exams,
         "detections": detections.to_coco(by_name),
     }
+    # NaN is no JSON (RFC 8259 6), although Python would write it
     return (json.dumps(whole, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
@@ -81,6 +82,7 @@ def as_csv(cases: Sequence[Case], *, score_threshold: float) -> bytes:
         boxes_xyxy_px = kept.boxes_xyxy_px.astype(float).round(detections.BOX_DECIMALS).tolist()
         for box, score in zip(boxes_xyxy_px, kept.scores.tolist(), strict=True):
             writer.writerow((case.file.name, width, height, label_map.PNEUMONIA, *(f"{edge:g}" for edge in box), f"{score:.6g}"))
+        # an exam without a row would pass for one that was not read
         if not boxes_xyxy_px:
             writer.writerow((case.file.name, width, height, "", "", "", "", "", ""))
     return buffer.getvalue().encode()
@@ -88,6 +90,7 @@ def as_csv(cases: Sequence[Case], *, score_threshold: float) -> bytes:
 
 def as_png(case: Case, display: Display) -> bytes:
     """Return the picture of a case, of the radiograph's own size."""
+    # read again: a session keeps only few radiographs decoded
     return rendering.as_png(rendering.draw(window.read(case.file), case, display))
 
 
@@ -142,6 +145,7 @@ def together(cases: Sequence[Case], suffix: str, make: Callable[[Case], bytes]) 
                 archive.writestr(f"{case.name}{suffix}", make(case))
             except DataError as error:
                 left_out.append(f"{case.name}: {error}")
+        # an archive that holds only the list of failures would pass for a result
         if len(left_out) == len(cases):
             raise DataError(left_out[0].partition(": ")[2])
         if left_out:

@@ -70,6 +70,7 @@ class Facts:
         """Height of a pixel by its width; 1.0 where that is not known, hardly differs, or cannot be."""
         height, width = self.spacing_mm or (1.0, 1.0)
         ratio = height / width
+        # a ratio beyond the limit would make a strip of the picture: the pixels are shown as square
         is_usable = abs(ratio - 1) > image_limits.SQUARE_TOLERANCE and 1 / image_limits.MAX_ASPECT <= ratio <= image_limits.MAX_ASPECT
         return ratio if is_usable else 1.0
 

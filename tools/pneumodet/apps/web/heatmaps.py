@@ -25,6 +25,7 @@ class Folder:
         Raises:
           DataError: it holds no PNG file.
         """
+        # sorted: of a.png and a.PNG the same one is used everywhere
         self._paths = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() == SUFFIX}
         if not self._paths:
             raise DataError(f"There is no {SUFFIX} file in the heatmap folder {folder}. Name each by its exam: 0004cfab.png.")
@@ -35,6 +36,7 @@ class Folder:
         Raises:
           DataError: the file cannot be read.
         """
+        # only from the list: a PatientID may hold ../, and is never made a path
         path = next((self._paths[one] for one in (case.name, *case.ids) if one in self._paths), None)
         if path is None:
             return None

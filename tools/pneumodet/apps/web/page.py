@@ -61,6 +61,7 @@ def main() -> None:
         st.error(plain(str(error)))
         return
     state = st.session_state
+    # once a session: the script runs again with every click
     if "cases" not in state:
         state.cases, state.refused, state.boxes, state.drops = Cases(shared.model.detect), [], {}, 0
         state.threshold = shared.model.score_threshold
@@ -75,6 +76,7 @@ def main() -> None:
             show_welcome(shared.model)
         return
     with middle:
+        # the picture stands above the slider that changes it, and is drawn after that: its place is kept
         picture_place = st.container()
         score_threshold = choose_threshold(shared.model)
     with right:
@@ -174,6 +176,7 @@ def show_refusals() -> None:
     if not refused:
         return
     names: dict[str, list[str]] = {}
+    # by reason: a folder of files of one wrong kind is one line
     for one in refused:
         names.setdefault(one.reason, []).append(plain(one.name))
     lines = []
@@ -193,6 +196,7 @@ def choose_case() -> Case | None:
     ordered = state.cases.by_score()
     if not ordered:
         return None
+    # at first, and after the chosen one was removed
     if state.cases.get(state.get("chosen")) is None:
         state.chosen = ordered[0].key
 
@@ -271,8 +275,10 @@ def show_downloads(model: SharedModel, case: Case, display: Display) -> None:
         return make(case) if one else downloads.together(cases, ".sr.dcm", make)
 
     with st.container(horizontal=True):
+        # functions and not bytes: a file is made when it is asked for, and not in every view
         json_bytes = functools.partial(downloads.as_json, cases, model, score_threshold=threshold)
         csv_bytes = functools.partial(downloads.as_csv, cases, score_threshold=threshold)
+        # "ignore": a download does not run the script again
         st.download_button("JSON", json_bytes, f"{stem}.json", "application/json", on_click="ignore")
         st.download_button("CSV", csv_bytes, f"{stem}.csv", "text/csv", on_click="ignore")
         st.download_button("PNG", pngs, f"{stem}.png" if one else f"{stem}-png.zip", on_click="ignore")

@@ -53,14 +53,17 @@ def draw(radiograph: Radiograph, case: Case, display: Display, *, max_side_px: i
     """
     picture = Image.fromarray(radiograph.windowed(display.window))
     width, height = picture.size
+    # pixels that are not square are only stretched: nothing is lost at full size
     size_xy = np.array([width * max(1 / case.facts.aspect, 1.0), height * max(case.facts.aspect, 1.0)])
     if max_side_px is not None:
         size_xy *= min(1.0, max_side_px / size_xy.max())
     to_xy = tuple(max(1, round(side)) for side in size_xy)
     if to_xy != picture.size:
         picture = picture.resize(to_xy, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    # boxes are in px of the file; rounded sizes may scale height and width apart
     scale = np.tile(np.divide(to_xy, (width, height)), 2)
     picture = picture.convert("RGB")
+    # under the boxes, whose lines it must not colour
     if display.heatmap is not None:
         picture = heatmap.overlay(picture, display.heatmap, opacity=display.heatmap_opacity)
     kept = case.detections.above(display.score_threshold)

@@ -103,6 +103,7 @@ def check_ready(port: int) -> None:
     if importlib.util.find_spec("streamlit") is None:
         raise EnvironmentProblem("The web page needs the package streamlit. Install it with pip install 'pneumodet[app]'.")
     with socket.socket() as one:
+        # the port of a page that has just ended is free, though connections to it are still in TIME_WAIT
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind((LOOPBACK, port))
@@ -124,6 +125,7 @@ def serve(options: Options, *, port: int = PORT) -> None:
     from streamlit.web import bootstrap
 
     logging.getLogger("streamlit").setLevel(logging.WARNING)
+    # Streamlit's bootstrap takes settings as flags, with an underscore for the dot
     given = {name.replace(".", "_"): value for name, value in settings(port).items()}
     bootstrap.load_config_options(flag_options=given)
     bootstrap.run(str(PAGE), False, [options.to_argument()], given)

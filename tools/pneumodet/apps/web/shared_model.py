@@ -57,6 +57,7 @@ class SharedModel:
         """Begin to open the model in a thread, so that nobody waits for it before there is a radiograph; return what will have it."""
         opener = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="open-model")
         self._detector = opener.submit(detectors.open, self._model_dir, backend=self._backend)
+        # takes nothing more; its thread ends when the model is open
         opener.shutdown(wait=False)
         return self._detector
 

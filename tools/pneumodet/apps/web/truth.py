@@ -41,6 +41,7 @@ def of_upload(file: File) -> tuple[Boxes, int]:
         try:
             return of_file(path)
         except DataError as error:
+            # the path is a temporary one that no user knows
             raise DataError(str(error).replace(str(path), file.name)) from None
 
 

@@ -115,11 +115,13 @@ class Room:
 
 def clean_name(name: str) -> str:
     """Return a file's name without folders, of letters, digits, blanks and ``-_.()`` only, so that no page, table or spreadsheet takes it for code."""
+    # backslashes are from Windows: of browsers, and of archives that were made there
     name = name.replace("\\", "/").rpartition("/")[2]
     kept = "".join(letter if letter.isalnum() or letter in "-_.() " else "_" for letter in name).strip()
     kept = kept.lstrip("-. ") or "unnamed"
     if len(kept) > MAX_NAME_CHARACTERS:
         stem, dot, suffix = kept.rpartition(".")
+        # the suffix stays, by which labels are known
         tail = dot + suffix if stem and len(suffix) <= 5 else ""
         kept = kept[: MAX_NAME_CHARACTERS - len(tail) - 1] + "…" + tail
     return kept
@@ -225,4 +227,5 @@ def _unreadable(member: zipfile.ZipInfo) -> str | None:
 
 
 def _is_hidden(name: str) -> bool:
+    # macOS adds a file of metadata to each, as __MACOSX/._a.dcm
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)

@@ -92,6 +92,7 @@ def _real(data: bytes, shown: np.ndarray) -> Radiograph | None:
     try:
         dataset = _dataset(data, header, layout)
         stored = np.ascontiguousarray(dataset.pixel_array)
+        # a table over all bit patterns: the Modality LUT is computed once for each and not for every pixel
         patterns = np.arange(1 << 8 * stored.itemsize, dtype=np.uint32).astype(f"u{stored.itemsize}").view(stored.dtype)
         values = np.asarray(apply_modality_lut(patterns, dataset), np.float64)
     except Exception:  # whatever pydicom raises of a header that is odd: the 8-bit picture is there

@@ -30,8 +30,10 @@ def planned(path: Path | None, *, models: int, tta: str | None = None) -> Recipe
     if path is None:
         names = names or views.ONLY_IDENTITY
         sources = models * len(names)
+        # what comes of one source alone is Recipe(), by which prediction knows that the model's calibrator fits
         return Recipe(sources=sources, views=names, fusion="wbf" if sources > 1 else "pool")
     recipe = recipes.load(path)
+    # thresholds of a recipe were chosen on its own views, and do not hold for others
     if names is not None and names != recipe.views:
         raise ConfigError(
             f"--tta asks for the views {', '.join(names)}, but {path} was made with {', '.join(recipe.views)}. "

@@ -82,10 +82,12 @@ def _clusters(boxes: np.ndarray, scores: np.ndarray, valid: np.ndarray, iou_thre
         box, score = boxes[:, place], scores[:, place]
         there = max(1, int(clusters.max()))
         iou = steps.paired_iou(box[:, None], fused[:, :there])
+        # the widest case decides how many clusters are compared; where a case has fewer, -1 is below any threshold
         iou[np.arange(there) >= clusters[:, None]] = -1.0
         best = iou.argmax(axis=1)
         joins = iou[row, best] > iou_threshold
         here = valid[:, place]
+        # a box that joins none starts a cluster in the next free place
         target = np.where(joins, best, clusters)[here]
         at = (row[here], target)
         share = np.maximum(score[here], _LEAST_WEIGHT)

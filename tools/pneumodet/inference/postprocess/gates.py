@@ -34,6 +34,7 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
             score = float(row["score"])
         except ValueError:
             score = math.nan
+        # NaN fails this comparison, too
         if not exam or not 0 <= score <= 1:
             raise DataError(f"{where}: exam {exam!r} has the score {row['score']!r}, must be a number from 0 to 1. Write a probability.")
         if exam in scores:

@@ -94,6 +94,7 @@ class Recipe:
                 raise ConfigError(f"{name} of the recipe is {getattr(self, name)!r}, must be one of {', '.join(allowed)}.")
         for name, least in (("sources", 1), ("max_boxes", 1)):
             value = getattr(self, name)
+            # type and not isinstance: JSON's true is an int for Python
             if not (type(value) is int and value >= least) and not (name == "max_boxes" and value is None):
                 raise ConfigError(f"{name} of the recipe is {value!r}, must be a whole number of at least {least}.")
         for name, (low, high) in _RANGES.items():
@@ -102,6 +103,7 @@ class Recipe:
                 raise ConfigError(f"{name} of the recipe is {value!r}, must be a number from {low:g} to {high:g}.")
         if not isinstance(self.views, tuple) or not self.views or not all(type(name) is str for name in self.views):
             raise ConfigError(f"views of the recipe are {self.views!r}, must be a list of names. Leave them out for the radiograph alone.")
+        # in the form of parse: equal views have equal recipes
         if views.parse(",".join(self.views)) != self.views:
             raise ConfigError(f"views of the recipe are {', '.join(self.views)}; {views.IDENTITY!r} must be the first, and 0.9 not 0.90.")
         if self.sources % len(self.views):
@@ -119,6 +121,7 @@ class Recipe:
         names = [field.name for field in dataclasses.fields(cls)]
         for key in values.keys() - set(names):
             raise ConfigError(f"The recipe has the unknown key {key!r}. {suggest.sentence(key, names, otherwise='Keys')}")
+        # JSON has no tuple, and a list would make equal recipes differ
         listed = values.get("views")
         return cls(**{**values, **({"views": tuple(listed)} if isinstance(listed, list) else {})})
 
@@ -265,6 +268,7 @@ def apply(
       DataError: the exams of the sources differ, an exam has no image-level score, or as in ``apply_to_cases``.
     """
     exams = list(sources[0]) if sources else []
+    # an exam that one source lacks would pass for one without a detection
     for other in sources[1:]:
         if differ := other.keys() ^ set(exams):
             raise DataError(

@@ -37,6 +37,7 @@ def to_cases(detections: Mapping[str, Detections], *, category_id: int) -> Cases
     box_case = np.repeat(np.arange(len(names)), [len(one) for one in each])
     boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes_xyxy_px for one in each)]).astype(np.float64)
     scores = np.concatenate([np.zeros(0), *(one.scores for one in each)]).astype(np.float64)
+    # lexsort takes its last key first: by case, then by falling score
     order = np.lexsort((-scores, box_case))
     patients = np.arange(len(names))
     return Cases(names, patients, np.zeros((0, 4)), np.zeros(0, np.int64), boxes[order], scores[order], box_case[order])
@@ -44,6 +45,7 @@ def to_cases(detections: Mapping[str, Detections], *, category_id: int) -> Cases
 
 def from_cases(cases: Cases, *, category_id: int) -> dict[str, Detections]:
     """Return exam -> Detections, all of one class, the most confident first; the inverse of ``to_cases``."""
+    # box_case rises, so that the detections of a case lie together
     ends = np.searchsorted(cases.box_case, np.arange(len(cases) + 1))
     return {
         name: Detections(cases.boxes_xyxy_px[start:end], cases.scores[start:end], np.full(end - start, category_id))
@@ -187,6 +189,7 @@ def hard_nms(cases: Cases, iou_threshold: float, *, overlaps: Overlaps | None = 
     keep = np.ones(len(cases.scores), bool)
     for block, iou in overlaps or Overlaps(cases):
         kept = block.valid.copy()
+        # place by place, for all cases of the block at once: whether a box stays depends on those before it
         for place in range(kept.shape[1] - 1):
             kept[:, place + 1 :] &= ~(kept[:, place, None] & (iou[:, place, place + 1 :] > iou_threshold))
         keep[block.index[block.valid]] = kept[block.valid]
@@ -208,6 +211,7 @@ def soft_nms(cases: Cases, *, iou_threshold: float | None = None, sigma: float |
     scores = cases.scores.copy()
     for block, iou in overlaps or Overlaps(cases):
         factor = np.exp(-(iou**2) / sigma) if sigma is not None else np.where(iou >= iou_threshold, 1 - iou, 1.0)
+        # -1 stands for taken and for padding: it never is the best while a score is left
         left = np.where(block.valid, cases.scores[block.index], -1.0)
         final = np.zeros_like(left)
         row = np.arange(len(left))

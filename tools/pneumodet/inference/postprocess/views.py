@@ -64,6 +64,7 @@ class View:
         canvas_xyxy, shown_xyxy = self._rectangles(height=height, width=width)
         left, top, right, bottom = canvas_xyxy
         seen = np.zeros_like(pixels)
+        # box= crops and resizes in one step: an enlarged view needs no picture in between
         small = Image.fromarray(pixels).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=shown_xyxy)
         seen[top:bottom, left:right] = np.asarray(small)
         return seen
@@ -86,6 +87,7 @@ class View:
         height, width = size_hw
         limits = np.array([width, height, width, height])
         boxes = np.clip(self.back(detections.boxes_xyxy_px, size_hw=size_hw), 0, limits)
+        # edges of a cut are where the view ends, so that they are compared in px of the view
         keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & ~self._cut_off(detections.boxes_xyxy_px, height=height, width=width)
         return Detections(boxes[keep], detections.scores[keep], detections.classes[keep])
 

@@ -55,6 +55,7 @@ def write(folder: Path, shown: Iterable[Shown], rules: Rules, heading: Heading, 
     Raises:
       DataError: it cannot be written.
     """
+    # by exam where scores are equal: the same results give the same page
     ranked = sorted(shown, key=lambda one: (-one.score, one.exam))
     pairs = truth_boxes is not None
     page = templating.render(
@@ -66,6 +67,7 @@ def write(folder: Path, shown: Iterable[Shown], rules: Rules, heading: Heading, 
         pairs=pairs,
     )
     with paths.atomic_path(folder / GALLERY) as tmp:
+        # names that are no UTF-8 come from Python with lone surrogates, which cannot be encoded
         tmp.write_text(page, encoding="utf-8", errors="replace")
     return folder / GALLERY
 

@@ -57,6 +57,7 @@ def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None
       DataError: there is no radiograph.
       ConfigError: the URL is none that can be used.
     """
+    # a server's list comes page by page, so that its length is not known before its end
     if remote.is_dicomweb(root):
         refused: list[tuple[str, str]] = []
         return Inputs(remote.RemoteRadiographs.of(str(root)).radiographs(known=known, refused=refused), None, refused)

@@ -101,6 +101,7 @@ class Journal:
     def begin(cls, path: Path, settings: Mapping[str, Any], *, key: str) -> "Journal":
         """Begin a journal; what was there is lost."""
         journal = cls(path, key)
+        # unbuffered: what was written outlives a kill of the process
         journal._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
         head = {"format": FORMAT, "version": VERSION, "key": key, "settings": settings}
         journal._write(json.dumps(head).encode() + b"\n")
@@ -111,6 +112,7 @@ class Journal:
         """Continue a journal, after what of it is whole."""
         journal, whole = cls(path, key), 0
         with open(path, "rb") as file:
+            # the head, then entries until the first damaged one: what follows a cut line is of no known state
             for number, line in enumerate(file):
                 if number:
                     try:
@@ -155,6 +157,7 @@ class Journal:
         start = self._file.tell()
         try:
             written = self._file.write(line)
+            # a write that is cut short raises nothing by itself; 28 is ENOSPC
             if written != len(line):
                 raise OSError(28, "No space left on device")
             if time.monotonic() - self._synced > _SYNC_SECONDS:
@@ -191,6 +194,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, where: Path
     Raises:
       ConfigError: a setting differs; the message names it, what it was and what it is.
     """
+    # the names of both: a setting that only one of them has is a difference, too
     for name in [*before, *(name for name in now if name not in before)]:
         old, new = before.get(name), now.get(name)
         if old != new:

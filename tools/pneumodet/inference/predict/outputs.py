@@ -113,6 +113,7 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules) -> Totals:
         submission.writerow(detections.SUBMISSION_HEADER)
         scores.writerow(("patientId", "score", "probability"))
         boxes.writerow(BOX_COLUMNS)
+        # row by row: json.dump would need the detections of all exams in memory
         before = "[\n"
         for entry in entries:
             kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
@@ -213,5 +214,6 @@ def file_name(exam: str) -> str:
     safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in exam).lstrip(".")
     if safe and safe == exam and len(safe.encode()) <= MAX_NAME_BYTES:
         return safe
+    # file systems count bytes; a letter that is cut in two is left out
     short = safe.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     return f"{short}-{hashlib.sha256(exam.encode(errors='surrogatepass')).hexdigest()[:8]}"

@@ -63,6 +63,7 @@ def planned(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None,
     steps = ensembles.planned(recipe, models=len(model_dirs), tta=tta)
     gate_scores = image_gates.gate_for(steps, gate)
     threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, models, by_recipe=recipe is not None)
+    # it was fitted to this model's own scores: after any step a score means something else
     calibrator = models[0].card.calibrator if steps == recipes.Recipe() else None
     notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
     if calibrator is None and any(model.card.calibrator for model in models):
@@ -82,6 +83,7 @@ def _threshold(steps: recipes.Recipe, models: Sequence[exported.Exported], *, by
     if by_recipe:
         return steps.score_threshold, FROM_RECIPE
     own = [model.card.score_threshold for model in models if model.card.score_threshold is not None]
+    # a mean of some of the models' thresholds would pass for one of all
     if len(own) < len(models):
         return DEFAULT_THRESHOLD, ASSUMED
     return float(np.mean(own)), FROM_MODEL if steps.sources == 1 else BEFORE_FUSION

@@ -114,6 +114,7 @@ def predict(
     # results of two models, or of two thresholds, must not end up in one table
     if begun:
         journal.check_same(begun["settings"], settings, where=output_dir)
+    # fails where highdicom is missing, before any radiograph is read
     maker = dicom_files.Maker(tuple(dicom), plan.reporter(sets[0])) if dicom else None
     key = begun["key"] if begun else journal.new_key()
     with folders.new_folder(output_dir, marker=SUMMARY, overwrite=overwrite, resume_key=key) as folder:
@@ -127,6 +128,7 @@ def predict(
                 raise DataError(
                     f"None of the {given.total or len(given.refused)} files in {root} could be read (first: {': '.join(given.refused[0])})."
                 )
+            # of this run's own radiographs: those of an earlier run took no time now
             milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
             totals, sheet = _write_results(folder, book, plan, given, truth)
         summary = _summary(
@@ -160,6 +162,7 @@ def _settings(
         "number of pictures": max_images,
         "DICOM objects": list(dicom),
     }
+    # tuples become lists, as in what it is compared with
     back: dict[str, Any] = json.loads(json.dumps(settings))
     return back
 
@@ -258,6 +261,7 @@ def _begun(output_dir: Path, *, resume: bool, overwrite: bool) -> dict[str, Any]
 
 
 def _refuse_pictures(given: inputs.Inputs) -> None:
+    # the list of a server, which has no pictures, is not read twice
     if given.total is None:
         return
     name = next((source.name for _, source in given.radiographs if source.name.lower().endswith(sources.IMAGE_SUFFIXES)), None)

@@ -98,6 +98,7 @@ def read_ahead(
         if away is not None:
             raise away
     finally:
+        # not waited for: a caller that stops early does not use what is still being decoded
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -114,6 +115,7 @@ def _detected(exam: str, source: Source, headers: bool, then: Detect | None) -> 
 def _read(exam: str, source: Source, headers: bool) -> Radiograph:
     try:
         data = reading.read_bytes(source)
+        # by content: DICOM files often have no suffix, or a wrong one
         if not image_files.is_image_file(data):
             admission.check(data, source, admission.PREDICT)
         elif headers:
@@ -123,6 +125,7 @@ def _read(exam: str, source: Source, headers: bool) -> Radiograph:
     except Unreachable:
         raise
     except DataError as error:
+        # the reason is listed beside the file's name, and does not repeat it
         return Radiograph(exam, source, reason=str(error).replace(str(source), source.name).removeprefix(f"{source.name}: "))
     except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
         _log.info("%s cannot be decoded", source.name, exc_info=True)

@@ -76,6 +76,7 @@ class Instance:
         try:
             return self.client.fetch(self.study_uid, self.series_uid, self.sop_uid)
         except NoAnswer as error:
+            # one object may be broken in a service that is well: then only this one is left out
             if not _answers(self.client):
                 raise _stop(self.client.url, error) from None
             raise DataError(f"{self}: the service answers, but not when it is asked for this object: {error}.") from None
@@ -124,6 +125,7 @@ class RemoteRadiographs:
         """
         study, series, instance = self.resource.study, self.resource.series, self.resource.instance
         if study and series and instance:
+            # an object that is named by itself is not listed, and not refused by what a list says
             yield instance, Instance(study, series, instance, self.client)
             return
         seen: set[str] = set()
@@ -137,6 +139,7 @@ class RemoteRadiographs:
                 continue
             patient = text_of(result.attributes, PATIENT_ID)
             exam = patient if patient and patient in known else result.sop_uid
+            # an exam has one result: which object it is of must not depend on a second one
             if exam in seen:
                 refused.append((f"{result.sop_uid}.dcm", sources.SECOND_FILE + exam))
                 continue

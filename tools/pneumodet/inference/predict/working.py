@@ -58,6 +58,7 @@ class Model:
           gate_scores: exam -> image-level score, where the recipe gates.
         """
         self.steps, self.category_id, self.gate_scores = steps, category_id, gate_scores
+        # whoever takes a set from the queue has it alone: not every runtime takes calls of several threads at a time
         self._free: queue.SimpleQueue[Sequence[Detector]] = queue.SimpleQueue()
         for one in sets:
             self._free.put(one)
@@ -136,9 +137,11 @@ def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_imag
     """
     (finisher.folder / outputs.IMAGES).mkdir(exist_ok=True)
     tick = progress(given.total, len(book.done))
+    # lazily: a server's pages are asked for as radiographs are worked on
     todo = ((exam, source) for exam, source in given.radiographs if exam not in book.done)
     drawn = book.pictures
     waiting: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
+    # pictures and DICOM objects are made in threads of their own: detection does not wait for them
     pool = concurrent.futures.ThreadPoolExecutor(FINISHING, thread_name_prefix="finish")
     ahead = reading.read_ahead(todo, headers=finisher.maker is not None, then=model.detect)
     try:
@@ -150,6 +153,7 @@ def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_imag
                 entry = Entry(one.exam, one.source.name, (height, width), one.detections)
                 waiting.append(pool.submit(finisher.finish, one.header, one.pixels, entry, drawn=drawn < max_images))
                 drawn += drawn < max_images
+            # in the order of the radiographs: the first is waited for, even where later ones are done
             while waiting and (waiting[0].done() or len(waiting) > UNFINISHED):
                 book.append(waiting[0].result())
                 waiting.popleft()
