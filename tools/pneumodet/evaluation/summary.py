@@ -105,6 +105,7 @@ def summarize(
     metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
     metrics["comparison"] = None
     if other is not None:
+        # a threshold of its own, unless one is given: scores of two models have different scales
         theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
         compared = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **how)
         metrics["comparison"] = compared | {"names": list(names)}
@@ -233,6 +234,7 @@ def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[flo
         return {"threshold": [], "rsna": []}
     thresholds, values = rsna.threshold_curve(cases, rules=rules)
     keep = {0, len(thresholds) - 1, int(np.argmax(values))}
+    # thresholds fall: the first is the highest
     bins = np.minimum(thresholds / (thresholds[0] or 1) * SWEEP_BINS, SWEEP_BINS - 1).astype(int)
     for one in np.unique(bins):
         inside = np.flatnonzero(bins == one)
