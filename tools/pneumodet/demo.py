@@ -61,9 +61,11 @@ def run(
     """
     folder = paths.run_dir(NAME)
     if folder.exists():
+        # what is not an earlier demo's could be somebody's run of the same name, and the next line removes the folder
         if any(folder.iterdir()) and not (folder / MARKER).is_file():
             raise DataError(f"{folder} is not an earlier demo's folder (it has no {MARKER}). Rename it.")
         shutil.rmtree(folder)
+    # first, so that a demo that is stopped halfway is still known as one and can be replaced
     paths.write_json(folder / MARKER, {"exams": exams, "steps": steps, "seed": seed})
     say(f"{exams} synthetic radiographs -> {folder / 'source'}")
     source = synthetic.make_dataset(folder / "source", exams=exams, seed=seed, progress=progress)
@@ -73,6 +75,7 @@ def run(
         say("\n$ python " + shlex.join(line))
         # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
         code = subprocess.run([sys.executable, *line], cwd=paths.PROJECT_ROOT, check=False).returncode
+        # Ctrl-C reaches the command first, which has said what is kept
         if code == 130:
             raise KeyboardInterrupt
         if code:
@@ -95,6 +98,7 @@ def run(
     )
     command("evaluate", "--run", NAME)
     command("export", "--run", NAME)
+    # only exams that training has not seen, so that the pictures show what the detector can do
     validation = _copy_validation(source.dicom_dir, records, folder / "validation")
     predictions = folder / "predictions"
     command("predict", "--model", folder / "export", "--dicom-dir", validation, *labels, "--output-dir", predictions)

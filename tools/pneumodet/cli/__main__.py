@@ -58,11 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == "--version":
         print(f"pneumodet {pneumodet.__version__} ({Path(pneumodet.__file__).parent})")
         return 0
+    # the scripts in tools/ have underscores in their names: both spellings work
     command = name.replace("_", "-")
     if command not in COMMANDS:
         hint = suggest.sentence(command, COMMANDS, otherwise="Commands")
         print(f"pneumodet: error: there is no command {name!r}. {hint}", file=sys.stderr)
         return 2
+    # imported only now: TensorFlow alone takes seconds, and most commands do not need it
     return importlib.import_module(f"pneumodet.cli.{command.replace('-', '_')}").main(rest)
 
 

@@ -53,6 +53,7 @@ def build_parser() -> console.Parser:
 
 def run(args: argparse.Namespace) -> None:
     """Compare, and print a table."""
+    # console's path types let URLs through, which only the conversion on Beam can read
     remote = next((one for one in (args.truth, args.patient_map, args.output_dir) if isinstance(one, str)), None)
     if remote:
         raise ConfigError(f"{remote} is not on this machine. Copy it here, and name a file or folder.")
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     with progress.bar(desc="comparing", unit="step") as bar:
-
+        # how many steps there are is known only once the runs have been read
         def start(total: int):
             bar.reset(total=total)
             return lambda *_: bar.update()
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
         result = comparing.compare(request, progress=start)
     _print(result)
     print(f"Written: {output_dir / comparing.PAGE}, {comparing.MARKDOWN}, {comparing.RESULT}")
+    # what to do next: apply the recipe, or, where nothing was combined, try a gate
     if result["combination"]:
         from pneumodet.evaluation.compare import combining
 
@@ -93,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
         with_boxes = [one["name"] for one in result["runs"] if "rsna_metric" in one["figures"]]
         others = [one for one in result["runs"] if with_boxes and one["name"] != with_boxes[0]]
         if others:
+            # a gate ranks whole images, so that the run of the highest ROC AUC is proposed
             gate = max(others, key=lambda one: one["figures"]["image.roc_auc"]["value"] or 0)["name"]
             print(f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gate} --output-dir {output_dir}_combined")
 
@@ -106,6 +109,7 @@ def _print_recipe(combination: Mapping[str, Any], folder: Path) -> None:
     if not best:
         print(f"Next:    use the boxes of {combination['detector']} as they are: no step of the combination pays on these exams")
         return
+    # all steps are in recipe.json, with the boxes of all sources; fewer are in a file of their own, with the detector's alone
     chosen = recipe if best == last else folder / combining.BEST_RECIPE
     row = combination["rows"][best]
     gate = " and --gate SCORES.csv" if row["chosen"].get("gate", "none") != "none" else ""
@@ -118,6 +122,7 @@ def _print_recipe(combination: Mapping[str, Any], folder: Path) -> None:
 def _again(args: argparse.Namespace) -> str:
     """Return the command that was given, as far as it says what is compared."""
     flags = {"--truth": args.truth, "--patient-map": args.patient_map, "--baseline": args.baseline}
+    # a default is left out, so that the command stays short enough to copy
     flags |= {"--split": args.split if args.split != "val" else None}
     given = [part for flag, value in flags.items() if value for part in (flag, str(value))]
     return shlex.join(["python", "tools/compare.py", "--runs", *args.runs, *given, *(["--common"] if args.common else [])])

@@ -32,9 +32,11 @@ class Parser(argparse_flags.ArgumentParser):
     """An argparse parser that knows absl's flags and takes ``--dicom_dir`` for ``--dicom-dir``."""
 
     def __init__(self, prog: str, description: str, epilog: str = "") -> None:
+        # no abbreviations: one that is unique today is ambiguous once a flag is added, and scripts that use it break
         super().__init__(
             prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+        # with its folder, since a checkout and an installed copy may have the same version
         package = Path(pneumodet.__file__).parent
         self.add_argument("--version", action="version", version=f"pneumodet {pneumodet.__version__} ({package})")
         self.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages and warnings, and full tracebacks")
@@ -48,6 +50,7 @@ class Parser(argparse_flags.ArgumentParser):
         name, equals, value = arg.partition("=")
         if not name.startswith("--") or name in self._option_string_actions:
             return arg
+        # pneumodet's flags have dashes, absl's own have underscores
         for other in (name.replace("_", "-"), "--" + name[2:].replace("-", "_")):
             if other in self._option_string_actions:
                 return other + equals + value
@@ -69,10 +72,12 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
 
     def parse(full_argv):
         args = parser.parse_args(full_argv[1:])
+        # absl raises where a flag is read before they are marked as parsed
         if not absl_flags.FLAGS.is_parsed():
             absl_flags.FLAGS.mark_as_parsed()
         return args
 
+    # handled inside of absl's run, which would end in a traceback
     def guarded(args: argparse.Namespace) -> int:
         logs.set_up(verbose=args.verbose)
         try:
@@ -82,6 +87,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
                 raise
             print(f"{parser.prog}: error: {error}", file=sys.stderr)
             return 2
+        # a package that is missing is the user's to install; a module of pneumodet that is missing is a bug
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
             if args.verbose or package in ("", pneumodet.__name__):
@@ -90,6 +96,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
             return 2
         except KeyboardInterrupt as stopped:
             print(f"\n{parser.prog}: stopped by Ctrl-C. {stopped}".rstrip(), file=sys.stderr)
+            # as a shell has it for SIGINT: 128 + 2
             return 130
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone (``… | head``): nothing to say and nobody to say it to
@@ -98,6 +105,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
 
     try:
         absl_app.run(guarded, argv=[parser.prog, *argv], flags_parser=parse)
+    # absl's run always ends by sys.exit, argparse does on --help and on a wrong flag
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else (0 if done.code is None else 1)
     return 0
@@ -126,6 +134,7 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
     print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
         print(f"Stopped before the end; nothing is lost. Resume: {resume}", file=sys.stderr)
+    # early stopping is an end as planned, and needs no command to resume
     elif outcome.stopped_early:
         print(f"Stopped early: {outcome.stopped_early}.")
     return outcome.completed
@@ -186,6 +195,7 @@ def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
+        # NaN lies in no range, so that the check below refuses it
         value = float("nan")
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
@@ -204,6 +214,7 @@ def positive_float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
+        # not a number is as wrong as a number that is too small: one message for both
         value = 0.0
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
         exams=args.exams,
         steps=args.steps,
         seed=args.seed,
+        # flushed: the commands write to the same terminal from processes of their own
         say=lambda text: print(text, flush=True),
         progress=lambda items: progress.bar(items, desc="drawing", unit="radiograph"),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 def build_parser():
     """Return the command's parser."""
+    # as in main: this module has to be importable where absl is missing
     from pneumodet.cli import console
 
     parser = console.Parser("doctor", "Show what is installed and what works, and for each error the command that fixes it.")
@@ -23,9 +24,11 @@ def run(args: argparse.Namespace) -> int:
     for check in report.examine():
         checks.append(check)
         if not args.json:
+            # as soon as it is known: the last checks import TensorFlow, which takes seconds
             print(check.row(), flush=True)
     errors = sum(check.state == ERROR for check in checks)
     if args.json:
+        # the key is older than the word error, and scripts read it
         print(json.dumps({"faults": errors, "checks": [check.to_json() for check in checks]}, indent=2))
     else:
         print(f"\n{errors} error{'s' if errors != 1 else ''}." if errors else "\nAll works.")
@@ -35,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     try:
+        # not at the top of the module: console needs absl, which may be what is missing here
         from pneumodet.cli import console
     except ModuleNotFoundError:  # absl: even the parser needs it, and this command has to run where it is missing
         return run(argparse.Namespace(json=False))

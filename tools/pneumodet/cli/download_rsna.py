@@ -39,10 +39,12 @@ def run(args: argparse.Namespace) -> None:
 
         def unpacked(done: int, total: int) -> None:
             unpacking.total = total
+            # the progress bar takes differences, the download counts from its start
             unpacking.update(done - unpacking.n)
 
         try:
             dataset = fetching.fetch(args.output_dir, overwrite=args.overwrite, on_download=downloading.update, on_unpack=unpacked)
+        # Ctrl-C is no loss here, which the user should know before giving up on 8 GB
         except KeyboardInterrupt:
             raise KeyboardInterrupt("What has arrived is kept; the same command resumes from there.") from None
     for name, count in dataset.counts.images.items():
@@ -53,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     if dataset.archive:
         print(f"Archive: {dataset.archive} ({archive.gigabytes(dataset.archive.stat().st_size)}; no longer needed, you may remove it)")
     mapping = args.output_dir / MAPPING
+    # RSNA publishes the map on its own page, so that no download from Kaggle brings it
     if not mapping.is_file():
         print(
             f"The patient map, without which a split leaks, is not on Kaggle: take {MAPPING} from {MAPPING_PAGE} and put it into {args.output_dir}"

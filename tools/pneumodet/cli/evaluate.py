@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
     )
     with progress.bar(desc="detecting", unit="image") as bar:
-
+        # how many images there are is known only once the records are open
         def start(total: int):
             bar.reset(total=total)
             return bar.update
@@ -122,6 +122,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
+    # by hand, since argparse knows flags that exclude each other, but none that need another one
     given = [name for name in ("run", "model", "detections") if getattr(args, name)]
     if len(given) != 1:
         raise ConfigError("Say what is measured: one of --run, --model with --data, or --ground-truth with --detections.")
@@ -133,6 +134,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--tta needs the detector itself: give --run or --model, not --detections.")
     for name in ("run", "model"):
         several = getattr(args, name) or []
+        # fused with itself a model would count twice
         if len(set(several)) < len(several):
             raise ConfigError(f"A --{name} is named twice. Name each once.")
 

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
         output_dir,
         overwrite=args.overwrite,
         workers=args.workers,
+        # pictures are drawn in parts; only headers are counted by file
         progress=lambda total, what: progress.bar(total=total, desc=what, unit="file" if what == "reading headers" else "part"),
     )
     counts = figures["classes"]
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"Next:    {_next(args)}")
 
 
+# conversion takes the same files, so that the next command can be written out
 def _next(args: argparse.Namespace) -> str:
     flags = {
         "--dicom-dir": args.dicom_dir or "…",

@@ -15,6 +15,7 @@ FORMATS = ("savedmodel", "onnx", "tflite", "tflite-fp16", "tflite-int8")
 
 def formats(text: str) -> tuple[str, ...]:
     """argparse type: names of formats, with commas between them."""
+    # each format once, in the order given
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     wrong = [name for name in names if name not in FORMATS]
     if wrong:
@@ -64,12 +65,14 @@ def run(args: argparse.Namespace) -> None:
             on_measured=_print,
             progress=start,
         )
+    # without a threshold of its own a model draws boxes at an assumed one: said here, not only when it predicts
     if outcome.card.score_threshold is None:
         print(
             f"This checkpoint was not evaluated, so that the export has no score threshold. Run first: python tools/evaluate.py --run {args.run}"
         )
     files = ", ".join(artefact.file for artefact in outcome.card.artefacts.values())
     print(f"Model:   {output_dir} ({outcome.card.checkpoint}: {files})")
+    # where the guide puts the challenge's files, so that the next command can be copied as it is
     given = "data/rsna/stage_2_test_images" if Path("data/rsna/stage_2_test_images").is_dir() else "FOLDER_OF_RADIOGRAPHS"
     print(
         f"Next:    python tools/app.py --model {output_dir}\n"
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print(parity) -> None:
+    # a figure may be undefined on few records, and so may its change
     def changed(row, key: str) -> str:
         return "–" if row[key] is None or row[f"{key}_change"] is None else f"{row[key]:.4f} ({_signed(row[f'{key}_change'])})"
 
@@ -129,6 +133,7 @@ def _print(parity) -> None:
 
 
 def _signed(value) -> str:
+    # the sum of -0.0 and 0.0 is 0.0, which is not printed with a minus
     return "–" if value is None else f"{value + 0.0:+.4f}"
 
 

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     splits = args.output_dir / label_export.SPLIT
     print(f"Splits:  {splits}")
     images = args.output_dir / card["images"] if card["images"] else None
+    # with the splits, or records made from these labels would be split anew
     again = f"--labels {labels} --split-file {splits} --output-dir {args.output_dir}_records"
     way = (
         f"python tools/make_tfrecords.py --image-dir {images} {again}"

@@ -53,12 +53,14 @@ def build_parser() -> console.Parser:
 
 def _share(text: str) -> float:
     value = console.fraction(text)
+    # every pixel reaches 0, so that the box would always be the whole image
     if value == 0:
         raise argparse.ArgumentTypeError("0 is not above 0: a threshold is a share of the maximum")
     return value
 
 
 def _tolerance(text: str) -> float:
+    # 0 is a tolerance too: the maximum itself must lie in the box
     return 0.0 if text == "0" else console.positive_float(text)
 
 
@@ -103,6 +105,7 @@ def _print(report: dict) -> None:
     print(
         f"Weak boxes: {report['weak_boxes']}, cut off at {low:g}{'' if low == high else f' to {high:g}'} of the maximum ({share['source']})."
     )
+    # exams of the training set flatter the classifier, and where they cannot be checked that is a doubt as well
     if report["exams_of_training"] is None:
         print(
             "warning: The records that the classifier was trained with are gone: it may have seen these exams, and figures may flatter it.",
@@ -121,6 +124,7 @@ def _print(report: dict) -> None:
 
 
 def _print_table(figures: dict, method: str) -> None:
+    # the baselines that need no model: chance, centre, spatial prior
     others = [name for name in next(iter(figures.values())) if name != method]
     head = "".join(f"{name:13}{'method above it':25}" for name in others)
     print(f"  {'':24}{method + ' [95 %]':25}{head}".rstrip())

@@ -95,13 +95,16 @@ def run(args: argparse.Namespace) -> int | None:
     """Convert, and say what came out; or verify."""
     from pneumodet.data import record_sets
 
+    # before the required flags are checked: verifying needs none of them
     if args.verify:
         if args.dicom_dir or args.labels or args.output_dir:
             raise ConfigError("--verify only checks a record set that is there. Leave out the input and output, or --verify.")
         return _verify(args)
+    # not required=True, since argparse would ask for them with --verify as well
     missing = ["--" + name.replace("_", "-") for name in REQUIRED if getattr(args, name) is None]
     if missing:
         raise ConfigError(f"Missing: {', '.join(missing)}. Try --help.")
+    # without a runner a URL would be taken for a file that does not exist
     for_beam = [value for value in vars(args).values() if isinstance(value, str) and "://" in value] + args.beam_flags
     if for_beam and not args.runner:
         raise ConfigError(f"{for_beam[0]!r} is for Apache Beam (URLs, and flags after --). Give --runner, such as --runner DirectRunner.")
@@ -117,13 +120,16 @@ def run(args: argparse.Namespace) -> int | None:
     for name, count in counts.items():
         if name.startswith("image: "):
             print(f"{name.removeprefix('image: ')}: {count}")
+    # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
         print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
     _warn(args, manifest)
     print(f"Records: {args.output_dir}")
     if args.quality != "off":
+        # no picture is drawn on Beam
         drawn = " and quality.png" if manifest.flagged and not args.runner else ""
         print(f"Quality: {args.output_dir}/quality.json{drawn}: {_quality(args, manifest)}")
+    # each fold is a record set of its own
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest.splits["train"].exams:
         print(f"Next:    python tools/train.py --config ssd_mobilenet --data {data} --run my_first")
@@ -133,6 +139,7 @@ def run(args: argparse.Namespace) -> int | None:
 def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
     """Return how many images are suspicious, and why; of a set that lies elsewhere only how many."""
     report = Path(args.output_dir) / "quality.json"
+    # on Beam the output may be a URL, where the report is not read back
     if not report.is_file():
         return f"something found in {console.counted(manifest.flagged or 0, 'image')}"
     quality = paths.read_json(report, what="the report on quality", hint="Make the records again.")
@@ -162,6 +169,7 @@ def _convert(args: argparse.Namespace) -> "Manifest":
         shard_mb=args.shard_mb,
         strict=args.strict,
     )
+    # resolved, so that no link hides where the key lies
     if args.pseudonymize and Path(args.output_dir).resolve() in args.pseudonymize.resolve().parents:
         raise ConfigError("The key lies in --output-dir. Keep it elsewhere: who gets the records must not get the key.")
     inputs = Inputs(
@@ -189,6 +197,7 @@ def _convert(args: argparse.Namespace) -> "Manifest":
             workers=args.workers,
             progress=lambda total, what: progress.bar(total=total, desc=what, unit="exam"),
         )
+    # Ctrl-C is no loss here, which the user should know before starting over
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Finished shards are kept; the same command resumes from there.") from None
 
@@ -214,6 +223,7 @@ def _warn(args: argparse.Namespace, manifest: "Manifest") -> None:
     from pneumodet.data import grouping
 
     split = manifest.split
+    # the mistake that matters most: patients on both ends of a split flatter every later figure
     if split.by == grouping.BY_EXAM:
         print(
             "warning: split by patientId, which in RSNA's files is an exam; 4,355 of its patients have several exams, so that a patient may be in "
@@ -228,6 +238,7 @@ def _warn(args: argparse.Namespace, manifest: "Manifest") -> None:
         )
     if args.split_file:
         print(f"The split file decides for {split.given} exams by name, and for others of their patients.")
+    # a column or tag that is unique for each exam passes for a patient and changes nothing
     if split.by != grouping.BY_EXAM and not split.patients_with_several_exams and (split.patients or 0) > 1:
         print(
             f"warning: by the {split.by} no patient has more than one exam. In RSNA's files PatientID names the exam; is this so here?",

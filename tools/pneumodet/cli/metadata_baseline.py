@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     # before the headers of a whole data set are read, which takes minutes
     folders.check_free(args.output_dir, marker=report.RESULT, overwrite=args.overwrite)
     with progress.bar(desc="headers", unit="file") as bar:
-
+        # how many headers there are is known only once the folder has been searched
         def read(count: int, total: int) -> None:
             bar.total = total
             bar.update(count)
@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
             on_progress=read,
         )
     files = {name: getattr(args, name) for name in ("labels", "headers", "patient_map")}
+    # names without folders, which may show who works where; a folder has no checksum
     inputs = {name: {"name": path.name, "sha256": paths.sha256_file(path)} for name, path in files.items() if path and Path(path).is_file()}
     with progress.bar(total=report.steps(exams, folds=args.folds, show_leak=args.show_leak), desc="fitting", unit="fold") as bar:
         result = report.write(

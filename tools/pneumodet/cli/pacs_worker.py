@@ -71,6 +71,7 @@ def build_parser() -> console.Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Work until stopped, or print the status; return the exit code."""
+    # without a lock on the folder, so that it can be asked while a worker runs
     if args.status:
         _print_status(args)
         return 0
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model is None:
         raise ConfigError("--model is missing: the folder made by python tools/export.py.")
     _check_places(args)
+    # one worker a folder: two would work on the same exams
     with Folder(args.state).held() as folder, contextlib.closing(Journal(folder.journal)) as journal:
         return _work(args, folder, journal)
 
@@ -111,6 +113,7 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
     ours = access.read(os.environ)
     profile = admission.worker_profile(secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part)
     max_bytes = args.max_megabytes * MEGABYTE
+    # all addresses are read before anything is opened, so that a mistake in one costs nothing
     own = dimse.peer(args.listen) if args.listen else None
     pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=transport.Limits(object_bytes=max_bytes)) if args.dicomweb else None
     archive: interfaces.Archive | None = pacs
@@ -130,15 +133,18 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
             recipe=args.recipe,
         )
         report = health.Health()
+        # before the first loop: a health check that comes earlier would call the worker stuck
         report.beat(time.time())
         if place is not None:
             stack.enter_context(health.serving(report, journal, *place))
         settings = worker.Settings(profile, None if args.all_days else args.days, args.poll_seconds)
+        # what arrives by C-STORE is not asked for as well
         source = None if own is not None else pacs
         loop = worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report)
         if own is not None:
             stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, profile=profile))
         failures = loop.run(stop, once=args.once)
+    # a cron job sees by the exit code that something is still to be done
     if args.once and failures:
         print(f"{failures} attempts failed; the next run tries again. --status says why.", file=sys.stderr)
         return 1
@@ -166,6 +172,7 @@ def _existing_journal(args: argparse.Namespace):
     from pneumodet.apps.pacs import journal, spool
 
     path = spool.Folder(args.state).journal
+    # Journal would make the file, and a mistyped folder would pass for a worker without exams
     if not path.is_file():
         raise DataError(f"There is no journal in {args.state}. Is this the --state folder of a worker?")
     return journal.Journal(path)
@@ -177,6 +184,7 @@ def _host_and_port(text: str) -> tuple[str, int] | None:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) >= 1 << 16:
         raise ConfigError(f"--health is {text!r}, must be HOST:PORT, as in 127.0.0.1:8105, or '{OFF}'.")
+    # an IPv6 address is written in brackets before a port, and opened without
     return host.strip("[]"), int(port)
 
 
@@ -186,8 +194,10 @@ def _set_up_logging() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name in ("pneumodet.apps.pacs", "pneumodet.dicom.net"):
         own = logging.getLogger(name)
+        # not passed on, or pneumodet's own handler would print each line a second time
         own.handlers, own.propagate = [handler], False
         own.setLevel(logging.INFO)
+    # their messages quote values of headers, which may be names
     for name in ("pydicom", "highdicom", "pynetdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")

@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
             f"in {counts['exams_with_boxes']} of {console.counted(counts['exams'], 'exam')})"
         )
         return
+    # what both ways of choosing take, by files and by runs
     how = {name: getattr(args, name) for name in ("gate", "patient_map", "objective", "folds", "seed", "overwrite")}
     with progress.bar(desc="choosing", unit="step") as bar:
 
@@ -111,6 +112,7 @@ def _by_runs(args: argparse.Namespace, how: dict) -> dict:
     from pneumodet.core import runs
     from pneumodet.inference.postprocess import views
 
+    # before TensorFlow is imported: a wrong name of a view or run is refused at once
     names = views.parse(args.tta) if args.tta else views.ONLY_IDENTITY
     folders = [runs.find(name, family=runs.DETECTION) for name in args.run]
     from pneumodet.evaluation import detecting
@@ -160,10 +162,12 @@ def _print(args: argparse.Namespace, table: dict) -> None:
         print(f"  {row['step']:{wide}}{formatting.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
     print(f"  {'all steps':{wide + 24}}{formatting.figure(table['total'], form='+.4f')}")
     for row in table["rows"]:
+        # fusion is no choice: who gives several models or views gets them fused, whether or not it pays
         if row["step"] in FUSED and (row["gain"]["low"] is None or row["gain"]["low"] <= 0):
             print(
                 f"note: that {FUSED[row['step']]} better is not shown by these exams; the recipe has it all the same, since it was asked for"
             )
+    # steps that lose on held-out patients stay, since the recipe is the one that was measured; but they are named
     worse = [
         f"{row['step']} ({row['gain']['value']:+.4f})" for row in table["rows"] if row["gain"] and row["gain"]["value"] < -SMALLEST_LOSS
     ]

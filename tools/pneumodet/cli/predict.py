@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> None:
             resume=args.resume,
             progress=start,
         )
+    # a threshold that nobody chose decides who is called positive: never without a warning
     if summary.threshold_source == plan.ASSUMED:
         print(
             f"warning: the model has no score threshold of its own; {summary.score_threshold} was used. Evaluate the run, export again, or give "
@@ -100,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"note: {note}", file=sys.stderr)
     counted = console.counted
     for files, what in ((summary.refused, "left out"), (summary.problems, "without report")):
+        # a folder of thousands of other files must not fill the terminal
         for name, reason in files[:5]:
             print(f"{what}: {name}: {reason}", file=sys.stderr)
         if len(files) > 5:

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from pneumodet.training.families import detection
 
     request = _request(args)
+    # both take the place of training
     if args.find_lr and args.preview_augmentation:
         raise ConfigError("--find-lr and --preview-augmentation cannot be had at once; give one of them.")
     if args.resume and (args.find_lr or args.preview_augmentation):
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         return _find_rate(args, request)
     with progress.TrainingBar() as bar, progress.Download() as download:
         folder, outcome = detection.train(request, on_start=bar.message, on_progress=bar.update, on_download=download.update)
+    # as by Ctrl-C, so that a script does not evaluate a run that is not done
     if not console.print_trained(outcome, folder, resume=f"python tools/train.py --run {args.run} --resume"):
         return 130
     print(

@@ -60,6 +60,7 @@ def build_parser() -> console.Parser:
 def overrides(args: argparse.Namespace) -> tuple[str, ...]:
     """Return KEY=VALUE of the flags that were given, and of --set."""
     given = train_flags.given(args, (*train_flags.SHARED, *OWN))
+    # alone, --backbone names the config, which has the backbone in it
     if args.backbone and args.config:
         given.append(f"backbone={args.backbone}")
     return (*given, *args.settings)
@@ -71,12 +72,14 @@ def run(args: argparse.Namespace) -> int:
     from pneumodet.training.families.classification import Classifier
     from pneumodet.training.keras import experiment
 
+    # other weights than the checkpoint has could not be restored
     if args.resume and args.backbone:
         raise ConfigError("--backbone does not go with --resume: the run continues as it was started.")
     config = args.config or (args.backbone and args.backbone.replace("-", "_"))
     request = experiment.Request(run=args.run, config=config, data=args.data, overrides=overrides(args), resume=args.resume)
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Classifier(), request, on_start=bar.message, on_progress=bar.update)
+    # as by Ctrl-C, so that a script does not take scores of a run that is not done
     if not console.print_trained(outcome, folder, resume=f"python tools/train_classifier.py --run {args.run} --resume") or metrics is None:
         return 130
     console.print_evaluation(metrics, FIGURES)

@@ -80,6 +80,7 @@ def add(
     start.add_argument("--pretrained", metavar="FROM", help=pretrained)
 
     presets = ", ".join(augmentation_settings.PRESETS)
+    # the help names the dataclass's defaults, which a config may override
     note = "Defaults hold where the config does not say otherwise." if defaults_of_config else None
     how = parser.add_argument_group("how it trains", note)
     how.add_argument(
@@ -106,6 +107,7 @@ def add(
 def _pauses(parser: console.Parser, plan: type[Plan], note: str | None, *, may_not_evaluate: bool) -> Any:
     """Add the flags of when a run evaluates, saves and stops; arguments as ``add``."""
     pauses = parser.add_argument_group("when it evaluates, saves and stops", note)
+    # 0 is refused where every run has an evaluation
     never = "0 for never; " if may_not_evaluate else ""
     pauses.add_argument(
         "--evaluate-every",
@@ -139,5 +141,6 @@ def _pauses(parser: console.Parser, plan: type[Plan], note: str | None, *, may_n
 
 def given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:
     """Return ``KEY=VALUE`` of the flags that were given; a switch is given as true."""
+    # flags that were not given stay out, or argparse's None would override the config
     values = ((name, getattr(args, name)) for name in names)
     return [f"{name}={'true' if value is True else value}" for name, value in values if value is not None and value is not False]

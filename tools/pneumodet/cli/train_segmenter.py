@@ -55,6 +55,7 @@ def overrides(args: argparse.Namespace) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, and say where the results lie."""
+    # an empty list is --table without names: all variants
     if args.table is not None:
         return _table(args)
     from pneumodet.core import runs
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_gain(metrics: dict) -> None:
     gain, prior = metrics["segmentation.gain"]["segmentation.iou"], metrics["segmentation.prior"]["segmentation.iou"]
+    # lungs lie where they lie: an IoU means something only against a mask that sees no image
     if gain["low"] is not None:
         above = "above" if gain["low"] > 0 else "not shown to be above"
         difference = formatting.figure(gain)
@@ -103,6 +105,7 @@ def _table(args: argparse.Namespace) -> int:
     if not complete:
         print("Stopped before the end; nothing is lost. The same command resumes it.", file=sys.stderr)
         return 130
+    # the table has no paired differences between variants
     print(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")
     return 0
 

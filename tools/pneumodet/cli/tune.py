@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
         def show(number: int, step: int, steps: int) -> None:
             bar.set_description(f"trial {number}", refresh=False)
             bar.total = steps
+            # a difference, which is negative where a new trial begins, so that the bar starts over
             bar.update(step - bar.n)
 
         outcome = search.search(plan, on_message=bar.write, on_trial=lambda row: bar.write(_line(row)), on_progress=show)
@@ -124,6 +125,7 @@ def _print_table(outcome, metric: str) -> None:
     from pneumodet.training.tuning.report import ranked
 
     first = ranked(outcome.rows)
+    # trials that were stopped or failed have no rank, and stand below
     rest = [row for row in outcome.rows if row not in first]
     print(f"\n  {'trial':>5}  {'state':9}{metric:>22}{'step':>8}{'seconds':>9}  values")
     for row in (first + rest)[:SHOWN]:

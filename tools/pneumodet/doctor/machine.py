@@ -61,6 +61,7 @@ def check_label_map(label_map: Path | None = None) -> Iterator[Check]:
 
 def check_disk(workspace: Path, *, usage: Callable[[Path], Any] = shutil.disk_usage) -> Check:
     """Check that the workspace, or the folder it would be made in, can be written and has room."""
+    # a workspace that does not exist yet is made in the nearest folder above it that does
     folder = next(path for path in (workspace.absolute(), *workspace.absolute().parents) if path.exists())
     fix = "export PNEUMODET_WORKSPACE=/a/folder/with/room"
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
@@ -92,6 +93,7 @@ def check_decoders(query: Callable[[], dict[str, tuple[str, bool]]]) -> Iterator
     except ImportError as error:
         yield Check("DICOM decoders", ERROR, f"pydicom cannot be imported ({error})", "pip install 'pydicom>=3.0'")
         return
+    # a UID that pydicom does not know counts as not decoded, and is named by its number
     missing = [known.get(uid, (uid, False))[0] for uid in NEEDED_SYNTAXES if not known.get(uid, ("", False))[1]]
     if missing:
         yield Check("DICOM decoders", ERROR, f"cannot decode {', '.join(missing)}", "pip install --force-reinstall numpy pillow pydicom")

@@ -45,7 +45,9 @@ def only_predicts(versions: Mapping[str, str]) -> bool:
 
 def project_requirements(extra: str = TRAIN) -> list[str]:
     """Return what pneumodet and an extra of it need, such as "tensorflow==2.20.*": of the checkout's setup.cfg, else of the installed copy."""
+    # interpolation off: a % in setup.cfg is no reference
     parser = configparser.ConfigParser(interpolation=None)
+    # the checkout first: metadata of an editable install are as old as the last pip install
     if parser.read(paths.PROJECT_ROOT / "setup.cfg", encoding="utf-8"):
         lines = parser.get("options", "install_requires", fallback="").splitlines()
         lines += parser.get("options.extras_require", extra, fallback="").splitlines()
@@ -63,6 +65,7 @@ def installed_versions() -> dict[str, str]:
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         if name:
+            # the first on the path wins, as in an import
             versions.setdefault(_normalized(name), distribution.version)
     return versions
 
@@ -99,6 +102,7 @@ def check_requirements(requirements: list[str], versions: Mapping[str, str]) -> 
         fix = f"pip install '{line}'"
         if version is None:
             yield Check(requirement.name, ERROR, f"not installed; needed: {line}", fix)
+        # a prerelease that somebody installed is meant, and PEP 440 would leave it out
         elif not requirement.specifier.contains(version, prereleases=True):
             yield Check(requirement.name, ERROR, f"{version}; needed: {line}", fix)
         else:
@@ -126,9 +130,11 @@ def check_conflicts(versions: Mapping[str, str], *, api_origin: str | None, api_
         if name in versions:
             yield Check(name, INFO, f"{versions[name]} is left over from before TensorFlow 2.16; 'pip uninstall {name}' removes it")
     text = versions.get("tensorflow-text")
+    # tensorflow-text has operations built against one minor version of TensorFlow
     if text and tensorflow and text.split(".")[:2] != tensorflow.split(".")[:2]:
         pin = ".".join(tensorflow.split(".")[:2]) + ".*"
         yield Check("tensorflow-text", ERROR, f"{text} does not fit TensorFlow {tensorflow}", f"pip install 'tensorflow-text=={pin}'")
+    # a checkout of tensorflow/models on the path comes before the installed package
     if api_origin and not (api_home and Path(api_home).resolve() in Path(api_origin).resolve().parents):
         fix = "take that folder off PYTHONPATH and leave it as working directory, or uninstall what put it there"
         yield Check("object_detection", ERROR, f"comes from {api_origin}, not from tf-object-detection-api", fix)
@@ -166,4 +172,5 @@ def home(distribution: str) -> str | None:
 
 
 def _normalized(name: str) -> str:
+    # as PEP 503 has it, but for runs of separators
     return name.lower().replace("_", "-").replace(".", "-")

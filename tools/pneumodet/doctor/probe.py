@@ -83,6 +83,7 @@ def run_probe(*, code: str = PROBE, seconds: float = PROBE_SECONDS) -> dict[str,
     package_parent = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
     search = os.pathsep.join([package_parent, inherited] if inherited else [package_parent])
+    # the probe imports this very pneumodet, also where it is not installed
     environment = {**os.environ, "PYTHONPATH": search, "TF_CPP_MIN_LOG_LEVEL": "3"}
     # -P: the working directory is not on the path, so that no file there is taken for a package
     command = [sys.executable, "-P", "-c", code]
@@ -90,10 +91,12 @@ def run_probe(*, code: str = PROBE, seconds: float = PROBE_SECONDS) -> dict[str,
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds, env=environment)
         output, end = done.stdout, _ending(done.returncode, done.stderr)
     except subprocess.TimeoutExpired as error:
+        # TimeoutExpired has bytes even where text was asked for; what was written before the end still counts
         raw = error.stdout or b""
         output, end = raw.decode(errors="replace") if isinstance(raw, bytes) else raw, f"did not end within {seconds:g} s"
     stages = {}
     for line in output.splitlines():
+        # TensorFlow writes lines of its own between those of the probe
         if line.startswith("@@"):
             stage = json.loads(line[2:])
             stages[stage.pop("stage")] = stage
@@ -103,6 +106,7 @@ def run_probe(*, code: str = PROBE, seconds: float = PROBE_SECONDS) -> dict[str,
 def _ending(code: int, stderr: str) -> str:
     if code == 0:
         return ""
+    # subprocess returns the signal that ended a process as a negative number
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return f"crashed with signal {name}" + (" (this TensorFlow needs a CPU with AVX)" if name == "SIGILL" else "")

@@ -42,6 +42,7 @@ def examine(*, workspace: Path | None = None, attempt: Callable[[], dict[str, An
         yield from probe.check_runtimes((attempt or functools.partial(probe.run_probe, code=probe.TRY_RUNTIMES))())
         return
     api_origin, api_home = packages.origin("object_detection"), packages.home("tf-object-detection-api")
+    # before TensorFlow is tried: a conflict named here explains the crash there
     yield from packages.check_conflicts(versions, api_origin=api_origin, api_home=api_home)
     yield packages.check_keras_switch(os.environ)
     yield from machine.check_files()

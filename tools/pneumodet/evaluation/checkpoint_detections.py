@@ -71,6 +71,7 @@ def detect_views(
         ]
         for index, (exam, (height, width), _) in enumerate(read):
             each = [from_outputs(outputs, index, height=height, width=width) for outputs in by_view]
+            # back to px of the record's image, the only frame in which views can be fused
             yield exam, [view.detections_back(one, size_hw=(height, width)) for view, one in zip(view_steps, each, strict=True)]
             on_image()
 

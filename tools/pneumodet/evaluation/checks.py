@@ -41,6 +41,7 @@ def refuse_other_layouts(xyxy_px: np.ndarray, sizes_hw: np.ndarray, name: str) -
       DataError: they seem to be x, y, right, bottom, or shares of the image.
     """
     sides = xyxy_px[:, 2:] - xyxy_px[:, :2]  # what the file has in the third and fourth place
+    # by the four numbers of the file: right and bottom of shares may be above 1
     if len(xyxy_px) and max(xyxy_px[:, :2].max(), sides.max()) <= NORMALIZED_MOST and sides.any():
         raise DataError(
             f"{name}: no box has a coordinate above {NORMALIZED_MOST:g}, so that they seem to be shares of the image. COCO's boxes are "
@@ -147,6 +148,7 @@ def of_detections(
     warnings += _outside(xyxy_px, case, sizes_hw, exams, "detected boxes")
     unsized = np.isnan(sizes_hw[case, 0])
     if unsized.any() and len(truth_xyxy_px):
+        # only a warning, since detections may reach beyond the ground truth and be right
         reach_hw = np.tile(truth_xyxy_px[:, [3, 2]].max(axis=0), (int(unsized.sum()), 1))
         outside, fit = _as_corners(xyxy_px[unsized], reach_hw)
         if outside > SWAPPED_SHARE and fit >= FITTING_SHARE:
@@ -181,6 +183,7 @@ def of_facts(known: Collection[str], exams: Sequence[str]) -> list[str]:
     """
     there = set(exams)
     strange, missing = sum(exam not in there for exam in known), sum(exam not in known for exam in there)
+    # gaps are usual, but no exam in common is another data set
     if missing == len(there):
         raise DataError(
             f"None of the {len(known):,} exams in the facts is in the ground truth (such as {exams[0]}). Are they of other images?"

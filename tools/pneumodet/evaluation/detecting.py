@@ -155,5 +155,6 @@ def tune(
     truth = postprocess_files.read_truth(records.truth, patient_map=patient_map)
     gate_scores = None if gate is None else image_gates.read_gate(gate, exams=list(truth.boxes_xyxy_px))
     sets, _ = of_runs(run_dirs, records, views=views, progress=progress)
+    # by what differs: the run, the view, or both
     names = [", ".join([folder.name] * (len(run_dirs) > 1) + [view] * (len(views) > 1)) for folder in run_dirs for view in views]
     return postprocess_files.choose(truth, sets, output_dir, views=views, names=names, gate_scores=gate_scores, overwrite=overwrite, **how)

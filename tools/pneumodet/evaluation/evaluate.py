@@ -217,6 +217,7 @@ def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[str | None, int]
       facts: split and record set, as ``_of_data``.
       models: (SHA-256 of the manifest that it was trained with, how often it was evaluated on their split val) of each.
     """
+    # training chooses its best checkpoint on val, so that only there it was chosen on these exams
     here = facts["split"] == "val"
     most = max((count for manifest, count in models if here and manifest == facts["manifest_sha256"]), default=0)
     return {"checkpoint_chosen_of": most if most > 1 else None}
@@ -288,6 +289,7 @@ def _write(
     record: Any = None,
     config: str = "",
 ) -> Outcome:
+    # of_files has read it with the ground truth already
     if other is None and (compared := options.compare):
         other = inputs.assemble(
             loaded.instances,
@@ -318,6 +320,7 @@ def _write(
     paths.write_json(folder / runs.METRICS, metrics)
     if detected is not None:  # otherwise they are the caller's file
         paths.write_json(folder / DETECTIONS, to_coco(detected))
+    # where postprocess.py leaves it, beside the recipe
     table = options.recipe.parent / gates.TABLE if options.recipe else None
     report = page.write_report(
         folder,
@@ -333,4 +336,5 @@ def _write(
 
 
 def _moved(outcome: Outcome, output_dir: Path) -> Outcome:
+    # a new folder had another name while the results were written
     return dataclasses.replace(outcome, metrics_path=output_dir / runs.METRICS, report=output_dir / outcome.report.name)

@@ -45,6 +45,7 @@ def of_scores(split: Split, scores: np.ndarray) -> Loaded:
         raise DataError(f"{len(split)} exams need as many scores from 0 to 1; got {scores.size} scores, and among them {wrong}.")
     category = inputs.category_of(split)
     of_exams = {
+        # image-level figures take the score alone; a box of the whole image raises no warning about its place
         name: Detections(np.array([[0.0, 0.0, width, height]]), np.array([score]), np.array([category]))
         for name, score, (height, width) in zip(split.names, scores.tolist(), split.sizes_hw, strict=True)
     }

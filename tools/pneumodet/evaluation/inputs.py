@@ -198,6 +198,7 @@ def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, An
             raise DataError(f"{len(missing)} of {len(exams)} images are not in the patient map, for example {missing[0]}. Complete it.")
         names: list[Any] = [patients[exam] for exam in exams]
     else:
+        # an exam without a patient is one of its own, and its name may be that of a patient
         names = [by_exam[exam].get("patient", f"exam {exam}") for exam in exams]
     return operating_point.patient_numbers(names)
 
@@ -205,6 +206,7 @@ def _patient_numbers(exams: Sequence[str], by_exam: Mapping[str, Mapping[str, An
 def _facts(
     exams: Sequence[str], by_exam: Mapping[str, Mapping[str, Any]], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, tuple[Any, ...]]:
+    # a fact that was given wins over the ground truth's
     facts = {
         name: tuple(files.fact(name, given.get(exam, {}).get(name, by_exam[exam].get(name))) for exam in exams) for name in files.FACTS
     }

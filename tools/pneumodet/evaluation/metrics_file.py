@@ -170,6 +170,7 @@ def read(path: Path, *, hint: str) -> Metrics:
 
 
 def _is_number(value: object) -> bool:
+    # a bool is an int in Python, and no figure
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

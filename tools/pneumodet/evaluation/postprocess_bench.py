@@ -52,6 +52,7 @@ class Bench:
     def __init__(self, sources: Sequence[Cases], of_fold: np.ndarray, gate: np.ndarray | None, objective: str, rules: str) -> None:
         self.sources, self.of_fold, self.objective, self.rules = sources, of_fold, objective, rules
         self.gate = None if gate is None else checked_gate(sources[0], gate)
+        # what is outside each fold, and at last everything
         self._chosen_on = np.column_stack([~of_fold, np.ones(len(of_fold), bool)])
         self._margins = MARGIN / np.sqrt(self._chosen_on[sources[0].positive].sum(axis=0))
         self._fused, self._suppressed = _Kept(), _Kept()
@@ -61,6 +62,7 @@ class Bench:
     def run(self, recipe: Recipe) -> Cases:
         """Return all cases after a recipe."""
         fusion = _only(recipe, _FUSION_FIELDS)
+        # candidates mostly differ in later steps, and share what earlier ones gave
         fused = self._fused.get(fusion, lambda: recipes.fused(fusion, self.sources))
         if recipe.nms == "none":
             return recipes.finished(recipe, fused, self.gate)
@@ -83,9 +85,11 @@ class Bench:
             for grid in grids:
                 candidates = [_plain(dataclasses.replace(recipe, **changes)) for changes in grid]
                 values = np.array([self.evaluate(candidate)[index][0] for candidate in candidates])
+                # of equal ones the first: a grid begins with leaving the step out
                 best = int(np.argmax(values >= values.max() - rsna.TIE_TOLERANCE))
                 if values[best] >= self.evaluate(recipe)[index][0] + self._margins[index]:
                     recipe = candidates[best]
+            # nothing changed in a whole round, and nothing would in the next
             if recipe == start:
                 break
         return recipe
@@ -127,6 +131,7 @@ class _Kept:
         else:
             cases = compute()
             while self._found and sum(len(one.scores) for one in self._found.values()) + len(cases.scores) > KEPT_DETECTIONS:
+                # the first in a dict is the one not used for longest
                 del self._found[next(iter(self._found))]
             self._found[key] = cases
         return self._found[key]

@@ -123,6 +123,7 @@ def choose(
     """
     exams = list(truth.boxes_xyxy_px)
     gate = None if gate_scores is None else recipes.gate_of(gate_scores, exams)
+    # every exam a patient of its own, unless patients are known
     patients = np.arange(len(exams))
     if truth.patients is not None:
         patients = operating_point.patient_numbers([truth.patients[exam] for exam in exams])
@@ -139,6 +140,7 @@ def choose(
         on_step=on_start(len(postprocess_search.grids(len(sources), gate))),
     )
     table = {**result.table, "patient_map": truth.patients is not None, "views": list(views)}
+    # with its views, which later detections need, and its exams, on which an evaluation warns
     chosen = dataclasses.replace(result.recipe, views=views, exams_sha256=recipes.fingerprint(exams))
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
         recipes.save(folder / recipes.RECIPE, chosen)

@@ -138,6 +138,7 @@ def search(
     alone = _models_alone(table, sources, of_fold, objective=objective, rules=rules, views=views, names=names)
     bench = Bench(sources, of_fold, gate, objective, rules)
     grid_of = grids(len(sources), gate)
+    # one for each fold, chosen on all others, and one for everybody, which is saved
     chosen = [Recipe(sources=len(sources))] * (len(fold_names) + 1)
     for number, step in enumerate(grid_of, start=1):
         # from the first entry of the grid on, since its "leave it out" is pooling, which needs NMS
@@ -145,6 +146,7 @@ def search(
             chosen = [dataclasses.replace(one, **grid_of[FUSION][0]) for one in chosen]
         active = list(grid_of.values())[:number][::-1]  # the newest first
         chosen = [bench.tuned(index, one, active) for index, one in enumerate(chosen)]
+        # the first gain is over the best model alone, unless a row of fused plain views stands between
         before = alone if number == 1 and len(table.rows) == len(sources) else len(table.rows) - 1
         table.add(Row(bench, chosen), VIEWS if step == FUSION and views > 1 else step, before)
         on_step(step)

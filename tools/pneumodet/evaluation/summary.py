@@ -78,7 +78,8 @@ def summarize(
     warnings = list(loaded.warnings)
     point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
     at = point.pop("at")
-    drawn = bootstrap.intervals(cases, score_threshold=at, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
+    how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
+    drawn = bootstrap.intervals(cases, score_threshold=at, **how)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
@@ -94,12 +95,7 @@ def summarize(
         "highest_score": float(cases.scores.max()) if len(cases.scores) else 0.0,
         **_counts(cases),
     }
-    metrics["intervals"] = {
-        key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None and metrics.get(key) is not None
-    }
-    metrics["intervals_undefined"] = {
-        key: one["undefined"] for key, one in figures.items() if one["low"] is None and metrics.get(key) is not None
-    }
+    metrics |= _intervals({key: one for key, one in figures.items() if metrics.get(key) is not None})
     if not cases.positive.any():
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
     # a resample of one patient is that patient again, so that every interval would have no width
@@ -109,20 +105,20 @@ def summarize(
     metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
     metrics["comparison"] = None
     if other is not None:
+        # a threshold of its own, unless one is given: scores of two models have different scales
         theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
-        compared = bootstrap.compare(
-            cases,
-            other.cases,
-            thresholds=(at, theirs),
-            names=names,
-            rules=rules,
-            class_name=class_name,
-            resamples=resamples,
-            seed=seed,
-        )
+        compared = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **how)
         metrics["comparison"] = compared | {"names": list(names)}
     metrics["warnings"] = warnings
     return metrics
+
+
+def _intervals(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return ``intervals`` and ``intervals_undefined`` of figures that have a value, as ``bootstrap.intervals`` gives them."""
+    return {
+        "intervals": {key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None},
+        "intervals_undefined": {key: one["undefined"] for key, one in figures.items() if one["low"] is None},
+    }
 
 
 def _counts(cases: Cases) -> dict[str, int]:
@@ -238,6 +234,7 @@ def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[flo
         return {"threshold": [], "rsna": []}
     thresholds, values = rsna.threshold_curve(cases, rules=rules)
     keep = {0, len(thresholds) - 1, int(np.argmax(values))}
+    # thresholds fall: the first is the highest
     bins = np.minimum(thresholds / (thresholds[0] or 1) * SWEEP_BINS, SWEEP_BINS - 1).astype(int)
     for one in np.unique(bins):
         inside = np.flatnonzero(bins == one)

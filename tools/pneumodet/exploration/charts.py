@@ -28,6 +28,7 @@ def matrix(title: str, names: Sequence[str], values: Sequence[Sequence[float | N
                 where = {"x": x + 1, "y": y + 1, "width": _CELL_PX - 2, "height": _CELL_PX - 2}
                 parts.append(element("rect", class_=f"cell {kind}", **where, fill_opacity=f"{0.65 * abs(value):.2f}"))
             text = (
+                # a correlation that rounds to 0 has no sign
                 "–" if value is None else "1" if row == column else f"{value + 0.0:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
             )
             parts.append(element("text", text, class_="value", x=f"{x + _CELL_PX / 2:.0f}", y=y + 23, text_anchor="middle"))

@@ -25,6 +25,7 @@ STRONG = 0.3
 
 def draw(figures: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the sentences, the most important first, each with what it is ``about``."""
+    # what would invalidate a result comes first: patients in both splits, the view, the box columns
     parts = (_patients, _view, _leak, _balance, _age, _sex, _spacing, _boxes, _same_pixels, _rejected, _correlation)
     return [{"about": part.__name__.strip("_"), "sentence": sentence} for part in parts for sentence in part(figures)]
 
@@ -53,6 +54,7 @@ def _view(figures: Mapping[str, Any]) -> Iterator[str]:
     ones = view["target_1"]["value"], view["target_0"]["value"]
     if None in ones:
         return
+    # no conclusion from a difference that the interval does not show
     if not estimates.is_shown(view["difference"]):
         yield f"The share of AP views is {ones[0]:.1%} with pneumonia and {ones[1]:.1%} without; {_not_shown(view['difference'], points=True)}."
         return
@@ -64,6 +66,7 @@ def _view(figures: Mapping[str, Any]) -> Iterator[str]:
         "evaluate it within AP and within PA as well."
     )
     auc, rates = view["roc_auc_of_the_view_alone"], (view["positive_of_AP"]["value"], view["positive_of_PA"]["value"])
+    # no rates of positives where a view does not occur
     if None not in rates:
         yield (
             f"Pneumonia is in {rates[0]:.1%} of the AP and in {rates[1]:.1%} of the PA exams. To call every AP exam positive and no other has an ROC AUC "
@@ -90,6 +93,7 @@ def _balance(figures: Mapping[str, Any]) -> Iterator[str]:
         f"{positive:,} of {exams:,} exams have pneumonia ({positive / exams:.1%}): a model that calls none positive is right in "
         f"{1 - positive / exams:.1%}, so accuracy says little."
     )
+    # only of labels with a row a box: elsewhere a row is something else
     if classes["boxes"] > positive and rows == exams - positive + classes["boxes"]:
         sentence += f" Count exams, not rows: an exam has a row for each box, and of the rows {classes['boxes'] / rows:.1%} are positive."
     yield sentence
@@ -130,6 +134,7 @@ def _spacing(figures: Mapping[str, Any]) -> Iterator[str]:
     spacing = figures["pixel_spacing"]
     if spacing is None:
         return
+    # a share of few exams would stand out by chance
     rates = [(one["ap"] / one["view_known"], one["mm"]) for one in spacing["values"] if one["view_known"] >= FEW_EXAMS]
     if len(rates) > 1 and max(rates)[0] - min(rates)[0] > STRONG:
         (low, low_mm), (high, high_mm) = min(rates), max(rates)
@@ -138,6 +143,7 @@ def _spacing(figures: Mapping[str, Any]) -> Iterator[str]:
             "As an input it gives a model the view once more."
         )
     width = spacing["median_image_width_mm"]
+    # 1,024 px at 0.143 mm, as in RSNA's files, are 146 mm: no adult chest is so narrow
     if width < NARROW * CHEST_DETECTOR_MM:
         yield (
             f"At the header's spacing the median image would be {width:.0f} mm wide in all its px, but a chest detector has {CHEST_DETECTOR_MM} mm or more: "
@@ -154,6 +160,7 @@ def _boxes(figures: Mapping[str, Any]) -> Iterator[str]:
         f"The median box is {every['width'][1]:.3f} of the image wide and {every['height'][1]:.3f} high; half of the boxes cover {every['area'][0]:.1%} to "
         f"{every['area'][2]:.1%} of the image. {every['left_half']:.1%} of the centres lie in the image's left half, where the patient's right lung is."
     )
+    # boxes are compared between views only where both have some
     if {"AP", "PA"} <= groups.keys():
         medians = [groups[view]["area"][1] for view in ("AP", "PA")]
         yield (
@@ -168,6 +175,7 @@ def _same_pixels(figures: Mapping[str, Any]) -> Iterator[str]:
         return
     exams = sum(len(one["exams"]) for one in groups)
     text = f"{exams:,} exams in {_counted(len(groups), 'group', 'groups')} have the very same stored pixels"
+    # the same image with two answers is an error of the labels whatever the model does
     contradictions = sum(len(one["targets"]) > 1 for one in groups)
     if contradictions:
         text += f", and in {_counted(contradictions, 'group', 'groups')} their Targets differ"

@@ -51,6 +51,7 @@ def patients(material: Material) -> dict[str, Any]:
     if material.patients is None:
         return {"known": False}
     counts = np.bincount(material.exams.patients)
+    # exams of one patient resemble each other, so that a split by exam leaks by these
     several = counts[counts > 1]
     return {
         "known": True,
@@ -94,6 +95,7 @@ def correlation(exams: Exams) -> dict[str, Any]:
         exams.age_years,
         _indicator(exams.sex, "F"),
         _indicator(exams.view, "AP"),
+        # rounded, or two spellings of one spacing would have two ranks
         np.round(exams.spacing_mm, SPACING_DECIMALS),
         np.where(exams.positive, count, np.nan),
         np.where(exams.positive, area, np.nan),
@@ -108,6 +110,7 @@ def correlation(exams: Exams) -> dict[str, Any]:
 
 def _view(exams: Exams) -> dict[str, Any]:
     """Return ``_share`` of AP, and how often each view is positive."""
+    # every share is of exams whose view is known: unknown ones are in neither
     known, is_ap = exams.view != "", exams.view == "AP"
     figures = {f"positive_of_{view}": ((exams.view == view) & exams.positive, exams.view == view) for view in ("AP", "PA")}
     rates_of_views = estimates.intervals(figures, exams.patients, differences={"positive_difference": ("positive_of_AP", "positive_of_PA")})
@@ -136,6 +139,7 @@ def _share(exams: Exams, values: np.ndarray, wanted: str) -> dict[str, Any]:
 
 def _age(exams: Exams) -> dict[str, Any]:
     known = ~np.isnan(exams.age_years)
+    # 0 for unknown ages, which the denominator leaves out: NaN would spread to every sum
     years = np.where(known, exams.age_years, 0)
     groups = _groups(exams)
     means = estimates.intervals(
@@ -144,6 +148,7 @@ def _age(exams: Exams) -> dict[str, Any]:
         differences={"difference": ("target_1", "target_0")},
     )
     histograms = {f"target_{target}": _histogram(exams.age_years[known & (exams.positive == target)]) for target in (0, 1)}
+    # quartiles beside the means: these do not show how ages spread
     low, middle, high = (float(one) for one in np.quantile(exams.age_years[known], (0.25, 0.5, 0.75)))
     rows = []
     for name, start, end in age_groups():
@@ -213,6 +218,7 @@ def _indicator(values: np.ndarray, wanted: str) -> np.ndarray:
 
 
 def _by_class(counts: Counter[str]) -> dict[str, int]:
+    # RSNA's classes in RSNA's order, any others after them by name
     order = {name: index for index, name in enumerate(annotations.RSNA_CLASSES)}
     return {name: counts[name] for name in sorted(counts, key=lambda one: (order.get(one, len(order)), one))}
 

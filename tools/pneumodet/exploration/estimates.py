@@ -38,6 +38,7 @@ def intervals(
       where there is only one patient, or where more than ``bootstrap.MOST_UNDEFINED`` of the resamples give no value.
     """
     names = list(figures)
+    # sums by matrix products, so that no resample is ever built
     top, bottom = (np.array([figures[name][part] for name in names], np.float64).reshape(len(names), -1) for part in (0, 1))
 
     def of(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -49,6 +50,7 @@ def intervals(
         for name, count in zip(names, bottom.sum(axis=1), strict=True)
     }
     for name, (a, b) in (differences or {}).items():
+        # paired: both figures are of the same resample, so that what they share cancels out
         estimates[name] = bootstrap.interval(value[a] - value[b], drawn[a] - drawn[b], patients)
     return estimates
 
@@ -66,6 +68,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> tuple[float | None, int]:
     """
     known = ~(np.isnan(a) | np.isnan(b))
     ranks = [_ranks(one[known]) for one in (a, b)]
+    # without variance a correlation is 0 by 0
     if known.sum() < 2 or min(np.ptp(one) for one in ranks) == 0:
         return None, int(known.sum())
     return float(np.corrcoef(ranks)[0, 1]), int(known.sum())
@@ -73,6 +76,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> tuple[float | None, int]:
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    # the mean of the ranks that equal values share
     return (counts.cumsum() - (counts - 1) / 2)[place]
 
 

@@ -44,6 +44,7 @@ def explore(
     with Pool(workers) as pool:
         material = gathering.gather(inputs, pool, progress=progress)
     figures = {"inputs": _names(inputs), **measure(material)}
+    # pictures need pixels: header values of a CSV have none
     album = _album(material, progress) if material.sources else None
     figures["pictures"] = album.summary() if album else None
     with folders.new_folder(output_dir, marker=FIGURES, overwrite=overwrite) as folder:
@@ -87,6 +88,7 @@ def _album(material: Material, progress: Callable[[int, str], Any]) -> "report.A
 
     drawer = radiographs.Drawer(material)
     with progress(3, "drawing") as done:
+        # a progress bar has update; the default is a plain function
         step = getattr(done, "update", done)
         examples = drawer.examples()
         step(1)

@@ -117,6 +117,7 @@ def gather(
     Raises:
       DataError: a CSV is missing, unreadable or lacks a column, no exam can be used, or there is no DICOM file in ``dicom_dir``.
     """
+    # labels first: where none can be used, no DICOM file is opened
     labels = formats.read_labels(inputs.labels, class_info=inputs.class_info)
     class_rows = [row for _, row in tables.read(inputs.class_info, annotations.CLASS_INFO_COLUMNS).rows()] if inputs.class_info else []
     patients = annotations.read_patient_map(inputs.patient_map) if inputs.patient_map else None
@@ -131,6 +132,7 @@ def gather(
         files_by_exam, refused = sources.find_radiographs(inputs.dicom_dir, known=labels.exams, pool=pool)
         with progress(len(files_by_exam), "reading headers") as done:
             files = header_values.read_files(files_by_exam, pool, done=getattr(done, "update", done))
+        # a CSV of header values was given on purpose, and wins over the files
         table = table or headers.of_files(files)
     exams = _exams(labels, table, files, patients)
     return Material(class_rows, labels, table, files_by_exam, files, refused, patients, exams)
@@ -151,6 +153,7 @@ def _exams(
     return Exams(
         ids=ids,
         positive=positive,
+        # a bool is an index: False is Target 0
         class_names=np.array([one.rsna_class or NO_CLASS[one.positive] for one in every]),
         boxes_xyxy_px=[one.boxes_xyxy_px for one in every],
         size_hw=np.array([size or (ASSUMED_SIDE_PX, ASSUMED_SIDE_PX) for size in sizes], np.float64).reshape(-1, 2),

@@ -80,11 +80,13 @@ def of_files(files: Mapping[str, FileFacts]) -> Table:
 
 def _table(rows: Iterable[tuple[str, Texts]]) -> Table:
     facts: dict[str, Facts] = {}
+    # zeros for all, so that the report can say that nothing is missing
     missing = Counter(dict.fromkeys(KEYWORDS.values(), 0))
     unusable: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
     for exam, texts in rows:
         read = {column: header_facts.read(column, texts.get(column)) for column in KEYWORDS}
+        # an age that is not believed is kept beside, to be listed, and is in no figure
         impossible = read["age"].stated if read["age"].doubt else None
         for column, fact in read.items():
             if header_facts.is_missing(texts.get(column)):
@@ -93,6 +95,7 @@ def _table(rows: Iterable[tuple[str, Texts]]) -> Table:
                 unusable.setdefault(KEYWORDS[column], []).append(exam)
         counts[exam] += 1
         if exam:
+            # the first row counts, as the report says of exams with several
             facts.setdefault(exam, _facts(read, impossible))
     repeated = sorted(exam for exam, count in counts.items() if count > 1 and exam)
     return Table(facts, counts.total(), dict(missing), unusable, repeated, counts[""])

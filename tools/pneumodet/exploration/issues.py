@@ -44,6 +44,7 @@ def missing(material: Material) -> dict[str, Any]:
     ids = material.exams.ids
     if material.class_rows:
         missing_values["exams_without_class"] = [exam for exam in ids if material.labels.exams[exam].rsna_class is None]
+        # rows, not usable exams: a class of a rejected exam is not without labels
         labelled = material.labels.rows.keys()
         missing_values["classes_without_labels"] = sorted({row["patientId"].strip() for row in material.class_rows} - labelled)
     if material.table:
@@ -67,11 +68,13 @@ def duplicates(material: Material) -> dict[str, Any]:
     exams, material_files = material.exams, material.files
     with_same_boxes = []
     for exam, of_exam in zip(exams.ids, exams.boxes_xyxy_px, strict=True):
+        # below the diagonal: every box overlaps itself, and each pair is needed once
         if len(of_exam) > 1 and (np.tril(boxes.iou(of_exam, of_exam), -1) > box_audit.SAME_IOU).any():
             with_same_boxes.append(exam)
     label_counts, class_counts = material.labels.rows, Counter(row["patientId"].strip() for row in material.class_rows)
     pairs = Counter((row["patientId"].strip(), row["class"].strip()) for row in material.class_rows)
     groups: dict[str, list[str]] = defaultdict(list)
+    # by stored bytes, so that no image has to be decoded
     for exam, one in material_files.items():
         if one.pixels_sha256:
             groups[one.pixels_sha256].append(exam)
@@ -160,6 +163,7 @@ def _empty_of(table: Table | None) -> dict[str, int]:
     """Return column -> rows without a value of a CSV of labels in either format, {} of other labels."""
     if table is None:
         return {}
+    # of the two formats the one that the table has the columns of
     names = next(names for names in (annotations.LABEL_COLUMNS, formats.CSV_COLUMNS) if set(names) <= set(table.columns))
     return {name: sum(map(header_facts.is_missing, table.column(name))) for name in names}
 
@@ -167,8 +171,10 @@ def _empty_of(table: Table | None) -> dict[str, int]:
 def _tell_target(table: Table) -> bool:
     if "Target" not in table.columns:
         return False
+    # a row that lacks any of the four numbers has no box
     empty = [any(map(header_facts.is_missing, cells)) for cells in zip(*map(table.column, _BOX_COLUMNS), strict=True)]
     negative = [cell.strip() in ("0", "0.0") for cell in table.column("Target")]
+    # where all or no rows have boxes, that a column is empty says nothing
     return any(empty) and not all(empty) and empty == negative
 
 

@@ -106,6 +106,7 @@ def issues(figures: Mapping[str, Any]) -> dict[str, Any]:
 def _missing(missing: Mapping[str, Any]) -> dict[str, Any]:
     names = {"labels": "labels", "class_info": "class info", "headers": "headers"}
     rows = [(f"{where}: {column}", markup.number(count)) for key, where in names.items() for column, count in missing[key].items() if count]
+    # what was checked and is complete is said: silence could mean that nobody checked
     whole = [where for key, where in names.items() if missing[key] and not any(missing[key].values())]
     lists = [_listing(missing.get(key, ()), text) for key, text in _HEADER_NOTES.items()]
     lists += [
@@ -180,7 +181,9 @@ def boxes(figures: Mapping[str, Any]) -> dict[str, Any] | None:
             "Sizes of boxes by view", measured["size_edges"], series, x="root of box area / image area", y="share of the view's boxes"
         )
         sizes.append(chart)
+    # a map of a few boxes shows those boxes and no pattern
     names = [name for name in ("all", *views, *measured["ages"]) if groups[name]["boxes"] >= FEW_BOXES or name == "all"]
+    # and is named instead, so that a missing map is no riddle
     few = [_group_name(name) for name in (*views, *measured["ages"]) if name not in names]
     return {
         "table": Table("Boxes by view and age: medians, and quartiles below, as shares of the image", header, rows),
@@ -197,6 +200,7 @@ def correlation(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     if not any(value is not None and row != column for row, of_row in enumerate(measured["values"]) for column, value in enumerate(of_row)):
         return None
     chart = charts.matrix("Spearman's rank correlation of the exams' variables", measured["names"], measured["values"])
+    # each pair has the exams of which both are known, so that numbers differ
     least = min(min(row) for row in measured["exams"])
     return {"chart": chart, "exams": f"{least:,} to {max(map(max, measured['exams'])):,}"}
 
@@ -297,6 +301,7 @@ def _files(files: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _listing(items: Iterable[str], text: str, *, empty: str = "") -> Listing:
     """Return a list, folded up where it is long, or with ``empty`` in its place."""
     items = list(items)
+    # a page with thousands of names would be slow to open
     more = f"and {len(items) - MOST_LISTED:,} more, in explore.json" if len(items) > MOST_LISTED else ""
     return Listing(f"{len(items):,} {text}", items[:MOST_LISTED], more, len(items) <= SHOWN_AT_ONCE, empty)
 
@@ -309,8 +314,10 @@ def _of_group(one: Mapping[str, Any]) -> str:
 def _maps(measured: Mapping[str, Any], key: str, names: Sequence[str]) -> list[Markup]:
     scaled = {}
     for name in names:
+        # density is a share already; centres are counts, which groups of other sizes would not compare by
         total = 1 if key == "density" else measured["groups"][name]["boxes"]
         scaled[name] = [[value / total for value in row] for row in measured[key][name]]
+    # one scale for all maps, or a faint one would seem as strong as the rest
     top = max(max(map(max, values)) for values in scaled.values())
     if not top:
         return []

@@ -36,6 +36,7 @@ def boxes(exams: Exams) -> dict[str, Any] | None:
       the top, shares of the exams of which a box covers the middle of the cell) and ``sizes`` (counts by ``size_edges``). ``views`` and
       ``ages``: which of the names are that.
     """
+    # all boxes in one array, each with its exam, so that no loop over 26,684 exams is needed
     of_box = np.repeat(np.arange(len(exams)), [len(one) for one in exams.boxes_xyxy_px])
     if not len(of_box):
         return None
@@ -54,6 +55,7 @@ def boxes(exams: Exams) -> dict[str, Any] | None:
         figures["centers"][name] = _centers(of_group)
         figures["density"][name] = _density(of_group, of_box[chosen])
         figures["sizes"][name] = _size_histogram(of_group)
+    # groups without boxes were passed over, so that these are not simply all views
     figures["views"] = [name for name in figures["groups"] if name in set(exams.view)]
     figures["ages"] = [name for name, _, _ in counting.age_groups() if name in figures["groups"]]
     return figures
@@ -88,9 +90,11 @@ def _centers(xyxy: np.ndarray) -> list[list[int]]:
 def _density(xyxy: np.ndarray, of_exam: np.ndarray) -> list[list[float]]:
     """Return the share of exams of which at least one box covers the middle of each cell; boxes are sorted by exam."""
     middles = (np.arange(CELLS) + 0.5) / CELLS
+    # the middle of a cell and not any part of it, so that small boxes do not cover more than their area
     across = (middles >= xyxy[:, :1]) & (middles < xyxy[:, 2:3])
     down = (middles >= xyxy[:, 1:2]) & (middles < xyxy[:, 3:])
     covered = down[:, :, None] & across[:, None, :]
+    # several boxes of an exam count once: the map is of exams
     starts = np.flatnonzero(np.r_[True, of_exam[1:] != of_exam[:-1]])
     share = np.logical_or.reduceat(covered, starts, axis=0).mean(axis=0)
     return [[round(float(value), 4) for value in row] for row in share]
@@ -98,4 +102,5 @@ def _density(xyxy: np.ndarray, of_exam: np.ndarray) -> list[list[float]]:
 
 def _size_histogram(xyxy: np.ndarray) -> list[int]:
     sizes = np.sqrt(np.prod(np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0), axis=1))
+    # larger boxes are counted in the last bin, not lost
     return np.histogram(np.minimum(sizes, SIZE_EDGES[-1] - 1e-9), SIZE_EDGES)[0].tolist()

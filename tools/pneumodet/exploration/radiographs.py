@@ -81,6 +81,7 @@ class Drawer:
         order += sorted(set(names.tolist()) - set(order))
         shown = []
         for name in order:
+            # kept for the other two pictures, so that no file is decoded twice
             for exam, pixels in self._readable(np.flatnonzero(names == name)):
                 self._shown[exam] = pixels
                 view = self._material.exams.view[self._index[exam]]
@@ -107,11 +108,13 @@ class Drawer:
 
     def augmented(self) -> tuple[Image.Image | None, str]:
         """Return (the sheet of the examples as training varies them, "") or (None, a sentence why there is none)."""
+        # boxes show whether augmentation moves them with the image
         chosen = [exam for exam in self._shown if len(self._boxes(exam))] or list(self._shown)
         if not chosen:
             return None, "There is no radiograph to augment."
         try:
             from pneumodet.models.inputs import augmentation_settings, augmentation_sheet
+        # exploring works without TensorFlow: one picture less is no reason for an error
         except ImportError:
             return None, _NO_TENSORFLOW
         exams = chosen[:AUGMENTED]
@@ -143,12 +146,14 @@ class Drawer:
         """Yield (exam, (H, W) uint8) of up to ``EXAMPLES`` of the exams that have a file."""
         exams = [self._material.exams.ids[index] for index in indices if self._material.exams.ids[index] in self._material.sources]
         left = EXAMPLES
+        # a limit, since in a damaged folder every file of a class may fail
         for index in np.random.default_rng(SEED).permutation(len(exams))[:TRIED]:
             exam = exams[index]
             source = self._material.sources[exam]
             try:
                 pixels = images.read_pixels(source)
             except DataError as error:
+                # without its folder, which may show who works where
                 self.unreadable[exam] = str(error).replace(str(source), source.name)
                 continue
             yield exam, pixels

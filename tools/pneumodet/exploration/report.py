@@ -68,6 +68,7 @@ def page(figures: Mapping[str, Any], album: Album | None) -> str:
         summary=_summary(figures),
         classes=panels.classes(figures),
         issues=panels.issues(figures),
+        # without headers there is no age, sex or view, and the section would be empty
         people=panels.people(figures) if figures["headers"] else None,
         boxes=panels.boxes(figures),
         correlation=panels.correlation(figures),
@@ -112,6 +113,7 @@ def _radiographs(album: Album) -> dict[str, Any]:
 
 def _gray_values(equalized: Sequence["Picture"]) -> Markup:
     bins = len(equalized[0].gray_shares)
+    # each share stands in the middle of its bin
     middles = [256 * (index + 0.5) / bins for index in range(bins)]
     lines = [Line(one.title, middles, one.gray_shares) for one in equalized]
     return line_chart("Gray values of the radiograph above", lines, x="gray value", y="share of the pixels", x_range=(0, 256))

@@ -32,6 +32,7 @@ def roc(path: Path, metrics: Mapping[str, Any], *, title: str) -> None:
     figures.line(left, curves["roc"]["false_positive_rate"], curves["roc"]["sensitivity"], index=0, label="model")
     figures.line(left, [0, 1], [0, 1], index=6, label="chance")
     figures.line(right, curves["pr"]["sensitivity"], curves["pr"]["precision"], index=0, label="model")
+    # calling every exam positive has this precision at any recall
     share = metrics["positive_images"] / metrics["images"]
     figures.line(right, [0, 1], [share, share], index=6, label="chance")
     specificity, sensitivity, precision = (metrics[f"image.{name}"] for name in ("specificity", "sensitivity", "precision"))

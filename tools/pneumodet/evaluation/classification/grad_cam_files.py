@@ -116,6 +116,7 @@ def explain(
     # before the network is run: a folder in use should not cost its time
     folders.check_free(output_dir, marker=LOCALIZATION, overwrite=overwrite)
     records = RecordSet.open(data_dir).check_two_kinds()
+    # the prior is of the split that is not explained, so that it has other patients
     split, other = (records.train, records.val) if options.split == "train" else (records.val, records.train)
     explained = _explained(run_dir, split, options.method, progress(len(split)))
     heatmaps = explained.heatmaps
@@ -153,6 +154,7 @@ def explain(
     with folders.new_folder(output_dir, marker=LOCALIZATION, overwrite=overwrite) as folder:
         (folder / HEATMAPS).mkdir()
         for name, heatmap in zip(split.names, heatmaps, strict=True):
+            # quoted, since a patientId may hold characters that no file's name can have
             Image.fromarray(gray(heatmap)).save(folder / HEATMAPS / f"{urllib.parse.quote(name, safe=' ')}.png")
         detections.write_coco_results(folder / DETECTIONS, boxes)
         pictures.save(folder / OVERLAYS, _sheet(explained, list(boxes.values()), split))
@@ -235,6 +237,7 @@ def _weak_boxes(explained: _Explained, cut: weak_localization.Shares, split: Spl
 def _sheet(explained: _Explained, detected: Sequence[Detections], split: Split) -> Image.Image:
     """Return overlays of positive exams, evenly spread from the highest probability to the lowest, and of the negative ones of the highest."""
     by_probability = np.argsort(-explained.probabilities, kind="stable")
+    # without those that could not be read, of which there is no picture
     by_probability = by_probability[explained.read[by_probability]]
     positive, negative = (by_probability[split.positive[by_probability] == kind] for kind in (True, False))
     spread = np.unique(np.linspace(0, len(positive) - 1, SHOWN_POSITIVE).round().astype(int))
@@ -242,6 +245,7 @@ def _sheet(explained: _Explained, detected: Sequence[Detections], split: Split) 
     for row in [*positive[spread], *negative[:SHOWN_NEGATIVE]]:
         pixels = images.read(split.examples.read(int(row)), size_hw=(_TILE_PX, _TILE_PX), normalization="none").pixels
         picture = overlays.overlay(Image.fromarray(pixels).convert("RGB"), gray(explained.heatmaps[row]), opacity=_OPACITY)
+        # boxes are in px of the radiograph, and the tile is smaller
         scale = np.array([*pixels.shape[::-1]] * 2) / np.array([*split.sizes_hw[row][::-1]] * 2)
         boxes = dataclasses.replace(detected[row], boxes_xyxy_px=detected[row].boxes_xyxy_px * scale)
         truth = split.boxes_xyxy_px[row] * scale

@@ -100,6 +100,7 @@ def by_chance(
 
 def _ratios(rows: np.ndarray, truth_xyxy_px: Sequence[np.ndarray]) -> dict[str, Ratio]:
     number = np.array([len(truth) for truth in truth_xyxy_px], np.float64)
+    # box_iou is a mean over boxes, the others are means over exams
     return {name: Ratio(rows[:, column], number if name == "box_iou" else np.sign(number)) for column, name in enumerate(FIGURES)}
 
 

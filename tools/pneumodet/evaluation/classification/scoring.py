@@ -100,5 +100,6 @@ def gathered(batches: Iterable[Any]) -> dict[str, np.ndarray]:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
+    # less the maximum, which changes nothing but that no power overflows
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

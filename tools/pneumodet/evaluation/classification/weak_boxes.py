@@ -28,6 +28,7 @@ GRID = 256
 
 def enlarged(heatmap: np.ndarray, size_hw: tuple[int, int] = (GRID, GRID)) -> np.ndarray:
     """Return a (h, w) heatmap >= 0 at another size, float32, scaled to a maximum of 1; all 0 where it is empty."""
+    # OpenCV takes width before height
     large = cv2.resize(np.asarray(heatmap, np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
     most = large.max()
     return large / most if most > 0 else np.zeros_like(large)
@@ -72,6 +73,7 @@ def pieces(large: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((0, 4)), np.zeros(0)
     # 8 neighbours: pieces that touch at a corner are one finding
     count, labels, stats, _ = cv2.connectedComponentsWithStats(np.uint8(large >= share), connectivity=8)
+    # label 0 is the background
     mean = np.bincount(labels.ravel(), weights=large.ravel(), minlength=count)[1:] / stats[1:, cv2.CC_STAT_AREA]
     xywh = stats[1:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
     return boxes.xywh_to_xyxy_px(xywh) / np.array([*large.shape[::-1]] * 2, np.float64), mean

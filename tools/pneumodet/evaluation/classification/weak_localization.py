@@ -96,6 +96,7 @@ def compared_with_priors(
     counts = {method: _measured(heatmaps, cut, split, tolerance_px)}
     counts[CHANCE] = localization.by_chance(split.boxes_xyxy_px, split.sizes_hw, tolerance_px=tolerance_px)
     for name, heatmap in prior_heatmaps.items():
+        # one object for all exams, by which ``shares`` sees that it needs its pieces only once
         same = [heatmap] * len(split)
         counts[name] = _measured(same, shares(same, split, folds, given=given), split, tolerance_px)
     return localization.compared(counts, patients, resamples=resamples, seed=seed)

@@ -78,6 +78,7 @@ def chosen(sides: Sequence[Side], detector: str, gate: str | None, fused: Sequen
                 raise ConfigError(f"{flag} {name}: it has scores and no boxes. Use it as --gate.")
     if gate == detector:
         raise ConfigError(f"--gate {gate} is the detector itself. Take the scores of another run, such as a classifier.")
+    # a name that occurs twice makes the set smaller than the list
     if len({detector, *fused}) <= len(fused):
         raise ConfigError("--fuse names a run twice, or the detector itself. Name each once.")
     if not gate and not fused:
@@ -115,6 +116,7 @@ def combine(
     of_case = operating_point.patient_folds(boxes, folds, seed=seed)
     scores = None if gate is None else gate.image.case_scores
     how: dict[str, Any] = {"folds": of_case, "gate": scores, "rules": RULES, "resamples": resamples, "seed": seed, "on_step": on_step}
+    # the detector by itself first: what the gate gains does not depend on the boxes of other runs
     searched = postprocess_search.search([boxes], **how)
     sources = [detector, *others]
     names = tuple(side.entry.name for side in sources)
@@ -127,6 +129,7 @@ def combine(
         fused = postprocess_search.search([side.detections for side in sources], names=names, **how)
         gain = _gain(searched.cross_fitted, 0.0, fused.cross_fitted, resamples, seed)
         alone, _ = operating_point.cross_fitted(boxes, "rsna", folds=of_case, rules=RULES)  # as the table's first row
+        # of the search over all sources only its last row: the table shows the steps of the detector
         table["rows"] = [*table["rows"], {**fused.table["rows"][-1], "step": FUSION, "gain": gain}]
         table["total"] = _gain(boxes, alone[boxes.box_case], fused.cross_fitted, resamples, seed)
         sentences.append(_of_fusion(gain, names))
@@ -147,6 +150,7 @@ def steps_of(gate: bool, others: int) -> int:
 
 def write(folder: Path, combination: Combination, *, category_id: int) -> None:
     """Write recipe.json, table.json and detections.json, which tools/evaluate.py and tools/postprocess.py take."""
+    # in the recipe, so that an evaluation on the exams that it was tuned on can warn
     exams = recipes.fingerprint(combination.cross_fitted.names)
     folder.mkdir()
     recipes.save(folder / recipes.RECIPE, dataclasses.replace(combination.recipe, exams_sha256=exams))

@@ -90,6 +90,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     folders.check_free(request.output_dir, marker=RESULT, overwrite=request.overwrite)
     shelf = entries.Shelf(request.truth, split=request.split, patient_map=request.patient_map)
     read = entries.read_all(list(request.runs), shelf)
+    # one ground truth for all; where that of a run has other boxes, a note says so
     truth = shelf.given or read[0].truth
     names = [entry.name for entry in read]
     if request.baseline is not None and request.baseline not in names:

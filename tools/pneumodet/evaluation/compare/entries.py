@@ -127,6 +127,7 @@ def read_all(texts: list[str], shelf: Shelf) -> list[Entry]:
     twice = next((name for index, (name, _) in enumerate(named) if name in [other for other, _ in named[:index]]), None)
     if twice:
         raise ConfigError(f"Two of --runs are called {twice!r}. Name each once; a run or file gets another name by NAME=PATH.")
+    # runs before files, which take the ground truth of the first run
     of_runs = {name: _of_run(name, path, shelf) for name, path in named if path.is_dir()}
     default = shelf.given or next((entry.truth for entry in of_runs.values()), None)
     if default is None:
@@ -191,12 +192,14 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
         fields |= {"warnings": tuple(warnings), "exams": frozenset(fields["cases"].names), "box_point": point or OF_BOXES}
     if scores_file in wanted:
         scores = image_gates.read_gate(scores_file)
+        # the CSV names every exam, also those without a box
         fields["exams"] = frozenset(scores)
         # a segmenter's scores.csv holds the highest of its boxes' scores, rounded: then it is one set of scores, not two
         if not _are_highest(scores, fields.get("cases")):  # else one operating point is that of both
             of_images = point is not None and _of_images(point)
             fields |= {"scores": scores, "image_point": point if of_images else OF_SCORES}
             fields |= {"box_point": OF_BOXES} if of_images else {}
+    # COCO results do not name exams without detections: only the count shows that these are others
     if family == DETECTION and metrics.images not in (None, len(fields["exams"])):
         raise DataError(
             f"The run {name} was evaluated on {metrics.images} exams, but {truth.name} has {len(fields['exams'])}. Give --truth with the very record "
@@ -208,6 +211,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
 def _truth_of_run(name: str, data: str | None, manifest: str | None, split: str | None, shelf: Shelf) -> Truth:
     """Return the ground truth that a run was evaluated with: its own records', or what was given, where it is the same or a file."""
     split = split or shelf.split
+    # by checksum: other records may have been made in the same folder since
     if data and manifest and _manifest_of(Path(data)) == manifest:
         return shelf.get(Path(data), split)
     if shelf.given and (shelf.given.manifest_sha256 is None or (shelf.given.manifest_sha256, shelf.given.split) == (manifest, split)):
@@ -232,6 +236,7 @@ def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases
         patients=truth.patients,
         source=source,
     )
+    # what is about the ground truth was said with it, and not once for each run
     said = [one for one in loaded.warnings if one not in truth.said]
     if not len(loaded.cases.scores):
         said = ["There is no detection at all."]

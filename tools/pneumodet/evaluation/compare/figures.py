@@ -59,6 +59,7 @@ def difference(baseline: Side, side: Side, *, resamples: int, seed: int) -> dict
     if baseline.boxes is None or side.boxes is None:
         return of_images
     boxes = image
+    # where boxes give the image-level scores, too, one bootstrap serves both
     if baseline.boxes is not baseline.image or side.boxes is not side.image:
         boxes = paired(baseline.boxes, side.boxes, thresholds=(baseline.boxes_at, side.boxes_at))["figures"]
     return {key: boxes[key] for key in BOX_FIGURES} | of_images

@@ -89,6 +89,7 @@ def match(entries: Sequence[Entry], truth: Truth, *, common: bool, seed: int = 0
     shared = frozenset.intersection(*(entry.exams for entry in entries))
     every = frozenset.union(*(entry.exams for entry in entries))
     unknown = every - set(truth.cases.names)
+    # in the order of the ground truth, which is then that of all entries
     there = [index for index, name in enumerate(truth.cases.names) if name in shared]
     if not there:
         raise DataError(
@@ -134,6 +135,7 @@ def _side(entry: Entry, base: Cases, seed: int, notes: list[str]) -> Side:
     boxes = None if entry.cases is None else _with_boxes(base, entry.cases)
     boxes_at, boxes_note = (0.0, "") if boxes is None else _at(boxes, entry.box_point, seed)
     if entry.scores is not None:
+        # a detection for each score, so that all figures of all families are computed by the same code
         image = with_scores(base, np.array([entry.scores[name] for name in base.names], np.float64))
         image_at, image_note = _at(image, entry.image_point, seed)
     elif boxes is not None:
@@ -165,6 +167,7 @@ def _of_different_sets(entries: Sequence[Entry], truth: Truth, base: Cases) -> l
         [f"The runs were evaluated on different record sets{_sets(entries)}; exams were matched by patientId."] if _sets(entries) else []
     )
     for entry in entries:
+        # ``Shelf`` reads each ground truth once, so that the same one is the same object
         if entry.truth is truth:
             continue
         place = {name: index for index, name in enumerate(entry.truth.cases.names)}
@@ -182,6 +185,7 @@ def _of_different_sets(entries: Sequence[Entry], truth: Truth, base: Cases) -> l
 def _boxes_of(cases: Cases, index: int) -> np.ndarray:
     """Return the sorted ground-truth boxes of a case, (N, 4)."""
     boxes = cases.truth_xyxy_px[cases.truth_case == index]
+    # the order of boxes in a file is no difference
     return boxes[np.lexsort(boxes.T)]
 
 

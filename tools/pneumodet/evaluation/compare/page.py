@@ -66,6 +66,7 @@ def _cell(figure: Mapping[str, Any] | None) -> str | Cell:
 def _plots(result: Mapping[str, Any]) -> list[Markup]:
     forests = []
     for key in PLOTTED:
+        # a run without boxes has no row among the figures of boxes
         rows = [(run["name"], *_numbers(run["figures"][key])) for run in result["runs"] if key in run["figures"]]
         forests.append(forest.forest(f"{FIGURES[key]}, with 95% intervals", rows))
     return forests

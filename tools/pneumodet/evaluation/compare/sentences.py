@@ -67,6 +67,7 @@ def conclusions(result: Mapping[str, Any]) -> list[str]:
     lines = []
     for key in HEADLINES:
         having = [run for run in result["runs"] if (run["figures"].get(key) or {}).get("value") is not None]
+        # nothing is the best of one
         if len(having) < 2:
             continue
         best = max(having, key=lambda run: run["figures"][key]["value"])
@@ -85,6 +86,7 @@ def _against(result: Mapping[str, Any], best: str, key: str) -> str:
     others = [of_run[key] for of_run in result["differences"].values() if key in of_run]
     if len(others) == 1:
         return others[0]["sentence"]
+    # differences are other - baseline: below 0 the baseline is better
     shown = sum(one["high"] is not None and one["high"] < 0 for one in others)
     if not shown:
         return f"It is not shown to be better than any of the {len(others)} others that have this figure."
@@ -104,6 +106,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     if result["notes"]:
         parts += ["## Notes", *(f"- {plain(one)}" for one in result["notes"])]
     text = ""
+    # Markdown: items of one list in adjacent lines, an empty line between all else
     for before, part in zip(["", *parts], parts, strict=False):
         text += "" if not text else "\n" if before.startswith("- ") and part.startswith("- ") else "\n\n"
         text += part
@@ -159,4 +162,5 @@ def _with_interval(figure: Mapping[str, Any] | None, *, signed: bool = False) ->
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
+    # escaped, since names of runs may hold Markdown
     return "\n".join("| " + " | ".join(plain(cell) for cell in line) + " |" for line in lines)

@@ -41,6 +41,7 @@ class PrecisionRecall:
     """
 
     def __init__(self, cases: Cases, *, iou_thresholds: np.ndarray = IOU_THRESHOLDS) -> None:
+        # Cases has the detections of a case by falling score, so that the place within the case is the rank
         rank = np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
         # COCO drops what is beyond, so that a detector gains nothing by more boxes
         cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
@@ -48,6 +49,7 @@ class PrecisionRecall:
         hits = [matching.coco_hits(pairs, threshold)[0] for threshold in iou_thresholds]
         ranking = Ranking(cases)
         hits = [box[np.argsort(ranking.place[box])] for box in hits]
+        # hits at any of the thresholds: what stands before each is counted once for all ten
         any_place = np.unique(np.concatenate([ranking.place[box] for box in hits]))
         self._before = ranking.counter(any_place)
         self._rows = [np.searchsorted(any_place, ranking.place[box]) for box in hits]
@@ -68,6 +70,7 @@ class PrecisionRecall:
             tp = np.cumsum(here, axis=0)
             seen = before[rows] + here
             precision = np.divide(tp, seen, out=np.zeros_like(tp), where=seen > 0)
+            # the highest precision at this recall or beyond, by running maxima from the end
             envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
             values[index] = [_interpolated(tp[:, b], envelope[:, b], total[b]) for b in range(len(total))]
         return values
@@ -82,5 +85,6 @@ class PrecisionRecall:
 def _interpolated(tp: np.ndarray, envelope: np.ndarray, total: float) -> float:
     if total == 0:
         return np.nan
+    # a recall that is never reached has precision 0, so that the sum is divided by all 101
     first = np.searchsorted(tp / total, RECALLS, side="left")
     return float(envelope[first[first < len(envelope)]].sum()) / len(RECALLS)

@@ -58,6 +58,7 @@ def resampled_weights(patients: np.ndarray, *, resamples: int, seed: int) -> Ite
     rng = np.random.default_rng(seed)
     unique, patient = np.unique(patients, return_inverse=True)
     for start in range(0, resamples, _CHUNK):
+        # each exam counts as often as its patient is drawn
         drawn = rng.integers(0, len(unique), (min(_CHUNK, resamples - start), len(unique)))
         yield np.stack([np.bincount(one, minlength=len(unique)) for one in drawn], axis=1)[patient].astype(np.float64)
 
@@ -99,6 +100,7 @@ class Figures:
             raise DataError("No figure can be computed of no cases. Give at least one image.")
         self._prefix = f"coco.{class_name}."
         scores = rsna.case_scores(cases, rules=rules, score_threshold=score_threshold)
+        # score and whether it counts: a negative exam without detections is in neither sum
         self._rsna = np.stack([np.nan_to_num(scores), ~np.isnan(scores)])
         self._precision_recall = PrecisionRecall(cases)
         self._froc = froc.Froc(cases)
@@ -120,6 +122,7 @@ class Figures:
             "rsna_metric": ratio(score, counted),
             f"{self._prefix}AP": ap.mean(axis=0),
             f"{self._prefix}AP50": ap[0],
+            # 0.745 and not 0.75, which need not be the double in the list
             f"{self._prefix}AP75": ap[int(np.searchsorted(IOU_THRESHOLDS, 0.745))],
             **{f"{self._prefix}AR{limit}": recall for limit, recall in zip(MAX_DETECTIONS, ar, strict=True)},
             **froc.named(self._froc.sensitivities(weights)),
@@ -211,6 +214,7 @@ def compare(
     of_figures = {}
     for key in [key for which, key in value if which == "a"]:
         of_a, of_b = value["a", key], value["b", key]
+        # within each resample: what makes patients easy or hard for both models cancels out
         difference = interval(of_b - of_a, drawn["b", key] - drawn["a", key], a.patients, confidence=confidence)
         of_figures[key] = {
             "a": _or_none(of_a),
@@ -265,6 +269,7 @@ def _sentence(difference: dict, names: tuple[str, str], confidence: float, *, lo
         return f"{names[0]} and {names[1]} cannot be compared: {difference['undefined']}"
     if low <= 0 <= high:
         return f"No difference shown: {names[1]} - {names[0]} = {formatting.with_interval(value, (low, high))} ({confidence:.0%} interval)."
+    # a loss of the second model is a gain of the first: the interval is turned around with it
     better, (low, high) = (1, (low, high)) if low > 0 else (0, (-high, -low))
     if lower_is_better:
         better = 1 - better

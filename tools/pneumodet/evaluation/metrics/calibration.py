@@ -74,6 +74,7 @@ def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
         )
     if method == "isotonic":
         low, high, probability = _smoothed(*_pooled(scores, outcomes))
+        # flat within a block and straight to the next one, as np.interp reads it: no jump where a score moves a little
         corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
         keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
         return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
@@ -113,6 +114,7 @@ def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS) -
     starts = np.append(0, ends[:-1])
     counts = ends - starts
     mean, true = np.add.reduceat(scores, starts) / counts, np.add.reduceat(outcomes, starts)
+    # Wilson's interval stays within 0 and 1, and has a width where all or none of a bin are true
     low, high = wilson(true, counts)
     columns = {
         "low": scores[starts],
@@ -179,6 +181,7 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
       DataError: folds do not fit, or a patient is in two.
       ConfigError: a method is unknown.
     """
+    # a patient in two folds would be calibrated by a fit that has seen this very patient
     names = check_folds(cases, folds)
     levels = {
         "calibration.image": (cases.case_scores, cases.positive, folds),
@@ -190,6 +193,7 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
         for method in methods:
             try:
                 report[level][method] = reliability(cross_fitted(scores, outcomes, folds=fold, method=method), outcomes, bins=bins)
+            # a calibrator that cannot be fitted must not cost the report the others
             except DataError as error:
                 report[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
     report["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
@@ -206,6 +210,7 @@ def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.nd
     high = low
     count, true = np.bincount(inverse).astype(np.float64), np.bincount(inverse, weights=outcomes)
     while True:
+        # shares compared by products of whole numbers, which are exact, unlike quotients
         starts = np.flatnonzero(np.append(True, true[1:] * count[:-1] > true[:-1] * count[1:]))
         if len(starts) == len(count):
             return low, high, count, true
@@ -237,8 +242,10 @@ def _one_slope(logits: np.ndarray, targets: np.ndarray) -> float:
     for _ in range(_ITERATIONS):
         probability = sigmoid(slope * logits)
         gradient = float(logits @ (probability - targets))
+        # the loss is convex: where it still falls, the minimum lies above
         low, high = (slope, high) if gradient < 0 else (low, slope)
         curvature = float(np.square(logits) @ (probability * (1 - probability)))
+        # far out the curve is flat and Newton leaps out of the bounds: then halve between them, on a logarithmic scale
         step = slope - gradient / curvature if curvature > 0 else np.inf
         following = step if low < step < high else np.sqrt(low * high)
         if abs(following - slope) <= _TOLERANCE * slope:
@@ -254,6 +261,7 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
     center, spread = logits.mean(), logits.std()
     if np.ptp(logits) == 0:  # any slope fits; the spread of equal numbers need not be 0 exactly
         return 1.0, float(logit(targets.mean()) - center)
+    # of mean 0 and spread 1, so that steps in slope and in intercept are of one size
     scaled = (logits - center) / spread
     slope, intercept = _newton(scaled, targets, np.array([1.0, logit(targets.mean())]))
     if slope / spread < SLOPES[0]:  # the loss is convex, so that the best that is allowed lies on the border
@@ -273,6 +281,7 @@ def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free:
         cross = scaled @ weight
         hessian = np.array([[np.square(scaled) @ weight, cross], [cross, weight.sum()]])[np.ix_(parts, parts)]
         step = np.zeros(2)
+        # least squares, since the Hessian is singular where every probability is near 0 or 1
         step[parts] = np.linalg.lstsq(hessian, gradient)[0]
         size, following = 1.0, _log_loss(point - step, scaled, targets)
         while following > value and size > _TOLERANCE:

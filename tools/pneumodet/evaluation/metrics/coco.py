@@ -65,6 +65,7 @@ def _summary(
         precision, recall = precision[:, :, [of_class]], recall[:, [of_class]]
 
     def mean(values: np.ndarray) -> float | None:
+        # COCO's mark of a class or size without ground truth, which has no part in a mean
         values = values[values > -1]
         return float(values.mean()) if values.size else None
 
@@ -89,9 +90,11 @@ def _columns(what: str, rows: Sequence[Mapping[str, Any]], image_ids: list, cate
         if what == "detection":
             columns["score"] = np.array([row["score"] for row in rows], np.float64)
         else:
+            # COCO sorts by this area, of a mask where there is one, and not by that of the box
             columns["area"] = np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64)
             columns["iscrowd"] = np.array([row.get("iscrowd", 0) for row in rows], bool)
     except (KeyError, TypeError, ValueError, IndexError) as error:
+        # only here row by row: the loop is slow, and good files do not need it
         raise _error_of(what, rows, images, categories) from error
     finite = np.isfinite(columns["xywh_px"]).all(axis=1) & np.isfinite(columns["score" if what == "detection" else "area"])
     if not finite.all():
@@ -131,8 +134,10 @@ def _evaluate(images: int, categories: int, truth: dict[str, np.ndarray], detect
     """Return COCO's precision (T, R, K, A, M) and recall (T, K, A, M): IoU, recall, class by id, size, detections per image."""
     from hotcoco import COCO, COCOeval  # here, because only evaluation needs it
 
+    # numbers as names of classes: matching is by id alone
     listed = [{"id": index + 1} for index in range(images)], [{"id": index + 1, "name": str(index)} for index in range(categories)]
     boxes = COCO.from_arrays(*listed, truth["image"], truth["category"], truth["xywh_px"], area=truth["area"], iscrowd=truth["iscrowd"])
+    # the columns of pycocotools' loadNumpyAnnotations: image, x, y, width, height, score, class
     results = np.column_stack([detected["image"], detected["xywh_px"], detected["score"], detected["category"]])
     run = COCOeval(boxes, boxes.load_res(results), "bbox")
     run.params.maxDets = list(MAX_DETECTIONS)

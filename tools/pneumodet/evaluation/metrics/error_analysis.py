@@ -55,6 +55,7 @@ def buckets(cases: Cases, *, score_threshold: float | np.ndarray) -> dict[str, f
     """
     kept = _Sorted(cases.above(score_threshold))
     counts = {f"errors.{name}": int(kept.bucket[name].sum()) for name in BUCKETS}
+    # costs are gains in AP, which takes the most confident 100 of a case, as COCO's does
     all_scores = _Sorted(cases.where(_rank(cases) < MAX_DETECTIONS[-1]))
     truth = len(cases.truth_case)
     base = all_scores.average_precision(all_scores.matched.hit, np.ones(len(all_scores.scores), bool), truth)
@@ -175,6 +176,7 @@ class _Sorted:
         # TIDE's t_b and t_f: between them a detection shows the box, and misses its edges
         near = false & (iou >= BACKGROUND_IOU) & (iou < matching.HIT_IOU)
         self._nearest = _nearest_truth(cases, near)
+        # a box that is localized badly is no missed one, too: TIDE has one error for it
         reached = self.matched.detected.copy()
         reached[self._nearest[near]] = True
         self.bucket = {
@@ -191,10 +193,12 @@ class _Sorted:
             return self.average_precision(hit, np.ones(len(hit), bool), self._truth_count - int(wrong.sum()))
         if name == "localization":
             candidates = np.flatnonzero(wrong)  # within a case the most confident comes first
+            # at a box that is hit already, a better one would only be a duplicate
             candidates = candidates[~self.matched.detected[self._nearest[candidates]]]
             first = candidates[np.unique(self._nearest[candidates], return_index=True)[1]]
             hit = hit.copy()
             hit[first] = True
+        # fixed errors are taken out of the list, but for those that became hits above
         return self.average_precision(hit, hit | ~wrong, self._truth_count)
 
     def average_precision(self, hit: np.ndarray, keep: np.ndarray, truth: int) -> float | None:

@@ -49,11 +49,13 @@ class Froc:
         ranking = Ranking(cases)
         hits = hits[np.argsort(ranking.place[hits])]
         places = ranking.place[hits]
+        # equal scores come and go together, so that false ones are counted up to the last of the same score
         end = ranking.end[places]
         self.thresholds = cases.scores[hits]
         self._before = ranking.counter(end)
         self._case = cases.box_case[hits]
         self._last = np.searchsorted(places, end) - 1  # the last hit of the same score
+        # an image counts as detected from its first hit on, which np.unique returns
         self._first_of_case = np.zeros((len(hits), 1))
         self._first_of_case[np.unique(self._case, return_index=True)[1]] = 1
         truth = np.bincount(cases.truth_case, minlength=len(cases))
@@ -79,6 +81,7 @@ class Froc:
     def sensitivities(self, weights: np.ndarray) -> np.ndarray:
         """Return (2, 6, B): box- and image-level sensitivity at ``RATES``; NaN where no weighted case has a box."""
         false, hits = self.points(weights)
+        # a point in front, where nothing is detected: where no other keeps to the rate, the sensitivity is 0
         hits = np.concatenate([np.zeros((2, 1, weights.shape[1])), hits], axis=1)
         allowed = np.array(RATES)[:, None] * weights.sum(axis=0)
         # the last point within the allowance, so that there is a threshold at which the figure is reached
@@ -117,6 +120,7 @@ def curve(cases: Cases) -> dict[str, list[float]]:
     prepared = Froc(cases)
     ones = np.ones((len(cases), 1))
     false, hits = prepared.points(ones)
+    # one point a threshold: of equal scores the last hit
     keep = np.flatnonzero(np.append(np.diff(prepared.thresholds) != 0, True)) if len(false) else np.zeros(0, np.int64)
     keep = thinned(keep)
     total = np.maximum(prepared.totals(ones), 1)

@@ -39,6 +39,7 @@ class Areas:
         self._order = np.argsort(-scores, kind="stable")
         self._positive = positive[self._order].astype(np.float64)[:, None]
         self.scores = scores[self._order]
+        # the last case of each score, since no threshold parts equal ones
         self.last = np.flatnonzero(np.append(np.diff(self.scores) != 0, True)) if len(scores) else np.zeros(0, np.int64)
 
     def counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

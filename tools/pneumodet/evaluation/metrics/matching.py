@@ -88,8 +88,10 @@ def overlaps(truth_xyxy_px: np.ndarray, truth_case: np.ndarray, boxes_xyxy_px: n
     repeats = sizes[box_case]
     box = np.repeat(np.arange(len(box_case)), repeats)
     case = box_case[box]
+    # the first box of the case, and on by the number of the pair within its detection
     truth = starts[case] + np.arange(len(box)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     a, b = boxes_xyxy_px[box], truth_xyxy_px[truth]
+    # 0 where boxes are apart: two negative lengths would make a positive overlap
     sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
     overlap = sides[:, 0] * sides[:, 1]
     union = area_px(boxes_xyxy_px)[box] + area_px(truth_xyxy_px)[truth] - overlap
@@ -99,6 +101,7 @@ def overlaps(truth_xyxy_px: np.ndarray, truth_case: np.ndarray, boxes_xyxy_px: n
 def coco_hits(pairs: Pairs, iou_threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return (detections, the ground-truth box that each took) by COCO's rule at one IoU threshold."""
     fitting = pairs.where(pairs.iou >= min(iou_threshold, _COCO_CEILING))
+    # cocoeval replaces its best match at an equal IoU, so that the last of equal boxes comes first here
     return greedy(fitting.where(np.lexsort((-fitting.truth, -fitting.iou, fitting.box))))
 
 

@@ -49,6 +49,7 @@ def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:
         )
     point: dict = {"aim": aim.strip(), "threshold": _threshold(cases, name, level, rules), "met": True}
     point["reached"] = at(cases, point["threshold"], rules=rules)
+    # only this aim can fail: a threshold above all scores keeps any rate of false positives
     if name == "sensitivity" and point["reached"]["image.sensitivity"] < level:
         point["met"] = False
         point["note"] = (
@@ -172,6 +173,7 @@ def check_folds(cases: Cases, folds: np.ndarray) -> np.ndarray:
     names = np.unique(folds)
     if np.shape(folds) != (len(cases),) or len(names) < 2:
         raise DataError(f"{len(cases)} exams need a fold each, of at least two folds; got shape {np.shape(folds)}, {len(names)} folds.")
+    # by patient and then by fold, a patient in two folds shows between neighbours
     order = np.lexsort((folds, cases.patients))
     torn = (np.diff(cases.patients[order]) == 0) & (np.diff(folds[order]) != 0)
     if torn.any():
@@ -187,6 +189,7 @@ def _threshold(cases: Cases, name: str, aimed_at: float | None, rules: str) -> f
     if name == "fp_per_image":
         false = np.sort(cases.scores[~match(cases).hit])[::-1]
         scores = np.unique(cases.scores)[::-1]
+        # false boxes only grow as the threshold falls: those that keep the aim come first, and the last of them is wanted
         keeps = np.searchsorted(-false, -scores, side="right") / len(cases) <= level
         return float(scores[np.count_nonzero(keeps) - 1]) if keeps.any() else _above_all(cases)
     detected = np.bincount(cases.box_case, minlength=len(cases)) > 0  # a case without detections is positive at no threshold, not even 0
@@ -195,7 +198,9 @@ def _threshold(cases: Cases, name: str, aimed_at: float | None, rules: str) -> f
     called, true = (np.searchsorted(np.sort(-part), -candidates, side="right") for part in (scores, scores[positive]))
     positives = np.count_nonzero(cases.positive)
     value = true / positives if name == "sensitivity" else 2 * true / (called + positives)
+    # in front, the threshold above all scores, where nothing is called positive
     value = np.append(0.0, value)
+    # the first is the highest threshold; where none reaches the level, the highest value there is
     best = np.argmax(value >= min(level, value.max()) if name == "sensitivity" else value == value.max())
     return float(candidates[best - 1]) if best else _above_all(cases)
 

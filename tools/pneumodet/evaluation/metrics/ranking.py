@@ -46,7 +46,9 @@ class Ranking:
         from scipy import sparse  # here, because only evaluation needs it
 
         unique, inverse = np.unique(places, return_inverse=True)
+        # what stands behind the last place is never counted
         until = unique[-1] if len(unique) else 0
+        # detections between two places count alike, so that a row of the matrix is a gap, and sums over gaps are the counts
         gap = np.searchsorted(unique, np.arange(until), side="right")
         case = self.cases.box_case[self.order[:until]]
         counts = sparse.csr_matrix((np.ones(until), (gap, case)), shape=(len(unique), len(self.cases)))

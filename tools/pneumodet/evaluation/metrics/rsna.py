@@ -156,6 +156,7 @@ def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
 def _best(flat: _Flat, rules: str) -> tuple[float, float]:
     thresholds, values = _threshold_curve(flat, rules)
     threshold = float(thresholds[np.argmax(values >= values.max() - TIE_TOLERANCE)])  # the first, so the highest threshold
+    # once more by the metric itself, so that both give the very same number at this threshold
     mask = flat.scores >= threshold
     kept = dataclasses.replace(flat, boxes_xyxy_px=flat.boxes_xyxy_px[mask], scores=flat.scores[mask], box_case=flat.box_case[mask])
     return threshold, _mean(_case_scores(kept, rules))
@@ -168,6 +169,7 @@ def _threshold_curve(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
     gains, enters = _gains(flat, truth, rules)
     order = np.argsort(-flat.scores, kind="stable")
     scores = flat.scores[order]
+    # over the exams with boxes, and over the negative ones in which something is predicted by then
     values = np.cumsum(gains[order]) / (np.count_nonzero(truth) + np.cumsum(enters[order]))
     last_of_score = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, np.int64)
     return np.append(_above_all(scores), scores[last_of_score]), np.append(0.0, values[last_of_score])
@@ -188,9 +190,11 @@ def _gains(flat: _Flat, truth: np.ndarray, rules: str) -> tuple[np.ndarray, np.n
     start = np.flatnonzero(first)
     here = np.repeat(start, np.diff(start, append=len(case)))  # the first prediction of the same exam
     tp = np.cumsum(hits, axis=0)
+    # running sums over all predictions, less what was there before the exam
     tp -= (tp - hits)[here]
     kept = np.arange(len(case)) - here + 1
     score = (tp / ((kept + truth[case])[:, None] - tp)).mean(axis=1)
+    # what each adds to its exam, which has 0 before its first prediction
     gains[positive] = score - np.where(first, 0.0, np.append(0.0, score[:-1]))
     return gains, enters
 
@@ -199,6 +203,7 @@ def _hits(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (index of the prediction, index of the IoU threshold) of every hit."""
     pairs = matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
     pairs = pairs.where(pairs.iou >= IOU_THRESHOLDS[0])
+    # community keeps the order of ``overlaps``: the boxes of a case as they stand in the file
     if rules == "strict":
         pairs = pairs.where(np.lexsort((pairs.truth, -pairs.iou, pairs.box)))
     of_threshold = [matching.greedy(pairs.where(pairs.iou > iou if rules == "strict" else pairs.iou >= iou))[0] for iou in IOU_THRESHOLDS]

@@ -86,6 +86,7 @@ def slices(
     keys = (*FIGURES, f"coco.{class_name}.AP50")
     prepared = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
     every = np.ones(len(cases), bool)
+    # a slice is a weighting by 0 and 1: sorted and matched once for all of them
     values = prepared(np.column_stack([every, *(mask for _, _, mask in named)]).astype(np.float64))
     overall = {key: _or_none(values[key][0]) for key in keys}
     rows = []
@@ -145,6 +146,7 @@ def _masks(cases: Cases, sizes_hw: np.ndarray) -> tuple[list[tuple[str, str, np.
 
 def _of_slice(cases: Cases, mask: np.ndarray, score_threshold: float | np.ndarray, intervals: Intervals) -> Mapping:
     """Return key -> interval of the cases of a (C,) bool mask."""
+    # thresholds are one a detection, and have to stay with those of the slice
     threshold = score_threshold[mask[cases.box_case]] if isinstance(score_threshold, np.ndarray) else score_threshold
     return intervals(cases.take(np.flatnonzero(mask)), score_threshold=threshold)["figures"]
 

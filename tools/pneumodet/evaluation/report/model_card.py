@@ -75,6 +75,7 @@ def _data(metrics: Metrics) -> list[str]:
 def _results(metrics: Metrics, class_name: str) -> list[str]:
     rows = []
     for key, name in ((key.replace("{class}", class_name), name) for key, name in _FIGURES.items()):
+        # a classifier has no figures of boxes
         if key not in metrics:
             continue
         rules = f", {plain(metrics['rsna_rules'])} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""

@@ -105,6 +105,7 @@ def write_report(
         origin=_origin(metrics, provenance, config_text),
         model_card=card,
     )
+    # atomic: a run's own folder is not replaced as a whole, and must not hold half a page
     for name, content in ((MODEL_CARD, card), (REPORT, page)):
         with paths.atomic_path(folder / name) as tmp:
             tmp.write_text(content, encoding="utf-8")
@@ -197,6 +198,7 @@ def _figures(metrics: Metrics) -> dict[str, Any]:
             (f"with {metrics.class_name}", markup.number(cells["tp"]), markup.number(cells["fn"])),
             ("without", markup.number(cells["fp"]), markup.number(cells["tn"])),
         ]
+    # by the keys, since the ground truth may have any classes
     classes = [key.removeprefix("coco.").removesuffix(".AP") for key in metrics if key.startswith("coco.") and key.endswith(".AP")]
     coco = [
         (name, *(markup.number(metrics.get(f"coco.{name}.{figure}")) for figure in _COCO))
@@ -255,6 +257,7 @@ def _calibration(metrics: Metrics) -> dict[str, Any]:
             label = f"{name}, {plots.METHODS.get(method, method)}"
             rows.append((label, markup.number(one.get("ece")), markup.number(one.get("brier")), one.get("undefined") or ""))
     header = ("score", "expected calibration error", "Brier score", "note")
+    # no empty column of notes where every calibrator could be fitted
     columns = 4 if any(row[3] for row in rows) else 3
     return {
         "charts": plots.reliability(metrics),

@@ -96,6 +96,7 @@ def _froc(metrics: Mapping[str, Any], froc: Mapping[str, list[Any]]) -> Markup:
     if not rates:
         return Markup()
     lines = [
+        # steps: between two points the sensitivity is that of the first, and a slope would promise more
         Line("boxes found", rates, froc["sensitivity"], steps=True),
         Line("images with a box found", rates, froc["image_sensitivity"], steps=True),
     ]
@@ -120,6 +121,7 @@ def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list[Any]]) -
     lines = [Line("detector", pr["sensitivity"], pr["precision"])]
     if metrics.get("images") and metrics.get("positive_images") is not None:
         share = metrics["positive_images"] / metrics["images"]
+        # what chance reaches: precision depends on the share of positives, unlike ROC
         lines.append(Line(f"all called positive ({share:.0%} are)", (0, 1), (share, share)))
     mark = _mark(HERE, metrics.get("image.sensitivity"), metrics.get("image.precision"))
     title = "Precision and recall of images" + _area(metrics, "image.pr_auc")
@@ -129,6 +131,7 @@ def _precision_recall(metrics: Mapping[str, Any], pr: Mapping[str, list[Any]]) -
 def _thresholds(metrics: Mapping[str, Any], sweep: Mapping[str, list[Any]]) -> Markup:
     if len(sweep.get("rsna") or ()) < 2:
         return Markup()
+    # the file has falling thresholds, an axis rises
     pairs = sorted(zip(sweep["threshold"], sweep["rsna"], strict=True))
     point = metrics.get("operating_point") or {}
     reached = ((point.get("chosen") or {}).get("reached") or {}).get("rsna_metric", metrics.get("rsna_metric"))
@@ -147,6 +150,7 @@ def _scores(metrics: Mapping[str, Any], histogram: Mapping[str, list[Any]]) -> M
     series: dict[str, list[float]] = {}
     for name, key in ((f"with {class_name}", "positive"), ("without", "negative")):
         counts = histogram[key]
+        # shares of each, or the more frequent ones would hide the others
         series[name] = [count / (sum(counts) or 1) for count in counts]
     return bar_chart("Radiographs by their highest score", histogram["edges"], series, x="highest score", y="share of each of the two")
 

@@ -28,6 +28,7 @@ def pictures_of_worst(loaded: Loaded, metrics: Mapping[str, Any], read: Read | N
     for one in worst:
         index, picture = one["case"], None
         if one["name"] in pixels:
+            # at the exam's own threshold, so that the picture shows what the figures count
             mine = (cases.box_case == index) & (cases.scores >= (one["score_threshold"] or 0.0))
             detections = Detections(cases.boxes_xyxy_px[mine], cases.scores[mine], np.ones(int(mine.sum()), np.int64))
             truth = cases.truth_xyxy_px[cases.truth_case == index]

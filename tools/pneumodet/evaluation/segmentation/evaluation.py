@@ -86,6 +86,7 @@ class MaskEvaluator:
         self.truth = np.empty((len(split), *size_hw), bool)
         for number, mask in enumerate(_masks(split, size_hw)):
             self.truth[number] = mask
+        # folds need exams and patients only, and are the same for every evaluation
         without = inputs.assemble(split.instances, lambda _, __: [], class_name=split.class_name).cases
         self._folds: np.ndarray | None = None
         with contextlib.suppress(DataError):  # too few patients; ``summarize`` says so
@@ -96,6 +97,7 @@ class MaskEvaluator:
         maps = np.empty(self.truth.shape, np.float16)
         for seen in batches:
             logits = np.asarray(seen.outputs["mask"], np.float64)[..., 0]
+            # clipped, since exp overflows in float64 from about 710 on and warns of it
             maps[seen.numbers] = 1 / (1 + np.exp(-logits.clip(-50, 50)))
             maps[seen.numbers[~seen.read]] = 0  # a network finds something in black pixels, too
         pixels = Pixels.of([figures.count(one, truth) for one, truth in zip(maps, self.truth, strict=True)])
@@ -121,6 +123,7 @@ class MaskEvaluator:
 
         def watched() -> Iterable[Seen]:
             for seen in batches:
+                # of a pass over all exams only the inputs that are drawn, or all would stay in memory
                 kept.update({number: seen.images[row] for row, number in enumerate(seen.numbers.tolist()) if number in wanted})
                 yield seen
 

@@ -58,6 +58,7 @@ def count(probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
     Returns:
       ((T,) int64 hits, (T,) int64 marked, px with opacity).
     """
+    # how many thresholds each px reaches: one pass in place of one for each of them
     reached = np.searchsorted(THRESHOLDS, probabilities.ravel(), side="right")
     with_truth = np.bincount(reached[truth.ravel()], minlength=len(THRESHOLDS) + 1)
     all_px = np.bincount(reached, minlength=len(THRESHOLDS) + 1)

@@ -60,9 +60,11 @@ def check(positive: np.ndarray, patients: np.ndarray, *, folds: int) -> None:
             raise DataError(
                 f"None of the {len(positive):,} exams is {kind}: there is nothing to distinguish. Give labels with both classes."
             )
+    # counted by patient, since folds are made of patients: a patient with one positive exam is a positive one
     with_positive = np.unique(patients[positive])
     counts = {"with": len(with_positive), "without": len(np.unique(patients)) - len(with_positive)}
     for kind, count in counts.items():
+        # the training set of a fold is split once more for Platt's method, and each part needs patients of both kinds
         if count < folds + INNER_FOLDS:
             raise DataError(
                 f"Only {count} patients are {kind} pneumonia; {folds} folds need at least {folds + INNER_FOLDS}. "
@@ -72,7 +74,9 @@ def check(positive: np.ndarray, patients: np.ndarray, *, folds: int) -> None:
 
 def patient_folds(patients: np.ndarray, positive: np.ndarray, *, number: int, seed: int) -> np.ndarray:
     """Return (N,) int64, the fold of each exam: all exams of a patient in one, and in each fold the same share of patients with a positive exam."""
+    # the positive ones overwrite the rest: one positive exam makes the patient positive
     strata = dict.fromkeys(patients.tolist(), "negative") | dict.fromkeys(patients[positive].tolist(), "positive")
+    # the project's own splitter rather than scikit-learn's, so that folds are made as those of records are
     named = splits.stratified({str(patient): stratum for patient, stratum in strata.items()}, seed=seed, number_of_folds=number)
     place = {splits.fold_name(index): index for index in range(number)}
     return np.array([place[named[str(patient)]] for patient in patients.tolist()], np.int64)
@@ -130,6 +134,7 @@ def _cross_validated(
         scores[test] = model.predict_proba(values[test])[:, 1]
         auc.append(roc_auc(scores[test], positive[test]))
         if importance:
+            # on the held-out fold: on exams that the model was fitted on, a column that it only memorized would seem to matter
             permuted = permutation_importance(
                 model, values[test], positive[test], scoring="roc_auc", n_repeats=REPEATS, random_state=seed + int(fold)
             )
@@ -140,6 +145,7 @@ def _cross_validated(
 
 def fitted(name: str, values: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, categorical: Sequence[bool], seed: int):
     """Return a model that was fitted on all that is given; arguments as in ``cross_validate``."""
+    # by patient here, too, or the SVC would be calibrated on exams of patients that it has seen
     inner = patient_folds(patients, positive, number=INNER_FOLDS, seed=seed)
     inner_folds = [(np.flatnonzero(inner != fold), np.flatnonzero(inner == fold)) for fold in range(INNER_FOLDS)]
     return models.build(name, categorical=categorical, folds=inner_folds, rows=len(positive), seed=seed).fit(values, positive)
@@ -147,6 +153,7 @@ def fitted(name: str, values: np.ndarray, positive: np.ndarray, patients: np.nda
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     """Return the ROC AUC of (N,) scores; NaN where all are of one class."""
+    # the project's own areas, so that this figure compares with those of detectors and classifiers
     return float(Areas(positive, scores).areas(np.ones((len(scores), 1)))[0][0])
 
 
@@ -170,6 +177,7 @@ def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, r
         return dict(zip(("roc_auc", "average_precision"), areas.areas(weights), strict=True))
 
     value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
+    # calibration has no interval: it is a description of these scores, not a comparison
     areas_with_intervals: dict = {key: bootstrap.interval(value[key], drawn[key], patients) for key in value}
     reliable = calibration.reliability(scores, positive)
     return areas_with_intervals | {key: reliable[key] for key in ("brier", "brier_of_base_rate", "ece", "curve")}

@@ -50,9 +50,11 @@ def compare(
       A dict of each way: ``columns``, ``split``, ``rows``, ``majority`` (the accuracy of calling every row negative, or positive where that is
       more) and ``models``: name -> ``accuracy`` and ``roc_auc``.
     """
+    # the rows of RSNA's CSV: one a box, and one for an exam without
     counts = np.array([max(1, len(boxes)) for boxes in table.boxes_xyxy_px])
     positive, patients = np.repeat(table.positive, counts), np.repeat(table.patients, counts)
     metadata = np.repeat(table.values, counts, axis=0)
+    # a split by row is one by patient in which every row has a patient of its own
     groups_of = {BY_ROW: np.arange(len(positive)), BY_PATIENT: patients}
     columns = {
         WITHOUT_BOXES: (metadata, table.categorical),
@@ -77,6 +79,7 @@ def compare(
 
 def _box_columns(table: Table) -> np.ndarray:
     """Return (R, 4) float64: x, y, width, height in px of each row, 0 where the labels have none, as the reports filled them in."""
+    # 0 and not NaN, because imputation would hide the leak that the reports had
     rows = []
     for boxes in table.boxes_xyxy_px:
         xywh_px = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]) if len(boxes) else np.zeros((1, 4))

@@ -53,17 +53,21 @@ def build(
             categorical_features=list(categorical),
             max_leaf_nodes=15,
             learning_rate=0.05,
+            # early stopping would hold out rows at random, and part exams of one patient
             early_stopping=False,
+            # on a small set the default would allow no split, and the model would be a constant
             min_samples_leaf=max(1, min(FEWEST_IN_A_LEAF, rows // 4)),
             random_state=seed,
         )
     prepared = _prepared(categorical)
     if name == "logistic":
         return make_pipeline(prepared, LogisticRegression(max_iter=1000))
+    # Nystroem takes its landmarks from the rows that it is fitted on, and cannot take more than there are
     smallest = min(len(fit) for fit, _ in folds)
     kernel = Nystroem(kernel="rbf", n_components=min(LANDMARKS, smallest), random_state=seed)
     # balanced, because with one positive of five the plain hinge loss calls everything negative and ranks nothing
     svc = make_pipeline(prepared, kernel, LinearSVC(class_weight="balanced", dual=False))
+    # ensemble=False: one SVC, fitted on all rows, with a sigmoid from the held-out scores of the folds
     return CalibratedClassifierCV(svc, method="sigmoid", cv=list(folds), ensemble=False)
 
 
@@ -71,6 +75,7 @@ def _prepared(categorical: Sequence[bool]) -> ColumnTransformer:
     """Return what makes numbers of all columns: a missing number is the median and says so in a column of its own; a missing category is one."""
     numbers = [index for index, one in enumerate(categorical) if not one]
     others = [index for index, one in enumerate(categorical) if one]
+    # columns that are empty in a training set stay, so that every fold has the same columns
     imputed = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler())
     return ColumnTransformer(
         [("numbers", imputed, numbers), ("categories", OneHotEncoder(handle_unknown="ignore", sparse_output=False), others)]

@@ -57,6 +57,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
             one["name"],
             markup.with_interval(one["roc_auc"]),
             markup.with_interval(one["average_precision"]),
+            # beside the interval, which is of patients: how much the figure varies from fold to fold
             f"{markup.fixed(min(one['fold_roc_auc']))} to {markup.fixed(max(one['fold_roc_auc']))}",
         )
         for one in result["models"].values()

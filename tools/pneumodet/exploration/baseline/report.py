@@ -64,8 +64,10 @@ def write(
     Raises:
       ConfigError, DataError: as ``evaluating.check``; or the folder cannot be written or holds something.
     """
+    # before anything is fitted, which takes minutes
     folders.check_free(output_dir, marker=RESULT, overwrite=overwrite)
     evaluating.check(table.positive, table.patients, folds=folds)
+    # the same folds for all models, so that they are compared on the same exams
     fold_of = evaluating.patient_folds(table.patients, table.positive, number=folds, seed=seed)
     validated = {
         name: evaluating.cross_validate(
@@ -82,6 +84,7 @@ def write(
         for name in models.NAMES
     }
     entries = {name: _entry(name, one, table, resamples=resamples, seed=seed) for name, one in validated.items()}
+    # one model's scores are written, for the gate; that the choice flatters is said in the notes
     best = max(entries, key=lambda name: entries[name]["roc_auc"]["value"])
     result: dict[str, Any] = {
         "pneumodet": pneumodet.__version__,
@@ -107,6 +110,7 @@ def write(
     with folders.new_folder(output_dir, marker=RESULT, overwrite=overwrite) as folder:
         scores = list(zip(table.exams, validated[best].scores.tolist(), strict=True))
         detections.write_scores(folder / SCORES, scores)
+        # a gate takes scores of exactly the exams that are evaluated, which are those of one split
         for split in dict.fromkeys(table.splits):
             here = (one for one, of in zip(scores, table.splits, strict=True) if of == split)
             detections.write_scores(folder / f"scores_{split}.csv", here)
@@ -118,6 +122,7 @@ def write(
 def _entry(name: str, validated: evaluating.CrossValidation, table: Table, *, resamples: int, seed: int) -> dict[str, Any]:
     figures = evaluating.figures(validated.scores, table.positive, table.patients, resamples=resamples, seed=seed)
     drops_of_columns = np.zeros((0, 0)) if validated.importance is None else validated.importance
+    # low and high are the range over folds, not an interval: folds share most of their training sets
     importance = {
         column: {"value": float(drops.mean()), "low": float(drops.min()), "high": float(drops.max())}
         for column, drops in zip(table.columns, drops_of_columns, strict=True)

@@ -102,6 +102,7 @@ def read(
             raise ConfigError("Give --labels with one of --headers (a CSV) and --dicom-dir (the files), or --data (a record set).")
         exams, notes = _labelled(labels)
         facts = _of_csv(where) if headers_csv else _of_files(where, exams, workers, on_progress)
+        # some may lack a header, and are named; where all do, these are two different data sets
         if missing := [exam for exam in exams if exam not in facts]:
             if len(missing) == len(exams):
                 raise DataError(f"None of the {len(exams)} exams of {labels} has a header in {where}. Do the two belong together?")
@@ -114,6 +115,7 @@ def read(
         patients, splits, by = {}, {}, grouping.BY_EXAM
     if patient_map:
         patients, by = annotations.read_patient_map(patient_map), grouping.BY_MAP
+        # an exam without a patient could be of one in another fold, and the figures too good
         if missing := [exam for exam in exams if exam not in patients]:
             raise DataError(f"The patient map {patient_map} does not name {len(missing):,} exams, for example {missing[0]}. Add them.")
     if by == grouping.BY_EXAM:
@@ -121,6 +123,7 @@ def read(
     columns, values, categories, more = _numbers([facts[exam] for exam in exams])
     return Table(
         exams=list(exams),
+        # all arrays are in the order of ``exams``
         positive=np.array([one.positive for one in exams.values()], bool),
         patients=np.unique([patients.get(exam, exam) for exam in exams], return_inverse=True)[1],
         columns=columns,
@@ -149,6 +152,7 @@ def _of_csv(path: Path) -> dict[str, Texts]:
     for row in header_values.read_csv(path).rows:
         if not row.exam:
             raise DataError(f"{path}, line {row.line}: the row names no exam. Fill it in or remove the row.")
+        # RSNA's tables have a row a box, so that an exam may occur again with the same header
         if texts_of.setdefault(row.exam, row.texts) != row.texts:
             raise DataError(f"{path}, line {row.line}: exam {row.exam} occurs twice with different values. Keep one row.")
     return texts_of
@@ -156,6 +160,7 @@ def _of_csv(path: Path) -> dict[str, Texts]:
 
 def _of_files(root: Path, exams: Mapping[str, Exam], workers: int, on_progress: Callable[[int, int], None]) -> dict[str, Texts]:
     with Pool(workers) as pool:
+        # by what the labels call an exam: a file's name, its PatientID or its SOPInstanceUID
         files, _ = sources.find_radiographs(root, known=exams, pool=pool)
         files = {exam: source for exam, source in files.items() if exam in exams}
         read = header_values.read_files(files, pool, done=lambda count: on_progress(count, len(files)))
@@ -171,6 +176,7 @@ def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[s
     splits: dict[str, str] = {}
     notes = []
     for split in records.each_split():
+        # nothing to learn from, and labels without any exam are an error of the reader
         if not len(split):
             continue
         exams_of_split, more = _labelled(split.truth)
@@ -180,6 +186,7 @@ def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[s
         patients |= {image["file_name"]: str(image["patient"]) for image in images if "patient" in image}
         splits |= dict.fromkeys(exams_of_split, split.name)
         notes += more
+    # all or none: a patient map that knows some exams would take the others for patients of their own
     known = records.split_by != grouping.BY_EXAM and exams.keys() <= patients.keys()
     return exams, facts, patients if known else {}, splits, notes
 
@@ -195,11 +202,13 @@ def _numbers(facts: list[Texts]) -> tuple[tuple[str, ...], np.ndarray, dict[str,
         texts = [one.get(column, "") for one in facts]
         values, refused = _checked(column, texts)
         if column in CATEGORICAL:
+            # sorted, so that the numbers do not depend on the order of exams
             categories[column] = tuple(sorted(set(filter(None, values))))
             places = {value: float(index) for index, value in enumerate(categories[column])}
             values = [places.get(value) for value in values]
         notes += [f"{count:,} {_plural(column, count)} {reason} and taken as missing." for reason, count in refused.items()]
         numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+        # a column without any value says nothing, and is named in a note instead
         if np.isnan(numbers).all():
             categories.pop(column, None)
             notes.append(f"No exam has a usable {NAMES[column]}; it is left out.")
