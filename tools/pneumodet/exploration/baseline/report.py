@@ -108,15 +108,18 @@ def write(
         rows = leak.compare(table, number_of_folds=folds, seed=seed, on_fold=on_fold)
         result["leak"] = {"explanation": leak.EXPLANATION, "ways": rows}
     with folders.new_folder(output_dir, marker=RESULT, overwrite=overwrite) as folder:
-        scores = list(zip(table.exams, validated[best].scores.tolist(), strict=True))
-        detections.write_scores(folder / SCORES, scores)
-        # a gate takes scores of exactly the exams that are evaluated, which are those of one split
-        for split in dict.fromkeys(table.splits):
-            here = (one for one, of in zip(scores, table.splits, strict=True) if of == split)
-            detections.write_scores(folder / f"scores_{split}.csv", here)
+        _write_scores(folder, table, validated[best].scores)
         (folder / PAGE).write_text(page.html(result), encoding="utf-8")
         paths.write_json(folder / RESULT, result)
     return result
+
+
+def _write_scores(folder: Path, table: Table, scores: np.ndarray) -> None:
+    """Write scores.csv, and a file for each split: a gate takes scores of exactly the exams that are evaluated."""
+    rows = list(zip(table.exams, scores.tolist(), strict=True))
+    detections.write_scores(folder / SCORES, rows)
+    for split in dict.fromkeys(table.splits):
+        detections.write_scores(folder / f"scores_{split}.csv", (one for one, of in zip(rows, table.splits, strict=True) if of == split))
 
 
 def _entry(name: str, validated: evaluating.CrossValidation, table: Table, *, resamples: int, seed: int) -> dict[str, Any]:
