@@ -80,7 +80,7 @@ def resolve(
     prepared = detection_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     resolved, manifest = prepared.config, prepared.data
     change(resolved)
-    label_map.write_label_map(folder / LABEL_MAP, manifest["label_map"])
+    label_map.write_label_map(folder / LABEL_MAP, manifest.label_map)
     pipeline_config.save(resolved, folder / CONFIG)
     return folder / CONFIG
 

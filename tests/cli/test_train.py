@@ -171,7 +171,7 @@ def test_refused_with_one_line(flags, workspace, more, message, capsys):
 @pytest.mark.parametrize("look", ["--find-lr", "--preview-augmentation"])
 def test_a_look_is_for_new_runs(done, workspace, look, capsys):
     assert train.main(["--run", "done", "--resume", look]) == 2
-    assert "look before a run begins" in capsys.readouterr().err
+    assert "belong before a run begins" in capsys.readouterr().err
 
 
 def test_the_preview_says_where_it_is(flags, workspace, capsys):

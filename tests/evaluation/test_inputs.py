@@ -35,7 +35,7 @@ def write(tmp_path):
 
     def load(truth=None, found=(), **arguments):
         (tmp_path / "instances.json").write_text(json.dumps(instances() if truth is None else truth))
-        (tmp_path / "detections.json").write_text(json.dumps(detections if isinstance(detections, dict) else list(detections)))
+        (tmp_path / "detections.json").write_text(json.dumps(found if isinstance(found, dict) else list(found)))
         return inputs.load(tmp_path / "instances.json", tmp_path / "detections.json", **arguments)
 
     return load
@@ -252,7 +252,7 @@ def test_files_that_are_swapped_missing_or_no_json(write, tmp_path):
         pytest.param("a,0.5 1 two 3 4", "line 2, column 7 of PredictionString: 'two' is no number", id="a word"),
         pytest.param("a,1.5 1 2 3 4", "line 2, column 1 of PredictionString: a box needs a confidence from 0 to 1", id="confidence"),
         pytest.param("a,0.5 1 2 3 4  0.5 1 2 -3 4", "line 2, column 14 of PredictionString: .*'0.5 1 2 -3 4'", id="negative width"),
-        pytest.param("a,\nb,\na,", "line 4: exam 'a' is there twice", id="twice"),
+        pytest.param("a,\nb,\na,", "line 4: exam 'a' occurs twice", id="twice"),
         pytest.param("stranger,", "line 2: the ground truth has no exam 'stranger'", id="unknown"),
         pytest.param("a,\nc,", "has no line for 1 exams, for example b", id="missing"),
     ],

@@ -297,8 +297,8 @@ def test_without_tensorflow_there_is_a_sentence(copy, monkeypatch):
     folder, _ = copy
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     for name in ("augmentation_sheet", "augmentation"):  # a test before this one may have imported them
-        monkeypatch.delitem(sys.modules, f"pneumodet.training.{name}", raising=False)
-        monkeypatch.delattr(f"pneumodet.training.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"pneumodet.models.inputs.{name}", raising=False)
+        monkeypatch.delattr(f"pneumodet.models.inputs.{name}", raising=False)
     result = run(folder.parent, "--dicom-dir", folder)
     assert result["pictures"]["augmented"] is False
     assert result["pictures"]["why_not_augmented"].count(". ") == 0

@@ -26,7 +26,7 @@ def test_a_gate_that_a_recipe_needs(tmp_path):
         pytest.param("patientId,score\na,0.5\nb,high\n", r"line 3: exam 'b' has the score 'high'", id="text"),
         pytest.param("patientId,score\na,0.5\nb,\n", r"line 3: exam 'b' has the score ''", id="empty"),
         pytest.param("patientId,score\na,0.5\nb,1.5\n", r"line 3: exam 'b' has the score '1.5'", id="logit"),
-        pytest.param("patientId,score\na,0.5\nb,0.5\na,0.5\n", r"line 4: exam a is there twice", id="twice"),
+        pytest.param("patientId,score\na,0.5\nb,0.5\na,0.5\n", r"line 4: exam a occurs twice", id="twice"),
         pytest.param("patientId,score\na,0.5\nb,0.5\nc,0.5\n", r"line 4: exam c is not in the ground truth", id="unknown"),
         pytest.param("patientId,score\n,0.5\n", r"line 2: exam '' has", id="no name"),
         pytest.param("patientId,probability\na,1\n", r"has no column 'score'", id="column"),

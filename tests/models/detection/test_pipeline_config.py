@@ -18,13 +18,21 @@ def record_set(folder, label_map=LABEL_MAP):
     """Return a record set of three files that are not read."""
 
     def split(*names):
-        return SplitEntry(1, 1, 1, 1, "instances.json", "", tuple(Shard(name, 0, "", 1) for name in names))
+        return SplitEntry(
+            exams=1,
+            patients=1,
+            positive_exams=1,
+            boxes=1,
+            annotations="instances.json",
+            annotations_sha256="",
+            shards=tuple(Shard(name, 0, "", 1) for name in names),
+        )
 
     splits = {
         "train": split("train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"),
         "val": split("val-00000-of-00001.tfrecord"),
     }
-    return RecordSet(folder, Manifest(splits, label_map, "patient map", {}, {}))
+    return RecordSet(folder, Manifest(splits=splits, label_map=label_map))
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
         if not exam or not 0 <= score <= 1:
             raise DataError(f"{where}: exam {exam!r} has the score {row['score']!r}, must be a number from 0 to 1. Write a probability.")
         if exam in scores:
-            raise DataError(f"{where}: exam {exam} is there twice. Keep one score an exam.")
+            raise DataError(f"{where}: exam {exam} occurs twice. Keep one score an exam.")
         if known is not None and exam not in known:
             raise DataError(f"{where}: exam {exam} is not in the ground truth. Are these scores of other radiographs?")
         scores[exam] = score
