@@ -306,6 +306,7 @@ def test_the_real_set_up_has_no_error(tmp_path):
     assert names[-4:] == ["TensorFlow", "GPU", "TensorFlow computes", "Object Detection API"]
 
 
+@pytest.mark.slow
 def test_a_broken_api_is_found():
     """The probe of a process in which the API cannot be imported."""
     code = "import sys; sys.modules['tf_slim'] = None\n" + probe.PROBE

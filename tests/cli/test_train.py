@@ -106,6 +106,7 @@ def test_a_resumed_run_names_its_own_metric(done, workspace, capsys):
     assert "step 5 of 5" in captured.err
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_does_not_go_on_by_itself(done, workspace, monkeypatch, capsys):
     from pneumodet.training import validation
 
@@ -125,6 +126,7 @@ def test_a_run_that_stopped_early_does_not_go_on_by_itself(done, workspace, monk
         assert "(5 steps, checkpoint" in out
 
 
+@pytest.mark.slow
 def test_a_removed_checkpoint_leaves_the_one_before(done, workspace, capsys):
     folder = shutil.copytree(done[0], workspace / "torn")
     data = folder / "train" / "ckpt-4.data-00000-of-00001"

@@ -186,6 +186,7 @@ def test_refused_sources(cases, folds):
         postprocess_search.search([only], folds=folds[~cases.positive | (folds == 0)])
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_on_real_ground_truth(shared_data):
     """800 exams of the challenge, a detector whose boxes are 10 % too large, and a gate of AUC 0.92."""

@@ -320,6 +320,7 @@ def test_no_file_name_has_the_machine_in_it(tmp_path):
     assert all("tfevents" in name and socket.gethostname() not in name for name in names)
 
 
+@pytest.mark.slow
 def test_tensorflow_reads_the_events(tmp_path):
     """The format is TensorFlow's; its own reader must agree, in a process of its own, because it takes long to start."""
     log = Logbook(tmp_path)

@@ -91,6 +91,7 @@ def test_the_best_checkpoint_stays_and_patience_ends_the_run(records, tmp_path, 
     assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_best_and_patience_survive_a_resume(records, tmp_path, monkeypatch):
     fake_figures(monkeypatch, [0.5, 0.4, 0.3, 0.2])
     first = small.request(records, tmp_path / "run", steps=20, evaluate_every=2, patience=3, checkpoint_every=2)
@@ -153,6 +154,7 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, t
     assert record["rollbacks"] == 1
 
 
+@pytest.mark.slow
 def test_returns_are_bounded_and_go_back_further_each_time(records, tmp_path, monkeypatch):
     break_steps(monkeypatch, lambda step, factor: step == 6)
     with pytest.raises(TrainingError, match=r"diverged at step 6, learning rate .*: .*nan.* taken back 3 times.*--learning-rate"):
@@ -161,6 +163,7 @@ def test_returns_are_bounded_and_go_back_further_each_time(records, tmp_path, mo
     assert newest < 6
 
 
+@pytest.mark.slow
 def test_a_real_explosion_leaves_a_good_checkpoint(records, tmp_path):
     """A learning rate of 1e30 brings the weights near infinity in one step; only the checkpoint before it is good."""
     rate = "train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate"
@@ -175,6 +178,7 @@ def test_a_real_explosion_leaves_a_good_checkpoint(records, tmp_path):
     assert largest < 1e3
 
 
+@pytest.mark.slow
 def test_in_loop_evaluation_is_that_of_the_evaluate_command(records, tmp_path, monkeypatch):
     from pneumodet.cli import evaluate
 

@@ -134,6 +134,7 @@ def test_a_deflated_bomb_is_refused(analyst):
         analyst.reports(deflated_bomb(), UID)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_mutated_files_are_reported_or_refused(analyst):
     """Never another error, and never a reason that quotes the patient."""

@@ -73,6 +73,7 @@ def test_resamples_draw_patients_with_all_their_exams():
     assert not np.array_equal(weights, np.concatenate(list(resampled_weights(patients, resamples=500, seed=2)), axis=1))
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say_and_naive_ones_do_not():
     """120 sets of 100 patients, against the truth of 20,000; clusters widen the intervals of what differs between patients.
 

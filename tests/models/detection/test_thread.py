@@ -35,6 +35,7 @@ def test_train_writes_its_runs(trained, records):
     assert sorted(path.name for path in (trained / "train").glob("*.index")) == ["ckpt-0.index", "ckpt-4.index", "ckpt-6.index"]
 
 
+@pytest.mark.slow
 def test_the_stock_api_accepts_the_resolved_config(trained):
     """As model_main_tf2 does: read the file, build input, model and optimizer from it, and restore the checkpoint."""
     api = odapi.load()

@@ -221,6 +221,7 @@ def test_a_sample_is_that_of_the_apis_inputs(shards, made, name, size, resizer):
     assert (made[5].height, made[5].width) == (72, 96)
 
 
+@pytest.mark.slow
 def test_devices_and_machines_share_a_batch(shards):
     whole = batches(feed_of(shards), steps=3)
     split = batches(feed_of(shards, replicas=2), steps=3)

@@ -67,6 +67,7 @@ def test_a_restored_classifier_scores_as_the_run_did(both, classified):
     np.testing.assert_allclose(outputs["classes"].sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_a_classifier_that_was_cut_goes_on_exactly(both, tmp_path):
     folder = tmp_path / "cut"
     shutil.copytree(both[0], folder)
