@@ -38,6 +38,9 @@ PATIENT_COLUMNS = ("patient", "nih_patient", "patient_id", "Patient ID")
 MAX_COORDINATE_PX = 1_000_000
 """A coordinate beyond this is an error, not a radiograph."""
 
+MIN_SIDE_PX = 1.0
+"""A box of which less is left within its image, in width or height, marks nothing: float32 shares would make it empty."""
+
 _NIH_IMAGE = re.compile(r"^(\d{8})_\d{3}\.png$")
 
 

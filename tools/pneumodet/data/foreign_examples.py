@@ -14,12 +14,10 @@ import numpy as np
 from pneumodet.core import boxes
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map, record_images, tf_example
+from pneumodet.data.annotations import MIN_SIDE_PX
 
 REACH = 0.5
 """Share of the image by which a box may reach over its edge, and be clipped; one that reaches further is in px, or otherwise wrong."""
-
-MIN_SIDE_PX = 1.0
-"""A box of which less is left within the image marks nothing."""
 
 SAME = 1e-6
 """Shares of the image that differ by less are the same: they are float32."""

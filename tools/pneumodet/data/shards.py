@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from pneumodet.core import boxes, paths
 from pneumodet.core.errors import DataError
 from pneumodet.data import coco_objects, images, label_map, manifest, tf_example, tfrecord
-from pneumodet.data.annotations import Exam
+from pneumodet.data.annotations import MIN_SIDE_PX, Exam
 from pneumodet.data.sources import Source
 
 SHARD_BYTES = 128 << 20
@@ -34,9 +34,6 @@ MIN_SHARDS = 4
 
 RESULTS = ".results"
 """Folder of the finished shards' results while a record set is made."""
-
-MIN_SIDE_PX = 1.0
-"""A box of which less is left within the image, in width or height, rejects its exam: float32 shares would make it empty."""
 
 OLDEST = 90
 """Years; a higher age can identify a person (45 CFR 164.514(b)(2)(i)(C))."""
