@@ -19,6 +19,8 @@ TOGETHER = ("models/detection", "export")
 """Folders whose files share what takes longest to make, and so run in one process; elsewhere each file may run in another one."""
 
 
+# before pytest-xdist's, which reads the groups
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Say what runs when and where in several processes (make test); in one process only the order changes."""
 
