@@ -127,7 +127,9 @@ class Samples:
         start = tf.range(first_step, first_step + steps, dtype=tf.int64) * self._batch + self._worker * share
         dataset = tf.data.Dataset.from_tensor_slices(start).flat_map(lambda first: tf.data.Dataset.range(first, first + share))
         # deterministic: batches must not depend on which image was decoded first, or a resumed run would differ
-        dataset = dataset.map(self._sample, num_parallel_calls=parallel or cpus(), deterministic=True)
+        # samples are made without Python's own if and while on tensors; looking for such (AutoGraph) takes seconds
+        sample = tf.autograph.experimental.do_not_convert(self._sample)
+        dataset = dataset.map(sample, num_parallel_calls=parallel or cpus(), deterministic=True)
         options = tf.data.Options()
         options.autotune.enabled = False  # the end of its thread is waited for, which may take a minute
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
