@@ -136,6 +136,7 @@ def test_script_does_not_start_tensorflow(synthetic, tmp_path):
     assert "tensorflow" not in imported
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished(synthetic, tmp_path):
     # the same radiographs under many names, so that there is a middle to be interrupted in
     folder = tmp_path / "in"

@@ -343,6 +343,7 @@ def test_a_long_list_ends_with_what_is_left_out(monkeypatch):
     assert said[-1] == "and 16 more:\nsee the report"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_radiographs_are_left_alone_and_their_negatives_are_not(shared_data):
     files = sorted((shared_data / "rsna_sample" / "stage_2_train_images").glob("*.dcm"))

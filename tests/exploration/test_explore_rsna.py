@@ -7,7 +7,7 @@ import pytest
 from pneumodet.cli import explore
 from pneumodet.exploration import radiographs
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,28 @@
 """Records that the training tests share, and one run that was never cut."""
 
+import types
+
 import made
 import pytest
 import shallow
 import small
 
+from pneumodet.training import curves, watching
 from pneumodet.training.families import detection
+
+
+@pytest.fixture(scope="session", autouse=True)
+def curves_in_outline():
+    """Leave runs' curves.png undrawn: that takes longer than their few steps. Tests of the picture ask for ``drawn_curves``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "curves", types.SimpleNamespace(draw=lambda table, path, **_: path.write_bytes(b"\x89PNG")))
+        yield
+
+
+@pytest.fixture
+def drawn_curves(monkeypatch):
+    """Draw curves.png as training does."""
+    monkeypatch.setattr(watching, "curves", curves)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The loop: exact resume, the best checkpoint, early stopping, and the way back from a loss that is not finite."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -40,6 +41,22 @@ with shallow.backbone():
 """
 
 
+def test_a_run_that_was_stopped_goes_on_exactly(records, uncut, tmp_path):
+    """Stopped between two checkpoints; the slow tests kill and signal whole processes."""
+
+    def interrupt(now):
+        if now.step == 7:
+            raise KeyboardInterrupt
+
+    request = small.request(records, tmp_path / "cut", checkpoint_every=3)
+    with contextlib.suppress(KeyboardInterrupt):
+        detection.train(request, on_progress=interrupt)
+    folder, outcome = detection.train(detection.Request(run=str(tmp_path / "cut"), resume=True))
+    assert outcome.completed
+    assert small.weights(folder / "train" / "ckpt-12") == small.weights(uncut[0] / "train" / "ckpt-12")
+
+
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_exactly(records, uncut, tmp_path):
     """Cut after its seventh step, four steps of which it has no checkpoint of, it repeats these and ends as if nothing had been."""
     script = KILLED.replace("now.step == 7", "now.step == 6")
@@ -213,9 +230,8 @@ def test_damaged_records_are_named_or_left_out(records, tmp_path):
     assert "1 corrupt records were left out." in outcome.notes
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.slow), pytest.param(signal.SIGTERM, id="sigterm")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGTERM, id="sigterm")])
 def test_a_signal_saves_and_says_how_to_go_on(records, tmp_path, number, monkeypatch):
     arguments = [
         "--config",

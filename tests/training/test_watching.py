@@ -16,6 +16,8 @@ from pneumodet.training.progress import Progress
 from pneumodet.training.validation import Evaluation
 from pneumodet.viz import pictures
 
+pytestmark = pytest.mark.usefixtures("drawn_curves")
+
 
 def evaluation(figures=None):
     """Two exams of 800 x 400 px, shown at 400 x 400; the second one has a box in its lower right, and a detection left of the middle."""

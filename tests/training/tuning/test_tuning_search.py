@@ -113,9 +113,8 @@ def alive(pid):
         return False
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(signal.SIGKILL, id="SIGKILL", marks=pytest.mark.slow), pytest.param(signal.SIGINT, id="Ctrl-C")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGKILL, id="SIGKILL"), pytest.param(signal.SIGINT, id="Ctrl-C")])
 def test_a_study_that_was_cut_ends_as_an_uncut_one(tmp_path, records, how):
     folder = tmp_path / "cut"
     process = start(folder, records, "hangs_in_third")
