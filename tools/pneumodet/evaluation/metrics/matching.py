@@ -115,10 +115,14 @@ def greedy(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
       (H,) int64 detections and (H,) int64 the ground-truth box that each took, in no particular order.
     """
     box, truth = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    # marks to look up, since np.isin sorts anew in each round
+    box_taken, truth_taken = (np.zeros(int(one.max(initial=-1)) + 1, bool) for one in (pairs.box, pairs.truth))
     while len(pairs.box):
         first = np.flatnonzero(np.diff(pairs.case, prepend=-1))
         box.append(pairs.box[first])
         truth.append(pairs.truth[first])
+        box_taken[box[-1]] = True
+        truth_taken[truth[-1]] = True
         # what is left of a case has its next detection first, so that each round settles one more detection of every case
-        pairs = pairs.where(~(np.isin(pairs.box, box[-1]) | np.isin(pairs.truth, truth[-1])))
+        pairs = pairs.where(~(box_taken[pairs.box] | truth_taken[pairs.truth]))
     return np.concatenate(box), np.concatenate(truth)

@@ -206,8 +206,14 @@ def _hits(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
     # community keeps the order of ``overlaps``: the boxes of a case as they stand in the file
     if rules == "strict":
         pairs = pairs.where(np.lexsort((pairs.truth, -pairs.iou, pairs.box)))
-    of_threshold = [matching.greedy(pairs.where(pairs.iou > iou if rules == "strict" else pairs.iou >= iou))[0] for iou in IOU_THRESHOLDS]
-    return np.concatenate(of_threshold), np.repeat(np.arange(len(IOU_THRESHOLDS)), [len(box) for box in of_threshold])
+    # all thresholds at once, each with detections, boxes and cases of its own
+    count = len(IOU_THRESHOLDS)
+    reaches = np.less.outer if rules == "strict" else np.less_equal.outer
+    iou_index, pair = np.nonzero(reaches(IOU_THRESHOLDS, pairs.iou))
+    box, _ = matching.greedy(
+        matching.Pairs(*(one[pair] * count + iou_index for one in (pairs.box, pairs.truth, pairs.case)), pairs.iou[pair])
+    )
+    return box // count, box % count
 
 
 def _above_all(scores: np.ndarray) -> float:
