@@ -210,8 +210,9 @@ def _hits(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
     count = len(IOU_THRESHOLDS)
     reaches = np.less.outer if rules == "strict" else np.less_equal.outer
     iou_index, pair = np.nonzero(reaches(IOU_THRESHOLDS, pairs.iou))
+    hits = pairs.where(pair)
     box, _ = matching.greedy(
-        matching.Pairs(*(one[pair] * count + iou_index for one in (pairs.box, pairs.truth, pairs.case)), pairs.iou[pair])
+        matching.Pairs(hits.box * count + iou_index, hits.truth * count + iou_index, hits.case * count + iou_index, hits.iou)
     )
     return box // count, box % count
 
