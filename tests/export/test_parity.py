@@ -88,9 +88,7 @@ def test_figures_are_those_of_the_evaluation():
     assert parity.figures(INSTANCES, candidate, **HOW, score_threshold=None)["rsna_metric"] is None
 
 
-@pytest.mark.parametrize(
-    ("own", "expected"), [(None, 0.7), (0.799, 0.799), (0.65, 0.65), (0.5, 0.5), (0.9, 0.9)]
-)
+@pytest.mark.parametrize(("own", "expected"), [(None, 0.7), (0.799, 0.799), (0.65, 0.65), (0.5, 0.5), (0.9, 0.9)])
 def test_the_threshold_is_the_stored_one_or_lies_between_scores(own, expected):
     candidate = {"a": detections(ONE), "b": detections([])}
     threshold = parity.threshold_for(INSTANCES, candidate, category_id=2, own=own)

@@ -41,7 +41,13 @@ def test_figures_scores_and_page(made):
     assert result["leak"]["ways"][0]["models"]["svc"]["accuracy"] >= 0.99
     assert result["inputs"]["labels"]["name"] == outcome["labels"].name == "labels.csv.gz"
     text = (folder / "baseline.html").read_text()
-    for piece in ("support vector classifier", "ROC of metadata alone", "view position", "A leak, shown on purpose", "rule: AP calls for pneumonia"):
+    for piece in (
+        "support vector classifier",
+        "ROC of metadata alone",
+        "view position",
+        "A leak, shown on purpose",
+        "rule: AP calls for pneumonia",
+    ):
         assert piece in text
     assert "http://" not in text
     assert "https://" not in text

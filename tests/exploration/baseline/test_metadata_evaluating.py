@@ -116,9 +116,7 @@ def test_exams_of_one_patient_do_not_narrow_the_interval(exams):
     scores = np.random.default_rng(3).random(len(exams.exams)) * 0.7 + 0.3 * exams.positive
     four = [np.tile(one, 4) for one in (scores, exams.positive, exams.patients)]
     given = ((scores, exams.positive, exams.patients), four)
-    one, copied = (
-        evaluating.figures(*args, folds=np.zeros(len(args[0]), np.int64), resamples=200, seed=0)["roc_auc"] for args in given
-    )
+    one, copied = (evaluating.figures(*args, folds=np.zeros(len(args[0]), np.int64), resamples=200, seed=0)["roc_auc"] for args in given)
     assert copied == pytest.approx(one)
 
 

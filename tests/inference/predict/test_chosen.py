@@ -65,6 +65,8 @@ def test_the_sheet_shows_findings_by_score_and_then_the_lowest_scores(tmp_path, 
     Image.new("RGB", (8, 8)).save(tmp_path / outputs.IMAGES / "one.png")
     captions = []
     laid_out = outputs.pictures.contact_sheet
-    monkeypatch.setattr(outputs.pictures, "contact_sheet", lambda *args, **more: captions.extend(more["captions"]) or laid_out(*args, **more))
+    monkeypatch.setattr(
+        outputs.pictures, "contact_sheet", lambda *args, **more: captions.extend(more["captions"]) or laid_out(*args, **more)
+    )
     outputs.write_sheet(tmp_path, shown, truth_boxes=None)
     assert [exam for exam, _ in captions] == ["yes2", "yes1", "yes0", *(f"no{number}" for number in range(9))]

@@ -15,7 +15,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, overload
 
 from pneumodet.core import download, locks, paths, runs, suggest
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
@@ -35,6 +35,15 @@ RUN = "run:"
 
 _KINDS = {"coco": "detection", "imagenet": "classification"}
 """Choice -> type of the registry's checkpoints it chooses from, by the config's feature extractor."""
+
+DEFAULT, NONE = "coco", "none"
+"""Choice where neither the user nor the config makes one, and the choice of random weights."""
+
+COST = (
+    "from random weights a detector needs many times the steps, and on a few thousand radiographs it does not come as far as from a checkpoint "
+    "(He et al., ICCV 2019, arXiv:1811.08883)"
+)
+"""What random weights cost, as a part of a sentence."""
 
 _ANCHORS = "anchor_generator"
 """Part of the names of fields with a model's anchors."""
@@ -98,7 +107,7 @@ def resolve(
       CheckpointError: what it means is no checkpoint, is of another architecture, has changed, or cannot be downloaded.
       DataError: the disk is full, or an archive is broken.
     """
-    if choice == "none":
+    if choice == NONE:
         return None
     entries = checkpoint_registry.read(folder)
     name = _for_config(choice, entries, config) if choice in _KINDS else choice
@@ -118,16 +127,36 @@ def resolve(
     return start if kind is None else dataclasses.replace(start, type=kind)
 
 
+def of_registry(choice: str, config: Config, folder: Path = FOLDER) -> str | None:
+    """Return the name of the registry's checkpoint that a choice means for a config; None where it is none of the registry, or none fits.
+
+    Args:
+      choice: as ``resolve`` takes it.
+      config: the TrainEvalPipelineConfig that will be trained.
+      folder: with registry.json.
+    """
+    entries = checkpoint_registry.read(folder)
+    if choice not in _KINDS:
+        return choice if choice in entries else None
+    return _for_config(choice, entries, config, or_none=True)
+
+
 def _choices(entries: Iterable[str]) -> str:
     return f"Give none, coco, imagenet, run:NAME, the path of a checkpoint, or one of {', '.join(sorted(entries))}."
 
 
-def _for_config(choice: str, entries: dict[str, Entry], config: Config) -> str:
+@overload
+def _for_config(choice: str, entries: dict[str, Entry], config: Config) -> str: ...
+@overload
+def _for_config(choice: str, entries: dict[str, Entry], config: Config, *, or_none: bool) -> str | None: ...
+def _for_config(choice: str, entries: dict[str, Entry], config: Config, *, or_none: bool = False) -> str | None:
     """Return the name of the registry's checkpoint for a config's feature extractor, of the nearest image size where there are several."""
     from pneumodet.models.detection import pipeline_config
 
     extractor = pipeline_config.architecture(config).feature_extractor.type
     fitting = {name: entry for name, entry in entries.items() if entry.type == _KINDS[choice] and extractor in entry.feature_extractors}
+    if not fitting and or_none:
+        return None
     if not fitting:
         raise ConfigError(f"There is no {choice} checkpoint for the feature extractor {extractor!r}. {_choices(entries)}")
     if len(fitting) == 1:

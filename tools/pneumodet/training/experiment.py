@@ -90,6 +90,8 @@ def _prepared(engine: Engine, folder: Path, request: Request, hooks: Hooks, held
     held.enter_context(runs.locked(folder))
     if request.resume:
         prepared = engine.resumed(folder, request, runs.read(folder))
+        done = runs.steps_done(folder)
+        hooks.on_start(f"{folder.name} starts from its own checkpoint of step {done}" if done is not None else f"{folder.name} begins anew")
     else:
         runs.refuse_used(folder, request.run, family=engine.family)  # again, now that the lock is held
         prepared = engine.new(folder, request, hooks)

@@ -65,7 +65,12 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
     rule = result["rule"]
     if rule is not None:
         rows.append(
-            (f"rule: {rule['name']}", markup.with_interval(rule["roc_auc"]), markup.with_interval(rule["average_precision"]), "nothing fitted")
+            (
+                f"rule: {rule['name']}",
+                markup.with_interval(rule["roc_auc"]),
+                markup.with_interval(rule["average_precision"]),
+                "nothing fitted",
+            )
         )
     caption = f"Scores of exams whose patient was not learned from; {result['confidence']:.0%} intervals over patients; exams are compared within folds"
     header = ("model", "ROC AUC (0.5 is chance)", "average precision", "ROC AUC of single folds")

@@ -6,7 +6,6 @@
 What is checked of a request: ``families.detection_request``.
 """
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,8 +120,7 @@ def preview(request: Request, *, on_start: Say) -> Path:
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
     with runs.locked(folder):
         # a picture of the images needs no weights, which may be a download of minutes
-        without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
-        prepared = detection_request.new(folder, without, say=on_start, on_download=lambda *_: None)
+        prepared = detection_request.new(folder, request, say=on_start, on_download=lambda *_: None, weights=False)
         from pneumodet.training import start
 
         return start.preview(prepared.config, folder, prepared.data, Options.of(prepared.record.training or {}))
