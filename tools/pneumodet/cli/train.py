@@ -33,7 +33,6 @@ def build_parser() -> console.Parser:
         "coco where there is one for it)",
         batch_size=_batch_size,
         batch_help="images a step, or auto: what fits into memory; the learning rate is scaled with it",
-        may_not_evaluate=True,
         defaults_of_config=False,
     )
     add = groups.start.add_argument

@@ -28,7 +28,7 @@ ALONE = "boosting"
 RULE = "AP calls for pneumonia"
 """The rule that needs no model: an exam that was taken from front to back, of a patient who cannot stand, is positive."""
 
-NO_BETTER = "The rule of one line ({rule}) reaches a ROC AUC of {rule_auc:.3f}, the best model {auc:.3f}: on these exams the models have learned nothing beyond it."
+NO_BETTER = "The rule of one line ({rule}) reaches a ROC AUC of {rule_auc:.3f}, the best model {auc:.3f}: here the models have learned nothing beyond it."
 
 BEST_OF = "The scores are those of the model with the highest ROC AUC on these very exams; the choice among {count} flatters it a little."
 
