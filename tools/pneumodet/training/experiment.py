@@ -182,7 +182,8 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[
     from pneumodet.core import folders
     from pneumodet.models.detection import checkpoints
 
-    say(f"{folder.name}: evaluating the best checkpoint on {record.records().val_exams} validation exams")
+    which = "best" if parts.validation is not None else "last"
+    say(f"{folder.name}: evaluating the {which} checkpoint on {record.records().val_exams} validation exams")
     best = checkpoints.of_run(folder)
     # the best, not the last: metrics.json is of the checkpoint that export and prediction will take
     parts.trainer.restore_model(best)

@@ -160,7 +160,7 @@ class KerasEngine(engine.Engine):
         return Parts(
             trainer=parts.trainer,
             feed=parts.feed,
-            validation=Validation(parts.runner, parts.evaluate),
+            validation=Validation(parts.runner, parts.evaluate) if chosen.between_evaluations else None,
             plan=Plan(**plan | {"evaluate_every": chosen.between_evaluations}),
             parameters=int(parts.trainer.model.count_params()),
             about=dataclasses.asdict(chosen) | {"config": prepared.record.config},
