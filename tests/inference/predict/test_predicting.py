@@ -99,6 +99,12 @@ def test_the_summary_names_model_and_file(model, radiographs, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing temporary is left"
 
 
+def test_a_model_that_was_not_trained_is_called_so(model, radiographs, tmp_path):
+    untrained = shutil.copytree(model, tmp_path / "export")
+    (untrained / "model.json").write_text(json.dumps(read(model / "model.json") | {"checkpoint": "ckpt-0"}))
+    assert "ckpt-0 is of step 0" in predicting.predict([untrained], radiographs, tmp_path / "out", max_images=0).notes[0]
+
+
 @pytest.mark.parametrize("suffix", ["dcm", "png", "jpg"])
 def test_a_single_file(model, tmp_path, suffix):
     path = squares.write(tmp_path / f"one.{suffix}", (24, 36))

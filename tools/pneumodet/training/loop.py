@@ -152,9 +152,9 @@ class Run:
     def _evaluate_late(self) -> None:
         """Make up for the evaluation that a signal cut off, as if it had not."""
         self._memory.due = False
+        # not saved by itself: the optimizer's slots are not there before the first step, and a checkpoint without them would be resumed from
         if self._validation is not None:
             self._evaluate(self._step)
-            self._save()
 
     def _report_skipped(self) -> None:
         skipped: list[tuple[Mapping[str, str], str]] = [(self._feed.skipped.reasons, "corrupt records were left out")]
