@@ -211,7 +211,7 @@ class Study:
         folder.mkdir(parents=True)
         argv = ["--config", args.config, "--data", str(self._data(fold, "small")), "--run", str(folder / RUN), "--steps", str(steps)]
         argv += ["--batch-size", str(BATCH_SIZE), "--seed", str(args.seed)]
-        argv += ["--pretrained", args.pretrained] if args.pretrained else []
+        argv += ["--pretrained", args.pretrained or "none"]
         argv += [part for setting in args.settings for part in ("--set", setting)]
         argv += ["--evaluate-every", str(max(1, evaluate_every or steps // EVALUATIONS))]
         return stock_loop.run("ours", {"argv": [*argv, *recipe.flags]}, log=folder / "log.txt", seconds=seconds)

@@ -75,7 +75,13 @@ def resolve(
     """
     folder.mkdir(parents=True)
     request = detection_request.Request(
-        run=str(folder), config=config, data=data, pretrained=pretrained, steps=steps, batch_size=batch_size, settings=tuple(settings)
+        run=str(folder),
+        config=config,
+        data=data,
+        pretrained=pretrained or "none",
+        steps=steps,
+        batch_size=batch_size,
+        settings=tuple(settings),
     )
     prepared = detection_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     resolved, manifest = prepared.config, prepared.data

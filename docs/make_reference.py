@@ -137,7 +137,7 @@ def _settings(package: griffe.Object) -> str:
     for title, kind, hidden in (("Options of detectors", options.Options, {"plan"}), ("Plan of detectors", options.Plan, set())):
         names = [field.name for field in dataclasses.fields(kind) if field.name not in hidden]
         lines += ["", f"## {title}", "", *_defaults(kind, names, [kind], package)]
-    lines += ["", "Without `--evaluate-every`, `train` evaluates every tenth of the steps."]
+    lines += ["", "Without `--evaluate-every`, `train` evaluates every tenth of the steps; 0 is never."]
     lines += ["", "## Augmentation", "", "A preset's name, or a JSON file with these fields; one that is left out does nothing.", ""]
     lines += [f"| field | {' | '.join(f'`{name}`' for name in PRESETS)} | meaning |", "| --- " * (2 + len(PRESETS)) + "|"]
     described = _described([Augmentation], package)

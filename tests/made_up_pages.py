@@ -69,7 +69,7 @@ def baseline_of_metadata(folder, text):
     result = {
         "pneumodet": "1", "versions": {text: text}, "inputs": {text: {"name": text, "sha256": text}}, "exams": 9, "positive_exams": 3, "patients": 8,
         "patients_by": text, "columns": columns, "notes": [text], "folds": 5, "seed": 0, "confidence": 0.95, "models": {"svc": model, "other": model},
-        "alone": dict.fromkeys(columns, 0.6), "leak": {"explanation": text, "ways": [way]},
+        "alone": dict.fromkeys(columns, 0.6), "rule": None, "leak": {"explanation": text, "ways": [way]},
     }  # fmt: skip
     (folder / "baseline.html").write_text(baseline.html(result))
     return folder / "baseline.html"

@@ -13,6 +13,8 @@ __all__ = ["SETTINGS", "SIDE", "request", "weights"]
 def request(records, folder, **more):
     """Return a request for a run of 12 steps of 2 images, reported at every step because a checkpoint is."""
     fields = {"config": "ssd_mobilenet", "data": records, "steps": 12, "batch_size": 2, "checkpoint_every": 1, "evaluate_every": 0}
+    # no test has a network, and a shallow model no checkpoint of the zoo
+    fields |= {} if more.get("fine_tune_checkpoint") else {"pretrained": "none"}
     return detection.Request(run=str(folder), **{**fields, "settings": SETTINGS, **more})
 
 

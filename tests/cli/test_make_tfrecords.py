@@ -33,7 +33,10 @@ def test_writes_what_it_says(synthetic, tmp_path, capsys):
         counts = [split[key] for key in ("exams", "patients", "positive_exams", "boxes")]
         assert line.split() == [name, *map(str, counts), str(len(split["shards"]))]
     assert "JPEG streams copied as they are: 12, images decoded: 0" in captured.out
-    assert lines[-1] == f"Next:    python tools/train.py --config ssd_mobilenet --data {tmp_path / 'out'} --run my_first"
+    assert (
+        lines[-1]
+        == f"Next:    python tools/train.py --config ssd_mobilenet --data {tmp_path / 'out'} --run my_first --freeze early --fit-anchors"
+    )
     assert "leak" not in captured.err
     assert "warning: split by patientId" not in captured.err
 

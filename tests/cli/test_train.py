@@ -13,7 +13,7 @@ from pneumodet.training.families import detection
 
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
 
-SMALL = [*shallow.FLAGS, "--batch-size", "2"]
+SMALL = [*shallow.FLAGS, "--batch-size", "2", "--pretrained", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,7 @@ def done(records, module_workspace):
 
 SAID = (
     r"warning: .*",
+    r"done starts from random weights: .*",
     r"done: 4 steps of 2 images; TensorFlow starts",
     r"training on .*",
     r"step \d of 4: loss \d+\.\d{3}(, \d+\.\d images/s, \d+ s left)?",

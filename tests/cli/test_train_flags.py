@@ -15,7 +15,7 @@ from pneumodet.models.segmentation.settings import SegmenterSettings
 
 COMMANDS = {train: Plan, train_classifier: ClassifierSettings, train_segmenter: SegmenterSettings}
 
-OWN_TEXT = {"config", "data", "run", "pretrained", "batch_size", "evaluate_every", "best_metric"}
+OWN_TEXT = {"config", "data", "run", "pretrained", "batch_size", "best_metric"}
 """Flags whose help names what only one command has."""
 
 
@@ -30,7 +30,7 @@ def test_a_shared_flag_is_the_same_in_all_commands(dest):
         assert other.option_strings == first.option_strings
         assert (type(other), other.nargs, other.metavar, other.required) == (type(first), first.nargs, first.metavar, first.required)
         assert other.default == first.default
-        if dest not in ("batch_size", "evaluate_every"):  # auto, and 0 for never, are a detector's alone
+        if dest != "batch_size":  # auto is a detector's alone
             assert other.type is first.type
         if dest not in OWN_TEXT:
             assert other.help == first.help

@@ -164,3 +164,11 @@ def test_a_folder_of_another_family_is_refused(workspace, family, started):
     with pytest.raises(DataError, match=r"did not start\. Choose another --run name"):
         runs.refuse_used(folder, "chest_unet", family=family)
     runs.refuse_used(folder, "chest_unet", family=runs.SEGMENTATION)
+
+
+def test_a_checkpoint_of_step_0_is_called_untrained():
+    sentence = runs.untrained("first", "/workspace/first/train/ckpt-0")
+    assert sentence is not None and "not trained on these records at all" in sentence
+    assert sentence.endswith("python tools/train.py --run first --resume")
+    assert runs.untrained("first", "ckpt-10") is None
+    assert runs.untrained(None, None) is None

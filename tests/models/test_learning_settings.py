@@ -81,3 +81,11 @@ def test_ten_evaluations_where_nothing_else_is_asked_for():
     assert Settings(steps=1000).between_evaluations == 100
     assert Settings(steps=3).between_evaluations == 1
     assert Settings(steps=1000, evaluate_every=300).between_evaluations == 300
+
+
+def test_0_is_never_as_for_detectors():
+    assert Settings(steps=1000, evaluate_every=0).between_evaluations == 0
+    with pytest.raises(ConfigError, match="patience counts evaluations, but evaluate_every = 0 leaves none"):
+        Settings(patience=2, evaluate_every=0).check()
+    with pytest.raises(ConfigError, match="evaluate_every is -2"):
+        Settings(evaluate_every=-2).check()

@@ -18,6 +18,7 @@ import pytest
 import shallow
 import small
 
+from pneumodet.core import gpus
 from pneumodet.core.errors import ConfigError
 from pneumodet.training import batch_sizes, tf_config
 from pneumodet.training.families import detection
@@ -269,7 +270,7 @@ def test_batch_size_auto_is_that_of_all_workers(monkeypatch):
     monkeypatch.setenv(tf_config.TF_CONFIG, environment(["a:1", "b:1", "c:1"], 0))
     monkeypatch.setattr(batch_sizes, "_in_child", lambda config, data, options, size: size)
     monkeypatch.setattr(batch_sizes, "available", lambda: 1 << 30)
-    monkeypatch.setattr(batch_sizes, "_gpus", list)
+    monkeypatch.setattr(gpus, "free_bytes", list)
     for count, expected in ((1000, 48), (7, 6), (1, 3)):
         assert batch_sizes.fitting(None, types.SimpleNamespace(train=[None] * count), None) == expected
 

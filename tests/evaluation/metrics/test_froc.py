@@ -124,3 +124,18 @@ def test_at_threshold():
     negative = random_cases(1, positives=0.0)
     for one in (figures, nothing, at_threshold(negative, 0.4), at_threshold(negative, 2.0)):
         assert {f"{key}.undefined" for key, value in one.items() if value is None} == {key for key in one if key.endswith(".undefined")}
+
+
+def test_false_positives_of_images_with_and_without_ground_truth_are_counted_apart():
+    """A specificity of 1 beside many false positives: all of them are on images with ground truth, in the wrong place."""
+    truth = np.array([[0.0, 0, 10, 10]])
+    wrong = np.array([[50.0, 50, 60, 60], [70, 70, 80, 80]])
+    cases = Cases(["ill", "well", "also well"], np.arange(3), truth, np.array([0]), wrong, np.array([0.9, 0.8]), np.array([0, 0]))
+    figures = at_threshold(cases, 0.5)
+    assert figures["lesion.fp_per_image"] == pytest.approx(2 / 3)
+    assert (figures["lesion.fp_per_positive_image"], figures["lesion.fp_per_negative_image"]) == (2, 0)
+    nobody = at_threshold(random_cases(1, positives=0.0), 0.5)
+    assert (
+        nobody["lesion.fp_per_positive_image"] is None
+        and nobody["lesion.fp_per_positive_image.undefined"] == "no case has a ground-truth box"
+    )

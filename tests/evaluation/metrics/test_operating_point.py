@@ -11,7 +11,7 @@ from pneumodet.core.aims import as_text, parse_aim
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, image_level, rsna
-from pneumodet.evaluation.metrics.operating_point import at, choose, cross_fitted, patient_folds
+from pneumodet.evaluation.metrics.operating_point import MARGIN, at, choose, cross_fitted, just_below, patient_folds
 
 
 def of_scores(scores_of_cases, positive):
@@ -212,3 +212,11 @@ def test_folds_that_tear_a_patient_apart_are_refused():
         cross_fitted(cases, "rsna", folds=np.zeros(4, int))
     with pytest.raises(DataError, match="need a fold each"):
         cross_fitted(cases, "rsna", folds=np.arange(3))
+
+
+def test_a_stored_threshold_lies_just_below_the_score_that_it_was_chosen_by():
+    scores = np.array([0.9, 0.5, 0.4999, 0.1])
+    assert just_below(0.5, scores) == pytest.approx(0.49995), "halfway to the next score"
+    assert just_below(0.9, scores) == pytest.approx(0.9 - MARGIN), "and never far"
+    above = float(np.nextafter(np.float32(0.9), np.float32(1)))
+    assert 0.9 < just_below(above, scores) <= above, "no detection at all stays none"

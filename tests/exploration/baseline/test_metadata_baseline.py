@@ -34,10 +34,20 @@ def test_figures_scores_and_page(made):
         assert len(one["fold_roc_auc"]) == 3
         assert set(one["importance"]) == {"age", "sex", "view", "spacing"}
     assert max(result["alone"], key=result["alone"].get) == "view"
+    # view decides alone here, so that no model can do better than the rule of one line
+    best = max(one["roc_auc"]["value"] for one in result["models"].values())
+    assert best - 0.03 < result["rule"]["roc_auc"]["value"]
+    assert any("The rule of one line" in note for note in result["notes"]) == (result["rule"]["roc_auc"]["value"] >= best)
     assert result["leak"]["ways"][0]["models"]["svc"]["accuracy"] >= 0.99
     assert result["inputs"]["labels"]["name"] == outcome["labels"].name == "labels.csv.gz"
     text = (folder / "baseline.html").read_text()
-    for piece in ("support vector classifier", "ROC of metadata alone", "view position", "A leak, shown on purpose"):
+    for piece in (
+        "support vector classifier",
+        "ROC of metadata alone",
+        "view position",
+        "A leak, shown on purpose",
+        "rule: AP calls for pneumonia",
+    ):
         assert piece in text
     assert "http://" not in text
     assert "https://" not in text
@@ -57,6 +67,7 @@ def test_without_being_asked_no_leak_and_an_earlier_result_stays(made, tmp_path,
     del outcome["patient_map"]
     assert metadata_baseline.main(arguments(outcome, tmp_path / "out")) == 0
     said = capsys.readouterr()
+    assert "rule: AP calls for pneumonia" in said.out
     assert "every exam is taken for a patient of its own" in said.err
     assert f"Next:    as a gate for a detector's boxes: python tools/postprocess.py --gate {tmp_path / 'out' / 'scores.csv'}\n" in said.out
     assert "ROC AUC [95 %]" in said.out and "lost when shuffled [lowest, highest fold]" in said.out, "two kinds of brackets"

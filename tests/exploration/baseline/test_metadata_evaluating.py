@@ -86,7 +86,8 @@ def test_the_approximated_kernel_ranks_as_the_kernel_does(exams):
 
 def test_figures_are_those_of_scikit_learn(exams):
     scores = np.round(np.random.default_rng(3).random(len(exams.exams)) * 0.7 + 0.3 * exams.positive, 2)  # with ties
-    got = evaluating.figures(scores, exams.positive, exams.patients, resamples=200, seed=0)
+    folds = np.zeros(len(scores), np.int64)
+    got = evaluating.figures(scores, exams.positive, exams.patients, folds=folds, resamples=200, seed=0)
     assert got["roc_auc"]["value"] == pytest.approx(roc_auc_score(exams.positive, scores))
     assert got["average_precision"]["value"] == pytest.approx(average_precision_score(exams.positive, scores))
     assert got["brier"] == pytest.approx(np.mean((scores - exams.positive) ** 2))
@@ -94,11 +95,28 @@ def test_figures_are_those_of_scikit_learn(exams):
         assert got[key]["low"] < got[key]["value"] < got[key]["high"]
 
 
+def test_a_fold_whose_scores_are_all_lower_costs_nothing(exams):
+    """Each fold's model has an offset of its own; pooled, it ranks exams by their fold."""
+    rng = np.random.default_rng(5)
+    scores = rng.random(len(exams.exams)) * 0.4 + 0.2 * exams.positive
+    folds = evaluating.patient_folds(exams.patients, exams.positive, number=4, seed=1)
+    shifted = (scores + folds / 10) / 2
+    got = evaluating.figures(shifted, exams.positive, exams.patients, folds=folds, resamples=20, seed=0)
+    pairs = np.array([exams.positive[folds == one].sum() * (~exams.positive[folds == one]).sum() for one in range(4)])
+    each = [roc_auc_score(exams.positive[folds == one], scores[folds == one]) for one in range(4)]
+    assert got["roc_auc"]["value"] == pytest.approx(np.average(each, weights=pairs))
+    assert roc_auc_score(exams.positive, shifted) < got["roc_auc"]["value"] - 0.02, "what pooling made of it"
+    ranks = evaluating.ranked_within_folds(shifted, folds)
+    assert roc_auc_score(exams.positive, ranks) == pytest.approx(got["roc_auc"]["value"], abs=0.01), "the curve that is drawn"
+    assert evaluating.roc_auc(shifted, exams.positive, folds) == got["roc_auc"]["value"]
+
+
 def test_exams_of_one_patient_do_not_narrow_the_interval(exams):
     """Every exam four times is no more evidence, if the copies are the same patient's."""
     scores = np.random.default_rng(3).random(len(exams.exams)) * 0.7 + 0.3 * exams.positive
     four = [np.tile(one, 4) for one in (scores, exams.positive, exams.patients)]
-    one, copied = (evaluating.figures(*args, resamples=200, seed=0)["roc_auc"] for args in ((scores, exams.positive, exams.patients), four))
+    given = ((scores, exams.positive, exams.patients), four)
+    one, copied = (evaluating.figures(*args, folds=np.zeros(len(args[0]), np.int64), resamples=200, seed=0)["roc_auc"] for args in given)
     assert copied == pytest.approx(one)
 
 

@@ -93,9 +93,16 @@ def test_the_summary_names_model_and_file(model, radiographs, tmp_path):
     card = read(model / "model.json")
     assert summary["models"] == [{"run": "tiny", "checkpoint": "ckpt-1", "format": "onnx", "sha256": card["artefacts"]["onnx"]["sha256"]}]
     assert summary["sheet"] == "overview.png"
-    assert len(list((tmp_path / "out" / "images").iterdir())) == 2
+    highest = sorted(rows(tmp_path / "out" / "scores.csv"), key=lambda row: -float(row["score"]))[:2]
+    assert {path.stem for path in (tmp_path / "out" / "images").iterdir()} == {row["patientId"] for row in highest}
     assert not (tmp_path / "out" / "journal.jsonl").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing temporary is left"
+
+
+def test_a_model_that_was_not_trained_is_called_so(model, radiographs, tmp_path):
+    untrained = shutil.copytree(model, tmp_path / "export")
+    (untrained / "model.json").write_text(json.dumps(read(model / "model.json") | {"checkpoint": "ckpt-0"}))
+    assert "ckpt-0 is of step 0" in predicting.predict([untrained], radiographs, tmp_path / "out", max_images=0).notes[0]
 
 
 @pytest.mark.parametrize("suffix", ["dcm", "png", "jpg"])

@@ -11,6 +11,7 @@ import squares
 
 from pneumodet.inference.predict import gallery, predicting
 from pneumodet.inference.predict.outputs import Rules, Shown, file_name
+from pneumodet.inference.probability import Calibrator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -59,8 +60,18 @@ def test_highest_score_comes_first_and_everything_is_escaped(tmp_path):
     text = "".join(page.texts)
     assert "a <b>note</b>" in text
     assert "probability >99%" in text
+    assert "no box, below the threshold of 0.5" in text
     assert "1 file could not be read" in text
     assert "http" not in "".join(page.links)
+
+
+def test_a_probability_beside_no_box_is_explained(tmp_path):
+    heading = gallery.Heading("tiny (ckpt-1)", 1, 0, 0, "given")
+    rules = Rules(2, 0.5, Calibrator("temperature", {"temperature": 2.0}))
+    page = Page(gallery.write(tmp_path, [Shown("a", "a.png", (96, 96), 0.4, 0.72, 0)], rules, heading).read_text())
+    text = "".join(page.texts)
+    assert "score 0.400 · probability about 72% · no box, below the threshold of 0.5" in text
+    assert "a radiograph without one may have a high probability" in text
 
 
 def test_pairs_are_twice_as_wide(tmp_path):

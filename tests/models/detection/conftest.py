@@ -69,6 +69,8 @@ def trained(network, records, shared_workspace):
             "4",
             "--evaluate-every",
             "0",
+            "--pretrained",
+            "none",
         ]
         assert train.main([*flags, *SMALL, *maps]) == 0
         assert evaluate.main(["--run", "six"]) == 0

@@ -25,6 +25,7 @@ def flags(records, name, *more, steps=6):
         str(steps),
         "--evaluate-every",
         "0",
+        *(() if "--fine-tune-checkpoint" in more else ("--pretrained", "none")),
         *SMALL,
         *more,
     ]

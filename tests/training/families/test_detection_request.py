@@ -32,7 +32,7 @@ def new(records, tmp_path):
     said = []
 
     def make(**more):
-        fields = {"run": "run", "config": "ssd_mobilenet", "data": records} | more
+        fields = {"run": "run", "config": "ssd_mobilenet", "data": records, "pretrained": "none"} | more
         prepared = detection_request.new(tmp_path / "run", Request(**fields), say=said.append, on_download=lambda *_: None)
         return prepared.config, prepared.data, prepared.record.to_json()
 

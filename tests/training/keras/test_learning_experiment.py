@@ -1,7 +1,9 @@
 """A run of a Keras 3 model: what it leaves, and that a cut one ends where an uncut one does."""
 
 import json
+import os
 import shutil
+import signal
 import tomllib
 
 import made
@@ -10,11 +12,14 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from pneumodet.core import paths, runs
+from pneumodet.core import metrics_table, paths, runs
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pneumodet.data.record_sets import RecordSet
+from pneumodet.evaluation.runner import Validation
 from pneumodet.models.inputs import augmentation_settings
+from pneumodet.training import loop
 from pneumodet.training.keras import experiment
+from pneumodet.training.keras.trainer import Trainer
 
 
 def final_weights(folder):
@@ -146,3 +151,65 @@ def test_a_checkpoint_of_another_model_is_refused(uncut, tmp_path):
         trainer.restore(other, str(uncut[0] / "train" / "ckpt-10"))
     with pytest.raises(CheckpointError, match="cannot be read"):
         trainer.restore(other, str(tmp_path / "ckpt-1"))
+
+
+def resume(folder):
+    return experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), resume=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_first_step_at_once(uncut, records, tmp_path, monkeypatch, number):
+    """The first step is traced and compiled, which takes minutes for large models; nothing is lost by leaving it."""
+    seen = []
+
+    def step(self, batch):
+        os.kill(os.getpid(), number)
+        seen.append("the step goes on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        folder, outcome, metrics = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run"))
+    assert (outcome.completed, outcome.step, metrics, seen) == (False, 0, None, [])
+    assert outcome.checkpoint.endswith("ckpt-0")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    resume(folder)
+    assert made.losses(folder) == made.losses(uncut[0])
+
+
+def test_a_signal_cuts_an_evaluation_off_and_it_is_made_up_for(uncut, records, tmp_path, monkeypatch):
+    def run(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the evaluation goes on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "run", run)
+        folder, outcome, _ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run"))
+    assert (outcome.completed, outcome.step, outcome.memory.due) == (False, 5, True)
+    assert outcome.checkpoint.endswith("ckpt-5")
+    resume(folder)
+    assert made.losses(folder) == made.losses(uncut[0])
+    assert metrics_table.evaluations(folder) == metrics_table.evaluations(uncut[0]) == 2
+    assert (folder / "best" / "checkpoint").read_text().split()[1] == (uncut[0] / "best" / "checkpoint").read_text().split()[1]
+
+
+def test_slow_steps_are_saved_by_time(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
+    folder, _, _ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "checkpoint_every=1000", "steps=6"))
+    assert {path.name for path in (folder / "train").glob("*.index")} == {f"ckpt-{step}.index" for step in range(7)}
+
+
+def test_a_run_without_evaluations_is_evaluated_at_its_end(records, tmp_path):
+    said = []
+    request = tiny.request(records, tmp_path / "run", "evaluate_every=0", "steps=6")
+    folder, outcome, metrics = experiment.train(tiny.Tiny(), request, on_start=said.append)
+    assert metrics_table.evaluations(folder) == 0
+    assert outcome.memory.best is None and not (folder / "best").exists()
+    assert (metrics["step"], metrics["checkpoint"]) == (6, "ckpt-6")
+    assert any("evaluating the last checkpoint" in line for line in said)
+    assert said[0] == "run starts from random weights"
+
+
+def test_a_batch_of_more_images_than_there_are_is_refused(records, tmp_path):
+    with pytest.raises(ConfigError, match=r"--batch-size is 10000, but there are \d+ training exams"):
+        experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "batch_size=10000"))
+    assert not (tmp_path / "run" / "run.json").exists()

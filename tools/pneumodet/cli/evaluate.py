@@ -25,6 +25,8 @@ ROWS = (
     ("image.sensitivity", "image sensitivity"),
     ("image.specificity", "image specificity"),
     ("lesion.fp_per_image", "false positives an image"),
+    ("lesion.fp_per_positive_image", "  on those with findings"),
+    ("lesion.fp_per_negative_image", "  on those without"),
 )
 
 

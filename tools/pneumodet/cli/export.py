@@ -1,6 +1,7 @@
 """Export a run's best checkpoint as SavedModel, ONNX or TensorFlow Lite, and prove each file equal to it on the validation records."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
             on_measured=_print,
             progress=start,
         )
+    if untrained := runs.untrained(args.run, outcome.card.checkpoint):
+        print(f"warning: {untrained}", file=sys.stderr)
     # without a threshold of its own a model draws boxes at an assumed one: said here, not only when it predicts
     if outcome.card.score_threshold is None:
         print(

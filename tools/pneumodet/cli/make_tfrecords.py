@@ -132,7 +132,11 @@ def run(args: argparse.Namespace) -> int | None:
     # each fold is a record set of its own
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest.splits["train"].exams:
-        print(f"Next:    python tools/train.py --config ssd_mobilenet --data {data} --run my_first")
+        from pneumodet.core import gpus
+        from pneumodet.training import advice
+
+        flags = advice.flags(exams=sum(one.exams for one in manifest.splits.values()), gpus=gpus.count())
+        print(f"Next:    {' '.join(['python tools/train.py --config ssd_mobilenet --data', str(data), '--run my_first', *flags])}")
     return None
 
 

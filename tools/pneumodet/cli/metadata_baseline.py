@@ -97,7 +97,8 @@ def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
         f"{', '.join(result['columns'])}"
     )
     print(f"  {'model':28}{'ROC AUC [95 %]':26}average precision [95 %]")
-    for one in result["models"].values():
+    rule = [{**result["rule"], "name": f"rule: {result['rule']['name']}"}] if result["rule"] else []
+    for one in [*result["models"].values(), *rule]:
         print(f"  {one['name']:28}{formatting.figure(one['roc_auc']):26}{formatting.figure(one['average_precision'])}")
     print(f"  {'column':28}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
     for column in result["columns"]:

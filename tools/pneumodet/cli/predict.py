@@ -51,7 +51,12 @@ def build_parser() -> console.Parser:
     parser.add_argument("--tta", metavar="VIEWS", help="run on these views as well and fuse the detections: flip,scale=0.9 (0.5 to 1.5)")
     parser.add_argument("--gate", type=console.existing_file, help="image-level scores for the recipe: CSV patientId,score")
     parser.add_argument("--score-threshold", type=console.fraction, help="of tables, pictures and reports (default: the one in the model)")
-    parser.add_argument("--max-images", type=console.whole_number, default=100, help="pictures to draw at the most (default %(default)s)")
+    parser.add_argument(
+        "--max-images",
+        type=console.whole_number,
+        default=100,
+        help="pictures at the most, highest scores first (default %(default)s)",
+    )
     parser.add_argument("--dicom-sr", action="store_true", help="write a DICOM structured report of each DICOM file")
     parser.add_argument("--gsps", action="store_true", help="write a DICOM presentation state: boxes that viewers lay over the radiograph")
     parser.add_argument("--dicom-sc", action="store_true", help="write a DICOM secondary capture: the radiograph with boxes burned in")

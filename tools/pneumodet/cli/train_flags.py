@@ -54,7 +54,6 @@ def add(
     run: str = "name of the run: its folder in workspace/",
     batch_size: Callable[[str], Any] = console.positive_int,
     batch_help: str = "images a step",
-    may_not_evaluate: bool = False,
     defaults_of_config: bool = True,
 ) -> Groups:
     """Add what all training commands have.
@@ -67,7 +66,6 @@ def add(
       data, run: help of the flags.
       batch_size: type of --batch-size.
       batch_help: its help.
-      may_not_evaluate: whether --evaluate-every 0 is a run without evaluation; otherwise every run has one.
       defaults_of_config: whether a config may hold these settings, too, so that the defaults are those of a config that does not.
     """
     what = parser.add_argument_group("what")
@@ -100,20 +98,18 @@ def add(
     how.add_argument("--seed", type=int, help=f"of weights, order and augmentation (default {Options.seed})")
     how.add_argument("--skip-corrupt", action="store_true", help="leave corrupt records out, and count them")
 
-    pauses = _pauses(parser, plan, note, may_not_evaluate=may_not_evaluate)
+    pauses = _pauses(parser, plan, note)
     return Groups(what, start, how, pauses)
 
 
-def _pauses(parser: console.Parser, plan: type[Plan], note: str | None, *, may_not_evaluate: bool) -> Any:
+def _pauses(parser: console.Parser, plan: type[Plan], note: str | None) -> Any:
     """Add the flags of when a run evaluates, saves and stops; arguments as ``add``."""
     pauses = parser.add_argument_group("when it evaluates, saves and stops", note)
-    # 0 is refused where every run has an evaluation
-    never = "0 for never; " if may_not_evaluate else ""
     pauses.add_argument(
         "--evaluate-every",
-        type=console.whole_number if may_not_evaluate else console.positive_int,
+        type=console.whole_number,
         metavar="STEPS",
-        help=f"steps from one evaluation to the next ({never}default: ten evaluations a run)",
+        help="steps from one evaluation to the next; 0 for never (default: ten evaluations a run)",
     )
     pauses.add_argument(
         "--best-metric",

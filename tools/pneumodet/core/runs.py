@@ -62,6 +62,12 @@ CURVES = "curves.png"
 EXPORT = "export"
 """The exported model."""
 
+UNTRAINED = (
+    "{checkpoint} is of step 0: this model was not trained on these records at all, and what it detects says nothing of what it could learn. Train it: "
+    "python tools/{command}.py --run {run} --resume"
+)
+"""Warning."""
+
 CHOSEN_HERE = (
     "This checkpoint was the best of {count} on these very exams, so that its figures are somewhat optimistic. For figures to be published, evaluate "
     "once (--evaluate-every as many as --steps), or on other exams."
@@ -102,6 +108,12 @@ def find(name: str, *, family: str | None = None) -> Path:
             f"The run {name!r} is of the family {own}, not {family}: python tools/{command_of(own)}.py trained it. {_others(folder.name, family)}"
         )
     return folder
+
+
+def untrained(run: str | None, checkpoint: str | None, *, family: str | None = DETECTION) -> str | None:
+    """Return a sentence that says so where a checkpoint, named or by its prefix, is of step 0; None for any other."""
+    name = Path(checkpoint or "").name
+    return UNTRAINED.format(checkpoint=name, run=run, command=command_of(family)) if name == "ckpt-0" else None
 
 
 def names(family: str | None = None) -> list[str]:

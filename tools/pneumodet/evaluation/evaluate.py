@@ -121,6 +121,7 @@ def of_runs(
     facts |= _chosen_of(facts, [(runs.read(folder).records().manifest_sha256, metrics_table.evaluations(folder)) for folder in run_dirs])
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
     facts |= {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
+    untrained = [one for folder, prefix in zip(run_dirs, prefixes, strict=True) if (one := runs.untrained(folder.name, prefix))]
     if len(run_dirs) > 1:
         facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
     else:
@@ -128,7 +129,8 @@ def of_runs(
     # a run's own folder also holds TensorBoard files of earlier steps, so that it is not replaced as a whole
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
-        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, record=_one_or_all(records), config="\n".join(configs))
+        more: dict[str, Any] = {"record": _one_or_all(records), "config": "\n".join(configs), "warnings": untrained}
+        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, **more)
         if "step" in facts:
             checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
     return _moved(outcome, output_dir or own)
@@ -168,7 +170,8 @@ def of_models(
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
-        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record)
+        untrained = [one for info in infos if (one := runs.untrained(info.card.run, info.card.checkpoint))]
+        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record, warnings=untrained)
     return _moved(outcome, output_dir)
 
 
@@ -239,6 +242,7 @@ def _evaluated(
     own_threshold: float | None = None,
     record: Any = None,
     config: str = "",
+    warnings: Sequence[str] = (),
 ) -> Outcome:
     """Put together what was detected on a split, and evaluate it."""
     instances = about.instances
@@ -257,7 +261,7 @@ def _evaluated(
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
         facts=files.read_facts(options.facts) if options.facts else {},
     )
-    more = {"own_threshold": own_threshold, "record": record, "config": config}
+    more: dict[str, Any] = {"own_threshold": own_threshold, "record": record, "config": config, "warnings": warnings}
     return _write(folder, loaded, detected, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
 
 
@@ -288,6 +292,7 @@ def _write(
     other: Loaded | None = None,
     record: Any = None,
     config: str = "",
+    warnings: Sequence[str] = (),
 ) -> Outcome:
     # of_files has read it with the ground truth already
     if other is None and (compared := options.compare):
@@ -314,7 +319,8 @@ def _write(
         names=("this model", options.compare.stem if options.compare else "B"),
     )
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
-    metrics["warnings"] = recipe_origin.notes(plan, loaded.cases.names, tuned=options.recipe is not None) + metrics["warnings"]
+    origin = recipe_origin.notes(plan, loaded.cases.names, tuned=options.recipe is not None)
+    metrics["warnings"] = [*warnings, *origin, *metrics["warnings"]]
     if about.get("checkpoint_chosen_of"):
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / runs.METRICS, metrics)

@@ -165,14 +165,15 @@ def _operating_point(
         reason = "none, since no image has a finding to choose a threshold by; all detections count."
         return {"at": 0.0, "threshold": None, "source": reason, "aim": aim}
     chosen = operating_point.choose(cases, aim, rules=rules)
+    below = operating_point.just_below(chosen["threshold"], cases.scores)
     try:
         folds = operating_point.patient_folds(cases, seed=seed)
     except DataError as error:
         reason = "chosen on these same images, so that figures at it are optimistic: too few patients for folds"
         warnings.append(f"The threshold was {reason}. {error}")
-        return {"at": chosen["threshold"], "threshold": chosen["threshold"], "source": reason, "aim": aim, "chosen": chosen}
+        return {"at": below, "threshold": below, "source": reason, "aim": aim, "chosen": chosen}
     by_case, fitted = operating_point.cross_fitted(cases, aim, folds=folds, rules=rules)
-    point = {"threshold": chosen["threshold"], "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
+    point = {"threshold": below, "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
     if not (chosen["met"] and fitted["met"]):
         warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
     return point | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}

@@ -117,6 +117,8 @@ def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Mapping[
     """
     text = model_card.text({"model": card.run, "checkpoint": card.checkpoint, **(metrics or {})})
     parts = []
+    if untrained := runs.untrained(card.run, card.checkpoint):
+        parts += _part("Untrained", [untrained])
     if metrics is None:
         parts += _part(
             "Results", ["This checkpoint was not evaluated: nothing is known of how well it detects, and it has no score threshold."]
@@ -197,9 +199,10 @@ def _files(artefacts: Mapping[str, Artefact], parity: Mapping[str, Any] | None) 
 
 def parity_note(parity: Mapping[str, Any]) -> str:
     """Return why the RSNA metric of parity.json is not that of the evaluation, in a sentence; it needs a threshold."""
+    which = "the model's own, " if parity.get("threshold_is_stored") else "the best one here, since the model has none of its own, "
     return (
-        f"The RSNA metric here is at one threshold for all images, {parity['score_threshold']:.4g}, and serves to compare files; the one to report is "
-        "evaluate's, whose thresholds are not chosen on the exams that they are used on."
+        f"The RSNA metric here is at one threshold for all images, {which}{parity['score_threshold']:.4g}, and serves to compare files; the one to report "
+        "is evaluate's, whose thresholds are not chosen on the exams that they are used on."
     )
 
 

@@ -157,6 +157,7 @@ class Records:
     ) -> dict[str, Any]:
         reference = detections.pop("checkpoint")
         category = one.label_map[label_map.PNEUMONIA]
+        stored = threshold is not None
         # one threshold for all files, so that a change is the file's own
         threshold = parity.threshold_for(self.instances, reference, category_id=category, own=threshold)
 
@@ -183,6 +184,7 @@ class Records:
             "split": self.split.name,
             "manifest_sha256": RecordSet.open(self.split.folder).manifest_sha256,
             "score_threshold": threshold,
+            "threshold_is_stored": stored,
             "machine": {"platform": f"{platform.system()} {platform.machine()}", "cpu_cores": os.cpu_count()},
             "reference": {
                 **{key: value for key, value in figures(reference, 0.0).items() if "nearby" not in key},

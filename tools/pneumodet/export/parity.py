@@ -172,7 +172,8 @@ def threshold_for(
 ) -> float | None:
     """Return the score threshold at which the RSNA metrics are compared; None where no image has a box.
 
-    A threshold that was chosen on these images is the score of one of the detections, which rounding in the last decimal would lose. It lies halfway
+    The model's own is taken as it is stored: what is compared is what the model does with it (``operating_point.just_below`` keeps it away from the scores
+    that it was chosen by). One that is chosen here is the score of one of the detections, which rounding in the last decimal would lose. It lies halfway
     between that score and the next lower one instead: the reference finds the same there.
 
     Args:
@@ -184,8 +185,10 @@ def threshold_for(
     truth = truth_of(instances, category_id)
     if not any(map(len, truth.values())):
         return None
+    if own is not None:
+        return own
     predictions = predictions_of(reference, category_id)
-    threshold = rsna.best_threshold(truth, predictions)[0] if own is None else own
+    threshold = rsna.best_threshold(truth, predictions)[0]
     scores = np.concatenate([scores for _, scores in predictions.values()]).astype(np.float64)
     above, below = scores[scores >= threshold], scores[scores < threshold]
     return float((above.min(initial=1.0) + below.max(initial=0.0)) / 2)

@@ -28,6 +28,12 @@ exams without a detection score 0, and would bend a fitted curve were they held 
 LARGEST_EXPONENT = 700.0
 """Of e; beyond about 709 it overflows."""
 
+NO_BOX = (
+    "The probability is of the radiograph as a whole. Boxes are drawn from the score threshold on, which was chosen for boxes: a radiograph without "
+    "one may have a high probability, and one with a box a low one."
+)
+"""What explains a probability beside the boxes that are drawn."""
+
 UNKNOWN = "exams that the model does not name"
 """What probabilities rest on where a model was calibrated, but does not say by what."""
 

@@ -7,7 +7,7 @@ No TensorFlow, so that a command can build its flags from these classes and answ
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from pneumodet.core.errors import ConfigError, DataError
@@ -23,6 +23,9 @@ DETECTOR_METRICS = ("rsna_metric", "coco.pneumonia.AP50", "coco.pneumonia.AP", "
 
 FIND_LR_STEPS = 100
 """Steps of the learning-rate finder where nothing else is asked for."""
+
+BATCH = 8
+"""Images a step that suit most machines, for messages."""
 
 LARGEST_SEED = (1 << 32) - 1
 """TensorFlow takes no larger one."""
@@ -113,6 +116,31 @@ def check_seed(seed: int, *, name: str = "--seed") -> None:
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise ConfigError(f"{name} is {seed}; it must be a whole number from 0 to 2^32 - 1.")
+
+
+def check_batch(size: int, exams: int, *, asked: bool, say: Callable[[str], None], name: str = "--batch-size") -> None:
+    """Check the images of a step against the training exams.
+
+    Args:
+      size: images a step.
+      exams: training exams.
+      asked: whether the user gave it; a config's own size is not refused, since small sets are tried with it.
+      say: takes a warning.
+      name: of the setting.
+
+    Raises:
+      ConfigError: more images were asked for than there are exams.
+    """
+    if size <= exams:
+        return
+    if asked:
+        raise ConfigError(
+            f"{name} is {size}, but there are {exams} training exams: a step would take some of them twice. Give {min(exams, BATCH)} or so, at most "
+            f"{exams}."
+        )
+    say(
+        f"warning: A step takes {size} images, but there are {exams} training exams: it takes some of them twice. Give {name} {exams} or less."
+    )
 
 
 def check_share(share: float, *, name: str = "--positive-share") -> None:

@@ -10,17 +10,14 @@ pretrained/registry.json lists what can be loaded by name. TensorFlow is not nee
 import contextlib
 import dataclasses
 import os
-import shutil
-import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import overload
 
 from pneumodet.core import download, locks, paths, runs, suggest
-from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
+from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.data import label_map as label_maps
-from pneumodet.models import checkpoint_registry
+from pneumodet.models import checkpoint_archive, checkpoint_registry
 from pneumodet.models.checkpoint_registry import LOCK, REGISTRY, Download, Entry
 from pneumodet.models.detection.odapi import Config
 
@@ -36,13 +33,20 @@ RUN = "run:"
 _KINDS = {"coco": "detection", "imagenet": "classification"}
 """Choice -> type of the registry's checkpoints it chooses from, by the config's feature extractor."""
 
+DEFAULT, NONE = "coco", "none"
+"""Choice where neither the user nor the config makes one, and the choice of random weights."""
+
+COST = (
+    "from random weights a detector needs many times the steps, and on a few thousand radiographs it does not come as far as from a checkpoint "
+    "(He et al., ICCV 2019, arXiv:1811.08883)"
+)
+"""What random weights cost, as a part of a sentence."""
+
 _ANCHORS = "anchor_generator"
 """Part of the names of fields with a model's anchors."""
 
 _SAME = ("box_predictor", _ANCHORS)
 """Parts of names of fields in which two models must agree for all variables to fit, besides the feature extractor."""
-
-_CHUNK = 1 << 20
 
 Progress = Callable[[int, int | None], None]
 
@@ -98,7 +102,7 @@ def resolve(
       CheckpointError: what it means is no checkpoint, is of another architecture, has changed, or cannot be downloaded.
       DataError: the disk is full, or an archive is broken.
     """
-    if choice == "none":
+    if choice == NONE:
         return None
     entries = checkpoint_registry.read(folder)
     name = _for_config(choice, entries, config) if choice in _KINDS else choice
@@ -118,16 +122,36 @@ def resolve(
     return start if kind is None else dataclasses.replace(start, type=kind)
 
 
+def of_registry(choice: str, config: Config, folder: Path = FOLDER) -> str | None:
+    """Return the name of the registry's checkpoint that a choice means for a config; None where it is none of the registry, or none fits.
+
+    Args:
+      choice: as ``resolve`` takes it.
+      config: the TrainEvalPipelineConfig that will be trained.
+      folder: with registry.json.
+    """
+    entries = checkpoint_registry.read(folder)
+    if choice not in _KINDS:
+        return choice if choice in entries else None
+    return _for_config(choice, entries, config, or_none=True)
+
+
 def _choices(entries: Iterable[str]) -> str:
     return f"Give none, coco, imagenet, run:NAME, the path of a checkpoint, or one of {', '.join(sorted(entries))}."
 
 
-def _for_config(choice: str, entries: dict[str, Entry], config: Config) -> str:
+@overload
+def _for_config(choice: str, entries: dict[str, Entry], config: Config) -> str: ...
+@overload
+def _for_config(choice: str, entries: dict[str, Entry], config: Config, *, or_none: bool) -> str | None: ...
+def _for_config(choice: str, entries: dict[str, Entry], config: Config, *, or_none: bool = False) -> str | None:
     """Return the name of the registry's checkpoint for a config's feature extractor, of the nearest image size where there are several."""
     from pneumodet.models.detection import pipeline_config
 
     extractor = pipeline_config.architecture(config).feature_extractor.type
     fitting = {name: entry for name, entry in entries.items() if entry.type == _KINDS[choice] and extractor in entry.feature_extractors}
+    if not fitting and or_none:
+        return None
     if not fitting:
         raise ConfigError(f"There is no {choice} checkpoint for the feature extractor {extractor!r}. {_choices(entries)}")
     if len(fitting) == 1:
@@ -223,7 +247,7 @@ class _Store:
                     f"{archive.name} has the SHA-256 {sha256}, but {known} is expected ({where}). It was changed or damaged; get it again, "
                     f"and where the change is meant, remove {name!r} from {self._folder / LOCK}."
                 )
-            files = _unpack(archive, self._folder / name, entry.file)
+            files = checkpoint_archive.unpack(archive, self._folder / name, entry.file)
         finally:
             if fetched:
                 archive.unlink(missing_ok=True)
@@ -256,79 +280,3 @@ class _Store:
             with contextlib.suppress(OSError):  # a folder that cannot be written needs no lock; what is in it can be used
                 stack.enter_context(locks.locked(self._folder / ".lock", wait=lambda: self._on_notice(notice)))
             yield
-
-
-def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
-    """Unpack the checkpoint of an archive into the new folder ``home``, whole or not at all.
-
-    Of an archive, only the checkpoint's files and its pipeline.config are taken, each by its last name; the model zoo's archives hold a
-    SavedModel besides, twice as large. An archive with a member that would be written elsewhere, a link or a device is refused as a whole.
-
-    Args:
-      archive: a tar file, compressed or not.
-      home: is made.
-      file: name of the checkpoint, ``ckpt-0``; where it is not there, the only checkpoint is taken.
-
-    Returns:
-      Name of each file -> its SHA-256.
-
-    Raises:
-      DataError: the archive is broken, dangerous or holds no checkpoint, or the disk is full.
-    """
-    scratch = home.with_name(f".{home.name}.new")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed; the lock is held
-    try:
-        with tarfile.open(archive) as tar:
-            # all members are checked before the first one is written
-            chosen = _chosen(tar, archive, file)
-            needed = sum(member.size for member in chosen)
-            if shutil.disk_usage(home.parent).free < needed:
-                raise DataError(
-                    f"{archive.name} needs {needed >> 20} MiB in {home.parent}, more than the disk has left. Free some disk space."
-                )
-            scratch.mkdir()
-            for member in chosen:
-                with _content(tar, member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
-                    shutil.copyfileobj(source, target)
-                    target.flush()
-                    # before the folder gets its name: after a power cut it could have its name and empty files
-                    os.fsync(target.fileno())
-            while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not check
-                pass
-        files = {path.name: paths.sha256_file(path) for path in sorted(scratch.iterdir())}
-        # last, and atomic: the folder is there with all of its files, or not at all
-        scratch.rename(home)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
-    except OSError as error:
-        if error.errno is None:  # gzip's own, of a broken file
-            raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
-        raise DataError(f"Cannot unpack {archive.name} in {home.parent}: {error.strerror}. Free some disk space.") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return files
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    content = tar.extractfile(member)
-    if content is None:  # of a link or a device, which ``_chosen`` has refused
-        raise tarfile.TarError(f"{member.name} is no file")
-    return content
-
-
-def _chosen(tar: tarfile.TarFile, archive: Path, file: str) -> list[tarfile.TarInfo]:
-    members = tar.getmembers()
-    for member in members:
-        path = PurePosixPath(member.name)
-        if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-            raise DataError(f"{archive} has the member {member.name!r}, a link, a device or a path out of its folder. It is not unpacked.")
-    # a SavedModel has an index of its own variables, which is not the checkpoint that is wanted
-    usable = [member for member in members if member.isfile() and "saved_model" not in PurePosixPath(member.name).parts]
-    there = {PurePosixPath(member.name).name.removesuffix(".index") for member in usable if member.name.endswith(".index")}
-    if file not in there and len(there) != 1:
-        raise DataError(f"{archive} holds no checkpoint {file} (there: {', '.join(sorted(there)) or 'none'}). Get it again.")
-    name = file if file in there else there.pop()
-    wanted = (f"{name}.index", f"{name}.data-")
-    return [
-        member for member in usable if PurePosixPath(member.name).name.startswith(wanted) or PurePosixPath(member.name).name == runs.CONFIG
-    ]

@@ -22,6 +22,9 @@ from pneumodet.models.options import Options, Plan, check_seed, check_share, ten
 OPTIMIZERS = ("adamw", "adam", "momentum")
 """Names of optimizers."""
 
+TEN_TIMES = -1
+"""Of ``evaluate_every``, where nothing is said of it: TOML has no value for that."""
+
 SMALLEST_IMAGE, LARGEST_IMAGE = 32, 1024
 """Sides in px that make sense: records have 1024 px at the most."""
 
@@ -42,7 +45,7 @@ class Settings(Plan):
       weight_decay: decoupled.
       clip_norm: largest global norm of the gradients; 0 for any.
       positive_share: share of radiographs with pneumonia among the samples; 0 leaves it as it is in the records.
-      evaluate_every: steps from one evaluation to the next; 0 for ten evaluations a run.
+      evaluate_every: steps from one evaluation to the next; 0 for never, -1 for ten evaluations a run.
       aim: what the operating point is chosen for, as ``aims.parse_aim``.
       seed: of weights, order and augmentation.
       skip_corrupt: leave corrupt records out, and count them.
@@ -59,6 +62,7 @@ class Settings(Plan):
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     positive_share: float = 0.0
+    evaluate_every: int = TEN_TIMES
     best_metric: str = "image.roc_auc"
     aim: str = "f1"
     seed: int = Options.seed
@@ -78,8 +82,8 @@ class Settings(Plan):
 
     @property
     def between_evaluations(self) -> int:
-        """Steps from one evaluation to the next, at least 1."""
-        return self.evaluate_every or ten_times(self.steps)
+        """Steps from one evaluation to the next; 0 for never."""
+        return ten_times(self.steps) if self.evaluate_every == TEN_TIMES else self.evaluate_every
 
     def check(self) -> None:
         """Check all values; a family checks its own, too.
@@ -93,8 +97,11 @@ class Settings(Plan):
         between("image_size", self.image_size, SMALLEST_IMAGE, LARGEST_IMAGE)
         for name in ("batch_size", "steps", "checkpoint_every", "keep"):
             between(name, getattr(self, name), 1)
-        for name in ("warmup_steps", "evaluate_every", "patience", "weight_decay", "clip_norm"):
+        for name in ("warmup_steps", "patience", "weight_decay", "clip_norm"):
             between(name, getattr(self, name), 0)
+        between("evaluate_every", self.evaluate_every, TEN_TIMES)
+        if self.patience and self.evaluate_every == 0:
+            raise ConfigError("patience counts evaluations, but evaluate_every = 0 leaves none. Leave one of them out.")
         between("learning_rate", self.learning_rate, 1e-9, 10)
         check_seed(self.seed, name="seed")
         if self.positive_share:

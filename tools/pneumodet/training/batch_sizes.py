@@ -6,11 +6,11 @@ size = fitting(config, data, options)           # for --batch-size auto; TensorF
 import multiprocessing
 import re
 import resource
-import subprocess
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from pneumodet.core import gpus
 from pneumodet.core.errors import TrainingError
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models.detection.odapi import Config
@@ -42,7 +42,7 @@ def fitting(config: Config, data: RecordSet, options: Options) -> int:
       TrainingError: not even the smallest batch could be trained.
     """
     # the batch is shared by all devices, which are taken to be alike
-    devices = max(1, len(_gpus())) * max(1, len(tf_config.workers()[0]))
+    devices = max(1, gpus.count()) * max(1, len(tf_config.workers()[0]))
     largest = min(LARGEST, len(data.train)) // devices
     return devices * choose(lambda size: _in_child(config, data, options, size), available=available(), largest=largest)
 
@@ -67,9 +67,8 @@ def choose(measure: Callable[[int], int], *, available: int, largest: int = LARG
 
 def available() -> int:
     """Return free bytes: of the GPU that has least, or of this machine (of its control group, where that is limited)."""
-    gpus = _gpus()
-    if gpus:
-        return min(gpus)
+    if on_gpus := gpus.free_bytes():
+        return min(on_gpus)
     match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
     free = int(match[1]) << 10 if match else 1 << 32
     group = Path("/sys/fs/cgroup")
@@ -78,16 +77,6 @@ def available() -> int:
         return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):
         return free
-
-
-def _gpus() -> list[int]:
-    """Return free bytes of each GPU; none where there is none that could be asked."""
-    try:
-        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-        text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-        return [int(line) << 20 for line in text.split()]
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return []
 
 
 def _in_child(config: Config, data: RecordSet, options: Options, size: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core import metrics_table, paths, runs
+from pneumodet.core.deadline import Deadline
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.data.record_sets import RecordSet
@@ -60,6 +61,9 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
             prepared = _prepared(engine, folder, request, hooks, held)
             if len(addresses) > 1 and not request.resume:
                 _write(engine, folder, prepared)  # now: the other workers read it
+        # until the loop has its own
+        starting = held.enter_context(contextlib.ExitStack())
+        starting.enter_context(Deadline(lambda: f"Stopped before the first step of {folder.name}."))
         from pneumodet.training import cluster as clusters
 
         if len(addresses) > 1:
@@ -73,6 +77,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
         parts = engine.assemble(prepared, fresh=newest is None, cluster=cluster, say=hooks.on_start)
         if len(addresses) < 2 and not request.resume:
             _write(engine, folder, prepared)  # after all that could be refused: a start that fails leaves nothing
+        starting.close()
         outcome = _run(folder, prepared, parts, cluster, hooks, newest=newest, started=started)
         if worker:
             return Trained(folder, outcome)
@@ -80,7 +85,8 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
         more = {"parameters": parts.parameters, "training_seconds": metrics_table.seconds(folder), "steps_done": outcome.step}
         record = dataclasses.replace(prepared.record, **more)
         runs.write(folder, record)
-        return Trained(folder, outcome, _evaluated(folder, parts, record, hooks.on_start) if outcome.completed else None)
+        with Deadline(lambda: f"Stopped while the best checkpoint was evaluated; --resume does that again: {folder.name} is trained."):
+            return Trained(folder, outcome, _evaluated(folder, parts, record, hooks.on_start) if outcome.completed else None)
 
 
 def _prepared(engine: Engine, folder: Path, request: Request, hooks: Hooks, held: contextlib.ExitStack) -> Prepared:
@@ -90,6 +96,8 @@ def _prepared(engine: Engine, folder: Path, request: Request, hooks: Hooks, held
     held.enter_context(runs.locked(folder))
     if request.resume:
         prepared = engine.resumed(folder, request, runs.read(folder))
+        done = runs.steps_done(folder)
+        hooks.on_start(f"{folder.name} starts from its own checkpoint of step {done}" if done is not None else f"{folder.name} begins anew")
     else:
         runs.refuse_used(folder, request.run, family=engine.family)  # again, now that the lock is held
         prepared = engine.new(folder, request, hooks)
@@ -174,7 +182,8 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[
     from pneumodet.core import folders
     from pneumodet.models.detection import checkpoints
 
-    say(f"{folder.name}: evaluating the best checkpoint on {record.records().val_exams} validation exams")
+    which = "best" if parts.validation is not None else "last"
+    say(f"{folder.name}: evaluating the {which} checkpoint on {record.records().val_exams} validation exams")
     best = checkpoints.of_run(folder)
     # the best, not the last: metrics.json is of the checkpoint that export and prediction will take
     parts.trainer.restore_model(best)

@@ -8,9 +8,9 @@ Orbit's Controller (tf-models-official) has the outer loop, but no way to stop e
 remembers with the weights; checkpoints and devices are TensorFlow's own (CheckpointManager, tf.distribute).
 """
 
+import contextlib
 import dataclasses
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.core import runs, signals
+from pneumodet.core import runs
 from pneumodet.core.errors import CheckpointError, DataError, TrainingError, first_line
 from pneumodet.models.detection import checkpoints
 from pneumodet.models.options import Plan
@@ -27,9 +27,13 @@ from pneumodet.training.cluster import Cluster
 from pneumodet.training.parts import Feed, Trainer, Validation
 from pneumodet.training.progress import Memory, Observer, Outcome, Progress
 from pneumodet.training.step import TOTAL_LOSS
+from pneumodet.training.stopping import Stopping
 
 REPORT_EVERY = 20
 """Steps from one report to the next: progress, curves, and the check whether all is finite."""
+
+SAVE_SECONDS = 600.0
+"""So far apart are checkpoints at the most, where steps are slow: those since the last one are lost with a step that a signal cuts off."""
 
 ROLLBACKS = 3
 """How often a run goes back to its last good checkpoint before it gives up."""
@@ -81,6 +85,8 @@ class Run:
         self._memory = Memory()
         self._outcome = Outcome(best_metric=plan.best_metric, memory=self._memory)
         self._halted = False
+        self._saved = time.monotonic()
+        self._stopping = Stopping(alone=cluster.workers == 1, last_words=self._last_words)
         self._in_a_row = 0  # returns without a good report between them
         self._steps, self._seconds = 0, 0.0  # without the first step, evaluations and checkpoints
 
@@ -103,7 +109,10 @@ class Run:
         return True
 
     def train(self) -> Outcome:
-        """Train to the last step, or until it is stopped; SIGINT and SIGTERM end it after the step at hand, with a checkpoint.
+        """Train to the last step, or until it is stopped.
+
+        SIGINT and SIGTERM end it after the step at hand, with a checkpoint; during the first step, which is traced and compiled, at once. A step that takes
+        longer than ``deadline.SECONDS`` is cut off, and the process ends. Workers that train together stop together, at their next report.
 
         Raises:
           TrainingError: the loss was not finite again after ``ROLLBACKS`` returns to a checkpoint; that checkpoint is good.
@@ -112,19 +121,40 @@ class Run:
         if not self._newest:
             self._save()  # what the first return goes back to, if it comes to that
         outcome = self._outcome
-        outcome.stopped_early = self._out_of_patience()  # a run that has stopped early does not continue by itself
-        with signals.caught() as stop:
+        outcome.stopped_early = self._memory.out_of_patience(self._plan)  # a run that has stopped early does not continue by itself
+        with self._stopping:
+            if self._memory.due:
+                self._evaluate_late()
             while self._step < self._total and not outcome.stopped_early and not self._halted:
                 try:
-                    self._stretch(stop)
+                    self._stretch()
                 except _NotFiniteError as error:
                     self._roll_back(error)
+                except KeyboardInterrupt:
+                    if self._cluster.workers > 1 or outcome.seconds_to_first_step is not None:
+                        raise
+                    self._halted = True
+                    # a step that was done when the signal came in is in no checkpoint
+                    self._trainer.global_step.assign(checkpoints.step_of(self._newest or self._path(0)))
         outcome.step, outcome.completed = self._step, not self._halted
         outcome.checkpoint, outcome.memory = self._newest or "", self._memory
         if self._seconds:
             outcome.images_per_second = self._steps * self._batch_size / self._seconds
         self._report_skipped()
         return outcome
+
+    def _last_words(self) -> str:
+        return (
+            "Stopped in the midst of a step, which would have taken longer. The last checkpoint is that of step "
+            f"{checkpoints.step_of(self._newest or self._path(0))}; --resume continues from there."
+        )
+
+    def _evaluate_late(self) -> None:
+        """Make up for the evaluation that a signal cut off, as if it had not."""
+        self._memory.due = False
+        # not saved by itself: the optimizer's slots are not there before the first step, and a checkpoint without them would be resumed from
+        if self._validation is not None:
+            self._evaluate(self._step)
 
     def _report_skipped(self) -> None:
         skipped: list[tuple[Mapping[str, str], str]] = [(self._feed.skipped.reasons, "corrupt records were left out")]
@@ -139,7 +169,7 @@ class Run:
     def _step(self) -> int:
         return int(self._trainer.global_step.numpy())
 
-    def _stretch(self, stop: threading.Event) -> None:
+    def _stretch(self) -> None:
         """Train until the end, a reason to stop, or a loss that is not finite."""
         step = self._step
         batches = iter(self._cluster.distribute(self._feed.batches(first_step=step, steps=self._total - step)))
@@ -147,24 +177,26 @@ class Run:
         since, untimed = time.perf_counter(), 0
         try:
             while step < self._total and not self._halted and not self._outcome.stopped_early:
-                batch = self._next(batches)
-                if self._outcome.seconds_to_first_step is None:
-                    self._observer.first_batch(batch, step)
                 # kept as tensors until the next report: to read one now would make the processor wait for the device at each step
-                losses.append(self._run_step(batch))
+                with self._stopping.at_once() if self._outcome.seconds_to_first_step is None else contextlib.nullcontext():
+                    losses.append(self._next_step(batches, step))
                 step += 1
                 last = step == self._total
                 # the last step is evaluated whatever the distance, or the final weights would have no figure
                 evaluate = self._validation is not None and self._plan.evaluate_every and (step % self._plan.evaluate_every == 0 or last)
-                save = step % self._plan.checkpoint_every == 0 or last
+                slow = self._cluster.workers == 1 and time.monotonic() - self._saved > SAVE_SECONDS
+                save = step % self._plan.checkpoint_every == 0 or last or slow
                 report = step % REPORT_EVERY == 0
                 if self._outcome.seconds_to_first_step is None:
-                    losses[-1][TOTAL_LOSS].numpy()  # waits for the device
                     since = time.perf_counter()
                     self._outcome.seconds_to_first_step = since - self._started
                     untimed = 1
                 if self._cluster.workers == 1 or report or evaluate or save:  # the others must hear of it, which they do now and then
-                    self._halted = self._cluster.any(stop.is_set())
+                    self._halted = self._cluster.any(self._stopping.asked())
+                if self._halted:
+                    self._stopping.finish()
+                    # it takes its time; the process that resumes makes up for it
+                    self._memory.due, evaluate = bool(evaluate), False
                 if evaluate or save or report or self._halted:
                     timed, seconds = len(losses) - untimed, time.perf_counter() - since
                     self._steps += timed
@@ -181,6 +213,17 @@ class Run:
             self._feed.close()
             # last, after reading has come to rest: see Samples.close
             del batches
+
+    def _next_step(self, batches: Iterator[dict[str, tf.Tensor]], step: int) -> dict[str, tf.Tensor]:
+        """Take a step on the next batch, and wait for the device where it is this process's first."""
+        batch = self._next(batches)
+        first = self._outcome.seconds_to_first_step is None
+        if first:
+            self._observer.first_batch(batch, step)
+        losses = self._run_step(batch)
+        if first:
+            losses[TOTAL_LOSS].numpy()
+        return losses
 
     def _next(self, batches: Iterator[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         try:
@@ -215,7 +258,15 @@ class Run:
 
     def _evaluate(self, step: int) -> None:
         self._level()
-        evaluation = self._validation.run() if self._validation is not None and self._cluster.chief else None
+        evaluation = None
+        try:
+            # nothing is lost: the process that resumes makes up for it
+            with self._stopping.at_once():
+                evaluation = self._validation.run() if self._validation is not None and self._cluster.chief else None
+        except KeyboardInterrupt:
+            self._stopping.finish()
+            self._halted = self._memory.due = True
+            return
         # of the chief, which alone evaluates: all workers must take the same turn, or they would wait for one another for ever
         value = self._cluster.of_chief(None if evaluation is None else evaluation.figures.get(self._plan.best_metric))
         memory = self._memory
@@ -227,21 +278,15 @@ class Run:
         if self._cluster.any(evaluation is not None and self._observer.evaluation(step, evaluation, best=better) is False):
             self._outcome.stopped_early = f"stopped at step {step} by its caller"
         else:
-            self._outcome.stopped_early = self._out_of_patience()
+            self._outcome.stopped_early = self._memory.out_of_patience(self._plan)
         if better:
             self._save(self._best)
-
-    def _out_of_patience(self) -> str | None:
-        """Return why the run ends for want of a better figure, or None where it does not."""
-        # of the memory that the checkpoint holds: a resumed run has waited as long as the one before
-        if not self._plan.patience or self._memory.waited < self._plan.patience:
-            return None
-        return f"no better {self._plan.best_metric} in {self._memory.waited} evaluations, the best is {_of(self._memory)}"
 
     def _save(self, manager: tf.train.CheckpointManager | None = None) -> None:
         """Write a checkpoint of training, or by another manager."""
         self._level()
         self._trainer.memory.assign(json.dumps(dataclasses.asdict(self._memory)))
+        self._saved = time.monotonic()
         if self._cluster.chief:
             saving.save(manager or self._manager, self._step, newest=self._newest)
         if manager is None:
@@ -301,7 +346,3 @@ class Run:
 
 class _NotFiniteError(Exception):
     """A loss or a gradient is not finite; the message has step, learning rate and all losses."""
-
-
-def _of(memory: Memory) -> str:
-    return f"{memory.best:.4f} at step {memory.best_step}" if memory.best is not None else "undefined throughout"

@@ -36,12 +36,22 @@ class Memory:
       best_step: its step.
       waited: evaluations since then.
       rollbacks: how often the run went back.
+      due: whether the evaluation of its step was cut off by a signal, and is still to come.
     """
 
     best: float | None = None
     best_step: int | None = None
     waited: int = 0
     rollbacks: int = 0
+    due: bool = False
+
+    def out_of_patience(self, plan: Plan) -> str | None:
+        """Return why a run ends for want of a better figure, or None where it does not."""
+        # of what the checkpoint holds: a resumed run has waited as long as the one before
+        if not plan.patience or self.waited < plan.patience:
+            return None
+        best = f"{self.best:.4f} at step {self.best_step}" if self.best is not None else "undefined throughout"
+        return f"no better {plan.best_metric} in {self.waited} evaluations, the best is {best}"
 
 
 @dataclasses.dataclass

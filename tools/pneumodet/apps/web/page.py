@@ -246,6 +246,8 @@ def show_picture(model: SharedModel, case: Case, radiograph: Radiograph, display
         sentence += (
             f" By the model's validation data, {probability.as_text(share)} of radiographs with this score have pneumonia ({basis})."
         )
+        if not count:
+            sentence += f" {probability.NO_BOX}"
     st.markdown(plain(sentence))
 
 

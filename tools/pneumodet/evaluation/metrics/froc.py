@@ -37,6 +37,8 @@ NO_TRUTH = "no case has a ground-truth box"
 """Why a sensitivity has no value."""
 NOTHING_KEPT = "no detection reaches the threshold"
 """Why a precision has no value."""
+ALL_WITH_TRUTH = "every case has a ground-truth box"
+"""Why there is no figure of cases without."""
 NO_HIT = "no detection is a hit"
 """Why the IoU of hits has no value."""
 
@@ -144,11 +146,14 @@ def at_threshold(cases: Cases, score_threshold: float | np.ndarray) -> dict[str,
 
     Returns:
       ``lesion.hits``, ``lesion.false_positives``, ``lesion.missed``: counts. ``lesion.sensitivity``, ``lesion.precision``, ``lesion.f1`` and
-      ``lesion.mean_iou_of_hits`` in [0, 1], ``lesion.fp_per_image``; None where there is nothing to divide by, and ``<key>.undefined`` says why.
+      ``lesion.mean_iou_of_hits`` in [0, 1], ``lesion.fp_per_image``, and this of the images with and without ground truth alone,
+      ``lesion.fp_per_positive_image`` and ``lesion.fp_per_negative_image``; None where there is nothing to divide by, and ``<key>.undefined`` says why.
     """
     kept = cases.above(score_threshold)
     matched = match(kept, HIT_IOU)
     hits, false, missed = int(matched.hit.sum()), int((~matched.hit).sum()), int((~matched.detected).sum())
+    of_positive = int(kept.positive[kept.box_case[~matched.hit]].sum())
+    positives = int(kept.positive.sum())
     taken = kept.truth_xyxy_px[matched.truth[matched.hit]]
     ious = [iou(box[None], truth[None])[0, 0] for box, truth in zip(kept.boxes_xyxy_px[matched.hit], taken, strict=True)]
     reasons = {
@@ -156,6 +161,8 @@ def at_threshold(cases: Cases, score_threshold: float | np.ndarray) -> dict[str,
         "lesion.precision": NOTHING_KEPT if not hits + false else None,
         "lesion.f1": f"{NO_TRUTH}, and {NOTHING_KEPT}" if not hits + false + missed else None,
         "lesion.mean_iou_of_hits": NO_HIT if not hits else None,
+        "lesion.fp_per_positive_image": NO_TRUTH if not positives else None,
+        "lesion.fp_per_negative_image": ALL_WITH_TRUTH if positives == len(cases) else None,
     }
     return {
         **{f"{key}.undefined": reason for key, reason in reasons.items() if reason},
@@ -166,5 +173,7 @@ def at_threshold(cases: Cases, score_threshold: float | np.ndarray) -> dict[str,
         "lesion.precision": hits / (hits + false) if hits + false else None,
         "lesion.f1": 2 * hits / (2 * hits + false + missed) if hits + false + missed else None,
         "lesion.fp_per_image": false / len(cases) if len(cases) else None,
+        "lesion.fp_per_positive_image": of_positive / positives if positives else None,
+        "lesion.fp_per_negative_image": (false - of_positive) / (len(cases) - positives) if len(cases) > positives else None,
         "lesion.mean_iou_of_hits": float(np.mean(ious)) if ious else None,
     }

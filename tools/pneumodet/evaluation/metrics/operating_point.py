@@ -23,6 +23,9 @@ from pneumodet.evaluation.metrics.matching import match
 FOLDS = 5
 """Default number of groups of patients in a nested choice."""
 
+MARGIN = 0.001
+"""How far below the score that it was chosen by a threshold lies at the most."""
+
 
 def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:
     """Choose a threshold: keep detections of ``score >= threshold``.
@@ -121,6 +124,20 @@ def patient_folds(cases: Cases, count: int = FOLDS, *, seed: int = 0) -> np.ndar
     fold = np.empty(len(patients), np.int64)
     fold[dealt] = np.arange(len(patients)) % count
     return fold[patient]
+
+
+def just_below(threshold: float, scores: np.ndarray) -> float:
+    """Return a threshold that calls the same detections positive as one that is the score of one of them.
+
+    That detection would be lost where another file of the same model computes its score a little lower. What is returned lies halfway to the next lower
+    score, and ``MARGIN`` away at the most.
+
+    Args:
+      threshold: that was chosen.
+      scores: (D,) of all detections.
+    """
+    below = float(scores[scores < threshold].max(initial=0.0))
+    return max((threshold + below) / 2, threshold - MARGIN)
 
 
 def cross_fitted(cases: Cases, aim: str, *, folds: np.ndarray, rules: str = "strict") -> tuple[np.ndarray, dict]:

@@ -22,6 +22,8 @@ TERMS = {
     "Image sensitivity, specificity": "Share of radiographs with {class} in which something is detected, be it in the right place or not, and of those "
     "without in which nothing is.",
     "Box sensitivity, precision": "Share of the boxes that are hit, and of the detections that are hits.",
+    "False positives an image": "Detections that hit no box, as a mean over all radiographs. Those with {class} count, too, where a box lies in the wrong "
+    "place: there can be many although the specificity, which is of the radiographs without, is 1.",
     "95% interval": "How far the figure would vary with other patients of the same kind. It covers neither other hospitals nor another training.",
 }
 """Term -> explanation; ``{class}`` stands for the class that is evaluated."""

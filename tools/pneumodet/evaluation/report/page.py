@@ -43,6 +43,8 @@ NAMES = {
     "lesion.sensitivity": "Box sensitivity",
     "lesion.precision": "Box precision",
     "lesion.fp_per_image": "False positives an image",
+    "lesion.fp_per_positive_image": "False positives an image with findings",
+    "lesion.fp_per_negative_image": "False positives an image without findings",
     "lesion.mean_iou_of_hits": "Mean IoU of hits",
 }
 """Headline figures, in the order of the table; ``{class}`` stands for the class that is evaluated."""

@@ -72,7 +72,7 @@ def compare(
                 name, values, positive, groups, folds, categorical=categorical, seed=seed, on_fold=on_fold
             ).scores
             accuracy = float(((scores >= CALLED_POSITIVE) == positive).mean())
-            row["models"][name] = {"accuracy": accuracy, "roc_auc": evaluating.roc_auc(scores, positive)}
+            row["models"][name] = {"accuracy": accuracy, "roc_auc": evaluating.roc_auc(scores, positive, folds)}
         ways.append(row)
     return ways
 

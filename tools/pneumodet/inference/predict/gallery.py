@@ -63,7 +63,7 @@ def write(folder: Path, shown: Iterable[Shown], rules: Rules, heading: Heading, 
         title="Radiographs by score",
         lead=heading.model,
         lines=_head(heading, rules, len(ranked), with_truth=pairs),
-        pictures=[_picture(one, truth_boxes) for one in ranked],
+        pictures=[_picture(one, rules, truth_boxes) for one in ranked],
         pairs=pairs,
     )
     with paths.atomic_path(folder / GALLERY) as tmp:
@@ -79,14 +79,16 @@ def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) ->
         f"{counted(heading.radiographs, 'radiograph')}, {heading.positive:,} with pneumonia at a score of "
         f"{rules.score_threshold:.4g} or more ({heading.threshold_source}){left_out}."
     )
-    drawn = f"{pictures:,} of them have a picture; all are in scores.csv." if pictures < heading.radiographs else ""
+    drawn = f"{pictures:,} of them, by the highest scores, have a picture; all are in scores.csv." if pictures < heading.radiographs else ""
     below = "; ground truth is dashed and blue, at the left alone and at the right below them" if with_truth else ""
     key = f"Detections are solid and orange{below}. A click opens a picture in full."
-    return [f"{counts} {drawn}", key, *heading.notes]
+    # a high probability beside no box would pass for an error
+    more = [] if rules.calibrator is None else [probability.NO_BOX]
+    return [f"{counts} {drawn}", key, *more, *heading.notes]
 
 
-def _picture(one: Shown, truth_boxes: Mapping[str, int] | None) -> dict[str, Any]:
-    """Return what is shown of a radiograph; ``before`` and ``after`` stand around the number of its boxes."""
+def _picture(one: Shown, rules: Rules, truth_boxes: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return what is shown of a radiograph; ``before`` and ``after`` stand around what is said of its boxes, ``found``."""
     height, width = one.size_hw
     before = f"score {one.score:.3f}" if one.score else "no detection at all"
     if one.probability is not None:
@@ -97,6 +99,7 @@ def _picture(one: Shown, truth_boxes: Mapping[str, int] | None) -> dict[str, Any
         "width": width if truth_boxes is None else 2 * width,
         "height": height,
         "boxes": counted(one.boxes, "box"),
+        "found": counted(one.boxes, "box") if one.boxes or not one.score else f"no box, below the threshold of {rules.score_threshold:.4g}",
         "before": before,
         "after": "" if truth_boxes is None else f" · {truth_words(truth_boxes.get(one.exam))}",
     }

@@ -83,7 +83,6 @@ class Journal:
 
     Attributes:
       done: exams with an entry.
-      pictures: entries with a picture.
       key: names the work, for ``folders.new_folder``.
       path: of the file.
     """
@@ -91,7 +90,6 @@ class Journal:
     def __init__(self, path: Path, key: str) -> None:
         """Take the path and key; use ``begin`` or ``resume``."""
         self.done: set[str] = set()
-        self.pictures = 0
         self.key = key
         self.path = path
         self._file: Any = None
@@ -151,7 +149,6 @@ class Journal:
 
     def _count(self, entry: Entry) -> None:
         self.done.add(entry.exam)
-        self.pictures += entry.picture is not None
 
     def _write(self, line: bytes) -> None:
         start = self._file.tell()

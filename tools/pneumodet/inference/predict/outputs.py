@@ -7,9 +7,8 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -100,8 +99,14 @@ class Totals:
     shown: list[Shown] = dataclasses.field(default_factory=list)
 
 
-def write(folder: Path, entries: Iterable[Entry], rules: Rules) -> Totals:
-    """Write the four tables, each atomically.
+def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Collection[str]) -> Totals:
+    """Write the four tables, each atomically, and remove the pictures that are not needed.
+
+    Args:
+      folder: of the results.
+      entries: of the journal.
+      rules: class and threshold.
+      pictured: exams whose pictures stay.
 
     Raises:
       DataError: one cannot be written.
@@ -129,7 +134,10 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules) -> Totals:
             totals.positive += len(kept) > 0
             if entry.problem:
                 totals.problems.append((entry.file, entry.problem))
-            if entry.picture is not None:
+            if entry.picture is not None and entry.exam not in pictured:
+                # drawn while it was among the highest scores; others came after it
+                (folder / IMAGES / entry.picture).unlink(missing_ok=True)
+            elif entry.picture is not None:
                 totals.shown.append(Shown(entry.exam, entry.picture, entry.size_hw, score, probability, len(kept)))
         coco.write("[]\n" if before == "[\n" else "\n]\n")
     return totals
@@ -181,7 +189,7 @@ def truth_words(boxes: int | None) -> str:
 
 
 def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[str, int] | None) -> Path | None:
-    """Write the first pictures on one sheet; with ground truth the two halves of each beside one another.
+    """Write pictures on one sheet: findings by score, then the surest negatives; with ground truth the two halves of each beside one another.
 
     Args:
       folder: of the predictions.
@@ -192,7 +200,9 @@ def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[st
       The sheet's path, or None without pictures.
     """
     tiles, captions, with_truth = [], [], truth_boxes is not None
-    for one in itertools.islice(shown, SHEET_TILES // (2 if with_truth else 1)):
+    # by exam where scores are equal: the same results give the same sheet
+    ranked = sorted(shown, key=lambda one: (not one.boxes, -one.score if one.boxes else one.score, one.exam))
+    for one in ranked[: SHEET_TILES // (2 if with_truth else 1)]:
         image = Image.open(folder / IMAGES / one.picture).convert("RGB")
         middle = image.width // 2
         halves = [(0, 0, middle, image.height), (middle, 0, image.width, image.height)]

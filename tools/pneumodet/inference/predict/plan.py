@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumodet.core import runs
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
 from pneumodet.inference import detectors, dicom_reports, exported
@@ -65,7 +66,8 @@ def planned(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None,
     threshold, source = (score_threshold, GIVEN) if score_threshold is not None else _threshold(steps, models, by_recipe=recipe is not None)
     # it was fitted to this model's own scores: after any step a score means something else
     calibrator = models[0].card.calibrator if steps == recipes.Recipe() else None
-    notes = [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
+    notes = [sentence for model in models if (sentence := runs.untrained(model.card.run, model.card.checkpoint))]
+    notes += [ensembles.untuned(steps)] if recipe is None and steps.sources > 1 else []
     if calibrator is None and any(model.card.calibrator for model in models):
         notes.append(
             f"{outputs.SCORES} has no probabilities: the model was calibrated for its own scores, not for those after post-processing."

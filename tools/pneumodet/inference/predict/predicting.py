@@ -19,6 +19,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, formats, ground_truth, sources
 from pneumodet.inference import detectors, exported
 from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
+from pneumodet.inference.predict.chosen import Chosen
 from pneumodet.inference.predict.journal import Journal
 from pneumodet.inference.predict.plan import Plan, planned
 
@@ -86,7 +87,7 @@ def predict(
       tta: views as ``views.parse`` takes them, where there is no recipe.
       gate: image-level scores for the recipe, CSV ``patientId,score``.
       score_threshold: of all but detections.json, which has every score from ``inference.SCORE_FLOOR``.
-      max_images: pictures at the most.
+      max_images: pictures at the most, of the highest scores; see ``chosen``.
       dicom: of ``dicom_reports.KINDS``.
       overwrite: replace earlier predictions in ``output_dir``.
       resume: continue what an earlier call with the same arguments left unfinished, or begin where there is nothing.
@@ -123,14 +124,14 @@ def predict(
             resumed, started = len(book.done), time.perf_counter()
             finisher = working.Finisher(folder, plan.rules, truth, maker)
             model = working.Model(sets, plan.steps, plan.rules.category_id, plan.gate_scores)
-            working.run(book, given, model, finisher, max_images, progress)
+            chosen = working.run(book, given, model, finisher, max_images, progress)
             if not book.done:
                 raise DataError(
                     f"None of the {given.total or len(given.refused)} files in {root} could be read (first: {': '.join(given.refused[0])})."
                 )
             # of this run's own radiographs: those of an earlier run took no time now
             milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
-            totals, sheet = _write_results(folder, book, plan, given, truth)
+            totals, sheet = _write_results(folder, book, plan, given, truth, chosen)
         summary = _summary(
             plan, totals, given, sets[0], resumed=resumed, milliseconds=milliseconds, sheet=sheet and output_dir / outputs.SHEET
         )
@@ -168,10 +169,11 @@ def _settings(
 
 
 def _write_results(
-    folder: Path, book: Journal, plan: Plan, given: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None
+    folder: Path, book: Journal, plan: Plan, given: inputs.Inputs, truth: Mapping[str, annotations.Exam] | None, chosen: Chosen
 ) -> tuple[outputs.Totals, Path | None]:
     """Write tables, overview and gallery; return what is in them, and the overview or None."""
-    totals = outputs.write(folder, book.entries(), plan.rules)
+    pictured = chosen.final(threshold=plan.rules.score_threshold)
+    totals = outputs.write(folder, book.entries(), plan.rules, pictured=pictured)
     truth_boxes = _truth_boxes(truth, totals.shown)
     sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
     model = ", ".join(f"{model.card.run} ({model.card.checkpoint})" for model in plan.models)

@@ -23,6 +23,7 @@ from pneumodet.inference.detectors import Detector
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess import views
 from pneumodet.inference.predict import outputs, reading
+from pneumodet.inference.predict.chosen import Chosen
 from pneumodet.inference.predict.dicom_files import FOLDER, Maker
 from pneumodet.inference.predict.inputs import Inputs
 from pneumodet.inference.predict.journal import Entry, Journal
@@ -121,7 +122,7 @@ class Finisher:
         return entry
 
 
-def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_images: int, progress: Progress) -> None:
+def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_images: int, progress: Progress) -> Chosen:
     """Predict on all radiographs that are not in the journal, and write them there, in their order.
 
     Args:
@@ -132,6 +133,9 @@ def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_imag
       max_images: pictures at the most, with those that the journal has.
       progress: see ``Progress``.
 
+    Returns:
+      Which radiographs have a picture.
+
     Raises:
       DataError, OSError: the disk is full, or a server is away; or KeyboardInterrupt. What is finished by then is in the journal.
     """
@@ -139,8 +143,11 @@ def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_imag
     tick = progress(given.total, len(book.done))
     # lazily: a server's pages are asked for as radiographs are worked on
     todo = ((exam, source) for exam, source in given.radiographs if exam not in book.done)
-    drawn = book.pictures
-    waiting: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
+    chosen = Chosen(max_images)
+    for done in book.entries():
+        chosen.offer(done.exam, finisher.rules.score(done))
+    # with the exams whose pictures are not needed once this one has its own
+    waiting: collections.deque[tuple[concurrent.futures.Future[Entry], list[str]]] = collections.deque()
     # pictures and DICOM objects are made in threads of their own: detection does not wait for them
     pool = concurrent.futures.ThreadPoolExecutor(FINISHING, thread_name_prefix="finish")
     ahead = reading.read_ahead(todo, headers=finisher.maker is not None, then=model.detect)
@@ -151,22 +158,31 @@ def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_imag
             else:
                 height, width = one.pixels.shape
                 entry = Entry(one.exam, one.source.name, (height, width), one.detections)
-                waiting.append(pool.submit(finisher.finish, one.header, one.pixels, entry, drawn=drawn < max_images))
-                drawn += drawn < max_images
+                drawn, dropped = chosen.offer(entry.exam, finisher.rules.score(entry))
+                waiting.append((pool.submit(finisher.finish, one.header, one.pixels, entry, drawn=drawn), dropped))
             # in the order of the radiographs: the first is waited for, even where later ones are done
-            while waiting and (waiting[0].done() or len(waiting) > UNFINISHED):
-                book.append(waiting[0].result())
-                waiting.popleft()
+            while waiting and (waiting[0][0].done() or len(waiting) > UNFINISHED):
+                _append(book, waiting, finisher.folder)
             tick()
         while waiting:
-            book.append(waiting[0].result())
-            waiting.popleft()
+            _append(book, waiting, finisher.folder)
     except BaseException:
         with contextlib.suppress(OSError, DataError):  # what is on its way is soon done, unless the disk is full
             while waiting:
-                if (entry := waiting.popleft().result()).exam not in book.done:
+                if (entry := waiting.popleft()[0].result()).exam not in book.done:
                     book.append(entry)
         raise
     finally:
         ahead.close()
         pool.shutdown(wait=True)
+    return chosen
+
+
+def _append(book: Journal, waiting: "collections.deque[tuple[concurrent.futures.Future[Entry], list[str]]]", folder: Path) -> None:
+    """Write the first that waits into the journal, and remove the pictures that it takes the place of."""
+    future, dropped = waiting[0]
+    book.append(future.result())
+    waiting.popleft()
+    # only now: a kill before it would leave a journal with neither of the two pictures
+    for exam in dropped:
+        (folder / outputs.IMAGES / f"{outputs.file_name(exam)}.png").unlink(missing_ok=True)

@@ -6,12 +6,12 @@
 What is checked of a request: ``families.detection_request``.
 """
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pneumodet.core import paths, runs
+from pneumodet.core.deadline import Deadline
 from pneumodet.core.errors import ConfigError
 from pneumodet.core.run_record import RunRecord
 from pneumodet.data import label_map
@@ -96,7 +96,7 @@ def find_rate(
     if steps < learning_rate_finder.FEWEST_STEPS:
         raise ConfigError(f"--find-lr-steps is {steps}; fewer than {learning_rate_finder.FEWEST_STEPS} cannot separate noise from descent.")
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
-    with runs.locked(folder):
+    with runs.locked(folder), Deadline(lambda: "Stopped; of --find-lr nothing is kept."):
         prepared = detection_request.new(folder, request, say=on_start, on_download=on_download)
         label_map.write_label_map(folder / runs.LABEL_MAP, prepared.data.label_map)
         on_start(f"{folder.name}: {steps} steps of {prepared.batch_size} images at rising learning rates; TensorFlow starts")
@@ -121,8 +121,7 @@ def preview(request: Request, *, on_start: Say) -> Path:
     runs.refuse_used(folder, request.run, family=runs.DETECTION)
     with runs.locked(folder):
         # a picture of the images needs no weights, which may be a download of minutes
-        without = dataclasses.replace(request, pretrained=None, fine_tune_checkpoint=None)
-        prepared = detection_request.new(folder, without, say=on_start, on_download=lambda *_: None)
+        prepared = detection_request.new(folder, request, say=on_start, on_download=lambda *_: None, weights=False)
         from pneumodet.training import start
 
         return start.preview(prepared.config, folder, prepared.data, Options.of(prepared.record.training or {}))

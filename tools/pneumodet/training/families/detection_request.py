@@ -6,6 +6,7 @@ prepared.config, prepared.data, prepared.record       # TrainEvalPipelineConfig,
 """
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from pneumodet.models import pretrained
 from pneumodet.models.detection import anchor_fitting, anchors, pipeline_config
 from pneumodet.models.detection.odapi import Config
 from pneumodet.models.inputs import augmentation_settings
-from pneumodet.models.options import Options, Plan, check_seed, check_share, ten_times
+from pneumodet.models.options import Options, Plan, check_batch, check_seed, check_share, ten_times
 from pneumodet.training import engine, experiment
 from pneumodet.training.engine import Prepared, Say
+from pneumodet.training.families import starting
 
 RECORDS = "records"
 """Folder in a run's with the view of record sets that other tools made."""
@@ -72,7 +74,7 @@ class Request(engine.Request):
     skip_corrupt: bool = False
 
 
-def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Progress) -> Prepared:
+def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Progress, weights: bool = True) -> Prepared:
     """Return all that is known of a new run before TensorFlow starts.
 
     Args:
@@ -80,6 +82,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
       request: what is asked for.
       say: takes a sentence about what happens.
       on_download: takes (bytes there, bytes in all or None) of a pretrained checkpoint.
+      weights: whether the model will be trained; otherwise it does not matter what it would start from.
 
     Raises:
       ConfigError: config and request do not fit together.
@@ -93,7 +96,15 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
     used = request.augmentation or augmentation_settings.DEFAULT
     options = Options(**{"augmentation": augmentation_settings.load(used), **_given(request, Options)})
-    config, start = _resolve(request, folder, records=records, say=say, on_download=on_download)
+    config, keys = _resolved(request, folder, records=records)
+    start = None
+    if weights:
+        start = starting.choose(request, config, folder.name, records=records, say=say, on_download=on_download)
+    elif request.fit_anchors:
+        say(anchor_fitting.fit(config, records.train.instances).sentence())
+    pipeline_config.check(config, records.label_map)
+    if request.batch_size != AUTO:
+        check_batch(config.train_config.batch_size, len(records.train), asked=_asked_for_batch(request, keys), say=say)
     if config.train_input_reader.load_instance_masks and records.manifest.arguments.get("masks") is False:
         raise ConfigError(f"The config reads instance masks, but the records have none. Make {data_dir} again with --masks.")
     if request.batch_size == AUTO:
@@ -219,14 +230,15 @@ def resumed(folder: Path, request: Request, record: RunRecord) -> Prepared:
     return _of(config, records, record)
 
 
-def _resolve(
-    request: Request, folder: Path, *, records: RecordSet, say: Say, on_download: pretrained.Progress
-) -> tuple[Config, pretrained.Start | None]:
-    """Return (config, pretrained.Start or None): the named config patched for a record set, a run and what was asked for, and checked.
+def _asked_for_batch(request: Request, keys: Collection[str]) -> bool:
+    return request.batch_size not in (None, AUTO) or any(key.endswith("train_config.batch_size") for key in keys)
+
+
+def _resolved(request: Request, folder: Path, *, records: RecordSet) -> tuple[Config, list[str]]:
+    """Return (the named config patched for a record set, a run and what was asked for, the fields that --set has set).
 
     Raises:
       ConfigError: config and request do not fit together.
-      CheckpointError: there is no such checkpoint, or it cannot be had.
     """
     config = pipeline_config.load(_named(request))
     train = config.train_config
@@ -241,22 +253,7 @@ def _resolve(
     pipeline_config.scale_schedule(config, **reference, overridden=keys)
     if request.learning_rate:
         pipeline_config.set_peak_rate(config, request.learning_rate)
-    # before the start is chosen: whether another run fits as a whole depends on the anchors
-    if request.fit_anchors:
-        say(anchor_fitting.fit(config, records.train.instances).sentence())
-    start = None
-    choice = request.pretrained or request.fine_tune_checkpoint
-    if choice:
-        classes, kind = records.label_map, request.fine_tune_checkpoint_type
-        start = pretrained.resolve(choice, config=config, label_map=classes, kind=kind, on_progress=on_download, on_notice=say)
-        # emptied for none: the config's own file may name one
-        train.fine_tune_checkpoint = start.checkpoint if start else ""
-        train.fine_tune_checkpoint_type = start.type if start else ""
-        train.fine_tune_checkpoint_version = 2  # V2, object-based: the only kind that TensorFlow 2 restores
-    elif request.fine_tune_checkpoint_type:
-        train.fine_tune_checkpoint_type = request.fine_tune_checkpoint_type
-    pipeline_config.check(config, records.label_map)
-    return config, start
+    return config, list(keys)
 
 
 def _adopted(request: Request, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models import settings
-from pneumodet.models.options import Plan
+from pneumodet.models.options import Plan, check_batch
 from pneumodet.training import engine, experiment
 from pneumodet.training.engine import Hooks, Parts, Prepared
 from pneumodet.training.keras.family import Family, Say
@@ -97,7 +97,12 @@ class KerasEngine(engine.Engine):
             raise ConfigError("--data is missing: a folder made by make_tfrecords.")
         chosen = settings.load(family.settings, request.config, folder=family.configs, overrides=request.overrides)
         records = RecordSet.open(request.data).check_two_kinds()
-        facts = family.check(chosen, records, say=hooks.on_start)
+        asked = "batch_size" in settings.parsed(family.settings, request.overrides)
+        later: list[str] = []
+        check_batch(chosen.batch_size, len(records.train), asked=asked, say=later.append)
+        facts = family.check(chosen, records, say=later.append)
+        for sentence in (f"{folder.name} starts from {family.start(chosen)}", *later):
+            hooks.on_start(sentence)
         record = RunRecord(
             family=family.name,
             config=request.config,
@@ -155,7 +160,7 @@ class KerasEngine(engine.Engine):
         return Parts(
             trainer=parts.trainer,
             feed=parts.feed,
-            validation=Validation(parts.runner, parts.evaluate),
+            validation=Validation(parts.runner, parts.evaluate) if chosen.between_evaluations else None,
             plan=Plan(**plan | {"evaluate_every": chosen.between_evaluations}),
             parameters=int(parts.trainer.model.count_params()),
             about=dataclasses.asdict(chosen) | {"config": prepared.record.config},

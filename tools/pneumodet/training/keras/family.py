@@ -17,6 +17,7 @@ import numpy as np
 
 from pneumodet.core import paths
 from pneumodet.data.record_sets import RecordSet
+from pneumodet.models.pretrained import NONE
 from pneumodet.models.settings import Settings
 
 Say = Callable[[str], None]
@@ -60,6 +61,11 @@ class Family(abc.ABC):
     def configs(self) -> Path:
         """Folder of the configs."""
         return paths.CONFIG_DIR / self.name
+
+    def start(self, settings: Any) -> str:
+        """Return what a new run starts from, for the user."""
+        pretrained = str(getattr(settings, "pretrained", NONE))  # a family may have no weights to start from
+        return {NONE: "random weights", "imagenet": "ImageNet weights"}.get(pretrained, pretrained)
 
     @abc.abstractmethod
     def check(self, settings: Any, records: RecordSet, *, say: Say) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""What a run starts from: said first, the model zoo's checkpoint unless something else is asked for, and never random weights by accident."""
+
+import dataclasses
+
+import pytest
+
+from pneumodet.cli import make_tfrecords
+from pneumodet.core import gpus
+from pneumodet.core.errors import CheckpointError, ConfigError
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.models import options, pretrained
+from pneumodet.models.detection import pipeline_config
+from pneumodet.training import advice
+from pneumodet.training.families import detection_request
+from pneumodet.training.families.detection_request import Request
+
+
+@pytest.fixture(scope="module")
+def records(synthetic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("starting") / "records"
+    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--val-fraction", "0.4", "--output-dir", folder]
+    assert make_tfrecords.main(list(map(str, flags))) == 0
+    return folder
+
+
+@pytest.fixture
+def new(records, tmp_path, monkeypatch):
+    """Return what makes (config, sentences) of a new run where nothing can be downloaded, and no GPU is."""
+    monkeypatch.setenv(pretrained.MIRROR, str(tmp_path / "empty"))
+    monkeypatch.setattr(gpus, "free_bytes", list)
+
+    def make(**fields):
+        said = []
+        request = Request(**{"run": "run", "config": "ssd_mobilenet", "data": records, "steps": 10, **fields})
+        make.said = said
+        prepared = detection_request.new(tmp_path / "run", request, say=said.append, on_download=lambda *_: None)
+        return prepared.config.train_config, said
+
+    return make
+
+
+@pytest.fixture
+def zoo(tmp_path, monkeypatch):
+    """Let the registry's checkpoints be here; return the prefix of all of them."""
+    (tmp_path / "ckpt-0.index").touch()
+    start = pretrained.Start(str(tmp_path / "ckpt-0"), "detection", "the zoo")
+    real = pretrained.resolve
+
+    def resolve(choice, **more):
+        given = pretrained.of_registry(choice, more["config"])
+        return dataclasses.replace(start, source=given) if given else real(choice, **more)
+
+    monkeypatch.setattr(pretrained, "resolve", resolve)
+    return start.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [("ssd_mobilenet", "ssd_mobilenet_v2_320x320_coco17_tpu-8"), ("mask_rcnn_resnet50", "faster_rcnn_resnet50_v1_640x640_coco17_tpu-8")],
+)
+def test_every_config_has_its_checkpoint_of_the_zoo(new, zoo, config, name):
+    settings = ("train_input_reader.load_instance_masks=false",) if config.startswith("mask") else ()
+    train, said = new(config=config, settings=settings)
+    assert (train.fine_tune_checkpoint, train.fine_tune_checkpoint_type) == (zoo, "detection")
+    assert said[0] == f"run starts from {name}, the model zoo's detector for this config (--pretrained none: random weights)"
+
+
+def test_all_configs_have_one_in_the_registry():
+    for name in pipeline_config.names():
+        assert pretrained.of_registry(pretrained.DEFAULT, pipeline_config.load(name)), name
+
+
+def test_without_a_network_training_does_not_begin_and_says_what_to_do(new, tmp_path):
+    with pytest.raises(CheckpointError) as raised:
+        new()
+    assert new.said[0].startswith("run starts from ssd_mobilenet_v2_320x320_coco17_tpu-8")
+    text = str(raised.value)
+    assert f"The mirror {tmp_path / 'empty'}" in text
+    assert "--pretrained none starts from random weights, but from random weights a detector needs many times the steps" in text
+    with pytest.raises(CheckpointError) as raised:
+        new(pretrained="coco")
+    assert "--pretrained none" not in str(raised.value), "who asked for it is not offered something else"
+
+
+def test_random_weights_are_said_with_what_they_cost(new):
+    train, said = new(pretrained="none")
+    assert not train.fine_tune_checkpoint
+    assert said[0] == f"run starts from random weights: {pretrained.COST}"
+    assert not any(line.startswith("advice") for line in said), "what is random is not frozen"
+
+
+def test_a_model_that_the_zoo_does_not_have(new, records, monkeypatch):
+    monkeypatch.setattr(pretrained, "of_registry", lambda *_: None)
+    train, said = new()
+    assert not train.fine_tune_checkpoint
+    assert said[0].startswith("warning: ssd of this config has no checkpoint in the model zoo's list; run starts from random weights: ")
+
+
+def test_a_config_that_names_a_checkpoint_keeps_it(new, zoo):
+    own = (f"train_config.fine_tune_checkpoint={zoo}", "train_config.fine_tune_checkpoint_type=full")
+    train, said = new(settings=(*own, "train_config.fine_tune_checkpoint_version=V2"))
+    assert (train.fine_tune_checkpoint, train.fine_tune_checkpoint_type) == (zoo, "full")
+    assert said[0] == f"run starts from {zoo}, which the config names"
+    train, said = new(settings=("train_config.fine_tune_checkpoint=PATH_TO_BE_CONFIGURED/ckpt-0",))
+    assert said[0].startswith("run starts from ssd_mobilenet_v2"), "the zoo's own files have this in its place"
+
+
+def test_small_sets_get_the_readmes_advice(new, zoo, records, monkeypatch):
+    def advised(**fields):
+        return [line.partition(": ")[2] for line in new(**fields)[1] if line.startswith("advice")]
+
+    count = len(RecordSet.open(records).train)
+    (line,) = advised()
+    assert line == f"{count} training exams, no GPU: --freeze early --fit-anchors is faster and learns more of them"
+    assert advised(freeze=("early",)) == [], "who has chosen is not asked again"
+    monkeypatch.setattr(gpus, "free_bytes", lambda: [1 << 34])
+    assert advised() == []
+    assert advice.flags(exams=advice.SMALL_EXAMS, gpus=0) == ()
+
+
+@pytest.mark.parametrize("fields", [{"batch_size": 10_000}, {"settings": ("train_config.batch_size=10000",)}], ids=["flag", "set"])
+def test_a_step_of_more_images_than_there_are_is_refused(new, fields):
+    with pytest.raises(ConfigError, match=r"--batch-size is 10000, but there are \d+ training exams"):
+        new(pretrained="none", **fields)
+
+
+def test_a_size_that_nobody_asked_for_is_warned_of():
+    said = []
+    options.check_batch(8, 5, asked=False, say=said.append)
+    options.check_batch(5, 5, asked=True, say=said.append)
+    assert said == [
+        "warning: A step takes 8 images, but there are 5 training exams: it takes some of them twice. Give --batch-size 5 or less."
+    ]

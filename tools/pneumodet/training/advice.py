@@ -1,0 +1,24 @@
+"""What suits a small set on a machine without a GPU, as measured (docs/results.md): the flags that ``train`` and ``make_tfrecords`` advise.
+
+    flags(exams=181, gpus=0)       # ("--freeze early", "--fit-anchors")
+
+No TensorFlow.
+"""
+
+SMALL_EXAMS = 2_000
+"""Fewer training exams are a small set: what was measured was up to 697 of them."""
+
+FIT_ANCHORS = "--fit-anchors"
+
+SMALL_SET = ("--freeze early", FIT_ANCHORS)
+"""Flags of ``train``."""
+
+
+def is_small(exams: int, *, gpus: int) -> bool:
+    """Return whether so many training exams, on so many GPUs, are a small set."""
+    return exams < SMALL_EXAMS and not gpus
+
+
+def flags(*, exams: int, gpus: int) -> tuple[str, ...]:
+    """Return the flags of ``train`` for so many training exams, on so many GPUs."""
+    return SMALL_SET if is_small(exams, gpus=gpus) else ()

@@ -1,0 +1,109 @@
+"""What a detector's run starts from, said before all else: a checkpoint that was asked for, the config's own, the model zoo's, or random weights.
+
+    start = choose(request, config, "my_first", records=records, say=print, on_download=print)      # and the config names it
+    # my_first starts from ssd_mobilenet_v2_320x320_coco17_tpu-8, the model zoo's detector for this config (--pretrained none: random weights)
+
+Nobody trains from random weights without having been told: where nothing else was asked for, the zoo's checkpoint is taken, and where that cannot be had,
+training does not begin.
+"""
+
+from typing import TYPE_CHECKING
+
+from pneumodet.core import gpus
+from pneumodet.core.errors import CheckpointError
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.models import pretrained
+from pneumodet.models.detection import anchor_fitting, anchors, pipeline_config
+from pneumodet.models.detection.odapi import Config
+from pneumodet.training import advice
+from pneumodet.training.engine import Say
+
+if TYPE_CHECKING:
+    from pneumodet.training.families.detection_request import Request
+
+
+def choose(
+    request: "Request", config: Config, run: str, *, records: RecordSet, say: Say, on_download: pretrained.Progress
+) -> pretrained.Start | None:
+    """Write into a config what it starts from, say so first of all, and fit its anchors where that was asked for.
+
+    Args:
+      request: what the user asks for.
+      config: of which all else is settled.
+      run: name of the run.
+      records: to train on.
+      say: takes a sentence.
+      on_download: takes (bytes there, bytes in all or None).
+
+    Returns:
+      The start, or None for random weights or the checkpoint that the config itself names.
+
+    Raises:
+      ConfigError: the choice means nothing.
+      CheckpointError: there is no such checkpoint, or it cannot be had.
+    """
+    train = config.train_config
+    own = train.fine_tune_checkpoint if pipeline_config.PLACEHOLDER not in train.fine_tune_checkpoint else ""
+    asked = request.pretrained or request.fine_tune_checkpoint
+    name = pretrained.of_registry(asked or pretrained.DEFAULT, config) if asked or not own else None
+    choice = asked or ("" if own else name or "")
+    later: list[str] = []
+    # a download is announced before it begins; of a file that is here it is known first whether it is one
+    if name and choice:
+        say(_from_registry(run, name, asked=bool(asked)))
+    elif not choice and own:
+        say(f"{run} starts from {own}, which the config names")
+        if request.fine_tune_checkpoint_type:
+            train.fine_tune_checkpoint_type = request.fine_tune_checkpoint_type
+    elif choice in ("", pretrained.NONE):
+        why = "" if choice else f"warning: {config.model.WhichOneof('model')} of this config has no checkpoint in the model zoo's list; "
+        say(f"{why}{run} starts from random weights: {pretrained.COST}")
+    # before the start is resolved: whether another run fits as a whole depends on the anchors
+    if request.fit_anchors:
+        later.append(anchor_fitting.fit(config, records.train.instances).sentence())
+    start = _resolved(
+        request, config, choice, asked=bool(asked), records=records, say=say if name else later.append, on_download=on_download
+    )
+    if start is not None and not name:
+        say(f"{run} starts from {start.source}")
+    if choice:
+        # emptied for none: the config's own file may name one
+        train.fine_tune_checkpoint = start.checkpoint if start else ""
+        train.fine_tune_checkpoint_type = start.type if start else ""
+        train.fine_tune_checkpoint_version = 2  # V2, object-based: the only kind that TensorFlow 2 restores
+    for sentence in later:
+        say(sentence)
+    if start is not None:
+        _advise(request, config, exams=len(records.train), say=say)
+    return start
+
+
+def _from_registry(run: str, name: str, *, asked: bool) -> str:
+    more = "" if asked else ", the model zoo's detector for this config (--pretrained none: random weights)"
+    return f"{run} starts from {name}{more}"
+
+
+def _resolved(
+    request: "Request", config: Config, choice: str, *, asked: bool, records: RecordSet, say: Say, on_download: pretrained.Progress
+) -> pretrained.Start | None:
+    if not choice:
+        return None
+    kind = request.fine_tune_checkpoint_type
+    try:
+        return pretrained.resolve(choice, config=config, label_map=records.label_map, kind=kind, on_progress=on_download, on_notice=say)
+    except CheckpointError as error:
+        if asked:
+            raise
+        raise CheckpointError(
+            f"{error} Or train without it: --pretrained none starts from random weights, but {pretrained.COST}; --pretrained also takes the path of a "
+            "checkpoint or run:NAME."
+        ) from error
+
+
+def _advise(request: "Request", config: Config, *, exams: int, say: Say) -> None:
+    """Say what suits a small set on a processor, where the user has not chosen himself."""
+    if request.freeze or not advice.is_small(exams, gpus=gpus.count()):
+        return
+    fits = config.model.WhichOneof("model") in anchors.WITH_ANCHORS
+    flags = [flag for flag in advice.SMALL_SET if flag != advice.FIT_ANCHORS or (fits and not request.fit_anchors)]
+    say(f"advice: {exams:,} training exams, no GPU: {' '.join(flags)} is faster and learns more of them")
