@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pneumodet.cli import compare, evaluate, export, grad_cam, postprocess, train, train_classifier, train_segmenter
-from pneumodet.core import run_record, runs
+from pneumodet.core import paths, run_record, runs
 from pneumodet.core.errors import DataError
 from pneumodet.core.run_record import DataRecord, RunRecord
 
@@ -164,3 +164,20 @@ def test_a_folder_of_another_family_is_refused(workspace, family, started):
     with pytest.raises(DataError, match=r"did not start\. Choose another --run name"):
         runs.refuse_used(folder, "chest_unet", family=family)
     runs.refuse_used(folder, "chest_unet", family=runs.SEGMENTATION)
+
+
+@pytest.mark.parametrize("name", ["../b", "{tmp}/elsewhere/b"])
+@pytest.mark.parametrize("main", [train.main, train_classifier.main, train_segmenter.main], ids=["train", "classifier", "segmenter"])
+def test_a_run_outside_of_the_workspace_is_said_to_be_there(workspace, tmp_path, name, main, capsys, monkeypatch):
+    """It was written there without a word, though other names stand for folders of the workspace."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    main(["--run", name.replace("{tmp}", str(tmp_path)), "--data", str(workspace), "--config", "no_such_config"])
+    folder = tmp_path / ("elsewhere/b" if "{tmp}" in name else "b")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"Written to {folder}, which is outside of the workspace {workspace}."
+    assert "no_such_config" in second
+
+
+def test_a_run_in_the_workspace_needs_no_such_line(workspace):
+    assert paths.outside_workspace(paths.run_dir("new")) == paths.outside_workspace(workspace / "study" / "trial-0001") == ""
