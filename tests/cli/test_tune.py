@@ -67,7 +67,8 @@ def test_the_flags_of_small_sets(records, workspace, monkeypatch):
 
     monkeypatch.setattr(search, "search", stopped)
     arguments = ["--config", "ssd_mobilenet", "--data", str(records), "--study", "mine", "--steps", "100"]
-    assert tune.main([*arguments, "--freeze", "early", "--freeze", "stem", "--fit-anchors", "--augmentation", "radiograph-flip", "--positive-share", "0.5"]) == 2
+    small = "--freeze early --freeze stem --fit-anchors --augmentation radiograph-flip --positive-share 0.5"
+    assert tune.main([*arguments, *small.split()]) == 2
     (plan,) = plans
     assert (plan.freeze, plan.fit_anchors, plan.augmentation, plan.positive_share) == (("early", "stem"), True, "radiograph-flip", 0.5)
 

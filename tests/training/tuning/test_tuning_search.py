@@ -242,7 +242,13 @@ def test_another_record_set_is_refused(finished, records, tmp_path):
         search(Plan(**(vars(finished) | {"data": tmp_path})), trainer=made_up_trainer.trains)
 
 
-SMALL = {"freeze": ("early", "stem"), "fit_anchors": True, "augmentation": "radiograph-flip", "positive_share": 0.5, "pretrained": "imagenet"}
+SMALL = {
+    "freeze": ("early", "stem"),
+    "fit_anchors": True,
+    "augmentation": "radiograph-flip",
+    "positive_share": 0.5,
+    "pretrained": "imagenet",
+}
 """The recipe for small sets."""
 
 
@@ -264,7 +270,9 @@ def test_an_augmentation_that_is_varied_as_well_is_refused(tmp_path, records):
 
 def test_a_study_of_an_earlier_pneumodet_is_continued(finished):
     record = json.loads((finished.folder / "study.json").read_text())
-    (finished.folder / "study.json").write_text(json.dumps({name: value for name, value in record.items() if name not in SMALL} | {"pretrained": None}))
+    (finished.folder / "study.json").write_text(
+        json.dumps({name: value for name, value in record.items() if name not in SMALL} | {"pretrained": None})
+    )
     assert len(search(finished, trainer=made_up_trainer.trains).rows) == finished.trials
 
 
