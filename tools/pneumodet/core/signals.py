@@ -64,6 +64,13 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _interrupt() -> None:
+    if hasattr(signal, "pthread_kill"):  # a signal indeed: it wakes a thread that sleeps or waits for a file
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
 def hide_interrupts() -> None:
     """Give a line instead of a traceback where nobody catches Ctrl-C: while modules are imported, and between a command's end and the process's.
 
@@ -82,7 +89,7 @@ def hide_interrupts() -> None:
         if not isinstance(what.exc_value, KeyboardInterrupt):
             reported(what)
             return
-        again = threading.Timer(AGAIN_AFTER_S, _thread.interrupt_main)
+        again = threading.Timer(AGAIN_AFTER_S, _interrupt)
         again.daemon = True
         with contextlib.suppress(RuntimeError):  # the process ends anyway, and starts no thread
             again.start()
