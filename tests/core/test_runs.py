@@ -176,7 +176,7 @@ def test_a_run_outside_of_the_workspace_is_said_to_be_there(workspace, tmp_path,
     folder = tmp_path / ("elsewhere/b" if "{tmp}" in name else "b")
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"Written to {folder}, which is outside of the workspace {workspace}."
-    assert "no_such_config" in second
+    assert ": error: " in second, "and then what is wrong with this request"
 
 
 def test_a_run_in_the_workspace_needs_no_such_line(workspace):

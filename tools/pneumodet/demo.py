@@ -44,6 +44,7 @@ class Scale:
       input_px: height and width of the model's input.
       steps: of training.
       evaluations: on the way.
+      compared: validation exams on which the export is compared with the checkpoint.
       minutes: that all of it takes on two processors that nothing else uses.
     """
 
@@ -52,11 +53,12 @@ class Scale:
     input_px: int
     steps: int
     evaluations: int
+    compared: int
     minutes: int
 
 
-FULL = Scale(exams=240, side_px=1024, input_px=224, steps=500, evaluations=4, minutes=4)
-FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, minutes=1)
+FULL = Scale(exams=240, side_px=1024, input_px=224, steps=500, evaluations=4, compared=24, minutes=4)
+FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=8, minutes=1)
 
 
 def run(
@@ -120,7 +122,11 @@ def run(
         *("--steps", scale.steps, "--evaluate-every", -(-scale.steps // scale.evaluations), "--learning-rate", LEARNING_RATE, *sides),
     )
     command("4. Evaluation: its best checkpoint on the patients that it was not trained on", "evaluate", "--run", NAME)
-    command("5. Export: the model as one folder that runs without this one, compared with the checkpoint", "export", "--run", NAME)
+    command(
+        "5. Export: the model as a folder of its own, compared with the checkpoint on some exams",
+        "export",
+        *("--run", NAME, "--limit", scale.compared),
+    )
     # only exams that training has not seen, so that the pictures show what the detector can do
     validation = _copy_validation(source.dicom_dir, records, folder / "validation")
     predictions = folder / "predictions"

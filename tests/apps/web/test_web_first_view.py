@@ -42,6 +42,6 @@ def test_says_that_the_model_loads_until_it_has(page, monkeypatch):
 def test_the_slider_is_above_the_picture(page):
     page.run()
     page.selectbox[0].select(1).run()
-    order = [element.type for element in page.main if element.type in ("slider", "imgs")]
-    assert order.index("slider") < order.index("imgs")
+    order = [element.type for element in page.main if element.type in ("slider", "image")]
+    assert order.index("slider") < order.index("image")
     assert not page.exception
