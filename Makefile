@@ -1,4 +1,4 @@
-# make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs (make demo-fast: smaller, in a minute); make test: linter and quick tests; make test-slow: the others
+# make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs (make demo-fast: smaller); make test: linter and quick tests; make test-slow: the others
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +32,7 @@ $(STAMP): $(INPUTS)
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
-# the same in one minute: smaller, and less well trained
+# the same, smaller and less well trained, for a first look
 demo-fast: $(STAMP)
 	$(BIN)/python tools/demo.py --fast
 

@@ -58,7 +58,7 @@ class Scale:
 
 
 FULL = Scale(exams=240, side_px=1024, input_px=224, steps=500, evaluations=4, compared=24, minutes=4)
-FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=8, minutes=1)
+FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=8, minutes=2)
 
 
 def run(

@@ -60,7 +60,8 @@ class Parser(argparse_flags.ArgumentParser):
             shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
             message = f"there is no flag {unknown}{suggest.clause(unknown, shown)}"
         ended = message if message.endswith((".", "?")) else f"{message}."
-        self.exit(2, f"{self.prog}: error: {ended}" + (" --help lists the flags.\n" if about_flags else "\n"))
+        print(f"{self.prog}: error: {ended}" + (" --help lists the flags." if about_flags else ""), file=sys.stderr)
+        sys.exit(2)
 
     def _spelled(self, arg: str) -> str:
         name, equals, value = arg.partition("=")
