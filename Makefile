@@ -1,4 +1,4 @@
-# make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs; make test: linter and quick tests; make test-slow: the others
+# make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs (make demo-fast: smaller); make test: linter and quick tests; make test-slow: the others
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ empty :=
 export PIP_CONSTRAINT := file://$(subst $(empty) ,%20,$(CURDIR))/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-slow test-pacs lint docs clean
+.PHONY: setup demo demo-fast test test-slow test-pacs lint docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -31,6 +31,10 @@ $(STAMP): $(INPUTS)
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
+
+# the same, smaller and less well trained, for a first look
+demo-fast: $(STAMP)
+	$(BIN)/python tools/demo.py --fast
 
 # style, the rooms and the direction of imports, types
 lint: $(STAMP)

@@ -69,7 +69,7 @@ def test_the_guide_shows_every_command():
 
 @pytest.mark.parametrize(("path", "line"), [pytest.param(path, line, id=f"{name_of(path)}: {line}") for path, line in COMMAND_LINES])
 def test_command_parses(path, line, monkeypatch):
-    for kind in ("existing_dir", "existing_file", "existing_path"):  # the reader's data are not here
+    for kind in ("existing_dir", "existing_file", "existing_path", "model"):  # the reader's data are not here
         monkeypatch.setattr(console, kind, Path)
     program, name, *flags = shlex.split(line, comments=True)
     if program == "python":

@@ -11,7 +11,9 @@ from absl import app as absl_app
 
 import pneumodet
 from pneumodet.cli import console
+from pneumodet.core import runs
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.run_record import RunRecord
 
 
 @pytest.fixture
@@ -53,6 +55,38 @@ def test_a_value_keeps_its_spelling(parser):
 def test_wrong_flags_exit_with_2(run, capsys, argv):
     assert run(lambda args: pytest.fail("ran"), *argv) == 2
     assert "prog: error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        pytest.param(["--dicom-dr", "x"], "there is no flag --dicom-dr; did you mean '--dicom-dir'? --help lists the flags.", id="near"),
+        pytest.param(["--nope=1"], "there is no flag --nope. --help lists the flags.", id="nothing near"),
+        pytest.param(["-strict"], "there is no flag -strict; did you mean '--strict'? --help lists the flags.", id="one dash"),
+        pytest.param(["--count", "0"], "argument --count: '0' is not a whole number of at least 1.", id="value"),
+        pytest.param(["--count", "-1"], "argument --count: '-1' is not a whole number of at least 1.", id="negative"),
+        pytest.param(["stray"], "unrecognized arguments: stray. --help lists the flags.", id="no flag"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(run, capsys, argv, message):
+    """Below twenty lines of usage nobody saw it."""
+    assert run(lambda args: pytest.fail("ran"), *argv) == 2
+    assert capsys.readouterr().err == f"prog: error: {message}\n"
+
+
+def test_a_required_flag_that_is_misspelt_is_named(run, parser, capsys):
+    parser.add_argument("--labels", required=True)
+    assert run(lambda args: pytest.fail("ran"), "--lables", "x") == 2
+    assert capsys.readouterr().err == "prog: error: there is no flag --lables; did you mean '--labels'? --help lists the flags.\n"
+    assert run(lambda args: pytest.fail("ran")) == 2
+    assert capsys.readouterr().err == "prog: error: the following arguments are required: --labels. --help lists the flags.\n"
+
+
+def test_flags_after_two_dashes_are_for_others(run, parser, capsys):
+    parser.add_argument("rest", nargs="*")
+    parser.add_argument("--labels", required=True)
+    assert run(lambda args: pytest.fail("ran"), "--", "--runner=x") == 2
+    assert "required: --labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (2, 2), (130, 130)])
@@ -152,6 +186,9 @@ def test_abseil_flags_are_taken(parser):
         pytest.param(console.existing_dir, "{tmp}/file", r"is not a folder$", id="file for a folder"),
         pytest.param(console.existing_file, "{tmp}", r"is not a file$", id="folder for a file"),
         pytest.param(console.existing_file, "{tmp}/none", "does not exist", id="no file"),
+        pytest.param(console.existing_file, "{tmp}/fil", "does not exist.; did you mean '.*/file'", id="near file"),
+        pytest.param(console.existing_path, "{tmp}/fiel", "does not exist; did you mean '.*/file'", id="near path"),
+        pytest.param(console.existing_path, "{tmp}/none/file", "does not exist$", id="no folder of it"),
         pytest.param(console.positive_int, "0", "whole number of at least 1", id="zero"),
         pytest.param(console.positive_int, "1.5", "whole number of at least 1", id="no whole number"),
         pytest.param(console.fraction, "1.1", "number from 0 to 1", id="above 1"),
@@ -163,6 +200,17 @@ def test_types_refuse(tmp_path, check, text, message):
     (tmp_path / "file").touch()
     with pytest.raises(argparse.ArgumentTypeError, match=message):
         check(text.replace("{tmp}", str(tmp_path)))
+
+
+def test_a_model_may_be_named_by_its_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
+    monkeypatch.chdir(tmp_path.parent)
+    runs.write(tmp_path / "chest", RunRecord(family=runs.DETECTION))
+    assert console.model("chest") == console.model(str(tmp_path / "chest")) == tmp_path / "chest"
+    # of a run that was not exported the reader of models says how
+    assert console.model(str(tmp_path / "chest" / "export")) == tmp_path / "chest" / "export"
+    with pytest.raises(argparse.ArgumentTypeError, match="'chestt' is neither a path nor a run; did you mean 'chest'. Runs: chest"):
+        console.model("chestt")
 
 
 def test_types_accept(tmp_path):

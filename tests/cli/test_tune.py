@@ -7,6 +7,7 @@ import made
 import pytest
 
 from pneumodet.cli import tune
+from pneumodet.core.errors import DataError
 from pneumodet.training.tuning import search, study
 
 
@@ -54,6 +55,22 @@ def test_a_study(records, workspace, capsys):
     assert lines[12] == f"Next:    python tools/train.py {wanted}"
     assert lines[13].startswith("         (its --steps are 4 times those of a trial")
     assert sorted(os.listdir(workspace / "mine")) == [".lock", "best.json", "logs", "report.png", "study.db", "study.json", "table.csv"]
+
+
+def test_the_flags_of_small_sets(records, workspace, monkeypatch):
+    """As train has them, for all trials."""
+    plans = []
+
+    def stopped(plan, **_):
+        plans.append(plan)
+        raise DataError("Seen.")
+
+    monkeypatch.setattr(search, "search", stopped)
+    arguments = ["--config", "ssd_mobilenet", "--data", str(records), "--study", "mine", "--steps", "100"]
+    small = "--freeze early --freeze stem --fit-anchors --augmentation radiograph-flip --positive-share 0.5"
+    assert tune.main([*arguments, *small.split()]) == 2
+    (plan,) = plans
+    assert (plan.freeze, plan.fit_anchors, plan.augmentation, plan.positive_share) == (("early", "stem"), True, "radiograph-flip", 0.5)
 
 
 @pytest.mark.parametrize(

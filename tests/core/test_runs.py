@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pneumodet.cli import compare, evaluate, export, grad_cam, postprocess, train, train_classifier, train_segmenter
-from pneumodet.core import run_record, runs
+from pneumodet.core import paths, run_record, runs
 from pneumodet.core.errors import DataError
 from pneumodet.core.run_record import DataRecord, RunRecord
 
@@ -172,3 +172,20 @@ def test_a_checkpoint_of_step_0_is_called_untrained():
     assert sentence.endswith("python tools/train.py --run first --resume")
     assert runs.untrained("first", "ckpt-10") is None
     assert runs.untrained(None, None) is None
+
+
+@pytest.mark.parametrize("name", ["../b", "{tmp}/elsewhere/b"])
+@pytest.mark.parametrize("main", [train.main, train_classifier.main, train_segmenter.main], ids=["train", "classifier", "segmenter"])
+def test_a_run_outside_of_the_workspace_is_said_to_be_there(workspace, tmp_path, name, main, capsys, monkeypatch):
+    """It was written there without a word, though other names stand for folders of the workspace."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    main(["--run", name.replace("{tmp}", str(tmp_path)), "--data", str(workspace), "--config", "no_such_config"])
+    folder = tmp_path / ("elsewhere/b" if "{tmp}" in name else "b")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"Written to {folder}, which is outside of the workspace {workspace}."
+    assert ": error: " in second, "and then what is wrong with this request"
+
+
+def test_a_run_in_the_workspace_needs_no_such_line(workspace):
+    assert paths.outside_workspace(paths.run_dir("new")) == paths.outside_workspace(workspace / "study" / "trial-0001") == ""

@@ -107,6 +107,14 @@ def test_boxes_without_an_anchor():
     assert report.warnings == ("2 of the 30 boxes of train reach no anchor at IoU 0.5, the first in exam e7. --fit-anchors may fix it.",)
 
 
+def test_fitted_anchors_need_not_be_fitted():
+    """A run with --fit-anchors was advised to give --fit-anchors."""
+    best = np.full(30, 0.6)
+    best[7] = 0.4
+    (warning,) = box_audit.audit(sound(), **FLAGS, best_iou=best, matched_threshold=0.5, anchors_fitted=True).warnings
+    assert warning.endswith("the first in exam e7. The anchors are fitted, and few boxes may miss them.")
+
+
 def test_training_without_positives_is_an_error():
     truth = sound(positives=0)
     report = box_audit.audit(truth, **FLAGS, best_iou=np.zeros(0))

@@ -313,6 +313,7 @@ def test_the_page_is_whole_and_needs_nothing_else(copy, synthetic, without_augme
     assert all(one.startswith(("#", "data:image/jpeg;base64,")) for one in reader.references)
     assert len(reader.pictures) >= 6
     assert "Correlation" in "".join(reader.text)
+    assert reader.text.count("Exploration of labels.csv") == 2, "the window's title and the page's name the data"
 
 
 def test_names_from_the_files_cannot_become_tags(files):

@@ -7,8 +7,9 @@ import shutil
 import pytest
 from tiny_export import LABELS, SETTINGS, make
 
+from pneumodet.core import runs
 from pneumodet.core.errors import CheckpointError, DataError
-from pneumodet.core.run_record import DataRecord
+from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.inference import card as cards
 from pneumodet.inference import exported
 from pneumodet.inference.postprocess.recipe import Recipe
@@ -42,6 +43,38 @@ def test_what_is_gone_is_named(model, name):
     (model / name).unlink()
     with pytest.raises(CheckpointError, match=f"is not an exported model \\(it has no {name}\\)"):
         exported.read(model)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return the folder of a detector's run without an export, in a workspace."""
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
+    runs.write(tmp_path / "chest", RunRecord(family=runs.DETECTION))
+    (tmp_path / "chest" / "label_map.pbtxt").write_text("")
+    return tmp_path / "chest"
+
+
+def test_a_run_stands_for_its_export(run):
+    export = make(run / "export")
+    assert exported.read(run) == exported.read(export)
+
+
+@pytest.mark.parametrize("below", ["", "export"])
+def test_a_run_without_an_export_says_how_to_make_one(run, below):
+    with pytest.raises(CheckpointError, match=r"chest was not exported yet\. Export it: python tools/export\.py --run chest$"):
+        exported.read(run / below)
+
+
+def test_a_run_outside_of_the_workspace_is_named_by_its_path(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path / "elsewhere"))
+    with pytest.raises(CheckpointError, match=f"--run {run}$"):
+        exported.read(run)
+
+
+def test_a_run_of_another_family_has_no_boxes(run):
+    runs.write(run, RunRecord(family=runs.CLASSIFICATION))
+    with pytest.raises(CheckpointError, match="is a run of the family classification, which has no boxes"):
+        exported.read(run)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"artefacts": {}}', '{"artefacts": {"onnx": {}}}'])

@@ -1,20 +1,23 @@
 """The whole workflow on radiographs that it makes itself: every step by the command that a user would type.
 
-run(exams=240, steps=450)
+run(FULL)
+run(FAST)               # smaller and shorter, for a first look
 """
 
+import dataclasses
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths
+from pneumodet.core import paths, processes
 from pneumodet.core.errors import DataError, PneumodetError
-from pneumodet.data import synthetic
+from pneumodet.core.formatting import counted
 
 NAME = "demo"
 """The demo's run, and so its folder in the workspace."""
@@ -22,23 +25,45 @@ NAME = "demo"
 MARKER = "demo.json"
 """A folder that has it was made by the demo, which may replace it."""
 
-INPUT_PX = 224
-"""Height and width of the input: smaller than the config's 320, so that a laptop is done in minutes."""
-
-SETTINGS = (
-    f"model.ssd.image_resizer.fixed_shape_resizer.height={INPUT_PX}",
-    f"model.ssd.image_resizer.fixed_shape_resizer.width={INPUT_PX}",
-)
-"""What the demo changes in configs/ssd_mobilenet.config: it learns from nothing, without a backbone, in few steps."""
-
 LEARNING_RATE = 0.05
 """Peak learning rate: higher than the config's, which is meant to start from a backbone."""
 
+VAL_FRACTION = 0.25
+
+SETTING = "model.ssd.image_resizer.fixed_shape_resizer"
+"""What the demo changes in configs/ssd_mobilenet.config: smaller images, so that two processors are enough."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much the demo does.
+
+    Attributes:
+      exams: radiographs that are made.
+      side_px: their height and width.
+      input_px: height and width of the model's input.
+      steps: of training.
+      evaluations: on the way.
+      compared: validation exams on which the export is compared with the checkpoint.
+      minutes: that all of it takes on two processors that nothing else uses.
+    """
+
+    exams: int
+    side_px: int
+    input_px: int
+    steps: int
+    evaluations: int
+    compared: int
+    minutes: int
+
+
+FULL = Scale(exams=240, side_px=1024, input_px=224, steps=500, evaluations=4, compared=24, minutes=4)
+FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=8, minutes=2)
+
 
 def run(
+    scale: Scale,
     *,
-    exams: int = 240,
-    steps: int = 500,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items,
@@ -46,11 +71,10 @@ def run(
     """Make data, convert, train, evaluate, export and predict.
 
     Args:
-      exams: radiographs to make.
-      steps: of training.
+      scale: how much of each.
       seed: of everything random.
-      say: is called with each command before it runs.
-      progress: wraps the radiographs that are made.
+      say: is called with what comes next, and with each command before it runs.
+      progress: wraps the radiographs as they are made.
 
     Returns:
       The picture to open.
@@ -58,7 +82,10 @@ def run(
     Raises:
       DataError: workspace/demo is something else than an earlier demo.
       PneumodetError: a command failed; it has said why.
+      KeyboardInterrupt: Ctrl-C; the command has said what is kept.
     """
+    from pneumodet.data import synthetic  # with pydicom, which --help does not need
+
     folder = paths.run_dir(NAME)
     if folder.exists():
         # what is not an earlier demo's could be somebody's run of the same name, and the next line removes the folder
@@ -66,43 +93,64 @@ def run(
             raise DataError(f"{folder} is not an earlier demo's folder (it has no {MARKER}). Rename it.")
         shutil.rmtree(folder)
     # first, so that a demo that is stopped halfway is still known as one and can be replaced
-    paths.write_json(folder / MARKER, {"exams": exams, "steps": steps, "seed": seed})
-    say(f"{exams} synthetic radiographs -> {folder / 'source'}")
-    source = synthetic.make_dataset(folder / "source", exams=exams, seed=seed, progress=progress)
+    paths.write_json(folder / MARKER, dataclasses.asdict(scale) | {"seed": seed})
+    say(f"Six steps, about {counted(scale.minutes, 'minute')} on two processors that nothing else uses. All files: {folder}")
 
-    def command(name: str, *arguments: object) -> None:
+    def command(title: str, name: str, *arguments: object) -> None:
         line = [f"tools/{name}.py", *map(str, arguments)]
-        say("\n$ python " + shlex.join(line))
-        # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
-        code = subprocess.run([sys.executable, *line], cwd=paths.PROJECT_ROOT, check=False).returncode
-        # Ctrl-C reaches the command first, which has said what is kept
-        if code == 130:
-            raise KeyboardInterrupt
-        if code:
-            raise PneumodetError(
-                f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'."
-            )
+        say(f"\n{title}\n$ python {shlex.join(line)}")
+        _run([sys.executable, *line], name)
 
+    say(f"\n1. Data: {scale.exams} synthetic radiographs as DICOM files, and a CSV of boxes")
+    source = synthetic.make_dataset(
+        folder / "source", exams=scale.exams, seed=seed, size=scale.side_px, workers=processes.cpus(), progress=progress
+    )
     labels = ("--labels", source.labels)
     records = folder / "records"
     command(
+        "2. Records: radiographs and boxes as TFRecords; each patient goes to training or to validation",
         "make_tfrecords",
-        *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info),
-        *("--patient-map", source.patient_map, "--output-dir", records, "--val-fraction", 0.25),
+        *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info, "--patient-map", source.patient_map),
+        # twice the input, as --for CONFIG would have it: training decodes each image many times
+        *("--output-dir", records, "--val-fraction", VAL_FRACTION, "--max-side", 2 * scale.input_px),
     )
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    sides = (part for side in ("height", "width") for part in ("--set", f"{SETTING}.{side}={scale.input_px}"))
     command(
+        "3. Training: a detector from random weights; with your own data add --pretrained coco",
         "train",
-        *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--steps", steps, "--seed", seed),
-        *("--learning-rate", LEARNING_RATE, *settings),
+        *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--pretrained", "none", "--fit-anchors", "--seed", seed),
+        *("--steps", scale.steps, "--evaluate-every", -(-scale.steps // scale.evaluations), "--learning-rate", LEARNING_RATE, *sides),
     )
-    command("evaluate", "--run", NAME)
-    command("export", "--run", NAME)
+    command("4. Evaluation: its best checkpoint on the patients that it was not trained on", "evaluate", "--run", NAME)
+    command(
+        "5. Export: the model as a folder of its own, compared with the checkpoint on some exams",
+        "export",
+        *("--run", NAME, "--limit", scale.compared),
+    )
     # only exams that training has not seen, so that the pictures show what the detector can do
     validation = _copy_validation(source.dicom_dir, records, folder / "validation")
     predictions = folder / "predictions"
-    command("predict", "--model", folder / "export", "--dicom-dir", validation, *labels, "--output-dir", predictions)
+    command(
+        "6. Prediction: the exported model on the validation patients' DICOM files; --labels only draws the truth beside",
+        "predict",
+        *("--model", folder / "export", "--input", validation, *labels, "--output-dir", predictions),
+    )
     return predictions / "overview.png"
+
+
+def _run(line: list[str], name: str) -> None:
+    # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
+    with subprocess.Popen(line, cwd=paths.PROJECT_ROOT) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # Ctrl-C has reached the command, too, which says what is kept
+            raise
+    # the second while it imports
+    if code in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if code:
+        raise PneumodetError(f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
 
 
 def _copy_validation(dicom_dir: Path, records: Path, target: Path) -> Path:

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from pneumodet.apps.web import uploads
+from pneumodet.apps.web import server, uploads
 from pneumodet.apps.web.uploads import File, Room
 
 
@@ -128,5 +128,20 @@ def test_files_that_are_too_large_are_refused(monkeypatch):
     assert files == []
     assert [one.reason for one in refused] == [
         "The file has 4 MB; 3 MB are allowed.",
-        "All radiographs together may have 256 MB. Remove some first.",
+        "All radiographs together may have 512 MB. Remove some first.",
     ]
+
+
+def test_an_archive_may_be_larger_than_a_radiograph(monkeypatch):
+    """A study of twenty radiographs as one ZIP was refused at 64 MB."""
+    data = archive([(f"{number}.dcm", bytes(900)) for number in range(3)], method=zipfile.ZIP_STORED)
+    monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 1000)
+    files, refused = unpack(("study.zip", data))
+    assert len(data) > 1000 and (len(files), refused) == (3, [])
+    monkeypatch.setattr(uploads, "MAX_ARCHIVE_BYTES", len(data) - 1)
+    files, refused = unpack(("study.zip", data))
+    assert files == [] and refused[0].reason.startswith("The archive has ")
+
+
+def test_streamlit_takes_files_that_large():
+    assert server.settings(8501)["server.maxUploadSize"] == uploads.MAX_ARCHIVE_BYTES >> 20 == 512

@@ -12,6 +12,7 @@ import pytest
 
 from pneumodet.cli import compare
 from pneumodet.core import paths
+from pneumodet.evaluation.compare import page as comparison_page
 from pneumodet.evaluation.compare import sentences
 
 EVIL = '<b>"x"&|*'
@@ -31,12 +32,26 @@ def page(runs, tmp_path_factory):
     return reader, (folder / "out" / "comparison.md").read_text(encoding="utf-8"), printed.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        ("a", "Figures of a"),
+        ("ab", "Comparison of a and b"),
+        ("abcd", "Comparison of a, b, c and d"),
+        ("abcdef", "Comparison of a, b, c and 3 more runs"),
+    ],
+)
+def test_the_title_names_the_runs(names, title):
+    assert comparison_page.title({"runs": [{"name": name} for name in names]}) == title
+
+
 def test_the_page_stands_alone_and_has_all(page):
     reader, _, _ = page
     assert all(one.startswith("#") for one in reader.references), "nothing from elsewhere"
     assert "script" not in reader.tags
     assert "b" not in reader.tags
     text = " ".join(reader.text)
+    assert reader.text.count(f"Comparison of ssd, unet, resnet and {EVIL}") == 2, "in the window's title, too"
     for name in ("ssd", "unet", "resnet", EVIL):
         assert name in text
     for title in ("Figures", "Intervals", "Differences from ssd", "Combination", "ROC of radiographs", "Cost", "Operating points", "Notes"):

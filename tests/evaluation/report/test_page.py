@@ -51,6 +51,21 @@ def test_the_whole_report(tmp_path):
     assert (tmp_path / "model_card.md").read_text().startswith("# Model card")
 
 
+@pytest.mark.parametrize(
+    ("facts", "title"),
+    [
+        pytest.param({"model": "my_first"}, "my_first: evaluation of a pneumonia detector", id="run"),
+        pytest.param({"model": None, "detections_file": {"name": "yolo.json"}}, "yolo.json: evaluation of a pneumonia detector", id="file"),
+        pytest.param({"model": None}, "Evaluation of a pneumonia detector", id="neither"),
+        pytest.param({"model": EVIL}, f"{EVIL}: evaluation of a pneumonia detector", id="hostile"),
+    ],
+)
+def test_the_title_names_the_run(tmp_path, facts, title):
+    """Of several open reports every tab had the same name."""
+    reader = read(page.write_report(tmp_path, {key: value for key, value in metrics().items() if key not in facts} | facts))
+    assert reader.text.count(title) == 2, "of the window, and of the page"
+
+
 @pytest.mark.parametrize("missing", [*metrics(), None])
 def test_every_part_may_be_missing(tmp_path, missing):
     some = {key: value for key, value in metrics().items() if key != missing} if missing else {}

@@ -224,6 +224,8 @@ def finished(tmp_path_factory, records):
         ),
         pytest.param({"settings": ("train_config.max_number_of_boxes=9",)}, r"--set \(none\), not train_config.max", id="set"),
         pytest.param({"pretrained": "coco"}, r"--pretrained \(none\), not coco", id="pretrained"),
+        pytest.param({"freeze": ("early",)}, r"--freeze \(none\), not early", id="freeze"),
+        pytest.param({"fit_anchors": True}, r"--fit-anchors \(none\), not \(given\)", id="anchors"),
     ],
 )
 def test_another_study_is_refused(finished, changes, message):
@@ -237,6 +239,40 @@ def test_another_record_set_is_refused(finished, records, tmp_path):
     (tmp_path / "instances.json").write_text("{}")
     with pytest.raises(ConfigError, match="the content of --data has changed"):
         search(Plan(**(vars(finished) | {"data": tmp_path})), trainer=made_up_trainer.trains)
+
+
+SMALL = {
+    "freeze": ("early", "stem"),
+    "fit_anchors": True,
+    "augmentation": "radiograph-flip",
+    "positive_share": 0.5,
+    "pretrained": "imagenet",
+}
+"""The recipe for small sets."""
+
+
+def test_every_trial_has_what_was_asked_for_all(tmp_path, records):
+    """And so does the command that trains the best values for longer."""
+    outcome = search(plan(tmp_path / "small", records, trials=2, **SMALL), trainer=made_up_trainer.trains)
+    for number in (0, 1):
+        request = json.loads((outcome.folder / f"trial-000{number}" / "request.json").read_text())
+        assert {name: request[name] for name in SMALL} == SMALL | {"freeze": ["early", "stem"]}
+    wanted = "--augmentation radiograph-flip --positive-share 0.5 --pretrained imagenet"
+    assert wanted in outcome.command and "--freeze early --freeze stem --fit-anchors" in outcome.command
+
+
+def test_an_augmentation_that_is_varied_as_well_is_refused(tmp_path, records):
+    given = plan(tmp_path / "study", records, parameters=("augmentation=none,radiograph",), augmentation="radiograph-flip")
+    with pytest.raises(ConfigError, match="--augmentation is the same in all trials, but --param varies it"):
+        search(given, trainer=made_up_trainer.trains)
+
+
+def test_a_study_of_an_earlier_pneumodet_is_continued(finished):
+    record = json.loads((finished.folder / "study.json").read_text())
+    (finished.folder / "study.json").write_text(
+        json.dumps({name: value for name, value in record.items() if name not in SMALL} | {"pretrained": None})
+    )
+    assert len(search(finished, trainer=made_up_trainer.trains).rows) == finished.trials
 
 
 def test_more_trials_later(finished):

@@ -18,7 +18,7 @@ For research; not a medical device."""
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("app", __doc__, EPILOG)
-    parser.add_argument("--model", type=_local_path, required=True, help="folder made by python tools/export.py")
+    parser.add_argument("--model", type=console.model, required=True, help="folder made by python tools/export.py, or the name of its run")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default %(default)s)")
     parser.add_argument("--labels", type=_local_path, help="ground truth to draw: labels in any format that make_tfrecords reads")
     parser.add_argument(

@@ -9,18 +9,19 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 
 """
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app as absl_app
 from absl import flags as absl_flags
 from absl.flags import argparse_flags
 
 import pneumodet
-from pneumodet.core import logs
+from pneumodet.core import logs, suggest
 from pneumodet.core.errors import PneumodetError
 from pneumodet.core.formatting import counted, with_interval
 
@@ -39,12 +40,28 @@ class Parser(argparse_flags.ArgumentParser):
         # with its folder, since a checkout and an installed copy may have the same version
         package = Path(pneumodet.__file__).parent
         self.add_argument("--version", action="version", version=f"pneumodet {pneumodet.__version__} ({package})")
+        self._given: list[str] = []
         self.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages and warnings, and full tracebacks")
 
     def parse_known_args(self, args=None, namespace=None):
         """Parse as argparse does, after every flag was given the spelling that it is defined with."""
         args = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args([self._spelled(arg) for arg in args], namespace)
+        self._given = [self._spelled(arg) for arg in args]
+        return super().parse_known_args(self._given, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong, as for every other error, and not below twenty of usage; exit code 2."""
+        about_flags = message.startswith(("unrecognized arguments", "the following arguments are required"))
+        # what comes after -- is for another program
+        given = itertools.takewhile(lambda arg: arg != "--", self._given)
+        unknown = next((name for arg in given if (name := _flag(arg)) and name not in self._option_string_actions), None)
+        # a required flag that is missing is often there, with a letter too few
+        if about_flags and unknown:
+            shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
+            message = f"there is no flag {unknown}{suggest.clause(unknown, shown)}"
+        ended = message if message.endswith((".", "?")) else f"{message}."
+        print(f"{self.prog}: error: {ended}" + (" --help lists the flags." if about_flags else ""), file=sys.stderr)
+        sys.exit(2)
 
     def _spelled(self, arg: str) -> str:
         name, equals, value = arg.partition("=")
@@ -55,6 +72,12 @@ class Parser(argparse_flags.ArgumentParser):
             if other in self._option_string_actions:
                 return other + equals + value
         return arg
+
+
+def _flag(arg: str) -> str | None:
+    """Return the name of what argparse takes for a flag; None for values, such as -1 and what has blanks."""
+    name = arg.partition("=")[0]
+    return name if name.startswith("-") and " " not in arg and name.strip("-")[:1].isalpha() else None
 
 
 def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], argv: Sequence[str] | None = None) -> int:
@@ -119,6 +142,14 @@ def _missing(package: str) -> str:
     )
 
 
+def say_where(name: str) -> None:
+    """Say where a new run or study is written, where its name is a path that leads out of the workspace: ``../b`` is one."""
+    from pneumodet.core import paths
+
+    if where := paths.outside_workspace(paths.run_dir(name)):
+        print(where, file=sys.stderr)
+
+
 def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
     """Print what every training command says of its run, and return whether it came to an end.
 
@@ -155,7 +186,7 @@ def existing_dir(text: str) -> Path:
     """argparse type: a folder that exists."""
     path = Path(text).expanduser()
     if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a folder" + ("" if path.exists() else " (it does not exist)"))
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder{'' if path.exists() else _absent(path)}")
     return path
 
 
@@ -165,7 +196,7 @@ def existing_file(text: str) -> Path | str:
         return text
     path = Path(text).expanduser()
     if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file" + ("" if path.exists() else " (it does not exist)"))
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file{'' if path.exists() else _absent(path)}")
     return path
 
 
@@ -175,8 +206,36 @@ def existing_path(text: str) -> Path | str:
         return text
     path = Path(text).expanduser()
     if not path.exists():
-        raise argparse.ArgumentTypeError(f"{text!r} does not exist")
+        raise argparse.ArgumentTypeError(f"{text!r} does not exist{_near(path)}")
     return path
+
+
+def _absent(path: Path) -> str:
+    return f" (it does not exist){_near(path)}"
+
+
+def _near(path: Path) -> str:
+    """Return the end of a sentence with the name in the same folder that is most like a path's."""
+    try:
+        near = suggest.nearest(path.name, os.listdir(path.parent))
+    except OSError:  # there is no such folder either, or it is closed to us
+        return ""
+    return f"; did you mean {str(path.parent / near)!r}?" if near else ""
+
+
+def model(text: str) -> Path:
+    """argparse type: an exported model: its folder or file, the folder of its run, or the name of that."""
+    from pneumodet.core import paths, runs
+
+    path = Path(text).expanduser()
+    if path.exists() or runs.is_run(path.parent):  # of a run without an export the reader says how to make one
+        return path
+    named = paths.workspace_dir() / text
+    if paths.RUN_NAME.match(text) and runs.is_run(named):
+        return named
+    there = runs.names(runs.DETECTION)
+    near = suggest.clause(text, there) if suggest.nearest(text, there) else _near(path) or "."
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a path nor a run{near} Runs: {', '.join(there) or 'none'}")
 
 
 def positive_int(text: str) -> int:

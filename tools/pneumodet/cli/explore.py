@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
         workers=args.workers,
         # pictures are drawn in parts; only headers are counted by file
         progress=lambda total, what: progress.bar(total=total, desc=what, unit="file" if what == "reading headers" else "part"),
+        phase=progress.phase,
     )
     counts = figures["classes"]
     rows, exams, boxes = (console.counted(counts[key], what) for key, what in (("rows", "row"), ("exams", "exam"), ("boxes", "box")))

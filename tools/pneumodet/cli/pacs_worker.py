@@ -34,7 +34,7 @@ def build_parser() -> console.Parser:
     parser.add_argument(
         "--state", type=console.path, required=True, help="folder of the journal and of what is on its way; holds patient data"
     )
-    parser.add_argument("--model", type=console.existing_dir, help="folder made by python tools/export.py")
+    parser.add_argument("--model", type=console.model, help="folder made by python tools/export.py, or the name of its run")
     where = parser.add_argument_group("where radiographs come from and reports go to")
     where.add_argument("--dicomweb", metavar="URL", help="service that is watched, and gets the reports unless --send names another")
     where.add_argument("--listen", metavar="TITLE@HOST:PORT", help="take radiographs by C-STORE instead of watching")

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from pneumodet.cli import console
 from pneumodet.core import progress
@@ -27,10 +26,10 @@ def build_parser() -> console.Parser:
     parser = console.Parser("predict", __doc__, EPILOG)
     parser.add_argument(
         "--model",
-        type=console.existing_path,
+        type=console.model,
         action="append",
         required=True,
-        help="folder made by python tools/export.py, or one of the models in it; again for each to fuse",
+        help="folder made by python tools/export.py, one of the models in it, or the name of its run; again for each to fuse",
     )
     parser.add_argument(
         "--input",
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
             return advance
 
         summary = predicting.predict(
-            [Path(model) for model in args.model],
+            args.model,
             args.input,
             args.output_dir,
             backend=args.backend,
@@ -94,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             resume=args.resume,
             progress=start,
+            phase=progress.phase,
         )
     # a threshold that nobody chose decides who is called positive: never without a warning
     if summary.threshold_source == plan.ASSUMED:

@@ -42,15 +42,9 @@ def build_parser() -> console.Parser:
         choices=choices.CHECKPOINT_TYPES,
         help="classification: a backbone; detection: a detector of other classes; full: of the same classes (default: by its variables)",
     )
-    add(
-        "--freeze",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="do not train: stem, early (to stride 8), backbone, or a pattern of names; repeatable",
-    )
+    train_flags.add_freezing(groups.start)
+    train_flags.add_anchors(groups.how)
     add = groups.how.add_argument
-    add("--fit-anchors", action="store_true", help="fit the anchors' scales and aspect ratios to the training set's boxes")
     add("--precision", choices=choices.PRECISIONS, help=f"of the computation, on GPUs that have it (default {Options.precision})")
 
     add = parser.add_argument_group("before a run").add_argument
@@ -66,6 +60,8 @@ def _batch_size(text: str) -> int | str:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the results lie."""
+    if not args.resume:
+        console.say_where(args.run)
     from pneumodet.training.families import detection
 
     request = _request(args)

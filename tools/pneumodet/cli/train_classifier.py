@@ -68,6 +68,8 @@ def overrides(args: argparse.Namespace) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, and say where the results lie."""
+    if not args.resume:
+        console.say_where(args.run)
     from pneumodet.core import runs
     from pneumodet.training.families.classification import Classifier
     from pneumodet.training.keras import experiment

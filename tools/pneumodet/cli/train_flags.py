@@ -77,7 +77,6 @@ def add(
     start = parser.add_argument_group("where it starts from")
     start.add_argument("--pretrained", metavar="FROM", help=pretrained)
 
-    presets = ", ".join(augmentation_settings.PRESETS)
     # the help names the dataclass's defaults, which a config may override
     note = "Defaults hold where the config does not say otherwise." if defaults_of_config else None
     how = parser.add_argument_group("how it trains", note)
@@ -86,20 +85,42 @@ def add(
     )
     how.add_argument("--batch-size", type=batch_size, help=f"{batch_help} (default: the config's)")
     how.add_argument("--learning-rate", type=console.positive_float, help="peak of the learning-rate schedule (default: the config's)")
-    how.add_argument(
-        "--augmentation",
-        metavar="NAME",
-        help=f"{presets}, or a .json file with ranges (default {augmentation_settings.DEFAULT})",
-    )
-    how.add_argument(
-        "--positive-share", type=console.fraction, help="share of radiographs with pneumonia among the samples (default: as in the records)"
-    )
+    add_samples(how)
     how.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="any field of the config; repeatable")
     how.add_argument("--seed", type=int, help=f"of weights, order and augmentation (default {Options.seed})")
     how.add_argument("--skip-corrupt", action="store_true", help="leave corrupt records out, and count them")
 
     pauses = _pauses(parser, plan, note)
     return Groups(what, start, how, pauses)
+
+
+def add_samples(group: Any) -> None:
+    """Add what is drawn from the records, and how it is varied."""
+    presets = ", ".join(augmentation_settings.PRESETS)
+    group.add_argument(
+        "--augmentation",
+        metavar="NAME",
+        help=f"{presets}, or a .json file with ranges (default {augmentation_settings.DEFAULT})",
+    )
+    group.add_argument(
+        "--positive-share", type=console.fraction, help="share of radiographs with pneumonia among the samples (default: as in the records)"
+    )
+
+
+def add_freezing(group: Any) -> None:
+    """Add which variables of a detector are not trained."""
+    group.add_argument(
+        "--freeze",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="do not train: stem, early (to stride 8), backbone, or a pattern of names; repeatable",
+    )
+
+
+def add_anchors(group: Any) -> None:
+    """Add whether a detector's anchors are fitted."""
+    group.add_argument("--fit-anchors", action="store_true", help="fit the anchors' scales and aspect ratios to the training set's boxes")
 
 
 def _pauses(parser: console.Parser, plan: type[Plan], note: str | None) -> Any:

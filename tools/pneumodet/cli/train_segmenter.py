@@ -55,6 +55,8 @@ def overrides(args: argparse.Namespace) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, and say where the results lie."""
+    if not args.resume:
+        console.say_where(args.run)
     # an empty list is --table without names: all variants
     if args.table is not None:
         return _table(args)

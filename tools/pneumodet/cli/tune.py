@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from pneumodet.cli import console
+from pneumodet.cli import console, train_flags
 from pneumodet.core import progress
 from pneumodet.training.tuning.study import METRICS, Plan
 
@@ -12,6 +12,8 @@ EPILOG = """examples:
   python tools/tune.py --config ssd_mobilenet --data workspace/records/rsna --study second --trials 20 --steps 1000 \\
     --param learning_rate=1e-4:0.1:log --param train_config.batch_size=4,8,16 --param optimizer=sgd,adam \\
     --param model.ssd.loss.classification_loss.weighted_sigmoid_focal.alpha=0.25:0.75
+  python tools/tune.py --config ssd_mobilenet --data workspace/records/rsna --study small --steps 500 --pretrained imagenet \\
+    --freeze early --fit-anchors
 
 --param NAME=VALUES, once for each thing to vary. NAME is a field's path, or one of
   learning_rate   the peak of the schedule         loss           focal, cross-entropy, cross-entropy-mined (SSD)
@@ -53,6 +55,9 @@ def build_parser() -> console.Parser:
         help="a field that is the same in all trials; may be repeated",
     )
     parser.add_argument("--pretrained", help="what every trial starts from, as in train.py")
+    train_flags.add_freezing(parser)
+    train_flags.add_anchors(parser)
+    train_flags.add_samples(parser)
     parser.add_argument("--evaluate-every", type=console.positive_int, metavar="STEPS", help="(default: five times a trial)")
     parser.add_argument(
         "--keep",
@@ -82,10 +87,15 @@ def run(args: argparse.Namespace) -> None:
         metric=args.metric,
         settings=tuple(args.settings),
         pretrained=args.pretrained,
+        freeze=tuple(args.freeze),
+        fit_anchors=args.fit_anchors,
+        augmentation=args.augmentation,
+        positive_share=args.positive_share,
         evaluate_every=args.evaluate_every,
         seed=args.seed,
         keep=args.keep,
     )
+    console.say_where(args.study)
     with progress.bar(total=args.steps, unit="step") as bar:
 
         def show(number: int, step: int, steps: int) -> None:

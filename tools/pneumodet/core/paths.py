@@ -43,6 +43,12 @@ def run_dir(name: str) -> Path:
     return workspace_dir() / name
 
 
+def outside_workspace(folder: Path) -> str:
+    """Return a sentence that says where a folder is, where that is not in the workspace; empty otherwise: a name with a slash in it is a path."""
+    there, workspace = folder.resolve(), workspace_dir().resolve()
+    return "" if there.is_relative_to(workspace) else f"Written to {there}, which is outside of the workspace {workspace}."
+
+
 @contextlib.contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``final``; rename it to ``final`` on success, remove it otherwise.

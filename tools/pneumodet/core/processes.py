@@ -13,10 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from pneumodet.core import signals
 from pneumodet.core.errors import EnvironmentProblem
 
 Item = TypeVar("Item")
@@ -62,8 +63,8 @@ class Pool:
 
     def warm_up(self, module: str) -> None:
         """Start the processes and let each import a module, while this process does something else."""
-        for _ in range(self.workers if self.workers > 1 else 0):
-            self._started().submit(_import, module)
+        if self.workers > 1:
+            self._submit(_import, [module] * self.workers)
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield ``function(item)`` of every item as it is done; in this process where there is one worker or one item.
@@ -80,12 +81,16 @@ class Pool:
             yield from map(function, items)
             return
         try:
-            for future in as_completed([self._started().submit(function, item) for item in items]):
+            for future in as_completed(self._submit(function, items)):
                 yield future.result()
         except BrokenProcessPool as error:
             raise EnvironmentProblem(
                 "A worker process was killed, most likely because memory ran out. Try again with --workers 1."
             ) from error
+
+    def _submit(self, function: Callable[[Any], Any], items: Sequence[Any]) -> "list[Future[Any]]":
+        with signals.held_back():  # the first call starts the processes
+            return [self._started().submit(function, item) for item in items]
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:

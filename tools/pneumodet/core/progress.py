@@ -1,7 +1,8 @@
 """Progress bars: on a terminal only, never in a pipe or a log file."""
 
+import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -45,6 +46,13 @@ def bar(
         leave=False,
         **more,
     )
+
+
+@contextlib.contextmanager
+def phase(what: str) -> Iterator[None]:
+    """Say on a terminal what is being done where it cannot be counted; the line goes when that is over."""
+    with bar(desc=what, bar_format="{desc} ..."):
+        yield
 
 
 class TrainingBar:

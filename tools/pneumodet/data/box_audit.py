@@ -60,6 +60,7 @@ def audit(
     max_boxes: int,
     best_iou: np.ndarray | None = None,
     matched_threshold: float = 0.5,
+    anchors_fitted: bool = False,
 ) -> Audit:
     """Check a split's ground truth.
 
@@ -71,6 +72,7 @@ def audit(
       max_boxes: most boxes of an image that are used (train_config.max_number_of_boxes).
       best_iou: (N,) IoU of every box with the anchor that fits it best, in the annotations' order; None for models without anchors.
       matched_threshold: IoU from which the matcher makes an anchor a positive.
+      anchors_fitted: whether the anchors were fitted to the boxes already, so that fitting them is no advice.
 
     Returns:
       The errors, warnings and numbers.
@@ -128,7 +130,7 @@ def audit(
         if missed.any():
             warnings.append(
                 f"{missed.sum()} of the {len(rows)} boxes of {split} reach no anchor at IoU {matched_threshold:g}, {first(missed)}. "
-                "--fit-anchors may fix it."
+                + ("The anchors are fitted, and few boxes may miss them." if anchors_fitted else "--fit-anchors may fix it.")
             )
     return Audit(split, tuple(errors), tuple(warnings), facts)
 

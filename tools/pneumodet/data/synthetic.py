@@ -8,11 +8,12 @@ have what is mistaken for them: small nodules, tubes, side markers, a large hear
 
 import csv
 import dataclasses
+import functools
 import io
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -20,6 +21,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
+
+from pneumodet.core.processes import Pool
 
 WORK = 256
 """Side in px at which anatomy is drawn; it is smooth, and enlarged to the final size."""
@@ -45,7 +48,8 @@ def make_dataset(
     seed: int = 0,
     size: int = 1024,
     positive_fraction: float = 0.55,
-    progress: Callable[[Iterable[int]], Iterable[int]] = lambda items: items,
+    workers: int = 1,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items,
 ) -> Dataset:
     """Write an RSNA-like data set.
 
@@ -55,7 +59,8 @@ def make_dataset(
       seed: the same seed gives the same data set.
       size: rows and columns in px.
       positive_fraction: expected share of exams with opacities.
-      progress: wraps the exams' indices, to show how far it is.
+      workers: processes that draw; the data set is the same with any number.
+      progress: wraps the exams, as they are drawn, to show how far it is.
 
     Returns:
       The paths.
@@ -67,22 +72,16 @@ def make_dataset(
         output_dir / "patient_map.csv",
     )
     dataset.dicom_dir.mkdir(parents=True, exist_ok=True)
+    make = functools.partial(_make_exam, dataset.dicom_dir, seed=seed, size=size, positive_fraction=positive_fraction)
+    with Pool(workers) as pool:
+        made = sorted(progress(pool.run(make, range(exams))), key=lambda one: one.index)
     labels, classes, patients = [], [], []
     patient = 0
-    for index in progress(range(exams)):
-        rng = np.random.default_rng([seed, index])  # of its own: the first 50 exams are the same in a set of 50 and of 150
-        patient += index == 0 or rng.random() > 0.35
-        exam = str(uuid.UUID(bytes=rng.bytes(16), version=4))
-        positive = rng.random() < positive_fraction
-        pixels, boxes_xywh_px = draw_radiograph(rng, positive=positive, size=size)
-        write_dicom(dataset.dicom_dir / f"{exam}.dcm", pixels, patient_id=exam, rng=rng)
-        patients.append((exam, f"SYN{patient:05d}"))
-        if positive:
-            labels += [(exam, *(f"{value:.1f}" for value in box), 1) for box in boxes_xywh_px]
-            classes += [(exam, "Lung Opacity")] * len(boxes_xywh_px)
-        else:
-            labels.append((exam, "", "", "", "", 0))
-            classes.append((exam, "Normal" if rng.random() < 0.45 else "No Lung Opacity / Not Normal"))
+    for one in made:
+        patient += one.new_patient
+        patients.append((one.exam, f"SYN{patient:05d}"))
+        labels += [(one.exam, *(f"{value:.1f}" for value in box), 1) for box in one.boxes_xywh_px] or [(one.exam, "", "", "", "", 0)]
+        classes += [(one.exam, one.rsna_class)] * max(1, len(one.boxes_xywh_px))
     for path, header, rows in (
         (dataset.labels, ("patientId", "x", "y", "width", "height", "Target"), labels),
         (dataset.class_info, ("patientId", "class"), classes),
@@ -91,6 +90,30 @@ def make_dataset(
         with open(path, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *rows])
     return dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class _Exam:
+    """What the tables say of an exam."""
+
+    index: int
+    exam: str
+    new_patient: bool
+    boxes_xywh_px: np.ndarray
+    rsna_class: str
+
+
+def _make_exam(folder: Path, index: int, *, seed: int, size: int, positive_fraction: float) -> _Exam:
+    """Write the DICOM file of an exam."""
+    rng = np.random.default_rng([seed, index])  # of its own: the first 50 exams are the same in a set of 50 and of 150
+    new_patient = index == 0 or rng.random() > 0.35
+    exam = str(uuid.UUID(bytes=rng.bytes(16), version=4))
+    positive = rng.random() < positive_fraction
+    pixels, boxes_xywh_px = draw_radiograph(rng, positive=positive, size=size)
+    write_dicom(folder / f"{exam}.dcm", pixels, patient_id=exam, rng=rng)
+    if positive:
+        return _Exam(index, exam, new_patient, boxes_xywh_px, "Lung Opacity")
+    return _Exam(index, exam, new_patient, boxes_xywh_px, "Normal" if rng.random() < 0.45 else "No Lung Opacity / Not Normal")
 
 
 def draw_radiograph(rng: np.random.Generator, *, positive: bool, size: int = 1024) -> tuple[np.ndarray, np.ndarray]:

@@ -120,11 +120,10 @@ def of_runs(
     facts = _of_data(about)
     facts |= _chosen_of(facts, [(runs.read(folder).records().manifest_sha256, metrics_table.evaluations(folder)) for folder in run_dirs])
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
-    facts |= {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
+    # resolved: of --run . the folder has a name, too
+    facts |= {"model": ", ".join(folder.resolve().name for folder in run_dirs), "checkpoint": ", ".join(Path(one).name for one in prefixes)}
     untrained = [one for folder, prefix in zip(run_dirs, prefixes, strict=True) if (one := runs.untrained(folder.name, prefix))]
-    if len(run_dirs) > 1:
-        facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
-    else:
+    if len(run_dirs) == 1:
         facts |= {"step": checkpoints.step_of(prefixes[0])}
     # a run's own folder also holds TensorBoard files of earlier steps, so that it is not replaced as a whole
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
@@ -158,7 +157,8 @@ def of_models(
     about = RecordSet.open(data_dir).split(split)
     if about.label_map != infos[0].label_map:
         raise DataError(f"The model's label map is {infos[0].label_map}, but the records in {data_dir} have {about.label_map}.")
-    names = [model_dirs[0].name] if len(infos) == 1 else [str(info.card.run) for info in infos]
+    # of its run: the folders of exports are all called export
+    names = [info.card.run or info.model_dir.resolve().name for info in infos]
     facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.checkpoint) for info in infos)} | _of_data(about)
     facts |= _chosen_of(
         facts, [(info.card.data.manifest_sha256 if info.card.data else None, info.card.checkpoint_chosen_of or 0) for info in infos]

@@ -24,6 +24,7 @@ def explore(
     overwrite: bool = False,
     workers: int = 1,
     progress: Callable[[int, str], Any] = lambda total, what: contextlib.nullcontext(lambda count: None),
+    phase: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> dict[str, Any]:
     """Read a data set, measure it, draw its pictures, and write both files.
 
@@ -32,7 +33,7 @@ def explore(
       output_dir: new folder, made at the end.
       overwrite: replace an earlier exploration.
       workers: processes that read DICOM headers.
-      progress: as in ``gathering.gather``.
+      progress, phase: as in ``gathering.gather``.
 
     Returns:
       What is in explore.json.
@@ -42,12 +43,13 @@ def explore(
     """
     folders.check_free(output_dir, marker=FIGURES, overwrite=overwrite)  # before the files are read, which takes minutes
     with Pool(workers) as pool:
-        material = gathering.gather(inputs, pool, progress=progress)
-    figures = {"inputs": _names(inputs), **measure(material)}
+        material = gathering.gather(inputs, pool, progress=progress, phase=phase)
+    with phase("measuring"):
+        figures = {"inputs": _names(inputs), **measure(material)}
     # pictures need pixels: header values of a CSV have none
     album = _album(material, progress) if material.sources else None
     figures["pictures"] = album.summary() if album else None
-    with folders.new_folder(output_dir, marker=FIGURES, overwrite=overwrite) as folder:
+    with phase("writing the report"), folders.new_folder(output_dir, marker=FIGURES, overwrite=overwrite) as folder:
         (folder / REPORT).write_text(report.page(figures, album), encoding="utf-8")
         paths.write_json(folder / FIGURES, figures)
     return figures

@@ -105,7 +105,11 @@ class Material:
 
 
 def gather(
-    inputs: Inputs, pool: Pool, *, progress: Callable[[int, str], Any] = lambda total, what: contextlib.nullcontext(lambda count: None)
+    inputs: Inputs,
+    pool: Pool,
+    *,
+    progress: Callable[[int, str], Any] = lambda total, what: contextlib.nullcontext(lambda count: None),
+    phase: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Material:
     """Read everything.
 
@@ -113,12 +117,14 @@ def gather(
       inputs: the files.
       pool: reads DICOM headers.
       progress: called with a number of files and what is done to them; a context whose ``update`` or call takes how many are done.
+      phase: called with what is done that is not counted; a context of it.
 
     Raises:
       DataError: a CSV is missing, unreadable or lacks a column, no exam can be used, or there is no DICOM file in ``dicom_dir``.
     """
     # labels first: where none can be used, no DICOM file is opened
-    labels = formats.read_labels(inputs.labels, class_info=inputs.class_info)
+    with phase("reading labels"):
+        labels = formats.read_labels(inputs.labels, class_info=inputs.class_info)
     class_rows = [row for _, row in tables.read(inputs.class_info, annotations.CLASS_INFO_COLUMNS).rows()] if inputs.class_info else []
     patients = annotations.read_patient_map(inputs.patient_map) if inputs.patient_map else None
     if not labels.exams:
@@ -129,7 +135,8 @@ def gather(
     files: dict[str, FileFacts] = {}
     refused: list[tuple[str, str]] = []
     if inputs.dicom_dir:
-        files_by_exam, refused = sources.find_radiographs(inputs.dicom_dir, known=labels.exams, pool=pool)
+        with phase("finding files"):
+            files_by_exam, refused = sources.find_radiographs(inputs.dicom_dir, known=labels.exams, pool=pool)
         with progress(len(files_by_exam), "reading headers") as done:
             files = header_values.read_files(files_by_exam, pool, done=getattr(done, "update", done))
         # a CSV of header values was given on purpose, and wins over the files

@@ -19,8 +19,6 @@ from pneumodet.viz.markup import Table
 if TYPE_CHECKING:
     from pneumodet.exploration.radiographs import Picture
 
-TITLE = "Exploration of a pneumonia data set"
-
 SHEET_PX = 1440
 """Longer side of the augmentation sheet, of some eighteen tiles."""
 
@@ -63,7 +61,8 @@ def page(figures: Mapping[str, Any], album: Album | None) -> str:
     """
     return templating.render(
         "exploration.html",
-        title=TITLE,
+        # the labels, which are always given; the other files follow below
+        title=f"Exploration of {figures['inputs']['labels']}",
         lead=" · ".join(name for name in figures["inputs"].values() if name),
         summary=_summary(figures),
         classes=panels.classes(figures),

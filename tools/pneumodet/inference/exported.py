@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumodet.core import paths
+from pneumodet.core import paths, runs
 from pneumodet.core.errors import CheckpointError, DataError
 from pneumodet.data import label_map
 from pneumodet.inference import card as cards
@@ -65,13 +65,12 @@ def read(model_dir: Path) -> Exported:
     """Read label_map.pbtxt and model.json of an exported model.
 
     Args:
-      model_dir: its folder, or one of the files in it.
+      model_dir: its folder, one of the files in it, or the folder of the run that was exported.
 
     Raises:
-      CheckpointError: this is no exported model, a file of it is gone, or a field of model.json is wrong.
+      CheckpointError: this is no exported model, a file of it is gone, or a field of model.json is wrong; or the run was not exported yet.
     """
-    # a file in an export stands for the export, so that --model may name either
-    folder = model_dir.parent if model_dir.name in FILES.values() and (model_dir.parent / CARD).is_file() else model_dir
+    folder = _folder_of(model_dir)
     for name in (LABEL_MAP, CARD):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} is not an exported model (it has no {name}). Export a run by tools/export.py --run NAME.")
@@ -86,6 +85,26 @@ def read(model_dir: Path) -> Exported:
             if not (folder / name).exists():
                 raise CheckpointError(f"{folder} is not an exported model (it has no {name}). Copy it as a whole, or export the run again.")
     return Exported(folder, classes, card)
+
+
+def _folder_of(model_dir: Path) -> Path:
+    """Return the folder of the export that a path stands for."""
+    # a file in an export stands for the export, so that --model may name either
+    if model_dir.name in FILES.values() and (model_dir.parent / CARD).is_file():
+        return model_dir.parent
+    if (model_dir / CARD).is_file():
+        return model_dir
+    # a run's folder stands for its export; and a path that the export would have is asked for where there is none yet
+    run = model_dir if runs.is_run(model_dir) else model_dir.parent if model_dir.name == runs.EXPORT else None
+    if run is None or not runs.is_run(run):
+        return model_dir
+    family = runs.family_of(run) or runs.DETECTION
+    if family != runs.DETECTION:
+        raise CheckpointError(f"{run} is a run of the family {family}, which has no boxes. Name the export of a detector's run.")
+    if not (run / runs.EXPORT / CARD).is_file():
+        name = run.name if run.resolve().parent == paths.workspace_dir().resolve() else run
+        raise CheckpointError(f"The run {run} was not exported yet. Export it: python tools/export.py --run {name}")
+    return run / runs.EXPORT
 
 
 def read_all(model_dirs: Sequence[Path]) -> list[Exported]:

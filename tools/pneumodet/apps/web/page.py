@@ -25,6 +25,11 @@ from pneumodet.inference import probability
 
 TITLE = "Pneumonia on chest radiographs"
 
+LOADING = "The model is loading, which takes some seconds the first time."
+
+POLL_S = 1.0
+"""So often the page asks whether the model is open."""
+
 SHOWN_REASONS, SHOWN_NAMES = 6, 3
 """Reasons why files were refused, and files named with each; the others are counted."""
 
@@ -68,7 +73,7 @@ def main() -> None:
     left, middle, right = st.columns((1.1, 2, 1.1), gap="medium")
     with left:
         offer_files()
-        detect_on_pending()
+        detect_on_pending(shared.model)
         show_refusals()
         case = choose_case()
     if case is None:
@@ -76,9 +81,9 @@ def main() -> None:
             show_welcome(shared.model)
         return
     with middle:
-        # the picture stands above the slider that changes it, and is drawn after that: its place is kept
-        picture_place = st.container()
+        # above the picture, which is taller than many screens: who moves it sees the boxes change
         score_threshold = choose_threshold(shared.model)
+        picture_place = st.container()
     with right:
         radiograph = state.cases.radiograph(case)
         display = choose_display(case, radiograph, score_threshold, boxes={**shared.boxes, **state.boxes}, heatmaps=shared.heatmaps)
@@ -97,7 +102,8 @@ def offer_files() -> None:
         key=key,
         on_change=take_files,
         args=(key,),
-        help=f"At most {uploads.MAX_FILES} radiographs, {uploads.MAX_FILE_BYTES >> 20} MB each. They stay in this computer's memory.",
+        help=f"At most {uploads.MAX_FILES} radiographs, {uploads.MAX_FILE_BYTES >> 20} MB each; archives of up to "
+        f"{uploads.MAX_ARCHIVE_BYTES >> 20} MB. They stay in this computer's memory.",
     )
     st.selectbox(
         "Or a sample, drawn by a program",
@@ -144,7 +150,7 @@ def take_labels(file: File) -> None:
         state.refused.append(Refused(name, f"{rejected} of its exams cannot be used; {len(boxes)} can."))
 
 
-def detect_on_pending() -> None:
+def detect_on_pending(model: SharedModel) -> None:
     """Detect on the files that wait. A click meanwhile begins a new run of the script, which continues with those that are left."""
     state = st.session_state
     pending = state.cases.pending
@@ -153,7 +159,8 @@ def detect_on_pending() -> None:
     total, added = len(pending), []
     bar = st.progress(0.0)
     while pending:
-        bar.progress(1 - len(pending) / total, text=f"Looking at {plain(pending[0][0].name)}")
+        what = f"Looking at {plain(pending[0][0].name)}" if model.is_open else f"{LOADING} {total} waiting"
+        bar.progress(1 - len(pending) / total, text=what)
         file, boxes_xyxy_px = pending.pop(0)  # between here and the next call of Streamlit nothing can interrupt
         try:
             added.append(state.cases.add(file, truth_xyxy_px=boxes_xyxy_px))
@@ -230,6 +237,15 @@ def show_welcome(model: SharedModel) -> None:
     )
     own = f"operating point {model.score_threshold:.3f}" if model.has_operating_point else "without an operating point of its own"
     st.caption(f"Model: {plain(model.name)}, {own}")
+    if not model.is_open:
+        st.fragment(show_loading, run_every=POLL_S)(model)
+
+
+def show_loading(model: SharedModel) -> None:
+    """Say that the model is not open yet; once it is, show the page without this."""
+    if model.is_open:
+        st.rerun()
+    st.info(f"{LOADING} Radiographs can be dropped already.", icon=":material/hourglass_top:")
 
 
 def show_picture(model: SharedModel, case: Case, radiograph: Radiograph, display: Display) -> None:

@@ -72,7 +72,7 @@ def settings(port: int) -> dict[str, Any]:
         "server.port": port,
         "server.headless": True,  # opens no browser and asks no question
         "server.fileWatcherType": "none",
-        "server.maxUploadSize": uploads.MAX_FILE_BYTES >> 20,
+        "server.maxUploadSize": max(uploads.MAX_FILE_BYTES, uploads.MAX_ARCHIVE_BYTES) >> 20,
         "server.enableXsrfProtection": True,
         "server.enableStaticServing": False,
         "server.enableAgentApi": False,

@@ -62,6 +62,11 @@ class SharedModel:
         return self._detector
 
     @property
+    def is_open(self) -> bool:
+        """Whether nobody has to wait for it any more: it is open, or cannot be opened."""
+        return self._detector is not None and self._detector.done()
+
+    @property
     def name(self) -> str:
         """What the model is called: its run, else its folder's name."""
         return self.exported.card.run or self.exported.model_dir.name

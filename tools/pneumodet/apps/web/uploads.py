@@ -18,10 +18,13 @@ from pneumodet.data import image_files
 from pneumodet.data.formats import exam_id
 
 MAX_FILE_BYTES = 64 << 20
-"""Of one file or archive, and of one member: an uncompressed 16-bit radiograph of 5,000 x 5,000 px has 50 MB."""
+"""Of one file, and of one member of an archive: an uncompressed 16-bit radiograph of 5,000 x 5,000 px has 50 MB."""
 
-MAX_TOTAL_BYTES = 256 << 20
+MAX_TOTAL_BYTES = 512 << 20
 """Of all radiographs that one user has on the page."""
+
+MAX_ARCHIVE_BYTES = MAX_TOTAL_BYTES
+"""Of one ZIP archive: of compressed radiographs it is as large as they are together."""
 
 MAX_FILES = 100
 """Radiographs that one user has on the page."""
@@ -147,7 +150,7 @@ def unpack(given: Sequence[File], *, room: Room) -> tuple[list[File], list[Refus
     for one in given:
         one = File(clean_name(one.name), one.data)
         left = room.without(files)
-        if one.is_archive and len(one.data) <= MAX_FILE_BYTES:
+        if one.is_archive:
             members, others = _members(one, left)
             files += members
             refused += others
@@ -172,6 +175,8 @@ def _reason(data: bytes, room: Room) -> str | None:
 
 
 def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
+    if len(archive.data) > MAX_ARCHIVE_BYTES:
+        return [], [Refused(archive.name, f"The archive has {len(archive.data) >> 20} MB; {MAX_ARCHIVE_BYTES >> 20} MB are allowed.")]
     # counted in the raw bytes: zipfile would make an object of each before it could be asked
     if archive.data.count(_ZIP_ENTRY) > MAX_MEMBERS:
         return [], [Refused(archive.name, f"The archive has more than {MAX_MEMBERS:,} members. Take out what is no radiograph.")]

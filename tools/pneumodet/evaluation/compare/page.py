@@ -21,14 +21,15 @@ LINES = 8
 PLOTTED = ("rsna_metric", "coco.pneumonia.AP50", "froc.mean_sensitivity", "image.roc_auc", "image.pr_auc")
 """Figures that get a forest plot: those that depend on no threshold, and the RSNA metric."""
 
-TITLE = "Comparison of runs"
+NAMED = 4
+"""Runs that the title names."""
 
 
 def html(result: Mapping[str, Any]) -> str:
     """Return a comparison as a page."""
     return templating.render(
         "comparison.html",
-        title=TITLE,
+        title=title(result),
         lead=sentences.data(result),
         conclusions=sentences.conclusions(result),
         figures=_figures(result),
@@ -42,6 +43,13 @@ def html(result: Mapping[str, Any]) -> str:
         notes=result["notes"],
         terms=glossary.terms("pneumonia"),
     )
+
+
+def title(result: Mapping[str, Any]) -> str:
+    """Return the page's title, which names the runs, the first of them where they are many."""
+    names = [run["name"] for run in result["runs"]]
+    shown = names if len(names) <= NAMED else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} more runs"]
+    return f"Comparison of {', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else f"Figures of {shown[0]}"
 
 
 def _figures(result: Mapping[str, Any]) -> dict[str, Any]:

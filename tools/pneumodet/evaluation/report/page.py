@@ -20,6 +20,8 @@ from pneumodet.evaluation.report import gallery, glossary, model_card, plots, st
 from pneumodet.viz import markup, templating
 from pneumodet.viz.markup import Table
 
+TITLE = "evaluation of a pneumonia detector"
+
 REPORT, MODEL_CARD = "report.html", "model_card.md"
 
 NAMES = {
@@ -93,7 +95,7 @@ def write_report(
     card = model_card.text(metrics)
     page = templating.render(
         "evaluation.html",
-        title="Evaluation of a pneumonia detector",
+        title=_title(metrics),
         lead=_lead(metrics),
         summary=_summary(metrics),
         curves=plots.curves(metrics),
@@ -125,6 +127,12 @@ def _of_class(metrics: Metrics, key: str) -> str:
 def _names(metrics: Metrics) -> dict[str, str]:
     """Return key -> name of the headline figures of the class that is evaluated."""
     return {_of_class(metrics, key): name for key, name in NAMES.items()}
+
+
+def _title(metrics: Metrics) -> str:
+    """Return the title, which begins with the run's name: a browser's tab shows no more of it."""
+    name = metrics.get("model") or (metrics.get("detections_file") or {}).get("name")
+    return f"{name}: {TITLE}" if name else TITLE[0].upper() + TITLE[1:]
 
 
 def _lead(metrics: Metrics) -> str:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def predict(
     overwrite: bool = False,
     resume: bool = False,
     progress: working.Progress = lambda total, done: lambda: None,
+    phase: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Summary:
     """Write ``detections.json`` (COCO results), the tables of ``outputs``, ``images/``, ``overview.png``, ``gallery.html`` and ``predictions.json``.
 
@@ -92,6 +93,7 @@ def predict(
       overwrite: replace earlier predictions in ``output_dir``.
       resume: continue what an earlier call with the same arguments left unfinished, or begin where there is nothing.
       progress: see ``working.Progress``.
+      phase: called with what is done that is not counted; a context of it.
 
     Returns:
       The summary.
@@ -107,10 +109,12 @@ def predict(
     folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
     begun = _begun(output_dir, resume=resume, overwrite=overwrite)
     truth = _read_truth(labels, plan.notes) if labels else None
-    given = inputs.find(root, known=truth or (), leave_out=output_dir)
+    with phase("finding radiographs"):
+        given = inputs.find(root, known=truth or (), leave_out=output_dir)
     if dicom:
         _refuse_pictures(given)
-    sets = _open(model_dirs, backend)
+    with phase("loading the model"):
+        sets = _open(model_dirs, backend)
     settings = _settings(plan, sets[0], root, gate=gate, labels=labels, max_images=max_images, dicom=dicom)
     # results of two models, or of two thresholds, must not end up in one table
     if begun:
@@ -131,7 +135,8 @@ def predict(
                 )
             # of this run's own radiographs: those of an earlier run took no time now
             milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
-            totals, sheet = _write_results(folder, book, plan, given, truth, chosen)
+            with phase("writing the results"):
+                totals, sheet = _write_results(folder, book, plan, given, truth, chosen)
         summary = _summary(
             plan, totals, given, sets[0], resumed=resumed, milliseconds=milliseconds, sheet=sheet and output_dir / outputs.SHEET
         )

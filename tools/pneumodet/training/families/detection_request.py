@@ -110,7 +110,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     if request.batch_size == AUTO:
         _fit_batch(config, request, records, options, say)
     # after the config is complete: what a box is worth depends on its image size and anchors
-    audit = _audit(config, records, say)
+    audit = _audit(config, records, say, anchors_fitted=request.fit_anchors)
     options = dataclasses.replace(options, plan=_plan(request, config, records, say))
     if config.train_config.data_augmentation_options:
         say(f"The config's data_augmentation_options are for the stock API. Here images are varied by --augmentation {used}.")
@@ -277,7 +277,7 @@ def _adopted(request: Request, folder: Path) -> Path:
     return folder / RECORDS
 
 
-def _audit(config: Config, records: RecordSet, say: Say) -> dict[str, Any]:
+def _audit(config: Config, records: RecordSet, say: Say, *, anchors_fitted: bool) -> dict[str, Any]:
     """Check for boxes that spoil training, say what there is, and return the counts.
 
     Raises:
@@ -295,6 +295,7 @@ def _audit(config: Config, records: RecordSet, say: Say) -> dict[str, Any]:
             max_boxes=config.train_config.max_number_of_boxes,
             best_iou=anchors.best_iou(config, split.instances) if with_anchors else None,
             matched_threshold=anchors.matched_threshold(config) if with_anchors else 0.5,
+            anchors_fitted=anchors_fitted,
         )
         audit.check()
         for warning in audit.warnings:

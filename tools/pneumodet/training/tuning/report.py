@@ -43,6 +43,7 @@ _FLAGS = {
     "batch_size": "--batch-size",
     "learning_rate": "--learning-rate",
     "augmentation": "--augmentation",
+    "positive_share": "--positive-share",
     "pretrained": "--pretrained",
     "best_metric": "--best-metric",
     "seed": "--seed",
@@ -178,6 +179,10 @@ def command(fields: Mapping[str, Any]) -> str:
     for name, flag in _FLAGS.items():
         if fields.get(name) is not None:
             arguments += [flag, str(fields[name])]
+    for pattern in fields.get("freeze", ()):
+        arguments += ["--freeze", pattern]
+    if fields.get("fit_anchors"):
+        arguments.append("--fit-anchors")
     for setting in fields["settings"]:
         arguments += ["--set", setting]
     return shlex.join(arguments)

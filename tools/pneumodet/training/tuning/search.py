@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumodet.core.errors import DataError, TrainingError
+from pneumodet.core.errors import ConfigError, DataError, TrainingError
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.training.tuning import report, study, trial
 from pneumodet.training.tuning.report import Outcome, Row
@@ -78,6 +78,8 @@ def search(
       KeyboardInterrupt: Ctrl-C, with the sentence that says how to resume; the trial that was cut will be trained again.
     """
     space = Space.of(plan.config, plan.parameters, steps=plan.steps, settings=plan.settings)
+    if plan.augmentation and any(parameter.name == "augmentation" for parameter in space.parameters):
+        raise ConfigError("--augmentation is the same in all trials, but --param varies it. Leave one of them out.")
     RecordSet.open(plan.data).check_has_train("Tune")
     with contextlib.ExitStack() as stack:
         stack.enter_context(study.locked(plan.folder))
@@ -175,19 +177,24 @@ def _run_one(work: _Work) -> Row:
     return next(row for row in _rows(work) if row.number == one.number)
 
 
-def _request(work: _Work, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _request(work: _Work, values: Mapping[str, Any], folder: Path, *, steps: int | None = None) -> dict[str, Any]:
     plan = work.plan
-    return {
+    request = {
         "run": str(folder.resolve()),
         "config": plan.config,
         "data": plan.data,
-        "steps": plan.steps,
+        "steps": steps or plan.steps,
         "seed": plan.seed,
         "evaluate_every": plan.evaluate_every or max(1, plan.steps // EVALUATIONS),
         "best_metric": plan.metric,
         "pretrained": plan.pretrained,
-        **work.space.request(values),
+        "freeze": plan.freeze,
+        "fit_anchors": plan.fit_anchors,
+        "positive_share": plan.positive_share,
+        **work.space.request(values, steps=steps),
     }
+    # what --param varies is in ``values``; ``search`` has refused both
+    return request | {"augmentation": request["augmentation"] or plan.augmentation}
 
 
 def _propose(work: _Work) -> dict[str, Any] | None:
@@ -276,9 +283,7 @@ def _was_cut(one: "optuna.trial.FrozenTrial") -> bool:
 def _write_all(work: _Work, rows: Sequence[Row]) -> Outcome:
     plan = work.plan
     best = report.best_of(rows)
-    fields = _request(work, {} if best.baseline else best.values, plan.folder)
-    longer = plan.steps * report.LONGER
-    fields |= {"steps": longer, "evaluate_every": None, **work.space.request({} if best.baseline else best.values, steps=longer)}
+    fields = _request(work, {} if best.baseline else best.values, plan.folder, steps=plan.steps * report.LONGER) | {"evaluate_every": None}
     names = [parameter.name for parameter in work.space.parameters]
     return report.write(plan.folder, rows, names, study=work.study, metric=plan.metric, fields=fields)
 

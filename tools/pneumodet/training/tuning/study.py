@@ -50,6 +50,7 @@ class Plan:
       metric: one of METRICS.
       settings: KEY=VALUE that hold in all trials.
       pretrained: what every trial starts from, as ``experiment.Request`` takes it.
+      freeze, fit_anchors, augmentation, positive_share: of every trial, likewise; ``parameters`` may have the augmentation instead.
       evaluate_every: steps from one evaluation to the next; EVALUATIONS of them where it is None.
       seed: of the proposals and of every training.
       keep: how many of the best trials keep their checkpoints.
@@ -64,6 +65,10 @@ class Plan:
     metric: str = METRICS[0]
     settings: tuple[str, ...] = ()
     pretrained: str | None = None
+    freeze: tuple[str, ...] = ()
+    fit_anchors: bool = False
+    augmentation: str | None = None
+    positive_share: float | None = None
     evaluate_every: int | None = None
     seed: int = 0
     keep: int = 3
@@ -79,9 +84,17 @@ def _identity(plan: Plan, space: "Space") -> dict[str, Any]:
         "metric": plan.metric,
         "param": [f"{one.name}={','.join(one.choices) or ':'.join(one.ends)}" + _form(one) for one in space.parameters],
         "pretrained": plan.pretrained,
+        "freeze": list(plan.freeze),
+        "fit_anchors": plan.fit_anchors,
+        "augmentation": plan.augmentation,
+        "positive_share": plan.positive_share,
         "evaluate_every": plan.evaluate_every,
         "seed": plan.seed,
     }
+
+
+_ADDED: dict[str, Any] = {"freeze": [], "fit_anchors": False, "augmentation": None, "positive_share": None}
+"""What a record does not have that was written before studies had these."""
 
 
 def _form(one: "Parameter") -> str:
@@ -104,7 +117,7 @@ def check_same(plan: Plan, space: "Space") -> None:
         return
     before = paths.read_json(path, what="the study's record", hint="Start another --study.")
     # a file that is no record counts as one that says nothing, and differs in the first field
-    before = before if isinstance(before, dict) else {}
+    before = _ADDED | before if isinstance(before, dict) else {}
     for name, value in now.items():
         if before.get(name) == value:
             continue
@@ -118,7 +131,9 @@ def check_same(plan: Plan, space: "Space") -> None:
 
 
 def _shown(value: Any) -> str:
-    return " ".join(value) or "(none)" if isinstance(value, list) else "(none)" if value is None else str(value)
+    if isinstance(value, list):
+        return " ".join(value) or "(none)"
+    return "(none)" if value is None or value is False else "(given)" if value is True else str(value)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,116 @@
+"""The demo: every step is a command that its parser takes, at both sizes; Ctrl-C and failures end it. No command runs here."""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pneumodet import demo
+from pneumodet.cli import demo as command
+from pneumodet.core import paths
+from pneumodet.core.errors import DataError, PneumodetError
+
+TINY = dataclasses.replace(demo.FAST, exams=6, side_px=64)
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def lines(workspace, monkeypatch):
+    """Return the commands that ran, each parsed by its own parser instead; records list two validation exams."""
+    ran = []
+
+    def parse(line, name):
+        args = importlib.import_module(f"pneumodet.cli.{name}").build_parser().parse_args(line[2:])
+        ran.append((name, args))
+        if name == "make_tfrecords":
+            exams = sorted(path.stem for path in args.dicom_dir.iterdir())[:2]
+            args.output_dir.mkdir()
+            (args.output_dir / "instances_val.json").write_text(json.dumps({"images": [{"file_name": exam} for exam in exams]}))
+        if name == "export":
+            (workspace / "demo" / "export").mkdir()
+
+    monkeypatch.setattr(demo, "_run", parse)
+    return ran
+
+
+@pytest.mark.parametrize("scale", [TINY, dataclasses.replace(demo.FULL, exams=6, side_px=64)], ids=["fast", "full"])
+def test_the_six_steps(lines, workspace, scale):
+    said = []
+    assert demo.run(scale, say=said.append, progress=iter) == workspace / "demo" / "predictions" / "overview.png"
+    assert [name for name, _ in lines] == ["make_tfrecords", "train", "evaluate", "export", "predict"]
+    of = dict(lines)
+    assert of["make_tfrecords"].max_side == 2 * scale.input_px
+    assert (of["train"].pretrained, of["train"].fit_anchors, of["train"].steps) == ("none", True, scale.steps)
+    assert of["train"].evaluate_every * scale.evaluations >= scale.steps
+    assert len(list(of["predict"].input.iterdir())) == 2, "validation patients only"
+    titles = [text.strip().partition(" ")[0] for text in said[1:]]
+    assert titles == ["1.", "2.", "3.", "4.", "5.", "6."], "each says what it is for"
+    assert f"about {scale.minutes} minute" in said[0]
+
+
+def test_the_fast_one_is_smaller(monkeypatch, capsys, workspace):
+    scales = []
+    monkeypatch.setattr(demo, "run", lambda scale, **_: scales.append(scale) or workspace / "demo" / "predictions" / "overview.png")
+    assert command.main(["--fast"]) == command.main([]) == command.main(["--fast", "--exams", "9", "--steps", "8"]) == 0
+    assert scales == [demo.FAST, demo.FULL, dataclasses.replace(demo.FAST, exams=9, steps=8)]
+    assert demo.FAST.minutes < demo.FULL.minutes == 4
+    out = capsys.readouterr().out
+    assert (
+        f"Picture: {workspace / 'demo' / 'predictions' / 'overview.png'}\nReport:  {workspace / 'demo' / 'eval' / 'report.html'}\n" in out
+    )
+
+
+def test_somebodys_run_of_that_name_stays(workspace):
+    paths.write_json(workspace / "demo" / "run.json", {})
+    with pytest.raises(DataError, match=r"is not an earlier demo's folder \(it has no demo.json\)"):
+        demo.run(TINY)
+    assert (workspace / "demo" / "run.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        pytest.param("sys.exit(130)", KeyboardInterrupt, id="Ctrl-C"),
+        pytest.param(
+            "signal.signal(signal.SIGINT, signal.SIG_DFL); signal.raise_signal(signal.SIGINT)", KeyboardInterrupt, id="Ctrl-C early"
+        ),
+        pytest.param("sys.exit(2)", PneumodetError, id="error"),
+        pytest.param("pass", None, id="done"),
+    ],
+)
+def test_how_a_command_ends(code, error):
+    line = [sys.executable, "-c", f"import signal, sys; {code}"]
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        demo._run(line, "train")
+
+
+def test_a_command_is_not_killed_when_ctrl_c_comes():
+    """It was, a quarter of a second later, while it wrote its checkpoint."""
+    child = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: (time.sleep(1), print('kept', flush=True), sys.exit(130)))\n"
+        "print('up', flush=True)\n"
+        "time.sleep(60)"
+    )
+    parent = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pneumodet import demo\n"
+        f"demo._run([sys.executable, '-c', {child!r}], 'train')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout.readline() == "up\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=60)[0] == "kept\n"
