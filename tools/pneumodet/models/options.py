@@ -24,6 +24,9 @@ DETECTOR_METRICS = ("rsna_metric", "coco.pneumonia.AP50", "coco.pneumonia.AP", "
 FIND_LR_STEPS = 100
 """Steps of the learning-rate finder where nothing else is asked for."""
 
+TRACKERS = ("mlflow", "wandb")
+"""Packages, not installed with pneumodet, that may take a run's figures besides; see ``training.trackers``."""
+
 LARGEST_SEED = (1 << 32) - 1
 """TensorFlow takes no larger one."""
 
