@@ -23,7 +23,7 @@ class Instruction:
     """
 
     keyword: str
-    arguments: str
+    arguments: str = ""
 
     def words(self) -> list[str]:
         """Return the arguments of a JSON list, or those between blanks."""
@@ -46,9 +46,9 @@ def instructions(text: str) -> list[Instruction]:
     Raises:
       ValueError: one of them is not in ``KEYWORDS``.
     """
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    lines = [line.rstrip() for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
-    read = [Instruction(line.split()[0], line.partition(" ")[2].strip()) for line in joined.splitlines() if line.strip()]
+    read = [Instruction(*line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
     for one in read:
         if one.keyword not in KEYWORDS:
             raise ValueError(f"The Dockerfile has the instruction {one.keyword}; known are {', '.join(KEYWORDS)}.")
