@@ -1,21 +1,26 @@
-"""The Dockerfile against the checkout. No image is built here; that needs an engine and gigabytes."""
+"""The Dockerfile against the checkout. No image is built here; benchmarks/docker_steps.py carries out its steps, which takes root and gigabytes."""
 
 import configparser
-import fnmatch
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
 from pneumodet.core.paths import PROJECT_ROOT
 
+sys.path.insert(0, str(PROJECT_ROOT / "benchmarks"))
+try:
+    import docker_steps
+    import dockerfile
+finally:
+    sys.path.remove(str(PROJECT_ROOT / "benchmarks"))
+
 
 def instructions():
     """(keyword, arguments) of each instruction, continuation lines joined, comments left out."""
-    lines = [line for line in (PROJECT_ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
-    return [(line.split()[0], line.partition(" ")[2].strip()) for line in joined.splitlines() if line.strip()]
+    return [(one.keyword, one.arguments) for one in dockerfile.instructions((PROJECT_ROOT / "Dockerfile").read_text())]
 
 
 def arguments(keyword):
@@ -29,22 +34,7 @@ def copied():
 
 def ignored(path):
     """Whether .dockerignore keeps ``path`` from the daemon: the last pattern that fits it or a parent decides."""
-    decision = False
-    for line in (PROJECT_ROOT / ".dockerignore").read_text().splitlines():
-        pattern = line.strip()
-        if not pattern or pattern.startswith("#"):
-            continue
-        keep = pattern.startswith("!")
-        pattern = pattern.lstrip("!")
-        parts = path.split("/")
-        prefixes = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-        if pattern.startswith("**/"):
-            fits = any(fnmatch.fnmatch(part, pattern[3:]) for part in parts)
-        else:
-            fits = any(fnmatch.fnmatch(prefix, pattern) and prefix.count("/") == pattern.count("/") for prefix in prefixes)
-        if fits:
-            decision = not keep
-    return decision
+    return dockerfile.ignored(path, (PROJECT_ROOT / ".dockerignore").read_text())
 
 
 def test_what_is_copied_exists_and_reaches_the_daemon():
@@ -140,3 +130,81 @@ def test_the_device_argument(tmp_path, device, expected):
         assert "--require-hashes" in calls[0]
         assert calls[1].split()[-1] == expected
         assert calls[2] == "check"
+
+
+def image(tmp_path):
+    return docker_steps.Image(tmp_path / "root")
+
+
+def carried_out(tmp_path, monkeypatch, text, **given):
+    """Return the image after the instructions of a Dockerfile, and the commands that its RUN lines became."""
+    made, commands = image(tmp_path), []
+    monkeypatch.setattr(docker_steps.Report, "command", lambda self, name, arguments, **_: commands.append(arguments) or "")
+    monkeypatch.setattr(docker_steps.os, "chown", lambda *_: None)
+    docker_steps.carry_out(made, docker_steps.Report(), dockerfile.instructions(text), given=given, network={"https_proxy": "http://p"})
+    return made, [command[-1] for command in commands]
+
+
+def test_the_steps_of_a_dockerfile(tmp_path, monkeypatch):
+    text = """
+    # a comment
+    ARG DEVICE=cpu
+    ARG OTHER=as it is
+    SHELL ["/bin/bash", "-c"]
+    WORKDIR /app
+    ENV A=1 \\
+        B=${A}:$PATH
+    RUN echo 'it is' "${DEVICE}" \\
+        && true
+    COPY setup.cfg LICENSE ./
+    COPY label_maps ./maps
+    USER 1000
+    VOLUME ["/x", "/y"]
+    CMD ["pneumodet", "--help"]
+    """
+    made, (step,) = carried_out(tmp_path, monkeypatch, text, DEVICE="gpu")
+    assert made.environment["B"] == f":{docker_steps.BASE_PATH}", "an ENV line does not see its own values, as with an engine"
+    assert (made.user, made.folder, made.volumes, made.command) == (1000, "/app", ("/x", "/y"), ("pneumodet", "--help"))
+    assert made.arguments == {"DEVICE": "gpu", "OTHER": "as it is"}
+    assert (made.root / "app/setup.cfg").read_bytes() == (PROJECT_ROOT / "setup.cfg").read_bytes()
+    assert (made.root / "app/maps/pneumonia.pbtxt").is_file()
+    assert "DEVICE=gpu" in step
+    assert "https_proxy=http://p" in step
+    assert "https_proxy" not in made.environment, "a machine's network is not kept in the image"
+    # what the shell gets is the very line, whatever quotes are in it
+    inner = step.splitlines()[-1].replace('chroot "$ROOT"', "").replace("/usr/bin/env --chdir=/app", "env")
+    done = subprocess.run(["sh", "-c", inner], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "it is gpu\n"
+
+
+def test_what_the_dockerignore_leaves_out_is_not_copied(tmp_path, monkeypatch):
+    made, _ = carried_out(tmp_path, monkeypatch, "COPY tools ./tools")
+    there = {path.relative_to(made.root).as_posix() for path in made.root.rglob("*") if path.is_file()}
+    assert "tools/train.py" in there
+    assert not [name for name in there if name.endswith(".pyc")]
+
+
+def test_an_instruction_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="the instruction ADD; known are FROM, ARG"):
+        dockerfile.instructions("ADD a b")
+
+
+def test_a_container_has_no_more_than_compose_gives_it(tmp_path):
+    made = docker_steps.Image(tmp_path, user=1000)
+    script = docker_steps.container(made, ["true"], binds={"/workspace": tmp_path / "w"})[-1]
+    for part in ("--reuid=1000", "--no-new-privs", "--bounding-set=-all", "remount,bind,ro", 'tmpfs "$ROOT/tmp"', '"$ROOT/workspace"'):
+        assert part in script
+    assert subprocess.run(["sh", "-n", "-c", script], timeout=30, check=False).returncode == 0
+    assert "--reuid=4321" in docker_steps.container(made, ["true"], user=4321)[-1]
+
+
+def test_the_worker_of_the_compose_file_is_run_as_it_says():
+    yaml = pytest.importorskip("yaml")
+    compose = yaml.safe_load((PROJECT_ROOT / "deploy" / "compose.yml").read_text())
+    worker = docker_steps.worker_of(compose)
+    assert worker["command"][:2] == ["pneumodet", "pacs-worker"]
+    assert worker["environment"]["TZ"] == "Etc/UTC"
+    assert worker["health"][0] == "python"
+    compose["services"]["worker"]["read_only"] = False
+    with pytest.raises(ValueError, match="the worker's read_only is not as it is tried here"):
+        docker_steps.worker_of(compose)

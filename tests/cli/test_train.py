@@ -87,6 +87,7 @@ def test_the_outcome_is_on_standard_output(done):
 
 def test_everything_is_in_tensorboard(done):
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.hparams import metadata
 
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(done[0]))
     multiplexer.Reload()
@@ -94,7 +95,12 @@ def test_everything_is_in_tensorboard(done):
     losses = {f"Loss/{name}_loss" for name in ("total", "localization", "classification", "regularization")}
     assert losses | {"learning_rate", "gradient_norm", "images_per_second"} <= tags["train"]
     assert {"rsna_metric", "coco.pneumonia.AP50", "pneumonia/pr_curves", "validation", "training"} <= tags["eval"]
-    assert any("hparams" in tag for tag in tags["."])
+    (content,) = multiplexer.PluginRunToTagToContent("hparams").values()
+    given = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG]).hparams
+    settings = {name: getattr(value, value.WhichOneof("kind")) for name, value in given.items()}
+    assert (settings["steps"], settings["batch_size"], settings["config"]) == (4, 2, "ssd_mobilenet")
+    assert settings["learning_rate"] > 0
+    assert settings["model.ssd.image_resizer.fixed_shape_resizer.height"] == shallow.SIDE, "what --set gave, as a number"
     speeds = [float(event.tensor_proto.float_val[0]) for event in multiplexer.Tensors("train", "images_per_second")]
     assert 0 < max(speeds) < 2000, "a first step is no measure"
 

@@ -184,12 +184,40 @@ def test_voc_has_what_readers_of_it_ask_for(records, tmp_path):
     assert (root.findtext("folder"), root.findtext("filename")) == ("images", "1.2.840.113619.jpg")
     assert [root.findtext(f"size/{tag}") for tag in ("width", "height", "depth")] == ["48", "64", "1"]
     assert {"pose", "truncated", "difficult"} <= texts.keys()
-    assert [[element.text for element in box] for box in root.iter("bndbox")] == [
-        ["10.5", "20", repr(10.5 + 1 / 3), "25"],
-        ["0", "0", "48", "64"],
-    ]
+    # every pixel that the finding touches
+    assert [[element.text for element in box] for box in root.iter("bndbox")] == [["10", "20", "11", "25"], ["0", "0", "48", "64"]]
+    (exact,) = root.iter("exact_bndbox")  # of the one box that is not whole
+    assert [element.text for element in exact] == ["10.5", "20", repr(10.5 + 1 / 3), "25"]
     assert "10.0" not in path.read_text()
     assert ET.parse(tmp_path / "out" / "annotations" / "full image.xml").find("object") is None
+
+
+def test_voc_by_the_scripts_of_tutorials(records, tmp_path):
+    """They take the fifth child of an object, and call int on the text of its first four."""
+    label_export.export_labels(records, tmp_path / "out", format="voc")
+    rows = []
+    for path in sorted((tmp_path / "out" / "annotations").glob("*.xml")):
+        root = ET.parse(path).getroot()
+        for member in root.findall("object"):
+            rows.append((root.find("filename").text, member[0].text, *(int(member[4][place].text) for place in range(4))))
+    assert ("Röntgen 7.png.png", "pneumonia", 0, 0, 3, 8) in rows
+    assert len(rows) == 4
+
+
+def edited(records, folder, old, new):
+    """Return the boxes of an export in which an element's text was changed."""
+    label_export.export_labels(records, folder, format="voc")
+    path = folder / "annotations" / "1.2.840.113619.xml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return formats.read_labels(folder / "annotations").exams["1.2.840.113619"].boxes_xyxy_px.tolist()
+
+
+def test_voc_that_another_tool_has_changed(records, tmp_path):
+    """The exact corners are those of the box as it was; without a change they count."""
+    assert edited(records, tmp_path / "as it was", "", "")[0] == [10.5, 20, 10.5 + 1 / 3, 25]
+    assert edited(records, tmp_path / "changed", "<xmax>11<", "<xmax>12<")[0] == [10, 20, 12, 25]
 
 
 def test_csv_as_the_classic_workflow_has_it(records, tmp_path):

@@ -46,12 +46,12 @@ def workspace(network, export_workspace, monkeypatch):
 
 @pytest.fixture(scope="session")
 def exports(network, export_workspace):
-    """Return (the run's export in two formats and then in three more, its files before these, what the second command printed)."""
+    """Return (the run's export in two formats and then in four more, its files before these, what the second command printed)."""
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, shallow.builds(network):
         patch.setenv("PNEUMODET_WORKSPACE", str(export_workspace))
         assert export.main(["--run", "small", "--formats", "savedmodel,onnx"]) == 0
         before = {path.name: path.read_bytes() for path in (export_workspace / "small" / "export").iterdir() if path.is_file()}
         with contextlib.redirect_stdout(said):
-            assert export.main(["--run", "small", "--formats", "tflite,tflite-fp16,tflite-int8"]) == 0
+            assert export.main(["--run", "small", "--formats", "tflite,tflite-fp16,tflite-int8,tflite-task"]) == 0
     return export_workspace / "small" / "export", before, said.getvalue()

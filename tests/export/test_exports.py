@@ -1,7 +1,9 @@
 """A run in every format: what lies in the folder, what each file finds, and what is refused."""
 
+import io
 import json
 import shutil
+import zipfile
 
 import cv2
 import lively_models
@@ -112,7 +114,13 @@ def seen(exports):
 
 @pytest.mark.parametrize(
     ("name", "score", "px", "share"),
-    [("onnx", 1e-4, 0.1, 0.98), ("tflite", 1e-4, 0.1, 0.98), ("tflite-fp16", 3e-3, 2, 0.98), ("tflite-int8", 0.03, 10, 0.95)],
+    [
+        ("onnx", 1e-4, 0.1, 0.98),
+        ("tflite", 1e-4, 0.1, 0.98),
+        ("tflite-fp16", 3e-3, 2, 0.98),
+        ("tflite-int8", 0.03, 10, 0.95),
+        ("tflite-task", 1e-4, 0.1, 0.98),
+    ],
 )
 def test_each_file_finds_what_the_saved_model_finds(exports, seen, name, score, px, share):
     detector = detectors.open(exports[0] / exported.FILES[name])
@@ -161,9 +169,31 @@ def test_the_input_is_8_bit_and_normalized_within(exports):
     folder, _, _ = exports
     (given,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).get_inputs()
     assert (given.name, given.type, given.shape) == ("input_tensor", "tensor(uint8)", [1, 96, 96, 3])
-    for name in ("tflite", "tflite-fp16", "tflite-int8"):
+    for name in ("tflite", "tflite-fp16", "tflite-int8", "tflite-task"):
         (given,) = Interpreter(str(folder / exported.FILES[name])).get_input_details()
         assert (given["dtype"], given["shape"].tolist()) == (np.uint8, [1, 96, 96, 3])
+
+
+def test_the_file_for_task_library_has_its_operation_s_outputs_in_order(exports):
+    """MediaPipe takes them by their order, Task Library by their names in the metadata."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = (exports[0] / exported.FILES["tflite-task"]).read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    (graph,) = model.subgraphs
+    last = graph.operators[-1]
+    assert model.operatorCodes[last.opcodeIndex].customCode == b"TFLite_Detection_PostProcess"
+    assert list(graph.outputs) == list(last.outputs)
+    assert b"TFLITE_METADATA" in [entry.name for entry in model.metadata]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.read("labels.txt").decode().split() == ["no-pneumonia", "pneumonia"]
+
+
+def test_a_model_that_pads_is_no_file_for_task_library():
+    config = pipeline_config.load("ssd_mobilenet")
+    pipeline_config.override(config, [lively_models.PADDED])
+    with pytest.raises(ConfigError, match="tflite-task cannot carry this model, which pads its images"):
+        exporting._kind("tflite-task", config)
 
 
 def test_the_quantized_file_is_int8_but_for_its_largest_maps_and_its_outputs(network, exports):

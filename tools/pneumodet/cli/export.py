@@ -11,7 +11,7 @@ EPILOG = """examples:
   python tools/export.py --run my_first
   python tools/export.py --run my_first --formats onnx,tflite,tflite-fp16,tflite-int8"""
 
-FORMATS = ("savedmodel", "onnx", "tflite", "tflite-fp16", "tflite-int8")
+FORMATS = ("savedmodel", "onnx", "tflite", "tflite-fp16", "tflite-int8", "tflite-task")
 
 
 def formats(text: str) -> tuple[str, ...]:

@@ -99,6 +99,7 @@ def _request(args: argparse.Namespace) -> "detection.Request":
         config=args.config,
         data=args.data,
         resume=args.resume,
+        log_to=args.log_to,
         steps=args.steps,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,

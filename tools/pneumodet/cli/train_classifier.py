@@ -78,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and args.backbone:
         raise ConfigError("--backbone does not go with --resume: the run continues as it was started.")
     config = args.config or (args.backbone and args.backbone.replace("-", "_"))
-    request = experiment.Request(run=args.run, config=config, data=args.data, overrides=overrides(args), resume=args.resume)
+    request = experiment.Request(
+        run=args.run, config=config, data=args.data, overrides=overrides(args), resume=args.resume, log_to=args.log_to
+    )
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Classifier(), request, on_start=bar.message, on_progress=bar.update)
     # as by Ctrl-C, so that a script does not take scores of a run that is not done

@@ -14,7 +14,7 @@ from typing import Any
 
 from pneumodet.cli import console
 from pneumodet.models.inputs import augmentation_settings
-from pneumodet.models.options import Options, Plan
+from pneumodet.models.options import TRACKERS, Options, Plan
 
 SHARED = (
     "pretrained",
@@ -72,6 +72,7 @@ def add(
     what.add_argument("--config", help=f"name of a config in {configs}")
     what.add_argument("--data", type=console.existing_dir, help=data)
     what.add_argument("--run", required=True, help=run)
+    what.add_argument("--log-to", choices=TRACKERS, help="send the figures there, too; its package has to be installed")
     what.add_argument("--resume", action="store_true", help="continue from the run's newest checkpoint, exactly where it was")
 
     start = parser.add_argument_group("where it starts from")

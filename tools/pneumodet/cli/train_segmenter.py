@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     from pneumodet.training.families.segmentation import DETECTIONS, SHEET, Segmenter
     from pneumodet.training.keras import experiment
 
-    request = experiment.Request(run=args.run, config=args.config, data=args.data, overrides=overrides(args), resume=args.resume)
+    request = experiment.Request(
+        run=args.run, config=args.config, data=args.data, overrides=overrides(args), resume=args.resume, log_to=args.log_to
+    )
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Segmenter(), request, on_start=bar.message, on_progress=bar.update)
     if not console.print_trained(outcome, folder, resume=f"python tools/train_segmenter.py --run {args.run} --resume") or metrics is None:

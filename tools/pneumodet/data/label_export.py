@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pneumodet
 from pneumodet.core import folders, paths
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import annotations, formats, label_map, splits
+from pneumodet.data import annotations, formats, label_map, labels_voc, splits
 from pneumodet.data.record_sets import RecordSet
 
 CARD = "label_export.json"
@@ -73,7 +73,8 @@ def export_labels(
 
     What is written is read back by ``formats.read_labels`` before the folder appears, and must be the same, to the last bit of each
     coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class). Coordinates are in px of the images that are written,
-    or, without images, of the radiographs that the records were made from, which may be larger (``max_side``). An exam whose only box is of
+    or, without images, of the radiographs that the records were made from, which may be larger (``max_side``). Pascal VOC has them in whole px, rounded
+    outward, and the exact ones beside, see ``labels_voc``. An exam whose only box is of
     the class ``no-pneumonia`` is written as a negative. File names in the labels have the suffix of the record's image, whether images are
     written or not.
 
@@ -231,11 +232,23 @@ def _write_voc(folder: Path, exams: list[_Exam], image_names: dict[str, str]) ->
             # the three that readers of Pascal VOC, the API's among them, ask for
             for tag, value in (("name", name), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
                 put(element, tag, value)
-            box = put(element, "bndbox")
-            for tag, value in zip(formats.CORNERS, corners, strict=True):
-                put(box, tag, _plain(value))
+            for tag, values in _voc_boxes(corners).items():
+                box = put(element, tag)
+                for corner, value in zip(formats.CORNERS, values, strict=True):
+                    put(box, corner, value)
         ElementTree.indent(root)
         (folder / f"{exam.id}.xml").write_bytes(ElementTree.tostring(root, encoding="utf-8"))
+
+
+def _voc_boxes(corners: _Box) -> dict[str, tuple[int | float, ...]]:
+    """Return element -> corners: the box in whole px, and, where that is another one, the exact one after it.
+
+    Scripts that read Pascal VOC call ``int`` on the text of each corner, and take the fifth child of an object for its box. An element of its own after the
+    box disturbs none of them; an attribute of the corners would, since some parsers then return something else than text.
+    """
+    whole = labels_voc.outward(corners)
+    exact = {} if whole == corners else {labels_voc.EXACT: tuple(map(_plain, corners))}
+    return {labels_voc.BOX: whole} | exact
 
 
 def _write_csv(path: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:

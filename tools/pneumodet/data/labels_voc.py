@@ -1,17 +1,32 @@
-"""Pascal VOC: an XML file, or a folder of them -> images and boxes, by lxml without entities, network and huge trees."""
+"""Pascal VOC: an XML file, or a folder of them -> images and boxes, by lxml without entities, network and huge trees.
 
+The format has whole px. ``label_export`` rounds a box outward, so that nothing of a finding is outside of it and no box is without area, and writes the
+exact corners into an element of its own beside it. They count as long as they still give the whole ones: a tool that changed the box leaves them behind.
+"""
+
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumodet.core.errors import DataError
 from pneumodet.data import text_files
 from pneumodet.data.annotations import Labels
-from pneumodet.data.collector import CORNERS, Collector, exam_id, shown, size_hw, text_number
+from pneumodet.data.collector import CORNERS, Box, Collector, exam_id, shown, size_hw, text_number
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
+
+
+BOX, EXACT = "bndbox", "exact_bndbox"
+"""An object's box in whole px, as all readers of the format know it, and the same with fractions, which is not part of the format."""
+
+
+def outward(corners: Sequence[float]) -> tuple[int, int, int, int]:
+    """Return the smallest box of whole px that xyxy_px corners lie in."""
+    left, top, right, bottom = corners
+    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
 
 
 def read(path: Path, *, evaluating: bool = False) -> Labels:
@@ -67,11 +82,18 @@ def _add_voc(collector: Collector, path: Path, relative: str) -> None:
         image = collector.image(file_name, size_hw(_text(root, "size/width"), _text(root, "size/height"), text_number), where)
         for number, element in enumerate(root.findall("object"), start=1):
             where = f"{relative}, object {number}"
-            collector.add(
-                image, _text(element, "name"), collector.corners([_text(element, f"bndbox/{corner}") for corner in CORNERS]), where
-            )
+            collector.add(image, _text(element, "name"), _box(collector, element), where)
     except ValueError as error:
         collector.reject(exam, f"{where}: {error}")
+
+
+def _box(collector: Collector, element: "_Element") -> Box:
+    """Return the box of an object: the exact one where it has one that rounds to the other."""
+    box = collector.corners([_text(element, f"{BOX}/{corner}") for corner in CORNERS])
+    if element.find(EXACT) is None:
+        return box
+    exact = collector.corners([_text(element, f"{EXACT}/{corner}") for corner in CORNERS])
+    return exact if outward(exact) == box else box
 
 
 def _root(data: bytes, path: Path) -> "_Element":

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import coco_objects, planning, splits
+from pneumodet.data import coco_objects, planning, splits, tfds_files
 from pneumodet.data.manifest import MANIFEST, Manifest, SplitEntry
 from pneumodet.data.planning import Plan
 from pneumodet.data.shards import Result
@@ -74,6 +74,7 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
         clipped=tuple(line for result in of_shards for line in result.clipped),
     )
     yield from _fold_sets(plan, results, manifest, truths)
+    yield from tfds_files.files(manifest, masks=bool(manifest.arguments.get("masks"))).items()
     yield MANIFEST, _text(manifest)
 
 

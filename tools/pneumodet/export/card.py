@@ -40,6 +40,8 @@ _ANSWERS = {
     "model.json says",
     cards.ENCODINGS: "`encodings_i` and `logits_i` of each feature map, each as (value - low) * 6 / (high - low) where model.json gives "
     "`ranges`; decoding with anchors.npy and suppression follow, as `postprocessing` in model.json says",
+    cards.TASK: "`detection_boxes`, `detection_classes` from 0, `detection_scores`, `num_detections`, as TFLite_Detection_PostProcess gives them; "
+    "suppressed. Task Library and MediaPipe run it by its metadata",
 }
 
 

@@ -171,6 +171,13 @@ def _kind(name: str, config: Any) -> str:
             f"{name} cannot carry this model: {reason}, and TensorFlow Lite has no operations for what follows then (crops of feature maps, numbers of "
             f"boxes that vary). Leave {name} out of --formats; savedmodel and onnx can."
         )
+    if name == "tflite-task":
+        if resizing.of_config(config).padded:
+            raise ConfigError(
+                f"{name} cannot carry this model, which pads its images: programs that read its metadata stretch every image to the whole input. Leave "
+                f"{name} out of --formats."
+            )
+        return cards.TASK
     return cards.ENCODINGS if name == "tflite-int8" else cards.BOXES
 
 
@@ -280,7 +287,7 @@ def _write(
         to_onnx.write(part, path, metadata=metadata)
         return artefact
     settings, _ = graphs.settings_of(config)
-    if artefact.outputs == cards.BOXES or settings is None or samples is None:  # encodings have both, see _kind and export
+    if artefact.outputs in (cards.BOXES, cards.TASK) or settings is None or samples is None:  # encodings have both, see _kind and export
         to_tflite.write(part, path, kind=name, metadata=metadata)
         return artefact
     # twice: ranges are taken from outputs that are not cut off, and the quantized part cuts them off there

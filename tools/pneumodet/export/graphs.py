@@ -23,6 +23,12 @@ _UNLIKE = {
 }
 """Fields of the API's NMS that ``inference.suppression`` does not do, and their names for messages."""
 
+OPERATION = "TFLite_Detection_PostProcess"
+"""TensorFlow Lite's own decoding of boxes and suppression of duplicates."""
+
+OPERATION_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+"""Names here of what ``OPERATION`` answers with, in its order: boxes yxyx_norm, classes from 0."""
+
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
@@ -96,6 +102,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
       kind: ``card.DETECTIONS``: the API's output after suppression. ``card.BOXES``: ``boxes`` (1, N, 4) float32 yxyx_norm and ``scores``
         (1, N, C) without the background's. ``card.ENCODINGS``: ``encodings_i`` (1, N_i, 4) and ``logits_i`` (1, N_i, C + 1) of each feature
         map i; nothing of different ranges is joined, so that each has a quantization of its own.
+        ``card.TASK``: what TensorFlow Lite's operation TFLite_Detection_PostProcess makes of boxes and scores; it stands only in the converted file.
       ranges: with encodings: what the outputs of each feature map are cut off at, see ``quantizing.ranges``.
     """
     import tensorflow as tf
@@ -139,14 +146,56 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
             answer |= {f"encodings_{number}": codes, f"logits_{number}": logits}
         return answer
 
-    function = {card.DETECTIONS: detections, card.BOXES: boxes, card.ENCODINGS: encodings}[kind]
+    def task(input_tensor: Any) -> dict[str, Any]:
+        answer = model.predict(prepared(input_tensor, None), None)
+        scores = model._score_conversion_fn(answer["class_predictions_with_background"])
+        operation = _postprocess(config, classes=config.model.ssd.num_classes)
+        found = operation(answer["box_encodings"], scores[:, :, 1:] if background else scores, _centred(answer["anchors"]))
+        return dict(zip(OPERATION_OUTPUTS, found, strict=True))
+
+    function = {card.DETECTIONS: detections, card.BOXES: boxes, card.ENCODINGS: encodings, card.TASK: task}[kind]
     if kind == card.ENCODINGS:
         # how many feature maps there are shows only when the model runs
         maps = len(_heads(model, tf.zeros([1, height, width, 3])))
         names = tuple(f"{what}_{number}" for number in range(maps) for what in ("encodings", "logits"))
     else:
-        names = _OUTPUTS if kind == card.DETECTIONS else ("boxes", "scores")
+        names = _OUTPUTS if kind in (card.DETECTIONS, card.TASK) else ("boxes", "scores")
     return Part(tf.function(function, input_signature=signature, autograph=False), signature, names)
+
+
+def _postprocess(config: Any, *, classes: int) -> Any:
+    """Return a function of (encodings, scores, anchors) that the converter replaces by the operation ``OPERATION``; by itself it answers with zeros."""
+    import tensorflow as tf
+
+    settings, reason = settings_of(config)
+    if settings is None:
+        raise ConfigError(f"This model has no post-processing that TensorFlow Lite's own operation does: {reason}.")
+    scales = dict(zip(("y_scale", "x_scale", "h_scale", "w_scale"), settings.box_scales, strict=True))
+    numbers = {"nms_score_threshold": settings.score_threshold, "nms_iou_threshold": settings.iou_threshold, **scales}
+    counts = {
+        "max_detections": settings.max_total_detections,
+        "detections_per_class": settings.max_detections_per_class,
+        "max_classes_per_detection": 1,
+        "num_classes": classes,
+    }
+    attributes = [f"{name}' value {{ f: {value:.9g} }}" for name, value in numbers.items()]
+    attributes += [f"{name}' value {{ i: {value} }}" for name, value in counts.items()]
+    attributes.append("use_regular_nms' value { b: true }")  # of each class by itself, as the API does
+    text = f"name: '{OPERATION}' " + " ".join(f"attr {{ key: '{one} }}" for one in attributes)
+
+    @tf.function(experimental_implements=text, autograph=False)
+    def operation(encodings: Any, scores: Any, anchors: Any) -> Any:
+        return tuple(tf.constant(0.0, name=name) for name in OPERATION_OUTPUTS)
+
+    return operation
+
+
+def _centred(anchors: Any) -> Any:
+    """Return (N, 4) centre y, centre x, height, width of (N, 4) yxyx_norm anchors, as a constant."""
+    import tensorflow as tf
+
+    top, left, bottom, right = tf.unstack(anchors, axis=1)
+    return tf.stack([(top + bottom) / 2, (left + right) / 2, bottom - top, right - left], axis=1)
 
 
 def anchors_of(model: Any, config: Any) -> np.ndarray:

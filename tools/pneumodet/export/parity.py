@@ -51,8 +51,9 @@ TOLERANCES = {
     "tflite": Tolerance(score=1e-3, box=0.002, alike=0.98, loss=0.002),
     "tflite-fp16": Tolerance(score=0.01, box=0.01, alike=0.95, loss=0.01),
     "tflite-int8": Tolerance(score=0.1, box=0.05, alike=0.8, loss=0.03),
+    "tflite-task": Tolerance(score=1e-3, box=0.002, alike=0.98, loss=0.002),
 }
-"""Format -> its tolerance. The first three compute in float32 as the checkpoint does; the others round, and must have the same detections nevertheless."""
+"""Format -> its tolerance. float16 and int8 round, and must have the same detections nevertheless; the others compute in float32 as the checkpoint does."""
 
 TWO_STAGE_ALIKE = 0.9
 """``alike`` of a two-stage model's ONNX file. Which proposals its second stage takes is decided by scores that may tie: TensorFlow against itself, with

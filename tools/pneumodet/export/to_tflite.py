@@ -21,7 +21,8 @@ import numpy as np
 
 from pneumodet.core.errors import ConfigError, first_line
 from pneumodet.core.logs import hidden_output
-from pneumodet.export.graphs import Part
+from pneumodet.export import task_metadata
+from pneumodet.export.graphs import OPERATION, Part
 
 FLOAT_ABOVE = 0.125
 """Feature maps stay float whose sides are more than this share of the input's. Logits of SSD MobileNet's best anchors, after 1,844 steps, were 0.52 off
@@ -37,9 +38,9 @@ def write(
     """Convert a function of a model.
 
     Args:
-      part: for "tflite-int8" the encodings, else boxes and scores.
+      part: for "tflite-int8" the encodings, for "tflite-task" what TensorFlow Lite's own operation answers with, else boxes and scores.
       path: the new file.
-      kind: one of "tflite", "tflite-fp16", "tflite-int8".
+      kind: one of "tflite", "tflite-fp16", "tflite-int8", "tflite-task".
       metadata: goes into the file.
       images: for "tflite-int8" alone, and needed for it: gives what the function takes, of each of the radiographs that the ranges of
         values are taken from.
@@ -58,6 +59,7 @@ def write(
         if kind == "tflite-fp16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
+        converter.allow_custom_ops = kind == "tflite-task"  # all runtimes have this one
         try:
             with hidden_output():
                 data = converter.convert()
@@ -66,7 +68,39 @@ def write(
                     data = _quantized(data, lambda: (part.named(one) for one in images()))
         except Exception as error:  # the converter raises whatever comes
             raise ConfigError(f"This model cannot be written as {kind}: {first_line(error)}. Leave it out of --formats.") from error
-    path.write_bytes(_with_metadata(data, metadata))
+    entries = {METADATA: json.dumps(metadata).encode()}
+    path.write_bytes(_for_tasks(data, part, entries, metadata) if kind == "tflite-task" else _with_metadata(data, entries))
+
+
+def _for_tasks(data: bytes, part: Part, entries: dict[str, bytes], about: dict[str, Any]) -> bytes:
+    """Return a model with outputs in the order of the operation, and with the metadata and the class names by which Task Library and MediaPipe run it.
+
+    Args:
+      data: the converted model.
+      part: what it was converted from.
+      entries: of metadata besides.
+      about: what model.json holds.
+    """
+    _, height, width, _ = part.signature[0].shape
+    size_hw = (int(height), int(width))
+    known = task_metadata.encode(name=about["run"] or "pneumodet", size_hw=size_hw, score_threshold=about["score_threshold"])
+    # the operation counts classes from 0, a label map from 1
+    names = [name for name, _ in sorted(about["label_map"].items(), key=lambda item: item[1])]
+    whole = _with_metadata(_outputs_in_order(data), entries | {task_metadata.NAME: known})
+    return task_metadata.with_files(whole, {task_metadata.LABELS: "\n".join(names) + "\n"})
+
+
+def _outputs_in_order(data: bytes) -> bytes:
+    """Return a model whose outputs are those of its last operation, in that order; the converter sorts them by name."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(data))
+    (graph,) = model.subgraphs
+    operation = graph.operators[-1]
+    if model.operatorCodes[operation.opcodeIndex].customCode != OPERATION.encode() or set(graph.outputs) != set(operation.outputs):
+        raise ValueError(f"the converter has not made {OPERATION} of it")
+    graph.outputs = operation.outputs
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _quantized(data: bytes, samples: Callable[[], Iterator[dict[str, np.ndarray]]]) -> bytes:
@@ -91,15 +125,16 @@ def _large_maps(data: bytes) -> set[str]:
     return {one.name.decode() for one in maps if one.shape[1] > FLOAT_ABOVE * height and one.shape[2] > FLOAT_ABOVE * width}
 
 
-def _with_metadata(data: bytes, metadata: dict[str, Any]) -> bytes:
-    """Return a TensorFlow Lite file with one more entry of metadata."""
+def _with_metadata(data: bytes, entries: dict[str, bytes]) -> bytes:
+    """Return a TensorFlow Lite file with more entries of metadata, by their names."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(data))
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
-    entry.name, entry.buffer = METADATA.encode(), len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
+    for name, contents in entries.items():
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(contents, np.uint8)
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -26,9 +26,9 @@ CARD = "model.json"
 FORMAT, VERSION = "pneumodet-model", 2
 """Of the file."""
 
-DETECTIONS, BOXES, ENCODINGS = "detections", "boxes", "encodings"
-"""What an artefact answers with: detections as the API has them; boxes and scores before suppression; or, before these are decoded, the encodings
-and logits of each feature map."""
+DETECTIONS, BOXES, ENCODINGS, TASK = "detections", "boxes", "encodings", "task"
+"""What an artefact answers with: detections as the API has them; boxes and scores before suppression; before these are decoded, the encodings and logits
+of each feature map; or detections as TensorFlow Lite's own operation has them, whose classes count from 0."""
 
 SAVED_MODEL = "saved_model"
 """The folder of a SavedModel in an export, as the API's exporter calls it."""
@@ -45,7 +45,7 @@ class Artefact:
 
     Attributes:
       file: its name in the export.
-      outputs: what it answers with, one of DETECTIONS, BOXES, ENCODINGS.
+      outputs: what it answers with, one of DETECTIONS, BOXES, ENCODINGS, TASK.
       sha256: as ``exported.sha256`` computes it; an export of version 1 has none, nor the size.
       bytes: its size.
       anchors: with ENCODINGS: the name of the file of anchors, …
@@ -244,7 +244,7 @@ def _artefact(fields: Fields) -> Artefact:
     file = fields.file_name("file")
     if file is None:
         raise fields.wrong("file", "a text")
-    outputs, anchors, feature_maps = fields.choice("outputs", (DETECTIONS, BOXES, ENCODINGS)), None, None
+    outputs, anchors, feature_maps = fields.choice("outputs", (DETECTIONS, BOXES, ENCODINGS, TASK)), None, None
     ranges = None
     if outputs == ENCODINGS:
         anchors, feature_maps = fields.file_name("anchors"), fields.required("feature_maps", int)

@@ -79,7 +79,9 @@ class Detector:
                 backends.TRUE_SHAPE: np.array([[*true_hw, 3]], np.int32),
             }
         )
-        if self._settings is not None and self._artefact.outputs != cards.DETECTIONS:
+        if self._artefact.outputs == cards.TASK:
+            answer = {**answer, "detection_classes": answer["detection_classes"] + 1}  # which count from 0 there
+        elif self._settings is not None and self._artefact.outputs != cards.DETECTIONS:
             # boxes are relative to the padded input: the window says which part of it is the radiograph
             answer = self._suppressed(answer, self._settings, (true_hw[0] / image.shape[0], true_hw[1] / image.shape[1]))
         return from_outputs(answer, 0, height=height, width=width)

@@ -33,6 +33,7 @@ FILES = {
     "tflite": "model.tflite",
     "tflite-fp16": "model-fp16.tflite",
     "tflite-int8": "model-int8.tflite",
+    "tflite-task": "model-task.tflite",
 }
 """Format -> its file, or its folder, in an export."""
 

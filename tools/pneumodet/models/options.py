@@ -27,6 +27,9 @@ FIND_LR_STEPS = 100
 BATCH = 8
 """Images a step that suit most machines, for messages."""
 
+TRACKERS = ("mlflow", "wandb")
+"""Packages, not installed with pneumodet, that may take a run's figures besides; see ``training.trackers``."""
+
 LARGEST_SEED = (1 << 32) - 1
 """TensorFlow takes no larger one."""
 

@@ -27,12 +27,14 @@ class Request:
       config: name of a config, or its path.
       data: record set.
       resume: continue the run.
+      log_to: one of ``options.TRACKERS``, which gets the figures besides; it is no setting of the run, and may be given to a resumed one.
     """
 
     run: str
     config: str | None = None
     data: Path | None = None
     resume: bool = False
+    log_to: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

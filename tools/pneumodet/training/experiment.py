@@ -9,6 +9,7 @@ An ``Engine`` knows one kind of models: that of the Object Detection API (``pneu
 
 import contextlib
 import dataclasses
+import importlib.util
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from pneumodet.core import metrics_table, paths, runs
 from pneumodet.core.deadline import Deadline
-from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.errors import ConfigError, DataError, EnvironmentProblem
 from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.training import tf_config
@@ -53,6 +54,8 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
       PneumodetError: anything that the user can fix.
     """
     started, hooks = time.perf_counter(), hooks or Hooks()
+    if request.log_to and importlib.util.find_spec(request.log_to) is None:
+        raise EnvironmentProblem(f"--log-to {request.log_to} needs the package {request.log_to}: pip install {request.log_to}.")
     addresses, worker = tf_config.workers() if engine.many_machines else ((), 0)
     folder = runs.find(request.run, family=engine.family) if request.resume else paths.run_dir(request.run)
     with contextlib.ExitStack() as held:
@@ -78,7 +81,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
         if len(addresses) < 2 and not request.resume:
             _write(engine, folder, prepared)  # after all that could be refused: a start that fails leaves nothing
         starting.close()
-        outcome = _run(folder, prepared, parts, cluster, hooks, newest=newest, started=started)
+        outcome = _run(folder, prepared, parts, cluster, hooks, newest=newest, started=started, log_to=request.log_to)
         if worker:
             return Trained(folder, outcome)
         # the seconds are of metrics.csv, which counts all starts of a run; this process knows of its own one only
@@ -135,10 +138,20 @@ def _newest(folder: Path, cluster: Any) -> str | None:
     return newest
 
 
-def _run(folder: Path, prepared: Prepared, parts: Parts, cluster: Any, hooks: Hooks, *, newest: str | None, started: float) -> Any:
+def _run(
+    folder: Path,
+    prepared: Prepared,
+    parts: Parts,
+    cluster: Any,
+    hooks: Hooks,
+    *,
+    newest: str | None,
+    started: float,
+    log_to: str | None,
+) -> Any:
     """Train from the newest checkpoint, or from the start where there is none."""
     from pneumodet.models.detection import checkpoints
-    from pneumodet.training import loop, progress, watching
+    from pneumodet.training import loop, progress, trackers, watching
 
     watcher = progress.Observer()
     if cluster.chief:
@@ -150,6 +163,7 @@ def _run(folder: Path, prepared: Prepared, parts: Parts, cluster: Any, hooks: Ho
             on_progress=hooks.on_progress,
             on_note=hooks.on_start,
             on_evaluation=hooks.on_evaluation,
+            tracker=trackers.start(log_to, folder, parts.about) if log_to else None,
         )
     for note in parts.notes:
         watcher.note(note)

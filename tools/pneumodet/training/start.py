@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.models.detection import anchors, checkpoints, models, resizing
+from pneumodet.models.detection import anchors, checkpoints, models, pipeline_config, resizing
 from pneumodet.models.detection.odapi import Config
 from pneumodet.models.inputs import augmentation_sheet
 from pneumodet.models.inputs.feeding import Feed
@@ -139,18 +139,40 @@ def parts(prepared: Prepared, *, fresh: bool, cluster: clusters.Cluster) -> Part
     model, validation = made.trainer.model, None
     if options.plan.evaluate_every and len(data.val):
         validation = Validation(model, config, data.val, skip_corrupt=options.skip_corrupt)
-    plain = {key: value for key, value in options.to_json().items() if not isinstance(value, dict | list)}
     return Parts(
         trainer=made.trainer,
         feed=made.feed,
         validation=validation,
         plan=options.plan,
         parameters=sum(int(np.prod(variable.shape)) for variable in model.variables),
-        about=plain | {"batch_size": prepared.batch_size, "config": record.config},
+        about=_settings(prepared, options),
         drawn=boxes_drawn,
         notes=made.notes,
         anchors=_anchor_matches(config, data.train.instances) if fresh else {},
     )
+
+
+def _settings(prepared: Prepared, options: Options) -> dict[str, Any]:
+    """Return what TensorBoard's table of runs has of one: by what runs are compared, numbers as numbers, and ``--set`` by its keys."""
+    plain = {key: value for key, value in options.to_json().items() if not isinstance(value, dict | list)}
+    by_key = dict(setting.split("=", 1) for setting in prepared.record.settings)
+    return {
+        **plain,
+        "freeze": ", ".join(options.freeze),
+        "batch_size": prepared.batch_size,
+        "steps": prepared.steps,
+        "learning_rate": pipeline_config.peak_rate(prepared.config),
+        "config": prepared.record.config,
+        **{key.strip(): _value(text.strip()) for key, text in by_key.items()},
+    }
+
+
+def _value(text: str) -> bool | float | str:
+    """Return what a setting's text is: true or false, a number, or a text."""
+    try:
+        return text == "true" if text in ("true", "false") else float(text)
+    except ValueError:
+        return text
 
 
 def _anchor_matches(config: Config, instances: dict[str, Any]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from PIL import Image
 from pneumodet.core import boxes, metrics_table, runs
 from pneumodet.core.errors import PneumodetError
 from pneumodet.models.options import DETECTOR_METRICS
-from pneumodet.training import curves, logbook
+from pneumodet.training import curves, logbook, trackers
 from pneumodet.training.parts import Evaluation
 from pneumodet.training.progress import Observer, Progress
 from pneumodet.viz.pictures import draw_boxes
@@ -36,6 +36,7 @@ class Watcher(Observer):
         on_progress: Callable[[Progress], None],
         on_note: Callable[[str], None],
         on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
+        tracker: trackers.Tracker | None = None,
     ) -> None:
         """Begin, or continue after ``step``.
 
@@ -47,9 +48,10 @@ class Watcher(Observer):
           on_progress: takes where training stands.
           on_note: takes a sentence about what happened.
           on_evaluation: takes (step, figures); False stops the run.
+          tracker: gets the figures, too; closed with the watcher.
         """
         self._folder, self._pass_on = folder, (on_progress, on_note, on_evaluation)
-        self._drawn = drawn or boxes_drawn
+        self._drawn, self._tracker = drawn or boxes_drawn, tracker
         self._log = logbook.Logbook(folder, step=step)
         # a resumed run has them in its event files already
         if not step:
@@ -58,6 +60,8 @@ class Watcher(Observer):
     def report(self, progress: Progress, scalars: Mapping[str, float | None]) -> None:
         """See ``progress.Observer``."""
         self._log.steps(progress.step, scalars)
+        if self._tracker:
+            self._tracker.log(progress.step, scalars)
         self._pass_on[0](progress)
 
     def evaluation(self, step: int, evaluation: Evaluation, *, best: bool) -> bool | None:
@@ -65,6 +69,8 @@ class Watcher(Observer):
         figures = dict(evaluation.figures)
         first = {name: figures[name] for name in DETECTOR_METRICS if name in figures}  # curves.png shows the first ones only
         self._log.evaluation(step, first | figures, best=best)
+        if self._tracker:
+            self._tracker.log(step, {f"{metrics_table.VALIDATION}/{name}": value for name, value in figures.items()})
         if evaluation.cases is not None:
             self._log.pr_curve(step, evaluation.cases)
         self._log.pictures(step, "validation", list(evaluation.pictures))
@@ -95,6 +101,8 @@ class Watcher(Observer):
     def close(self) -> None:
         """Write what is left, and draw curves.png."""
         self._log.close()
+        if self._tracker:
+            self._tracker.close()
         table = self._folder / metrics_table.FILE
         if table.exists():
             try:

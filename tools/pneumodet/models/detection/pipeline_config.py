@@ -193,22 +193,30 @@ def scale_schedule(config: Config, *, reference_steps: int, reference_batch: int
     _scale(schedule, _SPANS - by_hand, steps / reference_steps)
 
 
+def peak_rate(config: Config) -> float | None:
+    """Return the highest rate of the schedule, or None where none is set."""
+    schedule, name = learning_rate(config), _peak(config)
+    return None if schedule is None or name is None else float(getattr(schedule, name))
+
+
+def _peak(config: Config) -> str | None:
+    """Return the field of the schedule's peak."""
+    schedule = learning_rate(config)
+    # each schedule of the API has one of these: cosine decay; exponential decay and manual steps; a constant rate
+    names = ("learning_rate_base", "initial_learning_rate", "learning_rate")
+    return next((name for name in names if schedule and name in schedule.DESCRIPTOR.fields_by_name), None)
+
+
 def set_peak_rate(config: Config, rate: float) -> None:
     """Set the schedule's peak to ``rate`` and everything else of it in proportion.
 
     Raises:
       ConfigError: the config has no learning rate.
     """
-    schedule = learning_rate(config)
-    # each schedule of the API has one of these: cosine decay; exponential decay and manual steps; a constant rate
-    peaks = [
-        name
-        for name in ("learning_rate_base", "initial_learning_rate", "learning_rate")
-        if schedule and name in schedule.DESCRIPTOR.fields_by_name
-    ]
-    if not peaks:
+    schedule, before = learning_rate(config), peak_rate(config)
+    if schedule is None or before is None:
         raise ConfigError(_NO_RATE)
-    _scale(schedule, _RATES, rate / getattr(schedule, peaks[0]))
+    _scale(schedule, _RATES, rate / before)
 
 
 def _scale(message: Message, names: set[str], factor: float) -> None:

@@ -201,7 +201,7 @@ def resumed(folder: Path, request: Request, record: RunRecord) -> Prepared:
       DataError: the run or its records are not what they were.
     """
     given = [field.name for field in dataclasses.fields(request) if getattr(request, field.name) != field.default]
-    changed = [name for name in given if name not in ("run", "resume")]
+    changed = [name for name in given if name not in ("run", "resume", "log_to")]
     experiment.refuse_changes(changed)
     config = pipeline_config.load(str(folder / runs.CONFIG))
     if record.training is None:
