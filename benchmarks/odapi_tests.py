@@ -20,12 +20,14 @@ import sys
 import time
 import tomllib
 import traceback
+import types
 import unittest
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -119,6 +121,8 @@ class Recorder(unittest.TestResult):
 
     def _failed(self, test: unittest.TestCase, error) -> None:
         self.outcomes[test.id()] = (FAILED, last_line(error[1]))
+        print(test.id(), file=sys.stderr)
+        traceback.print_exception(*error)
 
     def addSuccess(self, test):  # noqa: N802
         self.outcomes.setdefault(test.id(), (PASSED, ""))
@@ -142,6 +146,15 @@ def last_line(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip().partition("\n")[0][:300]
 
 
+def old_numpy() -> types.ModuleType:
+    """Return NumPy with names that tests of 2022 say and that it no longer has; the modules that they test get NumPy as it is."""
+    import numpy as np
+
+    old = types.ModuleType("numpy")
+    old.__dict__.update({"bool": bool, "NAN": np.nan, "string_": np.bytes_, **np.__dict__, "float": float, "int": int})
+    return old
+
+
 def run_here(module: str, file: Path) -> None:
     """Run a file's tests in this process, which is new, and write an ``Answer``."""
     started = time.time()
@@ -156,7 +169,9 @@ def run_here(module: str, file: Path) -> None:
 
         (device,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * PROCESSORS)
-        loaded = importlib.import_module(module)
+        loaded: Any = importlib.import_module(module)
+        if hasattr(loaded, "np"):
+            loaded.np = old_numpy()
         sys.argv = [module]
         if not flags.FLAGS.is_parsed():
             flags.FLAGS(sys.argv)
@@ -270,7 +285,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--out", type=Path, required=True, help="folder of results, one JSON file for each file of tests")
-    made.add_argument("--files", nargs="+", default=[], metavar="PATH", help="folders, files or patterns below object_detection/ (default: all)")
+    made.add_argument(
+        "--files", nargs="+", default=[], metavar="PATH", help="folders, files or patterns below object_detection/ (default: all)"
+    )
     made.add_argument("--timeout", type=float, default=900, help="seconds a file may take (default: %(default)s)")
     made.add_argument("--again", action="store_true", help="run files that have a result, too")
     return made
