@@ -14,8 +14,11 @@ import fnmatch
 import importlib
 import importlib.util
 import json
+import math
 import multiprocessing
 import os
+import resource
+import signal
 import sys
 import time
 import tomllib
@@ -40,6 +43,9 @@ PACKAGES = ("tensorflow", "tf_keras", "tf-models-official", "numpy")
 
 PROCESSORS = 2
 """Logical processors of TensorFlow: tests of distribution strategies ask for two."""
+
+PATIENCE = 10
+"""A file that waits, or hangs, may take so many times its limit of processor time."""
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -155,9 +161,10 @@ def old_numpy() -> types.ModuleType:
     return old
 
 
-def run_here(module: str, file: Path) -> None:
-    """Run a file's tests in this process, which is new, and write an ``Answer``."""
+def run_here(module: str, file: Path, seconds: int) -> None:
+    """Run a file's tests in this process, which is new, and write an ``Answer``; the kernel ends it after so many seconds of processor time."""
     started = time.time()
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     # what tests print is theirs
     with open(file.with_suffix(".log"), "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
@@ -212,15 +219,18 @@ def run(names: Sequence[str], folder: Path, *, timeout: float, again: bool) -> l
         odapi.load()
     forked = multiprocessing.get_context("fork")
     for number, name in enumerate(waiting, start=1):
-        process = forked.Process(target=run_here, args=(name, files[name]))
+        process = forked.Process(target=run_here, args=(name, files[name], math.ceil(timeout)))
         files[name].unlink(missing_ok=True)
         process.start()
-        process.join(timeout)
-        reason = f"ended with code {process.exitcode}"
+        process.join(PATIENCE * timeout)
+        reason = f"stopped after {PATIENCE * timeout:.0f} s"
         if process.is_alive():
             process.kill()
             process.join()
-            reason = f"stopped after {timeout:.0f} s"
+        elif process.exitcode == -signal.SIGXCPU:
+            reason = f"stopped after {timeout:.0f} s of processor time"
+        else:
+            reason = f"ended with code {process.exitcode}"
         if not files[name].exists():
             write(files[name], Answer(name, versions(), {f"{name}.*": (FAILED, reason)}))
         answer = read(files[name])
@@ -288,7 +298,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--files", nargs="+", default=[], metavar="PATH", help="folders, files or patterns below object_detection/ (default: all)"
     )
-    made.add_argument("--timeout", type=float, default=900, help="seconds a file may take (default: %(default)s)")
+    made.add_argument("--timeout", type=float, default=900, help="seconds of processor time a file may take (default: %(default)s)")
     made.add_argument("--again", action="store_true", help="run files that have a result, too")
     return made
 

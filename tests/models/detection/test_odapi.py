@@ -67,6 +67,7 @@ assert model.part.v.numpy() == 3.0
 """,
     "numpy_names": """
 import numpy as np
+import logging
 from lvis.eval import LVISEval, Params
 from object_detection.core import standard_fields as fields
 from object_detection.metrics import tf_example_parser
@@ -86,7 +87,7 @@ example = tf.train.Example()
 example.features.feature["score"].float_list.value.extend([0.25, 0.5])
 assert tf_example_parser.FloatParser("score").parse(example).tolist() == [0.25, 0.5]
 lvis = LVISEval.__new__(LVISEval)
-lvis.params, lvis.eval = Params("bbox"), {}
+lvis.params, lvis.eval, lvis.logger = Params("bbox"), {}, logging.getLogger("lvis")
 lvis.params.cat_ids, lvis.params.img_ids, lvis.params.area_rng, lvis.params.iou_thrs = [1], [1], [[0, 1e9]], [0.5]
 hit, ignored = np.array([[1]]), np.array([[False]])
 lvis.eval_imgs = [{"dt_scores": [0.9], "dt_matches": hit, "dt_ignore": ignored, "gt_ignore": ignored[0], "dt_ids": [1]}]
