@@ -1,6 +1,6 @@
 """The Object Detection API's own unit tests, under the bridges: what passes, and whether every failure is one that is known.
 
-    python benchmarks/odapi_tests.py --out /tmp/odapi-tests                          # all 135 files of TensorFlow 2, in 20 minutes
+    python benchmarks/odapi_tests.py --out /tmp/odapi-tests                          # all 135 files of TensorFlow 2
     python benchmarks/odapi_tests.py --out /tmp/odapi-tests --files metrics utils/metrics_test.py
 
 The sdist installs its tests with it. Each file runs in a process of its own, with two logical processors, and leaves one JSON file in the folder, so that
