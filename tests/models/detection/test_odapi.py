@@ -1,11 +1,16 @@
 """Each bridge of odapi: what it makes possible works, and stops working when that bridge is taken away."""
 
+import importlib.util
+import inspect
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from pneumodet.models.detection import odapi_edits
 
 USES = {
     "estimator": "api.inputs; api.model_lib",
@@ -60,6 +65,68 @@ model = Model(0.0)
 api.model_lib_v2.load_fine_tune_checkpoint(model, path, "full", None, False, None, True)
 assert model.part.v.numpy() == 3.0
 """,
+    "numpy_names": """
+import numpy as np
+import logging
+from lvis.eval import LVISEval, Params
+from object_detection.core import standard_fields as fields
+from object_detection.metrics import tf_example_parser
+from object_detection.utils import metrics, object_detection_evaluation as evaluation
+pascal = evaluation.PascalDetectionEvaluator([{"id": 1, "name": "pneumonia"}])
+boxes = np.array([[10., 20., 60., 70.], [0., 0., 5., 5.]])
+truth = {fields.InputDataFields.groundtruth_boxes: boxes[:1], fields.InputDataFields.groundtruth_classes: np.array([1]),
+         fields.InputDataFields.groundtruth_difficult: np.array([False])}
+found = {fields.DetectionResultFields.detection_boxes: boxes, fields.DetectionResultFields.detection_scores: np.array([0.9, 0.5]),
+         fields.DetectionResultFields.detection_classes: np.array([1, 1])}
+pascal.add_single_ground_truth_image_info("a", truth)
+pascal.add_single_detected_image_info("a", found)
+assert pascal.evaluate()["PascalBoxes_Precision/mAP@0.5IOU"] == 1.0
+assert np.isnan(metrics.compute_average_precision(None, None))
+import tensorflow as tf
+example = tf.train.Example()
+example.features.feature["score"].float_list.value.extend([0.25, 0.5])
+assert tf_example_parser.FloatParser("score").parse(example).tolist() == [0.25, 0.5]
+lvis = LVISEval.__new__(LVISEval)
+lvis.params, lvis.eval, lvis.logger = Params("bbox"), {}, logging.getLogger("lvis")
+lvis.params.cat_ids, lvis.params.img_ids, lvis.params.area_rng, lvis.params.iou_thrs = [1], [1], [[0, 1e9]], [0.5]
+hit, ignored = np.array([[1]]), np.array([[False]])
+lvis.eval_imgs = [{"dt_scores": [0.9], "dt_matches": hit, "dt_ignore": ignored, "gt_ignore": ignored[0], "dt_ids": [1]}]
+lvis.accumulate()
+assert lvis.eval["precision"].max() > 0.999
+""",
+    "one_element_arrays": """
+import sys, types, tensorflow as tf
+from unittest import mock
+beam = types.SimpleNamespace(DoFn=object, metrics=mock.Mock())  # of Apache Beam the script needs no more here
+with mock.patch.dict(sys.modules, apache_beam=beam):
+    from object_detection.dataset_tools.context_rcnn import generate_embedding_data as script
+made = script.GenerateEmbeddingDataFn("", 1, 0)
+answer = {"detection_features": tf.ones([1, 2, 3, 3, 4]), "detection_boxes": tf.zeros([1, 2, 4]), "detection_scores": tf.ones([1, 2]),
+          "num_detections": tf.constant([2.0])}
+class Model: signatures = {"serving_default": lambda images: answer}
+made._detect_fn = Model
+[(key, example)] = made.process((7, tf.train.Example().SerializeToString()))
+assert example.features.feature["image/embedding_count"].int64_list.value[0] == 1
+""",
+    "empty_boxes": """
+import numpy as np
+from object_detection.dataset_tools import seq_example_util
+boxes = [np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]]), np.zeros([0, 4]), []]
+ymin, xmin, ymax, xmax = seq_example_util.boxes_to_box_components(boxes)
+assert [part.tolist() for part in xmin] == [np.float32([0.2, 0.6]).tolist(), [], []]
+""",
+    "canvas_pixels": """
+import glob, tempfile, numpy as np, tensorflow as tf
+folder = tempfile.mkdtemp()
+with tf.summary.create_file_writer(folder).as_default(step=0), tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    api.visualization.add_cdf_image_summary(tf.constant([0.1, 0.5, 0.2]), "cdf")
+    api.visualization.add_hist_image_summary(tf.constant([0.1, 0.5, 0.2]), tf.constant([0.0, 0.3, 1.0]), "hist")
+    summary = tf.compat.v1.Summary.FromString(session.run(tf.compat.v1.summary.merge_all()))
+assert len(summary.value) == 2
+for value in summary.value:
+    chart = tf.io.decode_png(value.image.encoded_image_string).numpy()
+    assert chart.shape == (480, 640, 3) and chart.std() > 5
+""",
 }
 
 ERRORS = {
@@ -70,6 +137,10 @@ ERRORS = {
     "font_size": "has no attribute 'getsize'",
     "no_download_while_building": "a download was tried|fetch failure",
     "fine_tune_without_save_counter": "save_counter|Unresolved object",
+    "numpy_names": "module 'numpy' has no attribute 'float'",
+    "one_element_arrays": "only 0-dimensional arrays can be converted",
+    "empty_boxes": "operands could not be broadcast together",
+    "canvas_pixels": "has no attribute 'tostring_rgb'",
 }
 
 
@@ -124,6 +195,22 @@ def raised():
     done = subprocess.run([sys.executable, "-c", FORKS], input=json.dumps(ALONE), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("edit", odapi_edits.EDITS, ids=lambda edit: f"{edit.module.rpartition('.')[2]}: {edit.new}")
+def test_an_edit_replaces_one_text_and_moves_no_line(edit):
+    package, _, rest = edit.module.partition(".")
+    root = importlib.util.find_spec(package).submodule_search_locations[0]
+    source = Path(root, *rest.split(".")).with_suffix(".py").read_text()
+    assert source.count(edit.old) == 1
+    assert edit.new.count("\n") == edit.old.count("\n")
+
+
+def test_autograph_and_tracebacks_read_the_edited_source():
+    from pneumodet.models.detection import odapi
+
+    text = inspect.getsource(odapi.load().visualization.add_cdf_image_summary)
+    assert "buffer_rgba" in text and "tostring_rgb" not in text
 
 
 def test_every_bridge_is_tested():

@@ -7,7 +7,7 @@
 
 No other module imports ``object_detection``. Each bridge below is one entry of ``BRIDGES`` and says what the API expects and
 what the installed packages do now. Bridges are put up around the API's own imports; what can be taken down afterwards is, so
-that ``keras`` is Keras 3 and ``tensorflow_io`` is itself again for everyone else.
+that ``keras`` is Keras 3 and ``tensorflow_io`` is itself again for everyone else. Those that change a line of the API's source are in ``odapi_edits``.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from importlib import metadata
 from typing import Any
 
 from pneumodet.core.errors import EnvironmentProblem
+from pneumodet.models.detection import odapi_edits
 
 Config = Any
 """A TrainEvalPipelineConfig. The API's messages are built when they are imported, from descriptors, and come without stubs; ``Message`` of protobuf
@@ -243,6 +244,10 @@ BRIDGES: tuple[Callable[[], contextlib.AbstractContextManager[None]], ...] = (
     font_size,
     no_download_while_building,
     fine_tune_without_save_counter,
+    odapi_edits.numpy_names,
+    odapi_edits.one_element_arrays,
+    odapi_edits.empty_boxes,
+    odapi_edits.canvas_pixels,
 )
 """Every bridge, in the order in which it is put up. A test takes each one away and sees the API fail."""
 
