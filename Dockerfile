@@ -12,21 +12,14 @@ ARG DEVICE=cpu
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 
-# The Object Detection API imports lvis, which imports OpenCV, which is linked against these. No versions: Debian keeps only the newest.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
-    && rm -rf /var/lib/apt/lists/*
-
 # The checkout stays and is installed editable, because configs/ and label_maps/ are found beside the package, and so that
 # "python tools/train.py" works here as the README shows it. What is copied first is all that the installation reads: a change of a
 # config does not install 3 GB again.
 WORKDIR /app
-COPY setup.cfg pyproject.toml README.md LICENSE constraints.txt requirements-odapi.txt ./
+COPY setup.cfg pyproject.toml README.md LICENSE constraints.txt ./
 COPY tools ./tools
 
-# PIP_CONSTRAINT also reaches the environments in which pip builds from source. Two calls, because pip checks the hashes of all
-# packages of a call or of none.
+# PIP_CONSTRAINT also reaches the environments in which pip builds from source.
 ENV PIP_CONSTRAINT=/app/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
@@ -35,8 +28,8 @@ RUN case "${DEVICE}" in \
       gpu) extra="all,gpu" ;; \
       *) echo "DEVICE is '${DEVICE}'; allowed: cpu, gpu" >&2; exit 1 ;; \
     esac \
-    && pip install --no-cache-dir --no-deps --require-hashes -r requirements-odapi.txt \
     && pip install --no-cache-dir --editable ".[${extra}]" \
+    && pneumodet setup-api \
     && pip check
 
 COPY configs ./configs

@@ -1,11 +1,11 @@
 # make setup: an environment in .venv; make demo: the whole workflow on synthetic radiographs (make demo-fast: smaller); make test: linter and quick tests; make test-slow: the others
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# that of Debian 12 (23.0) runs setup.py of seqeval with the setuptools of this environment, which does not work
+# that of Debian 12 is 23.0, which was not tried
 PIP := 'pip>=25.1,<27'
-INPUTS := setup.cfg pyproject.toml constraints.txt requirements-odapi.txt
+INPUTS := setup.cfg pyproject.toml constraints.txt
 
 # as a URL, because pip splits this variable at spaces; it also reaches the packages that pip builds from source
 empty :=
@@ -17,15 +17,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 setup: $(STAMP)
 
-# Two commands, because pip checks hashes either of all packages of a call or of none: the first installs the one package whose
-# contents pneumodet bridges line by line, the second all others at the versions of constraints.txt.
+# Two commands: pip installs all packages at the versions of constraints.txt, setup_api the Object Detection API, whose own requirements pip cannot use.
 $(STAMP): $(INPUTS)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
-	  { echo "Python 3.11 or 3.12 is needed; say which by make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed; say which by make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-odapi.txt
 	$(BIN)/python -m pip install --quiet -e '.[all,test]'
+	$(BIN)/python tools/setup_api.py
 	touch $(STAMP)
 	@echo "Ready. Use it by: . $(VENV)/bin/activate"
 

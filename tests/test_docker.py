@@ -99,7 +99,7 @@ def test_extras_exist():
 
 def test_the_base_image_is_pinned_to_a_python_that_works():
     (base,) = arguments("FROM")
-    assert re.fullmatch(r"python:3\.(11|12)\.\d+-slim-bookworm", base)
+    assert re.fullmatch(r"python:3\.(11|12|13)\.\d+-slim-bookworm", base)
 
 
 def test_workspace_volumes_and_port():
@@ -113,11 +113,12 @@ def test_workspace_volumes_and_port():
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", ".[all]"), ("gpu", ".[all,gpu]"), ("tpu", None)])
 def test_the_device_argument(tmp_path, device, expected):
-    """Runs the RUN step with a stand-in for pip."""
+    """Runs the RUN step with stand-ins for pip and for the command that it installs."""
     (step,) = [rest for rest in arguments("RUN") if "pip install" in rest]
-    pip = tmp_path / "pip"
-    pip.write_text('#!/bin/sh\necho "$@"\n')
-    pip.chmod(0o755)
+    for name in ("pip", "pneumodet"):
+        stand_in = tmp_path / name
+        stand_in.write_text('#!/bin/sh\necho "$@"\n')
+        stand_in.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "DEVICE": device}
     done = subprocess.run(["bash", "-o", "pipefail", "-c", step], capture_output=True, text=True, env=environment, timeout=30)
     if expected is None:
@@ -127,9 +128,8 @@ def test_the_device_argument(tmp_path, device, expected):
     else:
         calls = done.stdout.splitlines()
         assert len(calls) == 3
-        assert "--require-hashes" in calls[0]
-        assert calls[1].split()[-1] == expected
-        assert calls[2] == "check"
+        assert calls[0].split()[-1] == expected
+        assert calls[1:] == ["setup-api", "check"]
 
 
 def image(tmp_path):

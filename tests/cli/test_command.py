@@ -53,6 +53,7 @@ def test_help_lists_every_command(capsys, flag):
         "postprocess",
         "predict",
         "demo",
+        "setup-api",
         "doctor",
     }
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,7 @@ from pneumodet.core import paths
 from pneumodet.core.errors import ConfigError
 from pneumodet.data.manifest import Manifest, Shard, SplitEntry
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.models.detection import pipeline_config
+from pneumodet.models.detection import field_paths, pipeline_config
 
 LABEL_MAP = {"no-pneumonia": 1, "pneumonia": 2}
 
@@ -212,3 +213,9 @@ def test_every_config_has_its_header(name):
 def test_needs_no_tensorflow():
     code = "import sys; from pneumodet.models.detection import pipeline_config as p; p.load('ssd_mobilenet'); assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("label", "expected"), [(3, True), (1, False)], ids=["repeated", "optional"])
+def test_lists_are_known_with_protobuf_5(label, expected):
+    """Which Colab and Kaggle have: its descriptors have no ``is_repeated``."""
+    assert field_paths.is_repeated(SimpleNamespace(label=label)) == expected

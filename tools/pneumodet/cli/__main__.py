@@ -30,6 +30,7 @@ COMMANDS = {
     "app": "serve a web page: drop radiographs, see boxes and scores, download them",
     "pacs-worker": "watch a PACS, predict new chest radiographs, store reports back",
     "demo": "run all of these on made-up radiographs",
+    "setup-api": "install the Object Detection API, which training, evaluation and export need",
     "doctor": "show what is installed, what works, and how to fix what does not",
 }
 """Name -> what it does; the module is the name with underscores. Only the chosen one is imported."""

@@ -79,7 +79,7 @@ FREE_BYTES = 1 << 30
 
 _LOCK = ".lock"
 
-_VERSIONS_OF = ("tensorflow", "tf-keras", "tf-models-official", "tf-object-detection-api", "tf-slim", "numpy", "protobuf", "pydicom")
+_VERSIONS_OF = ("tensorflow", "tf-keras", "tf-object-detection-api", "tf-slim", "numpy", "protobuf", "pydicom")
 
 
 def command_of(family: str | None) -> str:

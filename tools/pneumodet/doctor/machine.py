@@ -12,6 +12,7 @@ from typing import Any
 from pneumodet.core import paths
 from pneumodet.core.errors import EnvironmentProblem, PneumodetError
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
+from pneumodet.doctor.packages import SETUP_API
 
 NEEDED_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5")
 """Transfer syntaxes that numpy and Pillow decode, so that every set-up must: uncompressed, JPEG Baseline, JPEG 2000 lossless, RLE."""
@@ -44,7 +45,8 @@ def check_files(*, label_map: Path | None = None, config_dir: Path | None = None
             pipeline_config.load(str(path))
         yield Check("configs", OK, ", ".join(path.stem for path in configs))
     except (PneumodetError, ImportError) as error:
-        yield Check("configs", ERROR, str(error), "make setup" if isinstance(error, ImportError | EnvironmentProblem) else FIX_FILES)
+        fix = SETUP_API if isinstance(error, EnvironmentProblem) else "make setup" if isinstance(error, ImportError) else FIX_FILES
+        yield Check("configs", ERROR, str(error), fix)
 
 
 def check_label_map(label_map: Path | None = None) -> Iterator[Check]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pneumodet.core import paths
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
+from pneumodet.models.detection.odapi_wheel import BRIDGED, DISTRIBUTION
 
 TRAIN, PREDICT = "train", "predict"
 """The extra without which nothing is trained, and the one that is enough to predict with exported models."""
@@ -19,8 +20,14 @@ TRAIN, PREDICT = "train", "predict"
 RUNTIMES = ("onnxruntime", "ai-edge-litert")
 """Distributions of ``PREDICT`` that run exported models."""
 
-PYTHONS = ((3, 11), (3, 13))
-"""First Python that works, and the first that is too new for what the Object Detection API asks for."""
+PYTHONS = ((3, 11), (3, 14))
+"""First Python that works, and the first with which it was not tried."""
+
+TENSORFLOW = "tensorflow>=2.20,<2.22"
+"""As in setup.cfg: the releases of TensorFlow that the Object Detection API is bridged to."""
+
+SETUP_API = "pneumodet setup-api"
+"""The command that installs the Object Detection API."""
 
 OTHER_API_DISTRIBUTIONS = (
     "object-detection",
@@ -39,7 +46,7 @@ ESTIMATOR_ERA = ("keras-nightly", "tensorflow-addons", "tensorflow-estimator", "
 
 def only_predicts(versions: Mapping[str, str]) -> bool:
     """Return whether this is what ``pip install '.[predict]'`` makes: a runtime of exported models, neither TensorFlow nor the API."""
-    heavy = ("tensorflow", "tf-object-detection-api", *OTHER_TENSORFLOWS, *OTHER_API_DISTRIBUTIONS)
+    heavy = ("tensorflow", DISTRIBUTION, *OTHER_TENSORFLOWS, *OTHER_API_DISTRIBUTIONS)
     return any(name in versions for name in RUNTIMES) and not any(name in versions for name in heavy)
 
 
@@ -109,6 +116,16 @@ def check_requirements(requirements: list[str], versions: Mapping[str, str]) -> 
             yield Check(requirement.name, OK, version + (f" (needed: {requirement.specifier})" if requirement.specifier else ""))
 
 
+def check_api(versions: Mapping[str, str]) -> Check:
+    """Check that the Object Detection API is installed, which no requirement of pneumodet's own brings, in a release that is bridged."""
+    version = versions.get(DISTRIBUTION)
+    if version is None:
+        return Check(DISTRIBUTION, ERROR, "not installed; training, evaluation and export of detectors need it", SETUP_API)
+    if version not in BRIDGED:
+        return Check(DISTRIBUTION, ERROR, f"{version}; needed: {BRIDGED[0]}", SETUP_API)
+    return Check(DISTRIBUTION, OK, version)
+
+
 def check_conflicts(versions: Mapping[str, str], *, api_origin: str | None, api_home: str | None) -> Iterator[Check]:
     """Check for packages from PyPI that take the place of those pneumodet needs.
 
@@ -118,26 +135,22 @@ def check_conflicts(versions: Mapping[str, str], *, api_origin: str | None, api_
       api_home: the folder in which pip put the API's distribution; None where it did not.
     """
     tensorflow = versions.get("tensorflow", "")
-    for others, needed in (
-        (OTHER_API_DISTRIBUTIONS, "tf-object-detection-api==0.1"),
-        (OTHER_TENSORFLOWS, f"tensorflow=={tensorflow or '2.20.*'}"),
+    again = f"pip install --force-reinstall --no-deps '{f'tensorflow=={tensorflow}' if tensorflow else TENSORFLOW}'"
+    for others, replaced, fix in (
+        (OTHER_API_DISTRIBUTIONS, DISTRIBUTION, SETUP_API),
+        (OTHER_TENSORFLOWS, "tensorflow", again),
     ):
         for name in others:
             if name in versions:
-                fix = f"pip uninstall {name}, then pip install --force-reinstall --no-deps '{needed}'"
-                yield Check(name, ERROR, f"{versions[name]} is installed over {needed.partition('==')[0]}, whose files it replaces", fix)
+                sentence = f"{versions[name]} is installed over {replaced}, whose files it replaces"
+                yield Check(name, ERROR, sentence, f"pip uninstall {name}, then {fix}")
     for name in ESTIMATOR_ERA:
         if name in versions:
             yield Check(name, INFO, f"{versions[name]} is left over from before TensorFlow 2.16; 'pip uninstall {name}' removes it")
-    text = versions.get("tensorflow-text")
-    # tensorflow-text has operations built against one minor version of TensorFlow
-    if text and tensorflow and text.split(".")[:2] != tensorflow.split(".")[:2]:
-        pin = ".".join(tensorflow.split(".")[:2]) + ".*"
-        yield Check("tensorflow-text", ERROR, f"{text} does not fit TensorFlow {tensorflow}", f"pip install 'tensorflow-text=={pin}'")
     # a checkout of tensorflow/models on the path comes before the installed package
     if api_origin and not (api_home and Path(api_home).resolve() in Path(api_origin).resolve().parents):
         fix = "take that folder off PYTHONPATH and leave it as working directory, or uninstall what put it there"
-        yield Check("object_detection", ERROR, f"comes from {api_origin}, not from tf-object-detection-api", fix)
+        yield Check("object_detection", ERROR, f"comes from {api_origin}, not from {DISTRIBUTION}", fix)
 
 
 def check_keras_switch(environment: Mapping[str, str]) -> Check:

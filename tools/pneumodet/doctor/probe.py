@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
-from pneumodet.doctor.packages import RUNTIMES
+from pneumodet.doctor.packages import RUNTIMES, SETUP_API, TENSORFLOW
 
 PROBE_SECONDS = 300
 """Time that TensorFlow and the API may take; about 10 s is usual, a cold network disk takes longer."""
@@ -120,12 +120,12 @@ def check_probe(probe: Mapping[str, Any], *, nvidia: bool) -> Iterator[Check]:
       probe: its result.
       nvidia: whether the machine has an NVIDIA GPU.
     """
-    reinstall = "pip install --force-reinstall 'tensorflow==2.20.*', or make setup in a new folder"
+    reinstall = f"pip install --force-reinstall '{TENSORFLOW}', or make setup in a new folder"
     names = {
         "import": ("TensorFlow", reinstall),
         "gpus": ("GPU", reinstall),
         "graph": ("TensorFlow computes", reinstall),
-        "api": ("Object Detection API", "make setup, or pip install 'tf-object-detection-api==0.1' and what is an ERROR above"),
+        "api": ("Object Detection API", f"what is an ERROR above, then {SETUP_API}"),
     }
     for stage, (name, fix) in names.items():
         result = probe.get(stage)
@@ -138,7 +138,8 @@ def check_probe(probe: Mapping[str, Any], *, nvidia: bool) -> Iterator[Check]:
             yield Check(name, OK, ", ".join(result["value"]))
         elif nvidia:
             sentence = "this machine has an NVIDIA GPU, but TensorFlow does not see it"
-            yield Check(name, ERROR, sentence, "pip install 'tensorflow[and-cuda]==2.20.*'; nvidia-smi must show a driver of at least 525")
+            cuda = TENSORFLOW.replace("tensorflow", "tensorflow[and-cuda]")
+            yield Check(name, ERROR, sentence, f"pip install '{cuda}'; nvidia-smi must show a driver of at least 525")
         else:
             yield Check(name, INFO, "none; training on the CPU works, but slowly")
 

@@ -15,6 +15,7 @@ from typing import Any
 from pneumodet.core import paths
 from pneumodet.doctor import machine, packages, probe
 from pneumodet.doctor.check import INFO, Check
+from pneumodet.models.detection.odapi_wheel import DISTRIBUTION
 
 
 def examine(*, workspace: Path | None = None, attempt: Callable[[], dict[str, Any]] | None = None) -> Iterator[Check]:
@@ -41,7 +42,8 @@ def examine(*, workspace: Path | None = None, attempt: Callable[[], dict[str, An
         yield from machine.check_decoders(machine.decoders)
         yield from probe.check_runtimes((attempt or functools.partial(probe.run_probe, code=probe.TRY_RUNTIMES))())
         return
-    api_origin, api_home = packages.origin("object_detection"), packages.home("tf-object-detection-api")
+    yield packages.check_api(versions)
+    api_origin, api_home = packages.origin("object_detection"), packages.home(DISTRIBUTION)
     # before TensorFlow is tried: a conflict named here explains the crash there
     yield from packages.check_conflicts(versions, api_origin=api_origin, api_home=api_home)
     yield packages.check_keras_switch(os.environ)

@@ -20,8 +20,16 @@ INTEGERS = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldD
 """Kinds of fields that hold whole numbers."""
 
 _FLOATS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
+_LABEL_REPEATED = 3  # descriptor.proto; releases of protobuf that have is_repeated are about to lose the name
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _STEP = re.compile(r"^([A-Za-z_]\w*)(?:\[(\d+)\])?$")
+
+
+def is_repeated(field: Any) -> bool:
+    """Return whether a field holds a list. ``is_repeated`` came with protobuf 6; Colab and Kaggle have 5.29, which has ``label``."""
+    if hasattr(field, "is_repeated"):
+        return bool(field.is_repeated)
+    return bool(field.label == _LABEL_REPEATED)
 
 
 def set_field(message: Message, key: str, value: str) -> None:
@@ -45,7 +53,7 @@ def set_field(message: Message, key: str, value: str) -> None:
         message = _element(message, field, index, where)
     field, index = _field(message, last, key)
     _refuse_other_branch(message, field, key)
-    if field.is_repeated and index is None:
+    if is_repeated(field) and index is None:
         # replaced, not appended: --set gives the whole list
         message.ClearField(field.name)
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
@@ -79,14 +87,14 @@ def _field(message: Message, step: str, where: str) -> tuple[FieldDescriptor, in
         raise ConfigError(
             f"--set {where}: {message.DESCRIPTOR.name} has no field {name!r}{suggest.clause(name, fields)} Its fields: {', '.join(sorted(fields))}."
         )
-    if index is not None and not fields[name].is_repeated:
+    if index is not None and not is_repeated(fields[name]):
         raise ConfigError(f"--set {where}: {name} is not a list, so that [{index}] has no meaning.")
     return fields[name], None if index is None else int(index)
 
 
 def _element(message: Message, field: FieldDescriptor, index: int | None, where: str) -> Message:
     value = getattr(message, field.name)
-    if not field.is_repeated:
+    if not is_repeated(field):
         return value
     if len(value) == 1 and index is None:
         return value[0]

@@ -1,4 +1,4 @@
-"""The one door to the TensorFlow Object Detection API: makes release 0.1 (December 2022) run on TensorFlow 2.20.
+"""The one door to the TensorFlow Object Detection API: makes release 0.1 (December 2022) run on TensorFlow 2.20 and 2.21.
 
     api = odapi.load()                       # imports TensorFlow and the API, about 6 seconds
     model = api.model_builder.build(config.model, is_training=True)
@@ -13,6 +13,7 @@ that ``keras`` is Keras 3 and ``tensorflow_io`` is itself again for everyone els
 import contextlib
 import functools
 import importlib
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typing import Any
 
 from pneumodet.core.errors import EnvironmentProblem
 from pneumodet.models.detection import odapi_edits
+from pneumodet.models.detection.odapi_wheel import BRIDGED, DISTRIBUTION, PARTS
 
 Config = Any
 """A TrainEvalPipelineConfig. The API's messages are built when they are imported, from descriptors, and come without stubs; ``Message`` of protobuf
@@ -28,9 +30,6 @@ itself knows none of their fields. A type checker can only take them as they com
 
 Message = Any
 """A part of a ``Config``, such as its model or its anchor generator."""
-
-DISTRIBUTION = "tf-object-detection-api"
-"""The distribution whose release 0.1 is bridged; others that install ``object_detection`` are not."""
 
 MODULES = {
     "anchor_generator_builder": "object_detection.builders.anchor_generator_builder",
@@ -97,6 +96,25 @@ def _sys_modules(prefix: str, replacements: dict[str, Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def parts() -> Iterator[None]:
+    """The API imports a moving average and EfficientNet from ``official`` and results from ``lvis``; ``setup-api`` packs these few modules beside it.
+
+    Where pip installed the API as it is on PyPI, tf-models-official and lvis are there themselves.
+    """
+    folder = metadata.distribution(DISTRIBUTION).locate_file(PARTS)
+    if not os.path.isdir(str(folder)):
+        yield
+        return
+    sys.path.insert(0, str(folder))
+    try:
+        # out of sys.modules before and after: an installed tf-models-official is itself again for everyone else
+        with _sys_modules("official", {}), _sys_modules("lvis", {}):
+            yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
 def legacy_keras() -> Iterator[None]:
     """The API builds its models with Keras 2; since TensorFlow 2.16 ``tf.keras`` is Keras 3 unless TF_USE_LEGACY_KERAS says otherwise.
 
@@ -131,7 +149,7 @@ def estimator() -> Iterator[None]:
 @contextlib.contextmanager
 def tensorflow_io() -> Iterator[None]:
     """``deepmac_meta_arch`` imports tensorflow_io for one colour conversion; its last release was built for TensorFlow 2.16."""
-    stand_in = _StandIn("tensorflow_io", "its last release does not fit TensorFlow 2.20; only DeepMAC's colour loss needs it")
+    stand_in = _StandIn("tensorflow_io", "its last release does not fit today's TensorFlow; only DeepMAC's colour loss needs it")
     with _sys_modules("tensorflow_io", {"tensorflow_io": stand_in}):
         yield
 
@@ -237,6 +255,7 @@ def fine_tune_without_save_counter() -> Iterator[None]:
 
 BRIDGES: tuple[Callable[[], contextlib.AbstractContextManager[None]], ...] = (
     legacy_keras,
+    parts,
     estimator,
     tensorflow_io,
     keras,
@@ -298,11 +317,10 @@ def protos() -> types.SimpleNamespace:
 
 def check_distribution() -> None:
     """Raise EnvironmentProblem unless the distribution that the bridges were made for is installed."""
+    fix = "Run 'pneumodet setup-api', which fetches and installs it (4 MB)."
     try:
         version = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        raise EnvironmentProblem(
-            f"The package {DISTRIBUTION} is not installed. Run 'make setup', or 'pip install {DISTRIBUTION}==0.1'."
-        ) from None
-    if version != "0.1":
-        raise EnvironmentProblem(f"{DISTRIBUTION} {version} is installed, but 0.1 is needed. Run 'pip install {DISTRIBUTION}==0.1'.")
+        raise EnvironmentProblem(f"The TensorFlow Object Detection API is not installed. {fix}") from None
+    if version not in BRIDGED:
+        raise EnvironmentProblem(f"{DISTRIBUTION} {version} is installed, but {BRIDGED[0]} is needed. {fix}")

@@ -288,8 +288,8 @@ def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> 
 def _strings(message: Message, prefix: str = "") -> Iterable[tuple[str, str]]:
     for field, value in message.ListFields():
         key = prefix + field.name
-        for index, element in enumerate(value if field.is_repeated else [value]):
-            name = f"{key}[{index}]" if field.is_repeated else key
+        for index, element in enumerate(value if field_paths.is_repeated(field) else [value]):
+            name = f"{key}[{index}]" if field_paths.is_repeated(field) else key
             if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
                 yield from _strings(element, name + ".")
             elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:

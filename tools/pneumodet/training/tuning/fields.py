@@ -13,6 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from pneumodet.core.errors import ConfigError
+from pneumodet.models.detection.field_paths import is_repeated
 from pneumodet.models.detection.odapi import Config, Message
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _read(config: Config, path: str) -> Any:
             return None
         name, _, index = step.removesuffix("]").partition("[")  # train_config or eval_input_reader[0]: the path is known to be one
         field, value = message.DESCRIPTOR.fields_by_name[name], getattr(message, name)
-        if field.is_repeated:
+        if is_repeated(field):
             value = value[int(index or 0)] if index or len(value) == 1 else None
         elif field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE and not message.HasField(name):
             value = None
