@@ -82,7 +82,7 @@ def hide_interrupts() -> None:
         if not issubclass(kind, KeyboardInterrupt):
             shown(kind, error, trace)
             return
-        print(f"\n{Path(sys.argv[0]).stem}: stopped by Ctrl-C. {error}".rstrip(), file=sys.stderr)
+        sys.stderr.write(f"\n{Path(sys.argv[0]).stem}: stopped by Ctrl-C. {error}".rstrip() + "\n")
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
         # in a destructor or callback Python reports it and continues, as if Ctrl-C had never been pressed
