@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.core import runs, signals
+from pneumodet.core import json_text, runs, signals
 from pneumodet.core.errors import CheckpointError, DataError, TrainingError, first_line
+from pneumodet.core.json_fields import Fields
 from pneumodet.models.detection import checkpoints
 from pneumodet.models.options import Plan
 from pneumodet.training import saving
@@ -258,7 +259,7 @@ class Run:
         except ValueError as error:
             raise CheckpointError(f"Checkpoint {path} does not fit this run's optimizer: {first_line(error)}") from error
         stored = self._trainer.memory.numpy().decode()
-        self._memory = Memory(**json.loads(stored)) if stored else Memory()  # none in a checkpoint of the stock API
+        self._memory = _memory(stored, path) if stored else Memory()  # none in a checkpoint of the stock API
 
     def _chief_step(self) -> int:
         """Return the step of the chief's newest checkpoint; training has written one before its first step."""
@@ -305,3 +306,10 @@ class _NotFiniteError(Exception):
 
 def _of(memory: Memory) -> str:
     return f"{memory.best:.4f} at step {memory.best_step}" if memory.best is not None else "undefined throughout"
+
+
+def _memory(stored: str, path: str) -> Memory:
+    try:
+        return Fields(json_text.loads(stored), where=path, error=CheckpointError, hint="Is it a checkpoint of this run?").build(Memory)
+    except ValueError as error:
+        raise CheckpointError(f"What checkpoint {path} remembers is not valid JSON ({error}). Is it a checkpoint of this run?") from error
