@@ -179,7 +179,7 @@ def of_json(document: Any, *, where: str) -> Manifest:
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
         raise DataError(f"{where} is not the manifest of a record set of this version. {HINT}")
     fields = Fields(document, where=where, error=DataError, hint=HINT)
+    manifest = fields.build(Manifest)
+    fields.required("splits", dict)  # of other fields another tool, or an earlier release, may say nothing
     quality = fields.part("quality")
-    # of another tool, or of a release that did not write them, a manifest may lack most fields; not what its sums are compared with
-    fields.required("splits", dict)
-    return dataclasses.replace(fields.build(Manifest), flagged=None if quality is None else quality.required("flagged", int))
+    return dataclasses.replace(manifest, flagged=None if quality is None else quality.required("flagged", int))
