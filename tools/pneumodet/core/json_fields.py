@@ -198,6 +198,8 @@ class Fields:
         if origin in (dict, Mapping):
             return {key: self._as(f"{name}.{key}", one, within[1]) for key, one in self._plain(name, value, dict).items()}
         if origin in (list, tuple):
+            if within[0] is str and type(value) is list and all(type(one) is str for one in value):  # a manifest may list every exam
+                return origin(value)
             return origin(self._as(f"{name}[{place}]", one, within[0]) for place, one in enumerate(self._plain(name, value, list)))
         return self._plain(name, value, hint)
 
