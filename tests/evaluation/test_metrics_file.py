@@ -50,13 +50,16 @@ def test_why_a_figure_is_undefined():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": "many"}, r"metrics.json: images must be a whole number of at least 0, but is 'many'. Evaluate it again."),
-        ({"rsna_metric": "high"}, r"rsna_metric must be a number, but is 'high'"),
-        ({"image.roc_auc.undefined": 3}, r"image.roc_auc.undefined must be text, but is 3"),
-        ({"intervals": {"rsna_metric": [0.1]}}, r"intervals.rsna_metric must be \[low, high\], two numbers, but is \[0.1\]"),
-        ({"operating_point": {"threshold": "0.5"}}, r"operating_point.threshold must be a number, but is '0.5'"),
-        ({"checkpoint": 7}, r"checkpoint must be text, but is 7"),
-        ({"version": 99}, r"is of version 99; this pneumodet reads up to 1. Update"),
+        ({"images": "many"}, r"metrics\.json: the field images is 'many', must be a whole number of at least 0\. Evaluate it again\."),
+        ({"images": -1}, r"the field images is -1, must be a whole number of at least 0"),
+        ({"rsna_metric": "high"}, r"the field rsna_metric is 'high', must be a number"),
+        ({"rsna_metric": {}}, r"the field rsna_metric is \{\}, must be a number"),
+        ({"image.roc_auc.undefined": 3}, r"the field image\.roc_auc\.undefined is 3, must be a text"),
+        ({"intervals": {"rsna_metric": [0.1]}}, r"the field intervals\.rsna_metric is \[0\.1\], must be a list of 2 numbers"),
+        ({"operating_point": {"threshold": "0.5"}}, r"the field operating_point\.threshold is '0\.5', must be a number"),
+        ({"checkpoint": 7}, r"the field checkpoint is 7, must be a text"),
+        ({"warnings": ["a", 1]}, r"the field warnings\[1\] is 1, must be a text"),
+        ({"version": 99}, r"has the version 99, but this pneumodet knows 0 to 1\. Use the pneumodet that wrote it, or a newer one"),
     ],
 )
 def test_the_wrong_field_is_named(content, tmp_path, change, message):
@@ -67,5 +70,5 @@ def test_the_wrong_field_is_named(content, tmp_path, change, message):
 
 def test_a_list_is_refused(tmp_path):
     (tmp_path / "metrics.json").write_text("[]")
-    with pytest.raises(DataError, match="metrics are a JSON object, but this is list"):
+    with pytest.raises(DataError, match=r"the content is \[\], must be an object"):
         metrics_file.read(tmp_path / "metrics.json", hint="Evaluate it again.")

@@ -4,8 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
+
+if TYPE_CHECKING:
+    from pneumodet.inference.parity import Comparison, Parity, Reference
 
 EPILOG = """examples:
   python tools/export.py --run my_first
@@ -83,15 +87,15 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _print(parity) -> None:
+def _print(parity: "Parity") -> None:
     # a figure may be undefined on few records, and so may its change
-    def changed(row, key: str) -> str:
-        return "–" if row[key] is None or row[f"{key}_change"] is None else f"{row[key]:.4f} ({_signed(row[f'{key}_change'])})"
+    def changed(value: float | None, change: float | None) -> str:
+        return "–" if value is None or change is None else f"{value:.4f} ({_signed(change)})"
 
-    def fixed(value, digits: int) -> str:
+    def fixed(value: float | None, digits: int) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 
-    base = parity["reference"]
+    base = parity.reference
     head = (
         "file",
         "images",
@@ -107,18 +111,23 @@ def _print(parity) -> None:
         "ms",
         "p95",
     )
-    rows = [head, ("checkpoint", str(base["images"]), *[""] * 6, fixed(base["ap50"], 4), fixed(base["rsna_metric"], 4), "", *_times(base))]
-    for name, row in parity["artefacts"].items():
+    rows = [head, ("checkpoint", str(base.images), *[""] * 6, fixed(base.ap50, 4), fixed(base.rsna_metric, 4), "", *_times(base))]
+    for name, one in parity.artefacts.items():
         differences = (
-            f"{row['score_largest']:.2g}",
-            f"{row['score_mean']:.2g}",
-            fixed(row["box_largest_px"], 2),
-            fixed(row["box_mean_px"], 3),
+            f"{one.score_largest:.2g}",
+            f"{one.score_mean:.2g}",
+            fixed(one.box_largest_px, 2),
+            fixed(one.box_mean_px, 3),
         )
-        figures = (f"{row['alike']:.1%}", changed(row, "ap50"), changed(row, "rsna_metric"), _signed(row.get("rsna_metric_nearby_change")))
-        rows.append((name, str(row["images"]), f"{row['bytes'] / 1e6:.1f}", *differences, *figures, *_times(row)))
+        figures = (
+            f"{one.alike:.1%}",
+            changed(one.ap50, one.ap50_change),
+            changed(one.rsna_metric, one.rsna_metric_change),
+            _signed(one.rsna_metric_nearby_change),
+        )
+        rows.append((name, str(one.images), f"{(one.bytes or 0) / 1e6:.1f}", *differences, *figures, *_times(one)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    print(f"Against the checkpoint, on records of the split {parity['split']}:")
+    print(f"Against the checkpoint, on records of the split {parity.split}:")
     for row in rows:
         print(
             "  "
@@ -126,7 +135,7 @@ def _print(parity) -> None:
                 cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         )
-    if parity["score_threshold"] is not None:
+    if parity.score_threshold is not None:
         from pneumodet.export import card
 
         print(f"  {card.parity_note(parity)}")
@@ -135,13 +144,13 @@ def _print(parity) -> None:
     )
 
 
-def _signed(value) -> str:
+def _signed(value: float | None) -> str:
     # the sum of -0.0 and 0.0 is 0.0, which is not printed with a minus
     return "–" if value is None else f"{value + 0.0:+.4f}"
 
 
-def _times(row) -> tuple[str, str]:
-    return f"{row['milliseconds']:.1f}", f"{row['milliseconds_p95']:.1f}"
+def _times(row: "Reference | Comparison") -> tuple[str, str]:
+    return f"{row.milliseconds or 0:.1f}", f"{row.milliseconds_p95 or 0:.1f}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

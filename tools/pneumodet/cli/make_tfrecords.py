@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
-from pneumodet.core import paths, processes, progress
+from pneumodet.core import json_fields, paths, processes, progress
 from pneumodet.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -146,10 +146,10 @@ def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
     # on Beam the output may be a URL, where the report is not read back
     if not report.is_file():
         return f"something found in {console.counted(manifest.flagged or 0, 'image')}"
-    quality = paths.read_json(report, what="the report on quality", hint="Make the records again.")
-    images = console.counted(quality["exams"], "image")
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in quality["counts"].items() if count)
-    return f"something found in {quality['suspicious']:,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
+    quality = json_fields.of_file(report, what="the report on quality", hint="Make the records again.")
+    images = console.counted(quality.required("exams", int), "image")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in (quality.typed("counts", dict[str, int]) or {}).items() if count)
+    return f"something found in {quality.required('suspicious', int):,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
 
 
 def _convert(args: argparse.Namespace) -> "Manifest":

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,23 +82,13 @@ def write_json(path: Path, value: Any) -> None:
         tmp.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path, *, what: str, hint: str) -> Any:
-    """Read JSON from ``path``.
-
-    Args:
-      path: the file.
-      what: what the file is, for the message ("the data manifest").
-      hint: the next step, for the message ("Run make_tfrecords first.").
-
-    Raises:
-      DataError: the file is missing or no JSON.
-    """
+def size_of(path: Path) -> int | None:
+    """Return a file's size in bytes; None where there is no such file, also where no file can have such a name."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"Cannot read {what} {path}: {error.strerror}. {hint}") from error
-    except ValueError as error:
-        raise DataError(f"{what[0].upper()}{what[1:]} {path} is not valid JSON ({error}). {hint}") from error
+        status = path.stat()
+    except (OSError, ValueError):  # a name of 300 letters, or with a byte 0
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def sha256_file(path: Path) -> str:

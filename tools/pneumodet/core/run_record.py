@@ -8,25 +8,17 @@ A file of an earlier pneumodet, which has no ``version`` and fewer fields, is re
 """
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths
+from pneumodet.core import json_text, paths
 from pneumodet.core.errors import DataError
+from pneumodet.core.json_fields import REST, Fields
 
 VERSION = 1
 """Of the form of run.json."""
 
 _NEXT = "Restore the file, or start a new run."
-
-_KINDS: dict[type, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    dict: "an object",
-    tuple: "a list of texts",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +41,7 @@ class DataRecord:
     val_exams: int | None = None
     split_by: str | None = None
     audit: dict[str, Any] | None = None
-    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+    more: dict[str, Any] = dataclasses.field(default_factory=dict, metadata=REST)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +78,7 @@ class RunRecord:
     parameters: int | None = None
     training_seconds: float | None = None
     steps_done: int | None = None
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict, metadata=REST)
 
     def records(self) -> DataRecord:
         """Return the record set.
@@ -117,7 +109,7 @@ def read(path: Path) -> RunRecord:
     Raises:
       DataError: there is none, it is no JSON, a newer pneumodet wrote it, or a field is wrong, which is named.
     """
-    return of_json(paths.read_json(path, what="the run's record", hint=_NEXT), where=str(path))
+    return of_json(json_text.read(path, what="the run's record", hint=_NEXT), where=str(path))
 
 
 def write(path: Path, record: RunRecord) -> None:
@@ -135,52 +127,8 @@ def of_json(content: Any, *, where: str) -> RunRecord:
     Raises:
       DataError: a newer pneumodet wrote it, or a field is wrong, which is named.
     """
-    fields = _checked(RunRecord, content, where=where, prefix="", rest="facts")
+    fields = Fields(content, where=where, error=DataError, hint=_NEXT)
+    fields.version(VERSION)
+    record = fields.build(RunRecord)
     # a form's version is no field of the record, and so lies among what is not known
-    version = fields["facts"].pop("version", VERSION)
-    if type(version) is not int or version < 1:
-        raise _wrong(where, "version", version, "a whole number of at least 1")
-    if version > VERSION:
-        raise DataError(
-            f"{where} has the form {version}, but this pneumodet knows 1 to {VERSION}. Use the pneumodet that trained the run, or a newer one."
-        )
-    if fields.get("data") is not None:
-        of_data = _checked(DataRecord, fields["data"], where=where, prefix="data.", rest="more")
-        for name in ("folder", "manifest_sha256"):
-            if of_data.get(name) is None:
-                raise DataError(f"{where}: the field data.{name} is missing. {_NEXT}")
-        fields["data"] = DataRecord(**of_data)
-    return RunRecord(**fields)
-
-
-_TYPES: dict[str, type] = {
-    **dict.fromkeys(("family", "config", "folder", "manifest_sha256", "split_by"), str),
-    **dict.fromkeys(("seed", "steps", "batch_size", "parameters", "steps_done", "train_exams", "val_exams"), int),
-    **dict.fromkeys(("data", "training", "provenance", "files_sha256", "audit"), dict),
-    "settings": tuple,
-    "training_seconds": float,
-}
-
-
-def _checked(kind: type, content: Any, *, where: str, prefix: str, rest: str) -> dict[str, Any]:
-    """Return a dataclass's fields out of a JSON object, each of its type; all others under the name ``rest``."""
-    if not isinstance(content, Mapping):
-        raise _wrong(where, prefix.rstrip(".") or "content", content, _KINDS[dict])
-    known = {field.name for field in dataclasses.fields(kind)} - {rest}
-    fields: dict[str, Any] = {rest: {key: value for key, value in content.items() if key not in known}}
-    for name in known & content.keys():
-        value, wanted = content[name], _TYPES[name]
-        if wanted is tuple and isinstance(value, list) and all(isinstance(one, str) for one in value):
-            value = tuple(value)
-        if wanted is float and type(value) is int:
-            value = float(value)
-        # type, not isinstance: true is no whole number
-        if value is not None and type(value) is not wanted:
-            raise _wrong(where, prefix + name, value, _KINDS[wanted])
-        if value is not None:
-            fields[name] = value
-    return fields
-
-
-def _wrong(where: str, name: str, value: Any, wanted: str) -> DataError:
-    return DataError(f"{where}: the field {name} is {value!r}, must be {wanted}. {_NEXT}")
+    return dataclasses.replace(record, facts={name: value for name, value in record.facts.items() if name != "version"})

@@ -7,13 +7,13 @@ the manifest, which makes a folder a record set, is written last.
 """
 
 import dataclasses
-import json
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import json_text
 from pneumodet.core.errors import DataError, PneumodetError, first_line
 from pneumodet.core.processes import Pool
 from pneumodet.data import manifest, outcome, planning, remote, shards
@@ -85,7 +85,7 @@ def convert_on_beam(
     remote.delete(written)
     if not remote.is_url(output):
         (Path(output) / shards.RESULTS).rmdir()
-    return manifest.of_json(json.loads(remote.read(manifest_path)), where=manifest_path)
+    return manifest.of_json(json_text.loads(remote.read(manifest_path)), where=manifest_path)
 
 
 def _write(task: tuple[str, shards.Job, shards.Shard]) -> str:

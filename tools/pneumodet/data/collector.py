@@ -109,6 +109,11 @@ class Collector:
         return Labels(exams, sorted(self.errors.items()), self.duplicates, self.rows, table, coco)
 
 
+def is_text(value: str) -> bool:
+    """Whether a text can be written: JSON can hold half a character."""
+    return value.encode(errors="ignore").decode() == value
+
+
 def shown(value: Any) -> str:
     """Return a value of a file as a message shows it, which is not longer than a line."""
     text = reprlib.repr(value)

@@ -9,7 +9,6 @@ detections here.
 
 import dataclasses
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from pneumodet.core import boxes, paths
 from pneumodet.core.detections import SCORE_HEADER, SUBMISSION_HEADER, Detections, image_id
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map, tables, text_files
-from pneumodet.data.collector import exam_id, shown
+from pneumodet.data.annotations import MAX_COORDINATE_PX
+from pneumodet.data.collector import exam_id, is_text, shown
 from pneumodet.data.tables import Table
 
 KEYS = ("image_id", "category_id", "bbox", "score")
@@ -135,8 +135,12 @@ def to_columns(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> 
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise _first_error(rows, place, image_ids, name) from None
     # numpy takes "0.5" for a number, and cuts 2.5 to a whole one, where the type is given
-    right = not rows or (xywh.dtype.kind in "iuf" and scores.dtype.kind in "iuf" and categories.dtype.kind in "iu")
-    if not right or (~np.isfinite(xywh).all(axis=1) | (xywh[:, 2:] < 0).any(axis=1) | ~((scores >= 0) & (scores <= 1))).any():
+    right = not rows or (xywh.dtype.kind in "iuf" and scores.dtype.kind in "iuf" and categories.dtype.kind in "iu" and scores.ndim == 1)
+    # False for NaN, too
+    if (
+        not right
+        or (~(np.abs(xywh) <= MAX_COORDINATE_PX).all(axis=1) | (xywh[:, 2:] < 0).any(axis=1) | ~((scores >= 0) & (scores <= 1))).any()
+    ):
         raise _first_error(rows, place, image_ids, name)
     return Columns(case, boxes.xywh_to_xyxy_px(xywh.astype(np.float64)), scores.astype(np.float64), categories.astype(np.int64))
 
@@ -188,7 +192,7 @@ def _named(content: list[Any] | Table, path: Path) -> list[str]:
     names: dict[str, None] = {}  # each once, in their order
     for index, row in enumerate(content):
         name = row.get("file_name") if isinstance(row, dict) else None
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name or not is_text(name):
             raise DataError(
                 f"{path}, entry {index} has no file_name, so that its exam is unknown. Give the ground truth as well, which lists the images."
             )
@@ -227,7 +231,7 @@ def _reason(row: Any, place: Mapping[Any, int], image_ids: Mapping[str, Any]) ->
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # NaN compares as False
+    return type(value) in (int, float) and abs(value) <= MAX_COORDINATE_PX  # NaN compares as False
 
 
 def _of_submission(table: Table, image_ids: Mapping[str, Any], category_id: int) -> list[Row]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pneumodet.core.errors import DataError
 from pneumodet.data.annotations import Labels
-from pneumodet.data.collector import Box, Collector, Image, exam_id, json_number, shown, size_hw
+from pneumodet.data.collector import Box, Collector, Image, exam_id, is_text, json_number, shown, size_hw
 
 PARTS = ("images", "annotations", "categories")
 """Lists of a COCO object."""
@@ -139,7 +139,7 @@ def _id(entry: Any, name: str) -> int | str:
 
 def _name(entry: dict[str, Any], key: str) -> str:
     value = entry.get(key)
-    if not isinstance(value, str) or not value.strip() or value.encode(errors="ignore").decode() != value:  # JSON can hold half a character
+    if not isinstance(value, str) or not value.strip() or not is_text(value):
         raise ValueError(f"{key} is {shown(value)}, must be text")
     return value.strip()
 

@@ -6,12 +6,13 @@ paths.write_json(folder / MANIFEST, dataclasses.replace(manifest, seed=1).to_jso
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
-from pneumodet.core import paths
+from pneumodet.core import json_text
 from pneumodet.core.errors import DataError
+from pneumodet.core.json_fields import Fields
 
 MANIFEST = "manifest.json"
 """Written last: a folder that has it is whole."""
@@ -20,9 +21,6 @@ FORMAT, VERSION = "pneumodet-records", 2
 """What a manifest says of its own form. The version changes where an older reader would read something wrong; fields may be added without."""
 
 HINT = "Make the records with tools/make_tfrecords.py."
-
-_Kind = TypeVar("_Kind")
-_Made = TypeVar("_Made")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +163,7 @@ def read(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise DataError(f"There is no record set {folder}. {HINT}")
     path = folder / MANIFEST
-    return of_json(paths.read_json(path, what="the manifest", hint=HINT), where=str(path))
+    return of_json(json_text.read(path, what="the manifest", hint=HINT), where=str(path))
 
 
 def of_json(document: Any, *, where: str) -> Manifest:
@@ -180,121 +178,8 @@ def of_json(document: Any, *, where: str) -> Manifest:
     """
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
         raise DataError(f"{where} is not the manifest of a record set of this version. {HINT}")
-    fields = _Fields(document, where)
-    label_map = fields.get("label_map", dict)
-    if not all(isinstance(number, int) for number in label_map.values()):
-        fields.refuse("label_map", label_map, "must map names to whole numbers")
-    quality = fields.below("quality")
-    return Manifest(
-        pneumodet=fields.get("pneumodet", str, ""),
-        versions=fields.optional("versions", dict),
-        arguments=fields.get("arguments", dict, {}),
-        label_map=label_map,
-        seed=fields.optional("seed", int),
-        val_fraction=fields.optional("val_fraction", float),
-        split=_grouping(fields.below("split")),
-        pseudonyms=fields.get("pseudonyms", bool, False),
-        splits=fields.each("splits", _split),
-        counts=fields.numbers("counts"),
-        skipped={reason: fields.below("skipped").texts(reason) or () for reason in fields.get("skipped", dict, {})},
-        flagged=quality.get("flagged", int) if quality.values else None,
-        clipped=fields.texts("clipped") or (),
-    )
-
-
-def _grouping(fields: "_Fields") -> Grouping:
-    same_image = fields.get("same_image", list, [])
-    for number, exams in enumerate(same_image):
-        if not isinstance(exams, list) or not all(isinstance(exam, str) for exam in exams):
-            fields.refuse(f"same_image[{number}]", exams, "must be a list of texts")
-    return Grouping(
-        by=fields.get("by", str, ""),
-        folds=fields.get("folds", int, 0),
-        stratified_by=fields.texts("stratified_by"),
-        given=fields.optional("given", int),
-        patients=fields.optional("patients", int),
-        patients_with_several_exams=fields.optional("patients_with_several_exams", int),
-        patient_overlap=fields.optional("patient_overlap", int),
-        same_image=tuple(map(tuple, same_image)),
-    )
-
-
-def _split(fields: "_Fields") -> SplitEntry:
-    statistics = fields.below("statistics")
-    return SplitEntry(
-        exams=fields.get("exams", int),
-        patients=fields.get("patients", int),
-        positive_exams=fields.get("positive_exams", int),
-        boxes=fields.get("boxes", int),
-        statistics={name: statistics.numbers(name) for name in statistics.values},
-        annotations=fields.get("annotations", str),
-        annotations_sha256=fields.get("annotations_sha256", str),
-        shards=tuple(
-            Shard(one.get("name", str), one.get("sha256", str), one.get("bytes", int), one.get("examples", int))
-            for one in fields.objects("shards")
-        ),
-    )
-
-
-_OPTIONAL = ("split", "quality", "statistics", "skipped")
-"""Objects that a manifest may lack: it may be of another tool, or of a release that did not write them."""
-
-_KINDS: dict[type, str] = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    dict: "an object",
-    list: "a list",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Fields:
-    """A JSON object whose fields are read by name; ``name`` is where it stands in the file, with a dot at the end."""
-
-    values: dict[str, Any]
-    path: str
-    name: str = ""
-
-    def get(self, key: str, kind: type[_Kind], default: _Kind | None = None) -> _Kind:
-        value = self.values.get(key, default)
-        if kind is float and type(value) is int:
-            value = float(value)
-        # Python's True is an int, JSON's true is no number
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            self.refuse(key, value, f"must be {_KINDS[kind]}")
-        return value
-
-    def optional(self, key: str, kind: type[_Kind]) -> _Kind | None:
-        return None if self.values.get(key) is None else self.get(key, kind)
-
-    def below(self, key: str) -> "_Fields":
-        values = (self.optional(key, dict) or {}) if key in _OPTIONAL else self.get(key, dict)
-        return _Fields(values, self.path, f"{self.name}{key}.")
-
-    def each(self, key: str, make: Callable[["_Fields"], _Made]) -> dict[str, _Made]:
-        within = _Fields(self.get(key, dict), self.path, f"{self.name}{key}.")
-        return {name: make(_Fields(within.get(name, dict), self.path, f"{within.name}{name}.")) for name in within.values}
-
-    def numbers(self, key: str) -> dict[str, int]:
-        within = _Fields(self.get(key, dict, {}), self.path, f"{self.name}{key}.")
-        return {name: within.get(name, int) for name in within.values}
-
-    def texts(self, key: str) -> tuple[str, ...] | None:
-        lines = self.optional(key, list)
-        if lines is not None and not all(isinstance(line, str) for line in lines):
-            self.refuse(key, lines, "must be a list of texts")
-        return None if lines is None else tuple(lines)
-
-    def objects(self, key: str) -> list["_Fields"]:
-        within = self.get(key, list)
-        for number, value in enumerate(within):
-            if not isinstance(value, dict):
-                self.refuse(f"{key}[{number}]", value, "must be an object")
-        return [_Fields(value, self.path, f"{self.name}{key}[{number}].") for number, value in enumerate(within)]
-
-    def refuse(self, key: str, value: Any, rule: str) -> NoReturn:
-        """Raise a DataError about a field."""
-        there = "is missing" if value is None else f"is {repr(value)[:80]}"
-        raise DataError(f"{self.path} is damaged: {self.name}{key} {there}; it {rule}. {HINT}")
+    fields = Fields(document, where=where, error=DataError, hint=HINT)
+    manifest = fields.build(Manifest)
+    fields.required("splits", dict)  # of other fields another tool, or an earlier release, may say nothing
+    quality = fields.part("quality")
+    return dataclasses.replace(manifest, flagged=None if quality is None else quality.required("flagged", int))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import paths
+from pneumodet.core import json_text, paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
 from pneumodet.data import tf_example, tfrecord
@@ -166,10 +166,10 @@ class RecordSet:
         for split in manifest.splits.values():
             for shard in split.shards:
                 path = folder / shard.name
-                if not path.is_file() or path.stat().st_size != shard.bytes:
+                if paths.size_of(path) != shard.bytes:
                     raise DataError(f"{path} is missing or not of the size that the manifest says. {HINT}")
         for split in manifest.splits.values():
-            if not (folder / split.annotations).is_file():
+            if paths.size_of(folder / split.annotations) is None:
                 raise DataError(f"{folder / split.annotations} is missing. {HINT}")
         return cls(folder, manifest)
 
@@ -257,7 +257,7 @@ def _read_truth(path: Path) -> dict[str, Any]:
     Raises:
       DataError: it cannot be read, or is damaged.
     """
-    truth: dict[str, Any] = paths.read_json(path, what="the ground truth", hint="Make the records again.")
+    truth: dict[str, Any] = json_text.read(path, what="the ground truth", hint="Make the records again.")
     try:
         ids, classes = {image["id"] for image in truth["images"]}, {category["id"] for category in truth["categories"]}
         for image in truth["images"]:
@@ -302,7 +302,7 @@ def verify(data_dir: Path, *, workers: int = 1) -> list[str]:
     problems += [f"{path.name} is not in the manifest." for path in sorted(data_dir.glob("*.tfrecord")) if path.name not in names]
     for name, split in manifest.splits.items():
         path = data_dir / split.annotations
-        if not path.is_file():
+        if paths.size_of(path) is None:
             problems.append(f"{path.name} is missing.")
         elif paths.sha256_file(path) != split.annotations_sha256:
             problems.append(f"{path.name} was changed: its SHA-256 is not the manifest's.")
@@ -320,9 +320,9 @@ def _check_shard(what: tuple[Path, Shard]) -> tuple[str, list[str], list[str]]:
     data_dir, shard = what
     path, problems = data_dir / shard.name, []
     exams: list[str] = []
-    if not path.is_file():
+    size = paths.size_of(path)
+    if size is None:
         return shard.name, [], [f"{path.name} is missing."]
-    size = path.stat().st_size
     if size != shard.bytes:
         problems.append(f"{path.name} has {size} bytes; the manifest says {shard.bytes}.")
     elif paths.sha256_file(path) != shard.sha256:

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pneumodet.core import boxes, paths
+from pneumodet.core import boxes, json_text, paths
 from pneumodet.core.errors import DataError
+from pneumodet.core.json_fields import Fields
 from pneumodet.data import coco_objects, images, label_map, manifest, tf_example, tfrecord
 from pneumodet.data.annotations import MIN_SIDE_PX, Exam
 from pneumodet.data.sources import Source
@@ -127,8 +128,12 @@ class Result:
 
     @classmethod
     def of_json(cls, text: str) -> "Result":
-        """Return what ``to_json`` wrote; ValueError or TypeError where it is something else."""
-        return cls(**json.loads(text))
+        """Return what ``to_json`` wrote; DataError where it is something else."""
+        hint = "Start again without --resume."
+        try:
+            return Fields(json_text.loads(text), where="The result of a shard", error=DataError, hint=hint).build(cls)
+        except ValueError as error:
+            raise DataError(f"The result of a shard is not valid JSON ({error}). {hint}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +167,7 @@ def write(task: Task) -> Result:
     """
     final, kept = task.folder / task.shard.name, task.folder / RESULTS / f"{task.shard.name}.json"
     if final.is_file() and kept.is_file():
-        with contextlib.suppress(ValueError, TypeError):  # cut off by a power failure
+        with contextlib.suppress(ValueError, DataError):  # cut off by a power failure
             result = Result.of_json(kept.read_text(encoding="utf-8"))
             if paths.sha256_file(final) == result.sha256:
                 return result

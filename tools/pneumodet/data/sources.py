@@ -9,13 +9,12 @@ import dataclasses
 import functools
 import os
 import zipfile
-import zlib
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.processes import Pool
-from pneumodet.data import remote
+from pneumodet.data import archives, remote
 from pneumodet.dicom import reading
 
 MATCH = ("auto", "file-name", "patient-id", "sop-instance-uid")
@@ -38,9 +37,6 @@ _ARCHIVE_SUFFIX = ".zip"
 
 SECOND_FILE = "a second file of exam "
 """Why a file is refused whose exam has one; the exam follows."""
-
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError)
-"""What zipfile raises for archives that are damaged, encrypted or unusual."""
 
 _HEADERS_A_TASK = 256
 
@@ -89,7 +85,7 @@ class Source:
                 return file.read()
         except OSError as error:
             raise DataError(f"{self} cannot be read: {error.strerror or error}.") from error
-        except _ARCHIVE_ERRORS as error:
+        except archives.ERRORS as error:
             raise DataError(f"{self} cannot be read: the archive is damaged, encrypted, or compressed in an unusual way.") from error
 
 
@@ -250,7 +246,7 @@ def _is_utf8(name: str) -> bool:
 def _has_magic(source: Source) -> bool:
     if remote.is_url(source.path):
         return False
-    with contextlib.suppress(OSError, *_ARCHIVE_ERRORS):
+    with contextlib.suppress(OSError, *archives.ERRORS):
         archive = _archive(source.path, source.mtime_ns) if source.member else None
         with archive.open(source.member) if archive else open(source.path, "rb") as file:
             head = file.read(_PREAMBLE_BYTES + len(_MAGIC))
@@ -260,11 +256,10 @@ def _has_magic(source: Source) -> bool:
 
 def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:
     try:
-        members = _archive(path, mtime_ns).infolist()
-    except (zipfile.BadZipFile, OSError):
+        members = archives.files(_archive(path, mtime_ns))
+    except (OSError, *archives.ERRORS):
         refused.append((relative, "not a ZIP archive"))
         return
     for member in members:
-        parts = PurePosixPath(member.filename).parts
-        if not member.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in parts):
+        if not archives.is_hidden(member.filename):
             yield Source(path, member.filename, member.file_size, mtime_ns), f"{relative}/{member.filename}"

@@ -7,17 +7,17 @@ gzip and ZIP are recognised by their first bytes, so that the name does not matt
 """
 
 import codecs
-import gc
 import gzip
 import io
-import json
 import logging
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import json_text
 from pneumodet.core.errors import DataError
+from pneumodet.data import archives
 
 PACKED = ".gz"
 """Suffix of a file that must be gzip."""
@@ -26,9 +26,6 @@ MAX_UNPACKED_BYTES = 1 << 30
 """What a packed file may hold: a few kB can unpack to any size. RSNA's largest file has 10 MB; 1 GiB of COCO results are 10 million boxes."""
 
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
-
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Of ZIP members; the others unpack a block of any size at once."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -76,25 +73,20 @@ def _from_gzip(data: bytes, path: Path, what: str) -> bytes:
 def _from_zip(data: bytes, path: Path, what: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = [one for one in archive.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
+            members = [one for one in archives.files(archive) if not archives.is_hidden(one.filename)]
             if any(one.filename == "[Content_Types].xml" for one in members):
                 raise DataError(f"{path} is an Excel workbook or other Office document. Save it as CSV in UTF-8.")
             if len(members) != 1:
                 names = ", ".join(one.filename for one in members[:_LISTED]) + (", …" if len(members) > _LISTED else "")
                 raise DataError(f"{path} is a ZIP archive with {len(members)} files ({names or 'none'}). Unpack it and name one of them.")
-            if members[0].compress_type not in _METHODS or members[0].flag_bits & 1:
+            if members[0].compress_type not in archives.METHODS or archives.is_encrypted(members[0]):
                 raise DataError(
                     f"Cannot unpack {what}{path}: it is encrypted or compressed in an unusual way. Pack it with gzip, or not at all."
                 )
             with archive.open(members[0]) as file:
                 return _bounded(file.read(MAX_UNPACKED_BYTES + 1), path, what)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+    except (OSError, *archives.ERRORS) as error:
         raise DataError(f"Cannot unpack {what}{path}: the ZIP archive is damaged or cut off. Get the file again.") from error
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a member is what macOS and others put beside the files."""
-    return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith(".")
 
 
 def _bounded(data: bytes, path: Path, what: str) -> bytes:
@@ -176,14 +168,8 @@ def read_json(path: Path, what: str = "") -> Any:
 
 def parse_json(text: str, path: Path, what: str = "") -> Any:
     """Return the value of a JSON text; errors as ``read_json``."""
-    collecting = gc.isenabled()
-    gc.disable()  # millions of small lists that live on: searching them for cycles takes longer than reading them
     try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise DataError(f"{path} is not valid JSON (it is nested too deeply).") from error
+        # not strict: the entries of a long table are checked one by one, and a message says which of them is wrong
+        return json_text.loads(text, strict=False)
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}).") from error
-    finally:
-        if collecting:
-            gc.enable()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import folders, metrics_table, paths, runs
+from pneumodet.core import folders, json_text, metrics_table, paths, runs
 from pneumodet.core.detections import Detections, to_coco
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
@@ -334,7 +334,7 @@ def _write(
         pictures=list(worst.pictures_of_worst(loaded, metrics, read)),
         provenance={"evaluated": runs.provenance(), "trained": record},
         config_text=config,
-        gains=paths.read_json(table, what="the table of gains", hint="Run tools/postprocess.py again.")
+        gains=json_text.read(table, what="the table of gains", hint="Run tools/postprocess.py again.")
         if table and table.exists()
         else None,
     )

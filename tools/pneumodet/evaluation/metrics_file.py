@@ -10,12 +10,13 @@ a file without it is read alike. A detector, a classifier and a segmenter leave 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths
+from pneumodet.core import json_text
 from pneumodet.core.errors import DataError
+from pneumodet.core.json_fields import Fields
 
 VERSION = 1
 """Of what is written. Raised only where a field that is read here changes its meaning."""
@@ -49,17 +50,18 @@ class Metrics(Mapping[str, Any]):
     A field that is left out is None, or empty; other keys are kept as they are.
     """
 
-    def __init__(self, content: Mapping[str, Any], *, where: str = "The metrics") -> None:
+    def __init__(self, content: Mapping[str, Any], *, where: str = "The metrics", hint: str = "Evaluate again.") -> None:
         """Check the content.
 
         Args:
           content: JSON object.
           where: what it is, for messages: a file's path.
+          hint: the next step, for messages.
 
         Raises:
           DataError: a field is of another kind than it must be; the message names it.
         """
-        _check(content, where)
+        _check(content, where, hint)
         self._content = dict(content)
 
     def __getitem__(self, key: str) -> Any:
@@ -162,70 +164,59 @@ def read(path: Path, *, hint: str) -> Metrics:
     Raises:
       DataError: the file is missing, no JSON, of a newer version, or a field is wrong.
     """
-    content = paths.read_json(path, what="the run's metrics", hint=hint)
-    try:
-        return Metrics(content, where=str(path))
-    except DataError as error:
-        raise DataError(f"{error} {hint}") from None
+    return Metrics(json_text.read(path, what="the run's metrics", hint=hint), where=str(path), hint=hint)
 
 
-def _is_number(value: object) -> bool:
-    # a bool is an int in Python, and no figure
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, Mapping)
-
-
-_NUMBER, _COUNT = (_is_number, "a number"), (_is_count, "a whole number of at least 0")
-_TEXT, _OBJECT = (_is_text, "text"), (_is_object, "a JSON object")
-
-_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    **dict.fromkeys(("version", "images", "patients", "positive_images", "boxes", "detections", "step", "parameters"), _COUNT),
-    **dict.fromkeys(("rsna_threshold", "training_seconds", "milliseconds_an_image", "checkpoint_chosen_of"), _NUMBER),
-    **dict.fromkeys(("class_name", "rsna_rules", "rsna_threshold_source", "checkpoint", "split", "manifest_sha256", "family"), _TEXT),
-    **dict.fromkeys(
-        ("intervals", "intervals_undefined", "bootstrap", "operating_point", "calibrator", "curves", "slices", "comparison"), _OBJECT
-    ),
+_COUNTS = ("images", "patients", "positive_images", "boxes", "detections", "step", "parameters", "checkpoint_chosen_of")
+_NUMBERS = ("rsna_threshold", "training_seconds", "milliseconds_an_image")
+_TEXTS = ("class_name", "rsna_rules", "rsna_threshold_source", "checkpoint", "split", "manifest_sha256", "family")
+_OBJECTS = ("calibrator", "curves", "comparison")
+_TYPES: Mapping[str, Any] = {
+    "intervals_undefined": dict[str, str | None],
+    "operating_point": OperatingPoint,
+    "warnings": list[str],
+    "segmentation.prior": dict[str, Any],
 }
-"""Field -> what it must be where it is not null."""
-
-_POINT = {"threshold": _NUMBER, "aim": _TEXT, "source": _TEXT, "threshold_is": _TEXT, "chosen": _OBJECT}
-"""The same of ``operating_point``."""
+"""Fields that are objects or lists -> what they hold."""
 
 _GROUPS = ("rsna_metric", "coco", "froc", "image", "lesion", "segmentation", "classes")
-"""Beginnings of the keys of figures. Those that hold an object, as ``image.confusion``, are no figures."""
+"""Beginnings of the keys of figures."""
+
+_TABLES = ("confusion", "prior", "gain", "classes")
+"""Ends of those keys that hold an object or a list, and are no figures."""
 
 
-def _check(content: object, where: str) -> None:
-    if not isinstance(content, Mapping):
-        raise DataError(f"{where}: metrics are a JSON object, but this is {type(content).__name__}.")
-    for key, (fits, what) in _FIELDS.items():
-        _refuse(content, key, fits, what, where)
-    if content.get("version", 0) > VERSION:
-        raise DataError(f"{where} is of version {content['version']}; this pneumodet reads up to {VERSION}. Update pneumodet.")
-    for key, (fits, what) in _POINT.items():
-        _refuse(content.get("operating_point") or {}, key, fits, what, where, inside="operating_point.")
+@dataclasses.dataclass(frozen=True)
+class _Worst:
+    """A slice that is worse than all exams."""
+
+    sentence: str
+
+
+def _check(content: object, where: str, hint: str) -> None:
+    fields = Fields(content, where=where, error=DataError, hint=hint)
+    fields.version(VERSION, oldest=0)
+    for key in _NUMBERS:
+        fields.optional(key, float)
+    for key in _TEXTS:
+        fields.optional(key, str)
+    for key in _OBJECTS:
+        fields.optional(key, dict)
+    for key in _COUNTS:
+        fields.count(key)
+    for key, hint in _TYPES.items():
+        fields.typed(key, hint)
     # by prefix: files hold figures of any class, and later ones may hold more
-    for key, value in content.items():
-        if key.partition(".")[0] in _GROUPS and not isinstance(value, Mapping | list):
-            reason = key.endswith(".undefined")
-            _refuse(content, key, *(_TEXT if reason else _NUMBER), where)
-    for key, ends in (content.get("intervals") or {}).items():
-        if not (isinstance(ends, list | tuple) and len(ends) == 2 and all(map(_is_number, ends))):
-            raise DataError(f"{where}: intervals.{key} must be [low, high], two numbers, but is {ends!r}.")
-
-
-def _refuse(content: Mapping[str, Any], key: str, fits: Callable[[object], bool], what: str, where: str, *, inside: str = "") -> None:
-    value = content.get(key)
-    if value is not None and not fits(value):
-        raise DataError(f"{where}: {inside}{key} must be {what}, but is {value!r}.")
+    for key, value in fields.content.items():
+        if key.partition(".")[0] in _GROUPS and not (isinstance(value, Mapping | list) and key.rpartition(".")[2] in _TABLES):
+            fields.typed(key, str if key.endswith(".undefined") else float)
+    if (point := fields.part("operating_point")) and (chosen := point.part("chosen")):
+        chosen.typed("reached", dict[str, float | None])
+    if intervals := fields.part("intervals"):
+        for key in intervals:
+            intervals.numbers(key, 2)
+    if bootstrap := fields.part("bootstrap"):
+        bootstrap.optional("method", str)
+    if slices := fields.part("slices"):
+        slices.optional("caveat", str)
+        slices.typed("worst_by", dict[str, _Worst | None])

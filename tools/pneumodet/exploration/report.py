@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from pneumodet.evaluation.report.gallery import data_uri
-from pneumodet.exploration import panels
+from pneumodet.exploration import box_panels, panels
 from pneumodet.viz import markup, templating
 from pneumodet.viz.charts import Line, line_chart
 from pneumodet.viz.markup import Table
@@ -69,7 +69,7 @@ def page(figures: Mapping[str, Any], album: Album | None) -> str:
         issues=panels.issues(figures),
         # without headers there is no age, sex or view, and the section would be empty
         people=panels.people(figures) if figures["headers"] else None,
-        boxes=panels.boxes(figures),
+        boxes=box_panels.boxes(figures),
         correlation=panels.correlation(figures),
         radiographs=_radiographs(album) if album else None,
     )

@@ -23,6 +23,7 @@ from pneumodet.export import graphs
 from pneumodet.inference import card as cards
 from pneumodet.inference import probability
 from pneumodet.inference.card import Artefact, ModelCard
+from pneumodet.inference.parity import Parity
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.sizes import Size
 from pneumodet.viz import markup
@@ -109,13 +110,13 @@ def _provenance() -> dict[str, Any]:
     return provenance
 
 
-def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Mapping[str, Any] | None) -> str:
+def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Parity | None) -> str:
     """Return MODEL_CARD.md: intended use, data, results with intervals, limits, files.
 
     Args:
       card: of the model, with its artefacts.
       metrics: of the evaluation of this checkpoint, or None.
-      parity: parity.json, or None where nothing was compared.
+      parity: of the files, or None where nothing was compared.
     """
     text = model_card.text({"model": card.run, "checkpoint": card.checkpoint, **(metrics or {})})
     parts = []
@@ -169,41 +170,43 @@ def _input(size: Size) -> list[str]:
     ]
 
 
-def _files(artefacts: Mapping[str, Artefact], parity: Mapping[str, Any] | None) -> list[str]:
+def _files(artefacts: Mapping[str, Artefact], parity: Parity | None) -> list[str]:
     lines = [
         "| file | MB | largest and mean difference of scores | AP50, change | RSNA metric, change | change nearby | ms an image |",
         "| --- " * 7 + "|",
     ]
-    measured = (parity or {}).get("artefacts", {})
+    measured = parity.artefacts if parity else {}
     for name, artefact in artefacts.items():
         one = measured.get(name)
         cells = ["not compared with its checkpoint", *["–"] * 4]
         if one:
-            changes = [f"{markup.number(one[key])} ({_signed(one[key + '_change'])})" for key in ("ap50", "rsna_metric")]
             cells = [
-                f"{one['score_largest']:.2g}, {one['score_mean']:.2g}",
-                *changes,
-                _signed(one.get("rsna_metric_nearby_change")),
-                f"{one['milliseconds']:.1f}",
+                f"{one.score_largest:.2g}, {one.score_mean:.2g}",
+                f"{markup.number(one.ap50)} ({_signed(one.ap50_change)})",
+                f"{markup.number(one.rsna_metric)} ({_signed(one.rsna_metric_change)})",
+                _signed(one.rsna_metric_nearby_change),
+                f"{one.milliseconds:.1f}",
             ]
         size = "–" if artefact.bytes is None else f"{artefact.bytes / 1e6:.1f}"
         lines.append(f"| {artefact.file} | {size} | {' | '.join(cells)} |")
     lines += ["", *(f"- {artefact.file} answers with {_ANSWERS[artefact.outputs]}." for artefact in artefacts.values())]
     if parity and measured:
-        images = sorted({one["images"] for one in measured.values()})
+        images = sorted({one.images for one in measured.values()})
         lines.append(
-            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity['split'])}. Nearby: the mean change of the "
+            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity.split)}. Nearby: the mean change of the "
             "RSNA metric at thresholds around the model's, which on these images may stand on a peak."
         )
-        lines += [f"- {parity_note(parity)}"] if parity["score_threshold"] is not None else []
+        lines += [f"- {note}"] if (note := parity_note(parity)) else []
     return lines
 
 
-def parity_note(parity: Mapping[str, Any]) -> str:
-    """Return why the RSNA metric of parity.json is not that of the evaluation, in a sentence; it needs a threshold."""
-    which = "the model's own, " if parity.get("threshold_is_stored") else "the best one here, since the model has none of its own, "
+def parity_note(parity: Parity) -> str:
+    """Return why the RSNA metric of parity.json is not that of the evaluation, in a sentence; nothing where there is no threshold."""
+    if parity.score_threshold is None:
+        return ""
+    which = "the model's own, " if parity.threshold_is_stored else "the best one here, since the model has none of its own, "
     return (
-        f"The RSNA metric here is at one threshold for all images, {which}{parity['score_threshold']:.4g}, and serves to compare files; the one to report "
+        f"The RSNA metric here is at one threshold for all images, {which}{parity.score_threshold:.4g}, and serves to compare files; the one to report "
         "is evaluate's, whose thresholds are not chosen on the exams that they are used on."
     )
 

@@ -19,7 +19,9 @@ from pneumodet.export import card as run_card
 from pneumodet.export import graphs, measuring, quantizing, sampling
 from pneumodet.inference import card as cards
 from pneumodet.inference import exported
+from pneumodet.inference import parity as parity_file
 from pneumodet.inference.card import Artefact, ModelCard
+from pneumodet.inference.parity import Parity
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.models.detection import pipeline_config
 
@@ -43,7 +45,7 @@ class Outcome:
     """
 
     card: ModelCard
-    parity: dict[str, Any] | None
+    parity: Parity | None
 
 
 def export(
@@ -56,7 +58,7 @@ def export(
     limit: int | None = None,
     recipe: Path | None = None,
     overwrite: bool = False,
-    on_measured: Callable[[dict[str, Any]], None] = lambda parity: None,
+    on_measured: Callable[[Parity], None] = lambda parity: None,
     progress: measuring.Progress = lambda total: lambda: None,
 ) -> Outcome:
     """Export the best checkpoint of a run, or its newest where it has no best one.
@@ -118,11 +120,13 @@ def export(
             measured = _earlier(output_dir, kept)
         else:
             measured = records.compare(model, config, exported.read(new), formats, threshold=card.score_threshold, progress=progress)
-            _keep_earlier(measured, output_dir, kept)
+            earlier = _earlier(output_dir, kept)
+            if earlier is not None:
+                measured = dataclasses.replace(measured, artefacts=earlier.artefacts | measured.artefacts)
             on_measured(measured)  # first, so that a refused export says by how much it differs
             measuring.refuse_unlike(measured, formats)
         if measured:
-            paths.write_json(new / exported.PARITY, measured)
+            paths.write_json(new / exported.PARITY, measured.to_json())
         (new / exported.READ_ME).write_text(run_card.read_me(card, metrics, measured), encoding="utf-8")
     return Outcome(card, measured)
 
@@ -307,17 +311,9 @@ def _measured(artefact: Artefact, new: Path) -> Artefact:
     return dataclasses.replace(artefact, sha256=exported.sha256(path), bytes=sum(one.stat().st_size for one in files))
 
 
-def _keep_earlier(measured: dict[str, Any], output_dir: Path, kept: dict[str, Artefact]) -> None:
-    """Add what an earlier comparison said of the files that stay."""
-    earlier = _earlier(output_dir, kept)
-    if earlier is not None:
-        measured["artefacts"] = earlier["artefacts"] | measured["artefacts"]
-
-
-def _earlier(output_dir: Path, kept: dict[str, Artefact]) -> dict[str, Any] | None:
+def _earlier(output_dir: Path, kept: dict[str, Artefact]) -> Parity | None:
     """Return an earlier comparison, of the files that stay; None where there is none."""
     if not kept or not (output_dir / exported.PARITY).is_file():
         return None
-    measured: dict[str, Any] = paths.read_json(output_dir / exported.PARITY, what="the comparison", hint="Export with --overwrite.")
-    measured["artefacts"] = {name: one for name, one in measured["artefacts"].items() if name in kept}
-    return measured
+    measured = parity_file.read(output_dir / exported.PARITY)
+    return dataclasses.replace(measured, artefacts={name: one for name, one in measured.artefacts.items() if name in kept})

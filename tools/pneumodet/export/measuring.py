@@ -1,7 +1,7 @@
 """Run exported files and the checkpoint on the validation records, and compare their detections.
 
 records = Records.of_run(folder, None, limit=None)
-measured = records.compare(model, config, exported.read(new), ["onnx"], threshold=0.4)     # parity.json
+measured = records.compare(model, config, exported.read(new), ["onnx"], threshold=0.4)     # as parity.json has it
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from pneumodet.export import parity, sampling
 from pneumodet.inference import exported
 from pneumodet.inference.detectors import Detector
 from pneumodet.inference.outputs import from_outputs
+from pneumodet.inference.parity import Comparison, Parity, Reference
 
 Progress = Callable[[int], Callable[[], object]]
 """Takes the number of images, and returns what to call after each."""
@@ -104,7 +105,7 @@ class Records:
         *,
         threshold: float | None,
         progress: Progress = lambda total: lambda: None,
-    ) -> dict[str, Any]:
+    ) -> Parity:
         """Run a model of the API and files that were made of it on the records.
 
         Args:
@@ -116,7 +117,7 @@ class Records:
           progress: see ``Progress``.
 
         Returns:
-          What parity.json holds.
+          What comes out.
         """
         from pneumodet.models.detection.running import DetectorRunner
 
@@ -154,7 +155,7 @@ class Records:
         one: exported.Exported,
         config: Any,
         threshold: float | None,
-    ) -> dict[str, Any]:
+    ) -> Parity:
         reference = detections.pop("checkpoint")
         category = one.label_map[label_map.PNEUMONIA]
         stored = threshold is not None
@@ -175,25 +176,23 @@ class Records:
             same = parity.compare(reference, own, sizes_hw=sizes_hw, limit=_limit(config), tolerance=tolerance)
             measured = {**same, **now, **changes, "bytes": one.artefacts[name].bytes, "images": len(reference)}
             measured |= {**_times(seconds[name]), "tolerance": dataclasses.asdict(tolerance)}
-            rows[name] = {**measured, "outside": parity.outside(measured, tolerance)}
-        return {
-            "format": "pneumodet-parity",
-            "version": 1,
-            "checkpoint": one.card.checkpoint,
-            "checkpoint_sha256": one.card.checkpoint_sha256,
-            "split": self.split.name,
-            "manifest_sha256": RecordSet.open(self.split.folder).manifest_sha256,
-            "score_threshold": threshold,
-            "threshold_is_stored": stored,
-            "machine": {"platform": f"{platform.system()} {platform.machine()}", "cpu_cores": os.cpu_count()},
-            "reference": {
+            rows[name] = Comparison(**measured, outside=tuple(parity.outside(measured, tolerance)))
+        return Parity(
+            checkpoint=one.card.checkpoint,
+            checkpoint_sha256=one.card.checkpoint_sha256,
+            split=self.split.name,
+            manifest_sha256=RecordSet.open(self.split.folder).manifest_sha256,
+            score_threshold=threshold,
+            threshold_is_stored=stored,
+            machine={"platform": f"{platform.system()} {platform.machine()}", "cpu_cores": os.cpu_count()},
+            reference=Reference(
                 **{key: value for key, value in figures(reference, 0.0).items() if "nearby" not in key},
                 **_times(seconds["checkpoint"]),
-                "images": len(reference),
-                "detections": sum(map(len, reference.values())),
-            },
-            "artefacts": rows,
-        }
+                images=len(reference),
+                detections=sum(map(len, reference.values())),
+            ),
+            artefacts=rows,
+        )
 
 
 def _change(value: float | None, before: float | None) -> float | None:
@@ -216,9 +215,9 @@ def _limit(config: Any) -> int:
     return 100
 
 
-def refuse_unlike(measured: dict[str, Any], formats: Sequence[str]) -> None:
+def refuse_unlike(measured: Parity, formats: Sequence[str]) -> None:
     """Raise CheckpointError where one of the new files is outside of its tolerance."""
-    outside = {name: reasons for name in formats if (reasons := measured["artefacts"][name]["outside"])}
+    outside = {name: reasons for name in formats if (reasons := measured.artefacts[name].outside)}
     if outside:
         text = "; ".join(f"{exported.FILES[name]}: {', '.join(one)}" for name, one in outside.items())
         raise CheckpointError(

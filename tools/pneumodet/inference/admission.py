@@ -275,7 +275,7 @@ def facts_of_json(item: dict[str, Any]) -> Facts:
     try:
         # a server may write an IS as a number or as a string (PS3.18 F.2.3)
         count = None if frames is None else int(frames)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last for Infinity
         count = None
     return _facts(text, codes, count)
 

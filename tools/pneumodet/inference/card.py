@@ -11,8 +11,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths
-from pneumodet.core.errors import CheckpointError, ConfigError, DataError
+from pneumodet.core import json_fields, paths
+from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.core.json_fields import Fields
 from pneumodet.core.run_record import DataRecord
 from pneumodet.inference.postprocess.recipe import Recipe
@@ -154,19 +154,18 @@ def read(path: Path) -> ModelCard:
     Raises:
       CheckpointError: there is none, it is no JSON, a newer pneumodet wrote it, or a field is wrong, which is named.
     """
-    try:
-        content = paths.read_json(path, what="the model card", hint=_NEXT)
-    except DataError as error:
-        raise CheckpointError(str(error)) from error
-    fields = Fields(content, where=str(path), error=CheckpointError, hint=_NEXT)
-    version = _version(fields, path)
+    fields = json_fields.of_file(path, what="the model card", error=CheckpointError, hint=_NEXT)
+    if fields.optional("format", str) not in (None, FORMAT):
+        raise fields.wrong("format", repr(FORMAT))
+    # none by hand, or by a test; every export has written one
+    version = fields.version(VERSION) or VERSION
     return ModelCard(
         run=fields.optional("run", str),
         checkpoint=fields.optional("checkpoint", str),
         checkpoint_sha256=fields.optional("checkpoint_sha256", str),
         checkpoint_chosen_of=fields.optional("checkpoint_chosen_of", int),
         architecture=fields.optional("architecture", str),
-        label_map=_label_map(fields),
+        label_map=fields.typed("label_map", dict[str, int]),
         size=Size.of_fields(part) if (part := fields.part("input")) else None,
         postprocessing=Settings.of_fields(part) if (part := fields.part("postprocessing")) else None,
         recipe=_recipe(fields),
@@ -174,32 +173,21 @@ def read(path: Path) -> ModelCard:
         data=_data(part) if (part := fields.part("data")) else None,
         trained=fields.optional("trained", dict),
         exported=fields.optional("exported", dict),
-        metrics=fields.optional("metrics", dict),
+        metrics=_metrics(fields),
         score_threshold=fields.optional("score_threshold", float),
         calibrator=_calibrator(fields),
         artefacts=_artefacts(fields, version),
     )
 
 
-def _version(fields: Fields, path: Path) -> int:
-    if fields.optional("format", str) not in (None, FORMAT):
-        raise fields.wrong("format", repr(FORMAT))
-    version = fields.optional("version", int)
-    if version is None:  # by hand, or by a test; every export has written one
-        return VERSION
-    if version < 1:
-        raise fields.wrong("version", "a whole number of at least 1")
-    # a newer version may mean something else by a field of the same name
-    if version > VERSION:
-        raise CheckpointError(
-            f"{path} has the version {version}, but this pneumodet knows 1 to {VERSION}. Use the pneumodet that exported the model, or a newer one."
-        )
-    return version
-
-
-def _label_map(fields: Fields) -> dict[str, int] | None:
-    part = fields.part("label_map")
-    return None if part is None else {name: part.required(name, int) for name in fields.required("label_map", dict)}
+def _metrics(fields: Fields) -> dict[str, Any] | None:
+    """Return the figures, those of them checked that sentences about the model are made of."""
+    part = fields.part("metrics")
+    if part is not None:
+        for name in ("images", "patients", "checkpoint_chosen_of"):
+            part.count(name)
+        part.part("operating_point")
+    return fields.optional("metrics", dict)
 
 
 def _recipe(fields: Fields) -> Recipe | None:
@@ -247,10 +235,10 @@ def _artefact(fields: Fields) -> Artefact:
     outputs, anchors, feature_maps = fields.choice("outputs", (DETECTIONS, BOXES, ENCODINGS, TASK)), None, None
     ranges = None
     if outputs == ENCODINGS:
-        anchors, feature_maps = fields.file_name("anchors"), fields.required("feature_maps", int)
+        anchors, feature_maps = fields.file_name("anchors"), fields.count("feature_maps", least=1)
         if anchors is None:
             raise fields.wrong("anchors", "a text")
-        if feature_maps < 1:
+        if feature_maps is None:
             raise fields.wrong("feature_maps", "a whole number of at least 1")
         # an empty list is null: outputs that were not cut off
         parts = fields.listed("ranges")
@@ -261,7 +249,7 @@ def _artefact(fields: Fields) -> Artefact:
         file=file,
         outputs=outputs,
         sha256=fields.optional("sha256", str),
-        bytes=fields.optional("bytes", int),
+        bytes=fields.count("bytes"),
         anchors=anchors,
         feature_maps=feature_maps,
         ranges=ranges,

@@ -139,7 +139,7 @@ def rests_on(metrics: Mapping[str, Any] | None) -> str:
     Args:
       metrics: of the evaluation that fitted the calibrator, as an export's model.json has them.
     """
-    if not metrics or metrics.get("patients") is None:
+    if not metrics or metrics.get("patients") is None or metrics.get("images") is None:
         return UNKNOWN
     text = f"{counted(metrics['images'], 'exam')} of {counted(metrics['patients'], 'patient')}"
     chosen = ["threshold"] * ("chosen" in (metrics.get("operating_point") or {}))

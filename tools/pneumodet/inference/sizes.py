@@ -13,6 +13,7 @@ import dataclasses
 
 import numpy as np
 
+from pneumodet.core.image_limits import MAX_SIDE_PX
 from pneumodet.core.json_fields import Fields
 from pneumodet.data.scaling import reduce, resize
 
@@ -44,11 +45,13 @@ class Size:
         fixed = fields.optional("fixed_hw", list)
         if fixed is None:
             for name, value in (("least", least), ("most", most)):
-                if value < 1:
-                    raise fields.wrong(name, "a whole number of at least 1 where fixed_hw is null")
+                if not 1 <= value <= MAX_SIDE_PX:
+                    raise fields.wrong(name, f"a whole number from 1 to {MAX_SIDE_PX} where fixed_hw is null")
             return cls(None, least, most, padded)
-        if len(fixed) != 2 or not all(type(one) is int and one > 0 for one in fixed):
-            raise fields.wrong("fixed_hw", "null, or a list of height and width, whole numbers of at least 1")
+        if len(fixed) != 2 or not all(type(one) is int and 0 < one <= MAX_SIDE_PX for one in fixed):
+            raise fields.wrong("fixed_hw", f"null, or a list of height and width, whole numbers from 1 to {MAX_SIDE_PX}")
+        if padded:
+            raise fields.wrong("padded", "false where fixed_hw is given")
         return cls((fixed[0], fixed[1]), least, most, padded)
 
     @property

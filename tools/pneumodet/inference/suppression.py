@@ -24,6 +24,9 @@ CONVERTERS = (_SIGMOID, _SOFTMAX, _IDENTITY)
 BOUNDED_TOP = 6.0
 """A quantized model answers with (value - low) * 6 / (high - low), cut off at 0 and 6 by the activation ReLU6; see ``export.quantizing``."""
 
+_LEAST_SCALE, _LARGEST = 1e-6, 1e6
+"""Of what a model card says of scales and thresholds; the API's are 1 to 10, and from 0 to 1."""
+
 Range = tuple[float, float]
 """(low, high), what a value is cut off at."""
 
@@ -85,6 +88,14 @@ class Settings:
           PneumodetError: a field is missing or wrong.
         """
         y, x, height, width = fields.numbers("box_scales", 4)
+        for name, values in (("logit_scale", [fields.required("logit_scale", float)]), ("box_scales", [y, x, height, width])):
+            if not all(_LEAST_SCALE <= abs(one) <= _LARGEST for one in values):  # logits and encodings are divided by it
+                raise fields.wrong(name, f"numbers from {_LEAST_SCALE:g} to {_LARGEST:g}")
+        for name in ("score_threshold", "iou_threshold"):
+            if not abs(fields.required(name, float)) <= _LARGEST:
+                raise fields.wrong(name, "a number of single precision")
+        for name in ("max_detections_per_class", "max_total_detections"):
+            fields.count(name)
         return cls(
             score_converter=fields.choice("score_converter", CONVERTERS),
             logit_scale=fields.required("logit_scale", float),

@@ -6,12 +6,9 @@ downloads(folder)["ssd_mobilenet_v2_320x320_coco17_tpu-8"].sha256
 """
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pneumodet.core import paths
-from pneumodet.core.errors import DataError
+from pneumodet.core import json_fields, paths
 
 REGISTRY = "registry.json"
 """What can be loaded by name; its field ``about`` gives the sources."""
@@ -63,29 +60,14 @@ class Download:
     files: dict[str, str]
 
 
-_Kind = TypeVar("_Kind", Entry, Download)
-
-_SHAPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "side_px": ((int,), "a whole number"),
-    "feature_extractors": ((list,), "a list of texts"),
-    "files": ((dict,), "an object"),
-    "sha256": ((str, type(None)), "a text or null"),
-}
-"""Field -> (types it may have, what to call them); all others are texts."""
-
-
 def read(folder: Path) -> dict[str, Entry]:
     """Return the registry: name -> its entry.
 
     Raises:
       DataError: it cannot be read, or a field is missing or wrong, which is named.
     """
-    path = folder / REGISTRY
-    content = paths.read_json(path, what="the registry of checkpoints", hint=_AGAIN)
-    checkpoints = content.get("checkpoints") if isinstance(content, dict) else None
-    if not isinstance(checkpoints, dict):
-        raise DataError(f"{path} has no object 'checkpoints'. {_AGAIN}")
-    return {name: _checked(Entry, fields, f"{path}, {name}", _AGAIN) for name, fields in checkpoints.items()}
+    fields = json_fields.of_file(folder / REGISTRY, what="the registry of checkpoints", hint=_AGAIN)
+    return {name: entry.build(Entry) for name, entry in fields.parts("checkpoints")}
 
 
 def downloads(folder: Path) -> dict[str, Download]:
@@ -97,30 +79,11 @@ def downloads(folder: Path) -> dict[str, Download]:
     path = folder / LOCK
     if not path.is_file():
         return {}
-    content = paths.read_json(path, what="the record of downloads", hint=_REMOVE)
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is no object of names. {_REMOVE}")
-    return {name: _checked(Download, fields, f"{path}, {name}", _REMOVE) for name, fields in content.items()}
+    fields = json_fields.of_file(path, what="the record of downloads", hint=_REMOVE)
+    return fields.values(Download)
 
 
 def record(folder: Path, name: str, download: Download) -> None:
     """Write down a download; what is there of others stays."""
     every = downloads(folder) | {name: download}
     paths.write_json(folder / LOCK, {one: dataclasses.asdict(each) for one, each in every.items()})
-
-
-def _checked(kind: type[_Kind], fields: Any, where: str, hint: str) -> _Kind:
-    if not isinstance(fields, Mapping):
-        raise DataError(f"{where} is {fields!r}, must be an object. {hint}")
-    taken: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        if field.name not in fields:
-            if field.default is dataclasses.MISSING:
-                raise DataError(f"{where}: the field {field.name} is missing. {hint}")
-            continue
-        types, wanted = _SHAPES.get(field.name, ((str,), "a text"))
-        value = fields[field.name]
-        if type(value) not in types:  # by the exact type: True is an int to isinstance
-            raise DataError(f"{where}: {field.name} is {value!r}, must be {wanted}. {hint}")
-        taken[field.name] = value
-    return kind(**taken)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.json_fields import Fields
 from pneumodet.models.detection.choices import PRECISIONS
 from pneumodet.models.inputs import augmentation_settings
 from pneumodet.models.inputs.augmentation_settings import RADIOGRAPH, Augmentation
@@ -83,20 +84,24 @@ class Options:
         """Return the options that run.json keeps in its field ``training``.
 
         Raises:
-          DataError: it lacks one of them.
+          DataError: it lacks one of them, or one is wrong, which is named.
+          ConfigError: a value of the augmentation is out of range.
         """
-        try:
-            return cls(
-                plan=Plan(**{field.name: record[field.name] for field in dataclasses.fields(Plan)}),
-                seed=record["seed"],
-                augmentation=Augmentation(**record["augmentation"]),
-                positive_share=record["positive_share"],
-                freeze=tuple(record["freeze"]),
-                skip_corrupt=record["skip_corrupt"],
-                precision=record["precision"],
-            )
-        except KeyError as error:
-            raise DataError(f"run.json does not say {error} of the run. It was made by another pneumodet; start a new run.") from error
+        hint = "It was made by another pneumodet; start a new run."
+        fields = Fields(record, where="run.json, training", error=DataError, hint=hint)
+        # a default in place of what the run was started with would change it
+        for field in dataclasses.fields(Plan):
+            if field.name not in fields:
+                raise fields.wrong(field.name, "given")
+        return cls(
+            plan=fields.build(Plan),
+            seed=fields.required("seed", int),
+            augmentation=augmentation_settings.of_json("run.json: the augmentation", fields.required("augmentation", dict)),
+            positive_share=fields.optional("positive_share", float),
+            freeze=tuple(fields.texts("freeze")),
+            skip_corrupt=fields.required("skip_corrupt", bool),
+            precision=fields.choice("precision", PRECISIONS),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as ``of`` takes them."""

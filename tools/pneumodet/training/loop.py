@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.core import runs
+from pneumodet.core import json_text, runs
 from pneumodet.core.errors import CheckpointError, DataError, TrainingError, first_line
+from pneumodet.core.json_fields import Fields
 from pneumodet.models.detection import checkpoints
 from pneumodet.models.options import Plan
 from pneumodet.training import saving
@@ -303,7 +304,7 @@ class Run:
         except ValueError as error:
             raise CheckpointError(f"Checkpoint {path} does not fit this run's optimizer: {first_line(error)}") from error
         stored = self._trainer.memory.numpy().decode()
-        self._memory = Memory(**json.loads(stored)) if stored else Memory()  # none in a checkpoint of the stock API
+        self._memory = _memory(stored, path) if stored else Memory()  # none in a checkpoint of the stock API
 
     def _chief_step(self) -> int:
         """Return the step of the chief's newest checkpoint; training has written one before its first step."""
@@ -346,3 +347,10 @@ class Run:
 
 class _NotFiniteError(Exception):
     """A loss or a gradient is not finite; the message has step, learning rate and all losses."""
+
+
+def _memory(stored: str, path: str) -> Memory:
+    try:
+        return Fields(json_text.loads(stored), where=path, error=CheckpointError, hint="Is it a checkpoint of this run?").build(Memory)
+    except ValueError as error:
+        raise CheckpointError(f"What checkpoint {path} remembers is not valid JSON ({error}). Is it a checkpoint of this run?") from error

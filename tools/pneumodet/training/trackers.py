@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths
+from pneumodet.core import json_fields, paths
 from pneumodet.core.errors import EnvironmentProblem, first_line
 
 _LOG = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def start(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
       EnvironmentProblem: the package is not installed, or it cannot begin.
     """
     memory = folder / f"{name}.json"
-    earlier = paths.read_json(memory, what="the tracked run", hint="Remove it.")["run"] if memory.exists() else None
+    earlier = json_fields.of_file(memory, what="the tracked run", hint="Remove it.").get("run", str) if memory.exists() else None
     try:
         module = importlib.import_module(name)
         if name == "mlflow":

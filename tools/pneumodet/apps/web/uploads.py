@@ -10,11 +10,9 @@ import functools
 import hashlib
 import io
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 
-from pneumodet.data import image_files
+from pneumodet.data import archives, image_files
 from pneumodet.data.formats import exam_id
 
 MAX_FILE_BYTES = 64 << 20
@@ -40,15 +38,6 @@ _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 
 _ZIP_ENTRY = b"PK\x01\x02"
 """How each entry of an archive's directory begins (APPNOTE 4.3.12)."""
-
-_ENCRYPTED = 1
-"""Flag of a member that needs a password (APPNOTE 4.4.4)."""
-
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""The other ones may ask for gigabytes of memory before the first byte comes."""
-
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, OSError, ValueError)
-"""What zipfile raises for archives that are damaged or forged."""
 
 _TOO_MUCH = f"All radiographs together may have {MAX_TOTAL_BYTES >> 20} MB. Remove some first."
 
@@ -184,7 +173,7 @@ def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
     refused: list[Refused] = []
     try:
         with zipfile.ZipFile(io.BytesIO(archive.data)) as opened:
-            members = [one for one in opened.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
+            members = [one for one in archives.files(opened) if not archives.is_hidden(one.filename)]
             for member in members:
                 left = room.without(files)
                 name = clean_name(member.filename)
@@ -202,7 +191,7 @@ def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
                 try:
                     with opened.open(member) as file:  # what the directory says of the size may be a lie
                         data = file.read(min(MAX_FILE_BYTES, left.bytes) + 1)
-                except _ARCHIVE_ERRORS:
+                except (OSError, *archives.ERRORS):
                     refused.append(Refused(where, "It cannot be unpacked: the archive is damaged."))
                     continue
                 one = File(name, data)
@@ -213,7 +202,7 @@ def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
                     refused.append(Refused(where, reason))
                 else:
                     files.append(one)
-    except _ARCHIVE_ERRORS:
+    except (OSError, *archives.ERRORS):
         refused.append(Refused(archive.name, "The ZIP archive is damaged or cut off."))
     else:
         if not members:
@@ -222,15 +211,10 @@ def _members(archive: File, room: Room) -> tuple[list[File], list[Refused]]:
 
 
 def _unreadable(member: zipfile.ZipInfo) -> str | None:
-    if member.flag_bits & _ENCRYPTED:
+    if archives.is_encrypted(member):
         return "It needs a password. Unpack the archive first."
-    if member.compress_type not in _METHODS:
+    if member.compress_type not in archives.METHODS:
         return "It is compressed in an unusual way. Pack the archive again with plain ZIP."
     if member.file_size > MAX_FILE_BYTES:
         return f"It has {member.file_size >> 20} MB unpacked; {MAX_FILE_BYTES >> 20} MB are allowed."
     return None
-
-
-def _is_hidden(name: str) -> bool:
-    # macOS adds a file of metadata to each, as __MACOSX/._a.dcm
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)

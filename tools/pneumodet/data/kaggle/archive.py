@@ -12,14 +12,12 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pneumodet.core.errors import DataError
+from pneumodet.data import archives
 
 _CHUNK = 1 << 20
-_ENCRYPTED = 1
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What zipfile raises for members that are damaged, cut off, encrypted, or compressed in an unusual way."""
 
 AGAIN = "Remove it, and run the same command again."
 
@@ -28,30 +26,22 @@ def open_archive(path: Path) -> list[zipfile.ZipInfo]:
     """Return the files of an archive.
 
     Raises:
-      DataError: it is no whole ZIP archive, or a member's name leads out of the folder, occurs twice, or is of a link.
+      DataError: it is no whole ZIP archive, or a member's name is one that ``archives.bad_name`` refuses, or it is a link.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-    except (zipfile.BadZipFile, ValueError) as error:
+            members = archives.files(archive)
+    except archives.ERRORS as error:
         raise DataError(f"{path} is no whole ZIP archive ({error}). {AGAIN}") from error
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-    seen: set[str] = set()
+    if bad := archives.bad_name(member.filename for member in members):
+        raise DataError(f"{path} has a member whose name {bad[1]}: {bad[0]!r:.300}. This is not Kaggle's archive. {AGAIN}")
     for member in members:
-        name = PurePosixPath(member.filename)
-        # zipfile's own extract would change such a name in silence; a colon is a drive or a stream on Windows
-        if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename or not name.parts:
-            raise DataError(
-                f"{path} has a member whose name leads out of its folder: {member.filename!r}. This is not Kaggle's archive. {AGAIN}"
-            )
         # the upper 16 bits are the mode of Unix, where the archive was made there
-        if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & _ENCRYPTED:
-            what = "encrypted" if member.flag_bits & _ENCRYPTED else "a link"
+        if stat.S_ISLNK(member.external_attr >> 16) or archives.is_encrypted(member):
+            what = "encrypted" if archives.is_encrypted(member) else "a link"
             raise DataError(f"{path}: {member.filename!r} is {what}. This is not Kaggle's archive. {AGAIN}")
-        if str(name) in seen:
-            raise DataError(f"{path} has {member.filename!r} twice. This is not Kaggle's archive. {AGAIN}")
-        seen.add(str(name))
     return members
 
 
@@ -112,7 +102,7 @@ def _unpack_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, final: Path, 
         if written != member.file_size:
             raise zipfile.BadZipFile(f"{written} bytes instead of {member.file_size}")
         os.replace(tmp, final)
-    except _BROKEN as error:
+    except archives.ERRORS as error:
         raise DataError(f"{path}: {member.filename} is damaged ({error}). {AGAIN}") from error
     finally:
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import download, folders, paths
+from pneumodet.core import download, folders, json_text, paths
 from pneumodet.core.errors import CheckpointError, DataError, EnvironmentProblem
 from pneumodet.data import annotations, tables
 from pneumodet.data.kaggle import archive, client
@@ -181,7 +181,7 @@ def _key(members: Sequence[zipfile.ZipInfo]) -> str:
 
 def _damage(folder: Path) -> str | None:
     """Return what is missing of a folder that was whole once, or None."""
-    listed = paths.read_json(folder / MARKER, what="the list of files", hint="Remove the folder, and run the same command again.")
+    listed = json_text.read(folder / MARKER, what="the list of files", hint="Remove the folder, and run the same command again.")
     try:
         # sizes only: for the CRCs every start would read all of some 30,000 files
         sizes = {str(name): int(size) for name, (size, _) in listed["bytes_and_crc32"].items()}

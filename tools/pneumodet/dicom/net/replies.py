@@ -5,12 +5,12 @@ refusal_text(b"<html><p>Disk full</p>", "text/html")              # 'Disk full'
 warning_text('299 pacs: "There are 20 additional results"')       # 'There are 20 additional results'
 """
 
-import json
 import re
 from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
+from pneumodet.core import json_text
 from pneumodet.dicom.net.errors import UID_IN_TEXT, Trouble
 
 MAX_DEPTH = 32
@@ -52,19 +52,8 @@ def document(body: bytes) -> Any:
     Raises:
       ValueError: it is no JSON, or nested deeper than ``MAX_DEPTH``.
     """
-    try:
-        value = json.loads(body)
-    except RecursionError:
-        raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels") from None
-    # level by level, as a walk that calls itself could come to Python's own limit
-    level, depth = [value] if isinstance(value, (dict, list)) else [], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels")
-        below = [one for parent in level for one in (parent.values() if isinstance(parent, dict) else parent)]
-        level = [one for one in below if isinstance(one, (dict, list))]
-    return value
+    # not strict: a number of another attribute that no program can hold is no reason to pass over an exam
+    return json_text.loads(body, strict=False, depth=MAX_DEPTH)
 
 
 def entries(body: bytes) -> list[Entry]:

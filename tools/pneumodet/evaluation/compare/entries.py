@@ -20,6 +20,7 @@ from pneumodet.evaluation import checks, inputs, metrics_file
 from pneumodet.evaluation.compare import truths
 from pneumodet.evaluation.compare.truths import Truth
 from pneumodet.evaluation.metrics_file import Metrics
+from pneumodet.inference import exported, parity
 from pneumodet.inference.postprocess import gates as image_gates
 
 BOXES, SCORES = "boxes", "scores"
@@ -33,7 +34,7 @@ ROUNDED = 1e-6
 TRAINED_ON = "{name} was evaluated on the very exams that it was trained on: its figures say nothing of others."
 """Warning."""
 
-PARITY = Path(runs.EXPORT) / "parity.json"
+PARITY = Path(runs.EXPORT) / exported.PARITY
 """Where the export of a detection run keeps how long its checkpoint took an image."""
 
 
@@ -224,7 +225,7 @@ def _truth_of_run(name: str, data: str | None, manifest: str | None, split: str 
 
 def _manifest_of(data_dir: Path) -> str | None:
     path = data_dir / record_sets.MANIFEST
-    return paths.sha256_file(path) if path.is_file() else None
+    return None if paths.size_of(path) is None else paths.sha256_file(path)
 
 
 def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases, list[str]]:
@@ -268,7 +269,6 @@ def _cost(folder: Path, record: RunRecord, metrics: Metrics) -> dict[str, Any]:
     if seconds is None:
         seconds = metrics_table.seconds(folder) or None
     if milliseconds is None and (folder / PARITY).is_file():
-        parity = paths.read_json(folder / PARITY, what="the export's measurements", hint="Export the run again.")
-        milliseconds = (parity.get("reference") or {}).get("milliseconds")
+        milliseconds = parity.read(folder / PARITY).reference.milliseconds
     parameters = metrics.get("parameters") if record.parameters is None else record.parameters
     return {"parameters": parameters, "training_seconds": seconds, "milliseconds_an_image": milliseconds}

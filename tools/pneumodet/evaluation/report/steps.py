@@ -3,11 +3,14 @@
 html = gains(table)          # as postprocess.py writes it into table.json
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
+from pneumodet.core.errors import DataError
+from pneumodet.core.json_fields import Fields
 from pneumodet.viz import markup, templating
 
 STEPS = {
@@ -47,26 +50,64 @@ FIELDS = {
 OBJECTIVES = {"rsna": "RSNA metric", "ap50": "AP50"}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure and its interval; None where it is undefined."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def shown(self) -> str | markup.Cell:
+        """Return its cell."""
+        return markup.with_interval(dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gain:
+    """A row: the step, its figure, what it gains over the row before, and what was chosen on all patients so far."""
+
+    step: str
+    figure: Figure
+    gain: Figure | None = None
+    chosen: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gains:
+    """What is shown of table.json."""
+
+    rows: tuple[Gain, ...]
+    total: Figure
+    objective: str
+    note: str | None = None
+
+
 def gains(table: Mapping[str, Any] | None) -> Markup:
     """Return the table of gains, or nothing without one.
 
     Args:
       table: as ``evaluation.postprocess_search.search`` returns it.
+
+    Raises:
+      DataError: a field of it is missing or wrong, which is named.
     """
     if not table:
         return Markup()
+    checked = Fields(table, where="The table of gains", error=DataError, hint="Run tools/postprocess.py again.").build(Gains)
     rows: list[Sequence[str | markup.Cell]] = []
+    chosen: Mapping[str, Any] = {}
     before: Mapping[str, Any] = {}
-    for one in table["rows"]:
-        gain = "" if one["gain"] is None else markup.with_interval(one["gain"])
-        name = STEPS.get(one["step"], one["step"])
-        rows.append((name, markup.with_interval(one["figure"]), gain, _changes(one["chosen"], before)))
-        before = one["chosen"] if gain else {}  # without a gain, a start of its own: the next row need not build on it
-    rows.append(("all steps", "", markup.with_interval(table["total"]), _text(table["rows"][-1]["chosen"])))
-    objective = OBJECTIVES.get(table["objective"], table["objective"])
+    for one in checked.rows:
+        gain = "" if one.gain is None else one.gain.shown()
+        chosen = one.chosen
+        rows.append((STEPS.get(one.step, one.step), one.figure.shown(), gain, _changes(chosen, before)))
+        before = chosen if gain else {}  # without a gain, a start of its own: the next row need not build on it
+    rows.append(("all steps", "", checked.total.shown(), _text(chosen)))
+    objective = OBJECTIVES.get(checked.objective, checked.objective)
     header = ("step", objective, "gain", "chosen on all patients")
     shown = markup.Table("What each step of post-processing gains", header, rows, text_columns=(3,))
-    return templating.part("gains", shown, table.get("note"))
+    return templating.part("gains", shown, checked.note)
 
 
 def _changes(chosen: Mapping[str, Any], before: Mapping[str, Any]) -> str:
@@ -84,7 +125,7 @@ def _text(chosen: Mapping[str, Any], *, nothing: str = "nothing") -> str:
 
 
 def _text_of(name: str, value: Any) -> str:
-    if (name, value) in CHOICES:
+    if isinstance(value, str | None) and (name, value) in CHOICES:
         return CHOICES[name, value]
     shown = f"{value:.4g}" if isinstance(value, float) else str(value)
     return FIELDS[name].format(shown) if name in FIELDS else f"{name} {shown}"

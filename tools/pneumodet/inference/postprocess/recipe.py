@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import paths, suggest
+from pneumodet.core import json_text, paths, suggest
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import formats
@@ -166,7 +166,7 @@ def load(path: Path) -> Recipe:
       DataError: the file is missing or no JSON.
       ConfigError: it is of another version, has an unknown key, or a value is out of range.
     """
-    content = paths.read_json(path, what="the recipe", hint="Make one with tools/postprocess.py.")
+    content = json_text.read(path, what="the recipe", hint="Make one with tools/postprocess.py.")
     if not isinstance(content, dict) or content.get("version") != VERSION:
         version = content.get("version") if isinstance(content, dict) else None
         raise ConfigError(

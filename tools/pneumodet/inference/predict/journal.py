@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from pneumodet.core import json_text
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.json_fields import Fields
 
 NAME = "journal.jsonl"
 """The file's name; it is removed when the results are whole."""
@@ -70,12 +72,15 @@ class Entry:
 
     @classmethod
     def of_line(cls, line: bytes) -> "Entry":
-        """Read ``to_line``; ValueError, KeyError, TypeError or DataError where the line is damaged."""
-        value = json.loads(line)
-        table = np.frombuffer(base64.b64decode(value["found"], validate=True), "<f4").reshape(-1, _COLUMNS)
+        """Read ``to_line``; ValueError or DataError where the line is damaged."""
+        fields = Fields(json_text.loads(line), where=NAME, error=DataError, hint="")
+        table = np.frombuffer(base64.b64decode(fields.required("found", str), validate=True), "<f4").reshape(-1, _COLUMNS)
+        if not np.isfinite(table).all():
+            raise fields.wrong("found", "finite numbers")
         detections = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
-        height, width = value["size_hw"]
-        return cls(value["exam"], value["file"], (height, width), detections, value["picture"], value["problem"])
+        height, width = map(int, fields.numbers("size_hw", 2))
+        exam, file, problem = (fields.required(name, str) for name in ("exam", "file", "problem"))
+        return cls(exam, file, (height, width), detections, fields.file_name("picture"), problem)
 
 
 class Journal:
@@ -115,7 +120,7 @@ class Journal:
                 if number:
                     try:
                         entry = Entry.of_line(line) if line.endswith(b"\n") else None
-                    except (ValueError, KeyError, TypeError, DataError):
+                    except (ValueError, DataError):
                         entry = None
                     if entry is None:
                         break
@@ -172,10 +177,12 @@ def peek(folder: Path | None) -> tuple[dict[str, Any] | None, int]:
         return None, 0
     with open(folder / NAME, "rb") as file:
         try:
-            head = json.loads(file.readline())
+            head = json_text.loads(file.readline())
         except ValueError:
             return None, 0
         if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (FORMAT, VERSION):
+            return None, 0
+        if not isinstance(head.get("key"), str) or not isinstance(head.get("settings"), dict):
             return None, 0
         return head, sum(1 for _ in file)
 

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths, suggest
-from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core import json_text, suggest
+from pneumodet.core.errors import ConfigError
 
 _LIMITS = {
     "flip": (0, 1),
@@ -137,24 +137,24 @@ def load(name_or_path: str | Path) -> Augmentation:
         return PRESETS[name]
     # before the file's name is examined: a run keeps the text, and its file may be gone
     if name.startswith("{"):
-        return _of("The augmentation", _parsed(name))
+        return of_json("The augmentation", _parsed(name))
     if not name.lower().endswith(".json"):
         raise ConfigError(f"There is no augmentation {name!r}. {suggest.sentence(name, PRESETS)} Or give a .json file.")
-    try:
-        values = paths.read_json(Path(name_or_path), what="the augmentation", hint=f"Presets: {', '.join(PRESETS)}.")
-    except DataError as error:
-        raise ConfigError(str(error)) from error
-    return _of(name, values)
+    return of_json(
+        name, json_text.read(Path(name_or_path), what="the augmentation", hint=f"Presets: {', '.join(PRESETS)}.", error=ConfigError)
+    )
 
 
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"The augmentation {text!r} is not valid JSON ({error}).") from error
+def of_json(name: str, values: Any) -> Augmentation:
+    """Return the augmentation of an object as JSON has it.
 
+    Args:
+      name: of it, for messages.
+      values: fields of ``Augmentation``; one that is left out does nothing.
 
-def _of(name: str, values: Any) -> Augmentation:
+    Raises:
+      ConfigError: it is no object, has an unknown key, or a value is out of range.
+    """
     if not isinstance(values, dict):
         raise ConfigError(f'{name} is no augmentation: it must be an object such as {{"rotation_degrees": 3}}.')
     fields = [field.name for field in dataclasses.fields(Augmentation)]
@@ -165,6 +165,13 @@ def _of(name: str, values: Any) -> Augmentation:
         return Augmentation(**values)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json_text.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"The augmentation {text!r} is not valid JSON ({error}).") from error
 
 
 def inlined(name_or_path: str) -> str:

@@ -12,7 +12,10 @@ from typing import Any
 
 from pneumodet.core import formatting, paths, runs, suggest
 from pneumodet.core.errors import ConfigError, DataError, PneumodetError
+from pneumodet.core.json_fields import Fields
 from pneumodet.data.record_sets import RecordSet
+from pneumodet.evaluation import metrics_file
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.models import settings
 from pneumodet.training.families.segmentation import Segmenter
 from pneumodet.training.keras import experiment
@@ -55,7 +58,7 @@ class Row:
 
     variant: str
     folder: Path
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 def run(
@@ -118,8 +121,7 @@ def run(
             import keras
 
             keras.utils.clear_session()  # or each variant would keep the memory of those before it
-        metrics = paths.read_json(_metrics_path(folder), what="the evaluation", hint="Remove the run's folder to train it again.")
-        rows.append(Row(variant, folder, metrics))
+        rows.append(Row(variant, folder, _read(_metrics_path(folder))))
         _write(root, rows)  # each time: the next variant takes long, and may fail
     return root, rows, True
 
@@ -128,7 +130,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """Return the table, the best IoU first."""
     heads = ["variant", *COLUMNS.values(), "parameters", "training", "ms an image"]
     lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
-    for row in sorted(rows, key=lambda row: -(row.metrics["segmentation.iou"] or 0)):
+    for row in sorted(rows, key=lambda row: -(row.metrics.get("segmentation.iou") or 0)):
         intervals = row.metrics["intervals"]
         cells = [_cell(row.metrics.get(key), *intervals.get(key, (None, None))) for key in COLUMNS]
         more = [f"{row.metrics['parameters']:,}", _duration(row.metrics["training_seconds"]), f"{row.metrics['milliseconds_an_image']:.1f}"]
@@ -143,6 +145,20 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _metrics_path(folder: Path) -> Path:
     return folder / runs.EVALUATION / runs.METRICS
+
+
+def _read(path: Path) -> Metrics:
+    """Return the figures of a variant; DataError where one that the table needs is missing."""
+    hint = "Remove the run's folder to train it again."
+    metrics = metrics_file.read(path, hint=hint)
+    fields = Fields(metrics, where=str(path), error=DataError, hint=hint)
+    for name in ("images", "patients", "positive_images", "parameters"):
+        fields.required(name, int)
+    for name in ("training_seconds", "milliseconds_an_image"):
+        fields.required(name, float)
+    for name in ("intervals", "segmentation.prior"):
+        fields.required(name, dict)
+    return metrics
 
 
 def _write(root: Path, rows: Sequence[Row]) -> None:

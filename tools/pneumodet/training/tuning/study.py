@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumodet.core import paths, runs
+from pneumodet.core import json_text, paths, runs
 from pneumodet.core.errors import ConfigError, DataError, first_line
 from pneumodet.data import record_sets
 
@@ -115,7 +115,7 @@ def check_same(plan: Plan, space: "Space") -> None:
             raise DataError(f"{plan.folder / DATABASE} is there, but {RECORD} is not, which says what it is of. Start another --study.")
         paths.write_json(path, now)
         return
-    before = paths.read_json(path, what="the study's record", hint="Start another --study.")
+    before = json_text.read(path, what="the study's record", hint="Start another --study.")
     # a file that is no record counts as one that says nothing, and differs in the first field
     before = _ADDED | before if isinstance(before, dict) else {}
     for name, value in now.items():
