@@ -6,6 +6,7 @@ import functools
 import http.server
 import io
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -263,7 +264,7 @@ def test_a_folder_placed_by_hand_is_used(resolve, folder):
 
 def test_an_archive_that_changed_since_the_first_download_is_refused(resolve, folder, mirror):
     resolve("coco", mirror=str(mirror))
-    pretrained.shutil.rmtree(folder / ZOO)
+    shutil.rmtree(folder / ZOO)
     archive(mirror / f"{ZOO}.tar.gz", zoo_members(b"other values"))
     with pytest.raises(CheckpointError, match=r"registry\.lock\.json, recorded at the first download"):
         resolve("coco", mirror=str(mirror))
@@ -347,7 +348,7 @@ def test_a_full_disk_leaves_nothing_half(resolve, folder, mirror, monkeypatch):
         target.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pretrained.shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(DataError, match="No space left on device"):
         resolve("coco", mirror=str(mirror))
     assert {path.name for path in folder.iterdir()} == {checkpoint_registry.REGISTRY, ".lock"}

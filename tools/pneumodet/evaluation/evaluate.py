@@ -121,7 +121,7 @@ def of_runs(
     facts |= _chosen_of(facts, [(runs.read(folder).records().manifest_sha256, metrics_table.evaluations(folder)) for folder in run_dirs])
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
     facts |= {"checkpoint": ", ".join(Path(one).name for one in prefixes)}
-    untrained = _untrained(zip((folder.name for folder in run_dirs), prefixes, strict=True))
+    untrained = [one for folder, prefix in zip(run_dirs, prefixes, strict=True) if (one := runs.untrained(folder.name, prefix))]
     if len(run_dirs) > 1:
         facts |= {"model": ", ".join(folder.name for folder in run_dirs)}
     else:
@@ -170,7 +170,7 @@ def of_models(
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
-        untrained = _untrained((info.card.run, info.card.checkpoint) for info in infos)
+        untrained = [one for info in infos if (one := runs.untrained(info.card.run, info.card.checkpoint))]
         outcome = _evaluated(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record, warnings=untrained)
     return _moved(outcome, output_dir)
 
@@ -224,11 +224,6 @@ def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[str | None, int]
     here = facts["split"] == "val"
     most = max((count for manifest, count in models if here and manifest == facts["manifest_sha256"]), default=0)
     return {"checkpoint_chosen_of": most if most > 1 else None}
-
-
-def _untrained(models: Iterable[tuple[str | None, str | None]]) -> list[str]:
-    """Return a sentence for each of (run, checkpoint) that no step has trained."""
-    return [sentence for run, checkpoint in models if (sentence := runs.untrained(run, checkpoint))]
 
 
 def _one_or_all(records: Sequence[Any]) -> Any:

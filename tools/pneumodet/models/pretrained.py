@@ -10,17 +10,14 @@ pretrained/registry.json lists what can be loaded by name. TensorFlow is not nee
 import contextlib
 import dataclasses
 import os
-import shutil
-import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, overload
+from typing import overload
 
 from pneumodet.core import download, locks, paths, runs, suggest
-from pneumodet.core.errors import CheckpointError, ConfigError, DataError, first_line
+from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.data import label_map as label_maps
-from pneumodet.models import checkpoint_registry
+from pneumodet.models import checkpoint_archive, checkpoint_registry
 from pneumodet.models.checkpoint_registry import LOCK, REGISTRY, Download, Entry
 from pneumodet.models.detection.odapi import Config
 
@@ -50,8 +47,6 @@ _ANCHORS = "anchor_generator"
 
 _SAME = ("box_predictor", _ANCHORS)
 """Parts of names of fields in which two models must agree for all variables to fit, besides the feature extractor."""
-
-_CHUNK = 1 << 20
 
 Progress = Callable[[int, int | None], None]
 
@@ -252,7 +247,7 @@ class _Store:
                     f"{archive.name} has the SHA-256 {sha256}, but {known} is expected ({where}). It was changed or damaged; get it again, "
                     f"and where the change is meant, remove {name!r} from {self._folder / LOCK}."
                 )
-            files = _unpack(archive, self._folder / name, entry.file)
+            files = checkpoint_archive.unpack(archive, self._folder / name, entry.file)
         finally:
             if fetched:
                 archive.unlink(missing_ok=True)
@@ -285,79 +280,3 @@ class _Store:
             with contextlib.suppress(OSError):  # a folder that cannot be written needs no lock; what is in it can be used
                 stack.enter_context(locks.locked(self._folder / ".lock", wait=lambda: self._on_notice(notice)))
             yield
-
-
-def _unpack(archive: Path, home: Path, file: str) -> dict[str, str]:
-    """Unpack the checkpoint of an archive into the new folder ``home``, whole or not at all.
-
-    Of an archive, only the checkpoint's files and its pipeline.config are taken, each by its last name; the model zoo's archives hold a
-    SavedModel besides, twice as large. An archive with a member that would be written elsewhere, a link or a device is refused as a whole.
-
-    Args:
-      archive: a tar file, compressed or not.
-      home: is made.
-      file: name of the checkpoint, ``ckpt-0``; where it is not there, the only checkpoint is taken.
-
-    Returns:
-      Name of each file -> its SHA-256.
-
-    Raises:
-      DataError: the archive is broken, dangerous or holds no checkpoint, or the disk is full.
-    """
-    scratch = home.with_name(f".{home.name}.new")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed; the lock is held
-    try:
-        with tarfile.open(archive) as tar:
-            # all members are checked before the first one is written
-            chosen = _chosen(tar, archive, file)
-            needed = sum(member.size for member in chosen)
-            if shutil.disk_usage(home.parent).free < needed:
-                raise DataError(
-                    f"{archive.name} needs {needed >> 20} MiB in {home.parent}, more than the disk has left. Free some disk space."
-                )
-            scratch.mkdir()
-            for member in chosen:
-                with _content(tar, member) as source, open(scratch / PurePosixPath(member.name).name, "wb") as target:
-                    shutil.copyfileobj(source, target)
-                    target.flush()
-                    # before the folder gets its name: after a power cut it could have its name and empty files
-                    os.fsync(target.fileno())
-            while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip has its checksum, which tarfile does not check
-                pass
-        files = {path.name: paths.sha256_file(path) for path in sorted(scratch.iterdir())}
-        # last, and atomic: the folder is there with all of its files, or not at all
-        scratch.rename(home)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
-    except OSError as error:
-        if error.errno is None:  # gzip's own, of a broken file
-            raise DataError(f"{archive} is no whole archive: {first_line(error)}. Remove it and get it again.") from error
-        raise DataError(f"Cannot unpack {archive.name} in {home.parent}: {error.strerror}. Free some disk space.") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return files
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    content = tar.extractfile(member)
-    if content is None:  # of a link or a device, which ``_chosen`` has refused
-        raise tarfile.TarError(f"{member.name} is no file")
-    return content
-
-
-def _chosen(tar: tarfile.TarFile, archive: Path, file: str) -> list[tarfile.TarInfo]:
-    members = tar.getmembers()
-    for member in members:
-        path = PurePosixPath(member.name)
-        if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-            raise DataError(f"{archive} has the member {member.name!r}, a link, a device or a path out of its folder. It is not unpacked.")
-    # a SavedModel has an index of its own variables, which is not the checkpoint that is wanted
-    usable = [member for member in members if member.isfile() and "saved_model" not in PurePosixPath(member.name).parts]
-    there = {PurePosixPath(member.name).name.removesuffix(".index") for member in usable if member.name.endswith(".index")}
-    if file not in there and len(there) != 1:
-        raise DataError(f"{archive} holds no checkpoint {file} (there: {', '.join(sorted(there)) or 'none'}). Get it again.")
-    name = file if file in there else there.pop()
-    wanted = (f"{name}.index", f"{name}.data-")
-    return [
-        member for member in usable if PurePosixPath(member.name).name.startswith(wanted) or PurePosixPath(member.name).name == runs.CONFIG
-    ]
