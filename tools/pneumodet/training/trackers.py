@@ -48,7 +48,7 @@ def start(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
       EnvironmentProblem: the package is not installed, or it cannot begin.
     """
     memory = folder / f"{name}.json"
-    earlier = json_fields.of_file(memory, what="the tracked run", hint="Remove it.").get("run", str) if memory.exists() else None
+    earlier = json_fields.of_file(memory, what="the tracked run", hint="Remove it.").required("run", str) if memory.exists() else None
     try:
         module = importlib.import_module(name)
         if name == "mlflow":
