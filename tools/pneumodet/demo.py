@@ -7,12 +7,11 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths
+from pneumodet.core import invocation, paths
 from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.data import synthetic
 
@@ -71,10 +70,10 @@ def run(
     source = synthetic.make_dataset(folder / "source", exams=exams, seed=seed, progress=progress)
 
     def command(name: str, *arguments: object) -> None:
-        line = [f"tools/{name}.py", *map(str, arguments)]
-        say("\n$ python " + shlex.join(line))
+        line = list(map(str, arguments))
+        say(f"\n$ {invocation.command(name)} {shlex.join(line)}")
         # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
-        code = subprocess.run([sys.executable, *line], cwd=paths.PROJECT_ROOT, check=False).returncode
+        code = subprocess.run([*invocation.process(name), *line], check=False).returncode
         # Ctrl-C reaches the command first, which has said what is kept
         if code == 130:
             raise KeyboardInterrupt

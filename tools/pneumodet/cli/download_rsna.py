@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         print(
             f"The patient map, without which a split leaks, is not on Kaggle: take {MAPPING} from {MAPPING_PAGE} and put it into {args.output_dir}"
         )
-    print(
+    console.out(
         f"Next:    python tools/make_tfrecords.py --dicom-dir {args.output_dir}/stage_2_train_images --labels {args.output_dir / fetching.LABELS} "
         f"--class-info {args.output_dir}/stage_2_detailed_class_info.csv --patient-map {mapping} "
         "--output-dir workspace/records/rsna"

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if figures["files"] and figures["files"]["faulty"]:
         print(f"Damaged: {console.counted(len(figures['files']['faulty']), 'DICOM file')}, listed in the report")
     print(f"Report:  {output_dir / exploring.REPORT}\nNumbers: {output_dir / exploring.FIGURES}")
-    print(f"Next:    {_next(args)}")
+    console.out(f"Next:    {_next(args)}")
 
 
 # conversion takes the same files, so that the next command can be written out

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         if images
         else f"python tools/make_tfrecords.py, with their images and {again}"
     )
-    print(f"Next:    open the labels in another tool; records of them again: {way}")
+    console.out(f"Next:    open the labels in another tool; records of them again: {way}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

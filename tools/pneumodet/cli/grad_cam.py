@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     _print(outcome.report)
     folder = outcome.folder
     print(f"Written: {folder}: {', '.join((grad_cam_files.HEATMAPS, *grad_cam_files.FILES))}")
-    print(
+    console.out(
         f"Next:    python tools/evaluate.py --ground-truth {outcome.ground_truth} --detections {folder / grad_cam_files.DETECTIONS} "
         f"--output-dir {folder}_evaluated\n"
         f"         python tools/app.py --model workspace/MY_DETECTOR/export --heatmap {folder / grad_cam_files.HEATMAPS}"

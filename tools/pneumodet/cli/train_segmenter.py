@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     console.print_evaluation(metrics, FIGURES)
     _print_gain(metrics)
     into, data = folder / runs.EVALUATION, runs.read(folder).records().folder
-    print(
+    console.out(
         f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, detections solid, probability as heatmap)\n"
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
         f"Next:    python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'evaluated'}\n"
@@ -106,7 +106,7 @@ def _table(args: argparse.Namespace) -> int:
         print("Stopped before the end; nothing is lost. The same command resumes it.", file=sys.stderr)
         return 130
     # the table has no paired differences between variants
-    print(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")
+    console.out(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")
     return 0
 
 

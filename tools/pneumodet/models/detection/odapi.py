@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.core.errors import EnvironmentProblem
 
 Config = Any
@@ -296,8 +297,6 @@ def check_distribution() -> None:
     try:
         version = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        raise EnvironmentProblem(
-            f"The package {DISTRIBUTION} is not installed. Run 'make setup', or 'pip install {DISTRIBUTION}==0.1'."
-        ) from None
+        raise EnvironmentProblem(f"The package {DISTRIBUTION} is not installed. Run: {installation.command('train')}") from None
     if version != "0.1":
         raise EnvironmentProblem(f"{DISTRIBUTION} {version} is installed, but 0.1 is needed. Run 'pip install {DISTRIBUTION}==0.1'.")
