@@ -12,7 +12,14 @@ from pathlib import Path
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
-RESOURCES = ("configs/**/*.config", "configs/**/*.toml", "configs/README.md", "label_maps/*.pbtxt", "pretrained/README.md", "pretrained/registry.json")
+RESOURCES = (
+    "configs/**/*.config",
+    "configs/**/*.toml",
+    "configs/README.md",
+    "label_maps/*.pbtxt",
+    "pretrained/README.md",
+    "pretrained/registry.json",
+)
 """Patterns of the files that a wheel carries, below the checkout."""
 
 

@@ -70,7 +70,8 @@ class Parser(argparse_flags.ArgumentParser):
     @contextlib.contextmanager
     def _called(self) -> Iterator[None]:
         # for these texts only: errors begin with the command's name alone
-        name, self.prog = self.prog, invocation.command(self.prog)
+        name: str = self.prog
+        self.prog = invocation.command(name)
         try:
             yield
         finally:

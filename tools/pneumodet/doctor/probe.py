@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
-from pneumodet.doctor.packages import RUNTIMES
+from pneumodet.doctor.extras import PREDICT, RUNTIMES
 
 PROBE_SECONDS = 300
 """Time that TensorFlow and the API may take; about 10 s is usual, a cold network disk takes longer."""
@@ -120,12 +121,12 @@ def check_probe(probe: Mapping[str, Any], *, nvidia: bool) -> Iterator[Check]:
       probe: its result.
       nvidia: whether the machine has an NVIDIA GPU.
     """
-    reinstall = "pip install --force-reinstall 'tensorflow==2.20.*', or make setup in a new folder"
+    reinstall = f"pip install --force-reinstall 'tensorflow==2.20.*', or in a new environment: {installation.repair()}"
     names = {
         "import": ("TensorFlow", reinstall),
         "gpus": ("GPU", reinstall),
         "graph": ("TensorFlow computes", reinstall),
-        "api": ("Object Detection API", "make setup, or pip install 'tf-object-detection-api==0.1' and what is an ERROR above"),
+        "api": ("Object Detection API", f"{installation.repair()}, and what is an ERROR above"),
     }
     for stage, (name, fix) in names.items():
         result = probe.get(stage)
@@ -149,6 +150,8 @@ def check_runtimes(probe: Mapping[str, Any]) -> Iterator[Check]:
         result = probe.get(name)
         if result is None or "error" in result:
             reason = result["error"] if result else f"the attempt {probe.get('end') or 'ended without an answer'}"
-            yield Check(f"{name} works", ERROR, reason, "pip install --force-reinstall -c constraints.txt '.[predict]'")
+            yield Check(
+                f"{name} works", ERROR, reason, installation.command(PREDICT).replace("pip install ", "pip install --force-reinstall ", 1)
+            )
         else:
             yield Check(f"{name} works", OK, result["value"])
