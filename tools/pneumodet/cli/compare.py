@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> None:
             # a gate ranks whole images, so that the run of the highest ROC AUC is proposed
             gate = max(others, key=lambda one: one["figures"]["image.roc_auc"]["value"] or 0)["name"]
             console.out(
-                f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gate} --output-dir {output_dir}_combined"
+                f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gate} --output-dir "
+                + console.quoted(f"{output_dir}_combined")
             )
 
 
@@ -117,7 +118,7 @@ def _print_recipe(combination: Mapping[str, Any], folder: Path) -> None:
     gate = " and --gate SCORES.csv" if row["chosen"].get("gate", "none") != "none" else ""
     several = " ".join(f"{name}.json" for name in (combination["sources"] if best == last else [combination["detector"]]))
     console.out(
-        f"Next:    on other radiographs: python tools/postprocess.py --recipe {chosen} with --detections {several}{gate}, --output-dir NEW"
+        f"Next:    on other radiographs: python tools/postprocess.py --recipe {console.quoted(chosen)} with --detections {several}{gate}, --output-dir NEW"
     )
 
 

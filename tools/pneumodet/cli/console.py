@@ -11,6 +11,7 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -76,6 +77,11 @@ class Parser(argparse_flags.ArgumentParser):
             yield
         finally:
             self.prog = name
+
+
+def quoted(path: Any) -> str:
+    """Return a path as it is typed in a shell, for the commands that we print: one with a space in it stands in quotation marks."""
+    return shlex.quote(str(path))
 
 
 def out(text: str = "") -> None:

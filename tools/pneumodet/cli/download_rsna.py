@@ -60,11 +60,14 @@ def run(args: argparse.Namespace) -> None:
         print(
             f"The patient map, without which a split leaks, is not on Kaggle: take {MAPPING} from {MAPPING_PAGE} and put it into {args.output_dir}"
         )
-    console.out(
-        f"Next:    python tools/make_tfrecords.py --dicom-dir {args.output_dir}/stage_2_train_images --labels {args.output_dir / fetching.LABELS} "
-        f"--class-info {args.output_dir}/stage_2_detailed_class_info.csv --patient-map {mapping} "
-        "--output-dir workspace/records/rsna"
-    )
+    files = {
+        "--dicom-dir": args.output_dir / "stage_2_train_images",
+        "--labels": args.output_dir / fetching.LABELS,
+        "--class-info": args.output_dir / "stage_2_detailed_class_info.csv",
+        "--patient-map": mapping,
+    }
+    given = " ".join(f"{flag} {console.quoted(path)}" for flag, path in files.items())
+    console.out(f"Next:    python tools/make_tfrecords.py {given} --output-dir workspace/records/rsna")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

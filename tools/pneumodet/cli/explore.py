@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> None:
 # conversion takes the same files, so that the next command can be written out
 def _next(args: argparse.Namespace) -> str:
     flags = {
-        "--dicom-dir": args.dicom_dir or "…",
+        "--dicom-dir": args.dicom_dir or "FOLDER",
         "--labels": args.labels,
         "--class-info": args.class_info,
         "--patient-map": args.patient_map,
     }
-    given = " ".join(f"{flag} {value}" for flag, value in flags.items() if value)
+    given = " ".join(f"{flag} {console.quoted(value)}" for flag, value in flags.items() if value)
     return f"python tools/make_tfrecords.py {given} --output-dir workspace/records/rsna"
 
 

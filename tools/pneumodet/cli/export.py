@@ -75,8 +75,9 @@ def run(args: argparse.Namespace) -> None:
     # where the guide puts the challenge's files, so that the next command can be copied as it is
     given = "data/rsna/stage_2_test_images" if Path("data/rsna/stage_2_test_images").is_dir() else "FOLDER_OF_RADIOGRAPHS"
     console.out(
-        f"Next:    python tools/app.py --model {output_dir}\n"
-        f"         python tools/predict.py --model {output_dir} --input {given} --output-dir {output_dir.parent / 'predictions'}"
+        f"Next:    python tools/app.py --model {console.quoted(output_dir)}\n"
+        f"         python tools/predict.py --model {console.quoted(output_dir)} --input {given} "
+        f"--output-dir {console.quoted(output_dir.parent / 'predictions')}"
     )
 
 

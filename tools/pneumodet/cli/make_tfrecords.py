@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int | None:
     # each fold is a record set of its own
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest.splits["train"].exams:
-        console.out(f"Next:    python tools/train.py --config ssd_mobilenet --data {data} --run my_first")
+        console.out(f"Next:    python tools/train.py --config ssd_mobilenet --data {console.quoted(data)} --run my_first")
     return None
 
 

@@ -116,9 +116,12 @@ def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
     print(f"Scores:  {scores} (of {result['models'][result['scores_of']]['name']})")
     if args.data:
         console.out(
-            f"Next:    python tools/compare.py --runs metadata={scores} --truth {args.data} --output-dir {args.output_dir}_compared"
+            f"Next:    python tools/compare.py --runs {console.quoted(f'metadata={scores}')} --truth {console.quoted(args.data)} "
+            f"--output-dir {console.quoted(f'{args.output_dir}_compared')}"
         )
-    console.out(f"{'         ' if args.data else 'Next:    '}as a gate for a detector's boxes: python tools/postprocess.py --gate {scores}")
+    console.out(
+        f"{'         ' if args.data else 'Next:    '}as a gate for a detector's boxes: python tools/postprocess.py --gate {console.quoted(scores)}"
+    )
 
 
 def _way(one: dict) -> str:

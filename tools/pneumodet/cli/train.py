@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     console.out(
         f"Next:    python tools/evaluate.py --run {args.run}\n"
         f"         python tools/export.py --run {args.run}\n"
-        f"         tensorboard --logdir {folder}"
+        f"         tensorboard --logdir {console.quoted(folder)}"
     )
     return 0
 

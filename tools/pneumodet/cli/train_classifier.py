@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n"
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
         f"Next:    python tools/grad_cam.py --run {args.run}\n"
-        f"         tensorboard --logdir {folder}"
+        f"         tensorboard --logdir {console.quoted(folder)}"
     )
     return 0
 

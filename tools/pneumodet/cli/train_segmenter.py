@@ -73,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
     console.out(
         f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, detections solid, probability as heatmap)\n"
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
-        f"Next:    python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'evaluated'}\n"
-        f"         tensorboard --logdir {folder}"
+        f"Next:    python tools/evaluate.py --ground-truth {console.quoted(f'{data}/instances_val.json')} "
+        f"--detections {console.quoted(into / DETECTIONS)} --output-dir {console.quoted(folder / 'evaluated')}\n"
+        f"         tensorboard --logdir {console.quoted(folder)}"
     )
     return 0
 
