@@ -208,6 +208,16 @@ def test_print_only_in_cli(path):
     assert [node.lineno for node in calls if node.func.id == "print"] == []
 
 
+@pytest.mark.parametrize("path", sorted((LIBRARY / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_commands_are_printed_as_the_user_calls_them(path):
+    """``console.out`` spells "python tools/train.py" as "pneumodet train" for who typed that."""
+    calls = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
+    texts = {
+        node.lineno: [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)] for node in calls
+    }
+    assert [line for line, parts in texts.items() if any("tools/" in part or part.startswith("Next:") for part in parts)] == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
 def test_modules_say_what_they_are_for_and_stay_short(path):
     assert ast.get_docstring(tree_of(path)), "a module docstring tells its purpose"

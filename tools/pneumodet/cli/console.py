@@ -145,6 +145,8 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
 
 def _missing(package: str) -> str:
     """Return what is to be done about a package that is not installed."""
+    # protobuf is a part of a package that it shares with others
+    package = {"google": "protobuf"}.get(package, package)
     return (
         f"This needs the package {package}, which is not installed here. Run: {installation.command(EXTRA)}; "
         f"{invocation.command('doctor')} reports what else is missing."

@@ -7,11 +7,10 @@ from pneumodet.cli import console
 from pneumodet.core import progress
 
 EPILOG = """example:
-  pip install 'pneumodet[kaggle]'
   export KAGGLE_API_TOKEN=…           # made at https://www.kaggle.com/settings/api
   python tools/download_rsna.py --output-dir data/rsna
 
-The competition's rules must have been accepted once, in the browser: https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge/rules
+The client of Kaggle comes with the extra [kaggle]. The competition's rules must have been accepted once, in the browser: https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge/rules
 The same command resumes where an earlier one was cut off, and does nothing where all is there. An archive that was downloaded in the browser is
 taken, without credentials, where it lies beside --output-dir as rsna-pneumonia-detection-challenge.zip. Other files in --output-dir, such as RSNA's
 list of patients, stay there. About 8 GB of disk are needed."""

@@ -5,7 +5,6 @@ installation.command("dicom")            # "pip install -c constraints.txt -e '.
 pneumodet is on no package index, where somebody else could take its name: never is a command given that asks one for it.
 """
 
-import functools
 import importlib.metadata
 import json
 import shlex
@@ -23,7 +22,6 @@ _UNKNOWN = (
 )
 
 
-@functools.cache
 def origin() -> dict[str, Any]:
     """Return what pip wrote down of where it had the package from (PEP 610, direct_url.json); {} where it did not."""
     try:
@@ -49,14 +47,16 @@ def command(extra: str = "") -> str:
     content = origin()
     url = content.get("url", "")
     if not url:
-        return _UNKNOWN.format(extra=extra)
+        return _UNKNOWN.format(extra=wanted)
     if "vcs_info" in content:
         vcs = content["vcs_info"]
         revision = vcs.get("requested_revision") or vcs.get("commit_id") or ""
         address = f"{vcs.get('vcs', 'git')}+{url}" + (f"@{revision}" if revision else "")
         return f"pip install {shlex.quote(f'{_NAME}{wanted} @ {address}')}"
     if url.startswith("file:"):
-        return f"pip install {shlex.quote(url2pathname(urlsplit(url).path) + wanted)}"
+        path = url2pathname(urlsplit(url).path)
+        # a wheel in a folder of downloads, or a checkout, may be gone since
+        return f"pip install {shlex.quote(path + wanted)}" if Path(path).exists() else _UNKNOWN.format(extra=wanted)
     return f"pip install {shlex.quote(f'{_NAME}{wanted} @ {url}')}"
 
 
