@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # is there while pip writes
 UNFINISHED := $(VENV)/.unfinished
 REPORT := $(VENV)/doctor.txt
-SIZE := 1.2 GB to download, 4 GB of disk, about 5 minutes
+SIZE := about 5 GB of disk, 5 to 15 minutes by the network
 # that of Debian 12 (23.0) runs setup.py of seqeval with the setuptools of this environment, which does not work
 PIP := 'pip>=25.1,<27'
 INPUTS := setup.cfg pyproject.toml constraints.txt requirements-odapi.txt
