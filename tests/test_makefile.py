@@ -14,7 +14,9 @@ case "$*" in
   "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   *"install --quiet -e"*) exit ${PIP_CODE:-0} ;;
-  "tools/doctor.py"*) echo "ok     numpy"; test ${DOCTOR_CODE:-0} = 0 || printf 'ERROR  tensorflow is incomplete\\n       to fix it  pip install it\\n'; exit ${DOCTOR_CODE:-0} ;;
+  "tools/doctor.py"*) echo "ok     numpy"
+    test ${DOCTOR_CODE:-0} = 0 || printf 'ERROR  tensorflow is incomplete\\n       to fix it  pip install it\\n'
+    exit ${DOCTOR_CODE:-0} ;;
 esac
 """
 ALL = ["-m venv .venv", "install --quiet pip", "--require-hashes", "-e .[all,test]", "tools/doctor.py --extra all --extra test"]
