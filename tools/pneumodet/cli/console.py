@@ -33,6 +33,8 @@ EXTRA = "train"
 class Parser(argparse_flags.ArgumentParser):
     """An argparse parser that knows absl's flags and takes ``--dicom_dir`` for ``--dicom-dir``."""
 
+    prog: str
+
     def __init__(self, prog: str, description: str, epilog: str = "") -> None:
         # no abbreviations: one that is unique today is ambiguous once a flag is added, and scripts that use it break
         super().__init__(
@@ -71,7 +73,7 @@ class Parser(argparse_flags.ArgumentParser):
     @contextlib.contextmanager
     def _called(self) -> Iterator[None]:
         # for these texts only: errors begin with the command's name alone
-        name: str = self.prog
+        name = self.prog
         self.prog = invocation.command(name)
         try:
             yield

@@ -66,6 +66,10 @@ def check_requirements(requirements: list[str], versions: Mapping[str, str]) -> 
         from packaging.requirements import Requirement
     except ImportError:
         yield Check("packaging", ERROR, "not installed, so that versions cannot be compared", "pip install packaging")
+        for line in requirements:
+            # what has a marker may be for another system
+            if ";" not in line and name_of(line) not in {*versions, "packaging"}:
+                yield Check(name_of(line), ERROR, f"not installed; needed: {line}", f"pip install '{line}'")
         return
     for line in requirements:
         requirement = Requirement(line)
