@@ -149,8 +149,9 @@ def test_an_installed_copy_finds_its_files(borrowed, wheel):
     text = borrowed.run(borrowed.bin / "python", "-c", "from pneumodet.core import paths; print(paths.CONFIG_DIR, paths.workspace_dir())")
     assert "site-packages/pneumodet/resources/configs" in text
     assert str(borrowed.here / "workspace") in text
-    text = borrowed.pneumodet("train", "--config", "nope", "--data", ".", "--run", "x", code=2)
-    assert "ssd_mobilenet" in text
+    code = "from pneumodet.models.detection import pipeline_config as configs; print(configs.names(), configs.load('ssd_mobilenet').model.ssd.num_classes)"
+    assert "'ssd_mobilenet', 'ssd_mobilenet_fpnlite'" in borrowed.run(borrowed.bin / "python", "-c", code)
+    assert "Make the records with pneumodet make-tfrecords." in borrowed.pneumodet("make-tfrecords", "--verify", ".", code=2)
     text = borrowed.run(borrowed.bin / "python", "-m", "pneumodet", "export", "--run", "nope", code=2)
     assert "Train one with python -m pneumodet train." in text
     text = borrowed.run(borrowed.bin / "python", "-c", "from pneumodet.core import installation; print(installation.command('dicom'))")
