@@ -17,6 +17,7 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # config does not install 3 GB again.
 WORKDIR /app
 COPY setup.cfg pyproject.toml README.md LICENSE constraints.txt ./
+COPY deploy/building.py ./deploy/building.py
 COPY tools ./tools
 
 # PIP_CONSTRAINT also reaches the environments in which pip builds from source.
@@ -34,13 +35,16 @@ RUN case "${DEVICE}" in \
 
 COPY configs ./configs
 COPY label_maps ./label_maps
+COPY pretrained/registry.json ./pretrained/registry.json
 
 # Any user id may run it (docker run --user "$(id -u):$(id -g)"), so that files in a mounted workspace belong to who started it:
-# caches therefore go to /tmp, and nothing is written in /app.
+# caches therefore go to /tmp, downloaded checkpoints
+# to the workspace, where they stay, and nothing is written in /app.
 RUN useradd --create-home --uid 1000 pneumodet \
     && install --directory --owner=pneumodet --group=pneumodet /workspace /data
 ENV PNEUMODET_WORKSPACE=/workspace \
     MPLCONFIGDIR=/tmp/matplotlib \
+    XDG_CACHE_HOME=/workspace/.cache \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -3,6 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# is there while pip writes
+UNFINISHED := $(VENV)/.unfinished
+REPORT := $(VENV)/doctor.txt
+SIZE := about 5 GB of disk, 5 to 15 minutes by the network
 # that of Debian 12 is 23.0, which was not tried
 PIP := 'pip>=25.1,<27'
 INPUTS := setup.cfg pyproject.toml constraints.txt
@@ -17,15 +21,27 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 setup: $(STAMP)
 
-# Two commands: pip installs all packages at the versions of constraints.txt, setup_api the Object Detection API, whose own requirements pip cannot use.
+# pip installs all packages at the versions of constraints.txt, setup_api the Object Detection API, whose own requirements pip cannot use.
+# What an installation that was killed has left is not trusted: pip takes a package of which it has written a part for a whole one. The stamp is
+# written where doctor has no error.
 $(STAMP): $(INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed; say which by make PYTHON=/path/to/python3.11"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP)
-	$(BIN)/python -m pip install --quiet -e '.[all,test]'
-	$(BIN)/python tools/setup_api.py
-	touch $(STAMP)
+	@echo "Set-up: an environment in $(VENV), $(SIZE). Only the first time."
+	@if test -e $(UNFINISHED); then echo "An earlier set-up was stopped: beginning anew."; $(PYTHON) -m venv --clear $(VENV); fi
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $(UNFINISHED)
+	@echo "1 of 4: pip"
+	@$(BIN)/python -m pip install --quiet $(PIP)
+	@echo "2 of 4: TensorFlow and about 200 other packages"
+	@$(BIN)/python -m pip install --quiet -e '.[all,test]'
+	@echo "3 of 4: the Object Detection API"
+	@$(BIN)/python tools/setup_api.py
+	@rm $(UNFINISHED)
+	@echo "4 of 4: does it work?"
+	@$(BIN)/python tools/doctor.py --extra all --extra test > $(REPORT) || \
+	  { grep -A1 ERROR $(REPORT); echo "Not ready. What is above has to be fixed; then: make setup. Or begin anew: make clean setup"; exit 1; }
+	@touch $(STAMP)
 	@echo "Ready. Use it by: . $(VENV)/bin/activate"
 
 demo: $(STAMP)

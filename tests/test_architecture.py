@@ -77,7 +77,7 @@ def test_import_linter_knows_all_rooms():
     (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = [name.removeprefix("pneumodet.") for layer in contract["layers"] for name in layer.split(" | ")]
     assert sorted(layers) == sorted({name_of(path).split(".")[0] for path in MODULES} - {""})
-    assert sorted(layers) == sorted([*ROOMS, "demo", "doctor", "odapi"])
+    assert sorted(layers) == sorted([*ROOMS, "__main__", "demo", "doctor", "odapi"])
     assert "ignore_imports" not in contract
 
 
@@ -206,6 +206,16 @@ def test_no_assert_in_the_library(path):
 def test_print_only_in_cli(path):
     calls = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     assert [node.lineno for node in calls if node.func.id == "print"] == []
+
+
+@pytest.mark.parametrize("path", sorted((LIBRARY / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_commands_are_printed_as_the_user_calls_them(path):
+    """``console.out`` spells "python tools/train.py" as "pneumodet train" for who typed that."""
+    calls = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
+    texts = {
+        node.lineno: [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)] for node in calls
+    }
+    assert [line for line, parts in texts.items() if any("tools/" in part or part.startswith("Next:") for part in parts)] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))

@@ -59,7 +59,7 @@ def test_everything_that_the_installation_reads_is_copied_before_it():
         metadata["metadata"]["license_files"],
         metadata["metadata"]["long_description"].removeprefix("file: "),
     }
-    named |= set(re.findall(r"-r (\S+)", rest)) | {"constraints.txt", "tools"}
+    named |= set(re.findall(r"-r (\S+)", rest)) | {"constraints.txt", "tools", "deploy/building.py"}
     assert named <= set(before)
 
 

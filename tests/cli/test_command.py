@@ -92,7 +92,7 @@ def test_unknown_command(capsys, fake, name, hint):
 def test_python_m():
     done = subprocess.run([sys.executable, "-m", "pneumodet.cli", "--help"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "usage: pneumodet COMMAND" in done.stdout
+    assert "usage: python -m pneumodet COMMAND" in done.stdout
     assert subprocess.run([sys.executable, "-m", "pneumodet.cli", "nope"], capture_output=True, timeout=60).returncode == 2
 
 

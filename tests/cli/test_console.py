@@ -11,7 +11,7 @@ from absl import app as absl_app
 
 import pneumodet
 from pneumodet.cli import console
-from pneumodet.core import runs
+from pneumodet.core import installation, runs
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 
@@ -125,8 +125,9 @@ def test_a_bug_keeps_its_traceback(run):
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("google_crc32c", "pip install -c constraints.txt '.[train]'"),
+        ("google_crc32c", installation.command("train")),
         ("tensorflow.python", "the package tensorflow,"),
+        ("google", "the package protobuf,"),
     ],
 )
 def test_a_missing_package_is_one_line_with_the_command_that_installs_it(run, capsys, name, command):
@@ -135,7 +136,7 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(run, ca
 
     assert run(needs_it) == 2
     err = capsys.readouterr().err
-    assert command in err and "make setup" in err and err.count("\n") == 1
+    assert command in err and "doctor" in err and err.count("\n") == 1
     with pytest.raises(ModuleNotFoundError):
         run(needs_it, "--verbose")
 
@@ -223,6 +224,7 @@ def test_types_accept(tmp_path):
 SCRIPT = """
 import sys, time
 from pneumodet.cli import console
+from pneumodet.core import installation
 from pneumodet.core.errors import DataError
 def command(args):
     {body}

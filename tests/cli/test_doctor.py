@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pneumodet.cli import doctor as command
-from pneumodet.core import paths
-from pneumodet.doctor import machine, packages, probe, report
+from pneumodet.core import paths, resources
+from pneumodet.doctor import extras, machine, packages, probe, report, wholeness
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
 from pneumodet.doctor.packages import TENSORFLOW
 
@@ -75,19 +75,51 @@ def test_no_requirements_at_all_is_an_error():
 
 
 def test_requirements_are_those_of_setup_cfg():
-    result = packages.project_requirements()
-    assert TENSORFLOW in result
-    assert not any(line.startswith("#") or not line for line in result)
-    light = packages.project_requirements(packages.PREDICT)
+    result = extras.requirements(extras.TRAIN)
+    assert {TENSORFLOW, "hotcoco", "numpy"} <= set(result), "what [evaluate] brings is needed, too"
+    assert not any(line.startswith("#") or not line or "pneumodet" in line for line in result)
+    assert len(result) == len(set(result))
+    light = extras.requirements(extras.PREDICT)
     assert {"onnxruntime", "numpy"} <= set(light)
     assert not any("tensorflow" in line for line in light)
+    assert "onnxruntime" not in extras.requirements()
 
 
-def test_requirements_of_an_installed_copy(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "PROJECT_ROOT", tmp_path)
-    result = packages.project_requirements()
-    assert any(line.startswith("tensorflow") for line in result)
-    assert not any("hypothesis" in line or "and-cuda" in line for line in result)  # of the extras
+METADATA = [
+    "numpy",
+    'tomli; python_version < "3.11"',
+    'onnxruntime; extra == "predict"',
+    'pneumodet[predict,dicom]; extra == "app"',
+    'highdicom>=0.28; extra == "dicom"',
+    'streamlit>=1.67; extra == "app"',
+    'tensorflow-io==0.37.*; python_version < "3.13" and extra == "train"',
+    'tensorflow==2.20.*; extra == "train"',
+]
+
+
+def test_requirements_of_an_installed_copy(monkeypatch):
+    """As wheels have them: every line with its extra, and perhaps another condition."""
+
+    class Metadata:
+        def get_all(self, name):
+            return ["predict", "dicom", "app", "train"]
+
+    monkeypatch.setattr(resources, "CHECKOUT", None)
+    monkeypatch.setattr(extras.importlib.metadata, "requires", lambda name: METADATA)
+    monkeypatch.setattr(extras.importlib.metadata, "metadata", lambda name: Metadata())
+    assert extras.requirements() == ["numpy", 'tomli; python_version < "3.11"']
+    assert extras.requirements("app")[2:] == ["streamlit>=1.67", "onnxruntime", "highdicom>=0.28"]
+    assert extras.requirements("train")[2:] == ['tensorflow-io==0.37.*; python_version < "3.13"', "tensorflow==2.20.*"]
+    assert extras.names() == ["app", "dicom", "predict", "train"]
+
+
+def test_extras_that_are_not_whole_are_no_error():
+    versions = {packages.name_of(line): "1" for line in extras.requirements(extras.PREDICT, "dicom")}
+    whole, partly = extras.check_others(versions)
+    assert (whole.state, whole.result) == (INFO, "dicom, predict")
+    assert partly.state == INFO
+    assert "app (streamlit)" in partly.result
+    assert "predict (" not in partly.result
 
 
 def test_installed_versions_are_normalized():
@@ -155,26 +187,53 @@ def test_broken_files(tmp_path):
 
 
 LIGHT = {"onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0", "requests": "2.34"}
-GOOD_RUNTIMES = {name: {"value": "1"} for name in packages.RUNTIMES} | {"end": ""}
+GOOD_RUNTIMES = {name: {"value": "1"} for name in extras.RUNTIMES} | {"end": ""}
 
 
 @pytest.mark.parametrize(
-    ("versions", "light"),
+    ("versions", "purpose"),
     [
-        pytest.param(LIGHT, True, id="predict"),
-        pytest.param(LIGHT | VERSIONS, False, id="all"),
-        pytest.param(LIGHT | {"tensorflow-cpu": "2.15.0"}, False, id="another TensorFlow"),
-        pytest.param({"tf-object-detection-api": "0.1"}, False, id="make setup that stopped"),
-        pytest.param({"numpy": "2"}, False, id="nothing"),
+        pytest.param(LIGHT, (extras.PREDICT,), id="predict"),
+        pytest.param({"hotcoco": "1", "matplotlib": "3"}, (extras.EVALUATE,), id="evaluate"),
+        pytest.param(LIGHT | {"hotcoco": "1"}, (extras.PREDICT, extras.EVALUATE), id="both"),
+        pytest.param({"matplotlib": "3", "kaggle": "2"}, (), id="no extra, in a notebook"),
+        pytest.param(LIGHT | VERSIONS, (extras.TRAIN,), id="all"),
+        pytest.param(LIGHT | {"tensorflow-cpu": "2.15.0"}, (extras.TRAIN,), id="another TensorFlow"),
+        pytest.param({"tf-object-detection-api": "0.1"}, (extras.TRAIN,), id="make setup that stopped"),
     ],
 )
-def test_an_environment_for_prediction_is_known(versions, light):
-    assert packages.only_predicts(versions) == light
+def test_what_an_environment_was_made_for(versions, purpose):
+    assert extras.purpose(versions) == purpose
+
+
+HEAVY = {"tensorflow", "tf-object-detection-api", "google-crc32c", "optuna"}
+
+
+@pytest.mark.parametrize(
+    ("missing", "more", "name"),
+    [
+        pytest.param({"hotcoco", *LIGHT}, {}, "radiographs only", id="no extra"),
+        pytest.param(set(LIGHT), {"google-crc32c": "1"}, "evaluation only", id="evaluate"),
+        pytest.param({"hotcoco"}, LIGHT, "prediction only", id="predict"),
+    ],
+)
+def test_each_light_installation_is_right(tmp_path, monkeypatch, missing, more, name):
+    versions = packages.installed_versions()
+    monkeypatch.setattr(
+        packages, "installed_versions", lambda: {key: one for key, one in versions.items() if key not in HEAVY | missing} | more
+    )
+    result = list(report.examine(workspace=tmp_path, attempt=lambda: GOOD_RUNTIMES))
+    assert [check for check in result if check.state == ERROR] == []
+    assert (name, INFO) in states(result)
+    # who asks for training is told what is missing
+    result = list(report.examine(wanted=["train"], workspace=tmp_path, attempt=lambda: {"end": "no"}))
+    assert ("tensorflow", ERROR) in states(result)
 
 
 def test_where_only_prediction_was_installed_nothing_else_is_asked_for(tmp_path, monkeypatch):
     versions = packages.installed_versions()
-    heavy = {"tensorflow", "tf-object-detection-api", "matplotlib", "scipy", "google-crc32c", "hotcoco", "optuna"}
+    monkeypatch.setattr(wholeness, "check_whole", lambda: [])
+    heavy = HEAVY | {"matplotlib", "scipy", "hotcoco"}
     monkeypatch.setattr(packages, "installed_versions", lambda: {name: one for name, one in versions.items() if name not in heavy} | LIGHT)
     result = list(report.examine(workspace=tmp_path, attempt=lambda: GOOD_RUNTIMES))
     assert [check for check in result if check.state == ERROR] == []
@@ -189,7 +248,7 @@ def test_a_runtime_that_is_broken():
         (ERROR, "ImportError: libgomp"),
         (ERROR, "the attempt crashed with signal SIGILL"),
     ]
-    assert all(".[predict]" in check.fix for check in result)
+    assert all(check.fix.startswith("pip install --force-reinstall ") and "[predict]" in check.fix for check in result)
 
 
 def test_the_real_runtimes_work():
@@ -330,6 +389,55 @@ def test_a_broken_api_is_found():
     assert "tf_slim" in check.result
 
 
+class Distribution:
+    """A package as a kill has left it."""
+
+    version = "2.20.0"
+
+    def __init__(self, folder, **files):
+        self.folder, self.files, self.metadata = folder, files, {"Name": "tensorflow"}
+
+    def read_text(self, name):
+        return self.files.get(name)
+
+    def locate_file(self, path):
+        return self.folder / path
+
+
+PARTLY = "1 of its 3 files are missing or empty (first: tensorflow/{})"
+RECORD = "tensorflow/a.py,sha256=x,3\ntensorflow/__pycache__/a.pyc,,\ntensorflow/b.so,sha256=y,9\ntensorflow/empty.py,sha256=z,0\n"
+WHEEL = {"WHEEL": "Wheel-Version: 1.0"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "sizes", "sentence"),
+    [
+        pytest.param({"RECORD": RECORD, **WHEEL}, {"a.py": 3, "b.so": 9, "empty.py": 0}, "", id="whole"),
+        pytest.param({"RECORD": RECORD, **WHEEL}, {"a.py": 3, "empty.py": 0}, PARTLY.format("b.so"), id="missing"),
+        pytest.param({"RECORD": RECORD, **WHEEL}, {"a.py": 0, "b.so": 9, "empty.py": 0}, PARTLY.format("a.py"), id="empty"),
+        pytest.param({"RECORD": RECORD, **WHEEL}, {"a.py": 7, "b.so": 9, "empty.py": 0}, "", id="changed by somebody"),
+        pytest.param(WHEEL, {}, "its installation was not finished", id="no list yet"),
+        pytest.param({**WHEEL, "INSTALLER": "conda"}, {}, "", id="another installer"),
+        pytest.param({}, {}, "", id="no wheel"),
+    ],
+)  # fmt: skip
+def test_packages_that_a_kill_left_in_part(tmp_path, texts, sizes, sentence):
+    (tmp_path / "tensorflow").mkdir()
+    for name, size in sizes.items():
+        (tmp_path / "tensorflow" / name).write_bytes(b"x" * size)
+    check = only(wholeness.check_whole([Distribution(tmp_path, **texts)]))
+    if sentence:
+        fix = "pip install --force-reinstall --no-deps 'tensorflow==2.20.0'"
+        assert check == Check("tensorflow is incomplete", ERROR, sentence, fix)
+    else:
+        assert check == Check("packages", OK, "1, all whole")
+
+
+def test_an_extra_that_does_not_exist(capsys):
+    assert command.main(["--extra", "trian"]) == 2
+    assert "There is no extra 'trian'. Did you mean 'train'?" in capsys.readouterr().err
+
+
 def test_row():
     assert Check("numpy", OK, "2.4").row() == "ok     numpy                       2.4"
     lines = Check("numpy", ERROR, "not installed", "pip install numpy").row().splitlines()
@@ -339,7 +447,7 @@ def test_row():
 @pytest.mark.parametrize(("state", "code"), [(OK, 0), (INFO, 0), (ERROR, 2)])
 @pytest.mark.parametrize("flags", [[], ["--json"]], ids=["table", "json"])
 def test_command(monkeypatch, capsys, state, code, flags):
-    monkeypatch.setattr(report, "examine", lambda: iter([Check("numpy", state, "2.4", "pip" if state == ERROR else "")]))
+    monkeypatch.setattr(report, "examine", lambda wanted: iter([Check("numpy", state, "2.4", "pip" if state == ERROR else "")]))
     assert command.main(flags) == code
     text = capsys.readouterr().out
     if flags:
@@ -354,7 +462,7 @@ def test_runs_where_even_absl_is_missing():
     """What a newcomer meets who types the command before the set-up."""
     code = (
         "import sys; sys.modules['absl'] = None; from pneumodet.doctor import check, report\n"
-        "report.examine = lambda: iter([check.Check('absl-py', check.ERROR, 'not installed', 'pip install absl-py')])\n"
+        "report.examine = lambda wanted: iter([check.Check('absl-py', check.ERROR, 'not installed', 'pip install absl-py')])\n"
         "from pneumodet.cli.doctor import main; sys.exit(main([]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

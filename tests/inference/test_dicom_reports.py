@@ -59,7 +59,7 @@ def test_a_run_s_name_is_made_plain(tmp_path):
 def test_without_highdicom_it_is_said_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match=r"pip install 'pneumodet\[dicom\]'"):
+    with pytest.raises(EnvironmentProblem, match=r"pip install .*\[dicom\]'"):
         algorithm_of([exported(tmp_path, {"onnx": artefact()})])
 
 

@@ -102,7 +102,7 @@ def folder(tmp_path):
     """Return a folder of checkpoints with the project's registry and nothing else."""
     path = tmp_path / "pretrained"
     path.mkdir()
-    (path / checkpoint_registry.REGISTRY).write_bytes((pretrained.FOLDER / checkpoint_registry.REGISTRY).read_bytes())
+    (path / checkpoint_registry.REGISTRY).write_bytes((paths.PRETRAINED_DIR / checkpoint_registry.REGISTRY).read_bytes())
     return path
 
 
@@ -123,7 +123,7 @@ def resolve(folder, config):
 
 
 def test_the_registry_is_complete():
-    entries = checkpoint_registry.read(pretrained.FOLDER)
+    entries = checkpoint_registry.read(paths.PRETRAINED_DIR)
     for name, entry in entries.items():
         assert entry.type in pipeline_config.CHECKPOINT_TYPES
         assert entry.url.startswith("https://")
@@ -165,7 +165,7 @@ def test_a_registry_with_a_wrong_field_names_it(resolve, folder, field, value, m
     ],
 )
 def test_every_config_has_a_detector_and_a_backbone(name, coco, imagenet):
-    config, entries = pipeline_config.load(name), checkpoint_registry.read(pretrained.FOLDER)
+    config, entries = pipeline_config.load(name), checkpoint_registry.read(paths.PRETRAINED_DIR)
     assert pretrained._for_config("coco", entries, config) == coco
     assert pretrained._for_config("imagenet", entries, config) == imagenet
 
@@ -238,7 +238,7 @@ def test_offline_says_what_to_do(resolve, folder, monkeypatch):
     with pytest.raises(CheckpointError) as caught:
         resolve("coco")
     text = str(caught.value)
-    for part in (checkpoint_registry.read(pretrained.FOLDER)[ZOO].url, str(folder / f"{ZOO}.tar.gz"), pretrained.MIRROR):
+    for part in (checkpoint_registry.read(paths.PRETRAINED_DIR)[ZOO].url, str(folder / f"{ZOO}.tar.gz"), pretrained.MIRROR):
         assert part in text
     assert "\n" not in text
 

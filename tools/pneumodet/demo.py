@@ -10,12 +10,11 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths, processes
+from pneumodet.core import invocation, paths, processes
 from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.core.formatting import counted
 
@@ -97,9 +96,9 @@ def run(
     say(f"Six steps, about {counted(scale.minutes, 'minute')} on two processors that nothing else uses. All files: {folder}")
 
     def command(title: str, name: str, *arguments: object) -> None:
-        line = [f"tools/{name}.py", *map(str, arguments)]
-        say(f"\n{title}\n$ python {shlex.join(line)}")
-        _run([sys.executable, *line], name)
+        line = list(map(str, arguments))
+        say(f"\n{title}\n$ {invocation.command(name)} {shlex.join(line)}")
+        _run([*invocation.process(name), *line], name)
 
     say(f"\n1. Data: {scale.exams} synthetic radiographs as DICOM files, and a CSV of boxes")
     source = synthetic.make_dataset(

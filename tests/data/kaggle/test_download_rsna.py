@@ -225,7 +225,7 @@ def test_a_server_that_is_not_there(kaggle, tmp_path, monkeypatch):
 
 def test_the_package_is_missing(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
-    with pytest.raises(EnvironmentProblem, match=r"not installed\. Run: pip install 'pneumodet\[kaggle\]'"):
+    with pytest.raises(EnvironmentProblem, match=r"not installed\. Run: pip install .*\[kaggle\]'"):
         fetching.fetch(tmp_path / "rsna", expected=FEW)
 
 

@@ -38,7 +38,7 @@ def none(algorithm):
 @pytest.fixture
 def make():
     """Return a function that makes one kind of object of a radiograph's header, with the pixels of ``made_up()`` where it needs some."""
-    pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'pneumodet[dicom]'")
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
     from pneumodet.dicom import objects
 
     def call(kind, dataset, findings, **more):

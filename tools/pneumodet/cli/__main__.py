@@ -1,4 +1,4 @@
-"""``pneumodet COMMAND …``, or ``python -m pneumodet.cli COMMAND …``: hands over to the command's own module.
+"""``pneumodet COMMAND …``, or ``python -m pneumodet COMMAND …``: hands over to the command's own module.
 
 main(["train", "--config", "ssd_mobilenet", "--data", "records", "--run", "first"])
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pneumodet
-from pneumodet.core import suggest
+from pneumodet.core import invocation, suggest
 
 COMMANDS = {
     "download-rsna": "download the RSNA Pneumonia Detection Challenge from Kaggle",
@@ -39,7 +39,8 @@ COMMANDS = {
 def usage() -> str:
     """Return the text of ``--help``."""
     rows = "\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())
-    return f"usage: pneumodet COMMAND [OPTIONS]\n\ncommands:\n{rows}\n\npneumodet COMMAND --help lists a command's options."
+    called = invocation.MODULE if invocation.form() == invocation.MODULE else invocation.PROGRAM
+    return f"usage: {called} COMMAND [OPTIONS]\n\ncommands:\n{rows}\n\n{called} COMMAND --help lists a command's options."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -97,7 +97,10 @@ def run(args: argparse.Namespace) -> None:
         if others:
             # a gate ranks whole images, so that the run of the highest ROC AUC is proposed
             gate = max(others, key=lambda one: one["figures"]["image.roc_auc"]["value"] or 0)["name"]
-            print(f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gate} --output-dir {output_dir}_combined")
+            console.out(
+                f"Next:    what a gate gains: {_again(args)} --combine {with_boxes[0]} --gate {gate} --output-dir "
+                + console.quoted(f"{output_dir}_combined")
+            )
 
 
 def _print_recipe(combination: Mapping[str, Any], folder: Path) -> None:
@@ -107,15 +110,15 @@ def _print_recipe(combination: Mapping[str, Any], folder: Path) -> None:
     recipe, best, last = folder / "recipe.json", combination["best_step"], len(combination["rows"]) - 1
     print(f"Recipe:  {recipe} (takes the boxes of {', '.join(combination['sources'])}, in this order)")
     if not best:
-        print(f"Next:    use the boxes of {combination['detector']} as they are: no step of the combination pays on these exams")
+        console.out(f"Next:    use the boxes of {combination['detector']} as they are: no step of the combination pays on these exams")
         return
     # all steps are in recipe.json, with the boxes of all sources; fewer are in a file of their own, with the detector's alone
     chosen = recipe if best == last else folder / combining.BEST_RECIPE
     row = combination["rows"][best]
     gate = " and --gate SCORES.csv" if row["chosen"].get("gate", "none") != "none" else ""
     several = " ".join(f"{name}.json" for name in (combination["sources"] if best == last else [combination["detector"]]))
-    print(
-        f"Next:    on other radiographs: python tools/postprocess.py --recipe {chosen} with --detections {several}{gate}, --output-dir NEW"
+    console.out(
+        f"Next:    on other radiographs: python tools/postprocess.py --recipe {console.quoted(chosen)} with --detections {several}{gate}, --output-dir NEW"
     )
 
 

@@ -9,10 +9,12 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 
 """
 
 import argparse
+import contextlib
 import itertools
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +23,7 @@ from absl import flags as absl_flags
 from absl.flags import argparse_flags
 
 import pneumodet
-from pneumodet.core import logs, suggest
+from pneumodet.core import installation, invocation, logs, suggest
 from pneumodet.core.errors import PneumodetError
 from pneumodet.core.formatting import counted, with_interval
 
@@ -31,6 +33,8 @@ EXTRA = "train"
 
 class Parser(argparse_flags.ArgumentParser):
     """An argparse parser that knows absl's flags and takes ``--dicom_dir`` for ``--dicom-dir``."""
+
+    prog: str
 
     def __init__(self, prog: str, description: str, epilog: str = "") -> None:
         # no abbreviations: one that is unique today is ambiguous once a flag is added, and scripts that use it break
@@ -72,6 +76,36 @@ class Parser(argparse_flags.ArgumentParser):
             if other in self._option_string_actions:
                 return other + equals + value
         return arg
+
+    def format_usage(self) -> str:
+        """Return the line of usage, with the command as the user calls it."""
+        with self._called():
+            return super().format_usage()
+
+    def format_help(self) -> str:
+        """Return the text of ``--help``, with all commands as the user calls them."""
+        with self._called():
+            return invocation.spelled(super().format_help())
+
+    @contextlib.contextmanager
+    def _called(self) -> Iterator[None]:
+        # for these texts only: errors begin with the command's name alone
+        name = self.prog
+        self.prog = invocation.command(name)
+        try:
+            yield
+        finally:
+            self.prog = name
+
+
+def quoted(path: Any) -> str:
+    """Return a path as it is typed in a shell, for the commands that we print: one with a space in it stands in quotation marks."""
+    return shlex.quote(str(path))
+
+
+def out(text: str = "") -> None:
+    """Print a text that may name commands (``python tools/NAME.py``) in the form in which the user calls pneumodet."""
+    print(invocation.spelled(text))
 
 
 def _flag(arg: str) -> str | None:
@@ -136,9 +170,11 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
 
 def _missing(package: str) -> str:
     """Return what is to be done about a package that is not installed."""
+    # protobuf is a part of a package that it shares with others
+    package = {"google": "protobuf"}.get(package, package)
     return (
-        f"This needs the package {package}, which is not installed here. Run in the checkout: make setup, or "
-        f"pip install -c constraints.txt '.[{EXTRA}]'; python tools/doctor.py reports what else is missing."
+        f"This needs the package {package}, which is not installed here. Run: {installation.command(EXTRA)}; "
+        f"{invocation.command('doctor')} reports what else is missing."
     )
 
 
@@ -164,7 +200,7 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
         print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
     print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
-        print(f"Stopped before the end; nothing is lost. Resume: {resume}", file=sys.stderr)
+        print(invocation.spelled(f"Stopped before the end; nothing is lost. Resume: {resume}"), file=sys.stderr)
     # early stopping is an end as planned, and needs no command to resume
     elif outcome.stopped_early:
         print(f"Stopped early: {outcome.stopped_early}.")

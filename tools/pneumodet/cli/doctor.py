@@ -11,17 +11,29 @@ def build_parser():
     from pneumodet.cli import console
 
     parser = console.Parser("doctor", "Show what is installed and what works, and for each error the command that fixes it.")
+    parser.add_argument(
+        "--extra",
+        action="append",
+        metavar="NAME",
+        default=[],
+        help="an extra that must be whole, such as train; again for more (default: what is installed)",
+    )
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; return 2 where there is an error."""
-    from pneumodet.doctor import report
+    from pneumodet.core import suggest
+    from pneumodet.core.errors import ConfigError
+    from pneumodet.doctor import extras, report
     from pneumodet.doctor.check import ERROR
 
+    for name in args.extra:
+        if name not in extras.names():
+            raise ConfigError(f"There is no extra {name!r}. {suggest.sentence(name, extras.names())}")
     checks = []
-    for check in report.examine():
+    for check in report.examine(wanted=args.extra):
         checks.append(check)
         if not args.json:
             # as soon as it is known: the last checks import TensorFlow, which takes seconds
@@ -41,5 +53,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         # not at the top of the module: console needs absl, which may be what is missing here
         from pneumodet.cli import console
     except ModuleNotFoundError:  # absl: even the parser needs it, and this command has to run where it is missing
-        return run(argparse.Namespace(json=False))
+        return run(argparse.Namespace(json=False, extra=[]))
     return console.run(build_parser(), run, argv)

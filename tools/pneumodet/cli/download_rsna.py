@@ -7,11 +7,10 @@ from pneumodet.cli import console
 from pneumodet.core import progress
 
 EPILOG = """example:
-  pip install 'pneumodet[kaggle]'
   export KAGGLE_API_TOKEN=…           # made at https://www.kaggle.com/settings/api
   python tools/download_rsna.py --output-dir data/rsna
 
-The competition's rules must have been accepted once, in the browser: https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge/rules
+The client of Kaggle comes with the extra [kaggle]. The competition's rules must have been accepted once, in the browser: https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge/rules
 The same command resumes where an earlier one was cut off, and does nothing where all is there. An archive that was downloaded in the browser is
 taken, without credentials, where it lies beside --output-dir as rsna-pneumonia-detection-challenge.zip. Other files in --output-dir, such as RSNA's
 list of patients, stay there. About 8 GB of disk are needed."""
@@ -60,11 +59,14 @@ def run(args: argparse.Namespace) -> None:
         print(
             f"The patient map, without which a split leaks, is not on Kaggle: take {MAPPING} from {MAPPING_PAGE} and put it into {args.output_dir}"
         )
-    print(
-        f"Next:    python tools/make_tfrecords.py --dicom-dir {args.output_dir}/stage_2_train_images --labels {args.output_dir / fetching.LABELS} "
-        f"--class-info {args.output_dir}/stage_2_detailed_class_info.csv --patient-map {mapping} "
-        "--output-dir workspace/records/rsna"
-    )
+    files = {
+        "--dicom-dir": args.output_dir / "stage_2_train_images",
+        "--labels": args.output_dir / fetching.LABELS,
+        "--class-info": args.output_dir / "stage_2_detailed_class_info.csv",
+        "--patient-map": mapping,
+    }
+    given = " ".join(f"{flag} {console.quoted(path)}" for flag, path in files.items())
+    console.out(f"Next:    python tools/make_tfrecords.py {given} --output-dir workspace/records/rsna")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
             )
     _print(outcome)
     if args.run and not outcome.metrics["postprocessing"]:
-        print(f"Next:    python tools/export.py --run {args.run[0]}")
+        console.out(f"Next:    python tools/export.py --run {args.run[0]}")
 
 
 def _check(args: argparse.Namespace) -> None:

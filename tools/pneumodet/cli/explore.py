@@ -60,18 +60,18 @@ def run(args: argparse.Namespace) -> None:
     if figures["files"] and figures["files"]["faulty"]:
         print(f"Damaged: {console.counted(len(figures['files']['faulty']), 'DICOM file')}, listed in the report")
     print(f"Report:  {output_dir / exploring.REPORT}\nNumbers: {output_dir / exploring.FIGURES}")
-    print(f"Next:    {_next(args)}")
+    console.out(f"Next:    {_next(args)}")
 
 
 # conversion takes the same files, so that the next command can be written out
 def _next(args: argparse.Namespace) -> str:
     flags = {
-        "--dicom-dir": args.dicom_dir or "…",
+        "--dicom-dir": args.dicom_dir or "FOLDER",
         "--labels": args.labels,
         "--class-info": args.class_info,
         "--patient-map": args.patient_map,
     }
-    given = " ".join(f"{flag} {value}" for flag, value in flags.items() if value)
+    given = " ".join(f"{flag} {console.quoted(value)}" for flag, value in flags.items() if value)
     return f"python tools/make_tfrecords.py {given} --output-dir workspace/records/rsna"
 
 

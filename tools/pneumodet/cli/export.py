@@ -74,16 +74,17 @@ def run(args: argparse.Namespace) -> None:
         print(f"warning: {untrained}", file=sys.stderr)
     # without a threshold of its own a model draws boxes at an assumed one: said here, not only when it predicts
     if outcome.card.score_threshold is None:
-        print(
+        console.out(
             f"This checkpoint was not evaluated, so that the export has no score threshold. Run first: python tools/evaluate.py --run {args.run}"
         )
     files = ", ".join(artefact.file for artefact in outcome.card.artefacts.values())
     print(f"Model:   {output_dir} ({outcome.card.checkpoint}: {files})")
     # where the guide puts the challenge's files, so that the next command can be copied as it is
     given = "data/rsna/stage_2_test_images" if Path("data/rsna/stage_2_test_images").is_dir() else "FOLDER_OF_RADIOGRAPHS"
-    print(
-        f"Next:    python tools/app.py --model {output_dir}\n"
-        f"         python tools/predict.py --model {output_dir} --input {given} --output-dir {output_dir.parent / 'predictions'}"
+    console.out(
+        f"Next:    python tools/app.py --model {console.quoted(output_dir)}\n"
+        f"         python tools/predict.py --model {console.quoted(output_dir)} --input {given} "
+        f"--output-dir {console.quoted(output_dir.parent / 'predictions')}"
     )
 
 

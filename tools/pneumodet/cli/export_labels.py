@@ -49,13 +49,13 @@ def run(args: argparse.Namespace) -> None:
     print(f"Splits:  {splits}")
     images = args.output_dir / card["images"] if card["images"] else None
     # with the splits, or records made from these labels would be split anew
-    again = f"--labels {labels} --split-file {splits} --output-dir {args.output_dir}_records"
+    again = f"--labels {console.quoted(labels)} --split-file {console.quoted(splits)} --output-dir {console.quoted(f'{args.output_dir}_records')}"
     way = (
-        f"python tools/make_tfrecords.py --image-dir {images} {again}"
+        f"python tools/make_tfrecords.py --image-dir {console.quoted(images)} {again}"
         if images
         else f"python tools/make_tfrecords.py, with their images and {again}"
     )
-    print(f"Next:    open the labels in another tool; records of them again: {way}")
+    console.out(f"Next:    open the labels in another tool; records of them again: {way}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -86,10 +86,11 @@ def run(args: argparse.Namespace) -> None:
     _print(outcome.report)
     folder = outcome.folder
     print(f"Written: {folder}: {', '.join((grad_cam_files.HEATMAPS, *grad_cam_files.FILES))}")
-    print(
-        f"Next:    python tools/evaluate.py --ground-truth {outcome.ground_truth} --detections {folder / grad_cam_files.DETECTIONS} "
-        f"--output-dir {folder}_evaluated\n"
-        f"         python tools/app.py --model workspace/MY_DETECTOR/export --heatmap {folder / grad_cam_files.HEATMAPS}"
+    console.out(
+        f"Next:    python tools/evaluate.py --ground-truth {console.quoted(outcome.ground_truth)} "
+        f"--detections {console.quoted(folder / grad_cam_files.DETECTIONS)} "
+        f"--output-dir {console.quoted(f'{folder}_evaluated')}\n"
+        f"         python tools/app.py --model workspace/MY_DETECTOR/export --heatmap {console.quoted(folder / grad_cam_files.HEATMAPS)}"
     )
 
 

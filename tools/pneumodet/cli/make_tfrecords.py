@@ -136,7 +136,8 @@ def run(args: argparse.Namespace) -> int | None:
         from pneumodet.training import advice
 
         flags = advice.flags(exams=sum(one.exams for one in manifest.splits.values()), gpus=gpus.count())
-        print(f"Next:    {' '.join(['python tools/train.py --config ssd_mobilenet --data', str(data), '--run my_first', *flags])}")
+        words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
+        console.out(f"Next:    {' '.join(words)}")
     return None
 
 

@@ -116,8 +116,13 @@ def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
     print(f"Report:  {args.output_dir / 'baseline.html'}\nFigures: {args.output_dir / 'baseline.json'}")
     print(f"Scores:  {scores} (of {result['models'][result['scores_of']]['name']})")
     if args.data:
-        print(f"Next:    python tools/compare.py --runs metadata={scores} --truth {args.data} --output-dir {args.output_dir}_compared")
-    print(f"{'         ' if args.data else 'Next:    '}as a gate for a detector's boxes: python tools/postprocess.py --gate {scores}")
+        console.out(
+            f"Next:    python tools/compare.py --runs {console.quoted(f'metadata={scores}')} --truth {console.quoted(args.data)} "
+            f"--output-dir {console.quoted(f'{args.output_dir}_compared')}"
+        )
+    console.out(
+        f"{'         ' if args.data else 'Next:    '}as a gate for a detector's boxes: python tools/postprocess.py --gate {console.quoted(scores)}"
+    )
 
 
 def _way(one: dict) -> str:

@@ -177,13 +177,14 @@ def _print(args: argparse.Namespace, table: dict) -> None:
     recipe = args.output_dir / "recipe.json"
     print(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
     if args.run:
-        print(
-            f"Next:    python tools/evaluate.py or python tools/predict.py with --recipe {recipe} on other radiographs; views come with it"
+        console.out(
+            f"Next:    python tools/evaluate.py or python tools/predict.py with --recipe {console.quoted(recipe)} on other radiographs; views come with it"
         )
     else:
         gate = " and --gate SCORES.csv" if args.gate else ""
-        print(
-            f"Next:    on other radiographs: python tools/postprocess.py --recipe {recipe} with --detections DETECTIONS.json{gate}, --output-dir NEW"
+        console.out(
+            f"Next:    on other radiographs: python tools/postprocess.py --recipe {console.quoted(recipe)} with "
+            f"--detections DETECTIONS.json{gate}, --output-dir NEW"
         )
 
 

@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
     # as by Ctrl-C, so that a script does not evaluate a run that is not done
     if not console.print_trained(outcome, folder, resume=f"python tools/train.py --run {args.run} --resume"):
         return 130
-    print(
+    console.out(
         f"Next:    python tools/evaluate.py --run {args.run}\n"
         f"         python tools/export.py --run {args.run}\n"
-        f"         tensorboard --logdir {folder}"
+        f"         tensorboard --logdir {console.quoted(folder)}"
     )
     return 0
 
@@ -136,7 +136,7 @@ def _find_rate(args: argparse.Namespace, request: "detection.Request") -> int:
     print(rate.reason)
     print(f"Curve:   {picture}")
     if rate.suggested is not None:
-        print(f"Next:    the same command with --learning-rate {rate.suggested:.3g} instead of --find-lr")
+        console.out(f"Next:    the same command with --learning-rate {rate.suggested:.3g} instead of --find-lr")
     return 0
 
 

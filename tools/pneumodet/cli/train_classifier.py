@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
     console.print_evaluation(metrics, FIGURES)
     print(f"  {metrics['operating_point']['source']}")
     into = folder / runs.EVALUATION
-    print(
+    console.out(
         f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n"
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
         f"Next:    python tools/grad_cam.py --run {args.run}\n"
-        f"         tensorboard --logdir {folder}"
+        f"         tensorboard --logdir {console.quoted(folder)}"
     )
     return 0
 

@@ -74,11 +74,12 @@ def run(args: argparse.Namespace) -> int:
     console.print_evaluation(metrics, FIGURES)
     _print_gain(metrics)
     into, data = folder / runs.EVALUATION, runs.read(folder).records().folder
-    print(
+    console.out(
         f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, detections solid, probability as heatmap)\n"
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
-        f"Next:    python tools/evaluate.py --ground-truth {data}/instances_val.json --detections {into / DETECTIONS} --output-dir {folder / 'evaluated'}\n"
-        f"         tensorboard --logdir {folder}"
+        f"Next:    python tools/evaluate.py --ground-truth {console.quoted(f'{data}/instances_val.json')} "
+        f"--detections {console.quoted(into / DETECTIONS)} --output-dir {console.quoted(folder / 'evaluated')}\n"
+        f"         tensorboard --logdir {console.quoted(folder)}"
     )
     return 0
 
@@ -110,7 +111,7 @@ def _table(args: argparse.Namespace) -> int:
         print("Stopped before the end; nothing is lost. The same command resumes it.", file=sys.stderr)
         return 130
     # the table has no paired differences between variants
-    print(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")
+    console.out(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")
     return 0
 
 

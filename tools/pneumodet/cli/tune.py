@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     for note in outcome.notes:
         print(f"Note:    {note}")
     print(f"Written: {outcome.folder / TABLE}, {BEST}, {PICTURE}")
-    print(
+    console.out(
         f"Next:    {outcome.command}\n         (its --steps are {LONGER} times those of a trial: enough to compare trials is not enough to learn)"
     )
 

@@ -1,8 +1,14 @@
 """Errors that a user can fix. ``cli.console`` prints them as one line and exits with code 2."""
 
+from pneumodet.core import invocation
+
 
 class PneumodetError(Exception):
     """Base of every error whose message is meant for the user: what, where, and what to do."""
+
+    def __str__(self) -> str:
+        """Return the message, with commands in the form in which the user calls pneumodet."""
+        return invocation.spelled(super().__str__())
 
 
 class DataError(PneumodetError):

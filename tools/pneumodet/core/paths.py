@@ -14,21 +14,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import resources
 from pneumodet.core.errors import ConfigError, DataError
 
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
-"""The checkout: the folder that holds tools/, configs/ and label_maps/."""
+PROJECT_ROOT = resources.ROOT
+"""The checkout, or in an installed package the folder with what the wheel carries of it."""
 
 CONFIG_DIR = PROJECT_ROOT / "configs"
 DEFAULT_LABEL_MAP = PROJECT_ROOT / "label_maps" / "pneumonia.pbtxt"
+
+PRETRAINED_DIR = PROJECT_ROOT / "pretrained"
+"""Where the registry of checkpoints is; their files are in ``downloads_dir()``."""
 
 RUN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 """Run names become folder names, so that nothing else is allowed in them."""
 
 
 def workspace_dir() -> Path:
-    """Return the folder of all runs: $PNEUMODET_WORKSPACE, or workspace/ in the checkout."""
-    return Path(os.environ.get("PNEUMODET_WORKSPACE") or PROJECT_ROOT / "workspace")
+    """Return the folder of all runs: $PNEUMODET_WORKSPACE, else workspace/ in the checkout, else, of an installed copy, in the current folder."""
+    return Path(os.environ.get("PNEUMODET_WORKSPACE") or (resources.CHECKOUT or Path.cwd()) / "workspace")
+
+
+def downloads_dir() -> Path:
+    """Return where downloaded checkpoints lie: pretrained/ in a checkout that can be written, else the user's cache folder.
+
+    The cache folder is the system's own: ~/.cache/pneumodet/pretrained on Linux, or below $XDG_CACHE_HOME.
+    """
+    if resources.CHECKOUT and os.access(PRETRAINED_DIR, os.W_OK | os.X_OK):
+        return PRETRAINED_DIR
+    import platformdirs
+
+    return platformdirs.user_cache_path("pneumodet", appauthor=False) / "pretrained"
 
 
 def run_dir(name: str) -> Path:

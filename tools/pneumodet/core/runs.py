@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pneumodet
-from pneumodet.core import locks, paths, run_record, suggest
+from pneumodet.core import installation, locks, paths, resources, run_record, suggest
 from pneumodet.core.errors import DataError
 from pneumodet.core.run_record import RunRecord
 
@@ -239,8 +239,10 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
+    if resources.CHECKOUT is None:
+        return installation.commit()
     # of the checkout that this code is from, not of the folder that the user is in
-    command = ["git", "-C", str(paths.PROJECT_ROOT), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(resources.CHECKOUT), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -7,6 +7,7 @@ contents = read("gs://bucket/rsna/0004cfab.dcm")
 from collections.abc import Iterator
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.core.errors import ConfigError, DataError, first_line
 
 
@@ -26,7 +27,7 @@ def beam() -> Any:
         import apache_beam.io.filesystems
     except ImportError as error:
         raise ConfigError(
-            f"--runner and URLs need Apache Beam ({first_line(error)}). Install it: pip install 'pneumodet[beam]'."
+            f"--runner and URLs need Apache Beam ({first_line(error)}). Install it: {installation.command('beam')}."
         ) from error
     return apache_beam
 

@@ -1,15 +1,16 @@
-"""The machine and the checkout: label map, configs, disk, DICOM decoders.
+"""The machine and the files that come with pneumodet: label map, configs, disk, DICOM decoders.
 
 list(check_files()); check_disk(paths.workspace_dir())
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import paths
+from pneumodet.core import installation, paths, resources
 from pneumodet.core.errors import EnvironmentProblem, PneumodetError
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
 from pneumodet.doctor.packages import SETUP_API
@@ -24,8 +25,6 @@ RARE_SYNTAXES = (
 )
 """Name, UIDs and what decodes them, of syntaxes that hospital archives use and the RSNA data do not."""
 
-FIX_FILES = "git checkout -- label_maps configs; an installed pneumodet needs its checkout: pip install -e ."
-
 LEAST_FREE_GB = 2.0
 """Disk space that a small run needs: records, a handful of checkpoints, an export."""
 
@@ -36,7 +35,7 @@ def check_files(*, label_map: Path | None = None, config_dir: Path | None = None
     config_dir = config_dir or paths.CONFIG_DIR
     configs = sorted(config_dir.glob("*.config"))
     if not configs:
-        yield Check("configs", ERROR, f"there is none in {config_dir}", FIX_FILES)
+        yield Check("configs", ERROR, f"there is none in {config_dir}", fix_files())
         return
     try:
         from pneumodet.models.detection import pipeline_config
@@ -45,7 +44,9 @@ def check_files(*, label_map: Path | None = None, config_dir: Path | None = None
             pipeline_config.load(str(path))
         yield Check("configs", OK, ", ".join(path.stem for path in configs))
     except (PneumodetError, ImportError) as error:
-        fix = SETUP_API if isinstance(error, EnvironmentProblem) else "make setup" if isinstance(error, ImportError) else FIX_FILES
+        fix = (
+            SETUP_API if isinstance(error, EnvironmentProblem) else installation.repair() if isinstance(error, ImportError) else fix_files()
+        )
         yield Check("configs", ERROR, str(error), fix)
 
 
@@ -58,7 +59,25 @@ def check_label_map(label_map: Path | None = None) -> Iterator[Check]:
         classes = ", ".join(f"{number} {name}" for name, number in read_label_map(label_map).items())
         yield Check("label map", OK, f"{label_map.name}: {classes}")
     except (PneumodetError, ImportError) as error:
-        yield Check("label map", ERROR, str(error), FIX_FILES)
+        yield Check("label map", ERROR, str(error), fix_files())
+
+
+def fix_files() -> str:
+    """Return the command that brings back the files that come with pneumodet."""
+    if resources.CHECKOUT is None:
+        return installation.command().replace("pip install ", "pip install --force-reinstall --no-deps ", 1)
+    return f"git -C {shlex.quote(str(resources.CHECKOUT))} checkout -- label_maps configs pretrained/registry.json"
+
+
+def check_registry(folder: Path | None = None) -> Check:
+    """Check that the registry of checkpoints can be read."""
+    folder = folder or paths.PRETRAINED_DIR
+    try:
+        from pneumodet.models import checkpoint_registry
+
+        return Check("checkpoints", OK, f"{len(checkpoint_registry.read(folder))} by name; downloads lie in {paths.downloads_dir()}")
+    except (PneumodetError, ImportError) as error:
+        return Check("checkpoints", ERROR, str(error), fix_files())
 
 
 def check_disk(workspace: Path, *, usage: Callable[[Path], Any] = shutil.disk_usage) -> Check:

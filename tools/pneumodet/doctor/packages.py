@@ -1,24 +1,17 @@
 """Python and the packages that are installed: against setup.cfg, and against each other.
 
-list(check_requirements(project_requirements(), installed_versions()))
+list(check_requirements(extras.requirements("train"), installed_versions()))
 """
 
-import configparser
 import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pneumodet.core import paths
+from pneumodet.core import installation
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
 from pneumodet.models.detection.odapi_wheel import BRIDGED, DISTRIBUTION
-
-TRAIN, PREDICT = "train", "predict"
-"""The extra without which nothing is trained, and the one that is enough to predict with exported models."""
-
-RUNTIMES = ("onnxruntime", "ai-edge-litert")
-"""Distributions of ``PREDICT`` that run exported models."""
 
 PYTHONS = ((3, 11), (3, 14))
 """First Python that works, and the first with which it was not tried."""
@@ -44,28 +37,6 @@ ESTIMATOR_ERA = ("keras-nightly", "tensorflow-addons", "tensorflow-estimator", "
 """Distributions of the time before TensorFlow 2.16, left over in a venv that was upgraded."""
 
 
-def only_predicts(versions: Mapping[str, str]) -> bool:
-    """Return whether this is what ``pip install '.[predict]'`` makes: a runtime of exported models, neither TensorFlow nor the API."""
-    heavy = ("tensorflow", DISTRIBUTION, *OTHER_TENSORFLOWS, *OTHER_API_DISTRIBUTIONS)
-    return any(name in versions for name in RUNTIMES) and not any(name in versions for name in heavy)
-
-
-def project_requirements(extra: str = TRAIN) -> list[str]:
-    """Return what pneumodet and an extra of it need, such as "tensorflow==2.20.*": of the checkout's setup.cfg, else of the installed copy."""
-    # interpolation off: a % in setup.cfg is no reference
-    parser = configparser.ConfigParser(interpolation=None)
-    # the checkout first: metadata of an editable install are as old as the last pip install
-    if parser.read(paths.PROJECT_ROOT / "setup.cfg", encoding="utf-8"):
-        lines = parser.get("options", "install_requires", fallback="").splitlines()
-        lines += parser.get("options.extras_require", extra, fallback="").splitlines()
-        return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    try:
-        lines = importlib.metadata.requires("pneumodet") or []
-        return [line.partition(";")[0].strip() for line in lines if "extra ==" not in line or re.search(rf"extra == .{extra}\b", line)]
-    except importlib.metadata.PackageNotFoundError:
-        return []
-
-
 def installed_versions() -> dict[str, str]:
     """Return normalized distribution name -> version; where a name occurs twice on the path, the first, which is what Python imports."""
     versions: dict[str, str] = {}
@@ -73,7 +44,7 @@ def installed_versions() -> dict[str, str]:
         name = distribution.metadata["Name"]
         if name:
             # the first on the path wins, as in an import
-            versions.setdefault(_normalized(name), distribution.version)
+            versions.setdefault(normalized(name), distribution.version)
     return versions
 
 
@@ -83,7 +54,9 @@ def check_python(version: tuple[int, ...]) -> Check:
     low, high = (".".join(map(str, bound)) for bound in PYTHONS)
     if PYTHONS[0] <= version[:2] < PYTHONS[1]:
         return Check("Python", OK, text)
-    return Check("Python", ERROR, f"{text}; {low} or newer, but below {high} is needed", f"python{low} -m venv .venv, then make setup")
+    return Check(
+        "Python", ERROR, f"{text}; {low} or newer, but below {high} is needed", f"python{low} -m venv .venv, then {installation.repair()}"
+    )
 
 
 def check_requirements(requirements: list[str], versions: Mapping[str, str]) -> Iterator[Check]:
@@ -94,18 +67,22 @@ def check_requirements(requirements: list[str], versions: Mapping[str, str]) -> 
       versions: normalized name -> installed version.
     """
     if not requirements:
-        yield Check("requirements", ERROR, "there is neither setup.cfg nor pneumodet's own metadata", "pip install -e . in the checkout")
+        yield Check("requirements", ERROR, "there is neither setup.cfg nor pneumodet's own metadata", installation.command())
         return
     try:
         from packaging.requirements import Requirement
     except ImportError:
         yield Check("packaging", ERROR, "not installed, so that versions cannot be compared", "pip install packaging")
+        for line in requirements:
+            # what has a marker may be for another system
+            if ";" not in line and name_of(line) not in {*versions, "packaging"}:
+                yield Check(name_of(line), ERROR, f"not installed; needed: {line}", f"pip install '{line}'")
         return
     for line in requirements:
         requirement = Requirement(line)
         if requirement.marker and not requirement.marker.evaluate():
             continue
-        version = versions.get(_normalized(requirement.name))
+        version = versions.get(normalized(requirement.name))
         fix = f"pip install '{line}'"
         if version is None:
             yield Check(requirement.name, ERROR, f"not installed; needed: {line}", fix)
@@ -184,6 +161,12 @@ def home(distribution: str) -> str | None:
         return None
 
 
-def _normalized(name: str) -> str:
-    # as PEP 503 has it, but for runs of separators
+def name_of(requirement: str) -> str:
+    """Return the normalized name of the distribution that a line such as "tensorflow==2.20.*" asks for."""
+    match = re.match(r"[\w.-]+", requirement)
+    return normalized(match[0]) if match else ""
+
+
+def normalized(name: str) -> str:
+    """Return a distribution's name as PEP 503 has it, but for runs of separators."""
     return name.lower().replace("_", "-").replace(".", "-")

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
-from pneumodet.doctor.packages import RUNTIMES, SETUP_API, TENSORFLOW
+from pneumodet.doctor.extras import PREDICT, RUNTIMES
+from pneumodet.doctor.packages import SETUP_API, TENSORFLOW
 
 PROBE_SECONDS = 300
 """Time that TensorFlow and the API may take; about 10 s is usual, a cold network disk takes longer."""
@@ -120,7 +122,7 @@ def check_probe(probe: Mapping[str, Any], *, nvidia: bool) -> Iterator[Check]:
       probe: its result.
       nvidia: whether the machine has an NVIDIA GPU.
     """
-    reinstall = f"pip install --force-reinstall '{TENSORFLOW}', or make setup in a new folder"
+    reinstall = f"pip install --force-reinstall '{TENSORFLOW}', or in a new environment: {installation.repair()}"
     names = {
         "import": ("TensorFlow", reinstall),
         "gpus": ("GPU", reinstall),
@@ -150,6 +152,8 @@ def check_runtimes(probe: Mapping[str, Any]) -> Iterator[Check]:
         result = probe.get(name)
         if result is None or "error" in result:
             reason = result["error"] if result else f"the attempt {probe.get('end') or 'ended without an answer'}"
-            yield Check(f"{name} works", ERROR, reason, "pip install --force-reinstall -c constraints.txt '.[predict]'")
+            yield Check(
+                f"{name} works", ERROR, reason, installation.command(PREDICT).replace("pip install ", "pip install --force-reinstall ", 1)
+            )
         else:
             yield Check(f"{name} works", OK, result["value"])

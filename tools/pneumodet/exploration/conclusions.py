@@ -8,6 +8,7 @@ A difference is called one only where its 95% interval leaves out 0. ``figures``
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pneumodet.core import invocation
 from pneumodet.exploration import estimates
 
 CHEST_DETECTOR_MM = 350
@@ -181,7 +182,7 @@ def _same_pixels(figures: Mapping[str, Any]) -> Iterator[str]:
         text += f", and in {_counted(contradictions, 'group', 'groups')} their Targets differ"
     yield (
         f"{text}: keep one of each, or all of a group in one split. Copies that were compressed anew are not detected here; "
-        "python tools/make_tfrecords.py --quality report detects them."
+        f"{invocation.command('make_tfrecords')} --quality report detects them."
     )
 
 

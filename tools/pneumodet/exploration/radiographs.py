@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from pneumodet.core import boxes
+from pneumodet.core import boxes, installation
 from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, equalizing, images
 from pneumodet.exploration.gathering import Material
@@ -40,7 +40,7 @@ GRAY_BINS = 32
 TITLES = {"none": "as it is", "histogram": "histogram equalization", "clahe": "CLAHE"}
 """Normalization -> what it is called."""
 
-_NO_TENSORFLOW = "The sheet of augmented radiographs is left out, because TensorFlow is not installed: pip install 'pneumodet[train]'."
+_NO_TENSORFLOW = "The sheet of augmented radiographs is left out, because TensorFlow is not installed: {install}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Drawer:
             from pneumodet.models.inputs import augmentation_settings, augmentation_sheet
         # exploring works without TensorFlow: one picture less is no reason for an error
         except ImportError:
-            return None, _NO_TENSORFLOW
+            return None, _NO_TENSORFLOW.format(install=installation.command("train"))
         exams = chosen[:AUGMENTED]
         yxyx = []
         for exam in exams:

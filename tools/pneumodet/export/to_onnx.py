@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.core.errors import ConfigError, EnvironmentProblem, first_line
 from pneumodet.core.logs import hidden_output
 from pneumodet.export.graphs import Part
@@ -30,7 +31,7 @@ def write(part: Part, path: Path, *, metadata: dict[str, Any]) -> None:
         import onnx
         import tf2onnx
     except ImportError as error:
-        raise EnvironmentProblem(f"ONNX export needs tf2onnx ({first_line(error)}): pip install 'pneumodet[export]'.") from error
+        raise EnvironmentProblem(f"ONNX export needs tf2onnx ({first_line(error)}): {installation.command('export')}.") from error
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # which names it could not guess is nobody's concern
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumodet.core import installation
 from pneumodet.core.errors import CheckpointError, EnvironmentProblem, first_line
 from pneumodet.core.logs import hidden_output
 
@@ -27,12 +28,8 @@ Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 PACKAGES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert", "savedmodel": "tensorflow", "openvino": "openvino"}
 """Backend -> the module that runs it."""
 
-_INSTALL = {
-    "onnx": "pip install 'pneumodet[predict]'",
-    "tflite": "pip install 'pneumodet[predict]'",
-    "openvino": "pip install 'pneumodet[openvino]'",
-    "savedmodel": "pip install 'pneumodet[train]', or export the run with --formats onnx and use that",
-}
+_EXTRAS = {"onnx": "predict", "tflite": "predict", "openvino": "openvino", "savedmodel": "train"}
+"""Backend -> the extra of setup.cfg that brings its package."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +55,10 @@ def open_file(backend: str, path: Path, *, threads: int | None) -> Run:
     try:
         return opened(path, threads or len(os.sched_getaffinity(0)))
     except ImportError as error:
+        other = ", or export the run with --formats onnx and use that" if backend == "savedmodel" else ""
         raise EnvironmentProblem(
-            f"{path.name} needs the package {PACKAGES[backend].replace('_', '-')}, which cannot be imported ({first_line(error)}): {_INSTALL[backend]}."
+            f"{path.name} needs the package {PACKAGES[backend].replace('_', '-')}, which cannot be imported ({first_line(error)}): "
+            f"{installation.command(_EXTRAS[backend])}{other}."
         ) from error
 
 

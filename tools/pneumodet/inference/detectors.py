@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet import inference
+from pneumodet.core import installation
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem, first_line
 from pneumodet.inference import backends, exported, sizes, suppression
@@ -151,7 +152,9 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
     usable = [kind for kind in there if backends.available(kind)]
     if not usable and backend == "auto":
         needs = ", ".join(f"{one.artefacts[name].file}: {backends.PACKAGES[kind].replace('_', '-')}" for kind, name in there.items())
-        raise EnvironmentProblem(f"None of the packages that run {one.model_dir} is installed ({needs}): pip install 'pneumodet[predict]'.")
+        raise EnvironmentProblem(
+            f"None of the packages that run {one.model_dir} is installed ({needs}): {installation.command('predict')}."
+        )
     # without its package the backend is opened all the same: its error names the package
     kind = (usable or list(there))[0]
     return Detector(one, there[kind], backend=kind, threads=threads)

@@ -21,9 +21,6 @@ from pneumodet.models import checkpoint_archive, checkpoint_registry
 from pneumodet.models.checkpoint_registry import LOCK, REGISTRY, Download, Entry
 from pneumodet.models.detection.odapi import Config
 
-FOLDER = paths.PROJECT_ROOT / "pretrained"
-"""Where checkpoints land, each in a folder of its name."""
-
 MIRROR = "PNEUMODET_MIRROR"
 """Environment variable: a folder, or the start of a URL, where the archives lie under their file names."""
 
@@ -76,7 +73,7 @@ def resolve(
     config: Config,
     label_map: dict[str, int],
     kind: str | None = None,
-    folder: Path = FOLDER,
+    folder: Path | None = None,
     mirror: str | None = None,
     on_progress: Progress = lambda done, total: None,
     on_notice: Callable[[str], None] = lambda text: None,
@@ -89,7 +86,8 @@ def resolve(
       config: the TrainEvalPipelineConfig that will be trained.
       label_map: name -> id of the classes that will be trained.
       kind: fine_tune_checkpoint_type where the user gave one; otherwise it follows from what the checkpoint holds.
-      folder: with registry.json; downloads land there.
+      folder: where downloads land, each in a folder of its name, with a registry.json of its own where there is one; ``paths.downloads_dir()``
+        by default.
       mirror: in place of $PNEUMODET_MIRROR.
       on_progress: takes (bytes there, bytes in all or None) of a download.
       on_notice: takes a sentence about what takes long, or does not fit.
@@ -104,7 +102,8 @@ def resolve(
     """
     if choice == NONE:
         return None
-    entries = checkpoint_registry.read(folder)
+    folder = folder or paths.downloads_dir()
+    entries = _registered(folder)
     name = _for_config(choice, entries, config) if choice in _KINDS else choice
     if name in entries:
         store = _Store(folder, os.environ.get(MIRROR) if mirror is None else mirror, on_progress, on_notice)
@@ -122,18 +121,22 @@ def resolve(
     return start if kind is None else dataclasses.replace(start, type=kind)
 
 
-def of_registry(choice: str, config: Config, folder: Path = FOLDER) -> str | None:
+def of_registry(choice: str, config: Config, folder: Path | None = None) -> str | None:
     """Return the name of the registry's checkpoint that a choice means for a config; None where it is none of the registry, or none fits.
 
     Args:
       choice: as ``resolve`` takes it.
       config: the TrainEvalPipelineConfig that will be trained.
-      folder: with registry.json.
+      folder: as ``resolve`` takes it.
     """
-    entries = checkpoint_registry.read(folder)
+    entries = _registered(folder or paths.downloads_dir())
     if choice not in _KINDS:
         return choice if choice in entries else None
     return _for_config(choice, entries, config, or_none=True)
+
+
+def _registered(folder: Path) -> dict[str, Entry]:
+    return checkpoint_registry.read(folder if (folder / REGISTRY).is_file() else paths.PRETRAINED_DIR)
 
 
 def _choices(entries: Iterable[str]) -> str:
@@ -278,5 +281,6 @@ class _Store:
         notice = f"another process loads a checkpoint into {self._folder}; waiting for it"
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # a folder that cannot be written needs no lock; what is in it can be used
+                self._folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locks.locked(self._folder / ".lock", wait=lambda: self._on_notice(notice)))
             yield

@@ -20,6 +20,7 @@ from typing import Any
 from pneumodet.apps.pacs import journal
 from pneumodet.apps.pacs.journal import Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
+from pneumodet.core import installation
 from pneumodet.core.errors import ConfigError, EnvironmentProblem
 from pneumodet.dicom.elements import is_uid
 from pneumodet.dicom.net.access import Access
@@ -80,7 +81,7 @@ def _pynetdicom() -> Any:
     try:
         import pynetdicom
     except ImportError as error:
-        raise EnvironmentProblem("C-STORE needs the package pynetdicom. Run: pip install 'pneumodet[pacs]'") from error
+        raise EnvironmentProblem(f"C-STORE needs the package pynetdicom. Run: {installation.command('pacs')}") from error
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # below that it writes headers into the log
     return pynetdicom
 

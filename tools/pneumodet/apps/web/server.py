@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.apps.web import uploads
+from pneumodet.core import installation
 from pneumodet.core.errors import ConfigError, EnvironmentProblem
 
 PORT = 8501
@@ -101,7 +102,7 @@ def check_ready(port: int) -> None:
       ConfigError: something else listens at this port.
     """
     if importlib.util.find_spec("streamlit") is None:
-        raise EnvironmentProblem("The web page needs the package streamlit. Install it with pip install 'pneumodet[app]'.")
+        raise EnvironmentProblem(f"The web page needs the package streamlit. Install it by {installation.command('app')}.")
     with socket.socket() as one:
         # the port of a page that has just ended is free, though connections to it are still in TIME_WAIT
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -14,6 +14,7 @@ import tempfile
 import textwrap
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.core.errors import DataError, EnvironmentProblem, first_line
 
 COMPETITION = "rsna-pneumonia-detection-challenge"
@@ -27,7 +28,6 @@ _HOW_TO_SIGN_IN = (
     f"Make a token at {TOKENS} and put it into the environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token, or sign in with: "
     "kaggle auth login"
 )
-_MISSING_PACKAGE = "The files are downloaded with the package kaggle, which is not installed. Run: pip install 'pneumodet[kaggle]'."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,9 @@ def _signed_in() -> Any:
     try:
         from kaggle.api.kaggle_api_extended import KaggleApi
     except ImportError as error:
-        raise EnvironmentProblem(_MISSING_PACKAGE) from error
+        raise EnvironmentProblem(
+            f"The files are downloaded with the package kaggle, which is not installed. Run: {installation.command('kaggle')}."
+        ) from error
     except SystemExit as error:  # clients before 2.0, as the next
         raise _no_credentials() from error
     except (OSError, ValueError) as error:

@@ -13,11 +13,9 @@ import io
 import time
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.core.errors import EnvironmentProblem
 from pneumodet.dicom.net.access import Access
-
-EXTRAS = "pip install 'pneumodet[predict]' or 'pneumodet[pacs]'"
-"""What brings requests."""
 
 
 class Budget:
@@ -134,7 +132,7 @@ def open_session(access: Access, budget: Budget) -> Any:
         import requests
         from requests.adapters import HTTPAdapter
     except ImportError as error:
-        raise EnvironmentProblem(f"DICOMweb needs the package requests. Run: {EXTRAS}") from error
+        raise EnvironmentProblem(f"DICOMweb needs the package requests. Run: {installation.command('predict')}") from error
     session = requests.Session()
     adapter = HTTPAdapter(max_retries=0)
     # of this pool manager alone: other users of urllib3 in the process keep theirs

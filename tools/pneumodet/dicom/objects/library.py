@@ -3,9 +3,8 @@
 import importlib.util
 from typing import Any
 
+from pneumodet.core import installation
 from pneumodet.core.errors import EnvironmentProblem
-
-_MISSING = "DICOM objects are written with the package highdicom, which is not installed. Run: pip install 'pneumodet[dicom]'"
 
 
 def check() -> None:
@@ -15,7 +14,7 @@ def check() -> None:
       EnvironmentProblem: it is not.
     """
     if importlib.util.find_spec("highdicom") is None:
-        raise EnvironmentProblem(_MISSING)
+        raise _missing()
 
 
 def highdicom() -> Any:
@@ -30,5 +29,11 @@ def highdicom() -> Any:
         import highdicom.sc
         import highdicom.sr
     except ImportError as error:
-        raise EnvironmentProblem(_MISSING) from error
+        raise _missing() from error
     return highdicom
+
+
+def _missing() -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"DICOM objects are written with the package highdicom, which is not installed. Run: {installation.command('dicom')}"
+    )

@@ -7,6 +7,7 @@ fused = recipe.apply(plan, [{exam: one} for one in sets], category_id=2)
 
 from pathlib import Path
 
+from pneumodet.core import invocation
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.formatting import counted
 from pneumodet.inference.postprocess import recipe as recipes
@@ -54,7 +55,7 @@ def untuned(recipe: Recipe) -> str:
     """Return the sentence that describes ``planned`` without a recipe."""
     return (
         f"No recipe was given: {described(recipe)} {'were' if recipe.models > 1 else 'was'} fused by weighted boxes fusion at IoU "
-        f"{recipe.fusion_iou:g}, which nothing was tuned for. Make a recipe with tools/postprocess.py."
+        f"{recipe.fusion_iou:g}, which nothing was tuned for. Make a recipe with {invocation.command('postprocess')}."
     )
 
 

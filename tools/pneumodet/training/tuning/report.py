@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumodet.core import paths
+from pneumodet.core import invocation, paths
 from pneumodet.training.tuning import charts, trial
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def command(fields: Mapping[str, Any]) -> str:
         arguments.append("--fit-anchors")
     for setting in fields["settings"]:
         arguments += ["--set", setting]
-    return shlex.join(arguments)
+    return invocation.spelled(shlex.join(arguments))
 
 
 def _importances(study: "optuna.Study") -> dict[str, float]:

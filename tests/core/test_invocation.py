@@ -1,0 +1,109 @@
+"""Commands are named in the form in which the user calls pneumodet."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pneumodet.cli.__main__ import COMMANDS
+from pneumodet.core import invocation, resources
+from pneumodet.core.errors import DataError
+
+TOOLS = resources.CHECKOUT / "tools"
+TEXT = "Next: python tools/make_tfrecords.py --data x, then tools/train.py; 'python tools/doctor.py' helps."
+
+
+@pytest.mark.parametrize(
+    ("started", "spelled"),
+    [
+        pytest.param("/venv/bin/pneumodet", "Next: pneumodet make-tfrecords --data x, then pneumodet train; 'pneumodet doctor' helps.", id="command"),
+        pytest.param(r"pneumodet.exe", "Next: pneumodet make-tfrecords --data x, then pneumodet train; 'pneumodet doctor' helps.", id="Windows"),
+        pytest.param(
+            "/venv/lib/pneumodet/__main__.py",
+            "Next: python -m pneumodet make-tfrecords --data x, then python -m pneumodet train; 'python -m pneumodet doctor' helps.",
+            id="module",
+        ),
+        pytest.param(
+            f"{TOOLS}/train.py",
+            f"Next: python {TOOLS}/make_tfrecords.py --data x, then python {TOOLS}/train.py; 'python {TOOLS}/doctor.py' helps.",
+            id="script, from elsewhere",
+        ),
+        pytest.param("/usr/lib/pytest/__main__.py", TEXT, id="another program"),
+        pytest.param("", TEXT, id="Python itself"),
+    ],
+)  # fmt: skip
+def test_forms(monkeypatch, started, spelled):
+    monkeypatch.setattr(sys, "argv", [started])
+    assert invocation.spelled(TEXT) == spelled
+    assert str(DataError(TEXT)) == spelled
+
+
+@pytest.mark.parametrize(
+    ("folder", "started", "command"),
+    [
+        pytest.param(".", "tools/train.py", "python tools/train.py", id="in the checkout"),
+        pytest.param("tools", "train.py", "python train.py", id="in tools"),
+        pytest.param("tests", "../tools/train.py", "python ../tools/train.py", id="beside it"),
+    ],
+)
+def test_scripts_are_named_as_they_were_typed(monkeypatch, folder, started, command):
+    monkeypatch.chdir(resources.CHECKOUT / folder)
+    monkeypatch.setattr(sys, "argv", [started])
+    assert invocation.command("train") == command
+    assert invocation.spelled("python tools/train.py --run x") == f"{command} --run x"
+
+
+def test_an_installed_copy_has_no_scripts(monkeypatch):
+    monkeypatch.setattr(resources, "CHECKOUT", None)
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py"])
+    assert invocation.command("make_tfrecords") == "pneumodet make-tfrecords"
+    assert invocation.process("make_tfrecords") == [sys.executable, "-m", "pneumodet", "make-tfrecords"]
+
+
+def test_paths_of_the_user_stay(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pneumodet"])
+    for text in ("/home/me/tools/train.py", "other/tools/train.py is here", "my-tools/train.py", "tools/", "tools/train.pyc"):
+        assert invocation.spelled(text) == text
+
+
+def test_process_runs_a_script_of_the_checkout(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert invocation.process("train-classifier") == [sys.executable, str(TOOLS / "train_classifier.py")]
+    monkeypatch.chdir(resources.CHECKOUT)
+    assert invocation.process("train_classifier") == [sys.executable, os.path.join("tools", "train_classifier.py")]
+
+
+def test_process_runs_the_command_that_was_typed(monkeypatch, tmp_path):
+    started = tmp_path / "pneumodet"
+    started.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(started)])
+    assert invocation.process("make_tfrecords") == [str(started), "make-tfrecords"]
+
+
+ALL_HELP = """
+import contextlib, importlib, io, sys
+sys.argv = [{started!r}]
+for name in {names}:
+    parser = importlib.import_module("pneumodet.cli." + name).build_parser()
+    print(parser.format_help())
+"""
+
+
+@pytest.mark.parametrize(("started", "form"), [("/bin/pneumodet", "pneumodet "), ("/lib/pneumodet/__main__.py", "python -m pneumodet ")])
+def test_help_of_every_command_names_the_form(started, form):
+    names = [name.replace("-", "_") for name in COMMANDS]
+    code = ALL_HELP.format(started=started, names=names)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=Path.home())
+    assert done.stderr == ""
+    assert "tools/" not in done.stdout
+    for name in COMMANDS:
+        assert f"usage: {form}{name} " in done.stdout
+
+
+def test_python_m_pneumodet():
+    done = subprocess.run([sys.executable, "-m", "pneumodet", "--help"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: python -m pneumodet COMMAND" in done.stdout
+    assert subprocess.run([sys.executable, "-m", "pneumodet", "nope"], capture_output=True, timeout=60).returncode == 2
