@@ -19,7 +19,7 @@ case "$*" in
     exit ${DOCTOR_CODE:-0} ;;
 esac
 """
-ALL = ["-m venv .venv", "install --quiet pip", "--require-hashes", "-e .[all,test]", "tools/doctor.py --extra all --extra test"]
+ALL = ["-m venv .venv", "install --quiet pip", "-e .[all,test]", "tools/setup_api.py", "tools/doctor.py --extra all --extra test"]
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"\nDone in {minutes} min {seconds} s. The detector has learned synthetic opacities, nothing about patients. Open these:")
     print(f"Picture: {picture}\nReport:  {picture.parents[1] / 'eval' / 'report.html'}")
-    print("Next:    the same with radiographs of patients: docs/guide/README.md")
+    console.out("Next:    the same with radiographs of patients: docs/guide/README.md")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
