@@ -42,7 +42,8 @@ export TF_FORCE_GPU_ALLOW_GROWTH=true
 [ "$device" = cpu ] && export CUDA_VISIBLE_DEVICES=""
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-left() { echo $((end - SECONDS)); }
+# never 0, which timeout takes for no limit
+left() { echo $((end > SECONDS ? end - SECONDS : 1)); }
 
 if [ "$device" = gpu ]; then
   nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv | tee "$out/device.csv"
@@ -88,7 +89,8 @@ for config in $configs; do
 done
 
 timeout "$(left)" "$python" "$here/benchmarks/train.py" --data "$data" --data-small "$data" --config ssd_mobilenet --what loops input \
-  --variant "bfloat16=--precision bfloat16" --scratch "$out" --json "$out/loops.json" "${loops[@]}" ${small[@]+"${small[@]}"} | tee "$out/loops.md"
+  --variant "bfloat16=--precision bfloat16" --scratch "$out" --json "$out/loops.json" "${loops[@]}" ${small[@]+"${small[@]}"} \
+  | tee "$out/loops.md" || echo "the loops did not come to their end" >&2
 
 if [ -z "$tiny" ] && [ "$(left)" -gt 60 ]; then
   # ends like by Ctrl-C, with a checkpoint

@@ -64,6 +64,8 @@ def test_everything_is_there_and_counted(done, synthetic):
         *(f"train-{index:05d}-of-00004.tfrecord" for index in range(4)),
         *(f"val-{index:05d}-of-00004.tfrecord" for index in range(4)),
         "split.csv",
+        "dataset_info.json",
+        "features.json",
         "instances_train.json",
         "instances_val.json",
         "manifest.json",
