@@ -42,7 +42,9 @@ def test_the_names_are_there_and_no_others():
         assert inspect.getdoc(getattr(api, name))
 
 
-@pytest.mark.parametrize(("name", "hint"), [("tune", "the command tune"), ("compare", "the command compare"), ("nothing", "no attribute 'nothing'")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("tune", "the command tune"), ("compare", "the command compare"), ("nothing", "no attribute 'nothing'")]
+)
 def test_a_name_that_is_not_there(name, hint):
     with pytest.raises(AttributeError, match=hint):
         getattr(pneumodet, name)
@@ -58,9 +60,7 @@ def given_to(function):
     ("function", "module", "name", "explicit"),
     [
         pytest.param("convert", "pneumodet.data.settings", "Settings", set(), id="convert"),
-        pytest.param(
-            "train", "pneumodet.training.families.detection_request", "Request", {"run", "config", "data", "resume"}, id="train"
-        ),
+        pytest.param("train", "pneumodet.training.families.detection_request", "Request", {"run", "config", "data", "resume"}, id="train"),
         pytest.param("evaluate", "pneumodet.evaluation.evaluate", "Options", {"split"}, id="evaluate"),
     ],
 )
@@ -83,7 +83,9 @@ def test_conversion_warns_of_exams_for_patients(here, tmp_path):
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        pytest.param(lambda: pneumodet.convert("nowhere", labels="x", output="y"), ConfigError, "images: 'nowhere' does not exist", id="no folder"),
+        pytest.param(
+            lambda: pneumodet.convert("nowhere", labels="x", output="y"), ConfigError, "images: 'nowhere' does not exist", id="no folder"
+        ),
         pytest.param(
             lambda: pneumodet.convert("data", labels="data", output="y", val_frac=0.1),
             TypeError,
@@ -106,7 +108,9 @@ def test_conversion_warns_of_exams_for_patients(here, tmp_path):
         pytest.param(
             lambda: pneumodet.convert("data", labels="data", output="y", pseudonymize="y/key"), ConfigError, "The key lies in", id="key"
         ),
-        pytest.param(lambda: pneumodet.train("ssd_mobilenet", run="new", data="nowhere"), ConfigError, "data: 'nowhere' is not a folder", id="data"),
+        pytest.param(
+            lambda: pneumodet.train("ssd_mobilenet", run="new", data="nowhere"), ConfigError, "data: 'nowhere' is not a folder", id="data"
+        ),
         pytest.param(lambda: pneumodet.evaluate(), ConfigError, "Say what is measured", id="nothing"),
         pytest.param(lambda: pneumodet.evaluate("frist"), DataError, "There is no run 'frist'", id="no run"),
         pytest.param(
@@ -115,16 +119,24 @@ def test_conversion_warns_of_exams_for_patients(here, tmp_path):
         pytest.param(
             lambda: pneumodet.evaluate("workspace/first/export"), ConfigError, "--model needs --data and --output-dir as well", id="no data"
         ),
-        pytest.param(lambda: pneumodet.load("frist"), CheckpointError, "frist is no exported model .* There is no run 'frist'", id="no model"),
+        pytest.param(
+            lambda: pneumodet.load("frist"), CheckpointError, "frist is no exported model .* There is no run 'frist'", id="no model"
+        ),
         pytest.param(lambda: pneumodet.load("workspace/first/export", backend="onx"), ConfigError, "Did you mean 'onnx'", id="backend"),
         pytest.param(
-            lambda: pneumodet.load("workspace/first/export", backend="checkpoint"), ConfigError, "only a run has a checkpoint", id="checkpoint"
+            lambda: pneumodet.load("workspace/first/export", backend="checkpoint"),
+            ConfigError,
+            "only a run has a checkpoint",
+            id="checkpoint",
         ),
         pytest.param(
             lambda: pneumodet.load("workspace/first/export").predict("radiographs/torn.dcm"), DataError, "torn.dcm: ", id="no radiograph"
         ),
         pytest.param(
-            lambda: pneumodet.load("workspace/first/export").predict(np.zeros((9, 9, 3), np.uint8)), ConfigError, r"\(9, 9, 3\) uint8", id="color"
+            lambda: pneumodet.load("workspace/first/export").predict(np.zeros((9, 9, 3), np.uint8)),
+            ConfigError,
+            r"\(9, 9, 3\) uint8",
+            id="color",
         ),
         pytest.param(lambda: pneumodet.load("workspace/first/export").predict(np.zeros((9, 9))), ConfigError, "float64", id="float"),
         pytest.param(
@@ -304,7 +316,14 @@ def test_from_records_to_a_model_and_back(here, tmp_path, monkeypatch):
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
     with shallow.backbone():
         run = pneumodet.train(
-            "ssd_mobilenet", data="records", run="third", pretrained="none", steps=6, batch_size=2, settings=shallow.SETTINGS, evaluate_every=3
+            "ssd_mobilenet",
+            data="records",
+            run="third",
+            pretrained="none",
+            steps=6,
+            batch_size=2,
+            settings=shallow.SETTINGS,
+            evaluate_every=3,
         )
         assert run.best is not None and run.best[0] in (3, 6)
         assert set(run.history()["kind"]) >= {"train", "validation"}
