@@ -9,7 +9,7 @@ from pneumodet.api import calls, pages
 from pneumodet.api.calls import Given
 from pneumodet.core import given, paths, processes, progress
 from pneumodet.core.errors import ConfigError
-from pneumodet.data import cautions, conversion, pseudonyms
+from pneumodet.data import cautions, conversion, planning, pseudonyms
 from pneumodet.data.manifest import Manifest, SplitEntry
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.data.settings import Inputs, Settings
@@ -185,7 +185,7 @@ def convert(
 
 
 def _converted(inputs: Inputs, output_dir: Path, settings: Settings, *, overwrite: bool, workers: int) -> Manifest:
-    def bar(total: int, what: str) -> conversion.Bar:
+    def bar(total: int, what: str) -> planning.Bar:
         return progress.bar(total=total, desc=what, unit="exam")
 
     try:

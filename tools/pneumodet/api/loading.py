@@ -19,7 +19,7 @@ from pneumodet.core.detections import Detections
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError
 from pneumodet.data import images
 from pneumodet.inference import detectors, exported
-from pneumodet.inference.card import ModelCard
+from pneumodet.inference.card import CARD, ModelCard
 from pneumodet.inference.predict import inputs, reading
 from pneumodet.inference.predict.plan import ASSUMED, DEFAULT_THRESHOLD, FROM_MODEL
 from pneumodet.models.detection import checkpoint_files
@@ -206,7 +206,7 @@ def load(model: Given | Run | Export, *, backend: str = "auto", threads: int | N
     try:
         folder = runs.find(str(model), family=runs.DETECTION)
     except DataError as error:
-        raise CheckpointError(f"{model} is no exported model (no {exported.CARD}), and: {error}") from error
+        raise CheckpointError(f"{model} is no exported model (no {CARD}), and: {error}") from error
     return _of_run(folder, backend, threads)
 
 
