@@ -50,11 +50,12 @@ def imports(tree):
 
 
 def top_level_imports(tree):
-    """The same, of what runs when the module is imported: everything that is in no function."""
+    """The same, of what runs when the module is imported: everything that is in no function, and not for type checkers only."""
 
     def outside_functions(nodes):
         for node in nodes:
-            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            for_types = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+            if not for_types and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
                 yield node
                 yield from outside_functions(ast.iter_child_nodes(node))
 

@@ -153,7 +153,7 @@ def convert(
         )
     if for_config and settings.get("max_side"):
         raise ConfigError("for_config and max_side both say how large images may be. Give one of them.")
-    chosen = {**settings, "max_side": _max_side_for(for_config) if for_config else settings.get("max_side")}
+    chosen = {**settings, "max_side": max_side_for(for_config) if for_config else settings.get("max_side")}
     chosen["stratify"] = tuple(calls.each(settings.get("stratify") or ()))
     how = calls.made(Settings, chosen, of="convert")
     target = given.path(output)
@@ -195,7 +195,7 @@ def _converted(inputs: Inputs, output_dir: Path, settings: Settings, *, overwrit
         raise KeyboardInterrupt("Finished shards are kept; the same command resumes from there.") from None
 
 
-def _max_side_for(name: str) -> int:
+def max_side_for(name: str) -> int:
     """Return twice the longer side of a config's input, in px: random crops are enlarged to it, and should not be enlarged from less."""
     from pneumodet.models.detection import pipeline_config
 
