@@ -29,7 +29,7 @@ def test_import_takes_nothing_before_it_is_used():
 def test_prediction_takes_no_package_of_training():
     code = (
         "import pneumodet, sys; pneumodet.load, pneumodet.predict; "
-        "print([name for name in ('tensorflow', 'scipy', 'sklearn', 'matplotlib', 'hotcoco', 'pandas') if name in sys.modules])"
+        "print([name for name in ('tensorflow', 'google_crc32c', 'scipy', 'sklearn', 'matplotlib', 'hotcoco', 'pandas') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

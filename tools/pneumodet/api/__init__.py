@@ -13,12 +13,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pneumodet.api.converting import Records, convert
+    from pneumodet.api.converting import convert
     from pneumodet.api.evaluating import Result, evaluate
     from pneumodet.api.exploring import Exploration, explore
     from pneumodet.api.loading import Model, load
     from pneumodet.api.predicting import Written, predict
     from pneumodet.api.predictions import Prediction, Predictions
+    from pneumodet.api.records import Records
     from pneumodet.api.training import Export, Run, train
     from pneumodet.core.errors import PneumodetError
 
@@ -42,12 +43,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "converting": ("Records", "convert"),
+    "converting": ("convert",),
     "evaluating": ("Result", "evaluate"),
     "exploring": ("Exploration", "explore"),
     "loading": ("Model", "load"),
     "predicting": ("Written", "predict"),
     "predictions": ("Prediction", "Predictions"),
+    "records": ("Records",),
     "training": ("Export", "Run", "train"),
 }
 """Module -> what it has of ``__all__``: where only what prediction needs is installed, the others are not imported."""

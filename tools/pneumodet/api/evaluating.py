@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pneumodet.api import calls, pages
 from pneumodet.api.calls import Given
-from pneumodet.api.converting import Records
 from pneumodet.api.loading import Model
+from pneumodet.api.records import Records
 from pneumodet.api.training import Export, Run, folder_of
 from pneumodet.core import formatting, given, progress, runs
 from pneumodet.core.errors import ConfigError

@@ -22,7 +22,6 @@ from pneumodet.inference import detectors, exported
 from pneumodet.inference.card import CARD, ModelCard
 from pneumodet.inference.predict import inputs, reading
 from pneumodet.inference.predict.plan import ASSUMED, DEFAULT_THRESHOLD, FROM_MODEL
-from pneumodet.models.detection import checkpoint_files
 
 CHECKPOINT = "checkpoint"
 """The backend that runs a run's checkpoint itself, by TensorFlow."""
@@ -246,6 +245,9 @@ def _of_checkpoint(folder: Path) -> Model:
 
 def _best(folder: Path) -> str | None:
     """Return the prefix of a run's best checkpoint, or of its newest without one; None where its checkpoints were removed. Needs no TensorFlow."""
+    # here, as all that a run takes: an exported model needs none of it
+    from pneumodet.models.detection import checkpoint_files
+
     best = folder / runs.BEST
     try:
         return checkpoint_files.find(best if (best / checkpoint_files.STATE).is_file() else folder / runs.TRAIN)

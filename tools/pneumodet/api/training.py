@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pneumodet.api import calls, pages
 from pneumodet.api.calls import Given
-from pneumodet.api.converting import Records
+from pneumodet.api.records import Records
 from pneumodet.core import given, metrics_table, progress, runs
 from pneumodet.core.errors import CheckpointError
 from pneumodet.core.run_record import RunRecord
