@@ -11,6 +11,7 @@ import time
 import pytest
 from PIL import Image
 
+from pneumodet.api import converting
 from pneumodet.cli import make_tfrecords
 from pneumodet.core import paths
 
@@ -205,7 +206,7 @@ def test_verify(synthetic, tmp_path, capsys):
 
 
 def test_for_a_config_and_folds(synthetic, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(make_tfrecords, "_max_side_for", lambda name: {"ssd_mobilenet": 128}[name])
+    monkeypatch.setattr(converting, "max_side_for", lambda name: {"ssd_mobilenet": 128}[name])
     arguments = [*flags(synthetic, tmp_path / "out"), "--for", "ssd_mobilenet", "--folds", "2", "--patient-map", str(synthetic.patient_map)]
     assert make_tfrecords.main(arguments) == 0
     assert f"--data {tmp_path / 'out'}/fold-0 --run my_first" in capsys.readouterr().out
@@ -215,7 +216,7 @@ def test_for_a_config_and_folds(synthetic, tmp_path, capsys, monkeypatch):
 
 
 def test_the_max_side_for_a_config_is_twice_its_input():
-    assert make_tfrecords._max_side_for("ssd_mobilenet") == 640
+    assert converting.max_side_for("ssd_mobilenet") == 640
 
 
 def test_the_key_does_not_lie_with_the_records(synthetic, tmp_path, capsys):

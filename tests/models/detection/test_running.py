@@ -87,6 +87,8 @@ def test_a_batch_is_its_images_one_by_one():
     for index, (image, true_shape) in enumerate(prepared):
         alone = runner.detect(image[None], true_shape[None])
         same(*(from_outputs(outputs, at, height=90, width=70) for outputs, at in ((together, index), (alone, 0))), px=0.02, score=1e-5)
+    first = from_outputs(together, 0, height=300, width=200)
+    same(runner.detect_one(radiograph((300, 200), sigma=9)), first, px=0.1, score=1e-5)
 
 
 def test_validation_within_training_detects_what_evaluation_detects(trained, records):

@@ -16,19 +16,18 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from absl import app as absl_app
 from absl import flags as absl_flags
 from absl.flags import argparse_flags
 
 import pneumodet
-from pneumodet.core import installation, invocation, logs, suggest
-from pneumodet.core.errors import PneumodetError
+from pneumodet.core import given, invocation, logs, packages, suggest
+from pneumodet.core.errors import ConfigError, PneumodetError
 from pneumodet.core.formatting import counted, with_interval
 
-EXTRA = "train"
-"""The extra of setup.cfg that brings a package which is missed only while a command runs; what needs another extra says so itself."""
+T = TypeVar("T")
 
 
 class Parser(argparse_flags.ArgumentParser):
@@ -146,10 +145,9 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
             return 2
         # a package that is missing is the user's to install; a module of pneumodet that is missing is a bug
         except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if args.verbose or package in ("", pneumodet.__name__):
+            if args.verbose or not packages.is_foreign(error):
                 raise
-            print(f"{parser.prog}: error: {_missing(package)}", file=sys.stderr)
+            print(f"{parser.prog}: error: {packages.missing(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as stopped:
             print(f"\n{parser.prog}: stopped by Ctrl-C. {stopped}".rstrip(), file=sys.stderr)
@@ -166,16 +164,6 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else (0 if done.code is None else 1)
     return 0
-
-
-def _missing(package: str) -> str:
-    """Return what is to be done about a package that is not installed."""
-    # protobuf is a part of a package that it shares with others
-    package = {"google": "protobuf"}.get(package, package)
-    return (
-        f"This needs the package {package}, which is not installed here. Run: {installation.command(EXTRA)}; "
-        f"{invocation.command('doctor')} reports what else is missing."
-    )
 
 
 def say_where(name: str) -> None:
@@ -220,43 +208,30 @@ def print_evaluation(metrics: Mapping[str, Any], names: Mapping[str, str]) -> No
 
 def existing_dir(text: str) -> Path:
     """argparse type: a folder that exists."""
-    path = Path(text).expanduser()
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a folder{'' if path.exists() else _absent(path)}")
-    return path
+    return _as_type(given.folder, text)
 
 
 def existing_file(text: str) -> Path | str:
     """argparse type: a file that exists; a URL is left as it is."""
-    if "://" in text:
-        return text
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file{'' if path.exists() else _absent(path)}")
-    return path
+    return _as_type(given.file, text)
 
 
 def existing_path(text: str) -> Path | str:
     """argparse type: a file or folder that exists; a URL is left as it is."""
-    if "://" in text:
-        return text
-    path = Path(text).expanduser()
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"{text!r} does not exist{_near(path)}")
-    return path
+    return _as_type(given.file_or_folder, text)
 
 
-def _absent(path: Path) -> str:
-    return f" (it does not exist){_near(path)}"
+def path(text: str) -> Path | str:
+    """argparse type: a path that need not exist; ``~`` is the home folder, and a URL is left as it is."""
+    return given.path(text)
 
 
-def _near(path: Path) -> str:
-    """Return the end of a sentence with the name in the same folder that is most like a path's."""
+def _as_type(check: Callable[[str], T], text: str) -> T:
+    """Return what a check returns; what it refuses is argparse's to report, with the flag's name."""
     try:
-        near = suggest.nearest(path.name, os.listdir(path.parent))
-    except OSError:  # there is no such folder either, or it is closed to us
-        return ""
-    return f"; did you mean {str(path.parent / near)!r}?" if near else ""
+        return check(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def model(text: str) -> Path:
@@ -270,7 +245,7 @@ def model(text: str) -> Path:
     if paths.RUN_NAME.match(text) and runs.is_run(named):
         return named
     there = runs.names(runs.DETECTION)
-    near = suggest.clause(text, there) if suggest.nearest(text, there) else _near(path) or "."
+    near = suggest.clause(text, there) if suggest.nearest(text, there) else given.near(path) or "."
     raise argparse.ArgumentTypeError(f"{text!r} is neither a path nor a run{near} Runs: {', '.join(there) or 'none'}")
 
 
@@ -295,13 +270,6 @@ def fraction(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
-
-
-def path(text: str) -> Path | str:
-    """argparse type: a path that need not exist; ``~`` is the home folder, and a URL is left as it is."""
-    if "://" in text:
-        return text
-    return Path(text).expanduser()
 
 
 def positive_float(text: str) -> float:

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from pneumodet.cli import console
-from pneumodet.core import formatting, progress
-from pneumodet.core.errors import ConfigError
+from pneumodet.core import runs
 
 EPILOG = """examples:
   python tools/evaluate.py --run my_first
@@ -15,19 +14,6 @@ EPILOG = """examples:
   python tools/evaluate.py --ground-truth instances.json --detections detections.json --output-dir workspace/evaluated
 
 Ground truth may also be RSNA's label CSV, and detections a Kaggle submission."""
-
-ROWS = (
-    ("rsna_metric", "RSNA metric"),
-    ("coco.pneumonia.AP50", "AP50"),
-    ("coco.pneumonia.AP", "AP 0.50:0.95"),
-    ("froc.mean_sensitivity", "FROC mean sensitivity"),
-    ("image.roc_auc", "image ROC AUC"),
-    ("image.sensitivity", "image sensitivity"),
-    ("image.specificity", "image specificity"),
-    ("lesion.fp_per_image", "false positives an image"),
-    ("lesion.fp_per_positive_image", "  on those with findings"),
-    ("lesion.fp_per_negative_image", "  on those without"),
-)
 
 
 def build_parser() -> console.Parser:
@@ -73,8 +59,20 @@ def build_parser() -> console.Parser:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
-    _check(args)
-    from pneumodet.core import runs
+    from pneumodet.api import evaluating
+
+    request = evaluating.Request(
+        runs=args.run or (),
+        models=args.model or (),
+        ground_truth=args.ground_truth,
+        detections=args.detections,
+        radiographs=args.radiographs,
+        data=args.data,
+        output=args.output_dir,
+        overwrite=args.overwrite,
+    )
+    # before the evaluation is imported, which takes a second
+    request.check(tta=args.tta)
     from pneumodet.evaluation import evaluate
 
     options = evaluate.Options(
@@ -93,63 +91,21 @@ def run(args: argparse.Namespace) -> None:
         class_name=args.class_name,
         split=args.split,
     )
-    with progress.bar(desc="detecting", unit="image") as bar:
-        # how many images there are is known only once the records are open
-        def start(total: int):
-            bar.reset(total=total)
-            return bar.update
-
-        overwrite = args.overwrite
-        if args.run:
-            outcome = evaluate.of_runs(
-                [runs.find(name, family=runs.DETECTION) for name in args.run],
-                options=options,
-                data_dir=args.data,
-                split=args.split,
-                output_dir=args.output_dir,
-                overwrite=overwrite,
-                progress=start,
-            )
-        elif args.model:
-            outcome = evaluate.of_models(
-                args.model, args.data, args.output_dir, options=options, split=args.split, overwrite=overwrite, progress=start
-            )
-        else:
-            outcome = evaluate.of_files(
-                args.ground_truth, args.detections, args.output_dir, options=options, radiographs=args.radiographs, overwrite=overwrite
-            )
-    _print(outcome)
-    if args.run and not outcome.metrics["postprocessing"]:
+    result = evaluating.measured(request, options)
+    _print(result)
+    if args.run and not result.metrics["postprocessing"]:
         console.out(f"Next:    python tools/export.py --run {args.run[0]}")
 
 
-def _check(args: argparse.Namespace) -> None:
-    # by hand, since argparse knows flags that exclude each other, but none that need another one
-    given = [name for name in ("run", "model", "detections") if getattr(args, name)]
-    if len(given) != 1:
-        raise ConfigError("Say what is measured: one of --run, --model with --data, or --ground-truth with --detections.")
-    needed = {"run": (), "model": ("data", "output_dir"), "detections": ("ground_truth", "output_dir")}[given[0]]
-    missing = ["--" + name.replace("_", "-") for name in needed if getattr(args, name) is None]
-    if missing:
-        raise ConfigError(f"--{given[0]} needs {' and '.join(missing)} as well.")
-    if args.tta and args.detections:
-        raise ConfigError("--tta needs the detector itself: give --run or --model, not --detections.")
-    for name in ("run", "model"):
-        several = getattr(args, name) or []
-        # fused with itself a model would count twice
-        if len(set(several)) < len(several):
-            raise ConfigError(f"A --{name} is named twice. Name each once.")
-
-
-def _print(outcome) -> None:
-    metrics, counted = outcome.metrics, console.counted
+def _print(result) -> None:
+    metrics, counted = result.metrics, console.counted
     print(
         f"{counted(metrics['images'], 'image')} of {counted(metrics['patients'], 'patient')}, {metrics['positive_images']:,} with findings, "
         f"{counted(metrics['boxes'], 'box')}, {counted(metrics['detections'], 'detection')}"
         + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
-    for key, name in ROWS:
-        print(f"  {name:26}{formatting.with_interval(metrics.get(key), metrics['intervals'].get(key), form='.4f')}")
+    for name, value in result.rows():
+        print(f"  {name:26}{value}")
     threshold = metrics["rsna_threshold"]
     print(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
     print(f"Operating point: {metrics['rsna_threshold_source']}")
@@ -160,7 +116,7 @@ def _print(outcome) -> None:
         print(f"RSNA metric: {metrics['comparison']['figures']['rsna_metric']['sentence']}")
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"Report:  {outcome.report}\nMetrics: {outcome.metrics_path}")
+    print(f"Report:  {result.report}\nMetrics: {result.folder / runs.METRICS}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

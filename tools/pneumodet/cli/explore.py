@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pneumodet.cli import console
-from pneumodet.core import paths, processes, progress
+from pneumodet.core import processes
 
 EPILOG = """examples:
   python tools/explore.py --labels data/rsna/stage_2_train_labels.csv --class-info data/rsna/stage_2_detailed_class_info.csv \\
@@ -38,28 +38,27 @@ def build_parser() -> console.Parser:
 
 def run(args: argparse.Namespace) -> None:
     """Explore, and say what follows."""
-    from pneumodet.exploration import exploring
-    from pneumodet.exploration.gathering import Inputs
+    from pneumodet.api import exploring
 
-    output_dir = args.output_dir or paths.workspace_dir() / "exploration"
-    inputs = Inputs(args.labels, args.class_info, args.dicom_dir, args.headers, args.patient_map)
-    figures = exploring.explore(
-        inputs,
-        output_dir,
+    explored = exploring.explore(
+        args.labels,
+        class_info=args.class_info,
+        images=args.dicom_dir,
+        headers=args.headers,
+        patient_map=args.patient_map,
+        output=args.output_dir,
         overwrite=args.overwrite,
         workers=args.workers,
-        # pictures are drawn in parts; only headers are counted by file
-        progress=lambda total, what: progress.bar(total=total, desc=what, unit="file" if what == "reading headers" else "part"),
-        phase=progress.phase,
     )
+    figures = explored.figures
     counts = figures["classes"]
     rows, exams, boxes = (console.counted(counts[key], what) for key, what in (("rows", "row"), ("exams", "exam"), ("boxes", "box")))
     print(f"{rows}, {exams}, {counts['positive_exams']:,} with pneumonia, {boxes}")
-    for one in figures["conclusions"]:
-        print(f"- {one['sentence']}")
+    for sentence in explored.conclusions:
+        print(f"- {sentence}")
     if figures["files"] and figures["files"]["faulty"]:
         print(f"Damaged: {console.counted(len(figures['files']['faulty']), 'DICOM file')}, listed in the report")
-    print(f"Report:  {output_dir / exploring.REPORT}\nNumbers: {output_dir / exploring.FIGURES}")
+    print(f"Report:  {explored.report}\nNumbers: {explored.numbers}")
     console.out(f"Next:    {_next(args)}")
 
 

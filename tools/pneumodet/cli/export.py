@@ -45,31 +45,21 @@ def build_parser() -> console.Parser:
 
 def run(args: argparse.Namespace) -> None:
     """Export, and say what is where and how near it is."""
-    from pneumodet.core import progress, runs
+    from pneumodet.api import training
+    from pneumodet.core import runs
 
-    # before the export is imported, which brings TensorFlow: a name that is wrong is refused at once
-    folder = runs.find(args.run, family=runs.DETECTION)
-    output_dir = args.output_dir or folder / runs.EXPORT
-    from pneumodet.export import export
-
-    with progress.bar(desc="comparing", unit="image") as bar:
-
-        def start(total: int):
-            bar.reset(total=total)
-            return bar.update
-
-        outcome = export.export(
-            folder,
-            output_dir,
-            formats=args.formats,
-            data_dir=args.data,
-            parity=not args.no_parity,
-            limit=args.limit,
-            recipe=args.recipe,
-            overwrite=args.overwrite,
-            on_measured=_print,
-            progress=start,
-        )
+    outcome = training.export(
+        training.Run.find(args.run),
+        formats=args.formats,
+        output=args.output_dir,
+        data=args.data,
+        recipe=args.recipe,
+        limit=args.limit,
+        parity=not args.no_parity,
+        overwrite=args.overwrite,
+        on_measured=_print,
+    )
+    output_dir = outcome.folder
     if untrained := runs.untrained(args.run, outcome.card.checkpoint):
         print(f"warning: {untrained}", file=sys.stderr)
     # without a threshold of its own a model draws boxes at an assumed one: said here, not only when it predicts

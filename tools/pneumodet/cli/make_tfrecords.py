@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
-from pneumodet.core import json_fields, paths, processes, progress
+from pneumodet.core import json_fields, paths, processes
 from pneumodet.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pneumodet.api import Records
     from pneumodet.data.manifest import Manifest
 
 EPILOG = """examples:
@@ -108,7 +109,8 @@ def run(args: argparse.Namespace) -> int | None:
     for_beam = [value for value in vars(args).values() if isinstance(value, str) and "://" in value] + args.beam_flags
     if for_beam and not args.runner:
         raise ConfigError(f"{for_beam[0]!r} is for Apache Beam (URLs, and flags after --). Give --runner, such as --runner DirectRunner.")
-    manifest = _convert(args)
+    records = _convert(args)
+    manifest = records.manifest
     print(f"{'split':8}{'exams':>8}{'patients':>10}{'positive':>10}{'boxes':>8}{'shards':>8}")
     for name, split in manifest.splits.items():
         print(f"{name:8}{split.exams:8}{split.patients:10}{split.positive_exams:10}{split.boxes:8}{len(split.shards):8}")
@@ -123,7 +125,10 @@ def run(args: argparse.Namespace) -> int | None:
     # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
         print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
-    _warn(args, manifest)
+    if args.split_file:
+        print(f"The split file decides for {manifest.split.given} exams by name, and for others of their patients.")
+    for caution in records.warnings:
+        print(f"warning: {caution}", file=sys.stderr)
     print(f"Records: {args.output_dir}")
     if args.quality != "off":
         # no picture is drawn on Beam
@@ -153,65 +158,39 @@ def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
     return f"something found in {quality.required('suspicious', int):,} of {images} ({kinds})" if kinds else f"nothing found in {images}"
 
 
-def _convert(args: argparse.Namespace) -> "Manifest":
-    from pneumodet.data import conversion, pseudonyms
-    from pneumodet.data.settings import Inputs, Settings
+def _convert(args: argparse.Namespace) -> "Records":
+    from pneumodet.api import converting
 
-    settings = Settings(
+    return converting.convert(
+        args.dicom_dir,
+        labels=args.labels,
+        output=args.output_dir,
+        class_info=args.class_info,
+        patient_map=args.patient_map,
+        split_file=args.split_file,
+        label_map=args.label_map,
+        pseudonymize=args.pseudonymize,
+        for_config=args.for_config,
+        overwrite=args.overwrite,
+        workers=args.workers,
+        runner=args.runner,
+        beam_flags=args.beam_flags,
         label_format=args.label_format,
         match=args.match,
         patient_tag=args.patient_tag,
         patient_regex=args.patient_regex,
         val_fraction=args.val_fraction,
         folds=args.folds,
-        stratify=tuple(name.strip() for name in args.stratify.split(",") if name.strip()),
+        stratify=[name.strip() for name in args.stratify.split(",") if name.strip()],
         seed=args.seed,
         negatives=args.negatives,
-        max_side=_max_side_for(args.for_config) if args.for_config else args.max_side,
+        max_side=args.max_side,
         normalize=args.normalize,
         masks=args.masks,
         quality=args.quality,
         shard_mb=args.shard_mb,
         strict=args.strict,
     )
-    # resolved, so that no link hides where the key lies
-    if args.pseudonymize and Path(args.output_dir).resolve() in args.pseudonymize.resolve().parents:
-        raise ConfigError("The key lies in --output-dir. Keep it elsewhere: who gets the records must not get the key.")
-    inputs = Inputs(
-        dicom_dir=args.dicom_dir,
-        labels=args.labels,
-        class_info=args.class_info,
-        patient_map=args.patient_map,
-        split_file=args.split_file,
-        label_map=args.label_map,
-        pseudonym_key=pseudonyms.read_or_make_key(args.pseudonymize) if args.pseudonymize else None,
-    )
-    if args.runner:
-        from pneumodet.data import beam_runner
-
-        flags = [f"--runner={args.runner}", *args.beam_flags]
-        return beam_runner.convert_on_beam(
-            inputs, str(args.output_dir), settings, beam_flags=flags, overwrite=args.overwrite, workers=args.workers
-        )
-    try:
-        return conversion.convert(
-            inputs,
-            args.output_dir,
-            settings,
-            overwrite=args.overwrite,
-            workers=args.workers,
-            progress=lambda total, what: progress.bar(total=total, desc=what, unit="exam"),
-        )
-    # Ctrl-C is no loss here, which the user should know before starting over
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("Finished shards are kept; the same command resumes from there.") from None
-
-
-def _max_side_for(name: str) -> int:
-    """Return twice the longer side of a config's input, in px: random crops are enlarged to it, and should not be enlarged from less."""
-    from pneumodet.models.detection import pipeline_config
-
-    return 2 * pipeline_config.longest_side(pipeline_config.load(name))
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -222,38 +201,6 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"make_tfrecords: {problem}", file=sys.stderr)
     print(f"{args.verify} is {'damaged: make it again.' if problems else 'whole: every checksum is right.'}")
     return 2 if problems else 0
-
-
-def _warn(args: argparse.Namespace, manifest: "Manifest") -> None:
-    from pneumodet.data import grouping
-
-    split = manifest.split
-    # the mistake that matters most: patients on both ends of a split flatter every later figure
-    if split.by == grouping.BY_EXAM:
-        print(
-            "warning: split by patientId, which in RSNA's files is an exam; 4,355 of its patients have several exams, so that a patient may be in "
-            "train and in val, and validation then flatters the model. Give --patient-map.",
-            file=sys.stderr,
-        )
-    if same := split.same_image:
-        print(
-            f"warning: {len(same)} groups of exams of different patients share one image across splits (first: {same[0][0]} and {same[0][1]}; "
-            "all are in manifest.json). Say --quality exclude.",
-            file=sys.stderr,
-        )
-    if args.split_file:
-        print(f"The split file decides for {split.given} exams by name, and for others of their patients.")
-    # a column or tag that is unique for each exam passes for a patient and changes nothing
-    if split.by != grouping.BY_EXAM and not split.patients_with_several_exams and (split.patients or 0) > 1:
-        print(
-            f"warning: by the {split.by} no patient has more than one exam. In RSNA's files PatientID names the exam; is this so here?",
-            file=sys.stderr,
-        )
-    for name, counts in manifest.splits.items():
-        if not counts.exams:
-            print(f"warning: {name} has no exam.", file=sys.stderr)
-        elif not counts.positive_exams:
-            print(f"warning: {name} has no exam with pneumonia.", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,11 @@
 """Find pneumonia on radiographs with an exported model, or with several that are fused: a folder of DICOMs, one file, or a PACS."""
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from pneumodet.cli import console
-from pneumodet.core import progress
 from pneumodet.inference import BACKENDS
 
 EPILOG = """examples:
@@ -66,42 +65,25 @@ def build_parser() -> console.Parser:
 
 def run(args: argparse.Namespace) -> None:
     """Predict, and say where the results lie."""
-    from pneumodet.inference.predict import plan, predicting
+    from pneumodet.api import predicting
 
-    with contextlib.ExitStack() as bars:
-
-        def start(total: int | None, done: int) -> Callable[[], None]:
-            bar = bars.enter_context(progress.bar(total=total, initial=done, desc="predicting", unit="radiograph"))
-
-            def advance() -> None:
-                bar.update()
-
-            return advance
-
-        summary = predicting.predict(
-            args.model,
-            args.input,
-            args.output_dir,
-            backend=args.backend,
-            labels=args.labels,
-            recipe=args.recipe,
-            tta=args.tta,
-            gate=args.gate,
-            score_threshold=args.score_threshold,
-            max_images=args.max_images,
-            dicom=[kind for kind, wanted in (("sr", args.dicom_sr), ("gsps", args.gsps), ("sc", args.dicom_sc)) if wanted],
-            overwrite=args.overwrite,
-            resume=args.resume,
-            progress=start,
-            phase=progress.phase,
-        )
-    # a threshold that nobody chose decides who is called positive: never without a warning
-    if summary.threshold_source == plan.ASSUMED:
-        print(
-            f"warning: the model has no score threshold of its own; {summary.score_threshold} was used. Evaluate the run, export again, or give "
-            "--score-threshold.",
-            file=sys.stderr,
-        )
+    summary = predicting.detected(
+        [Path(model) for model in args.model],
+        args.input,
+        args.output_dir,
+        backend=args.backend,
+        labels=args.labels,
+        recipe=args.recipe,
+        tta=args.tta,
+        gate=args.gate,
+        score_threshold=args.score_threshold,
+        max_images=args.max_images,
+        dicom=[kind for kind, wanted in (("sr", args.dicom_sr), ("gsps", args.gsps), ("sc", args.dicom_sc)) if wanted],
+        overwrite=args.overwrite,
+        resume=args.resume,
+    ).summary
+    for caution in predicting.cautions(summary):
+        print(f"warning: {caution}", file=sys.stderr)
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)
     counted = console.counted

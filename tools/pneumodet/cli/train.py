@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, and say where the results lie."""
     if not args.resume:
         console.say_where(args.run)
+    from pneumodet.api import training
     from pneumodet.training.families import detection
 
     request = _request(args)
@@ -77,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.find_lr:
         return _find_rate(args, request)
-    with progress.TrainingBar() as bar, progress.Download() as download:
-        folder, outcome = detection.train(request, on_start=bar.message, on_progress=bar.update, on_download=download.update)
+    trained = training.started(request)
+    folder, outcome = trained.folder, trained.outcome
     # as by Ctrl-C, so that a script does not evaluate a run that is not done
     if not console.print_trained(outcome, folder, resume=f"python tools/train.py --run {args.run} --resume"):
         return 130

@@ -31,6 +31,10 @@ class TrainingError(PneumodetError):
     """Training that cannot continue, such as a loss that is no longer finite."""
 
 
+class PneumodetWarning(UserWarning):
+    """What a user of the Python API should know of a result; commands print it by themselves."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text without its full stop, to stand in a sentence; its class's name where it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

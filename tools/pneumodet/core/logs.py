@@ -6,6 +6,7 @@ with hidden_output():                    # runtimes and converters, which write 
 """
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -13,6 +14,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+
+from pneumodet.core.errors import PneumodetWarning
 
 _STDERR = 2
 
@@ -25,22 +28,29 @@ def set_up(*, verbose: bool) -> None:
 
     Errors that Python raises are always shown, and so are warnings of pneumodet's own loggers.
     """
-    from absl import logging as absl_logging
-
     own = logging.getLogger("pneumodet")
     own.setLevel(logging.INFO if verbose else logging.WARNING)
+    warnings.simplefilter("ignore", PneumodetWarning)  # commands print these by themselves
     if verbose:
         os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
         return
-    # 3 also hides "failed call to cuInit", which TensorFlow calls an error on every machine without a GPU; the device is reported by train
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not own.handlers:
         own.addHandler(logging.StreamHandler(sys.stderr))
         own.propagate = False
-    absl_logging.get_absl_handler().setLevel(logging.ERROR)  # the handler: libraries reset the loggers' levels while they are imported
-    logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
+    hide_tensorflow()
     for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, SyntaxWarning, UserWarning):
         warnings.simplefilter("ignore", category)
+
+
+@functools.cache
+def hide_tensorflow() -> None:
+    """Hide the messages of TensorFlow and absl but for their errors, once a process; call it before TensorFlow is imported."""
+    from absl import logging as absl_logging
+
+    # 3 also hides "failed call to cuInit", which TensorFlow calls an error on every machine without a GPU; the device is reported by train
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    absl_logging.get_absl_handler().setLevel(logging.ERROR)  # the handler: libraries reset the loggers' levels while they are imported
+    logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 @contextlib.contextmanager

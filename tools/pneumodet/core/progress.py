@@ -1,11 +1,12 @@
-"""Progress bars: on a terminal only, never in a pipe or a log file."""
+"""Progress bars: on a terminal and in a notebook, never in a pipe or a log file."""
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Training(Protocol):
@@ -31,17 +32,33 @@ class Training(Protocol):
     def images_per_second(self) -> float | None: ...
 
 
+def in_notebook() -> bool:
+    """Return whether this process is a notebook's kernel, whose cells draw bars although its standard error is no terminal."""
+    # as tqdm.auto decides it; who is in a notebook has imported IPython already
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return "IPKernelApp" in getattr(shell, "config", ())
+
+
+def visible() -> bool:
+    """Return whether bars are drawn."""
+    return sys.stderr.isatty() or in_notebook()
+
+
 def bar(
     iterable: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it", initial: int = 0, **more: Any
 ) -> "tqdm[Any]":
-    """Return a tqdm bar on standard error that draws nothing unless standard error is a terminal."""
+    """Return a tqdm bar: a notebook's own, or text on standard error; it draws nothing unless bars are ``visible``."""
+    # which kind of bar there is, is decided when this is imported
+    from tqdm.auto import tqdm
+
     return tqdm(
         iterable,
         total=total,
         desc=desc,
         unit=unit,
         initial=initial,
-        disable=not sys.stderr.isatty(),
+        disable=not visible(),
         dynamic_ncols=True,
         leave=False,
         **more,
@@ -55,8 +72,23 @@ def phase(what: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def counting(desc: str, unit: str) -> Iterator[Callable[[int], Callable[[], None]]]:
+    """Yield what takes the number of things, where it is known only later, and returns what to call after each."""
+    with bar(desc=desc, unit=unit) as shown:
+
+        def advance() -> None:
+            shown.update()
+
+        def start(total: int) -> Callable[[], None]:
+            shown.reset(total=total)
+            return advance
+
+        yield start
+
+
 class TrainingBar:
-    """Shows training: a bar on a terminal, a line every tenth of the way otherwise."""
+    """Shows training: a bar where bars are ``visible``, a line every tenth of the way otherwise."""
 
     def __init__(self) -> None:
         """Begin without a bar: how many steps there are is known with the first update."""
@@ -76,7 +108,7 @@ class TrainingBar:
 
     def update(self, now: Any) -> None:
         """Show a ``training.Progress``."""
-        if sys.stderr.isatty():
+        if visible():
             if self._bar is None:
                 self._bar = bar(total=now.total, initial=now.step, desc="training", unit="step")
             self._bar.set_postfix_str(f"loss {now.loss:.3f}{_speed(now)}", refresh=False)
@@ -92,7 +124,7 @@ def _speed(now: Any) -> str:
 
 
 class Download:
-    """Shows a download: a bar on a terminal, nothing otherwise."""
+    """Shows a download: a bar where bars are ``visible``, nothing otherwise."""
 
     def __init__(self) -> None:
         """Begin without a bar: how many bytes there are is known with the first update."""

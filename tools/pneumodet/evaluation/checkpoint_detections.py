@@ -16,8 +16,7 @@ from pneumodet.data.examples import Example, Examples
 from pneumodet.data.record_sets import Split
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.inference.postprocess.views import ONLY_IDENTITY, View, view_of
-from pneumodet.models.detection import checkpoints, models, pipeline_config
-from pneumodet.models.detection.running import DetectorRunner
+from pneumodet.models.detection import checkpoints, pipeline_config, running
 
 BATCH = 8
 """Images a batch where the config resizes all images to one size; 1 otherwise."""
@@ -58,9 +57,7 @@ def detect_views(
       CheckpointError: the checkpoint does not fit the config.
       DataError: a record cannot be read.
     """
-    model = models.build(config, is_training=False)
-    checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
-    runner = DetectorRunner(model, config)
+    runner = running.of_checkpoint(config, checkpoint)
     view_steps = [view_of(name) for name in views]
     # images that keep their aspect ratio have different sizes and cannot be stacked
     size = BATCH if runner.size.canvas_hw else 1
@@ -77,7 +74,7 @@ def detect_views(
 
 
 def _read(
-    example: Example, runner: DetectorRunner, view_steps: Sequence[View]
+    example: Example, runner: running.DetectorRunner, view_steps: Sequence[View]
 ) -> tuple[str, tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
     """Return (exam, height and width in px, what the model takes of each view) of a record."""
     pixels = example.pixels()  # whole, as exports and predict see it

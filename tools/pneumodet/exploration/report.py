@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from PIL import Image
 
-from pneumodet.evaluation.report.gallery import data_uri
 from pneumodet.exploration import box_panels, panels
 from pneumodet.viz import markup, templating
 from pneumodet.viz.charts import Line, line_chart
+from pneumodet.viz.embedding import data_uri
 from pneumodet.viz.markup import Table
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _radiographs(album: Album) -> dict[str, Any]:
         "examples": [(title, [(data_uri(one.image), one.text) for one in album.examples if one.title == title]) for title in titles],
         "equalized": [(data_uri(one.image), f"{one.title}: {one.text}") for one in album.equalized],
         "gray_values": _gray_values(album.equalized) if album.equalized else Markup(),
-        "augmented": "" if album.augmented is None else data_uri(album.augmented, SHEET_PX),
+        "augmented": "" if album.augmented is None else data_uri(album.augmented, side_px=SHEET_PX),
         "why_not_augmented": album.why_not_augmented,
         "unreadable": Table(
             "Radiographs that were to be shown, but cannot be read", ("exam", "reason"), list(album.unreadable.items()), text_columns=(1,)

@@ -62,6 +62,11 @@ class Exported:
         return self.model_dir / self.artefacts[name].file
 
 
+def is_export(path: Path) -> bool:
+    """Return whether a path is the folder of an exported model, or one of the files in it."""
+    return (path / CARD).is_file() or (path.name in FILES.values() and (path.parent / CARD).is_file())
+
+
 def read(model_dir: Path) -> Exported:
     """Read label_map.pbtxt and model.json of an exported model.
 

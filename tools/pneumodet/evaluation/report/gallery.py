@@ -3,17 +3,13 @@
 html = figures([("0004cfab", picture, "1 of 2 boxes missed")])
 """
 
-import base64
-import io
 from collections.abc import Sequence
 
 from markupsafe import Markup
 from PIL import Image
 
 from pneumodet.viz import templating
-
-PICTURE_PX, PICTURE_QUALITY = 480, 80
-"""Longer side and JPEG quality of pictures in a page: 24 of them have about 1 MB."""
+from pneumodet.viz.embedding import data_uri
 
 
 def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> Markup:
@@ -24,13 +20,3 @@ def figures(pictures: Sequence[tuple[str, Image.Image | None, str]]) -> Markup:
     """
     shown = [(exam, None if picture is None else data_uri(picture), reason) for exam, picture, reason in pictures]
     return templating.part("radiographs", shown)
-
-
-def data_uri(picture: Image.Image, side_px: int = PICTURE_PX) -> str:
-    """Return a picture as the source of an image in a page, no longer than ``side_px``."""
-    small = picture.convert("RGB")
-    # in place, and only ever smaller: a thumbnail is not blown up
-    small.thumbnail((side_px, side_px))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=PICTURE_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

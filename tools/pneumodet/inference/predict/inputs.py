@@ -61,8 +61,8 @@ def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None
     if remote.is_dicomweb(root):
         refused: list[tuple[str, str]] = []
         return Inputs(remote.RemoteRadiographs.of(str(root)).radiographs(known=known, refused=refused), None, refused)
-    if isinstance(root, Path) and root.is_file() and not _is_archive(root):
-        files, refused = {_exam_of(root, known): _source(root)}, []
+    if is_one_file(root):
+        files, refused = {_exam_of(Path(root), known): _source(Path(root))}, []
     else:
         files, refused = sources.find_radiographs(root, known=known, match="auto" if known else "file-name", images=True)
     if leave_out is not None and isinstance(root, Path) and root.resolve() in leave_out.resolve().parents:
@@ -71,6 +71,11 @@ def find(root: Path | str, *, known: Container[str] = (), leave_out: Path | None
         if not files:
             raise DataError(f"All radiographs of {root} lie in the output folder {leave_out}. Choose another --output-dir.")
     return Inputs(files.items(), len(files), refused)
+
+
+def is_one_file(root: Path | str) -> bool:
+    """Return whether a path is that of one radiograph, and neither a folder, an archive nor a URL."""
+    return isinstance(root, Path) and root.is_file() and not _is_archive(root)
 
 
 def _is_archive(path: Path) -> bool:

@@ -3,6 +3,7 @@
 runner = DetectorRunner(model, config)
 image, true_shape = runner.prepared(pixels)                        # (h, w, 1) uint8, (3,) int32
 outputs = runner.detect(images, true_shapes)                       # as inference.outputs.from_outputs takes them
+detections = of_checkpoint(config, prefix).detect_one(pixels)
 """
 
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pneumodet.core.detections import Detections
 from pneumodet.inference import sizes
-from pneumodet.models.detection import models, resizing
+from pneumodet.inference.outputs import from_outputs
+from pneumodet.models.detection import checkpoints, models, resizing
 
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
@@ -44,6 +47,12 @@ class DetectorRunner:
         """
         return {key: value.numpy() for key, value in self._graph(images, true_shapes).items()}
 
+    def detect_one(self, pixels: np.ndarray) -> Detections:
+        """Detect on one radiograph, (H, W) uint8, as ``inference.detectors.Detector.detect`` does."""
+        image, true_shape = self.prepared(pixels)
+        height, width = pixels.shape
+        return from_outputs(self.detect(image[np.newaxis], true_shape[np.newaxis]), 0, height=height, width=width)
+
     def _detect(self, images: tf.Tensor, true_shapes: tf.Tensor) -> dict[str, tf.Tensor]:
         # each time it is traced: within training the same model was switched to training before
         models.set_training(self._model, False)
@@ -51,3 +60,18 @@ class DetectorRunner:
         outputs = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)
         outputs["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
         return {key: tf.cast(outputs[key], tf.float32) for key in _OUTPUTS}
+
+
+def of_checkpoint(config: Any, checkpoint: str) -> DetectorRunner:
+    """Return the runner of a checkpoint.
+
+    Args:
+      config: the run's TrainEvalPipelineConfig.
+      checkpoint: its prefix.
+
+    Raises:
+      CheckpointError: the checkpoint does not fit the config.
+    """
+    model = models.build(config, is_training=False)
+    checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
+    return DetectorRunner(model, config)

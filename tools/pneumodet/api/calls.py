@@ -1,0 +1,103 @@
+"""What all functions of the API have in common: how they are called, and how they refuse.
+
+@calls.public
+def convert(...): ...                        # a package that is missing is a PneumodetError, TensorFlow's messages are hidden
+
+settings = calls.made(Settings, given, of="convert")      # TypeError: convert() has no setting 'val_frac'; did you mean 'val_fraction'?
+"""
+
+import dataclasses
+import functools
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+from pneumodet.core import given, logs, packages, suggest
+from pneumodet.core.errors import ConfigError, PneumodetWarning
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Given = given.Given
+
+
+def public(function: Callable[P, T]) -> Callable[P, T]:
+    """Return the function as users call it: a package that is not installed is an ``EnvironmentProblem`` that says how to install it."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        logs.hide_tensorflow()
+        try:
+            return function(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            if not packages.is_foreign(error):
+                raise
+            raise packages.missing(error) from error
+
+    return called
+
+
+def made(kind: type[T], settings: Mapping[str, Any], *, of: str, **more: Any) -> T:
+    """Return a dataclass of the settings that a call gives; None leaves a default.
+
+    Args:
+      kind: the dataclass.
+      settings: field -> value.
+      of: name of the function, for the message.
+      more: further fields.
+
+    Raises:
+      TypeError: there is no such setting.
+      ConfigError: a value is not allowed.
+    """
+    known = {field.name for field in dataclasses.fields(cast(Any, kind))} - more.keys()
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"{of}() has no setting {name!r}{suggest.clause(name, sorted(known))}")
+    return kind(**{name: value for name, value in settings.items() if value is not None}, **more)
+
+
+def file(value: Given | None, what: str) -> Any:
+    """Return a file that exists, None for None, or a URL, which the Beam runner takes in a path's place."""
+    return None if value is None else given.file(value, what=what)
+
+
+def files(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return settings in which those that are files are checked."""
+    return {name: file(value, name) if name in names else value for name, value in settings.items()}
+
+
+def is_path(value: object) -> bool:
+    """Whether a value is a path, or the name of a run."""
+    return isinstance(value, str | os.PathLike)
+
+
+def each(value: Any) -> list[Any]:
+    """Return one or several of something as a list."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+
+
+def choice(value: str, allowed: Sequence[str], what: str) -> str:
+    """Return a value that is allowed.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    if value not in allowed:
+        raise ConfigError(f"{what}: there is no {value!r}. {suggest.sentence(value, allowed)}")
+    return value
+
+
+def warn(texts: Iterable[str]) -> None:
+    """Warn of what a caller of the API should know, at the line of the caller's own code."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and Path(frame.f_code.co_filename).is_relative_to(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    for text in texts:
+        warnings.warn(text, PneumodetWarning, stacklevel=level)
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]

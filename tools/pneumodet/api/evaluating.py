@@ -1,0 +1,256 @@
+"""A run, an exported model, or detections of any framework -> figures and a report: what ``tools/evaluate.py`` does."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from pneumodet.api import calls, pages
+from pneumodet.api.calls import Given
+from pneumodet.api.loading import Model
+from pneumodet.api.records import Records
+from pneumodet.api.training import Export, Run, folder_of
+from pneumodet.core import formatting, given, progress, runs
+from pneumodet.core.errors import ConfigError
+from pneumodet.evaluation.metrics_file import Metrics
+from pneumodet.inference import exported
+
+if TYPE_CHECKING:
+    from pneumodet.evaluation import evaluate as evaluation
+
+ROWS = (
+    ("rsna_metric", "RSNA metric"),
+    ("coco.{name}.AP50", "AP50"),
+    ("coco.{name}.AP", "AP 0.50:0.95"),
+    ("froc.mean_sensitivity", "FROC mean sensitivity"),
+    ("image.roc_auc", "image ROC AUC"),
+    ("image.sensitivity", "image sensitivity"),
+    ("image.specificity", "image specificity"),
+    ("lesion.fp_per_image", "false positives an image"),
+    ("lesion.fp_per_positive_image", "  on those with findings"),
+    ("lesion.fp_per_negative_image", "  on those without"),
+)
+"""(Key in metrics.json, with the name of the class; what it is called) of the figures that stand first."""
+
+FILES = ("compare", "recipe", "gate", "patient_map", "facts", "class_info")
+"""Options that are files."""
+
+Measured = Model | Export | Run | Given
+"""What is measured: a model; a run, or its name; an exported model, or its folder."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """What an evaluation measured.
+
+    >>> result = pneumodet.evaluate(ground_truth="data/stage_2_train_labels.csv", detections="submission.csv", output="measured", resamples=20)
+    >>> result.metrics["images"], result.rsna_metric, result.ap50
+    (12, 1.0, 1.0)
+    >>> result.report.name
+    'report.html'
+
+    Attributes:
+      metrics: all figures by their keys, as metrics.json has them, with ``interval(key)``.
+      folder: of metrics.json, report.html and detections.json.
+      report: report.html.
+    """
+
+    metrics: Metrics
+    folder: Path
+    report: Path
+
+    @property
+    def rsna_metric(self) -> float | None:
+        """The challenge's metric at the operating point; None where no exam has a finding."""
+        return self.metrics.get("rsna_metric")
+
+    @property
+    def ap50(self) -> float | None:
+        """COCO's average precision at IoU 0.5 of the class that was evaluated."""
+        return self.metrics.get(f"coco.{self.metrics.class_name}.AP50")
+
+    @property
+    def score_threshold(self) -> float | None:
+        """Score from which on a detection of new data counts."""
+        return self.metrics.threshold
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader has to know, a sentence each."""
+        return self.metrics.warnings
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return (name, value with its 95 % interval) of the figures that stand first."""
+        keys = [(key.format(name=self.metrics.class_name), called) for key, called in ROWS]
+        form = ".4f"
+        return [(called, formatting.with_interval(self.metrics.get(key), self.metrics.interval(key), form=form)) for key, called in keys]
+
+    def show(self, *, height_px: int = 800) -> pages.Page:
+        """Return the report, as a notebook shows it."""
+        return pages.Page(self.report, height_px)
+
+    def __repr__(self) -> str:
+        return f"<Result of {self.metrics.images} images: " + ", ".join(f"{name} {value}" for name, value in self.rows()[:2]) + ">"
+
+    def _repr_html_(self) -> str:
+        caption = f"{self.metrics.images or 0:,} images of {self.metrics.patients or 0:,} patients"
+        point = self.metrics.threshold_source
+        return pages.html(
+            pages.table(caption, ("figure", "value and 95 % interval"), self.rows()),
+            pages.line(f"Operating point: {point}" if point else ""),
+            pages.warnings(self.warnings),
+            pages.line(f"Report: {self.report}"),
+        )
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """Settings of ``evaluate``: ``pneumodet.evaluation.evaluate.Options`` has their meanings and defaults."""
+
+    threshold: float | None
+    aim: str
+    rules: str
+    resamples: int
+    seed: int
+    compare: Given | None
+    recipe: Given | None
+    tta: str | None
+    gate: Given | None
+    patient_map: Given | None
+    facts: Given | None
+    class_info: Given | None
+    class_name: str
+
+
+@calls.public
+def evaluate(
+    model: Measured | Sequence[Measured] | None = None,
+    *,
+    data: Records | Given | None = None,
+    split: str = "val",
+    ground_truth: Given | None = None,
+    detections: Given | None = None,
+    radiographs: Given | None = None,
+    output: Given | None = None,
+    overwrite: bool = False,
+    **options: Unpack[EvaluateOptions],
+) -> Result:
+    """Evaluate a run, an exported model, several that are fused, or detections of any framework.
+
+    Args:
+      model: what ``train`` or ``load`` returned, the name or folder of a run, the folder of an exported model, or several of one of these.
+      data: the records; for a run by default those that it was trained with.
+      split: of the records, such as val or test.
+      ground_truth: labels in any format of ``convert``, or a record set, for ``detections``.
+      detections: COCO results JSON, or a submission CSV, in place of a model; needs no TensorFlow.
+      radiographs: folder of images for the report, with ``detections``.
+      output: new folder for the results; for one run by default its eval/.
+      overwrite: replace earlier results in ``output``.
+      options: see ``EvaluateOptions``, such as ``aim="sensitivity>=0.9"``, ``tta="flip"``, ``recipe="recipe.json"``.
+
+    Raises:
+      ConfigError: arguments do not go together.
+      DataError: records, ground truth, detections or label map do not fit.
+      CheckpointError: a run has no checkpoint, or it does not fit.
+    """
+    from pneumodet.evaluation import evaluate as evaluation
+
+    how = calls.made(evaluation.Options, calls.files(options, FILES), of="evaluate", split=split)
+    several = [] if model is None else calls.each(model)
+    folders = [_run_of(one) for one in several]
+    if any(folders) and not all(folders):
+        raise ConfigError("Runs and exported models cannot be fused with each other. Export the runs, or name their runs.")
+    request = Request(
+        runs=[folder for folder in folders if folder],
+        models=[] if any(folders) else [_export_of(one) for one in several],
+        ground_truth=None if ground_truth is None else given.file_or_folder(ground_truth, what="ground_truth"),
+        detections=calls.file(detections, "detections"),
+        radiographs=None if radiographs is None else given.file_or_folder(radiographs, what="radiographs"),
+        data=folder_of(data),
+        output=None if output is None else Path(output).expanduser(),
+        overwrite=overwrite,
+    )
+    result = measured(request, how)
+    calls.warn(result.warnings)
+    return result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is measured, on what, and where the results go; one of ``runs``, ``models`` and ``detections`` is given.
+
+    Attributes:
+      runs: names or folders of runs.
+      models: folders of exported models.
+      ground_truth, detections: files, and ``radiographs`` for the report's gallery.
+      data: record set.
+      output: new folder.
+      overwrite: replace earlier results in it.
+    """
+
+    runs: Sequence[Given] = ()
+    models: Sequence[Path] = ()
+    ground_truth: Any = None
+    detections: Any = None
+    radiographs: Any = None
+    data: Path | None = None
+    output: Any = None
+    overwrite: bool = False
+
+    def check(self, *, tta: str | None) -> None:
+        """Check what goes together; by hand, since argparse knows flags that exclude each other, but none that need another one.
+
+        Raises:
+          ConfigError: something does not.
+        """
+        named: dict[str, Any] = {"run": self.runs, "model": self.models, "detections": self.detections}
+        chosen = [name for name, value in named.items() if value]
+        if len(chosen) != 1:
+            raise ConfigError("Say what is measured: one of --run, --model with --data, or --ground-truth with --detections.")
+        others = {"--data": self.data, "--output-dir": self.output, "--ground-truth": self.ground_truth}
+        needed = {"run": (), "model": ("--data", "--output-dir"), "detections": ("--ground-truth", "--output-dir")}[chosen[0]]
+        missing = [name for name in needed if others[name] is None]
+        if missing:
+            raise ConfigError(f"--{chosen[0]} needs {' and '.join(missing)} as well.")
+        if tta and self.detections:
+            raise ConfigError("--tta needs the detector itself: give --run or --model, not --detections.")
+        for name in ("run", "model"):
+            # fused with itself a model would count twice
+            if len(set(named[name])) < len(named[name]):
+                raise ConfigError(f"A --{name} is named twice. Name each once.")
+
+
+def measured(request: Request, options: "evaluation.Options") -> Result:
+    """Evaluate what is asked for, with a bar; errors as ``evaluate``."""
+    request.check(tta=options.tta)
+    from pneumodet.evaluation import evaluate as evaluation
+
+    with progress.counting("detecting", "image") as start:
+        common: dict[str, Any] = {"options": options, "overwrite": request.overwrite}
+        of_records = {**common, "split": options.split, "progress": start}
+        if request.runs:
+            folders = [runs.find(str(name), family=runs.DETECTION) for name in request.runs]
+            outcome = evaluation.of_runs(folders, data_dir=request.data, output_dir=request.output, **of_records)
+        elif request.models and request.data:
+            outcome = evaluation.of_models(request.models, request.data, request.output, **of_records)
+        else:
+            outcome = evaluation.of_files(
+                request.ground_truth, request.detections, request.output, radiographs=request.radiographs, **common
+            )
+    return Result(outcome.metrics, outcome.metrics_path.parent, outcome.report)
+
+
+def _run_of(one: Measured) -> Path | None:
+    """Return the folder of the run that is meant; None where it is an exported model."""
+    if isinstance(one, Run):
+        return one.folder
+    if isinstance(one, Model):
+        return one.run_dir
+    if isinstance(one, Export) or exported.is_export(Path(one).expanduser()):
+        return None
+    return Run.find(one).folder
+
+
+def _export_of(one: Measured) -> Path:
+    if isinstance(one, Model):
+        return one.source
+    return one.folder if isinstance(one, Export) else Path(one).expanduser()  # type: ignore[arg-type]
