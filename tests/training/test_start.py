@@ -72,6 +72,7 @@ def test_data_is_the_record_set(records):
     assert dataclasses.replace(data.train, instances={"images": [], "annotations": []}).most_boxes == 1
 
 
+@pytest.mark.slow
 def test_the_learning_rate_finder(records, tmp_path):
     folder, steps = tmp_path / "rates", []
     suggestion, picture = detection.find_rate(

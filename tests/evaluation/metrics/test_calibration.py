@@ -102,7 +102,7 @@ def test_reliability_of_nothing_and_of_one_score():
 # --- calibrators ---
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
 def test_isotonic_equals_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     scores, outcomes = drawn(seed, 400)

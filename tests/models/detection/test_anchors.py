@@ -193,6 +193,7 @@ def test_fit_helps_on_boxes_that_it_has_not_seen(case):
     assert fitted.sentence().endswith(" over 60 boxes.")
 
 
+@pytest.mark.slow
 def test_fit_is_repeatable_and_keeps_the_order_of_ratios():
     one, other = make(), make()
     assert anchor_fitting.fit(one, truth_of(300, ratio=0.45)) == anchor_fitting.fit(other, truth_of(300, ratio=0.45))
@@ -214,6 +215,7 @@ def test_fit_to_fitted_anchors_leaves_them():
     assert again.sentence().startswith("Anchors: left as they are (recall at IoU 0.5 ")
 
 
+@pytest.mark.slow
 def test_fit_that_serves_only_the_boxes_it_saw_is_refused(monkeypatch):
     """24 boxes of all sizes: the search gains 0.10 on them and loses as much on held-out ones."""
     rng = np.random.default_rng(7)
@@ -262,6 +264,7 @@ def test_models_without_known_anchors_are_refused():
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_fit_to_a_hundred_boxes_serves_all_of_rsna(shared_data):
     """What 100 boxes teach holds for the 9,455 others."""
     with open(shared_data / "rsna_csv" / "stage_2_train_labels.csv", newline="") as file:

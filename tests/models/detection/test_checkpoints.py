@@ -73,6 +73,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_names_are_those_that_tensorflow_reads(three, backbone):
     for _, path in (three, backbone):
         assert checkpoint_files.names(path) == sorted(tf.train.load_checkpoint(path).get_variable_to_shape_map())
