@@ -173,7 +173,8 @@ def test_refused_with_one_line(flags, workspace, more, message, capsys):
     assert train.main(flags("refused", *more)) == 2
     err = capsys.readouterr().err
     assert message in err
-    assert sum(not line.startswith("warning: ") for line in err.splitlines()) == 1
+    # what it would have started from comes first
+    assert sum("error: " in line for line in err.splitlines()) == 1 and err.splitlines()[-1].startswith("train: error: ")
     assert not (workspace / "refused").exists()
 
 

@@ -134,9 +134,9 @@ def test_the_registry_is_complete():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        pytest.param("url", None, rf"registry\.json, {ZOO}: url is None, must be a text", id="text"),
-        pytest.param("side_px", True, rf"{ZOO}: side_px is True, must be a whole number", id="number"),
-        pytest.param("file", ..., rf"{ZOO}: the field file is missing", id="missing"),
+        pytest.param("url", None, rf"the field checkpoints\.{ZOO}\.url is missing", id="null"),
+        pytest.param("side_px", True, rf"checkpoints\.{ZOO}\.side_px is True, must be a whole number", id="number"),
+        pytest.param("file", ..., rf"the field checkpoints\.{ZOO}\.file is missing", id="missing"),
     ],
 )
 def test_a_registry_with_a_wrong_field_names_it(resolve, folder, field, value, message):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pneumodet.core import gpus
 from pneumodet.core.errors import TrainingError
 from pneumodet.training import batch_sizes
 
@@ -55,11 +56,11 @@ def test_free_memory_is_that_of_this_machine(monkeypatch):
         int(next(line for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if line.startswith("MemTotal")).split()[1])
         << 10
     )
-    monkeypatch.setattr(batch_sizes.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError("no such command")))
+    monkeypatch.setattr(gpus.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError("no such command")))
     assert 1 << 26 < batch_sizes.available() <= total
-    monkeypatch.setattr(batch_sizes.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="11000\n900\n"))
+    monkeypatch.setattr(gpus.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="11000\n900\n"))
     assert batch_sizes.available() == 900 << 20
-    monkeypatch.setattr(batch_sizes.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="[N/A]\n"))
+    monkeypatch.setattr(gpus.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="[N/A]\n"))
     assert 1 << 26 < batch_sizes.available() <= total
 
 

@@ -48,7 +48,7 @@ def test_a_port_in_use_is_named():
 
 def test_a_missing_streamlit_is_named(monkeypatch):
     monkeypatch.setattr(server.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match=r"pneumodet\[app\]"):
+    with pytest.raises(EnvironmentProblem, match=r"needs the package streamlit.*\[app\]"):
         server.check_ready(8501)
 
 

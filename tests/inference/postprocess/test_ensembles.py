@@ -40,7 +40,7 @@ def test_without_a_recipe(models, tta, expected, text):
 def test_defaults_are_said():
     assert ensembles.untuned(ensembles.planned(None, models=1, tta="flip")) == (
         "No recipe was given: 1 model in 2 views (identity, flip) was fused by weighted boxes fusion at IoU 0.55, which nothing was tuned for. "
-        "Make a recipe with tools/postprocess.py."
+        "Make a recipe with python tools/postprocess.py."
     )
 
 

@@ -97,7 +97,7 @@ def test_fingerprint_is_of_the_exams_and_not_of_their_order_or_files():
 
 def test_nan_and_a_missing_file(tmp_path):
     (tmp_path / "recipe.json").write_text('{"version": 1, "min_side_px": NaN}')
-    with pytest.raises(ConfigError, match="min_side_px of the recipe is nan"):
+    with pytest.raises(DataError, match="min_side_px is nan, which is no number in JSON"):
         load(tmp_path / "recipe.json")
     with pytest.raises(DataError, match="Cannot read the recipe"):
         load(tmp_path / "none.json")

@@ -1,6 +1,5 @@
 """The rebuilt Object Detection API: what is packed, that pip takes it, and that other bytes than the released ones are refused."""
 
-import configparser
 import hashlib
 import io
 import re
@@ -13,7 +12,7 @@ import pytest
 
 from pneumodet.cli import setup_api
 from pneumodet.core.errors import DataError, EnvironmentProblem
-from pneumodet.core.paths import PROJECT_ROOT
+from pneumodet.doctor import extras
 from pneumodet.models.detection import odapi_wheel
 
 SOURCES = {
@@ -155,10 +154,7 @@ def test_the_command(archives, tmp_path, monkeypatch, capsys):
 
 def test_its_requirements_are_those_of_the_extra():
     """pip installs it without dependencies, because pneumodet[train] brings them."""
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(PROJECT_ROOT / "setup.cfg")
-    listed = parser["options"]["install_requires"] + parser["options.extras_require"]["train"]
-    assert set(odapi_wheel.REQUIRES) <= {line.strip() for line in listed.splitlines()}
+    assert set(odapi_wheel.REQUIRES) <= set(extras.requirements(extras.TRAIN))
 
 
 @pytest.mark.parametrize("archive", odapi_wheel.ARCHIVES, ids=lambda one: one.name)

@@ -321,7 +321,7 @@ def test_json_round_trip(tmp_path):
         ('{"zzz": 3}', r"unknown key 'zzz'\. There are: flip, scale"),
         ('{"flip": 1.5}', r"mine\.json: flip of the augmentation is 1\.5, must be a number from 0 to 1"),
         ('{"flip": true}', "flip of the augmentation is True"),
-        ('{"flip": NaN}', "flip of the augmentation is nan"),
+        ('{"flip": NaN}', "flip is nan, which is no number in JSON"),
         ('{"scale": 2}', "scale of the augmentation is 2, must be two numbers"),
         ('{"scale": [1.2, 0.8]}', r"scale of the augmentation is \[1\.2, 0\.8\], must be two numbers, low and high, from 0\.25 to 4"),
         ('{"gamma": [0, 1]}', "gamma of the augmentation"),

@@ -257,7 +257,7 @@ REFUSED = {
 
 
 def test_the_table_is_whole():
-    allowed = {"run", "resume", "steps", "patience", "skip_corrupt"}
+    allowed = {"run", "resume", "steps", "patience", "skip_corrupt", "log_to"}
     assert {field.name for field in dataclasses.fields(Request)} == REFUSED.keys() | allowed
 
 

@@ -238,6 +238,8 @@ def model(text: str) -> Path:
     """argparse type: an exported model: its folder or file, the folder of its run, or the name of that."""
     from pneumodet.core import paths, runs
 
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL, but a model needs files of this computer")
     path = Path(text).expanduser()
     if path.exists() or runs.is_run(path.parent):  # of a run without an export the reader says how to make one
         return path

@@ -102,9 +102,10 @@ def _check(value: Any, depth: int) -> bool:
     for _ in range(depth + 1):
         numbers = [one for one in level if type(one) is float or type(one) is int]
         plain = plain and all(-_INT64 <= one < _INT64 for one in numbers)  # False for NaN, too
-        level = [one for parent in level if type(parent) is dict or type(parent) is list for one in _below(parent)]
-        if not level:
+        parents = [one for one in level if type(one) is dict or type(one) is list]
+        if not parents:
             return plain
+        level = [one for parent in parents for one in _below(parent)]
     raise ValueError(_too_deep(depth))
 
 

@@ -21,7 +21,7 @@ from pneumodet.data.manifest import MANIFEST, Manifest
 from pneumodet.data.settings import Inputs, Settings
 
 _OWN = re.compile(
-    r"([a-z0-9-]+-\d{5}-of-\d{5}\.tfrecord|(fold-\d+/)?(instances_[a-z0-9-]+|manifest)\.json|split\.csv|quality\.json|\.results/.*)"
+    r"([a-z0-9-]+-\d{5}-of-\d{5}\.tfrecord|(fold-\d+/)?(instances_[a-z0-9-]+|manifest)\.json|split\.csv|(quality|dataset_info|features)\.json|\.results/.*)"
 )
 """What a record set is made of."""
 

@@ -34,7 +34,7 @@ DEFAULT, NONE = "coco", "none"
 """Choice where neither the user nor the config makes one, and the choice of random weights."""
 
 COST = (
-    "from random weights a detector needs many times the steps, and on a few thousand radiographs it does not come as far as from a checkpoint "
+    "so a detector needs many times the steps, and on a few thousand radiographs it does not come as far as from a checkpoint "
     "(He et al., ICCV 2019, arXiv:1811.08883)"
 )
 """What random weights cost, as a part of a sentence."""

@@ -95,7 +95,7 @@ def _resolved(
         if asked:
             raise
         raise CheckpointError(
-            f"{error} Or train without it: --pretrained none starts from random weights, but {pretrained.COST}; --pretrained also takes the path of a "
+            f"{error} Or train without it: --pretrained none starts from random weights, and {pretrained.COST}; --pretrained also takes the path of a "
             "checkpoint or run:NAME."
         ) from error
 
