@@ -76,7 +76,7 @@ def test_without_a_network_training_does_not_begin_and_says_what_to_do(new, tmp_
     assert new.said[0].startswith("run starts from ssd_mobilenet_v2_320x320_coco17_tpu-8")
     text = str(raised.value)
     assert f"The mirror {tmp_path / 'empty'}" in text
-    assert "--pretrained none starts from random weights, but from random weights a detector needs many times the steps" in text
+    assert "--pretrained none starts from random weights, and so a detector needs many times the steps" in text
     with pytest.raises(CheckpointError) as raised:
         new(pretrained="coco")
     assert "--pretrained none" not in str(raised.value), "who asked for it is not offered something else"
