@@ -8,12 +8,12 @@
 # The installation, on a machine that reaches no package index: bring it as wheels, made on one that does, with the same Python and from this checkout
 # (about 4 GB, of which 3 GB are CUDA's own libraries):
 #
-#   pip wheel --wheel-dir wheels --constraint constraints.txt --no-deps --require-hashes -r requirements-odapi.txt
+#   python tools/setup_api.py --wheel-dir wheels
 #   pip wheel --wheel-dir wheels --constraint constraints.txt --find-links wheels '.[train,gpu]'
 #
 # and there, in a new environment:
 #
-#   pip install --no-index --find-links wheels 'pneumodet[train,gpu]' && python -m pneumodet doctor
+#   pip install --no-index --find-links wheels 'pneumodet[train,gpu]' tf-object-detection-api && python -m pneumodet doctor
 #
 # The driver is the host's. Where the machine has CUDA libraries already, [train] without [gpu] and a tenth of the bytes are enough.
 # Without --data it makes synthetic radiographs. All results lie in --out: steps.jsonl, loops.md, loops.json, faster_rcnn.log.

@@ -28,7 +28,7 @@ def make(tmp_path):
     folder = tmp_path / "a checkout"
     folder.mkdir()
     shutil.copy(resources.CHECKOUT / "Makefile", folder)
-    for name in ("setup.cfg", "pyproject.toml", "constraints.txt", "requirements-odapi.txt"):
+    for name in ("setup.cfg", "pyproject.toml", "constraints.txt"):
         (folder / name).touch()
     python = tmp_path / "python"
     python.write_text(PYTHON)
