@@ -19,6 +19,8 @@ def page(tmp_path, monkeypatch):
 
     streamlit.cache_resource.clear()
     options = server.Options(tiny_export.make(tmp_path / "model"))
+    # Streamlit's runner leaves the page there, and processes that are started later would run it
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setattr(sys, "argv", ["page.py", options.to_argument()])
     return testing.AppTest.from_file(str(server.PAGE), default_timeout=60)
 

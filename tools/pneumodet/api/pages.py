@@ -36,7 +36,7 @@ class Page:
 
 def html(*parts: Markup) -> str:
     """Return parts below each other."""
-    return str(Markup("\n").join(part for part in parts if part))
+    return "\n".join(part for part in parts if part)
 
 
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

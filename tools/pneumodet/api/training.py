@@ -196,6 +196,7 @@ class TrainOptions(TypedDict, total=False):
     checkpoint_every: int | None
     keep: int | None
     skip_corrupt: bool
+    log_to: str | None
 
 
 @calls.public

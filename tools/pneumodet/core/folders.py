@@ -97,6 +97,8 @@ def _prepare(scratch: Path, resume_key: str | None) -> None:
     """Make the folder of the work; work of another key is removed, and so is work whose key was never written."""
     key = scratch / _KEY
     if resume_key is not None and key.is_file() and key.read_text(encoding="utf-8") == resume_key:
+        for path in (scratch / _NEW).rglob(".*.tmp"):  # what a killed process was writing
+            path.unlink()
         return
     for path in scratch.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

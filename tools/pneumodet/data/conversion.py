@@ -59,8 +59,6 @@ def convert(
 def _write(plan: Plan, output_dir: Path, pool: Pool, *, overwrite: bool, progress: Callable[[int, str], Bar]) -> None:
     with folders.new_folder(output_dir, marker=MANIFEST, overwrite=overwrite, resume_key=plan.key()) as folder:
         (folder / shards.RESULTS).mkdir(exist_ok=True)
-        for path in folder.rglob(".*.tmp"):  # what a killed process was writing
-            path.unlink()
         bar = progress(len(plan.split_of), "converting")
         results = {}
         tasks = [shards.Task(folder, plan.job, shard) for shard in plan.all_shards()]
