@@ -27,7 +27,8 @@ REQUIRED = ("dicom_dir", "labels", "output_dir")
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("make_tfrecords", __doc__, EPILOG)
-    add = parser.add_argument_group("input").add_argument
+    group = parser.add_argument_group("input")
+    add = group.add_argument
     add(
         "--dicom-dir",
         "--image-dir",
@@ -36,6 +37,7 @@ def build_parser() -> console.Parser:
     )
     add("--labels", type=console.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
     add("--label-format", choices=("auto", "rsna", "csv", "voc", "coco"), default="auto", help="(default: by content)")
+    console.add_class_map(group)
     add("--class-info", type=console.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
     add(
         "--match",
@@ -154,11 +156,12 @@ def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
 
 
 def _convert(args: argparse.Namespace) -> "Manifest":
-    from pneumodet.data import conversion, pseudonyms
+    from pneumodet.data import class_map, conversion, pseudonyms
     from pneumodet.data.settings import Inputs, Settings
 
     settings = Settings(
         label_format=args.label_format,
+        class_map=class_map.parse(args.class_map),
         match=args.match,
         patient_tag=args.patient_tag,
         patient_regex=args.patient_regex,

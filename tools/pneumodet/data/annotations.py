@@ -80,6 +80,8 @@ class Labels:
       rows: exam -> its rows in a CSV, or its objects in another file, where an exam without objects counts as one; rejected exams too.
       table: the CSV, where the labels are one.
       coco: the COCO object, where the labels are one, with the exam as ``file_name`` of each image; its entries may be those of rejected exams.
+      classes: class as the labels have it -> how often it occurs.
+      notes: what is known of objects and not used, or was left out -> how often.
     """
 
     exams: dict[str, Exam]
@@ -88,6 +90,8 @@ class Labels:
     rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
     table: Table | None = None
     coco: Mapping[str, Any] | None = None
+    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    notes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:

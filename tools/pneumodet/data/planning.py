@@ -20,6 +20,7 @@ from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.manifest import Grouping, Manifest
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
@@ -139,7 +140,12 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     alias = Pseudonyms(inputs.pseudonym_key)
     classes = label_map.read_label_map(inputs.label_map)
     label_map.check_pneumonia(classes, inputs.label_map)
-    read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
+    read = formats.read_labels(
+        inputs.labels,
+        format=settings.label_format,
+        class_info=inputs.class_info,
+        classes=ClassMap(settings.class_map, known=classes, complete=True),
+    )
     if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
     files, skipped = _matched(inputs, settings, read, alias, pool)
