@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int | None:
         f"boxes clipped at the edge: {counts.get('boxes_clipped', 0)}, repeated rows: {counts['duplicate_rows']}"
     )
     for name, count in counts.items():
-        if name.startswith("image: "):
+        if name.startswith(("image: ", "labels: ")):
             print(f"{name.removeprefix('image: ')}: {count}")
     # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
