@@ -101,11 +101,8 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
     collector.rows.update(exam for exam in collector.images if exam not in collector.rows)
     named_categories = [{"id": number, "name": name} for number, name in dict(merged.values()).items()]
     # ids as they are equal, so that those who take the object need no rule of their own
-    named = [
-        {**entry, "id": number, "file_name": images[number][0]}
-        for entry in parts["images"]
-        if (number := _known(entry, images)) is not None
-    ]
+    known = [(entry, _known(entry, images)) for entry in parts["images"]]
+    named = [{**entry, "id": one, "file_name": images[one][0]} for entry, one in known if one is not None]
     return collector.labels(coco={**data, "images": named, "annotations": placed, "categories": named_categories})
 
 
@@ -164,7 +161,8 @@ def _coco_images(collector: Collector, entries: list[Any]) -> dict[Any, tuple[st
     """Add all images, and return id -> (exam, image, or None where it was rejected)."""
     images: dict[Any, tuple[str, Image | None]] = {}
     for index, entry in enumerate(entries):
-        where, exam, image, number = f"image entry {index}", f"(image entry {index})", None, None
+        where, exam, image = f"image entry {index}", f"(image entry {index})", None
+        number: coco_ids.Id | None = None
         try:
             number = coco_ids.of_entry(entry, "id")
             where = f"image {shown(number)}"
