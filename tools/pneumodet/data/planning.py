@@ -227,7 +227,10 @@ def _matched(
     )
     skipped: dict[str, list[str]] = defaultdict(list)
     for exam in seconds.keys() & read.exams.keys():
-        chosen, why = views.choose(files[exam], [source for source, _ in seconds[exam]], root=inputs.dicom_dir)
+        # a file of the label's own name goes before those that only their headers connect with it
+        named = _is_named(files[exam], exam)
+        rivals = [source for source, _ in seconds[exam] if _is_named(source, exam) or not named]
+        chosen, why = views.choose(files[exam], rivals, root=inputs.dicom_dir)
         if chosen is None:
             skipped[SEVERAL_IMAGES].append(f"{alias(exam)}: {why if not alias else views.HOW_TO_LABEL}")
             del files[exam]
@@ -246,6 +249,10 @@ def _matched(
     skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys() - several)
     skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
     return files, skipped
+
+
+def _is_named(source: Source, exam: str) -> bool:
+    return exam in (source.name, formats.exam_id(source.name))
 
 
 def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: str, *, given: int) -> Manifest:
