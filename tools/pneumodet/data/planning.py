@@ -158,6 +158,12 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     _refuse_without_positives(read, inputs.labels)
     files, skipped = _matched(inputs, settings, read, alias, pool)
 
+    positive = {exam for exam, one in read.exams.items() if one.positive}
+    if skipped[SEVERAL_IMAGES] and positive and not positive & files.keys():  # only negatives would be left
+        raise DataError(
+            f"No positive exam of {inputs.labels} has an image of its own: {describe({SEVERAL_IMAGES: skipped[SEVERAL_IMAGES]})}"
+        )
+
     # from here on exams have the names of the output
     labels = {alias(exam): one for exam, one in read.exams.items()}
     usable = {alias(exam): files[exam] for exam in read.exams.keys() & files.keys()}
