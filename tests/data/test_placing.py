@@ -56,7 +56,7 @@ def test_a_class_of_another_case_stops_before_anything_is_written(labelled, tmp_
     [
         pytest.param(
             f"{HEADER}\nP0.png,32,32,pneumonia,400,400,900,900\nP1.png,32,32,,,,,\n",
-            "None of the 1 positive exam can be converted, so that only negative ones would be left",
+            r"No positive exam can be converted \(1 rejected, first: P0: .*\), so that only negative ones would be left",
             id="boxes in px of another size",
         ),
         pytest.param(

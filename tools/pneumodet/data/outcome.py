@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.core.formatting import counted
 from pneumodet.data import coco_objects, planning, splits, tfds_files
 from pneumodet.data.manifest import MANIFEST, Manifest, SplitEntry
 from pneumodet.data.planning import Plan
@@ -87,8 +86,8 @@ def _refuse_without_positives(plan: Plan, results: Sequence[Result]) -> None:
     if planned and not any(result.positive for result in results):
         first = next(iter(reason for result in results for reason in result.rejected), "")
         raise DataError(
-            f"None of the {counted(planned, 'positive exam')} can be converted, so that only negative ones would be left (first: {first}). Are these the "
-            "labels of these images?"
+            f"No positive exam can be converted ({planned:,} rejected, first: {first}), so that only negative ones would be left. Are these the labels "
+            "of these images?"
         )
 
 
