@@ -1,6 +1,6 @@
 """Radiographs and labels -> a record set: what ``tools/make_tfrecords.py`` does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
@@ -21,6 +21,7 @@ class ConvertOptions(TypedDict, total=False):
     """Settings of ``convert``: ``pneumodet.data.settings.Settings`` has their meanings and defaults."""
 
     label_format: str
+    class_map: Mapping[str, str]
     match: str
     patient_tag: bool
     patient_regex: str | None

@@ -1,7 +1,7 @@
 """A run, an exported model, or detections of any framework -> figures and a report: what ``tools/evaluate.py`` does."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -119,6 +119,7 @@ class EvaluateOptions(TypedDict, total=False):
     facts: Given | None
     class_info: Given | None
     class_name: str
+    class_map: Mapping[str, str] | None
 
 
 @calls.public

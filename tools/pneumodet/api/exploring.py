@@ -71,6 +71,7 @@ def explore(
     images: Given | None = None,
     headers: Given | None = None,
     patient_map: Given | None = None,
+    class_map: Mapping[str, str] | None = None,
     output: Given | None = None,
     overwrite: bool = False,
     workers: int | None = None,
@@ -83,6 +84,7 @@ def explore(
       images: folder or ZIP archive of DICOM files.
       headers: CSV of header values.
       patient_map: which patient each exam is of.
+      class_map: class of the labels -> class of the label map; "" leaves such boxes out.
       output: new folder for the report; by default exploration/ in the workspace.
       overwrite: replace an earlier report in ``output``.
       workers: processes; None: one a processor.
@@ -100,6 +102,7 @@ def explore(
         None if images is None else given.file_or_folder(images, what="images"),  # type: ignore[arg-type]
         calls.file(headers, "headers"),
         calls.file(patient_map, "patient_map"),
+        class_map or {},
     )
     folder = paths.workspace_dir() / "exploration" if output is None else Path(output).expanduser()
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pneumodet.cli import console
 from pneumodet.core import runs
+from pneumodet.core.errors import ConfigError
 
 EPILOG = """examples:
   python tools/evaluate.py --run my_first
@@ -19,7 +20,8 @@ Ground truth may also be RSNA's label CSV, and detections a Kaggle submission.""
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("evaluate", __doc__, EPILOG)
-    add = parser.add_argument_group("what is measured").add_argument
+    group = parser.add_argument_group("what is measured")
+    add = group.add_argument
     add(
         "--run",
         action="append",
@@ -30,6 +32,7 @@ def build_parser() -> console.Parser:
     add("--split", default="val", help="of the record set (default %(default)s)")
     add("--ground-truth", type=console.existing_path, help="labels in any format of make_tfrecords, or a record set (and --split)")
     add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV; .gz and .zip, too")
+    console.add_class_map(group)
     add("--class-name", default="pneumonia", help="the class that is evaluated (default %(default)s)")
 
     add = parser.add_argument_group("how").add_argument
@@ -73,6 +76,9 @@ def run(args: argparse.Namespace) -> None:
     )
     # before the evaluation is imported, which takes a second
     request.check(tta=args.tta)
+    if args.class_map and not args.ground_truth:
+        raise ConfigError("--class-map is for the labels of --ground-truth; a record set has its classes already. Leave it out.")
+    from pneumodet.data import class_map
     from pneumodet.evaluation import evaluate
 
     options = evaluate.Options(
@@ -88,6 +94,7 @@ def run(args: argparse.Namespace) -> None:
         patient_map=args.patient_map,
         facts=args.facts,
         class_info=args.class_info,
+        class_map=class_map.parse(args.class_map),
         class_name=args.class_name,
         split=args.split,
     )

@@ -28,7 +28,8 @@ REQUIRED = ("dicom_dir", "labels", "output_dir")
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("make_tfrecords", __doc__, EPILOG)
-    add = parser.add_argument_group("input").add_argument
+    group = parser.add_argument_group("input")
+    add = group.add_argument
     add(
         "--dicom-dir",
         "--image-dir",
@@ -37,6 +38,7 @@ def build_parser() -> console.Parser:
     )
     add("--labels", type=console.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
     add("--label-format", choices=("auto", "rsna", "csv", "voc", "coco"), default="auto", help="(default: by content)")
+    console.add_class_map(group)
     add("--class-info", type=console.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
     add(
         "--match",
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> int | None:
         f"boxes clipped at the edge: {counts.get('boxes_clipped', 0)}, repeated rows: {counts['duplicate_rows']}"
     )
     for name, count in counts.items():
-        if name.startswith("image: "):
+        if name.startswith(("image: ", "labels: ")):
             print(f"{name.removeprefix('image: ')}: {count}")
     # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
@@ -160,6 +162,7 @@ def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
 
 def _convert(args: argparse.Namespace) -> "Records":
     from pneumodet.api import converting
+    from pneumodet.data import class_map
 
     return converting.convert(
         args.dicom_dir,
@@ -176,6 +179,7 @@ def _convert(args: argparse.Namespace) -> "Records":
         runner=args.runner,
         beam_flags=args.beam_flags,
         label_format=args.label_format,
+        class_map=class_map.parse(args.class_map),
         match=args.match,
         patient_tag=args.patient_tag,
         patient_regex=args.patient_regex,

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data import label_map
-from pneumodet.data.annotations import MAX_COORDINATE_PX, Exam, Labels
+from pneumodet.data.annotations import MAX_COORDINATE_PX, Exam, Labels, Outline
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.tables import Table
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -22,6 +23,9 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".dic", ".png", ".jpg", ".jpeg")
 """What is taken off a file name to have the exam; other dots belong to the name, as in a UID."""
+
+DIFFICULT = "objects marked difficult"
+"""Note on labels."""
 
 SHOWN_CHARACTERS = 60
 """Of a value in a message."""
@@ -45,6 +49,8 @@ class Image:
     size_hw: tuple[int, int] | None
     where: str
     objects: dict[tuple[str, Box | None], str] = dataclasses.field(default_factory=dict)  # (class, box) -> where
+    outlines: dict[tuple[str, Box | None], Outline] = dataclasses.field(default_factory=dict)  # of those that have one
+    difficult: set[tuple[str, Box | None]] = dataclasses.field(default_factory=set)
 
 
 class Collector:
@@ -53,10 +59,13 @@ class Collector:
     Args of the constructor:
       evaluating: keep boxes without area, as evaluation does, which counts them.
       name_of: file name -> exam.
+      classes: what becomes of the labels' classes; nothing by default.
     """
 
-    def __init__(self, *, evaluating: bool = False, name_of: Callable[[str], str] = exam_id) -> None:
-        self.evaluating, self.name_of = evaluating, name_of
+    def __init__(self, *, evaluating: bool = False, name_of: Callable[[str], str] = exam_id, classes: ClassMap | None = None) -> None:
+        self.evaluating, self.name_of, self.class_map = evaluating, name_of, classes
+        self.classes: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
         self.images: dict[str, Image] = {}
         self.errors: dict[str, str] = {}
         self.duplicates = 0
@@ -65,6 +74,14 @@ class Collector:
     def reject(self, exam: str, reason: str) -> None:
         """Reject an exam; the first reason counts."""
         self.errors.setdefault(exam, reason)
+
+    def class_of(self, name: str) -> str | None:
+        """Return what an object's class becomes, and count it; None where the object is left out. To be called once an object, before its box is read."""
+        self.classes[name] += 1
+        target = name if self.class_map is None else self.class_map.target(name)
+        if target is None:
+            self.notes[f"objects of the class {name!r} left out"] += 1
+        return target
 
     def image(self, file_name: str, size_hw: tuple[int, int] | None, where: str) -> Image:
         """Return an exam's image; ValueError where another one has its name, or it was of another size before."""
@@ -76,12 +93,26 @@ class Collector:
             raise ValueError(f"the image has {sizes[0]}, but {sizes[1]} at {image.where}")
         return image
 
-    def add(self, image: Image, name: str, box: Box | None, where: str) -> None:
-        """Add an object; no box, or the class no-pneumonia, marks a negative exam."""
+    def add(self, image: Image, name: str, box: Box | None, where: str, *, outline: Outline | None = None, difficult: bool = False) -> None:
+        """Add an object of a class that ``class_of`` returned; no box, or the class no-pneumonia, marks a negative exam.
+
+        Args:
+          image: that it is on.
+          name: of its class.
+          box: of it.
+          where: in the labels.
+          outline: polygons of it.
+          difficult: whether it is marked so, as in Pascal VOC.
+        """
         if (name, box) in image.objects:
             self.duplicates += 1
-        else:
-            image.objects[name, box] = where
+            return
+        image.objects[name, box] = where
+        if outline is not None:
+            image.outlines[name, box] = outline
+        if difficult:
+            image.difficult.add((name, box))
+            self.notes[DIFFICULT] += 1
 
     def check_area(self, box: Box) -> Box:
         """Return a box; ValueError where it has no area, unless that is evaluated."""
@@ -105,8 +136,16 @@ class Collector:
                 self.reject(exam, f"{marks[0]}: says {label_map.NO_PNEUMONIA}, but there is a finding at {next(iter(findings.values()))}")
             if exam not in self.errors:
                 boxes = np.array([box for _, box in findings], np.float64).reshape(-1, 4)
-                exams[exam] = Exam(exam, boxes, bool(findings), class_names=tuple(name for name, _ in findings), size_hw=image.size_hw)
-        return Labels(exams, sorted(self.errors.items()), self.duplicates, self.rows, table, coco)
+                exams[exam] = Exam(
+                    exam,
+                    boxes,
+                    bool(findings),
+                    class_names=tuple(name for name, _ in findings),
+                    size_hw=image.size_hw,
+                    outlines=tuple(image.outlines.get(one) for one in findings) if image.outlines else (),
+                    difficult=tuple(one in image.difficult for one in findings) if image.difficult else (),
+                )
+        return Labels(exams, sorted(self.errors.items()), self.duplicates, self.rows, table, coco, self.classes, self.notes)
 
 
 def is_text(value: str) -> bool:

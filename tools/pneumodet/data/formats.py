@@ -11,6 +11,7 @@ from pathlib import Path
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations, labels_coco, labels_csv, labels_voc, tables, text_files
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import CORNERS, IMAGE_SUFFIXES, exam_id, shown
 from pneumodet.data.labels_csv import CSV_COLUMNS
 
@@ -30,7 +31,9 @@ _NEEDS = (
 _WHAT = "the labels "
 
 
-def read_labels(path: Path, *, format: str = AUTO, class_info: Path | None = None, evaluating: bool = False) -> Labels:
+def read_labels(
+    path: Path, *, format: str = AUTO, class_info: Path | None = None, evaluating: bool = False, classes: ClassMap | None = None
+) -> Labels:
     """Read labels of any of the formats; a file may be packed, and a CSV in any encoding of ``text_files``.
 
     The exam is ``exam_id`` of the image's file name. Coordinates stand as they are written, in continuous px: the image's left edge is 0 and
@@ -43,14 +46,15 @@ def read_labels(path: Path, *, format: str = AUTO, class_info: Path | None = Non
       format: one of ``FORMATS``.
       class_info: RSNA's stage_2_detailed_class_info.csv.
       evaluating: keep COCO's crowds and boxes without area, which are of no use in training, and which evaluation counts.
+      classes: what becomes of the file's classes, which are checked; by default they stay as they are. RSNA's CSV has none.
 
     Returns:
       The labels. An exam is rejected where a value is missing, no number or beyond ``annotations.MAX_COORDINATE_PX``, a box has no area, two
       images have its name, sizes differ, it is negative and has a finding, or its COCO ids are unknown, repeated or of a crowd.
 
     Raises:
-      ConfigError: there is no such format, or ``class_info`` is given for another one than RSNA's.
-      DataError: the file is missing, of none of the formats, or holds no image.
+      ConfigError: there is no such format, ``class_info`` is given for another one than RSNA's, or as ``ClassMap.check``.
+      DataError: the file is missing, of none of the formats, or holds no image; or as ``ClassMap.check``.
     """
     if format not in FORMATS:
         raise ConfigError(f"The label format is {format!r}, must be one of {', '.join(map(repr, FORMATS))}.")
@@ -61,22 +65,26 @@ def read_labels(path: Path, *, format: str = AUTO, class_info: Path | None = Non
     if class_info is not None and format not in (RSNA, AUTO):
         raise ConfigError(f"Class info belongs to RSNA's labels, but {path} is {format!r}. Leave it out.")
     if format == VOC:
-        labels = labels_voc.read(path, evaluating=evaluating)
+        labels = labels_voc.read(path, evaluating=evaluating, classes=classes)
     elif path.is_dir():
         raise DataError(f"{path} is a folder. A folder of labels is read as Pascal VOC; for another format name the file.")
     elif format == COCO:
-        labels = labels_coco.read(text_files.parse_json(text_files.decode(data, path), path), path, evaluating=evaluating)
+        labels = labels_coco.read(text_files.parse_json(text_files.decode(data, path), path), path, evaluating=evaluating, classes=classes)
     else:
         table = tables.parse(text_files.decode(data, path), path)
         format = _format_of_table(table) if format == AUTO else format
         table.need(_COLUMNS[format])
         if format == RSNA:
+            if classes is not None:  # before the rows are read: RSNA's have no class that could be named
+                classes.check({}, path)
             return annotations.from_table(table, class_info=class_info)
         if class_info is not None:
             raise ConfigError(f"Class info belongs to RSNA's labels, but {path} is {format!r}. Leave it out.")
-        labels = labels_csv.read(table, evaluating=evaluating)
+        labels = labels_csv.read(table, evaluating=evaluating, classes=classes)
     if not labels.exams and not labels.rejected:
         raise DataError(f"{path} names no image. Is this the right file?")
+    if classes is not None:
+        classes.check(labels.classes, path)
     return labels
 
 

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +19,10 @@ import numpy as np
 import pneumodet
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError
+from pneumodet.core.formatting import counted
 from pneumodet.core.processes import Pool
-from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits
+from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits, views
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.manifest import Grouping, Manifest
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
@@ -29,6 +32,9 @@ from pneumodet.data.sources import Source
 _LIBRARIES = ("numpy", "pillow", "pydicom")
 """What the pixels of decoded images may depend on."""
 
+
+SEVERAL_IMAGES = "several images of one label"
+"""Why exams are left out of which nobody can know the image that their labels are of."""
 
 _MANY = 1000
 """From so many exams on, the processes are started before it is known what they will do: they need half a second."""
@@ -88,6 +94,7 @@ class Plan:
       split_of: name of an exam in the output -> split.
       skipped: reason -> what cannot be used.
       duplicate_rows: of the labels.
+      notes: what is known of the labels' objects and not used, or was left out -> how often.
       manifest: what is known of it already: all but the splits, counts and lists of what was done.
       quality: of the images, where that was asked for.
     """
@@ -98,12 +105,13 @@ class Plan:
     split_of: dict[str, str]
     skipped: dict[str, list[str]]
     duplicate_rows: int
+    notes: dict[str, int]
     manifest: Manifest
     quality: QualityCheck | None
 
     def key(self) -> str:
         """Return what is the same for two plans that give the same bytes."""
-        decided = [self.manifest.to_json(), self.duplicate_rows, self.skipped, self.quality and self.quality.report]
+        decided = [self.manifest.to_json(), self.duplicate_rows, self.notes, self.skipped, self.quality and self.quality.report]
         # sizes and times of the files are in it, by their Source: a file that was changed makes another set
         digest = hashlib.sha256(json.dumps(decided).encode())
         for shard in self.all_shards():
@@ -111,7 +119,7 @@ class Plan:
             for item in shard.items:
                 labels = (
                     item.exam.boxes_xyxy_px.tolist(),
-                    *(getattr(item.exam, name) for name in ("class_names", "positive", "size_hw", "rsna_class")),
+                    *(getattr(item.exam, name) for name in ("class_names", "positive", "size_hw", "rsna_class", "outlines", "difficult")),
                 )
                 digest.update(repr((item.name, item.source, labels)).encode())
         return digest.hexdigest()
@@ -139,10 +147,22 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     alias = Pseudonyms(inputs.pseudonym_key)
     classes = label_map.read_label_map(inputs.label_map)
     label_map.check_pneumonia(classes, inputs.label_map)
-    read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
+    read = formats.read_labels(
+        inputs.labels,
+        format=settings.label_format,
+        class_info=inputs.class_info,
+        classes=ClassMap(settings.class_map, known=classes, complete=True),
+    )
     if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
+    _refuse_without_positives(read, inputs.labels)
     files, skipped = _matched(inputs, settings, read, alias, pool)
+
+    positive = {exam for exam, one in read.exams.items() if one.positive}
+    if skipped[SEVERAL_IMAGES] and positive and not positive & files.keys():  # only negatives would be left
+        raise DataError(
+            f"No positive exam of {inputs.labels} has an image of its own: {describe({SEVERAL_IMAGES: skipped[SEVERAL_IMAGES]})}"
+        )
 
     # from here on exams have the names of the output
     labels = {alias(exam): one for exam, one in read.exams.items()}
@@ -186,9 +206,20 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         split_of=split_of,
         skipped={reason: lines for reason, lines in skipped.items() if lines},
         duplicate_rows=read.duplicate_rows,
+        notes=dict(read.notes),
         manifest=_manifest(inputs, settings, classes, groups.by, given=len(given.keys() & usable.keys())),
         quality=checked,
     )
+
+
+def _refuse_without_positives(read: annotations.Labels, path: Path) -> None:
+    """Raise DataError where labels were rejected and what is left is negative: that is an error of the whole file, not of exams."""
+    if read.exams and read.rejected and not any(exam.positive for exam in read.exams.values()):
+        exam, reason = read.rejected[0]
+        raise DataError(
+            f"{path}: the labels of {counted(len(read.rejected), 'exam')} cannot be used (first: {exam}: {reason}), and without them there is no positive "
+            "exam left. Fix or remove them."
+        )
 
 
 def _matched(
@@ -196,18 +227,38 @@ def _matched(
 ) -> tuple[dict[str, Source], dict[str, list[str]]]:
     """Return exam -> its file by the exams' own names, and reason -> what has no label or no file, by the names of the output."""
     rejected_ids = {exam for exam, _ in read.rejected}
+    seconds: dict[str, list[tuple[Source, str]]] = {}
     files, refused = sources.find_radiographs(
-        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool
+        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool, seconds=seconds
     )
     skipped: dict[str, list[str]] = defaultdict(list)
+    for exam in seconds.keys() & read.exams.keys():
+        # a file of the label's own name goes before those that only their headers connect with it
+        named = _is_named(files[exam], exam)
+        rivals = [source for source, _ in seconds[exam] if _is_named(source, exam) or not named]
+        chosen, why = views.choose(files[exam], rivals, root=inputs.dicom_dir)
+        if chosen is None:
+            skipped[SEVERAL_IMAGES].append(f"{alias(exam)}: {why if not alias else views.HOW_TO_LABEL}")
+            del files[exam]
+            refused = [one for one in refused if one[1] != sources.SECOND_FILE + exam]
+        elif chosen != files[exam]:
+            name = next(name for source, name in seconds[exam] if source == chosen)
+            refused[refused.index((name, sources.SECOND_FILE + exam))] = (files[exam].name, sources.SECOND_FILE + exam)
+            files[exam] = chosen
+    skipped[SEVERAL_IMAGES].sort()
+    several = {exam for exam in seconds if exam not in files}
     for exam, reason in read.rejected:  # which may quote ids and names of files
         skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
     for name, reason in refused:
         other = reason.removeprefix(sources.SECOND_FILE)
         skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
-    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys())
+    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys() - several)
     skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
     return files, skipped
+
+
+def _is_named(source: Source, exam: str) -> bool:
+    return exam in (source.name, formats.exam_id(source.name))
 
 
 def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: str, *, given: int) -> Manifest:

@@ -5,6 +5,7 @@ settings = Settings(val_fraction=0.2, max_side=640)
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from pneumodet.core import paths
@@ -47,6 +48,7 @@ class Settings:
 
     Attributes:
       label_format: one of ``formats.FORMATS``.
+      class_map: class of the labels -> class of the label map, as ``class_map.parse`` returns it.
       match: how a file's exam is identified, one of ``sources.MATCH``.
       patient_tag: the patient is the file's PatientID (0010,0020).
       patient_regex: the patient is what this matches in the exam's id.
@@ -64,6 +66,7 @@ class Settings:
     """
 
     label_format: str = "auto"
+    class_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     match: str = "auto"
     patient_tag: bool = False
     patient_regex: str | None = None

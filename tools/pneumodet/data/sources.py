@@ -95,7 +95,13 @@ def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
 
 
 def find_radiographs(
-    root: Path | str, *, known: Container[str] = (), match: str = "auto", images: bool = False, pool: Pool | None = None
+    root: Path | str,
+    *,
+    known: Container[str] = (),
+    match: str = "auto",
+    images: bool = False,
+    pool: Pool | None = None,
+    seconds: dict[str, list[tuple[Source, str]]] | None = None,
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
     """Find the radiographs below a folder, or in a ZIP archive, and the exam that each belongs to.
 
@@ -109,6 +115,7 @@ def find_radiographs(
       match: one of ``MATCH``; PNG and JPEG files always match by name.
       images: whether PNG and JPEG files count.
       pool: reads headers; this process where there is none.
+      seconds: gets the refused files of exams that have another one, as exam -> (file, name in the list of refused ones).
 
     Returns:
       (patientId -> Source, [(name, reason)] for files that are no DICOM or belong to an exam that has a file already).
@@ -137,6 +144,8 @@ def find_radiographs(
             exam = next((one for one in ids if one in known), exam if match == "auto" else next(iter(ids), exam))
         if exam in files and not _is_better(source, files[exam], headers):
             refused.append((relative, SECOND_FILE + exam))
+            if seconds is not None:
+                seconds.setdefault(exam, []).append((source, relative))
             continue
         if exam in files:
             refused.append((files[exam].name, "not a DICOM file"))
