@@ -146,14 +146,14 @@ def test_bad_files_are_listed_and_stop_nothing(model, radiographs, tmp_path):
 def test_a_decoder_that_breaks_stops_nothing(model, radiographs, tmp_path, monkeypatch):
     from pneumodet.data import images
 
-    real = images.pixels_of
+    real = images.image_of
 
     def breaks(data, source):
         if source.name == "low.dcm":
             raise RuntimeError("what no decoder should do")
         return real(data, source)
 
-    monkeypatch.setattr(images, "pixels_of", breaks)
+    monkeypatch.setattr(images, "image_of", breaks)
     summary = predicting.predict([model], radiographs, tmp_path / "out")
     assert summary.radiographs == 5
     assert summary.refused == [("low.dcm", "it cannot be decoded (RuntimeError); it is damaged or unusual.")]
