@@ -157,8 +157,9 @@ def _true_bits(
 
 
 def _roughness(values: np.ndarray, rows: np.ndarray) -> float:
-    """Return the sum of the steps from pixel to pixel along the rows."""
-    return float(np.abs(np.diff(values[rows].astype(np.int32), axis=1)).sum(dtype=np.float64))
+    """Return the sum of the steps from pixel to pixel, along the rows and from one to the next."""
+    picture = values[rows].astype(np.int32)
+    return sum(float(np.abs(np.diff(picture, axis=axis)).sum(dtype=np.float64)) for axis in (0, 1))
 
 
 def _overlays(header: Elements) -> list[int]:
