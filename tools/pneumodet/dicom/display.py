@@ -118,17 +118,18 @@ def of_pixels(header: Elements, pixels: np.ndarray, *, bits: int, shift: int) ->
         return _of_palette(header, pixels, bits=bits, shift=shift, counts=counts)
     stored = stored_values.read(header, pixels, bits=bits, shift=shift, counts=counts)
     values, trusted, notes = _modality(header, stored)
-    automatic = _automatic(header, values, stored)
     passed: list[str] = []
-    chosen = automatic
+    chosen = None
     for choice in _hints(header, values, stored, passed) if trusted else ():
         if not _is_dark(choice.shares, stored):
             chosen = choice
             break
         passed.append(choice.dark)
-    if chosen is automatic and _is_dark(automatic.shares, stored):  # a Modality LUT under which all values are nearly one
-        notes, values = (*notes, NO_RESCALE if MODALITY_LUT not in header.places else NO_MODALITY_LUT), stored.values.astype(np.float64)
-        chosen = _robust(values, stored)
+    if chosen is None:
+        chosen = _automatic(header, values, stored)
+        if _is_dark(chosen.shares, stored):  # a Modality LUT under which all values are nearly one
+            notes, values = (*notes, NO_RESCALE if MODALITY_LUT not in header.places else NO_MODALITY_LUT), stored.values.astype(np.float64)
+            chosen = _robust(values, stored)
     notes = (*stored.notes, *notes, *dict.fromkeys(passed), *chosen.notes)
     if PRESENTATION_LUT in header.places and _items(header, PRESENTATION_LUT):
         notes += ("presentation LUT ignored",)
