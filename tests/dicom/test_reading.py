@@ -9,12 +9,13 @@ from dicom_fixtures import HEIGHT, WIDTH, ramp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from pneumodet.core.errors import DataError
 from pneumodet.data import dicom_images
-from pneumodet.dicom import reading
+from pneumodet.dicom import elements, reading
 
 
 def decoded(image):
@@ -50,7 +51,7 @@ def sixteen():
 
 
 @pytest.mark.parametrize(
-    ("pixels", "elements", "expected"),
+    ("pixels", "new", "expected"),
     [
         pytest.param(sixteen(), {"BitsStored": 12}, lambda x: (x - 1010) / 1980 * 255, id="no window: by percentiles"),
         pytest.param(
@@ -88,8 +89,8 @@ def sixteen():
         pytest.param(np.full((8, 8), 700, np.uint16), {}, lambda x: 0 * x, id="one value everywhere"),
     ],
 )
-def test_16_bit(native, pixels, elements, expected):
-    path = native(pixels, **elements)
+def test_16_bit(native, pixels, new, expected):
+    path = native(pixels, **new)
     result = reading.read_pixels(path)
     assert (result.dtype, result.shape) == (np.uint8, pixels.shape)
     np.testing.assert_allclose(result, np.clip(expected(pixels.astype(np.float64)), 0, 255), atol=1.01)
@@ -120,17 +121,16 @@ def test_impossible_rows(change, read, rows):
 
 
 @pytest.mark.parametrize(
-    "elements",
+    "texts",
     [
         pytest.param({"NumberOfFrames": "abc"}, id="NumberOfFrames"),
         pytest.param({"RescaleSlope": "abc"}, id="RescaleSlope"),
-        pytest.param({"WindowCenter": "abc", "WindowWidth": "9"}, id="WindowCenter"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_text_where_a_number_belongs(jpeg_file, elements):
+def test_text_where_a_number_belongs(jpeg_file, texts):
     dataset = pydicom.dcmread(jpeg_file)
-    for keyword, text in elements.items():
+    for keyword, text in texts.items():
         tag = pydicom.datadict.tag_for_keyword(keyword)
         dataset[tag] = pydicom.dataelem.DataElement(tag, "LO", text)  # LO takes any text; implicit VR forgets it
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
@@ -140,6 +140,69 @@ def test_text_where_a_number_belongs(jpeg_file, elements):
     for read in (dicom_images.encode_image, reading.read_pixels):
         with pytest.raises(DataError, match=r"exam\.dcm"):
             read(jpeg_file)
+
+
+def icons(*, encapsulated=False, delimited=True):
+    """Return (elements that follow one another in files: an icon, a private thumbnail and one within another sequence)."""
+    icon = Dataset()
+    icon.Rows, icon.Columns, icon.BitsAllocated = 2, 4, 8
+    icon.add_new("PixelData", "OB", encapsulate([bytes(8)]) if encapsulated else bytes(range(8)))
+    icon["PixelData"].is_undefined_length = encapsulated
+    icon.add_new(0xFFFCFFFC, "OB", b"\1\2")  # DataSetTrailingPadding: more elements may follow pixel data
+    outer = Dataset()
+    outer.IconImageSequence, outer.PatientComments = [icon], "after"
+    for item in (icon, outer):
+        item.is_undefined_length_sequence_item = delimited
+    outer["IconImageSequence"].is_undefined_length = delimited
+    return {0x00291010: [icon], 0x00880200: [icon], 0x00081140: [outer]}
+
+
+@pytest.mark.parametrize("encapsulated", [False, True], ids=["native", "encapsulated"])
+@pytest.mark.parametrize("delimited", [False, True], ids=["with lengths", "with delimiters"])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian], ids=["implicit", "explicit"])
+def test_pixel_data_in_items_are_elements_like_any_other(native, syntax, delimited, encapsulated):
+    path = native(ramp(), syntax=syntax)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x00290010, "LO", "MADE UP")
+    for tag, items in icons(encapsulated=encapsulated, delimited=delimited).items():
+        dataset.add_new(tag, "SQ", items)
+        dataset[tag].is_undefined_length = delimited
+    dataset.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    np.testing.assert_array_equal(reading.read_pixels(path), ramp())
+    file = elements.read(path.read_bytes())
+    (icon,) = file.items(0x00880200)
+    assert icon.integer(0x00280010) == 2
+    assert 0xFFFCFFFC in icon.places
+    (outer,) = file.items(0x00081140)
+    assert outer.ascii(0x00104000) == "after"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG-LS", "JPEG 2000", "RLE"])
+@pytest.mark.parametrize("left", ["meta", "nothing"])
+def test_compressed_file_without_transfer_syntax(jpeg_file, native, kind, left):
+    path = jpeg_file
+    if kind != "JPEG":
+        path = native(sixteen(), BitsStored=12)
+        dataset = pydicom.dcmread(path)
+        dataset.compress({"JPEG-LS": JPEGLSLossless, "JPEG 2000": JPEG2000Lossless, "RLE": RLELossless}[kind])
+        dataset.save_as(path)
+    expected, copied = reading.read_pixels(path), dicom_images.encode_image(path).copied
+    data = path.read_bytes()
+    if left == "nothing":
+        path.write_bytes(data[data.index(b"\x08\x00\x16\x00") :])
+    else:
+        start = data.index(b"\x02\x00\x10\x00UI")
+        path.write_bytes(data[:start] + data[start + 8 + data[start + 6] :])
+    np.testing.assert_array_equal(reading.read_pixels(path), expected)
+    assert dicom_images.encode_image(path).copied == copied
+
+
+def test_unknown_stream_without_transfer_syntax(jpeg_file, change):
+    path = change(PixelData=encapsulate([b"no stream at all"]))
+    data = path.read_bytes()
+    path.write_bytes(data[data.index(b"\x08\x00\x16\x00") :])
+    with pytest.raises(DataError, match="does not say its transfer syntax, and its compressed pixel data are of no kind that is known"):
+        reading.read_pixels(path)
 
 
 def test_file_without_preamble(jpeg_file, native):

@@ -132,7 +132,7 @@ def test_every_rule_in_every_profile(elements, takers, reason, profile):
 )
 def test_the_worker_s_flags_admit_what_they_name_and_nothing_else(elements, profile):
     assert reason_of(header_of(**elements), profile) is None
-    assert reason_of(header_of(**elements, ViewPosition="LL"), profile) == "it is not a frontal view"
+    assert reason_of(header_of(**elements, ViewPosition="LL"), profile).startswith("it is not a frontal view: ViewPosition is 'LL'")
     assert worker_profile(secondary_capture=False, unnamed_body_part=False) == WORKER
 
 
@@ -160,6 +160,35 @@ def test_a_file_and_a_list_say_the_same(syntax, delimited):
     assert facts.view_codes == (("SRT", "R-10214"),)
     del header.NumberOfFrames
     assert reason_of(header, WORKER) is None
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        pytest.param({"BodyPartExamined": "CHEST_PA", "ViewPosition": "AP SUPINE"}, None, id="chest-pa"),
+        pytest.param({"BodyPartExamined": "TORAX", "ViewPosition": "FRONTAL"}, None, id="torax"),
+        pytest.param({"BodyPartExamined": "T SPINE"}, "it is not of the chest: BodyPartExamined is 'T SPINE' (--body-part", id="spine"),
+        pytest.param({"BodyPartExamined": "ERIKA"}, "it is not of the chest: BodyPartExamined is a text that is no term", id="name"),
+        pytest.param({"ViewPosition": "RAO"}, "it is not a frontal view: ViewPosition is 'RAO' (--view", id="oblique"),
+        pytest.param(
+            {"BodyPartExamined": "CHEST LAT", "ViewPosition": ""},
+            "it is not a frontal view: BodyPartExamined is 'CHEST LAT'",
+            id="view-in-part",
+        ),
+        pytest.param({"BodyPartExamined": "CHEST PA LAT", "ViewPosition": "PA"}, None, id="view-decides"),
+    ],
+)
+def test_words_of_sites(elements, reason):
+    header = header_of(**elements)
+    for given in (reason_of(header, WORKER), refusal(facts_of_json(json.loads(header.to_json())), WORKER, whole=True)):
+        assert given is None if reason is None else given.startswith(reason)
+
+
+def test_flags_add_words_of_a_site():
+    header = header_of(BodyPartExamined="RIB CAGE", ViewPosition="STD")
+    lenient = worker_profile(secondary_capture=False, unnamed_body_part=False, body_parts=["Rib_Cage"], views=["std"])
+    assert reason_of(header, lenient) is None
+    assert reason_of(header_of(BodyPartExamined="RIB"), lenient).startswith("it is not of the chest")
 
 
 def test_a_list_that_says_little_refuses_nothing():

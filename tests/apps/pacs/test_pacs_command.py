@@ -55,7 +55,7 @@ def test_a_radiograph_in_and_reports_back(model, flags, pacs, capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("model: ")
     assert [line.split() for line in lines[4:6]] == [["stored", "2"], ["refused", "2"]]
-    assert "refused: 1 because it is not a frontal view" in lines
+    assert "refused: 1 because it is not a frontal view: ViewPosition is 'LL' (--view adds a word of your site)" in lines
     assert any(line.startswith("refused: 1 because its pixel data have fewer than") for line in lines)
 
     before = dict(pacs.files)

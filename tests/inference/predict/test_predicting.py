@@ -146,14 +146,14 @@ def test_bad_files_are_listed_and_stop_nothing(model, radiographs, tmp_path):
 def test_a_decoder_that_breaks_stops_nothing(model, radiographs, tmp_path, monkeypatch):
     from pneumodet.data import images
 
-    real = images.pixels_of
+    real = images.image_of
 
     def breaks(data, source):
         if source.name == "low.dcm":
             raise RuntimeError("what no decoder should do")
         return real(data, source)
 
-    monkeypatch.setattr(images, "pixels_of", breaks)
+    monkeypatch.setattr(images, "image_of", breaks)
     summary = predicting.predict([model], radiographs, tmp_path / "out")
     assert summary.radiographs == 5
     assert summary.refused == [("low.dcm", "it cannot be decoded (RuntimeError); it is damaged or unusual.")]
@@ -309,3 +309,15 @@ def test_a_model_without_threshold_is_warned_of(model, radiographs, tmp_path, ca
     bare = tiny_export.make(tmp_path / "bare", score_threshold=None)
     assert command.main(["--model", str(bare), "--input", str(radiographs), "--output-dir", str(tmp_path / "out")]) == 0
     assert "warning: the model has no score threshold of its own; 0.5 was used" in capsys.readouterr().err
+
+
+def test_what_is_passed_over_is_counted(model, radiographs, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("left.dcm", "right.dcm"):
+        dataset = pydicom.dcmread(radiographs / name)
+        dataset.WindowCenter, dataset.WindowWidth = 100, 0
+        dataset.save_as(folder / name)
+    assert command.main(["--model", str(model), "--input", str(folder), "--output-dir", str(tmp_path / "out")]) == 0
+    assert "note: 2 radiographs: unusable window ignored (the first: left.dcm)" in capsys.readouterr().err
+    assert read(tmp_path / "out" / "predictions.json")["images"] == {"unusable window ignored": {"radiographs": 2, "first": "left.dcm"}}

@@ -51,6 +51,20 @@ def build_parser() -> console.Parser:
         "--secondary-capture", action="store_true", help="predict secondary captures of modality CR or DX, too, as RSNA's files are"
     )
     what.add_argument("--unnamed-body-part", action="store_true", help="predict radiographs that do not say what they are of, too")
+    what.add_argument(
+        "--body-part",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="what your site writes in BodyPartExamined for the chest, where --status shows it among the refused; again for each",
+    )
+    what.add_argument(
+        "--view",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="what your site writes in ViewPosition for a frontal view; again for each",
+    )
     what.add_argument("--max-megabytes", type=console.positive_int, default=128, help="refuse larger objects (default %(default)s)")
     how = parser.add_argument_group("how")
     how.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model")
@@ -111,7 +125,9 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
 
     _set_up_logging()
     ours = access.read(os.environ)
-    profile = admission.worker_profile(secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part)
+    profile = admission.worker_profile(
+        secondary_capture=args.secondary_capture, unnamed_body_part=args.unnamed_body_part, body_parts=args.body_part, views=args.view
+    )
     max_bytes = args.max_megabytes * MEGABYTE
     # all addresses are read before anything is opened, so that a mistake in one costs nothing
     own = dimse.peer(args.listen) if args.listen else None

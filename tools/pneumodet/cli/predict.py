@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)
     counted = console.counted
+    for what, noted in summary.images.items():
+        print(f"note: {counted(noted.radiographs, 'radiograph')}: {what} (the first: {noted.first})", file=sys.stderr)
     for files, what in ((summary.refused, "left out"), (summary.problems, "without report")):
         # a folder of thousands of other files must not fill the terminal
         for name, reason in files[:5]:

@@ -9,7 +9,7 @@ import re
 from pneumodet.core import image_limits
 from pneumodet.data import encoding
 from pneumodet.data.encoding import AS_IT_IS, EncodedImage, Options
-from pneumodet.dicom import decoding, header_facts, lut, reading
+from pneumodet.dicom import decoding, display, header_facts, reading
 from pneumodet.dicom.elements import DicomError, Elements
 
 UID = "sop_instance_uid"
@@ -45,20 +45,21 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
         notes = doubts + notes
         stream = decoding.stream_of(header, layout)
         # copying costs no quality and no time; decoding is for files whose values or pixels would change
-        if _may_be_copied(header, layout) and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
+        passed_over = _copied_as(header, layout)
+        if passed_over is not None and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
             copy = stream.whole.copyable() if stream is not None and stream.whole is not None else None
             if stream is not None and copy is not None:
                 if len(copy) != len(stream.data):
                     notes += ("JPEG comments left out",)
-                return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes, facts=facts)
-        pixels, more = decoding.gray(header, layout, stream)
+                return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes + passed_over, facts=facts)
+        shown = decoding.show(header, layout, stream)
     except DicomError as fault:
         reading.refuse(source, fault)
     # a damaged spacing could ask for an image of any size
     height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)
     if max(height, width) > image_limits.MAX_SIDE_PX or height * width > image_limits.MAX_PIXELS:
-        aspect, more = 1.0, (*more, "unusable pixel spacing ignored")
-    return dataclasses.replace(encoding.encode(pixels, options, aspect=aspect, notes=notes + more), facts=facts)
+        aspect, notes = 1.0, (*notes, "unusable pixel spacing ignored")
+    return dataclasses.replace(encoding.encode(shown.gray, options, aspect=aspect, notes=notes + shown.notes), facts=facts)
 
 
 def _facts(header: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
@@ -78,12 +79,13 @@ def _facts(header: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
     return facts, (f"age {age.doubt} left out",) if age.stated is not None and age.doubt else ()
 
 
-def _may_be_copied(header: Elements, layout: decoding.Layout) -> bool:
-    return (
+def _copied_as(header: Elements, layout: decoding.Layout) -> tuple[str, ...] | None:
+    """Return None where a file's JPEG stream is not what is shown, else what is passed over by copying it, for counting."""
+    is_whole = (
         header.syntax == decoding.JPEG_BASELINE
         and (layout.frames, layout.samples, layout.allocated, layout.stored, layout.shift) == (1, 1, 8, 8, 0)
         and not layout.signed
-        and header.ascii(lut.PHOTOMETRIC) == "MONOCHROME2"
-        and lut.is_plain(header)
-        and not lut.is_inverted(header)
+        and header.ascii(display.PHOTOMETRIC) == "MONOCHROME2"
+        and not display.is_inverted(header)
     )
+    return display.plain_notes(header) if is_whole else None

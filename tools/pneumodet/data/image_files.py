@@ -73,7 +73,12 @@ def pixels_of(data: bytes, source: object, *, turn: bool = True) -> np.ndarray:
       source: names it in messages.
       turn: whether Exif is heeded; it is not in records, whose boxes are in px of the image as it is stored.
     """
-    return _gray(_open(data, source), source, turn=turn)[0]
+    return noted_pixels_of(data, source, turn=turn)[0]
+
+
+def noted_pixels_of(data: bytes, source: object, *, turn: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return ``pixels_of``, and what was done or passed over, phrases for counting. Arguments and errors as there."""
+    return _gray(_open(data, source), source, turn=turn)
 
 
 def _open(data: bytes, source: object) -> Image.Image:

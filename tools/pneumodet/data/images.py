@@ -2,9 +2,12 @@
 
     image = encode(source, Options(max_side=1024))       # EncodedImage; boxes are multiplied by image.scale_xy
     pixels = read_pixels(source)                         # (H, W) uint8, dark air and bright bone
+    image_of(data, source).notes                         # the same with what was done or passed over
 
 What a file is, its first bytes say, not its name: PNG, JPEG, or else DICOM.
 """
+
+import dataclasses
 
 import numpy as np
 
@@ -12,7 +15,20 @@ from pneumodet.data import dicom_images, image_files
 from pneumodet.data.encoding import AS_IT_IS, NORMALIZE, EncodedImage, Options
 from pneumodet.dicom import reading
 
-__all__ = ["NORMALIZE", "EncodedImage", "Options", "encode", "pixels_of", "read_pixels"]
+__all__ = ["NORMALIZE", "EncodedImage", "Image", "Options", "encode", "image_of", "pixels_of", "read_pixels"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Image:
+    """What is on a radiograph.
+
+    Attributes:
+      pixels: (H, W) uint8, dark air and bright bone, on the file's own grid.
+      notes: what was done or passed over, phrases for counting.
+    """
+
+    pixels: np.ndarray
+    notes: tuple[str, ...]
 
 
 def encode(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
@@ -44,4 +60,12 @@ def read_pixels(source: reading.Source) -> np.ndarray:
 
 def pixels_of(data: bytes, source: object) -> np.ndarray:
     """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
-    return image_files.pixels_of(data, source) if image_files.is_image_file(data) else reading.pixels_of(data, source)
+    return image_of(data, source).pixels
+
+
+def image_of(data: bytes, source: object) -> Image:
+    """Return ``read_pixels`` of a file's contents, with notes; ``source`` names it in messages."""
+    if image_files.is_image_file(data):
+        return Image(*image_files.noted_pixels_of(data, source))
+    shown, _ = reading.shown_of(data, source)
+    return Image(shown.gray, shown.notes)

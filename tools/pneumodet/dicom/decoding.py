@@ -2,7 +2,7 @@
 
     layout = layout_of(header, rows, columns)
     stream = stream_of(header, layout)        # the first frame's compressed data; None where pixels are not compressed
-    pixels, notes = gray(header, layout, stream)
+    shown = show(header, layout, stream)              # shown.gray, shown.notes
 
 pydicom and its plug-ins decode; they are given the layout and the frame, and nothing else of the file.
 """
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.dicom import elements, jpeg, lut
+from pneumodet.dicom import display, elements, jpeg, lut
+from pneumodet.dicom.display import Display
 from pneumodet.dicom.elements import DicomError, Elements
 
 _SAMPLES, _PLANAR, _FRAMES = 0x00280002, 0x00280006, 0x00280008
@@ -32,6 +33,19 @@ _JPEG = _JPEG_LOSSLESS | {JPEG_BASELINE, _JPEG_EXTENDED, *(f"1.2.840.10008.1.2.4
 
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (90, 91, 201, 202, 203))
 """JPEG 2000 and High-Throughput JPEG 2000."""
+
+_RLE = "1.2.840.10008.1.2.5"
+
+_SYNTAX_OF_FRAME = {
+    0xC0: JPEG_BASELINE,
+    0xC1: _JPEG_EXTENDED,
+    0xC2: _JPEG_EXTENDED,
+    0xC3: "1.2.840.10008.1.2.4.57",
+    0xF7: "1.2.840.10008.1.2.4.80",
+}
+"""Second byte of a JPEG stream's frame header -> transfer syntax that it is decoded by; progressive ones (SOF2) are read as extended ones are."""
+
+_SYNTAX_OF_J2K, _SYNTAX_OF_HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
 
 _NATIVE = frozenset((elements.IMPLICIT_LITTLE, elements.EXPLICIT_LITTLE, elements.EXPLICIT_BIG, elements.DEFLATED, ""))
 """Without compression; files without meta information say nothing."""
@@ -83,13 +97,30 @@ class Stream:
     whole: jpeg.Jpeg | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """An image as it is shown.
+
+    Attributes:
+      gray: (H, W) uint8, dark air and bright bone.
+      notes: what was done or passed over, phrases for counting.
+      stored: (H, W) of 8 or 16 bits, the words of its pixels, of one sample; None where ``gray`` is made of them without a table.
+      how: gray is made of them, or None.
+    """
+
+    gray: np.ndarray
+    notes: tuple[str, ...]
+    stored: np.ndarray | None = None
+    how: Display | None = None
+
+
 def layout_of(header: Elements, rows: int, columns: int) -> Layout:
     """Return how pixels are stored.
 
     Raises:
       DicomError: it is a way that no radiograph is stored in.
     """
-    photometric = header.ascii(lut.PHOTOMETRIC)
+    photometric = header.ascii(display.PHOTOMETRIC)
     samples = header.integer(_SAMPLES, 1)
     allocated = header.integer(_BITS_ALLOCATED, 0)
     stored = header.integer(_BITS_STORED, allocated)
@@ -106,9 +137,13 @@ def layout_of(header: Elements, rows: int, columns: int) -> Layout:
 def stream_of(header: Elements, layout: Layout) -> Stream | None:
     """Return the compressed stream of the (first) frame, or None where pixels are not compressed.
 
+    Where the file does not say its transfer syntax, ``header.syntax`` becomes the one that the stream shows.
+
     Raises:
       DicomError: the stream is cut off, or is of another image than the header says: decoders would shear it, or fill memory.
     """
+    if not header.syntax and header.places[elements.PIXEL_DATA][2] == elements.UNDEFINED:
+        header.syntax = _syntax_of(elements.first_frame(header, layout.frames))
     if header.syntax in _NATIVE:
         return None
     data = elements.first_frame(header, layout.frames)
@@ -135,8 +170,28 @@ def stream_of(header: Elements, layout: Layout) -> Stream | None:
     return stream
 
 
-def gray(header: Elements, layout: Layout, stream: Stream | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return ((H, W) uint8, notes)."""
+def _syntax_of(data: bytes) -> str:
+    """Return the transfer syntax by which a stream is decoded.
+
+    Raises:
+      DicomError: it is none that is known.
+    """
+    if syntax := _SYNTAX_OF_FRAME.get(jpeg.frame_marker(data) or 0):
+        return syntax
+    if jpeg.jpeg2000_frame(data) is not None:
+        return _SYNTAX_OF_HTJ2K if jpeg.is_high_throughput(data) else _SYNTAX_OF_J2K
+    # number of segments, and where the first of them begins (PS3.5 G.5)
+    if len(data) > 64 and 1 <= int.from_bytes(data[:4], "little") <= 15 and data[4:8] == b"\x40\0\0\0":
+        return _RLE
+    raise DicomError("it does not say its transfer syntax, and its compressed pixel data are of no kind that is known.")
+
+
+def show(header: Elements, layout: Layout, stream: Stream | None) -> Shown:
+    """Return an image as it is shown.
+
+    Raises:
+      DicomError: it is damaged or cut off, or no decoder reads it.
+    """
     notes = (f"first of {layout.frames} frames",) if layout.frames > 1 else ()
     if stream is None:
         pixels, bits, shift = _native(header, layout), layout.stored, layout.shift
@@ -145,14 +200,14 @@ def gray(header: Elements, layout: Layout, stream: Stream | None) -> tuple[np.nd
         if stream.frame is not None and not layout.signed:  # a stream of more bits than the header says keeps its highest ones
             bits = min(max(bits, stream.frame.bits), 8 * pixels.itemsize)
     if pixels.ndim == 3:
-        return _luminance(pixels, bits), (*notes, "colour to luminance")
+        return Shown(_luminance(pixels, bits), (*notes, "colour to luminance"))
     if not pixels.flags.c_contiguous:
         pixels = np.ascontiguousarray(pixels)
-    plain = pixels.dtype == np.uint8 and bits == 8 and shift == 0 and lut.is_plain(header)
-    if plain:
-        return (~pixels if lut.is_inverted(header) else pixels), notes
-    table, more = lut.gray_table(header, bits=bits, shift=shift, dtype=pixels.dtype, histogram=lambda: lut.histogram(pixels))
-    return lut.apply(table, pixels), notes + more
+    plain = display.plain_notes(header) if pixels.dtype == np.uint8 and bits == 8 and shift == 0 else None
+    if plain is not None:
+        return Shown(~pixels if display.is_inverted(header) else pixels, notes + plain)
+    how = display.of_pixels(header, pixels, bits=bits, shift=shift)
+    return Shown(lut.apply(how.table, pixels), notes + how.notes, pixels, how)
 
 
 def _native(header: Elements, layout: Layout) -> np.ndarray:

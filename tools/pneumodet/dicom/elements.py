@@ -23,6 +23,8 @@ MAX_INFLATED_BYTES = 1 << 28
 
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 
+_PIXELS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA)
+
 UNDEFINED = 0xFFFFFFFF
 """Length of a value that ends at a delimiter (PS3.5 7.5.2)."""
 
@@ -175,7 +177,7 @@ class Elements:
             position += 8
             stop = end if length == UNDEFINED else position + length
             places = {}
-            for one, vr, at, size, after in _walk(self.data, position, stop, implicit, order):
+            for one, vr, at, size, after in _walk(self.data, position, stop, implicit, order, in_item=True):
                 position = after
                 if one == _ITEM_END:
                     break
@@ -242,8 +244,12 @@ def _inflate(deflated: bytes) -> bytes:
     return data
 
 
-def _walk(data: bytes, position: int, end: int, implicit: bool, order: str, depth: int = 0) -> Iterator[tuple[int, bytes, int, int, int]]:
+def _walk(
+    data: bytes, position: int, end: int, implicit: bool, order: str, depth: int = 0, *, in_item: bool = False
+) -> Iterator[tuple[int, bytes, int, int, int]]:
     """Yield (tag, VR, first byte of the value, length, first byte after the element) up to pixel data, the end of an item, or ``end``.
+
+    Pixel data of an item, which are those of an icon or thumbnail, are an element like any other: more elements may follow.
 
     Raises:
       DicomError: an element reaches beyond ``end``, which pixel data may.
@@ -263,7 +269,7 @@ def _walk(data: bytes, position: int, end: int, implicit: bool, order: str, dept
         else:  # delimiters have none, and some writers leave out the VR of single elements
             length = implicit_header(data, position)[2]
             vr = b""
-        if tag in (_ITEM_END, PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA):
+        if tag == _ITEM_END or (not in_item and tag in _PIXELS):
             yield tag, vr, start, length, start
             return
         after = start + length
@@ -293,7 +299,7 @@ def _after_sequence(data: bytes, position: int, end: int, implicit: bool, order:
         if length != UNDEFINED:
             position += length
             continue
-        for tag, _, _, _, after in _walk(data, position, end, implicit, order, depth + 1):
+        for tag, _, _, _, after in _walk(data, position, end, implicit, order, depth + 1, in_item=True):
             position = after
             if tag == _ITEM_END:
                 break

@@ -30,6 +30,9 @@ _DRI_LENGTH = 4
 _J2K_START = b"\xff\x4f\xff\x51"
 """SOC and SIZ, with which a JPEG 2000 codestream begins (ITU-T T.800 A.4.1, A.5.1)."""
 
+_CAP = b"\xff\x50"
+"""Extended capabilities (T.800 A.5.2), which high-throughput streams have."""
+
 _J2K_SEARCHED = 4096
 """Bytes of a JP2 file within which its codestream begins; DICOM allows the bare codestream only, some writers wrap it."""
 
@@ -129,6 +132,11 @@ def jpeg_frame(stream: bytes) -> Frame | None:
     return next((_frame(stream, *segment) for segment in _segments(stream) if segment[0] in _FRAMES), None)
 
 
+def frame_marker(stream: bytes) -> int | None:
+    """Return the second byte of a JPEG stream's first frame header, or None where there is none."""
+    return next((marker for marker, _, _ in _segments(stream) if marker in _FRAMES), None)
+
+
 def read(stream: bytes) -> Jpeg | None:
     """Return what a JPEG stream consists of, or None where it is damaged before its first scan, or has no end."""
     segments = tuple(_segments(stream))
@@ -152,6 +160,13 @@ def jpeg2000_frame(stream: bytes) -> Frame | None:
     right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
     components, depth = struct.unpack_from(">HB", stream, start + 40)
     return Frame(False, (depth & 0x7F) + 1, bottom - top, right - left, components)
+
+
+def is_high_throughput(stream: bytes) -> bool:
+    """Whether a JPEG 2000 stream is a high-throughput one: its SIZ segment is followed by CAP (ITU-T T.814 A.3)."""
+    start = stream.find(_J2K_START, 0, _J2K_SEARCHED)
+    length = int.from_bytes(stream[start + 4 : start + 6], "big")
+    return stream[start + 4 + length : start + 6 + length] == _CAP
 
 
 def _is_text(stream: bytes, marker: int, start: int, length: int) -> bool:

@@ -75,8 +75,9 @@ def patient_id(source: Source) -> str | None:
 def read_pixels(source: Source) -> np.ndarray:
     """Return a DICOM file's (first) image as (H, W) uint8, dark air and bright bone, of Rows x Columns as stored.
 
-    Modality LUT, VOI LUT or (first) window and presentation are applied; an image of other than 8 bits without VOI is shown between
-    ``lut.ROBUST_SHARES`` of its pixels. Colour becomes luminance: Y of YBR, and ``lut.LUMA`` of RGB and of palettes.
+    Modality LUT, VOI LUT or the first window that is of use, and presentation are applied; an image of other than 8 bits without one is shown
+    between ``lut.ROBUST_SHARES`` of its pixels. Padding is left out of that, and black.
+    Colour becomes luminance: Y of YBR, and ``lut.LUMA`` of RGB and of palettes.
 
     Raises:
       DataError: the file is no DICOM file, is damaged or cut off, has no image, one that is too large, or one that cannot be decoded, or its
@@ -99,9 +100,18 @@ def read_bytes(source: Source) -> bytes:
 
 def pixels_of(data: bytes, source: object) -> np.ndarray:
     """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
+    return shown_of(data, source)[0].gray
+
+
+def shown_of(data: bytes, source: object) -> tuple[decoding.Shown, decoding.Layout]:
+    """Return a file's (first) image as it is shown, and how its pixels are stored; ``source`` names it in messages.
+
+    Raises:
+      DataError: as ``read_pixels``.
+    """
     try:
         file, layout = open_image(data, source)
-        return decoding.gray(file, layout, decoding.stream_of(file, layout))[0]
+        return decoding.show(file, layout, decoding.stream_of(file, layout)), layout
     except DicomError as error:
         refuse(source, error)
 

@@ -8,11 +8,11 @@ and the web page get, so that they admit all else that can be decoded; nobody ch
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.dicom import elements
+from pneumodet.dicom import elements, site_terms
 from pneumodet.dicom.elements import DicomError, is_uid
 
 CR_IMAGE, DX_PRESENTATION, DX_PROCESSING = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1"
@@ -22,14 +22,8 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 FOR_PROCESSING = "FOR PROCESSING"
 """Value of PresentationIntentType (0008,0068) of raw images, which are made into those for presentation (PS3.3 C.8.11.1)."""
 
-BODY_PARTS = frozenset(("CHEST", "THORAX", "LUNG", "LUNGS"))
-"""BodyPartExamined (0018,0015): PS3.16 L has CHEST and LUNG; devices write the others, too."""
-
 BODY_CODES = frozenset((("SCT", "816094009"), ("SCT", "51185008"), ("SCT", "39607008"), ("SRT", "T-D3000"), ("SRT", "T-28000")))
 """AnatomicRegionSequence (0008,2218): chest or thorax, an older code for it, lung; and the two in SNOMED RT (PS3.16 CID 4031)."""
-
-VIEWS = frozenset(("AP", "PA"))
-"""ViewPosition (0018,5101) of frontal radiographs (PS3.3 C.8.7.1.1.3)."""
 
 VIEW_CODES = frozenset(
     (("SCT", "399348003"), ("SCT", "272479007"), ("SCT", "399033003"), ("SRT", "R-10206"), ("SRT", "R-10214"), ("SRT", "R-10202"))
@@ -53,6 +47,7 @@ _SOP_CLASS, _SOP_INSTANCE, _STUDY, _MODALITY, _INTENT, _MANUFACTURER = (
     0x00080070,
 )
 _BODY_PART, _BODY_CODES, _VIEW, _VIEW_CODES = 0x00180015, 0x00082218, 0x00185101, 0x00540220
+_PATIENT_NAME, _PATIENT_ID = 0x00100010, 0x00100020
 _FRAMES, _PHOTOMETRIC, _BURNED_IN = 0x00280008, 0x00280004, 0x00280301
 _CODE_VALUE, _CODE_SCHEME = 0x00080100, 0x00080102
 
@@ -72,6 +67,8 @@ class Profile:
       gray_only: colour is refused.
       unmarked_only: BurnedInAnnotation (0028,0301) YES is refused.
       with_uids: the UIDs of object and study must be there, and well formed.
+      body_parts: what a site writes for the chest besides what ``dicom.site_terms`` knows.
+      views: what a site writes for a frontal view besides.
     """
 
     name: str
@@ -84,6 +81,8 @@ class Profile:
     gray_only: bool = False
     unmarked_only: bool = False
     with_uids: bool = False
+    body_parts: frozenset[str] = frozenset()
+    views: frozenset[str] = frozenset()
 
 
 PREDICT = Profile("predict")
@@ -112,10 +111,21 @@ WORKER = Profile(
 """What ``tools/pacs_worker.py`` sees of an archive: single frontal chest radiographs by imaging plate (CR) or detector (DX), and nothing else."""
 
 
-def worker_profile(*, secondary_capture: bool, unnamed_body_part: bool) -> Profile:
-    """Return ``WORKER`` with what its two flags admit beside it: secondary captures, and radiographs that do not say what they are of."""
+def worker_profile(
+    *, secondary_capture: bool, unnamed_body_part: bool, body_parts: Collection[str] = (), views: Collection[str] = ()
+) -> Profile:
+    """Return ``WORKER`` with what its flags admit beside it.
+
+    Args:
+      secondary_capture: admit secondary captures.
+      unnamed_body_part: admit radiographs that do not say what they are of.
+      body_parts: what the site writes for the chest, as whole texts.
+      views: what the site writes for a frontal view, as whole texts.
+    """
     classes = _WORKER_CLASSES | {SECONDARY_CAPTURE} if secondary_capture else _WORKER_CLASSES
-    return dataclasses.replace(WORKER, sop_classes=classes, named_body_part=not unnamed_body_part)
+    return dataclasses.replace(
+        WORKER, sop_classes=classes, named_body_part=not unnamed_body_part, body_parts=frozenset(body_parts), views=frozenset(views)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +143,7 @@ class Facts:
       body_codes: (scheme, value) of AnatomicRegionSequence (0008,2218).
       view: ViewPosition (0018,5101), in capitals.
       view_codes: (scheme, value) of ViewCodeSequence (0054,0220).
+      private: texts that name the patient, PatientName (0010,0010) and PatientID (0010,0020); messages must not quote them.
       frames: NumberOfFrames (0028,0008).
       photometric: PhotometricInterpretation (0028,0004).
       burned_in: BurnedInAnnotation (0028,0301), in capitals.
@@ -148,13 +159,14 @@ class Facts:
     body_codes: tuple[tuple[str, str], ...] = ()
     view: str = ""
     view_codes: tuple[tuple[str, str], ...] = ()
+    private: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     frames: int | None = None
     photometric: str = ""
     burned_in: str = ""
 
 
 def refusal(facts: Facts, profile: Profile, *, whole: bool = False) -> str | None:
-    """Return why an object is refused, without a value of its header, or None where nothing speaks against it.
+    """Return why an object is refused, or None where nothing speaks against it; terms for body part and view are quoted, and nothing else.
 
     Args:
       facts: what is known of it.
@@ -185,13 +197,8 @@ def _refused_content(facts: Facts, profile: Profile, *, whole: bool) -> str | No
     """Return what is wrong with the image."""
     if profile.single_frame and facts.frames is not None and facts.frames > 1:
         return f"it has {facts.frames} frames; a radiograph has one"
-    # by text and by code: devices write the one, the other or both
-    other_part = facts.body_part and facts.body_part not in BODY_PARTS or facts.body_codes and not BODY_CODES & set(facts.body_codes)
-    if profile.chest_only and other_part:
-        return "it is not of the chest"
-    other_view = facts.view and facts.view not in VIEWS or facts.view_codes and not VIEW_CODES & set(facts.view_codes)
-    if profile.frontal_only and other_view:
-        return "it is not a frontal view"
+    if reason := profile.chest_only and _refused_body_part(facts, profile) or profile.frontal_only and _refused_view(facts, profile):
+        return reason
     if profile.gray_only and (facts.photometric or whole) and facts.photometric not in MONOCHROME:
         return "it is not gray"
     if profile.unmarked_only and facts.burned_in == "YES":
@@ -200,6 +207,28 @@ def _refused_content(facts: Facts, profile: Profile, *, whole: bool) -> str | No
         return "it does not say what body part it is of; --unnamed-body-part allows it"
     if profile.with_uids and whole and not (is_uid(facts.sop_uid) and is_uid(facts.study_uid)):
         return "its SOPInstanceUID or StudyInstanceUID is missing or malformed"
+    return None
+
+
+def _refused_body_part(facts: Facts, profile: Profile) -> str | None:
+    # by text and by code: devices write the one, the other or both
+    if facts.body_part and not site_terms.is_chest(facts.body_part, more=profile.body_parts):
+        word = site_terms.quoted(facts.body_part, private=facts.private)
+        return f"it is not of the chest: BodyPartExamined is {word} (--body-part adds a word of your site)"
+    if facts.body_codes and not BODY_CODES & set(facts.body_codes):
+        return "it is not of the chest: AnatomicRegionSequence has another code"
+    return None
+
+
+def _refused_view(facts: Facts, profile: Profile) -> str | None:
+    if facts.view and not site_terms.is_frontal(facts.view, more=profile.views):
+        word = site_terms.quoted(facts.view, private=facts.private)
+        return f"it is not a frontal view: ViewPosition is {word} (--view adds a word of your site)"
+    if facts.view_codes and not VIEW_CODES & set(facts.view_codes):
+        return "it is not a frontal view: ViewCodeSequence has another code"
+    # some sites write the view there, and nowhere else
+    if not facts.view and not facts.view_codes and site_terms.names_other_view(facts.body_part):
+        return f"it is not a frontal view: BodyPartExamined is {site_terms.quoted(facts.body_part, private=facts.private)}"
     return None
 
 
@@ -265,6 +294,8 @@ def facts_of_json(item: dict[str, Any]) -> Facts:
 
     def text(tag: int, of: dict[str, Any] = item) -> str:
         first = next(iter(values(tag, of)), None)
+        if isinstance(first, dict):  # a person name (PS3.18 F.2.2)
+            first = first.get("Alphabetic")
         return first.strip() if isinstance(first, str) else ""
 
     def codes(tag: int) -> tuple[tuple[str, str], ...]:
@@ -292,6 +323,7 @@ def _facts(text: Callable[[int], str], codes: Callable[[int], tuple[tuple[str, s
         body_codes=codes(_BODY_CODES),
         view=text(_VIEW).upper(),
         view_codes=codes(_VIEW_CODES),
+        private=tuple(filter(None, (text(_PATIENT_NAME), text(_PATIENT_ID)))),
         frames=frames,
         photometric=text(_PHOTOMETRIC),
         burned_in=text(_BURNED_IN).upper(),

@@ -6,6 +6,7 @@
 There is a structured report of every radiograph, also without a detection, and a presentation state where there are boxes to show.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError, first_line
 from pneumodet.data import label_map
 from pneumodet.dicom import reading
-from pneumodet.dicom.net.errors import Refused
+from pneumodet.dicom.net.errors import Refused, short
 from pneumodet.inference import admission, detectors, dicom_reports
 from pneumodet.inference.dicom_reports import GSPS, SR, Report, Reporter
 from pneumodet.inference.postprocess import ensembles, views
 from pneumodet.inference.postprocess import recipe as recipes
+
+logger = logging.getLogger(__name__)
 
 EXAM = "exam"
 """Stands for the one exam where recipes want names."""
@@ -98,7 +101,10 @@ class ModelAnalyst:
             if reason is not None:
                 raise Refused(reason)
             header = dicom_reports.read_header(data, NAME)
-            detections = self._detected(reading.pixels_of(data, NAME))
+            shown, _ = reading.shown_of(data, NAME)
+            if shown.notes:
+                logger.info("exam %s: %s", short(sop_uid), ", ".join(shown.notes))
+            detections = self._detected(shown.gray)
             kinds = self.kinds if len(detections.above(self._threshold)) else (SR,)
             return [self._reporter.report(kind, header, detections) for kind in kinds]
         except DataError as error:

@@ -98,8 +98,8 @@ def read(data: bytes) -> Facts:
     )
 
 
-def table(facts: Facts, *, size_hw: tuple[int, int]) -> list[tuple[str, str]]:
-    """Return (what, value) for the page, only of what is known."""
+def table(facts: Facts, *, size_hw: tuple[int, int], notes: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Return (what, value) for the page, only of what is known; ``notes`` are those on how the pixels were made."""
     height, width = size_hw
     spacing = facts.spacing_mm
     square = spacing is not None and abs(spacing[0] - spacing[1]) < 1e-6
@@ -112,6 +112,7 @@ def table(facts: Facts, *, size_hw: tuple[int, int]) -> list[tuple[str, str]]:
         ("Bits", facts.bits and str(facts.bits)),
         ("Age group", facts.age_group and f"{facts.age_group} years"),
         ("Sex", facts.sex and header_facts.SEXES[facts.sex]),
+        ("Shown by", ", ".join(notes)),
     ]
     return [(what, value) for what, value in rows if value]
 

@@ -87,7 +87,7 @@ def main() -> None:
     with right:
         radiograph = state.cases.radiograph(case)
         display = choose_display(case, radiograph, score_threshold, boxes={**shared.boxes, **state.boxes}, heatmaps=shared.heatmaps)
-        show_facts(case)
+        show_facts(case, radiograph.notes)
         show_downloads(shared.model, case, display)
     with picture_place:
         show_picture(shared.model, case, radiograph, display)
@@ -267,10 +267,12 @@ def show_picture(model: SharedModel, case: Case, radiograph: Radiograph, display
     st.markdown(plain(sentence))
 
 
-def show_facts(case: Case) -> None:
-    """Show what is known of the file."""
+def show_facts(case: Case, notes: tuple[str, ...]) -> None:
+    """Show what is known of the file, and how its pixels were made."""
     with st.expander("About this file"):
-        st.markdown("  \n".join(f"**{what}:** {plain(value)}" for what, value in facts.table(case.facts, size_hw=case.size_hw)))
+        st.markdown(
+            "  \n".join(f"**{what}:** {plain(value)}" for what, value in facts.table(case.facts, size_hw=case.size_hw, notes=notes))
+        )
         st.caption("No other element of the header is shown or kept on its own.")
 
 

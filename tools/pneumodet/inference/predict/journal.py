@@ -47,6 +47,7 @@ class Entry:
       detections: after post-processing, of all classes and scores, in px of the radiograph; ``found`` in the file.
       picture: file name of its picture, or None where none was drawn.
       problem: why a DICOM object could not be made of it, or nothing.
+      notes: what was done or passed over where its pixels were made, phrases for counting.
     """
 
     exam: str
@@ -55,6 +56,7 @@ class Entry:
     detections: Detections
     picture: str | None = None
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_line(self) -> bytes:
         """Return the entry as a line of JSON; detections are little-endian float32 in base64, and come back to the last bit."""
@@ -67,6 +69,7 @@ class Entry:
             "found": base64.b64encode(table.tobytes()).decode(),
             "picture": self.picture,
             "problem": self.problem,
+            "notes": self.notes,
         }
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
@@ -80,7 +83,7 @@ class Entry:
         detections = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
         height, width = map(int, fields.numbers("size_hw", 2))
         exam, file, problem = (fields.required(name, str) for name in ("exam", "file", "problem"))
-        return cls(exam, file, (height, width), detections, fields.file_name("picture"), problem)
+        return cls(exam, file, (height, width), detections, fields.file_name("picture"), problem, tuple(fields.texts("notes")))
 
 
 class Journal:

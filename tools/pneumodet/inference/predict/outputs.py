@@ -83,6 +83,19 @@ class Shown:
 
 
 @dataclasses.dataclass
+class Noted:
+    """Radiographs of which the same is noted.
+
+    Attributes:
+      radiographs: how many.
+      first: the first one's file.
+    """
+
+    radiographs: int
+    first: str
+
+
+@dataclasses.dataclass
 class Totals:
     """What was written.
 
@@ -91,12 +104,14 @@ class Totals:
       positive: those with pneumonia at the threshold.
       problems: (file, reason) of those of which a DICOM object could not be made.
       shown: the radiographs that have a picture.
+      images: what was done or passed over where pixels were made -> of which radiographs.
     """
 
     radiographs: int = 0
     positive: int = 0
     problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     shown: list[Shown] = dataclasses.field(default_factory=list)
+    images: dict[str, Noted] = dataclasses.field(default_factory=dict)
 
 
 def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Collection[str]) -> Totals:
@@ -134,6 +149,8 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
             totals.positive += len(kept) > 0
             if entry.problem:
                 totals.problems.append((entry.file, entry.problem))
+            for note in entry.notes:
+                totals.images.setdefault(note, Noted(0, entry.file)).radiographs += 1
             if entry.picture is not None and entry.exam not in pictured:
                 # drawn while it was among the highest scores; others came after it
                 (folder / IMAGES / entry.picture).unlink(missing_ok=True)

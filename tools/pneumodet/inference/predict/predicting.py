@@ -43,6 +43,7 @@ class Summary:
       milliseconds: mean wall time a radiograph of this run, all included but the models' start.
       sheet: the overview picture, or None where none was drawn.
       notes: what the user should know of fusion and probabilities, a sentence each.
+      images: what was done or passed over where pixels were made -> of how many radiographs, and which is the first.
     """
 
     radiographs: int
@@ -56,6 +57,7 @@ class Summary:
     milliseconds: float
     sheet: Path | None
     notes: list[str]
+    images: dict[str, outputs.Noted]
 
 
 def predict(
@@ -209,6 +211,7 @@ def _summary(
         milliseconds=milliseconds,
         sheet=sheet,
         notes=plan.notes,
+        images=totals.images,
     )
 
 

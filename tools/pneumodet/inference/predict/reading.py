@@ -47,6 +47,7 @@ class Radiograph:
       header: its DICOM attributes without pixels, where they were asked for.
       detections: what ``then`` made of the pixels.
       reason: why there are no pixels, or no detections.
+      notes: what was done or passed over where the pixels were made, phrases for counting.
     """
 
     exam: str
@@ -55,6 +56,7 @@ class Radiograph:
     header: Any = None
     detections: Detections | None = None
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def threads_of_machine() -> int:
@@ -120,8 +122,9 @@ def _read(exam: str, source: Source, headers: bool) -> Radiograph:
             admission.check(data, source, admission.PREDICT)
         elif headers:
             raise DataError(f"{source} is a PNG or JPEG file, for which no DICOM object can be made.")
-        pixels = images.pixels_of(data, source)
-        return Radiograph(exam, source, pixels, dicom_reports.read_header(data, source) if headers else None)
+        image = images.image_of(data, source)
+        header = dicom_reports.read_header(data, source) if headers else None
+        return Radiograph(exam, source, image.pixels, header, notes=image.notes)
     except Unreachable:
         raise
     except DataError as error:

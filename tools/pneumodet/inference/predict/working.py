@@ -157,7 +157,7 @@ def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_imag
                 given.refused.append((one.source.name, one.reason))
             else:
                 height, width = one.pixels.shape
-                entry = Entry(one.exam, one.source.name, (height, width), one.detections)
+                entry = Entry(one.exam, one.source.name, (height, width), one.detections, notes=one.notes)
                 drawn, dropped = chosen.offer(entry.exam, finisher.rules.score(entry))
                 waiting.append((pool.submit(finisher.finish, one.header, one.pixels, entry, drawn=drawn), dropped))
             # in the order of the radiographs: the first is waited for, even where later ones are done
