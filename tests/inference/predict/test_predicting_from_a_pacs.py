@@ -95,7 +95,7 @@ def test_all_radiographs_of_a_server_that_gives_ten_a_page(pacs, thirty, model, 
 
 def listed(pacs):
     refused = []
-    exams = [exam for exam, _ in remote.RemoteRadiographs.of(f"{pacs.url}/studies").radiographs(known=(), refused=refused)]
+    exams = [exam for exam, _ in remote.RemoteRadiographs.of(f"{pacs.url}/studies").radiographs(known=(), refused=refused, notes=[])]
     return exams, refused
 
 
@@ -126,8 +126,8 @@ def test_an_object_that_is_in_two_studies(filled, radiographs):
     )
     exams, refused = listed(filled)
     assert len(exams) == 1
-    reasons = [reason.partition(" of ")[0] for _, reason in refused]
-    assert (reasons.count("a second file"), reasons.count("the service does not give its UIDs")) == (5, 6)
+    reasons = [reason.partition(" as ")[0] for _, reason in refused]
+    assert (reasons.count("the same radiograph"), reasons.count("the service does not give its UIDs")) == (5, 6)
 
 
 def test_a_list_that_ends_early_stops_and_says_so(pacs, thirty, model, tmp_path, monkeypatch, capsys):

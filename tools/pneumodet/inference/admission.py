@@ -210,8 +210,8 @@ def _class_name(sop_class: str) -> str:
     return f" but of the SOP class {UID_dictionary[sop_class][0]}" if sop_class in UID_dictionary else ""
 
 
-def check(data: bytes, source: object, profile: Profile) -> None:
-    """Check that a DICOM file is admitted.
+def check(data: bytes, source: object, profile: Profile) -> Facts:
+    """Check that a DICOM file is admitted, and return what is known of it.
 
     Args:
       data: its contents.
@@ -221,9 +221,11 @@ def check(data: bytes, source: object, profile: Profile) -> None:
     Raises:
       DataError: it is not admitted, no DICOM file, or damaged before its pixel data.
     """
-    reason = refusal(facts_of_file(data, source), profile, whole=True)
+    facts = facts_of_file(data, source)
+    reason = refusal(facts, profile, whole=True)
     if reason is not None:
         raise DataError(f"{source}: {reason}.")
+    return facts
 
 
 def facts_of_file(data: bytes, source: object) -> Facts:
