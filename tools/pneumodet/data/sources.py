@@ -11,7 +11,7 @@ from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.processes import Pool
 from pneumodet.data import file_kinds, listing
 from pneumodet.data.listing import Source
-from pneumodet.dicom import reading
+from pneumodet.dicom import header_facts, reading
 
 __all__ = ["MATCH", "SECOND_FILE", "Source", "find_radiographs", "nothing_in", "read_headers"]
 
@@ -60,6 +60,9 @@ def find_radiographs(
             header = headers[source]
             if header is None:
                 refused.append((relative, "not a DICOM file"))
+                continue
+            if header.is_own:  # a secondary capture with boxes burned in has the radiograph's PatientID
+                refused.append((relative, header_facts.OWN))
                 continue
             wanted = {"patient-id": (header.patient_id,), "sop-instance-uid": (header.sop_instance_uid,)}
             ids = [name for name in wanted.get(match, (header.patient_id, header.sop_instance_uid)) if name]

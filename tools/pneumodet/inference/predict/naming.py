@@ -80,14 +80,17 @@ def name(candidates: Sequence[Candidate], *, known: Collection[str] = (), pool: 
         return _called(candidates, {}, [], [], taken=())
     headers = _read([one.source for one in candidates if one.is_dicom and one.stem not in known], pool or Pool())
     meant: dict[str, list[Candidate]] = {}
+    refused: list[tuple[str, str]] = []
     for one in candidates:
         header = headers.get(one.source)
+        if header and header.is_own:  # a secondary capture with boxes burned in has the radiograph's PatientID
+            refused.append((one.path, header_facts.OWN))
+            continue
         ids = (one.stem, *((header.patient_id, header.sop_instance_uid) if header else ()))
         label = next((each for each in ids if each is not None and each in known), None)
         if label is not None:
             meant.setdefault(label, []).append(one)
     of_label: dict[Source, str] = {}
-    refused: list[tuple[str, str]] = []
     notes: list[str] = []
     unsettled: list[tuple[str, list[Candidate]]] = []
     for label, files in meant.items():
@@ -170,12 +173,15 @@ def _meant(files: Sequence[Candidate], headers: Headers, label: str) -> Candidat
 
 
 def _different(files: Sequence[Candidate], headers: Headers, label: str, refused: list[tuple[str, str]]) -> list[Candidate]:
-    """Return the files that one label means without copies of the first ones; ``refused`` gets those, and what is no DICOM but is called so."""
+    """Return the files that one label means without copies of the first ones, which ``refused`` gets, and what is no radiograph."""
     different: dict[str, Candidate] = {}
     for one in files:
         header = headers.get(one.source)
         if one.is_dicom and header is None:
             refused.append((one.path, "not a DICOM file"))
+            continue
+        if header and header.is_own:
+            refused.append((one.path, header_facts.OWN))
             continue
         try:
             identity = identity_of(*_identifying(one, header))
