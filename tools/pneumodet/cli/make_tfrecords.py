@@ -1,4 +1,4 @@
-"""Turn radiographs (DICOM, PNG, JPEG) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords, split by patient."""
+"""Turn radiographs (DICOM and image files) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords, split by patient."""
 
 import argparse
 import sys
