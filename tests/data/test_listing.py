@@ -140,3 +140,12 @@ def test_tiff_of_more_than_8_bits(kind):
 def test_a_tiff_that_is_cut_off():
     with pytest.raises(DataError, match=r"a\.tif is a damaged image file"):
         image_files.pixels_of(encoded("TIFF")[:60], "a.tif")
+
+
+def test_the_first_page_of_a_tiff_counts():
+    pages = [Image.fromarray(np.full((4, 6), level, np.uint8)) for level in (50, 200, 100)]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    image = image_files.encode_bytes(buffer.getvalue(), "a.tif", Options(max_side=3))
+    assert "first of several pages" in image.notes
+    assert (image_files.pixels_of(buffer.getvalue(), "a.tif") == 50).all()

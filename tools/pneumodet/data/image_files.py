@@ -114,8 +114,7 @@ def _damaged(source: object, error: Exception | None = None) -> DataError:
 def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return ((H, W) uint8, notes); 16 bits by the robust window, colour as luminance, transparent parts black as air."""
     try:
-        frames = getattr(image, "n_frames", 1)
-        notes: tuple[str, ...] = (f"first of {frames} frames",) if frames > 1 else ()
+        notes = _frames(image)
         white_is_zero = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
         image.load()
         if turn:
@@ -134,6 +133,21 @@ def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.
         return np.asarray(image.convert("L")), notes
     except Exception as error:
         raise _damaged(source, error) from None
+
+
+def _frames(image: Image.Image) -> tuple[str, ...]:
+    """Return a note where a file has more than one image."""
+    if image.format == "TIFF":
+        # not n_frames, which reads all of thousands of pages; a second one that is damaged harms nobody
+        try:
+            image.seek(1)
+        except Exception:
+            return ()
+        finally:
+            image.seek(0)
+        return ("first of several pages",)
+    frames = getattr(image, "n_frames", 1)
+    return (f"first of {frames} frames",) if frames > 1 else ()
 
 
 def _of_16_bits(image: Image.Image, *, white_is_zero: bool) -> np.ndarray:
