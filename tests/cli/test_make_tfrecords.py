@@ -89,7 +89,7 @@ def bad_label_map(tmp_path):
     ("more", "message"),
     [
         pytest.param(no_column, "bad.csv has no column 'width', 'height'", id="no CSV column"),
-        pytest.param(empty_folder, "There is no DICOM, PNG or JPEG file in", id="empty folder"),
+        pytest.param(empty_folder, "There is no DICOM or image file", id="empty folder"),
         pytest.param(used_folder, "holds other things", id="output folder in use"),
         pytest.param(bad_label_map, "id 0 is not allowed", id="label map"),
         pytest.param(lambda tmp_path: ["--patient-map", no_column(tmp_path)[1]], "has no column 'patient'", id="patient map"),

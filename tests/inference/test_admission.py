@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pneumodet.core.errors import DataError
+from pneumodet.dicom import header_facts
 from pneumodet.inference import admission
 from pneumodet.inference.admission import (
     CR_IMAGE,
@@ -212,4 +213,4 @@ def test_check_names_the_file_and_nothing_of_its_header():
 def test_what_pneumodet_makes_is_known_by_its_manufacturer():
     from pneumodet.dicom.objects.identifiers import MANUFACTURER
 
-    assert MANUFACTURER.lower() == admission.OWN_MANUFACTURER
+    assert MANUFACTURER.lower() == header_facts.OWN_MANUFACTURER

@@ -1,11 +1,14 @@
 """One user's radiographs."""
 
+import gzip
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import radiographs
+from PIL import Image
 
 from pneumodet.apps.web import cases as cases_module
 from pneumodet.apps.web import samples, uploads
@@ -51,6 +54,17 @@ def test_what_is_not_meant_for_the_eye_is_refused(cases):
     with pytest.raises(DataError, match="^It is a radiograph for processing, which is not meant for the eye.$"):
         cases.add(raw)
     assert len(cases) == 0
+
+
+def test_image_files_and_what_is_none_of_those_that_are_read(cases):
+    buffer = io.BytesIO()
+    Image.fromarray(radiographs.square()).save(buffer, "TIFF")
+    case = cases.add(File("a.tif", buffer.getvalue()))
+    assert (case.name, case.facts.kind) == ("a", "TIFF")
+    with pytest.raises(DataError, match="^Archives of this kind are not opened; unpack it, or pack its files as ZIP.$"):
+        cases.add(File("all.tar.gz", gzip.compress(b"radiographs")))
+    with pytest.raises(DataError, match="^JPEG 2000 is read within DICOM only; convert it to PNG.$"):
+        cases.add(File("a.jp2", b"\0\0\0\x0cjP  \r\n"))
 
 
 def test_patient_ids_do_not_show_by_accident(cases):

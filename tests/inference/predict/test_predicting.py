@@ -137,7 +137,7 @@ def test_bad_files_are_listed_and_stop_nothing(model, radiographs, tmp_path):
     assert summary.radiographs == 6
     reasons = dict(summary.refused)
     assert set(reasons) == {"cut.dcm", "nothing.dcm", "text.dcm", "torn.png", "noise.dcm", "sub/left.dcm"}
-    assert reasons["sub/left.dcm"] == "a second file of exam left"
+    assert reasons["sub/left.dcm"] == "the same radiograph as low"
     assert "not a DICOM file" in reasons["text.dcm"]
     assert str(tmp_path) not in json.dumps(summary.refused), "no path of this machine"
     assert [tuple(one) for one in read(tmp_path / "out" / "predictions.json")["refused"]] == summary.refused

@@ -67,6 +67,22 @@ def test_exams_are_called_by_patient_id_where_labels_do(filled, model, tmp_path)
     assert exams == {"left", *(uid for exam, uid in filled.uids.items() if exam != "left")}
 
 
+@pytest.mark.parametrize("views", [("LL", "PA"), ("PA", "PA")], ids=["one frontal", "two frontal"])
+def test_one_label_of_a_patient_with_two_objects(pacs, model, tmp_path, views):
+    uids = []
+    for number, view in enumerate(views):
+        uids.append(pacs.put(radiograph(number, PatientID="P1")))
+        pacs.attributes[uids[-1]] = {"00185101": {"vr": "CS", "Value": [view]}, "00100020": {"vr": "LO", "Value": ["P1"]}}
+    (tmp_path / "labels.csv").write_text("patientId,x,y,width,height,Target\nP1,12,24,24,24,1\n")
+    refused, notes = [], []
+    listed = remote.RemoteRadiographs.of(f"{pacs.url}/studies").radiographs(known={"P1"}, refused=refused, notes=notes)
+    exams = {one.sop_uid: exam for exam, one in listed}
+    settled = views == ("LL", "PA")
+    assert exams == {uids[0]: uids[0], uids[1]: "P1" if settled else uids[1]}
+    assert refused == []
+    assert bool(notes) != settled
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3], ids=["study", "series", "instance"])
 def test_one_study_series_or_instance(filled, model, tmp_path, depth):
     key = place_of(filled.files[filled.uids["right"]])
@@ -95,7 +111,7 @@ def test_all_radiographs_of_a_server_that_gives_ten_a_page(pacs, thirty, model, 
 
 def listed(pacs):
     refused = []
-    exams = [exam for exam, _ in remote.RemoteRadiographs.of(f"{pacs.url}/studies").radiographs(known=(), refused=refused)]
+    exams = [exam for exam, _ in remote.RemoteRadiographs.of(f"{pacs.url}/studies").radiographs(known=(), refused=refused, notes=[])]
     return exams, refused
 
 
@@ -126,8 +142,8 @@ def test_an_object_that_is_in_two_studies(filled, radiographs):
     )
     exams, refused = listed(filled)
     assert len(exams) == 1
-    reasons = [reason.partition(" of ")[0] for _, reason in refused]
-    assert (reasons.count("a second file"), reasons.count("the service does not give its UIDs")) == (5, 6)
+    reasons = [reason.partition(" as ")[0] for _, reason in refused]
+    assert (reasons.count("the same radiograph"), reasons.count("the service does not give its UIDs")) == (5, 6)
 
 
 def test_a_list_that_ends_early_stops_and_says_so(pacs, thirty, model, tmp_path, monkeypatch, capsys):

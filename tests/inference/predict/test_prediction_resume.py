@@ -116,7 +116,7 @@ sys.exit(predict.main(sys.argv[1:]))
 def test_a_full_disk_keeps_the_journal(model, tmp_path):
     folder = tmp_path / "in"
     for number in range(40):
-        squares.write(folder / f"exam{number:02d}.png", (12, 24))
+        squares.write(folder / f"exam{number:02d}.png", (number, 24))
     arguments = ["--model", model, "--input", folder, "--output-dir", tmp_path / "out", "--max-images", "0"]
     arguments = list(map(str, arguments))
     done = subprocess.run([sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, timeout=300)

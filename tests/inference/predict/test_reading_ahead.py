@@ -92,7 +92,7 @@ def test_headers_come_without_pixels(tmp_path):
 
 def test_a_picture_has_no_header(png):
     (one,) = reading.read_ahead([("one", Made("one.png", png))], headers=True)
-    assert one.reason == "one.png is a PNG or JPEG file, for which no DICOM object can be made."
+    assert one.reason == "one.png is an image file, for which no DICOM object can be made."
 
 
 def test_what_a_server_gave_before_it_went_away_comes_first(png):

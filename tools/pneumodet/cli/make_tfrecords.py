@@ -1,4 +1,4 @@
-"""Turn radiographs (DICOM, PNG, JPEG) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords, split by patient."""
+"""Turn radiographs (DICOM and image files) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords, split by patient."""
 
 import argparse
 import sys
@@ -34,7 +34,7 @@ def build_parser() -> console.Parser:
         "--dicom-dir",
         "--image-dir",
         type=console.existing_path,
-        help="folder (or ZIP archive) of DICOM, PNG or JPEG files, searched throughout",
+        help="folder (or ZIP archive) of DICOM, PNG, JPEG, TIFF, BMP or WebP files, searched throughout",
     )
     add("--labels", type=console.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
     add("--label-format", choices=("auto", "rsna", "csv", "voc", "coco"), default="auto", help="(default: by content)")

@@ -1,6 +1,7 @@
 """Find pneumonia on radiographs with an exported model, or with several that are fused: a folder of DICOMs, one file, or a PACS."""
 
 import argparse
+import collections
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ EPILOG = """examples:
   python tools/predict.py --model workspace/a/export --model workspace/b/export --recipe workspace/fused/recipe.json --input … --output-dir …
   python tools/predict.py --model workspace/my_first/export --input "https://pacs.example/dicom-web/studies?StudyDate=20260101-" --output-dir …
 
-The input: a folder, a ZIP archive, one DICOM, PNG or JPEG file, or a DICOMweb URL that ends in /studies, /studies/UID, /studies/UID/series/UID
-or /studies/UID/series/UID/instances/UID. Credentials come from the environment: PNEUMODET_PACS_USER and PNEUMODET_PACS_PASSWORD, or
-PNEUMODET_PACS_TOKEN; PNEUMODET_PACS_CA names a file of certificates to trust.
+The input: a folder, a ZIP archive, one DICOM or image file (PNG, JPEG, TIFF, BMP, WebP), or a DICOMweb URL that ends in /studies,
+/studies/UID, /studies/UID/series/UID or /studies/UID/series/UID/instances/UID. Credentials come from the environment: PNEUMODET_PACS_USER and
+PNEUMODET_PACS_PASSWORD, or PNEUMODET_PACS_TOKEN; PNEUMODET_PACS_CA names a file of certificates to trust. Radiographs are called by their
+file names without suffix, by their paths below the input where a name occurs more than once, and as --labels call them.
 
 For research; not a medical device."""
 
@@ -38,7 +40,7 @@ def build_parser() -> console.Parser:
         metavar="INPUT",
         type=console.existing_path,
         required=True,
-        help="folder, ZIP archive, one DICOM, PNG or JPEG file, or DICOMweb URL",
+        help="folder, ZIP archive, one DICOM or image file, or DICOMweb URL",
     )
     parser.add_argument(
         "--output-dir", type=console.path, required=True, help="new folder for detections.json, submission.csv, images/ and more"
@@ -94,7 +96,10 @@ def run(args: argparse.Namespace) -> None:
         for name, reason in files[:5]:
             print(f"{what}: {name}: {reason}", file=sys.stderr)
         if len(files) > 5:
-            print(f"… and {len(files) - 5} more, all in predictions.json", file=sys.stderr)
+            # by reason: a radiograph that cannot be read must not vanish among the files of a CD's viewer
+            reasons = collections.Counter(reason for _, reason in files[5:]).most_common()
+            counts = "; ".join(f"{count:,} x {reason.removesuffix('.')}" for reason, count in reasons[:5])
+            print(f"… and {len(files) - 5} more, all in predictions.json: {counts}{'; …' if len(reasons) > 5 else ''}", file=sys.stderr)
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print(
         f"{counted(summary.radiographs, 'radiograph')}{resumed}, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "

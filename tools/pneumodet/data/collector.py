@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.data import label_map
+from pneumodet.data import file_kinds, label_map
 from pneumodet.data.annotations import MAX_COORDINATE_PX, Exam, Labels, Outline
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.tables import Table
@@ -21,7 +21,7 @@ from pneumodet.data.tables import Table
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 """A box's corners in the 8-column CSV and in Pascal VOC."""
 
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".dic", ".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (*file_kinds.DICOM, *file_kinds.IMAGES)
 """What is taken off a file name to have the exam; other dots belong to the name, as in a UID."""
 
 DIFFICULT = "objects marked difficult"

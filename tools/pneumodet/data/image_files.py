@@ -1,4 +1,4 @@
-"""PNG and JPEG files of radiographs, as some data sets come -> encoded images for records, or pixels.
+"""Image files of radiographs (PNG, JPEG, TIFF, BMP, WebP), as some data sets come -> encoded images for records, or pixels.
 
     image = encode_bytes(data, source, Options())
     pixels = pixels_of(data, source)         # (H, W) uint8
@@ -9,18 +9,19 @@ Text chunks, Exif and comments, which may name a patient, do not get into record
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
-from pneumodet.data import encoding
+from pneumodet.data import encoding, file_kinds
 from pneumodet.data.encoding import EncodedImage, Options
 from pneumodet.dicom import jpeg, lut
 
-PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-"""How these files begin (PNG 3rd edition, 5.2; ITU-T T.81 B.1.1.3 and the marker after it)."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+"""Pillow's names of what is read; nothing else is tried, whatever a file says that it is."""
 
 _GRAY_8_BIT = bytes((8, 0, 0, 0, 0))
 """End of an IHDR: bits, colour type, compression, filter, and no interlace (PNG 11.2.1)."""
@@ -34,14 +35,25 @@ _SEEN = frozenset((b"tRNS", b"acTL", b"eXIf"))
 _ORIENTATION = 0x0112
 """Exif tag: how the camera, or the scanner, was held."""
 
+_PHOTOMETRIC = 262
+"""TIFF tag PhotometricInterpretation: 0 where 0 is white (TIFF 6.0, 8)."""
+
+_MOST_16_BIT = 65_535
+
 
 def is_image_file(data: bytes) -> bool:
-    """Whether these are the contents of a PNG or JPEG file."""
-    return data.startswith((PNG_START, JPEG_START))
+    """Whether these are the contents of an image file of ``FORMATS``."""
+    return file_kinds.is_image(data)
+
+
+def kind_of(data: bytes) -> str:
+    """Return the format of an image file as people call it, by its first bytes."""
+    names = {file_kinds.PNG_START: "PNG", file_kinds.JPEG_START: "JPEG", b"BM": "BMP", b"RIFF": "WebP"}
+    return next((name for start, name in names.items() if data.startswith(start)), "TIFF")
 
 
 def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
-    """Return a PNG or JPEG file's image for a record.
+    """Return an image file's image for a record.
 
     Gray baseline JPEG and gray 8-bit PNG files are copied without their text, where the options keep size and gray values and Exif does not turn
     the image; any other one is decoded and written as JPEG.
@@ -56,17 +68,17 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     """
     image = _open(data, source)
     if not _is_turned(image) and options.keeps(image.height, image.width):
-        is_jpeg = image.format == "JPEG"
-        copy = _copyable_jpeg(data, source) if is_jpeg else _copyable_png(data, source)
-        if copy is not None:
+        copyable = _COPYABLE.get(image.format or "")
+        copy = copyable(data, source) if copyable else None
+        if copy is not None and image.format:
             notes: tuple[str, ...] = ("text left out",) if len(copy) != len(data) else ()
-            return EncodedImage(copy, "jpeg" if is_jpeg else "png", image.height, image.width, True, notes=notes)
+            return EncodedImage(copy, image.format.lower(), image.height, image.width, True, notes=notes)
     pixels, notes = _gray(image, source)
     return encoding.encode(pixels, options, notes=notes)
 
 
 def pixels_of(data: bytes, source: object, *, turn: bool = True) -> np.ndarray:
-    """Return a PNG or JPEG file's image as (H, W) uint8, turned as Exif says; what ``encode_bytes`` stores; raises as it does.
+    """Return an image file's image as (H, W) uint8, turned as Exif says; what ``encode_bytes`` stores; raises as it does.
 
     Args:
       data: the file's contents.
@@ -83,7 +95,7 @@ def noted_pixels_of(data: bytes, source: object, *, turn: bool = True) -> tuple[
 
 def _open(data: bytes, source: object) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # Pillow's readers raise a dozen kinds for damaged files, struct.error among them
         raise _damaged(source, error) from None
     image_limits.check_size(source, image.height, image.width)
@@ -106,14 +118,14 @@ def _damaged(source: object, error: Exception | None = None) -> DataError:
 
 def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return ((H, W) uint8, notes); 16 bits by the robust window, colour as luminance, transparent parts black as air."""
-    frames = getattr(image, "n_frames", 1)
-    notes: tuple[str, ...] = (f"first of {frames} frames",) if frames > 1 else ()
     try:
+        notes = _frames(image)
+        white_is_zero = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
         image.load()
         if turn:
             image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits, of which radiographs use a part: the whole range would be nearly black
-            pixels = np.asarray(image).astype(np.uint16)
+        if image.mode.startswith(("I", "F")):  # 16 bits, of which radiographs use a part: the whole range would be nearly black
+            pixels = _of_16_bits(image, white_is_zero=white_is_zero)
             counts = lut.histogram(pixels)
             shares = lut.robust_shares(np.arange(counts.size), counts)
             return lut.apply(lut.to_8_bit(shares), pixels), (*notes, "robust window")
@@ -126,6 +138,34 @@ def _gray(image: Image.Image, source: object, *, turn: bool = True) -> tuple[np.
         return np.asarray(image.convert("L")), notes
     except Exception as error:
         raise _damaged(source, error) from None
+
+
+def _frames(image: Image.Image) -> tuple[str, ...]:
+    """Return a note where a file has more than one image."""
+    if image.format == "TIFF":
+        # not n_frames, which reads all of thousands of pages; a second one that is damaged harms nobody
+        try:
+            image.seek(1)
+        except Exception:
+            return ()
+        finally:
+            image.seek(0)
+        return ("first of several pages",)
+    frames = getattr(image, "n_frames", 1)
+    return (f"first of {frames} frames",) if frames > 1 else ()
+
+
+def _of_16_bits(image: Image.Image, *, white_is_zero: bool) -> np.ndarray:
+    """Return an image of more than 8 bits as (H, W) uint16, bright bone; Pillow inverts only TIFF images of 8 bits."""
+    pixels = np.asarray(image)
+    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
+        values = np.nan_to_num(pixels.astype(np.float32))
+        low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
+        # 32 bits, whole or not, of any range: it becomes that of 16 bits
+        if pixels.dtype.kind == "f" or low < 0 or high > _MOST_16_BIT:
+            pixels = (values - low) * (_MOST_16_BIT / (high - low) if high > low else 0)
+    pixels = pixels.astype(np.uint16)
+    return pixels.max(initial=0) - pixels if white_is_zero else pixels
 
 
 def _copyable_jpeg(data: bytes, source: object) -> bytes | None:
@@ -141,7 +181,7 @@ def _copyable_png(data: bytes, source: object) -> bytes | None:
     Raises:
       DataError: a checksum is wrong, or the file is cut off.
     """
-    kept, position, kind = [PNG_START], len(PNG_START), b""
+    kept, position, kind = [file_kinds.PNG_START], len(file_kinds.PNG_START), b""
     while kind != b"IEND":
         if position + 12 > len(data):
             raise _damaged(source)
@@ -156,3 +196,7 @@ def _copyable_png(data: bytes, source: object) -> bytes | None:
             kept.append(data[position:end])
         position = end
     return b"".join(kept)
+
+
+_COPYABLE: dict[str, Callable[[bytes, object], bytes | None]] = {"JPEG": _copyable_jpeg, "PNG": _copyable_png}
+"""Formats that records may hold as they are; the others are decoded and written as JPEG."""

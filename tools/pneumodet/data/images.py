@@ -4,18 +4,19 @@
     pixels = read_pixels(source)                         # (H, W) uint8, dark air and bright bone
     image_of(data, source).notes                         # the same with what was done or passed over
 
-What a file is, its first bytes say, not its name: PNG, JPEG, or else DICOM.
+What a file is, its first bytes say, not its name: PNG, JPEG, TIFF, BMP, WebP, or else DICOM.
 """
 
 import dataclasses
 
 import numpy as np
 
-from pneumodet.data import dicom_images, image_files
+from pneumodet.core.errors import DataError
+from pneumodet.data import dicom_images, file_kinds, image_files
 from pneumodet.data.encoding import AS_IT_IS, NORMALIZE, EncodedImage, Options
 from pneumodet.dicom import reading
 
-__all__ = ["NORMALIZE", "EncodedImage", "Image", "Options", "encode", "image_of", "pixels_of", "read_pixels"]
+__all__ = ["NORMALIZE", "EncodedImage", "Image", "Options", "encode", "image_of", "is_image_file", "pixels_of", "read_pixels"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Image:
 
 
 def encode(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
-    """Return the image of a DICOM, PNG or JPEG file as it goes into a record.
+    """Return the image of a DICOM or image file as it goes into a record.
 
     Args:
       source: anything with ``read_bytes()`` and a name, ``str(source)``.
@@ -42,13 +43,13 @@ def encode(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
       DataError: the file cannot be read or is damaged; see ``dicom_images.encode_image`` and ``image_files.encode_bytes``.
     """
     data = reading.read_bytes(source)
-    if image_files.is_image_file(data):
+    if is_image_file(data, source):
         return image_files.encode_bytes(data, source, options)
     return dicom_images.encode_bytes(data, source, options)
 
 
 def read_pixels(source: reading.Source) -> np.ndarray:
-    """Return the image of a DICOM, PNG or JPEG file as (H, W) uint8, dark air and bright bone, on the file's own grid.
+    """Return the image of a DICOM or image file as (H, W) uint8, dark air and bright bone, on the file's own grid.
 
     Pixels that are not square stay so, and boxes on it are in px of the file.
 
@@ -65,7 +66,21 @@ def pixels_of(data: bytes, source: object) -> np.ndarray:
 
 def image_of(data: bytes, source: object) -> Image:
     """Return ``read_pixels`` of a file's contents, with notes; ``source`` names it in messages."""
-    if image_files.is_image_file(data):
+    if is_image_file(data, source):
         return Image(*image_files.noted_pixels_of(data, source))
     shown, _ = reading.shown_of(data, source)
     return Image(shown.gray, shown.notes)
+
+
+def is_image_file(data: bytes, source: object) -> bool:
+    """Return whether these are the contents of an image file, and not of a DICOM file.
+
+    Raises:
+      DataError: they say that they are neither, as those of a packed file.
+    """
+    if image_files.is_image_file(data):
+        return True
+    reason = file_kinds.unread_content(data[: file_kinds.HEAD_BYTES])
+    if reason is not None:
+        raise DataError(f"{source}: {reason}.")
+    return False

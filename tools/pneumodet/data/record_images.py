@@ -15,7 +15,7 @@ import numpy as np
 from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
 from pneumodet.data import image_files, scaling
-from pneumodet.data.image_files import JPEG_START, PNG_START
+from pneumodet.data.file_kinds import JPEG_START, PNG_START
 from pneumodet.dicom import jpeg
 
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"

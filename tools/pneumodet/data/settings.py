@@ -24,7 +24,7 @@ class Inputs:
     """What is converted.
 
     Attributes:
-      dicom_dir: folder or ZIP archive of DICOM, PNG or JPEG files, one an exam; or the URL of a folder, for ``beam_runner``.
+      dicom_dir: folder or ZIP archive of DICOM or image files, one an exam; or the URL of a folder, for ``beam_runner``.
       labels: a file or folder in one of ``formats.FORMATS``.
       class_info: stage_2_detailed_class_info.csv.
       patient_map: exam -> patient, as ``annotations.read_patient_map`` takes it.

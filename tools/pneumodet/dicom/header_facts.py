@@ -36,6 +36,15 @@ VIEW_POSITIONS = frozenset(("AP", "PA")) | LATERAL_VIEWS
 AGE, SEX, VIEW_POSITION = 0x00101010, 0x00100040, 0x00185101
 """Tags of PatientAge (0010,1010), PatientSex (0010,0040) and ViewPosition (0018,5101)."""
 
+MANUFACTURER = 0x00080070
+"""Tag of Manufacturer (0008,0070)."""
+
+OWN_MANUFACTURER = "pneumodet"
+"""Manufacturer of what pneumodet makes; ``objects.identifiers.MANUFACTURER`` in small letters, which is not imported for a name."""
+
+OWN = "it was made by pneumodet itself"
+"""Why an object is no radiograph to predict or train on: boxes may be burned in."""
+
 SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 """Tags of PixelSpacing, ImagerPixelSpacing and NominalScannedPixelSpacing: height and width of a pixel in mm (PS3.3 10.7.1.3)."""
 
@@ -90,6 +99,11 @@ def sex(text: object) -> str | None:
     """Return one of ``SEXES`` for its letter or word in capitals or not; None where it is none."""
     term = text.strip().upper() if isinstance(text, str) else ""
     return term if term in SEXES else _SEX_OF_WORD.get(term)
+
+
+def is_own(manufacturer: str) -> bool:
+    """Whether this is the Manufacturer of what pneumodet makes."""
+    return manufacturer.strip().lower() == OWN_MANUFACTURER
 
 
 def view_position(text: object) -> str | None:

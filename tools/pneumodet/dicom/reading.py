@@ -41,16 +41,18 @@ class Header:
       sop_instance_uid: (0008,0018).
       view_position: (0018,5101), one of ``header_facts.VIEW_POSITIONS``; None for anything else, too.
       sex: (0010,0040), one of ``header_facts.SEXES``; None for anything else, too.
+      is_own: whether pneumodet made it, by its Manufacturer (0008,0070).
     """
 
     patient_id: str | None
     sop_instance_uid: str | None
     view_position: str | None
     sex: str | None
+    is_own: bool = False
 
 
 def header(source: Source) -> Header:
-    """Return the four elements of a DICOM file that are used beside its image.
+    """Return the five elements of a DICOM file that are used beside its image.
 
     Raises:
       DataError: the file is no DICOM file, damaged before its pixel data, or cannot be read.
@@ -61,10 +63,11 @@ def header(source: Source) -> Header:
         if not file.places.keys() & {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _ROWS}:
             raise DicomError("it is not a DICOM file.")
         names = (file.text(_PATIENT_ID) or None, file.ascii(_SOP_INSTANCE_UID) or None)
+        is_own = header_facts.is_own(file.ascii(header_facts.MANUFACTURER))
         terms = (header_facts.view_position(file.ascii(header_facts.VIEW_POSITION)), header_facts.sex(file.ascii(header_facts.SEX)))
     except DicomError as error:
         refuse(source, error)
-    return Header(*names, *terms)
+    return Header(*names, *terms, is_own)
 
 
 def patient_id(source: Source) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.dicom import elements, site_terms
+from pneumodet.dicom import elements, header_facts, site_terms
 from pneumodet.dicom.elements import DicomError, is_uid
 
 CR_IMAGE, DX_PRESENTATION, DX_PROCESSING = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1"
@@ -32,9 +32,6 @@ VIEW_CODES = frozenset(
 
 MONOCHROME = frozenset(("MONOCHROME1", "MONOCHROME2"))
 
-OWN_MANUFACTURER = "pneumodet"
-"""Manufacturer (0008,0070) of what pneumodet makes; ``dicom.objects.identifiers.MANUFACTURER`` in small letters."""
-
 _SCHEMES = {"SNM3": "SRT", "99SDM": "SRT"}
 """Older designators of SNOMED RT (PS3.16 8)."""
 
@@ -44,7 +41,7 @@ _SOP_CLASS, _SOP_INSTANCE, _STUDY, _MODALITY, _INTENT, _MANUFACTURER = (
     0x0020000D,
     0x00080060,
     0x00080068,
-    0x00080070,
+    header_facts.MANUFACTURER,
 )
 _BODY_PART, _BODY_CODES, _VIEW, _VIEW_CODES = 0x00180015, 0x00082218, 0x00185101, 0x00540220
 _PATIENT_NAME, _PATIENT_ID = 0x00100010, 0x00100020
@@ -179,8 +176,8 @@ def refusal(facts: Facts, profile: Profile, *, whole: bool = False) -> str | Non
 def _refused_class(facts: Facts, profile: Profile, *, whole: bool) -> str | None:
     """Return what is wrong with the kind of object."""
     # first, for every profile: a secondary capture with boxes drawn in would be predicted in its turn
-    if facts.manufacturer.lower() == OWN_MANUFACTURER:
-        return "it was made by pneumodet itself"
+    if header_facts.is_own(facts.manufacturer):
+        return header_facts.OWN
     if facts.sop_class == DX_PROCESSING or facts.intent == FOR_PROCESSING:
         return "it is a radiograph for processing, which is not meant for the eye"
     # a server's list may leave attributes out: what is missing counts only when the file itself is there
@@ -239,8 +236,8 @@ def _class_name(sop_class: str) -> str:
     return f" but of the SOP class {UID_dictionary[sop_class][0]}" if sop_class in UID_dictionary else ""
 
 
-def check(data: bytes, source: object, profile: Profile) -> None:
-    """Check that a DICOM file is admitted.
+def check(data: bytes, source: object, profile: Profile) -> Facts:
+    """Check that a DICOM file is admitted, and return what is known of it.
 
     Args:
       data: its contents.
@@ -250,9 +247,11 @@ def check(data: bytes, source: object, profile: Profile) -> None:
     Raises:
       DataError: it is not admitted, no DICOM file, or damaged before its pixel data.
     """
-    reason = refusal(facts_of_file(data, source), profile, whole=True)
+    facts = facts_of_file(data, source)
+    reason = refusal(facts, profile, whole=True)
     if reason is not None:
         raise DataError(f"{source}: {reason}.")
+    return facts
 
 
 def facts_of_file(data: bytes, source: object) -> Facts:

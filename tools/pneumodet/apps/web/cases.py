@@ -19,6 +19,7 @@ from pneumodet.apps.web.uploads import File, Room
 from pneumodet.apps.web.window import Radiograph
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
+from pneumodet.data import images
 from pneumodet.data.image_files import is_image_file
 from pneumodet.dicom import reading
 from pneumodet.inference import admission
@@ -105,7 +106,7 @@ class Cases:
         if file.sha256 in self._cases:
             return self._cases[file.sha256]
         try:
-            if not is_image_file(file.data):
+            if not images.is_image_file(file.data, file):
                 admission.check(file.data, file, admission.PAGE)
             radiograph = window.read(file)
         except DataError as error:

@@ -41,7 +41,7 @@ class Facts:
     """What is known of a radiograph; None where the file does not say, or not in the usual terms.
 
     Attributes:
-      kind: ``DICOM``, ``PNG`` or ``JPEG``.
+      kind: ``DICOM``, or as ``image_files.kind_of`` calls it.
       modality: one of ``MODALITIES``.
       view_position: one of ``header_facts.VIEW_POSITIONS``.
       sex: one of ``header_facts.SEXES``.
@@ -78,7 +78,7 @@ class Facts:
 def read(data: bytes) -> Facts:
     """Return the facts of a file that ``data.images`` could read."""
     if image_files.is_image_file(data):
-        return Facts("PNG" if data.startswith(image_files.PNG_START) else "JPEG")
+        return Facts(image_files.kind_of(data))
     try:
         header = elements.read(data)
     except DicomError:

@@ -97,7 +97,7 @@ def offer_files() -> None:
     """Show where radiographs come from: files that are dropped or chosen, and samples."""
     key = f"drop-{st.session_state.drops}"
     st.file_uploader(
-        "Radiographs: DICOM, PNG, JPEG, or a ZIP archive of them. A CSV, COCO or VOC file of boxes is drawn as ground truth.",
+        "Radiographs: DICOM, PNG, JPEG, TIFF, BMP, WebP, or a ZIP archive of them. A CSV, COCO or VOC file of boxes is drawn as ground truth.",
         accept_multiple_files=True,
         key=key,
         on_change=take_files,

@@ -27,7 +27,7 @@ from pneumodet.core.json_fields import Fields
 NAME = "journal.jsonl"
 """The file's name; it is removed when the results are whole."""
 
-FORMAT, VERSION = "pneumodet-journal", 1
+FORMAT, VERSION = "pneumodet-journal", 2
 
 _SYNC_SECONDS = 5.0
 """A power cut costs what was done in so many seconds; a kill costs nothing."""
@@ -42,12 +42,13 @@ class Entry:
 
     Attributes:
       exam: its id.
-      file: the name of its file, without folders.
+      file: the path of its file below the input.
       size_hw: of the radiograph, px.
       detections: after post-processing, of all classes and scores, in px of the radiograph; ``found`` in the file.
       picture: file name of its picture, or None where none was drawn.
       problem: why a DICOM object could not be made of it, or nothing.
       notes: what was done or passed over where its pixels were made, phrases for counting.
+      identity: what the same exam in another file has as well; see ``naming.identity_of``.
     """
 
     exam: str
@@ -57,6 +58,7 @@ class Entry:
     picture: str | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
+    identity: str = ""
 
     def to_line(self) -> bytes:
         """Return the entry as a line of JSON; detections are little-endian float32 in base64, and come back to the last bit."""
@@ -70,6 +72,7 @@ class Entry:
             "picture": self.picture,
             "problem": self.problem,
             "notes": self.notes,
+            "identity": self.identity,
         }
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
@@ -82,8 +85,8 @@ class Entry:
             raise fields.wrong("found", "finite numbers")
         detections = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
         height, width = map(int, fields.numbers("size_hw", 2))
-        exam, file, problem = (fields.required(name, str) for name in ("exam", "file", "problem"))
-        return cls(exam, file, (height, width), detections, fields.file_name("picture"), problem, tuple(fields.texts("notes")))
+        exam, file, problem, identity = (fields.required(name, str) for name in ("exam", "file", "problem", "identity"))
+        return cls(exam, file, (height, width), detections, fields.file_name("picture"), problem, tuple(fields.texts("notes")), identity)
 
 
 class Journal:

@@ -169,11 +169,20 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 def _box_rows(entry: Entry, kept: detections.Detections) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of an exam as ``formats.read_labels`` reads them: one a box, or one that says that there is none."""
     height, width = entry.size_hw
-    own = entry.file if formats.exam_id(entry.file) == entry.exam else entry.exam  # which may be called by its PatientID
+    own = _file_of(entry)
     for box, score in zip(kept.boxes_xyxy_px.tolist(), kept.scores.tolist(), strict=True):
         yield (own, width, height, label_map.PNEUMONIA, *(f"{value:.{detections.BOX_DECIMALS}f}" for value in box), f"{score:.6g}")
     if not len(kept):
         yield (own, width, height, label_map.NO_PNEUMONIA, "", "", "", "", "")
+
+
+def _file_of(entry: Entry) -> str:
+    """Return what an exam is called where files are named: its file's name or path, which may have to do with the exam's id or not."""
+    name = entry.file.rpartition("/")[2]
+    if formats.exam_id(name) == entry.exam:
+        return name
+    # called by its path, without suffix or with it; otherwise by its PatientID, or another id of labels
+    return entry.file if entry.exam in (entry.file, entry.file.rpartition(".")[0]) else entry.exam
 
 
 def picture(pixels: np.ndarray, entry: Entry, rules: Rules, *, truth_xyxy_px: np.ndarray | None, with_truth: bool) -> Image.Image:

@@ -16,7 +16,7 @@ from typing import Any
 import pneumodet
 from pneumodet.core import folders, paths
 from pneumodet.core.errors import DataError
-from pneumodet.data import annotations, formats, ground_truth, sources
+from pneumodet.data import annotations, file_kinds, formats, ground_truth
 from pneumodet.inference import detectors, exported
 from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
 from pneumodet.inference.predict.chosen import Chosen
@@ -113,6 +113,7 @@ def predict(
     truth = _read_truth(labels, plan.notes) if labels else None
     with phase("finding radiographs"):
         given = inputs.find(root, known=truth or (), leave_out=output_dir)
+    plan.notes.extend(given.notes)
     if dicom:
         _refuse_pictures(given)
     with phase("loading the model"):
@@ -274,10 +275,10 @@ def _refuse_pictures(given: inputs.Inputs) -> None:
     # the list of a server, which has no pictures, is not read twice
     if given.total is None:
         return
-    name = next((source.name for _, source in given.radiographs if source.name.lower().endswith(sources.IMAGE_SUFFIXES)), None)
+    name = next((source.name for _, source in given.radiographs if file_kinds.suffix_of(source.name) in file_kinds.IMAGES), None)
     if name is not None:
         raise DataError(
-            f"DICOM objects refer to DICOM files, but {name} is a PNG or JPEG file. Leave out --dicom-sr, --gsps and --dicom-sc, or that file."
+            f"DICOM objects refer to DICOM files, but {name} is an image file. Leave out --dicom-sr, --gsps and --dicom-sc, or that file."
         )
 
 

@@ -18,10 +18,11 @@ import numpy as np
 from pneumodet.core import processes
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
-from pneumodet.data import image_files, images
+from pneumodet.data import images
 from pneumodet.dicom import reading
 from pneumodet.inference import admission, dicom_reports
 from pneumodet.inference.predict.inputs import Source
+from pneumodet.inference.predict.naming import SAME, Identities, identity_of
 from pneumodet.inference.predict.remote import Unreachable
 
 MOST_THREADS = 8
@@ -48,6 +49,8 @@ class Radiograph:
       detections: what ``then`` made of the pixels.
       reason: why there are no pixels, or no detections.
       notes: what was done or passed over where the pixels were made, phrases for counting.
+      identity: what it has in common with the same exam in other files; see ``naming.identity_of``.
+      same_as: the exam that it is as well, and which has a result; there are no pixels and no detections then.
     """
 
     exam: str
@@ -57,6 +60,8 @@ class Radiograph:
     detections: Detections | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    identity: str = ""
+    same_as: str | None = None
 
 
 def threads_of_machine() -> int:
@@ -69,14 +74,16 @@ def read_ahead(
     *,
     headers: bool = False,
     then: Detect | None = None,
+    identities: Identities | None = None,
     threads: int | None = None,
 ) -> Generator[Radiograph]:
     """Yield radiographs in the order given, decoding the next ones meanwhile.
 
     Args:
       radiographs: (exam, source); only so many are asked for as are decoded.
-      headers: read the DICOM header, too; a PNG or JPEG file is then refused.
+      headers: read the DICOM header, too; an image file is then refused.
       then: called with exam and pixels of each one that has pixels, in several threads at a time; a DataError becomes its ``reason``.
+      identities: of the radiographs that have a result; the same ones are not decoded again.
       threads: by default ``threads_of_machine``.
 
     Raises:
@@ -90,7 +97,7 @@ def read_ahead(
     try:
         try:
             for exam, source in radiographs:
-                waiting.append(pool.submit(_detected, exam, source, headers, then))
+                waiting.append(pool.submit(_detected, exam, source, headers, then, identities or Identities()))
                 if len(waiting) > threads * _WAITING:
                     yield waiting.popleft().result()
         except Unreachable as error:
@@ -104,8 +111,8 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _detected(exam: str, source: Source, headers: bool, then: Detect | None) -> Radiograph:
-    one = _read(exam, source, headers)
+def _detected(exam: str, source: Source, headers: bool, then: Detect | None, identities: Identities) -> Radiograph:
+    one = _read(exam, source, headers, identities)
     if then is None or one.pixels is None:
         return one
     try:
@@ -114,17 +121,22 @@ def _detected(exam: str, source: Source, headers: bool, then: Detect | None) -> 
         return dataclasses.replace(one, pixels=None, reason=str(error))
 
 
-def _read(exam: str, source: Source, headers: bool) -> Radiograph:
+def _read(exam: str, source: Source, headers: bool, identities: Identities) -> Radiograph:
     try:
         data = reading.read_bytes(source)
+        uid = None
         # by content: DICOM files often have no suffix, or a wrong one
-        if not image_files.is_image_file(data):
-            admission.check(data, source, admission.PREDICT)
+        if not images.is_image_file(data, source):
+            uid = admission.check(data, source, admission.PREDICT).sop_uid
         elif headers:
-            raise DataError(f"{source} is a PNG or JPEG file, for which no DICOM object can be made.")
+            raise DataError(f"{source} is an image file, for which no DICOM object can be made.")
+        identity = identity_of(data, uid)
+        first = identities.first_of(identity, exam)
+        if first is not None:
+            return Radiograph(exam, source, identity=identity, same_as=first, reason=SAME + first)
         image = images.image_of(data, source)
         header = dicom_reports.read_header(data, source) if headers else None
-        return Radiograph(exam, source, image.pixels, header, notes=image.notes)
+        return Radiograph(exam, source, image.pixels, header, notes=image.notes, identity=identity)
     except Unreachable:
         raise
     except DataError as error:

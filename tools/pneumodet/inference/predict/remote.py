@@ -1,7 +1,7 @@
 """Radiographs of a PACS by DICOMweb, as inputs of prediction.
 
     service = RemoteRadiographs.of("https://pacs.example/dicom-web/studies/1.2.840.1")
-    for exam, instance in service.radiographs(known=(), refused=[]): ...       # instance.read_bytes()
+    for exam, instance in service.radiographs(known=(), refused=[], notes=[]): ...       # instance.read_bytes()
 
 A URL ends in ``studies`` (and may have a query, as ``?StudyDate=20260101-``), ``studies/UID``, ``series/UID`` or ``instances/UID``. The environment says
 who asks (``dicom.net.access``), never the URL; certificates are always checked. Objects are fetched one by one, when they are needed.
@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import sources
+from pneumodet.dicom import header_facts
 from pneumodet.dicom.net import access
 from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, DicomwebClient, QueryResult
 from pneumodet.dicom.net.errors import ListLimit, NotAllowed, Refused, Trouble
@@ -23,12 +23,16 @@ from pneumodet.dicom.net.resources import Resource
 from pneumodet.dicom.net.retries import Retries
 from pneumodet.dicom.net.transport import Limits
 from pneumodet.inference import admission
+from pneumodet.inference.predict import naming
 
 LIMITS = Limits()
 """Several objects are in memory at a time."""
 
 RETRIES = Retries(attempts=5)
 """Of a request that did not reach the service, or came while it was busy."""
+
+VIEW_POSITION = "00185101"
+"""Of an object, as lists name attributes; asked for to know a patient's frontal radiograph."""
 
 _HTTP = ("http://", "https://")
 
@@ -110,17 +114,19 @@ class RemoteRadiographs:
         resource = Resource.of(url, ours)
         return cls(url, resource, DicomwebClient(resource.base, ours, limits=LIMITS, retries=RETRIES))
 
-    def radiographs(self, *, known: Container[str], refused: list[tuple[str, str]]) -> Iterator[tuple[str, Instance]]:
+    def radiographs(self, *, known: Container[str], refused: list[tuple[str, str]], notes: list[str]) -> Iterator[tuple[str, Instance]]:
         """Yield (exam, object) of what the URL names, page after page.
 
-        The exam is the PatientID where ``known`` has it, as RSNA's labels do; else the SOPInstanceUID.
+        The exam is the SOPInstanceUID; but where ``known`` has the PatientID, as RSNA's labels do, it is that one for the patient's only object,
+        or for the frontal one where the list says which that is. Those come last, when all of the list is known.
 
         Args:
           known: patientIds of labels.
           refused: gets (name, reason) of objects that are no radiographs.
+          notes: gets what is to be said of the exams.
 
         Raises:
-          Unreachable: the service is away or refuses, or its list cannot be read to its end.
+          Unreachable: the service is away or refuses, or its list cannot be read to its end; after all objects that it listed before.
           DataError: there is no radiograph.
         """
         study, series, instance = self.resource.study, self.resource.series, self.resource.instance
@@ -128,32 +134,52 @@ class RemoteRadiographs:
             # an object that is named by itself is not listed, and not refused by what a list says
             yield instance, Instance(study, series, instance, self.client)
             return
+        of_patient: dict[str, list[tuple[str, Instance]]] = {}
+        seen, away = False, None
+        try:
+            for result in self._admitted(refused):
+                one = Instance(result.study_uid, result.series_uid, result.sop_uid, self.client)
+                seen = True
+                patient = text_of(result.attributes, PATIENT_ID)
+                if patient and patient in known and one.sop_uid not in known:
+                    of_patient.setdefault(patient, []).append((text_of(result.attributes, VIEW_POSITION), one))
+                else:
+                    yield one.sop_uid, one
+        except Unreachable as error:
+            away = error
+        for patient, several in of_patient.items():
+            which = [True] if len(several) == 1 else naming.frontal(header_facts.view_position(view) for view, _ in several)
+            if which is None:
+                notes.append(f"The labels' {patient} could mean {len(several)} radiographs, which are called by their SOPInstanceUIDs.")
+            for (_, one), is_meant in zip(several, which or [False] * len(several), strict=True):
+                yield (patient if is_meant else one.sop_uid), one
+        if away is not None:
+            raise away
+        if not seen:
+            raise DataError(
+                f"There is no radiograph at {self.url}." + (f" {len(refused)} objects there are something else." if refused else "")
+            )
+
+    def _admitted(self, refused: list[tuple[str, str]]) -> Iterator[QueryResult]:
+        """Yield what the service lists and a person may want predicted, each object once."""
         seen: set[str] = set()
         for result in self._listed():
             if not result.complete:
                 refused.append((f"{result.sop_uid or 'an object'} of study {result.study_uid}", "the service does not give its UIDs"))
                 continue
             reason = admission.refusal(admission.facts_of_json(result.attributes), admission.PREDICT_LISTED)
+            if reason is None and result.sop_uid in seen:
+                reason = naming.SAME + result.sop_uid
             if reason is not None:
                 refused.append((f"{result.sop_uid}.dcm", reason))
                 continue
-            patient = text_of(result.attributes, PATIENT_ID)
-            exam = patient if patient and patient in known else result.sop_uid
-            # an exam has one result: which object it is of must not depend on a second one
-            if exam in seen:
-                refused.append((f"{result.sop_uid}.dcm", sources.SECOND_FILE + exam))
-                continue
-            seen.add(exam)
-            yield exam, Instance(result.study_uid, result.series_uid, result.sop_uid, self.client)
-        if not seen:
-            raise DataError(
-                f"There is no radiograph at {self.url}." + (f" {len(refused)} objects there are something else." if refused else "")
-            )
+            seen.add(result.sop_uid)
+            yield result
 
     def _listed(self) -> Iterator[QueryResult]:
         try:
             for study in [self.resource.study] if self.resource.study else self.client.studies(self.resource.query):
-                yield from self.client.instances_of(study, self.resource.series, fields=(PATIENT_ID, SERIES_UID))
+                yield from self.client.instances_of(study, self.resource.series, fields=(PATIENT_ID, SERIES_UID, VIEW_POSITION))
         except Trouble as error:
             raise _stop(self.client.url, error) from None
 

@@ -27,6 +27,7 @@ from pneumodet.inference.predict.chosen import Chosen
 from pneumodet.inference.predict.dicom_files import FOLDER, Maker
 from pneumodet.inference.predict.inputs import Inputs
 from pneumodet.inference.predict.journal import Entry, Journal
+from pneumodet.inference.predict.naming import SAME, Identities
 from pneumodet.inference.predict.outputs import Rules
 from pneumodet.viz import pictures
 
@@ -144,20 +145,25 @@ def run(book: Journal, given: Inputs, model: Model, finisher: Finisher, max_imag
     # lazily: a server's pages are asked for as radiographs are worked on
     todo = ((exam, source) for exam, source in given.radiographs if exam not in book.done)
     chosen = Chosen(max_images)
+    identities = Identities(given.labels)
     for done in book.entries():
         chosen.offer(done.exam, finisher.rules.score(done))
+        identities.add(done.identity, done.exam)
     # with the exams whose pictures are not needed once this one has its own
     waiting: collections.deque[tuple[concurrent.futures.Future[Entry], list[str]]] = collections.deque()
     # pictures and DICOM objects are made in threads of their own: detection does not wait for them
     pool = concurrent.futures.ThreadPoolExecutor(FINISHING, thread_name_prefix="finish")
-    ahead = reading.read_ahead(todo, headers=finisher.maker is not None, then=model.detect)
+    ahead = reading.read_ahead(todo, headers=finisher.maker is not None, then=model.detect, identities=identities)
     try:
         for one in ahead:
-            if one.pixels is None or one.detections is None:
-                given.refused.append((one.source.name, one.reason))
+            # asked again: two of the same may have been decoded at a time
+            first = identities.first_of(one.identity, one.exam) if one.identity else None
+            if one.pixels is None or one.detections is None or first is not None:
+                given.refused.append((given.place(one.source), one.reason if first is None else SAME + first))
             else:
                 height, width = one.pixels.shape
-                entry = Entry(one.exam, one.source.name, (height, width), one.detections, notes=one.notes)
+                entry = Entry(one.exam, given.place(one.source), (height, width), one.detections, notes=one.notes, identity=one.identity)
+                identities.add(one.identity, one.exam)
                 drawn, dropped = chosen.offer(entry.exam, finisher.rules.score(entry))
                 waiting.append((pool.submit(finisher.finish, one.header, one.pixels, entry, drawn=drawn), dropped))
             # in the order of the radiographs: the first is waited for, even where later ones are done
