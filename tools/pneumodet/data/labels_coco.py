@@ -132,7 +132,7 @@ def _outline(collector: Collector, segmentation: Any) -> Outline | None:
 
 def _merged(categories: Mapping[coco_ids.Id, str], classes: ClassMap | None) -> dict[coco_ids.Id, tuple[coco_ids.Id, str]]:
     """Return id of a category -> (id, name) of what it becomes; several that become one class have the id of the first, others their own."""
-    if not classes:
+    if classes is None or not classes.pairs:
         return {number: (number, name) for number, name in categories.items()}
     targets = {number: target for number, name in categories.items() if (target := classes.target(name)) is not None}
     first: dict[str, coco_ids.Id] = {}
