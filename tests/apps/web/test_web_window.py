@@ -103,3 +103,14 @@ def test_real_files_are_shown_as_they_are_detected_on(shared_data):
         np.testing.assert_array_equal(radiograph.shown, images.read_pixels(path))
         assert radiograph.highest > radiograph.lowest
         assert radiograph.windowed(Window(radiograph.default.center, radiograph.default.width / 2)).std() > 0
+
+
+def test_padding_is_black_in_every_window():
+    pixels = deep(-1500, 1800, dtype=np.int16)
+    pixels[:20] = -32768
+    radiograph = window.read(radiographs.dicom(pixels, bits=16, PixelPaddingValue=-32768, PhotometricInterpretation="MONOCHROME1"))
+    assert radiograph.is_real
+    assert -1500 <= radiograph.lowest < radiograph.highest <= 1800
+    for chosen in (None, Window(0, 100), Window(-32000, 10)):
+        assert (radiograph.windowed(chosen)[:20] == 0).all()
+    assert radiograph.notes == ("robust window",)
