@@ -34,8 +34,35 @@ def build_parser() -> console.Parser:
         type=console.existing_path,
         help="folder (or ZIP archive) of DICOM, PNG or JPEG files, searched throughout",
     )
-    add("--labels", type=console.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
-    add("--label-format", choices=("auto", "rsna", "csv", "voc", "coco"), default="auto", help="(default: by content)")
+    add(
+        "--labels",
+        type=console.existing_path,
+        help="RSNA's CSV, an 8-column CSV, Pascal VOC XML, COCO JSON, YOLO's data.yaml, or the file or folder of another data set's labels",
+    )
+    add(
+        "--label-format",
+        choices=("auto", "rsna", "csv", "voc", "coco", "yolo", "nih", "vindr", "siim", "chexpert", "folders"),
+        default="auto",
+        help="(default: by content)",
+    )
+    add(
+        "--readers",
+        default="union",
+        metavar="WHOSE",
+        help="where several readers drew (VinDr-CXR): union, intersection, fused, or one's id (R8) (default %(default)s)",
+    )
+    add(
+        "--uncertain",
+        choices=("positive", "negative", "leave-out"),
+        default="leave-out",
+        help="what uncertain findings are (CheXpert, MIMIC-CXR-JPG) (default %(default)s)",
+    )
+    add(
+        "--image-level",
+        choices=("keep", "leave-out"),
+        default="keep",
+        help="positive exams without boxes: for classifiers, or left out, for detectors (default %(default)s)",
+    )
     add("--class-info", type=console.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
     add(
         "--match",
@@ -120,6 +147,8 @@ def run(args: argparse.Namespace) -> int | None:
     for name, count in counts.items():
         if name.startswith("image: "):
             print(f"{name.removeprefix('image: ')}: {count}")
+        if name.startswith("labels: "):
+            print(f"not used, {name.removeprefix('labels: ')}: {count}")
     # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
         print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
@@ -159,6 +188,9 @@ def _convert(args: argparse.Namespace) -> "Manifest":
 
     settings = Settings(
         label_format=args.label_format,
+        readers=args.readers,
+        uncertain=args.uncertain,
+        image_level=args.image_level,
         match=args.match,
         patient_tag=args.patient_tag,
         patient_regex=args.patient_regex,

@@ -55,6 +55,7 @@ class Exam:
       rsna_class: ``Normal``, ``No Lung Opacity / Not Normal`` or ``Lung Opacity``, where the class info was given.
       class_names: N names, a box's each; all ``pneumonia`` where none are given, as in RSNA's files.
       size_hw: height and width in px of the image that the boxes were drawn on, where the labels say it.
+      findings: classes of the image as a whole, which labels without boxes name: positive without a place.
     """
 
     patient_id: str
@@ -63,6 +64,7 @@ class Exam:
     rsna_class: str | None = None
     class_names: tuple[str, ...] = ()
     size_hw: tuple[int, int] | None = None
+    findings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.class_names:
@@ -80,6 +82,9 @@ class Labels:
       rows: exam -> its rows in a CSV, or its objects in another file, where an exam without objects counts as one; rejected exams too.
       table: the CSV, where the labels are one.
       coco: the COCO object, where the labels are one, with the exam as ``file_name`` of each image; its entries may be those of rejected exams.
+      patients: exam -> patient, where the labels say it.
+      files: path of an image, with / and without suffix, as the labels have it -> exam; where they name images by folder and file.
+      left_out: what of the labels is not used -> how often, such as findings of other classes.
     """
 
     exams: dict[str, Exam]
@@ -88,6 +93,9 @@ class Labels:
     rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
     table: Table | None = None
     coco: Mapping[str, Any] | None = None
+    patients: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:

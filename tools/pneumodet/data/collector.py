@@ -44,7 +44,7 @@ class Image:
     file_name: str
     size_hw: tuple[int, int] | None
     where: str
-    objects: dict[tuple[str, Box | None], str] = dataclasses.field(default_factory=dict)  # (class, box) -> where
+    objects: dict[tuple[str, Box | None], str] = dataclasses.field(default_factory=dict)  # (class, box; None: the whole image) -> where
 
 
 class Collector:
@@ -77,7 +77,7 @@ class Collector:
         return image
 
     def add(self, image: Image, name: str, box: Box | None, where: str) -> None:
-        """Add an object; no box, or the class no-pneumonia, marks a negative exam."""
+        """Add an object, or without a box a class of the whole image; the class no-pneumonia marks a negative exam."""
         if (name, box) in image.objects:
             self.duplicates += 1
         else:
@@ -95,8 +95,16 @@ class Collector:
         xmin, ymin, xmax, ymax = (text_number(name, text) for name, text in zip(CORNERS, texts, strict=True))
         return self.check_area((xmin, ymin, xmax, ymax))
 
-    def labels(self, *, table: Table | None = None, coco: Mapping[str, Any] | None = None) -> Labels:
-        """Return what was gathered, sorted into exams and rejected ones; ``table`` or ``coco`` is where it is from."""
+    def labels(
+        self,
+        *,
+        table: Table | None = None,
+        coco: Mapping[str, Any] | None = None,
+        patients: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+        left_out: Mapping[str, int] | None = None,
+    ) -> Labels:
+        """Return what was gathered, sorted into exams and rejected ones; the arguments are fields of ``Labels``."""
         exams = {}
         for exam, image in self.images.items():
             marks = [where for (name, _), where in image.objects.items() if name == label_map.NO_PNEUMONIA]
@@ -104,9 +112,17 @@ class Collector:
             if marks and findings:
                 self.reject(exam, f"{marks[0]}: says {label_map.NO_PNEUMONIA}, but there is a finding at {next(iter(findings.values()))}")
             if exam not in self.errors:
-                boxes = np.array([box for _, box in findings], np.float64).reshape(-1, 4)
-                exams[exam] = Exam(exam, boxes, bool(findings), class_names=tuple(name for name, _ in findings), size_hw=image.size_hw)
-        return Labels(exams, sorted(self.errors.items()), self.duplicates, self.rows, table, coco)
+                placed = [(name, box) for name, box in findings if box is not None]
+                exams[exam] = Exam(
+                    exam,
+                    np.array([box for _, box in placed], np.float64).reshape(-1, 4),
+                    bool(findings),
+                    class_names=tuple(name for name, _ in placed),
+                    size_hw=image.size_hw,
+                    findings=tuple(name for name, box in findings if box is None),
+                )
+        errors = sorted(self.errors.items())
+        return Labels(exams, errors, self.duplicates, self.rows, table, coco, patients or {}, files or {}, left_out or {})
 
 
 def is_text(value: str) -> bool:

@@ -1,4 +1,4 @@
-"""Ground truth in the formats that tools exchange -> exams with boxes: RSNA's CSV, the 8-column CSV, Pascal VOC and COCO.
+"""Ground truth in the formats that tools exchange, and of the field's data sets as they are -> exams with boxes or findings.
 
     labels = read_labels(Path("annotations"))                     # a folder of Pascal VOC, recognised by its content
     labels = read_labels(Path("boxes.csv.zip"), format="csv")
@@ -9,28 +9,54 @@ An error of the whole file raises; an error of one row or annotation rejects its
 from pathlib import Path
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import annotations, labels_coco, labels_csv, labels_voc, tables, text_files
+from pneumodet.data import (
+    annotations,
+    labels_chexpert,
+    labels_coco,
+    labels_csv,
+    labels_folders,
+    labels_nih,
+    labels_siim,
+    labels_vindr,
+    labels_voc,
+    labels_yolo,
+    tables,
+    text_files,
+)
 from pneumodet.data.annotations import Labels
 from pneumodet.data.collector import CORNERS, IMAGE_SUFFIXES, exam_id, shown
+from pneumodet.data.label_choices import USUAL, Choices
 from pneumodet.data.labels_csv import CSV_COLUMNS
 
 __all__ = ["CORNERS", "CSV_COLUMNS", "FORMATS", "IMAGE_SUFFIXES", "exam_id", "read_labels", "whole"]
 
-AUTO, RSNA, CSV, VOC, COCO = "auto", "rsna", "csv", "voc", "coco"
-FORMATS = (AUTO, RSNA, CSV, VOC, COCO)
+AUTO, RSNA, CSV, VOC, COCO, YOLO = "auto", "rsna", "csv", "voc", "coco", "yolo"
+NIH, VINDR, SIIM, CHEXPERT, FOLDERS = "nih", "vindr", "siim", "chexpert", "folders"
+FORMATS = (AUTO, RSNA, CSV, VOC, COCO, YOLO, NIH, VINDR, SIIM, CHEXPERT, FOLDERS)
 """What ``read_labels`` reads; ``auto`` goes by the content."""
 
 _COLUMNS = {RSNA: annotations.LABEL_COLUMNS, CSV: CSV_COLUMNS}
 
+_SETS = {
+    NIH: (labels_nih.ENTRY_COLUMNS[:1],),
+    VINDR: (labels_vindr.COLUMNS[:2],),
+    SIIM: (labels_siim.IMAGE_COLUMNS, labels_siim.STUDY_COLUMNS),
+    CHEXPERT: (("Path", *labels_chexpert.FINDINGS), (*labels_chexpert.MIMIC_COLUMNS, *labels_chexpert.FINDINGS)),
+}
+"""Format of a data set's own tables -> columns by which each of them is known."""
+
 _NEEDS = (
     f"A label file is RSNA's CSV ({','.join(annotations.LABEL_COLUMNS)}), the 8-column CSV ({','.join(CSV_COLUMNS)}), COCO JSON "
-    "(images, annotations, categories), Pascal VOC XML (<annotation>), or a folder of such XML files"
+    "(images, annotations, categories), Pascal VOC XML (<annotation>) or a folder of such files, YOLO's data.yaml, or a table of NIH ChestX-ray14, "
+    "VinDr-CXR, SIIM-FISABIO, CheXpert or MIMIC-CXR-JPG"
 )
 
 _WHAT = "the labels "
 
 
-def read_labels(path: Path, *, format: str = AUTO, class_info: Path | None = None, evaluating: bool = False) -> Labels:
+def read_labels(
+    path: Path, *, format: str = AUTO, class_info: Path | None = None, evaluating: bool = False, choices: Choices = USUAL
+) -> Labels:
     """Read labels of any of the formats; a file may be packed, and a CSV in any encoding of ``text_files``.
 
     The exam is ``exam_id`` of the image's file name. Coordinates stand as they are written, in continuous px: the image's left edge is 0 and
@@ -39,10 +65,12 @@ def read_labels(path: Path, *, format: str = AUTO, class_info: Path | None = Non
     without objects, and a CSV row without class and corners.
 
     Args:
-      path: the file; for Pascal VOC also a folder, searched with its subfolders for ``.xml``, hidden ones passed over.
+      path: the file; a folder is a data set's that it has the files of, else Pascal VOC's, searched with its subfolders for ``.xml``, hidden ones
+        passed over.
       format: one of ``FORMATS``.
       class_info: RSNA's stage_2_detailed_class_info.csv.
       evaluating: keep COCO's crowds and boxes without area, which are of no use in training, and which evaluation counts.
+      choices: what is taken of labels that say more than one thing.
 
     Returns:
       The labels. An exam is rejected where a value is missing, no number or beyond ``annotations.MAX_COORDINATE_PX``, a box has no area, two
@@ -60,21 +88,44 @@ def read_labels(path: Path, *, format: str = AUTO, class_info: Path | None = Non
         format = _format_of(data, path)
     if class_info is not None and format not in (RSNA, AUTO):
         raise ConfigError(f"Class info belongs to RSNA's labels, but {path} is {format!r}. Leave it out.")
+    if format in (YOLO, FOLDERS) and not (path.is_dir() or format == YOLO):
+        raise DataError(f"{path} is a file; the labels of {format!r} are a folder. Name that.")
     if format == VOC:
         labels = labels_voc.read(path, evaluating=evaluating)
+    elif format == YOLO:
+        labels = labels_yolo.read(path)
+    elif format == FOLDERS:
+        labels = labels_folders.read(path, choices)
+    elif path.is_dir() and format in _FOLDER_READERS:
+        labels = _FOLDER_READERS[format](path, choices)
     elif path.is_dir():
-        raise DataError(f"{path} is a folder. A folder of labels is read as Pascal VOC; for another format name the file.")
+        raise DataError(f"{path} is a folder, in which labels of the format {format!r} do not lie. Name the file.")
     elif format == COCO:
         labels = labels_coco.read(text_files.parse_json(text_files.decode(data, path), path), path, evaluating=evaluating)
     else:
         table = tables.parse(text_files.decode(data, path), path)
         format = _format_of_table(table) if format == AUTO else format
+        if format in _SETS:
+            return _nonempty(_of_set(format, table, choices), path)
         table.need(_COLUMNS[format])
         if format == RSNA:
             return annotations.from_table(table, class_info=class_info)
         if class_info is not None:
             raise ConfigError(f"Class info belongs to RSNA's labels, but {path} is {format!r}. Leave it out.")
         labels = labels_csv.read(table, evaluating=evaluating)
+    return _nonempty(labels, path)
+
+
+_FOLDER_READERS = {NIH: labels_nih.read, SIIM: labels_siim.read, CHEXPERT: labels_chexpert.read}
+
+
+def _of_set(format: str, table: tables.Table, choices: Choices) -> Labels:
+    if format == VINDR:
+        return labels_vindr.read(table, choices)
+    return _FOLDER_READERS[format](table.path, choices, table=table)
+
+
+def _nonempty(labels: Labels, path: Path) -> Labels:
     if not labels.exams and not labels.rejected:
         raise DataError(f"{path} names no image. Is this the right file?")
     return labels
@@ -97,17 +148,33 @@ def whole(labels: Labels, path: Path) -> Labels:
 def _format_of(data: bytes, path: Path) -> str:
     """Return the format of contents; ``AUTO`` for a table, of which the columns decide."""
     if path.is_dir():
-        return VOC
+        return _format_of_folder(path)
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (text_files.PACKED, ".zip")][-1:]
     # the content first: a name is often wrong, or missing
     if text_files.head(data).startswith("<") or suffixes == [".xml"]:
         return VOC
     if text_files.is_json(data) or suffixes == [".json"]:
         return COCO
-    return AUTO
+    return YOLO if suffixes in ([".yaml"], [".yml"]) else AUTO
+
+
+def _format_of_folder(path: Path) -> str:
+    """Return the data set whose files lie in a folder, else Pascal VOC."""
+    if labels_yolo.is_such(path):
+        return YOLO
+    if any(labels_nih.files(path)):
+        return NIH
+    if (path / labels_siim.IMAGE_FILE).is_file():
+        return SIIM
+    if labels_chexpert.file(path):
+        return CHEXPERT
+    return FOLDERS if labels_folders.is_such(path) else VOC
 
 
 def _format_of_table(table: tables.Table) -> str:
+    for format, of_tables in _SETS.items():
+        if any(set(needed) <= set(table.columns) for needed in of_tables):
+            return format
     for format, needed in _COLUMNS.items():
         if set(needed) <= set(table.columns) or needed[0] in table.columns:  # a column that is missing is named by the format's own reader
             return format

@@ -59,6 +59,9 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
             category = _id(annotation, "category_id")
             if category not in categories:
                 raise ValueError(f"there is no category with the id {shown(category)}")
+            attributes = annotation.get("attributes")
+            if rotation := attributes.get("rotation") if isinstance(attributes, dict) else None:  # CVAT: bbox is that of the box before
+                raise ValueError(f"the box is rotated by {shown(rotation)} degrees. Draw an upright one")
             one = (categories[category], _coco_box(collector, annotation.get("bbox")))
             # a repeated id is no harm where the objects are equal; else one of two exams would lose its box
             first_exam, first = seen.setdefault(number, (exam, one))
@@ -119,12 +122,22 @@ def _coco_images(collector: Collector, entries: list[Any]) -> dict[Any, tuple[st
                 if not isinstance(entry.get(name), str | int | float | None):
                     raise ValueError(f"{name} is {shown(entry[name])}, must be text or a number")
             image = collector.image(file_name, size, where)
+            for finding in _findings(entry):
+                collector.add(image, finding, None, where)
             collector.duplicates += number in images
         except ValueError as error:
             collector.reject(exam, f"{where}: {error}")
         if number is not None:
             images.setdefault(number, (exam, image))
     return images
+
+
+def _findings(entry: dict[str, Any]) -> list[str]:
+    """Return the classes that a record set's image has as a whole; ValueError where they are no list of names."""
+    names = entry.get("findings") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) and name and is_text(name) for name in names):
+        raise ValueError(f"findings is {shown(names)}, must be a list of classes")
+    return names
 
 
 def _id(entry: Any, name: str) -> int | str:

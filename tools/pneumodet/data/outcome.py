@@ -68,7 +68,12 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
             same_image=_same_images(of_shards, split_of),
         ),
         splits=entries,
-        counts=dict(sorted(counts.items())) | {"duplicate_rows": plan.duplicate_rows, "skipped": sum(map(len, skipped.values()))},
+        counts=dict(sorted(counts.items()))
+        | {
+            "duplicate_rows": plan.duplicate_rows,
+            **{f"labels: {what}": count for what, count in plan.left_out.items()},
+            "skipped": sum(map(len, skipped.values())),
+        },
         skipped={reason: tuple(lines) for reason, lines in skipped.items()},
         flagged=len(plan.quality.findings) if plan.quality else None,
         clipped=tuple(line for result in of_shards for line in result.clipped),

@@ -19,7 +19,8 @@ import pneumodet
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
-from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits
+from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits, tool_names
+from pneumodet.data.label_choices import LEAVE_OUT
 from pneumodet.data.manifest import Grouping, Manifest
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
@@ -88,6 +89,7 @@ class Plan:
       split_of: name of an exam in the output -> split.
       skipped: reason -> what cannot be used.
       duplicate_rows: of the labels.
+      left_out: what of the labels is not used -> how often.
       manifest: what is known of it already: all but the splits, counts and lists of what was done.
       quality: of the images, where that was asked for.
     """
@@ -98,12 +100,13 @@ class Plan:
     split_of: dict[str, str]
     skipped: dict[str, list[str]]
     duplicate_rows: int
+    left_out: dict[str, int]
     manifest: Manifest
     quality: QualityCheck | None
 
     def key(self) -> str:
         """Return what is the same for two plans that give the same bytes."""
-        decided = [self.manifest.to_json(), self.duplicate_rows, self.skipped, self.quality and self.quality.report]
+        decided = [self.manifest.to_json(), self.duplicate_rows, self.left_out, self.skipped, self.quality and self.quality.report]
         # sizes and times of the files are in it, by their Source: a file that was changed makes another set
         digest = hashlib.sha256(json.dumps(decided).encode())
         for shard in self.all_shards():
@@ -111,7 +114,7 @@ class Plan:
             for item in shard.items:
                 labels = (
                     item.exam.boxes_xyxy_px.tolist(),
-                    *(getattr(item.exam, name) for name in ("class_names", "positive", "size_hw", "rsna_class")),
+                    *(getattr(item.exam, name) for name in ("class_names", "positive", "size_hw", "rsna_class", "findings")),
                 )
                 digest.update(repr((item.name, item.source, labels)).encode())
         return digest.hexdigest()
@@ -139,10 +142,10 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     alias = Pseudonyms(inputs.pseudonym_key)
     classes = label_map.read_label_map(inputs.label_map)
     label_map.check_pneumonia(classes, inputs.label_map)
-    read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info)
+    read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info, choices=settings.choices())
     if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
-    files, skipped = _matched(inputs, settings, read, alias, pool)
+    read, files, skipped = _matched(inputs, settings, read, alias, pool)
 
     # from here on exams have the names of the output
     labels = {alias(exam): one for exam, one in read.exams.items()}
@@ -151,7 +154,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     usable = dict(sorted(usable.items(), key=lambda item: hashlib.sha256(f"{settings.seed}/{item[0]}".encode()).digest()))
     named = splits.read_split_file(inputs.split_file) if inputs.split_file else {}
     ids = read.exams.keys() | named.keys()  # an exam that is gone still shows where its patient belongs
-    groups = grouping.Groups.read(usable, labels, ids, inputs.patient_map, settings, alias, pool)
+    groups = grouping.Groups.read(usable, labels, ids, inputs.patient_map or read.patients, settings, alias, pool)
     skipped[f"no patient by {groups.by}"] += sorted(usable.keys() - groups.patients.keys())
     usable = {exam: source for exam, source in usable.items() if exam in groups.patients}
     checked = None
@@ -186,6 +189,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         split_of=split_of,
         skipped={reason: lines for reason, lines in skipped.items() if lines},
         duplicate_rows=read.duplicate_rows,
+        left_out=dict(read.left_out),
         manifest=_manifest(inputs, settings, classes, groups.by, given=len(given.keys() & usable.keys())),
         quality=checked,
     )
@@ -193,13 +197,20 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
 
 def _matched(
     inputs: Inputs, settings: Settings, read: annotations.Labels, alias: Pseudonyms, pool: Pool
-) -> tuple[dict[str, Source], dict[str, list[str]]]:
-    """Return exam -> its file by the exams' own names, and reason -> what has no label or no file, by the names of the output."""
-    rejected_ids = {exam for exam, _ in read.rejected}
+) -> tuple[annotations.Labels, dict[str, Source], dict[str, list[str]]]:
+    """Return (labels, exam -> its file, reason -> what has no label or no file); exams have their own names, but in the reasons those of the output."""
+    known = read.exams.keys() | {exam for exam, _ in read.rejected}
     files, refused = sources.find_radiographs(
-        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool
+        inputs.dicom_dir, known=known, match=settings.match, images=True, by_path=read.files, pool=pool
     )
+    read = tool_names.renamed(read, files)
+    rejected_ids = {exam for exam, _ in read.rejected}
     skipped: dict[str, list[str]] = defaultdict(list)
+    if settings.image_level == LEAVE_OUT:
+        without = {exam for exam, one in read.exams.items() if one.findings and not len(one.boxes_xyxy_px)}
+        skipped["positive without a box"] += sorted(alias(exam) for exam in without)
+        rejected_ids |= without
+        read = dataclasses.replace(read, exams={exam: one for exam, one in read.exams.items() if exam not in without})
     for exam, reason in read.rejected:  # which may quote ids and names of files
         skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
     for name, reason in refused:
@@ -207,7 +218,7 @@ def _matched(
         skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
     skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys())
     skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
-    return files, skipped
+    return read, files, skipped
 
 
 def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: str, *, given: int) -> Manifest:

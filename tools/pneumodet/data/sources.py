@@ -9,8 +9,9 @@ import dataclasses
 import functools
 import os
 import zipfile
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.processes import Pool
@@ -95,7 +96,13 @@ def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
 
 
 def find_radiographs(
-    root: Path | str, *, known: Container[str] = (), match: str = "auto", images: bool = False, pool: Pool | None = None
+    root: Path | str,
+    *,
+    known: Container[str] = (),
+    match: str = "auto",
+    images: bool = False,
+    by_path: Mapping[str, str] = MappingProxyType({}),
+    pool: Pool | None = None,
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
     """Find the radiographs below a folder, or in a ZIP archive, and the exam that each belongs to.
 
@@ -108,6 +115,8 @@ def find_radiographs(
       known: patientIds of the labels.
       match: one of ``MATCH``; PNG and JPEG files always match by name.
       images: whether PNG and JPEG files count.
+      by_path: the end of a file's path, from a folder on, with / and with or without suffix -> its exam: such a file is that exam's, and is not
+        opened, unless ``match`` asks for an id.
       pool: reads headers; this process where there is none.
 
     Returns:
@@ -120,6 +129,8 @@ def find_radiographs(
     if match not in MATCH:
         raise ConfigError(f"match is {match!r}, must be one of {', '.join(map(repr, MATCH))}.")
     candidates, refused = _candidates(root, known, images=images)
+    if by_path and match in ("auto", "file-name"):
+        candidates = [(source, name, _exam_by_path(name, by_path) or exam, is_dicom) for source, name, exam, is_dicom in candidates]
     to_open = [
         source for source, _, exam, is_dicom in candidates if is_dicom and match != "file-name" and (match != "auto" or exam not in known)
     ]
@@ -145,6 +156,16 @@ def find_radiographs(
         what = "DICOM, PNG or JPEG file" if images else "DICOM file"
         raise DataError(f"There is no {what} in {root}." + (f" {len(refused)} files there are something else." if refused else ""))
     return files, refused
+
+
+def _exam_by_path(name: str, by_path: Mapping[str, str]) -> str | None:
+    """Return the exam of the longest end of a path that ``by_path`` has."""
+    parts = name.replace("\\", "/").split("/")
+    for start in range(len(parts)):
+        end = "/".join(parts[start:])
+        if exam := by_path.get(end) or by_path.get(os.path.splitext(end)[0]):
+            return exam
+    return None
 
 
 def _is_better(source: Source, first: Source, headers: dict[Source, reading.Header | None]) -> bool:
@@ -218,7 +239,7 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
         if any(name.endswith(_RECORDS_SUFFIX) for name in names):  # an earlier output, with pictures in it
             subfolders.clear()
             continue
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(name for name in subfolders if not archives.is_hidden(name))
         for name in sorted(names):
             if name.startswith("."):
                 continue
