@@ -10,6 +10,7 @@ from record_making import records
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import box_audit, conversion, formats, label_export
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.label_choices import Choices
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.data.settings import Inputs, Settings
@@ -31,8 +32,8 @@ def text(path, *lines):
     return path
 
 
-def read(path, **choices):
-    return formats.read_labels(path, choices=Choices(**choices))
+def read(path, class_map=None, **choices):
+    return formats.read_labels(path, choices=Choices(**choices), classes=ClassMap(class_map or {}, complete=True))
 
 
 def contents(labels):
@@ -83,7 +84,7 @@ def test_nih_findings_of_whole_images(nih):
         "00000003_000": NEGATIVE,
     }
     assert labels.patients == {"00000001_000": "1", "00000001_001": "1", "00000002_000": "2", "00000003_000": "3"}
-    assert labels.left_out == {"finding 'Cardiomegaly' is none of the classes": 1, "finding 'Hernia' is none of the classes": 1}
+    assert labels.notes == {"objects of the class 'Cardiomegaly' left out": 1, "objects of the class 'Hernia' left out": 1}
 
 
 def test_nih_boxes_alone_say_nothing_of_images_with_other_boxes(nih):
@@ -100,10 +101,18 @@ def test_nih_folder_has_boxes_where_there_are_some(nih):
 
 
 def test_nih_other_classes(nih):
-    labels = read(nih, classes={"hernia": "pneumonia"})
+    labels = read(nih, {"Hernia": "pneumonia"})
     assert [exam for exam, one in labels.exams.items() if one.positive] == ["00000003_000"]
-    with pytest.raises(DataError, match=r"has no finding 'Edema'. It has 'Pneumonia' \(3\)"):
-        read(nih, classes={"Edema": "pneumonia"})
+    with pytest.raises(ConfigError, match=r"--class-map names the class 'Edema', but .* has 'Pneumonia' \(3 objects\)"):
+        read(nih, {"Edema": "pneumonia"})
+    with pytest.raises(ConfigError, match="leads to 'pneumothorax', but the label map has"):
+        read(nih, {"Hernia": "pneumothorax"})
+
+
+def test_set_without_the_finding(tmp_path):
+    path = text(tmp_path / "Data_Entry_2017.csv", ENTRIES[0], ENTRIES[-1])
+    with pytest.raises(DataError, match=r"has no finding 'Pneumonia'. It has 'Hernia' \(1\). Say which is pneumonia, such as --class-map"):
+        read(path)
 
 
 def test_nih_rejects_a_row_without_findings(nih):
@@ -144,12 +153,12 @@ def test_vindr_readers(tmp_path, readers, expected):
 def test_vindr_fused_box_is_the_mean_of_one_finding(tmp_path):
     labels = read(text(tmp_path / "train.csv", *READS), readers="fused")
     assert labels.exams["a1"].boxes_xyxy_px.tolist() == [[11, 10, 31, 30], [40, 5, 50, 15]]
-    assert labels.left_out == {"finding 'Cardiomegaly' is none of the classes": 1}
+    assert labels.notes == {"objects of the class 'Cardiomegaly' left out": 1}
 
 
 def test_vindr_says_what_one_reader_did_not_read(tmp_path):
     path = text(tmp_path / "train.csv", *READS)
-    assert read(path, readers="R8").left_out["image that R8 did not read"] == 1
+    assert read(path, readers="R8").notes["image that R8 did not read"] == 1
     with pytest.raises(ConfigError, match="No row of .*train.csv is of the reader R7; its readers are R10, R11, R8, R9"):
         read(path, readers="R7")
     with pytest.raises(ConfigError, match="readers is 'both'"):
@@ -190,7 +199,7 @@ def test_siim_image_without_boxes_of_a_positive_study_is_no_negative(tmp_path):
     studies = text(tmp_path / "train_study_level.csv", *OF_STUDIES)
     labels = read(tmp_path)
     assert list(labels.exams) == ["aa", "bb"]
-    assert labels.left_out == {"image without a box, of a study that is not negative": 1}
+    assert labels.notes == {"image without a box, of a study that is not negative": 1}
     with pytest.raises(DataError, match=r"says what studies show, and not where. Give train_image_level.csv, or the folder"):
         read(studies)
 
@@ -224,7 +233,7 @@ def test_chexpert_uncertain(tmp_path, uncertain, expected):
     labels = read(text(tmp_path / "train.csv", *CHEXPERT), uncertain=uncertain)
     assert {exam: one.positive for exam, one in labels.exams.items()} == expected
     assert labels.patients[FIRST] == "patient00001"
-    assert labels.left_out["lateral image"] == 1
+    assert labels.notes["lateral image"] == 1
 
 
 def test_chexpert_images_of_one_name_are_exams_of_their_own(tmp_path):
@@ -349,14 +358,16 @@ def yolo(tmp_path):
 
 
 def test_yolo_of_roboflow(yolo):
-    labels = read(yolo / "data.yaml")
+    labels = read(yolo / "data.yaml", {"opacity": "pneumonia"})
     assert [*labels.exams] == ["a", "b", "c"]
-    assert labels.exams["a"].class_names == ("pneumonia", "opacity")
+    assert labels.exams["a"].class_names == ("pneumonia", "pneumonia")
     np.testing.assert_allclose(labels.exams["a"].boxes_xyxy_px, [[15, 20, 45, 30], [6, 5, 18, 15]])
     assert labels.exams["a"].size_hw == (HEIGHT, WIDTH)
     assert not labels.exams["b"].positive
-    assert labels.left_out == {"outline of a finding, of which the box is taken": 1}
-    assert contents(read(yolo)) == contents(labels)
+    assert labels.notes == {"outline of a finding, of which the box is taken": 1}
+    assert contents(read(yolo, {"opacity": "pneumonia"})) == contents(labels)
+    with pytest.raises(DataError, match='--class-map "opacity=pneumonia"'):
+        read(yolo)
 
 
 def test_yolo_of_label_studio_and_of_cvat(tmp_path):
@@ -387,7 +398,7 @@ def test_yolo_rejects_the_exam(yolo, line, reason):
     if reason.startswith("a rotated"):
         Image.new("L", (50, 50)).save(yolo / "train/images/b.png")  # a square: its diamond is a rotated box
     text(yolo / "train/labels/b.txt", line)
-    ((exam, said),) = read(yolo).rejected
+    ((exam, said),) = read(yolo, {"opacity": "pneumonia"}).rejected
     assert exam == "b"
     assert said.startswith(f"train/labels/b.txt, line 1: {reason}")
 

@@ -218,6 +218,17 @@ def print_evaluation(metrics: Mapping[str, Any], names: Mapping[str, str]) -> No
         print(f"warning: {warning}", file=sys.stderr)
 
 
+def add_class_map(parser: Any) -> None:
+    """Add ``--class-map`` to a parser or a group of it; ``class_map.parse`` takes its values."""
+    parser.add_argument(
+        "--class-map",
+        action="append",
+        default=[],
+        metavar="NAME=CLASS",
+        help='class of the labels and what it is: "Lung Opacity=pneumonia"; "Nodule=" leaves boxes out, "*=" all others; again for each',
+    )
+
+
 def existing_dir(text: str) -> Path:
     """argparse type: a folder that exists."""
     path = Path(text).expanduser()

@@ -27,7 +27,8 @@ REQUIRED = ("dicom_dir", "labels", "output_dir")
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("make_tfrecords", __doc__, EPILOG)
-    add = parser.add_argument_group("input").add_argument
+    group = parser.add_argument_group("input")
+    add = group.add_argument
     add(
         "--dicom-dir",
         "--image-dir",
@@ -63,6 +64,7 @@ def build_parser() -> console.Parser:
         default="keep",
         help="positive exams without boxes: for classifiers, or left out, for detectors (default %(default)s)",
     )
+    console.add_class_map(group)
     add("--class-info", type=console.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
     add(
         "--match",
@@ -183,7 +185,7 @@ def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
 
 
 def _convert(args: argparse.Namespace) -> "Manifest":
-    from pneumodet.data import conversion, pseudonyms
+    from pneumodet.data import class_map, conversion, pseudonyms
     from pneumodet.data.settings import Inputs, Settings
 
     settings = Settings(
@@ -191,6 +193,7 @@ def _convert(args: argparse.Namespace) -> "Manifest":
         readers=args.readers,
         uncertain=args.uncertain,
         image_level=args.image_level,
+        class_map=class_map.parse(args.class_map),
         match=args.match,
         patient_tag=args.patient_tag,
         patient_regex=args.patient_regex,

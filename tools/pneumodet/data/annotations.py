@@ -84,7 +84,8 @@ class Labels:
       coco: the COCO object, where the labels are one, with the exam as ``file_name`` of each image; its entries may be those of rejected exams.
       patients: exam -> patient, where the labels say it.
       files: path of an image, with / and without suffix, as the labels have it -> exam; where they name images by folder and file.
-      left_out: what of the labels is not used -> how often, such as findings of other classes.
+      classes: class as the labels have it -> how often it occurs.
+      notes: what is known of objects and not used, or was left out -> how often.
     """
 
     exams: dict[str, Exam]
@@ -95,7 +96,8 @@ class Labels:
     coco: Mapping[str, Any] | None = None
     patients: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    notes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pneumodet.data import label_map
 from pneumodet.data.annotations import MAX_COORDINATE_PX, Exam, Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.tables import Table
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -53,10 +54,13 @@ class Collector:
     Args of the constructor:
       evaluating: keep boxes without area, as evaluation does, which counts them.
       name_of: file name -> exam.
+      classes: what becomes of the labels' classes; nothing by default.
     """
 
-    def __init__(self, *, evaluating: bool = False, name_of: Callable[[str], str] = exam_id) -> None:
-        self.evaluating, self.name_of = evaluating, name_of
+    def __init__(self, *, evaluating: bool = False, name_of: Callable[[str], str] = exam_id, classes: ClassMap | None = None) -> None:
+        self.evaluating, self.name_of, self.class_map = evaluating, name_of, classes
+        self.classes: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
         self.images: dict[str, Image] = {}
         self.errors: dict[str, str] = {}
         self.duplicates = 0
@@ -65,6 +69,14 @@ class Collector:
     def reject(self, exam: str, reason: str) -> None:
         """Reject an exam; the first reason counts."""
         self.errors.setdefault(exam, reason)
+
+    def class_of(self, name: str) -> str | None:
+        """Return what an object's class becomes, and count it; None where the object is left out. To be called once an object, before its box is read."""
+        self.classes[name] += 1
+        target = name if self.class_map is None else self.class_map.target(name)
+        if target is None:
+            self.notes[f"objects of the class {name!r} left out"] += 1
+        return target
 
     def image(self, file_name: str, size_hw: tuple[int, int] | None, where: str) -> Image:
         """Return an exam's image; ValueError where another one has its name, or it was of another size before."""
@@ -77,7 +89,7 @@ class Collector:
         return image
 
     def add(self, image: Image, name: str, box: Box | None, where: str) -> None:
-        """Add an object, or without a box a class of the whole image; the class no-pneumonia marks a negative exam."""
+        """Add an object of a class that ``class_of`` returned, or without a box a class of the whole image; no-pneumonia marks a negative exam."""
         if (name, box) in image.objects:
             self.duplicates += 1
         else:
@@ -102,7 +114,6 @@ class Collector:
         coco: Mapping[str, Any] | None = None,
         patients: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
-        left_out: Mapping[str, int] | None = None,
     ) -> Labels:
         """Return what was gathered, sorted into exams and rejected ones; the arguments are fields of ``Labels``."""
         exams = {}
@@ -122,7 +133,18 @@ class Collector:
                     findings=tuple(name for name, box in findings if box is None),
                 )
         errors = sorted(self.errors.items())
-        return Labels(exams, errors, self.duplicates, self.rows, table, coco, patients or {}, files or {}, left_out or {})
+        return Labels(
+            exams,
+            errors,
+            self.duplicates,
+            self.rows,
+            table,
+            coco,
+            classes=self.classes,
+            notes=self.notes,
+            patients=patients or {},
+            files=files or {},
+        )
 
 
 def is_text(value: str) -> bool:

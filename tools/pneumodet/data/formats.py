@@ -24,6 +24,7 @@ from pneumodet.data import (
     text_files,
 )
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import CORNERS, IMAGE_SUFFIXES, exam_id, shown
 from pneumodet.data.label_choices import USUAL, Choices
 from pneumodet.data.labels_csv import CSV_COLUMNS
@@ -55,7 +56,13 @@ _WHAT = "the labels "
 
 
 def read_labels(
-    path: Path, *, format: str = AUTO, class_info: Path | None = None, evaluating: bool = False, choices: Choices = USUAL
+    path: Path,
+    *,
+    format: str = AUTO,
+    class_info: Path | None = None,
+    evaluating: bool = False,
+    classes: ClassMap | None = None,
+    choices: Choices = USUAL,
 ) -> Labels:
     """Read labels of any of the formats; a file may be packed, and a CSV in any encoding of ``text_files``.
 
@@ -70,6 +77,8 @@ def read_labels(
       format: one of ``FORMATS``.
       class_info: RSNA's stage_2_detailed_class_info.csv.
       evaluating: keep COCO's crowds and boxes without area, which are of no use in training, and which evaluation counts.
+      classes: what becomes of the file's classes, which are checked; by default they stay as they are, and of other data sets' findings those of
+        ``label_choices`` count. RSNA's CSV has none.
       choices: what is taken of labels that say more than one thing.
 
     Returns:
@@ -77,8 +86,8 @@ def read_labels(
       images have its name, sizes differ, it is negative and has a finding, or its COCO ids are unknown, repeated or of a crowd.
 
     Raises:
-      ConfigError: there is no such format, or ``class_info`` is given for another one than RSNA's.
-      DataError: the file is missing, of none of the formats, or holds no image.
+      ConfigError: there is no such format, ``class_info`` is given for another one than RSNA's, or as ``ClassMap.check``.
+      DataError: the file is missing, of none of the formats, or holds no image; or as ``ClassMap.check``.
     """
     if format not in FORMATS:
         raise ConfigError(f"The label format is {format!r}, must be one of {', '.join(map(repr, FORMATS))}.")
@@ -88,47 +97,57 @@ def read_labels(
         format = _format_of(data, path)
     if class_info is not None and format not in (RSNA, AUTO):
         raise ConfigError(f"Class info belongs to RSNA's labels, but {path} is {format!r}. Leave it out.")
-    if format in (YOLO, FOLDERS) and not (path.is_dir() or format == YOLO):
-        raise DataError(f"{path} is a file; the labels of {format!r} are a folder. Name that.")
-    if format == VOC:
-        labels = labels_voc.read(path, evaluating=evaluating)
-    elif format == YOLO:
-        labels = labels_yolo.read(path)
-    elif format == FOLDERS:
-        labels = labels_folders.read(path, choices)
-    elif path.is_dir() and format in _FOLDER_READERS:
-        labels = _FOLDER_READERS[format](path, choices)
+    if format == FOLDERS and not path.is_dir():
+        raise DataError(f"{path} is a file; labels of the format {format!r} are a folder. Name that.")
+    if format in (YOLO, FOLDERS) or (format in _SETS and path.is_dir()):
+        labels = _of_folder(format, path, classes, choices)
+    elif format == VOC:
+        labels = labels_voc.read(path, evaluating=evaluating, classes=classes)
     elif path.is_dir():
         raise DataError(f"{path} is a folder, in which labels of the format {format!r} do not lie. Name the file.")
     elif format == COCO:
-        labels = labels_coco.read(text_files.parse_json(text_files.decode(data, path), path), path, evaluating=evaluating)
+        labels = labels_coco.read(text_files.parse_json(text_files.decode(data, path), path), path, evaluating=evaluating, classes=classes)
     else:
         table = tables.parse(text_files.decode(data, path), path)
         format = _format_of_table(table) if format == AUTO else format
-        if format in _SETS:
-            return _nonempty(_of_set(format, table, choices), path)
-        table.need(_COLUMNS[format])
         if format == RSNA:
-            return annotations.from_table(table, class_info=class_info)
+            if classes is not None:  # before the rows are read: RSNA's have no class that could be named
+                classes.check({}, path)
+            return annotations.from_table(table.need(_COLUMNS[RSNA]), class_info=class_info)
         if class_info is not None:
             raise ConfigError(f"Class info belongs to RSNA's labels, but {path} is {format!r}. Leave it out.")
-        labels = labels_csv.read(table, evaluating=evaluating)
-    return _nonempty(labels, path)
-
-
-_FOLDER_READERS = {NIH: labels_nih.read, SIIM: labels_siim.read, CHEXPERT: labels_chexpert.read}
-
-
-def _of_set(format: str, table: tables.Table, choices: Choices) -> Labels:
-    if format == VINDR:
-        return labels_vindr.read(table, choices)
-    return _FOLDER_READERS[format](table.path, choices, table=table)
-
-
-def _nonempty(labels: Labels, path: Path) -> Labels:
+        labels = _of_table(format, table, classes, choices, evaluating=evaluating)
     if not labels.exams and not labels.rejected:
         raise DataError(f"{path} names no image. Is this the right file?")
+    if classes is not None and format not in (*_SETS, FOLDERS):  # of those the reader did it
+        classes.check(labels.classes, path)
     return labels
+
+
+def _of_folder(format: str, path: Path, classes: ClassMap | None, choices: Choices) -> Labels:
+    if format == FOLDERS:
+        return labels_folders.read(path, classes=classes)
+    if format == YOLO:
+        return labels_yolo.read(path, classes=classes)
+    if format == NIH:
+        return labels_nih.read(path, classes=classes)
+    if format == SIIM:
+        return labels_siim.read(path, classes=classes)
+    if format == CHEXPERT:
+        return labels_chexpert.read(path, choices, classes=classes)
+    raise DataError(f"{path} is a folder, in which labels of the format {format!r} do not lie. Name the file.")
+
+
+def _of_table(format: str, table: tables.Table, classes: ClassMap | None, choices: Choices, *, evaluating: bool) -> Labels:
+    if format == NIH:
+        return labels_nih.read(table.path, classes=classes, table=table)
+    if format == VINDR:
+        return labels_vindr.read(table, choices, classes=classes)
+    if format == SIIM:
+        return labels_siim.read(table.path, classes=classes, table=table)
+    if format == CHEXPERT:
+        return labels_chexpert.read(table.path, choices, classes=classes, table=table)
+    return labels_csv.read(table.need(CSV_COLUMNS), evaluating=evaluating, classes=classes)
 
 
 def whole(labels: Labels, path: Path) -> Labels:

@@ -1,8 +1,8 @@
 """What is taken of labels that say more than one thing: whose boxes, what uncertain means, and which of a set's findings are the class.
 
 choices = Choices(readers="fused", uncertain="negative")
-wanted = Wanted(CHEST_CLASSES, choices.classes)
-wanted.of("Pneumonia"), wanted.of("Hernia")            # ("pneumonia", None)
+classes = of_set(CHEST_CLASSES, None)
+classes.target("Pneumonia"), classes.target("Hernia")            # ("pneumonia", None)
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.data.class_map import FLAG, OTHERS, ClassMap
 from pneumodet.data.label_map import PNEUMONIA
 
 UNION, INTERSECTION, FUSED = "union", "intersection", "fused"
@@ -44,7 +45,6 @@ class Choices:
     Attributes:
       readers: one of ``READERS``, or the id of a reader, such as ``R8``.
       uncertain: one of ``UNCERTAIN``.
-      classes: finding of the labels -> class, instead of the data set's own.
 
     Raises:
       ConfigError: a value is none of these.
@@ -52,7 +52,6 @@ class Choices:
 
     readers: str = UNION
     uncertain: str = LEAVE_OUT
-    classes: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.readers not in READERS and not _READER.match(self.readers):
@@ -65,33 +64,34 @@ USUAL = Choices()
 """What is taken where nothing else is asked for."""
 
 
-class Wanted:
-    """Says which of a data set's findings are classes, and counts both kinds.
+def of_set(default: Mapping[str, str], given: ClassMap | None) -> ClassMap:
+    """Return what becomes of the findings of a data set: those that are named are classes, and all others are none.
 
-    Args of the constructor:
+    Args:
       default: finding -> class of the data set.
-      given: the user's instead.
+      given: the user's, which counts instead where it names any.
     """
+    given = given or ClassMap()
+    return dataclasses.replace(given, pairs={OTHERS: "", **(given.pairs or default)})
 
-    def __init__(self, default: Mapping[str, str], given: Mapping[str, str] | None) -> None:
-        self._classes = {name.casefold(): to for name, to in (given or default).items()}
-        self._names = list(given or default)
-        self.taken: Counter[str] = Counter()
-        self.others: Counter[str] = Counter()
 
-    def of(self, finding: str) -> str | None:
-        """Return the class of a finding, whatever its letter case, or None where it is not asked for."""
-        name = self._classes.get(finding.casefold())
-        (self.others if name is None else self.taken)[finding] += 1
-        return name
+def check(classes: ClassMap, given: ClassMap | None, counts: Mapping[str, int], path: Path) -> None:
+    """Refuse a data set in which no finding is a class, and a map of classes that names what is not there.
 
-    def left_out(self, path: Path) -> dict[str, int]:
-        """Return the findings that are not used, in words, with their counts.
+    Args:
+      classes: as ``of_set`` returns it.
+      given: the user's.
+      counts: finding -> how often it occurs.
+      path: the labels, for the message.
 
-        Raises:
-          DataError: none is used.
-        """
-        if self.others and not self.taken:
-            there = ", ".join(f"{name!r} ({count:,})" for name, count in self.others.most_common())
-            raise DataError(f"{path} has no finding {' or '.join(map(repr, self._names))}. It has {there}. Is this the right file?")
-        return {f"finding {name!r} is none of the classes": count for name, count in sorted(self.others.items())}
+    Raises:
+      ConfigError, DataError: as ``ClassMap.check``; or nothing that occurs is a class.
+    """
+    if given and given.pairs:
+        classes.check(counts, path)
+    if any(counts.values()) and not any(count and classes.target(name) for name, count in counts.items()):
+        names = ", ".join(f"{name!r} ({count:,})" for name, count in Counter(counts).most_common())
+        wanted = " or ".join(repr(name) for name in classes.pairs if name != OTHERS)
+        raise DataError(
+            f'{path} has no finding {wanted}. It has {names}. Say which is pneumonia, such as {FLAG} "Consolidation=pneumonia".'
+        )

@@ -5,15 +5,15 @@ labels = read(Path("mimic-cxr-2.0.0-chexpert.csv.gz"))       # needs mimic-cxr-2
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
 from pneumodet.data import tables
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import OTHERS, ClassMap
 from pneumodet.data.collector import Collector, exam_id, shown
-from pneumodet.data.label_choices import CHEST_CLASSES, LEAVE_OUT, POSITIVE, USUAL, Choices
+from pneumodet.data.label_choices import CHEST_CLASSES, LEAVE_OUT, POSITIVE, USUAL, Choices, check, of_set
 from pneumodet.data.tables import Table
 
 CHEXPERT_COLUMNS = ("Path", "Frontal/Lateral")
@@ -39,12 +39,13 @@ def file(folder: Path) -> Path | None:
     return names[0] if names else None
 
 
-def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) -> Labels:
+def read(path: Path, choices: Choices = USUAL, *, classes: ClassMap | None = None, table: Table | None = None) -> Labels:
     """Return the labels of one of the sets' tables; lateral images are left out, and a finding that is not mentioned is not there.
 
     Args:
       path: the file, or for MIMIC-CXR-JPG its folder.
-      choices: which findings are classes, and what uncertain ones become.
+      choices: what uncertain findings become.
+      classes: which findings are classes, instead of ``CHEST_CLASSES``.
       table: of the file, where it is parsed already.
 
     Raises:
@@ -52,8 +53,10 @@ def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) ->
     """
     path = (file(path) or path) if path.is_dir() else path
     table = table or tables.read(path)
-    classes = _columns(table, choices)
-    collector, left_out = Collector(), Counter[str]()
+    of_column = _columns(table, of_set(CHEST_CLASSES, classes))
+    collector = Collector()
+    collector.classes.update(dict.fromkeys(table.columns, 0))
+    check(of_set(CHEST_CLASSES, classes), classes, collector.classes, path)
     patients: dict[str, str] = {}
     names: dict[str, str] = {}
     images = _chexpert(table) if CHEXPERT_COLUMNS[0] in table.columns else _mimic(table)
@@ -62,11 +65,11 @@ def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) ->
             if not exam or not patient:
                 raise ValueError(f"{shown(name)} names no image and patient")
             if not frontal:
-                left_out["lateral image"] += 1
+                collector.notes["lateral image"] += 1
                 continue
-            states = {to: _state(row, [column for column, one in classes.items() if one == to]) for to in set(classes.values())}
+            states = {to: _state(row, [column for column, one in of_column.items() if one == to]) for to in set(of_column.values())}
             if choices.uncertain == LEAVE_OUT and UNSURE in states.values():
-                left_out["exam with an uncertain finding"] += 1
+                collector.notes["exam with an uncertain finding"] += 1
                 continue
             collector.rows[exam] += 1
             image = collector.image(exam, None, where)
@@ -76,19 +79,19 @@ def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) ->
                     collector.add(image, to, None, where)
         except ValueError as error:
             collector.reject(exam or f"({where})", f"{where}: {error}")
-    return collector.labels(table=table, patients=patients, files=names, left_out=left_out)
+    return collector.labels(table=table, patients=patients, files=names)
 
 
-def _columns(table: Table, choices: Choices) -> dict[str, str]:
+def _columns(table: Table, classes: ClassMap) -> dict[str, str]:
     """Return column -> class.
 
     Raises:
       DataError: the table has none of the columns that are asked for.
     """
-    wanted = {name.casefold(): to for name, to in (choices.classes or CHEST_CLASSES).items()}
-    columns = {column: wanted[column.casefold()] for column in table.columns if column.casefold() in wanted}
+    columns = {name: to for name, to in classes.pairs.items() if to and name in table.columns}
     if not columns:
-        raise DataError(f"{table.path} has no column {' or '.join(choices.classes or CHEST_CLASSES)}; it has {', '.join(table.columns)}.")
+        wanted = " or ".join(name for name in classes.pairs if name != OTHERS)
+        raise DataError(f"{table.path} has no column {wanted}; it has {', '.join(table.columns)}.")
     table.need(list(columns))
     return columns
 

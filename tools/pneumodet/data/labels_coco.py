@@ -6,6 +6,7 @@ from typing import Any
 
 from pneumodet.core.errors import DataError
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Box, Collector, Image, exam_id, is_text, json_number, shown, size_hw
 
 PARTS = ("images", "annotations", "categories")
@@ -15,7 +16,7 @@ FACTS = ("patient", "view_position", "sex", "age", "rsna_class")
 """What a record set's images say besides: a text, a number or nothing."""
 
 
-def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
+def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap | None = None) -> Labels:
     """Return the labels in a COCO object.
 
     Args:
@@ -23,6 +24,7 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
       path: the file, for messages.
       evaluating: keep crowds and boxes without area, which evaluation counts; and where two images of different folders have one file name,
         have the folders in the exams' names.
+      classes: as in ``Collector``.
 
     Returns:
       The labels. ``coco`` has each image's exam as its ``file_name``. Images may have neither width nor height: their size is not known then.
@@ -42,7 +44,8 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
             raise DataError(f"{path} has no list {name!r}. COCO instances are an object with the lists images, annotations and categories.")
         parts[name] = part
     categories = _coco_categories(path, parts["categories"])
-    collector = Collector(evaluating=evaluating, name_of=_names(parts["images"]) if evaluating else exam_id)
+    collector = Collector(evaluating=evaluating, name_of=_names(parts["images"]) if evaluating else exam_id, classes=classes)
+    collector.classes.update(dict.fromkeys(categories.values(), 0))
     images = _coco_images(collector, parts["images"])
     seen: dict[Any, tuple[str, tuple[str, Box]]] = {}  # id of an annotation -> its exam and object
     for index, annotation in enumerate(parts["annotations"]):
@@ -62,7 +65,10 @@ def read(data: Any, path: Path, *, evaluating: bool = False) -> Labels:
             attributes = annotation.get("attributes")
             if rotation := attributes.get("rotation") if isinstance(attributes, dict) else None:  # CVAT: bbox is that of the box before
                 raise ValueError(f"the box is rotated by {shown(rotation)} degrees. Draw an upright one")
-            one = (categories[category], _coco_box(collector, annotation.get("bbox")))
+            target = collector.class_of(categories[category])
+            if target is None:
+                continue
+            one = (target, _coco_box(collector, annotation.get("bbox")))
             # a repeated id is no harm where the objects are equal; else one of two exams would lose its box
             first_exam, first = seen.setdefault(number, (exam, one))
             if (first_exam, first) != (exam, one):
@@ -123,7 +129,8 @@ def _coco_images(collector: Collector, entries: list[Any]) -> dict[Any, tuple[st
                     raise ValueError(f"{name} is {shown(entry[name])}, must be text or a number")
             image = collector.image(file_name, size, where)
             for finding in _findings(entry):
-                collector.add(image, finding, None, where)
+                if (target := collector.class_of(finding)) is not None:
+                    collector.add(image, target, None, where)
             collector.duplicates += number in images
         except ValueError as error:
             collector.reject(exam, f"{where}: {error}")

@@ -2,6 +2,7 @@
 
 from pneumodet.data import label_map
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import CORNERS, Collector, exam_id, size_hw, text_number
 from pneumodet.data.tables import Table
 
@@ -9,9 +10,9 @@ CSV_COLUMNS = ("filename", "width", "height", "class", *CORNERS)
 """Columns; size and corners in px."""
 
 
-def read(table: Table, *, evaluating: bool = False) -> Labels:
-    """Return the labels in a table that has ``CSV_COLUMNS``; ``evaluating`` as in ``Collector``."""
-    collector = Collector(evaluating=evaluating)
+def read(table: Table, *, evaluating: bool = False, classes: ClassMap | None = None) -> Labels:
+    """Return the labels in a table that has ``CSV_COLUMNS``; ``evaluating`` and ``classes`` as in ``Collector``."""
+    collector = Collector(evaluating=evaluating, classes=classes)
     for line, *cells in zip(table.lines, *map(table.column, CSV_COLUMNS), strict=True):
         file_name, width, height, name, *texts = (cell.strip() for cell in cells)
         where = f"line {line}"
@@ -23,13 +24,16 @@ def read(table: Table, *, evaluating: bool = False) -> Labels:
                 raise ValueError("filename is empty")
             collector.rows[exam] += 1
             image = collector.image(file_name, size_hw(width, height, text_number), where)
+            target = collector.class_of(name) if name else ""
+            if target is None:
+                continue
             # how negatives are written differs: no class, the negative class, empty corners or NaN
-            if name in ("", label_map.NO_PNEUMONIA) and all(text.lower() in ("", "nan") for text in texts):
+            if target in ("", label_map.NO_PNEUMONIA) and all(text.lower() in ("", "nan") for text in texts):
                 collector.add(image, label_map.NO_PNEUMONIA, None, where)
             elif not name:
                 raise ValueError("class is empty, but there is a box")
             else:
-                collector.add(image, name, collector.corners(texts), where)
+                collector.add(image, target, collector.corners(texts), where)
         except ValueError as error:
             collector.reject(exam or f"({where})", f"{where}: {error}")
     return collector.labels(table=table)

@@ -6,15 +6,15 @@ labels.exams["person1_bacteria_1"].findings, labels.patients["person1_bacteria_1
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
 from pneumodet.data import archives
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import IMAGE_SUFFIXES, Collector, exam_id
-from pneumodet.data.label_choices import FOLDER_CLASSES, USUAL, Choices, Wanted
+from pneumodet.data.label_choices import FOLDER_CLASSES, check, of_set
 
 NORMAL = "NORMAL"
 """Folder of the images without findings."""
@@ -26,18 +26,18 @@ _PERSON = re.compile(r"^(person\d+)_|^((?:NORMAL2-)?IM-\d+)-")
 """How the names of Kermany's images begin: person1_bacteria_1.jpeg, IM-0115-0001.jpeg, NORMAL2-IM-1003-0001.jpeg."""
 
 
-def is_such(folder: Path, choices: Choices = USUAL) -> bool:
+def is_such(folder: Path) -> bool:
     """Whether there is a folder of images without findings, and another one beside it that names one."""
     for path, subfolders, _ in os.walk(folder):
         names = {name.casefold() for name in subfolders}
-        if NORMAL.casefold() in names and names & {name.casefold() for name in choices.classes or FOLDER_CLASSES}:
+        if NORMAL.casefold() in names and names & {name.casefold() for name in FOLDER_CLASSES}:
             return True
         if len(Path(path).relative_to(folder).parts) >= DEPTH:
             subfolders.clear()
     return False
 
 
-def of_paths(paths: Iterable[str], choices: Choices, where: Path) -> Labels:
+def of_paths(paths: Iterable[str], where: Path, *, classes: ClassMap | None = None) -> Labels:
     """Return the labels of images by their paths, with / between folders; the last folder is the label.
 
     The exam is the file's name without suffix, or, where two images have one name, its split, label and name. Copies of one split, label and
@@ -46,9 +46,8 @@ def of_paths(paths: Iterable[str], choices: Choices, where: Path) -> Labels:
     Raises:
       DataError: no image lies in a folder of a label.
     """
-    wanted = Wanted(FOLDER_CLASSES, choices.classes)
+    collector = Collector(classes=of_set(FOLDER_CLASSES, classes))
     images: dict[str, str] = {}  # split/label/name -> label
-    left_out: Counter[str] = Counter()
     copies = 0
     for path in sorted(paths):
         parts = path.split("/")
@@ -57,13 +56,12 @@ def of_paths(paths: Iterable[str], choices: Choices, where: Path) -> Labels:
         copies += "/".join(parts[-3:]) in images
         images["/".join(parts[-3:])] = parts[-2]
     unique = len({exam_id(path) for path in images}) == len(images)
-    collector = Collector()
     collector.duplicates = copies
     patients, files = {}, {}
     for path, label in images.items():
         stem = exam_id(path)
         exam = stem if unique else path.removesuffix(path.rpartition("/")[2]).replace("/", "_") + stem
-        finding = None if label.casefold() == NORMAL.casefold() else wanted.of(label)
+        finding = None if label.casefold() == NORMAL.casefold() else collector.class_of(label)
         if finding is None and label.casefold() != NORMAL.casefold():
             continue
         collector.rows[exam] += 1
@@ -73,13 +71,12 @@ def of_paths(paths: Iterable[str], choices: Choices, where: Path) -> Labels:
         patients[exam] = next(filter(None, match.groups())) if (match := _PERSON.match(stem)) else exam
         files[path] = exam
     if not collector.images:
-        raise DataError(
-            f"No image in {where} lies in a folder {NORMAL} or {' or '.join(choices.classes or FOLDER_CLASSES)}. Is this the right folder?"
-        )
-    return collector.labels(patients=patients, files=files, left_out=wanted.left_out(where) | left_out)
+        raise DataError(f"No image in {where} lies in a folder {NORMAL} or {' or '.join(FOLDER_CLASSES)}. Is this the right folder?")
+    check(of_set(FOLDER_CLASSES, classes), classes, collector.classes, where)
+    return collector.labels(patients=patients, files=files)
 
 
-def read(folder: Path, choices: Choices = USUAL) -> Labels:
+def read(folder: Path, *, classes: ClassMap | None = None) -> Labels:
     """Return the labels of the images below a folder; arguments and errors as ``of_paths``."""
     names = (os.path.relpath(os.path.join(path, name), folder) for path, _, files in os.walk(folder) for name in files)
-    return of_paths((name.replace(os.sep, "/") for name in names), choices, folder)
+    return of_paths((name.replace(os.sep, "/") for name in names), folder, classes=classes)

@@ -5,14 +5,14 @@ labels = read(Path("nih/Data_Entry_2017_v2020.csv"))
 """
 
 import re
-from collections import Counter
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
 from pneumodet.data import tables
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Collector, exam_id, text_number
-from pneumodet.data.label_choices import CHEST_CLASSES, USUAL, Choices, Wanted
+from pneumodet.data.label_choices import CHEST_CLASSES, check, of_set
 from pneumodet.data.tables import Table
 
 ENTRY_COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
@@ -32,7 +32,7 @@ def files(folder: Path) -> tuple[Path | None, Path | None]:
     return (entries or [None])[0], (boxes or [None])[0]
 
 
-def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) -> Labels:
+def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = None) -> Labels:
     """Return the labels of one of the two tables, or of a folder with both or one.
 
     The boxes alone say nothing of images that have only boxes of other classes: these are left out. With both tables an image that has the
@@ -40,30 +40,29 @@ def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) ->
 
     Args:
       path: file or folder.
-      choices: which findings are classes.
+      classes: which findings are classes, instead of ``CHEST_CLASSES``.
       table: of the file, where it is parsed already.
 
     Raises:
       DataError: there is neither table, or a column is missing.
     """
-    wanted = Wanted(CHEST_CLASSES, choices.classes)
-    collector = Collector()
+    collector = Collector(classes=of_set(CHEST_CLASSES, classes))
     entry, boxes = files(path) if path.is_dir() else (path, None)
     tables_ = [table] if table else [tables.read(one) for one in (entry, boxes) if one]
     if not tables_:
         raise DataError(f"There is neither Data_Entry_2017.csv nor BBox_List_2017.csv in {path}. Get one of them.")
     findings = next((one for one in tables_ if BOX_COLUMNS[1] not in one.columns), None)
     places = next((one for one in tables_ if BOX_COLUMNS[1] in one.columns), None)
-    patients = _findings(collector, findings.need(ENTRY_COLUMNS), wanted) if findings else {}
-    left_out: Counter[str] = Counter()
+    patients = _findings(collector, findings.need(ENTRY_COLUMNS)) if findings else {}
     if places:
-        _boxes(collector, places.need(BOX_COLUMNS), wanted, alone=findings is None, left_out=left_out)
+        _boxes(collector, places.need(BOX_COLUMNS), alone=findings is None)
     if not patients:  # 00000013_005.png is of patient 13
         patients = {exam: exam.partition("_")[0].lstrip("0") for exam in collector.images if "_" in exam}
-    return collector.labels(table=findings or places, patients=patients, left_out=wanted.left_out(path) | left_out)
+    check(of_set(CHEST_CLASSES, classes), classes, collector.classes, path)
+    return collector.labels(table=findings or places, patients=patients)
 
 
-def _findings(collector: Collector, table: Table, wanted: Wanted) -> dict[str, str]:
+def _findings(collector: Collector, table: Table) -> dict[str, str]:
     """Add all images with the classes that they have, and return exam -> patient."""
     patients = {}
     for line, *cells in zip(table.lines, *map(table.column, ENTRY_COLUMNS), strict=True):
@@ -75,7 +74,7 @@ def _findings(collector: Collector, table: Table, wanted: Wanted) -> dict[str, s
             collector.rows[exam] += 1
             image = collector.image(file_name, None, where)
             for finding in (one.strip() for one in findings.split("|")):
-                if finding != NOTHING and (name := wanted.of(finding)):
+                if finding != NOTHING and (name := collector.class_of(finding)):
                     collector.add(image, name, None, where)
             if patients.setdefault(exam, patient) != patient:
                 raise ValueError(f"the image is of patient {patient} here and of {patients[exam]} before")
@@ -84,7 +83,7 @@ def _findings(collector: Collector, table: Table, wanted: Wanted) -> dict[str, s
     return patients
 
 
-def _boxes(collector: Collector, table: Table, wanted: Wanted, *, alone: bool, left_out: Counter[str]) -> None:
+def _boxes(collector: Collector, table: Table, *, alone: bool) -> None:
     """Add boxes; with the findings of whole images (not ``alone``) they take the place of these."""
     for line, *cells in zip(table.lines, *map(table.column, BOX_COLUMNS), strict=True):
         file_name, finding, *texts = (cell.strip() for cell in cells)
@@ -92,11 +91,11 @@ def _boxes(collector: Collector, table: Table, wanted: Wanted, *, alone: bool, l
         try:
             if not exam:
                 raise ValueError("Image Index is empty")
-            name = wanted.of(finding)
+            name = collector.class_of(finding)
             if name is None:
                 continue
             if not alone and exam not in collector.images:
-                left_out["box of an image that the table of findings does not name"] += 1
+                collector.notes["box of an image that the table of findings does not name"] += 1
                 continue
             x, y, width, height = (text_number(one, text) for one, text in zip("xywh", texts, strict=True))
             image = collector.image(file_name, None, where)

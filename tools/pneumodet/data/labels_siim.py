@@ -4,14 +4,14 @@ labels = read(Path("siim"))                       # a folder with both
 labels = read(Path("siim/train_image_level.csv"))
 """
 
-from collections import Counter
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
 from pneumodet.data import tables
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Collector, text_number
-from pneumodet.data.label_choices import COVID_CLASSES, USUAL, Choices, Wanted
+from pneumodet.data.label_choices import COVID_CLASSES, check, of_set
 from pneumodet.data.tables import Table
 
 IMAGE_FILE, STUDY_FILE = "train_image_level.csv", "train_study_level.csv"
@@ -24,7 +24,7 @@ _FIELDS = 6
 """Of an object: class, confidence, and four corners."""
 
 
-def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) -> Labels:
+def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = None) -> Labels:
     """Return the labels of the images' table, or of a folder with both.
 
     With the studies' table an image without boxes is negative only where its study is negative for pneumonia; of other studies it is left
@@ -32,7 +32,7 @@ def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) ->
 
     Args:
       path: file or folder.
-      choices: which findings are classes.
+      classes: which findings are classes, instead of ``COVID_CLASSES``.
       table: of the file, where it is parsed already.
 
     Raises:
@@ -45,8 +45,8 @@ def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) ->
     table = table or tables.read(path)
     if STUDY_COLUMNS[1] in table.columns:
         raise DataError(f"{path} says what studies show, and not where. Give {IMAGE_FILE}, or the folder with both files.")
-    wanted, collector = Wanted(COVID_CLASSES, choices.classes), Collector()
-    patients, left_out = {}, Counter[str]()
+    collector = Collector(classes=of_set(COVID_CLASSES, classes))
+    patients: dict[str, str] = {}
     for line, *cells in zip(table.lines, *map(table.need(IMAGE_COLUMNS).column, IMAGE_COLUMNS), strict=True):
         number, label, study = (cell.strip() for cell in cells)
         exam, where = number.removesuffix("_image"), f"line {line}"
@@ -59,18 +59,19 @@ def read(path: Path, choices: Choices = USUAL, *, table: Table | None = None) ->
             objects = [words[start : start + _FIELDS] for start in range(0, len(words), _FIELDS)]
             nothing = all(one[0] == NOTHING for one in objects)
             if nothing and negative_studies is not None and study not in negative_studies:
-                left_out["image without a box, of a study that is not negative"] += 1
+                collector.notes["image without a box, of a study that is not negative"] += 1
                 continue
             collector.rows[exam] += len(objects)
             image = collector.image(exam, None, where)
             patients[exam] = study
             for name, confidence, *corners in objects:
                 text_number("confidence", confidence)
-                if name != NOTHING and (to := wanted.of(name)):
+                if name != NOTHING and (to := collector.class_of(name)):
                     collector.add(image, to, collector.corners(corners), where)
         except ValueError as error:
             collector.reject(exam or f"({where})", f"{where}: {error}")
-    return collector.labels(table=table, patients=patients, left_out=wanted.left_out(path) | left_out)
+    check(of_set(COVID_CLASSES, classes), classes, collector.classes, path)
+    return collector.labels(table=table, patients=patients)
 
 
 def _negative_studies(path: Path) -> set[str]:

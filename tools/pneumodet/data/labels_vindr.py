@@ -4,7 +4,7 @@ labels = read(tables.read(Path("train.csv")), Choices(readers="fused"))
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from pneumodet.core import boxes
 from pneumodet.core.errors import ConfigError
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Box, Collector, exam_id, size_hw, text_number
-from pneumodet.data.label_choices import INTERSECTION, OPACITY_CLASSES, READERS, UNION, USUAL, Choices, Wanted
+from pneumodet.data.label_choices import INTERSECTION, OPACITY_CLASSES, READERS, UNION, USUAL, Choices, check, of_set
 from pneumodet.data.tables import Table
 
 COLUMNS = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")
@@ -27,14 +28,14 @@ SAME_FINDING_IOU = 0.4
 """Boxes of one class by different readers that overlap so much are one finding; the threshold of VinBigData's metric."""
 
 
-def read(table: Table, choices: Choices = USUAL) -> Labels:
+def read(table: Table, choices: Choices = USUAL, *, classes: ClassMap | None = None) -> Labels:
     """Return the labels in a table that has ``COLUMNS``, and perhaps ``READER``, width and height.
 
     Raises:
       ConfigError: no row is of the reader who was asked for.
     """
     table.need(COLUMNS)
-    wanted, collector = Wanted(OPACITY_CLASSES, choices.classes), Collector()
+    collector = Collector(classes=of_set(OPACITY_CLASSES, classes))
     drawn: dict[str, list[tuple[str, str, Box, str]]] = defaultdict(list)  # exam -> (reader, class, box, where)
     readers: dict[str, set[str]] = defaultdict(set)
     one_reader = choices.readers not in READERS
@@ -53,7 +54,7 @@ def read(table: Table, choices: Choices = USUAL) -> Labels:
             finding = row["class_name"].strip()
             if finding.casefold() == NOTHING:
                 continue
-            if (name := wanted.of(finding)) is not None:
+            if (name := collector.class_of(finding)) is not None:
                 drawn[exam].append((reader, name, collector.corners([row[corner].strip() for corner in COLUMNS[2:]]), where))
         except ValueError as error:
             collector.reject(exam or f"({where})", f"{where}: {error}")
@@ -62,13 +63,13 @@ def read(table: Table, choices: Choices = USUAL) -> Labels:
         raise ConfigError(
             f"No row of {table.path} is of the reader {choices.readers}; its readers are {', '.join(sorted(known - {''})) or 'not named'}."
         )
-    left_out = Counter(wanted.left_out(table.path))
+    check(of_set(OPACITY_CLASSES, classes), classes, collector.classes, table.path)
     if unread := readers.keys() - collector.images.keys() - collector.errors.keys():
-        left_out[f"image that {choices.readers} did not read"] = len(unread)
+        collector.notes[f"image that {choices.readers} did not read"] = len(unread)
     for exam, of_exam in drawn.items():
         for name, box, where in _agreed(of_exam, choices.readers, readers[exam]):
             collector.add(collector.images[exam], name, box, where)
-    return collector.labels(table=table, left_out=left_out)
+    return collector.labels(table=table)
 
 
 def _agreed(drawn: Sequence[tuple[str, str, Box, str]], how: str, readers: set[str]) -> list[tuple[str, Box, str]]:

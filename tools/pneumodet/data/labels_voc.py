@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pneumodet.core.errors import DataError
 from pneumodet.data import text_files
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import CORNERS, Box, Collector, exam_id, shown, size_hw, text_number
 
 if TYPE_CHECKING:
@@ -29,17 +30,17 @@ def outward(corners: Sequence[float]) -> tuple[int, int, int, int]:
     return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
 
 
-def read(path: Path, *, evaluating: bool = False) -> Labels:
+def read(path: Path, *, evaluating: bool = False, classes: ClassMap | None = None) -> Labels:
     """Return the labels of an XML file, or of a folder of them with its subfolders, hidden ones passed over.
 
     Args:
       path: file or folder.
-      evaluating: as in ``Collector``.
+      evaluating, classes: as in ``Collector``.
 
     Raises:
       DataError: there is no file, or the only one is no Pascal VOC; in a folder such a file rejects its exam.
     """
-    collector = Collector(evaluating=evaluating)
+    collector = Collector(evaluating=evaluating, classes=classes)
     if not path.is_dir():
         _add_voc(collector, path, path.name)
         return collector.labels()
@@ -82,7 +83,8 @@ def _add_voc(collector: Collector, path: Path, relative: str) -> None:
         image = collector.image(file_name, size_hw(_text(root, "size/width"), _text(root, "size/height"), text_number), where)
         for number, element in enumerate(root.findall("object"), start=1):
             where = f"{relative}, object {number}"
-            collector.add(image, _text(element, "name"), _box(collector, element), where)
+            if (target := collector.class_of(_text(element, "name"))) is not None:
+                collector.add(image, target, _box(collector, element), where)
     except ValueError as error:
         collector.reject(exam, f"{where}: {error}")
 

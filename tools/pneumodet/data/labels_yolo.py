@@ -6,7 +6,6 @@ labels = read(Path("label-studio-export"))        # classes.txt, images/, labels
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import text_files
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Box, Collector, exam_id, shown, text_number
 
 DATA, NAMES = "data.yaml", "classes.txt"
@@ -35,18 +35,18 @@ def is_such(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (DATA, "data.yml")) or ((folder / NAMES).is_file() and (folder / LABELS).is_dir())
 
 
-def read(path: Path) -> Labels:
+def read(path: Path, *, classes: ClassMap | None = None) -> Labels:
     """Return the labels of a data set; an image without a file of labels has no finding, as Ultralytics takes it.
 
     Args:
       path: data.yaml, or the folder of it or of classes.txt.
+      classes: as in ``Collector``.
 
     Raises:
       ConfigError: PyYAML is not installed.
       DataError: data.yaml or a list of images is damaged, an image is missing or cannot be read, or two images have one name.
     """
-    collector = Collector()
-    left_out: Counter[str] = Counter()
+    collector = Collector(classes=classes)
     splits: Iterator[tuple[Path, Path]]
     if path.is_dir() and (path / NAMES).is_file() and not any((path / name).is_file() for name in (DATA, "data.yml")):
         lines = text_files.read_text(path / NAMES).splitlines()
@@ -57,13 +57,14 @@ def read(path: Path) -> Labels:
         about = _yaml(path)
         names = _names(about, path)
         splits = _images(about, path)
+    collector.classes.update(dict.fromkeys(names.values(), 0))
     seen: set[Path] = set()
     for image_path, root in splits:
         if image_path.resolve() in seen:
             continue
         seen.add(image_path.resolve())
-        _add(collector, image_path, root, names, left_out)
-    return collector.labels(left_out=left_out)
+        _add(collector, image_path, root, names)
+    return collector.labels()
 
 
 def labels_of(image: Path) -> Path:
@@ -90,7 +91,7 @@ def line(number: int, xywh_px: Box, *, width: int, height: int) -> str:
     return f"{number} {' '.join(f'{share:.17g}' for share in shares)}\n"
 
 
-def _add(collector: Collector, image_path: Path, root: Path, names: Mapping[int, str], left_out: Counter[str]) -> None:
+def _add(collector: Collector, image_path: Path, root: Path, names: Mapping[int, str]) -> None:
     """Add an image and its objects; what is wrong with them rejects it."""
     from PIL import Image
 
@@ -115,32 +116,31 @@ def _add(collector: Collector, image_path: Path, root: Path, names: Mapping[int,
             continue
         at = f"{where}, line {number}"
         try:
-            name, box = _object(collector, line.split(), names, width=width, height=height, left_out=left_out)
-            collector.add(image, name, box, at)
+            words = line.split()
+            if not words[0].isdecimal() or int(words[0]) not in names:
+                raise ValueError(f"there is no class {shown(words[0])}; there are {', '.join(map(str, names))}")
+            if (name := collector.class_of(names[int(words[0])])) is not None:
+                collector.add(image, name, _box(collector, words[1:], width=width, height=height), at)
         except ValueError as error:
             collector.reject(exam, f"{at}: {error}")
 
 
-def _object(
-    collector: Collector, words: list[str], names: Mapping[int, str], *, width: int, height: int, left_out: Counter[str]
-) -> tuple[str, Box]:
-    """Return (class, xyxy_px) of a line; ValueError where it is none, or a rotated box."""
-    if not words[0].isdecimal() or int(words[0]) not in names:
-        raise ValueError(f"there is no class {shown(words[0])}; there are {', '.join(map(str, names))}")
-    shares = [text_number("a coordinate", word) for word in words[1:]]
+def _box(collector: Collector, words: Sequence[str], *, width: int, height: int) -> Box:
+    """Return the xyxy_px of a line's numbers after the class; ValueError where they are none, or a rotated box."""
+    shares = [text_number("a coordinate", word) for word in words]
     if any(not -1 <= share <= 2 for share in shares):
         raise ValueError("a coordinate is far outside of the image: YOLO has shares of it, from 0 to 1")
     if len(shares) == 4:
         x, y, w, h = shares
         corners = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
-        return names[int(words[0])], collector.check_area(corners)
+        return collector.check_area(corners)
     if len(shares) < 6 or len(shares) % 2:
-        raise ValueError(f"the line has {len(words)} numbers, must have 5 (class, x, y, width, height)")
+        raise ValueError(f"the line has {len(words) + 1} numbers, must have 5 (class, x, y, width, height)")
     xs, ys = [share * width for share in shares[::2]], [share * height for share in shares[1::2]]
     if len(xs) == 4 and _is_rotated(xs, ys):
         raise ValueError("a rotated box (8 coordinates). Export upright boxes")
-    left_out["outline of a finding, of which the box is taken"] += 1
-    return names[int(words[0])], collector.check_area((min(xs), min(ys), max(xs), max(ys)))
+    collector.notes["outline of a finding, of which the box is taken"] += 1
+    return collector.check_area((min(xs), min(ys), max(xs), max(ys)))
 
 
 def _is_rotated(xs: list[float], ys: list[float]) -> bool:

@@ -71,7 +71,7 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
         counts=dict(sorted(counts.items()))
         | {
             "duplicate_rows": plan.duplicate_rows,
-            **{f"labels: {what}": count for what, count in plan.left_out.items()},
+            **{f"labels: {what}": count for what, count in plan.notes.items()},
             "skipped": sum(map(len, skipped.values())),
         },
         skipped={reason: tuple(lines) for reason, lines in skipped.items()},

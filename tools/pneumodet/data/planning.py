@@ -20,6 +20,7 @@ from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits, tool_names
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.label_choices import LEAVE_OUT
 from pneumodet.data.manifest import Grouping, Manifest
 from pneumodet.data.pseudonyms import Pseudonyms
@@ -89,7 +90,7 @@ class Plan:
       split_of: name of an exam in the output -> split.
       skipped: reason -> what cannot be used.
       duplicate_rows: of the labels.
-      left_out: what of the labels is not used -> how often.
+      notes: what of the labels is not used -> how often.
       manifest: what is known of it already: all but the splits, counts and lists of what was done.
       quality: of the images, where that was asked for.
     """
@@ -100,13 +101,13 @@ class Plan:
     split_of: dict[str, str]
     skipped: dict[str, list[str]]
     duplicate_rows: int
-    left_out: dict[str, int]
+    notes: dict[str, int]
     manifest: Manifest
     quality: QualityCheck | None
 
     def key(self) -> str:
         """Return what is the same for two plans that give the same bytes."""
-        decided = [self.manifest.to_json(), self.duplicate_rows, self.left_out, self.skipped, self.quality and self.quality.report]
+        decided = [self.manifest.to_json(), self.duplicate_rows, self.notes, self.skipped, self.quality and self.quality.report]
         # sizes and times of the files are in it, by their Source: a file that was changed makes another set
         digest = hashlib.sha256(json.dumps(decided).encode())
         for shard in self.all_shards():
@@ -142,7 +143,13 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     alias = Pseudonyms(inputs.pseudonym_key)
     classes = label_map.read_label_map(inputs.label_map)
     label_map.check_pneumonia(classes, inputs.label_map)
-    read = formats.read_labels(inputs.labels, format=settings.label_format, class_info=inputs.class_info, choices=settings.choices())
+    read = formats.read_labels(
+        inputs.labels,
+        format=settings.label_format,
+        class_info=inputs.class_info,
+        classes=ClassMap(settings.class_map, known=classes, complete=True),
+        choices=settings.choices(),
+    )
     if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
     read, files, skipped = _matched(inputs, settings, read, alias, pool)
@@ -189,7 +196,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         split_of=split_of,
         skipped={reason: lines for reason, lines in skipped.items() if lines},
         duplicate_rows=read.duplicate_rows,
-        left_out=dict(read.left_out),
+        notes=dict(read.notes),
         manifest=_manifest(inputs, settings, classes, groups.by, given=len(given.keys() & usable.keys())),
         quality=checked,
     )

@@ -5,6 +5,7 @@ settings = Settings(val_fraction=0.2, max_side=640)
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from pneumodet.core import paths
@@ -55,6 +56,7 @@ class Settings:
       readers: whose boxes count, as ``label_choices.Choices``.
       uncertain: what an uncertain finding becomes, as there.
       image_level: one of ``IMAGE_LEVEL``.
+      class_map: class of the labels -> class of the label map, as ``class_map.parse`` returns it.
       match: how a file's exam is identified, one of ``sources.MATCH``.
       patient_tag: the patient is the file's PatientID (0010,0020).
       patient_regex: the patient is what this matches in the exam's id.
@@ -75,6 +77,7 @@ class Settings:
     readers: str = UNION
     uncertain: str = LEAVE_OUT
     image_level: str = KEEP
+    class_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     match: str = "auto"
     patient_tag: bool = False
     patient_regex: str | None = None
