@@ -167,7 +167,11 @@ def run(args: argparse.Namespace) -> int | None:
         from pneumodet.training import advice
 
         flags = advice.flags(exams=sum(one.exams for one in manifest.splits.values()), gpus=gpus.count())
-        words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
+        # positives of whole images are nothing for a detector, which would refuse them
+        if any(one.positive_exams for one in manifest.splits.values()) and not any(one.boxes for one in manifest.splits.values()):
+            words = ["python tools/train_classifier.py --data", console.quoted(data), "--run my_first"]
+        else:
+            words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
         console.out(f"Next:    {' '.join(words)}")
     return None
 

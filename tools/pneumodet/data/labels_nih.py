@@ -29,7 +29,7 @@ def files(folder: Path) -> tuple[Path | None, Path | None]:
     """Return (table of findings, table of boxes) that lie in a folder."""
     names = sorted(path for path in folder.iterdir() if path.is_file())
     entries, boxes = ([path for path in names if pattern.match(path.name)] for pattern in (_ENTRY_FILE, _BOX_FILE))
-    return (entries or [None])[0], (boxes or [None])[0]
+    return next(iter(entries), None), next(iter(boxes), None)
 
 
 def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = None) -> Labels:
@@ -53,7 +53,7 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
         raise DataError(f"There is neither Data_Entry_2017.csv nor BBox_List_2017.csv in {path}. Get one of them.")
     findings = next((one for one in tables_ if BOX_COLUMNS[1] not in one.columns), None)
     places = next((one for one in tables_ if BOX_COLUMNS[1] in one.columns), None)
-    patients = _findings(collector, findings.need(ENTRY_COLUMNS)) if findings else {}
+    patients: dict[str, str] = _findings(collector, findings.need(ENTRY_COLUMNS)) if findings else {}
     if places:
         _boxes(collector, places.need(BOX_COLUMNS), alone=findings is None)
     if not patients:  # 00000013_005.png is of patient 13
@@ -64,7 +64,7 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
 
 def _findings(collector: Collector, table: Table) -> dict[str, str]:
     """Add all images with the classes that they have, and return exam -> patient."""
-    patients = {}
+    patients: dict[str, str] = {}
     for line, *cells in zip(table.lines, *map(table.column, ENTRY_COLUMNS), strict=True):
         file_name, findings, patient = (cell.strip() for cell in cells)
         exam, where = exam_id(file_name), f"line {line}"

@@ -82,14 +82,13 @@ class Split:
     @functools.cached_property
     def image_level(self) -> np.ndarray:
         """(N,) bool: which records have the class, but no box of it: their labels are of whole images."""
-        return coco_objects.image_level(self.instances["images"], self.class_name) & (
-            np.array(list(map(len, self.boxes_xyxy_px)), int) == 0
-        )
+        named = coco_objects.image_level(self.instances["images"], self.class_name)
+        return np.array([of_image and not len(boxes) for of_image, boxes in zip(named, self.boxes_xyxy_px, strict=True)], bool)
 
     @functools.cached_property
     def positive(self) -> np.ndarray:
         """(N,) bool: which records have the class, with a box or without."""
-        return np.array([len(boxes) > 0 for boxes in self.boxes_xyxy_px], bool) | self.image_level
+        return np.array([of_image or len(boxes) > 0 for of_image, boxes in zip(self.image_level, self.boxes_xyxy_px, strict=True)], bool)
 
     @property
     def most_boxes(self) -> int:
