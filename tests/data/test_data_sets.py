@@ -343,6 +343,39 @@ def test_positive_exams_without_boxes_can_be_left_out(nih, tmp_path):
     box_audit.check_has_boxes(RecordSet.open(tmp_path / "records"))
 
 
+@pytest.fixture
+def pairs(kermany, tmp_path):
+    """Return the folder of the set in the form of Keras' example: images.tfrec and paths.tfrec for each split."""
+    from pneumodet.data import tfrecord
+
+    out = tmp_path / "ChestXRay2017"
+    for split in ("train", "test"):
+        (out / split).mkdir(parents=True)
+        files = sorted(path for path in (kermany / split).rglob("*.jpeg") if not path.name.startswith("."))
+        names = [f"gs://bucket/data/ChestXRay2017/{path.relative_to(kermany).as_posix()}" for path in files]
+        for name, written in (("images.tfrec", [path.read_bytes() for path in files]), ("paths.tfrec", [one.encode() for one in names])):
+            with open(out / split / name, "wb") as file:
+                writer = tfrecord.Writer(file)
+                for one in written:
+                    writer.write(one)
+    return out
+
+
+def test_tfrecords_of_the_keras_example(pairs, kermany, tmp_path):
+    labels = read(pairs)
+    assert contents(labels) == {exam: one for exam, one in contents(read(kermany)).items() if not exam.startswith("NORMAL2")}
+    conversion.convert(Inputs(dicom_dir=pairs, labels=pairs), tmp_path / "records", Settings(val_fraction=0.5))
+    written = {one.patient_id: one.encoded for one in records(tmp_path / "records")}
+    assert written.keys() == labels.exams.keys()
+    assert written["IM-0115-0001"] == (kermany / "train/NORMAL/IM-0115-0001.jpeg").read_bytes()
+
+
+def test_tfrecords_of_the_keras_example_that_do_not_fit(pairs):
+    (pairs / "test" / "paths.tfrec").write_bytes(b"")
+    with pytest.raises(DataError, match="test has 1 images and 0 paths. Get both files again"):
+        read(pairs)
+
+
 # YOLO
 
 

@@ -1,5 +1,7 @@
 """Folders whose names are the labels, as Kermany's chest_xray: train|val|test/NORMAL|PNEUMONIA/*.jpeg -> images and findings.
 
+The same images in the TFRecords of Keras' example have such paths, too (``tfrecord_pairs``).
+
 labels = read(Path("chest_xray"))
 labels.exams["person1_bacteria_1"].findings, labels.patients["person1_bacteria_1"]       # ("pneumonia",), "person1"
 """
@@ -10,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import archives
+from pneumodet.data import archives, tfrecord_pairs
 from pneumodet.data.annotations import Labels
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import IMAGE_SUFFIXES, Collector, exam_id
@@ -27,8 +29,10 @@ _PERSON = re.compile(r"^(person\d+)_|^((?:NORMAL2-)?IM-\d+)-")
 
 
 def is_such(folder: Path) -> bool:
-    """Whether there is a folder of images without findings, and another one beside it that names one."""
-    for path, subfolders, _ in os.walk(folder):
+    """Whether there is a folder of images without findings, and another one beside it that names one; or Keras' TFRecords of such images."""
+    for path, subfolders, files in os.walk(folder):
+        if tfrecord_pairs.is_such(files):
+            return True
         names = {name.casefold() for name in subfolders}
         if NORMAL.casefold() in names and names & {name.casefold() for name in FOLDER_CLASSES}:
             return True
@@ -78,5 +82,10 @@ def of_paths(paths: Iterable[str], where: Path, *, classes: ClassMap | None = No
 
 def read(folder: Path, *, classes: ClassMap | None = None) -> Labels:
     """Return the labels of the images below a folder; arguments and errors as ``of_paths``."""
-    names = (os.path.relpath(os.path.join(path, name), folder) for path, _, files in os.walk(folder) for name in files)
-    return of_paths((name.replace(os.sep, "/") for name in names), folder, classes=classes)
+    paths: list[str] = []
+    for path, _, names in os.walk(folder):
+        relative = os.path.relpath(path, folder).replace(os.sep, "/")
+        paths += [f"{relative}/{name}" for name in names]
+        if tfrecord_pairs.is_such(names):
+            paths += map(tfrecord_pairs.short, tfrecord_pairs.paths(Path(path)))
+    return of_paths(paths, folder, classes=classes)

@@ -36,6 +36,9 @@ _RECORDS_SUFFIX = ".tfrecord"
 
 _ARCHIVE_SUFFIX = ".zip"
 
+_PAIR_SUFFIX = ".tfrec"
+"""Of a file of images whose paths another one has; see ``tfrecord_pairs``."""
+
 SECOND_FILE = "a second file of exam "
 """Why a file is refused whose exam has one; the exam follows."""
 
@@ -47,11 +50,11 @@ _PREAMBLE_BYTES, _MAGIC = 128, b"DICM"
 
 @dataclasses.dataclass(frozen=True, slots=True)  # there are many
 class Source:
-    """A file, or a member of a ZIP archive.
+    """A file, a member of a ZIP archive, or an image of ``tfrecord_pairs``.
 
     Attributes:
       path: the file's or the archive's.
-      member: the name within the archive; empty for a file.
+      member: the name within the archive, or number/path of the pair; empty for a file.
       size: bytes, uncompressed.
       mtime_ns: the file's or archive's time of change.
     """
@@ -80,6 +83,10 @@ class Source:
         if remote.is_url(self.path):
             return remote.read(self.path)
         try:
+            if self.path.endswith(_PAIR_SUFFIX):
+                from pneumodet.data import tfrecord_pairs  # here: it needs a package that predicting does without
+
+                return tfrecord_pairs.image(self.path, self.mtime_ns, int(self.member.partition("/")[0]))
             if self.member:
                 return _archive(self.path, self.mtime_ns).read(self.member)
             with open(self.path, "rb", buffering=0) as file:
@@ -239,6 +246,9 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
         if any(name.endswith(_RECORDS_SUFFIX) for name in names):  # an earlier output, with pictures in it
             subfolders.clear()
             continue
+        if any(name.endswith(_PAIR_SUFFIX) for name in names):
+            yield from _pair(folder, names, f"{folder[len(top) + 1 :]}/".lstrip("/"))
+            names = [name for name in names if not name.endswith(_PAIR_SUFFIX)]
         subfolders[:] = sorted(name for name in subfolders if not archives.is_hidden(name))
         for name in sorted(names):
             if name.startswith("."):
@@ -254,6 +264,18 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
                 yield from _members(path, stat.st_mtime_ns, relative, refused)
             else:
                 yield Source(path, "", stat.st_size, stat.st_mtime_ns), relative
+
+
+def _pair(folder: str, names: Sequence[str], relative: str) -> Iterable[tuple[Source, str]]:
+    """Yield the images of ``tfrecord_pairs`` in a folder, whose own path is ``relative``."""
+    from pneumodet.data import tfrecord_pairs
+
+    if tfrecord_pairs.is_such(names):
+        path = f"{folder}/{tfrecord_pairs.IMAGES}"
+        changed = os.stat(path).st_mtime_ns
+        paths, sizes = tfrecord_pairs.paths(Path(folder)), tfrecord_pairs.sizes(path, changed)
+        for number, (name, size) in enumerate(zip(paths, sizes, strict=True)):
+            yield Source(path, f"{number}/{name}", size, changed), f"{relative}{tfrecord_pairs.short(name)}"
 
 
 def _is_utf8(name: str) -> bool:
