@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from record_making import records
 
+from pneumodet.cli import make_tfrecords
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import box_audit, conversion, formats, label_export
 from pneumodet.data.class_map import ClassMap
@@ -332,6 +333,18 @@ def test_kermany_records_train_classifiers_and_no_detector(kermany, tmp_path):
     label_export.export_labels(out, tmp_path / "coco", format="coco")
     again = formats.read_labels(tmp_path / "coco" / "instances.json")
     assert {exam: one.findings for exam, one in again.exams.items()} == {exam: one.findings for exam, one in read(kermany).exams.items()}
+
+
+def test_the_command_says_what_is_not_used_and_what_to_train(tmp_path, capsys):
+    for line in CHEXPERT[1:]:
+        picture(tmp_path / line.partition(",")[0], len(line))
+    labels = text(tmp_path / "CheXpert-v1.0-small" / "train.csv", *CHEXPERT)
+    flags = ["--image-dir", labels.parent, "--labels", labels, "--output-dir", tmp_path / "records", "--val-fraction", "0.5"]
+    assert make_tfrecords.main([*map(str, flags)]) == 0
+    said = capsys.readouterr().out
+    assert "not used, lateral image: 1" in said
+    assert "not used, exam with an uncertain finding: 1" in said
+    assert f"train_classifier.py --data {tmp_path / 'records'} --run my_first" in said
 
 
 def test_positive_exams_without_boxes_can_be_left_out(nih, tmp_path):
