@@ -73,7 +73,7 @@ def test_what_is_no_record_set_is_one_line_and_exit_code_2(tmp_path, capsys):
     ("more", "message"),
     [
         pytest.param(["--data", "/no/such"], "'/no/such' is not a folder (it does not exist)", id="missing folder"),
-        pytest.param(["--format", "yolo"], "invalid choice: 'yolo'", id="format"),
+        pytest.param(["--format", "labelme"], "invalid choice: 'labelme'", id="format"),
         pytest.param(["--image"], "--image", id="unknown flag"),
     ],
 )

@@ -611,8 +611,8 @@ def test_missing_file(tmp_path, format, name):
 
 
 def test_unknown_format(tmp_path):
-    with pytest.raises(ConfigError, match="The label format is 'yolo', must be one of 'auto', 'rsna', 'csv', 'voc', 'coco'"):
-        formats.read_labels(tmp_path, format="yolo")
+    with pytest.raises(ConfigError, match="The label format is 'labelme', must be one of 'auto', 'rsna', 'csv', 'voc', 'coco'"):
+        formats.read_labels(tmp_path, format="labelme")
 
 
 def test_class_info_is_rsnas(read_csv, tmp_path):

@@ -116,8 +116,12 @@ def one_class(tmp_path_factory):
     return make_records(tmp_path_factory.mktemp("one_class") / "set", ONE_CLASS)
 
 
+EXACT = [format for format in label_export.LABELS if format != "yolo"]
+"""Formats that keep each bit; YOLO's shares of the image are tested in test_data_sets."""
+
+
 @pytest.mark.parametrize("images", [False, True])
-@pytest.mark.parametrize("format", label_export.LABELS)
+@pytest.mark.parametrize("format", EXACT)
 def test_round_trip(records, one_class, tmp_path, format, images):
     rsna = format == "rsna"
     card = label_export.export_labels(one_class if rsna else records, tmp_path / "out", format=format, images=images)
@@ -130,7 +134,7 @@ def test_round_trip(records, one_class, tmp_path, format, images):
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
 
 
-@pytest.mark.parametrize("format", label_export.LABELS)
+@pytest.mark.parametrize("format", EXACT)
 def test_split_file(one_class, tmp_path, format):
     label_export.export_labels(one_class, tmp_path / "out", format=format)
     with open(tmp_path / "out" / "split.csv", newline="", encoding="utf-8") as file:
@@ -382,7 +386,7 @@ def test_progress_is_of_all_exams(records, tmp_path):
 
 
 @pytest.mark.parametrize("negatives", ["background", "full-image"])
-@pytest.mark.parametrize("format", label_export.LABELS)
+@pytest.mark.parametrize("format", EXACT)
 def test_of_what_conversion_writes(synthetic, tmp_path, format, negatives):
     """The labels that went in come out, and make the same ground truth again."""
     settings = Settings(negatives=negatives, val_fraction=0.4)

@@ -21,6 +21,9 @@ class ConvertOptions(TypedDict, total=False):
     """Settings of ``convert``: ``pneumodet.data.settings.Settings`` has their meanings and defaults."""
 
     label_format: str
+    readers: str
+    uncertain: str
+    image_level: str
     class_map: Mapping[str, str]
     match: str
     patient_tag: bool
@@ -66,7 +69,7 @@ def convert(
 
     Args:
       images: folder or ZIP archive of DICOM, PNG or JPEG files.
-      labels: RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON.
+      labels: RSNA's CSV, an 8-column CSV, Pascal VOC XML, COCO JSON, YOLO's data.yaml, or the file or folder of another data set's labels.
       output: the new folder; it appears whole or not at all.
       class_info: CSV ``patientId,class``.
       patient_map: which patient each exam is of: CSV ``patientId,patient`` or RSNA's JSON. Without it, patients leak between splits.

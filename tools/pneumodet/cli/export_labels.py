@@ -16,9 +16,9 @@ def build_parser() -> console.Parser:
     parser.add_argument("--data", type=console.existing_dir, required=True, help="folder of records, as make_tfrecords writes it")
     parser.add_argument(
         "--format",
-        choices=("coco", "voc", "csv", "rsna"),
+        choices=("coco", "voc", "yolo", "csv", "rsna"),
         required=True,
-        help="COCO instances, Pascal VOC, the Object Detection API's classic CSV, or RSNA's CSV",
+        help="COCO instances, Pascal VOC, YOLO (with --images), the Object Detection API's classic CSV, or RSNA's CSV",
     )
     parser.add_argument("--output-dir", type=console.path, required=True, help="new folder for the labels")
     parser.add_argument("--images", action="store_true", help="write the images of the records too")

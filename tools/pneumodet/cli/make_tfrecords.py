@@ -36,8 +36,35 @@ def build_parser() -> console.Parser:
         type=console.existing_path,
         help="folder (or ZIP archive) of DICOM, PNG, JPEG, TIFF, BMP or WebP files, searched throughout",
     )
-    add("--labels", type=console.existing_path, help="RSNA's CSV, an 8-column CSV, a folder of Pascal VOC XML, or COCO JSON")
-    add("--label-format", choices=("auto", "rsna", "csv", "voc", "coco"), default="auto", help="(default: by content)")
+    add(
+        "--labels",
+        type=console.existing_path,
+        help="RSNA's CSV, an 8-column CSV, Pascal VOC XML, COCO JSON, YOLO's data.yaml, or the file or folder of another data set's labels",
+    )
+    add(
+        "--label-format",
+        choices=("auto", "rsna", "csv", "voc", "coco", "yolo", "nih", "vindr", "siim", "chexpert", "folders"),
+        default="auto",
+        help="(default: by content)",
+    )
+    add(
+        "--readers",
+        default="union",
+        metavar="WHOSE",
+        help="where several readers drew (VinDr-CXR): union, intersection, fused, or one's id (R8) (default %(default)s)",
+    )
+    add(
+        "--uncertain",
+        choices=("positive", "negative", "leave-out"),
+        default="leave-out",
+        help="what uncertain findings are (CheXpert, MIMIC-CXR-JPG) (default %(default)s)",
+    )
+    add(
+        "--image-level",
+        choices=("keep", "leave-out"),
+        default="keep",
+        help="positive exams without boxes: for classifiers, or left out, for detectors (default %(default)s)",
+    )
     console.add_class_map(group)
     add("--class-info", type=console.existing_file, help="CSV with patientId,class (RSNA's detailed class info)")
     add(
@@ -143,7 +170,11 @@ def run(args: argparse.Namespace) -> int | None:
         from pneumodet.training import advice
 
         flags = advice.flags(exams=sum(one.exams for one in manifest.splits.values()), gpus=gpus.count())
-        words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
+        # positives of whole images are nothing for a detector, which would refuse them
+        if any(one.positive_exams for one in manifest.splits.values()) and not any(one.boxes for one in manifest.splits.values()):
+            words = ["python tools/train_classifier.py --data", console.quoted(data), "--run my_first"]
+        else:
+            words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
         console.out(f"Next:    {' '.join(words)}")
     return None
 
@@ -179,6 +210,9 @@ def _convert(args: argparse.Namespace) -> "Records":
         runner=args.runner,
         beam_flags=args.beam_flags,
         label_format=args.label_format,
+        readers=args.readers,
+        uncertain=args.uncertain,
+        image_level=args.image_level,
         class_map=class_map.parse(args.class_map),
         match=args.match,
         patient_tag=args.patient_tag,

@@ -61,6 +61,7 @@ class Exam:
       size_hw: height and width in px of the image that the boxes were drawn on, where the labels say it.
       outlines: N outlines, a box's each, None for an object without; empty where none has one.
       difficult: N marks as Pascal VOC has them; empty where no object has one.
+      findings: classes of the image as a whole, which labels without boxes name: positive without a place.
     """
 
     patient_id: str
@@ -71,6 +72,7 @@ class Exam:
     size_hw: tuple[int, int] | None = None
     outlines: tuple[Outline | None, ...] = ()
     difficult: tuple[bool, ...] = ()
+    findings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.class_names:
@@ -88,6 +90,8 @@ class Labels:
       rows: exam -> its rows in a CSV, or its objects in another file, where an exam without objects counts as one; rejected exams too.
       table: the CSV, where the labels are one.
       coco: the COCO object, where the labels are one, with the exam as ``file_name`` of each image; its entries may be those of rejected exams.
+      patients: exam -> patient, where the labels say it.
+      files: path of an image, with / and without suffix, as the labels have it -> exam; where they name images by folder and file.
       classes: class as the labels have it -> how often it occurs.
       notes: what is known of objects and not used, or was left out -> how often.
     """
@@ -98,6 +102,8 @@ class Labels:
     rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
     table: Table | None = None
     coco: Mapping[str, Any] | None = None
+    patients: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     notes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 

@@ -15,6 +15,7 @@ import numpy as np
 from pneumodet.core import boxes as box_math
 from pneumodet.core.errors import DataError
 from pneumodet.data import label_map
+from pneumodet.data.record_sets import RecordSet
 from pneumodet.data.splits import TRAIN
 
 SMALL_PX = 8.0
@@ -163,3 +164,23 @@ def _twice(rows: list[dict[str, Any]], of_image: Mapping[int, list[int]], xyxy_p
         same = np.tril((overlap > SAME_IOU) & (kinds[:, None] == kinds[None]), -1)
         repeated[np.array(indices)[same.any(axis=1)]] = True
     return repeated
+
+
+def check_has_boxes(records: RecordSet, what: str = "A detector") -> None:
+    """Check a record set for what learns from boxes.
+
+    Args:
+      records: with training and validation exams.
+      what: learns, as a sentence begins.
+
+    Raises:
+      DataError: exams are positive without a box.
+    """
+    for split in (records.train, records.val):
+        if split.image_level.any():
+            first = split.names[int(split.image_level.argmax())]
+            raise DataError(
+                f"{what} needs boxes, but {int(split.image_level.sum())} of {int(split.positive.sum())} positive exams in {split.name} of "
+                f"{records.folder} have none (first: {first}). Train a classifier on them (tools/train_classifier.py), or make the records with "
+                "--image-level leave-out."
+            )

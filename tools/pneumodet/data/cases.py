@@ -28,6 +28,7 @@ class Cases:
       box_case: (D,) int64 in [0, C), not falling: the case of each detection. Within a case the most confident detection comes first; equal
         scores stay in the order given.
       facts: what is known of each case besides, name -> C values or None: ``view_position``, ``sex``, ``age`` (years), ``rsna_class``.
+      image_level: (C,) bool, the cases that are positive as a whole, without a ground-truth box; None where there are none.
 
     Raises:
       DataError: shapes or orders do not fit, a value is not finite, a box is inverted, or a score is outside [0, 1].
@@ -41,6 +42,7 @@ class Cases:
     scores: np.ndarray
     box_case: np.ndarray
     facts: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    image_level: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -64,8 +66,9 @@ class Cases:
 
     @property
     def positive(self) -> np.ndarray:
-        """(C,) bool: whether a case has a ground-truth box."""
-        return np.bincount(self.truth_case, minlength=len(self)) > 0
+        """(C,) bool: whether a case has a ground-truth box, or is positive as a whole."""
+        with_box: np.ndarray = np.bincount(self.truth_case, minlength=len(self)) > 0
+        return with_box if self.image_level is None else with_box | self.image_level
 
     @property
     def case_scores(self) -> np.ndarray:
@@ -97,6 +100,7 @@ class Cases:
             self.scores[boxes],
             box_case,
             {name: tuple(values[row] for row in rows) for name, values in self.facts.items()},
+            None if self.image_level is None else self.image_level[rows],
         )
 
 

@@ -19,6 +19,11 @@ def image_entry(exam: str, height: int, width: int) -> dict[str, Any]:
     return {"id": image_id(exam), "file_name": exam, "width": width, "height": height}
 
 
+def image_level(images: Sequence[Mapping[str, Any]], class_name: str) -> np.ndarray:
+    """Return (N,) bool: which images have the class as a whole (``findings`` names it), with no need of a box."""
+    return np.array([class_name in (image.get("findings") or ()) for image in images], bool)
+
+
 def annotation_entries(
     image: int, boxes_xyxy_px: np.ndarray, class_ids: Sequence[int], *, difficult: Sequence[bool] = ()
 ) -> list[dict[str, Any]]:

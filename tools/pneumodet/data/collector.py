@@ -48,7 +48,7 @@ class Image:
     file_name: str
     size_hw: tuple[int, int] | None
     where: str
-    objects: dict[tuple[str, Box | None], str] = dataclasses.field(default_factory=dict)  # (class, box) -> where
+    objects: dict[tuple[str, Box | None], str] = dataclasses.field(default_factory=dict)  # (class, box; None: the whole image) -> where
     outlines: dict[tuple[str, Box | None], Outline] = dataclasses.field(default_factory=dict)  # of those that have one
     difficult: set[tuple[str, Box | None]] = dataclasses.field(default_factory=set)
 
@@ -94,7 +94,7 @@ class Collector:
         return image
 
     def add(self, image: Image, name: str, box: Box | None, where: str, *, outline: Outline | None = None, difficult: bool = False) -> None:
-        """Add an object of a class that ``class_of`` returned; no box, or the class no-pneumonia, marks a negative exam.
+        """Add an object of a class that ``class_of`` returned, or without a box a class of the whole image; no-pneumonia marks a negative exam.
 
         Args:
           image: that it is on.
@@ -126,8 +126,15 @@ class Collector:
         xmin, ymin, xmax, ymax = (text_number(name, text) for name, text in zip(CORNERS, texts, strict=True))
         return self.check_area((xmin, ymin, xmax, ymax))
 
-    def labels(self, *, table: Table | None = None, coco: Mapping[str, Any] | None = None) -> Labels:
-        """Return what was gathered, sorted into exams and rejected ones; ``table`` or ``coco`` is where it is from."""
+    def labels(
+        self,
+        *,
+        table: Table | None = None,
+        coco: Mapping[str, Any] | None = None,
+        patients: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> Labels:
+        """Return what was gathered, sorted into exams and rejected ones; the arguments are fields of ``Labels``."""
         exams = {}
         for exam, image in self.images.items():
             marks = [where for (name, _), where in image.objects.items() if name == label_map.NO_PNEUMONIA]
@@ -135,17 +142,29 @@ class Collector:
             if marks and findings:
                 self.reject(exam, f"{marks[0]}: says {label_map.NO_PNEUMONIA}, but there is a finding at {next(iter(findings.values()))}")
             if exam not in self.errors:
-                boxes = np.array([box for _, box in findings], np.float64).reshape(-1, 4)
+                placed = [(name, box) for name, box in findings if box is not None]
                 exams[exam] = Exam(
                     exam,
-                    boxes,
+                    np.array([box for _, box in placed], np.float64).reshape(-1, 4),
                     bool(findings),
-                    class_names=tuple(name for name, _ in findings),
+                    class_names=tuple(name for name, _ in placed),
                     size_hw=image.size_hw,
-                    outlines=tuple(image.outlines.get(one) for one in findings) if image.outlines else (),
-                    difficult=tuple(one in image.difficult for one in findings) if image.difficult else (),
+                    outlines=tuple(image.outlines.get(one) for one in placed) if image.outlines else (),
+                    difficult=tuple(one in image.difficult for one in placed) if image.difficult else (),
+                    findings=tuple(name for name, box in findings if box is None),
                 )
-        return Labels(exams, sorted(self.errors.items()), self.duplicates, self.rows, table, coco, self.classes, self.notes)
+        return Labels(
+            exams,
+            sorted(self.errors.items()),
+            self.duplicates,
+            self.rows,
+            table,
+            coco,
+            patients=patients or {},
+            files=files or {},
+            classes=self.classes,
+            notes=self.notes,
+        )
 
 
 def is_text(value: str) -> bool:

@@ -24,6 +24,9 @@ ARCHIVE = ".zip"
 RECORDS = ".tfrecord"
 """Suffix that only an output of make_tfrecords has."""
 
+PAIR = ".tfrec"
+"""Suffix of a file of images whose paths another one has; see ``tfrecord_pairs``."""
+
 PREDICTIONS = frozenset(("predictions.json", "detections.json", "scores.csv"))
 """Files that a folder has together only where predict wrote it; its pictures are no radiographs."""
 

@@ -109,7 +109,9 @@ def _to_coco(labels: Labels) -> dict[str, Any]:
     """Return labels of another format as a COCO object, with the ids of the usual label map where its classes are in it."""
     known = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)
     # pneumonia is there even where no exam is positive: detections have its id, and metrics ask for it
-    classes = dict.fromkeys([label_map.PNEUMONIA, *(name for exam in labels.exams.values() for name in exam.class_names)])
+    classes = dict.fromkeys(
+        [label_map.PNEUMONIA, *(name for exam in labels.exams.values() for name in (*exam.class_names, *exam.findings))]
+    )
     ids = {name: known[name] for name in classes if name in known}
     for name in classes:
         ids.setdefault(name, max(*known.values(), *ids.values()) + 1)
@@ -117,7 +119,8 @@ def _to_coco(labels: Labels) -> dict[str, Any]:
     for exam in labels.exams.values():
         image = {"id": image_id(exam.patient_id), "file_name": exam.patient_id}
         image |= {"height": exam.size_hw[0], "width": exam.size_hw[1]} if exam.size_hw else {}
-        coco["images"].append(image | ({"rsna_class": exam.rsna_class} if exam.rsna_class else {}))
+        image |= {"rsna_class": exam.rsna_class} if exam.rsna_class else {}
+        coco["images"].append(image | ({"findings": list(exam.findings)} if exam.findings else {}))
         for name, box in zip(exam.class_names, boxes.xyxy_to_xywh_px(exam.boxes_xyxy_px).tolist(), strict=True):
             coco["annotations"].append({"id": len(coco["annotations"]) + 1, "image_id": image["id"], "category_id": ids[name], "bbox": box})
     return coco

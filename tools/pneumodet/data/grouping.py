@@ -18,7 +18,7 @@ from pneumodet.data.settings import Settings
 from pneumodet.data.sources import Source
 from pneumodet.dicom import reading
 
-BY_MAP, BY_TAG, BY_REGEX, BY_EXAM = "patient map", "PatientID", "regular expression", "patientId"
+BY_MAP, BY_LABELS, BY_TAG, BY_REGEX, BY_EXAM = "patient map", "labels", "PatientID", "regular expression", "patientId"
 """Where the patient of an exam is known from; the last one is RSNA's name of an exam, and no patient."""
 
 UNKNOWN = "unknown"
@@ -46,7 +46,7 @@ class Groups:
         files: Mapping[str, Source],
         labels: Mapping[str, Exam],
         ids: Iterable[str],
-        patient_map: Path | None,
+        patient_map: Path | Mapping[str, str] | None,
         settings: Settings,
         alias: Pseudonyms,
         pool: Pool,
@@ -57,7 +57,7 @@ class Groups:
           files: exam -> file.
           labels: exam -> labels.
           ids: exams and patients by their own names, as the patient map has them.
-          patient_map: as ``settings.Inputs``.
+          patient_map: as ``settings.Inputs``, or exam -> patient as the labels say it, which is the last choice but the exam itself.
           settings: where patients are known from, and what is stratified by.
           alias: makes the names that exams and patients have here.
           pool: reads headers.
@@ -73,10 +73,12 @@ class Groups:
         if settings.patient_tag:
             patients = {exam: alias(header.patient_id) for exam, header in headers.items() if header.patient_id}
             return cls(BY_TAG, patients, headers, _classes(labels))
-        if patient_map:
+        if isinstance(patient_map, Path):
             by, known = BY_MAP, annotations.read_patient_map(patient_map)
         elif settings.patient_regex:
             by, known = BY_REGEX, splits.patients_by_regex(ids, settings.patient_regex)
+        elif patient_map:
+            by, known = BY_LABELS, dict(patient_map)
         else:
             by, known = BY_EXAM, {exam: exam for exam in ids}
         return cls(by, {alias(exam): alias(patient) for exam, patient in known.items()}, headers, _classes(labels))

@@ -1,4 +1,4 @@
-"""A record set -> labels, and images, that other tools read: COCO, Pascal VOC, the API's classic CSV, RSNA's CSV.
+"""A record set -> labels, and images, that other tools read: COCO, Pascal VOC, YOLO, the API's classic CSV, RSNA's CSV.
 
 card = export_labels(records, Path("out"), format="voc", images=True)      # out/annotations/*.xml, out/images/*.jpg, out/split.csv
 """
@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 import pneumodet
 from pneumodet.core import folders, paths
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import annotations, formats, label_map, labels_voc, splits
+from pneumodet.data import annotations, formats, label_map, labels_voc, labels_yolo, splits
+from pneumodet.data.annotations import Exam
 from pneumodet.data.record_sets import RecordSet
 
 CARD = "label_export.json"
@@ -26,7 +29,13 @@ SPLIT = "split.csv"
 IMAGES = "images"
 """Folder of the images."""
 
-LABELS = {formats.COCO: "instances.json", formats.VOC: "annotations", formats.CSV: "labels.csv", formats.RSNA: "labels.csv"}
+LABELS = {
+    formats.COCO: "instances.json",
+    formats.VOC: "annotations",
+    formats.CSV: "labels.csv",
+    formats.RSNA: "labels.csv",
+    formats.YOLO: labels_yolo.DATA,
+}
 """Format -> the file, or folder, of the labels."""
 
 SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
@@ -38,6 +47,9 @@ MAX_NAME_BYTES = 250
 _NO_FILE_NAME = re.compile(r"^\.|[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]")
 """A dot that hides the file, control characters, halves of surrogate pairs, and what separates folders."""
 
+SAME_PX = 1e-6
+"""What a coordinate may differ by after it was written as a share of the image, which is YOLO's form, and read again."""
+
 _CHECKED_HW = (1, 1)
 """Images are decoded as small as that is possible before they are written: all data of a file are read so."""
 
@@ -48,13 +60,14 @@ _Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class _Exam:
-    """One exam of the ground truth: its split, its COCO image, (class, xywh_px) of each finding, and which of them are marked difficult."""
+    """One exam of the ground truth: its split, its COCO image, (class, xywh_px) of each finding, which of them are marked difficult, whole-image classes."""
 
     id: str
     split: str
     image: dict[str, Any]
     objects: tuple[tuple[str, _Box], ...]
     difficult: tuple[bool, ...]
+    findings: tuple[str, ...] = ()
 
     def corners(self) -> list[tuple[str, _Box]]:
         """Return (class, xyxy_px) of each finding, added up as readers of COCO and of RSNA's CSV do."""
@@ -73,7 +86,8 @@ def export_labels(
     """Write the labels of a record set, all splits in one, with ``split.csv`` and ``label_export.json``.
 
     What is written is read back by ``formats.read_labels`` before the folder appears, and must be the same, to the last bit of each
-    coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class). Coordinates are in px of the images that are written,
+    coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class; YOLO's shares of the image give px again to ``SAME_PX``).
+    Coordinates are in px of the images that are written,
     or, without images, of the radiographs that the records were made from, which may be larger (``max_side``). Pascal VOC has them in whole px, rounded
     outward, and the exact ones beside, see ``labels_voc``. An exam whose only box is of
     the class ``no-pneumonia`` is written as a negative. File names in the labels have the suffix of the record's image, whether images are
@@ -92,20 +106,28 @@ def export_labels(
       (of findings), ``negatives`` and ``difficult`` objects, which CSV files cannot mark, among others.
 
     Raises:
-      ConfigError: there is no such format.
+      ConfigError: there is no such format, or YOLO without images.
       DataError: the record set is missing or damaged, the output folder is in use, the disk is full, or the format cannot hold an exam.
     """
     if format not in LABELS:
         raise ConfigError(f"The label format is {format!r}, must be one of {', '.join(map(repr, LABELS))}.")
+    if format == formats.YOLO and not images:
+        raise ConfigError("YOLO's labels are shares of the images that lie beside them. Give --images.")
     records = RecordSet.open(data_dir)
     exams, categories = _read_truth(records, original=not images)
     _check_names(exams)
+    if format != formats.COCO and (without := [exam.id for exam in exams if exam.findings]):
+        raise DataError(
+            f"{len(without)} exams have findings without boxes (first: {without[0]}), which {format!r} cannot hold. Choose {formats.COCO!r}."
+        )
     with folders.new_folder(output, marker=CARD, overwrite=overwrite) as folder:
         labels = folder / LABELS[format]
         image_names = {exam.id: "" for exam in exams}
         if images or format != formats.RSNA:  # RSNA's CSV names no file
-            image_names = _read_images(records, exams, progress, folder / IMAGES if images else None)
-        if format == formats.COCO:
+            image_names = _read_images(records, exams, progress, folder / IMAGES if images else None, by_split=format == formats.YOLO)
+        if format == formats.YOLO:
+            _write_yolo(labels, exams, image_names, categories)
+        elif format == formats.COCO:
             _write_coco(labels, exams, image_names, categories)
         elif format == formats.VOC:
             _write_voc(labels, exams, image_names)
@@ -123,7 +145,7 @@ def export_labels(
             "images": IMAGES if images else None,
             "exams": len(exams),
             "boxes": sum(len(exam.objects) for exam in exams),
-            "negatives": sum(not exam.objects for exam in exams),
+            "negatives": sum(not (exam.objects or exam.findings) for exam in exams),
             "difficult": sum(sum(exam.difficult) for exam in exams),
         }
         paths.write_json(folder / CARD, card)
@@ -149,7 +171,7 @@ def _read_truth(records: RecordSet, *, original: bool) -> tuple[list[_Exam], dic
             findings, difficult = tuple(objects[image["id"]]), tuple(marks[image["id"]])
             if original and "original_width" in image:
                 image, findings = _enlarged(image, findings)
-            exams.append(_Exam(str(image["file_name"]), split.name, image, findings, difficult))
+            exams.append(_Exam(str(image["file_name"]), split.name, image, findings, difficult, tuple(image.get("findings") or ())))
         categories = categories or {name: number for number, name in names.items()}
         if categories != {name: number for number, name in names.items()}:
             raise DataError(f"The ground truth {split.truth} has other classes than that of another split. {_AGAIN}")
@@ -180,9 +202,14 @@ def _check_names(exams: list[_Exam]) -> None:
 
 
 def _read_images(
-    records: RecordSet, exams: list[_Exam], progress: Callable[[Iterable[_Exam]], Iterable[_Exam]], folder: Path | None
+    records: RecordSet,
+    exams: list[_Exam],
+    progress: Callable[[Iterable[_Exam]], Iterable[_Exam]],
+    folder: Path | None,
+    *,
+    by_split: bool = False,
 ) -> dict[str, str]:
-    """Return exam -> file name of its image, and write the images where a folder for them is given.
+    """Return exam -> file name of its image, and write the images where a folder for them is given, with a folder for each split or without.
 
     Raises:
       DataError: records and ground truth differ, or an image that is written cannot be decoded.
@@ -198,7 +225,9 @@ def _read_images(
         names[exam.id] = exam.id + SUFFIXES[record.image_format]
         if folder is not None:
             example.pixels(_CHECKED_HW)
-            (folder / names[exam.id]).write_bytes(record.encoded)
+            place = folder / exam.split if by_split else folder
+            place.mkdir(exist_ok=True)
+            (place / names[exam.id]).write_bytes(record.encoded)
     return names
 
 
@@ -258,6 +287,19 @@ def _voc_boxes(corners: _Box) -> dict[str, tuple[int | float, ...]]:
     return {labels_voc.BOX: whole} | exact
 
 
+def _write_yolo(path: Path, exams: list[_Exam], image_names: dict[str, str], categories: dict[str, int]) -> None:
+    classes = [name for name in categories if name != label_map.NO_PNEUMONIA]
+    splits_ = list(dict.fromkeys(exam.split for exam in exams))
+    path.write_text(labels_yolo.data_yaml(splits_, classes), encoding="utf-8")
+    for split in splits_:
+        (path.parent / labels_yolo.LABELS / split).mkdir(parents=True)
+    for exam in exams:
+        size = {"width": exam.image["width"], "height": exam.image["height"]}
+        rows = [labels_yolo.line(classes.index(name), xywh, **size) for name, xywh in exam.objects]
+        target = path.parent / labels_yolo.LABELS / exam.split / image_names[exam.id]
+        target.with_suffix(".txt").write_text("".join(rows), encoding="utf-8")
+
+
 def _write_csv(path: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:
     def rows() -> Iterator[tuple[Any, ...]]:
         for exam in exams:
@@ -298,10 +340,18 @@ def _check_read_back(labels: Path, exams: list[_Exam], format: str) -> None:
     reasons = dict(written.rejected)
     for exam in exams:
         size = None if format == formats.RSNA else (exam.image["height"], exam.image["width"])
-        meant = (list(dict.fromkeys(exam.corners())), size)  # boxes that clipping made equal count once
         read = written.exams.get(exam.id)
-        if read is None or meant != (list(zip(read.class_names, map(tuple, read.boxes_xyxy_px.tolist()), strict=True)), read.size_hw):
+        if read is None or size != read.size_hw or not _is_same(exam, read, SAME_PX if format == formats.YOLO else 0):
             reason = reasons.get(exam.id) or ("it is read as something else" if read else "its name is read as another one")
             raise DataError(
                 f"Exam {exam.id!r} cannot be written as {format!r}: {reason}. Choose another format, or rename what is unusual in it."
             )
+
+
+def _is_same(exam: _Exam, read: Exam, tolerance_px: float) -> bool:
+    """Whether classes and boxes of an exam were read as they were meant."""
+    meant = list(dict.fromkeys(exam.corners()))  # boxes that clipping made equal count once
+    if [name for name, _ in meant] != list(read.class_names) or exam.findings != read.findings:
+        return False
+    corners = np.array([box for _, box in meant], np.float64).reshape(-1, 4)
+    return bool((np.abs(corners - read.boxes_xyxy_px) <= tolerance_px).all())

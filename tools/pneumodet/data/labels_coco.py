@@ -77,6 +77,9 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
             category = coco_ids.of_entry(annotation, "category_id")
             if category not in categories:
                 raise ValueError(f"there is no category with the id {shown(annotation['category_id'])}")
+            attributes = annotation.get("attributes")
+            if rotation := attributes.get("rotation") if isinstance(attributes, dict) else None:  # CVAT: bbox is that of the box before
+                raise ValueError(f"the box is rotated by {shown(rotation)} degrees. Draw an upright one")
             target = collector.class_of(categories[category])
             if target is None:
                 continue
@@ -102,7 +105,7 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
     named_categories = [{"id": number, "name": name} for number, name in dict(merged.values()).items()]
     # ids as they are equal, so that those who take the object need no rule of their own
     known = [(entry, _known(entry, images)) for entry in parts["images"]]
-    named = [{**entry, "id": one, "file_name": images[one][0]} for entry, one in known if one is not None]
+    named = [{**entry, "id": one, "file_name": images[one][0], **_meant(entry, classes)} for entry, one in known if one is not None]
     return collector.labels(coco={**data, "images": named, "annotations": placed, "categories": named_categories})
 
 
@@ -112,6 +115,17 @@ def _known(entry: Any, images: Mapping[coco_ids.Id, Any]) -> coco_ids.Id | None:
     except ValueError:
         return None
     return number if number in images else None
+
+
+def _meant(entry: dict[str, Any], classes: ClassMap | None) -> dict[str, list[str]]:
+    """Return what becomes of the findings of an image as a whole, where it has any."""
+    try:
+        names = _findings(entry)
+    except ValueError:  # the image was rejected for it
+        return {}
+    if classes is None or not names:
+        return {}
+    return {"findings": list(dict.fromkeys(target for name in names if (target := classes.target(name)) is not None))}
 
 
 def _outline(collector: Collector, segmentation: Any) -> Outline | None:
@@ -180,12 +194,23 @@ def _coco_images(collector: Collector, entries: list[Any]) -> dict[Any, tuple[st
                 if not isinstance(entry.get(name), str | int | float | None):
                     raise ValueError(f"{name} is {shown(entry[name])}, must be text or a number")
             image = collector.image(file_name, size, where)
+            for finding in _findings(entry):
+                if (target := collector.class_of(finding)) is not None:
+                    collector.add(image, target, None, where)
             collector.duplicates += number in images
         except ValueError as error:
             collector.reject(exam, f"{where}: {error}")
         if number is not None:
             images.setdefault(number, (exam, image))
     return images
+
+
+def _findings(entry: dict[str, Any]) -> list[str]:
+    """Return the classes that a record set's image has as a whole; ValueError where they are no list of names."""
+    names = entry.get("findings") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) and name and is_text(name) for name in names):
+        raise ValueError(f"findings is {shown(names)}, must be a list of classes")
+    return names
 
 
 def _name(entry: dict[str, Any], key: str) -> str:

@@ -91,6 +91,9 @@ def _add_voc(collector: Collector, path: Path, relative: str) -> None:
 
 def _box(collector: Collector, element: "_Element") -> Box:
     """Return the box of an object: the exact one where it has one that rounds to the other."""
+    for attribute in element.findall("attributes/attribute"):  # CVAT's
+        if attribute.findtext("name") == "rotation" and float(attribute.findtext("value") or 0):
+            raise ValueError(f"the box is rotated by {shown(attribute.findtext('value'))} degrees. Draw an upright one")
     box = collector.corners([_text(element, f"{BOX}/{corner}") for corner in CORNERS])
     if element.find(EXACT) is None:
         return box

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import os
 import zipfile
-from collections.abc import Container, Iterable
+from collections.abc import Container, Generator, Iterable
 from pathlib import Path, PurePosixPath
 
 from pneumodet.core.errors import DataError
@@ -27,11 +27,11 @@ EARLIER = "an earlier output of pneumodet, whose pictures are no radiographs"
 
 @dataclasses.dataclass(frozen=True, slots=True)  # there are many
 class Source:
-    """A file, or a member of a ZIP archive.
+    """A file, a member of a ZIP archive, or an image of ``tfrecord_pairs``.
 
     Attributes:
       path: the file's or the archive's.
-      member: the name within the archive; empty for a file.
+      member: the name within the archive, or number/path of the pair; empty for a file.
       size: bytes, uncompressed.
       mtime_ns: the file's or archive's time of change.
     """
@@ -60,6 +60,10 @@ class Source:
         if remote.is_url(self.path):
             return remote.read(self.path)
         try:
+            if self.member and self.path.endswith(file_kinds.PAIR):
+                from pneumodet.data import tfrecord_pairs  # here: it needs a package that predicting does without
+
+                return tfrecord_pairs.image(self.path, self.mtime_ns, int(self.member.partition("/")[0]))
             if self.member:
                 return _archive(self.path, self.mtime_ns).read(self.member)
             with open(self.path, "rb", buffering=0) as file:
@@ -175,7 +179,9 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
             subfolders.clear()
             refused.append((within.rstrip("/") or root.name, EARLIER))
             continue
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if any(name.endswith(file_kinds.PAIR) for name in names):
+            names = yield from _pair(folder, names, within)
+        subfolders[:] = sorted(name for name in subfolders if not archives.is_hidden(name))
         for name in sorted(names):
             if name.startswith("."):
                 continue
@@ -189,6 +195,20 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
                 yield from _members(path, stat.st_mtime_ns, relative, refused)
             else:
                 yield Source(path, "", stat.st_size, stat.st_mtime_ns), relative
+
+
+def _pair(folder: str, names: list[str], within: str) -> Generator[tuple[Source, str], None, list[str]]:
+    """Yield the images of ``tfrecord_pairs`` in a folder, whose own path is ``within``, and return the names of the folder's other files."""
+    from pneumodet.data import tfrecord_pairs
+
+    if not tfrecord_pairs.is_such(names):
+        return names
+    path = f"{folder}/{tfrecord_pairs.IMAGES}"
+    changed = os.stat(path).st_mtime_ns
+    paths, sizes = tfrecord_pairs.paths(Path(folder)), tfrecord_pairs.sizes(path, changed)
+    for number, (name, size) in enumerate(zip(paths, sizes, strict=True)):
+        yield Source(path, f"{number}/{name}", size, changed), within + tfrecord_pairs.short(name)
+    return [name for name in names if name not in (tfrecord_pairs.IMAGES, tfrecord_pairs.PATHS)]
 
 
 def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:
@@ -222,6 +242,8 @@ def _head(source: Source) -> bytes:
     """Return the first bytes of a file, none where it cannot be read, or lies at a URL."""
     if remote.is_url(source.path):
         return b""
+    if source.path.endswith(file_kinds.PAIR) and source.member:
+        return source.read_bytes()[: file_kinds.HEAD_BYTES]
     with contextlib.suppress(OSError, *archives.ERRORS):
         archive = _archive(source.path, source.mtime_ns) if source.member else None
         with archive.open(source.member) if archive else open(source.path, "rb") as file:

@@ -21,8 +21,9 @@ from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.formatting import counted
 from pneumodet.core.processes import Pool
-from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits, views
+from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits, tool_names, views
 from pneumodet.data.class_map import ClassMap
+from pneumodet.data.label_choices import LEAVE_OUT
 from pneumodet.data.manifest import Grouping, Manifest
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
@@ -119,7 +120,10 @@ class Plan:
             for item in shard.items:
                 labels = (
                     item.exam.boxes_xyxy_px.tolist(),
-                    *(getattr(item.exam, name) for name in ("class_names", "positive", "size_hw", "rsna_class", "outlines", "difficult")),
+                    *(
+                        getattr(item.exam, name)
+                        for name in ("class_names", "positive", "size_hw", "rsna_class", "outlines", "difficult", "findings")
+                    ),
                 )
                 digest.update(repr((item.name, item.source, labels)).encode())
         return digest.hexdigest()
@@ -152,11 +156,12 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         format=settings.label_format,
         class_info=inputs.class_info,
         classes=ClassMap(settings.class_map, known=classes, complete=True),
+        choices=settings.choices(),
     )
     if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
     _refuse_without_positives(read, inputs.labels)
-    files, skipped = _matched(inputs, settings, read, alias, pool)
+    read, files, skipped = _matched(inputs, settings, read, alias, pool)
 
     positive = {exam for exam, one in read.exams.items() if one.positive}
     if skipped[SEVERAL_IMAGES] and positive and not positive & files.keys():  # only negatives would be left
@@ -171,7 +176,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     usable = dict(sorted(usable.items(), key=lambda item: hashlib.sha256(f"{settings.seed}/{item[0]}".encode()).digest()))
     named = splits.read_split_file(inputs.split_file) if inputs.split_file else {}
     ids = read.exams.keys() | named.keys()  # an exam that is gone still shows where its patient belongs
-    groups = grouping.Groups.read(usable, labels, ids, inputs.patient_map, settings, alias, pool)
+    groups = grouping.Groups.read(usable, labels, ids, inputs.patient_map or read.patients, settings, alias, pool)
     skipped[f"no patient by {groups.by}"] += sorted(usable.keys() - groups.patients.keys())
     usable = {exam: source for exam, source in usable.items() if exam in groups.patients}
     checked = None
@@ -224,14 +229,43 @@ def _refuse_without_positives(read: annotations.Labels, path: Path) -> None:
 
 def _matched(
     inputs: Inputs, settings: Settings, read: annotations.Labels, alias: Pseudonyms, pool: Pool
-) -> tuple[dict[str, Source], dict[str, list[str]]]:
-    """Return exam -> its file by the exams' own names, and reason -> what has no label or no file, by the names of the output."""
-    rejected_ids = {exam for exam, _ in read.rejected}
+) -> tuple[annotations.Labels, dict[str, Source], dict[str, list[str]]]:
+    """Return (labels, exam -> its file, reason -> what has no label or no file); exams have their own names, but in the reasons those of the output."""
+    known = read.exams.keys() | {exam for exam, _ in read.rejected}
     seconds: dict[str, list[tuple[Source, str]]] = {}
     files, refused = sources.find_radiographs(
-        inputs.dicom_dir, known=read.exams.keys() | rejected_ids, match=settings.match, images=True, pool=pool, seconds=seconds
+        inputs.dicom_dir, known=known, match=settings.match, images=True, by_path=read.files, pool=pool, seconds=seconds
     )
+    read = tool_names.renamed(read, files)
+    rejected_ids = {exam for exam, _ in read.rejected}
     skipped: dict[str, list[str]] = defaultdict(list)
+    if settings.image_level == LEAVE_OUT:
+        without = {exam for exam, one in read.exams.items() if one.findings and not len(one.boxes_xyxy_px)}
+        skipped["positive without a box"] += sorted(alias(exam) for exam in without)
+        rejected_ids |= without
+        read = dataclasses.replace(read, exams={exam: one for exam, one in read.exams.items() if exam not in without})
+    several = _choose(inputs, read, files, refused, seconds, skipped, alias)
+    for exam, reason in read.rejected:  # which may quote ids and names of files
+        skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
+    for name, reason in refused:
+        other = reason.removeprefix(sources.SECOND_FILE)
+        skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
+    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys() - several)
+    skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
+    return read, files, skipped
+
+
+def _choose(
+    inputs: Inputs,
+    read: annotations.Labels,
+    files: dict[str, Source],
+    refused: list[tuple[str, str]],
+    seconds: Mapping[str, list[tuple[Source, str]]],
+    skipped: dict[str, list[str]],
+    alias: Pseudonyms,
+) -> set[str]:
+    """Choose among the files of each exam that has several, in ``files`` and ``refused``, and return those that are left out, which ``skipped`` gets."""
+    several: set[str] = set()
     for exam in seconds.keys() & read.exams.keys():
         # a file of the label's own name goes before those that only their headers connect with it
         named = _is_named(files[exam], exam)
@@ -240,21 +274,14 @@ def _matched(
         if chosen is None:
             skipped[SEVERAL_IMAGES].append(f"{alias(exam)}: {why if not alias else views.HOW_TO_LABEL}")
             del files[exam]
-            refused = [one for one in refused if one[1] != sources.SECOND_FILE + exam]
+            refused[:] = [one for one in refused if one[1] != sources.SECOND_FILE + exam]
+            several.add(exam)
         elif chosen != files[exam]:
             name = next(name for source, name in seconds[exam] if source == chosen)
             refused[refused.index((name, sources.SECOND_FILE + exam))] = (files[exam].name, sources.SECOND_FILE + exam)
             files[exam] = chosen
     skipped[SEVERAL_IMAGES].sort()
-    several = {exam for exam in seconds if exam not in files}
-    for exam, reason in read.rejected:  # which may quote ids and names of files
-        skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
-    for name, reason in refused:
-        other = reason.removeprefix(sources.SECOND_FILE)
-        skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
-    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys() - several)
-    skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
-    return files, skipped
+    return several
 
 
 def _is_named(source: Source, exam: str) -> bool:

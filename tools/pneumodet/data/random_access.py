@@ -44,6 +44,10 @@ class Reader:
         shard, number = self._places[index, :2].tolist()
         return f"{self._shards[shard]}, record {number}"
 
+    def size(self, index: int) -> int:
+        """Return the length of a record in bytes."""
+        return int(self._places[index, 3])
+
     def read(self, index: int) -> bytes:
         """Return the bytes of a record.
 

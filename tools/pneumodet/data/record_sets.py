@@ -19,7 +19,7 @@ import numpy as np
 from pneumodet.core import json_text, paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
-from pneumodet.data import tf_example, tfrecord
+from pneumodet.data import coco_objects, tf_example, tfrecord
 from pneumodet.data.examples import Example, Examples
 from pneumodet.data.label_map import PNEUMONIA
 from pneumodet.data.manifest import FORMAT, HINT, MANIFEST, VERSION, Manifest, Shard
@@ -80,9 +80,15 @@ class Split:
         return [np.array(boxes, np.float64).reshape(-1, 4) for boxes in by_image.values()]
 
     @functools.cached_property
+    def image_level(self) -> np.ndarray:
+        """(N,) bool: which records have the class, but no box of it: their labels are of whole images."""
+        named = coco_objects.image_level(self.instances["images"], self.class_name)
+        return np.array([of_image and not len(boxes) for of_image, boxes in zip(named, self.boxes_xyxy_px, strict=True)], bool)
+
+    @functools.cached_property
     def positive(self) -> np.ndarray:
-        """(N,) bool: which records have a box of the class."""
-        return np.array([len(boxes) > 0 for boxes in self.boxes_xyxy_px], bool)
+        """(N,) bool: which records have the class, with a box or without."""
+        return np.array([of_image or len(boxes) > 0 for of_image, boxes in zip(self.image_level, self.boxes_xyxy_px, strict=True)], bool)
 
     @property
     def most_boxes(self) -> int:

@@ -11,9 +11,14 @@ from pathlib import Path
 from pneumodet.core import paths
 from pneumodet.core.errors import ConfigError
 from pneumodet.data import images, shards, sources
+from pneumodet.data.label_choices import LEAVE_OUT, UNION, Choices
 
 QUALITY = ("off", "report", "exclude")
 """What is done about radiographs with findings of the quality check."""
+
+KEEP = "keep"
+IMAGE_LEVEL = (KEEP, LEAVE_OUT)
+"""What becomes of positive exams without boxes: kept, for classifiers, or left out, for detectors."""
 
 STRATA = ("class", "view", "sex")
 """What a split can be stratified by."""
@@ -48,6 +53,9 @@ class Settings:
 
     Attributes:
       label_format: one of ``formats.FORMATS``.
+      readers: whose boxes count, as ``label_choices.Choices``.
+      uncertain: what an uncertain finding becomes, as there.
+      image_level: one of ``IMAGE_LEVEL``.
       class_map: class of the labels -> class of the label map, as ``class_map.parse`` returns it.
       match: how a file's exam is identified, one of ``sources.MATCH``.
       patient_tag: the patient is the file's PatientID (0010,0020).
@@ -66,6 +74,9 @@ class Settings:
     """
 
     label_format: str = "auto"
+    readers: str = UNION
+    uncertain: str = LEAVE_OUT
+    image_level: str = KEEP
     class_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     match: str = "auto"
     patient_tag: bool = False
@@ -83,7 +94,14 @@ class Settings:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        allowed = {"negatives": shards.NEGATIVES, "quality": QUALITY, "normalize": images.NORMALIZE, "match": sources.MATCH}
+        self.choices()
+        allowed = {
+            "image_level": IMAGE_LEVEL,
+            "negatives": shards.NEGATIVES,
+            "quality": QUALITY,
+            "normalize": images.NORMALIZE,
+            "match": sources.MATCH,
+        }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(map(repr, values))}.")
@@ -95,3 +113,7 @@ class Settings:
             raise ConfigError(f"stratify has {min(unknown)!r}, must be of {', '.join(map(repr, STRATA))}.")
         if self.patient_tag and self.patient_regex:
             raise ConfigError("patient_tag and patient_regex are two ways to identify the patient. Choose one.")
+
+    def choices(self) -> Choices:
+        """Return what is taken of labels that say more than one thing."""
+        return Choices(readers=self.readers, uncertain=self.uncertain)

@@ -217,7 +217,7 @@ def make(job: Job, shard: Shard, file: BinaryIO) -> Result:
 def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> tuple[tf_example.Record, dict[str, Any]]:
     """Return (the record, what else its entry in the ground truth has)."""
     exam = item.exam
-    unknown = sorted(set(exam.class_names) - job.classes.keys())
+    unknown = sorted({*exam.class_names, *exam.findings} - job.classes.keys())
     if unknown:
         raise DataError(f"the label map has no class {unknown[0]!r}; it has {', '.join(map(repr, job.classes))}.")
     image = images.encode(item.source, job.options)
@@ -243,7 +243,8 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     counts.update(f"image: {note}" for note in image.notes)
     name = label_map.NO_PNEUMONIA
     if exam.positive:
-        name = label_map.PNEUMONIA if label_map.PNEUMONIA in exam.class_names else exam.class_names[0]
+        said = (*exam.class_names, *exam.findings)
+        name = label_map.PNEUMONIA if label_map.PNEUMONIA in said else said[0]
     names = exam.class_names
     kept = kept * scale
     if not exam.positive and job.negatives == FULL_IMAGE:
@@ -269,6 +270,8 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
         about.pop(dicom_images.UID, None)
     if exam.rsna_class:
         about["rsna_class"] = exam.rsna_class
+    if exam.findings:
+        about["findings"] = list(exam.findings)
     if job.pseudonyms and about.get("age", 0) > OLDEST:
         about["age"] = OLDEST
     if (height, width) != (image.height, image.width):

@@ -4,8 +4,10 @@ files, refused = find_radiographs(Path("images"), known=labels.exams)
 files["0004cfab"].read_bytes()
 """
 
-from collections.abc import Container, Sequence
+import os
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.processes import Pool
@@ -30,6 +32,7 @@ def find_radiographs(
     known: Container[str] = (),
     match: str = "auto",
     images: bool = False,
+    by_path: Mapping[str, str] = MappingProxyType({}),
     pool: Pool | None = None,
     seconds: dict[str, list[tuple[Source, str]]] | None = None,
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
@@ -44,6 +47,8 @@ def find_radiographs(
       known: patientIds of the labels.
       match: one of ``MATCH``; image files always match by name.
       images: whether image files (``file_kinds.IMAGES``) count.
+      by_path: the end of a file's path, from a folder on, with / and with or without suffix -> its exam: such a file is that exam's, and is not
+        opened, unless ``match`` asks for an id.
       pool: reads headers; this process where there is none.
       seconds: gets the refused files of exams that have another one, as exam -> (file, name in the list of refused ones).
 
@@ -57,12 +62,13 @@ def find_radiographs(
     if match not in MATCH:
         raise ConfigError(f"match is {match!r}, must be one of {', '.join(map(repr, MATCH))}.")
     candidates, refused = listing.candidates(root, known, images=images)
-    to_open = [one.source for one in candidates if one.is_dicom and match != "file-name" and (match != "auto" or one.stem not in known)]
+    named = [(one, (_exam_by_path(one.path, by_path) if match in ("auto", "file-name") else None) or one.stem) for one in candidates]
+    to_open = [one.source for one, exam in named if one.is_dicom and match != "file-name" and (match != "auto" or exam not in known)]
     headers = dict(zip(to_open, read_headers(to_open, pool or Pool()), strict=True))
     files: dict[str, Source] = {}
     # by name first, so that a copy of another name does not take an exam's place; DICOM before a picture of it
-    for one in sorted(candidates, key=lambda one: (one.stem not in known, not one.is_dicom)):
-        source, relative, exam = one.source, one.path, one.stem
+    for one, exam in sorted(named, key=lambda pair: (pair[1] not in known, not pair[0].is_dicom)):
+        source, relative = one.source, one.path
         if source in headers:
             header = headers[source]
             if header is None:
@@ -92,6 +98,16 @@ def nothing_in(root: Path | str, refused: Sequence[tuple[str, str]], *, images: 
     what = "DICOM or image file (PNG, JPEG, TIFF, BMP, WebP)" if images else "DICOM file"
     others = f" {len(refused)} files there are something else (first: {': '.join(refused[0])})." if refused else ""
     return DataError(f"There is no {what} in {root}.{others}")
+
+
+def _exam_by_path(path: str, by_path: Mapping[str, str]) -> str | None:
+    """Return the exam of the longest end of a path that ``by_path`` has."""
+    parts = path.replace("\\", "/").split("/") if by_path else []
+    for start in range(len(parts)):
+        end = "/".join(parts[start:])
+        if exam := by_path.get(end) or by_path.get(os.path.splitext(end)[0]):
+            return exam
+    return None
 
 
 def _is_better(source: Source, first: Source, headers: dict[Source, reading.Header | None]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pneumodet.core.boxes import area_px
 from pneumodet.core.errors import DataError
+from pneumodet.data import coco_objects
 
 DETECTOR, MASKS, SCORES = "detector", "masks", "scores"
 """What detections are of: boxes of a detector, boxes around masks, or image-level scores as boxes of the whole image."""
@@ -102,7 +103,8 @@ def of_truth(
             f"iscrowd marks {crowds:,} of {len(instances['annotations']):,} ground-truth boxes: COCO's numbers neither ask for them nor call "
             "detections on them false; all other figures, and the intervals of COCO's, take them like any other box."
         )
-    positive = len(np.unique(case))
+    without_boxes = np.flatnonzero(coco_objects.image_level(instances.get("images", []), class_name))
+    positive = len(np.union1d(case, without_boxes))
     if not positive:
         warnings.append(
             f"No image has a ground-truth box of {class_name!r}: most figures are undefined, the RSNA metric, sensitivity and ROC AUC among them."

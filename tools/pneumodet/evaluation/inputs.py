@@ -17,7 +17,7 @@ import numpy as np
 
 from pneumodet.core import boxes
 from pneumodet.core.errors import DataError
-from pneumodet.data import annotations, detection_files, label_map
+from pneumodet.data import annotations, coco_objects, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
 from pneumodet.data.record_sets import Split
@@ -115,7 +115,13 @@ def assemble(
     truth_xyxy = boxes.xywh_to_xyxy_px(np.array([row["bbox"] for row in truth], np.float64).reshape(-1, 4))
     checks.refuse_other_layouts(truth_xyxy, sizes[truth_case], names[0])
 
+    of_images = coco_objects.image_level(instances["images"], class_name) & (np.bincount(truth_case, minlength=len(exams)) == 0)
     results = read_results(images, category)
+    if of_images.any() and source == checks.DETECTOR and results:
+        raise DataError(
+            f"{int(of_images.sum())} exams of {names[0]} are positive without a box (first: {exams[int(of_images.argmax())]}): boxes cannot be "
+            "evaluated on them. Evaluate a classifier, or take labels with boxes."
+        )
     columns = detection_files.to_columns(results, images, names[1])
     case, detected_xyxy, scores, categories = columns.case, columns.xyxy_px, columns.scores, columns.categories
     classes = {one["id"]: one["name"] for one in instances["categories"]}
@@ -142,6 +148,7 @@ def assemble(
         scores[order],
         case[order],
         _facts(exams, by_exam, facts or {}),
+        of_images if of_images.any() else None,
     )
     return Loaded(cases, instances, results, sizes, warnings)
 

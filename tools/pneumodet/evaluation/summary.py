@@ -87,7 +87,7 @@ def summarize(
         **froc.froc(cases),
         **froc.at_threshold(cases, at),
         **image_level.image_level(cases, score_threshold=at),
-        "rsna_metric": figures["rsna_metric"]["value"] if cases.positive.any() else None,
+        "rsna_metric": figures["rsna_metric"]["value"] if len(cases.truth_case) else None,
         "class_name": class_name,
         "rsna_rules": rules,
         "rsna_threshold": point["threshold"],
@@ -96,7 +96,7 @@ def summarize(
         **_counts(cases),
     }
     metrics |= _intervals({key: one for key, one in figures.items() if metrics.get(key) is not None})
-    if not cases.positive.any():
+    if not len(cases.truth_case):
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
     # a resample of one patient is that patient again, so that every interval would have no width
     if drawn["patients"] == 1:
@@ -138,7 +138,7 @@ def headline(
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
     figures = bootstrap.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
-    if not cases.positive.any():
+    if not len(cases.truth_case):
         figures["rsna_metric"] = np.array([np.nan])
     return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
 
@@ -231,7 +231,7 @@ def _worst(cases: Cases, at: float | np.ndarray) -> list[dict[str, Any]]:
 
 def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[float]]:
     """Return the curve, thinned so that nothing is lost to the eye, and with the threshold that was chosen in it."""
-    if not cases.positive.any():
+    if not len(cases.truth_case):  # none, or positive exams without boxes
         return {"threshold": [], "rsna": []}
     thresholds, values = rsna.threshold_curve(cases, rules=rules)
     keep = {0, len(thresholds) - 1, int(np.argmax(values))}

@@ -53,7 +53,7 @@ def shares(heatmaps: Sequence[np.ndarray], split: Split, folds: np.ndarray | Non
     overlaps = np.zeros((len(heatmaps), len(weak_boxes.SHARES)))
     seen: np.ndarray | None = None
     pieces: list[np.ndarray] = []
-    for row in np.flatnonzero(split.positive).tolist():
+    for row in np.flatnonzero(split.positive & ~split.image_level).tolist():
         if heatmaps[row] is not seen:  # a prior is the same for all
             seen, pieces = heatmaps[row], weak_boxes.boxes_by_share(heatmaps[row])
         overlaps[row] = weak_boxes.overlaps_by_share(pieces, split.boxes_xyxy_px[row], image_hw=split.sizes_hw[row])

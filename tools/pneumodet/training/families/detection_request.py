@@ -92,6 +92,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     _check(request)
     data_dir = request.data or _adopted(request, folder)
     records = RecordSet.open(data_dir).check_has_train()
+    box_audit.check_has_boxes(records)
     if not records.manifest.splits["train"].exams:
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
     used = request.augmentation or augmentation_settings.DEFAULT

@@ -12,6 +12,7 @@ import numpy as np
 
 from pneumodet.core import detections, paths, runs
 from pneumodet.core.errors import CheckpointError, first_line
+from pneumodet.data import box_audit
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import image_level
 from pneumodet.models.inputs import augmentation_settings, images
@@ -44,6 +45,7 @@ class Segmenter(Family):
     def check(self, settings: SegmenterSettings, records: RecordSet, *, say: Say) -> dict[str, Any]:
         """See ``Family``."""
         check_weights(settings.pretrained)
+        box_audit.check_has_boxes(records, "A U-Net")
         return {}
 
     def build(self, settings: SegmenterSettings, *, pretrained: bool, say: Say = lambda text: None) -> Any:
