@@ -67,9 +67,16 @@ def test_a_bad_row_rejects_its_exam_alone(labels, row, reason):
 
 
 def test_empty_id_is_listed_by_its_line(labels):
-    parsed = labels(GOOD + " ,1,2,3,4,1\n,,,,,0\n")
+    parsed = labels(GOOD + " ,,,,,0\n,,,,,0\n")
     assert list(parsed.exams) == ["good"]
     assert parsed.rejected == [("(line 3)", "line 3: patientId is empty"), ("(line 4)", "line 4: patientId is empty")]
+
+
+@pytest.mark.parametrize("row", [",1,2,3,4,1", " ,,,,,1", ",1,2,3,4,0"])
+def test_a_box_without_an_id_stops(labels, row):
+    """Nobody knows whose box it is, and its exam may have another row that says that there is none."""
+    with pytest.raises(DataError, match=r"the box of 1 line cannot be placed \(first: line 3\), because patientId is empty"):
+        labels(GOOD + row + "\n")
 
 
 def test_equal_rows_count_once(labels):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import annotations, formats
+from pneumodet.data import annotations, formats, labels_coco
 
 CSV_HEADER = ",".join(formats.CSV_COLUMNS) + "\n"
 GOOD_ROW = "good.png,100,80,pneumonia,1,2,3,4\n"
@@ -183,7 +183,7 @@ def test_csv_rejects_the_exam(read_csv, row, reason):
 
 
 def test_csv_row_without_a_name_is_rejected_by_its_line(read_csv):
-    parsed = read_csv(GOOD_ROW + ",100,80,pneumonia,1,2,3,4\n x/.png,100,80,,,,,\n")
+    parsed = read_csv(GOOD_ROW + ",100,80,no-pneumonia,,,,\n x/.png,100,80,,,,,\n")
     assert parsed.rejected == [("(line 3)", "line 3: filename is empty"), ("(line 4)", "line 4: filename is empty")]
     assert list(parsed.exams) == ["good"]
 
@@ -356,19 +356,10 @@ NESTED = {"a": [[[["x" * 100] * 50] * 50]]}
 @pytest.mark.parametrize(
     ("images", "boxes", "rejected"),
     [
-        pytest.param(
-            [], [box(2, 99)], {"(annotation entry 1)": "annotation entry 1: there is no image with the id 99"}, id="unknown image"
-        ),
-        pytest.param([], [{"id": 2}], {"(annotation entry 1)": "annotation entry 1: image_id is None, must be a"}, id="no image_id"),
-        pytest.param([], ["x"], {"(annotation entry 1)": "annotation entry 1: the entry is 'x', must be an object"}, id="no object"),
-        pytest.param([], [box(2, True)], {"(annotation entry 1)": "annotation entry 1: image_id is True, must be"}, id="id is true"),
         pytest.param([image(2, "z.png")], [box([], 2)], {"z": "annotation entry 1: id is [], must be a whole number"}, id="id is a list"),
         pytest.param([image(2, "z.png")], [box(None, 2)], {"z": "annotation entry 1: id is None"}, id="annotation without id"),
         pytest.param(
             [image(2, "z.png")], [box(3, 2, category=4)], {"z": "annotation 3: there is no category with the id 4"}, id="category"
-        ),
-        pytest.param(
-            [image(2, "z.png")], [box(3, 2, category="2")], {"z": "annotation 3: there is no category with the id '2'"}, id="text"
         ),
         pytest.param([image(2, "z.png")], [box(3, 2, iscrowd=1)], {"z": "annotation 3: iscrowd is 1, must be 0"}, id="crowd"),
         pytest.param([image(2, "z.png")], [box(3, 2, iscrowd="0")], {"z": "annotation 3: iscrowd is '0', must be 0"}, id="crowd is text"),
@@ -396,7 +387,7 @@ NESTED = {"a": [[[["x" * 100] * 50] * 50]]}
         ),
         pytest.param([image(2, "z.png", width=True)], [], {"z": "image 2: width is True, which is no number"}, id="width is true"),
         pytest.param(
-            [image(2.0, "z.png")], [], {"(image entry 1)": "image entry 1: id is 2.0, must be a whole number"}, id="image id is a float"
+            [image(2.5, "z.png")], [], {"(image entry 1)": "image entry 1: id is 2.5, must be a whole number"}, id="image id is a float"
         ),
         pytest.param([image(2, 7)], [], {"(image entry 1)": "image 2: file_name is 7, must be text"}, id="name is a number"),
         pytest.param([image(2, "x/")], [], {"(image entry 1)": "image 2: file_name is 'x/', which names no image"}, id="no name"),
@@ -447,6 +438,74 @@ def test_coco_rejects_the_exam(read_coco, images, boxes, rejected):
     for exam, reason in parsed.rejected:
         assert reason.startswith(rejected[exam])
         assert len(reason) < 250
+
+
+@pytest.mark.parametrize(
+    ("image_id", "category"),
+    [
+        pytest.param("1", 2, id="text"),
+        pytest.param(1.0, 2, id="float"),
+        pytest.param(1, "2", id="text of the category"),
+        pytest.param(1, 2.0, id="float of the category"),
+    ],
+)
+def test_coco_ids_are_equal_by_value(read_coco, image_id, category):
+    parsed = read_coco([image()], [box(1, image_id, category=category)], evaluating=True)
+    assert contents(parsed)["good"][0] == GOOD_BOX
+    assert [(type(row["image_id"]), row["image_id"], row["category_id"]) for row in parsed.coco["annotations"]] == [(int, 1, 2)]
+
+
+def test_coco_ids_of_images_are_equal_by_value_too(read_coco):
+    parsed = read_coco([image("7", "a.png"), image(8.0, "b.png"), image("007", "c.png")], [box(1, 7), box(2, "8"), box(3, "007")])
+    assert {exam: len(one.boxes_xyxy_px) for exam, one in parsed.exams.items()} == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        pytest.param(box(2, 99), "annotation entry 1: there is no image with the id 99", id="unknown image"),
+        pytest.param({"id": 2}, "annotation entry 1: image_id is None, must be a whole number", id="no image_id"),
+        pytest.param(box(2, None), "annotation entry 1: image_id is None, must be a whole number", id="null"),
+        pytest.param(box(2, True), "annotation entry 1: image_id is True, must be a whole number", id="true"),
+        pytest.param(box(2, 1.5), "annotation entry 1: image_id is 1.5, must be a whole number", id="a half"),
+        pytest.param(box(2, "01"), "annotation entry 1: there is no image with the id '01'", id="text that is no number"),
+        pytest.param("x", "annotation entry 1: the entry is 'x', must be an object", id="no object"),
+    ],
+)
+@pytest.mark.parametrize("evaluating", [False, True])
+def test_coco_annotation_that_cannot_be_placed_stops(read_coco, entry, reason, evaluating):
+    """Its image would be a negative."""
+    with pytest.raises(DataError, match=rf"1 annotation cannot be placed \(first: {reason}\)"):
+        read_coco([image(), image(2, "z.png")], [box(), entry], evaluating=evaluating)
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(",100,80,pneumonia,1,2,3,4", id="box"), pytest.param(" ,100,80,effusion,,,,", id="class only")]
+)
+def test_csv_box_without_a_file_name_stops(read_csv, row):
+    with pytest.raises(DataError, match=r"the box of 1 line cannot be placed \(first: line 3\), because filename is empty"):
+        read_csv(f"a.png,100,80,,,,,\n{row}\n")
+
+
+def test_objects_marked_difficult_are_counted(read_voc, read_coco):
+    marked = GOOD_VOC.replace("</name>", "</name><difficult>1</difficult>", 1)
+    for parsed in (read_voc({"a.xml": marked}), read_coco([image()], [box(difficult=1)])):
+        assert parsed.exams["good"].difficult == (True,)
+        assert parsed.notes == {"objects marked difficult": 1}
+
+
+def test_coco_outlines(read_coco):
+    triangle = [1, 2, 3, 2, 1.5, 4]
+    given = {1: [triangle], 2: [], 3: {"counts": [1, 2], "size": [80, 100]}, 4: [[1, 2, 3, 4]], 5: [["1"] * 6], 6: [triangle, triangle]}
+    parsed = read_coco(
+        [image(number, f"{number}.png") for number in given],
+        [box(number, number, segmentation=segmentation) for number, segmentation in given.items()],
+    )
+    one = tuple(map(float, triangle))
+    assert {exam: labels.outlines for exam, labels in parsed.exams.items()} == {
+        "1": ((one,),), "2": (), "3": (), "4": (), "5": (), "6": ((one, one),)
+    }  # fmt: skip
+    assert parsed.notes == {labels_coco.NO_POLYGON: 3}
 
 
 @pytest.mark.parametrize(

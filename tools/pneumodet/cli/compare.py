@@ -25,7 +25,8 @@ COLUMNS = (("rsna_metric", "RSNA"), ("coco.pneumonia.AP50", "AP50"), ("image.roc
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("compare", __doc__, EPILOG)
-    add = parser.add_argument_group("what is compared").add_argument
+    group = parser.add_argument_group("what is compared")
+    add = group.add_argument
     add("--runs", nargs="+", required=True, metavar="RUN", help="names of evaluated runs, or NAME=PATH of a run's folder or a file")
     add(
         "--truth",
@@ -33,6 +34,7 @@ def build_parser() -> console.Parser:
         help="record set, or labels in any format of make_tfrecords (default: the records of the first run that knows its own)",
     )
     add("--split", default="val", help="of record sets (default %(default)s)")
+    console.add_class_map(group)
     add("--patient-map", type=console.existing_file, help="which patient each exam is of (record sets know it themselves)")
     add("--common", action="store_true", help="where runs have different exams, compare on those that all have")
     add("--baseline", metavar="RUN", help="the run that the others are compared with (default: the first)")
@@ -57,7 +59,10 @@ def run(args: argparse.Namespace) -> None:
     remote = next((one for one in (args.truth, args.patient_map, args.output_dir) if isinstance(one, str)), None)
     if remote:
         raise ConfigError(f"{remote} is not on this machine. Copy it here, and name a file or folder.")
+    if args.class_map and not args.truth:
+        raise ConfigError("--class-map is for the labels of --truth; a record set has its classes already. Leave it out.")
     from pneumodet.core import paths
+    from pneumodet.data import class_map
     from pneumodet.evaluation.compare import comparing
 
     output_dir = args.output_dir or paths.workspace_dir() / "comparison"
@@ -67,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
         truth=args.truth,
         split=args.split,
         patient_map=args.patient_map,
+        class_map=class_map.parse(args.class_map),
         baseline=args.baseline,
         common=args.common,
         detector=args.combine,
@@ -128,6 +134,7 @@ def _again(args: argparse.Namespace) -> str:
     # a default is left out, so that the command stays short enough to copy
     flags |= {"--split": args.split if args.split != "val" else None}
     given = [part for flag, value in flags.items() if value for part in (flag, str(value))]
+    given += [part for one in args.class_map for part in ("--class-map", one)]
     return shlex.join(["python", "tools/compare.py", "--runs", *args.runs, *given, *(["--common"] if args.common else [])])
 
 

@@ -33,7 +33,8 @@ ROWS = (
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("evaluate", __doc__, EPILOG)
-    add = parser.add_argument_group("what is measured").add_argument
+    group = parser.add_argument_group("what is measured")
+    add = group.add_argument
     add(
         "--run",
         action="append",
@@ -44,6 +45,7 @@ def build_parser() -> console.Parser:
     add("--split", default="val", help="of the record set (default %(default)s)")
     add("--ground-truth", type=console.existing_path, help="labels in any format of make_tfrecords, or a record set (and --split)")
     add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV; .gz and .zip, too")
+    console.add_class_map(group)
     add("--class-name", default="pneumonia", help="the class that is evaluated (default %(default)s)")
 
     add = parser.add_argument_group("how").add_argument
@@ -75,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
     _check(args)
     from pneumodet.core import runs
+    from pneumodet.data import class_map
     from pneumodet.evaluation import evaluate
 
     options = evaluate.Options(
@@ -90,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
         patient_map=args.patient_map,
         facts=args.facts,
         class_info=args.class_info,
+        class_map=class_map.parse(args.class_map),
         class_name=args.class_name,
         split=args.split,
     )
@@ -132,6 +136,8 @@ def _check(args: argparse.Namespace) -> None:
     missing = ["--" + name.replace("_", "-") for name in needed if getattr(args, name) is None]
     if missing:
         raise ConfigError(f"--{given[0]} needs {' and '.join(missing)} as well.")
+    if args.class_map and not args.ground_truth:
+        raise ConfigError("--class-map is for the labels of --ground-truth; a record set has its classes already. Leave it out.")
     if args.tta and args.detections:
         raise ConfigError("--tta needs the detector itself: give --run or --model, not --detections.")
     for name in ("run", "model"):

@@ -25,6 +25,7 @@ def build_parser() -> console.Parser:
         help="RSNA's stage_2_train_labels.csv, or labels in any format of make_tfrecords",
     )
     add("--class-info", type=console.existing_file, help="RSNA's stage_2_detailed_class_info.csv: Normal, Not Normal, Lung Opacity")
+    console.add_class_map(parser)
     add("--dicom-dir", type=console.existing_path, help="folder (or ZIP archive) of DICOM files: headers, pictures, identical pixels")
     add(
         "--headers", type=console.existing_file, help="CSV of header values (PatientID, PatientAge, PatientSex, ViewPosition, PixelSpacing)"
@@ -38,11 +39,12 @@ def build_parser() -> console.Parser:
 
 def run(args: argparse.Namespace) -> None:
     """Explore, and say what follows."""
+    from pneumodet.data import class_map
     from pneumodet.exploration import exploring
     from pneumodet.exploration.gathering import Inputs
 
     output_dir = args.output_dir or paths.workspace_dir() / "exploration"
-    inputs = Inputs(args.labels, args.class_info, args.dicom_dir, args.headers, args.patient_map)
+    inputs = Inputs(args.labels, args.class_info, args.dicom_dir, args.headers, args.patient_map, class_map.parse(args.class_map))
     figures = exploring.explore(
         inputs,
         output_dir,
@@ -71,7 +73,8 @@ def _next(args: argparse.Namespace) -> str:
         "--class-info": args.class_info,
         "--patient-map": args.patient_map,
     }
-    given = " ".join(f"{flag} {console.quoted(value)}" for flag, value in flags.items() if value)
+    flags_given = [(flag, value) for flag, value in flags.items() if value] + [("--class-map", one) for one in args.class_map]
+    given = " ".join(f"{flag} {console.quoted(value)}" for flag, value in flags_given)
     return f"python tools/make_tfrecords.py {given} --output-dir workspace/records/rsna"
 
 

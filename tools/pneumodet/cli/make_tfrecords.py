@@ -147,10 +147,8 @@ def run(args: argparse.Namespace) -> int | None:
         f"boxes clipped at the edge: {counts.get('boxes_clipped', 0)}, repeated rows: {counts['duplicate_rows']}"
     )
     for name, count in counts.items():
-        if name.startswith("image: "):
+        if name.startswith(("image: ", "labels: ")):
             print(f"{name.removeprefix('image: ')}: {count}")
-        if name.startswith("labels: "):
-            print(f"not used, {name.removeprefix('labels: ')}: {count}")
     # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
         print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")

@@ -20,7 +20,8 @@ python tools/postprocess.py; with --data also scores_val.csv and so on."""
 def build_parser() -> console.Parser:
     """Return the command's parser."""
     parser = console.Parser("metadata_baseline", __doc__, EPILOG)
-    add = parser.add_argument_group("input").add_argument
+    group = parser.add_argument_group("input")
+    add = group.add_argument
     add("--data", type=console.existing_dir, help="record set from make_tfrecords: labels, age, sex, view and patients")
     add("--labels", type=console.existing_path, help="or labels, in any format of make_tfrecords, with one of the next two")
     add(
@@ -30,6 +31,7 @@ def build_parser() -> console.Parser:
         help="PatientAge, PatientSex, ViewPosition, PixelSpacing by patientId; may be .gz",
     )
     add("--dicom-dir", type=console.existing_path, help="folder (or ZIP archive) of the DICOM files")
+    console.add_class_map(group)
     add("--patient-map", type=console.existing_file, help="which patient each exam is of, as in make_tfrecords (default: each of its own)")
     add(
         "--workers",
@@ -51,6 +53,7 @@ def build_parser() -> console.Parser:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and say what came out."""
     from pneumodet.core import folders, paths
+    from pneumodet.data import class_map
     from pneumodet.exploration.baseline import report, table
 
     # before the headers of a whole data set are read, which takes minutes
@@ -67,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
             dicom_dir=args.dicom_dir,
             records=args.data,
             patient_map=args.patient_map,
+            class_map=class_map.parse(args.class_map),
             workers=args.workers,
             on_progress=read,
         )

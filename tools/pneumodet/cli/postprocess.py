@@ -46,6 +46,7 @@ def build_parser() -> console.Parser:
     parser.add_argument(
         "--tta", metavar="VIEWS", help="views that each --run detects on as well and that are fused: flip,scale=0.9 (0.5 to 1.5)"
     )
+    console.add_class_map(parser)
     parser.add_argument("--data", type=console.existing_dir, help="record set for --run (default: the one that it was trained with)")
     parser.add_argument("--split", default="val", help="of the record set (default %(default)s)")
     parser.add_argument(
@@ -74,8 +75,10 @@ def build_parser() -> console.Parser:
 def run(args: argparse.Namespace) -> None:
     """Choose or apply, and say what came out."""
     _check(args)
+    from pneumodet.data import class_map
     from pneumodet.evaluation import postprocess_files
 
+    classes = class_map.parse(args.class_map)
     if args.recipe:
         counts = postprocess_files.apply_only(
             args.recipe,
@@ -84,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
             ground_truth=args.ground_truth,
             gate=args.gate,
             split=args.split,
+            class_map=classes,
             overwrite=args.overwrite,
         )
         print(
@@ -103,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         table = (
             _by_runs(args, how)
             if args.run
-            else postprocess_files.tune(args.ground_truth, args.detections, args.output_dir, split=args.split, **how)
+            else postprocess_files.tune(args.ground_truth, args.detections, args.output_dir, split=args.split, class_map=classes, **how)
         )
     _print(args, table)
 
@@ -135,6 +139,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(
             "--recipe applies to --detections. To run the detector and apply a recipe, use python tools/evaluate.py --run … --recipe."
         )
+    if args.class_map and not args.ground_truth:
+        raise ConfigError("--class-map is for the labels of --ground-truth; a record set has its classes already. Leave it out.")
     if args.run and args.ground_truth:
         raise ConfigError("--ground-truth does not go with --run: the record set has its own. Choose one by --data and --split.")
     if args.detections and (args.tta or args.data):

@@ -11,13 +11,14 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pneumodet.core.errors import DataError
+from pneumodet.core.formatting import counted
 from pneumodet.data import label_map, tables, text_files
 from pneumodet.data.tables import Table
 
@@ -41,6 +42,9 @@ MAX_COORDINATE_PX = 1_000_000
 MIN_SIDE_PX = 1.0
 """A box of which less is left within its image, in width or height, marks nothing: float32 shares would make it empty."""
 
+Outline = tuple[tuple[float, ...], ...]
+"""Polygons of an object, ``x, y, x, y …`` in px each; the object is what lies within any of them, as in COCO."""
+
 _NIH_IMAGE = re.compile(r"^(\d{8})_\d{3}\.png$")
 
 
@@ -56,6 +60,8 @@ class Exam:
       class_names: N names, a box's each; all ``pneumonia`` where none are given, as in RSNA's files.
       size_hw: height and width in px of the image that the boxes were drawn on, where the labels say it.
       findings: classes of the image as a whole, which labels without boxes name: positive without a place.
+      outlines: N outlines, a box's each, None for an object without; empty where none has one.
+      difficult: N marks as Pascal VOC has them; empty where no object has one.
     """
 
     patient_id: str
@@ -65,6 +71,8 @@ class Exam:
     class_names: tuple[str, ...] = ()
     size_hw: tuple[int, int] | None = None
     findings: tuple[str, ...] = ()
+    outlines: tuple[Outline | None, ...] = ()
+    difficult: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.class_names:
@@ -111,7 +119,7 @@ def read_rsna_labels(path: Path, *, class_info: Path | None = None) -> Labels:
       The labels.
 
     Raises:
-      DataError: a file is missing, empty, undecodable or lacks a column.
+      DataError: a file is missing, empty, undecodable or lacks a column, or a line has a box and no patientId.
     """
     return from_table(tables.read(path, LABEL_COLUMNS), class_info=class_info)
 
@@ -120,11 +128,13 @@ def from_table(table: Table, *, class_info: Path | None = None) -> Labels:
     """Return the labels in a table that has ``LABEL_COLUMNS``; the rest as ``read_rsna_labels``."""
     rows: dict[str, list[tuple[int, _Box | None]]] = {}
     errors: dict[str, str] = {}
+    unplaced: list[int] = []
     duplicates = 0
     ids = [patient_id.strip() for patient_id in table.column("patientId")]
     for line, patient_id, *cells in zip(table.lines, ids, *map(table.column, LABEL_COLUMNS[1:]), strict=True):
         if not patient_id:
             errors.setdefault(f"(line {line})", f"line {line}: patientId is empty")
+            unplaced += [line] if any(cells[:-1]) or cells[-1].strip() not in ("", "0", "0.0") else []
             continue
         seen = rows.setdefault(patient_id, [])
         try:
@@ -138,10 +148,20 @@ def from_table(table: Table, *, class_info: Path | None = None) -> Labels:
             duplicates += 1
             continue
         seen.append((line, parsed))
+    refuse_unplaced(table, unplaced, "patientId")
     exams = _exams(rows, _read_class_info(class_info) if class_info else {}, errors)
     if not exams and not errors:
         raise DataError(f"{table.path} has a header but no rows. Is this the right file?")
     return Labels(exams, sorted(errors.items()), duplicates, Counter(filter(None, ids)), table)
+
+
+def refuse_unplaced(table: Table, lines: Sequence[int], column: str) -> None:
+    """Raise DataError where there are lines with a box of which nobody knows the image: it would count as one without findings."""
+    if lines:
+        raise DataError(
+            f"{table.path}: the box of {counted(len(lines), 'line')} cannot be placed (first: line {lines[0]}), because {column} is empty there. The image "
+            "that is meant could count as one without findings. Fill it in, or remove such lines."
+        )
 
 
 def _exams(rows: Mapping[str, list[tuple[int, "_Box | None"]]], classes: Mapping[str, str], errors: dict[str, str]) -> dict[str, Exam]:

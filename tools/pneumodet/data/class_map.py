@@ -57,11 +57,13 @@ class ClassMap:
       pairs: as ``parse`` returns them.
       known: classes that may stand in the labels as they are, and that others become.
       complete: every class must become one of ``known``, as records need; else only one that is another spelling of one of them is an error.
+      wanted: some of the findings, where there are any, must be of this class.
     """
 
     pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     known: Collection[str] = (label_map.NO_PNEUMONIA, label_map.PNEUMONIA)
     complete: bool = False
+    wanted: str | None = None
 
     def target(self, name: str) -> str | None:
         """Return what a class of the labels becomes; None where its boxes are left out, and the name itself where nothing is known of it."""
@@ -82,7 +84,8 @@ class ClassMap:
           ConfigError: the map names a class that the labels or the label map do not have.
           DataError: a class is unknown, or spelled otherwise than a known one.
         """
-        if strange := sorted(set(filter(None, self.pairs.values())) - set(self.known)):
+        # of classes that come with the labels, as COCO's do, any may be meant
+        if strange := sorted(set(filter(None, self.pairs.values())) - set(self.known) - counts.keys()):
             raise ConfigError(f"{FLAG} leads to {strange[0]!r}, but the label map has {', '.join(map(repr, self.known))}.")
         if absent := sorted(self.pairs.keys() - counts.keys() - {OTHERS}):
             raise ConfigError(f"{FLAG} names the class {absent[0]!r}, but {path} has {_listed(counts) or 'no classes'}.")
@@ -90,6 +93,11 @@ class ClassMap:
             name for name, count in counts.items() if count and (target := self.target(name)) is not None and target not in self.known
         ]
         wrong = [name for name in unknown if self.complete or self._like(name, spelled_otherwise=True)]
+        findings = {
+            name: target for name, count in counts.items() if count and (target := self.target(name)) not in (None, label_map.NO_PNEUMONIA)
+        }
+        if self.wanted and findings and self.wanted not in findings.values():
+            wrong = list(findings)
         if not wrong:
             return
         flags = [f'{FLAG} "{name}={self._like(name) or ""}"' for name in wrong[:MOST_CLASSES]]

@@ -24,18 +24,22 @@ def image_level(images: Sequence[Mapping[str, Any]], class_name: str) -> np.ndar
     return np.array([class_name in (image.get("findings") or ()) for image in images], bool)
 
 
-def annotation_entries(image: int, boxes_xyxy_px: np.ndarray, class_ids: Sequence[int]) -> list[dict[str, Any]]:
+def annotation_entries(
+    image: int, boxes_xyxy_px: np.ndarray, class_ids: Sequence[int], *, difficult: Sequence[bool] = ()
+) -> list[dict[str, Any]]:
     """Return the objects of an image, without ids of their own, which count over a whole file.
 
     Args:
       image: id of the image.
       boxes_xyxy_px: (N, 4) float64.
       class_ids: N ids of the label map.
+      difficult: N marks as Pascal VOC has them, or none.
     """
-    return [
+    rows: list[dict[str, Any]] = [
         {"image_id": image, "category_id": class_id, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}
         for xywh, class_id in zip(boxes.xyxy_to_xywh_px(boxes_xyxy_px).tolist(), class_ids, strict=True)
     ]
+    return [row | {"difficult": 1} if marked else row for row, marked in zip(rows, difficult or (False,) * len(rows), strict=True)]
 
 
 def whole(images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], classes: Mapping[str, int]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data import label_map
-from pneumodet.data.annotations import MAX_COORDINATE_PX, Exam, Labels
+from pneumodet.data.annotations import MAX_COORDINATE_PX, Exam, Labels, Outline
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.tables import Table
 
@@ -23,6 +23,9 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".dic", ".png", ".jpg", ".jpeg")
 """What is taken off a file name to have the exam; other dots belong to the name, as in a UID."""
+
+DIFFICULT = "objects marked difficult"
+"""Note on labels."""
 
 SHOWN_CHARACTERS = 60
 """Of a value in a message."""
@@ -46,6 +49,8 @@ class Image:
     size_hw: tuple[int, int] | None
     where: str
     objects: dict[tuple[str, Box | None], str] = dataclasses.field(default_factory=dict)  # (class, box; None: the whole image) -> where
+    outlines: dict[tuple[str, Box | None], Outline] = dataclasses.field(default_factory=dict)  # of those that have one
+    difficult: set[tuple[str, Box | None]] = dataclasses.field(default_factory=set)
 
 
 class Collector:
@@ -88,12 +93,26 @@ class Collector:
             raise ValueError(f"the image has {sizes[0]}, but {sizes[1]} at {image.where}")
         return image
 
-    def add(self, image: Image, name: str, box: Box | None, where: str) -> None:
-        """Add an object of a class that ``class_of`` returned, or without a box a class of the whole image; no-pneumonia marks a negative exam."""
+    def add(self, image: Image, name: str, box: Box | None, where: str, *, outline: Outline | None = None, difficult: bool = False) -> None:
+        """Add an object of a class that ``class_of`` returned, or without a box a class of the whole image; no-pneumonia marks a negative exam.
+
+        Args:
+          image: that it is on.
+          name: of its class.
+          box: of it.
+          where: in the labels.
+          outline: polygons of it.
+          difficult: whether it is marked so, as in Pascal VOC.
+        """
         if (name, box) in image.objects:
             self.duplicates += 1
-        else:
-            image.objects[name, box] = where
+            return
+        image.objects[name, box] = where
+        if outline is not None:
+            image.outlines[name, box] = outline
+        if difficult:
+            image.difficult.add((name, box))
+            self.notes[DIFFICULT] += 1
 
     def check_area(self, box: Box) -> Box:
         """Return a box; ValueError where it has no area, unless that is evaluated."""
@@ -123,7 +142,7 @@ class Collector:
             if marks and findings:
                 self.reject(exam, f"{marks[0]}: says {label_map.NO_PNEUMONIA}, but there is a finding at {next(iter(findings.values()))}")
             if exam not in self.errors:
-                placed = [(name, box) for name, box in findings if box is not None]
+                placed = [one for one in findings if one[1] is not None]
                 exams[exam] = Exam(
                     exam,
                     np.array([box for _, box in placed], np.float64).reshape(-1, 4),
@@ -131,6 +150,8 @@ class Collector:
                     class_names=tuple(name for name, _ in placed),
                     size_hw=image.size_hw,
                     findings=tuple(name for name, box in findings if box is None),
+                    outlines=tuple(image.outlines.get(one) for one in placed) if image.outlines else (),
+                    difficult=tuple(one in image.difficult for one in placed) if image.difficult else (),
                 )
         errors = sorted(self.errors.items())
         return Labels(

@@ -7,6 +7,7 @@ COCO results (also those that ``predict`` and ``evaluate`` write) and Kaggle sub
 detections here.
 """
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from pneumodet.core import boxes, paths
 from pneumodet.core.detections import SCORE_HEADER, SUBMISSION_HEADER, Detections, image_id
 from pneumodet.core.errors import DataError
-from pneumodet.data import label_map, tables, text_files
+from pneumodet.data import coco_ids, label_map, tables, text_files
 from pneumodet.data.annotations import MAX_COORDINATE_PX
 from pneumodet.data.collector import exam_id, is_text, shown
 from pneumodet.data.tables import Table
@@ -62,7 +63,8 @@ def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[
       category_id: of a submission's boxes.
 
     Returns:
-      COCO results with the ids of ``image_ids``. An entry whose ``image_id`` is another one is of the exam that its ``file_name`` names.
+      COCO results with the ids of ``image_ids``, which those that are equal by value become (``coco_ids``).
+      An entry whose ``image_id`` is another one is of the exam that its ``file_name`` names.
 
     Raises:
       DataError: the file cannot be read, is no detections, or an exam or entry of a submission is wrong; ``to_columns`` checks COCO results.
@@ -171,6 +173,10 @@ def _with_id(row: Any, image_ids: Mapping[str, Any], exams: Mapping[Any, str], w
     if not isinstance(row, dict):
         return row
     number, name = row.get("image_id"), row.get("file_name")
+    if type(number) is not int:
+        with contextlib.suppress(ValueError):  # what is no id is refused below, with its place
+            number = coco_ids.value(number)
+            row = {**row, "image_id": number} if number in exams else row
     by_id = exams.get(number) if isinstance(number, int | str) else None
     if name is None or name == by_id or (by_name := _exam(name, image_ids)) in (None, by_id):
         return row
@@ -216,11 +222,7 @@ def _reason(row: Any, place: Mapping[Any, int], image_ids: Mapping[str, Any]) ->
     number, box, score, category = (row[key] for key in ("image_id", "bbox", "score", "category_id"))
     if not (isinstance(number, int | str) and number in place):
         named = f" ({row['file_name']!r})" if isinstance(row.get("file_name"), str) else ""
-        alike = str(number) in map(str, place)
-        hint = (
-            "it has this id as another type; write ids alike, as a number or as text." if alike else "are these detections of other images?"
-        )
-        return f" is of image {shown(number)}{named}, which the ground truth does not list; {hint}"
+        return f" is of image {shown(number)}{named}, which the ground truth does not list; are these detections of other images?"
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(one) for one in [*box, score])):
         return f": bbox must be four finite numbers, [x, y, width, height], and score a number; got {shown(box)} and {shown(score)}."
     if box[2] < 0 or box[3] < 0:

@@ -4,12 +4,21 @@ encoded = encode_image(source)           # the file's own JPEG stream where that
 """
 
 import dataclasses
+import re
 
 from pneumodet.core import image_limits
 from pneumodet.data import encoding
 from pneumodet.data.encoding import AS_IT_IS, EncodedImage, Options
 from pneumodet.dicom import decoding, header_facts, lut, reading
 from pneumodet.dicom.elements import DicomError, Elements
+
+UID = "sop_instance_uid"
+"""Fact of a file that says which radiograph it is."""
+
+_SOP_INSTANCE_UID = 0x00080018
+
+_UID = re.compile(r"[0-9.]{1,64}")
+"""What a UID consists of (PS3.5 9.1); anything else could be free text."""
 
 
 def encode_image(source: reading.Source, options: Options = AS_IT_IS) -> EncodedImage:
@@ -57,6 +66,9 @@ def _facts(header: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:
     view, sex = header_facts.view_position(header.ascii(header_facts.VIEW_POSITION)), header_facts.sex(header.ascii(header_facts.SEX))
     age = header_facts.read("age", header.ascii(header_facts.AGE))
     facts: dict[str, str | int] = {}
+    uid = header.ascii(_SOP_INSTANCE_UID) or ""
+    if _UID.fullmatch(uid):
+        facts[UID] = uid
     if view:
         facts["view_position"] = view
     if sex:

@@ -69,7 +69,7 @@ class EncodedImage:
       copied: True where the compressed data are the source's own, bit for bit.
       scale_xy: what x and y in px of the source's grid (Columns x Rows) are multiplied by to be px of this image.
       notes: what was done or passed over, phrases for counting.
-      facts: what a DICOM file says besides: ``view_position``, ``sex``, ``age`` (years), where they are known and in the usual terms.
+      facts: what a DICOM file says besides: ``sop_instance_uid``, ``view_position``, ``sex``, ``age`` (years), where they are known and in the usual terms.
     """
 
     data: bytes

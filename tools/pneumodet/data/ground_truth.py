@@ -14,8 +14,10 @@ from typing import Any
 
 from pneumodet.core import boxes, paths
 from pneumodet.core.detections import image_id
+from pneumodet.core.errors import ConfigError
 from pneumodet.data import formats, label_map, labels_voc
 from pneumodet.data.annotations import Labels
+from pneumodet.data.class_map import FLAG, ClassMap
 from pneumodet.data.manifest import MANIFEST
 
 
@@ -48,19 +50,34 @@ class GroundTruth:
         return {image["file_name"]: str(image["patient"]) for image in images} if known else None
 
 
-def read(path: Path, *, class_info: Path | None = None, split: str = "val") -> GroundTruth:
+def read(
+    path: Path,
+    *,
+    class_info: Path | None = None,
+    split: str = "val",
+    class_map: Mapping[str, str] | None = None,
+    wanted: str | None = None,
+) -> GroundTruth:
     """Read ground truth.
 
     Args:
       path: labels, as ``formats.read_labels``, or a record set's folder.
       class_info: as there.
       split: of the record set.
+      class_map: class of the labels -> class that is meant, as ``class_map.parse`` returns it.
+      wanted: the class that is evaluated: labels with findings must have some of it.
 
     Raises:
       ConfigError, DataError: as there; or an exam cannot be used, or the record set has no such split, or nothing in it.
     """
     file = _of_records(path, split) if (path / MANIFEST).is_file() else path
-    labels = formats.whole(formats.read_labels(file, class_info=class_info, evaluating=True), file)
+    of_records = (file.parent / MANIFEST).is_file()
+    if of_records and class_map:
+        raise ConfigError(f"{FLAG} is for labels, but {path} is a record set, whose classes are those of its label map. Leave it out.")
+    known = dict.fromkeys(filter(None, (label_map.NO_PNEUMONIA, label_map.PNEUMONIA, wanted)))
+    # a record set has the classes of a label map already, whatever they are
+    classes = None if of_records else ClassMap(class_map or {}, known=tuple(known), wanted=wanted)
+    labels = formats.whole(formats.read_labels(file, class_info=class_info, evaluating=True, classes=classes), file)
     instances = _to_coco(labels) if labels.coco is None else dict(labels.coco)
     return GroundTruth(path, labels, instances, {image["file_name"]: image["id"] for image in instances["images"]})
 

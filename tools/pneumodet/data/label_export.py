@@ -60,12 +60,13 @@ _Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class _Exam:
-    """One exam of the ground truth: its split, its COCO image, (class, xywh_px) of each finding, and the classes of the image as a whole."""
+    """One exam of the ground truth: its split, its COCO image, (class, xywh_px) of each finding, which of them are difficult, classes of the whole."""
 
     id: str
     split: str
     image: dict[str, Any]
     objects: tuple[tuple[str, _Box], ...]
+    difficult: tuple[bool, ...]
     findings: tuple[str, ...] = ()
 
     def corners(self) -> list[tuple[str, _Box]]:
@@ -102,7 +103,7 @@ def export_labels(
 
     Returns:
       What ``label_export.json`` holds: ``labels``, the name of the file or folder of the labels, and the numbers of ``exams``, ``boxes``
-      (of findings) and ``negatives``, among others.
+      (of findings), ``negatives`` and ``difficult`` objects, which CSV files cannot mark, among others.
 
     Raises:
       ConfigError: there is no such format, or YOLO without images.
@@ -145,6 +146,7 @@ def export_labels(
             "exams": len(exams),
             "boxes": sum(len(exam.objects) for exam in exams),
             "negatives": sum(not (exam.objects or exam.findings) for exam in exams),
+            "difficult": sum(sum(exam.difficult) for exam in exams),
         }
         paths.write_json(folder / CARD, card)
     return card
@@ -158,14 +160,18 @@ def _read_truth(records: RecordSet, *, original: bool) -> tuple[list[_Exam], dic
         truth = split.instances
         names = {entry["id"]: entry["name"] for entry in truth["categories"]}
         objects: dict[int, list[tuple[str, _Box]]] = {image["id"]: [] for image in truth["images"]}
+        marks: dict[int, list[bool]] = {image["id"]: [] for image in truth["images"]}
         for entry in truth["annotations"]:
             x, y, width, height = map(float, entry["bbox"])
+            if names[entry["category_id"]] == label_map.NO_PNEUMONIA:
+                continue
             objects[entry["image_id"]].append((names[entry["category_id"]], (x, y, width, height)))
+            marks[entry["image_id"]].append(entry.get("difficult") == 1)
         for image in truth["images"]:
-            findings = tuple(one for one in objects[image["id"]] if one[0] != label_map.NO_PNEUMONIA)
+            findings, difficult = tuple(objects[image["id"]]), tuple(marks[image["id"]])
             if original and "original_width" in image:
                 image, findings = _enlarged(image, findings)
-            exams.append(_Exam(str(image["file_name"]), split.name, image, findings, tuple(image.get("findings") or ())))
+            exams.append(_Exam(str(image["file_name"]), split.name, image, findings, difficult, tuple(image.get("findings") or ())))
         categories = categories or {name: number for number, name in names.items()}
         if categories != {name: number for number, name in names.items()}:
             raise DataError(f"The ground truth {split.truth} has other classes than that of another split. {_AGAIN}")
@@ -233,8 +239,9 @@ def _plain(value: float) -> int | float:
 def _write_coco(path: Path, exams: list[_Exam], image_names: dict[str, str], categories: dict[str, int]) -> None:
     entries: list[dict[str, Any]] = []
     for exam in exams:
-        for name, xywh in exam.objects:
+        for (name, xywh), difficult in zip(exam.objects, exam.difficult, strict=True):
             entry = {"id": len(entries) + 1, "image_id": exam.image["id"], "category_id": categories[name]}
+            entry |= {"difficult": 1} if difficult else {}
             entries.append(entry | {"bbox": [_plain(value) for value in xywh], "area": _plain(xywh[2] * xywh[3]), "iscrowd": 0})
     images = [exam.image | {"file_name": image_names[exam.id], "split": exam.split} for exam in exams]
     named = [{"id": number, "name": name} for name, number in categories.items()]
@@ -256,10 +263,10 @@ def _write_voc(folder: Path, exams: list[_Exam], image_names: dict[str, str]) ->
         size = put(root, "size")
         for tag, value in (("width", exam.image["width"]), ("height", exam.image["height"]), ("depth", 1)):  # records hold gray images
             put(size, tag, value)
-        for name, corners in exam.corners():
+        for (name, corners), difficult in zip(exam.corners(), exam.difficult, strict=True):
             element = put(root, "object")
             # the three that readers of Pascal VOC, the API's among them, ask for
-            for tag, value in (("name", name), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
+            for tag, value in (("name", name), ("pose", "Unspecified"), ("truncated", 0), ("difficult", int(difficult))):
                 put(element, tag, value)
             for tag, values in _voc_boxes(corners).items():
                 box = put(element, tag)

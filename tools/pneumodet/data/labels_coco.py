@@ -1,11 +1,13 @@
 """COCO instances -> images and boxes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.data.annotations import Labels
+from pneumodet.core.formatting import counted
+from pneumodet.data import coco_ids
+from pneumodet.data.annotations import Labels, Outline
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Box, Collector, Image, exam_id, is_text, json_number, shown, size_hw
 
@@ -14,6 +16,12 @@ PARTS = ("images", "annotations", "categories")
 
 FACTS = ("patient", "view_position", "sex", "age", "rsna_class")
 """What a record set's images say besides: a text, a number or nothing."""
+
+NO_POLYGON = "segmentations that are no polygons, of which the box is taken"
+"""Note on labels: COCO has run lengths, too."""
+
+_LEAST_NUMBERS = 6
+"""Of a polygon: three corners."""
 
 
 def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap | None = None) -> Labels:
@@ -30,7 +38,7 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
       The labels. ``coco`` has each image's exam as its ``file_name``. Images may have neither width nor height: their size is not known then.
 
     Raises:
-      DataError: it is no COCO object, or a category is malformed.
+      DataError: it is no COCO object, a category is malformed, or an annotation is of no image that is listed: its own would count as negative.
     """
     if isinstance(data, list):
         raise DataError(
@@ -47,21 +55,28 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
     collector = Collector(evaluating=evaluating, name_of=_names(parts["images"]) if evaluating else exam_id, classes=classes)
     collector.classes.update(dict.fromkeys(categories.values(), 0))
     images = _coco_images(collector, parts["images"])
+    merged = _merged(categories, classes)
+    unplaced: list[str] = []
+    placed: list[dict[str, Any]] = []
     seen: dict[Any, tuple[str, tuple[str, Box]]] = {}  # id of an annotation -> its exam and object
     for index, annotation in enumerate(parts["annotations"]):
         where, exam = f"annotation entry {index}", f"(annotation entry {index})"
         try:
-            image_number = _id(annotation, "image_id")
+            image_number = coco_ids.of_entry(annotation, "image_id")
             if image_number not in images:
-                raise ValueError(f"there is no image with the id {shown(image_number)}")
+                raise ValueError(f"there is no image with the id {shown(annotation['image_id'])}")
+        except ValueError as error:
+            unplaced.append(f"{where}: {error}")
+            continue
+        try:
             exam, image = images[image_number]
-            number = _id(annotation, "id")
+            number = coco_ids.of_entry(annotation, "id")
             where = f"annotation {shown(number)}"
             if (crowd := annotation.get("iscrowd", 0)) != 0 and not (evaluating and crowd == 1):
                 raise ValueError(f"iscrowd is {shown(crowd)}, must be 0: a crowd's box is not the box of a finding")
-            category = _id(annotation, "category_id")
+            category = coco_ids.of_entry(annotation, "category_id")
             if category not in categories:
-                raise ValueError(f"there is no category with the id {shown(category)}")
+                raise ValueError(f"there is no category with the id {shown(annotation['category_id'])}")
             attributes = annotation.get("attributes")
             if rotation := attributes.get("rotation") if isinstance(attributes, dict) else None:  # CVAT: bbox is that of the box before
                 raise ValueError(f"the box is rotated by {shown(rotation)} degrees. Draw an upright one")
@@ -75,17 +90,56 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
                 collector.reject(first_exam, f"{where}: another annotation has this id")
                 raise ValueError("another annotation has this id")
             collector.rows[exam] += 1
+            placed.append({**annotation, "image_id": image_number, "category_id": merged[category][0]})
             if image is not None:
-                collector.add(image, *one, where)
+                outline = _outline(collector, annotation.get("segmentation"))
+                collector.add(image, *one, where, outline=outline, difficult=annotation.get("difficult") in (1, "1"))
         except ValueError as error:
             collector.reject(exam, f"{where}: {error}")
+    if unplaced:
+        raise DataError(
+            f"{path}: {counted(len(unplaced), 'annotation')} cannot be placed (first: {unplaced[0]}). The image that is meant would count as one "
+            "without findings. Fix or remove such annotations."
+        )
     collector.rows.update(exam for exam in collector.images if exam not in collector.rows)
-    named = [{**entry, "file_name": images[entry["id"]][0]} for entry in parts["images"] if _is_known(entry, images)]
-    return collector.labels(coco={**data, "images": named})
+    named_categories = [{"id": number, "name": name} for number, name in dict(merged.values()).items()]
+    # ids as they are equal, so that those who take the object need no rule of their own
+    known = [(entry, _known(entry, images)) for entry in parts["images"]]
+    named = [{**entry, "id": one, "file_name": images[one][0]} for entry, one in known if one is not None]
+    return collector.labels(coco={**data, "images": named, "annotations": placed, "categories": named_categories})
 
 
-def _is_known(entry: Any, images: dict[Any, Any]) -> bool:
-    return isinstance(entry, dict) and type(entry.get("id")) in (int, str) and entry["id"] in images
+def _known(entry: Any, images: Mapping[coco_ids.Id, Any]) -> coco_ids.Id | None:
+    try:
+        number = coco_ids.of_entry(entry, "id")
+    except ValueError:
+        return None
+    return number if number in images else None
+
+
+def _outline(collector: Collector, segmentation: Any) -> Outline | None:
+    """Return an annotation's polygons; None where it has none, and note what cannot be used."""
+    if not segmentation:
+        return None
+    try:
+        if not isinstance(segmentation, list):
+            raise ValueError("run lengths")
+        outline = tuple(tuple(json_number("a corner", value) for value in polygon) for polygon in segmentation)
+        if any(len(polygon) < _LEAST_NUMBERS or len(polygon) % 2 for polygon in outline):
+            raise ValueError("no area")
+    except (TypeError, ValueError):
+        collector.notes[NO_POLYGON] += 1
+        return None
+    return outline
+
+
+def _merged(categories: Mapping[coco_ids.Id, str], classes: ClassMap | None) -> dict[coco_ids.Id, tuple[coco_ids.Id, str]]:
+    """Return id of a category -> (id, name) of what it becomes; several that become one class have the id of the first, others their own."""
+    if classes is None or not classes.pairs:
+        return {number: (number, name) for number, name in categories.items()}
+    targets = {number: target for number, name in categories.items() if (target := classes.target(name)) is not None}
+    first: dict[str, coco_ids.Id] = {}
+    return {number: (first.setdefault(target, number), target) for number, target in targets.items()}
 
 
 def _names(entries: list[Any]) -> Callable[[str], str]:
@@ -94,11 +148,11 @@ def _names(entries: list[Any]) -> Callable[[str], str]:
     return exam_id if len({exam_id(name) for name in names}) == len(names) else str.strip
 
 
-def _coco_categories(path: Path, entries: list[Any]) -> dict[Any, str]:
-    categories: dict[Any, str] = {}
+def _coco_categories(path: Path, entries: list[Any]) -> dict[coco_ids.Id, str]:
+    categories: dict[coco_ids.Id, str] = {}
     for index, entry in enumerate(entries):
         try:
-            number, name = _id(entry, "id"), _name(entry, "name")
+            number, name = coco_ids.of_entry(entry, "id"), _name(entry, "name")
             if categories.setdefault(number, name) != name:
                 raise ValueError(f"two categories have the id {shown(number)}")
         except ValueError as error:
@@ -110,9 +164,10 @@ def _coco_images(collector: Collector, entries: list[Any]) -> dict[Any, tuple[st
     """Add all images, and return id -> (exam, image, or None where it was rejected)."""
     images: dict[Any, tuple[str, Image | None]] = {}
     for index, entry in enumerate(entries):
-        where, exam, image, number = f"image entry {index}", f"(image entry {index})", None, None
+        where, exam, image = f"image entry {index}", f"(image entry {index})", None
+        number: coco_ids.Id | None = None
         try:
-            number = _id(entry, "id")
+            number = coco_ids.of_entry(entry, "id")
             where = f"image {shown(number)}"
             file_name = _name(entry, "file_name")
             exam = collector.name_of(file_name) or exam
@@ -145,16 +200,6 @@ def _findings(entry: dict[str, Any]) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name and is_text(name) for name in names):
         raise ValueError(f"findings is {shown(names)}, must be a list of classes")
     return names
-
-
-def _id(entry: Any, name: str) -> int | str:
-    """Return an id; ValueError where it is missing or neither a whole number nor text, or the entry is no object."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"the entry is {shown(entry)}, must be an object")
-    value = entry.get(name)
-    if not isinstance(value, int | str) or isinstance(value, bool):  # True == 1
-        raise ValueError(f"{name} is {shown(value)}, must be a whole number")
-    return value
 
 
 def _name(entry: dict[str, Any], key: str) -> str:

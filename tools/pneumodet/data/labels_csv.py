@@ -1,6 +1,6 @@
 """The 8-column CSV of the API's well-known generate_tfrecord.py scripts -> images and boxes."""
 
-from pneumodet.data import label_map
+from pneumodet.data import annotations, label_map
 from pneumodet.data.annotations import Labels
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import CORNERS, Collector, exam_id, size_hw, text_number
@@ -11,7 +11,8 @@ CSV_COLUMNS = ("filename", "width", "height", "class", *CORNERS)
 
 
 def read(table: Table, *, evaluating: bool = False, classes: ClassMap | None = None) -> Labels:
-    """Return the labels in a table that has ``CSV_COLUMNS``; ``evaluating`` and ``classes`` as in ``Collector``."""
+    """Return the labels in a table that has ``CSV_COLUMNS``; ``evaluating`` and ``classes`` as in ``Collector``; DataError where a box has no file name."""
+    unplaced: list[int] = []
     collector = Collector(evaluating=evaluating, classes=classes)
     for line, *cells in zip(table.lines, *map(table.column, CSV_COLUMNS), strict=True):
         file_name, width, height, name, *texts = (cell.strip() for cell in cells)
@@ -21,6 +22,7 @@ def read(table: Table, *, evaluating: bool = False, classes: ClassMap | None = N
             if line in table.too_long:
                 raise ValueError("the row has more cells than the header")
             if not exam:
+                unplaced += [line] if any(texts) or name not in ("", label_map.NO_PNEUMONIA) else []
                 raise ValueError("filename is empty")
             collector.rows[exam] += 1
             image = collector.image(file_name, size_hw(width, height, text_number), where)
@@ -36,4 +38,5 @@ def read(table: Table, *, evaluating: bool = False, classes: ClassMap | None = N
                 collector.add(image, target, collector.corners(texts), where)
         except ValueError as error:
             collector.reject(exam or f"({where})", f"{where}: {error}")
+    annotations.refuse_unplaced(table, unplaced, "filename")
     return collector.labels(table=table)

@@ -84,7 +84,7 @@ def _add_voc(collector: Collector, path: Path, relative: str) -> None:
         for number, element in enumerate(root.findall("object"), start=1):
             where = f"{relative}, object {number}"
             if (target := collector.class_of(_text(element, "name"))) is not None:
-                collector.add(image, target, _box(collector, element), where)
+                collector.add(image, target, _box(collector, element), where, difficult=_is_difficult(element))
     except ValueError as error:
         collector.reject(exam, f"{where}: {error}")
 
@@ -99,6 +99,10 @@ def _box(collector: Collector, element: "_Element") -> Box:
         return box
     exact = collector.corners([_text(element, f"{EXACT}/{corner}") for corner in CORNERS])
     return exact if outward(exact) == box else box
+
+
+def _is_difficult(element: "_Element") -> bool:
+    return (element.findtext("difficult") or "").strip() == "1"
 
 
 def _root(data: bytes, path: Path) -> "_Element":

@@ -41,6 +41,7 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
     }
     if not split_of:
         raise DataError(f"No exam of {plan.manifest.arguments['labels']['name']} could be converted. " + planning.describe(skipped))
+    _refuse_without_positives(plan, of_shards)
     audit = splits.audit(split_of, plan.patients)  # of what was written, and not of what was planned
     numbers = {patient: number for number, patient in enumerate(dict.fromkeys(plan.patients.values()), start=1)}
     for result in of_shards:
@@ -58,6 +59,7 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
     counts: Counter[str] = Counter()
     for result in of_shards:
         counts.update(result.counts)
+    counts.update({f"labels: {note}": count for note, count in plan.notes.items()})
     manifest = dataclasses.replace(
         plan.manifest,
         split=dataclasses.replace(
@@ -71,7 +73,6 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
         counts=dict(sorted(counts.items()))
         | {
             "duplicate_rows": plan.duplicate_rows,
-            **{f"labels: {what}": count for what, count in plan.notes.items()},
             "skipped": sum(map(len, skipped.values())),
         },
         skipped={reason: tuple(lines) for reason, lines in skipped.items()},
@@ -81,6 +82,17 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
     yield from _fold_sets(plan, results, manifest, truths)
     yield from tfds_files.files(manifest, masks=bool(manifest.arguments.get("masks"))).items()
     yield MANIFEST, _text(manifest)
+
+
+def _refuse_without_positives(plan: Plan, results: Sequence[Result]) -> None:
+    """Raise DataError where every positive exam was rejected: that is an error of the whole set, and a set of its negatives would hide it."""
+    planned = sum(item.exam.positive for shard in plan.all_shards() for item in shard.items)
+    if planned and not any(result.positive for result in results):
+        first = next(iter(reason for result in results for reason in result.rejected), "")
+        raise DataError(
+            f"No positive exam can be converted ({planned:,} rejected, first: {first}), so that only negative ones would be left. Are these the labels "
+            "of these images?"
+        )
 
 
 def _text(manifest: Manifest) -> str:

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +19,9 @@ import numpy as np
 import pneumodet
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError
+from pneumodet.core.formatting import counted
 from pneumodet.core.processes import Pool
-from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits, tool_names
+from pneumodet.data import annotations, formats, grouping, images, label_map, quality, shards, sources, splits, tool_names, views
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.label_choices import LEAVE_OUT
 from pneumodet.data.manifest import Grouping, Manifest
@@ -31,6 +33,9 @@ from pneumodet.data.sources import Source
 _LIBRARIES = ("numpy", "pillow", "pydicom")
 """What the pixels of decoded images may depend on."""
 
+
+SEVERAL_IMAGES = "several images of one label"
+"""Why exams are left out of which nobody can know the image that their labels are of."""
 
 _MANY = 1000
 """From so many exams on, the processes are started before it is known what they will do: they need half a second."""
@@ -90,7 +95,7 @@ class Plan:
       split_of: name of an exam in the output -> split.
       skipped: reason -> what cannot be used.
       duplicate_rows: of the labels.
-      notes: what of the labels is not used -> how often.
+      notes: what is known of the labels' objects and not used, or was left out -> how often.
       manifest: what is known of it already: all but the splits, counts and lists of what was done.
       quality: of the images, where that was asked for.
     """
@@ -115,7 +120,10 @@ class Plan:
             for item in shard.items:
                 labels = (
                     item.exam.boxes_xyxy_px.tolist(),
-                    *(getattr(item.exam, name) for name in ("class_names", "positive", "size_hw", "rsna_class", "findings")),
+                    *(
+                        getattr(item.exam, name)
+                        for name in ("class_names", "positive", "size_hw", "rsna_class", "outlines", "difficult", "findings")
+                    ),
                 )
                 digest.update(repr((item.name, item.source, labels)).encode())
         return digest.hexdigest()
@@ -152,7 +160,14 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     )
     if len(read.exams) >= _MANY:  # they import while this process matches files
         pool.warm_up(shards.__name__)
+    _refuse_without_positives(read, inputs.labels)
     read, files, skipped = _matched(inputs, settings, read, alias, pool)
+
+    positive = {exam for exam, one in read.exams.items() if one.positive}
+    if skipped[SEVERAL_IMAGES] and positive and not positive & files.keys():  # only negatives would be left
+        raise DataError(
+            f"No positive exam of {inputs.labels} has an image of its own: {describe({SEVERAL_IMAGES: skipped[SEVERAL_IMAGES]})}"
+        )
 
     # from here on exams have the names of the output
     labels = {alias(exam): one for exam, one in read.exams.items()}
@@ -202,13 +217,24 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     )
 
 
+def _refuse_without_positives(read: annotations.Labels, path: Path) -> None:
+    """Raise DataError where labels were rejected and what is left is negative: that is an error of the whole file, not of exams."""
+    if read.exams and read.rejected and not any(exam.positive for exam in read.exams.values()):
+        exam, reason = read.rejected[0]
+        raise DataError(
+            f"{path}: the labels of {counted(len(read.rejected), 'exam')} cannot be used (first: {exam}: {reason}), and without them there is no positive "
+            "exam left. Fix or remove them."
+        )
+
+
 def _matched(
     inputs: Inputs, settings: Settings, read: annotations.Labels, alias: Pseudonyms, pool: Pool
 ) -> tuple[annotations.Labels, dict[str, Source], dict[str, list[str]]]:
     """Return (labels, exam -> its file, reason -> what has no label or no file); exams have their own names, but in the reasons those of the output."""
     known = read.exams.keys() | {exam for exam, _ in read.rejected}
+    seconds: dict[str, list[tuple[Source, str]]] = {}
     files, refused = sources.find_radiographs(
-        inputs.dicom_dir, known=known, match=settings.match, images=True, by_path=read.files, pool=pool
+        inputs.dicom_dir, known=known, match=settings.match, images=True, by_path=read.files, pool=pool, seconds=seconds
     )
     read = tool_names.renamed(read, files)
     rejected_ids = {exam for exam, _ in read.rejected}
@@ -218,14 +244,34 @@ def _matched(
         skipped["positive without a box"] += sorted(alias(exam) for exam in without)
         rejected_ids |= without
         read = dataclasses.replace(read, exams={exam: one for exam, one in read.exams.items() if exam not in without})
+    by_path = set(read.files.values())  # files of one path, split, label and name on, are copies
+    for exam in (seconds.keys() & read.exams.keys()) - by_path:
+        # a file of the label's own name goes before those that only their headers connect with it
+        named = _is_named(files[exam], exam)
+        rivals = [source for source, _ in seconds[exam] if _is_named(source, exam) or not named]
+        chosen, why = views.choose(files[exam], rivals, root=inputs.dicom_dir)
+        if chosen is None:
+            skipped[SEVERAL_IMAGES].append(f"{alias(exam)}: {why if not alias else views.HOW_TO_LABEL}")
+            del files[exam]
+            refused = [one for one in refused if one[1] != sources.SECOND_FILE + exam]
+        elif chosen != files[exam]:
+            name = next(name for source, name in seconds[exam] if source == chosen)
+            refused[refused.index((name, sources.SECOND_FILE + exam))] = (files[exam].name, sources.SECOND_FILE + exam)
+            files[exam] = chosen
+    skipped[SEVERAL_IMAGES].sort()
+    several = {exam for exam in seconds if exam not in files}
     for exam, reason in read.rejected:  # which may quote ids and names of files
         skipped["label rejected"].append(f"{alias(exam)}: {reason if not alias else _place(reason)}")
     for name, reason in refused:
         other = reason.removeprefix(sources.SECOND_FILE)
         skipped["file refused"].append(f"{alias(name)}: {reason if other == reason else sources.SECOND_FILE + alias(other)}")
-    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys())
+    skipped["label without a DICOM"] += sorted(alias(exam) for exam in read.exams.keys() - files.keys() - several)
     skipped["DICOM without a label"] += sorted(alias(exam) for exam in files.keys() - read.exams.keys() - rejected_ids)
     return read, files, skipped
+
+
+def _is_named(source: Source, exam: str) -> bool:
+    return exam in (source.name, formats.exam_id(source.name))
 
 
 def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: str, *, given: int) -> Manifest:

@@ -8,8 +8,6 @@ The same shard has the same bytes wherever and whenever it is made.
 
 import contextlib
 import dataclasses
-import functools
-import io
 import json
 import os
 from collections import Counter
@@ -18,12 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from pneumodet.core import boxes, json_text, paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.json_fields import Fields
-from pneumodet.data import coco_objects, images, label_map, manifest, tf_example, tfrecord
+from pneumodet.data import coco_objects, dicom_images, images, label_map, manifest, object_masks, tf_example, tfrecord
 from pneumodet.data.annotations import MIN_SIDE_PX, Exam
 from pneumodet.data.sources import Source
 
@@ -208,7 +205,9 @@ def make(job: Job, shard: Shard, file: BinaryIO) -> Result:
         writer.write(tf_example.encode(record))
         image = coco_objects.image_entry(record.patient_id, record.height, record.width) | about
         result.images.append(image)
-        result.annotations += coco_objects.annotation_entries(image["id"], record.boxes_xyxy_px, record.class_ids)
+        result.annotations += coco_objects.annotation_entries(
+            image["id"], record.boxes_xyxy_px, record.class_ids, difficult=item.exam.difficult
+        )
         result.positive += item.exam.positive
         result.images_sha256.append(record.sha256)
     result.sha256, result.bytes, result.examples, result.counts = writer.sha256, writer.bytes, writer.records, dict(counts)
@@ -263,9 +262,12 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
         class_ids=tuple(job.classes[one] for one in names),
         image_class_name=name,
         image_class_id=job.classes[name],
-        masks=tuple(_mask(tuple(box), image.height, image.width) for box in kept.tolist()) if job.masks else (),
+        masks=_masks(kept, exam, image) if job.masks else (),
     )
-    about: dict[str, Any] = dict(image.facts)
+    # who the exam is, for whoever asks later whether two of them are the same radiograph
+    about: dict[str, Any] = {"sha256": record.sha256, **image.facts}
+    if job.pseudonyms:
+        about.pop(dicom_images.UID, None)
     if exam.rsna_class:
         about["rsna_class"] = exam.rsna_class
     if exam.findings:
@@ -277,13 +279,10 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     return record, about
 
 
-@functools.lru_cache(maxsize=64)
-def _mask(box_xyxy_px: tuple[float, float, float, float], height: int, width: int) -> bytes:
-    """Return a PNG of 0 and 1: 1 in every pixel whose centre lies within the box, and in one at least."""
-    low = [min(max(0, int(np.ceil(edge - 0.5))), side - 1) for edge, side in zip(box_xyxy_px[:2], (width, height), strict=True)]
-    high = [max(first, int(np.ceil(edge - 0.5)) - 1) for first, edge in zip(low, box_xyxy_px[2:], strict=True)]
-    mask = Image.new("L", (width, height))
-    ImageDraw.Draw(mask).rectangle((*low, *high), fill=1)
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+def _masks(boxes_xyxy_px: np.ndarray, exam: Exam, image: images.EncodedImage) -> tuple[bytes, ...]:
+    """Return the mask of each box, (N, 4) px of the stored image: the outline that the labels have of it, else the box."""
+    outlines = exam.outlines or (None,) * len(boxes_xyxy_px)
+    return tuple(
+        object_masks.encoded(tuple(box), one and object_masks.scaled(one, image.scale_xy), height=image.height, width=image.width)
+        for box, one in zip(boxes_xyxy_px.tolist(), outlines, strict=True)
+    )

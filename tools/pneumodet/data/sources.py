@@ -110,6 +110,7 @@ def find_radiographs(
     images: bool = False,
     by_path: Mapping[str, str] = MappingProxyType({}),
     pool: Pool | None = None,
+    seconds: dict[str, list[tuple[Source, str]]] | None = None,
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
     """Find the radiographs below a folder, or in a ZIP archive, and the exam that each belongs to.
 
@@ -125,6 +126,7 @@ def find_radiographs(
       by_path: the end of a file's path, from a folder on, with / and with or without suffix -> its exam: such a file is that exam's, and is not
         opened, unless ``match`` asks for an id.
       pool: reads headers; this process where there is none.
+      seconds: gets the refused files of exams that have another one, as exam -> (file, name in the list of refused ones).
 
     Returns:
       (patientId -> Source, [(name, reason)] for files that are no DICOM or belong to an exam that has a file already).
@@ -155,6 +157,8 @@ def find_radiographs(
             exam = next((one for one in ids if one in known), exam if match == "auto" else next(iter(ids), exam))
         if exam in files and not _is_better(source, files[exam], headers):
             refused.append((relative, SECOND_FILE + exam))
+            if seconds is not None:
+                seconds.setdefault(exam, []).append((source, relative))
             continue
         if exam in files:
             refused.append((files[exam].name, "not a DICOM file"))

@@ -53,7 +53,7 @@ class Options:
       recipe: post-processing to apply first, with the views that it was tuned with.
       tta: views as ``views.parse`` takes them, where there is no recipe.
       gate: image-level scores for the recipe, CSV ``patientId,score``.
-      patient_map, facts, class_info: as ``inputs.load``.
+      patient_map, facts, class_info, class_map: as ``inputs.load``.
       class_name: the class that is evaluated.
       split: of a record set that is the ground truth of detections in a file.
     """
@@ -70,6 +70,7 @@ class Options:
     patient_map: Path | None = None
     facts: Path | None = None
     class_info: Path | None = None
+    class_map: Mapping[str, str] | None = None
     class_name: str = label_map.PNEUMONIA
     split: str = "val"
 
@@ -179,7 +180,7 @@ def of_files(
     ground_truth: Path, detections: Path, output_dir: Path, *, options: Options, radiographs: Path | None = None, overwrite: bool
 ) -> Outcome:
     """Evaluate detections that are there, of any framework; ``radiographs`` is a folder of images for the gallery. Raises as ``of_runs``."""
-    more = {name: getattr(options, name) for name in ("class_name", "patient_map", "facts", "class_info", "split")}
+    more = {name: getattr(options, name) for name in ("class_name", "patient_map", "facts", "class_info", "class_map", "split")}
     folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     plan = ensembles.planned(options.recipe, models=1)
     if options.recipe:

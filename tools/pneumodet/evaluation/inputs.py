@@ -52,6 +52,7 @@ def load(
     patient_map: Path | None = None,
     facts: Path | None = None,
     class_info: Path | None = None,
+    class_map: Mapping[str, str] | None = None,
     split: str = "val",
 ) -> Loaded:
     """Read ground truth and detections.
@@ -63,12 +64,13 @@ def load(
       patient_map: as ``annotations.read_patient_map``; without it ``patient`` of the ground truth's images, else every exam is a patient.
       facts: CSV with one of ``files.EXAM_COLUMNS`` and any of ``files.FACTS``' columns; wins over what the ground truth says.
       class_info: RSNA's detailed class info, for RSNA's label CSV.
+      class_map: as ``ground_truth.read``.
       split: of a record set.
 
     Raises:
       DataError: a file cannot be read, or a row does not fit; the message says which and why.
     """
-    truth = ground_truths.read(ground_truth, class_info=class_info, split=split)
+    truth = ground_truths.read(ground_truth, class_info=class_info, split=split, class_map=class_map, wanted=class_name)
     return assemble(
         truth.instances,
         lambda images, category: detection_files.read(detections, images, category_id=category),

@@ -53,6 +53,7 @@ def tune(
     *,
     gate: Path | None = None,
     patient_map: Path | None = None,
+    class_map: Mapping[str, str] | None = None,
     split: str = "val",
     overwrite: bool = False,
     **how: Any,
@@ -65,6 +66,7 @@ def tune(
       output_dir: as in ``choose``.
       gate: CSV ``patientId,score`` with an image-level score in [0, 1] for every exam and no other.
       patient_map: as make_tfrecords takes it; without, patients are those of the ground truth, and else every exam is one of its own.
+      class_map: as ``ground_truth.read``.
       split: of a record set that is the ground truth.
       overwrite: as in ``choose``.
       how: ``objective``, ``rules``, ``folds``, ``seed`` and ``on_start`` of ``choose``.
@@ -76,7 +78,7 @@ def tune(
       DataError, ConfigError: as ``choose``; or a file cannot be used.
     """
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
-    truth = read_truth(ground_truth, patient_map=patient_map, split=split)
+    truth = read_truth(ground_truth, patient_map=patient_map, split=split, class_map=class_map)
     gate_scores = None if gate is None else read_gate(gate, exams=list(truth.boxes_xyxy_px))
     sets = [read_detections(path, truth=truth) for path in detections]
     return choose(truth, sets, output_dir, gate_scores=gate_scores, overwrite=overwrite, **how)
@@ -156,6 +158,7 @@ def apply_only(
     *,
     ground_truth: Path | None = None,
     gate: Path | None = None,
+    class_map: Mapping[str, str] | None = None,
     split: str = "val",
     overwrite: bool = False,
 ) -> dict[str, int]:
@@ -168,6 +171,7 @@ def apply_only(
       ground_truth: as in ``tune``; only its exams and classes are read. Without, the exams are those with detections, and the class is that of the
         default label map.
       gate: as in ``tune``; without ground truth it may have more exams.
+      class_map: as in ``tune``.
       split: as in ``tune``.
       overwrite: replace an earlier result.
 
@@ -181,7 +185,7 @@ def apply_only(
     folders.check_free(output_dir, marker=recipes.RECIPE, overwrite=overwrite)
     chosen = recipes.load(recipe)
     ensembles.refuse_views(chosen, recipe)
-    truth = None if ground_truth is None else read_truth(ground_truth, split=split)
+    truth = None if ground_truth is None else read_truth(ground_truth, split=split, class_map=class_map)
     # without ground truth nothing names the class
     category = label_map.read_label_map(paths.DEFAULT_LABEL_MAP)[label_map.PNEUMONIA] if truth is None else truth.category_id
     sources = [read_detections(path, truth=truth) for path in detections]
@@ -201,19 +205,20 @@ def apply_only(
     }
 
 
-def read_truth(path: Path, *, patient_map: Path | None = None, split: str = "val") -> Truth:
+def read_truth(path: Path, *, patient_map: Path | None = None, split: str = "val", class_map: Mapping[str, str] | None = None) -> Truth:
     """Read the boxes of pneumonia, or of the only class that there is.
 
     Args:
       path: as ``ground_truth.read``.
       patient_map: as in ``tune``.
       split: of a record set.
+      class_map: as ``ground_truth.read``.
 
     Raises:
       DataError: the file cannot be read, an exam in it cannot be used or is not in the patient map, or there are several classes and none is
         pneumonia.
     """
-    truth = ground_truths.read(path, split=split)
+    truth = ground_truths.read(path, split=split, class_map=class_map)
     categories = {name: number for name, number in truth.categories.items() if name != label_map.NO_PNEUMONIA}
     name = next(iter(categories)) if len(categories) == 1 else label_map.PNEUMONIA
     if name not in categories:

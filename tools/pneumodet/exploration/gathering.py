@@ -17,6 +17,7 @@ import numpy as np
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, formats, header_values, sources, tables
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.header_values import FileFacts
 from pneumodet.data.sources import Source
 from pneumodet.exploration import headers
@@ -37,6 +38,7 @@ class Inputs:
       class_info: RSNA's stage_2_detailed_class_info.csv.
       dicom_dir: folder or ZIP archive of DICOM files.
       header_csv: values of their headers.
+      class_map: of the labels, as ``class_map.parse`` returns it.
       patient_map: as ``annotations.read_patient_map``. All but DICOM files may be packed.
     """
 
@@ -45,6 +47,7 @@ class Inputs:
     dicom_dir: Path | None = None
     header_csv: Path | None = None
     patient_map: Path | None = None
+    class_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +127,7 @@ def gather(
     """
     # labels first: where none can be used, no DICOM file is opened
     with phase("reading labels"):
-        labels = formats.read_labels(inputs.labels, class_info=inputs.class_info)
+        labels = formats.read_labels(inputs.labels, class_info=inputs.class_info, classes=ClassMap(inputs.class_map))
     class_rows = [row for _, row in tables.read(inputs.class_info, annotations.CLASS_INFO_COLUMNS).rows()] if inputs.class_info else []
     patients = annotations.read_patient_map(inputs.patient_map) if inputs.patient_map else None
     if not labels.exams:

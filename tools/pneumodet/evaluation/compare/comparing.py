@@ -4,7 +4,7 @@ outcome = compare(Request(runs=("ssd", "unet", "resnet"), output_dir=Path("works
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Request:
       truth: record set, instances.json or labels.csv; without, that of the first run that knows its own.
       split: of record sets.
       patient_map: which patient each exam is of; without, as the ground truth says.
+      class_map: of ``truth``, as ``ground_truth.read``.
       baseline: name of the run that the others are compared with; the first without.
       common: compare on the exams that all have, where they have others too.
       detector: name of the run whose boxes are gated and fused.
@@ -59,6 +60,7 @@ class Request:
     truth: Path | None = None
     split: str = "val"
     patient_map: Path | None = None
+    class_map: Mapping[str, str] | None = None
     baseline: str | None = None
     common: bool = False
     detector: str | None = None
@@ -88,7 +90,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
         raise ConfigError("--gate and --fuse say what is combined with a detector. Name it by --combine.")
     # first: a folder in use should not cost an hour
     folders.check_free(request.output_dir, marker=RESULT, overwrite=request.overwrite)
-    shelf = entries.Shelf(request.truth, split=request.split, patient_map=request.patient_map)
+    shelf = entries.Shelf(request.truth, split=request.split, patient_map=request.patient_map, class_map=request.class_map)
     read = entries.read_all(list(request.runs), shelf)
     # one ground truth for all; where that of a run has other boxes, a note says so
     truth = shelf.given or read[0].truth

@@ -99,12 +99,17 @@ class Shelf:
       truth: that of all who do not know their own.
       split: of record sets, where nothing else is said.
       patient_map: for all.
+      class_map: for ``truth``.
     """
 
-    def __init__(self, truth: Path | None, *, split: str = "val", patient_map: Path | None = None) -> None:
+    def __init__(
+        self, truth: Path | None, *, split: str = "val", patient_map: Path | None = None, class_map: Mapping[str, str] | None = None
+    ) -> None:
         self._patient_map, self.split = patient_map, split
         self._read: dict[tuple[Path, str], Truth] = {}
-        self.given = None if truth is None else self.get(truth, split)
+        self.given = None
+        if truth is not None:
+            self.given = self._read[truth, split] = truths.read(truth, split=split, patient_map=patient_map, class_map=class_map)
 
     def get(self, path: Path, split: str) -> Truth:
         """Return the ground truth that lies there."""

@@ -43,13 +43,14 @@ class Truth:
     said: frozenset[str] = frozenset()
 
 
-def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> Truth:
+def read(path: Path, *, split: str = "val", patient_map: Path | None = None, class_map: Mapping[str, str] | None = None) -> Truth:
     """Read ground truth.
 
     Args:
       path: as ``ground_truth.read``.
       split: of the record set.
       patient_map: as ``annotations.read_patient_map``; else patients are those that the ground truth names.
+      class_map: as ``ground_truth.read``.
 
     Raises:
       DataError: it cannot be read; there is no such split, or nothing in it.
@@ -57,7 +58,7 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None) -> 
     manifest_sha256, of_split = None, None
     if (path / MANIFEST).is_file():
         manifest_sha256, of_split = RecordSet.open(path).manifest_sha256, split
-    instances = ground_truth.read(path, split=split).instances
+    instances = ground_truth.read(path, split=split, class_map=class_map, wanted=label_map.PNEUMONIA).instances
     patients = ground_truth.with_exam_names(annotations.read_patient_map(patient_map)) if patient_map else None
     # without detections: what it warns of is about the ground truth, and is said once and not of each run
     loaded = inputs.assemble(instances, lambda _, __: [], names=(str(path), "no detections"), patients=patients)

@@ -16,6 +16,7 @@ from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, formats, grouping, header_values, sources
 from pneumodet.data.annotations import Exam
+from pneumodet.data.class_map import ClassMap
 from pneumodet.data.header_values import COLUMNS, Texts
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.dicom import header_facts
@@ -73,6 +74,7 @@ def read(
     dicom_dir: Path | None = None,
     records: Path | None = None,
     patient_map: Path | None = None,
+    class_map: Mapping[str, str] | None = None,
     workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda count, total: None,
 ) -> Table:
@@ -84,6 +86,7 @@ def read(
       dicom_dir: as ``sources.find_radiographs``; files whose header cannot be read count as without one.
       records: a folder made by make_tfrecords; it names patients, too.
       patient_map: as ``annotations.read_patient_map``.
+      class_map: of the labels, as ``class_map.parse`` returns it.
       workers: processes that read headers.
       on_progress: is called with (headers read since the last time, headers in all).
 
@@ -100,7 +103,7 @@ def read(
         where = headers_csv or dicom_dir
         if not labels or where is None or bool(headers_csv) == bool(dicom_dir):
             raise ConfigError("Give --labels with one of --headers (a CSV) and --dicom-dir (the files), or --data (a record set).")
-        exams, notes = _labelled(labels)
+        exams, notes = _labelled(labels, ClassMap(class_map or {}))
         facts = _of_csv(where) if headers_csv else _of_files(where, exams, workers, on_progress)
         # some may lack a header, and are named; where all do, these are two different data sets
         if missing := [exam for exam in exams if exam not in facts]:
@@ -136,8 +139,8 @@ def read(
     )
 
 
-def _labelled(path: Path) -> tuple[dict[str, Exam], list[str]]:
-    labels = formats.read_labels(path)
+def _labelled(path: Path, classes: ClassMap | None) -> tuple[dict[str, Exam], list[str]]:
+    labels = formats.read_labels(path, classes=classes)
     notes = []
     if labels.rejected:
         exam, reason = labels.rejected[0]
@@ -179,7 +182,7 @@ def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[s
         # nothing to learn from, and labels without any exam are an error of the reader
         if not len(split):
             continue
-        exams_of_split, more = _labelled(split.truth)
+        exams_of_split, more = _labelled(split.truth, None)
         images = split.instances["images"]
         exams |= exams_of_split
         facts |= header_values.of_images(images)
