@@ -47,9 +47,6 @@ MAX_NAME_BYTES = 250
 _NO_FILE_NAME = re.compile(r"^\.|[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]")
 """A dot that hides the file, control characters, halves of surrogate pairs, and what separates folders."""
 
-SAME_PX = 1e-6
-"""What a coordinate may differ by after it was written as a share of the image, which is YOLO's form, and read again."""
-
 _CHECKED_HW = (1, 1)
 """Images are decoded as small as that is possible before they are written: all data of a file are read so."""
 
@@ -86,7 +83,7 @@ def export_labels(
     """Write the labels of a record set, all splits in one, with ``split.csv`` and ``label_export.json``.
 
     What is written is read back by ``formats.read_labels`` before the folder appears, and must be the same, to the last bit of each
-    coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class; YOLO's shares of the image give px again to ``SAME_PX``).
+    coordinate: exams, boxes, classes and sizes (RSNA's CSV has no sizes, and one class; YOLO's shares of the image give px again to ``labels_yolo.SAME_PX``).
     Coordinates are in px of the images that are written,
     or, without images, of the radiographs that the records were made from, which may be larger (``max_side``). Pascal VOC has them in whole px, rounded
     outward, and the exact ones beside, see ``labels_voc``. An exam whose only box is of
@@ -295,9 +292,8 @@ def _write_yolo(path: Path, exams: list[_Exam], image_names: dict[str, str], cat
         (path.parent / labels_yolo.LABELS / split).mkdir(parents=True)
     for exam in exams:
         size = {"width": exam.image["width"], "height": exam.image["height"]}
-        rows = [labels_yolo.line(classes.index(name), xywh, **size) for name, xywh in exam.objects]
-        target = path.parent / labels_yolo.LABELS / exam.split / image_names[exam.id]
-        target.with_suffix(".txt").write_text("".join(rows), encoding="utf-8")
+        rows = "".join(labels_yolo.line(classes.index(name), xywh, **size) for name, xywh in exam.objects)
+        (path.parent / labels_yolo.LABELS / exam.split / image_names[exam.id]).with_suffix(".txt").write_text(rows, encoding="utf-8")
 
 
 def _write_csv(path: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:
@@ -341,7 +337,7 @@ def _check_read_back(labels: Path, exams: list[_Exam], format: str) -> None:
     for exam in exams:
         size = None if format == formats.RSNA else (exam.image["height"], exam.image["width"])
         read = written.exams.get(exam.id)
-        if read is None or size != read.size_hw or not _is_same(exam, read, SAME_PX if format == formats.YOLO else 0):
+        if read is None or size != read.size_hw or not _is_same(exam, read, labels_yolo.SAME_PX if format == formats.YOLO else 0):
             reason = reasons.get(exam.id) or ("it is read as something else" if read else "its name is read as another one")
             raise DataError(
                 f"Exam {exam.id!r} cannot be written as {format!r}: {reason}. Choose another format, or rename what is unusual in it."

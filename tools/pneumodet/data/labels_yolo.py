@@ -27,6 +27,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 UPRIGHT_PX = 0.01
 """Corners of an oriented box that differ by less are those of an upright one."""
 
+SAME_PX = 1e-6
+"""What a coordinate may differ by after it was written as a share of the image, which is YOLO's form, and read again."""
+
 _SPLIT = re.compile(r"^(train|val|valid|test|fold-\d+)$")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Container, Generator, Iterable
 from pathlib import Path, PurePosixPath
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import archives, file_kinds, remote
+from pneumodet.data import archives, file_kinds, remote, tfrecord_pairs
 
 MAX_FILE_BYTES = 1 << 30
 """A larger file is refused: an uncompressed 16-bit radiograph of 5,000 x 5,000 px has 50 MB."""
@@ -61,8 +61,6 @@ class Source:
             return remote.read(self.path)
         try:
             if self.member and self.path.endswith(file_kinds.PAIR):
-                from pneumodet.data import tfrecord_pairs  # here: it needs a package that predicting does without
-
                 return tfrecord_pairs.image(self.path, self.mtime_ns, int(self.member.partition("/")[0]))
             if self.member:
                 return _archive(self.path, self.mtime_ns).read(self.member)
@@ -199,8 +197,6 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
 
 def _pair(folder: str, names: list[str], within: str) -> Generator[tuple[Source, str], None, list[str]]:
     """Yield the images of ``tfrecord_pairs`` in a folder, whose own path is ``within``, and return the names of the folder's other files."""
-    from pneumodet.data import tfrecord_pairs
-
     if not tfrecord_pairs.is_such(names):
         return names
     path = f"{folder}/{tfrecord_pairs.IMAGES}"

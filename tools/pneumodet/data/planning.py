@@ -266,7 +266,8 @@ def _choose(
 ) -> set[str]:
     """Choose among the files of each exam that has several, in ``files`` and ``refused``, and return those that are left out, which ``skipped`` gets."""
     several: set[str] = set()
-    for exam in seconds.keys() & read.exams.keys():
+    by_path = set(read.files.values())  # files of one path, split, label and name on, are copies
+    for exam in (seconds.keys() & read.exams.keys()) - by_path:
         # a file of the label's own name goes before those that only their headers connect with it
         named = _is_named(files[exam], exam)
         rivals = [source for source, _ in seconds[exam] if _is_named(source, exam) or not named]

@@ -7,9 +7,12 @@ image(str(folder / IMAGES), mtime_ns, number)            # the JPEG file's bytes
 import functools
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import random_access, tfrecord
+
+if TYPE_CHECKING:
+    from pneumodet.data import random_access
 
 IMAGES, PATHS = "images.tfrec", "paths.tfrec"
 """Record n of one file is the encoded image, and of the other its path, the last folder of which is the label."""
@@ -26,6 +29,8 @@ def paths(folder: Path) -> list[str]:
     Raises:
       DataError: a file is damaged, a path is no text, or there are not as many images.
     """
+    from pneumodet.data import tfrecord  # here, as below: it needs a package that predicting does without
+
     try:
         of_images = [record.decode() for record in tfrecord.read_records(folder / PATHS)]
     except UnicodeDecodeError as error:
@@ -57,5 +62,7 @@ def sizes(path: str, mtime_ns: int) -> list[int]:
 
 
 @functools.lru_cache(maxsize=8)
-def _reader(path: str, mtime_ns: int) -> random_access.Reader:
+def _reader(path: str, mtime_ns: int) -> "random_access.Reader":
+    from pneumodet.data import random_access
+
     return random_access.Reader([Path(path)])
