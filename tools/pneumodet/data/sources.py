@@ -95,9 +95,9 @@ def find_radiographs(
 
 def nothing_in(root: Path | str, refused: Sequence[tuple[str, str]], *, images: bool) -> DataError:
     """Return the error for a folder or archive without a radiograph; ``refused`` is what lies there."""
-    what = "DICOM or image file (PNG, JPEG, TIFF, BMP, WebP)" if images else "DICOM file"
+    nothing = "There is no DICOM or image file (PNG, JPEG, TIFF, BMP, WebP)" if images else "There is no DICOM file"
     others = f" {len(refused)} files there are something else (first: {': '.join(refused[0])})." if refused else ""
-    return DataError(f"There is no {what} in {root}.{others}")
+    return DataError(f"{nothing} in {root}.{others}")
 
 
 def _exam_by_path(path: str, by_path: Mapping[str, str]) -> str | None:

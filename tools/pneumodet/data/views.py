@@ -8,7 +8,7 @@ A label that names a patient fits the frontal and the lateral radiograph alike, 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
@@ -64,13 +64,21 @@ def choose(first: Source, others: Sequence[Source], *, root: Path | str) -> tupl
             distinct.append(one)
     if len(distinct) < 2:
         return first, ""
-    frontal = [one for one in distinct if one.view and one.view not in header_facts.LATERAL_VIEWS]
-    if len(frontal) == 1 and all(one.view for one in distinct):
-        return frontal[0].source, ""
+    if which := frontal(one.view for one in distinct):
+        return distinct[which.index(True)].source, ""
     names = [str(one.source).removeprefix(f"{root}/") for one in distinct]
     named = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
-    what = "none of them is said to be frontal" if not frontal else "more than one may be the frontal one"
+    said = any(one.view and one.view not in header_facts.LATERAL_VIEWS for one in distinct)
+    what = "more than one may be the frontal one" if said else "none of them is said to be frontal"
     return None, f"{named} are {len(names)} images of one label, and {what}; {HOW_TO_LABEL}"
+
+
+def frontal(views: Iterable[str | None]) -> list[bool] | None:
+    """Return which of several views is the frontal one, where there is exactly one and all others are known to be none; else None."""
+    views = list(views)
+    lateral = [view in header_facts.LATERAL_VIEWS for view in views]
+    is_frontal = [view is not None and not other for view, other in zip(views, lateral, strict=True)]
+    return is_frontal if sum(is_frontal) == 1 and sum(lateral) == len(views) - 1 else None
 
 
 def _read(source: Source) -> _File | None:

@@ -11,12 +11,12 @@ the others by their path below the input. Where there are labels, a file that th
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Sequence
 
 from pneumodet.core.errors import DataError
 from pneumodet.core.formatting import counted
 from pneumodet.core.processes import Pool
-from pneumodet.data import sources
+from pneumodet.data import sources, views
 from pneumodet.data.listing import Candidate
 from pneumodet.data.sources import Source
 from pneumodet.dicom import header_facts, reading
@@ -154,21 +154,13 @@ def unique_names(files: Sequence[Candidate], *, taken: Container[str] = ()) -> l
     return [names[index] for index in range(len(files))]
 
 
-def frontal(views: Iterable[str | None]) -> list[bool] | None:
-    """Return which of several views is the frontal one, where there is exactly one and all others are known to be none; else None."""
-    views = list(views)
-    lateral = [view in header_facts.LATERAL_VIEWS for view in views]
-    is_frontal = [view is not None and not other for view, other in zip(views, lateral, strict=True)]
-    return is_frontal if sum(is_frontal) == 1 and sum(lateral) == len(views) - 1 else None
-
-
 def _meant(files: Sequence[Candidate], headers: Headers, label: str) -> Candidate | None:
     """Return the file that a label means: by name before by header, DICOM before a picture of it, the frontal one of several; None if that is open."""
     by_name = [one for one in files if one.stem == label] or list(files)
     left = [one for one in by_name if one.is_dicom] or by_name
     if len(left) == 1:
         return left[0]
-    which = frontal(header.view_position if (header := headers.get(one.source)) else None for one in left)
+    which = views.frontal(header.view_position if (header := headers.get(one.source)) else None for one in left)
     return next((one for one, yes in zip(left, which, strict=True) if yes), None) if which else None
 
 

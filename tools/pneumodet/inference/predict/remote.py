@@ -13,6 +13,7 @@ from collections.abc import Container, Iterator
 from typing import Any
 
 from pneumodet.core.errors import DataError
+from pneumodet.data import views
 from pneumodet.dicom import header_facts
 from pneumodet.dicom.net import access
 from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, DicomwebClient, QueryResult
@@ -148,7 +149,7 @@ class RemoteRadiographs:
         except Unreachable as error:
             away = error
         for patient, several in of_patient.items():
-            which = [True] if len(several) == 1 else naming.frontal(header_facts.view_position(view) for view, _ in several)
+            which = [True] if len(several) == 1 else views.frontal(header_facts.view_position(view) for view, _ in several)
             if which is None:
                 notes.append(f"The labels' {patient} could mean {len(several)} radiographs, which are called by their SOPInstanceUIDs.")
             for (_, one), is_meant in zip(several, which or [False] * len(several), strict=True):
