@@ -244,6 +244,8 @@ def test_a_signal_saves_and_says_how_to_go_on(records, tmp_path, number, monkeyp
         "5000",
         "--batch-size",
         "2",
+        "--pretrained",
+        "none",
     ]
     arguments += ["--evaluate-every", "0"] + [word for setting in small.SETTINGS for word in ("--set", setting)]
     start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import shallow; from pneumodet.cli import train"
