@@ -161,7 +161,7 @@ def test_predict(trained, source, tmp_path, capsys):
     flags = ["--model", trained / "export", "--dicom-dir", folder, "--output-dir", output, "--labels", source.labels, "--max-images", "3"]
     assert predict.main([*map(str, flags), "--score-threshold", "0.01"]) == 0
     err = capsys.readouterr().err
-    assert "notes.dcm: not a DICOM file" in err
+    assert "notes.dcm: it is not a DICOM file" in err and "cut.dcm: the same radiograph as " in err
     with open(output / "submission.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     exams = {path.stem for path in source.dicom_dir.iterdir()}
