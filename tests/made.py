@@ -13,10 +13,11 @@ def records(tmp_path_factory, *, exams, seed, size=128, val_fraction=0.4, classe
     return records_of(source, tmp_path_factory.mktemp("data") / "records", val_fraction=val_fraction, classes=classes), source
 
 
-def records_of(source, folder, *, val_fraction=0.4, classes=False):
-    """Return the folder of the records that the command makes of a synthetic data set."""
-    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
-    flags += ["--val-fraction", val_fraction, *(["--class-info", source.class_info] if classes else [])]
+def records_of(source, folder, *, val_fraction=0.4, classes=False, patients=True):
+    """Return the folder of the records that the command makes of a synthetic data set, split by patient or else by exam."""
+    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--output-dir", folder, "--val-fraction", val_fraction]
+    flags += ["--patient-map", source.patient_map] if patients else []
+    flags += ["--class-info", source.class_info] if classes else []
     assert make_tfrecords.main([*map(str, flags)]) == 0
     return folder
 

@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import sys
 
+import made
 import pytest
 import shallow
 
-from pneumodet.cli import make_tfrecords, train
+from pneumodet.cli import train
 from pneumodet.training.families import detection
 
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
@@ -19,10 +20,7 @@ SMALL = [*shallow.FLAGS, "--batch-size", "2", "--pretrained", "none"]
 @pytest.fixture(scope="module")
 def records(synthetic, tmp_path_factory):
     """Return the folder of a record set of 12 exams."""
-    folder = tmp_path_factory.mktemp("for_train") / "records"
-    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--val-fraction", "0.4", "--output-dir", folder]
-    assert make_tfrecords.main(list(map(str, flags))) == 0
-    return folder
+    return made.records_of(synthetic, tmp_path_factory.mktemp("for_train") / "records", patients=False)
 
 
 @pytest.fixture(scope="module")

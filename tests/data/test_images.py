@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import dicom_images, encoding, image_files, images, synthetic
+from pneumodet.data import dicom_images, encoding, file_kinds, images, synthetic
 from pneumodet.data.images import Options
 from pneumodet.dicom import jpeg, reading
 
@@ -239,4 +239,4 @@ def test_jpeg_reader_reads_what_pillow_reads():
         assert (read.copyable() is not None) == (pixels.ndim == 2 and "progressive" not in extra)
         for size in range(len(data)):
             assert jpeg.read(data[:size]) is None
-    assert image_files.is_image_file(data)
+    assert file_kinds.is_image(data)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import made
 import pytest
 
 from pneumodet.cli import make_tfrecords
@@ -20,10 +21,7 @@ from pneumodet.training.families.detection_request import Request
 @pytest.fixture(scope="module")
 def records(synthetic, tmp_path_factory):
     """Return the folder of a record set of 12 exams, with both classes in both splits."""
-    folder = tmp_path_factory.mktemp("prepared") / "records"
-    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--val-fraction", "0.4", "--output-dir", folder]
-    assert make_tfrecords.main(list(map(str, flags))) == 0
-    return folder
+    return made.records_of(synthetic, tmp_path_factory.mktemp("prepared") / "records", patients=False)
 
 
 @pytest.fixture

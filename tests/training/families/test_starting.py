@@ -2,9 +2,9 @@
 
 import dataclasses
 
+import made
 import pytest
 
-from pneumodet.cli import make_tfrecords
 from pneumodet.core import gpus
 from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.data.record_sets import RecordSet
@@ -17,10 +17,7 @@ from pneumodet.training.families.detection_request import Request
 
 @pytest.fixture(scope="module")
 def records(synthetic, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("starting") / "records"
-    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--val-fraction", "0.4", "--output-dir", folder]
-    assert make_tfrecords.main(list(map(str, flags))) == 0
-    return folder
+    return made.records_of(synthetic, tmp_path_factory.mktemp("starting") / "records", patients=False)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A run, an exported model, or detections of any framework -> figures and a report: what ``tools/evaluate.py`` does."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -197,7 +197,7 @@ class Request:
     output: Any = None
     overwrite: bool = False
 
-    def check(self, *, tta: str | None) -> None:
+    def check(self, *, tta: str | None, class_map: Collection[str] | None) -> None:
         """Check what goes together; by hand, since argparse knows flags that exclude each other, but none that need another one.
 
         Raises:
@@ -212,6 +212,8 @@ class Request:
         missing = [name for name in needed if others[name] is None]
         if missing:
             raise ConfigError(f"--{chosen[0]} needs {' and '.join(missing)} as well.")
+        if class_map and not self.ground_truth:
+            raise ConfigError("--class-map is for the labels of --ground-truth; a record set has its classes already. Leave it out.")
         if tta and self.detections:
             raise ConfigError("--tta needs the detector itself: give --run or --model, not --detections.")
         for name in ("run", "model"):
@@ -222,7 +224,7 @@ class Request:
 
 def measured(request: Request, options: "evaluation.Options") -> Result:
     """Evaluate what is asked for, with a bar; errors as ``evaluate``."""
-    request.check(tta=options.tta)
+    request.check(tta=options.tta, class_map=options.class_map)
     from pneumodet.evaluation import evaluate as evaluation
 
     with progress.counting("detecting", "image") as start:

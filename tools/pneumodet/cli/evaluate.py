@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from pneumodet.cli import console
 from pneumodet.core import runs
-from pneumodet.core.errors import ConfigError
 
 EPILOG = """examples:
   python tools/evaluate.py --run my_first
@@ -75,9 +74,7 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     # before the evaluation is imported, which takes a second
-    request.check(tta=args.tta)
-    if args.class_map and not args.ground_truth:
-        raise ConfigError("--class-map is for the labels of --ground-truth; a record set has its classes already. Leave it out.")
+    request.check(tta=args.tta, class_map=args.class_map)
     from pneumodet.data import class_map
     from pneumodet.evaluation import evaluate
 

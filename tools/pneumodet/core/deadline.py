@@ -15,16 +15,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
+
+from pneumodet.core import signals
 
 SECONDS = 12.0
 """From the signal to the end of a process that has not ended by itself. A checkpoint that is then written takes some more."""
 
 EXIT_CODE = 130
 """As of a command that Ctrl-C has stopped."""
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Deadline:
@@ -60,7 +60,7 @@ class Deadline:
     def _watch(self, side: socket.socket) -> None:
         with side:
             while numbers := side.recv(16):
-                if any(number in numbers for number in _SIGNALS):
+                if any(number in numbers for number in signals.STOPPING):
                     break
             if numbers and not self._over.wait(self._seconds):
                 _end(self._last_words())
@@ -75,19 +75,10 @@ def _end(text: str) -> None:
     os._exit(EXIT_CODE)
 
 
-@contextlib.contextmanager
-def interrupting() -> Iterator[None]:
+def interrupting() -> contextlib.AbstractContextManager[None]:
     """Let SIGINT and SIGTERM raise KeyboardInterrupt at once, where nothing is lost by it; not in threads beside the main one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def handle(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return signals.handled(handle)

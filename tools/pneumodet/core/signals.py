@@ -12,7 +12,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
@@ -22,28 +22,36 @@ AGAIN_AFTER_S = 0.01
 """A KeyboardInterrupt that Python dropped is raised again after so long."""
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""What a process is asked by to end: Ctrl-C, and ``kill`` or a scheduler."""
+
+
+@contextlib.contextmanager
+def handled(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let ``STOPPING`` call a function; nothing in threads beside the main one, in which Python lets nobody set handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def caught() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set; a second SIGINT interrupts at once."""
+    """Yield an event that SIGINT and SIGTERM set; a second SIGINT interrupts at once. In threads beside the main one it stays unset."""
     stop = threading.Event()
-    # Python lets no other thread set handlers; there the event just stays unset
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {}
 
     def handle(number: int, frame: Any) -> None:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handle)
-    try:
+    with handled(handle):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -41,11 +41,6 @@ _PHOTOMETRIC = 262
 _MOST_16_BIT = 65_535
 
 
-def is_image_file(data: bytes) -> bool:
-    """Whether these are the contents of an image file of ``FORMATS``."""
-    return file_kinds.is_image(data)
-
-
 def kind_of(data: bytes) -> str:
     """Return the format of an image file as people call it, by its first bytes."""
     names = {file_kinds.PNG_START: "PNG", file_kinds.JPEG_START: "JPEG", b"BM": "BMP", b"RIFF": "WebP"}

@@ -78,7 +78,7 @@ def is_image_file(data: bytes, source: object) -> bool:
     Raises:
       DataError: they say that they are neither, as those of a packed file.
     """
-    if image_files.is_image_file(data):
+    if file_kinds.is_image(data):
         return True
     reason = file_kinds.unread_content(data[: file_kinds.HEAD_BYTES])
     if reason is not None:

@@ -53,10 +53,11 @@ def read(path: Path, choices: Choices = USUAL, *, classes: ClassMap | None = Non
     """
     path = (file(path) or path) if path.is_dir() else path
     table = table or tables.read(path)
-    of_column = _columns(table, of_set(CHEST_CLASSES, classes))
+    chosen = of_set(CHEST_CLASSES, classes)
+    columns = _columns(table, chosen)
     collector = Collector()
     collector.classes.update(dict.fromkeys(table.columns, 0))
-    check(of_set(CHEST_CLASSES, classes), classes, collector.classes, path)
+    check(chosen, classes, collector.classes, path)
     patients: dict[str, str] = {}
     names: dict[str, str] = {}
     images = _chexpert(table) if CHEXPERT_COLUMNS[0] in table.columns else _mimic(table)
@@ -67,7 +68,7 @@ def read(path: Path, choices: Choices = USUAL, *, classes: ClassMap | None = Non
             if not frontal:
                 collector.notes["lateral image"] += 1
                 continue
-            states = {to: _state(row, [column for column, one in of_column.items() if one == to]) for to in set(of_column.values())}
+            states = {to: _state(row, of_class) for to, of_class in columns.items()}
             if choices.uncertain == LEAVE_OUT and UNSURE in states.values():
                 collector.notes["exam with an uncertain finding"] += 1
                 continue
@@ -82,17 +83,20 @@ def read(path: Path, choices: Choices = USUAL, *, classes: ClassMap | None = Non
     return collector.labels(table=table, patients=patients, files=names)
 
 
-def _columns(table: Table, classes: ClassMap) -> dict[str, str]:
-    """Return column -> class.
+def _columns(table: Table, classes: ClassMap) -> dict[str, list[str]]:
+    """Return class -> its columns.
 
     Raises:
       DataError: the table has none of the columns that are asked for.
     """
-    columns = {name: to for name, to in classes.pairs.items() if to and name in table.columns}
+    columns: dict[str, list[str]] = {}
+    for name, to in classes.pairs.items():
+        if to and name in table.columns:
+            columns.setdefault(to, []).append(name)
     if not columns:
         wanted = " or ".join(name for name in classes.pairs if name != OTHERS)
         raise DataError(f"{table.path} has no column {wanted}; it has {', '.join(table.columns)}.")
-    table.need(list(columns))
+    table.need([name for of_class in columns.values() for name in of_class])
     return columns
 
 

@@ -46,7 +46,8 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
     Raises:
       DataError: there is neither table, or a column is missing.
     """
-    collector = Collector(classes=of_set(CHEST_CLASSES, classes))
+    chosen = of_set(CHEST_CLASSES, classes)
+    collector = Collector(classes=chosen)
     entry, boxes = files(path) if path.is_dir() else (path, None)
     tables_ = [table] if table else [tables.read(one) for one in (entry, boxes) if one]
     if not tables_:
@@ -58,7 +59,7 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
         _boxes(collector, places.need(BOX_COLUMNS), alone=findings is None)
     if not patients:  # 00000013_005.png is of patient 13
         patients = {exam: exam.partition("_")[0].lstrip("0") for exam in collector.images if "_" in exam}
-    check(of_set(CHEST_CLASSES, classes), classes, collector.classes, path)
+    check(chosen, classes, collector.classes, path)
     return collector.labels(table=findings or places, patients=patients)
 
 

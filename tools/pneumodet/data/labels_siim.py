@@ -45,7 +45,8 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
     table = table or tables.read(path)
     if STUDY_COLUMNS[1] in table.columns:
         raise DataError(f"{path} says what studies show, and not where. Give {IMAGE_FILE}, or the folder with both files.")
-    collector = Collector(classes=of_set(COVID_CLASSES, classes))
+    chosen = of_set(COVID_CLASSES, classes)
+    collector = Collector(classes=chosen)
     patients: dict[str, str] = {}
     for line, *cells in zip(table.lines, *map(table.need(IMAGE_COLUMNS).column, IMAGE_COLUMNS), strict=True):
         number, label, study = (cell.strip() for cell in cells)
@@ -70,7 +71,7 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
                     collector.add(image, to, collector.corners(corners), where)
         except ValueError as error:
             collector.reject(exam or f"({where})", f"{where}: {error}")
-    check(of_set(COVID_CLASSES, classes), classes, collector.classes, path)
+    check(chosen, classes, collector.classes, path)
     return collector.labels(table=table, patients=patients)
 
 

@@ -35,7 +35,8 @@ def read(table: Table, choices: Choices = USUAL, *, classes: ClassMap | None = N
       ConfigError: no row is of the reader who was asked for.
     """
     table.need(COLUMNS)
-    collector = Collector(classes=of_set(OPACITY_CLASSES, classes))
+    chosen = of_set(OPACITY_CLASSES, classes)
+    collector = Collector(classes=chosen)
     drawn: dict[str, list[tuple[str, str, Box, str]]] = defaultdict(list)  # exam -> (reader, class, box, where)
     readers: dict[str, set[str]] = defaultdict(set)
     one_reader = choices.readers not in READERS
@@ -63,7 +64,7 @@ def read(table: Table, choices: Choices = USUAL, *, classes: ClassMap | None = N
         raise ConfigError(
             f"No row of {table.path} is of the reader {choices.readers}; its readers are {', '.join(sorted(known - {''})) or 'not named'}."
         )
-    check(of_set(OPACITY_CLASSES, classes), classes, collector.classes, table.path)
+    check(chosen, classes, collector.classes, table.path)
     if unread := readers.keys() - collector.images.keys() - collector.errors.keys():
         collector.notes[f"image that {choices.readers} did not read"] = len(unread)
     for exam, of_exam in drawn.items():

@@ -19,8 +19,7 @@ from pneumodet.apps.web.uploads import File, Room
 from pneumodet.apps.web.window import Radiograph
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
-from pneumodet.data import images
-from pneumodet.data.image_files import is_image_file
+from pneumodet.data import file_kinds, images
 from pneumodet.dicom import reading
 from pneumodet.inference import admission
 
@@ -115,7 +114,7 @@ class Cases:
             raise DataError("The image is too large for this computer's memory.") from None
         # labels and heatmaps are often named by an ID in the header, and not by the file
         ids: tuple[str, ...] = ()
-        if not is_image_file(file.data):
+        if not file_kinds.is_image(file.data):
             header = reading.header(file)
             ids = tuple(one for one in (header.patient_id, header.sop_instance_uid) if one)
         case = Case(

@@ -10,7 +10,7 @@ be free text, such as a name in the wrong place.
 import dataclasses
 
 from pneumodet.core import image_limits
-from pneumodet.data import image_files
+from pneumodet.data import file_kinds, image_files
 from pneumodet.dicom import elements, header_facts
 from pneumodet.dicom.elements import DicomError, Elements
 
@@ -77,7 +77,7 @@ class Facts:
 
 def read(data: bytes) -> Facts:
     """Return the facts of a file that ``data.images`` could read."""
-    if image_files.is_image_file(data):
+    if file_kinds.is_image(data):
         return Facts(image_files.kind_of(data))
     try:
         header = elements.read(data)

@@ -12,7 +12,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Sequence
 
-from pneumodet.data import archives, image_files
+from pneumodet.data import archives, file_kinds
 from pneumodet.data.formats import exam_id
 
 MAX_FILE_BYTES = 64 << 20
@@ -76,7 +76,7 @@ class File:
     @property
     def is_labels(self) -> bool:
         """Whether it is to be read as labels: by its suffix, where its content is no radiograph."""
-        return self.name.lower().endswith(_LABEL_SUFFIXES) and not image_files.is_image_file(self.data)
+        return self.name.lower().endswith(_LABEL_SUFFIXES) and not file_kinds.is_image(self.data)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from pneumodet.data import image_files, images
+from pneumodet.data import file_kinds, images
 from pneumodet.dicom import decoding, lut, reading
 from pneumodet.dicom.reading import Source
 
@@ -78,7 +78,7 @@ def read(source: Source) -> Radiograph:
       DataError: as ``images.read_pixels``.
     """
     data = source.read_bytes()
-    if image_files.is_image_file(data):
+    if file_kinds.is_image(data):
         image = images.image_of(data, source)
         return _of_picture(image.pixels, image.notes)
     shown, layout = reading.shown_of(data, source)
