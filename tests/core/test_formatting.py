@@ -32,3 +32,8 @@ def test_signs_percents_and_columns():
     assert formatting.between((0.118, 0.139), form=".1%") == "11.8% to 13.9%"
     assert markup.between((0.118, 0.139)) == formatting.between((0.118, 0.139)) == "0.118 to 0.139"
     assert formatting.between(None) == formatting.between((None, None)) == ""
+
+
+def test_long_lists_are_cut():
+    assert [formatting.listed("abc", most) for most in (2, 3, 4)] == ["a, b and 1 more", "a, b, c", "a, b, c"]
+    assert formatting.listed([], 2) == ""

@@ -80,9 +80,9 @@ def test_pseudonyms_do_not_name_the_files(several):
     assert len(manifest["skipped"]["several images of one label"]) == 1
 
 
-def test_a_copy_is_no_second_image(several):
+@pytest.mark.parametrize("uid", [generate_uid(entropy_srcs=["same"]), "no UID"], ids=["UID", "malformed"])
+def test_a_copy_is_no_second_image(several, uid):
     shutil.rmtree(several.folder, ignore_errors=True)
-    uid = generate_uid(entropy_srcs=["same"])
     _, manifest, images = several({"a.dcm": ("", "PAT", uid), "b.dcm": ("", "PAT", uid)})
     assert manifest["skipped"] == {"file refused": ["b.dcm: a second file of exam PAT"]}
     assert "PAT" in images

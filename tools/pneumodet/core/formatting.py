@@ -3,9 +3,10 @@
 counted(1, "box"), counted(1200, "box")         # "1 box", "1,200 boxes"
 with_interval(0.1184, (0.083, 0.155))           # "0.118 [0.083, 0.155]"
 figure({"value": 0.1184, "low": None})          # "0.118"
+listed(["a", "b", "c"], 2)                      # "a, b and 1 more"
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Interval = Sequence[float | None] | None
 """Lower and upper end of a figure's interval; None, or two None, where it has none."""
@@ -14,6 +15,12 @@ Interval = Sequence[float | None] | None
 def counted(count: int, what: str) -> str:
     """Return "1 box", "1,200 boxes"."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}{'es' if what.endswith('x') else 's'}"
+
+
+def listed(names: Iterable[str], most: int) -> str:
+    """Return the first ``most`` names, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def fixed(value: float, form: str = ".3f") -> str:

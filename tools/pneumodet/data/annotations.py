@@ -228,9 +228,7 @@ def _number(name: str, text: str) -> float:
 
 def _read_class_info(path: Path) -> dict[str, str]:
     classes: dict[str, str] = {}
-    table = tables.read(path, CLASS_INFO_COLUMNS)
-    for line, *cells in zip(table.lines, *map(table.column, CLASS_INFO_COLUMNS), strict=True):
-        patient_id, name = (cell.strip() for cell in cells)
+    for line, (patient_id, name) in tables.read(path, CLASS_INFO_COLUMNS).stripped(CLASS_INFO_COLUMNS):
         if classes.setdefault(patient_id, name) != name:
             raise DataError(
                 f"{path}, line {line}: exam {patient_id} has the classes {classes[patient_id]!r} and {name!r}. Keep one of them."
@@ -264,10 +262,9 @@ def read_patient_map(path: Path) -> dict[str, str]:
         raise DataError(
             f"The patient map {path} has no column 'patient'; it has {', '.join(columns)}. Its header must be patientId,patient."
         )
-    table.need(("patientId", column))
+    needed = ("patientId", column)
     patients: dict[str, str] = {}
-    for line, *cells in zip(table.lines, table.column("patientId"), table.column(column), strict=True):
-        exam, patient = (cell.strip() for cell in cells)
+    for line, (exam, patient) in table.need(needed).stripped(needed):
         if not exam or not patient:
             raise DataError(f"{path}, line {line}: patientId or {column} is empty. Fill it in or remove the row.")
         if patients.setdefault(exam, patient) != patient:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.core.formatting import counted
+from pneumodet.core.formatting import counted, listed
 from pneumodet.data import label_map
 
 OTHERS = "*"
@@ -89,13 +89,10 @@ class ClassMap:
             raise ConfigError(f"{FLAG} leads to {strange[0]!r}, but the label map has {', '.join(map(repr, self.known))}.")
         if absent := sorted(self.pairs.keys() - counts.keys() - {OTHERS}):
             raise ConfigError(f"{FLAG} names the class {absent[0]!r}, but {path} has {_listed(counts) or 'no classes'}.")
-        unknown = [
-            name for name, count in counts.items() if count and (target := self.target(name)) is not None and target not in self.known
-        ]
+        targets = {name: target for name, count in counts.items() if count and (target := self.target(name)) is not None}
+        unknown = [name for name, target in targets.items() if target not in self.known]
         wrong = [name for name in unknown if self.complete or self._like(name, spelled_otherwise=True)]
-        findings = {
-            name: target for name, count in counts.items() if count and (target := self.target(name)) not in (None, label_map.NO_PNEUMONIA)
-        }
+        findings = {name: target for name, target in targets.items() if target != label_map.NO_PNEUMONIA}
         if self.wanted and findings and self.wanted not in findings.values():
             wrong = list(findings)
         if not wrong:
@@ -125,5 +122,4 @@ def _plain(name: str) -> str:
 def _listed(counts: Mapping[str, int]) -> str:
     """Return the classes of a file with their numbers, the most frequent first."""
     most = sorted(counts, key=lambda name: (-counts[name], name))
-    names = ", ".join(f"{name!r} ({counted(counts[name], 'object')})" for name in most[:MOST_CLASSES])
-    return names + (f" and {len(most) - MOST_CLASSES} more" if len(most) > MOST_CLASSES else "")
+    return listed((f"{name!r} ({counted(counts[name], 'object')})" for name in most), MOST_CLASSES)

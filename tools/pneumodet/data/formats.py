@@ -100,7 +100,7 @@ def read_labels(
     if format == FOLDERS and not path.is_dir():
         raise DataError(f"{path} is a file; labels of the format {format!r} are a folder. Name that.")
     if format in (YOLO, FOLDERS) or (format in _SETS and path.is_dir()):
-        labels = _of_folder(format, path, classes, choices)
+        labels = _of_set(format, path, None, classes, choices, evaluating=evaluating)
     elif format == VOC:
         labels = labels_voc.read(path, evaluating=evaluating, classes=classes)
     elif path.is_dir():
@@ -116,7 +116,7 @@ def read_labels(
             return annotations.from_table(table.need(_COLUMNS[RSNA]), class_info=class_info)
         if class_info is not None:
             raise ConfigError(f"Class info belongs to RSNA's labels, but {path} is {format!r}. Leave it out.")
-        labels = _of_table(format, table, classes, choices, evaluating=evaluating)
+        labels = _of_set(format, path, table, classes, choices, evaluating=evaluating)
     if not labels.exams and not labels.rejected:
         raise DataError(f"{path} names no image. Is this the right file?")
     if classes is not None and format not in (*_SETS, FOLDERS):  # of those the reader did it
@@ -124,29 +124,22 @@ def read_labels(
     return labels
 
 
-def _of_folder(format: str, path: Path, classes: ClassMap | None, choices: Choices) -> Labels:
+def _of_set(format: str, path: Path, table: tables.Table | None, classes: ClassMap | None, choices: Choices, *, evaluating: bool) -> Labels:
+    """Return the labels of a data set's folder or file, or of any table; ``table`` is of the file, where it is one."""
     if format == FOLDERS:
         return labels_folders.read(path, classes=classes)
     if format == YOLO:
         return labels_yolo.read(path, classes=classes)
     if format == NIH:
-        return labels_nih.read(path, classes=classes)
+        return labels_nih.read(path, classes=classes, table=table)
     if format == SIIM:
-        return labels_siim.read(path, classes=classes)
+        return labels_siim.read(path, classes=classes, table=table)
     if format == CHEXPERT:
-        return labels_chexpert.read(path, choices, classes=classes)
-    raise DataError(f"{path} is a folder, in which labels of the format {format!r} do not lie. Name the file.")
-
-
-def _of_table(format: str, table: tables.Table, classes: ClassMap | None, choices: Choices, *, evaluating: bool) -> Labels:
-    if format == NIH:
-        return labels_nih.read(table.path, classes=classes, table=table)
+        return labels_chexpert.read(path, choices, classes=classes, table=table)
+    if table is None:
+        raise DataError(f"{path} is a folder, in which labels of the format {format!r} do not lie. Name the file.")
     if format == VINDR:
         return labels_vindr.read(table, choices, classes=classes)
-    if format == SIIM:
-        return labels_siim.read(table.path, classes=classes, table=table)
-    if format == CHEXPERT:
-        return labels_chexpert.read(table.path, choices, classes=classes, table=table)
     return labels_csv.read(table.need(CSV_COLUMNS), evaluating=evaluating, classes=classes)
 
 

@@ -16,7 +16,7 @@ from pneumodet.data import dicom_images, file_kinds, image_files
 from pneumodet.data.encoding import AS_IT_IS, NORMALIZE, EncodedImage, Options
 from pneumodet.dicom import reading
 
-__all__ = ["NORMALIZE", "EncodedImage", "Image", "Options", "encode", "image_of", "is_image_file", "pixels_of", "read_pixels"]
+__all__ = ["NORMALIZE", "EncodedImage", "Image", "Options", "encode", "image_of", "is_image_file", "read_pixels"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,12 +56,7 @@ def read_pixels(source: reading.Source) -> np.ndarray:
     Raises:
       DataError: as ``encode``.
     """
-    return pixels_of(reading.read_bytes(source), source)
-
-
-def pixels_of(data: bytes, source: object) -> np.ndarray:
-    """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
-    return image_of(data, source).pixels
+    return image_of(reading.read_bytes(source), source).pixels
 
 
 def image_of(data: bytes, source: object) -> Image:

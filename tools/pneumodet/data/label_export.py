@@ -3,21 +3,20 @@
 card = export_labels(records, Path("out"), format="voc", images=True)      # out/annotations/*.xml, out/images/*.jpg, out/split.csv
 """
 
-import csv
-import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 import pneumodet
 from pneumodet.core import folders, paths
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import annotations, formats, label_map, labels_voc, labels_yolo, splits
+from pneumodet.data import formats, label_map, labels_yolo, splits
 from pneumodet.data.annotations import Exam
+from pneumodet.data.collector import Box
+from pneumodet.data.label_writers import IMAGES, WRITERS, ExamTruth, write_rows
 from pneumodet.data.record_sets import RecordSet
 
 CARD = "label_export.json"
@@ -25,9 +24,6 @@ CARD = "label_export.json"
 
 SPLIT = "split.csv"
 """Which split each exam was in, as ``splits.read_split_file`` reads it."""
-
-IMAGES = "images"
-"""Folder of the images."""
 
 LABELS = {
     formats.COCO: "instances.json",
@@ -52,24 +48,6 @@ _CHECKED_HW = (1, 1)
 
 _AGAIN = "Make the records again with tools/make_tfrecords.py."
 
-_Box = tuple[float, float, float, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Exam:
-    """One exam of the ground truth: its split, its COCO image, (class, xywh_px) of each finding, which of them are marked difficult, whole-image classes."""
-
-    id: str
-    split: str
-    image: dict[str, Any]
-    objects: tuple[tuple[str, _Box], ...]
-    difficult: tuple[bool, ...]
-    findings: tuple[str, ...] = ()
-
-    def corners(self) -> list[tuple[str, _Box]]:
-        """Return (class, xyxy_px) of each finding, added up as readers of COCO and of RSNA's CSV do."""
-        return [(name, (x, y, x + width, y + height)) for name, (x, y, width, height) in self.objects]
-
 
 def export_labels(
     data_dir: Path,
@@ -78,7 +56,7 @@ def export_labels(
     format: str,
     images: bool = False,
     overwrite: bool = False,
-    progress: Callable[[Iterable[_Exam]], Iterable[_Exam]] = lambda items: items,
+    progress: Callable[[Iterable[ExamTruth]], Iterable[ExamTruth]] = lambda items: items,
 ) -> dict[str, Any]:
     """Write the labels of a record set, all splits in one, with ``split.csv`` and ``label_export.json``.
 
@@ -122,17 +100,8 @@ def export_labels(
         image_names = {exam.id: "" for exam in exams}
         if images or format != formats.RSNA:  # RSNA's CSV names no file
             image_names = _read_images(records, exams, progress, folder / IMAGES if images else None, by_split=format == formats.YOLO)
-        if format == formats.YOLO:
-            _write_yolo(labels, exams, image_names, categories)
-        elif format == formats.COCO:
-            _write_coco(labels, exams, image_names, categories)
-        elif format == formats.VOC:
-            _write_voc(labels, exams, image_names)
-        elif format == formats.CSV:
-            _write_csv(labels, exams, image_names)
-        else:
-            _write_rsna(labels, exams)
-        _write_rows(folder / SPLIT, splits.SPLIT_COLUMNS, sorted((exam.id, exam.split) for exam in exams))
+        WRITERS[format](labels, exams, image_names, categories)
+        write_rows(folder / SPLIT, splits.SPLIT_COLUMNS, sorted((exam.id, exam.split) for exam in exams))
         _check_read_back(labels, exams, format)  # before the folder appears: nobody trains on labels that read as others
         card = {
             "format": "pneumodet-label-export",
@@ -149,14 +118,14 @@ def export_labels(
     return card
 
 
-def _read_truth(records: RecordSet, *, original: bool) -> tuple[list[_Exam], dict[str, int]]:
+def _read_truth(records: RecordSet, *, original: bool) -> tuple[list[ExamTruth], dict[str, int]]:
     """Return (the exams of all splits in the records' order, in px of the original radiographs or of the records' images; class -> id)."""
-    exams: list[_Exam] = []
+    exams: list[ExamTruth] = []
     categories: dict[str, int] = {}
     for split in records.each_split():
         truth = split.instances
         names = {entry["id"]: entry["name"] for entry in truth["categories"]}
-        objects: dict[int, list[tuple[str, _Box]]] = {image["id"]: [] for image in truth["images"]}
+        objects: dict[int, list[tuple[str, Box]]] = {image["id"]: [] for image in truth["images"]}
         marks: dict[int, list[bool]] = {image["id"]: [] for image in truth["images"]}
         for entry in truth["annotations"]:
             x, y, width, height = map(float, entry["bbox"])
@@ -168,7 +137,7 @@ def _read_truth(records: RecordSet, *, original: bool) -> tuple[list[_Exam], dic
             findings, difficult = tuple(objects[image["id"]]), tuple(marks[image["id"]])
             if original and "original_width" in image:
                 image, findings = _enlarged(image, findings)
-            exams.append(_Exam(str(image["file_name"]), split.name, image, findings, difficult, tuple(image.get("findings") or ())))
+            exams.append(ExamTruth(str(image["file_name"]), split.name, image, findings, difficult, tuple(image.get("findings") or ())))
         categories = categories or {name: number for number, name in names.items()}
         if categories != {name: number for number, name in names.items()}:
             raise DataError(f"The ground truth {split.truth} has other classes than that of another split. {_AGAIN}")
@@ -177,7 +146,7 @@ def _read_truth(records: RecordSet, *, original: bool) -> tuple[list[_Exam], dic
     return exams, categories
 
 
-def _enlarged(image: dict[str, Any], objects: tuple[tuple[str, _Box], ...]) -> tuple[dict[str, Any], tuple[tuple[str, _Box], ...]]:
+def _enlarged(image: dict[str, Any], objects: tuple[tuple[str, Box], ...]) -> tuple[dict[str, Any], tuple[tuple[str, Box], ...]]:
     """Return a scaled image's entry and boxes as they were before it was scaled."""
     original = {"width": image["original_width"], "height": image["original_height"]}
     x, y = original["width"] / image["width"], original["height"] / image["height"]
@@ -185,7 +154,7 @@ def _enlarged(image: dict[str, Any], objects: tuple[tuple[str, _Box], ...]) -> t
     return {key: value for key, value in image.items() if not key.startswith("original_")} | original, larger
 
 
-def _check_names(exams: list[_Exam]) -> None:
+def _check_names(exams: list[ExamTruth]) -> None:
     seen: set[str] = set()
     for exam in exams:
         if exam.id in seen:
@@ -200,8 +169,8 @@ def _check_names(exams: list[_Exam]) -> None:
 
 def _read_images(
     records: RecordSet,
-    exams: list[_Exam],
-    progress: Callable[[Iterable[_Exam]], Iterable[_Exam]],
+    exams: list[ExamTruth],
+    progress: Callable[[Iterable[ExamTruth]], Iterable[ExamTruth]],
     folder: Path | None,
     *,
     by_split: bool = False,
@@ -211,8 +180,9 @@ def _read_images(
     Raises:
       DataError: records and ground truth differ, or an image that is written cannot be decoded.
     """
-    if folder is not None:
-        folder.mkdir()
+    places = {exam.split: folder / exam.split if by_split else folder for exam in exams} if folder is not None else {}
+    for place in dict.fromkeys(places.values()):
+        place.mkdir(parents=True)
     examples = (example for split in records.each_split() for example in split.read_exams())
     names = {}
     for exam, example in zip(progress(exams), examples, strict=True):
@@ -220,117 +190,13 @@ def _read_images(
         if record.image_format not in SUFFIXES:
             raise DataError(f"The image of exam {exam.id!r} is {record.image_format!r}, must be jpeg or png. {_AGAIN}")
         names[exam.id] = exam.id + SUFFIXES[record.image_format]
-        if folder is not None:
+        if places:
             example.pixels(_CHECKED_HW)
-            place = folder / exam.split if by_split else folder
-            place.mkdir(exist_ok=True)
-            (place / names[exam.id]).write_bytes(record.encoded)
+            (places[exam.split] / names[exam.id]).write_bytes(record.encoded)
     return names
 
 
-def _plain(value: float) -> int | float:
-    """Return a coordinate as it is written: 12 instead of 12.0, and otherwise the shortest text that reads as the same float64."""
-    return int(value) if value.is_integer() else value
-
-
-def _write_coco(path: Path, exams: list[_Exam], image_names: dict[str, str], categories: dict[str, int]) -> None:
-    entries: list[dict[str, Any]] = []
-    for exam in exams:
-        for (name, xywh), difficult in zip(exam.objects, exam.difficult, strict=True):
-            entry = {"id": len(entries) + 1, "image_id": exam.image["id"], "category_id": categories[name]}
-            entry |= {"difficult": 1} if difficult else {}
-            entries.append(entry | {"bbox": [_plain(value) for value in xywh], "area": _plain(xywh[2] * xywh[3]), "iscrowd": 0})
-    images = [exam.image | {"file_name": image_names[exam.id], "split": exam.split} for exam in exams]
-    named = [{"id": number, "name": name} for name, number in categories.items()]
-    paths.write_json(path, {"images": images, "annotations": entries, "categories": named})
-
-
-def _write_voc(folder: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:
-    folder.mkdir()
-
-    def put(parent: ElementTree.Element, tag: str, text: Any = None) -> ElementTree.Element:
-        element = ElementTree.SubElement(parent, tag)
-        element.text = None if text is None else str(text)
-        return element
-
-    for exam in exams:
-        root = ElementTree.Element("annotation")
-        put(root, "folder", IMAGES)
-        put(root, "filename", image_names[exam.id])
-        size = put(root, "size")
-        for tag, value in (("width", exam.image["width"]), ("height", exam.image["height"]), ("depth", 1)):  # records hold gray images
-            put(size, tag, value)
-        for (name, corners), difficult in zip(exam.corners(), exam.difficult, strict=True):
-            element = put(root, "object")
-            # the three that readers of Pascal VOC, the API's among them, ask for
-            for tag, value in (("name", name), ("pose", "Unspecified"), ("truncated", 0), ("difficult", int(difficult))):
-                put(element, tag, value)
-            for tag, values in _voc_boxes(corners).items():
-                box = put(element, tag)
-                for corner, value in zip(formats.CORNERS, values, strict=True):
-                    put(box, corner, value)
-        ElementTree.indent(root)
-        (folder / f"{exam.id}.xml").write_bytes(ElementTree.tostring(root, encoding="utf-8"))
-
-
-def _voc_boxes(corners: _Box) -> dict[str, tuple[int | float, ...]]:
-    """Return element -> corners: the box in whole px, and, where that is another one, the exact one after it.
-
-    Scripts that read Pascal VOC call ``int`` on the text of each corner, and take the fifth child of an object for its box. An element of its own after the
-    box disturbs none of them; an attribute of the corners would, since some parsers then return something else than text.
-    """
-    whole = labels_voc.outward(corners)
-    exact = {} if whole == corners else {labels_voc.EXACT: tuple(map(_plain, corners))}
-    return {labels_voc.BOX: whole} | exact
-
-
-def _write_yolo(path: Path, exams: list[_Exam], image_names: dict[str, str], categories: dict[str, int]) -> None:
-    classes = [name for name in categories if name != label_map.NO_PNEUMONIA]
-    splits_ = list(dict.fromkeys(exam.split for exam in exams))
-    path.write_text(labels_yolo.data_yaml(splits_, classes), encoding="utf-8")
-    for split in splits_:
-        (path.parent / labels_yolo.LABELS / split).mkdir(parents=True)
-    for exam in exams:
-        size = {"width": exam.image["width"], "height": exam.image["height"]}
-        rows = "".join(labels_yolo.line(classes.index(name), xywh, **size) for name, xywh in exam.objects)
-        (path.parent / labels_yolo.LABELS / exam.split / image_names[exam.id]).with_suffix(".txt").write_text(rows, encoding="utf-8")
-
-
-def _write_csv(path: Path, exams: list[_Exam], image_names: dict[str, str]) -> None:
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for exam in exams:
-            image = (image_names[exam.id], exam.image["width"], exam.image["height"])
-            for name, corners in exam.corners():
-                yield (*image, name, *map(_plain, corners))
-            if not exam.objects:
-                yield (*image, label_map.NO_PNEUMONIA, "", "", "", "")
-
-    _write_rows(path, formats.CSV_COLUMNS, rows())
-
-
-def _write_rsna(path: Path, exams: list[_Exam]) -> None:
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for exam in exams:
-            for name, xywh in exam.objects:
-                if name != label_map.PNEUMONIA:
-                    raise DataError(
-                        f"RSNA's CSV has no class but {label_map.PNEUMONIA}, and exam {exam.id!r} has {name!r}. Choose another format."
-                    )
-                yield (exam.id, *map(_plain, xywh), 1)
-            if not exam.objects:
-                yield (exam.id, "", "", "", "", 0)
-
-    _write_rows(path, annotations.LABEL_COLUMNS, rows())
-
-
-def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def _check_read_back(labels: Path, exams: list[_Exam], format: str) -> None:
+def _check_read_back(labels: Path, exams: list[ExamTruth], format: str) -> None:
     """Raise DataError unless the labels that were written are read as what was meant."""
     written = formats.read_labels(labels, format=format)
     reasons = dict(written.rejected)
@@ -344,7 +210,7 @@ def _check_read_back(labels: Path, exams: list[_Exam], format: str) -> None:
             )
 
 
-def _is_same(exam: _Exam, read: Exam, tolerance_px: float) -> bool:
+def _is_same(exam: ExamTruth, read: Exam, tolerance_px: float) -> bool:
     """Whether classes and boxes of an exam were read as they were meant."""
     meant = list(dict.fromkeys(exam.corners()))  # boxes that clipping made equal count once
     if [name for name, _ in meant] != list(read.class_names) or exam.findings != read.findings:

@@ -15,6 +15,7 @@ from pneumodet.data.class_map import OTHERS, ClassMap
 from pneumodet.data.collector import Collector, exam_id, shown
 from pneumodet.data.label_choices import CHEST_CLASSES, LEAVE_OUT, POSITIVE, USUAL, Choices, check, of_set
 from pneumodet.data.tables import Table
+from pneumodet.dicom.header_facts import FRONTAL_VIEWS
 
 CHEXPERT_COLUMNS = ("Path", "Frontal/Lateral")
 MIMIC_COLUMNS = ("subject_id", "study_id")
@@ -22,9 +23,6 @@ METADATA_COLUMNS = ("dicom_id", "subject_id", "study_id", "ViewPosition")
 
 FINDINGS = ("No Finding", "Pneumonia")
 """Columns that both sets have, and hardly any other file."""
-
-FRONTAL = ("PA", "AP")
-"""ViewPosition of MIMIC-CXR-JPG's frontal images."""
 
 _PATIENT = re.compile(r"^patient\d+$")
 _METADATA = re.compile(r"^mimic-cxr.*metadata.*\.csv(\.gz)?$", re.I)
@@ -143,4 +141,4 @@ def _mimic(table: Table) -> Iterator[_Row]:
     metadata = tables.read(beside[0], METADATA_COLUMNS)
     for exam, patient, study, view in zip(*map(metadata.column, METADATA_COLUMNS), strict=True):
         if one := of_study.get((patient.strip(), study.strip())):
-            yield f"line {one[0]}", one[1], exam.strip(), exam.strip(), patient.strip(), view.strip() in FRONTAL
+            yield f"line {one[0]}", one[1], exam.strip(), exam.strip(), patient.strip(), view.strip() in FRONTAL_VIEWS

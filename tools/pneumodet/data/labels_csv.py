@@ -14,8 +14,7 @@ def read(table: Table, *, evaluating: bool = False, classes: ClassMap | None = N
     """Return the labels in a table that has ``CSV_COLUMNS``; ``evaluating`` and ``classes`` as in ``Collector``; DataError where a box has no file name."""
     unplaced: list[int] = []
     collector = Collector(evaluating=evaluating, classes=classes)
-    for line, *cells in zip(table.lines, *map(table.column, CSV_COLUMNS), strict=True):
-        file_name, width, height, name, *texts = (cell.strip() for cell in cells)
+    for line, (file_name, width, height, name, *texts) in table.stripped(CSV_COLUMNS):
         where = f"line {line}"
         exam = exam_id(file_name)
         try:

@@ -50,23 +50,26 @@ def of_paths(paths: Iterable[str], where: Path, *, classes: ClassMap | None = No
     Raises:
       DataError: no image lies in a folder of a label.
     """
-    collector = Collector(classes=of_set(FOLDER_CLASSES, classes))
+    chosen = of_set(FOLDER_CLASSES, classes)
+    collector = Collector(classes=chosen)
     images: dict[str, str] = {}  # split/label/name -> label
     copies = 0
     for path in sorted(paths):
         parts = path.split("/")
         if archives.is_hidden(path) or not path.lower().endswith(IMAGE_SUFFIXES) or len(parts) < 2:
             continue
-        copies += "/".join(parts[-3:]) in images
-        images["/".join(parts[-3:])] = parts[-2]
+        short = tfrecord_pairs.short(path)
+        copies += short in images
+        images[short] = parts[-2]
     unique = len({exam_id(path) for path in images}) == len(images)
     collector.duplicates = copies
     patients, files = {}, {}
     for path, label in images.items():
         stem = exam_id(path)
         exam = stem if unique else path.removesuffix(path.rpartition("/")[2]).replace("/", "_") + stem
-        finding = None if label.casefold() == NORMAL.casefold() else collector.class_of(label)
-        if finding is None and label.casefold() != NORMAL.casefold():
+        is_normal = label.casefold() == NORMAL.casefold()
+        finding = None if is_normal else collector.class_of(label)
+        if finding is None and not is_normal:
             continue
         collector.rows[exam] += 1
         image = collector.image(exam, None, path)
@@ -76,7 +79,7 @@ def of_paths(paths: Iterable[str], where: Path, *, classes: ClassMap | None = No
         files[path] = exam
     if not collector.images:
         raise DataError(f"No image in {where} lies in a folder {NORMAL} or {' or '.join(FOLDER_CLASSES)}. Is this the right folder?")
-    check(of_set(FOLDER_CLASSES, classes), classes, collector.classes, where)
+    check(chosen, classes, collector.classes, where)
     return collector.labels(patients=patients, files=files)
 
 

@@ -66,12 +66,12 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
 def _findings(collector: Collector, table: Table) -> dict[str, str]:
     """Add all images with the classes that they have, and return exam -> patient."""
     patients: dict[str, str] = {}
-    for line, *cells in zip(table.lines, *map(table.column, ENTRY_COLUMNS), strict=True):
-        file_name, findings, patient = (cell.strip() for cell in cells)
+    for line, cells in table.stripped(ENTRY_COLUMNS):
+        file_name, findings, patient = cells
         exam, where = exam_id(file_name), f"line {line}"
         try:
             if not exam or not findings or not patient:
-                raise ValueError(f"{next(name for name, cell in zip(ENTRY_COLUMNS, cells, strict=True) if not cell.strip())} is empty")
+                raise ValueError(f"{next(name for name, cell in zip(ENTRY_COLUMNS, cells, strict=True) if not cell)} is empty")
             collector.rows[exam] += 1
             image = collector.image(file_name, None, where)
             for finding in (one.strip() for one in findings.split("|")):
@@ -86,8 +86,7 @@ def _findings(collector: Collector, table: Table) -> dict[str, str]:
 
 def _boxes(collector: Collector, table: Table, *, alone: bool) -> None:
     """Add boxes; with the findings of whole images (not ``alone``) they take the place of these."""
-    for line, *cells in zip(table.lines, *map(table.column, BOX_COLUMNS), strict=True):
-        file_name, finding, *texts = (cell.strip() for cell in cells)
+    for line, (file_name, finding, *texts) in table.stripped(BOX_COLUMNS):
         exam, where = exam_id(file_name), f"line {line} of the boxes"
         try:
             if not exam:

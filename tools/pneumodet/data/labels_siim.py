@@ -48,8 +48,7 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
     chosen = of_set(COVID_CLASSES, classes)
     collector = Collector(classes=chosen)
     patients: dict[str, str] = {}
-    for line, *cells in zip(table.lines, *map(table.need(IMAGE_COLUMNS).column, IMAGE_COLUMNS), strict=True):
-        number, label, study = (cell.strip() for cell in cells)
+    for line, (number, label, study) in table.need(IMAGE_COLUMNS).stripped(IMAGE_COLUMNS):
         exam, where = number.removesuffix("_image"), f"line {line}"
         try:
             if not exam or not study:

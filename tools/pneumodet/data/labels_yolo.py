@@ -35,7 +35,11 @@ _SPLIT = re.compile(r"^(train|val|valid|test|fold-\d+)$")
 
 def is_such(folder: Path) -> bool:
     """Whether a folder is a YOLO data set."""
-    return any((folder / name).is_file() for name in (DATA, "data.yml")) or ((folder / NAMES).is_file() and (folder / LABELS).is_dir())
+    return _data_file(folder) is not None or ((folder / NAMES).is_file() and (folder / LABELS).is_dir())
+
+
+def _data_file(folder: Path) -> Path | None:
+    return next((path for name in (DATA, "data.yml") if (path := folder / name).is_file()), None)
 
 
 def read(path: Path, *, classes: ClassMap | None = None) -> Labels:
@@ -51,12 +55,13 @@ def read(path: Path, *, classes: ClassMap | None = None) -> Labels:
     """
     collector = Collector(classes=classes)
     splits: Iterator[tuple[Path, Path]]
-    if path.is_dir() and (path / NAMES).is_file() and not any((path / name).is_file() for name in (DATA, "data.yml")):
+    data = _data_file(path) if path.is_dir() else path
+    if data is None and (path / NAMES).is_file():
         lines = text_files.read_text(path / NAMES).splitlines()
         names = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
         splits = _of_folder(path, path / IMAGES)
     else:
-        path = next((path / name for name in (DATA, "data.yml") if (path / name).is_file()), path) if path.is_dir() else path
+        path = data or path
         about = _yaml(path)
         names = _names(about, path)
         splits = _images(about, path)

@@ -77,9 +77,10 @@ def find_radiographs(
             if header.is_own:  # a secondary capture with boxes burned in has the radiograph's PatientID
                 refused.append((relative, header_facts.OWN))
                 continue
-            wanted = {"patient-id": (header.patient_id,), "sop-instance-uid": (header.sop_instance_uid,)}
-            ids = [name for name in wanted.get(match, (header.patient_id, header.sop_instance_uid)) if name]
-            exam = next((name for name in ids if name in known), exam if match == "auto" else next(iter(ids), exam))
+            if match == "auto":
+                exam = next((name for name in header.ids if name in known), exam)
+            else:
+                exam = (header.patient_id if match == "patient-id" else header.sop_instance_uid) or exam
         if exam in files and not _is_better(source, files[exam], headers):
             refused.append((relative, SECOND_FILE + exam))
             if seconds is not None:

@@ -65,6 +65,11 @@ class Table:
             raise DataError(f"{self.path} has the column {repeated!r} twice. Remove the one that is not meant.")
         return self
 
+    def stripped(self, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Yield (line, cells of some columns without blanks around them) of each row."""
+        for line, *cells in zip(self.lines, *map(self.column, columns), strict=True):
+            yield line, tuple(cell.strip() for cell in cells)
+
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Yield (line, column -> cell) of each row."""
         columns = self.columns

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
+from pneumodet.core.formatting import listed
 from pneumodet.data.sources import Source
 from pneumodet.dicom import header_facts, reading
 
@@ -23,18 +24,16 @@ HOW_TO_LABEL = "label each image by its own file name or by its SOPInstanceUID (
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """A file: its bytes' SHA-256, and its header where it is DICOM."""
+    """A file: its SOPInstanceUID, of whatever form, else its bytes' SHA-256; and its header where it is DICOM."""
 
     source: Source
-    sha256: str
+    identity: str
     header: reading.Header | None
 
     def is_same(self, other: "_File") -> bool:
-        """Whether both are one radiograph: the same bytes, the same SOPInstanceUID, or pictures in two formats side by side."""
-        if self.header and other.header and self.header.sop_instance_uid:
-            return self.header.sop_instance_uid == other.header.sop_instance_uid or self.sha256 == other.sha256
+        """Whether both are one radiograph: the same SOPInstanceUID, the same bytes, or pictures in two formats side by side."""
         beside = not self.header and not other.header and _without_suffix(self.source) == _without_suffix(other.source)
-        return beside or self.sha256 == other.sha256
+        return beside or self.identity == other.identity
 
     @property
     def view(self) -> str | None:
@@ -67,10 +66,9 @@ def choose(first: Source, others: Sequence[Source], *, root: Path | str) -> tupl
     if which := frontal(one.view for one in distinct):
         return distinct[which.index(True)].source, ""
     names = [str(one.source).removeprefix(f"{root}/") for one in distinct]
-    named = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
     said = any(one.view and one.view not in header_facts.LATERAL_VIEWS for one in distinct)
     what = "more than one may be the frontal one" if said else "none of them is said to be frontal"
-    return None, f"{named} are {len(names)} images of one label, and {what}; {HOW_TO_LABEL}"
+    return None, f"{listed(names, MOST_NAMES)} are {len(names)} images of one label, and {what}; {HOW_TO_LABEL}"
 
 
 def frontal(views: Iterable[str | None]) -> list[bool] | None:
@@ -87,22 +85,7 @@ def _read(source: Source) -> _File | None:
     except DataError:
         return None
     try:
-        header = reading.header(_Contents(source, data))
+        header = reading.header_of(data, source)
     except DataError:
         header = None
-    return _File(source, hashlib.sha256(data).hexdigest(), header)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Contents:
-    """A source of which the bytes are there already."""
-
-    source: Source
-    data: bytes
-
-    def read_bytes(self) -> bytes:
-        """Return the contents."""
-        return self.data
-
-    def __str__(self) -> str:
-        return str(self.source)
+    return _File(source, (header and header.sop_instance_uid) or hashlib.sha256(data).hexdigest(), header)

@@ -133,20 +133,16 @@ def of_pixels(header: Elements, pixels: np.ndarray, *, bits: int, shift: int) ->
     notes = (*stored.notes, *notes, *dict.fromkeys(passed), *chosen.notes)
     if PRESENTATION_LUT in header.places and _items(header, PRESENTATION_LUT):
         notes += ("presentation LUT ignored",)
-    table, inverted = lut.to_8_bit(chosen.shares), is_inverted(header)
-    if inverted:
-        table = ~table
-    if stored.padding is not None:
-        table = np.where(stored.padding, np.uint8(0), table)
-    return Display(table, values, inverted, stored.padding, stored.counts, chosen.low_high or _limits(values, stored), notes)
+    inverted = is_inverted(header)
+    table = lut.gray_of(chosen.shares, inverted=inverted, padding=stored.padding)
+    low_high = chosen.low_high or lut.robust_limits(values, stored.counts)
+    return Display(table, values, inverted, stored.padding, stored.counts, low_high, notes)
 
 
 def _of_palette(header: Elements, pixels: np.ndarray, *, bits: int, shift: int, counts: np.ndarray) -> Display:
     patterns = np.arange(len(counts))
-    values = patterns >> shift & (1 << bits) - 1
     signed = pixels.dtype.kind == "i"
-    if signed:
-        values = values - ((values >> bits - 1) << bits)
+    values = stored_values.low_bits(patterns >> shift, bits, signed)
     luma = np.zeros(len(patterns))
     for share, tags in zip(lut.LUMA, _PALETTE, strict=True):
         luma += share * lut.look_up(lut.read(header, *tags, signed=signed), values)
@@ -207,11 +203,8 @@ def _automatic(header: Elements, values: np.ndarray, stored: Stored) -> _Choice:
 
 
 def _robust(values: np.ndarray, stored: Stored) -> _Choice:
-    return _Choice(lut.robust_shares(values, stored.counts), _limits(values, stored), (ROBUST,), "")
-
-
-def _limits(values: np.ndarray, stored: Stored) -> tuple[float, float]:
-    return lut.robust_limits(values, stored.counts)
+    limits = lut.robust_limits(values, stored.counts)
+    return _Choice(lut.shares_of(values, limits), limits, (ROBUST,), "")
 
 
 def _is_dark(shares: np.ndarray, stored: Stored) -> bool:

@@ -30,7 +30,10 @@ SEXES: Mapping[str, str] = {"F": "female", "M": "male", "O": "other"}
 LATERAL_VIEWS = frozenset(("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT"))
 """Values of ViewPosition that are no frontal view: DICOM's terms for lateral, decubitus and oblique (PS3.3 C.8.1.1), and two used besides."""
 
-VIEW_POSITIONS = frozenset(("AP", "PA")) | LATERAL_VIEWS
+FRONTAL_VIEWS = frozenset(("AP", "PA"))
+"""Values of ViewPosition that are a frontal view."""
+
+VIEW_POSITIONS = FRONTAL_VIEWS | LATERAL_VIEWS
 """Terms of ViewPosition (0018,5101) (PS3.3 C.8.7.1.1.3, C.8.1.3) that are believed."""
 
 AGE, SEX, VIEW_POSITION = 0x00101010, 0x00100040, 0x00185101

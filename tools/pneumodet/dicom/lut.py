@@ -78,13 +78,32 @@ def robust_limits(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]
 
 def robust_shares(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return values as shares of their ``robust_limits``, not clipped; 0 where all pixels are alike. Arguments as there."""
-    low, high = robust_limits(values, counts)
+    return shares_of(values, robust_limits(values, counts))
+
+
+def shares_of(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Return (N,) values as shares of the range between two, not clipped; 0 where these are one."""
+    low, high = limits
     return (values - low) / (high - low) if high > low else np.zeros(values.shape)
 
 
 def to_8_bit(shares: np.ndarray) -> np.ndarray:
     """Return shares of the gray range as (N,) uint8, clipped."""
     return np.asarray(np.rint(255 * np.clip(shares, 0, 1)), np.uint8)
+
+
+def gray_of(shares: np.ndarray, *, inverted: bool, padding: np.ndarray | None) -> np.ndarray:
+    """Return ``to_8_bit``, dark air and bright bone.
+
+    Args:
+      shares: (N,) of the gray range.
+      inverted: whether the largest values are dark.
+      padding: (N,) bool, what is black; None where nothing is padding.
+    """
+    gray = to_8_bit(shares)
+    if inverted:
+        gray = ~gray
+    return gray if padding is None else np.where(padding, np.uint8(0), gray)
 
 
 def read(header: Elements, descriptor: int, data: int, *, signed: bool) -> tuple[int, int, np.ndarray]:

@@ -50,6 +50,11 @@ class Header:
     sex: str | None
     is_own: bool = False
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """PatientID and SOPInstanceUID, those of them that are there."""
+        return tuple(one for one in (self.patient_id, self.sop_instance_uid) if one is not None)
+
 
 def header(source: Source) -> Header:
     """Return the five elements of a DICOM file that are used beside its image.
@@ -57,7 +62,11 @@ def header(source: Source) -> Header:
     Raises:
       DataError: the file is no DICOM file, damaged before its pixel data, or cannot be read.
     """
-    data = read_bytes(source)
+    return header_of(read_bytes(source), source)
+
+
+def header_of(data: bytes, source: object) -> Header:
+    """Return ``header`` of a file's contents; ``source`` names it in messages."""
     try:
         file = elements.read(data)
         if not file.places.keys() & {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _ROWS}:
@@ -86,7 +95,7 @@ def read_pixels(source: Source) -> np.ndarray:
       DataError: the file is no DICOM file, is damaged or cut off, has no image, one that is too large, or one that cannot be decoded, or its
         compressed stream disagrees with Rows (0028,0010), Columns (0028,0011) or SamplesPerPixel (0028,0002).
     """
-    return pixels_of(read_bytes(source), source)
+    return shown_of(read_bytes(source), source)[0].gray
 
 
 def read_bytes(source: Source) -> bytes:
@@ -99,11 +108,6 @@ def read_bytes(source: Source) -> bytes:
         return source.read_bytes()
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or type(error).__name__}.") from error
-
-
-def pixels_of(data: bytes, source: object) -> np.ndarray:
-    """Return ``read_pixels`` of a file's contents; ``source`` names it in messages."""
-    return shown_of(data, source)[0].gray
 
 
 def shown_of(data: bytes, source: object) -> tuple[decoding.Shown, decoding.Layout]:

@@ -12,21 +12,23 @@ import re
 import unicodedata
 from collections.abc import Collection
 
+from pneumodet.dicom.header_facts import FRONTAL_VIEWS, LATERAL_VIEWS
+
 CHEST_WORDS = frozenset(
     ("CHEST", "THORAX", "TORAX", "TORACE", "THORACIC", "TORACICO", "TORACICA", "LUNG", "LUNGS", "LUNGE", "LUNGEN", "POUMON", "POUMONS")
     + ("PULMON", "PULMONES", "PULMAO", "PULMOES", "POLMONE", "POLMONI", "PULMONARY", "BRUSTKORB", "CXR", "CHST", "THX")
 )
 """Chest, thorax and lungs: English, Spanish, Portuguese, Italian, German, French, and short forms. Accents count for nothing."""
 
-FRONTAL_WORDS = frozenset(
-    ("AP", "PA", "FRONTAL", "FRONT", "FRONTALE", "FACE", "FRENTE", "ANTEROPOSTERIOR", "POSTEROANTERIOR", "ANTERO", "POSTERO")
-    + ("ANTERIOR", "POSTERIOR", "DV", "VD")
+FRONTAL_WORDS = FRONTAL_VIEWS | frozenset(
+    ("FRONTAL", "FRONT", "FRONTALE", "FACE", "FRENTE", "ANTEROPOSTERIOR", "POSTEROANTERIOR", "ANTERO", "POSTERO", "ANTERIOR", "POSTERIOR")
+    + ("DV", "VD")
 )
 """Views from the front or the back."""
 
-OTHER_VIEW_WORDS = frozenset(
-    ("LATERAL", "LAT", "LL", "RL", "LLAT", "RLAT", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "OBLIQUE", "OBL", "OBLICUA")
-    + ("DECUBITUS", "DECUB", "LORDOTIC", "APICAL", "AXIAL", "SEITLICH", "PERFIL", "PROFIL", "LATERALE")
+OTHER_VIEW_WORDS = LATERAL_VIEWS | frozenset(
+    ("LLAT", "RLAT", "LAO", "RAO", "LPO", "RPO", "OBLIQUE", "OBL", "OBLICUA", "DECUBITUS", "DECUB", "LORDOTIC", "APICAL", "AXIAL")
+    + ("SEITLICH", "PERFIL", "PROFIL", "LATERALE")
 )
 """Any other view; one of these words decides."""
 
@@ -67,6 +69,12 @@ POSITION_WORDS = frozenset(
 )
 """Words beside: how the patient stands or lies, how old, which device."""
 
+_OF_FRONTAL_VIEWS = CHEST_WORDS | FRONTAL_WORDS | POSITION_WORDS
+"""Words that are known in a frontal view."""
+
+_OF_BODY_PARTS = _OF_FRONTAL_VIEWS | OTHER_VIEW_WORDS
+"""Words that are known in a body part."""
+
 _LONGEST = 16
 """Characters of a code string (PS3.5 6.2); what is longer is free text, and might name somebody."""
 
@@ -94,8 +102,7 @@ def is_chest(text: str, *, more: Collection[str] = ()) -> bool:
     each = words(text)
     if each in {words(one) for one in more}:
         return True
-    known = CHEST_WORDS | FRONTAL_WORDS | OTHER_VIEW_WORDS | POSITION_WORDS
-    return not CHEST_WORDS.isdisjoint(each) and known.issuperset(each)
+    return not CHEST_WORDS.isdisjoint(each) and _OF_BODY_PARTS.issuperset(each)
 
 
 def is_frontal(text: str, *, more: Collection[str] = ()) -> bool:
@@ -106,8 +113,7 @@ def is_frontal(text: str, *, more: Collection[str] = ()) -> bool:
       more: what a site calls a frontal view besides, in any letter case.
     """
     each = words(text)
-    known = CHEST_WORDS | FRONTAL_WORDS | POSITION_WORDS
-    return each in {words(one) for one in more} or (not FRONTAL_WORDS.isdisjoint(each) and known.issuperset(each))
+    return each in {words(one) for one in more} or (not FRONTAL_WORDS.isdisjoint(each) and _OF_FRONTAL_VIEWS.issuperset(each))
 
 
 def names_other_view(text: str) -> bool:

@@ -67,13 +67,13 @@ def read(header: Elements, pixels: np.ndarray, *, bits: int, shift: int, counts:
     """
     signed, word_bits = pixels.dtype.kind == "i", 8 * pixels.itemsize
     patterns = np.arange(1 << word_bits)
-    values = _low_bits(patterns >> shift, bits, signed)
+    values = low_bits(patterns >> shift, bits, signed)
     padding = _padding(header, values, patterns, bits, signed)
     notes: tuple[str, ...] = ()
     if shift == 0 and bits < word_bits:
         bits, notes = _true_bits(header, pixels, values, padding, bits)
         if notes == (MORE_BITS,):
-            values = _low_bits(patterns, bits, signed)
+            values = low_bits(patterns, bits, signed)
             padding = _padding(header, values, patterns, bits, signed)
     if padding is not None:
         left = np.where(padding, 0, counts)
@@ -93,7 +93,7 @@ def is_shown_black(header: Elements, *, inverted: bool) -> bool:
     return not is_there or (PADDING_LIMIT not in header.places and value == (255 if inverted else 0))
 
 
-def _low_bits(words: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+def low_bits(words: np.ndarray, bits: int, signed: bool) -> np.ndarray:
     """Return the values that the lowest ``bits`` of words are."""
     low = words & (1 << bits) - 1
     return low - ((low >> bits - 1) << bits) if signed else low
@@ -111,7 +111,7 @@ def _padding(header: Elements, values: np.ndarray, patterns: np.ndarray, bits: i
         limits = [one - (1 << 16) if one > 0x7FFF else one for one in limits]
     lowest, highest = (-1 << bits - 1, (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if not all(lowest <= one <= highest for one in limits):  # no value of so many bits: then the whole word is meant
-        values = _low_bits(patterns, word_bits, signed)
+        values = low_bits(patterns, word_bits, signed)
         if len(limits) == 1:
             return np.asarray(patterns == (limits[0] & 0xFFFF)) if word_bits == 16 else None
     return np.asarray((values >= min(limits)) & (values <= max(limits)))
@@ -140,7 +140,7 @@ def _true_bits(
         return bits, ()
     patterns = np.arange(1 << word_bits)
     top = min([word_bits, *(position for position in _overlays(header) if position >= bits)])
-    wide = _low_bits(patterns, top, signed)
+    wide = low_bits(patterns, top, signed)
     differ = wide != values
     if padding is not None:
         differ &= ~padding

@@ -64,7 +64,14 @@ class Exported:
 
 def is_export(path: Path) -> bool:
     """Return whether a path is the folder of an exported model, or one of the files in it."""
-    return (path / CARD).is_file() or (path.name in FILES.values() and (path.parent / CARD).is_file())
+    return _export_of(path) is not None
+
+
+def _export_of(path: Path) -> Path | None:
+    # a file in an export stands for the export, so that --model may name either
+    if path.name in FILES.values() and (path.parent / CARD).is_file():
+        return path.parent
+    return path if (path / CARD).is_file() else None
 
 
 def read(model_dir: Path) -> Exported:
@@ -95,11 +102,8 @@ def read(model_dir: Path) -> Exported:
 
 def _folder_of(model_dir: Path) -> Path:
     """Return the folder of the export that a path stands for."""
-    # a file in an export stands for the export, so that --model may name either
-    if model_dir.name in FILES.values() and (model_dir.parent / CARD).is_file():
-        return model_dir.parent
-    if (model_dir / CARD).is_file():
-        return model_dir
+    if export := _export_of(model_dir):
+        return export
     # a run's folder stands for its export; and a path that the export would have is asked for where there is none yet
     run = model_dir if runs.is_run(model_dir) else model_dir.parent if model_dir.name == runs.EXPORT else None
     if run is None or not runs.is_run(run):

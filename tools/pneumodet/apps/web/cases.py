@@ -113,10 +113,7 @@ class Cases:
         except MemoryError:
             raise DataError("The image is too large for this computer's memory.") from None
         # labels and heatmaps are often named by an ID in the header, and not by the file
-        ids: tuple[str, ...] = ()
-        if not file_kinds.is_image(file.data):
-            header = reading.header(file)
-            ids = tuple(one for one in (header.patient_id, header.sop_instance_uid) if one)
+        ids = () if file_kinds.is_image(file.data) else reading.header(file).ids
         case = Case(
             key=file.sha256,
             name=self._free_name(uploads.exam_of(file.name)),

@@ -63,12 +63,8 @@ class Radiograph:
         """Return (H, W) uint8, dark air and bright bone; ``shown`` for None and for the default window."""
         if window is None or window == self.default:
             return self.shown
-        table = lut.to_8_bit((self.values - window.center) / max(window.width, 1e-9) + 0.5)
-        if self.inverted:
-            table = ~table
-        if self.padding is not None:
-            table = np.where(self.padding, np.uint8(0), table)
-        return lut.apply(table, self.stored)
+        shares = (self.values - window.center) / max(window.width, 1e-9) + 0.5
+        return lut.apply(lut.gray_of(shares, inverted=self.inverted, padding=self.padding), self.stored)
 
 
 def read(source: Source) -> Radiograph:

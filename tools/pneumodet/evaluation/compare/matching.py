@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.formatting import listed
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.compare.entries import Entry, Point
 from pneumodet.evaluation.compare.truths import Truth
@@ -92,8 +93,9 @@ def match(entries: Sequence[Entry], truth: Truth, *, common: bool, seed: int = 0
     # in the order of the ground truth, which is then that of all entries
     there = [index for index, name in enumerate(truth.cases.names) if name in shared]
     if not there:
+        names = listed((entry.name for entry in entries), MOST_NAMED)
         raise DataError(
-            f"No exam is in all of {_listed(entries)} and in the ground truth {truth.name}{_sets(entries)}. Evaluate them on one record set."
+            f"No exam is in all of {names} and in the ground truth {truth.name}{_sets(entries)}. Evaluate them on one record set."
         )
     left_out = len(every) - len(there)
     if left_out and not common:
@@ -206,8 +208,3 @@ def _sets(entries: Sequence[Entry]) -> str:
         if entry.manifest_sha256:
             by_set.setdefault(entry.manifest_sha256, []).append(entry.name)
     return "" if len(by_set) < 2 else " (" + "; ".join(f"manifest {key[:12]}…: {', '.join(names)}" for key, names in by_set.items()) + ")"
-
-
-def _listed(entries: Sequence[Entry]) -> str:
-    names = [entry.name for entry in entries]
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

@@ -113,5 +113,4 @@ def _exam_of(path: Path, known: Container[str]) -> str:
     if exam in known or not known:
         return exam
     (header,) = sources.read_headers([listing.source_of(path)], Pool())
-    ids = (header.patient_id, header.sop_instance_uid) if header else ()
-    return next((one for one in ids if one is not None and one in known), exam)
+    return next((one for one in (header.ids if header else ()) if one in known), exam)

@@ -130,7 +130,7 @@ class Journal:
                         entry = None
                     if entry is None:
                         break
-                    journal._count(entry)
+                    journal.done.add(entry.exam)
                 whole += len(line)
         journal._file = open(path, "r+b", buffering=0)  # noqa: SIM115
         journal._file.truncate(whole)
@@ -146,7 +146,7 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write an entry; a process that is killed afterwards has it. OSError where the disk is full."""
         self._write(entry.to_line())
-        self._count(entry)
+        self.done.add(entry.exam)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, one in memory at a time."""
@@ -157,9 +157,6 @@ class Journal:
                 if entry.exam not in seen:  # Ctrl-C may come after a line was written, and before that was noted
                     seen.add(entry.exam)
                     yield entry
-
-    def _count(self, entry: Entry) -> None:
-        self.done.add(entry.exam)
 
     def _write(self, line: bytes) -> None:
         start = self._file.tell()

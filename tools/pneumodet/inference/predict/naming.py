@@ -86,8 +86,7 @@ def name(candidates: Sequence[Candidate], *, known: Collection[str] = (), pool: 
         if header and header.is_own:  # a secondary capture with boxes burned in has the radiograph's PatientID
             refused.append((one.path, header_facts.OWN))
             continue
-        ids = (one.stem, *((header.patient_id, header.sop_instance_uid) if header else ()))
-        label = next((each for each in ids if each is not None and each in known), None)
+        label = next((each for each in (one.stem, *(header.ids if header else ())) if each in known), None)
         if label is not None:
             meant.setdefault(label, []).append(one)
     of_label: dict[Source, str] = {}

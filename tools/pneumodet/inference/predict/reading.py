@@ -50,7 +50,6 @@ class Radiograph:
       reason: why there are no pixels, or no detections.
       notes: what was done or passed over where the pixels were made, phrases for counting.
       identity: what it has in common with the same exam in other files; see ``naming.identity_of``.
-      same_as: the exam that it is as well, and which has a result; there are no pixels and no detections then.
     """
 
     exam: str
@@ -61,7 +60,6 @@ class Radiograph:
     reason: str = ""
     notes: tuple[str, ...] = ()
     identity: str = ""
-    same_as: str | None = None
 
 
 def threads_of_machine() -> int:
@@ -133,7 +131,7 @@ def _read(exam: str, source: Source, headers: bool, identities: Identities) -> R
         identity = identity_of(data, uid)
         first = identities.first_of(identity, exam)
         if first is not None:
-            return Radiograph(exam, source, identity=identity, same_as=first, reason=SAME + first)
+            return Radiograph(exam, source, identity=identity, reason=SAME + first)
         image = images.image_of(data, source)
         header = dicom_reports.read_header(data, source) if headers else None
         return Radiograph(exam, source, image.pixels, header, notes=image.notes, identity=identity)
