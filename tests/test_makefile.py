@@ -34,12 +34,14 @@ def make(tmp_path):
     python.write_text(PYTHON)
     python.chmod(0o755)
 
+    # where the tests are run by make itself, it would print its folders and take over its options
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
     def run(**codes):
         calls = folder / "calls.txt"
         calls.unlink(missing_ok=True)
-        done = subprocess.run(
-            ["make", "setup", f"PYTHON={python}"], cwd=folder, capture_output=True, text=True, env={**os.environ, **codes}, timeout=60
-        )
+        command = ["make", "setup", f"PYTHON={python}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**outside, **codes}, timeout=60)
         lines = calls.read_text().splitlines() if calls.exists() else []
         return done.returncode, done.stdout, [line for line in lines if not line.startswith("-c ")]
 
