@@ -329,9 +329,7 @@ def test_padding_reaches_the_files(tmp_path):
 
     model, config = lively_models.model(lively_models.PADDED)
     pixels = radiograph((150, 300))
-    runner = DetectorRunner(model, config)
-    image, true_shape = runner.prepared(pixels)
-    expected = from_outputs(runner.detect(image[None], true_shape[None]), 0, height=150, width=300)
+    expected = DetectorRunner(model, config).detect_one(pixels)
     assert len(expected) > 20
     part = graphs.of_model(model, config, kind=cards.BOXES)
     to_onnx.write(part, tmp_path / "model.onnx", metadata={})

@@ -149,7 +149,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
     def task(input_tensor: Any) -> dict[str, Any]:
         answer = model.predict(prepared(input_tensor, None), None)
         scores = model._score_conversion_fn(answer["class_predictions_with_background"])
-        operation = _postprocess(config, classes=config.model.ssd.num_classes)
+        operation = _postprocess(config)
         found = operation(answer["box_encodings"], scores[:, :, 1:] if background else scores, _centred(answer["anchors"]))
         return dict(zip(OPERATION_OUTPUTS, found, strict=True))
 
@@ -163,7 +163,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
     return Part(tf.function(function, input_signature=signature, autograph=False), signature, names)
 
 
-def _postprocess(config: Any, *, classes: int) -> Any:
+def _postprocess(config: Any) -> Any:
     """Return a function of (encodings, scores, anchors) that the converter replaces by the operation ``OPERATION``; by itself it answers with zeros."""
     import tensorflow as tf
 
@@ -176,7 +176,7 @@ def _postprocess(config: Any, *, classes: int) -> Any:
         "max_detections": settings.max_total_detections,
         "detections_per_class": settings.max_detections_per_class,
         "max_classes_per_detection": 1,
-        "num_classes": classes,
+        "num_classes": config.model.ssd.num_classes,
     }
     attributes = [f"{name}' value {{ f: {value:.9g} }}" for name, value in numbers.items()]
     attributes += [f"{name}' value {{ i: {value} }}" for name, value in counts.items()]

@@ -21,7 +21,6 @@ from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.export import parity, sampling
 from pneumodet.inference import exported
 from pneumodet.inference.detectors import Detector
-from pneumodet.inference.outputs import from_outputs
 from pneumodet.inference.parity import Comparison, Parity, Reference
 
 Progress = Callable[[int], Callable[[], object]]
@@ -121,13 +120,7 @@ class Records:
         """
         from pneumodet.models.detection.running import DetectorRunner
 
-        runner = DetectorRunner(model, config)
-
-        def detect_by_checkpoint(pixels: np.ndarray) -> Detections:
-            image, true_shape = runner.prepared(pixels)
-            return from_outputs(runner.detect(image[None], true_shape[None]), 0, height=pixels.shape[0], width=pixels.shape[1])
-
-        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": detect_by_checkpoint}
+        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": DetectorRunner(model, config).detect_one}
         each |= {name: Detector(one, name).detect for name in formats}
         wanted = {image["file_name"] for image in self.instances["images"]}
         done = progress(len(wanted))

@@ -86,21 +86,17 @@ def _for_tasks(data: bytes, part: Part, entries: dict[str, bytes], about: dict[s
     known = task_metadata.encode(name=about["run"] or "pneumodet", size_hw=size_hw, score_threshold=about["score_threshold"])
     # the operation counts classes from 0, a label map from 1
     names = [name for name, _ in sorted(about["label_map"].items(), key=lambda item: item[1])]
-    whole = _with_metadata(_outputs_in_order(data), entries | {task_metadata.NAME: known})
+    whole = _with_metadata(data, entries | {task_metadata.NAME: known}, ordered=True)
     return task_metadata.with_files(whole, {task_metadata.LABELS: "\n".join(names) + "\n"})
 
 
-def _outputs_in_order(data: bytes) -> bytes:
-    """Return a model whose outputs are those of its last operation, in that order; the converter sorts them by name."""
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(data))
+def _order_outputs(model: Any) -> None:
+    """Make a model's outputs those of its last operation, in that order; the converter sorts them by name."""
     (graph,) = model.subgraphs
     operation = graph.operators[-1]
     if model.operatorCodes[operation.opcodeIndex].customCode != OPERATION.encode() or set(graph.outputs) != set(operation.outputs):
         raise ValueError(f"the converter has not made {OPERATION} of it")
     graph.outputs = operation.outputs
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _quantized(data: bytes, samples: Callable[[], Iterator[dict[str, np.ndarray]]]) -> bytes:
@@ -125,12 +121,14 @@ def _large_maps(data: bytes) -> set[str]:
     return {one.name.decode() for one in maps if one.shape[1] > FLOAT_ABOVE * height and one.shape[2] > FLOAT_ABOVE * width}
 
 
-def _with_metadata(data: bytes, entries: dict[str, bytes]) -> bytes:
-    """Return a TensorFlow Lite file with more entries of metadata, by their names."""
+def _with_metadata(data: bytes, entries: dict[str, bytes], *, ordered: bool = False) -> bytes:
+    """Return a TensorFlow Lite file with more entries of metadata, by their names, and where asked for with its outputs in order."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(data))
+    if ordered:
+        _order_outputs(model)
     for name, contents in entries.items():
         buffer, entry = schema.BufferT(), schema.MetadataT()
         buffer.data = np.frombuffer(contents, np.uint8)

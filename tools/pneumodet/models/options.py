@@ -126,7 +126,7 @@ def check_seed(seed: int, *, name: str = "--seed") -> None:
         raise ConfigError(f"{name} is {seed}; it must be a whole number from 0 to 2^32 - 1.")
 
 
-def check_batch(size: int, exams: int, *, asked: bool, say: Callable[[str], None], name: str = "--batch-size") -> None:
+def check_batch(size: int, exams: int, *, asked: bool, say: Callable[[str], None]) -> None:
     """Check the images of a step against the training exams.
 
     Args:
@@ -134,7 +134,6 @@ def check_batch(size: int, exams: int, *, asked: bool, say: Callable[[str], None
       exams: training exams.
       asked: whether the user gave it; a config's own size is not refused, since small sets are tried with it.
       say: takes a warning.
-      name: of the setting.
 
     Raises:
       ConfigError: more images were asked for than there are exams.
@@ -143,11 +142,11 @@ def check_batch(size: int, exams: int, *, asked: bool, say: Callable[[str], None
         return
     if asked:
         raise ConfigError(
-            f"{name} is {size}, but there are {exams} training exams: a step would take some of them twice. Give {min(exams, BATCH)} or so, at most "
+            f"--batch-size is {size}, but there are {exams} training exams: a step would take some of them twice. Give {min(exams, BATCH)} or so, at most "
             f"{exams}."
         )
     say(
-        f"warning: A step takes {size} images, but there are {exams} training exams: it takes some of them twice. Give {name} {exams} or less."
+        f"warning: A step takes {size} images, but there are {exams} training exams: it takes some of them twice. Give --batch-size {exams} or less."
     )
 
 

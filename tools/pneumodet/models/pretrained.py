@@ -12,7 +12,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import overload
 
 from pneumodet.core import download, locks, paths, runs, suggest
 from pneumodet.core.errors import CheckpointError, ConfigError
@@ -105,6 +104,8 @@ def resolve(
     folder = folder or paths.downloads_dir()
     entries = _registered(folder)
     name = _for_config(choice, entries, config) if choice in _KINDS else choice
+    if name is None:
+        raise ConfigError(f"There is no {choice} checkpoint for the feature extractor {_extractor(config)!r}. {_choices(entries)}")
     if name in entries:
         store = _Store(folder, os.environ.get(MIRROR) if mirror is None else mirror, on_progress, on_notice)
         start = store.get(name, entries[name])
@@ -121,18 +122,17 @@ def resolve(
     return start if kind is None else dataclasses.replace(start, type=kind)
 
 
-def of_registry(choice: str, config: Config, folder: Path | None = None) -> str | None:
+def of_registry(choice: str, config: Config) -> str | None:
     """Return the name of the registry's checkpoint that a choice means for a config; None where it is none of the registry, or none fits.
 
     Args:
       choice: as ``resolve`` takes it.
       config: the TrainEvalPipelineConfig that will be trained.
-      folder: as ``resolve`` takes it.
     """
-    entries = _registered(folder or paths.downloads_dir())
+    entries = _registered(paths.downloads_dir())
     if choice not in _KINDS:
         return choice if choice in entries else None
-    return _for_config(choice, entries, config, or_none=True)
+    return _for_config(choice, entries, config)
 
 
 def _registered(folder: Path) -> dict[str, Entry]:
@@ -143,22 +143,21 @@ def _choices(entries: Iterable[str]) -> str:
     return f"Give none, coco, imagenet, run:NAME, the path of a checkpoint, or one of {', '.join(sorted(entries))}."
 
 
-@overload
-def _for_config(choice: str, entries: dict[str, Entry], config: Config) -> str: ...
-@overload
-def _for_config(choice: str, entries: dict[str, Entry], config: Config, *, or_none: bool) -> str | None: ...
-def _for_config(choice: str, entries: dict[str, Entry], config: Config, *, or_none: bool = False) -> str | None:
-    """Return the name of the registry's checkpoint for a config's feature extractor, of the nearest image size where there are several."""
+def _extractor(config: Config) -> str:
     from pneumodet.models.detection import pipeline_config
 
-    extractor = pipeline_config.architecture(config).feature_extractor.type
+    extractor: str = pipeline_config.architecture(config).feature_extractor.type
+    return extractor
+
+
+def _for_config(choice: str, entries: dict[str, Entry], config: Config) -> str | None:
+    """Return the name of the registry's checkpoint for a config's feature extractor, of the nearest image size where there are several; or None."""
+    from pneumodet.models.detection import pipeline_config
+
+    extractor = _extractor(config)
     fitting = {name: entry for name, entry in entries.items() if entry.type == _KINDS[choice] and extractor in entry.feature_extractors}
-    if not fitting and or_none:
-        return None
-    if not fitting:
-        raise ConfigError(f"There is no {choice} checkpoint for the feature extractor {extractor!r}. {_choices(entries)}")
-    if len(fitting) == 1:
-        return next(iter(fitting))
+    if len(fitting) < 2:
+        return next(iter(fitting), None)
     side = pipeline_config.longest_side(config)
     return min(fitting, key=lambda name: abs(fitting[name].side_px - side))
 

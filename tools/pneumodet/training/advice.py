@@ -14,11 +14,6 @@ SMALL_SET = ("--freeze early", FIT_ANCHORS)
 """Flags of ``train``."""
 
 
-def is_small(exams: int, *, gpus: int) -> bool:
-    """Return whether so many training exams, on so many GPUs, are a small set."""
-    return exams < SMALL_EXAMS and not gpus
-
-
 def flags(*, exams: int, gpus: int) -> tuple[str, ...]:
     """Return the flags of ``train`` for so many training exams, on so many GPUs."""
-    return SMALL_SET if is_small(exams, gpus=gpus) else ()
+    return SMALL_SET if exams < SMALL_EXAMS and not gpus else ()

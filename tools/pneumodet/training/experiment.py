@@ -65,22 +65,20 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
             if len(addresses) > 1 and not request.resume:
                 _write(engine, folder, prepared)  # now: the other workers read it
         # until the loop has its own
-        starting = held.enter_context(contextlib.ExitStack())
-        starting.enter_context(Deadline(lambda: f"Stopped before the first step of {folder.name}."))
-        from pneumodet.training import cluster as clusters
+        with Deadline(lambda: f"Stopped before the first step of {folder.name}."):
+            from pneumodet.training import cluster as clusters
 
-        if len(addresses) > 1:
-            hooks.on_start(f"worker {worker} of {len(addresses)}: waiting for the others")
-        # all meet here: worker 0 has written the run by then
-        cluster = held.enter_context(clusters.joined()) if engine.many_machines else clusters.alone()
-        if worker:
-            prepared = _of_chief(engine, folder, request)
-        hooks.on_start(f"training on {clusters.device()}")
-        newest = _newest(folder, cluster)
-        parts = engine.assemble(prepared, fresh=newest is None, cluster=cluster, say=hooks.on_start)
-        if len(addresses) < 2 and not request.resume:
-            _write(engine, folder, prepared)  # after all that could be refused: a start that fails leaves nothing
-        starting.close()
+            if len(addresses) > 1:
+                hooks.on_start(f"worker {worker} of {len(addresses)}: waiting for the others")
+            # all meet here: worker 0 has written the run by then
+            cluster = held.enter_context(clusters.joined()) if engine.many_machines else clusters.alone()
+            if worker:
+                prepared = _of_chief(engine, folder, request)
+            hooks.on_start(f"training on {clusters.device()}")
+            newest = _newest(folder, cluster)
+            parts = engine.assemble(prepared, fresh=newest is None, cluster=cluster, say=hooks.on_start)
+            if len(addresses) < 2 and not request.resume:
+                _write(engine, folder, prepared)  # after all that could be refused: a start that fails leaves nothing
         outcome = _run(folder, prepared, parts, cluster, hooks, newest=newest, started=started, log_to=request.log_to)
         if worker:
             return Trained(folder, outcome)

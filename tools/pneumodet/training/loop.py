@@ -9,8 +9,6 @@ remembers with the weights; checkpoints and devices are TensorFlow's own (Checkp
 """
 
 import contextlib
-import dataclasses
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pneumodet.core import json_text, runs
+from pneumodet.core import runs
 from pneumodet.core.errors import CheckpointError, DataError, TrainingError, first_line
-from pneumodet.core.json_fields import Fields
 from pneumodet.models.detection import checkpoints
 from pneumodet.models.options import Plan
 from pneumodet.training import saving
@@ -136,7 +133,7 @@ class Run:
                         raise
                     self._halted = True
                     # a step that was done when the signal came in is in no checkpoint
-                    self._trainer.global_step.assign(checkpoints.step_of(self._newest or self._path(0)))
+                    self._trainer.global_step.assign(self._newest_step())
         outcome.step, outcome.completed = self._step, not self._halted
         outcome.checkpoint, outcome.memory = self._newest or "", self._memory
         if self._seconds:
@@ -147,7 +144,7 @@ class Run:
     def _last_words(self) -> str:
         return (
             "Stopped in the midst of a step, which would have taken longer. The last checkpoint is that of step "
-            f"{checkpoints.step_of(self._newest or self._path(0))}; --resume continues from there."
+            f"{self._newest_step()}; --resume continues from there."
         )
 
     def _evaluate_late(self) -> None:
@@ -286,7 +283,7 @@ class Run:
     def _save(self, manager: tf.train.CheckpointManager | None = None) -> None:
         """Write a checkpoint of training, or by another manager."""
         self._level()
-        self._trainer.memory.assign(json.dumps(dataclasses.asdict(self._memory)))
+        self._trainer.memory.assign(self._memory.to_text())
         self._saved = time.monotonic()
         if self._cluster.chief:
             saving.save(manager or self._manager, self._step, newest=self._newest)
@@ -296,6 +293,9 @@ class Run:
     def _path(self, step: int) -> str:
         return str(self._train_dir / f"ckpt-{step}")
 
+    def _newest_step(self) -> int | None:
+        return checkpoints.step_of(self._newest or self._path(0))
+
     def _restore(self, path: str) -> None:
         # by itself first: every variable of the model must be there, while the restore below passes over what is not
         self._trainer.restore_model(path)
@@ -303,12 +303,11 @@ class Run:
             self._checkpoint.restore(path).expect_partial()  # optimizer slots follow when the optimizer makes them
         except ValueError as error:
             raise CheckpointError(f"Checkpoint {path} does not fit this run's optimizer: {first_line(error)}") from error
-        stored = self._trainer.memory.numpy().decode()
-        self._memory = _memory(stored, path) if stored else Memory()  # none in a checkpoint of the stock API
+        self._memory = Memory.of(self._trainer.memory.numpy().decode(), where=path)
 
     def _chief_step(self) -> int:
         """Return the step of the chief's newest checkpoint; training has written one before its first step."""
-        step = self._cluster.of_chief(checkpoints.step_of(self._newest or self._path(0)))
+        step = self._cluster.of_chief(self._newest_step())
         return int(step or 0)
 
     def _forget_newest(self) -> None:
@@ -347,10 +346,3 @@ class Run:
 
 class _NotFiniteError(Exception):
     """A loss or a gradient is not finite; the message has step, learning rate and all losses."""
-
-
-def _memory(stored: str, path: str) -> Memory:
-    try:
-        return Fields(json_text.loads(stored), where=path, error=CheckpointError, hint="Is it a checkpoint of this run?").build(Memory)
-    except ValueError as error:
-        raise CheckpointError(f"What checkpoint {path} remembers is not valid JSON ({error}). Is it a checkpoint of this run?") from error

@@ -1,10 +1,14 @@
 """What a run says of itself: where it stands, what it remembers from step to step, what came of it, and who is called with all that."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 
 import tensorflow as tf
 
+from pneumodet.core import json_text
+from pneumodet.core.errors import CheckpointError
+from pneumodet.core.json_fields import Fields
 from pneumodet.models.options import Plan
 from pneumodet.training.parts import Evaluation
 
@@ -44,6 +48,25 @@ class Memory:
     waited: int = 0
     rollbacks: int = 0
     due: bool = False
+
+    @classmethod
+    def of(cls, text: str, *, where: str) -> "Memory":
+        """Return what ``to_text`` wrote; of nothing, as a checkpoint of the stock API has it, the beginning.
+
+        Raises:
+          CheckpointError: checkpoint ``where`` has something else.
+        """
+        if not text:
+            return cls()
+        hint = "Is it a checkpoint of this run?"
+        try:
+            return Fields(json_text.loads(text), where=where, error=CheckpointError, hint=hint).build(cls)
+        except ValueError as error:
+            raise CheckpointError(f"What checkpoint {where} remembers is not valid JSON ({error}). {hint}") from error
+
+    def to_text(self) -> str:
+        """Return what a checkpoint stores."""
+        return json.dumps(dataclasses.asdict(self))
 
     def out_of_patience(self, plan: Plan) -> str | None:
         """Return why a run ends for want of a better figure, or None where it does not."""

@@ -23,13 +23,13 @@ class Stopping:
     def __init__(self, *, alone: bool, last_words: Callable[[], str]) -> None:
         """Take whether no other process trains with this one, and what is said where a step is cut off."""
         self._alone = alone
-        self._deadline = Deadline(last_words) if alone else None
+        self._deadline = Deadline(last_words)
         self._open = contextlib.ExitStack()
         self._event = threading.Event()
 
     def __enter__(self) -> "Stopping":
         self._event = self._open.enter_context(signals.caught())
-        if self._deadline is not None:
+        if self._alone:
             self._open.enter_context(self._deadline)
         return self
 
@@ -42,11 +42,12 @@ class Stopping:
 
     def at_once(self) -> contextlib.AbstractContextManager[None]:
         """Let a signal raise KeyboardInterrupt, and one that came in before do so now."""
-        if self._alone and self.asked():
+        if not self._alone:
+            return contextlib.nullcontext()
+        if self.asked():
             raise KeyboardInterrupt
-        return interrupting() if self._alone else contextlib.nullcontext()
+        return interrupting()
 
     def finish(self) -> None:
         """Let what follows take its time."""
-        if self._deadline is not None:
-            self._deadline.met()
+        self._deadline.met()

@@ -11,6 +11,7 @@ import re
 import struct
 from pathlib import Path
 
+from pneumodet.core import runs
 from pneumodet.core.errors import CheckpointError
 from pneumodet.data.tfrecord import masked_crc
 
@@ -39,6 +40,12 @@ _FOREIGN_SUFFIXES = {
     ".tflite": "a TFLite model",
     ".pb": "a frozen graph or a SavedModel",
 }
+
+
+def folder_of_run(folder: Path) -> Path:
+    """Return where a run's best checkpoint is, or its newest where no evaluation was done while it was trained."""
+    best = folder / runs.BEST
+    return best if (best / STATE).is_file() else folder / runs.TRAIN
 
 
 def find(path: Path) -> str:

@@ -11,15 +11,14 @@ that does not fit leaves the model as it was.
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from pneumodet.core import runs
 from pneumodet.core.errors import CheckpointError, first_line
+from pneumodet.core.formatting import listed
 from pneumodet.models.detection import checkpoint_files
 
 _LISTED = 5
@@ -54,7 +53,7 @@ class Restored:
         text = f"restored {self.restored} of {self.total} variables"
         if self.fresh:
             groups = collections.Counter("/".join(re.sub(r"\d+", "#", name).split("/")[:2]) for name in self.fresh)
-            text += f"; {len(self.fresh)} start afresh ({_some(f'{group}: {count}' for group, count in groups.items())})"
+            text += f"; {len(self.fresh)} start afresh ({listed((f'{group}: {count}' for group, count in groups.items()), _LISTED)})"
         return text + (f"; {self.unused} of the checkpoint are not used" if self.unused else "")
 
 
@@ -93,8 +92,7 @@ def of_run(folder: Path) -> str:
     Raises:
       CheckpointError: it has none.
     """
-    best = folder / runs.BEST
-    return latest(best if (best / "checkpoint").is_file() else folder / runs.TRAIN)
+    return latest(checkpoint_files.folder_of_run(folder))
 
 
 def step_of(path: str) -> int:
@@ -226,12 +224,10 @@ def _check_whole(match: _Match, parts: dict[str, Any], source: _Source, *, hint:
         return
     # a variable of another shape is there, and would be named twice
     absent = [name for name in missing if name not in {variable.name for variable, _ in match.misshapen.values()}]
-    reasons = [f"not in it: {_some(absent)}"] if absent else []
+    reasons = [f"not in it: {listed(absent, _LISTED)}"] if absent else []
     if match.misshapen:
-        reasons.append(
-            "of another shape: "
-            + _some([f"{variable.name} {shape} there, {variable.shape.as_list()} here" for variable, shape in match.misshapen.values()])
-        )
+        others = [f"{variable.name} {shape} there, {variable.shape.as_list()} here" for variable, shape in match.misshapen.values()]
+        reasons.append(f"of another shape: {listed(others, _LISTED)}")
     raise CheckpointError(
         f"Checkpoint {source.path} does not fit this model: {len(wanted) - len(missing)} of {len(wanted)} variables were found "
         f"({'; '.join(reasons)}). {hint}"
@@ -248,12 +244,6 @@ def _hint(kind: str, source: _Source) -> str:
     if kind == "full":
         return "Where only its classes or anchors are others, give fine_tune_checkpoint_type 'detection'; otherwise it is of another architecture."
     return "It is of another architecture, width (depth_multiplier) or feature extractor: choose the config that it was trained with."
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + rest
 
 
 def _variables(part: Any) -> list[tf.Variable]:

@@ -195,16 +195,11 @@ def scale_schedule(config: Config, *, reference_steps: int, reference_batch: int
 
 def peak_rate(config: Config) -> float | None:
     """Return the highest rate of the schedule, or None where none is set."""
-    schedule, name = learning_rate(config), _peak(config)
-    return None if schedule is None or name is None else float(getattr(schedule, name))
-
-
-def _peak(config: Config) -> str | None:
-    """Return the field of the schedule's peak."""
     schedule = learning_rate(config)
     # each schedule of the API has one of these: cosine decay; exponential decay and manual steps; a constant rate
     names = ("learning_rate_base", "initial_learning_rate", "learning_rate")
-    return next((name for name in names if schedule and name in schedule.DESCRIPTOR.fields_by_name), None)
+    name = next((one for one in names if schedule and one in schedule.DESCRIPTOR.fields_by_name), None)
+    return None if name is None else float(getattr(schedule, name))
 
 
 def set_peak_rate(config: Config, rate: float) -> None:

@@ -46,10 +46,10 @@ def choose(
     own = train.fine_tune_checkpoint if pipeline_config.PLACEHOLDER not in train.fine_tune_checkpoint else ""
     asked = request.pretrained or request.fine_tune_checkpoint
     name = pretrained.of_registry(asked or pretrained.DEFAULT, config) if asked or not own else None
-    choice = asked or ("" if own else name or "")
+    choice = asked or name or ""
     later: list[str] = []
     # a download is announced before it begins; of a file that is here it is known first whether it is one
-    if name and choice:
+    if name:
         say(_from_registry(run, name, asked=bool(asked)))
     elif not choice and own:
         say(f"{run} starts from {own}, which the config names")
@@ -102,8 +102,9 @@ def _resolved(
 
 def _advise(request: "Request", config: Config, *, exams: int, say: Say) -> None:
     """Say what suits a small set on a processor, where the user has not chosen himself."""
-    if request.freeze or not advice.is_small(exams, gpus=gpus.count()):
+    if request.freeze:
         return
-    fits = config.model.WhichOneof("model") in anchors.WITH_ANCHORS
-    flags = [flag for flag in advice.SMALL_SET if flag != advice.FIT_ANCHORS or (fits and not request.fit_anchors)]
-    say(f"advice: {exams:,} training exams, no GPU: {' '.join(flags)} is faster and learns more of them")
+    fits = config.model.WhichOneof("model") in anchors.WITH_ANCHORS and not request.fit_anchors
+    flags = [flag for flag in advice.flags(exams=exams, gpus=gpus.count()) if fits or flag != advice.FIT_ANCHORS]
+    if flags:
+        say(f"advice: {exams:,} training exams, no GPU: {' '.join(flags)} is faster and learns more of them")
