@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 KNOWN = Path(__file__).with_suffix(".toml")
 """The failures that are known, with their reasons."""
 
-PACKAGES = ("tensorflow", "tf_keras", "tf-models-official", "numpy")
+PACKAGES = ("tensorflow", "tf_keras", "numpy")
 """Distributions whose versions a result is for; one with other versions is not taken up again."""
 
 PROCESSORS = 2

@@ -5,9 +5,19 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pneumodet.data import synthetic
+from pneumodet.data import images, synthetic
 
 HEIGHT, WIDTH = 40, 56
+
+
+def smooth(low=80, high=3300, dtype=np.uint16):
+    """Return (40, 56) of 12 bits, all values different."""
+    return np.linspace(low, high, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
+
+
+def image_of(path):
+    """Return a file's pixels as they are shown, and the notes."""
+    return images.image_of(path.read_bytes(), path)
 
 
 def ramp():

@@ -1,11 +1,11 @@
 """The benchmarks of training: their arguments, and what they compute of what was measured. Nothing is trained here."""
 
 import argparse
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
+import benchmark_modules
 import numpy as np
 import pytest
 
@@ -14,23 +14,13 @@ from pneumodet.data import record_sets
 from pneumodet.evaluation.metrics import rsna
 from pneumodet.models.detection import pipeline_config
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def load():
     """Return what imports a benchmark, whose folder is on the path meanwhile, as when it is started."""
-    sys.path.insert(0, str(FOLDER))
-
-    def of(name):
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses find themselves by it
-        spec.loader.exec_module(module)
-        return module
-
-    yield of
-    sys.path.remove(str(FOLDER))
+    sys.path.insert(0, str(benchmark_modules.FOLDER))
+    yield benchmark_modules.load
+    sys.path.remove(str(benchmark_modules.FOLDER))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +65,7 @@ def test_a_run_without_a_window_still_has_a_rate(stock_loop):
 
 def test_a_process_that_fails_is_told_with_its_last_lines(stock_loop, tmp_path):
     with pytest.raises(SystemExit, match="(?s)KeyError.*nothing failed with code 1"):
-        stock_loop.run("nothing", {}, log=tmp_path / "log.txt", script=str(FOLDER / "stock_loop.py"))
+        stock_loop.run("nothing", {}, log=tmp_path / "log.txt", script=str(benchmark_modules.FOLDER / "stock_loop.py"))
 
 
 def needed(*more):

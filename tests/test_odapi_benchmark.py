@@ -1,14 +1,13 @@
 """The run of the API's own tests: what is counted, what the list of known failures decides, and the files that the edits of ``odapi_edits`` are about."""
 
-import importlib.util
 import subprocess
 import sys
 import unittest
-from pathlib import Path
 
+import benchmark_modules
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "odapi_tests.py"
+SCRIPT = benchmark_modules.FOLDER / "odapi_tests.py"
 
 EDITED = [
     "utils/metrics_test.py",
@@ -24,11 +23,7 @@ EDITED = [
 
 @pytest.fixture(scope="module")
 def odapi_tests():
-    spec = importlib.util.spec_from_file_location("odapi_tests", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses find themselves by it
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_modules.load("odapi_tests")
 
 
 def answer(odapi_tests, **tests):

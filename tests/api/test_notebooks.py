@@ -84,12 +84,7 @@ def test_cells_are_python_without_magics(path):
 @on_all
 def test_all_parameters_are_there(path):
     (cell,) = (cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", []))
-    names = {
-        name.id
-        for node in ast.walk(ast.parse(cell.source))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        for name in [node]
-    }
+    names = {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     assert {*SMALL, "WORKSPACE", "RUN"} <= names
 
 

@@ -5,17 +5,12 @@ import io
 import numpy as np
 import pydicom
 import pytest
-from dicom_fixtures import HEIGHT, WIDTH
+from dicom_fixtures import HEIGHT, WIDTH, image_of, smooth
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from pneumodet.data import dicom_images, images
+from pneumodet.data import dicom_images
 from pneumodet.dicom import display, lut, reading
-
-
-def smooth(low=80, high=3300, dtype=np.uint16):
-    """Return (40, 56) of 12 bits, all values different."""
-    return np.linspace(low, high, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
 
 
 def voi_lut(entries, *, bits, first=0):
@@ -29,10 +24,6 @@ def empty_item():
     item = Dataset()
     item.LUTExplanation = ""
     return item
-
-
-def image_of(path):
-    return images.image_of(path.read_bytes(), path)
 
 
 def by_percentiles(values):

@@ -3,19 +3,11 @@
 import numpy as np
 import pydicom
 import pytest
-from dicom_fixtures import HEIGHT, WIDTH
+from dicom_fixtures import HEIGHT, WIDTH, image_of, smooth
 from pydicom.uid import ImplicitVRLittleEndian
 
-from pneumodet.data import dicom_images, images
+from pneumodet.data import dicom_images
 from pneumodet.dicom import stored
-
-
-def smooth(low=80, high=3300, dtype=np.uint16):
-    return np.linspace(low, high, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
-
-
-def image_of(path):
-    return images.image_of(path.read_bytes(), path)
 
 
 def add(path, **words):

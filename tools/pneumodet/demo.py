@@ -139,7 +139,7 @@ def run(
 
 def _run(line: list[str], name: str) -> None:
     # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
-    with subprocess.Popen(line, cwd=paths.PROJECT_ROOT) as process:
+    with subprocess.Popen(line) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:

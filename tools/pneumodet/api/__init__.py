@@ -43,26 +43,31 @@ __all__ = [
 ]
 
 _MODULES = {
-    "converting": ("convert",),
-    "evaluating": ("Result", "evaluate"),
-    "exploring": ("Exploration", "explore"),
-    "loading": ("Model", "load"),
-    "predicting": ("Written", "predict"),
-    "predictions": ("Prediction", "Predictions"),
-    "records": ("Records",),
-    "training": ("Export", "Run", "train"),
+    "Exploration": "api.exploring",
+    "Export": "api.training",
+    "Model": "api.loading",
+    "PneumodetError": "core.errors",
+    "Prediction": "api.predictions",
+    "Predictions": "api.predictions",
+    "Records": "api.records",
+    "Result": "api.evaluating",
+    "Run": "api.training",
+    "Written": "api.predicting",
+    "convert": "api.converting",
+    "evaluate": "api.evaluating",
+    "explore": "api.exploring",
+    "load": "api.loading",
+    "predict": "api.predicting",
+    "train": "api.training",
 }
-"""Module -> what it has of ``__all__``: where only what prediction needs is installed, the others are not imported."""
+"""Each of ``__all__`` -> its module: where only what prediction needs is installed, the others are not imported."""
 
 
 def __getattr__(name: str) -> Any:
     """Return a part of the API, imported now (PEP 562)."""
-    module = next((module for module, names in _MODULES.items() if name in names), None)
-    if name == "PneumodetError":
-        return importlib.import_module("pneumodet.core.errors").PneumodetError
-    if module is None:
+    if name not in _MODULES:
         raise AttributeError(f"module 'pneumodet.api' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"pneumodet.api.{module}"), name)
+    return getattr(importlib.import_module(f"pneumodet.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from pneumodet.core import given, logs, packages, suggest
+from pneumodet.core import given, logs, packages, resources, suggest
 from pneumodet.core.errors import ConfigError, PneumodetWarning
 
 P = ParamSpec("P")
@@ -65,6 +65,11 @@ def file(value: Given | None, what: str) -> Any:
     return None if value is None else given.file(value, what=what)
 
 
+def file_or_folder(value: Given | None, what: str) -> Any:
+    """Return a file or folder that exists, otherwise as ``file``."""
+    return None if value is None else given.file_or_folder(value, what=what)
+
+
 def files(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return settings in which those that are files are checked."""
     return {name: file(value, name) if name in names else value for name, value in settings.items()}
@@ -94,10 +99,7 @@ def choice(value: str, allowed: Sequence[str], what: str) -> str:
 def warn(texts: Iterable[str]) -> None:
     """Warn of what a caller of the API should know, at the line of the caller's own code."""
     level, frame = 1, inspect.currentframe()
-    while frame is not None and Path(frame.f_code.co_filename).is_relative_to(_PACKAGE):
+    while frame is not None and Path(frame.f_code.co_filename).is_relative_to(resources.PACKAGE):
         level, frame = level + 1, frame.f_back
     for text in texts:
         warnings.warn(text, PneumodetWarning, stacklevel=level)
-
-
-_PACKAGE = Path(__file__).resolve().parents[1]

@@ -105,7 +105,7 @@ def convert(
     what = Inputs(
         dicom_dir=given.file_or_folder(images, what="images"),
         # a URL is for the Beam runner, which takes it in a path's place
-        labels=given.file_or_folder(labels, what="labels"),  # type: ignore[arg-type]
+        labels=calls.file_or_folder(labels, "labels"),
         class_info=calls.file(class_info, "class_info"),
         patient_map=calls.file(patient_map, "patient_map"),
         split_file=calls.file(split_file, "split_file"),

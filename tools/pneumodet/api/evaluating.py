@@ -5,15 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from pneumodet.api import calls, pages
+from pneumodet.api import calls, loading, pages
 from pneumodet.api.calls import Given
-from pneumodet.api.loading import Model
+from pneumodet.api.loading import AnyModel
 from pneumodet.api.records import Records
-from pneumodet.api.training import Export, Run, folder_of
-from pneumodet.core import formatting, given, progress, runs
+from pneumodet.api.training import folder_of
+from pneumodet.core import formatting, progress, runs
 from pneumodet.core.errors import ConfigError
 from pneumodet.evaluation.metrics_file import Metrics
-from pneumodet.inference import exported
 
 if TYPE_CHECKING:
     from pneumodet.evaluation import evaluate as evaluation
@@ -34,9 +33,6 @@ ROWS = (
 
 FILES = ("compare", "recipe", "gate", "patient_map", "facts", "class_info")
 """Options that are files."""
-
-Measured = Model | Export | Run | Given
-"""What is measured: a model; a run, or its name; an exported model, or its folder."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,7 +120,7 @@ class EvaluateOptions(TypedDict, total=False):
 
 @calls.public
 def evaluate(
-    model: Measured | Sequence[Measured] | None = None,
+    model: AnyModel | Sequence[AnyModel] | None = None,
     *,
     data: Records | Given | None = None,
     split: str = "val",
@@ -157,15 +153,15 @@ def evaluate(
 
     how = calls.made(evaluation.Options, calls.files(options, FILES), of="evaluate", split=split)
     several = [] if model is None else calls.each(model)
-    folders = [_run_of(one) for one in several]
+    folders = [loading.run_of(one) for one in several]
     if any(folders) and not all(folders):
         raise ConfigError("Runs and exported models cannot be fused with each other. Export the runs, or name their runs.")
     request = Request(
         runs=[folder for folder in folders if folder],
-        models=[] if any(folders) else [_export_of(one) for one in several],
-        ground_truth=None if ground_truth is None else given.file_or_folder(ground_truth, what="ground_truth"),
+        models=[] if any(folders) else [loading.export_of(one) for one in several],
+        ground_truth=calls.file_or_folder(ground_truth, "ground_truth"),
         detections=calls.file(detections, "detections"),
-        radiographs=None if radiographs is None else given.file_or_folder(radiographs, what="radiographs"),
+        radiographs=calls.file_or_folder(radiographs, "radiographs"),
         data=folder_of(data),
         output=None if output is None else Path(output).expanduser(),
         overwrite=overwrite,
@@ -240,20 +236,3 @@ def measured(request: Request, options: "evaluation.Options") -> Result:
                 request.ground_truth, request.detections, request.output, radiographs=request.radiographs, **common
             )
     return Result(outcome.metrics, outcome.metrics_path.parent, outcome.report)
-
-
-def _run_of(one: Measured) -> Path | None:
-    """Return the folder of the run that is meant; None where it is an exported model."""
-    if isinstance(one, Run):
-        return one.folder
-    if isinstance(one, Model):
-        return one.run_dir
-    if isinstance(one, Export) or exported.is_export(Path(one).expanduser()):
-        return None
-    return Run.find(one).folder
-
-
-def _export_of(one: Measured) -> Path:
-    if isinstance(one, Model):
-        return one.source
-    return one.folder if isinstance(one, Export) else Path(one).expanduser()  # type: ignore[arg-type]

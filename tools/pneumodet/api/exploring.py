@@ -7,7 +7,7 @@ from typing import Any
 
 from pneumodet.api import calls, pages
 from pneumodet.api.calls import Given
-from pneumodet.core import given, paths, processes, progress
+from pneumodet.core import paths, processes, progress
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,9 +97,9 @@ def explore(
     from pneumodet.exploration.gathering import Inputs
 
     what = Inputs(
-        given.file_or_folder(labels, what="labels"),  # type: ignore[arg-type]
+        calls.file_or_folder(labels, "labels"),
         calls.file(class_info, "class_info"),
-        None if images is None else given.file_or_folder(images, what="images"),  # type: ignore[arg-type]
+        calls.file_or_folder(images, "images"),
         calls.file(headers, "headers"),
         calls.file(patient_map, "patient_map"),
         class_map or {},

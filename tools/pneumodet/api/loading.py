@@ -248,8 +248,29 @@ def _best(folder: Path) -> str | None:
     # here, as all that a run takes: an exported model needs none of it
     from pneumodet.models.detection import checkpoint_files
 
-    best = folder / runs.BEST
     try:
-        return checkpoint_files.find(best if (best / checkpoint_files.STATE).is_file() else folder / runs.TRAIN)
+        return checkpoint_files.find(checkpoint_files.folder_of_run(folder))
     except CheckpointError:
         return None
+
+
+AnyModel = Model | Export | Run | Given
+"""A model; a run, or its name; an exported model, or its folder."""
+
+
+def run_of(one: AnyModel) -> Path | None:
+    """Return the folder of the run that is meant; None where it is an exported model."""
+    if isinstance(one, Run):
+        return one.folder
+    if isinstance(one, Model):
+        return one.run_dir
+    if isinstance(one, Export) or exported.is_export(Path(one).expanduser()):
+        return None
+    return Run.find(one).folder
+
+
+def export_of(one: AnyModel) -> Path:
+    """Return the folder of the exported model that is meant."""
+    if isinstance(one, Model):
+        return one.source
+    return one.folder if isinstance(one, Export) else Path(one).expanduser()  # type: ignore[arg-type]

@@ -6,18 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.api import calls, pages
+from pneumodet.api import calls, loading, pages
 from pneumodet.api.calls import Given
-from pneumodet.api.loading import Model
-from pneumodet.api.training import Export, Run
+from pneumodet.api.loading import AnyModel
 from pneumodet.core import given, progress, runs
 from pneumodet.core.errors import CheckpointError
 from pneumodet.core.formatting import counted
 from pneumodet.inference import exported
 from pneumodet.inference.predict import outputs, plan, predicting, working
-
-Exported = Model | Export | Run | Given
-"""A model whose export predicts."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +83,7 @@ class Written:
 def predict(
     images: Given,
     *,
-    model: Exported | Sequence[Exported],
+    model: AnyModel | Sequence[AnyModel],
     output: Given,
     backend: str = "auto",
     labels: Given | None = None,
@@ -129,7 +125,7 @@ def predict(
         given.file_or_folder(images, what="images"),
         Path(output).expanduser(),
         backend=backend,
-        labels=None if labels is None else given.file_or_folder(labels, what="labels"),
+        labels=calls.file_or_folder(labels, "labels"),
         recipe=calls.file(recipe, "recipe"),
         tta=tta,
         gate=calls.file(gate, "gate"),
@@ -174,18 +170,10 @@ def cautions(summary: predicting.Summary) -> list[str]:
     ]
 
 
-def _export_of(one: Exported) -> Path:
-    if isinstance(one, Model) and one.run_dir is None:
-        return one.source
-    if isinstance(one, Export):
-        return one.folder
-    if isinstance(one, Model | Run):
-        folder = one.source if isinstance(one, Model) else one.folder
-    else:
-        path = Path(one).expanduser()
-        if exported.is_export(path):
-            return path
-        folder = runs.find(str(one), family=runs.DETECTION)
-    if not exported.is_export(folder / runs.EXPORT):
-        raise CheckpointError(f"The run {folder.name} has no export, with which files are predicted. Export it first by run.export().")
-    return folder / runs.EXPORT
+def _export_of(one: AnyModel) -> Path:
+    run = loading.run_of(one)
+    if run is None:
+        return loading.export_of(one)
+    if not exported.is_export(run / runs.EXPORT):
+        raise CheckpointError(f"The run {run.name} has no export, with which files are predicted. Export it first by run.export().")
+    return run / runs.EXPORT

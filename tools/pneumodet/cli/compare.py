@@ -83,12 +83,7 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         overwrite=args.overwrite,
     )
-    with progress.bar(desc="comparing", unit="step") as bar:
-        # how many steps there are is known only once the runs have been read
-        def start(total: int):
-            bar.reset(total=total)
-            return lambda *_: bar.update()
-
+    with progress.counting("comparing", "step") as start:
         result = comparing.compare(request, progress=start)
     _print(result)
     print(f"Written: {output_dir / comparing.PAGE}, {comparing.MARKDOWN}, {comparing.RESULT}")

@@ -166,14 +166,14 @@ def run(args: argparse.Namespace) -> int | None:
     # each fold is a record set of its own
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest.splits["train"].exams:
-        from pneumodet.core import gpus
-        from pneumodet.training import advice
-
-        flags = advice.flags(exams=sum(one.exams for one in manifest.splits.values()), gpus=gpus.count())
         # positives of whole images are nothing for a detector, which would refuse them
         if any(one.positive_exams for one in manifest.splits.values()) and not any(one.boxes for one in manifest.splits.values()):
             words = ["python tools/train_classifier.py --data", console.quoted(data), "--run my_first"]
         else:
+            from pneumodet.core import gpus
+            from pneumodet.training import advice
+
+            flags = advice.flags(exams=sum(one.exams for one in manifest.splits.values()), gpus=gpus.count())
             words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
         console.out(f"Next:    {' '.join(words)}")
     return None

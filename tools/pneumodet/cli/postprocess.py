@@ -97,12 +97,7 @@ def run(args: argparse.Namespace) -> None:
         return
     # what both ways of choosing take, by files and by runs
     how = {name: getattr(args, name) for name in ("gate", "patient_map", "objective", "folds", "seed", "overwrite")}
-    with progress.bar(desc="choosing", unit="step") as bar:
-
-        def start(total: int):
-            bar.reset(total=total)
-            return lambda step: bar.update()
-
+    with progress.counting("choosing", "step") as start:
         how |= {"rules": args.rsna_rules, "on_start": start}
         table = (
             _by_runs(args, how)
@@ -121,12 +116,7 @@ def _by_runs(args: argparse.Namespace, how: dict) -> dict:
     folders = [runs.find(name, family=runs.DETECTION) for name in args.run]
     from pneumodet.evaluation import detecting
 
-    with progress.bar(desc="detecting", unit="image") as bar:
-
-        def start(total: int):
-            bar.reset(total=total)
-            return bar.update
-
+    with progress.counting("detecting", "image") as start:
         return detecting.tune(folders, args.output_dir, views=names, data_dir=args.data, split=args.split, progress=start, **how)
 
 

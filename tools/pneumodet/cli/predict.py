@@ -4,7 +4,6 @@ import argparse
 import collections
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pneumodet.cli import console
 from pneumodet.inference import BACKENDS
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     from pneumodet.api import predicting
 
     summary = predicting.detected(
-        [Path(model) for model in args.model],
+        args.model,
         args.input,
         args.output_dir,
         backend=args.backend,

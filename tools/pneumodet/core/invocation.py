@@ -57,7 +57,7 @@ def command(name: str) -> str:
 
 def spelled(text: str) -> str:
     """Return a text with all commands, which it has in the form of a checkout, in the one in which the user calls pneumodet."""
-    if form() == SCRIPTS or "tools/" not in text:
+    if "tools/" not in text or form() == SCRIPTS:
         return text
     return _SCRIPT.sub(lambda match: command(match[2]), text)
 

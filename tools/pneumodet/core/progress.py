@@ -73,14 +73,14 @@ def phase(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def counting(desc: str, unit: str) -> Iterator[Callable[[int], Callable[[], None]]]:
-    """Yield what takes the number of things, where it is known only later, and returns what to call after each."""
+def counting(desc: str, unit: str) -> Iterator[Callable[[int], Callable[..., None]]]:
+    """Yield what takes the number of things, where it is known only later, and returns what to call after each, with whatever is known of it."""
     with bar(desc=desc, unit=unit) as shown:
 
-        def advance() -> None:
+        def advance(*_: object) -> None:
             shown.update()
 
-        def start(total: int) -> Callable[[], None]:
+        def start(total: int) -> Callable[..., None]:
             shown.reset(total=total)
             return advance
 

@@ -110,10 +110,10 @@ def find(name: str, *, family: str | None = None) -> Path:
     return folder
 
 
-def untrained(run: str | None, checkpoint: str | None, *, family: str | None = DETECTION) -> str | None:
-    """Return a sentence that says so where a checkpoint, named or by its prefix, is of step 0; None for any other."""
+def untrained(run: str | None, checkpoint: str | None) -> str | None:
+    """Return a sentence that says so where a detector's checkpoint, named or by its prefix, is of step 0; None for any other."""
     name = Path(checkpoint or "").name
-    return UNTRAINED.format(checkpoint=name, run=run, command=command_of(family)) if name == "ckpt-0" else None
+    return UNTRAINED.format(checkpoint=name, run=run, command=command_of(DETECTION)) if name == "ckpt-0" else None
 
 
 def names(family: str | None = None) -> list[str]:

@@ -65,7 +65,7 @@ def check_label_map(label_map: Path | None = None) -> Iterator[Check]:
 def fix_files() -> str:
     """Return the command that brings back the files that come with pneumodet."""
     if resources.CHECKOUT is None:
-        return installation.command().replace("pip install ", "pip install --force-reinstall --no-deps ", 1)
+        return installation.command(options="--force-reinstall --no-deps")
     return f"git -C {shlex.quote(str(resources.CHECKOUT))} checkout -- label_maps configs pretrained/registry.json"
 
 

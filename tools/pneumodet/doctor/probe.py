@@ -11,10 +11,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from pneumodet.core import installation
+from pneumodet.core import installation, resources
 from pneumodet.doctor.check import ERROR, INFO, OK, Check
 from pneumodet.doctor.extras import PREDICT, RUNTIMES
 from pneumodet.doctor.packages import SETUP_API, TENSORFLOW
@@ -82,7 +81,7 @@ def run_probe(*, code: str = PROBE, seconds: float = PROBE_SECONDS) -> dict[str,
       stage -> {"value": …} or {"error": text}, for every stage that was reached, and "end" -> how the process ended:
       "" where it ended by itself, else a text.
     """
-    package_parent = str(Path(__file__).resolve().parents[2])
+    package_parent = str(resources.PACKAGE.parent)
     inherited = os.environ.get("PYTHONPATH")
     search = os.pathsep.join([package_parent, inherited] if inherited else [package_parent])
     # the probe imports this very pneumodet, also where it is not installed
@@ -152,8 +151,6 @@ def check_runtimes(probe: Mapping[str, Any]) -> Iterator[Check]:
         result = probe.get(name)
         if result is None or "error" in result:
             reason = result["error"] if result else f"the attempt {probe.get('end') or 'ended without an answer'}"
-            yield Check(
-                f"{name} works", ERROR, reason, installation.command(PREDICT).replace("pip install ", "pip install --force-reinstall ", 1)
-            )
+            yield Check(f"{name} works", ERROR, reason, installation.command(PREDICT, options="--force-reinstall"))
         else:
             yield Check(f"{name} works", OK, result["value"])

@@ -168,16 +168,16 @@ def read(path: Path, *, hint: str) -> Metrics:
 
 
 _COUNTS = ("images", "patients", "positive_images", "boxes", "detections", "step", "parameters", "checkpoint_chosen_of")
-_NUMBERS = ("rsna_threshold", "training_seconds", "milliseconds_an_image")
-_TEXTS = ("class_name", "rsna_rules", "rsna_threshold_source", "checkpoint", "split", "manifest_sha256", "family")
-_OBJECTS = ("calibrator", "curves", "comparison")
 _TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("rsna_threshold", "training_seconds", "milliseconds_an_image"), float),
+    **dict.fromkeys(("class_name", "rsna_rules", "rsna_threshold_source", "checkpoint", "split", "manifest_sha256", "family"), str),
+    **dict.fromkeys(("calibrator", "curves", "comparison"), dict),
     "intervals_undefined": dict[str, str | None],
     "operating_point": OperatingPoint,
     "warnings": list[str],
     "segmentation.prior": dict[str, Any],
 }
-"""Fields that are objects or lists -> what they hold."""
+"""Fields -> their types."""
 
 _GROUPS = ("rsna_metric", "coco", "froc", "image", "lesion", "segmentation", "classes")
 """Beginnings of the keys of figures."""
@@ -196,16 +196,10 @@ class _Worst:
 def _check(content: object, where: str, hint: str) -> None:
     fields = Fields(content, where=where, error=DataError, hint=hint)
     fields.version(VERSION, oldest=0)
-    for key in _NUMBERS:
-        fields.optional(key, float)
-    for key in _TEXTS:
-        fields.optional(key, str)
-    for key in _OBJECTS:
-        fields.optional(key, dict)
     for key in _COUNTS:
         fields.count(key)
-    for key, hint in _TYPES.items():
-        fields.typed(key, hint)
+    for key, kind in _TYPES.items():
+        fields.typed(key, kind)
     # by prefix: files hold figures of any class, and later ones may hold more
     for key, value in fields.content.items():
         if key.partition(".")[0] in _GROUPS and not (isinstance(value, Mapping | list) and key.rpartition(".")[2] in _TABLES):
