@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print(result) -> None:
-    from pneumodet.evaluation import overlap
+    from pneumodet.evaluation import leaks
 
     metrics, counted = result.metrics, console.counted
     print(
@@ -120,7 +120,7 @@ def _print(result) -> None:
         print(worst["sentence"])
     if metrics["comparison"]:
         print(f"RSNA metric: {metrics['comparison']['figures']['rsna_metric']['sentence']}")
-    if statement := overlap.statement(metrics):
+    if statement := leaks.statement(metrics):
         print(statement)
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)

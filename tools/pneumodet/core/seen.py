@@ -1,8 +1,7 @@
 """What a model has seen: the exams, and their patients, that it was trained, chosen and tuned on, kept as short keyed hashes.
 
 seen = Seen(trained=Marks.of(Exams.of(train["images"])), chosen=Marks.of(Exams.of(val["images"]))) | runs.seen(pretrained)
-counted = count({"my_first": seen}, Exams.of(instances["images"]))
-counted.sentences()                     # ["46 of 67 exams (41 patients) were in training: …"]
+seen.to_json()                                       # what run.json holds
 
 An exam is known again by its SOPInstanceUID, by its pixels as its file or its record has them, or else by its id; a patient by what the patient map or the
 header calls him. The key is the same everywhere, so that a run, an export and a recipe can be compared on any machine. It keeps the hashes apart
@@ -19,7 +18,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pneumodet.core.errors import DataError
-from pneumodet.core.formatting import counted, listed
 
 VERSION = 1
 """Of the form in run.json, model.json and recipe.json; raised where an older reader would take something wrong."""
@@ -31,7 +29,6 @@ _KEY = b"pneumodet: what a model has seen"
 _BYTES = 8  # 100,000 exams against as many: one pair in 2 billion is alike by chance
 
 _HEX = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
-_MOST_NAMED = 4
 
 
 def hash_of(kind: str, text: str) -> bytes:
@@ -194,141 +191,6 @@ class Seen:
         return {**dataclasses.asdict(self), "unrecorded": list(self.unrecorded)}
 
 
-ROLES = {
-    "trained": ("was in training", "were in training", "The figures are better than on exams that were not."),
-    "chosen": (
-        "was used to choose checkpoint, threshold or calibration",
-        "were used to choose checkpoint, threshold or calibration",
-        "The figures are optimistic.",
-    ),
-    "tuned": ("was used to tune the recipe", "were used to tune the recipe", "The figures are optimistic."),
-}
-"""Field of ``Seen`` -> what is said of one exam, of several, and of figures on them."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """How many of some exams are among those that a model has seen in one role.
-
-    Attributes:
-      exams: that are.
-      patients: of these exams.
-      by_id_alone: of them, those of which neither UID nor pixels are known to be the same.
-      of_such_patients: further exams, whose patient has an exam there.
-      of: names of the parts of a model that have seen any of both, where it has several.
-    """
-
-    exams: int = 0
-    patients: int = 0
-    by_id_alone: int = 0
-    of_such_patients: int = 0
-    of: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.exams or self.of_such_patients)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Counted:
-    """What a model has seen of the exams that it is evaluated on.
-
-    Attributes:
-      exams: that it is evaluated on.
-      trained, chosen, tuned: as in ``Seen``.
-      unrecorded: parts of the model of which nothing is recorded.
-    """
-
-    exams: int
-    trained: Overlap = Overlap()
-    chosen: Overlap = Overlap()
-    tuned: Overlap = Overlap()
-    unrecorded: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what metrics.json holds, with ``statement`` as text."""
-        return {**dataclasses.asdict(self), "unrecorded": list(self.unrecorded), "statement": self.statement()}
-
-    def sentences(self, *roles: str, what: str = "exam") -> list[str]:
-        """Return a sentence for each role that has an overlap, and one for what is not recorded; nothing where neither is.
-
-        Args:
-          roles: those of ROLES that are asked for; all without.
-          what: what an exam is called.
-        """
-        lines = [self._of(role, what) for role in roles or ROLES if getattr(self, role)]
-        return lines + ([self._unrecorded(what)] if self.unrecorded else [])
-
-    def statement(self, what: str = "exam") -> str:
-        """Return what is known of training as one sentence, also where there is no overlap."""
-        if self.trained:
-            return self._of("trained", what)
-        if self.unrecorded:
-            return self._unrecorded(what)
-        return f"None of the {counted(self.exams, what)}, nor of their patients, was in training, as far as they can be known again."
-
-    def _of(self, role: str, what: str) -> str:
-        one, (was, were, so) = getattr(self, role), ROLES[role]
-        of = f" of {listed(one.of, _MOST_NAMED)}" if one.of else ""
-        total = counted(self.exams, what)
-        if not one.exams:
-            be = "is of a patient who" if one.of_such_patients == 1 else "are of patients who"
-            return f"{one.of_such_patients:,} of {total} {be} {was if one.of_such_patients == 1 else were}{of}, by the patients' ids. {so}"
-        text = f"{one.exams:,} of {total} ({counted(one.patients, 'patient')}) {was if one.exams == 1 else were}{of}"
-        if one.of_such_patients:
-            text += f", and {one.of_such_patients:,} more {'is' if one.of_such_patients == 1 else 'are'} of such patients"
-        if one.by_id_alone:
-            some = "They are" if one.by_id_alone == one.exams else f"{one.by_id_alone:,} of them {'is' if one.by_id_alone == 1 else 'are'}"
-            so = f"{some} known by the id alone, which must mean the same exam in both sets. {so}"
-        return f"{text}. {so}"
-
-    def _unrecorded(self, what: str) -> str:
-        return (
-            f"What {listed(self.unrecorded, _MOST_NAMED)} has seen is not recorded: whether some of the {counted(self.exams, what)} were in "
-            "training is not known."
-        )
-
-
 def united(parts: Iterable[Seen]) -> Seen:
     """Return what all of them have seen."""
     return functools.reduce(Seen.__or__, parts, Seen())
-
-
-def count(parts: Mapping[str, Seen], exams: Exams) -> Counted:
-    """Count which exams a model has seen.
-
-    Args:
-      parts: name -> what it has seen, of each part of the model: runs that are fused, a recipe.
-      exams: that it is evaluated on.
-
-    Raises:
-      DataError: what a part has seen is damaged.
-    """
-    whole = united(parts.values())
-    overlaps = {}
-    for role in ROLES:
-        overlap = _overlap(getattr(whole, role), exams)
-        if overlap and len(parts) > 1:
-            of = tuple(name for name, part in parts.items() if _overlap(getattr(part, role), exams))
-            overlap = dataclasses.replace(overlap, of=of)
-        overlaps[role] = overlap
-    return Counted(exams=len(exams), unrecorded=whole.unrecorded, **overlaps)
-
-
-def _overlap(marks: Marks, exams: Exams) -> Overlap:
-    if not marks or not len(exams):
-        return Overlap()
-    sets = marks.sets
-    # where every exam there has a UID, one with another UID is another exam, whatever it is called
-    all_have_uids = len(sets["uids"]) >= len(sets["exams"])
-    certain = [uid in sets["uids"] or not sets["images"].isdisjoint(of_exam) for uid, of_exam in zip(exams.uids, exams.images, strict=True)]
-    by_id = [
-        not sure and name in sets["exams"] and not (all_have_uids and uid is not None)
-        for sure, name, uid in zip(certain, exams.ids, exams.uids, strict=True)
-    ]
-    there = [sure or named for sure, named in zip(certain, by_id, strict=True)]
-    groups = {group for group, is_there in zip(exams.groups, there, strict=True) if is_there}
-    others = [
-        not is_there and (group in groups or patient in sets["patients"])
-        for is_there, group, patient in zip(there, exams.groups, exams.patients, strict=True)
-    ]
-    return Overlap(exams=sum(there), patients=len(groups), by_id_alone=sum(by_id), of_such_patients=sum(others))

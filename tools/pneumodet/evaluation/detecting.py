@@ -16,7 +16,7 @@ from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import label_map
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import overlap, postprocess_files
+from pneumodet.evaluation import leaks, postprocess_files
 from pneumodet.inference import detectors
 from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
@@ -165,6 +165,6 @@ def tune(
         names=names,
         gate_scores=gate_scores,
         overwrite=overwrite,
-        parts=overlap.of_runs(run_dirs),
+        parts=leaks.of_runs(run_dirs),
         **how,
     )

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import folders, json_text, metrics_table, paths, runs, seen
+from pneumodet.core import folders, json_text, metrics_table, overlap, paths, runs
 from pneumodet.core.detections import Detections, to_coco
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.seen import Marks, Seen
 from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import files, inputs, overlap, recipe_origin, summary
+from pneumodet.evaluation import files, inputs, leaks, recipe_origin, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics_file import SCORED, Metrics
@@ -131,7 +131,7 @@ def of_runs(
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
         more: dict[str, Any] = {"record": _one_or_all(records), "config": "\n".join(configs), "warnings": untrained}
-        more |= {"parts": overlap.of_runs(run_dirs)}
+        more |= {"parts": leaks.of_runs(run_dirs)}
         outcome = _evaluated(folder, about, sets, plan, gate, options, facts, **more)
         if "step" in facts:
             checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
@@ -166,7 +166,7 @@ def of_models(
     facts |= _chosen_of(
         facts, [(info.card.data.manifest_sha256 if info.card.data else None, info.card.checkpoint_chosen_of or 0) for info in infos]
     )
-    parts = overlap.of_cards(zip(names, (info.card for info in infos), strict=True))
+    parts = leaks.of_cards(zip(names, (info.card for info in infos), strict=True))
     own = infos[0].card.score_threshold if plan == Recipe() else None
     gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
@@ -208,7 +208,7 @@ def of_files(
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
-        outcome = _write(folder, loaded, detected, plan, options, facts, read, other=other, parts=overlap.of_file(detections))
+        outcome = _write(folder, loaded, detected, plan, options, facts, read, other=other, parts=leaks.of_file(detections))
     return _moved(outcome, output_dir)
 
 
@@ -308,8 +308,8 @@ def _write(
             class_name=options.class_name,
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
         )
-    exams, of_recipe = overlap.exams_of(loaded, options.patient_map), overlap.of_recipe(options.recipe)
-    counted = seen.count({**parts, **of_recipe}, exams)
+    exams, of_recipe = leaks.exams_of(loaded, options.patient_map), leaks.of_recipe(options.recipe, parts)
+    counted = overlap.count({**parts, **of_recipe}, exams)
     threshold, source = recipe_origin.threshold(
         given=options.threshold,
         # using one that was chosen on these exams would flatter
@@ -332,7 +332,7 @@ def _write(
     origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
     metrics["warnings"] = [*warnings, *origin, *metrics["warnings"]]
     chosen = ("chosen",) if about.get("checkpoint_chosen_of") else ()
-    overlap.add(metrics, counted, without=("tuned", *chosen), warn_unrecorded=overlap.FILES not in parts)
+    leaks.add(metrics, counted, without=("tuned", *chosen), warn_unrecorded=leaks.FILES not in parts)
     metrics[SCORED] = dataclasses.asdict(Marks.of(exams))
     if about.get("checkpoint_chosen_of"):
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import folders, paths, runs, seen
+from pneumodet.core import folders, overlap, paths, runs, seen
 from pneumodet.core.detections import Detections, write_coco_results
 from pneumodet.core.errors import DataError
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import annotations, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation import overlap, postprocess_search
+from pneumodet.evaluation import leaks, postprocess_search
 from pneumodet.evaluation.metrics import operating_point
 from pneumodet.inference.postprocess import ensembles, steps
 from pneumodet.inference.postprocess import recipe as recipes
@@ -86,7 +86,7 @@ def tune(
     sets = [read_detections(path, truth=truth) for path in detections]
     parts: dict[str, Seen] = {}
     for path in detections:  # those of other frameworks record nothing
-        parts |= overlap.of_file(path) if runs.run_around(path) else {}
+        parts |= leaks.of_file(path) if runs.run_around(path) else {}
     return choose(truth, sets, output_dir, gate_scores=gate_scores, overwrite=overwrite, parts=parts, **how)
 
 
@@ -151,7 +151,7 @@ def choose(
         on_step=on_start(len(postprocess_search.grids(len(sources), gate))),
     )
     known, parts = truth.exams or Exams.of([{"file_name": exam} for exam in exams]), parts or {}
-    warnings = seen.count(parts, known).sentences("trained")
+    warnings = overlap.count(parts, known).sentences("trained")
     table = {**result.table, "patient_map": truth.patients is not None, "views": list(views), "warnings": warnings}
     # with its views, which later detections need, and its exams, on which an evaluation warns
     chosen = dataclasses.replace(result.recipe, views=views, exams_sha256=recipes.fingerprint(exams))

@@ -6,7 +6,7 @@ sentences = notes(plan, exams, of_file=True, seen=counted)
 
 from collections.abc import Iterable
 
-from pneumodet.core.seen import Counted
+from pneumodet.core.overlap import Counted
 from pneumodet.evaluation import summary
 from pneumodet.inference.postprocess import ensembles
 from pneumodet.inference.postprocess import recipe as recipes

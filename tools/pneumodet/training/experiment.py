@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import metrics_table, paths, runs, seen
+from pneumodet.core import metrics_table, overlap, paths, runs
 from pneumodet.core.deadline import Deadline
 from pneumodet.core.errors import ConfigError, DataError, EnvironmentProblem
 from pneumodet.core.run_record import DataRecord, RunRecord
@@ -200,7 +200,7 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
     if parts.report is None:
         return None
     from pneumodet.core import folders
-    from pneumodet.evaluation import overlap
+    from pneumodet.evaluation import leaks
     from pneumodet.models.detection import checkpoints
 
     which = "best" if parts.validation is not None else "last"
@@ -211,8 +211,8 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)
         chosen_of = metrics_table.evaluations(folder)
-        counted = seen.count(overlap.of_runs([folder]), Exams.of(records.val.instances["images"]))
-        overlap.add(metrics, counted, without=["chosen"] if chosen_of > 1 else [])
+        counted = overlap.count(leaks.of_runs([folder]), Exams.of(records.val.instances["images"]))
+        leaks.add(metrics, counted, without=["chosen"] if chosen_of > 1 else [])
         if chosen_of > 1:
             metrics["warnings"] = [*metrics.get("warnings", []), runs.CHOSEN_HERE.format(count=chosen_of)]
         metrics |= {
@@ -288,7 +288,7 @@ def seen_by(records: RecordSet, *, before: Seen, evaluate_every: int, steps: int
     """
     train, val = Exams.of(records.train.instances["images"]), Exams.of(records.val.instances["images"])
     if len(val):
-        for sentence in seen.count({"": before}, val).sentences("trained", what="validation exam"):
+        for sentence in overlap.count({"": before}, val).sentences("trained", what="validation exam"):
             say(f"warning: What this run starts from: {sentence}")
     chooses = 0 < evaluate_every < steps  # twice at least
     return Seen(trained=Marks.of(train), chosen=Marks.of(val) if chooses else Marks()) | before

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import folders, paths, runs, seen
+from pneumodet.core import folders, overlap, paths, runs, seen
 from pneumodet.core.errors import ConfigError
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import label_map
@@ -180,8 +180,8 @@ def _overlaps(sides: tuple[Side, ...], exams: Exams) -> list[str]:
     notes = []
     for entry in (side.entry for side in sides if side.entry.seen):
         # WATCHED speaks of the checkpoint that was chosen on the exams of its own run
-        roles = [role for role in seen.ROLES if role != "chosen" or not entry.watched]
-        notes += [f"{entry.name}: {one}" for one in seen.count({entry.name: entry.seen}, exams).sentences(*roles)]
+        roles = [role for role in overlap.ROLES if role != "chosen" or not entry.watched]
+        notes += [f"{entry.name}: {one}" for one in overlap.count({entry.name: entry.seen}, exams).sentences(*roles)]
     return notes
 
 

@@ -1,7 +1,7 @@
 """How many of the exams that are evaluated a model has seen, as metrics.json, report and terminal say it.
 
 exams = exams_of(loaded, patient_map)
-counted = seen.count({"my_first": runs.seen(folder)}, exams)
+counted = overlap.count({"my_first": runs.seen(folder)}, exams)
 add(metrics, counted)
 """
 
@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import runs, seen
-from pneumodet.core.seen import Counted, Exams, Marks, Seen
+from pneumodet.core import runs
+from pneumodet.core.overlap import ROLES, Counted
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import annotations
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.evaluation.inputs import Loaded
@@ -21,7 +22,7 @@ from pneumodet.inference.postprocess import recipe as recipes
 FILES = "the model of these detections"
 """Part of what is evaluated, of detections in a file."""
 
-THE_RECIPE = "the recipe"
+THE_RECIPE = "the models that the recipe was made for"
 """Name of a recipe among the parts of what is evaluated."""
 
 
@@ -55,10 +56,17 @@ def of_file(path: Path) -> dict[str, Seen]:
     return {FILES: Seen(unrecorded=(FILES,))} if folder is None else of_runs([folder])
 
 
-def of_recipe(path: Path | None) -> dict[str, Seen]:
-    """Return what a recipe's file says that it has seen, as a part of what is evaluated; nothing where it says nothing, or there is none."""
+def of_recipe(path: Path | None, parts: Mapping[str, Seen]) -> dict[str, Seen]:
+    """Return what a recipe's file says that it has seen, as a part of what is evaluated; nothing where it says nothing, or there is none.
+
+    Args:
+      path: recipe.json, or None.
+      parts: what the models have seen whose detections it is applied to; of detections in a file the recipe knows more.
+    """
     known = recipes.seen_of(path) if path else None
-    return {} if known is None else {THE_RECIPE: known}
+    if known is None:
+        return {}
+    return {THE_RECIPE: known if FILES in parts else Seen(tuned=known.tuned)}
 
 
 def add(metrics: dict[str, Any], counted: Counted, *, without: Sequence[str] = (), warn_unrecorded: bool = True) -> None:
@@ -72,7 +80,7 @@ def add(metrics: dict[str, Any], counted: Counted, *, without: Sequence[str] = (
     """
     metrics["seen"] = counted.to_json()
     said = counted if warn_unrecorded else dataclasses.replace(counted, unrecorded=())
-    roles = [role for role in seen.ROLES if role not in without]
+    roles = [role for role in ROLES if role not in without]
     metrics["warnings"] = [*said.sentences(*roles), *metrics.get("warnings", ())]
 
 
