@@ -223,6 +223,8 @@ def _check(content: object, where: str, hint: str) -> None:
     if intervals := fields.part("intervals"):
         for key in intervals:
             intervals.numbers(key, 2)
+    if seen := fields.part("seen"):
+        seen.optional("statement", str)
     if bootstrap := fields.part("bootstrap"):
         bootstrap.optional("method", str)
     if slices := fields.part("slices"):
