@@ -330,7 +330,7 @@ def _write(
     )
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
-    metrics["warnings"] = [*warnings, *origin, *metrics["warnings"]]
+    metrics["warnings"] = [*warnings, *origin, *leaks.of_compared(options.compare, exams), *metrics["warnings"]]
     chosen = ("chosen",) if about.get("checkpoint_chosen_of") else ()
     leaks.add(metrics, counted, without=("tuned", *chosen), warn_unrecorded=leaks.FILES not in parts)
     metrics[SCORED] = dataclasses.asdict(Marks.of(exams))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core import runs
-from pneumodet.core.overlap import ROLES, Counted
+from pneumodet.core.overlap import ROLES, Counted, count
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import annotations
 from pneumodet.data import ground_truth as ground_truths
@@ -54,6 +54,14 @@ def of_file(path: Path) -> dict[str, Seen]:
     """Return what the run has seen in whose folder a file of detections or scores lies, or ``FILES`` where it lies in none: frameworks record nothing."""
     folder = runs.run_around(path)
     return {FILES: Seen(unrecorded=(FILES,))} if folder is None else of_runs([folder])
+
+
+def of_compared(path: Path | None, exams: Exams) -> list[str]:
+    """Return what the run has seen whose detections are compared, a sentence each; nothing of a file that lies in no run's folder."""
+    parts = of_file(path) if path else {}
+    if path is None or FILES in parts:
+        return []
+    return [f"{path.stem} of {next(iter(parts))}: {one}" for one in count(parts, exams).sentences()]
 
 
 def of_recipe(path: Path | None, parts: Mapping[str, Seen]) -> dict[str, Seen]:

@@ -178,7 +178,9 @@ def _exams(truth: Truth, base: Cases) -> Exams:
 def _overlaps(sides: tuple[Side, ...], exams: Exams) -> list[str]:
     """Return what runs have seen of the exams that are compared, a sentence each; of files nothing is recorded."""
     notes = []
-    for entry in (side.entry for side in sides if side.entry.seen):
+    for entry in (side.entry for side in sides):
+        if entry.seen is None:
+            continue
         # WATCHED speaks of the checkpoint that was chosen on the exams of its own run
         roles = [role for role in overlap.ROLES if role != "chosen" or not entry.watched]
         notes += [f"{entry.name}: {one}" for one in overlap.count({entry.name: entry.seen}, exams).sentences(*roles)]
