@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tiny_export
 
-from pneumodet.core import json_text, run_record, runs
+from pneumodet.core import json_text, overlap, run_record, runs
 from pneumodet.core.errors import PneumodetError
 from pneumodet.core.run_record import DataRecord, RunRecord
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import detection_files, formats, ground_truth
 from pneumodet.data.record_sets import RecordSet, verify
 from pneumodet.dicom.net import dicomweb, replies
@@ -35,6 +36,9 @@ VALUES = (
 )  # fmt: skip
 """What stands in place of each field's value."""
 
+
+SCORED = Exams.of([{"file_name": "a", "patient": "p", "sha256": "0" * 64}, {"file_name": "b"}])
+SEEN = Seen(trained=Marks.of(SCORED), unrecorded=("the run old",))
 
 QUICK = 6
 """Of VALUES, how many each field gets in the quick test; fields take turns."""
@@ -140,13 +144,14 @@ class Formats:
         record = RunRecord(
             config="ssd", settings=("a=1",), seed=1, steps=10, batch_size=2, training=options.Options().to_json(), provenance={"versions": {}},
             data=DataRecord(folder="/data", manifest_sha256="0" * 64, train_exams=5, val_exams=5, split_by="patient", audit={"train": {"tiny": 0}}),
-            files_sha256={"init": "0"}, parameters=10, training_seconds=2.5, steps_done=10, facts={"backbone": "coco"},
+            files_sha256={"init": "0"}, parameters=10, training_seconds=2.5, steps_done=10, seen=SEEN, facts={"backbone": "coco"},
         )  # fmt: skip
 
         def use(text):
             path = self.written(runs.RECORD, text)
             read = runs.read(self.folder)
             options.Options.of(read.training or {})
+            overlap.count({"run": runs.seen(self.folder)}, SCORED)
             run_record.write(path, read)
 
         return record.to_json(), use
@@ -157,6 +162,7 @@ class Formats:
             "label_map": {"pneumonia": 2},
             "recipe": json.loads(json.dumps(vars(Recipe(nms="hard")))),
             "data": {"manifest_sha256": "0" * 64, "train_exams": 5, "val_exams": 5, "split_by": "patient", "audit": {"train": {}}},
+            "seen": SEEN.to_json(),
             "trained": {"pneumodet": "0", "versions": {"numpy": "1"}},
             "metrics": {
                 "images": 5,
@@ -186,11 +192,12 @@ class Formats:
         return document, lambda text: self.in_place(path, text, use)
 
     def recipe(self):
-        document = {"version": 1, **json.loads(json.dumps(vars(Recipe(nms="hard", gate="drop", exams_sha256="0"))))}
+        document = {"version": 1, **json.loads(json.dumps(vars(Recipe(nms="hard", gate="drop", exams_sha256="0")))), "seen": SEEN.to_json()}
 
         def use(text):
-            recipe = recipes.load(self.written(recipes.RECIPE, text))
-            recipes.save(self.folder / recipes.RECIPE, recipe)
+            recipe, seen = recipes.load(self.written(recipes.RECIPE, text)), recipes.seen_of(self.folder / recipes.RECIPE)
+            overlap.count({"recipe": seen or Seen()}, SCORED)
+            recipes.save(self.folder / recipes.RECIPE, recipe, seen=seen)
 
         return document, use
 
@@ -201,8 +208,10 @@ class Formats:
             [(metrics.interval(key), metrics.why_undefined(key)) for key in metrics]
             assert metrics.operating_point is None or isinstance(metrics.operating_point.reached, dict)
             assert isinstance(metrics.warnings, list)
+            overlap.count({"": metrics.scored}, SCORED)
 
-        document = made_up_metrics.metrics()
+        counted = overlap.count({"": SEEN}, SCORED)
+        document = made_up_metrics.metrics() | {"seen": counted.to_json(), "scored": SEEN.to_json()["trained"]}
         # of these only an evaluation's own report makes use, which takes them from memory
         return {key: value for key, value in document.items() if key not in ("curves", "errors", "calibration", "comparison")}, use
 

@@ -1,11 +1,16 @@
 """The command evaluate with a recipe, on detections in files: which warnings and which threshold."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pneumodet.cli import evaluate, postprocess
+from pneumodet.core import run_record, runs
 from pneumodet.core.detections import image_id
+from pneumodet.core.run_record import RunRecord
+from pneumodet.core.seen import Exams, Marks, Seen
+from pneumodet.evaluation import recipe_origin
 from pneumodet.inference.postprocess import recipe
 
 
@@ -64,6 +69,50 @@ def test_on_others_the_recipe_is_evaluated_at_its_threshold(made, tmp_path, caps
     assert metrics["postprocessing"]["box_scale"] == chosen.box_scale
     given = metrics_of(capsys, tmp_path / "given", *there, "--recipe", folder / "recipe.json", "--score-threshold", "0.9")
     assert (given["rsna_threshold"], given["rsna_threshold_source"], given["rsna_metric"]) == (0.9, "given", 0.0)
+
+
+def test_on_all_but_one_of_the_exams_it_was_tuned_on(made, tmp_path, capsys):
+    """Whose hash as a whole is another one: once these were other data."""
+    _, _, folder = made
+    metrics = metrics_of(capsys, tmp_path / "out", *write(tmp_path / "most", range(1, 42)), "--recipe", folder / "recipe.json")
+    assert metrics["seen"]["tuned"]["exams"] == metrics["seen"]["tuned"]["by_id_alone"] == 39
+    (said,) = [one for one in metrics["warnings"] if "tune the recipe" in one]
+    assert said.startswith("39 of 41 exams (39 patients) were used to tune the recipe. ") and "Evaluate it on others" in said
+    assert metrics["rsna_threshold_source"] != recipe_origin.FROM_RECIPE
+
+
+def test_a_recipe_of_an_earlier_release_is_not_said_to_be_of_other_data(made, tmp_path, capsys):
+    here, there, folder = made
+    content = json.loads((folder / "recipe.json").read_text())
+    del content["seen"]
+    (tmp_path / "recipe.json").write_text(json.dumps(content))
+    for exams, said in ((here, recipe_origin.OPTIMISTIC), (there, recipe_origin.OF_OTHERS_AS_A_WHOLE)):
+        metrics = metrics_of(capsys, tmp_path / "out", *exams, "--recipe", tmp_path / "recipe.json", "--overwrite")
+        assert said in metrics["warnings"]
+        assert metrics["rsna_threshold_source"] != recipe_origin.FROM_RECIPE
+
+
+def test_the_recipe_keeps_what_its_models_have_seen(made, tmp_path, capsys):
+    """Of detections that lie in a run's folder; what is evaluated with the recipe on exams of that run's training says so."""
+    here, there, _ = made
+    images = [{"file_name": f"e{n}"} for n in range(30, 60)]
+    (tmp_path / "run" / "eval").mkdir(parents=True)
+    run_record.write(tmp_path / "run" / runs.RECORD, RunRecord(seen=Seen(trained=Marks.of(Exams.of(images)))))
+    detections = tmp_path / "run" / "eval" / "detections.json"
+    detections.write_bytes(Path(here[3]).read_bytes())
+    arguments = [*here[:2], "--detections", str(detections), "--folds", "2", "--output-dir", str(tmp_path / "recipe")]
+    assert postprocess.main(arguments) == 0
+    assert "warning: 10 of 40 exams (10 patients) were in training. They are known by the id alone" in capsys.readouterr().err
+    metrics = metrics_of(capsys, tmp_path / "out", *there, "--recipe", tmp_path / "recipe" / "recipe.json")
+    assert metrics["seen"]["trained"]["exams"] == 20
+    assert (
+        "20 of 40 exams (20 patients) were in training of the models that the recipe was made for."
+        in metrics["warnings"][-1] + metrics["warnings"][0]
+    )
+    # applied to detections, it is copied with all of it
+    arguments = ["--recipe", str(tmp_path / "recipe" / "recipe.json"), *there, "--output-dir", str(tmp_path / "applied")]
+    assert postprocess.main(arguments) == 0
+    assert recipe.seen_of(tmp_path / "applied" / "recipe.json") == recipe.seen_of(tmp_path / "recipe" / "recipe.json")
 
 
 def test_a_recipe_by_hand(made, tmp_path, capsys):

@@ -13,6 +13,7 @@ import pytest
 from pneumodet.cli import evaluate, export
 from pneumodet.core import boxes
 from pneumodet.core.errors import ConfigError
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import synthetic
 from pneumodet.export import export as exporting
 from pneumodet.export import graphs, parity, quantizing, to_onnx, to_tflite
@@ -92,6 +93,15 @@ def test_it_is_said_that_the_checkpoint_was_chosen_on_these_exams(exports, works
     assert sentence in (folder.parent / "eval" / "report.html").read_text()
 
 
+def test_threshold_and_calibrator_were_chosen_on_the_evaluated_exams(exports, workspace):
+    """Also of a run of an earlier release, which does not say what it has seen."""
+    folder, _, _ = exports
+    images = read(workspace / "records" / "instances_val.json")["images"]
+    assert exported.read(folder).card.seen == Seen(chosen=Marks.of(Exams.of(images)), unrecorded=("the run small",))
+    text = (folder / "MODEL_CARD.md").read_text()
+    assert "Not recorded: what the run small has seen" in text and f"recognises {len(images)} exams it was chosen on" in text
+
+
 def test_figures_of_one_checkpoint_are_the_same_everywhere(exports, workspace):
     """Of the run, of its file, and in the comparison; but for the RSNA metric of the latter, of which it is said why."""
     folder, _, said = exports
@@ -159,6 +169,7 @@ def test_the_files_say_themselves_what_they_are(exports):
         assert metadata["score_threshold"] == card["score_threshold"]
         assert metadata["calibrator"] == card["calibrator"]
         assert metadata["data"]["manifest_sha256"] == card["data"]["manifest_sha256"]
+        assert "seen" not in metadata, "which may have a megabyte"
         assert metadata["checkpoint"] == "ckpt-6"
         assert metadata["exported"]["versions"]["tensorflow"]
     assert str(folder.parent) not in json.dumps(each), "no path of this machine"

@@ -16,8 +16,10 @@ import time
 
 import pytest
 
-from pneumodet.core import paths, runs
+from pneumodet.core import paths, run_record, runs
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError
+from pneumodet.core.run_record import RunRecord
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import label_map, tfrecord
 from pneumodet.models import checkpoint_registry, pretrained
 from pneumodet.models.detection import checkpoint_files, pipeline_config
@@ -485,6 +487,19 @@ def test_a_run_of_the_same_model_is_taken_in_full(resolve, run, config):
     assert (start.checkpoint, start.type, start.source) == (str(run / "train" / "ckpt-4"), "full", "run mine, ckpt-4")
     for path in (run, run / "train", run / "train" / "ckpt-4"):
         assert resolve(str(path)) == start
+
+
+def test_what_a_run_has_seen_comes_with_its_weights(resolve, run, folder, mirror):
+    assert resolve("run:mine").seen == Seen(unrecorded=("the run mine",)), "a run of an earlier release"
+    seen = Seen(trained=Marks.of(Exams.of([{"file_name": "a"}])))
+    run_record.write(run / runs.RECORD, RunRecord(seen=seen))
+    assert resolve("run:mine").seen == resolve(str(run / "train" / "ckpt-4")).seen == seen
+    assert resolve("coco").seen == Seen(), "photographs"
+
+
+def test_weights_of_unknown_origin_are_not_said_to_have_seen_nothing(resolve, tmp_path):
+    write_checkpoint(tmp_path / "ckpt-9", DETECTOR)
+    assert resolve(str(tmp_path / "ckpt-9")).seen == Seen(unrecorded=("the weights ckpt-9",))
 
 
 def test_the_best_of_a_run_goes_before_the_newest(resolve, run):

@@ -70,12 +70,13 @@ def write_scores(path, score_of):
         csv.writer(file).writerows([("patientId", "score"), *score_of.items()])
 
 
-def detection_run(folder, data, detections, *, split="val"):
-    """Write what train.py and evaluate.py leave; returns metrics.json's content."""
+def detection_run(folder, data, detections, *, split="val", seen=None):
+    """Write what train.py and evaluate.py leave; returns metrics.json's content. ``seen`` is a ``Seen``; without, the run is one of an earlier release."""
     truth = json.loads((data / f"instances_{split}.json").read_text())
     (folder / "eval").mkdir(parents=True)
     manifest = paths.sha256_file(data / "manifest.json")
-    (folder / "run.json").write_text(json.dumps({"config": "ssd_mobilenet", "data": {"folder": str(data), "manifest_sha256": manifest}}))
+    record = {"config": "ssd_mobilenet", "data": {"folder": str(data), "manifest_sha256": manifest}}
+    (folder / "run.json").write_text(json.dumps(record | ({"seen": seen.to_json()} if seen else {})))
     (folder / "metrics.csv").write_text("step,kind,wall_seconds,best\n1,train,2.5,\n2,train,75.250,\n")
     loaded = inputs.assemble(truth, lambda *_: detections)
     metrics = summary.summarize(loaded, resamples=100) | {"split": split, "manifest_sha256": manifest}

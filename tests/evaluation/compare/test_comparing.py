@@ -10,8 +10,10 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.evaluation.compare import comparing, matching
 from pneumodet.evaluation.compare.comparing import Request
+from pneumodet.inference.postprocess import recipe as recipes
 
 RESAMPLES = 100
 
@@ -297,6 +299,26 @@ def test_a_run_that_was_evaluated_on_what_it_was_trained_on_is_named(runs, compa
     data = made_up_runs.records(tmp_path / "train", runs[1], split="train")
     made_up_runs.detection_run(tmp_path / "vain", data, made_up_runs.detections(runs[1]), split="train")
     assert any("vain was evaluated on the very exams that it was trained on" in note for note in compare(str(tmp_path / "vain"))["notes"])
+
+
+def test_what_each_run_has_seen_is_said(compare, tmp_path):
+    truth = made_up_runs.instances(24)
+    data, images = made_up_runs.records(tmp_path / "set", truth), truth["images"]
+    half, others = Exams.of(images[: len(images) // 2]), Exams.of([{"file_name": "elsewhere"}])
+    known = {"leaky": Seen(trained=Marks.of(half)), "clean": Seen(trained=Marks.of(others))}
+    for name, seen in known.items():
+        made_up_runs.detection_run(tmp_path / name, data, made_up_runs.detections(truth), seen=seen)
+    made_up_runs.detection_run(tmp_path / "old", data, made_up_runs.detections(truth))
+    result = compare(*(str(tmp_path / name) for name in ("leaky", "clean", "old")), detector="clean", fused=("leaky",), folds=2)
+    said = [note for note in result["notes"] if "in training" in note]
+    assert len(said) == 2, said
+    assert said[0].startswith(f"leaky: {len(half)} of {result['exams']} exams (") and "were in training" in said[0]
+    assert said[1].startswith("old: What the run old has seen is not recorded")
+    for name in (comparing.PAGE, comparing.MARKDOWN):
+        assert f"leaky: {len(half)} of" in (tmp_path / "out" / name).read_text()
+    # the recipe is tuned on what is compared, for boxes of a run that was trained on half of it
+    seen = recipes.seen_of(tmp_path / "out" / "combination" / "recipe.json")
+    assert seen.trained == Marks.of(half) | Marks.of(others) and len(seen.tuned) == result["exams"]
 
 
 def test_files_alone_need_ground_truth(compare, tmp_path):

@@ -1,5 +1,6 @@
 """A run explained from end to end."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,7 +11,9 @@ from PIL import Image
 
 from pneumodet.apps.web.heatmaps import Folder
 from pneumodet.cli import evaluate, grad_cam
-from pneumodet.core import paths, runs
+from pneumodet.core import runs
+from pneumodet.core.run_record import DataRecord, RunRecord
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import detection_files
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.evaluation.classification import scoring
@@ -35,8 +38,10 @@ def run(tmp_path, data):
     folder = tmp_path / "run"
     folder.mkdir()
     settings.save(CHOSEN, folder / runs.SETTINGS)
-    record = {"folder": str(data), "manifest_sha256": RecordSet.open(data).check_two_kinds().manifest_sha256}
-    paths.write_json(folder / runs.RECORD, {"family": runs.CLASSIFICATION, "data": record})
+    records = RecordSet.open(data).check_two_kinds()
+    seen = Seen(trained=Marks.of(Exams.of(records.train.instances["images"])))
+    about = DataRecord(folder=str(data), manifest_sha256=records.manifest_sha256)
+    runs.write(folder, RunRecord(family=runs.CLASSIFICATION, data=about, seen=seen))
     return folder
 
 
@@ -90,7 +95,7 @@ def test_a_run_is_explained_and_what_it_writes_is_taken_by_the_next_commands(wit
     folder = run / "grad_cam_plus_plus"
     split = RecordSet.open(data).check_two_kinds().val
     report = explained(folder)
-    assert report["exams_of_training"] == 0
+    assert report["seen"]["trained"]["exams"] == 0 and report["seen"]["warnings"] == []
     assert (report["exams"], report["positive_exams"], report["layer"]) == (len(split), split.positive.sum(), "stage3_block1_relu")
     assert report["share"]["source"].startswith("of each exam, the one that gave the greatest IoU on other patients")
     assert sorted(path.stem for path in (folder / "heatmaps").iterdir()) == sorted(split.names)
@@ -141,7 +146,7 @@ def test_heat_boxes_and_points_lie_where_the_radiograph_is_bright(run, data, bri
     assert report["share"] == {"source": "given", "lowest": 0.7, "highest": 0.7, "for_new_data": 0.7}
 
 
-def test_exams_that_the_classifier_was_trained_on_are_told(run, data, bright, tmp_path, capsys):
+def test_exams_that_the_classifier_was_trained_on_are_counted(run, data, bright, tmp_path, capsys):
     bright(looking_for_brightness(sign=1))
     other = tmp_path / "other"
     shutil.copytree(data, other)
@@ -151,13 +156,11 @@ def test_exams_that_the_classifier_was_trained_on_are_told(run, data, bright, tm
     flags = ["--run", str(run), "--data", str(other), "--resamples", "20"]
     assert grad_cam.main(flags) == 0
     report = explained(run / "grad_cam")
-    assert report["exams_of_training"] == report["exams"] == len(RecordSet.open(data).check_two_kinds().train)
-    assert f"was trained on {report['exams']} of these {report['exams']} exams: figures flatter it" in capsys.readouterr().err
-    record = json.loads((run / "run.json").read_text())
-    paths.write_json(run / "run.json", record | {"data": record["data"] | {"folder": str(tmp_path / "gone")}})
+    assert report["seen"]["trained"]["exams"] == report["exams"] == len(RecordSet.open(data).check_two_kinds().train)
+    assert f"warning: {report['exams']} of {report['exams']} exams (" in capsys.readouterr().err
+    runs.write(run, dataclasses.replace(runs.read(run), seen=None))
     assert grad_cam.main([*flags, "--overwrite"]) == 0
-    assert explained(run / "grad_cam")["exams_of_training"] is None
-    assert "records that the classifier was trained with are gone" in capsys.readouterr().err
+    assert "What the run run has seen is not recorded" in capsys.readouterr().err
 
 
 def test_where_nothing_speaks_for_pneumonia_there_is_no_box(run, bright, capsys):

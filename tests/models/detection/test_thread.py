@@ -13,9 +13,10 @@ from small_runs import events
 
 from pneumodet.cli import evaluate, export, make_tfrecords, predict, train
 from pneumodet.core import detections, runs
+from pneumodet.core.seen import Exams, Marks
 from pneumodet.data import detection_files
 from pneumodet.dicom import reading
-from pneumodet.inference import detectors
+from pneumodet.inference import detectors, exported
 from pneumodet.models.detection import odapi, pipeline_config
 
 
@@ -81,6 +82,22 @@ def test_evaluate_writes_metrics_and_detections(trained, records):
     assert all(known[row["image_id"]] == row["file_name"] for row in rows)
 
 
+def exams(data_dir, split):
+    return {image["file_name"] for image in read(data_dir / f"instances_{split}.json")["images"]}
+
+
+def test_what_a_run_has_seen_goes_along(trained, records):
+    """From run.json to the figures and the export."""
+    metrics, marks = read(trained / "eval" / "metrics.json"), {}
+    for split in ("train", "val"):
+        marks[split] = Marks.of(Exams.of(read(records / f"instances_{split}.json")["images"]))
+    of_run, of_model = runs.seen(trained), exported.read(trained / "export").card.seen
+    assert of_run.trained == of_model.trained == marks["train"] and of_model.chosen == marks["val"] == Marks(**metrics["scored"])
+    assert of_run.unrecorded == of_model.unrecorded == ()
+    assert metrics["seen"]["trained"]["exams"] == 0 and metrics["seen"]["statement"].startswith("None of the ")
+    assert metrics["seen"]["statement"] in (trained / "export" / "MODEL_CARD.md").read_text()
+
+
 def test_export_gives_what_evaluation_found(trained, source):
     """Two ways to the same boxes: checkpoint and records in evaluate, SavedModel and DICOM here."""
     detector = detectors.open(trained / "export")
@@ -119,8 +136,12 @@ def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_
     ]
     assert evaluate.main(command) == 0
     other = read(tmp_path / "other" / "metrics.json")
-    assert other["rsna_threshold"] == of_run["rsna_threshold"]
-    assert other["rsna_threshold_source"].startswith("from the model")
+    # the same exams, split otherwise
+    names, own = exams(tmp_path / "others", "val"), {split: exams(records, split) for split in ("train", "val")}
+    assert other["seen"]["trained"]["exams"] == len(names & own["train"]) > 0
+    assert other["seen"]["chosen"]["exams"] == len(names & own["val"]) > 0
+    assert f"{len(names & own['train'])} of {len(names)} exams (" in (tmp_path / "other" / "report.html").read_text()
+    assert not other["rsna_threshold_source"].startswith("from the model")
     assert (tmp_path / "other" / "report.html").read_text().count("data:image/jpeg") == len(other["worst"])
     assert evaluate.main([*command, "--split", "test"]) == 2
     assert "has no split 'test'; it has train, val" in capsys.readouterr().err

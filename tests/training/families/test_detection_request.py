@@ -12,6 +12,7 @@ import pytest
 from pneumodet.cli import make_tfrecords
 from pneumodet.core import runs
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import label_map, record_sets
 from pneumodet.models.detection import pipeline_config
 from pneumodet.training.families import detection_request
@@ -86,6 +87,14 @@ def test_run_json_says_what_was_done(new, records):
     assert record["provenance"]["versions"]["tensorflow"]
     assert json.loads(json.dumps(record)) == record
     assert record["training"]["seed"] == record["seed"] == 9
+
+
+def test_it_keeps_what_it_has_seen(new, started):
+    _, data, record = new(steps=100, evaluate_every=10)
+    marks = {split: Marks.of(Exams.of(getattr(data, split).instances["images"])) for split in ("train", "val")}
+    assert record["seen"] == Seen(trained=marks["train"], chosen=marks["val"]).to_json()
+    assert new(steps=100, evaluate_every=100)[2]["seen"] == Seen(trained=marks["train"]).to_json(), "the best of one is not chosen"
+    assert resumed(started)[2]["seen"] == record["seen"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import tiny
 
 from pneumodet.core import metrics_table, paths, runs
 from pneumodet.core.errors import CheckpointError, ConfigError, DataError, TrainingError
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.evaluation.runner import Validation
 from pneumodet.models.inputs import augmentation_settings
@@ -40,6 +41,9 @@ def test_a_run_leaves_what_others_build_on(uncut, records):
     assert (folder / "curves.png").is_file() and (folder / "best" / "checkpoint").is_file()
     saved = json.loads((folder / "evaluation" / "metrics.json").read_text())
     assert saved == json.loads(json.dumps(metrics))
+    splits = {split: Exams.of(json.loads((records / f"instances_{split}.json").read_text())["images"]) for split in ("train", "val")}
+    assert runs.seen(folder) == Seen(trained=Marks.of(splits["train"]), chosen=Marks.of(splits["val"]))
+    assert saved["seen"]["trained"]["exams"] == 0 and saved["seen"]["chosen"]["exams"] == len(splits["val"])
     assert 0 <= saved["image.roc_auc"] <= 1 and saved["milliseconds_an_image"] > 0
     rows = (folder / "evaluation" / "scores.csv").read_text().splitlines()
     assert rows[0] == "patientId,score" and len(rows) == 1 + record["data"]["val_exams"]

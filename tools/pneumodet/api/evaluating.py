@@ -90,10 +90,13 @@ class Result:
 
     def _repr_html_(self) -> str:
         caption = f"{self.metrics.images or 0:,} images of {self.metrics.patients or 0:,} patients"
+        from pneumodet.evaluation import leaks
+
         point = self.metrics.threshold_source
         return pages.html(
             pages.table(caption, ("figure", "value and 95 % interval"), self.rows()),
             pages.line(f"Operating point: {point}" if point else ""),
+            pages.line(leaks.statement(self.metrics) or ""),
             pages.warnings(self.warnings),
             pages.line(f"Report: {self.report}"),
         )

@@ -102,6 +102,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print(result) -> None:
+    from pneumodet.evaluation import leaks
+
     metrics, counted = result.metrics, console.counted
     print(
         f"{counted(metrics['images'], 'image')} of {counted(metrics['patients'], 'patient')}, {metrics['positive_images']:,} with findings, "
@@ -118,6 +120,8 @@ def _print(result) -> None:
         print(worst["sentence"])
     if metrics["comparison"]:
         print(f"RSNA metric: {metrics['comparison']['figures']['rsna_metric']['sentence']}")
+    if statement := leaks.statement(metrics):
+        print(statement)
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"Report:  {result.report}\nMetrics: {result.folder / runs.METRICS}")

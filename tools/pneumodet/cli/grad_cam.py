@@ -106,17 +106,8 @@ def _print(report: dict) -> None:
     print(
         f"Weak boxes: {report['weak_boxes']}, cut off at {low:g}{'' if low == high else f' to {high:g}'} of the maximum ({share['source']})."
     )
-    # exams of the training set flatter the classifier, and where they cannot be checked that is a doubt as well
-    if report["exams_of_training"] is None:
-        print(
-            "warning: The records that the classifier was trained with are gone: it may have seen these exams, and figures may flatter it.",
-            file=sys.stderr,
-        )
-    elif report["exams_of_training"]:
-        print(
-            f"warning: The classifier was trained on {report['exams_of_training']} of these {report['exams']} exams: figures flatter it.",
-            file=sys.stderr,
-        )
+    for warning in report["seen"]["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     if report["not_read"]:
         print(f"warning: {report['not_read']} records could not be read; they count as exams of which nothing is known.", file=sys.stderr)
     if none["exams"]:

@@ -1,6 +1,7 @@
 """Choose what is done with a detector's boxes (fusion, NMS, box scale, gate, thresholds) on validation detections, or apply what was chosen."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from pneumodet.cli import console
@@ -170,6 +171,8 @@ def _print(args: argparse.Namespace, table: dict) -> None:
     if worse:
         falls = f"the {OBJECTIVE_NAMES[table['objective']]} falls with {', '.join(worse)}"
         print(f"note: {falls} on patients that had no part in the choice; the recipe has it all the same")
+    for warning in table["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     recipe = args.output_dir / "recipe.json"
     print(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
     if args.run:

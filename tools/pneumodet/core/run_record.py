@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core import json_text, paths
+from pneumodet.core import seen as seen_exams
 from pneumodet.core.errors import DataError
 from pneumodet.core.json_fields import REST, Fields
+from pneumodet.core.seen import Seen
 
 VERSION = 1
 """Of the form of run.json."""
@@ -62,6 +64,7 @@ class RunRecord:
       parameters: numbers that the model holds.
       training_seconds: wall time of all training so far.
       steps_done: steps of the newest checkpoint.
+      seen: the exams that it was trained and chosen on, with those of the runs that it began from; None where the file does not say.
       facts: what else the family keeps, such as the backbone and what training started from.
     """
 
@@ -78,6 +81,7 @@ class RunRecord:
     parameters: int | None = None
     training_seconds: float | None = None
     steps_done: int | None = None
+    seen: Seen | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict, metadata=REST)
 
     def records(self) -> DataRecord:
@@ -95,6 +99,8 @@ class RunRecord:
         facts, fields = self.facts, _known(self, without="facts")
         if self.data is not None:
             fields["data"] = _known(self.data, without="more") | self.data.more
+        if self.seen is not None:
+            fields["seen"] = self.seen.to_json()
         return {"version": VERSION} | {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()} | facts
 
 
@@ -129,6 +135,8 @@ def of_json(content: Any, *, where: str) -> RunRecord:
     """
     fields = Fields(content, where=where, error=DataError, hint=_NEXT)
     fields.version(VERSION)
+    if part := fields.part("seen"):
+        part.version(seen_exams.VERSION)
     record = fields.build(RunRecord)
     # a form's version is no field of the record, and so lies among what is not known
     return dataclasses.replace(record, facts={name: value for name, value in record.facts.items() if name != "version"})

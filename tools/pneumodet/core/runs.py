@@ -22,6 +22,7 @@ import pneumodet
 from pneumodet.core import installation, locks, paths, resources, run_record, suggest
 from pneumodet.core.errors import DataError
 from pneumodet.core.run_record import RunRecord
+from pneumodet.core.seen import Seen
 
 DETECTION, CLASSIFICATION, SEGMENTATION = "detection", "classification", "segmentation"
 """Families of models."""
@@ -142,6 +143,33 @@ def read(folder: Path) -> RunRecord:
 def write(folder: Path, record: RunRecord) -> None:
     """Write a run's run.json, atomically."""
     run_record.write(folder / RECORD, record)
+
+
+def seen(folder: Path) -> Seen:
+    """Return what a run has seen, with all that it began from; of a run of an earlier pneumodet, that nothing is recorded.
+
+    Raises:
+      DataError: its record cannot be read.
+    """
+    return read(folder).seen or Seen(unrecorded=(f"the run {folder.resolve().name}",))
+
+
+def seen_by_weights(path: Path) -> Seen:
+    """Return what weights in a file have seen: what their run has where they lie in the folder of one, else that nothing is recorded.
+
+    Args:
+      path: of the file, or a checkpoint's prefix.
+
+    Raises:
+      DataError: the run's record cannot be read.
+    """
+    folder = run_around(path)
+    return Seen(unrecorded=(f"the weights {path.name}",)) if folder is None else seen(folder)
+
+
+def run_around(path: Path) -> Path | None:
+    """Return the folder of the run that a file lies in, up to three folders below it (run/train/ckpt-N, run/eval/detections.json); None for no run."""
+    return next((one for one in path.absolute().parents[:3] if (one / RECORD).is_file()), None)
 
 
 def family_of(folder: Path) -> str | None:

@@ -4,7 +4,9 @@ encoded = encode_image(source)           # the file's own JPEG stream where that
 """
 
 import dataclasses
+import hashlib
 import re
+from typing import Any
 
 from pneumodet.core import image_limits
 from pneumodet.data import encoding
@@ -44,14 +46,17 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
         aspect, notes = reading.aspect_of(header)
         notes = doubts + notes
         stream = decoding.stream_of(header, layout)
+        copy = stream.whole.copyable() if stream is not None and stream.whole is not None else None
+        # of the stream as it would be copied, which is the same whether or not it is
+        stored = copy or (stream.data if stream is not None else decoding.native_bytes(header, layout))
+        more: dict[str, Any] = {"facts": facts, "source_sha256": hashlib.sha256(stored).hexdigest()}
         # copying costs no quality and no time; decoding is for files whose values or pixels would change
         passed_over = _copied_as(header, layout)
-        if passed_over is not None and aspect == 1.0 and options.keeps(layout.rows, layout.columns):
-            copy = stream.whole.copyable() if stream is not None and stream.whole is not None else None
-            if stream is not None and copy is not None:
-                if len(copy) != len(stream.data):
-                    notes += ("JPEG comments left out",)
-                return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes + passed_over, facts=facts)
+        kept = aspect == 1.0 and options.keeps(layout.rows, layout.columns)
+        if passed_over is not None and kept and stream is not None and copy is not None:
+            if len(copy) != len(stream.data):
+                notes += ("JPEG comments left out",)
+            return EncodedImage(copy, "jpeg", layout.rows, layout.columns, True, notes=notes + passed_over, **more)
         shown = decoding.show(header, layout, stream)
     except DicomError as fault:
         reading.refuse(source, fault)
@@ -59,7 +64,7 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     height, width = layout.rows * max(1.0, aspect), layout.columns * max(1.0, 1 / aspect)
     if max(height, width) > image_limits.MAX_SIDE_PX or height * width > image_limits.MAX_PIXELS:
         aspect, notes = 1.0, (*notes, "unusable pixel spacing ignored")
-    return dataclasses.replace(encoding.encode(shown.gray, options, aspect=aspect, notes=notes + shown.notes), facts=facts)
+    return dataclasses.replace(encoding.encode(shown.gray, options, aspect=aspect, notes=notes + shown.notes), **more)
 
 
 def _facts(header: Elements) -> tuple[dict[str, str | int], tuple[str, ...]]:

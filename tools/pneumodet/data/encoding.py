@@ -70,6 +70,8 @@ class EncodedImage:
       scale_xy: what x and y in px of the source's grid (Columns x Rows) are multiplied by to be px of this image.
       notes: what was done or passed over, phrases for counting.
       facts: what a DICOM file says besides: ``sop_instance_uid``, ``view_position``, ``sex``, ``age`` (years), where they are known and in the usual terms.
+      source_sha256: of the pixels as the source file has them, whatever the options are: the compressed stream or the pixel data of a DICOM file, a JPEG
+        file without its text, another image file as a whole. The same radiograph is known by it in records of another size.
     """
 
     data: bytes
@@ -80,6 +82,7 @@ class EncodedImage:
     scale_xy: tuple[float, float] = (1.0, 1.0)
     notes: tuple[str, ...] = ()
     facts: Mapping[str, str | int] = dataclasses.field(default_factory=dict)
+    source_sha256: str = ""
 
 
 def encode(pixels: np.ndarray, options: Options, *, aspect: float = 1.0, notes: tuple[str, ...] = ()) -> EncodedImage:

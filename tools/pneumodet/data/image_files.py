@@ -6,6 +6,8 @@
 Text chunks, Exif and comments, which may name a patient, do not get into records.
 """
 
+import dataclasses
+import hashlib
 import io
 import struct
 import zlib
@@ -67,9 +69,18 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
         copy = copyable(data, source) if copyable else None
         if copy is not None and image.format:
             notes: tuple[str, ...] = ("text left out",) if len(copy) != len(data) else ()
-            return EncodedImage(copy, image.format.lower(), image.height, image.width, True, notes=notes)
+            digest = _sha256(copy if image.format == "JPEG" else data)
+            return EncodedImage(copy, image.format.lower(), image.height, image.width, True, notes=notes, source_sha256=digest)
     pixels, notes = _gray(image, source)
-    return encoding.encode(pixels, options, notes=notes)
+    # of a JPEG file as it would be copied, which is the stream that a DICOM file may hold
+    whole = jpeg.read(data) if image.format == "JPEG" else None
+    return dataclasses.replace(
+        encoding.encode(pixels, options, notes=notes), source_sha256=_sha256((whole.copyable() if whole else None) or data)
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def pixels_of(data: bytes, source: object, *, turn: bool = True) -> np.ndarray:

@@ -10,8 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pneumodet.core import seen
 from pneumodet.core.errors import DataError
-from pneumodet.data import coco_objects, planning, splits, tfds_files
+from pneumodet.data import coco_objects, grouping, planning, splits, tfds_files
 from pneumodet.data.manifest import MANIFEST, Manifest, SplitEntry
 from pneumodet.data.planning import Plan
 from pneumodet.data.shards import Result
@@ -46,7 +47,10 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
     numbers = {patient: number for number, patient in enumerate(dict.fromkeys(plan.patients.values()), start=1)}
     for result in of_shards:
         for image in result.images:
-            image["patient"] = numbers[plan.patients[image["file_name"]]]  # who belongs together, and not who it is
+            patient = plan.patients[image["file_name"]]
+            image["patient"] = numbers[patient]  # who belongs together, and not who it is
+            if plan.manifest.split.by != grouping.BY_EXAM:  # else the exam's own id says as much
+                image[seen.PATIENT] = seen.patient_hash(patient)
     truths = {split: _truth([results[shard.name] for shard in of_split], plan.job.classes) for split, of_split in plan.shards.items()}
     entries = {}
     for split, truth in truths.items():

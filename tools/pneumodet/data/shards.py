@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pneumodet.core import boxes, json_text, paths
+from pneumodet.core import boxes, json_text, paths, seen
 from pneumodet.core.errors import DataError
 from pneumodet.core.json_fields import Fields
 from pneumodet.data import coco_objects, dicom_images, images, label_map, manifest, object_masks, tf_example, tfrecord
@@ -266,6 +266,8 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     )
     # who the exam is, for whoever asks later whether two of them are the same radiograph
     about: dict[str, Any] = {"sha256": record.sha256, **image.facts}
+    if image.source_sha256 not in ("", record.sha256):  # of an image that is copied they are the same
+        about[seen.SOURCE] = image.source_sha256
     if job.pseudonyms:
         about.pop(dicom_images.UID, None)
     if exam.rsna_class:

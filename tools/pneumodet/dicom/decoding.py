@@ -210,8 +210,17 @@ def show(header: Elements, layout: Layout, stream: Stream | None) -> Shown:
     return Shown(lut.apply(how.table, pixels), notes + how.notes, pixels, how)
 
 
-def _native(header: Elements, layout: Layout) -> np.ndarray:
-    """Return the first frame of pixels that are not compressed, of the machine's byte order, with the unused bits of its words."""
+def native_bytes(header: Elements, layout: Layout) -> memoryview:
+    """Return the first frame of pixels that are not compressed, as the file has it.
+
+    Raises:
+      DicomError: there are fewer than the header says, or they are compressed.
+    """
+    return _native_value(header, layout)[0]
+
+
+def _native_value(header: Elements, layout: Layout) -> tuple[memoryview, bytes, int]:
+    """Return (the first frame's bytes, their VR, the number of samples)."""
     vr, start, length = header.places[elements.PIXEL_DATA]
     if length == elements.UNDEFINED:
         raise DicomError("its pixel data are compressed, but its transfer syntax says that they are not. Get the file again.")
@@ -222,6 +231,12 @@ def _native(header: Elements, layout: Layout) -> np.ndarray:
     if min(length, len(header.data) - start) < size:
         raise DicomError(f"its pixel data have fewer than {size} bytes; the file is cut off, or Rows or Columns is wrong.")
     value = memoryview(header.data)[start : start + size + size % 2]
+    return value, vr, number
+
+
+def _native(header: Elements, layout: Layout) -> np.ndarray:
+    """Return the first frame of pixels that are not compressed, of the machine's byte order, with the unused bits of its words."""
+    value, vr, number = _native_value(header, layout)
     if layout.samples == 3:
         return _by_pydicom(header.syntax or elements.EXPLICIT_LITTLE, layout, bytes(value), planar=header.integer(_PLANAR, 0), vr=vr)
     kind = "i" if layout.signed else "u"

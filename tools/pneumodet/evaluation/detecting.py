@@ -16,7 +16,7 @@ from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import label_map
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import postprocess_files
+from pneumodet.evaluation import leaks, postprocess_files
 from pneumodet.inference import detectors
 from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
@@ -157,4 +157,14 @@ def tune(
     sets, _ = of_runs(run_dirs, records, views=views, progress=progress)
     # by what differs: the run, the view, or both
     names = [", ".join([folder.name] * (len(run_dirs) > 1) + [view] * (len(views) > 1)) for folder in run_dirs for view in views]
-    return postprocess_files.choose(truth, sets, output_dir, views=views, names=names, gate_scores=gate_scores, overwrite=overwrite, **how)
+    return postprocess_files.choose(
+        truth,
+        sets,
+        output_dir,
+        views=views,
+        names=names,
+        gate_scores=gate_scores,
+        overwrite=overwrite,
+        parts=leaks.of_runs(run_dirs),
+        **how,
+    )

@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import folders, json_text, metrics_table, paths, runs
+from pneumodet.core import folders, json_text, metrics_table, overlap, paths, runs
 from pneumodet.core.detections import Detections, to_coco
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.seen import Marks, Seen
 from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import files, inputs, recipe_origin, summary
+from pneumodet.evaluation import files, inputs, leaks, recipe_origin, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics_file import Metrics
+from pneumodet.evaluation.metrics_file import SCORED, Metrics
 from pneumodet.evaluation.report import page, worst
 from pneumodet.inference import exported
 from pneumodet.inference.postprocess import ensembles
@@ -130,6 +131,7 @@ def of_runs(
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
         more: dict[str, Any] = {"record": _one_or_all(records), "config": "\n".join(configs), "warnings": untrained}
+        more |= {"parts": leaks.of_runs(run_dirs)}
         outcome = _evaluated(folder, about, sets, plan, gate, options, facts, **more)
         if "step" in facts:
             checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
@@ -148,8 +150,8 @@ def of_models(
 ) -> Outcome:
     """Evaluate an exported model, or several that are fused, on each record's image of a split. Arguments and errors as ``of_runs``.
 
-    A single model's own threshold is used unless it was chosen on this very record set or something is done with its detections; then thresholds
-    are cross-fitted.
+    A single model's own threshold is used where it is recorded that it was chosen on other exams and patients, and nothing is done with its
+    detections; else thresholds are cross-fitted.
     """
     from pneumodet.evaluation import detecting
 
@@ -164,15 +166,15 @@ def of_models(
     facts |= _chosen_of(
         facts, [(info.card.data.manifest_sha256 if info.card.data else None, info.card.checkpoint_chosen_of or 0) for info in infos]
     )
-    # the threshold in model.json was chosen on these exams: using it here would flatter
-    chosen_here = (infos[0].card.metrics or {}).get("manifest_sha256") == facts["manifest_sha256"]
-    own = infos[0].card.score_threshold if plan == Recipe() and not chosen_here else None
+    parts = leaks.of_cards(zip(names, (info.card for info in infos), strict=True))
+    own = infos[0].card.score_threshold if plan == Recipe() else None
     gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
         untrained = [one for info in infos if (one := runs.untrained(info.card.run, info.card.checkpoint))]
-        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record, warnings=untrained)
+        more: dict[str, Any] = {"own_threshold": own, "record": record, "warnings": untrained, "parts": parts}
+        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, **more)
     return _moved(outcome, output_dir)
 
 
@@ -206,7 +208,7 @@ def of_files(
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
-        outcome = _write(folder, loaded, detected, plan, options, facts, read, other=other)
+        outcome = _write(folder, loaded, detected, plan, options, facts, read, other=other, parts=leaks.of_file(detections))
     return _moved(outcome, output_dir)
 
 
@@ -240,6 +242,7 @@ def _evaluated(
     options: Options,
     facts: dict[str, Any],
     *,
+    parts: Mapping[str, Seen],
     own_threshold: float | None = None,
     record: Any = None,
     config: str = "",
@@ -262,7 +265,7 @@ def _evaluated(
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
         facts=files.read_facts(options.facts) if options.facts else {},
     )
-    more: dict[str, Any] = {"own_threshold": own_threshold, "record": record, "config": config, "warnings": warnings}
+    more: dict[str, Any] = {"own_threshold": own_threshold, "record": record, "config": config, "warnings": warnings, "parts": parts}
     return _write(folder, loaded, detected, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
 
 
@@ -289,6 +292,7 @@ def _write(
     about: dict[str, Any],
     read: Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]] | None,
     *,
+    parts: Mapping[str, Seen],
     own_threshold: float | None = None,
     other: Loaded | None = None,
     record: Any = None,
@@ -304,8 +308,13 @@ def _write(
             class_name=options.class_name,
             patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
         )
+    exams, of_recipe = leaks.exams_of(loaded, options.patient_map), leaks.of_recipe(options.recipe, parts)
+    counted = overlap.count({**parts, **of_recipe}, exams)
     threshold, source = recipe_origin.threshold(
-        plan, loaded.cases.names, given=options.threshold, of_model=own_threshold, compared=bool(options.compare)
+        given=options.threshold,
+        # using one that was chosen on these exams would flatter
+        of_model=None if counted.chosen or counted.trained or counted.unrecorded else own_threshold,
+        of_recipe=plan.score_threshold if of_recipe and not counted.tuned and not options.compare else None,
     )
     metrics = summary.summarize(
         loaded,
@@ -320,8 +329,11 @@ def _write(
         names=("this model", options.compare.stem if options.compare else "B"),
     )
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
-    origin = recipe_origin.notes(plan, loaded.cases.names, tuned=options.recipe is not None)
-    metrics["warnings"] = [*warnings, *origin, *metrics["warnings"]]
+    origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
+    metrics["warnings"] = [*warnings, *origin, *leaks.of_compared(options.compare, exams), *metrics["warnings"]]
+    chosen = ("chosen",) if about.get("checkpoint_chosen_of") else ()
+    leaks.add(metrics, counted, without=("tuned", *chosen), warn_unrecorded=leaks.FILES not in parts)
+    metrics[SCORED] = dataclasses.asdict(Marks.of(exams))
     if about.get("checkpoint_chosen_of"):
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / runs.METRICS, metrics)

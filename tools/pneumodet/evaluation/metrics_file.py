@@ -17,9 +17,13 @@ from typing import Any
 from pneumodet.core import json_text
 from pneumodet.core.errors import DataError
 from pneumodet.core.json_fields import Fields
+from pneumodet.core.seen import Marks, Seen
 
 VERSION = 1
 """Of what is written. Raised only where a field that is read here changes its meaning."""
+
+SCORED = "scored"
+"""Field of a run's evaluation: its exams, as ``Marks``."""
 
 Interval = tuple[float, float]
 """Lower and upper end."""
@@ -131,6 +135,14 @@ class Metrics(Mapping[str, Any]):
         return self._content.get("manifest_sha256")
 
     @property
+    def scored(self) -> Seen:
+        """What an export that takes threshold and calibrator of this evaluation has seen by it; a file of an earlier pneumodet does not record that."""
+        scored = self._content.get(SCORED)
+        if scored is None:
+            return Seen(unrecorded=("the evaluation that chose its threshold",))
+        return Seen(chosen=Fields(scored, where="The metrics", error=DataError, hint="Evaluate again.").build(Marks))
+
+    @property
     def split(self) -> str | None:
         """Of the record set."""
         return self._content.get("split")
@@ -174,6 +186,8 @@ _TYPES: Mapping[str, Any] = {
     **dict.fromkeys(("calibrator", "curves", "comparison"), dict),
     "intervals_undefined": dict[str, str | None],
     "operating_point": OperatingPoint,
+    "seen": dict,
+    SCORED: Marks,
     "warnings": list[str],
     "segmentation.prior": dict[str, Any],
 }
@@ -209,6 +223,8 @@ def _check(content: object, where: str, hint: str) -> None:
     if intervals := fields.part("intervals"):
         for key in intervals:
             intervals.numbers(key, 2)
+    if seen := fields.part("seen"):
+        seen.optional("statement", str)
     if bootstrap := fields.part("bootstrap"):
         bootstrap.optional("method", str)
     if slices := fields.part("slices"):

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import folders, paths
+from pneumodet.core import folders, overlap, paths, runs, seen
 from pneumodet.core.detections import Detections, write_coco_results
 from pneumodet.core.errors import DataError
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import annotations, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation import postprocess_search
+from pneumodet.evaluation import leaks, postprocess_search
 from pneumodet.evaluation.metrics import operating_point
 from pneumodet.inference.postprocess import ensembles, steps
 from pneumodet.inference.postprocess import recipe as recipes
@@ -38,12 +39,14 @@ class Truth:
       category_id: the class's id in detections.
       image_ids: exam -> image id in COCO results.
       patients: exam -> patient, or None where every exam counts as a patient of its own.
+      exams: all that the exams may be known again by; None where that is but their names.
     """
 
     boxes_xyxy_px: dict[str, np.ndarray]
     category_id: int
     image_ids: dict[str, int | str]
     patients: dict[str, str] | None = None
+    exams: Exams | None = None
 
 
 def tune(
@@ -81,7 +84,10 @@ def tune(
     truth = read_truth(ground_truth, patient_map=patient_map, split=split, class_map=class_map)
     gate_scores = None if gate is None else read_gate(gate, exams=list(truth.boxes_xyxy_px))
     sets = [read_detections(path, truth=truth) for path in detections]
-    return choose(truth, sets, output_dir, gate_scores=gate_scores, overwrite=overwrite, **how)
+    parts: dict[str, Seen] = {}
+    for path in detections:  # those of other frameworks record nothing
+        parts |= leaks.of_file(path) if runs.run_around(path) else {}
+    return choose(truth, sets, output_dir, gate_scores=gate_scores, overwrite=overwrite, parts=parts, **how)
 
 
 def choose(
@@ -97,6 +103,7 @@ def choose(
     folds: int = operating_point.FOLDS,
     seed: int = 0,
     overwrite: bool = False,
+    parts: Mapping[str, Seen] | None = None,
     on_start: Callable[[int], Callable[[str], None]] = lambda total: lambda step: None,
 ) -> dict[str, Any]:
     """Choose a recipe on validation detections, and write it with the table of gains and the cross-fitted detections.
@@ -114,10 +121,12 @@ def choose(
       folds: number of groups of patients.
       seed: of folds and bootstrap.
       overwrite: replace an earlier result.
+      parts: name -> what it has seen, of each model whose detections these are, as far as known.
       on_start: called with the number of steps before the search; returns what is called with the name of each step that is done.
 
     Returns:
-      The table, see ``search.search``; with ``patient_map``, whether patients are known, and ``views``.
+      The table, see ``search.search``; with ``patient_map``, whether patients are known, ``views``, and ``warnings``: a recipe that is tuned on exams of
+      the training suits these.
 
     Raises:
       DataError: nothing can be chosen on these; see the messages.
@@ -141,11 +150,13 @@ def choose(
         seed=seed,
         on_step=on_start(len(postprocess_search.grids(len(sources), gate))),
     )
-    table = {**result.table, "patient_map": truth.patients is not None, "views": list(views)}
+    known, parts = truth.exams or Exams.of([{"file_name": exam} for exam in exams]), parts or {}
+    warnings = overlap.count(parts, known).sentences("trained")
+    table = {**result.table, "patient_map": truth.patients is not None, "views": list(views), "warnings": warnings}
     # with its views, which later detections need, and its exams, on which an evaluation warns
     chosen = dataclasses.replace(result.recipe, views=views, exams_sha256=recipes.fingerprint(exams))
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
-        recipes.save(folder / recipes.RECIPE, chosen)
+        recipes.save(folder / recipes.RECIPE, chosen, seen=seen.united(parts.values()) | Seen(tuned=Marks.of(known)))
         paths.write_json(folder / TABLE, table)
         write_coco_results(folder / DETECTIONS, steps.from_cases(result.cross_fitted, category_id=truth.category_id))
     return table
@@ -195,7 +206,7 @@ def apply_only(
     gate_scores = None if gate is None else read_gate(gate, exams=None if truth is None else exams)
     processed = recipes.apply(chosen, sources, category_id=category, gate_scores=gate_scores)
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
-        recipes.save(folder / recipes.RECIPE, chosen)
+        recipes.save(folder / recipes.RECIPE, chosen, seen=recipes.seen_of(recipe))
         write_coco_results(folder / DETECTIONS, processed)
     return {
         "exams": len(exams),
@@ -229,8 +240,9 @@ def read_truth(path: Path, *, patient_map: Path | None = None, split: str = "val
         exam: one.boxes_xyxy_px[[each == name for each in one.class_names]].reshape(-1, 4) if len(one.class_names) else np.zeros((0, 4))
         for exam, one in truth.labels.exams.items()
     }
-    patients = truth.patients if patient_map is None else _mapped(patient_map, boxes)
-    return Truth(boxes, categories[name], truth.image_ids, patients)
+    mapped = None if patient_map is None else _mapped(patient_map, boxes)
+    exams = Exams.of(truth.instances["images"], patients=mapped)
+    return Truth(boxes, categories[name], truth.image_ids, truth.patients if mapped is None else mapped, exams)
 
 
 def read_detections(path: Path, *, truth: Truth | None = None) -> dict[str, Detections]:

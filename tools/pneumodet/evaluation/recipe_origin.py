@@ -1,11 +1,12 @@
 """What post-processing means for an evaluation: which threshold it may be evaluated at, and what a reader has to know.
 
-chosen, source = threshold(plan, exams, given=None, of_model=None, compared=False)
-sentences = notes(plan, exams, tuned=True)
+chosen, source = threshold(given=None, of_model=None, of_recipe=0.31)
+sentences = notes(plan, exams, of_file=True, seen=counted)
 """
 
 from collections.abc import Iterable
 
+from pneumodet.core.overlap import Counted
 from pneumodet.evaluation import summary
 from pneumodet.inference.postprocess import ensembles
 from pneumodet.inference.postprocess import recipe as recipes
@@ -14,33 +15,43 @@ from pneumodet.inference.postprocess.recipe import Recipe
 FROM_MODEL = "from the model, which chose it on other data"
 FROM_RECIPE = "from the recipe, which was tuned on other data"
 
-OPTIMISTIC = (
-    "The recipe was tuned on these very exams, so that the figures are optimistic. Evaluate it on others; or evaluate the detections.json that "
-    "postprocess.py wrote beside it, in which each exam was processed by what other patients gave."
+OTHERS = (
+    "Evaluate it on others; or evaluate the detections.json that postprocess.py wrote beside it, in which each exam was processed by what other patients "
+    "gave."
 )
+OPTIMISTIC = f"The recipe was tuned on these very exams, so that the figures are optimistic. {OTHERS}"
 """Warning."""
 
 OF_UNKNOWN_ORIGIN = (
     "The recipe does not say on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
 )
-"""Warning."""
+OF_OTHERS_AS_A_WHOLE = (
+    "The recipe was made by an earlier pneumodet, which recorded its exams as a whole: it was not tuned on exactly these, but whether on some of them is "
+    "not recorded. If so, the figures are optimistic. Make it again with postprocess.py."
+)
+"""Warnings."""
 
 
-def notes(plan: Recipe, exams: Iterable[str], *, tuned: bool) -> list[str]:
+def notes(plan: Recipe, exams: Iterable[str], *, of_file: bool, seen: Counted | None) -> list[str]:
     """Return what a reader has to know of the figures' post-processing, a sentence each.
 
     Args:
       plan: the post-processing.
       exams: that are evaluated.
-      tuned: whether ``plan`` is of a recipe's file; otherwise it is the plain fusion of several models or views.
+      of_file: whether ``plan`` is of a recipe's file; otherwise it is the plain fusion of several models or views.
+      seen: how many of the exams it was tuned on; None where its file does not say.
     """
-    if not tuned:
+    if not of_file:
         return [ensembles.untuned(plan)] if plan.sources > 1 else []
     sentences = []
-    if plan.exams_sha256 is None:
+    if seen is not None:
+        if seen.tuned:
+            whole = seen.tuned.exams == seen.exams
+            sentences.append(OPTIMISTIC if whole else " ".join([*seen.sentences("tuned")[:1], OTHERS]))
+    elif plan.exams_sha256 is None:
         sentences.append(OF_UNKNOWN_ORIGIN)
-    elif plan.exams_sha256 == recipes.fingerprint(exams):
-        sentences.append(OPTIMISTIC)
+    else:
+        sentences.append(OPTIMISTIC if plan.exams_sha256 == recipes.fingerprint(exams) else OF_OTHERS_AS_A_WHOLE)
     if plan.cuts:
         parts = [f"boxes that score below {plan.score_threshold:.4g}"] * (plan.score_threshold > 0)
         parts += [f"all boxes of exams whose image-level score is below {plan.gate_threshold:.4g}"] * (plan.gate == "drop")
@@ -51,24 +62,19 @@ def notes(plan: Recipe, exams: Iterable[str], *, tuned: bool) -> list[str]:
     return sentences
 
 
-def threshold(
-    plan: Recipe, exams: Iterable[str], *, given: float | None, of_model: float | None, compared: bool
-) -> tuple[float | None, str]:
+def threshold(*, given: float | None, of_model: float | None, of_recipe: float | None) -> tuple[float | None, str]:
     """Return the threshold to evaluate at, None to cross-fit, and where it is from; that of a recipe or model has to be of other data.
 
     Args:
-      plan: the post-processing.
-      exams: that are evaluated.
       given: by the user.
-      of_model: the model's own, where it was chosen on other data.
-      compared: whether another model is compared, whose scores have another scale.
+      of_model: the model's own, where it was chosen on other exams.
+      of_recipe: the recipe's, where it was tuned on other exams and no other model is compared, whose scores have another scale; 0 where it
+        has none.
     """
     if given is not None:
         return given, summary.GIVEN
     if of_model is not None:
         return of_model, FROM_MODEL
-    # a recipe that does not say its exams may be of these, so that its threshold is not trusted
-    of_others = plan.exams_sha256 not in (None, recipes.fingerprint(exams))
-    if plan.score_threshold > 0 and of_others and not compared:
-        return plan.score_threshold, FROM_RECIPE
+    if of_recipe:
+        return of_recipe, FROM_RECIPE
     return None, summary.GIVEN

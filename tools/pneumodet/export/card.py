@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core import metrics_table, paths, runs
+from pneumodet.core.formatting import counted
 from pneumodet.core.run_record import DataRecord
+from pneumodet.core.seen import Seen
 from pneumodet.data import label_map
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.metrics_file import Metrics
@@ -31,7 +33,7 @@ from pneumodet.viz.markdown import code, plain
 
 _VERSIONS_OF = ("tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "opencv-python-headless")
 
-_KEPT = ("intervals", "bootstrap", "operating_point")
+_KEPT = ("intervals", "bootstrap", "operating_point", "seen")
 """Of the metrics, what model.json keeps beside single figures."""
 
 _ANSWERS = {
@@ -74,6 +76,7 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
         postprocessing=settings,
         recipe=recipes.load(recipe) if recipe else None,
         config=record.config,
+        seen=_seen(folder, recipe),
         data=dataclasses.replace(record.records(), folder=""),  # a path of one machine, and often with a person's name in it
         trained=record.provenance,
         exported=_provenance(),
@@ -87,11 +90,18 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
     calibrator = metrics.get("calibrator")
     card = dataclasses.replace(
         card,
+        # threshold and calibrator were chosen by these exams
+        seen=_seen(folder, recipe) | metrics.scored,
         metrics={key: value for key, value in metrics.items() if key in _KEPT or not isinstance(value, dict | list)},
         score_threshold=metrics.threshold,
         calibrator=calibrator and probability.Calibrator.from_json(calibrator),
     )
     return card, metrics
+
+
+def _seen(folder: Path, recipe: Path | None) -> Seen:
+    seen = runs.seen(folder)
+    return seen if recipe is None else seen | (recipes.seen_of(recipe) or Seen(unrecorded=("the recipe",)))
 
 
 def sha256_of(checkpoint: str) -> str:
@@ -127,7 +137,7 @@ def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Parity |
             "Results", ["This checkpoint was not evaluated: nothing is known of how well it detects, and it has no score threshold."]
         )
     parts += _part("Classes", [f"- {number}: {plain(name)}" for name, number in (card.label_map or {}).items()])
-    parts += _part("Training data", _data(card.data) if card.data else [])
+    parts += _part("Training data", [*(_data(card.data) if card.data else []), *(_known_again(card.seen) if card.seen else [])])
     parts += _part("Input", _input(card.size) if card.size else [])
     after = [
         f"- Calibration: {plain(card.calibrator.method)}, in model.json; it rests on {plain(probability.rests_on(card.metrics))}"
@@ -155,6 +165,13 @@ def _data(data: DataRecord) -> list[str]:
         "SHA-256 of the data manifest": data.manifest_sha256 or None,
     }
     return [f"- {name}: {plain(value)}" for name, value in rows.items() if value is not None]
+
+
+def _known_again(seen: Seen) -> list[str]:
+    counts = ((seen.trained, "trained on"), (seen.chosen, "chosen on"), (seen.tuned, "tuned on"))
+    parts = [f"{counted(len(marks), 'exam')} it was {role}" for marks, role in counts if marks]
+    lines = [f"- model.json has hashes by which an evaluation recognises {', '.join(parts)}"] if parts else []
+    return lines + [f"- Not recorded: what {plain(one)} has seen" for one in seen.unrecorded]
 
 
 def _input(size: Size) -> list[str]:

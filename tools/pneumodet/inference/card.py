@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core import json_fields, paths
+from pneumodet.core import seen as seen_exams
 from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.core.json_fields import Fields
 from pneumodet.core.run_record import DataRecord
+from pneumodet.core.seen import Seen
 from pneumodet.inference.postprocess.recipe import Recipe
 from pneumodet.inference.probability import Calibrator
 from pneumodet.inference.sizes import Size
@@ -82,6 +84,8 @@ class ModelCard:
       postprocessing: how boxes become detections, of a model of one stage.
       recipe: post-processing that goes with the model.
       config: name or path of the config that the run was trained with.
+      seen: the exams that it was trained, chosen and tuned on, its recipe and the runs that it began from included; None where an earlier pneumodet
+        exported it.
       data: the records that it was trained with; their folder, a path of one machine, is not in the file, and empty here.
       trained: versions and hardware of the training, as ``runs.provenance`` returns them.
       exported: versions and hardware of the export.
@@ -101,6 +105,7 @@ class ModelCard:
     postprocessing: Settings | None = None
     recipe: Recipe | None = None
     config: str | None = None
+    seen: Seen | None = None
     data: DataRecord | None = None
     trained: dict[str, Any] | None = None
     exported: dict[str, Any] | None = None
@@ -110,7 +115,7 @@ class ModelCard:
     artefacts: dict[str, Artefact] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what model.json holds, but for the artefacts: what goes into a file of another format, too, as its metadata."""
+        """Return what model.json holds, but for the artefacts and ``seen``: what goes into a file of another format, too, as its metadata."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -145,7 +150,7 @@ def write(path: Path, card: ModelCard) -> None:
       DataError: it cannot be written.
     """
     artefacts = {name: artefact.to_json() for name, artefact in card.artefacts.items()}
-    paths.write_json(path, {**card.to_json(), "artefacts": artefacts})
+    paths.write_json(path, {**card.to_json(), "seen": card.seen and card.seen.to_json(), "artefacts": artefacts})
 
 
 def read(path: Path) -> ModelCard:
@@ -170,6 +175,7 @@ def read(path: Path) -> ModelCard:
         postprocessing=Settings.of_fields(part) if (part := fields.part("postprocessing")) else None,
         recipe=_recipe(fields),
         config=fields.optional("config", str),
+        seen=_seen(part) if (part := fields.part("seen")) else None,
         data=_data(part) if (part := fields.part("data")) else None,
         trained=fields.optional("trained", dict),
         exported=fields.optional("exported", dict),
@@ -178,6 +184,11 @@ def read(path: Path) -> ModelCard:
         calibrator=_calibrator(fields),
         artefacts=_artefacts(fields, version),
     )
+
+
+def _seen(fields: Fields) -> Seen:
+    fields.version(seen_exams.VERSION)
+    return fields.build(Seen)
 
 
 def _metrics(fields: Fields) -> dict[str, Any] | None:

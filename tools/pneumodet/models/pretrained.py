@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from pneumodet.core import download, locks, paths, runs, suggest
 from pneumodet.core.errors import CheckpointError, ConfigError
+from pneumodet.core.seen import Seen
 from pneumodet.data import label_map as label_maps
 from pneumodet.models import checkpoint_archive, checkpoint_registry
 from pneumodet.models.checkpoint_registry import LOCK, REGISTRY, Download, Entry
@@ -44,6 +45,9 @@ _ANCHORS = "anchor_generator"
 _SAME = ("box_predictor", _ANCHORS)
 """Parts of names of fields in which two models must agree for all variables to fit, besides the feature extractor."""
 
+_PHOTOGRAPHS = ("COCO", "ImageNet")
+"""Beginnings of what the zoo's checkpoints were trained on."""
+
 Progress = Callable[[int, int | None], None]
 
 
@@ -57,6 +61,7 @@ class Start:
       source: where it is from, for the user and run.json.
       licence: of the weights; None where it is not known.
       sha256: of the archive it came in; None where it did not come in one.
+      seen: the exams that it was trained on, and what was chosen by them.
     """
 
     checkpoint: str
@@ -64,6 +69,7 @@ class Start:
     source: str
     licence: str | None = None
     sha256: str | None = None
+    seen: Seen = Seen()
 
 
 def resolve(
@@ -180,7 +186,7 @@ def _at(path: Path, config: Config, label_map: dict[str, int], given: str | None
             f"{prefix} holds {', '.join(sorted(held)) or 'nothing'}, neither a detector ('model') nor a backbone ('feature_extractor') "
             "of the Object Detection API. If you know its type, give --fine-tune-checkpoint-type."
         )
-    return Start(prefix, kind, source=prefix)
+    return Start(prefix, kind, source=prefix, seen=runs.seen_by_weights(Path(prefix)))
 
 
 def _of_run(folder: Path, prefix: str | None, config: Config, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
@@ -206,7 +212,7 @@ def _of_run(folder: Path, prefix: str | None, config: Config, label_map: dict[st
         best = folder / runs.BEST
         prefix = str(Path(checkpoint_files.find(best if best.is_dir() else folder / runs.TRAIN)).resolve())
         checkpoint_files.check_object_based(prefix)
-    return Start(prefix, "full" if full else "detection", source=f"run {folder.name}, {Path(prefix).name}")
+    return Start(prefix, "full" if full else "detection", source=f"run {folder.name}, {Path(prefix).name}", seen=runs.seen(folder))
 
 
 class _Store:
@@ -234,7 +240,9 @@ class _Store:
                         f"{home / file} is not as it was downloaded (see {LOCK}). Remove the folder {home}; it is loaded again."
                     )
         source = f"{name} ({entry.trained_on}), " + (entry.url if record else f"placed by hand in {home}")
-        return Start(prefix, entry.type, source, entry.licence if record else None, record.sha256 if record else None)
+        # a registry may list any checkpoint; those of these sets hold no radiograph
+        seen = Seen() if entry.trained_on.startswith(_PHOTOGRAPHS) else Seen(unrecorded=(name,))
+        return Start(prefix, entry.type, source, entry.licence if record else None, record.sha256 if record else None, seen)
 
     def _fill(self, name: str, entry: Entry, record: Download | None) -> Download:
         """Bring the archive here, check it, unpack it, and return its record."""

@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import metrics_table, paths, runs
+from pneumodet.core import metrics_table, overlap, paths, runs
 from pneumodet.core.deadline import Deadline
 from pneumodet.core.errors import ConfigError, DataError, EnvironmentProblem
 from pneumodet.core.run_record import DataRecord, RunRecord
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.training import tf_config
 from pneumodet.training.engine import Engine, Hooks, Parts, Prepared, Request, Say
@@ -83,11 +84,18 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
         if worker:
             return Trained(folder, outcome)
         # the seconds are of metrics.csv, which counts all starts of a run; this process knows of its own one only
-        more = {"parameters": parts.parameters, "training_seconds": metrics_table.seconds(folder), "steps_done": outcome.step}
+        more: dict[str, Any] = {
+            "parameters": parts.parameters,
+            "training_seconds": metrics_table.seconds(folder),
+            "steps_done": outcome.step,
+        }
+        # the best of one is not chosen; a run that is resumed may come to a second one
+        if prepared.record.seen and metrics_table.evaluations(folder) > 1:
+            more["seen"] = prepared.record.seen | Seen(chosen=Marks.of(Exams.of(prepared.data.val.instances["images"])))
         record = dataclasses.replace(prepared.record, **more)
         runs.write(folder, record)
         with Deadline(lambda: f"Stopped while the best checkpoint was evaluated; --resume does that again: {folder.name} is trained."):
-            return Trained(folder, outcome, _evaluated(folder, parts, record, hooks.on_start) if outcome.completed else None)
+            return Trained(folder, outcome, _evaluated(folder, parts, record, prepared.data, hooks.on_start) if outcome.completed else None)
 
 
 def _prepared(engine: Engine, folder: Path, request: Request, hooks: Hooks, held: contextlib.ExitStack) -> Prepared:
@@ -187,11 +195,12 @@ def _run(
         watcher.close()
 
 
-def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[str, Any] | None:
+def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet, say: Say) -> dict[str, Any] | None:
     """Evaluate the best checkpoint into ``EVALUATION``, where the engine does so at the end of training."""
     if parts.report is None:
         return None
     from pneumodet.core import folders
+    from pneumodet.evaluation import leaks
     from pneumodet.models.detection import checkpoints
 
     which = "best" if parts.validation is not None else "last"
@@ -202,6 +211,8 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)
         chosen_of = metrics_table.evaluations(folder)
+        counted = overlap.count(leaks.of_runs([folder]), Exams.of(records.val.instances["images"]))
+        leaks.add(metrics, counted, without=["chosen"] if chosen_of > 1 else [])
         if chosen_of > 1:
             metrics["warnings"] = [*metrics.get("warnings", []), runs.CHOSEN_HERE.format(count=chosen_of)]
         metrics |= {
@@ -263,6 +274,24 @@ def same_records(record: RunRecord) -> RecordSet:
     if records.manifest_sha256 != data.manifest_sha256:
         raise DataError(f"The record set {data.folder} is another one than the run was started with. Start a new run.")
     return records
+
+
+def seen_by(records: RecordSet, *, before: Seen, evaluate_every: int, steps: int, say: Say) -> Seen:
+    """Return what a new run will have seen, and warn where what it starts from has seen exams that it is validated on.
+
+    Args:
+      records: to train and choose a checkpoint on.
+      before: what the weights have seen that it starts from.
+      evaluate_every: as ``Plan``.
+      steps: in all.
+      say: takes the warnings.
+    """
+    train, val = Exams.of(records.train.instances["images"]), Exams.of(records.val.instances["images"])
+    if len(val):
+        for sentence in overlap.count({"": before}, val).sentences("trained", what="validation exam"):
+            say(f"warning: What this run starts from: {sentence}")
+    chooses = 0 < evaluate_every < steps  # twice at least
+    return Seen(trained=Marks.of(train), chosen=Marks.of(val) if chooses else Marks()) | before
 
 
 def data_record(records: RecordSet, *, audit: dict[str, Any] | None = None) -> DataRecord:

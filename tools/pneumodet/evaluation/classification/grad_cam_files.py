@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.core import detections, folders, paths, runs
+from pneumodet.core import detections, folders, overlap, paths, runs
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
-from pneumodet.core.run_record import DataRecord
+from pneumodet.core.seen import Exams
 from pneumodet.data.cases import Cases
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import image_level, inputs
+from pneumodet.evaluation import image_level, inputs, leaks
 from pneumodet.evaluation.classification import localization, scoring, weak_boxes, weak_localization
 from pneumodet.evaluation.metrics import bootstrap, operating_point
 from pneumodet.models.classification import grad_cam
@@ -121,6 +121,7 @@ def explain(
     explained = _explained(run_dir, split, options.method, progress(len(split)))
     heatmaps = explained.heatmaps
     cases = image_level.of_scores(split, explained.probabilities).cases
+    counted = overlap.count(leaks.of_runs([run_dir]), Exams.of(split.instances["images"]))
     folds = _folds(cases, options.seed)
     cut = weak_localization.shares(heatmaps, split, folds, given=options.share)
     boxes = _weak_boxes(explained, cut, split)
@@ -132,7 +133,7 @@ def explain(
         "split": options.split,
         "manifest_sha256": records.manifest_sha256,
         "exams": len(split),
-        "exams_of_training": _of_training(trained_with, records, split),
+        "seen": counted.to_json() | {"warnings": counted.sentences("trained")},
         **_counts(explained, cut, split, cases),
         "weak_boxes": sum(map(len, boxes.values())),
         "tolerance_px": options.tolerance_px,
@@ -179,18 +180,6 @@ def _counts(explained: _Explained, cut: weak_localization.Shares, split: Split, 
             "for_new_data": cut.for_new_data,
         },
     }
-
-
-def _of_training(trained_with: DataRecord, records: RecordSet, split: Split) -> int | None:
-    """Return how many exams of a split a run was trained on, by what its run.json says of its records; None where these are gone."""
-    if trained_with.manifest_sha256 != records.manifest_sha256:
-        try:
-            records = RecordSet.open(Path(trained_with.folder)).check_two_kinds()
-        except DataError:
-            return None
-        if trained_with.manifest_sha256 != records.manifest_sha256:
-            return None
-    return len(set(split.names) & set(records.train.names))
 
 
 def gray(heatmap: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pneumodet.core import detections, formatting, paths
 from pneumodet.core.errors import ConfigError
+from pneumodet.core.seen import Seen
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation import postprocess_search
@@ -148,14 +149,21 @@ def steps_of(gate: bool, others: int) -> int:
     return len(postprocess_search.grids(1, scores)) + (len(postprocess_search.grids(1 + others, scores)) if others else 0)
 
 
-def write(folder: Path, combination: Combination, *, category_id: int) -> None:
-    """Write recipe.json, table.json and detections.json, which tools/evaluate.py and tools/postprocess.py take."""
+def write(folder: Path, combination: Combination, *, category_id: int, seen: Seen) -> None:
+    """Write recipe.json, table.json and detections.json, which tools/evaluate.py and tools/postprocess.py take.
+
+    Args:
+      folder: new.
+      combination: what was chosen.
+      category_id: of its boxes.
+      seen: the exams that it was tuned on, and what the runs have seen that are combined.
+    """
     # in the recipe, so that an evaluation on the exams that it was tuned on can warn
     exams = recipes.fingerprint(combination.cross_fitted.names)
     folder.mkdir()
-    recipes.save(folder / recipes.RECIPE, dataclasses.replace(combination.recipe, exams_sha256=exams))
+    recipes.save(folder / recipes.RECIPE, dataclasses.replace(combination.recipe, exams_sha256=exams), seen=seen)
     if combination.best:
-        recipes.save(folder / BEST_RECIPE, dataclasses.replace(combination.best, exams_sha256=exams))
+        recipes.save(folder / BEST_RECIPE, dataclasses.replace(combination.best, exams_sha256=exams), seen=seen)
     paths.write_json(folder / gates.TABLE, combination.table)
     detections.write_coco_results(folder / gates.DETECTIONS, steps.from_cases(combination.cross_fitted, category_id=category_id))
 

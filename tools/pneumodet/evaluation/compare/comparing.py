@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import folders, paths, runs
+from pneumodet.core import folders, overlap, paths, runs, seen
 from pneumodet.core.errors import ConfigError
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import label_map
+from pneumodet.data.cases import Cases
 from pneumodet.evaluation.compare import combining, entries, figures, matching, page, sentences
 from pneumodet.evaluation.compare.matching import Side
+from pneumodet.evaluation.compare.truths import Truth
 from pneumodet.evaluation.metrics import bootstrap, image_level, operating_point
 
 RESULT, PAGE, MARKDOWN = "comparison.json", "comparison.html", "comparison.md"
@@ -115,6 +118,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
         detector, gate, fused = chosen
         combination = combining.combine(detector, gate=gate, others=fused, folds=request.folds, on_step=step, **how)
     base = matched.base
+    exams = _exams(truth, base)
     patients = len(set(base.patients.tolist()))
     result: dict[str, Any] = {
         "ground_truth": {"name": truth.name, "manifest_sha256": truth.manifest_sha256, "split": truth.split},
@@ -132,12 +136,14 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
         "runs": compared,
         "differences": differences,
         "combination": combination and combination.table | {"sentences": list(combination.sentences), "sources": list(combination.sources)},
-        "notes": [*matched.notes, *_notes(matched.sides, differences)],
+        "notes": [*matched.notes, *_overlaps(matched.sides, exams), *_notes(matched.sides, differences)],
         "provenance": runs.provenance(),
     }
     with folders.new_folder(request.output_dir, marker=RESULT, overwrite=request.overwrite) as folder:
         if combination:
-            combining.write(folder / combining.FOLDER, combination, category_id=_category(truth.instances))
+            used = {side.entry.name: side.entry.seen or Seen() for side in (detector, gate, *fused) if side}
+            known = seen.united(used.values()) | Seen(tuned=Marks.of(exams))
+            combining.write(folder / combining.FOLDER, combination, category_id=_category(truth.instances), seen=known)
         _write(folder / PAGE, page.html(result))
         _write(folder / MARKDOWN, sentences.markdown(result))
         # last: the marker says that the folder is whole
@@ -161,6 +167,24 @@ def _run(side: Side, how: dict[str, int], step: Callable[[], None]) -> dict[str,
     }
     step()
     return row
+
+
+def _exams(truth: Truth, base: Cases) -> Exams:
+    """Return the exams that are compared."""
+    images = {str(image["file_name"]): image for image in truth.instances["images"]}
+    return Exams.of([images[name] for name in base.names], patients=truth.patients, groups=base.patients.tolist())
+
+
+def _overlaps(sides: tuple[Side, ...], exams: Exams) -> list[str]:
+    """Return what runs have seen of the exams that are compared, a sentence each; of files nothing is recorded."""
+    notes = []
+    for entry in (side.entry for side in sides):
+        if entry.seen is None:
+            continue
+        # WATCHED speaks of the checkpoint that was chosen on the exams of its own run
+        roles = [role for role in overlap.ROLES if role != "chosen" or not entry.watched]
+        notes += [f"{entry.name}: {one}" for one in overlap.count({entry.name: entry.seen}, exams).sentences(*roles)]
+    return notes
 
 
 def _notes(sides: tuple[Side, ...], differences: dict[str, dict[str, Any]]) -> list[str]:

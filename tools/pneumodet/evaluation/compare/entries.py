@@ -14,6 +14,7 @@ from pneumodet.core import aims, metrics_table, paths, runs
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 from pneumodet.core.runs import CLASSIFICATION, DETECTION, SEGMENTATION, TRAINED_BY
+from pneumodet.core.seen import Seen
 from pneumodet.data import detection_files, record_sets
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import checks, inputs, metrics_file
@@ -73,6 +74,7 @@ class Entry:
       training_seconds: wall time.
       milliseconds_an_image: of the model, one image at a time.
       watched: whether its checkpoint was chosen by the figures on the exams that it was evaluated on.
+      seen: the exams that it was trained and chosen on; None for a file, of which nothing is recorded.
       warnings: sentences for the reader.
     """
 
@@ -89,6 +91,7 @@ class Entry:
     training_seconds: float | None = None
     milliseconds_an_image: float | None = None
     watched: bool = False
+    seen: Seen | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -184,6 +187,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
         "truth": truth,
         "manifest_sha256": manifest,
         "watched": (folder / runs.BEST).is_dir(),
+        "seen": runs.seen(folder),
     }
     scores_file, boxes_file = place / SCORES_FILE, place / DETECTIONS_FILE
     wanted = {DETECTION: [boxes_file], CLASSIFICATION: [scores_file], SEGMENTATION: [scores_file, boxes_file]}[family]
@@ -194,7 +198,9 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     point = _point(metrics)
     if boxes_file in wanted:
         fields["cases"], warnings = _detections(boxes_file, truth, name, checks.DETECTOR if family == DETECTION else checks.MASKS)
-        warnings += [TRAINED_ON.format(name=name)] * (metrics.split == "train" and data is not None and manifest == data.manifest_sha256)
+        # where it is recorded, it is counted
+        here = record.seen is None and metrics.split == "train" and data is not None and manifest == data.manifest_sha256
+        warnings += [TRAINED_ON.format(name=name)] * here
         fields |= {"warnings": tuple(warnings), "exams": frozenset(fields["cases"].names), "box_point": point or OF_BOXES}
     if scores_file in wanted:
         scores = image_gates.read_gate(scores_file)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pneumodet.core import formatting
 from pneumodet.core.formatting import counted
+from pneumodet.evaluation import leaks
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.viz.markdown import plain
 
@@ -69,7 +70,8 @@ def _data(metrics: Metrics) -> list[str]:
     counts += "" if patients is None else f" of {counted(patients, 'patient')}"
     counts += "" if positive is None else f", {positive:,} with findings"
     counts += "" if boxes is None else f", {boxes:,} {'box' if boxes == 1 else 'boxes'}"
-    return [f"{counts}." + (f" Split: {plain(metrics['split'])}." if metrics.get("split") else "")]
+    whole = f"{counts}." + (f" Split: {plain(metrics['split'])}." if metrics.get("split") else "")
+    return [whole, *(["", plain(one)] if (one := leaks.statement(metrics)) else [])]
 
 
 def _results(metrics: Metrics, class_name: str) -> list[str]:

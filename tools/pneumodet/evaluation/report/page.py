@@ -15,6 +15,7 @@ from PIL import Image
 
 from pneumodet.core import paths
 from pneumodet.core.formatting import counted
+from pneumodet.evaluation import leaks
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import gallery, glossary, model_card, plots, steps
 from pneumodet.viz import markup, templating
@@ -181,6 +182,7 @@ def _summary(metrics: Metrics) -> dict[str, Any]:
         sentences.append(worst["sentence"])
     names, keys = _names(metrics), [_of_class(metrics, key) for key in TILES]
     tiles = [(names[key], markup.number(metrics[key]), _interval(metrics, key)) for key in keys if metrics.get(key) is not None]
+    sentences += [one] if (one := leaks.statement(metrics)) else []
     return {"sentences": sentences, "tiles": tiles, "warnings": metrics.get("warnings") or ()}
 
 

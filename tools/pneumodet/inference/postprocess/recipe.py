@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import json_text, paths, suggest
+from pneumodet.core import json_fields, json_text, paths, suggest
+from pneumodet.core import seen as seen_exams
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.seen import Seen
 from pneumodet.data import formats
 from pneumodet.data.cases import Cases
 from pneumodet.inference.postprocess import fusion, steps, views
@@ -29,6 +31,9 @@ from pneumodet.inference.postprocess.steps import Overlaps
 
 VERSION = 1
 """Of the file; a reader refuses another one."""
+
+_SEEN = "seen"  # the file's key
+_NEXT = "Make one with tools/postprocess.py."
 
 RECIPE = "recipe.json"
 """The file's usual name."""
@@ -150,13 +155,19 @@ _RANGES = {
 }
 
 
-def save(path: Path, recipe: Recipe) -> None:
+def save(path: Path, recipe: Recipe, *, seen: Seen | None = None) -> None:
     """Write a recipe as JSON.
+
+    Args:
+      path: of the file.
+      recipe: what is done.
+      seen: the exams that it was tuned on, and what the models have seen whose detections it is for; None where that is not known.
 
     Raises:
       DataError: the file cannot be written.
     """
-    paths.write_json(path, {"version": VERSION, **dataclasses.asdict(recipe)})
+    # beside the steps and no field of them: it says nothing of what is done, and may have a megabyte
+    paths.write_json(path, {"version": VERSION, **dataclasses.asdict(recipe), **({_SEEN: seen.to_json()} if seen else {})})
 
 
 def load(path: Path) -> Recipe:
@@ -166,16 +177,30 @@ def load(path: Path) -> Recipe:
       DataError: the file is missing or no JSON.
       ConfigError: it is of another version, has an unknown key, or a value is out of range.
     """
-    content = json_text.read(path, what="the recipe", hint="Make one with tools/postprocess.py.")
+    content = json_text.read(path, what="the recipe", hint=_NEXT)
     if not isinstance(content, dict) or content.get("version") != VERSION:
         version = content.get("version") if isinstance(content, dict) else None
         raise ConfigError(
             f'{path} is no recipe of version {VERSION}: its "version" is {version!r}. Make it again with tools/postprocess.py.'
         )
     try:
-        return Recipe.of_json({key: value for key, value in content.items() if key != "version"})
+        return Recipe.of_json({key: value for key, value in content.items() if key not in ("version", _SEEN)})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def seen_of(path: Path) -> Seen | None:
+    """Return the exams that a recipe's file says it was tuned on, with what its models have seen; None where it says nothing of them.
+
+    Raises:
+      DataError: the file is missing or no JSON.
+      ConfigError: what it says of them is malformed, or of a newer pneumodet.
+    """
+    part = json_fields.of_file(path, what="the recipe", hint=_NEXT, error=ConfigError).part(_SEEN)
+    if part is None:
+        return None
+    part.version(seen_exams.VERSION)
+    return part.build(Seen)
 
 
 def fingerprint(exams: Iterable[str]) -> str:

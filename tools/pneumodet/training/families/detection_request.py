@@ -13,6 +13,7 @@ from typing import Any
 from pneumodet.core import runs
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
+from pneumodet.core.seen import Seen
 from pneumodet.data import box_audit, foreign_records
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models import pretrained
@@ -115,13 +116,18 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     options = dataclasses.replace(options, plan=_plan(request, config, records, say))
     if config.train_config.data_augmentation_options:
         say(f"The config's data_augmentation_options are for the stock API. Here images are varied by --augmentation {used}.")
+    # the config itself may name a checkpoint
+    own = config.train_config.fine_tune_checkpoint
+    before = start.seen if start else runs.seen_by_weights(Path(own)) if own and weights else Seen()
+    steps, evaluate_every = config.train_config.num_steps, options.plan.evaluate_every
     record = RunRecord(
         family=runs.DETECTION,
         config=request.config,
         settings=tuple(request.settings),
         seed=options.seed,
-        steps=config.train_config.num_steps,
+        steps=steps,
         batch_size=config.train_config.batch_size,
+        seen=experiment.seen_by(records, before=before, evaluate_every=evaluate_every, steps=steps, say=say),
         facts={
             "fine_tune_checkpoint_type": config.train_config.fine_tune_checkpoint_type or None,
             "pretrained": None if start is None else {"name": start.source, "licence": start.licence, "sha256": start.sha256},

@@ -101,6 +101,9 @@ class KerasEngine(engine.Engine):
         later: list[str] = []
         check_batch(chosen.batch_size, len(records.train), asked=asked, say=later.append)
         facts = family.check(chosen, records, say=later.append)
+        seen = experiment.seen_by(
+            records, before=family.seen(chosen), evaluate_every=chosen.between_evaluations, steps=chosen.steps, say=later.append
+        )
         for sentence in (f"{folder.name} starts from {family.start(chosen)}", *later):
             hooks.on_start(sentence)
         record = RunRecord(
@@ -110,6 +113,7 @@ class KerasEngine(engine.Engine):
             seed=chosen.seed,
             steps=chosen.steps,
             batch_size=chosen.batch_size,
+            seen=seen,
             facts=facts,
             files_sha256={name: paths.sha256_file(path) for name, path in chosen.files.items()},
             data=experiment.data_record(records),

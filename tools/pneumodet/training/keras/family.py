@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pneumodet.core import paths
+from pneumodet.core import paths, runs
+from pneumodet.core.seen import Seen
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.models.pretrained import NONE
+from pneumodet.models.pretrained import NONE, RUN
 from pneumodet.models.settings import Settings
 
 Say = Callable[[str], None]
@@ -66,6 +67,19 @@ class Family(abc.ABC):
         """Return what a new run starts from, for the user."""
         pretrained = str(getattr(settings, "pretrained", NONE))  # a family may have no weights to start from
         return {NONE: "random weights", "imagenet": "ImageNet weights"}.get(pretrained, pretrained)
+
+    def seen(self, settings: Any) -> Seen:
+        """Return what the weights have seen that a new run starts from.
+
+        Raises:
+          DataError: they are of a run whose record cannot be read.
+        """
+        pretrained = str(getattr(settings, "pretrained", NONE))
+        if pretrained in (NONE, "imagenet"):
+            return Seen()
+        if pretrained.startswith(RUN):
+            return runs.seen(runs.find(pretrained.removeprefix(RUN), family=self.name))
+        return runs.seen_by_weights(Path(pretrained).expanduser())
 
     @abc.abstractmethod
     def check(self, settings: Any, records: RecordSet, *, say: Say) -> dict[str, Any]:

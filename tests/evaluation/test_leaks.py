@@ -1,0 +1,137 @@
+"""Exams that a model has seen, evaluated: each way in which they once came in without a word is counted and said. Exports are evaluated without TensorFlow."""
+
+import dataclasses
+import json
+
+import made
+import pytest
+import tiny_export
+
+from pneumodet.cli import evaluate, make_tfrecords
+from pneumodet.core.seen import Exams, Marks, Seen
+from pneumodet.data import synthetic as synthetic_data
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.evaluation import recipe_origin
+from pneumodet.inference import card as cards
+from pneumodet.training import experiment
+
+
+@pytest.fixture(scope="module")
+def sets(synthetic, tmp_path_factory):
+    """Return name -> folder of a record set: the one that a model is trained with, the same exams made anew in other ways, and other exams."""
+    folder = tmp_path_factory.mktemp("sets")
+    inputs = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--patient-map", synthetic.patient_map, "--workers", "1"]
+
+    def make(name, *flags):
+        assert make_tfrecords.main([*map(str, [*inputs, *flags, "--output-dir", folder / name])]) == 0
+        return folder / name / "split.csv"
+
+    split = make("own", "--val-fraction", "0.4")
+    words = {"train": "val", "val": "train"}
+    rows = [line.rpartition(",") for line in split.read_text().splitlines()]
+    (folder / "swapped.csv").write_text("".join(f"{exam},{words.get(word, word)}\n" for exam, _, word in rows))
+    make("swapped", "--split-file", folder / "swapped.csv")
+    make("of another size", "--max-side", "96", "--split-file", split)
+    make("pseudonymized", "--max-side", "96", "--split-file", split, "--pseudonymize", folder / "study.key")
+    others = synthetic_data.make_dataset(folder / "source", exams=12, seed=99, size=128)
+    made.records_of(others, folder / "others", patients=False)
+    return {name: folder / name for name in ("own", "swapped", "of another size", "pseudonymized", "others")}
+
+
+def seen_of(data_dir, *, before=None, evaluate_every=10):
+    """Return what a run of 100 steps on a record set has seen."""
+    records = RecordSet.open(data_dir)
+    return experiment.seen_by(records, before=before or Seen(), evaluate_every=evaluate_every, steps=100, say=lambda text: None)
+
+
+@pytest.fixture
+def measure(tmp_path, capsys):
+    """Return what evaluates exports of models that have seen something, by name; it returns metrics.json's content."""
+
+    def run(data_dir, models, *flags):
+        arguments = []
+        for name, seen in models.items():
+            folder = tiny_export.make(tmp_path / "models" / name)
+            cards.write(folder / cards.CARD, dataclasses.replace(cards.read(folder / cards.CARD), run=name, seen=seen))
+            arguments += ["--model", folder]
+        out = tmp_path / "out"
+        arguments += ["--data", data_dir, "--output-dir", out, "--resamples", "20", "--overwrite", *flags]
+        capsys.readouterr()
+        assert evaluate.main([*map(str, arguments)]) == 0
+        printed = capsys.readouterr()
+        metrics = json.loads((out / "metrics.json").read_text())
+        statement = metrics["seen"]["statement"]
+        # once on the terminal, and in both reports
+        assert (printed.out + printed.err).count(statement) == 1
+        assert statement in (out / "report.html").read_text() and statement in (out / "model_card.md").read_text()
+        return metrics
+
+    return run
+
+
+def number(data_dir, split="val"):
+    return len(RecordSet.open(data_dir).split(split))
+
+
+def test_the_training_split(sets, measure):
+    metrics, exams = measure(sets["own"], {"mine": seen_of(sets["own"])}, "--split", "train"), number(sets["own"], "train")
+    assert metrics["seen"]["trained"]["exams"] == exams and metrics["seen"]["chosen"]["exams"] == 0
+    assert metrics["warnings"][0].startswith(f"{exams} of {exams} exams ({metrics['patients']} patients) were in training. ")
+    assert metrics["rsna_threshold_source"] != recipe_origin.FROM_MODEL, "it would be chosen on training exams"
+
+
+def test_another_set_that_holds_exams_of_the_training(sets, measure):
+    metrics, exams = measure(sets["swapped"], {"mine": seen_of(sets["own"])}), number(sets["own"], "train")
+    assert metrics["seen"]["trained"]["exams"] == metrics["images"] == exams
+    assert metrics["warnings"][0].startswith(f"{exams} of {exams} exams (")
+
+
+@pytest.mark.parametrize("way", ["of another size", "pseudonymized"])
+def test_the_exams_it_was_chosen_on_made_anew(sets, measure, way):
+    """Whose operating point was called one that was chosen on other data."""
+    metrics, exams = measure(sets[way], {"mine": seen_of(sets["own"])}), number(sets["own"])
+    assert (metrics["seen"]["trained"]["exams"], metrics["seen"]["chosen"]["exams"]) == (0, exams)
+    assert any(f"{exams} of {exams} exams (" in line and "used to choose checkpoint, threshold" in line for line in metrics["warnings"])
+    assert metrics["rsna_threshold_source"] != recipe_origin.FROM_MODEL
+
+
+def test_folds_on_each_others_training_exams(sets, measure):
+    metrics = measure(sets["own"], {"fold_0": seen_of(sets["own"]), "fold_1": seen_of(sets["swapped"])})
+    assert metrics["seen"]["trained"]["of"] == ["fold_1"]
+    assert "in training of fold_1. " in metrics["warnings"][0]
+
+
+def test_a_run_that_began_with_another_one(sets):
+    """Onto a set whose validation exams that one was trained on: training itself warns, and what both have seen is kept."""
+    records, said = RecordSet.open(sets["own"]), []
+    known = experiment.seen_by(records, before=seen_of(sets["swapped"]), evaluate_every=10, steps=100, say=said.append)
+    assert len(known.trained) == 12, "all exams, of both"
+    (sentence,) = said
+    assert sentence.startswith(f"warning: What this run starts from: {len(records.val)} of {len(records.val)} validation exams (")
+    said.clear()
+    assert experiment.seen_by(records, before=Seen(unrecorded=("the run old",)), evaluate_every=10, steps=100, say=said.append).unrecorded
+    assert said == [
+        f"warning: What this run starts from: What the run old has seen is not recorded: whether some of the {len(records.val)} validation exams were in "
+        "training is not known."
+    ]
+
+
+def test_a_checkpoint_that_is_the_only_one_was_not_chosen(sets):
+    for evaluate_every, chosen in ((0, False), (100, False), (50, True)):
+        assert bool(seen_of(sets["own"], evaluate_every=evaluate_every).chosen) == chosen
+
+
+def test_other_exams_are_said_to_be_others(sets, measure):
+    metrics = measure(sets["others"], {"mine": seen_of(sets["own"])})
+    assert metrics["seen"]["statement"].startswith(f"None of the {metrics['images']} exams, nor of their patients, was in training")
+    assert metrics["seen"]["statement"] not in metrics["warnings"]
+    assert metrics["rsna_threshold_source"] == recipe_origin.FROM_MODEL
+    # of a run, threshold and calibration of its export are chosen on these
+    assert Marks(**metrics["scored"]) == Marks.of(Exams.of(RecordSet.open(sets["others"]).val.instances["images"]))
+
+
+def test_an_export_of_an_earlier_release_is_not_said_to_have_seen_nothing(sets, measure):
+    metrics = measure(sets["others"], {"old": None})
+    assert metrics["warnings"][0].startswith("What the export of old has seen is not recorded")
+    assert "None of the" not in metrics["seen"]["statement"]
+    assert metrics["rsna_threshold_source"] != recipe_origin.FROM_MODEL
