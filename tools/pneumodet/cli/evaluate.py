@@ -3,12 +3,17 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
-from pneumodet.core import runs
+from pneumodet.core import runs, split_use
+
+if TYPE_CHECKING:
+    from pneumodet.api import evaluating
 
 EPILOG = """examples:
   python tools/evaluate.py --run my_first
+  python tools/evaluate.py --run my_first --split test
   python tools/evaluate.py --model workspace/my_first/export --data workspace/records/other --output-dir workspace/on_other
   python tools/evaluate.py --run fold_0 --run fold_1 --data workspace/records/held_out --recipe workspace/fused/recipe.json --output-dir …
   python tools/evaluate.py --ground-truth instances.json --detections detections.json --output-dir workspace/evaluated
@@ -28,7 +33,11 @@ def build_parser() -> console.Parser:
     )
     add("--model", type=console.model, action="append", help="an exported model, or the name of its run, on --data; again for each to fuse")
     add("--data", type=console.existing_dir, help="record set (for --run by default the one that it was trained with)")
-    add("--split", default="val", help="of the record set (default %(default)s)")
+    add(
+        "--split",
+        default="val",
+        help="of the record set: val, on which the checkpoint was chosen, or once at the end test (default %(default)s)",
+    )
     add("--ground-truth", type=console.existing_path, help="labels in any format of make_tfrecords, or a record set (and --split)")
     add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV; .gz and .zip, too")
     console.add_class_map(group)
@@ -52,7 +61,7 @@ def build_parser() -> console.Parser:
     add(
         "--output-dir",
         type=console.path,
-        help="new folder for the results (for one --run by default its eval/; eval_processed/ with --recipe or --tta)",
+        help="new folder for the results (for one --run by default its eval/, of the test split eval_test/; eval_processed/ with --recipe or --tta)",
     )
     add("--radiographs", type=console.existing_path, help="folder of images for the gallery, with --detections")
     add("--overwrite", action="store_true", help="replace earlier results in --output-dir")
@@ -97,17 +106,30 @@ def run(args: argparse.Namespace) -> None:
     )
     result = evaluating.measured(request, options)
     _print(result)
-    if args.run and not result.metrics["postprocessing"]:
-        console.out(f"Next:    python tools/export.py --run {args.run[0]}")
+    if args.run and len(args.run) == 1:
+        _print_next(args, result)
 
 
-def _print(result) -> None:
+def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:
+    lines = [] if result.metrics["postprocessing"] else [f"python tools/export.py --run {args.run[0]}"]
+    # of the records that it was trained with, and not on the test itself
+    if result.metrics.get(split_use.KEY) not in (None, split_use.TEST) and result.metrics.get("test_exams"):
+        more = [f"--recipe {console.quoted(args.recipe)}"] if args.recipe else [f"--tta {args.tta}"] if args.tta else []
+        lines.append(
+            " ".join([f"python tools/evaluate.py --run {args.run[0]}", *more, "--split test"]) + "     once, of the model that you choose"
+        )
+    if lines:
+        console.out("Next:    " + "\n         ".join(lines))
+
+
+def _print(result: "evaluating.Result") -> None:
     metrics, counted = result.metrics, console.counted
     print(
         f"{counted(metrics['images'], 'image')} of {counted(metrics['patients'], 'patient')}, {metrics['positive_images']:,} with findings, "
         f"{counted(metrics['boxes'], 'box')}, {counted(metrics['detections'], 'detection')}"
         + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
+    console.print_figures_on(metrics)
     for name, value in result.rows():
         print(f"  {name:26}{value}")
     threshold = metrics["rsna_threshold"]

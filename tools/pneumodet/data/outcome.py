@@ -47,6 +47,7 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
     for result in of_shards:
         for image in result.images:
             image["patient"] = numbers[plan.patients[image["file_name"]]]  # who belongs together, and not who it is
+            image["patient_by"] = plan.origins[image["file_name"]]
     truths = {split: _truth([results[shard.name] for shard in of_split], plan.job.classes) for split, of_split in plan.shards.items()}
     entries = {}
     for split, truth in truths.items():

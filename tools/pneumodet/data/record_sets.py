@@ -27,7 +27,7 @@ from pneumodet.data.manifest import read as read_manifest
 
 __all__ = ["FORMAT", "MANIFEST", "VERSION", "RecordSet", "Split", "verify"]
 
-_USES = {"train": "training", "val": "validation"}
+_USES = {"train": "training", "val": "validation", "test": "test"}
 """Split -> what its exams are called in messages."""
 
 
@@ -204,6 +204,15 @@ class RecordSet:
         """The split to choose checkpoints on; it may be empty."""
         return self._split("val")
 
+    @functools.cached_property
+    def test(self) -> Split:
+        """The split that nothing is chosen on; it may be empty, or missing.
+
+        Raises:
+          DataError: it is missing.
+        """
+        return self._split("test")
+
     def split(self, name: str) -> Split:
         """Return a split that has exams.
 
@@ -211,7 +220,8 @@ class RecordSet:
           DataError: there is no such split, it has no exams, or its ground truth is damaged.
         """
         if name in self.manifest.splits and not self.manifest.splits[name].exams:
-            raise DataError(f"The split {name!r} of {self.folder} has no exams. Make the records again with a larger --val-fraction.")
+            flag = f"--{name}-fraction" if name in ("val", "test") else "--split-file that names some"
+            raise DataError(f"The split {name!r} of {self.folder} has no exams. Make the records again with a larger {flag}.")
         return getattr(self, name) if name in _USES else self._split(name)  # by the property, which keeps what it read
 
     def each_split(self) -> Iterator[Split]:
@@ -250,7 +260,8 @@ class RecordSet:
 
     def _split(self, name: str) -> Split:
         if name not in self.manifest.splits:
-            raise DataError(f"The record set {self.folder} has no split {name!r}; it has {', '.join(self.manifest.splits)}.")
+            how = " Make the records again with --test-fraction 0.15." if name == "test" else ""
+            raise DataError(f"The record set {self.folder} has no split {name!r}; it has {', '.join(self.manifest.splits)}.{how}")
         about = self.manifest.splits[name]
         truth = self.folder / about.annotations
         shards = [self.folder / shard.name for shard in about.shards]

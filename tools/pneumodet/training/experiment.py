@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import metrics_table, paths, runs
+from pneumodet.core import metrics_table, paths, runs, split_use
 from pneumodet.core.deadline import Deadline
 from pneumodet.core.errors import ConfigError, DataError, EnvironmentProblem
 from pneumodet.core.run_record import DataRecord, RunRecord
+from pneumodet.core.split_use import Choice
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.training import tf_config
 from pneumodet.training.engine import Engine, Hooks, Parts, Prepared, Request, Say
@@ -87,7 +88,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
         record = dataclasses.replace(prepared.record, **more)
         runs.write(folder, record)
         with Deadline(lambda: f"Stopped while the best checkpoint was evaluated; --resume does that again: {folder.name} is trained."):
-            return Trained(folder, outcome, _evaluated(folder, parts, record, hooks.on_start) if outcome.completed else None)
+            return Trained(folder, outcome, _evaluated(folder, parts, prepared.data, record, hooks.on_start) if outcome.completed else None)
 
 
 def _prepared(engine: Engine, folder: Path, request: Request, hooks: Hooks, held: contextlib.ExitStack) -> Prepared:
@@ -187,7 +188,7 @@ def _run(
         watcher.close()
 
 
-def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[str, Any] | None:
+def _evaluated(folder: Path, parts: Parts, records: RecordSet, record: RunRecord, say: Say) -> dict[str, Any] | None:
     """Evaluate the best checkpoint into ``EVALUATION``, where the engine does so at the end of training."""
     if parts.report is None:
         return None
@@ -201,9 +202,10 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, say: Say) -> dict[
     parts.trainer.restore_model(best)
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)
-        chosen_of = metrics_table.evaluations(folder)
-        if chosen_of > 1:
-            metrics["warnings"] = [*metrics.get("warnings", []), runs.CHOSEN_HERE.format(count=chosen_of)]
+        test = records.manifest.splits.get(split_use.TEST_SPLIT)
+        metrics |= Choice.of_run(folder, parts.plan.best_metric).facts(split_use.VALIDATION_SPLIT, test_exams=test.exams if test else 0)
+        if chosen := split_use.warning(metrics):
+            metrics["warnings"] = [*metrics.get("warnings", []), chosen]
         metrics |= {
             "family": record.family,
             "checkpoint": Path(best).name,
