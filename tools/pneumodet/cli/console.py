@@ -212,6 +212,19 @@ def print_evaluation(metrics: Mapping[str, Any], names: Mapping[str, str]) -> No
         print(f"warning: {warning}", file=sys.stderr)
 
 
+def test_commands(run: str, metrics: Mapping[str, Any], more: Sequence[str] = ()) -> list[str]:
+    """Return the command that evaluates a run once on the test split of its records, for a line "Next:"; none where they have no such exams.
+
+    Args:
+      run: its name.
+      metrics: of an evaluation on those records.
+      more: flags.
+    """
+    if not metrics.get("figures_on") or not metrics.get("test_exams"):
+        return []
+    return [f"{' '.join([f'python tools/evaluate.py --run {run}', *more, '--split test'])}     (once, of the model that you choose)"]
+
+
 def print_figures_on(metrics: Mapping[str, Any]) -> None:
     """Print what the exams of an evaluation are to the model, where that is known."""
     from pneumodet.core import split_use

@@ -1,4 +1,4 @@
-"""Measure a run, an exported model, several that are fused, or detections of any framework: metrics.json and report.html."""
+"""Measure a run, an exported model, several that are fused, or detections of any framework: metrics.json and report.html; any run on test."""
 
 import argparse
 import sys
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
-from pneumodet.core import runs, split_use
+from pneumodet.core import paths, runs, split_use
+from pneumodet.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pneumodet.api import evaluating
@@ -68,8 +69,19 @@ def build_parser() -> console.Parser:
     return parser
 
 
+OF_KERAS = ("run", "split", "output_dir", "overwrite")
+"""Flags that go with a run of a classifier or segmenter."""
+
+
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
+    if (
+        args.run
+        and len(args.run) == 1
+        and (family := runs.family_of(paths.run_dir(args.run[0]))) in (runs.CLASSIFICATION, runs.SEGMENTATION)
+    ):
+        _of_keras(args, family)
+        return
     from pneumodet.api import evaluating
 
     request = evaluating.Request(
@@ -110,14 +122,41 @@ def run(args: argparse.Namespace) -> None:
         _print_next(args, result)
 
 
+def _of_keras(args: argparse.Namespace, family: str) -> None:
+    """Evaluate a classifier or segmenter on another split than that of validation, which the end of its training evaluates."""
+    defaults = build_parser()
+    more = next((name for name, value in vars(args).items() if name not in OF_KERAS and value != defaults.get_default(name)), None)
+    if more:
+        raise ConfigError(
+            f"--{more.replace('_', '-')} is for detectors, but {args.run[0]} is of the family {family}. With it go "
+            f"{', '.join('--' + name.replace('_', '-') for name in OF_KERAS)}."
+        )
+    from pneumodet.training.keras import testing
+
+    if family == runs.CLASSIFICATION:
+        from pneumodet.cli.train_classifier import FIGURES
+        from pneumodet.training.families.classification import Classifier as Family
+    else:
+        from pneumodet.cli.train_segmenter import FIGURES
+        from pneumodet.training.families.segmentation import Segmenter as Family
+    metrics, into = testing.evaluate(
+        Family(),
+        runs.find(args.run[0]),
+        split=args.split,
+        output_dir=args.output_dir,
+        overwrite=args.overwrite,
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    console.print_evaluation(metrics, FIGURES)
+    print(f"Results: {into / runs.METRICS}")
+
+
 def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:
     lines = [] if result.metrics["postprocessing"] else [f"python tools/export.py --run {args.run[0]}"]
     # of the records that it was trained with, and not on the test itself
-    if result.metrics.get(split_use.KEY) not in (None, split_use.TEST) and result.metrics.get("test_exams"):
+    if result.metrics.get(split_use.KEY) != split_use.TEST:
         more = [f"--recipe {console.quoted(args.recipe)}"] if args.recipe else [f"--tta {args.tta}"] if args.tta else []
-        lines.append(
-            " ".join([f"python tools/evaluate.py --run {args.run[0]}", *more, "--split test"]) + "     once, of the model that you choose"
-        )
+        lines += console.test_commands(args.run[0], result.metrics, more)
     if lines:
         console.out("Next:    " + "\n         ".join(lines))
 

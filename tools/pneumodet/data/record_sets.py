@@ -59,6 +59,11 @@ class Split:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "examples"}  # open files do not go to another process
 
+    @property
+    def use(self) -> str:
+        """What its exams are called in sentences: training, validation, test, or its name."""
+        return _USES.get(self.name, self.name)
+
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """N exam ids."""
@@ -114,8 +119,7 @@ class Split:
         """
         examples = Examples(self.shards)
         if len(examples) != len(self):
-            use = _USES.get(self.name, self.name)
-            what = f"{use} records" if use else "records"
+            what = f"{self.use} records" if self.use else "records"
             raise DataError(
                 f"There are {len(examples)} {what}, but {len(self)} in their ground truth {self.truth}. Make the records again."
             )
@@ -246,7 +250,7 @@ class RecordSet:
                 f"The record set {self.folder} has no class {class_name!r}; it has {', '.join(self.label_map)}. Make it with a label map that has."
             )
         for split in (self.train, self.val):
-            what = _USES[split.name]
+            what = split.use
             if not len(split):
                 raise DataError(f"The record set {self.folder} has no {what} exams. Make it again with another --val-fraction.")
             positives = int(split.positive.sum())
