@@ -64,7 +64,10 @@ def test_a_split_that_is_empty_or_without_pneumonia_is_told(synthetic, tmp_path,
     (tmp_path / "split.csv").write_text(f"patientId,split\n{negative},test\n")
     more = ("--split-file", tmp_path / "split.csv", "--test-fraction", "0.0001")
     assert make_tfrecords.main(flags(synthetic, tmp_path / "one", *more)) == 0
-    assert "warning: test has no exam with pneumonia, so that most figures on it are undefined. Give --stratify class" in capsys.readouterr().err
+    assert (
+        "warning: test has no exam with pneumonia, so that most figures on it are undefined. Give --stratify class"
+        in capsys.readouterr().err
+    )
 
 
 def test_no_test_split_where_none_is_wanted(synthetic, tmp_path, capsys):

@@ -356,7 +356,9 @@ def test_patients_of_kermany_are_known_by_a_pattern_or_not(kermany, tmp_path):
     picture(kermany / "train/NORMAL/other.jpeg", 30)
     conversion.convert(Inputs(dicom_dir=kermany, labels=kermany), tmp_path / "out")
     origins = {
-        image["file_name"]: image["patient_by"] for split in RecordSet.open(tmp_path / "out").each_split() for image in split.instances["images"]
+        image["file_name"]: image["patient_by"]
+        for split in RecordSet.open(tmp_path / "out").each_split()
+        for image in split.instances["images"]
     }
     assert origins.pop("other") == "none"
     assert set(origins.values()) == {"labels"}

@@ -134,7 +134,7 @@ def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_
     assert other["rsna_threshold_source"].startswith("from the model")
     assert (tmp_path / "other" / "report.html").read_text().count("data:image/jpeg") == len(other["worst"])
     assert evaluate.main([*command, "--split", "test"]) == 2
-    assert "has no split 'test'; it has train, val" in capsys.readouterr().err
+    assert "has no split 'test'; it has train, val. Make the records again with --test-fraction 0.15." in capsys.readouterr().err
 
 
 def test_export_has_the_api_signature(trained):
