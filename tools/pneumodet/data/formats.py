@@ -83,7 +83,8 @@ def read_labels(
 
     Returns:
       The labels. An exam is rejected where a value is missing, no number or beyond ``annotations.MAX_COORDINATE_PX``, a box has no area, two
-      images have its name, sizes differ, it is negative and has a finding, or its COCO ids are unknown or repeated. A crowd is an object that is marked difficult.
+      images have its name, sizes differ, it is negative and has a finding, or its COCO ids are unknown or repeated. A crowd is an object that is
+      marked difficult.
 
     Raises:
       ConfigError: there is no such format, ``class_info`` is given for another one than RSNA's, or as ``ClassMap.check``.
