@@ -97,7 +97,8 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
             if image is not None:
                 outline = _outline(collector, annotation.get("segmentation"))
                 difficult = crowd == 1 or annotation.get("difficult") in (1, "1")
-                collector.notes[CROWDS] += crowd == 1
+                if crowd == 1:
+                    collector.notes[CROWDS] += 1
                 collector.add(image, *one, where, outline=outline, difficult=difficult)
         except ValueError as error:
             collector.reject(exam, f"{where}: {error}")
