@@ -340,6 +340,8 @@ def _make_records(sample: Path, labels: Path, output: Path, *flags: Any) -> None
     if (output / "manifest.json").exists():
         return
     given = ["--dicom-dir", sample / "stage_2_train_images", "--labels", labels, "--output-dir", output, "--stratify", "class"]
+    # each fold is the test of the others
+    given += ["--test-fraction", "0"]
     given += ["--class-info", sample / "stage_2_detailed_class_info.csv", "--patient-map", sample / "rsna_to_nih.csv", *flags]
     command = [sys.executable, stock_loop.ROOT / "tools" / "make_tfrecords.py", *given]
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)

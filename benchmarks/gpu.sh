@@ -59,7 +59,7 @@ import pathlib
 from pneumodet.data import synthetic
 synthetic.make_dataset(pathlib.Path('$out/source'), exams=$exams, size=$side)"
     "$python" "$here/tools/make_tfrecords.py" --dicom-dir "$out/source/stage_2_train_images" --labels "$out/source/stage_2_train_labels.csv" \
-      --masks --val-fraction 0.25 --output-dir "$data" --overwrite > "$out/records.log" 2>&1
+      --masks --val-fraction 0.25 --test-fraction 0 --output-dir "$data" --overwrite > "$out/records.log" 2>&1
   fi
 fi
 

@@ -7,15 +7,20 @@ from pneumodet.cli import make_tfrecords
 from pneumodet.data import synthetic
 
 
-def records(tmp_path_factory, *, exams, seed, size=128, val_fraction=0.4, classes=False):
-    """Return (record folder, the synthetic data set that it was made of by the command that a user types); RSNA's classes where asked for."""
+def records(tmp_path_factory, *, exams, seed, size=128, val_fraction=0.4, test_fraction=0, classes=False):
+    """Return (record folder, the synthetic data set that it was made of by the command that a user types); RSNA's classes where asked for.
+
+    There is no test split unless it is asked for: of a few exams it would leave too few for what is tested.
+    """
     source = synthetic.make_dataset(tmp_path_factory.mktemp("source"), exams=exams, seed=seed, size=size)
-    return records_of(source, tmp_path_factory.mktemp("data") / "records", val_fraction=val_fraction, classes=classes), source
+    shares = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+    return records_of(source, tmp_path_factory.mktemp("data") / "records", **shares, classes=classes), source
 
 
-def records_of(source, folder, *, val_fraction=0.4, classes=False, patients=True):
+def records_of(source, folder, *, val_fraction=0.4, test_fraction=0, classes=False, patients=True):
     """Return the folder of the records that the command makes of a synthetic data set, split by patient or else by exam."""
-    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--output-dir", folder, "--val-fraction", val_fraction]
+    flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--output-dir", folder]
+    flags += ["--val-fraction", val_fraction, "--test-fraction", test_fraction]
     flags += ["--patient-map", source.patient_map] if patients else []
     flags += ["--class-info", source.class_info] if classes else []
     assert make_tfrecords.main([*map(str, flags)]) == 0

@@ -45,17 +45,21 @@ def lines(workspace, monkeypatch):
 
 
 @pytest.mark.parametrize("scale", [TINY, dataclasses.replace(demo.FULL, exams=6, side_px=64)], ids=["fast", "full"])
-def test_the_six_steps(lines, workspace, scale):
+@pytest.mark.parametrize("tested", [False, True])
+def test_the_steps(lines, workspace, monkeypatch, scale, tested):
+    monkeypatch.setattr(demo, "TESTED_EXAMS", 6 if tested else 7)
     said = []
     assert demo.run(scale, say=said.append, progress=iter) == workspace / "demo" / "predictions" / "overview.png"
-    assert [name for name, _ in lines] == ["make_tfrecords", "train", "evaluate", "export", "predict"]
+    assert [name for name, _ in lines] == ["make_tfrecords", "train", "evaluate", "export", "predict"] + ["evaluate"] * tested
+    assert [args.split for name, args in lines if name == "evaluate"] == ["val", "test"][: 1 + tested]
     of = dict(lines)
+    assert bool(of["make_tfrecords"].test_fraction) == tested
     assert of["make_tfrecords"].max_side == 2 * scale.input_px
     assert (of["train"].pretrained, of["train"].fit_anchors, of["train"].steps) == ("none", True, scale.steps)
     assert of["train"].evaluate_every * scale.evaluations >= scale.steps
     assert len(list(of["predict"].input.iterdir())) == 2, "validation patients only"
     titles = [text.strip().partition(" ")[0] for text in said[1:]]
-    assert titles == ["1.", "2.", "3.", "4.", "5.", "6."], "each says what it is for"
+    assert titles == ["1.", "2.", "3.", "4.", "5.", "6.", "7."][: 6 + tested], "each says what it is for"
     assert f"about {scale.minutes} minute" in said[0]
 
 

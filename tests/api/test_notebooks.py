@@ -125,9 +125,9 @@ def without_training(here, tmp_path, monkeypatch):
         runs.write(folder, RunRecord(config=config, steps=6, training={"best_metric": "rsna_metric"}))
         return api.Run(folder)
 
-    def evaluate(run, *, resamples):
+    def evaluate(run, *, resamples, split="val"):
         truth, boxes = here / "data" / "stage_2_train_labels.csv", here / "submission.csv"
-        return api.evaluate(ground_truth=truth, detections=boxes, output=tmp_path / "measured", resamples=resamples)
+        return api.evaluate(ground_truth=truth, detections=boxes, output=tmp_path / f"measured_{split}", resamples=resamples)
 
     def export(run, **_):
         from pneumodet.inference import exported

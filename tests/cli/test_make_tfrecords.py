@@ -24,13 +24,14 @@ def flags(synthetic, folder, *more, dash="-"):
 
 
 def test_writes_what_it_says(synthetic, tmp_path, capsys):
-    more = ("--patient-map", synthetic.patient_map, "--class-info", synthetic.class_info, "--val-fraction", "0.4", "--seed", "3")
+    more = ("--patient-map", synthetic.patient_map, "--class-info", synthetic.class_info, "--val-fraction", "0.4", "--seed", "4")
     assert make_tfrecords.main(flags(synthetic, tmp_path / "out", *more)) == 0
     captured = capsys.readouterr()
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert (manifest["seed"], manifest["val_fraction"], manifest["split"]["by"]) == (3, 0.4, "patient map")
+    assert (manifest["seed"], manifest["val_fraction"], manifest["test_fraction"]) == (4, 0.4, 0.15)
+    assert (manifest["split"]["by"], list(manifest["splits"])) == ("patient map", ["train", "val", "test"])
     lines = captured.out.splitlines()
-    for line, (name, split) in zip(lines[1:3], manifest["splits"].items(), strict=True):
+    for line, (name, split) in zip(lines[1:4], manifest["splits"].items(), strict=True):
         counts = [split[key] for key in ("exams", "patients", "positive_exams", "boxes")]
         assert line.split() == [name, *map(str, counts), str(len(split["shards"]))]
     assert "JPEG streams copied as they are: 12, images decoded: 0" in captured.out
@@ -46,13 +47,47 @@ def test_underscores_and_the_warning_without_a_patient_map(synthetic, tmp_path, 
     assert make_tfrecords.main(flags(synthetic, tmp_path / "out", "--val_fraction=0.5", dash="_")) == 0
     err = capsys.readouterr().err
     assert "warning: split by patientId" in err
-    assert "a patient may be in train and in val" in err
+    assert "a patient may be in train and in val or test" in err
     assert "Give --patient-map." in err
 
 
-def test_a_side_without_pneumonia_is_told(synthetic, tmp_path, capsys):
-    assert make_tfrecords.main(flags(synthetic, tmp_path / "out", "--val-fraction", "0")) == 0
-    assert "warning: val has no exam." in capsys.readouterr().err
+def test_a_split_that_is_empty_or_without_pneumonia_is_told(synthetic, tmp_path, capsys):
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "out", "--val-fraction", "0", "--test-fraction", "0.0001")) == 0
+    err = capsys.readouterr().err
+    assert "warning: val has no exam." in err
+    assert (
+        "warning: test has no exam: 12 patients are too few for a share of 0.0001. Give another --seed or a larger --test-fraction, or "
+        "--test-fraction 0 to do without." in err
+    )
+    rows = synthetic.labels.read_text().splitlines()
+    negative = next(row.partition(",")[0] for row in rows[1:] if row.endswith(",0"))
+    (tmp_path / "split.csv").write_text(f"patientId,split\n{negative},test\n")
+    more = ("--split-file", tmp_path / "split.csv", "--test-fraction", "0.0001")
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "one", *more)) == 0
+    assert (
+        "warning: test has no exam with pneumonia, so that most figures on it are undefined. Give --stratify class"
+        in capsys.readouterr().err
+    )
+
+
+def test_no_test_split_where_none_is_wanted(synthetic, tmp_path, capsys):
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "out", "--test-fraction", "0")) == 0
+    assert "test" not in capsys.readouterr().out.replace(str(tmp_path), "")
+    assert list(json.loads((tmp_path / "out" / "manifest.json").read_text())["splits"]) == ["train", "val"]
+    assert make_tfrecords.main(flags(synthetic, tmp_path / "other", "--val-fraction", "0.9")) == 2
+    assert "val_fraction 0.9 and test_fraction 0.15 are more than 1 together" in capsys.readouterr().err
+
+
+def test_the_advice_is_for_so_many_training_exams(synthetic, tmp_path, capsys, monkeypatch):
+    from pneumodet.training import advice
+
+    asked = []
+    monkeypatch.setattr(advice, "flags", lambda *, exams, gpus: asked.append(exams) or ())
+    for folder, more in (("out", ()), ("folds", ("--folds", "2"))):
+        assert make_tfrecords.main(flags(synthetic, tmp_path / folder, *more)) == 0
+    sets = [json.loads((tmp_path / name / "manifest.json").read_text())["splits"] for name in ("out", "folds/fold-0", "folds/fold-1")]
+    assert asked[0] == sets[0]["train"]["exams"] < 12
+    assert asked[1] == min(one["train"]["exams"] for one in sets[1:])
 
 
 def test_skipped_exams_are_told(synthetic, tmp_path, capsys):

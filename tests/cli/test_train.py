@@ -75,7 +75,10 @@ def test_a_pipe_gets_no_bars_and_none_of_tensorflows_noise(done):
 def test_the_outcome_is_on_standard_output(done):
     folder, out, _ = done
     assert re.search(r"First step after \d+ s; \d+\.\d images/s after it\.", out)
-    assert re.search(r"Best:    image\.roc_auc \d\.\d{4} at step [24]\n", out)
+    (best,) = re.findall(
+        r"Best:    image\.roc_auc \d\.\d{4} at step ([24]): validation, used to choose this checkpoint, the best of 2\n", out
+    )
+    assert re.search(r"Last:    image\.roc_auc \d\.\d{4} at step 4\n", out) is None if best == "4" else "Last: " in out
     assert f"Run:     {folder} (4 steps, checkpoint {folder / 'train' / 'ckpt-4'})" in out
     assert f"Curves:  {folder / 'curves.png'}" in out
     for what in ("tools/evaluate.py --run done", "tools/export.py --run done", f"tensorboard --logdir {folder}"):

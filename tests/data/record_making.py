@@ -7,8 +7,11 @@ from pneumodet.data.settings import Inputs, Settings
 
 
 def convert(source, folder, **arguments):
-    """Convert a synthetic data set with flat arguments, whichever of Inputs, Settings and convert they are for; return what manifest.json holds."""
-    parts = {}
+    """Convert a synthetic data set with flat arguments, whichever of Inputs, Settings and convert they are for; return what manifest.json holds.
+
+    There is no test split unless ``test_fraction`` asks for one.
+    """
+    parts, arguments = {}, {"test_fraction": 0.0} | arguments
     for kind in (Inputs, Settings):
         names = {field.name for field in dataclasses.fields(kind)}
         parts[kind] = {name: arguments.pop(name) for name in list(arguments) if name in names}

@@ -16,6 +16,9 @@ from apache_beam.io.localfilesystem import LocalFileSystem  # noqa: E402
 
 FLAGS = ["--runner=DirectRunner"]
 
+TEST = settings.Settings().test_fraction
+"""The default of the command, which the tests' own way to convert does not have."""
+
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -29,7 +32,7 @@ def inputs(synthetic, **more):
 @pytest.mark.parametrize("folds", [0, 3])
 def test_the_same_files_as_locally(synthetic, tmp_path, folds):
     manifest = beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "beam"), settings.Settings(folds=folds), beam_flags=FLAGS)
-    convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, folds=folds)
+    convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, folds=folds, test_fraction=TEST)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert manifest == record_sets.RecordSet.open(tmp_path / "beam").manifest
     assert [path.name for path in (tmp_path / "beam").iterdir() if path.name.startswith(".")] == []
@@ -101,7 +104,7 @@ def test_urls_for_everything(synthetic, tmp_path, capsys):
     arguments = [*flags, "--output-dir", f"bucket://{tmp_path}/beam", "--runner", "DirectRunner", "--", "--job_name=test"]
     assert make_tfrecords.main(arguments) == 0
     assert f"Records: bucket://{tmp_path}/beam" in capsys.readouterr().out
-    convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, class_info=synthetic.class_info)
+    convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, class_info=synthetic.class_info, test_fraction=TEST)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
 
 

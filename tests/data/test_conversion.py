@@ -75,9 +75,9 @@ def test_everything_is_there_and_counted(done, synthetic):
     assert (manifest["skipped"], manifest["clipped"]) == ({}, [])
     several = sum(count > 1 for count in Counter(patients.values()).values())
     expected = {"by": "patient map", "folds": 0, "stratified_by": [], "given": 0, "patients": len(set(patients.values()))}
-    assert manifest["split"] == expected | {"patients_with_several_exams": several, "patient_overlap": 0, "same_image": []}
+    assert manifest["split"] == expected | {"own": [], "patients_with_several_exams": several, "patient_overlap": 0, "same_image": []}
     assert manifest["arguments"]["labels"] == {"name": synthetic.labels.name, "sha256": paths.sha256_file(synthetic.labels)}
-    split_of = splits.assign(patients.values(), val_fraction=0.4, seed=0)
+    split_of = splits.assign(patients.values(), splits.Shares(val=0.4), seed=0)
     for name, split in manifest["splits"].items():
         expected = {exam for exam, patient in patients.items() if split_of[patient] == name}
         written = records(folder, name)

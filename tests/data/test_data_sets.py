@@ -1,5 +1,6 @@
 """The field's data sets as they are laid out: synthetic copies of each, what is read of them, and what becomes of it in records."""
 
+import dataclasses
 import gzip
 import json
 
@@ -86,6 +87,12 @@ def test_nih_findings_of_whole_images(nih):
     }
     assert labels.patients == {"00000001_000": "1", "00000001_001": "1", "00000002_000": "2", "00000003_000": "3"}
     assert labels.notes == {"objects of the class 'Cardiomegaly' left out": 1, "objects of the class 'Hernia' left out": 1}
+
+
+def test_nih_lists_are_its_own_split(nih):
+    text(nih / "train_val_list.txt", "00000001_000.png", "00000001_001.png", "00000002_000.png")
+    text(nih / "test_list.txt", "00000003_000.png")
+    assert read(nih).splits == {"00000001_000": "train", "00000001_001": "train", "00000002_000": "train", "00000003_000": "test"}
 
 
 def test_nih_boxes_alone_say_nothing_of_images_with_other_boxes(nih):
@@ -271,6 +278,8 @@ def test_mimic_names_images_in_another_table(tmp_path):
     labels = read(tmp_path)
     assert contents(labels) == {"d1": WHOLE, "d3": NEGATIVE}
     assert labels.patients == {"d1": "10", "d3": "11"}
+    text(tmp_path / "mimic-cxr-2.0.0-split.csv", "dicom_id,study_id,subject_id,split", "d1,50,10,validate", "d3,51,11,test")
+    assert read(tmp_path).splits == {"d1": "val", "d3": "test"}
 
 
 # Kermany
@@ -305,6 +314,54 @@ def test_kermany_folders(kermany):
         "NORMAL2-IM-1440-0001": NEGATIVE,
     }
     assert sorted(set(labels.patients.values())) == ["IM-0115", "NORMAL2-IM-1440", "person1", "person3"]
+
+
+def exams_of(folder):
+    return {split.name: set(split.names) for split in RecordSet.open(folder).each_split()}
+
+
+def test_kermany_s_own_split_is_kept_but_for_patients_in_several_of_its_parts(kermany, tmp_path):
+    inputs = Inputs(dicom_dir=kermany, labels=kermany)
+    manifest = conversion.convert(inputs, tmp_path / "own")
+    assert manifest.split.own == ("train", "val", "test")
+    assert manifest.split.own_moved == 0
+    expected = {
+        "train": {"person1_bacteria_1", "person1_virus_2", "IM-0115-0001", "IM-0115-0002"},
+        "val": {"NORMAL2-IM-1440-0001"},
+        "test": {"person3_virus_4"},
+    }
+    assert exams_of(tmp_path / "own") == expected
+    picture(kermany / "test/PNEUMONIA/person1_virus_9.jpeg", 9)
+    manifest = conversion.convert(inputs, tmp_path / "moved")
+    assert manifest.split.own_moved == 2
+    assert exams_of(tmp_path / "moved")["test"] == {"person3_virus_4", "person1_bacteria_1", "person1_virus_2", "person1_virus_9"}
+    manifest = conversion.convert(inputs, tmp_path / "dealt", Settings(own_split="ignore", test_fraction=0))
+    assert manifest.split.own == ()
+    assert exams_of(tmp_path / "dealt").keys() == {"train", "val"}
+    (tmp_path / "split.csv").write_text("patientId,split\nperson3_virus_4,train\n")
+    manifest = conversion.convert(dataclasses.replace(inputs, split_file=tmp_path / "split.csv"), tmp_path / "file")
+    assert manifest.split.own == ()
+    assert "person3_virus_4" in exams_of(tmp_path / "file")["train"]
+
+
+def test_of_an_own_split_folds_keep_test(kermany, tmp_path):
+    for number in range(6):
+        picture(kermany / f"train/NORMAL/IM-02{number:02}-0001.jpeg", 20 + number)
+    manifest = conversion.convert(Inputs(dicom_dir=kermany, labels=kermany), tmp_path / "folds", Settings(folds=2))
+    assert manifest.split.own == ("test",)
+    assert exams_of(tmp_path / "folds")["test"] == {"person3_virus_4"}
+
+
+def test_patients_of_kermany_are_known_by_a_pattern_or_not(kermany, tmp_path):
+    picture(kermany / "train/NORMAL/other.jpeg", 30)
+    conversion.convert(Inputs(dicom_dir=kermany, labels=kermany), tmp_path / "out")
+    origins = {
+        image["file_name"]: image["patient_by"]
+        for split in RecordSet.open(tmp_path / "out").each_split()
+        for image in split.instances["images"]
+    }
+    assert origins.pop("other") == "none"
+    assert set(origins.values()) == {"labels"}
 
 
 def test_kermany_copies_are_one_image_and_equal_names_two(kermany):
@@ -412,6 +469,7 @@ def test_yolo_of_roboflow(yolo):
     assert not labels.exams["b"].positive
     assert labels.notes == {"outline of a finding, of which the box is taken": 1}
     assert contents(read(yolo, {"opacity": "pneumonia"})) == contents(labels)
+    assert labels.splits == {"a": "train", "b": "train", "c": "val"}
     with pytest.raises(DataError, match='--class-map "opacity=pneumonia"'):
         read(yolo)
 

@@ -362,7 +362,7 @@ NESTED = {"a": [[[["x" * 100] * 50] * 50]]}
         pytest.param(
             [image(2, "z.png")], [box(3, 2, category=4)], {"z": "annotation 3: there is no category with the id 4"}, id="category"
         ),
-        pytest.param([image(2, "z.png")], [box(3, 2, iscrowd=1)], {"z": "annotation 3: iscrowd is 1, must be 0"}, id="crowd"),
+        pytest.param([image(2, "z.png")], [box(3, 2, iscrowd=2)], {"z": "annotation 3: iscrowd is 2, must be 0 or 1"}, id="crowd"),
         pytest.param([image(2, "z.png")], [box(3, 2, iscrowd="0")], {"z": "annotation 3: iscrowd is '0', must be 0"}, id="crowd is text"),
         pytest.param(
             [image(2, "z.png")], [box(3, 2, (1, 2, 3))], {"z": "annotation 3: bbox is [1, 2, 3], must be [x, y,"}, id="three numbers"

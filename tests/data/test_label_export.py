@@ -389,7 +389,7 @@ def test_progress_is_of_all_exams(records, tmp_path):
 @pytest.mark.parametrize("format", EXACT)
 def test_of_what_conversion_writes(synthetic, tmp_path, format, negatives):
     """The labels that went in come out, and make the same ground truth again."""
-    settings = Settings(negatives=negatives, val_fraction=0.4)
+    settings = Settings(negatives=negatives, val_fraction=0.4, test_fraction=0)
     conversion.convert(Inputs(dicom_dir=synthetic.dicom_dir, labels=synthetic.labels), tmp_path / "set", settings)
     card = label_export.export_labels(tmp_path / "set", tmp_path / "out", format=format)
     parsed, original = (formats.read_labels(path) for path in (tmp_path / "out" / card["labels"], synthetic.labels))

@@ -169,11 +169,14 @@ def test_predict_names_labels_that_it_cannot_draw(tmp_path):
     ]
 
 
-def test_crowds_and_boxes_without_area_are_evaluated_and_not_trained_on(tmp_path):
+def test_crowds_and_boxes_without_area_are_evaluated_and_only_crowds_trained_on(tmp_path):
     boxes = [{**COCO["annotations"][0], "iscrowd": 1}, {**COCO["annotations"][0], "id": 2, "image_id": 7, "bbox": [1, 2, 0, 4]}]
     (tmp_path / "instances.json").write_text(json.dumps({**COCO, "annotations": boxes}))
     assert evaluate(tmp_path / "instances.json", tmp_path) == {"a": [[10, 20, 40, 60]], "b": [[1, 2, 1, 6]]}
-    assert [exam for exam, _ in formats.read_labels(tmp_path / "instances.json").rejected] == ["a", "b"]
+    labels = formats.read_labels(tmp_path / "instances.json")
+    assert [exam for exam, _ in labels.rejected] == ["b"]
+    assert labels.exams["a"].difficult == (True,)
+    assert labels.notes == {"objects marked difficult": 1, "crowds (iscrowd), of which the box is kept as an object marked difficult": 1}
 
 
 def test_images_of_one_name_in_two_folders_are_evaluated_by_their_folders(tmp_path):

@@ -50,6 +50,27 @@ def test_folds_are_record_sets_over_the_same_shards(many, tmp_path):
     assert len(everyone) == 40
 
 
+def test_test_patients_stand_aside_of_all_folds(many, tmp_path):
+    manifest = convert(many, tmp_path / "out", patient_map=many.patient_map, folds=3, test_fraction=0.2)
+    assert list(manifest["splits"]) == ["fold-0", "fold-1", "fold-2", "test"]
+    convert(many, tmp_path / "plain", patient_map=many.patient_map, test_fraction=0.2, val_fraction=0.3)
+    tested = exams_of(tmp_path / "out", "test")
+    assert tested == exams_of(tmp_path / "plain", "test") != set(), "who is in test depends on neither folds nor the share of val"
+    for number in range(3):
+        fold = record_sets.RecordSet.open(tmp_path / "out" / f"fold-{number}")
+        assert set(fold.test.names) == tested
+        assert not tested & {*fold.train.names, *fold.val.names}
+        assert record_sets.verify(fold.folder) == []
+
+
+def test_where_the_patient_of_each_exam_is_known_from(many, tmp_path):
+    convert(many, tmp_path / "map", patient_map=many.patient_map)
+    convert(many, tmp_path / "none")
+    for name in ("map", "none"):
+        images = json.loads((tmp_path / name / "instances_train.json").read_text())["images"]
+        assert {image["patient_by"] for image in images} == {name}
+
+
 def test_strata_are_balanced_and_told(many, tmp_path):
     arguments = {"patient_map": many.patient_map, "class_info": many.class_info, "val_fraction": 0.25, "stratify": ("class", "sex", "view")}
     manifest = convert(many, tmp_path / "out", **arguments)

@@ -1,6 +1,7 @@
 """A conversion that was killed, stopped or out of disk is resumed, and gives the same bytes as one that was not."""
 
 import errno
+import functools
 import os
 import random
 import shutil
@@ -10,13 +11,17 @@ import sys
 import time
 
 import pytest
-from record_making import convert, records
+import record_making
+from record_making import records
 
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError, EnvironmentProblem
-from pneumodet.data import record_sets, shards, tfrecord
+from pneumodet.data import record_sets, settings, shards, tfrecord
 
 SCRIPT = paths.PROJECT_ROOT / "tools" / "make_tfrecords.py"
+
+convert = functools.partial(record_making.convert, test_fraction=settings.Settings().test_fraction)
+"""The command's defaults, since the command resumes what it began."""
 
 KILLED_AT = """
 import os, signal, sys

@@ -14,7 +14,9 @@ from pneumodet.data.settings import Inputs, Settings
 def records(synthetic, tmp_path_factory):
     """Return a record set with masks, not to be changed."""
     folder = tmp_path_factory.mktemp("tfds") / "set"
-    conversion.convert(Inputs(dicom_dir=synthetic.dicom_dir, labels=synthetic.labels), folder, Settings(val_fraction=0.4, masks=True))
+    conversion.convert(
+        Inputs(dicom_dir=synthetic.dicom_dir, labels=synthetic.labels), folder, Settings(val_fraction=0.3, test_fraction=0.3, masks=True)
+    )
     return folder
 
 

@@ -39,6 +39,15 @@ AGES = {
 
 SEXES = {"F": "F", "f": "F", "Female": "F", "male": "M", "O": "O", "X": None, "": None}
 VIEWS = {"PA": "PA", "ap": "AP", "LL": "LL", "Lateral": "LATERAL", "UP": None, "": None}
+VIEWS |= {
+    "AP SUPINE": "AP",
+    "pa_erect": "PA",
+    "CHEST P.A.": "PA",
+    "Left Lateral": "LATERAL",
+    "AP/PA": None,
+    "AP Smith": None,
+    "FRONTAL": None,
+}
 SPACINGS = {
     "0.143": (0.143, 0.143),
     "0.14300000000000002": (0.143, 0.143),

@@ -24,7 +24,7 @@ def export_workspace(network, tmp_path_factory):
     """Return a workspace with a run, "small", that was evaluated, and with its records."""
     workspace = tmp_path_factory.mktemp("exports")
     source = synthetic.make_dataset(workspace / "source", exams=16, seed=5, size=192)
-    records = made.records_of(source, workspace / "records", val_fraction=0.5)
+    records = made.records_of(source, workspace / "records", val_fraction=0.5, test_fraction=0.3)
     with shallow.builds(network):
         lively_models.run(workspace / "small", records, shallow.TWO_MAPS if network == "shallow" else ())
     reports = metrics_table.MetricsTable(workspace / "small" / metrics_table.FILE)

@@ -81,7 +81,7 @@ def test_each_file_was_measured(exports, name):
 def test_it_is_said_that_the_checkpoint_was_chosen_on_these_exams(exports, workspace, capsys):
     """In the evaluation of the run and of its export, in their reports, and in the model card."""
     folder, _, _ = exports
-    sentence = "This checkpoint was the best of 3 on these very exams"
+    sentence = "These exams chose the checkpoint, the best of 3"
     metrics, data = read(folder.parent / "eval" / "metrics.json"), workspace / "records"
     assert metrics["checkpoint_chosen_of"] == read(folder / "model.json")["checkpoint_chosen_of"] == 3
     assert sentence in metrics["warnings"][-1]
@@ -100,6 +100,33 @@ def test_threshold_and_calibrator_were_chosen_on_the_evaluated_exams(exports, wo
     assert exported.read(folder).card.seen == Seen(chosen=Marks.of(Exams.of(images)), unrecorded=("the run small",))
     text = (folder / "MODEL_CARD.md").read_text()
     assert "Not recorded: what the run small has seen" in text and f"recognises {len(images)} exams it was chosen on" in text
+
+
+def test_the_test_is_at_the_threshold_of_validation_and_leaves_its_evaluation_alone(exports, workspace, capsys):
+    """Of the run and of its export; the export takes its threshold from eval/, which stays that of validation."""
+    folder, _, _ = exports
+    run = folder.parent
+    before = (run / "eval" / "metrics.json").read_bytes()
+    capsys.readouterr()
+    assert evaluate.main(["--run", "small", "--split", "test", "--resamples", "20"]) == 0
+    captured = capsys.readouterr()
+    assert (run / "eval" / "metrics.json").read_bytes() == before
+    tested, chosen = read(run / "eval_test" / "metrics.json"), read(run / "eval" / "metrics.json")
+    assert tested["split"] == "test" and tested["images"] == tested["test_exams"] == chosen["test_exams"] > 0
+    assert tested["rsna_threshold"] == chosen["rsna_threshold"]
+    assert tested["rsna_threshold_source"].startswith("from the model")
+    assert tested["figures_on"] == "test: exams that nothing was chosen on"
+    assert "Figures: test: exams that nothing was chosen on\n" in captured.out and "--split test" not in captured.out
+    assert "These exams chose the checkpoint" not in captured.err
+    for name in ("report.html", "model_card.md"):
+        assert "of test: exams that nothing was chosen on" in (run / "eval_test" / name).read_text()
+        assert "of validation, used to choose this checkpoint, the best of 3" in (run / "eval" / name).read_text()
+    arguments = ["--data", str(workspace / "records"), "--split", "test", "--output-dir", str(workspace / "of_export"), "--resamples", "20"]
+    assert evaluate.main(["--model", str(folder), *arguments]) == 0
+    of_export = read(workspace / "of_export" / "metrics.json")
+    assert (of_export["rsna_threshold"], of_export["figures_on"]) == (tested["rsna_threshold"], tested["figures_on"])
+    assert evaluate.main(["--run", "small", "--split", "test", "--aim", "f1", "--resamples", "20"]) == 0
+    assert "The run has no threshold that validation chose for this aim" in capsys.readouterr().err
 
 
 def test_figures_of_one_checkpoint_are_the_same_everywhere(exports, workspace):

@@ -29,6 +29,11 @@ LEARNING_RATE = 0.05
 
 VAL_FRACTION = 0.25
 
+TEST_FRACTION = 0.15
+
+TESTED_EXAMS = 100
+"""From so many radiographs on there is a test split at all: of fewer it would have a few patients, and training would miss them."""
+
 SETTING = "model.ssd.image_resizer.fixed_shape_resizer"
 """What the demo changes in configs/ssd_mobilenet.config: smaller images, so that two processors are enough."""
 
@@ -93,7 +98,10 @@ def run(
         shutil.rmtree(folder)
     # first, so that a demo that is stopped halfway is still known as one and can be replaced
     paths.write_json(folder / MARKER, dataclasses.asdict(scale) | {"seed": seed})
-    say(f"Six steps, about {counted(scale.minutes, 'minute')} on two processors that nothing else uses. All files: {folder}")
+    tested = scale.exams >= TESTED_EXAMS
+    say(
+        f"{'Seven' if tested else 'Six'} steps, about {counted(scale.minutes, 'minute')} on two processors that nothing else uses. All files: {folder}"
+    )
 
     def command(title: str, name: str, *arguments: object) -> None:
         line = list(map(str, arguments))
@@ -107,11 +115,12 @@ def run(
     labels = ("--labels", source.labels)
     records = folder / "records"
     command(
-        "2. Records: radiographs and boxes as TFRecords; each patient goes to training or to validation",
+        f"2. Records: radiographs and boxes as TFRecords; each patient goes to training, to validation{' or to test' if tested else ''}",
         "make_tfrecords",
         *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info, "--patient-map", source.patient_map),
         # twice the input, as --for CONFIG would have it: training decodes each image many times
-        *("--output-dir", records, "--val-fraction", VAL_FRACTION, "--max-side", 2 * scale.input_px),
+        *("--output-dir", records, "--val-fraction", VAL_FRACTION, "--test-fraction", TEST_FRACTION if tested else 0),
+        *("--max-side", 2 * scale.input_px),
     )
     sides = (part for side in ("height", "width") for part in ("--set", f"{SETTING}.{side}={scale.input_px}"))
     command(
@@ -120,7 +129,9 @@ def run(
         *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--pretrained", "none", "--fit-anchors", "--seed", seed),
         *("--steps", scale.steps, "--evaluate-every", -(-scale.steps // scale.evaluations), "--learning-rate", LEARNING_RATE, *sides),
     )
-    command("4. Evaluation: its best checkpoint on the patients that it was not trained on", "evaluate", "--run", NAME)
+    command(
+        "4. Evaluation: its best checkpoint on the validation patients, which chose it, and a threshold for it", "evaluate", "--run", NAME
+    )
     command(
         "5. Export: the model as a folder of its own, compared with the checkpoint on some exams",
         "export",
@@ -134,6 +145,15 @@ def run(
         "predict",
         *("--model", folder / "export", "--input", validation, *labels, "--output-dir", predictions),
     )
+    if tested:
+        command(
+            "7. Test: once, at the end, on patients that nothing was chosen on: the figures to report",
+            "evaluate",
+            "--run",
+            NAME,
+            "--split",
+            "test",
+        )
     return predictions / "overview.png"
 
 

@@ -157,7 +157,7 @@ def test_a_record_set_tells_the_same_as_its_files(synthetic, tmp_path):
     inputs = conversion.Inputs(
         dicom_dir=synthetic.dicom_dir, labels=synthetic.labels, class_info=synthetic.class_info, patient_map=synthetic.patient_map
     )
-    conversion.convert(inputs, tmp_path / "records", conversion.Settings(val_fraction=0.4))
+    conversion.convert(inputs, tmp_path / "records", conversion.Settings(val_fraction=0.4, test_fraction=0))
     of_files = table.read(labels=synthetic.labels, dicom_dir=synthetic.dicom_dir, patient_map=synthetic.patient_map)
     of_records = table.read(records=tmp_path / "records")
     assert of_records.columns == ("age", "sex", "view")

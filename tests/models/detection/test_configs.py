@@ -40,7 +40,7 @@ def masked_records(source, tmp_path_factory):
     """Return the folder of a record set with masks."""
     folder = tmp_path_factory.mktemp("masked") / "records"
     flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--patient-map", source.patient_map, "--output-dir", folder]
-    assert make_tfrecords.main([*map(str, flags), "--val-fraction", "0.4", "--masks"]) == 0
+    assert make_tfrecords.main([*map(str, flags), "--val-fraction", "0.4", "--test-fraction", "0", "--masks"]) == 0
     return folder
 
 

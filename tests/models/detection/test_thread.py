@@ -122,7 +122,18 @@ def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_
     for key in ("highest_score", "rsna_metric", "coco.pneumonia.AP50"):
         assert of_model[key] == pytest.approx(of_run[key], abs=1e-4), "they see the same pixels, and are evaluated at the same thresholds"
     assert "from the model" not in of_model["rsna_threshold_source"], "it was chosen on these very records"
-    arguments = ["--dicom-dir", str(source.dicom_dir), "--labels", str(source.labels), "--val-fraction", "0.9", "--seed", "7"]
+    arguments = [
+        "--dicom-dir",
+        str(source.dicom_dir),
+        "--labels",
+        str(source.labels),
+        "--val-fraction",
+        "0.9",
+        "--test-fraction",
+        "0",
+        "--seed",
+        "7",
+    ]
     assert make_tfrecords.main([*arguments, "--output-dir", str(tmp_path / "others")]) == 0
     command = [
         "--model",
@@ -144,7 +155,7 @@ def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_
     assert not other["rsna_threshold_source"].startswith("from the model")
     assert (tmp_path / "other" / "report.html").read_text().count("data:image/jpeg") == len(other["worst"])
     assert evaluate.main([*command, "--split", "test"]) == 2
-    assert "has no split 'test'; it has train, val" in capsys.readouterr().err
+    assert "has no split 'test'; it has train, val. Make the records again with --test-fraction 0.15." in capsys.readouterr().err
 
 
 def test_export_has_the_api_signature(trained):

@@ -50,10 +50,35 @@ def test_a_run_with_two_heads_leaves_figures_scores_and_pictures(both, classifie
     assert sum(cells.values()) == np.sum(metrics["classes"]["confusion"]) == metrics["images"]
     assert cells["tp"] + cells["fn"] == metrics["positive_images"] == sum(metrics["classes"]["confusion"][2])
     assert {"roc.png", "confusion.png", "scores.csv", "metrics.json"} <= {path.name for path in (folder / "evaluation").iterdir()}
-    assert any("best of 2 on these very exams" in warning for warning in metrics["warnings"])
+    assert any("These exams chose the checkpoint, the best of 2 (" in warning for warning in metrics["warnings"])
+    assert (metrics["figures_on"], metrics["test_exams"]) == ("validation, used to choose this checkpoint, the best of 2", 0)
+    assert metrics["checkpoint_best"] == outcome.memory.best and metrics["checkpoint_last_step"] == 6
     record = json.loads((folder / "run.json").read_text())
     assert record["family"] == "classification" and sum(record["classes"]["train"]) == record["data"]["train_exams"]
     assert str(classified[1].parent) not in (folder / "run.json").read_text()
+
+
+def test_another_split_is_evaluated_at_the_threshold_of_validation(both, tmp_path, capsys):
+    from pneumodet.cli import evaluate
+
+    folder, _, chosen = both
+    assert evaluate.main(["--run", str(folder), "--split", "train", "--output-dir", str(tmp_path / "out")]) == 0
+    assert "Figures: training: exams that the model learned from" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["threshold"] == chosen["threshold"] and metrics["operating_point"]["source"] == "chosen on validation"
+    assert (metrics["split"], metrics["checkpoint"], metrics["family"]) == ("train", chosen["checkpoint"], "classification")
+    assert (
+        sum(metrics["image.confusion"].values())
+        == metrics["images"]
+        == json.loads((folder / "run.json").read_text())["data"]["train_exams"]
+    )
+    assert {"scores.csv", "roc.png", "confusion.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert evaluate.main(["--run", str(folder), "--split", "test"]) == 2
+    assert "has no split 'test'" in capsys.readouterr().err
+    assert evaluate.main(["--run", str(folder), "--split", "train", "--tta", "flip"]) == 2
+    assert "--tta is for detectors, but" in capsys.readouterr().err
+    assert evaluate.main(["--run", str(folder)]) == 2
+    assert "is evaluated on validation at the end of its training" in capsys.readouterr().err
 
 
 def test_a_restored_classifier_scores_as_the_run_did(both, classified):
@@ -179,7 +204,8 @@ def test_the_command_says_where_results_lie_and_what_comes_next(both, completed,
     if completed:
         low, high = metrics["intervals"].get("classes.accuracy")
         assert code == 0 and f"{metrics['classes.accuracy']:.3f} [{low:.3f}, {high:.3f}]" in out
-        assert str(folder / "evaluation" / "scores.csv") in out and "grad_cam.py --run mine" in out and "optimistic" in err
+        assert str(folder / "evaluation" / "scores.csv") in out and "grad_cam.py --run mine" in out
+        assert "Figures: validation, used to choose this checkpoint, the best of" in out and "These exams chose the checkpoint" in err
     else:
         assert code == 130 and "train_classifier.py --run mine --resume" in err
 

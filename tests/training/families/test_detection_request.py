@@ -172,6 +172,8 @@ def test_no_positive_training_exam_is_refused(synthetic, new, tmp_path):
         synthetic.dicom_dir,
         "--labels",
         tmp_path / "negative.csv",
+        "--test-fraction",
+        "0",
         "--val-fraction",
         "0.4",
         "--output-dir",

@@ -68,6 +68,24 @@ def test_the_figures_are_those_of_the_best_checkpoint(unet_run, unet_records):
     assert metrics["segmentation.iou"] == pytest.approx(outcome.memory.best)
 
 
+def test_another_split_is_evaluated_at_the_thresholds_of_validation(unet_run, tmp_path):
+    from pneumodet.training.keras import testing
+
+    folder, _, chosen = unet_run
+    metrics, into = testing.evaluate(Segmenter(), folder, split="train", output_dir=tmp_path / "out")
+    assert metrics["pixel_threshold"] == dict.fromkeys(("new_data", "lowest", "highest"), chosen["pixel_threshold"]["new_data"])
+    assert metrics["rsna_threshold"] == chosen["rsna_threshold"] and metrics["figures_on"].startswith("training: ")
+    assert metrics["checkpoint"] == chosen["checkpoint"] and metrics["images"] == len(RecordSet.open(folder_of(folder)).train)
+    assert {"scores.csv", "detections.json", "masks.png", "metrics.json"} == {path.name for path in into.iterdir()}
+    with pytest.raises(DataError, match="holds an earlier result"):
+        testing.evaluate(Segmenter(), folder, split="train", output_dir=tmp_path / "out")
+
+
+def folder_of(run):
+    """Return the folder of the records that a run was trained with."""
+    return Path(runs.read(run).records().folder)
+
+
 def test_a_run_that_was_cut_ends_as_an_uncut_one(unet_run, tmp_path):
     whole, folder = unet_run[0], tmp_path / "cut"
     shutil.copytree(whole, folder)

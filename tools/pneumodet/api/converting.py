@@ -29,6 +29,8 @@ class ConvertOptions(TypedDict, total=False):
     patient_tag: bool
     patient_regex: str | None
     val_fraction: float
+    test_fraction: float
+    own_split: Literal["keep", "ignore"]
     folds: int
     stratify: Sequence[Literal["class", "view", "sex"]]
     seed: int
@@ -59,12 +61,12 @@ def convert(
     beam_flags: Sequence[str] = (),
     **settings: Unpack[ConvertOptions],
 ) -> Records:
-    """Convert radiographs and labels to TFRecords, split by patient. A call that was stopped is resumed by the same call.
+    """Convert radiographs and labels to TFRecords, split by patient into train, val and test. A call that was stopped is resumed by the same call.
 
     >>> records = pneumodet.convert(
     ...     "data/stage_2_train_images", labels="data/stage_2_train_labels.csv", patient_map="data/patient_map.csv", output="new", seed=1
     ... )
-    >>> records.splits["train"].exams + records.splits["val"].exams
+    >>> sum(split.exams for split in records.splits.values())
     12
 
     Args:
@@ -73,7 +75,7 @@ def convert(
       output: the new folder; it appears whole or not at all.
       class_info: CSV ``patientId,class``.
       patient_map: which patient each exam is of: CSV ``patientId,patient`` or RSNA's JSON. Without it, patients leak between splits.
-      split_file: CSV ``patientId,split``; it decides for whom it names, also for splits such as ``test``.
+      split_file: CSV ``patientId,split``; it decides for whom it names, also for ``test`` and other splits.
       label_map: the classes; by default no-pneumonia and pneumonia.
       pseudonymize: key file, by which ids are replaced by keyed hashes; one that is missing is made.
       for_config: name of a config: ``max_side`` is twice its input size, room for cropping.
@@ -81,7 +83,7 @@ def convert(
       workers: processes; None: one a processor.
       runner: convert on Apache Beam; paths may then be URLs.
       beam_flags: the runner's own flags.
-      settings: see ``ConvertOptions``, such as ``val_fraction=0.2``, ``seed=0``, ``quality="report"``, ``max_side=1024``.
+      settings: see ``ConvertOptions``, such as ``test_fraction=0.2``, ``seed=0``, ``quality="report"``, ``max_side=1024``.
 
     Raises:
       ConfigError: a path does not exist, or settings do not go together.

@@ -10,7 +10,7 @@ from pneumodet.api.calls import Given
 from pneumodet.api.loading import AnyModel
 from pneumodet.api.records import Records
 from pneumodet.api.training import folder_of
-from pneumodet.core import formatting, progress, runs
+from pneumodet.core import formatting, progress, runs, split_use
 from pneumodet.core.errors import ConfigError
 from pneumodet.evaluation.metrics_file import Metrics
 
@@ -95,6 +95,7 @@ class Result:
         point = self.metrics.threshold_source
         return pages.html(
             pages.table(caption, ("figure", "value and 95 % interval"), self.rows()),
+            pages.line(f"Figures: {name}" if (name := split_use.figures_on(self.metrics)) else ""),
             pages.line(f"Operating point: {point}" if point else ""),
             pages.line(leaks.statement(self.metrics) or ""),
             pages.warnings(self.warnings),

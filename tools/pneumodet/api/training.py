@@ -11,6 +11,7 @@ from pneumodet.api.records import Records
 from pneumodet.core import given, metrics_table, progress, runs
 from pneumodet.core.errors import CheckpointError
 from pneumodet.core.run_record import RunRecord
+from pneumodet.core.split_use import Choice
 from pneumodet.inference import exported
 from pneumodet.inference.card import ModelCard
 from pneumodet.inference.parity import Parity
@@ -122,7 +123,10 @@ class Run:
     def _repr_html_(self) -> str:
         best, record = self.best, self.record
         rows = [("config", record.config or "–"), ("steps", f"{runs.steps_done(self.folder) or 0:,} of {record.steps or 0:,}")]
-        rows += [(f"best {best[1]}", f"{best[2]:.4f} at step {best[0]:,}")] if best else []
+        if best:
+            choice = Choice.of_run(self.folder, best[1])
+            rows.append((f"best {best[1]}", f"{best[2]:.4f} at step {best[0]:,}: {choice.name}"))
+            rows += [(f"last {best[1]}", f"{choice.last:.4f} at step {choice.last_step:,}")] if choice.last is not None else []
         has_curves = (self.folder / runs.CURVES).is_file()
         return pages.html(
             pages.table(f"Run {self.name}", ("", ""), [*rows, ("folder", str(self.folder))]),

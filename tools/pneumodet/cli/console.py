@@ -185,7 +185,13 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
     if outcome.images_per_second:
         print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
     if outcome.memory.best is not None:
-        print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}")
+        from pneumodet.core.split_use import Choice
+
+        choice = Choice.of_run(folder, outcome.best_metric)
+        print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}: {choice.name}")
+        if choice.last_step not in (None, outcome.memory.best_step):
+            last = "undefined" if choice.last is None else f"{choice.last:.4f}"
+            print(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
     print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
         print(invocation.spelled(f"Stopped before the end; nothing is lost. Resume: {resume}"), file=sys.stderr)
@@ -196,14 +202,35 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
 
 
 def print_evaluation(metrics: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Print figures of a classifier or segmenter on its validation exams: those of ``names`` that it has, with their intervals."""
-    exams, patients = counted(metrics["images"], "exam"), counted(metrics["patients"], "patient")
-    print(f"Validation: {exams}, {patients}; best checkpoint, of step {metrics['step']}")
+    """Print figures of a classifier or segmenter: those of ``names`` that it has, with their intervals."""
+    print(f"{counted(metrics['images'], 'exam')}, {counted(metrics['patients'], 'patient')}; checkpoint of step {metrics['step']}")
+    print_figures_on(metrics)
     for key, name in names.items():
         if key in metrics:
             print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def test_commands(run: str, metrics: Mapping[str, Any], more: Sequence[str] = ()) -> list[str]:
+    """Return the command that evaluates a run once on the test split of its records, for a line "Next:"; none where they have no such exams.
+
+    Args:
+      run: its name.
+      metrics: of an evaluation on those records.
+      more: flags.
+    """
+    if not metrics.get("figures_on") or not metrics.get("test_exams"):
+        return []
+    return [f"{' '.join([f'python tools/evaluate.py --run {run}', *more, '--split test'])}     (once, of the model that you choose)"]
+
+
+def print_figures_on(metrics: Mapping[str, Any]) -> None:
+    """Print what the exams of an evaluation are to the model, where that is known."""
+    from pneumodet.core import split_use
+
+    if name := split_use.figures_on(metrics):
+        print(f"Figures: {name}")
 
 
 def add_class_map(parser: Any) -> None:

@@ -42,6 +42,9 @@ def run(args: argparse.Namespace) -> None:
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"\nDone in {minutes} min {seconds} s. The detector has learned synthetic opacities, nothing about patients. Open these:")
     print(f"Picture: {picture}\nReport:  {picture.parents[1] / 'eval' / 'report.html'}")
+    # a small demo has no test split
+    if (test := picture.parents[1] / "eval_test" / "report.html").is_file():
+        print(f"Test:    {test}")
     console.out("Next:    the same with radiographs of patients: docs/guide/README.md")
 
 

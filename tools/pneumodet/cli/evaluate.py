@@ -1,14 +1,20 @@
-"""Measure a run, an exported model, several that are fused, or detections of any framework: metrics.json and report.html."""
+"""Measure a run, an exported model, several that are fused, or detections of any framework: metrics.json and report.html; any run on test."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
-from pneumodet.core import runs
+from pneumodet.core import paths, runs, split_use
+from pneumodet.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pneumodet.api import evaluating
 
 EPILOG = """examples:
   python tools/evaluate.py --run my_first
+  python tools/evaluate.py --run my_first --split test
   python tools/evaluate.py --model workspace/my_first/export --data workspace/records/other --output-dir workspace/on_other
   python tools/evaluate.py --run fold_0 --run fold_1 --data workspace/records/held_out --recipe workspace/fused/recipe.json --output-dir …
   python tools/evaluate.py --ground-truth instances.json --detections detections.json --output-dir workspace/evaluated
@@ -28,7 +34,11 @@ def build_parser() -> console.Parser:
     )
     add("--model", type=console.model, action="append", help="an exported model, or the name of its run, on --data; again for each to fuse")
     add("--data", type=console.existing_dir, help="record set (for --run by default the one that it was trained with)")
-    add("--split", default="val", help="of the record set (default %(default)s)")
+    add(
+        "--split",
+        default="val",
+        help="of the record set: val, on which the checkpoint was chosen, or once at the end test (default %(default)s)",
+    )
     add("--ground-truth", type=console.existing_path, help="labels in any format of make_tfrecords, or a record set (and --split)")
     add("--detections", type=console.existing_file, help="COCO results JSON, or a submission CSV; .gz and .zip, too")
     console.add_class_map(group)
@@ -52,15 +62,26 @@ def build_parser() -> console.Parser:
     add(
         "--output-dir",
         type=console.path,
-        help="new folder for the results (for one --run by default its eval/; eval_processed/ with --recipe or --tta)",
+        help="new folder for the results (for one --run by default its eval/, of the test split eval_test/; eval_processed/ with --recipe or --tta)",
     )
     add("--radiographs", type=console.existing_path, help="folder of images for the gallery, with --detections")
     add("--overwrite", action="store_true", help="replace earlier results in --output-dir")
     return parser
 
 
+OF_KERAS = ("run", "split", "output_dir", "overwrite")
+"""Flags that go with a run of a classifier or segmenter."""
+
+
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
+    if (
+        args.run
+        and len(args.run) == 1
+        and (family := runs.family_of(paths.run_dir(args.run[0]))) in (runs.CLASSIFICATION, runs.SEGMENTATION)
+    ):
+        _of_keras(args, family)
+        return
     from pneumodet.api import evaluating
 
     request = evaluating.Request(
@@ -97,11 +118,50 @@ def run(args: argparse.Namespace) -> None:
     )
     result = evaluating.measured(request, options)
     _print(result)
-    if args.run and not result.metrics["postprocessing"]:
-        console.out(f"Next:    python tools/export.py --run {args.run[0]}")
+    if args.run and len(args.run) == 1:
+        _print_next(args, result)
 
 
-def _print(result) -> None:
+def _of_keras(args: argparse.Namespace, family: str) -> None:
+    """Evaluate a classifier or segmenter on another split than that of validation, which the end of its training evaluates."""
+    defaults = build_parser()
+    more = next((name for name, value in vars(args).items() if name not in OF_KERAS and value != defaults.get_default(name)), None)
+    if more:
+        raise ConfigError(
+            f"--{more.replace('_', '-')} is for detectors, but {args.run[0]} is of the family {family}. With it go "
+            f"{', '.join('--' + name.replace('_', '-') for name in OF_KERAS)}."
+        )
+    from pneumodet.training.keras import testing
+
+    if family == runs.CLASSIFICATION:
+        from pneumodet.cli.train_classifier import FIGURES
+        from pneumodet.training.families.classification import Classifier as Family
+    else:
+        from pneumodet.cli.train_segmenter import FIGURES
+        from pneumodet.training.families.segmentation import Segmenter as Family
+    metrics, into = testing.evaluate(
+        Family(),
+        runs.find(args.run[0]),
+        split=args.split,
+        output_dir=args.output_dir,
+        overwrite=args.overwrite,
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    console.print_evaluation(metrics, FIGURES)
+    print(f"Results: {into / runs.METRICS}")
+
+
+def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:
+    lines = [] if result.metrics["postprocessing"] else [f"python tools/export.py --run {args.run[0]}"]
+    # of the records that it was trained with, and not on the test itself
+    if result.metrics.get(split_use.KEY) != split_use.TEST:
+        more = [f"--recipe {console.quoted(args.recipe)}"] if args.recipe else [f"--tta {args.tta}"] if args.tta else []
+        lines += console.test_commands(args.run[0], result.metrics, more)
+    if lines:
+        console.out("Next:    " + "\n         ".join(lines))
+
+
+def _print(result: "evaluating.Result") -> None:
     from pneumodet.evaluation import leaks
 
     metrics, counted = result.metrics, console.counted
@@ -110,6 +170,7 @@ def _print(result) -> None:
         f"{counted(metrics['boxes'], 'box')}, {counted(metrics['detections'], 'detection')}"
         + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
+    console.print_figures_on(metrics)
     for name, value in result.rows():
         print(f"  {name:26}{value}")
     threshold = metrics["rsna_threshold"]

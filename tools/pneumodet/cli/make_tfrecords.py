@@ -1,4 +1,4 @@
-"""Turn radiographs (DICOM and image files) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords, split by patient."""
+"""Turn radiographs (DICOM and image files) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords: train, val and test, by patient."""
 
 import argparse
 import sys
@@ -92,8 +92,27 @@ def build_parser() -> console.Parser:
     )
     patient.add_argument("--patient-tag", action="store_true", help="the patient is the file's PatientID (not in RSNA's files)")
     patient.add_argument("--patient-regex", metavar="REGEX", help="the patient is what this finds in the exam's id, or its first group")
-    add("--val-fraction", type=console.fraction, default=0.2, help="share of patients for validation (default %(default)s)")
-    add("--folds", type=console.whole_number, default=0, metavar="K", help="K folds of patients instead, each with a record set of its own")
+    add("--val-fraction", type=console.fraction, default=0.15, help="share of patients for validation (default %(default)s)")
+    add(
+        "--test-fraction",
+        type=console.fraction,
+        default=0.15,
+        help="share of patients for the test at the end, on whom nothing is chosen; 0 for none (default %(default)s)",
+    )
+    add(
+        "--own-split",
+        choices=("keep", "ignore"),
+        default="keep",
+        help="a data set's own train, val and test (Kermany's folders, data.yaml, lists beside the labels): kept unless there is a --split-file, or dealt "
+        "by patient (default %(default)s)",
+    )
+    add(
+        "--folds",
+        type=console.whole_number,
+        default=0,
+        metavar="K",
+        help="K folds of patients instead of train and val, each with a record set of its own; test stands aside",
+    )
     add("--stratify", default="", metavar="NAMES", help="same share of each class,view,sex (any of them, by commas) in every split")
     add(
         "--split-file",
@@ -156,6 +175,12 @@ def run(args: argparse.Namespace) -> int | None:
         print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
     if args.split_file:
         print(f"The split file decides for {manifest.split.given} exams by name, and for others of their patients.")
+    if own := manifest.split.own:
+        moved = manifest.split.own_moved or 0
+        print(
+            f"The data set's own split is kept: {', '.join(own)} (--own-split ignore deals all patients)."
+            + (f" {console.counted(moved, 'exam')} of patients in several of its splits moved to test, or else to val." if moved else "")
+        )
     for caution in records.warnings:
         print(f"warning: {caution}", file=sys.stderr)
     print(f"Records: {args.output_dir}")
@@ -173,7 +198,9 @@ def run(args: argparse.Namespace) -> int | None:
             from pneumodet.core import gpus
             from pneumodet.training import advice
 
-            flags = advice.flags(exams=sum(one.exams for one in manifest.splits.values()), gpus=gpus.count())
+            # a fold is trained on all others
+            train = [one.exams for name, one in manifest.splits.items() if name == "train" or name.startswith("fold-")]
+            flags = advice.flags(exams=sum(train) - (max(train) if args.folds else 0), gpus=gpus.count())
             words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
         console.out(f"Next:    {' '.join(words)}")
     return None
@@ -218,6 +245,8 @@ def _convert(args: argparse.Namespace) -> "Records":
         patient_tag=args.patient_tag,
         patient_regex=args.patient_regex,
         val_fraction=args.val_fraction,
+        test_fraction=args.test_fraction,
+        own_split=args.own_split,
         folds=args.folds,
         stratify=[name.strip() for name in args.stratify.split(",") if name.strip()],
         seed=args.seed,

@@ -92,8 +92,13 @@ def run(args: argparse.Namespace) -> int:
     console.out(
         f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n"
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
-        f"Next:    python tools/grad_cam.py --run {args.run}\n"
-        f"         tensorboard --logdir {console.quoted(folder)}"
+        + "\n         ".join(
+            [
+                f"Next:    python tools/grad_cam.py --run {args.run}",
+                *console.test_commands(args.run, metrics),
+                f"tensorboard --logdir {console.quoted(folder)}",
+            ]
+        )
     )
     return 0
 

@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
         f"Results: {into / 'metrics.json'}\n         {into / SHEET} (truth dashed, detections solid, probability as heatmap)\n"
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
         f"Next:    python tools/evaluate.py --ground-truth {console.quoted(f'{data}/instances_val.json')} "
-        f"--detections {console.quoted(into / DETECTIONS)} --output-dir {console.quoted(folder / 'evaluated')}\n"
-        f"         tensorboard --logdir {console.quoted(folder)}"
+        f"--detections {console.quoted(into / DETECTIONS)} --output-dir {console.quoted(folder / 'evaluated')}\n         "
+        + "\n         ".join([*console.test_commands(args.run, metrics), f"tensorboard --logdir {console.quoted(folder)}"])
     )
     return 0
 

@@ -158,7 +158,16 @@ def evaluations(folder: Path) -> int:
     Raises:
       DataError: as ``read``.
     """
-    return sum(row.kind == VALIDATION for row in _of_run(folder))
+    return len(validations(folder))
+
+
+def validations(folder: Path) -> list[Row]:
+    """Return the evaluations on validation exams while a run was trained, in their order.
+
+    Raises:
+      DataError: as ``read``.
+    """
+    return [row for row in _of_run(folder) if row.kind == VALIDATION]
 
 
 def seconds(folder: Path) -> float:

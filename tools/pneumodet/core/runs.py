@@ -69,12 +69,6 @@ UNTRAINED = (
 )
 """Warning."""
 
-CHOSEN_HERE = (
-    "This checkpoint was the best of {count} on these very exams, so that its figures are somewhat optimistic. For figures to be published, evaluate "
-    "once (--evaluate-every as many as --steps), or on other exams."
-)
-"""Warning."""
-
 FREE_BYTES = 1 << 30
 """What must be free for a run's checkpoints."""
 

@@ -91,6 +91,7 @@ class Labels:
       table: the CSV, where the labels are one.
       coco: the COCO object, where the labels are one, with the exam as ``file_name`` of each image; its entries may be those of rejected exams.
       patients: exam -> patient, where the labels say it.
+      splits: exam -> one of ``splits.OWN``, where the data set comes with a split.
       files: path of an image, with / and without suffix, as the labels have it -> exam; where they name images by folder and file.
       classes: class as the labels have it -> how often it occurs.
       notes: what is known of objects and not used, or was left out -> how often.
@@ -103,6 +104,7 @@ class Labels:
     table: Table | None = None
     coco: Mapping[str, Any] | None = None
     patients: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     notes: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -5,8 +5,12 @@ for text in cautions.of(manifest): print(text)
 
 from collections.abc import Iterator
 
-from pneumodet.data import grouping
+from pneumodet.core.formatting import counted
+from pneumodet.data import grouping, splits
 from pneumodet.data.manifest import Manifest
+
+_WITHOUT = {splits.TEST: ", or --test-fraction 0 to do without"}
+"""Split -> how to have none."""
 
 
 def of(manifest: Manifest) -> list[str]:
@@ -20,7 +24,7 @@ def _of_patients(manifest: Manifest) -> Iterator[str]:
     if split.by == grouping.BY_EXAM:
         yield (
             "split by patientId, which in RSNA's files is an exam; 4,355 of its patients have several exams, so that a patient may be in "
-            "train and in val, and validation then flatters the model. Give --patient-map."
+            "train and in val or test, whose figures then flatter the model. Give --patient-map."
         )
     if same := split.same_image:
         yield (
@@ -33,8 +37,13 @@ def _of_patients(manifest: Manifest) -> Iterator[str]:
 
 
 def _of_splits(manifest: Manifest) -> Iterator[str]:
+    patients = counted(manifest.split.patients or 0, "patient")
     for name, counts in manifest.splits.items():
-        if not counts.exams:
+        share, without = getattr(manifest, f"{name}_fraction", None), _WITHOUT.get(name, "")
+        flag = f" or a larger --{name}-fraction" if share else ""
+        if not counts.exams and share:
+            yield f"{name} has no exam: {patients} are too few for a share of {share:g}. Give another --seed{flag}{without}."
+        elif not counts.exams:
             yield f"{name} has no exam."
         elif not counts.positive_exams:
-            yield f"{name} has no exam with pneumonia."
+            yield f"{name} has no exam with pneumonia, so that most figures on it are undefined. Give --stratify class{flag}{without}."

@@ -132,6 +132,7 @@ class Collector:
         table: Table | None = None,
         coco: Mapping[str, Any] | None = None,
         patients: Mapping[str, str] | None = None,
+        splits: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
     ) -> Labels:
         """Return what was gathered, sorted into exams and rejected ones; the arguments are fields of ``Labels``."""
@@ -161,6 +162,7 @@ class Collector:
             table,
             coco,
             patients=patients or {},
+            splits=splits or {},
             files=files or {},
             classes=self.classes,
             notes=self.notes,

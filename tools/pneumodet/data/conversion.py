@@ -1,7 +1,7 @@
 """Radiographs and labels -> TFRecords, COCO ground truth and a manifest: make_tfrecords as one function.
 
     inputs = Inputs(dicom_dir=images, labels=labels, patient_map=mapping)
-    manifest = convert(inputs, output_dir, Settings(val_fraction=0.2))
+    manifest = convert(inputs, output_dir, Settings(val_fraction=0.15))
 
 Three steps, so that other runners can take the middle one: ``planning.make_plan`` decides everything, ``shards.write`` makes one shard of it,
 and ``outcome.files`` adds up the results.

@@ -76,14 +76,15 @@ def read_labels(
         passed over.
       format: one of ``FORMATS``.
       class_info: RSNA's stage_2_detailed_class_info.csv.
-      evaluating: keep COCO's crowds and boxes without area, which are of no use in training, and which evaluation counts.
+      evaluating: keep boxes without area, which are of no use in training, and which evaluation counts.
       classes: what becomes of the file's classes, which are checked; by default they stay as they are, and of other data sets' findings those of
         ``label_choices`` count. RSNA's CSV has none.
       choices: what is taken of labels that say more than one thing.
 
     Returns:
       The labels. An exam is rejected where a value is missing, no number or beyond ``annotations.MAX_COORDINATE_PX``, a box has no area, two
-      images have its name, sizes differ, it is negative and has a finding, or its COCO ids are unknown, repeated or of a crowd.
+      images have its name, sizes differ, it is negative and has a finding, or its COCO ids are unknown or repeated. A crowd is an object that is
+      marked difficult.
 
     Raises:
       ConfigError: there is no such format, ``class_info`` is given for another one than RSNA's, or as ``ClassMap.check``.

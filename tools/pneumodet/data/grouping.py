@@ -1,10 +1,13 @@
 """Which patient each exam is of, what is known about both, and the split that the patient's exams go to.
 
 groups = Groups.read(exams, files, labels.exams, patient_map, settings)
-split_of = groups.assign(exams, settings, given)
+groups.origins["0004cfab"]                                       # "map", "labels", "tag", "pattern" or "none"
+dealt = groups.assign(exams, settings, given, own=labels.splits)
+dealt.split_of["0004cfab"]
 """
 
 import dataclasses
+import types
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +17,32 @@ from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, label_map, sources, splits
 from pneumodet.data.annotations import Exam
 from pneumodet.data.pseudonyms import Pseudonyms
-from pneumodet.data.settings import Settings
+from pneumodet.data.settings import KEEP, Settings
 from pneumodet.data.sources import Source
 from pneumodet.dicom import reading
 
 BY_MAP, BY_LABELS, BY_TAG, BY_REGEX, BY_EXAM = "patient map", "labels", "PatientID", "regular expression", "patientId"
 """Where the patient of an exam is known from; the last one is RSNA's name of an exam, and no patient."""
 
+ORIGINS = {BY_MAP: "map", BY_LABELS: "labels", BY_TAG: "tag", BY_REGEX: "pattern", BY_EXAM: "none"}
+"""The same of a single exam, as a record set's ground truth has it."""
+
 UNKNOWN = "unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dealt:
+    """Exams and their splits.
+
+    Attributes:
+      split_of: exam -> split.
+      own: splits of the data set's own that were kept.
+      moved: exams that are in another split than the data set's own, since their patient is in several of its splits.
+    """
+
+    split_of: dict[str, str]
+    own: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +52,14 @@ class Groups:
     Attributes:
       by: one of the ``BY_`` names.
       patients: exam -> patient, also of exams without a file; exams whose patient is not known are left out.
+      origins: exam -> where its patient is known from, one of the values of ``ORIGINS``.
       headers: exam -> header, where headers were read.
       classes: exam -> class for stratification.
     """
 
     by: str
     patients: dict[str, str]
+    origins: dict[str, str]
     headers: dict[str, reading.Header]
     classes: dict[str, str]
 
@@ -72,24 +95,43 @@ class Groups:
             headers = {exam: header for exam, header in zip(files, read, strict=True) if header is not None}
         if settings.patient_tag:
             patients = {exam: alias(header.patient_id) for exam, header in headers.items() if header.patient_id}
-            return cls(BY_TAG, patients, headers, _classes(labels))
+            return cls(BY_TAG, patients, dict.fromkeys(patients, ORIGINS[BY_TAG]), headers, _classes(labels))
         if isinstance(patient_map, Path):
             by, known = BY_MAP, annotations.read_patient_map(patient_map)
         elif settings.patient_regex:
             by, known = BY_REGEX, splits.patients_by_regex(ids, settings.patient_regex)
         elif patient_map:
-            by, known = BY_LABELS, dict(patient_map)
+            # labels name the patients of some exams; of the others each counts as one
+            by, known = BY_LABELS, {exam: patient_map.get(exam, exam) for exam in ids}
         else:
             by, known = BY_EXAM, {exam: exam for exam in ids}
-        return cls(by, {alias(exam): alias(patient) for exam, patient in known.items()}, headers, _classes(labels))
+        patients = {alias(exam): alias(patient) for exam, patient in known.items()}
+        origins = {alias(exam): ORIGINS[BY_EXAM if by == BY_LABELS and exam not in (patient_map or ()) else by] for exam in known}
+        return cls(by, patients, origins, headers, _classes(labels))
 
     @property
     def views(self) -> dict[str, str]:
         """Exam -> ViewPosition (0018,5101), where it is known."""
         return {exam: header.view_position for exam, header in self.headers.items() if header.view_position}
 
-    def assign(self, exams: Sequence[str], settings: Settings, split_of_exam: Mapping[str, str]) -> dict[str, str]:
-        """Return exam -> split: that of the split file for the patients whom it names, by hash or stratum for the others.
+    def assign(
+        self,
+        exams: Sequence[str],
+        settings: Settings,
+        split_of_exam: Mapping[str, str],
+        *,
+        own: Mapping[str, str] = types.MappingProxyType({}),
+    ) -> Dealt:
+        """Return the splits: that of the split file for the patients whom it names, by hash or stratum for the others.
+
+        Where there is no split file, the data set's own split is kept, unless it is to be ignored; with folds only its ``test``. A split that it
+        lacks is dealt out of its ``train``.
+
+        Args:
+          exams: that are dealt.
+          settings: how.
+          split_of_exam: exam -> split, of a split file.
+          own: exam -> one of ``splits.OWN``.
 
         Raises:
           ConfigError: there are folds, and the split file names ``train`` or ``val``.
@@ -104,17 +146,30 @@ class Groups:
             )
         patients = {exam: self.patients[exam] for exam in exams}
         given = splits.given(split_of_exam, self.patients)  # of all exams: one that is gone still shows where its patient belongs
+        kept: tuple[str, ...] = ()
+        moved: list[str] = []
+        shares = settings.shares
+        # one split is none: RSNA's and SIIM's labels are all of their train
+        here = {exam: split for exam, split in own.items() if exam in patients}
+        if settings.own_split == KEEP and not split_of_exam and len(set(here.values())) > 1:
+            of_patient, moved = splits.own_of_patients(here, self.patients)
+            there = set(of_patient.values()) - ({splits.TRAIN, splits.VAL} if settings.folds else set())
+            kept = tuple(one for one in splits.OWN if one in there)
+            given = {patient: split for patient, split in of_patient.items() if split in there and split != splits.TRAIN}
+            shares = splits.Shares(
+                val=0.0 if splits.VAL in there else settings.val_fraction, test=0.0 if splits.TEST in there else settings.test_fraction
+            )
         others = {patient for patient in patients.values() if patient not in given}
         if settings.stratify:
             strata = {patient: stratum for patient, stratum in self._strata(patients, settings.stratify).items() if patient in others}
-            dealt = splits.stratified(strata, seed=settings.seed, val_fraction=settings.val_fraction, number_of_folds=settings.folds)
+            dealt = splits.stratified(strata, shares, seed=settings.seed, number_of_folds=settings.folds)
         elif settings.folds:
-            dealt = splits.folds(others, settings.folds, seed=settings.seed)
+            dealt = splits.folds(others, settings.folds, seed=settings.seed, test=shares.test)
         else:
-            dealt = splits.assign(others, val_fraction=settings.val_fraction, seed=settings.seed)
+            dealt = splits.assign(others, shares, seed=settings.seed)
         split_of = {exam: given.get(patient) or dealt[patient] for exam, patient in patients.items()}
         splits.check_folds(split_of, settings.folds)
-        return split_of
+        return Dealt(split_of, kept, tuple(moved))
 
     def _strata(self, patients: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
         """Return patient -> stratum: the class of the patient's most abnormal exam, and the most frequent view and sex."""
@@ -139,6 +194,7 @@ def _classes(labels: Mapping[str, Exam]) -> dict[str, str]:
 
 
 def names(settings: Settings, used: Iterable[str]) -> list[str]:
-    """Return the splits in their order: train and val, or the folds, whether or not they have exams, then others of a split file."""
+    """Return the splits in their order: train and val, or the folds, and test, whether or not they have exams, then others of a split file."""
     first = [splits.fold_name(number) for number in range(settings.folds)] or [splits.TRAIN, splits.VAL]
+    first += [splits.TEST] * bool(settings.test_fraction)
     return first + sorted(set(used) - set(first))

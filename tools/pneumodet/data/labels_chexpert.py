@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import tables
+from pneumodet.data import splits, tables
 from pneumodet.data.annotations import Labels
 from pneumodet.data.class_map import OTHERS, ClassMap
 from pneumodet.data.collector import Collector, exam_id, shown
@@ -19,6 +19,7 @@ from pneumodet.dicom.header_facts import FRONTAL_VIEWS
 
 CHEXPERT_COLUMNS = ("Path", "Frontal/Lateral")
 MIMIC_COLUMNS = ("subject_id", "study_id")
+SPLIT_COLUMNS = ("dicom_id", "split")
 METADATA_COLUMNS = ("dicom_id", "subject_id", "study_id", "ViewPosition")
 
 FINDINGS = ("No Finding", "Pneumonia")
@@ -26,6 +27,7 @@ FINDINGS = ("No Finding", "Pneumonia")
 
 _PATIENT = re.compile(r"^patient\d+$")
 _METADATA = re.compile(r"^mimic-cxr.*metadata.*\.csv(\.gz)?$", re.I)
+_SPLIT = re.compile(r"^mimic-cxr.*split.*\.csv(\.gz)?$", re.I)
 _LABELS = re.compile(r"^mimic-cxr.*(chexpert|negbio).*\.csv(\.gz)?$", re.I)
 THERE, ABSENT, UNSURE = "there", "absent", "unsure"
 _STATES = {"": ABSENT, "0": ABSENT, "0.0": ABSENT, "1": THERE, "1.0": THERE, "-1": UNSURE, "-1.0": UNSURE}
@@ -78,7 +80,18 @@ def read(path: Path, choices: Choices = USUAL, *, classes: ClassMap | None = Non
                     collector.add(image, to, None, where)
         except ValueError as error:
             collector.reject(exam or f"({where})", f"{where}: {error}")
-    return collector.labels(table=table, patients=patients, files=names)
+    own = {} if CHEXPERT_COLUMNS[0] in table.columns else _own_split(table.path.parent)
+    return collector.labels(table=table, patients=patients, splits=own, files=names)
+
+
+def _own_split(folder: Path) -> dict[str, str]:
+    """Return exam -> split as MIMIC-CXR-JPG's own table has it, where that lies beside the findings."""
+    beside = sorted(path for path in folder.iterdir() if _SPLIT.match(path.name))
+    if not beside:
+        return {}
+    table = tables.read(beside[0], SPLIT_COLUMNS)
+    named = zip(*map(table.column, SPLIT_COLUMNS), strict=True)
+    return {exam.strip(): split for exam, text in named if (split := splits.own_name(text))}
 
 
 def _columns(table: Table, classes: ClassMap) -> dict[str, list[str]]:

@@ -20,6 +20,9 @@ FACTS = ("patient", "view_position", "sex", "age", "rsna_class")
 NO_POLYGON = "segmentations that are no polygons, of which the box is taken"
 """Note on labels: COCO has run lengths, too."""
 
+CROWDS = "crowds (iscrowd), of which the box is kept as an object marked difficult"
+"""Note on labels: CVAT marks every painted mask so, which is most often one finding."""
+
 _LEAST_NUMBERS = 6
 """Of a polygon: three corners."""
 
@@ -30,7 +33,7 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
     Args:
       data: value of the JSON file.
       path: the file, for messages.
-      evaluating: keep crowds and boxes without area, which evaluation counts; and where two images of different folders have one file name,
+      evaluating: keep boxes without area, which evaluation counts; and where two images of different folders have one file name,
         have the folders in the exams' names.
       classes: as in ``Collector``.
 
@@ -72,8 +75,8 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
             exam, image = images[image_number]
             number = coco_ids.of_entry(annotation, "id")
             where = f"annotation {shown(number)}"
-            if (crowd := annotation.get("iscrowd", 0)) != 0 and not (evaluating and crowd == 1):
-                raise ValueError(f"iscrowd is {shown(crowd)}, must be 0: a crowd's box is not the box of a finding")
+            if (crowd := annotation.get("iscrowd", 0)) not in (0, 1):
+                raise ValueError(f"iscrowd is {shown(crowd)}, must be 0 or 1")
             category = coco_ids.of_entry(annotation, "category_id")
             if category not in categories:
                 raise ValueError(f"there is no category with the id {shown(annotation['category_id'])}")
@@ -93,7 +96,10 @@ def read(data: Any, path: Path, *, evaluating: bool = False, classes: ClassMap |
             placed.append({**annotation, "image_id": image_number, "category_id": merged[category][0]})
             if image is not None:
                 outline = _outline(collector, annotation.get("segmentation"))
-                collector.add(image, *one, where, outline=outline, difficult=annotation.get("difficult") in (1, "1"))
+                difficult = crowd == 1 or annotation.get("difficult") in (1, "1")
+                if crowd == 1:
+                    collector.notes[CROWDS] += 1
+                collector.add(image, *one, where, outline=outline, difficult=difficult)
         except ValueError as error:
             collector.reject(exam, f"{where}: {error}")
     if unplaced:

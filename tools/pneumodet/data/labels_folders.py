@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import archives, tfrecord_pairs
+from pneumodet.data import archives, splits, tfrecord_pairs
 from pneumodet.data.annotations import Labels
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import IMAGE_SUFFIXES, Collector, exam_id
@@ -45,7 +45,7 @@ def of_paths(paths: Iterable[str], where: Path, *, classes: ClassMap | None = No
     """Return the labels of images by their paths, with / between folders; the last folder is the label.
 
     The exam is the file's name without suffix, or, where two images have one name, its split, label and name. Copies of one split, label and
-    name, as Kaggle's archive has them in chest_xray/chest_xray, are one image.
+    name, as Kaggle's archive has them in chest_xray/chest_xray, are one image. The folder above the label is the data set's own split.
 
     Raises:
       DataError: no image lies in a folder of a label.
@@ -63,7 +63,7 @@ def of_paths(paths: Iterable[str], where: Path, *, classes: ClassMap | None = No
         images[short] = parts[-2]
     unique = len({exam_id(path) for path in images}) == len(images)
     collector.duplicates = copies
-    patients, files = {}, {}
+    patients, files, own = {}, {}, {}
     for path, label in images.items():
         stem = exam_id(path)
         exam = stem if unique else path.removesuffix(path.rpartition("/")[2]).replace("/", "_") + stem
@@ -75,12 +75,15 @@ def of_paths(paths: Iterable[str], where: Path, *, classes: ClassMap | None = No
         image = collector.image(exam, None, path)
         if finding:
             collector.add(image, finding, None, path)
-        patients[exam] = next(filter(None, match.groups())) if (match := _PERSON.match(stem)) else exam
+        if match := _PERSON.match(stem):
+            patients[exam] = next(filter(None, match.groups()))
+        if split := splits.own_name(path.split("/")[0]):
+            own[exam] = split
         files[path] = exam
     if not collector.images:
         raise DataError(f"No image in {where} lies in a folder {NORMAL} or {' or '.join(FOLDER_CLASSES)}. Is this the right folder?")
     check(chosen, classes, collector.classes, where)
-    return collector.labels(patients=patients, files=files)
+    return collector.labels(patients=patients, splits=own, files=files)
 
 
 def read(folder: Path, *, classes: ClassMap | None = None) -> Labels:

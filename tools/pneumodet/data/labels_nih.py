@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import tables
+from pneumodet.data import splits, tables, text_files
 from pneumodet.data.annotations import Labels
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Collector, exam_id, text_number
@@ -21,6 +21,9 @@ BOX_COLUMNS = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")
 
 NOTHING = "No Finding"
 """The finding of images without any."""
+
+_LISTS = {"train_val_list.txt": splits.TRAIN, "test_list.txt": splits.TEST}
+"""Lists of images beside the tables -> the split that they are."""
 
 _ENTRY_FILE, _BOX_FILE = re.compile(r"^data_entry.*\.csv(\.gz|\.zip)?$", re.I), re.compile(r"^bbox_list.*\.csv(\.gz|\.zip)?$", re.I)
 
@@ -60,7 +63,13 @@ def read(path: Path, *, classes: ClassMap | None = None, table: Table | None = N
     if not patients:  # 00000013_005.png is of patient 13
         patients = {exam: exam.partition("_")[0].lstrip("0") for exam in collector.images if "_" in exam}
     check(chosen, classes, collector.classes, path)
-    return collector.labels(table=findings or places, patients=patients)
+    return collector.labels(table=findings or places, patients=patients, splits=_own_split(path if path.is_dir() else path.parent))
+
+
+def _own_split(folder: Path) -> dict[str, str]:
+    """Return exam -> split as the lists beside the tables have it."""
+    lists = {folder / name: split for name, split in _LISTS.items() if (folder / name).is_file()}
+    return {exam_id(line): split for path, split in lists.items() for line in text_files.read_text(path).split()}
 
 
 def _findings(collector: Collector, table: Table) -> dict[str, str]:

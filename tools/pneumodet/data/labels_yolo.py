@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import text_files
+from pneumodet.data import splits, text_files
 from pneumodet.data.annotations import Labels
 from pneumodet.data.class_map import ClassMap
 from pneumodet.data.collector import Box, Collector, exam_id, shown, text_number
@@ -54,25 +54,28 @@ def read(path: Path, *, classes: ClassMap | None = None) -> Labels:
       DataError: data.yaml or a list of images is damaged, an image is missing or cannot be read, or two images have one name.
     """
     collector = Collector(classes=classes)
-    splits: Iterator[tuple[Path, Path]]
+    images: Iterator[tuple[str, Path, Path]]
     data = _data_file(path) if path.is_dir() else path
     if data is None and (path / NAMES).is_file():
         lines = text_files.read_text(path / NAMES).splitlines()
         names = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
-        splits = _of_folder(path, path / IMAGES)
+        images = ((DATA, *one) for one in _of_folder(path, path / IMAGES))
     else:
         path = data or path
         about = _yaml(path)
         names = _names(about, path)
-        splits = _images(about, path)
+        images = _images(about, path)
     collector.classes.update(dict.fromkeys(names.values(), 0))
     seen: set[Path] = set()
-    for image_path, root in splits:
+    own: dict[str, str] = {}
+    for key, image_path, root in images:
         if image_path.resolve() in seen:
             continue
         seen.add(image_path.resolve())
+        if split := splits.own_name(key):
+            own[exam_id(image_path.name)] = split
         _add(collector, image_path, root, names)
-    return collector.labels()
+    return collector.labels(splits=own)
 
 
 def labels_of(image: Path) -> Path:
@@ -189,16 +192,16 @@ def _names(about: Mapping[str, Any], path: Path) -> dict[int, str]:
     return {number: name.strip() for number, name in names.items()}
 
 
-def _images(about: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield (image, folder of the set) of all splits.
+def _images(about: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Yield (split as the file calls it, image, folder of the set) of all splits.
 
     Raises:
       DataError: a folder or list of images is not there.
     """
     given = about.get("path")
     roots = [path.parent] if not isinstance(given, str) else [path.parent / given, path.parent]
-    entries = [one for key, value in about.items() if _SPLIT.match(str(key)) for one in (value if isinstance(value, list) else [value])]
-    for entry in entries:
+    named = [(str(key), value if isinstance(value, list) else [value]) for key, value in about.items() if _SPLIT.match(str(key))]
+    for key, entry in ((key, one) for key, entries in named for one in entries):
         if entry in (None, ""):
             continue
         if not isinstance(entry, str):
@@ -208,7 +211,8 @@ def _images(about: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Path]]
         place = next((one for one in tried if one.exists()), None)
         if place is None:
             raise DataError(f"{path}: there is no {entry} (tried {', '.join(dict.fromkeys(map(str, tried)))}).")
-        yield from _of_folder(path.parent, place) if place.is_dir() else _of_list(path.parent, place)
+        for one in _of_folder(path.parent, place) if place.is_dir() else _of_list(path.parent, place):
+            yield key, *one
 
 
 def _of_folder(root: Path, folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -71,6 +71,8 @@ class Grouping:
       folds: number of folds; 0 for train and val.
       stratified_by: names of ``settings.STRATA``.
       given: exams whose split a split file named.
+      own: splits of the data set's own that were kept; empty where it has none, or all patients were dealt.
+      own_moved: exams that are in another split than the data set's own, since their patient is in several of its splits.
       patients: how many there are.
       patients_with_several_exams: how many of them.
       patient_overlap: patients in several splits; records are not written unless it is 0.
@@ -81,6 +83,8 @@ class Grouping:
     folds: int = 0
     stratified_by: tuple[str, ...] | None = None
     given: int | None = None
+    own: tuple[str, ...] = ()
+    own_moved: int | None = None
     patients: int | None = None
     patients_with_several_exams: int | None = None
     patient_overlap: int | None = None
@@ -98,9 +102,10 @@ class Manifest:
       label_map: class -> id.
       seed: of the split and of the records' order.
       val_fraction: expected share of patients in ``val``.
+      test_fraction: expected share of patients in ``test``.
       split: how exams were dealt to splits.
       pseudonyms: whether ids are keyed hashes.
-      splits: name -> split; ``train`` and ``val``, or ``fold-0`` and so on.
+      splits: name -> split; ``train`` and ``val``, or ``fold-0`` and so on, and ``test``.
       counts: what happened -> how often.
       skipped: reason -> what could not be used, a line each.
       flagged: images with a finding of the quality check; None where there was no such check.
@@ -113,6 +118,7 @@ class Manifest:
     label_map: dict[str, int]
     seed: int | None = None
     val_fraction: float | None = None
+    test_fraction: float | None = None
     split: Grouping = Grouping()
     pseudonyms: bool = False
     splits: Mapping[str, SplitEntry] = dataclasses.field(default_factory=dict)
@@ -133,6 +139,7 @@ class Manifest:
             "label_map": self.label_map,
             "seed": self.seed,
             "val_fraction": self.val_fraction,
+            "test_fraction": self.test_fraction,
             "split": _known(_plain(self.split)),
             "pseudonyms": self.pseudonyms,
             "splits": {name: _plain(split) for name, split in self.splits.items()},

@@ -47,10 +47,11 @@ def files(plan: Plan, results: Mapping[str, Result]) -> Iterator[tuple[str, str]
     numbers = {patient: number for number, patient in enumerate(dict.fromkeys(plan.patients.values()), start=1)}
     for result in of_shards:
         for image in result.images:
-            patient = plan.patients[image["file_name"]]
-            image["patient"] = numbers[patient]  # who belongs together, and not who it is
+            exam = image["file_name"]
+            image["patient"] = numbers[plan.patients[exam]]  # who belongs together, and not who it is
+            image["patient_by"] = plan.origins[exam]
             if plan.manifest.split.by != grouping.BY_EXAM:  # else the exam's own id says as much
-                image[seen.PATIENT] = seen.patient_hash(patient)
+                image[seen.PATIENT] = seen.patient_hash(plan.patients[exam])
     truths = {split: _truth([results[shard.name] for shard in of_split], plan.job.classes) for split, of_split in plan.shards.items()}
     entries = {}
     for split, truth in truths.items():

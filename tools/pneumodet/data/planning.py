@@ -81,6 +81,7 @@ class Plan:
       job: what happens to every exam.
       shards: split -> its shards.
       patients: name of an exam in the output -> patient.
+      origins: name of an exam in the output -> where its patient is known from, as ``grouping.ORIGINS`` has it.
       split_of: name of an exam in the output -> split.
       skipped: reason -> what cannot be used.
       duplicate_rows: of the labels.
@@ -92,6 +93,7 @@ class Plan:
     job: Job
     shards: dict[str, list[Shard]]
     patients: dict[str, str]
+    origins: dict[str, str]
     split_of: dict[str, str]
     skipped: dict[str, list[str]]
     duplicate_rows: int
@@ -182,7 +184,8 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     given = {exam if exam in groups.patients else alias(exam): split for exam, split in named.items()}  # it may hold pseudonyms of this key
     if named and not {groups.patients.get(exam) for exam in given} & {groups.patients[exam] for exam in usable}:
         raise DataError(f"The split file {inputs.split_file} names none of the exams. Is it of another data set, or of other pseudonyms?")
-    split_of = groups.assign(list(usable), settings, given)
+    dealt = groups.assign(list(usable), settings, given, own={alias(exam): split for exam, split in read.splits.items()})
+    split_of = dealt.split_of
     items: dict[str, list[Item]] = {split: [] for split in grouping.names(settings, split_of.values())}
     for exam, source in usable.items():
         items[split_of[exam]].append(Item(exam, labels[exam], source))
@@ -197,11 +200,12 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         ),
         shards={split: shards.deal(of_split, name=split, shard_bytes=settings.shard_mb << 20) for split, of_split in items.items()},
         patients={exam: groups.patients[exam] for exam in usable},
+        origins={exam: groups.origins[exam] for exam in usable},
         split_of=split_of,
         skipped={reason: lines for reason, lines in skipped.items() if lines},
         duplicate_rows=read.duplicate_rows,
         notes=dict(read.notes),
-        manifest=_manifest(inputs, settings, classes, groups.by, given=len(given.keys() & usable.keys())),
+        manifest=_manifest(inputs, settings, classes, groups.by, dealt, given=len(given.keys() & usable.keys())),
         quality=checked,
     )
 
@@ -216,7 +220,7 @@ def _refuse_without_positives(read: annotations.Labels, path: Path) -> None:
         )
 
 
-def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: str, *, given: int) -> Manifest:
+def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: str, dealt: grouping.Dealt, *, given: int) -> Manifest:
     """Return the manifest without what is known only of finished shards.
 
     Args:
@@ -224,6 +228,7 @@ def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: s
       settings: how.
       classes: class -> id.
       by: where patients are known from, as ``grouping`` names it.
+      dealt: the splits.
       given: exams whose split the split file names.
     """
     return Manifest(
@@ -233,7 +238,15 @@ def _manifest(inputs: Inputs, settings: Settings, classes: dict[str, int], by: s
         label_map=classes,
         seed=settings.seed,
         val_fraction=float(settings.val_fraction),
-        split=Grouping(by=by, folds=settings.folds, stratified_by=settings.stratify, given=given),
+        test_fraction=float(settings.test_fraction),
+        split=Grouping(
+            by=by,
+            folds=settings.folds,
+            stratified_by=settings.stratify,
+            given=given,
+            own=dealt.own,
+            own_moved=len(dealt.moved) if dealt.own else None,
+        ),
         pseudonyms=inputs.pseudonym_key is not None,
     )
 

@@ -27,7 +27,7 @@ from pneumodet.data.manifest import read as read_manifest
 
 __all__ = ["FORMAT", "MANIFEST", "VERSION", "RecordSet", "Split", "verify"]
 
-_USES = {"train": "training", "val": "validation"}
+_USES = {"train": "training", "val": "validation", "test": "test"}
 """Split -> what its exams are called in messages."""
 
 
@@ -58,6 +58,11 @@ class Split:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "examples"}  # open files do not go to another process
+
+    @property
+    def use(self) -> str:
+        """What its exams are called in sentences: training, validation, test, or its name."""
+        return _USES.get(self.name, self.name)
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -114,8 +119,7 @@ class Split:
         """
         examples = Examples(self.shards)
         if len(examples) != len(self):
-            use = _USES.get(self.name, self.name)
-            what = f"{use} records" if use else "records"
+            what = f"{self.use} records" if self.use else "records"
             raise DataError(
                 f"There are {len(examples)} {what}, but {len(self)} in their ground truth {self.truth}. Make the records again."
             )
@@ -204,6 +208,15 @@ class RecordSet:
         """The split to choose checkpoints on; it may be empty."""
         return self._split("val")
 
+    @functools.cached_property
+    def test(self) -> Split:
+        """The split that nothing is chosen on; it may be empty, or missing.
+
+        Raises:
+          DataError: it is missing.
+        """
+        return self._split("test")
+
     def split(self, name: str) -> Split:
         """Return a split that has exams.
 
@@ -211,7 +224,8 @@ class RecordSet:
           DataError: there is no such split, it has no exams, or its ground truth is damaged.
         """
         if name in self.manifest.splits and not self.manifest.splits[name].exams:
-            raise DataError(f"The split {name!r} of {self.folder} has no exams. Make the records again with a larger --val-fraction.")
+            flag = f"--{name}-fraction" if name in ("val", "test") else "--split-file that names some"
+            raise DataError(f"The split {name!r} of {self.folder} has no exams. Make the records again with a larger {flag}.")
         return getattr(self, name) if name in _USES else self._split(name)  # by the property, which keeps what it read
 
     def each_split(self) -> Iterator[Split]:
@@ -236,7 +250,7 @@ class RecordSet:
                 f"The record set {self.folder} has no class {class_name!r}; it has {', '.join(self.label_map)}. Make it with a label map that has."
             )
         for split in (self.train, self.val):
-            what = _USES[split.name]
+            what = split.use
             if not len(split):
                 raise DataError(f"The record set {self.folder} has no {what} exams. Make it again with another --val-fraction.")
             positives = int(split.positive.sum())
@@ -250,7 +264,8 @@ class RecordSet:
 
     def _split(self, name: str) -> Split:
         if name not in self.manifest.splits:
-            raise DataError(f"The record set {self.folder} has no split {name!r}; it has {', '.join(self.manifest.splits)}.")
+            how = " Make the records again with --test-fraction 0.15." if name == "test" else ""
+            raise DataError(f"The record set {self.folder} has no split {name!r}; it has {', '.join(self.manifest.splits)}.{how}")
         about = self.manifest.splits[name]
         truth = self.folder / about.annotations
         shards = [self.folder / shard.name for shard in about.shards]

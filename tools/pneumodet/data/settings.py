@@ -1,7 +1,7 @@
 """What is converted, and how.
 
 inputs = Inputs(dicom_dir=images, labels=labels, patient_map=mapping)
-settings = Settings(val_fraction=0.2, max_side=640)
+settings = Settings(val_fraction=0.15, test_fraction=0.15, max_side=640)
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pneumodet.core import paths
 from pneumodet.core.errors import ConfigError
-from pneumodet.data import images, shards, sources
+from pneumodet.data import images, shards, sources, splits
 from pneumodet.data.label_choices import LEAVE_OUT, UNION, Choices
 
 QUALITY = ("off", "report", "exclude")
@@ -19,6 +19,10 @@ QUALITY = ("off", "report", "exclude")
 KEEP = "keep"
 IMAGE_LEVEL = (KEEP, LEAVE_OUT)
 """What becomes of positive exams without boxes: kept, for classifiers, or left out, for detectors."""
+
+IGNORE = "ignore"
+OWN_SPLIT = (KEEP, IGNORE)
+"""What becomes of the split that a data set comes with: kept, or dealt anew by patient."""
 
 STRATA = ("class", "view", "sex")
 """What a split can be stratified by."""
@@ -61,7 +65,9 @@ class Settings:
       patient_tag: the patient is the file's PatientID (0010,0020).
       patient_regex: the patient is what this matches in the exam's id.
       val_fraction: expected share of patients in ``val``.
-      folds: make so many folds instead, and a record set for each in which it is ``val``.
+      test_fraction: expected share of patients in ``test``, on whom nothing is chosen; they stand aside of all folds.
+      own_split: one of ``OWN_SPLIT``. Where it is kept, ``val_fraction`` and ``test_fraction`` are shares of its ``train``, for what it lacks.
+      folds: make so many folds instead of ``train`` and ``val``, and a record set for each in which it is ``val``.
       stratify: names of ``STRATA``; every split gets the same share of each combination.
       seed: of the split and of the records' order.
       negatives: one of ``shards.NEGATIVES``.
@@ -81,7 +87,9 @@ class Settings:
     match: str = "auto"
     patient_tag: bool = False
     patient_regex: str | None = None
-    val_fraction: float = 0.2
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
+    own_split: str = KEEP
     folds: int = 0
     stratify: tuple[str, ...] = ()
     seed: int = 0
@@ -97,6 +105,7 @@ class Settings:
         self.choices()
         allowed = {
             "image_level": IMAGE_LEVEL,
+            "own_split": OWN_SPLIT,
             "negatives": shards.NEGATIVES,
             "quality": QUALITY,
             "normalize": images.NORMALIZE,
@@ -105,14 +114,27 @@ class Settings:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(map(repr, values))}.")
-        if not 0 <= self.val_fraction <= 1:
-            raise ConfigError(f"val_fraction is {self.val_fraction}, must be a number from 0 to 1.")
+        for name in ("val_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, must be a number from 0 to 1.")
+        if not self.folds and self.val_fraction + self.test_fraction > 1:
+            raise ConfigError(
+                f"val_fraction {self.val_fraction:g} and test_fraction {self.test_fraction:g} are more than 1 together. Give smaller ones; "
+                "test_fraction 0 makes no test split."
+            )
+        if self.folds and self.test_fraction == 1:
+            raise ConfigError("test_fraction is 1, which leaves nobody for folds. Give a smaller one.")
         if self.folds < 0 or self.folds == 1:
             raise ConfigError(f"folds is {self.folds}, must be at least 2, or 0 for none.")
         if unknown := set(self.stratify) - set(STRATA):
             raise ConfigError(f"stratify has {min(unknown)!r}, must be of {', '.join(map(repr, STRATA))}.")
         if self.patient_tag and self.patient_regex:
             raise ConfigError("patient_tag and patient_regex are two ways to identify the patient. Choose one.")
+
+    @property
+    def shares(self) -> splits.Shares:
+        """Expected shares of the splits."""
+        return splits.Shares(val=self.val_fraction, test=self.test_fraction)
 
     def choices(self) -> Choices:
         """Return what is taken of labels that say more than one thing."""

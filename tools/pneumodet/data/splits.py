@@ -1,11 +1,13 @@
 """Patient-level splits and folds that are the same on every machine.
 
-    split_of = assign(patients, val_fraction=0.2, seed=0)        # patient -> "train" or "val"
-    split_of = folds(patients, 5, seed=0)                        # patient -> "fold-0" … "fold-4"
-    split_of = stratified(strata, val_fraction=0.2, seed=0)      # the same share of every stratum
+    shares = Shares(val=0.15, test=0.15)
+    split_of = assign(patients, shares, seed=0)                  # patient -> "train", "val" or "test"
+    split_of = folds(patients, 5, seed=0, test=0.15)             # patient -> "fold-0" … "fold-4" or "test"
+    split_of = stratified(strata, shares, seed=0)                # the same shares of every stratum
 
-``assign`` and ``folds`` depend on the patient, the seed and the share alone: whoever is added later, nobody moves. ``stratified`` depends on
-all patients, which is what stratification is; whoever must stay is named in a split file.
+``assign`` and ``folds`` depend on the patient, the seed and the share alone: whoever is added later, nobody moves. Whether a patient is in
+``test`` depends on no share but its own, so that another share of ``val``, or folds, leave the test patients what they are. ``stratified``
+depends on all patients, which is what stratification is; whoever must stay is named in a split file.
 """
 
 import csv
@@ -14,14 +16,20 @@ import hashlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import tables
 
-TRAIN = "train"
-VAL = "val"
+TRAIN, VAL, TEST = "train", "val", "test"
+"""Splits: what is learned from, what a checkpoint and a threshold are chosen on, and what nothing is chosen on."""
+
+OWN = (TRAIN, VAL, TEST)
+"""Splits that a data set may come with."""
+
+_OWN_NAMES = {"training": TRAIN, "valid": VAL, "validate": VAL, "validation": VAL, "dev": VAL, "testing": TEST} | {one: one for one in OWN}
+"""What folders and lists of data sets call them."""
 
 SPLIT_COLUMNS = ("patientId", "split")
 """Columns of a split file."""
@@ -31,6 +39,11 @@ SPLIT_NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}$")
 
 
 FOLD_NAME = re.compile(r"^fold-\d+$")
+
+
+def own_name(text: str) -> str | None:
+    """Return which of ``OWN`` a data set means by the name of a folder or list; None where it is no split."""
+    return _OWN_NAMES.get(text.strip().casefold())
 
 
 def fold_name(number: int) -> str:
@@ -45,68 +58,113 @@ def position(patient: str, seed: int) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)  # 53 bits are what a float64 holds exactly
 
 
-def assign(patients: Iterable[str], *, val_fraction: float, seed: int) -> dict[str, str]:
-    """Assign every patient to ``train`` or ``val``.
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """Expected shares of patients, 0 to 1, at most 1 together; the others are in ``train``."""
 
-    A patient is in ``val`` where ``position < val_fraction``. Where that leaves a split empty, although there are two patients and
-    0 < val_fraction < 1, the patient nearest to the border changes to it; only then can adding patients move one.
+    val: float = 0.0
+    test: float = 0.0
+
+    @property
+    def leave_train(self) -> bool:
+        """Whether anything is left to train on."""
+        return self.val + self.test < 1
+
+
+def assign(patients: Iterable[str], shares: Shares, *, seed: int) -> dict[str, str]:
+    """Assign every patient to ``train``, ``val`` or ``test``.
+
+    A patient is in ``val`` where ``position < shares.val``, and in ``test`` where ``position >= 1 - shares.test``. Where that leaves ``train`` or
+    ``val`` empty, although it should not be and there are two patients, the patient nearest to the border changes to it; only then can adding
+    patients move one. ``test`` is never filled: of one patient it would say nothing.
 
     Args:
       patients: patient ids, in any order, repeated or not.
-      val_fraction: expected share of patients in ``val``, 0 to 1.
+      shares: of the splits.
       seed: another seed gives another split.
 
     Returns:
-      patient -> ``train`` or ``val``.
+      patient -> ``train``, ``val`` or ``test``.
     """
-    ordered = sorted(set(patients), key=lambda patient: (position(patient, seed), patient))
-    split_of = {patient: VAL if position(patient, seed) < val_fraction else TRAIN for patient in ordered}
-    return _fill(split_of, ordered, val_fraction)
+    ordered = _in_order(patients, seed)
+
+    def split(place: float) -> str:
+        if _is_test(place, shares.test):
+            return TEST
+        return VAL if place < shares.val else TRAIN
+
+    return _fill({patient: split(position(patient, seed)) for patient in ordered}, ordered, shares)
 
 
-def _fill(split_of: dict[str, str], ordered: list[str], val_fraction: float) -> dict[str, str]:
-    """Give a split that is empty, and should not be, a patient: the first by position to ``val``, the last to ``train``."""
-    if len(ordered) >= 2 and 0 < val_fraction < 1:
-        if VAL not in split_of.values():
-            split_of[ordered[0]] = VAL
-        elif TRAIN not in split_of.values():
-            split_of[ordered[-1]] = TRAIN
+def _in_order(patients: Iterable[str], seed: int) -> list[str]:
+    return sorted(set(patients), key=lambda patient: (position(patient, seed), patient))
+
+
+def _is_test(place: float, test: float) -> bool:
+    # from the other end than val, so that neither share moves a patient of the other split
+    return test > 0 and place >= 1 - test
+
+
+def _fill(split_of: dict[str, str], ordered: list[str], shares: Shares) -> dict[str, str]:
+    """Give ``val`` and ``train``, where one is empty and should not be, the patient nearest by position; ``ordered`` is by it."""
+    if len(ordered) < 2:
+        return split_of
+
+    def of(split: str) -> list[str]:
+        return [patient for patient in ordered if split_of[patient] == split]
+
+    if shares.val > 0 and not of(VAL):
+        split_of[(of(TRAIN) or of(TEST))[0]] = VAL
+    if shares.leave_train and not of(TRAIN):
+        of_val, of_test = of(VAL), of(TEST)
+        split_of[of_val[-1] if len(of_val) > 1 or not of_test else of_test[0]] = TRAIN
     return split_of
 
 
-def folds(patients: Iterable[str], number: int, *, seed: int) -> dict[str, str]:
-    """Assign every patient to one of ``number`` folds of the same expected size.
+def folds(patients: Iterable[str], number: int, *, seed: int, test: float = 0.0) -> dict[str, str]:
+    """Assign every patient to ``test``, as ``assign`` does, or to one of ``number`` folds of the same expected size.
 
     Returns:
-      patient -> ``fold-0`` and so on; with few patients a fold may be empty.
+      patient -> ``fold-0`` and so on, or ``test``; with few patients a fold may be empty.
     """
-    return {patient: fold_name(int(position(patient, seed) * number)) for patient in patients}
+
+    def split(place: float) -> str:
+        return TEST if _is_test(place, test) else fold_name(int(place / (1 - test) * number))
+
+    return {patient: split(position(patient, seed)) for patient in patients}
 
 
-def stratified(strata: Mapping[str, str], *, seed: int, val_fraction: float = 0.0, number_of_folds: int = 0) -> dict[str, str]:
-    """Assign patients so that every stratum has the same share of each split, or of each fold, to within one patient.
+def stratified(strata: Mapping[str, str], shares: Shares, *, seed: int, number_of_folds: int = 0) -> dict[str, str]:
+    """Assign patients so that every stratum has the same share of each split, or of each fold, to within a patient or two.
 
     Within a stratum patients stand in the order of ``position``, the strata stand in the order of their names, and every patient at which the
-    running share of ``val`` passes a whole number goes to ``val`` (systematic sampling); folds are dealt out in turn.
+    running share of ``test`` passes a whole number goes to ``test`` (systematic sampling); of the others likewise to ``val``. Folds are dealt out
+    in turn.
 
     Args:
       strata: patient -> stratum.
+      shares: of the splits, of all patients.
       seed: another seed gives another split.
-      val_fraction: share of patients in ``val``, 0 to 1.
-      number_of_folds: where it is not 0, folds are made instead.
+      number_of_folds: where it is not 0, folds are made of those who are not in ``test``.
 
     Returns:
-      patient -> ``train`` or ``val``, or the fold.
+      patient -> ``train``, ``val``, ``test`` or the fold.
     """
     ordered = sorted(strata, key=lambda patient: (strata[patient], position(patient, seed), patient))
+    split_of = dict.fromkeys(_sampled(ordered, shares.test), TEST)
+    others = [patient for patient in ordered if patient not in split_of]
     if number_of_folds:
-        return {patient: fold_name(index % number_of_folds) for index, patient in enumerate(ordered)}
-    # 0.5: the patient in the middle of each interval is the one for val, so that short strata are not all train
-    split_of = {
-        patient: VAL if int((index + 1) * val_fraction + 0.5) > int(index * val_fraction + 0.5) else TRAIN
-        for index, patient in enumerate(ordered)
-    }
-    return _fill(split_of, sorted(split_of, key=lambda patient: (position(patient, seed), patient)), val_fraction)
+        return split_of | {patient: fold_name(index % number_of_folds) for index, patient in enumerate(others)}
+    # of those who are left it is a larger share
+    of_val = set(_sampled(others, min(1.0, shares.val / (1 - shares.test)) if shares.test < 1 else 0.0))
+    split_of |= {patient: VAL if patient in of_val else TRAIN for patient in others}
+    return _fill(split_of, _in_order(split_of, seed), shares)
+
+
+def _sampled(ordered: Sequence[str], share: float) -> list[str]:
+    """Return every patient at which the running share passes a whole number."""
+    # 0.5: the patient in the middle of each interval is the one, so that short strata are not all train
+    return [patient for index, patient in enumerate(ordered) if int((index + 1) * share + 0.5) > int(index * share + 0.5)]
 
 
 def check_folds(split_of: Mapping[str, str], number: int) -> None:
@@ -157,6 +215,24 @@ def given(split_of_exam: Mapping[str, str], exam_patients: Mapping[str, str]) ->
     named = {exam: split for exam, split in split_of_exam.items() if exam in exam_patients}
     audit(named, exam_patients)
     return {exam_patients[exam]: split for exam, split in named.items()}
+
+
+def own_of_patients(own: Mapping[str, str], exam_patients: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the split of each patient by the data set's own split of exams, and the exams that change theirs.
+
+    A data set may have a patient in several of its splits. All exams of such a patient are in ``test`` where one is, else in ``val``: what is
+    measured stays apart from what is trained on.
+
+    Args:
+      own: exam -> one of ``OWN``.
+      exam_patients: exam -> patient.
+    """
+    of_patient: dict[str, str] = {}
+    known = {exam: split for exam, split in own.items() if exam in exam_patients}
+    for exam, split in known.items():
+        patient = exam_patients[exam]
+        of_patient[patient] = max(of_patient.get(patient, split), split, key=OWN.index)
+    return of_patient, sorted(exam for exam, split in known.items() if of_patient[exam_patients[exam]] != split)
 
 
 def patients_by_regex(exams: Iterable[str], pattern: str) -> dict[str, str]:

@@ -42,4 +42,5 @@ def renamed(labels: Labels, files: Container[str]) -> Labels:
         exams=exams,
         rejected=sorted((taken.get(exam, exam), reason) for exam, reason in labels.rejected),
         rows={taken.get(exam, exam): count for exam, count in labels.rows.items()},
+        splits={taken.get(exam, exam): split for exam, split in labels.splits.items()},
     )

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
+from pneumodet.dicom import site_terms
 from pneumodet.dicom.elements import Elements
 
 OLDEST_YEARS = 110
@@ -27,11 +28,8 @@ would be an image of 86 px at 5 mm a pixel, too small to read."""
 SEXES: Mapping[str, str] = {"F": "female", "M": "male", "O": "other"}
 """Enumerated values of PatientSex (0010,0040) (PS3.3 C.7.1.1) -> the word, which tables have, too."""
 
-LATERAL_VIEWS = frozenset(("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT"))
-"""Values of ViewPosition that are no frontal view: DICOM's terms for lateral, decubitus and oblique (PS3.3 C.8.1.1), and two used besides."""
-
-FRONTAL_VIEWS = frozenset(("AP", "PA"))
-"""Values of ViewPosition that are a frontal view."""
+LATERAL_VIEWS, FRONTAL_VIEWS = site_terms.LATERAL_VIEWS, site_terms.FRONTAL_VIEWS
+"""Values of ViewPosition that are no frontal view, and those that are."""
 
 VIEW_POSITIONS = FRONTAL_VIEWS | LATERAL_VIEWS
 """Terms of ViewPosition (0018,5101) (PS3.3 C.8.7.1.1.3, C.8.1.3) that are believed."""
@@ -110,9 +108,8 @@ def is_own(manufacturer: str) -> bool:
 
 
 def view_position(text: object) -> str | None:
-    """Return one of ``VIEW_POSITIONS`` for the term in capitals or not; None where it is none."""
-    term = text.strip().upper() if isinstance(text, str) else ""
-    return term if term in VIEW_POSITIONS else None
+    """Return one of ``VIEW_POSITIONS`` for the term as sites write it, such as AP SUPINE; None where it is none."""
+    return site_terms.view_position(text) if isinstance(text, str) else None
 
 
 def spacing_hw_mm(text: object) -> tuple[float, float] | None:

@@ -12,7 +12,11 @@ import re
 import unicodedata
 from collections.abc import Collection
 
-from pneumodet.dicom.header_facts import FRONTAL_VIEWS, LATERAL_VIEWS
+LATERAL_VIEWS = frozenset(("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT"))
+"""Values of ViewPosition that are no frontal view: DICOM's terms for lateral, decubitus and oblique (PS3.3 C.8.1.1), and two used besides."""
+
+FRONTAL_VIEWS = frozenset(("AP", "PA"))
+"""Values of ViewPosition that are a frontal view."""
 
 CHEST_WORDS = frozenset(
     ("CHEST", "THORAX", "TORAX", "TORACE", "THORACIC", "TORACICO", "TORACICA", "LUNG", "LUNGS", "LUNGE", "LUNGEN", "POUMON", "POUMONS")
@@ -75,6 +79,12 @@ _OF_FRONTAL_VIEWS = CHEST_WORDS | FRONTAL_WORDS | POSITION_WORDS
 _OF_BODY_PARTS = _OF_FRONTAL_VIEWS | OTHER_VIEW_WORDS
 """Words that are known in a body part."""
 
+_TERM_OF_WORD = {"ANTEROPOSTERIOR": "AP", "POSTEROANTERIOR": "PA"}
+"""Words for DICOM's terms."""
+
+_SIDES = frozenset(("L", "R", "LEFT", "RIGHT"))
+"""Words beside a lateral view."""
+
 _LONGEST = 16
 """Characters of a code string (PS3.5 6.2); what is longer is free text, and might name somebody."""
 
@@ -114,6 +124,20 @@ def is_frontal(text: str, *, more: Collection[str] = ()) -> bool:
     """
     each = words(text)
     return each in {words(one) for one in more} or (not FRONTAL_WORDS.isdisjoint(each) and _OF_FRONTAL_VIEWS.issuperset(each))
+
+
+def view_position(text: str) -> str | None:
+    """Return the term of ``FRONTAL_VIEWS`` or ``LATERAL_VIEWS`` that a text means; None where it means none, or two.
+
+    Args:
+      text: ViewPosition (0018,5101), such as ``AP SUPINE``.
+    """
+    if (term := text.strip().upper()) in FRONTAL_VIEWS | LATERAL_VIEWS:
+        return term
+    each = {_TERM_OF_WORD.get(word, word) for word in words(text)}
+    named = each & (FRONTAL_VIEWS | LATERAL_VIEWS)
+    # free text may name somebody, and hold such letters by chance
+    return next(iter(named)) if len(named) == 1 and each <= _OF_BODY_PARTS | _SIDES else None
 
 
 def names_other_view(text: str) -> bool:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import folders, json_text, metrics_table, overlap, paths, runs
+from pneumodet.core import folders, json_text, overlap, paths, runs, split_use
 from pneumodet.core.detections import Detections, to_coco
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.seen import Marks, Seen
 from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import files, inputs, leaks, recipe_origin, summary
+from pneumodet.evaluation import chosen_on, files, inputs, leaks, recipe_origin, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics_file import SCORED, Metrics
@@ -97,7 +97,8 @@ def of_runs(
 ) -> Outcome:
     """Evaluate the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
 
-    Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views.
+    Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views; of other
+    splits than val into ``eval_test/`` and so on. On test the operating point is the threshold that the evaluation on val chose.
 
     Raises:
       ConfigError: options do not go together, the runs have different record sets, or there is no ``output_dir`` for several runs.
@@ -115,12 +116,12 @@ def of_runs(
     records = [runs.read(folder).provenance for folder in run_dirs]
     configs = [(folder / runs.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
     # eval/ is what the export takes threshold and calibrator from: figures of processed detections must not land there
-    own = run_dirs[0] / (runs.EVAL if plan == Recipe() else EVAL_PROCESSED)
+    own = run_dirs[0] / chosen_on.folder_name(runs.EVAL if plan == Recipe() else EVAL_PROCESSED, split)
     if output_dir is not None:
         folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     gate = image_gates.gate_for(plan, options.gate)
     facts = _of_data(about)
-    facts |= _chosen_of(facts, [(runs.read(folder).records().manifest_sha256, metrics_table.evaluations(folder)) for folder in run_dirs])
+    facts |= chosen_on.facts_of(about, facts, [chosen_on.trained_with(folder) for folder in run_dirs])
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
     # resolved: of --run . the folder has a name, too
     facts |= {"model": ", ".join(folder.resolve().name for folder in run_dirs), "checkpoint": ", ".join(Path(one).name for one in prefixes)}
@@ -130,8 +131,17 @@ def of_runs(
     # a run's own folder also holds TensorBoard files of earlier steps, so that it is not replaced as a whole
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
-        more: dict[str, Any] = {"record": _one_or_all(records), "config": "\n".join(configs), "warnings": untrained}
-        more |= {"parts": leaks.of_runs(run_dirs)}
+        threshold = None
+        if len(run_dirs) == 1 and plan == Recipe() and facts.get(split_use.KEY) == split_use.TEST:
+            threshold = chosen_on.threshold(run_dirs[0], facts, aim=options.aim, rules=options.rules)
+            untrained += [chosen_on.NO_THRESHOLD] * (threshold is None and options.threshold is None)
+        more: dict[str, Any] = {
+            "record": _one_or_all(records),
+            "config": "\n".join(configs),
+            "warnings": untrained,
+            "own_threshold": threshold,
+            "parts": leaks.of_runs(run_dirs),
+        }
         outcome = _evaluated(folder, about, sets, plan, gate, options, facts, **more)
         if "step" in facts:
             checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
@@ -163,9 +173,7 @@ def of_models(
     # of its run: the folders of exports are all called export
     names = [info.card.run or info.model_dir.resolve().name for info in infos]
     facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.checkpoint) for info in infos)} | _of_data(about)
-    facts |= _chosen_of(
-        facts, [(info.card.data.manifest_sha256 if info.card.data else None, info.card.checkpoint_chosen_of or 0) for info in infos]
-    )
+    facts |= chosen_on.facts_of(about, facts, [chosen_on.exported_of(info.card) for info in infos])
     parts = leaks.of_cards(zip(names, (info.card for info in infos), strict=True))
     own = infos[0].card.score_threshold if plan == Recipe() else None
     gate = image_gates.gate_for(plan, options.gate)
@@ -214,19 +222,6 @@ def of_files(
 
 def _of_data(about: Split) -> dict[str, Any]:
     return {"split": about.name, "manifest_sha256": paths.sha256_file(about.folder / record_sets.MANIFEST)}
-
-
-def _chosen_of(facts: Mapping[str, Any], models: Iterable[tuple[str | None, int]]) -> dict[str, Any]:
-    """Return of how many the checkpoint is the best on these very exams, ``checkpoint_chosen_of``; None where it was not chosen on them.
-
-    Args:
-      facts: split and record set, as ``_of_data``.
-      models: (SHA-256 of the manifest that it was trained with, how often it was evaluated on their split val) of each.
-    """
-    # training chooses its best checkpoint on val, so that only there it was chosen on these exams
-    here = facts["split"] == "val"
-    most = max((count for manifest, count in models if here and manifest == facts["manifest_sha256"]), default=0)
-    return {"checkpoint_chosen_of": most if most > 1 else None}
 
 
 def _one_or_all(records: Sequence[Any]) -> Any:
@@ -310,10 +305,11 @@ def _write(
         )
     exams, of_recipe = leaks.exams_of(loaded, options.patient_map), leaks.of_recipe(options.recipe, parts)
     counted = overlap.count({**parts, **of_recipe}, exams)
+    of_test = about.get(split_use.KEY) == split_use.TEST
     threshold, source = recipe_origin.threshold(
         given=options.threshold,
-        # using one that was chosen on these exams would flatter
-        of_model=None if counted.chosen or counted.trained or counted.unrecorded else own_threshold,
+        # using one that was chosen on these exams would flatter; a record set keeps its test apart, also for a run that does not say what it has seen
+        of_model=own_threshold if not (counted.chosen or counted.trained) and (of_test or not counted.unrecorded) else None,
         of_recipe=plan.score_threshold if of_recipe and not counted.tuned and not options.compare else None,
     )
     metrics = summary.summarize(
@@ -331,11 +327,11 @@ def _write(
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
     metrics["warnings"] = [*warnings, *origin, *leaks.of_compared(options.compare, exams), *metrics["warnings"]]
-    chosen = ("chosen",) if about.get("checkpoint_chosen_of") else ()
-    leaks.add(metrics, counted, without=("tuned", *chosen), warn_unrecorded=leaks.FILES not in parts)
+    chosen = split_use.warning(metrics)
+    leaks.add(metrics, counted, without=("tuned", *(["chosen"] if chosen else [])), warn_unrecorded=leaks.FILES not in parts)
     metrics[SCORED] = dataclasses.asdict(Marks.of(exams))
-    if about.get("checkpoint_chosen_of"):
-        metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
+    if chosen:
+        metrics["warnings"].append(chosen)
     paths.write_json(folder / runs.METRICS, metrics)
     if detected is not None:  # otherwise they are the caller's file
         paths.write_json(folder / DETECTIONS, to_coco(detected))

@@ -60,15 +60,19 @@ def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, floa
     return {key: value for key, value in summary.headline(loaded, aim=aim, seed=seed).items() if key.startswith(PREFIX)}
 
 
-def summarize(loaded: Loaded, *, aim: str = "f1", resamples: int = bootstrap.RESAMPLES, seed: int = 0) -> dict[str, Any]:
-    """Return the image-level part of ``evaluation.summary.summarize``.
+def summarize(
+    loaded: Loaded, *, aim: str = "f1", threshold: float | None = None, resamples: int = bootstrap.RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """Return the image-level part of ``evaluation.summary.summarize``; ``threshold`` is one that validation chose.
 
     Returns:
       ``image.…`` figures and ``image.confusion``; ``intervals`` (key -> [low, high], by patient), ``intervals_undefined`` (key -> why there is
       none), ``bootstrap``, ``operating_point`` (its ``threshold`` is for new data; figures are at thresholds that other patients gave),
       ``calibration``, ``calibrator``, counts, ``curves``, ``warnings``.
     """
-    metrics = summary.summarize(loaded, aim=aim, resamples=resamples, seed=seed)
+    metrics = summary.summarize(
+        loaded, aim=aim, threshold=threshold, threshold_source=summary.OF_VALIDATION, resamples=resamples, seed=seed
+    )
     point = metrics["operating_point"]
     # the figures of boxes are of boxes over whole images, and mean nothing
     for fitted in (point.get("chosen", {}), point.get("cross_fitted", {})):

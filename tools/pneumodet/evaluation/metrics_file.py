@@ -179,10 +179,14 @@ def read(path: Path, *, hint: str) -> Metrics:
     return Metrics(json_text.read(path, what="the run's metrics", hint=hint), where=str(path), hint=hint)
 
 
-_COUNTS = ("images", "patients", "positive_images", "boxes", "detections", "step", "parameters", "checkpoint_chosen_of")
+_COUNTS = (
+    *("images", "patients", "positive_images", "boxes", "detections", "step", "parameters"),
+    *("checkpoint_chosen_of", "checkpoint_best_step", "checkpoint_last_step", "test_exams"),
+)
 _TYPES: Mapping[str, Any] = {
-    **dict.fromkeys(("rsna_threshold", "training_seconds", "milliseconds_an_image"), float),
+    **dict.fromkeys(("rsna_threshold", "training_seconds", "milliseconds_an_image", "checkpoint_best", "checkpoint_last"), float),
     **dict.fromkeys(("class_name", "rsna_rules", "rsna_threshold_source", "checkpoint", "split", "manifest_sha256", "family"), str),
+    **dict.fromkeys(("figures_on", "checkpoint_metric"), str),
     **dict.fromkeys(("calibrator", "curves", "comparison"), dict),
     "intervals_undefined": dict[str, str | None],
     "operating_point": OperatingPoint,

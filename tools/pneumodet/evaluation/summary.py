@@ -23,6 +23,9 @@ from pneumodet.evaluation.metrics import bootstrap, calibration, coco, error_ana
 GIVEN = "given"
 """Where a threshold is from that the caller chose, on other data."""
 
+OF_VALIDATION = "chosen on validation"
+"""Where a threshold is from that is used on test."""
+
 SLICE_RESAMPLES = 200
 """Bootstrap resamples of a slice's figures: there are some twenty slices."""
 

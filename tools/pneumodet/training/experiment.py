@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import metrics_table, overlap, paths, runs
+from pneumodet.core import metrics_table, overlap, paths, runs, split_use
 from pneumodet.core.deadline import Deadline
 from pneumodet.core.errors import ConfigError, DataError, EnvironmentProblem
 from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.core.seen import Exams, Marks, Seen
+from pneumodet.core.split_use import Choice
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.training import tf_config
 from pneumodet.training.engine import Engine, Hooks, Parts, Prepared, Request, Say
@@ -210,11 +211,13 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
     parts.trainer.restore_model(best)
     with folders.new_folder(folder / runs.EVALUATION, marker=runs.METRICS, overwrite=True) as into:
         metrics = parts.report(into)
-        chosen_of = metrics_table.evaluations(folder)
+        test = records.manifest.splits.get(split_use.TEST_SPLIT)
+        metrics |= Choice.of_run(folder, parts.plan.best_metric).facts(split_use.VALIDATION_SPLIT, test_exams=test.exams if test else 0)
+        chosen = split_use.warning(metrics)
         counted = overlap.count(leaks.of_runs([folder]), Exams.of(records.val.instances["images"]))
-        leaks.add(metrics, counted, without=["chosen"] if chosen_of > 1 else [])
-        if chosen_of > 1:
-            metrics["warnings"] = [*metrics.get("warnings", []), runs.CHOSEN_HERE.format(count=chosen_of)]
+        leaks.add(metrics, counted, without=["chosen"] if chosen else [])
+        if chosen:
+            metrics["warnings"] = [*metrics.get("warnings", []), chosen]
         metrics |= {
             "family": record.family,
             "checkpoint": Path(best).name,

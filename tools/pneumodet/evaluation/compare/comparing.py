@@ -20,11 +20,11 @@ from pneumodet.evaluation.metrics import bootstrap, image_level, operating_point
 
 RESULT, PAGE, MARKDOWN = "comparison.json", "comparison.html", "comparison.md"
 
-WATCHED = (
-    "Training keeps the checkpoint that did best on the validation exams. Where these are the ones compared here, the figures are a little optimistic, "
-    "and a run that was evaluated more often on the way is flattered more."
+CHOSEN = (
+    "These exams are validation, used to choose checkpoints: {counts}. The figures are too good for that, more so for a run of which more were "
+    "compared. For figures to be published, compare on test (--split test)."
 )
-"""Note for runs with a best checkpoint."""
+"""Note for runs whose best checkpoint was chosen on the exams compared."""
 
 UNCORRECTED = (
     "Intervals are of one figure of one pair each. Among many of them some exclude 0 by chance: with {count} differences about {chance:.1f} would if no "
@@ -182,14 +182,15 @@ def _overlaps(sides: tuple[Side, ...], exams: Exams) -> list[str]:
         if entry.seen is None:
             continue
         # WATCHED speaks of the checkpoint that was chosen on the exams of its own run
-        roles = [role for role in overlap.ROLES if role != "chosen" or not entry.watched]
+        roles = [role for role in overlap.ROLES if role != "chosen" or not entry.chosen_of]
         notes += [f"{entry.name}: {one}" for one in overlap.count({entry.name: entry.seen}, exams).sentences(*roles)]
     return notes
 
 
 def _notes(sides: tuple[Side, ...], differences: dict[str, dict[str, Any]]) -> list[str]:
     count = sum(len(of_run) for of_run in differences.values())
-    notes = [WATCHED] if any(side.entry.watched for side in sides) else []
+    counts = [f"{side.entry.name}, the best of {side.entry.chosen_of}" for side in sides if side.entry.chosen_of > 1]
+    notes = [CHOSEN.format(counts="; ".join(counts))] if counts else []
     return notes + ([UNCORRECTED.format(count=count, chance=count * (1 - bootstrap.CONFIDENCE))] if count >= MANY else [])
 
 

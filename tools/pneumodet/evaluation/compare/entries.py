@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import aims, metrics_table, paths, runs
+from pneumodet.core import aims, metrics_table, paths, runs, split_use
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.core.run_record import RunRecord
+from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.core.runs import CLASSIFICATION, DETECTION, SEGMENTATION, TRAINED_BY
 from pneumodet.core.seen import Seen
 from pneumodet.data import detection_files, record_sets
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation import checks, inputs, metrics_file
+from pneumodet.evaluation import checks, chosen_on, inputs, metrics_file
 from pneumodet.evaluation.compare import truths
 from pneumodet.evaluation.compare.truths import Truth
 from pneumodet.evaluation.metrics_file import Metrics
@@ -73,7 +73,7 @@ class Entry:
       parameters: number of weights; None where not known, likewise the next two.
       training_seconds: wall time.
       milliseconds_an_image: of the model, one image at a time.
-      watched: whether its checkpoint was chosen by the figures on the exams that it was evaluated on.
+      chosen_of: of how many checkpoints its own was chosen by the figures on the exams that it was evaluated on; 0 where it was not.
       seen: the exams that it was trained and chosen on; None for a file, of which nothing is recorded.
       warnings: sentences for the reader.
     """
@@ -90,7 +90,7 @@ class Entry:
     parameters: int | None = None
     training_seconds: float | None = None
     milliseconds_an_image: float | None = None
-    watched: bool = False
+    chosen_of: int = 0
     seen: Seen | None = None
     warnings: tuple[str, ...] = ()
 
@@ -172,8 +172,10 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     family = record.family
     if family not in TRAINED_BY:
         raise DataError(f"The run {name} is of the family {family!r}; known are {', '.join(TRAINED_BY)}.")
-    place = folder / (runs.EVAL if family == DETECTION else runs.EVALUATION)
+    place = folder / chosen_on.folder_name(runs.EVAL if family == DETECTION else runs.EVALUATION, shelf.split)
     command = f"evaluate.py --run {folder.name}" if family == DETECTION else f"{TRAINED_BY[family]}.py --run {folder.name} --resume"
+    if shelf.split != split_use.VALIDATION_SPLIT:
+        command = f"evaluate.py --run {folder.name} --split {shelf.split}"
     fix = f"Evaluate it: python tools/{command}"
     if not (place / runs.METRICS).is_file():
         raise DataError(f"The run {name} was not evaluated: {place.name}/{runs.METRICS} is missing. {fix}")
@@ -186,7 +188,7 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
         "family": family,
         "truth": truth,
         "manifest_sha256": manifest,
-        "watched": (folder / runs.BEST).is_dir(),
+        "chosen_of": _chosen_of(folder, metrics, data),
         "seen": runs.seen(folder),
     }
     scores_file, boxes_file = place / SCORES_FILE, place / DETECTIONS_FILE
@@ -218,6 +220,16 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
             f"set, or evaluate it again: python tools/{command}"
         )
     return Entry(**fields, **_cost(folder, record, metrics))
+
+
+def _chosen_of(folder: Path, metrics: Metrics, data: DataRecord | None) -> int:
+    """Return ``Entry.chosen_of``."""
+    others = metrics.split not in (None, split_use.VALIDATION_SPLIT) or (
+        data and metrics.manifest_sha256 not in (None, data.manifest_sha256)
+    )
+    if others or not (folder / runs.BEST).is_dir():
+        return 0
+    return max(1, metrics_table.evaluations(folder))
 
 
 def _truth_of_run(name: str, data: str | None, manifest: str | None, split: str | None, shelf: Shelf) -> Truth:

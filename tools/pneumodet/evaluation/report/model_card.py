@@ -7,7 +7,7 @@ Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
 from collections.abc import Mapping
 from typing import Any
 
-from pneumodet.core import formatting
+from pneumodet.core import formatting, split_use
 from pneumodet.core.formatting import counted
 from pneumodet.evaluation import leaks
 from pneumodet.evaluation.metrics_file import Metrics
@@ -70,7 +70,9 @@ def _data(metrics: Metrics) -> list[str]:
     counts += "" if patients is None else f" of {counted(patients, 'patient')}"
     counts += "" if positive is None else f", {positive:,} with findings"
     counts += "" if boxes is None else f", {boxes:,} {'box' if boxes == 1 else 'boxes'}"
-    whole = f"{counts}." + (f" Split: {plain(metrics['split'])}." if metrics.get("split") else "")
+    split = f" Split: {plain(metrics['split'])}." if metrics.get("split") else ""
+    name = split_use.figures_on(metrics)
+    whole = f"{counts}.{split}" + (f" Figures are of {plain(name)}." if name else "")
     return [whole, *(["", plain(one)] if (one := leaks.statement(metrics)) else [])]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from pneumodet.core import paths
+from pneumodet.core import paths, split_use
 from pneumodet.core.formatting import counted
 from pneumodet.evaluation import leaks
 from pneumodet.evaluation.metrics_file import Metrics
@@ -165,6 +165,8 @@ def _summary(metrics: Metrics) -> dict[str, Any]:
         else:
             between = f", 95% interval {interval}" if interval else ""
             sentences.append(_Reached(f"{images} the detector reaches an RSNA metric{rules} of ", f"{value:.3f}", f"{between}."))
+    if name := split_use.figures_on(metrics):
+        sentences.append(f"These figures are of {name}.")
     # both or none: either alone can be made perfect by the threshold
     sensitivity, specificity = metrics.get("image.sensitivity"), metrics.get("image.specificity")
     if sensitivity is not None and specificity is not None:
@@ -292,7 +294,7 @@ def _comparison(metrics: Metrics) -> dict[str, Any]:
 
 
 def _origin(metrics: Metrics, provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:
-    keys = ("model", "checkpoint", "step", "split", "manifest_sha256", "ground_truth", "detections_file")
+    keys = ("model", "checkpoint", "step", "split", "figures_on", "manifest_sha256", "ground_truth", "detections_file")
     data = {key: metrics[key] for key in keys if metrics.get(key) is not None}
     made_with = json.dumps(provenance, indent=2, ensure_ascii=False) if provenance else ""
     return {

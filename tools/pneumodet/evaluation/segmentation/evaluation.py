@@ -50,8 +50,9 @@ class MaskEvaluation:
       maps: (N, h, w) float16 probabilities.
       truth: (N, h, w) bool masks of the boxes.
       detections: exam -> boxes, in px of the radiograph.
-      threshold: for new data, chosen on all of these exams.
+      threshold: for new data, chosen on all of these exams, or the one that was given.
       folds: (N,) int64, or None where there were too few patients.
+      given: whether it was given, and ``index`` is the same for all.
     """
 
     loaded: Loaded
@@ -62,6 +63,7 @@ class MaskEvaluation:
     detections: dict[str, Detections]
     threshold: float
     folds: np.ndarray | None
+    given: bool = False
 
     @property
     def scores(self) -> np.ndarray:
@@ -72,7 +74,9 @@ class MaskEvaluation:
 class MaskEvaluator:
     """The ground truth of a split at a network's size; evaluates what a network makes of it."""
 
-    def __init__(self, split: Split, *, size_hw: tuple[int, int], smallest_share: float, seed: int = 0) -> None:
+    def __init__(
+        self, split: Split, *, size_hw: tuple[int, int], smallest_share: float, seed: int = 0, pixel_threshold: float | None = None
+    ) -> None:
         """Draw the masks.
 
         Args:
@@ -80,8 +84,10 @@ class MaskEvaluator:
           size_hw: of the network's input and output.
           smallest_share: as ``masks.to_detections``.
           seed: of the folds of patients.
+          pixel_threshold: from which a px counts, chosen on other exams; without it each exam has the one that other patients gave.
         """
         self._split, self._smallest_share, self._seed = split, smallest_share, seed
+        self._given = None if pixel_threshold is None else int(np.abs(THRESHOLDS - pixel_threshold).argmin())
         self._category = inputs.category_of(split)
         self.truth = np.empty((len(split), *size_hw), bool)
         for number, mask in enumerate(_masks(split, size_hw)):
@@ -102,7 +108,10 @@ class MaskEvaluator:
             maps[seen.numbers[~seen.read]] = 0  # a network finds something in black pixels, too
         pixels = Pixels.of([figures.count(one, truth) for one, truth in zip(maps, self.truth, strict=True)])
         whole = figures.best(pixels)
-        index = np.full(len(maps), whole) if self._folds is None else figures.cross_fitted(pixels, self._folds)
+        if self._given is not None:
+            index = np.full(len(maps), self._given)
+        else:
+            index = np.full(len(maps), whole) if self._folds is None else figures.cross_fitted(pixels, self._folds)
         detections = {
             name: masks.to_detections(
                 one, image_hw=image_hw, threshold=threshold, smallest_share=self._smallest_share, category_id=self._category
@@ -114,7 +123,8 @@ class MaskEvaluator:
         loaded = inputs.assemble(
             self._split.instances, lambda _, __: to_coco(detections), class_name=self._split.class_name, source=checks.MASKS
         )
-        return MaskEvaluation(loaded, pixels, index, maps, self.truth, detections, float(THRESHOLDS[whole]), self._folds)
+        used = THRESHOLDS[whole if self._given is None else self._given]
+        return MaskEvaluation(loaded, pixels, index, maps, self.truth, detections, float(used), self._folds, given=self._given is not None)
 
     def within_training(self, batches: Iterable[Seen]) -> Evaluation:
         """Return figures without intervals, and pictures of some exams with pneumonia."""
@@ -167,7 +177,14 @@ def _masks(split: Split, size_hw: tuple[int, int]) -> Iterator[np.ndarray]:
 
 
 def summarize(
-    evaluated: MaskEvaluation, *, prior_mask: np.ndarray, aim: str, class_name: str, resamples: int = bootstrap.RESAMPLES, seed: int = 0
+    evaluated: MaskEvaluation,
+    *,
+    prior_mask: np.ndarray,
+    aim: str,
+    class_name: str,
+    threshold: float | None = None,
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Return all figures with intervals, for metrics.json.
 
@@ -176,6 +193,7 @@ def summarize(
       prior_mask: (h, w) bool, the mask of other exams that the network has to beat; of ``spatial_prior``.
       aim: of the boxes' score threshold, as ``aims.parse_aim``.
       class_name: in the keys of COCO's figures.
+      threshold: of the boxes' scores, chosen on validation; without it each exam has the one that other patients gave.
       resamples: of the bootstrap by patient.
       seed: of folds and bootstrap.
 
@@ -183,7 +201,8 @@ def summarize(
       As ``summary.summarize``, and ``segmentation.…`` (``figures.KEYS``), also in ``intervals``; ``segmentation.prior``: the same of the fixed mask
       ``prior_mask``, and ``segmentation.gain``: by how much the network's figures are above those; ``pixel_threshold``.
     """
-    metrics = summary.summarize(evaluated.loaded, aim=aim, class_name=class_name, resamples=resamples, seed=seed)
+    at = {"threshold": threshold, "threshold_source": summary.OF_VALIDATION}
+    metrics = summary.summarize(evaluated.loaded, **at, aim=aim, class_name=class_name, resamples=resamples, seed=seed)
     # the same resamples for the network, the fixed mask and their difference, so that these can be compared
     drawn = functools.partial(figures.intervals, patients=evaluated.loaded.cases.patients, resamples=resamples, seed=seed)
     of_masks = drawn(evaluated.pixels, evaluated.index)
@@ -191,7 +210,7 @@ def summarize(
     metrics["intervals"] |= {key: [one["low"], one["high"]] for key, one in of_masks.items() if one["low"] is not None}
     used = np.unique(THRESHOLDS[evaluated.index])
     metrics["pixel_threshold"] = {"new_data": evaluated.threshold, "lowest": float(used[0]), "highest": float(used[-1])}
-    if evaluated.folds is None:
+    if evaluated.folds is None and not evaluated.given:
         metrics["warnings"].append(ON_THEMSELVES)
     # findings have typical places: a network has to be better than the one mask that knows these
     prior = figures.prior(evaluated.truth, prior_mask)

@@ -81,7 +81,8 @@ def patient_folds(patients: np.ndarray, positive: np.ndarray, *, number: int, se
     # the positive ones overwrite the rest: one positive exam makes the patient positive
     strata = dict.fromkeys(patients.tolist(), "negative") | dict.fromkeys(patients[positive].tolist(), "positive")
     # the project's own splitter rather than scikit-learn's, so that folds are made as those of records are
-    named = splits.stratified({str(patient): stratum for patient, stratum in strata.items()}, seed=seed, number_of_folds=number)
+    of_patients = {str(patient): stratum for patient, stratum in strata.items()}
+    named = splits.stratified(of_patients, splits.Shares(), seed=seed, number_of_folds=number)
     place = {splits.fold_name(index): index for index in range(number)}
     return np.array([place[named[str(patient)]] for patient in patients.tolist()], np.int64)
 

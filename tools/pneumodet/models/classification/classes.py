@@ -58,6 +58,11 @@ def of_split(split: Split, known: Mapping[str, str] | None = None) -> np.ndarray
     return numbers
 
 
+def of_one(split: Split, class_info: str) -> np.ndarray:
+    """Return the classes of a split's exams; arguments and errors as ``of_records``."""
+    return of_split(split, read(Path(class_info)) if class_info else None)
+
+
 def of_records(records: RecordSet, class_info: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes of (training, validation) exams; every class has a training exam.
 

@@ -3,7 +3,7 @@
 folder, outcome, metrics = training.keras.experiment.train(Classifier(), Request(run="mine", config="mobilenetv2", data=data))
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumodet.core import paths, runs
 from pneumodet.data.label_map import NO_PNEUMONIA
-from pneumodet.data.record_sets import RecordSet
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import image_level
 from pneumodet.evaluation.classification import scoring
 from pneumodet.models.classification import classes, metadata
@@ -107,9 +107,19 @@ class Classifier(Family):
             feed=feed,
             runner=runner,
             evaluate=evaluate,
-            report=_reporter(settings, records, runner, of_val),
+            report=_reporter(settings, runner, of_val),
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )
+
+    def reporter(
+        self, settings: ClassifierSettings, records: RecordSet, split: Split, model: Any, *, chosen: Mapping[str, Any] | None = None
+    ) -> Callable[[Path], dict[str, Any]]:
+        """See ``Family``."""
+        from pneumodet.evaluation.runner import Runner
+
+        of_split = classes.of_one(split, settings.class_info) if settings.task != PNEUMONIA else None
+        runner = Runner(model, split, **scoring.feed_arguments(settings, split))
+        return _reporter(settings, runner, of_split, threshold=chosen.get("threshold") if chosen else None)
 
 
 def phases(settings: ClassifierSettings, backbone: Any) -> tuple[Phase, ...]:
@@ -142,27 +152,31 @@ def _accuracy(outputs: dict[str, np.ndarray], truth: np.ndarray | None) -> dict[
     return {} if truth is None else {"classes.accuracy": float((outputs["classes"].argmax(axis=1) == truth).mean())}
 
 
-def _reporter(settings: ClassifierSettings, records: RecordSet, runner: Any, of_val: np.ndarray | None) -> Callable[[Path], dict[str, Any]]:
+def _reporter(
+    settings: ClassifierSettings, runner: Any, of_split: np.ndarray | None, *, threshold: float | None = None
+) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
         """Evaluate the model as it is now, write scores.csv and the pictures, and return what metrics.json holds."""
         from pneumodet.evaluation.classification import charts, three_classes
 
-        split = records.val
+        split = runner.split
         outputs = scoring.gathered(runner.batches())
         loaded = image_level.of_scores(split, outputs["pneumonia"])
-        metrics = image_level.summarize(loaded, aim=settings.aim, seed=settings.seed)
+        metrics = image_level.summarize(loaded, aim=settings.aim, threshold=threshold, seed=settings.seed)
         image_level.write_scores(folder / image_level.SCORES, split, outputs["pneumonia"])
         cells = metrics["image.confusion"]
         heading = "Pneumonia, each exam at the threshold that other patients gave"
+        if threshold is not None:
+            heading = f"Pneumonia at {threshold:.4g}, chosen on validation"
         table = np.array([[cells["tn"], cells["fp"]], [cells["fn"], cells["tp"]]])
         matrices: list[tuple[str, np.ndarray, Sequence[str]]] = [(heading, table, [NO_PNEUMONIA, split.class_name])]
         metrics |= {"backbone": settings.backbone, "task": settings.task}
-        if of_val is not None:
-            more = three_classes.summarize(outputs["classes"], of_val, patients=loaded.cases.patients, seed=settings.seed)
+        if of_split is not None:
+            more = three_classes.summarize(outputs["classes"], of_split, patients=loaded.cases.patients, seed=settings.seed)
             metrics |= more["figures"] | {"classes": {key: more[key] for key in ("classes", "confusion")}}
             metrics["intervals"] |= more["intervals"]
             matrices.append(("Three classes, the most probable", np.array(more["confusion"]), classes.CLASSES))
-        title = f"{settings.backbone}: {len(split)} validation exams, {metrics['patients']} patients"
+        title = f"{settings.backbone}: {len(split)} {split.use} exams, {metrics['patients']} patients"
         charts.roc(folder / charts.ROC, metrics, title=title)
         charts.confusion(folder / charts.CONFUSION, matrices, title=title)
         return metrics

@@ -4,7 +4,7 @@ folder, outcome, metrics = training.keras.experiment.train(Segmenter(), request)
 """
 
 import warnings
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,24 @@ class Segmenter(Family):
             feed=feed,
             runner=of_val,
             evaluate=evaluator.within_training,
-            report=_reporter(settings, records, of_val, evaluator),
+            report=_reporter(settings, records.train, of_val, evaluator),
             drawn=lambda sample: sheet.of_mask(sample["image"][..., 0], sample["mask"][..., 0]),
         )
+
+    def reporter(
+        self, settings: SegmenterSettings, records: RecordSet, split: Split, model: Any, *, chosen: Mapping[str, Any] | None = None
+    ) -> Callable[[Path], dict[str, Any]]:
+        """See ``Family``."""
+        from pneumodet.evaluation import runner
+        from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
+
+        how = {"size_hw": settings.size_hw, "normalization": settings.normalization, "skip_corrupt": settings.skip_corrupt}
+        of_pixels = (chosen.get("pixel_threshold") or {}).get("new_data") if chosen else None
+        evaluator = MaskEvaluator(
+            split, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed, pixel_threshold=of_pixels
+        )
+        at = chosen.get("rsna_threshold") if chosen else None
+        return _reporter(settings, records.train, runner.Runner(model, split, **how), evaluator, threshold=at)
 
 
 def check_weights(name: str) -> None:
@@ -145,20 +160,23 @@ def _load(model: Any, name: str) -> None:
         ) from error
 
 
-def _reporter(settings: SegmenterSettings, records: RecordSet, runner: Any, evaluator: Any) -> Callable[[Path], dict[str, Any]]:
+def _reporter(
+    settings: SegmenterSettings, train: Split, runner: Any, evaluator: Any, *, threshold: float | None = None
+) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
         """Evaluate the network as it is now, write scores.csv, detections.json and the sheet, and return what metrics.json holds."""
         from pneumodet.evaluation.segmentation import evaluation, sheet
 
-        evaluated = evaluator(runner.batches())
-        image_level.write_scores(folder / image_level.SCORES, records.val, evaluated.scores)
+        evaluated, split = evaluator(runner.batches()), runner.split
+        image_level.write_scores(folder / image_level.SCORES, split, evaluated.scores)
         detections.write_coco_results(folder / DETECTIONS, evaluated.detections)
-        shown = list(_shown(settings, records.val, evaluated.scores, runner.skipped))
+        shown = list(_shown(settings, split, evaluated.scores, runner.skipped))
         tiles = [evaluator.drawn(evaluated, number, pixels) for number, pixels in shown]
         captions = [evaluator.caption(evaluated, number) for number, _ in shown]
         pictures.save(folder / SHEET, sheet.keyed(pictures.contact_sheet(tiles, columns=_COLUMNS, captions=captions)))
-        prior = evaluation.spatial_prior(records.train, settings.size_hw)
-        return evaluation.summarize(evaluated, prior_mask=prior, aim=settings.aim, class_name=records.val.class_name, seed=settings.seed)
+        prior = evaluation.spatial_prior(train, settings.size_hw)
+        how = {"aim": settings.aim, "class_name": split.class_name, "seed": settings.seed}
+        return evaluation.summarize(evaluated, prior_mask=prior, threshold=threshold, **how)
 
     return report
 

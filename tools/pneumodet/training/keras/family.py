@@ -9,7 +9,7 @@ TensorFlow is imported by a family's methods ``build`` and ``assemble`` only, so
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from pneumodet.core import paths, runs
 from pneumodet.core.seen import Seen
-from pneumodet.data.record_sets import RecordSet
+from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.models.pretrained import NONE, RUN
 from pneumodet.models.settings import Settings
 
@@ -107,3 +107,20 @@ class Family(abc.ABC):
         Raises:
           PneumodetError: settings and records do not fit.
         """
+
+    def reporter(
+        self, settings: Any, records: RecordSet, split: Split, model: Any, *, chosen: Mapping[str, Any] | None = None
+    ) -> Callable[[Path], dict[str, Any]]:
+        """Return what evaluates a model on a split, as ``Parts.report``.
+
+        Args:
+          settings: of the run.
+          records: that it was trained with.
+          split: of them.
+          model: a keras.Model.
+          chosen: metrics.json of the validation exams, whose thresholds are taken; without it each exam has those that other patients gave.
+
+        Raises:
+          NotImplementedError: the family has no such thing.
+        """
+        raise NotImplementedError

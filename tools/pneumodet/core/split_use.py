@@ -1,0 +1,140 @@
+"""What figures of a run are called: on validation its checkpoint was chosen, on test nothing was.
+
+choice = Choice.of_run(folder, metric="rsna_metric")
+choice.compared, choice.best, choice.last                # 10, 0.125, 0.078
+facts = choice.facts("val", test_exams=72)               # for metrics.json
+figures_on(facts), warning(facts)
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pneumodet.core import metrics_table
+
+CHOSE = "validation, used to choose this checkpoint, the best of {count}"
+ONLY = "validation; no other checkpoint was compared on it"
+TEST = "test: exams that nothing was chosen on"
+TRAINING = "training: exams that the model learned from"
+
+VALIDATION_SPLIT, TEST_SPLIT, TRAINING_SPLIT = "val", "test", "train"
+"""Names in record sets."""
+
+KEY = "figures_on"
+"""Of metrics.json: what the exams are to the model, one of the phrases above; None where nothing is known of that."""
+
+_WARNING = "These exams chose the checkpoint, the best of {count}{values}, so that its figures on them are too good. {next}"
+_TEST_NEXT = "For figures to be published, evaluate the model that you choose once on test: --split test."
+_NO_TEST_NEXT = (
+    "For figures to be published, evaluate on other exams: make the records with a test split (make_tfrecords --test-fraction 0.15), or with exams "
+    "of another source."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Among which checkpoints training chose, by a figure on its validation exams; None where metrics.csv does not have it.
+
+    Attributes:
+      compared: how many checkpoints were evaluated.
+      metric: name of the figure; more is better.
+      best, best_step: the figure of the best checkpoint, and its step.
+      last, last_step: of the last one.
+    """
+
+    compared: int = 0
+    metric: str | None = None
+    best: float | None = None
+    best_step: int | None = None
+    last: float | None = None
+    last_step: int | None = None
+
+    @classmethod
+    def of_run(cls, folder: Path, metric: str | None) -> "Choice":
+        """Return the choice of a run, as its metrics.csv has it.
+
+        Raises:
+          DataError: metrics.csv cannot be read.
+        """
+        rows = metrics_table.validations(folder)
+        if not rows:
+            return cls(metric=metric)
+        best = next((row for row in reversed(rows) if row.best), None)
+        return cls(
+            compared=len(rows),
+            metric=metric,
+            best=best.values.get(metric or "") if best else None,
+            best_step=best.step if best else None,
+            last=rows[-1].values.get(metric or ""),
+            last_step=rows[-1].step,
+        )
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> "Choice":
+        """Return what ``facts`` wrote, of metrics.json or an export's card."""
+        return cls(
+            compared=facts.get("checkpoint_chosen_of") or 0,
+            metric=facts.get("checkpoint_metric"),
+            best=facts.get("checkpoint_best"),
+            best_step=facts.get("checkpoint_best_step"),
+            last=facts.get("checkpoint_last"),
+            last_step=facts.get("checkpoint_last_step"),
+        )
+
+    def facts(self, split: str | None, *, test_exams: int = 0) -> dict[str, Any]:
+        """Return what metrics.json says of a split of the record set that the model was trained with.
+
+        Args:
+          split: its name.
+          test_exams: of the record set's test split.
+        """
+        here = split == VALIDATION_SPLIT
+        named = {VALIDATION_SPLIT: self.name, TEST_SPLIT: TEST, TRAINING_SPLIT: TRAINING}
+        chosen = {
+            "checkpoint_metric": self.metric,
+            "checkpoint_best": self.best,
+            "checkpoint_best_step": self.best_step,
+            "checkpoint_last": self.last,
+            "checkpoint_last_step": self.last_step,
+        }
+        several = here and self.compared > 1
+        return {
+            KEY: named.get(split or ""),
+            "checkpoint_chosen_of": self.compared if several else None,
+            **(chosen if several else {}),
+            "test_exams": test_exams,
+        }
+
+    @property
+    def name(self) -> str:
+        """What figures on the validation exams are called."""
+        return CHOSE.format(count=self.compared) if self.compared > 1 else ONLY
+
+    @property
+    def values(self) -> str:
+        """The figure at both checkpoints, as a sentence goes on: " (rsna_metric 0.1250 at step 300; 0.0780 at the last, step 1,000)"."""
+        if self.best is None or self.best_step is None or self.last_step is None:
+            return ""
+        best = f"{self.metric} {self.best:.4f} at step {self.best_step:,}"
+        if self.last_step == self.best_step:
+            return f" ({best}, the last)"
+        last = "undefined" if self.last is None else f"{self.last:.4f}"
+        return f" ({best}; {last} at the last, step {self.last_step:,})"
+
+
+def figures_on(metrics: Mapping[str, Any]) -> str | None:
+    """Return what the exams of metrics.json are to the model, with the figure at the last checkpoint where one was chosen on them."""
+    name = metrics.get(KEY)
+    if not name:
+        return None
+    choice = Choice.of_facts(metrics)
+    return str(name) + (choice.values if choice.compared > 1 else "")
+
+
+def warning(metrics: Mapping[str, Any]) -> str | None:
+    """Return a sentence where the checkpoint was chosen on the very exams; None where it was not."""
+    choice = Choice.of_facts(metrics)
+    if choice.compared < 2:
+        return None
+    return _WARNING.format(count=choice.compared, values=choice.values, next=_TEST_NEXT if metrics.get("test_exams") else _NO_TEST_NEXT)

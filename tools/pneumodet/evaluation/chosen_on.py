@@ -1,0 +1,69 @@
+"""What the exams of an evaluation are to the models that are evaluated: chosen on, or not; and the threshold that validation chose.
+
+facts |= facts_of(split, facts, [trained_with(folder)])           # figures_on, checkpoint_chosen_of, …
+at = threshold(folder, facts, aim="rsna", rules="strict")
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pneumodet.core import runs, split_use
+from pneumodet.core.split_use import Choice
+from pneumodet.data.record_sets import RecordSet, Split
+from pneumodet.evaluation import metrics_file
+from pneumodet.inference.card import ModelCard
+
+NO_THRESHOLD = (
+    "The run has no threshold that validation chose for this aim and checkpoint, so that each exam has the one that other test patients gave. Evaluate "
+    "on val first (the default split) to have one."
+)
+"""Warning on test."""
+
+
+def folder_name(name: str, split: str) -> str:
+    """Return the name of a run's folder for an evaluation: another one for each split, since the export takes its threshold from that of val."""
+    return name if split == split_use.VALIDATION_SPLIT else f"{name}_{split}"
+
+
+def facts_of(about: Split, facts: Mapping[str, Any], models: Sequence[tuple[str | None, Choice]]) -> dict[str, Any]:
+    """Return what the exams are to the models, as ``Choice.facts``; nothing where a model was trained with another record set.
+
+    Args:
+      about: the exams.
+      facts: split and record set, ``split`` and ``manifest_sha256``.
+      models: (SHA-256 of the manifest that it was trained with, how its checkpoint was chosen on their split val) of each.
+    """
+    of_these = [choice for manifest, choice in models if manifest == facts["manifest_sha256"]]
+    most = max(of_these, key=lambda choice: choice.compared, default=Choice())
+    test = RecordSet.open(about.folder).manifest.splits.get(split_use.TEST_SPLIT)
+    # of several models all have to be of these records: what one of them was trained with may hold any of the exams
+    known = facts["split"] if len(of_these) == len(models) or facts["split"] == split_use.VALIDATION_SPLIT and of_these else None
+    return most.facts(known, test_exams=test.exams if test else 0)
+
+
+def trained_with(folder: Path) -> tuple[str, Choice]:
+    """Return (SHA-256 of the manifest that a run was trained with, how its checkpoint was chosen)."""
+    record = runs.read(folder)
+    return record.records().manifest_sha256, Choice.of_run(folder, (record.training or {}).get("best_metric"))
+
+
+def exported_of(card: ModelCard) -> tuple[str | None, Choice]:
+    """Return the same of an export."""
+    choice = Choice.of_facts({**(card.metrics or {}), "checkpoint_chosen_of": card.checkpoint_chosen_of})
+    return card.data.manifest_sha256 if card.data else None, choice
+
+
+def threshold(folder: Path, facts: Mapping[str, Any], *, aim: str, rules: str) -> float | None:
+    """Return the threshold that the run's evaluation on val chose for the same aim and checkpoint; None where there is none such."""
+    path = folder / runs.EVAL / runs.METRICS
+    if not path.is_file():
+        return None
+    metrics = metrics_file.read(path, hint="Evaluate the run on val again.")
+    same = (metrics.checkpoint, metrics.manifest_sha256, metrics.split) == (
+        facts["checkpoint"],
+        facts["manifest_sha256"],
+        split_use.VALIDATION_SPLIT,
+    )
+    chosen_for = metrics.operating_point.aim if metrics.operating_point else None
+    return metrics.threshold if same and (chosen_for, metrics.get("rsna_rules")) == (aim, rules) else None
