@@ -303,6 +303,7 @@ def test_the_submission_is_measured(here, tmp_path):
         patient_map="data/patient_map.csv",
     )
     assert dict(result.rows())["AP50"].startswith("1.0000")
+    assert "What the model of these detections has seen is not recorded" in result._repr_html_()
     assert "RSNA metric" in result._repr_html_() and str(result.report) in result._repr_html_()
     with pytest.raises(DataError, match="--overwrite"):
         pneumodet.evaluate(ground_truth="data/stage_2_train_labels.csv", detections="submission.csv", output=tmp_path / "out")
@@ -341,3 +342,6 @@ def test_from_records_to_a_model_and_back(here, tmp_path, monkeypatch):
         np.testing.assert_allclose(after.predict("radiograph.png").scores[:5], before.scores[:5], atol=1e-4)
         again = pneumodet.evaluate(after, data="records", output=tmp_path / "of_export", resamples=20)
         assert again.metrics["images"] == result.metrics["images"]
+        with pytest.warns(PneumodetWarning, match="exams .* were in training"):
+            trained_on = pneumodet.evaluate(after, data="records", split="train", output=tmp_path / "of_training", resamples=20)
+        assert trained_on.metrics["seen"]["trained"]["exams"] == trained_on.metrics["images"]

@@ -116,6 +116,22 @@ def test_a_run_that_began_with_another_one(sets):
     ]
 
 
+def test_test_exams_that_an_earlier_run_has_seen(sets, synthetic, tmp_path):
+    """All splits that are kept aside are compared with what a run starts from, and on test exams nothing may have been chosen."""
+    split = (sets["own"] / "split.csv").read_text().replace(",val", ",test").splitlines()
+    first = next(number for number, line in enumerate(split) if line.endswith(",test"))
+    split[first] = split[first].replace(",test", ",val")
+    (tmp_path / "split.csv").write_text("\n".join(split) + "\n")
+    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--split-file", tmp_path / "split.csv", "--workers", "1"]
+    assert make_tfrecords.main([*map(str, [*flags, "--output-dir", tmp_path / "tested"])]) == 0
+    records, said = RecordSet.open(tmp_path / "tested"), []
+    for before, role in ((seen_of(sets["swapped"]), "in training"), (seen_of(sets["own"]), "used to choose checkpoint")):
+        said.clear()
+        experiment.seen_by(records, before=before, evaluate_every=10, steps=100, say=said.append)
+        exams = len(records.split("test"))
+        assert any(f"{exams} of {exams} test exam" in line and role in line for line in said), said
+
+
 def test_a_checkpoint_that_is_the_only_one_was_not_chosen(sets):
     for evaluate_every, chosen in ((0, False), (100, False), (50, True)):
         assert bool(seen_of(sets["own"], evaluate_every=evaluate_every).chosen) == chosen

@@ -489,12 +489,12 @@ def test_a_run_of_the_same_model_is_taken_in_full(resolve, run, config):
         assert resolve(str(path)) == start
 
 
-def test_what_a_run_has_seen_comes_with_its_weights(resolve, run, folder, mirror):
+def test_what_a_run_has_seen_comes_with_its_weights(resolve, run, mirror):
     assert resolve("run:mine").seen == Seen(unrecorded=("the run mine",)), "a run of an earlier release"
     seen = Seen(trained=Marks.of(Exams.of([{"file_name": "a"}])))
     run_record.write(run / runs.RECORD, RunRecord(seen=seen))
     assert resolve("run:mine").seen == resolve(str(run / "train" / "ckpt-4")).seen == seen
-    assert resolve("coco").seen == Seen(), "photographs"
+    assert resolve("coco", mirror=str(mirror)).seen == Seen(), "photographs"
 
 
 def test_weights_of_unknown_origin_are_not_said_to_have_seen_nothing(resolve, tmp_path):

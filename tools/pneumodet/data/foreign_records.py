@@ -210,9 +210,9 @@ def _truth(of_split: Sequence[tuple[_Contents, list[str]]], classes: Mapping[str
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for contents, names in of_split:
-        for name, example in zip(names, contents.examples, strict=True):
+        for name, example, digest in zip(names, contents.examples, contents.images_sha256, strict=True):
             record = example.record
-            images.append(coco_objects.image_entry(name, record.height, record.width))
+            images.append(coco_objects.image_entry(name, record.height, record.width) | {"sha256": digest})
             rows += coco_objects.annotation_entries(images[-1]["id"], record.boxes_xyxy_px, record.class_ids)
     return coco_objects.whole(images, rows, classes)
 

@@ -280,7 +280,7 @@ def same_records(record: RunRecord) -> RecordSet:
 
 
 def seen_by(records: RecordSet, *, before: Seen, evaluate_every: int, steps: int, say: Say) -> Seen:
-    """Return what a new run will have seen, and warn where what it starts from has seen exams that it is validated on.
+    """Return what a new run will have seen, and warn where what it starts from has seen exams that it is validated on, or that are kept for a test.
 
     Args:
       records: to train and choose a checkpoint on.
@@ -289,12 +289,17 @@ def seen_by(records: RecordSet, *, before: Seen, evaluate_every: int, steps: int
       steps: in all.
       say: takes the warnings.
     """
-    train, val = Exams.of(records.train.instances["images"]), Exams.of(records.val.instances["images"])
-    if len(val):
-        for sentence in overlap.count({"": before}, val).sentences("trained", what="validation exam"):
-            say(f"warning: What this run starts from: {sentence}")
+    there = [name for name, split in records.manifest.splits.items() if split.exams]
+    exams = {name: Exams.of(records.split(name).instances["images"]) for name in there}
+    for name, held_out in exams.items():
+        if name != "train":
+            # that an earlier checkpoint was chosen on these very validation exams is as this one will be; on test exams nothing may be
+            roles, what = (("trained",), "validation exam") if name == "val" else (("trained", "chosen"), f"{name} exam")
+            for sentence in overlap.count({"": before}, held_out).sentences(*roles, what=what):
+                say(f"warning: What this run starts from: {sentence}")
+    train, val = (Marks.of(exams[name]) if name in exams else Marks() for name in ("train", "val"))
     chooses = 0 < evaluate_every < steps  # twice at least
-    return Seen(trained=Marks.of(train), chosen=Marks.of(val) if chooses else Marks()) | before
+    return Seen(trained=train, chosen=val if chooses else Marks()) | before
 
 
 def data_record(records: RecordSet, *, audit: dict[str, Any] | None = None) -> DataRecord:
