@@ -131,7 +131,8 @@ def of_runs(
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
         threshold = None
-        if len(run_dirs) == 1 and plan == Recipe() and facts.get(split_use.KEY) == split_use.TEST:
+        # not where another model is compared, whose scores have another scale
+        if len(run_dirs) == 1 and plan == Recipe() and facts[split_use.KEY] == split_use.TEST and not options.compare:
             threshold = chosen_on.threshold(run_dirs[0], facts, aim=options.aim, rules=options.rules)
             untrained += [chosen_on.NO_THRESHOLD] * (threshold is None and options.threshold is None)
         more: dict[str, Any] = {
@@ -318,6 +319,8 @@ def _write(
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     origin = recipe_origin.notes(plan, loaded.cases.names, tuned=options.recipe is not None)
     metrics["warnings"] = [*warnings, *origin, *metrics["warnings"]]
+    if recipe_origin.OPTIMISTIC in origin and metrics.get(split_use.KEY) == split_use.TEST:
+        metrics[split_use.KEY] = split_use.TUNED
     if chosen := split_use.warning(metrics):
         metrics["warnings"].append(chosen)
     paths.write_json(folder / runs.METRICS, metrics)
