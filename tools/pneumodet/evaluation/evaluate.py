@@ -135,6 +135,7 @@ def of_runs(
         if len(run_dirs) == 1 and plan == Recipe() and facts[split_use.KEY] == split_use.TEST and not options.compare:
             threshold = chosen_on.threshold(run_dirs[0], facts, aim=options.aim, rules=options.rules)
             untrained += [chosen_on.NO_THRESHOLD] * (threshold is None and options.threshold is None)
+            untrained += chosen_on.again(folder, facts["checkpoint"])
         more: dict[str, Any] = {
             "record": _one_or_all(records),
             "config": "\n".join(configs),
