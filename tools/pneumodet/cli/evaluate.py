@@ -131,23 +131,21 @@ def _of_keras(args: argparse.Namespace, family: str) -> None:
             f"--{more.replace('_', '-')} is for detectors, but {args.run[0]} is of the family {family}. With it go "
             f"{', '.join('--' + name.replace('_', '-') for name in OF_KERAS)}."
         )
+    from pneumodet.cli import train_classifier, train_segmenter
+    from pneumodet.training.families.classification import Classifier
+    from pneumodet.training.families.segmentation import Segmenter
     from pneumodet.training.keras import testing
 
-    if family == runs.CLASSIFICATION:
-        from pneumodet.cli.train_classifier import FIGURES
-        from pneumodet.training.families.classification import Classifier as Family
-    else:
-        from pneumodet.cli.train_segmenter import FIGURES
-        from pneumodet.training.families.segmentation import Segmenter as Family
+    of_classifier = family == runs.CLASSIFICATION
     metrics, into = testing.evaluate(
-        Family(),
+        Classifier() if of_classifier else Segmenter(),
         runs.find(args.run[0]),
         split=args.split,
         output_dir=args.output_dir,
         overwrite=args.overwrite,
         say=lambda text: print(text, file=sys.stderr),
     )
-    console.print_evaluation(metrics, FIGURES)
+    console.print_evaluation(metrics, train_classifier.FIGURES if of_classifier else train_segmenter.FIGURES)
     print(f"Results: {into / runs.METRICS}")
 
 

@@ -30,7 +30,7 @@ def build_parser() -> console.Parser:
     parser = console.Parser("grad_cam", __doc__, EPILOG)
     parser.add_argument("--run", required=True, help="name of a run of python tools/train_classifier.py: its best checkpoint")
     parser.add_argument("--data", type=console.existing_dir, help="record set (default: the one that the run was trained with)")
-    parser.add_argument("--split", choices=("val", "train"), default="val", help="of the record set (default %(default)s)")
+    parser.add_argument("--split", choices=("val", "train", "test"), default="val", help="of the record set (default %(default)s)")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="(default %(default)s)")
     parser.add_argument(
         "--threshold",

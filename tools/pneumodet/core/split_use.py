@@ -16,6 +16,7 @@ from pneumodet.core import metrics_table
 CHOSE = "validation, used to choose this checkpoint, the best of {count}"
 ONLY = "validation; no other checkpoint was compared on it"
 TEST = "test: exams that nothing was chosen on"
+TUNED = "test: exams that the recipe was tuned on"
 TRAINING = "training: exams that the model learned from"
 
 VALIDATION_SPLIT, TEST_SPLIT, TRAINING_SPLIT = "val", "test", "train"

@@ -96,6 +96,7 @@ class Groups:
         if settings.patient_tag:
             patients = {exam: alias(header.patient_id) for exam, header in headers.items() if header.patient_id}
             return cls(BY_TAG, patients, dict.fromkeys(patients, ORIGINS[BY_TAG]), headers, _classes(labels))
+        unnamed: set[str] = set()
         if isinstance(patient_map, Path):
             by, known = BY_MAP, annotations.read_patient_map(patient_map)
         elif settings.patient_regex:
@@ -103,10 +104,11 @@ class Groups:
         elif patient_map:
             # labels name the patients of some exams; of the others each counts as one
             by, known = BY_LABELS, {exam: patient_map.get(exam, exam) for exam in ids}
+            unnamed = known.keys() - patient_map.keys()
         else:
             by, known = BY_EXAM, {exam: exam for exam in ids}
         patients = {alias(exam): alias(patient) for exam, patient in known.items()}
-        origins = {alias(exam): ORIGINS[BY_EXAM if by == BY_LABELS and exam not in (patient_map or ()) else by] for exam in known}
+        origins = {alias(exam): ORIGINS[BY_EXAM if exam in unnamed else by] for exam in known}
         return cls(by, patients, origins, headers, _classes(labels))
 
     @property

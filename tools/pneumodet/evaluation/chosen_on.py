@@ -21,6 +21,13 @@ NO_THRESHOLD = (
 """Warning on test."""
 
 
+AGAIN = (
+    "These test exams were evaluated before, with {checkpoint} of this run. Who chooses between the two by these figures has chosen on test, and has no "
+    "figures to report."
+)
+"""Warning on test."""
+
+
 def folder_name(name: str, split: str) -> str:
     """Return the name of a run's folder for an evaluation: another one for each split, since the export takes its threshold from that of val."""
     return name if split == split_use.VALIDATION_SPLIT else f"{name}_{split}"
@@ -52,6 +59,13 @@ def exported_of(card: ModelCard) -> tuple[str | None, Choice]:
     """Return the same of an export."""
     choice = Choice.of_facts({**(card.metrics or {}), "checkpoint_chosen_of": card.checkpoint_chosen_of})
     return card.data.manifest_sha256 if card.data else None, choice
+
+
+def again(folder: Path, checkpoint: str) -> list[str]:
+    """Return a warning where a folder has the evaluation of another checkpoint on test."""
+    path = folder / runs.METRICS
+    earlier = metrics_file.read(path, hint="Remove it.").checkpoint if path.is_file() else None
+    return [AGAIN.format(checkpoint=earlier)] if earlier not in (None, checkpoint) else []
 
 
 def threshold(folder: Path, facts: Mapping[str, Any], *, aim: str, rules: str) -> float | None:

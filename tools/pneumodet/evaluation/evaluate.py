@@ -132,9 +132,11 @@ def of_runs(
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
         threshold = None
-        if len(run_dirs) == 1 and plan == Recipe() and facts.get(split_use.KEY) == split_use.TEST:
+        # not where another model is compared, whose scores have another scale
+        if len(run_dirs) == 1 and plan == Recipe() and facts[split_use.KEY] == split_use.TEST and not options.compare:
             threshold = chosen_on.threshold(run_dirs[0], facts, aim=options.aim, rules=options.rules)
             untrained += [chosen_on.NO_THRESHOLD] * (threshold is None and options.threshold is None)
+            untrained += chosen_on.again(folder, facts["checkpoint"])
         more: dict[str, Any] = {
             "record": _one_or_all(records),
             "config": "\n".join(configs),
@@ -327,6 +329,8 @@ def _write(
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
     metrics["warnings"] = [*warnings, *origin, *leaks.of_compared(options.compare, exams), *metrics["warnings"]]
+    if counted.tuned and metrics.get(split_use.KEY) == split_use.TEST:
+        metrics[split_use.KEY] = split_use.TUNED
     chosen = split_use.warning(metrics)
     leaks.add(metrics, counted, without=("tuned", *(["chosen"] if chosen else [])), warn_unrecorded=leaks.FILES not in parts)
     metrics[SCORED] = dataclasses.asdict(Marks.of(exams))

@@ -43,7 +43,7 @@ class Options:
 
     Attributes:
       method: one of ``grad_cam.METHODS``.
-      split: train or val.
+      split: train, val or test.
       share: of a heatmap's maximum from which on it gives weak boxes, chosen on other data; None chooses it for each exam on other patients.
       tolerance_px: of the pointing game, in px of the radiograph.
       resamples: of the bootstrap.
@@ -116,8 +116,8 @@ def explain(
     # before the network is run: a folder in use should not cost its time
     folders.check_free(output_dir, marker=LOCALIZATION, overwrite=overwrite)
     records = RecordSet.open(data_dir).check_two_kinds()
-    # the prior is of the split that is not explained, so that it has other patients
-    split, other = (records.train, records.val) if options.split == "train" else (records.val, records.train)
+    # the prior is of a split that is not explained, so that it has other patients
+    split, other = records.split(options.split), records.val if options.split == "train" else records.train
     explained = _explained(run_dir, split, options.method, progress(len(split)))
     heatmaps = explained.heatmaps
     cases = image_level.of_scores(split, explained.probabilities).cases

@@ -201,8 +201,8 @@ def summarize(
       As ``summary.summarize``, and ``segmentation.…`` (``figures.KEYS``), also in ``intervals``; ``segmentation.prior``: the same of the fixed mask
       ``prior_mask``, and ``segmentation.gain``: by how much the network's figures are above those; ``pixel_threshold``.
     """
-    at = {"threshold": threshold, "threshold_source": summary.OF_VALIDATION}
-    metrics = summary.summarize(evaluated.loaded, **at, aim=aim, class_name=class_name, resamples=resamples, seed=seed)
+    how: dict[str, Any] = {"aim": aim, "class_name": class_name, "resamples": resamples, "seed": seed}
+    metrics = summary.summarize(evaluated.loaded, threshold=threshold, threshold_source=summary.OF_VALIDATION, **how)
     # the same resamples for the network, the fixed mask and their difference, so that these can be compared
     drawn = functools.partial(figures.intervals, patients=evaluated.loaded.cases.patients, resamples=resamples, seed=seed)
     of_masks = drawn(evaluated.pixels, evaluated.index)

@@ -112,7 +112,7 @@ class Segmenter(Family):
         from pneumodet.evaluation import runner
         from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
 
-        how = {"size_hw": settings.size_hw, "normalization": settings.normalization, "skip_corrupt": settings.skip_corrupt}
+        how: dict[str, Any] = {name: getattr(settings, name) for name in ("size_hw", "normalization", "skip_corrupt")}
         of_pixels = (chosen.get("pixel_threshold") or {}).get("new_data") if chosen else None
         evaluator = MaskEvaluator(
             split, size_hw=settings.size_hw, smallest_share=settings.smallest_share, seed=settings.seed, pixel_threshold=of_pixels

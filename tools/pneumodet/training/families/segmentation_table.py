@@ -140,6 +140,12 @@ def markdown(rows: Sequence[Row]) -> str:
     cells = [_cell(*(prior[key][part] for part in ("value", "low", "high"))) if key in prior else "" for key in COLUMNS]
     lines.append(f"| {' | '.join([PRIOR, *cells, '', '', ''])} |")
     about = f"{metrics['images']:,} validation exams of {metrics['patients']:,} patients, {metrics['positive_images']:,} with pneumonia."
+    compared = [row.metrics.get("checkpoint_chosen_of") or 0 for row in rows]
+    if max(compared) > 1:
+        about += (
+            f" They chose each variant's checkpoint, the best of {max(compared)} at the most, so that the figures are too good; so is that of the best "
+            "variant. Evaluate the variant that you choose once on test (evaluate.py --split test)."
+        )
     return "\n".join([*lines, "", about + " " + NOTES, ""])
 
 
