@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import paths
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import text_files
 from pneumodet.data.annotations import Labels
@@ -105,6 +106,9 @@ def _add(collector: Collector, image_path: Path, root: Path, names: Mapping[int,
 
     exam, path = exam_id(image_path.name), labels_of(image_path)
     try:
+        if paths.size_of(image_path) is None:
+            collector.reject(exam, f"{image_path.name} is no file, but a folder, a pipe, a device or a broken link; it is not opened")
+            return
         with Image.open(image_path, formats=("PNG", "JPEG")) as picture:
             width, height = picture.size
     except OSError as error:

@@ -12,9 +12,10 @@ import dataclasses
 import functools
 import os
 import zipfile
-from collections.abc import Container, Generator, Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
+from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.data import archives, file_kinds, remote, tfrecord_pairs
 
@@ -154,6 +155,8 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
                 yield Source(url, "", size, changed), relative
         return
     root = Path(root)
+    if root.exists() and (what := paths.special(os.stat(root).st_mode)):
+        raise DataError(f"{root} is {what}. Name a folder, a ZIP archive or a file.")
     if root.is_file():
         try:
             _archive(str(root), root.stat().st_mtime_ns)
@@ -177,34 +180,46 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
             subfolders.clear()
             refused.append((within.rstrip("/") or root.name, EARLIER))
             continue
-        if any(name.endswith(file_kinds.PAIR) for name in names):
-            names = yield from _pair(folder, names, within)
+        stats = _regular(folder, names, within, refused)
+        if any(name.endswith(file_kinds.PAIR) for name in stats):
+            yield from _pair(folder, stats, within)
         subfolders[:] = sorted(name for name in subfolders if not archives.is_hidden(name))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
+        for name, stat in stats.items():
             path, relative = f"{folder}/{name}", within + name
-            try:
-                stat = os.stat(path)
-            except OSError:
-                refused.append((relative, "a broken link"))
-                continue
             if file_kinds.suffix_of(name) == file_kinds.ARCHIVE:
                 yield from _members(path, stat.st_mtime_ns, relative, refused)
             else:
                 yield Source(path, "", stat.st_size, stat.st_mtime_ns), relative
 
 
-def _pair(folder: str, names: list[str], within: str) -> Generator[tuple[Source, str], None, list[str]]:
-    """Yield the images of ``tfrecord_pairs`` in a folder, whose own path is ``within``, and return the names of the folder's other files."""
-    if not tfrecord_pairs.is_such(names):
-        return names
+def _regular(folder: str, names: Iterable[str], within: str, refused: list[tuple[str, str]]) -> dict[str, os.stat_result]:
+    """Return name -> stat of a folder's files, without hidden ones; broken links, and what is no file and must not be opened, are refused."""
+    stats = {}
+    for name in sorted(names):
+        if name.startswith("."):
+            continue
+        try:
+            stat = os.stat(f"{folder}/{name}")
+        except OSError:
+            refused.append((within + name, "a broken link"))
+            continue
+        if what := paths.special(stat.st_mode):
+            refused.append((within + name, what))
+        else:
+            stats[name] = stat
+    return stats
+
+
+def _pair(folder: str, stats: dict[str, os.stat_result], within: str) -> Iterable[tuple[Source, str]]:
+    """Yield the images of ``tfrecord_pairs`` in a folder, whose own path is ``within``, and take the two files out of ``stats``."""
+    if not tfrecord_pairs.is_such(stats):
+        return
     path = f"{folder}/{tfrecord_pairs.IMAGES}"
-    changed = os.stat(path).st_mtime_ns
-    paths, sizes = tfrecord_pairs.paths(Path(folder)), tfrecord_pairs.sizes(path, changed)
-    for number, (name, size) in enumerate(zip(paths, sizes, strict=True)):
+    changed = stats.pop(tfrecord_pairs.IMAGES).st_mtime_ns
+    del stats[tfrecord_pairs.PATHS]
+    names, sizes = tfrecord_pairs.paths(Path(folder)), tfrecord_pairs.sizes(path, changed)
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
         yield Source(path, f"{number}/{name}", size, changed), within + tfrecord_pairs.short(name)
-    return [name for name in names if name not in (tfrecord_pairs.IMAGES, tfrecord_pairs.PATHS)]
 
 
 def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:

@@ -95,7 +95,7 @@ def read(model_dir: Path) -> Exported:
     # every file, and not only the one in use: a copy that lacks one was cut short
     for artefact in card.artefacts.values():
         for name in filter(None, (artefact.file, artefact.anchors)):
-            if not (folder / name).exists():
+            if not (folder / name).is_file() and not (folder / name).is_dir():
                 raise CheckpointError(f"{folder} is not an exported model (it has no {name}). Copy it as a whole, or export the run again.")
     return Exported(folder, classes, card)
 
