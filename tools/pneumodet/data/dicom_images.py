@@ -43,6 +43,8 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
         facts, doubts = _facts(header)
         aspect, notes = reading.aspect_of(header)
         notes = doubts + notes
+        if header.ascii(header_facts.BURNED_IN).upper() == "YES":
+            notes += (header_facts.BURNED_IN_NOTE,)
         stream = decoding.stream_of(header, layout)
         # copying costs no quality and no time; decoding is for files whose values or pixels would change
         passed_over = _copied_as(header, layout)

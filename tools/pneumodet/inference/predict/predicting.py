@@ -182,6 +182,11 @@ def _write_results(
     """Write tables, overview and gallery; return what is in them, and the overview or None."""
     pictured = chosen.final(threshold=plan.rules.score_threshold)
     totals = outputs.write(folder, book.entries(), plan.rules, pictured=pictured)
+    if totals.not_submitted:
+        plan.notes.append(
+            f"{len(totals.not_submitted):,} exams are not in submission.csv, because a spreadsheet would take their ids for formulas; the first is "
+            f"{totals.not_submitted[0]!r}. They are in detections.json and scores.csv."
+        )
     truth_boxes = _truth_boxes(truth, totals.shown)
     sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
     model = ", ".join(f"{model.card.run} ({model.card.checkpoint})" for model in plan.models)
