@@ -187,3 +187,11 @@ def test_a_pipe_is_no_json_file(tmp_path):
     os.mkfifo(tmp_path / "manifest.json")
     with pytest.raises(DataError, match="The manifest .* is a named pipe, which is not opened. Again."):
         json_text.read(tmp_path / "manifest.json", what="the manifest", hint="Again.")
+
+
+def test_aliases_within_aliases_do_not_unfold(tmp_path):
+    levels = "".join(f"a{level}: &a{level}\n  <<: [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 30))
+    (tmp_path / "data.yaml").write_text(f"names: [pneumonia]\ntrain: images\na0: &a0 {{x: 1}}\n{levels}")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="has aliases"):
+        formats.read_labels(tmp_path / "data.yaml")

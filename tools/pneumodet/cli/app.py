@@ -21,6 +21,7 @@ def build_parser() -> console.Parser:
     parser = console.Parser("app", __doc__, EPILOG)
     parser.add_argument("--model", type=console.model, required=True, help="folder made by python tools/export.py, or the name of its run")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default %(default)s)")
+    console.add_trust(parser)
     parser.add_argument("--labels", type=_local_path, help="ground truth to draw: labels in any format that make_tfrecords reads")
     parser.add_argument(
         "--heatmap", type=console.existing_dir, help="folder with a PNG of each exam, 0004cfab.png, to lay over the radiograph"
@@ -63,11 +64,13 @@ def _port(text: str) -> int:
 def run(args: argparse.Namespace) -> None:
     """Check what was given, say where the page is, and serve it."""
     from pneumodet.apps.web import heatmaps, server, shared_model, truth
+    from pneumodet.inference import detectors
 
-    options = server.Options(args.model, args.backend, args.labels, args.heatmap)
+    options = server.Options(args.model, args.backend, args.labels, args.heatmap, args.trust_model)
     # all that can be wrong is opened here first, so that it is one line on the terminal and no page of errors in a browser
     server.check_ready(args.port)
     shared_model.SharedModel(options.model)
+    detectors.check_trusted(options.model, backend=options.backend, trust=options.trust)
     if options.labels:
         truth.of_file(options.labels)
     if options.heatmaps:

@@ -217,6 +217,15 @@ def add_class_map(parser: Any) -> None:
     )
 
 
+def add_trust(parser: Any) -> None:
+    """Add ``--trust-model`` to a parser or a group of it."""
+    parser.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="run a SavedModel that was not exported in this workspace: it is a program, and can read and write all that you can",
+    )
+
+
 def existing_dir(text: str) -> Path:
     """argparse type: a folder that exists."""
     return _as_type(given.folder, text)

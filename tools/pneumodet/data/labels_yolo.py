@@ -20,6 +20,9 @@ from pneumodet.data.collector import Box, Collector, exam_id, shown, text_number
 DATA, NAMES = "data.yaml", "classes.txt"
 """Files that say what the classes are; the first one also where the images of each split lie."""
 
+MAX_YAML_CHARACTERS = 1 << 20
+"""Of data.yaml: ten thousand classes have some 200 kB."""
+
 IMAGES, LABELS = "images", "labels"
 """Folders; the last such folder in an image's path is the other one in that of its labels."""
 
@@ -174,8 +177,14 @@ def _yaml(path: Path) -> dict[str, Any]:
         import yaml
     except ImportError as error:
         raise ConfigError("YOLO's data.yaml is read by PyYAML, which is not installed: pip install pyyaml.") from error
+    text = text_files.read_text(path)
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise DataError(f"{path} has {len(text):,} characters; {MAX_YAML_CHARACTERS:,} are allowed. Is this the right file?")
     try:
-        about = yaml.safe_load(text_files.read_text(path))
+        # aliases within aliases unfold to any size, and no program that writes such files uses them
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise DataError(f"{path} has aliases (*name), which are not read. Write out what they stand for.")
+        about = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DataError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(about, dict):

@@ -56,6 +56,7 @@ class Options:
       patient_map, facts, class_info, class_map: as ``inputs.load``.
       class_name: the class that is evaluated.
       split: of a record set that is the ground truth of detections in a file.
+      trust: as ``inference.detectors.open`` takes it.
     """
 
     threshold: float | None = None
@@ -73,6 +74,7 @@ class Options:
     class_map: Mapping[str, str] | None = None
     class_name: str = label_map.PNEUMONIA
     split: str = "val"
+    trust: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +171,7 @@ def of_models(
     own = infos[0].card.score_threshold if plan == Recipe() and not chosen_here else None
     gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
-        sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
+        sets = detecting.of_models(model_dirs, about, views=plan.views, trust=options.trust, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
         untrained = [one for info in infos if (one := runs.untrained(info.card.run, info.card.checkpoint))]
         outcome = _evaluated(folder, about, sets, plan, gate, options, facts, own_threshold=own, record=record, warnings=untrained)

@@ -50,7 +50,7 @@ def shared_by_all(argument: str) -> Shared:
     """Return the model, which begins to open, the ground truth and the heatmaps that the command was given."""
     options = Options.from_arguments(["", argument])
     boxes = truth.of_file(options.labels)[0] if options.labels else {}
-    model = SharedModel(options.model, backend=options.backend)
+    model = SharedModel(options.model, backend=options.backend, trust=options.trust)
     model.open()
     return Shared(model, boxes, Folder(options.heatmaps) if options.heatmaps else None)
 

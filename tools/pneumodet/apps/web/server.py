@@ -50,23 +50,25 @@ class Options:
       backend: as ``inference.detectors.open`` takes it.
       labels: ground truth to draw, or None.
       heatmaps: folder of ``heatmaps.Folder``, or None.
+      trust: as ``inference.detectors.open`` takes it.
     """
 
     model: Path
     backend: str = "auto"
     labels: Path | None = None
     heatmaps: Path | None = None
+    trust: bool = False
 
     def to_argument(self) -> str:
         """Return what ``from_arguments`` reads."""
-        return json.dumps({key: None if value is None else str(value) for key, value in dataclasses.asdict(self).items()})
+        return json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in vars(self).items()})
 
     @classmethod
     def from_arguments(cls, argv: Sequence[str]) -> "Options":
         """Read the options in the script."""
         given = json.loads(argv[1])
         places = {key: given[key] and Path(given[key]) for key in ("model", "labels", "heatmaps")}
-        return cls(backend=given["backend"], **places)
+        return cls(backend=given["backend"], trust=given["trust"], **places)
 
 
 def settings(port: int) -> dict[str, Any]:
