@@ -261,7 +261,7 @@ def model(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is a URL, but a model needs files of this computer")
     path = Path(text).expanduser()
-    if path.exists() or runs.is_run(path.parent):  # of a run without an export the reader says how to make one
+    if paths.exists(path) or runs.is_run(path.parent):  # of a run without an export the reader says how to make one
         return path
     named = paths.workspace_dir() / text
     if paths.RUN_NAME.match(text) and runs.is_run(named):

@@ -113,6 +113,25 @@ def special(mode: int) -> str | None:
     return next((what for is_such, what in _SPECIAL.items() if is_such(mode)), None)
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is such a file or folder; False also where there can be none: pathlib raises OSError for a name of 300 letters."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_file(path: Path) -> bool:
+    """Return whether this is a file, of any name; see ``exists``."""
+    return size_of(path) is not None
+
+
+def is_dir(path: Path) -> bool:
+    """Return whether this is a folder, of any name; see ``exists``."""
+    return exists(path) and path.is_dir()
+
+
 def size_of(path: Path) -> int | None:
     """Return a file's size in bytes; None where there is no such file, also where no file can have such a name."""
     try:

@@ -38,7 +38,7 @@ def is_encrypted(member: zipfile.ZipInfo) -> bool:
 
 def is_hidden(name: str) -> bool:
     """Whether a member is what macOS and others put beside the files, as __MACOSX/._a.dcm, or is in a hidden folder."""
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in PurePosixPath(name).parts)
 
 
 def bad_name(names: Iterable[str]) -> tuple[str, str] | None:

@@ -218,7 +218,7 @@ def _images(about: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Path]]
             raise DataError(f"{path}: a split is {shown(entry)}, must be a folder or file.")
         # Roboflow writes ../train/images where train lies beside data.yaml
         tried = [root / one for root in roots for one in (entry, entry.removeprefix("../"))]
-        place = next((one for one in tried if one.exists()), None)
+        place = next((one for one in tried if paths.exists(one)), None)
         if place is None:
             raise DataError(f"{path}: there is no {entry} (tried {', '.join(dict.fromkeys(map(str, tried)))}).")
         yield from _of_folder(path.parent, place) if place.is_dir() else _of_list(path.parent, place)
@@ -239,7 +239,7 @@ def _of_list(root: Path, file: Path) -> Iterator[tuple[Path, Path]]:
             continue
         parts = Path(line.strip()).parts
         tried = [file.parent.joinpath(*parts[skip:]) for skip in range(len(parts))]
-        image = next((one for one in tried if one.is_file()), None)
+        image = next((one for one in tried if paths.is_file(one)), None)
         if image is None:
             raise DataError(f"{file}, line {number}: there is no image {line.strip()}.")
         yield image, root

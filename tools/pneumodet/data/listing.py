@@ -237,6 +237,9 @@ def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, s
         if member.filename in names:  # zipfile reads the last one of a name, whichever is asked for
             refused.append((place, "its archive has another file of this very name"))
             continue
+        if ".." in PurePosixPath(member.filename).parts:
+            refused.append((place, "its path leads out of the archive"))
+            continue
         names.add(member.filename)
         yield Source(path, member.filename, member.file_size, mtime_ns), place
 

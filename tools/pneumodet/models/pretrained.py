@@ -113,8 +113,8 @@ def resolve(
         start = _of_run(runs.find(choice.removeprefix(RUN), family=runs.DETECTION), None, config, label_map, on_notice)
     else:
         local = folder / choice
-        path = local if os.sep not in choice and local.is_dir() else Path(choice).expanduser()
-        if os.sep not in choice and not path.exists() and not Path(f"{path}.index").exists():
+        path = local if os.sep not in choice and paths.is_dir(local) else Path(choice).expanduser()
+        if os.sep not in choice and not paths.exists(path) and not paths.exists(Path(f"{path}.index")):
             raise ConfigError(
                 f"There is no pretrained checkpoint {choice!r}{suggest.clause(choice, [*entries, *_KINDS, 'none'])} {_choices(entries)}"
             )
