@@ -9,9 +9,7 @@ Nothing vanishes: a file that is not read is in ``refused`` with its reason. Onl
 
 import contextlib
 import dataclasses
-import functools
 import os
-import zipfile
 from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
@@ -64,7 +62,7 @@ class Source:
             if self.member and self.path.endswith(file_kinds.PAIR):
                 return tfrecord_pairs.image(self.path, self.mtime_ns, int(self.member.partition("/")[0]))
             if self.member:
-                return _archive(self.path, self.mtime_ns).read(self.member)
+                return archives.read(self.path, self.mtime_ns, self.member)
             with open(self.path, "rb", buffering=0) as file:
                 return file.read()
         except OSError as error:
@@ -94,11 +92,6 @@ class Candidate:
         """The path below the input without suffix: of two files of one name, what they differ in."""
         folder = self.path.rpartition("/")[0]
         return f"{folder}/{self.stem}" if folder else self.stem
-
-
-@functools.lru_cache(maxsize=64)
-def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
 
 
 def candidates(root: Path | str, known: Container[str], *, images: bool) -> tuple[list[Candidate], list[tuple[str, str]]]:
@@ -159,7 +152,7 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
         raise DataError(f"{root} is {what}. Name a folder, a ZIP archive or a file.")
     if root.is_file():
         try:
-            _archive(str(root), root.stat().st_mtime_ns)
+            archives.opened(str(root), root.stat().st_mtime_ns)
         except (OSError, *archives.ERRORS):
             raise DataError(f"{root} is neither a folder nor a ZIP archive.") from None
         yield from _members(str(root), root.stat().st_mtime_ns, "", refused)
@@ -225,9 +218,12 @@ def _pair(folder: str, stats: dict[str, os.stat_result], within: str) -> Iterabl
 def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:
     """Yield the files of an archive; ``relative`` is its own path below the input, empty where it is the input."""
     try:
-        members = archives.files(_archive(path, mtime_ns))
+        members = archives.files(archives.opened(path, mtime_ns))
     except (OSError, *archives.ERRORS):
         refused.append((relative, "not a ZIP archive"))
+        return
+    if archives.overlap(members, os.path.getsize(path)):
+        refused.append((relative, "its members overlap, as those of an archive do that is made to fill disks"))
         return
     names: set[str] = set()
     for member in members:
@@ -258,8 +254,9 @@ def _head(source: Source) -> bytes:
         return b""
     if source.path.endswith(file_kinds.PAIR) and source.member:
         return source.read_bytes()[: file_kinds.HEAD_BYTES]
-    with contextlib.suppress(OSError, *archives.ERRORS):
-        archive = _archive(source.path, source.mtime_ns) if source.member else None
-        with archive.open(source.member) if archive else open(source.path, "rb") as file:
+    with contextlib.suppress(OSError, DataError, *archives.ERRORS):
+        if source.member:
+            return archives.read(source.path, source.mtime_ns, source.member, file_kinds.HEAD_BYTES)
+        with open(source.path, "rb") as file:
             return file.read(file_kinds.HEAD_BYTES)
     return b""
