@@ -252,7 +252,7 @@ def test_limits_are_taken_away_for_the_comparison(load, monkeypatch):
     with limits.without():
         assert not guarded.HAS_LIMITS
         costs.refuse_scans(1000)
-    assert guarded.HAS_LIMITS == before
+    assert before == guarded.HAS_LIMITS
     ticks = iter(range(100))
     assert limits.measured(lambda data: None, [b"a", b"b"], 3, lambda: next(ticks)) == (1000, 1000)
     assert limits.parser().parse_args(["--dicom-dir", "in"]).rounds == 5

@@ -14,6 +14,7 @@ from pathlib import Path
 from pneumodet.core import json_fields, locks, paths
 from pneumodet.core.errors import CheckpointError, DataError
 from pneumodet.inference import exported
+from pneumodet.inference.card import CARD
 
 OWN = ".exports.json"
 """In the workspace: SHA-256 of each SavedModel that was exported there. Beside the runs and not in them: a run may be a gift, with a record of its own."""
@@ -66,7 +67,7 @@ def check(one: exported.Exported, name: str, *, given: bool) -> None:
             )
     elif artefact.sha256 is None:
         raise CheckpointError(
-            f"{one.model_dir / exported.CARD}: the field artefacts.{name}.sha256 is missing, by which {artefact.file} is known. Export the run again, or say "
+            f"{one.model_dir / CARD}: the field artefacts.{name}.sha256 is missing, by which {artefact.file} is known. Export the run again, or say "
             "--trust-model (trust=True in Python)."
         )
 
