@@ -62,8 +62,9 @@ def check(one: exported.Exported, name: str, *, given: bool) -> None:
             others = [other.file for format_, other in one.artefacts.items() if format_ != _PROGRAM]
             instead = f"take {others[0]}, which is none" if others else "ask for an ONNX or TFLite file, which is none"
             raise CheckpointError(
-                f"{path} is a program, as every SavedModel is: whoever made it can read and write your files. It was not exported in this workspace "
-                f"({paths.workspace_dir()}). Say --trust-model (trust=True in Python) if you trust its maker, or {instead}."
+                f"{path} is a program, as every SavedModel is: whoever made it can read and write your files. It is none that was exported in this workspace "
+                f"({paths.workspace_dir()}; those of earlier versions are not known: export them again). Say --trust-model (trust=True in Python) if you "
+                f"trust its maker, or {instead}."
             )
     elif artefact.sha256 is None:
         raise CheckpointError(
