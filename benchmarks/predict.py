@@ -108,10 +108,10 @@ def ours(model: Path, backend: str, dicom_dir: Path, files: Sequence[Path], foun
     stamps: list[float] = []
     output = found_path.with_suffix(".out")
     how = {"max_images": 0, "progress": lambda total, done: lambda: stamps.append(time.perf_counter())}
-    predicting.predict([model], dicom_dir, output, backend=backend, **how)
+    predicting.predict([model], dicom_dir, output, backend=backend, trust=True, **how)
     (output / "detections.json").rename(found_path)
     inner, alone = [seconds / reading.threads_of_machine() for one in opened for seconds in one.seconds], []
-    detector = real(model, backend=backend)
+    detector = real(model, backend=backend, trust=True)
     for path in files:
         start = time.perf_counter()
         detector.detect(images.read_pixels(path))

@@ -241,3 +241,18 @@ def test_the_stock_config_has_the_same_model_and_records(stock_loop, tmp_path, s
     assert (config.train_config.num_steps, config.train_config.batch_size) == (40, 2)
     assert Path(config.train_input_reader.label_map_path).is_file()
     assert len(config.eval_input_reader[0].tf_record_input_reader.input_path) >= 1
+
+
+def test_limits_are_taken_away_for_the_comparison(load, monkeypatch):
+    from pneumodet.core import guarded
+    from pneumodet.dicom import costs
+
+    limits = load("limits")
+    before = guarded.HAS_LIMITS
+    with limits.without():
+        assert not guarded.HAS_LIMITS
+        costs.refuse_scans(1000)
+    assert before == guarded.HAS_LIMITS
+    ticks = iter(range(100))
+    assert limits.measured(lambda data: None, [b"a", b"b"], 3, lambda: next(ticks)) == (1000, 1000)
+    assert limits.parser().parse_args(["--dicom-dir", "in"]).rounds == 5

@@ -5,6 +5,8 @@ import http.server
 import re
 import shutil
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -226,3 +228,13 @@ def test_a_disk_that_fills_up_keeps_what_arrived(server, tmp_path, monkeypatch):
     download.fetch(server.url, tmp_path / "file", **FAST)
     assert (tmp_path / "file").read_bytes() == BODY
     assert server.requests == [None, "bytes=500000-"]
+
+
+def test_a_redirect_keeps_tls():
+    def redirected(url, to):
+        return download.KeepTls().redirect_request(urllib.request.Request(url), None, 302, "Found", {}, to)
+
+    with pytest.raises(urllib.error.HTTPError, match="without TLS, which is not followed"):
+        redirected("https://zoo.example/a", "http://elsewhere.example/a")
+    assert redirected("https://zoo.example/a", "https://elsewhere.example/a").full_url == "https://elsewhere.example/a"
+    assert redirected("http://zoo.example/a", "http://elsewhere.example/a").full_url == "http://elsewhere.example/a"

@@ -2,14 +2,16 @@
 
 import gzip
 import io
+import os
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pneumodet.core import json_text
 from pneumodet.core.errors import DataError
-from pneumodet.data import file_kinds, image_files, images, listing, sources
+from pneumodet.data import file_kinds, formats, image_files, images, listing, sources
 from pneumodet.data.encoding import Options
 from pneumodet.data.formats import exam_id
 
@@ -149,3 +151,47 @@ def test_the_first_page_of_a_tiff_counts():
     image = image_files.encode_bytes(buffer.getvalue(), "a.tif", Options(max_side=3))
     assert "first of several pages" in image.notes
     assert (image_files.pixels_of(buffer.getvalue(), "a.tif") == 50).all()
+
+
+def test_pipes_and_devices_are_refused_by_name_and_never_opened(tmp_path):
+    """Opening a pipe that nobody writes to would end in a test that never ends."""
+    (tmp_path / "a.png").write_bytes(encoded("PNG"))
+    for name in ("b.dcm", "c.png", "d", "e.zip", "f.v2", "images.tfrec", "paths.tfrec"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "g.dcm").symlink_to("/dev/zero")
+    (tmp_path / "h.png").symlink_to(tmp_path / "c.png")
+    files, refused = sources.find_radiographs(tmp_path, images=True)
+    assert list(files) == ["a"]
+    assert {path: "pipe" if "pipe" in reason else reason.split(",")[0] for path, reason in refused} == dict.fromkeys(
+        ("b.dcm", "c.png", "d", "e.zip", "f.v2", "images.tfrec", "paths.tfrec", "h.png"), "pipe"
+    ) | {"g.dcm": "a device"}
+    with pytest.raises(DataError, match="named pipe"):
+        sources.find_radiographs(tmp_path / "b.dcm")
+
+
+def test_pipes_among_labels_are_rejected_by_name(tmp_path):
+    os.mkfifo(tmp_path / "a.xml")
+    (tmp_path / "b.xml").write_text("<annotation><filename>b.png</filename><size><width>9</width><height>9</height></size></annotation>")
+    labels = formats.read_labels(tmp_path)
+    assert list(labels.exams) == ["b"] and [exam for exam, _ in labels.rejected] == ["a"]
+    for name in ("images", "labels"):
+        (tmp_path / "yolo" / name).mkdir(parents=True)
+    (tmp_path / "yolo" / "classes.txt").write_text("pneumonia\n")
+    (tmp_path / "yolo" / "images" / "b.png").write_bytes(encoded("PNG"))
+    os.mkfifo(tmp_path / "yolo" / "images" / "a.png")
+    labels = formats.read_labels(tmp_path / "yolo")
+    assert list(labels.exams) == ["b"] and [exam for exam, _ in labels.rejected] == ["a"]
+
+
+def test_a_pipe_is_no_json_file(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(DataError, match="The manifest .* is a named pipe, which is not opened. Again."):
+        json_text.read(tmp_path / "manifest.json", what="the manifest", hint="Again.")
+
+
+def test_aliases_within_aliases_do_not_unfold(tmp_path):
+    levels = "".join(f"a{level}: &a{level}\n  <<: [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 30))
+    (tmp_path / "data.yaml").write_text(f"names: [pneumonia]\ntrain: images\na0: &a0 {{x: 1}}\n{levels}")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="has aliases"):
+        formats.read_labels(tmp_path / "data.yaml")

@@ -10,7 +10,8 @@ import pytest
 from record_making import convert, records
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import annotations, pseudonyms
+from pneumodet.data import annotations, cautions, images, manifest, pseudonyms
+from pneumodet.dicom import header_facts
 
 
 def test_the_same_key_gives_the_same_name_and_another_another():
@@ -87,3 +88,12 @@ def test_neither_order_nor_split_tell_who_it_is(synthetic, tmp_path):
     encoded = [record.encoded for record in records(plain)]
     orders.append([encoded.index(one) for one in sorted(encoded)])
     assert len({tuple(order) for order in orders}) == 3
+
+
+def test_writing_on_the_image_is_counted_and_warned_of(change):
+    image = images.encode(change(BurnedInAnnotation="YES"))
+    assert header_facts.BURNED_IN_NOTE in image.notes
+    counts = {f"{manifest.IMAGE_NOTE}{note}": 3 for note in image.notes}
+    with_pseudonyms, without = (cautions.of(manifest.Manifest(label_map={}, pseudonyms=yes, counts=counts)) for yes in (True, False))
+    assert [text for text in with_pseudonyms if text not in without][0].startswith("3 images say that they have writing burned in")
+    assert header_facts.BURNED_IN_NOTE not in images.encode(change(BurnedInAnnotation="NO")).notes

@@ -22,6 +22,7 @@ from pneumodet.core.run_record import RunRecord
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import label_map, tfrecord
 from pneumodet.models import checkpoint_registry, pretrained
+from pneumodet.models.checkpoint_registry import Download
 from pneumodet.models.detection import checkpoint_files, pipeline_config
 
 CLASSES = {"no-pneumonia": 1, "pneumonia": 2}
@@ -220,7 +221,18 @@ class Silent(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_from_a_mirror_url_of_the_environment(folder, config, served, monkeypatch):
+def test_a_mirror_without_tls_needs_a_sum(folder, resolve, served, mirror, monkeypatch):
+    monkeypatch.setattr(pretrained.download, "fetch", None)
+    with pytest.raises(CheckpointError, match=f"{ZOO}.tar.gz is not asked for: without TLS anybody .* no source has its SHA-256"):
+        resolve("coco", mirror=served)
+    assert not (folder / ZOO).exists() and checkpoint_registry.downloads(folder) == {}
+
+
+def test_from_a_mirror_url_of_the_environment(folder, config, served, mirror, monkeypatch):
+    """Without TLS, so that the sum comes with the record of another computer."""
+    url = checkpoint_registry.read(folder)[ZOO].url
+    sums = Download(url=url, sha256=paths.sha256_file(mirror / f"{ZOO}.tar.gz"), files={})
+    checkpoint_registry.record(folder, ZOO, sums)
     monkeypatch.setenv(pretrained.MIRROR, served + "/")
     progress, notices = [], []
     start = pretrained.resolve(

@@ -1,8 +1,10 @@
 """One user's radiographs."""
 
+import gc
 import gzip
 import io
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 import radiographs
 from PIL import Image
 
+from pneumodet.apps.web import budget, samples, uploads
 from pneumodet.apps.web import cases as cases_module
-from pneumodet.apps.web import samples, uploads
 from pneumodet.apps.web.cases import Cases
 from pneumodet.apps.web.uploads import File
 from pneumodet.core.errors import DataError
@@ -141,3 +143,52 @@ def test_samples_are_radiographs_with_their_truth(cases):
     assert 1 <= len(case.truth_xyxy_px) <= 2
     assert (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all()
     assert len(samples.draw(2)[1]) == 0
+
+
+def test_all_users_together_have_a_budget(monkeypatch):
+    one = radiographs.png(radiographs.square(), "a.png")
+    shared = budget.Budget()
+    mine, others = Cases(radiographs.detect, shared), Cases(radiographs.detect, shared)
+    mine.add(one)
+    assert (mine.room.files, mine.room.bytes) == (others.room.files - 1, others.room.bytes - len(one.data))
+    monkeypatch.setattr(budget, "MAX_BYTES", len(one.data) + 10)
+    assert others.room.bytes == 10 and mine.room.bytes == 10
+    _, refused = uploads.unpack([one], room=others.room)
+    assert "where others use the page" in refused[0].reason
+    del mine
+    gc.collect()
+    assert others.room.bytes == len(one.data) + 10
+
+
+def test_what_is_kept_decoded_is_bounded_over_all_users(monkeypatch):
+    shared = budget.Budget()
+    users = [Cases(radiographs.detect, shared) for _ in range(2)]
+    for cases in users:
+        for level in (200, 210):
+            cases.add(radiographs.png(radiographs.square(level), f"{level}.png"))
+    before = [cases.decoded_bytes for cases in users]
+    monkeypatch.setattr(budget, "MAX_DECODED_BYTES", 1)
+    for cases in users:
+        cases.radiograph(cases.by_score()[0])
+    assert [cases.decoded_bytes for cases in users] == [each / 2 for each in before]
+
+
+def test_one_radiograph_is_read_at_a_time():
+    """Two users at once would take twice the memory, and each as long as both."""
+    at_work, most = [], []
+
+    def detect(pixels):
+        at_work.append(1)
+        most.append(len(at_work))
+        gone.wait(0.05)
+        at_work.pop()
+        return radiographs.detect(pixels)
+
+    gone, shared = threading.Event(), budget.Budget()
+    files = [radiographs.png(radiographs.square(level), f"{level}.png") for level in (200, 210)]
+    threads = [threading.Thread(target=Cases(detect, shared).add, args=(file,)) for file in files]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]

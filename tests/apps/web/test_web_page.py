@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -140,6 +141,11 @@ def test_the_first_view_says_what_it_is_for_and_calls_nobody(open_page, url):
     expect_text(page, "Drop a radiograph")
     page.wait_for_timeout(1000)
     assert page.hosts == {url.partition("://")[2]}
+
+
+def test_another_name_for_this_computer_gets_no_page(url):
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "evil.example"}), timeout=10)
 
 
 def test_dropped_radiographs_are_sorted_and_the_best_is_shown(open_page):

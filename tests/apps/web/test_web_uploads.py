@@ -128,7 +128,7 @@ def test_files_that_are_too_large_are_refused(monkeypatch):
     assert files == []
     assert [one.reason for one in refused] == [
         "The file has 4 MB; 3 MB are allowed.",
-        "All radiographs together may have 512 MB. Remove some first.",
+        "All radiographs together may have 512 MB, or less where others use the page. Remove some first.",
     ]
 
 

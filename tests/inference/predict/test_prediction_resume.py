@@ -12,7 +12,7 @@ import squares
 
 from pneumodet.cli import predict as command
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.inference import detectors
+from pneumodet.inference import detectors, exported
 from pneumodet.inference.predict import journal, predicting
 
 SAME = ("detections.json", "submission.csv", "scores.csv", "boxes.csv", "gallery.html", "overview.png")
@@ -169,7 +169,7 @@ def test_another_model_does_not_go_on(model, radiographs, tmp_path):
     graph.doc_string = "another one"
     onnx.save(graph, other / "model.onnx")
     card = json.loads((other / "model.json").read_text())
-    del card["artefacts"]["onnx"]["sha256"]
+    card["artefacts"]["onnx"]["sha256"] = exported.sha256(other / "model.onnx")
     (other / "model.json").write_text(json.dumps(card))
     with pytest.raises(ConfigError, match="were made with another model"):
         predicting.predict([other], radiographs, out, resume=True)

@@ -114,6 +114,7 @@ class EvaluateOptions(TypedDict, total=False):
     compare: Given | None
     recipe: Given | None
     tta: str | None
+    trust: bool
     gate: Given | None
     patient_map: Given | None
     facts: Given | None

@@ -179,7 +179,7 @@ class _Reader:
 
 
 @calls.public
-def load(model: Given | Run | Export, *, backend: str = "auto", threads: int | None = None) -> Model:
+def load(model: Given | Run | Export, *, backend: str = "auto", threads: int | None = None, trust: bool = False) -> Model:
     """Load a model to predict with.
 
     A run is loaded from its export where that was made of its best checkpoint, and otherwise from the checkpoint itself, which needs TensorFlow.
@@ -188,36 +188,37 @@ def load(model: Given | Run | Export, *, backend: str = "auto", threads: int | N
       model: folder of an exported model, or one of the files in it; a run, its name or folder; or what ``train`` or ``run.export`` returned.
       backend: auto, onnx, tflite, savedmodel or openvino; or ``checkpoint``, of a run.
       threads: that one image may use; None: all cores.
+      trust: run a SavedModel that was not exported in this workspace: it is a program, and can do what you can.
 
     Raises:
-      CheckpointError: this is neither an exported model nor a run with a checkpoint, or a file is damaged.
+      CheckpointError: this is neither an exported model nor a run with a checkpoint, a file is damaged, or it is a program of somebody unknown.
       ConfigError: there is no such backend.
       EnvironmentProblem: the package that runs it is not installed.
     """
     calls.choice(backend, (*inference.BACKENDS, CHECKPOINT), "backend")
     if isinstance(model, Export):
-        return _of_export(model.folder, backend, threads)
+        return _of_export(model.folder, backend, threads, trust)
     if isinstance(model, Run):
-        return _of_run(model.folder, backend, threads)
+        return _of_run(model.folder, backend, threads, trust)
     path = Path(model).expanduser()
     if exported.is_export(path):
-        return _of_export(path, backend, threads)
+        return _of_export(path, backend, threads, trust)
     try:
         folder = runs.find(str(model), family=runs.DETECTION)
     except DataError as error:
         raise CheckpointError(f"{model} is no exported model (no {CARD}), and: {error}") from error
-    return _of_run(folder, backend, threads)
+    return _of_run(folder, backend, threads, trust)
 
 
-def _of_export(path: Path, backend: str, threads: int | None) -> Model:
+def _of_export(path: Path, backend: str, threads: int | None, trust: bool) -> Model:
     if backend == CHECKPOINT:
         raise ConfigError(f"{path} is an exported model; only a run has a checkpoint. Leave backend out, or load the run.")
-    detector = detectors.open(path, backend=backend, threads=threads)
+    detector = detectors.open(path, backend=backend, threads=threads, trust=trust)
     one = detector.exported
     return Model(one.model_dir, one.card, one.label_map, detector.backend, detector.detect)
 
 
-def _of_run(folder: Path, backend: str, threads: int | None) -> Model:
+def _of_run(folder: Path, backend: str, threads: int | None, trust: bool) -> Model:
     from pneumodet.export import card as run_card
 
     there = folder / runs.EXPORT
@@ -225,7 +226,7 @@ def _of_run(folder: Path, backend: str, threads: int | None) -> Model:
         best = _best(folder)
         # an export of an earlier checkpoint would pass for the run as it is now
         if best is None or exported.read(there).card.checkpoint_sha256 == run_card.sha256_of(best):
-            return _of_export(there, backend, threads)
+            return _of_export(there, backend, threads, trust)
     if backend not in ("auto", CHECKPOINT):
         raise CheckpointError(
             f"{folder} has no export of its best checkpoint for {backend}. Export it by run.export(), or leave backend out."

@@ -86,6 +86,7 @@ def predict(
     model: AnyModel | Sequence[AnyModel],
     output: Given,
     backend: str = "auto",
+    trust: bool = False,
     labels: Given | None = None,
     recipe: Given | None = None,
     tta: str | None = None,
@@ -105,6 +106,7 @@ def predict(
       model: an exported model, or a run that has one; several are fused.
       output: the new folder; it appears whole or not at all.
       backend: auto, onnx, tflite, savedmodel or openvino.
+      trust: run a SavedModel that was not exported in this workspace: it is a program, and can do what you can.
       labels: in any format of ``convert``: draws the ground truth too.
       recipe: post-processing, with its views.
       tta: views such as ``flip,scale=0.9``.
@@ -125,6 +127,7 @@ def predict(
         given.file_or_folder(images, what="images"),
         Path(output).expanduser(),
         backend=backend,
+        trust=trust,
         labels=calls.file_or_folder(labels, "labels"),
         recipe=calls.file(recipe, "recipe"),
         tta=tta,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pneumodet.cli import console
+from pneumodet.core.errors import ConfigError
 from pneumodet.inference import BACKENDS
 
 EPILOG = """examples:
@@ -20,9 +21,18 @@ def build_parser() -> console.Parser:
     parser = console.Parser("app", __doc__, EPILOG)
     parser.add_argument("--model", type=console.model, required=True, help="folder made by python tools/export.py, or the name of its run")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default %(default)s)")
+    console.add_trust(parser)
     parser.add_argument("--labels", type=_local_path, help="ground truth to draw: labels in any format that make_tfrecords reads")
     parser.add_argument(
         "--heatmap", type=console.existing_dir, help="folder with a PNG of each exam, 0004cfab.png, to lay over the radiograph"
+    )
+    parser.add_argument(
+        "--address",
+        type=_address,
+        action="append",
+        default=[],
+        metavar="URL",
+        help="address of a server of yours that passes requests on to the page, https://page.example; again for each (others are refused)",
     )
     parser.add_argument("--port", type=_port, default=8501, help="(default %(default)s)")
     return parser
@@ -32,6 +42,16 @@ def _local_path(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is a URL; the page needs files of this computer")
     return Path(console.existing_path(text))
+
+
+def _address(text: str) -> str:
+    from pneumodet.apps.web import own_address
+
+    try:
+        own_address.addresses_of(0, [text])
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _port(text: str) -> int:
@@ -44,18 +64,20 @@ def _port(text: str) -> int:
 def run(args: argparse.Namespace) -> None:
     """Check what was given, say where the page is, and serve it."""
     from pneumodet.apps.web import heatmaps, server, shared_model, truth
+    from pneumodet.inference import detectors
 
-    options = server.Options(args.model, args.backend, args.labels, args.heatmap)
+    options = server.Options(args.model, args.backend, args.labels, args.heatmap, args.trust_model)
     # all that can be wrong is opened here first, so that it is one line on the terminal and no page of errors in a browser
     server.check_ready(args.port)
     shared_model.SharedModel(options.model)
+    detectors.check_trusted(options.model, backend=options.backend, trust=options.trust)
     if options.labels:
         truth.of_file(options.labels)
     if options.heatmaps:
         heatmaps.Folder(options.heatmaps)
     # flushed, because serve blocks until Ctrl-C and a line in a buffer would not be seen before
     print(f"The page is at http://{server.LOOPBACK}:{args.port} (Ctrl-C ends it). For research; not for diagnosis.", flush=True)
-    server.serve(options, port=args.port)
+    server.serve(options, port=args.port, addresses=args.address)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

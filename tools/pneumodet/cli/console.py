@@ -244,6 +244,15 @@ def add_class_map(parser: Any) -> None:
     )
 
 
+def add_trust(parser: Any) -> None:
+    """Add ``--trust-model`` to a parser or a group of it."""
+    parser.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="run a SavedModel that was not exported in this workspace: it is a program, and can read and write all that you can",
+    )
+
+
 def existing_dir(text: str) -> Path:
     """argparse type: a folder that exists."""
     return _as_type(given.folder, text)
@@ -279,7 +288,7 @@ def model(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is a URL, but a model needs files of this computer")
     path = Path(text).expanduser()
-    if path.exists() or runs.is_run(path.parent):  # of a run without an export the reader says how to make one
+    if paths.exists(path) or runs.is_run(path.parent):  # of a run without an export the reader says how to make one
         return path
     named = paths.workspace_dir() / text
     if paths.RUN_NAME.match(text) and runs.is_run(named):

@@ -33,6 +33,7 @@ def build_parser() -> console.Parser:
         help="name of a run: its best checkpoint (without one, its newest) on its validation records; again for each to fuse",
     )
     add("--model", type=console.model, action="append", help="an exported model, or the name of its run, on --data; again for each to fuse")
+    console.add_trust(group)
     add("--data", type=console.existing_dir, help="record set (for --run by default the one that it was trained with)")
     add(
         "--split",
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> None:
         class_map=class_map.parse(args.class_map),
         class_name=args.class_name,
         split=args.split,
+        trust=args.trust_model,
     )
     result = evaluating.measured(request, options)
     _print(result)

@@ -35,6 +35,7 @@ def build_parser() -> console.Parser:
         "--state", type=console.path, required=True, help="folder of the journal and of what is on its way; holds patient data"
     )
     parser.add_argument("--model", type=console.model, help="folder made by python tools/export.py, or the name of its run")
+    console.add_trust(parser)
     where = parser.add_argument_group("where radiographs come from and reports go to")
     where.add_argument("--dicomweb", metavar="URL", help="service that is watched, and gets the reports unless --send names another")
     where.add_argument("--listen", metavar="TITLE@HOST:PORT", help="take radiographs by C-STORE instead of watching")
@@ -144,6 +145,7 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
             args.model,
             profile=profile,
             backend=args.backend,
+            trust=args.trust_model,
             threads=args.threads,
             score_threshold=args.score_threshold,
             recipe=args.recipe,

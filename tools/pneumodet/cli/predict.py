@@ -18,6 +18,9 @@ The input: a folder, a ZIP archive, one DICOM or image file (PNG, JPEG, TIFF, BM
 PNEUMODET_PACS_PASSWORD, or PNEUMODET_PACS_TOKEN; PNEUMODET_PACS_CA names a file of certificates to trust. Radiographs are called by their
 file names without suffix, by their paths below the input where a name occurs more than once, and as --labels call them.
 
+A model of somebody else: take its ONNX or TFLite file, which only computes. A SavedModel is a program, and runs only with --trust-model or
+where it was exported in your workspace (docs/security.md).
+
 For research; not a medical device."""
 
 
@@ -45,6 +48,7 @@ def build_parser() -> console.Parser:
         "--output-dir", type=console.path, required=True, help="new folder for detections.json, submission.csv, images/ and more"
     )
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default: the fastest that is installed)")
+    console.add_trust(parser)
     parser.add_argument("--labels", type=console.existing_path, help="labels in any format of make_tfrecords: draws the ground truth too")
     parser.add_argument("--recipe", type=console.existing_file, help="post-processing (and views) chosen by python tools/postprocess.py")
     parser.add_argument("--tta", metavar="VIEWS", help="run on these views as well and fuse the detections: flip,scale=0.9 (0.5 to 1.5)")
@@ -73,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         args.input,
         args.output_dir,
         backend=args.backend,
+        trust=args.trust_model,
         labels=args.labels,
         recipe=args.recipe,
         tta=args.tta,

@@ -4,7 +4,6 @@ by_patient = {"0004cfab": Detections(boxes_xyxy_px, scores, classes)}     # pati
 write_coco_results(folder / "detections.json", by_patient)
 """
 
-import csv
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import paths
+from pneumodet.core import csv_cells, paths
 from pneumodet.core.errors import DataError
 
 BOX_DECIMALS = 2
@@ -139,7 +138,7 @@ def write_scores(path: Path, scores: Iterable[tuple[str, float]]) -> None:
     """Write ``patientId,score`` of (exam, image-level score), atomically, in their order."""
     with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as handle:
         rows = ((exam, f"{score:.{SCORE_DECIMALS}f}") for exam, score in scores)
-        csv.writer(handle, lineterminator="\n").writerows([SCORE_HEADER, *rows])
+        csv_cells.Writer(handle).writerows([SCORE_HEADER, *rows])
 
 
 def prediction_string(detections: Detections) -> str:

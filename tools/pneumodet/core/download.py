@@ -41,6 +41,16 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)$")
 
 
+class KeepTls(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but from https to nothing else: who is on the way could then change the file."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Return the next request, as the base class."""
+        if req.type == "https" and not newurl.startswith("https://"):
+            raise urllib.error.HTTPError(newurl, code, "to an address without TLS, which is not followed", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 class _Broken(Exception):
     """An attempt that failed and may be repeated."""
 
@@ -119,7 +129,7 @@ def _attempt(url: str, name: str, part: Path, *, on_progress: Callable[[int, int
     if there:
         headers |= {"Range": f"bytes={_size(part)}-", "If-Range": there["validator"]}
     try:
-        opener = urllib.request.build_opener()  # urlopen would keep the proxy that it saw first
+        opener = urllib.request.build_opener(KeepTls)  # urlopen would keep the proxy that it saw first
         answer = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # what is here is no beginning of what is there

@@ -17,7 +17,10 @@ def check_free(final: Path, *, marker: str, overwrite: bool) -> None:
     Raises:
       DataError: as ``new_folder``.
     """
-    _check_free(final.resolve(), marker=marker, overwrite=overwrite)
+    try:
+        _check_free(final.resolve(), marker=marker, overwrite=overwrite)
+    except OSError as error:  # a name of 300 letters, a folder that nobody may enter
+        raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
 
 
 _KEY, _NEW, _OLD = "key", "new", "old"

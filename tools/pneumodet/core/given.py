@@ -7,7 +7,7 @@ labels = given.file("labels.csv", what="labels")      # ConfigError: labels: 'la
 import os
 from pathlib import Path
 
-from pneumodet.core import suggest
+from pneumodet.core import paths, suggest
 from pneumodet.core.errors import ConfigError
 
 Given = str | os.PathLike[str]
@@ -25,7 +25,7 @@ def folder(text: Given, *, what: str = "") -> Path:
       ConfigError: it is no folder, or does not exist.
     """
     at = Path(text).expanduser()
-    if not at.is_dir():
+    if not paths.is_dir(at):
         raise _refused(f"{str(text)!r} is not a folder", at, what)
     return at
 
@@ -33,7 +33,7 @@ def folder(text: Given, *, what: str = "") -> Path:
 def file(text: Given, *, what: str = "") -> Path | str:
     """Return a file that exists, or a URL as it is; arguments and errors as ``folder``."""
     at = path(text)
-    if isinstance(at, Path) and not at.is_file():
+    if isinstance(at, Path) and not paths.is_file(at):
         raise _refused(f"{str(text)!r} is not a file", at, what)
     return at
 
@@ -41,7 +41,7 @@ def file(text: Given, *, what: str = "") -> Path | str:
 def file_or_folder(text: Given, *, what: str = "") -> Path | str:
     """Return a file or folder that exists, or a URL as it is; arguments and errors as ``folder``."""
     at = path(text)
-    if isinstance(at, Path) and not at.exists():
+    if isinstance(at, Path) and not paths.exists(at):
         raise ConfigError(f"{_named(what)}{str(text)!r} does not exist{near(at)}")
     return at
 
@@ -63,7 +63,7 @@ def near(at: Path) -> str:
 
 
 def _refused(message: str, at: Path, what: str) -> ConfigError:
-    return ConfigError(_named(what) + message + ("" if at.exists() else f" (it does not exist){near(at)}"))
+    return ConfigError(_named(what) + message + ("" if paths.exists(at) else f" (it does not exist){near(at)}"))
 
 
 def _named(what: str) -> str:

@@ -10,11 +10,13 @@ where they are used. ``core.json_fields`` checks the fields of what is read here
 import gc
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import paths
 from pneumodet.core.errors import DataError, PneumodetError
 
 MAX_DEPTH = 64
@@ -80,6 +82,8 @@ def read(path: Path, *, what: str, hint: str, error: type[PneumodetError] = Data
     """
     path = Path(path)
     try:
+        if kind := paths.special(os.stat(path).st_mode):
+            raise error(f"{what[0].upper()}{what[1:]} {path} is {kind}. {hint}")
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:

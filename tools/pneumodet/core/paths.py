@@ -26,6 +26,13 @@ DEFAULT_LABEL_MAP = PROJECT_ROOT / "label_maps" / "pneumonia.pbtxt"
 PRETRAINED_DIR = PROJECT_ROOT / "pretrained"
 """Where the registry of checkpoints is; their files are in ``downloads_dir()``."""
 
+_SPECIAL = {
+    stat.S_ISFIFO: "a named pipe, which is not opened",
+    stat.S_ISSOCK: "a socket, which is not opened",
+    stat.S_ISCHR: "a device, which is not opened",
+    stat.S_ISBLK: "a device, which is not opened",
+}
+
 RUN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 """Run names become folder names, so that nothing else is allowed in them."""
 
@@ -96,6 +103,33 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically; NaN is refused because JSON has none."""
     with atomic_path(path) as tmp:
         tmp.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def special(mode: int) -> str | None:
+    """Return what a file of this mode (``os.stat``) is that must never be opened, as a phrase; None for files and folders.
+
+    Opening a named pipe waits for a writer for ever, reading a device may have no end or change something.
+    """
+    return next((what for is_such, what in _SPECIAL.items() if is_such(mode)), None)
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is such a file or folder; False also where there can be none: pathlib raises OSError for a name of 300 letters."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_file(path: Path) -> bool:
+    """Return whether this is a file, of any name; see ``exists``."""
+    return size_of(path) is not None
+
+
+def is_dir(path: Path) -> bool:
+    """Return whether this is a folder, of any name; see ``exists``."""
+    return exists(path) and path.is_dir()
 
 
 def size_of(path: Path) -> int | None:

@@ -26,7 +26,8 @@ Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal that a process gets when its parent has died."""
 
-_THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that say how many threads a library of numpy has."""
 
 
 def cpus() -> int:
@@ -108,7 +109,7 @@ def _import(module: str) -> None:
 def _start(parent: int) -> None:
     """Prepare a worker: Ctrl-C is the parent's to answer, and a worker that nobody waits for must not continue to write."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in _THREAD_COUNTS:  # before numpy is imported: every processor has a process already
+    for name in THREAD_COUNTS:  # before numpy is imported: every processor has a process already
         os.environ.setdefault(name, "1")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -176,7 +176,7 @@ def family_of(folder: Path) -> str | None:
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder is a run's, of whatever family or stage."""
-    return any((folder / file).is_file() for file in (RECORD, CONFIG, SETTINGS))
+    return any(paths.is_file(folder / file) for file in (RECORD, CONFIG, SETTINGS))
 
 
 def refuse_used(folder: Path, name: str, *, family: str) -> None:

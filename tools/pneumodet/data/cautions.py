@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from pneumodet.core.formatting import counted
 from pneumodet.data import grouping, splits
-from pneumodet.data.manifest import Manifest
+from pneumodet.data.manifest import IMAGE_NOTE, Manifest
+from pneumodet.dicom import header_facts
 
 _WITHOUT = {splits.TEST: ", or --test-fraction 0 to do without"}
 """Split -> how to have none."""
@@ -15,7 +16,7 @@ _WITHOUT = {splits.TEST: ", or --test-fraction 0 to do without"}
 
 def of(manifest: Manifest) -> list[str]:
     """Return the sentences; none where nothing is doubtful."""
-    return [*_of_patients(manifest), *_of_splits(manifest)]
+    return [*_of_patients(manifest), *_of_splits(manifest), *_of_pixels(manifest)]
 
 
 def _of_patients(manifest: Manifest) -> Iterator[str]:
@@ -47,3 +48,12 @@ def _of_splits(manifest: Manifest) -> Iterator[str]:
             yield f"{name} has no exam."
         elif not counts.positive_exams:
             yield f"{name} has no exam with pneumonia, so that most figures on it are undefined. Give --stratify class{flag}{without}."
+
+
+def _of_pixels(manifest: Manifest) -> Iterator[str]:
+    count = manifest.counts.get(f"{IMAGE_NOTE}{header_facts.BURNED_IN_NOTE}", 0)
+    if manifest.pseudonyms and count:
+        yield (
+            f"{count:,} images say that they have writing burned in (BurnedInAnnotation YES), which may name the patient: --pseudonymize replaces ids "
+            "and leaves pixels as they are. See to these images before the records are passed on."
+        )

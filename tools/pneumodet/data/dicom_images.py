@@ -45,6 +45,8 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
         facts, doubts = _facts(header)
         aspect, notes = reading.aspect_of(header)
         notes = doubts + notes
+        if header.ascii(header_facts.BURNED_IN).upper() == "YES":
+            notes += (header_facts.BURNED_IN_NOTE,)
         stream = decoding.stream_of(header, layout)
         copy = stream.whole.copyable() if stream is not None and stream.whole is not None else None
         # of the stream as it would be copied, which is the same whether or not it is

@@ -59,8 +59,8 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     """
     paths_read: dict[Path, None] = {}
     for pattern in patterns:
-        for one in [pattern] if Path(pattern).is_file() else filter(None, map(str.strip, pattern.split(","))):
-            files = [one] if Path(one).is_file() else sorted(path for path in glob.glob(one) if Path(path).is_file())
+        for one in [pattern] if paths.is_file(Path(pattern)) else filter(None, map(str.strip, pattern.split(","))):
+            files = [one] if paths.is_file(Path(one)) else sorted(path for path in glob.glob(one) if paths.is_file(Path(path)))
             if not files:
                 raise DataError(f"input_path {one!r} is no file, and no pattern that fits one. Fix it in the config, or give --data.")
             paths_read |= dict.fromkeys(Path(file).resolve() for file in files)

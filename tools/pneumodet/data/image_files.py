@@ -12,15 +12,19 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from pneumodet.core import image_limits
+from pneumodet.core import guarded, image_limits
 from pneumodet.core.errors import DataError
 from pneumodet.data import encoding, file_kinds
 from pneumodet.data.encoding import EncodedImage, Options
-from pneumodet.dicom import jpeg, lut
+from pneumodet.dicom import costs, jpeg, lut
+from pneumodet.dicom.elements import DicomError
+
+Result = TypeVar("Result")
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 """Pillow's names of what is read; nothing else is tried, whatever a file says that it is."""
@@ -63,10 +67,18 @@ def encode_bytes(data: bytes, source: object, options: Options) -> EncodedImage:
     Raises:
       DataError: the file is damaged or cut off, or the image is too large.
     """
+    whole = jpeg.read(data) if data.startswith(file_kinds.JPEG_START) else None
+    if _is_plain(data, whole, source):
+        return _encode(data, source, options, whole)
+    return _elsewhere(data, source, _encode, options, None)
+
+
+def _encode(data: bytes, source: object, options: Options, whole: jpeg.Jpeg | None) -> EncodedImage:
+    """Return ``encode_bytes``; ``whole`` is what a JPEG consists of, or None where that is not known."""
     image = _open(data, source)
     if not _is_turned(image) and options.keeps(image.height, image.width):
         copyable = _COPYABLE.get(image.format or "")
-        copy = copyable(data, source) if copyable else None
+        copy = copyable(data, source, whole) if copyable else None
         if copy is not None and image.format:
             notes: tuple[str, ...] = ("text left out",) if len(copy) != len(data) else ()
             digest = _sha256(copy if image.format == "JPEG" else data)
@@ -96,7 +108,52 @@ def pixels_of(data: bytes, source: object, *, turn: bool = True) -> np.ndarray:
 
 def noted_pixels_of(data: bytes, source: object, *, turn: bool = True) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return ``pixels_of``, and what was done or passed over, phrases for counting. Arguments and errors as there."""
+    whole = jpeg.read(data) if data.startswith(file_kinds.JPEG_START) else None
+    if _is_plain(data, whole, source):
+        return _noted_pixels(data, source, turn)
+    return _elsewhere(data, source, _noted_pixels, turn)
+
+
+def _noted_pixels(data: bytes, source: object, turn: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     return _gray(_open(data, source), source, turn=turn)
+
+
+def _is_plain(data: bytes, whole: jpeg.Jpeg | None, source: object) -> bool:
+    """Whether decoding a file takes no more memory and time than its size says.
+
+    Args:
+      data: the file's contents.
+      whole: what a JPEG consists of; None where it is none, or damaged.
+      source: names it in messages.
+
+    Raises:
+      DataError: it is a JPEG of too many scans.
+    """
+    if data.startswith(file_kinds.JPEG_START):
+        try:
+            costs.refuse_scans(jpeg.count_scans(data) if whole is None else whole.scans)
+        except DicomError as error:
+            raise DataError(f"{source}: {error}") from None
+        return (
+            whole is not None
+            and whole.is_plain
+            and (whole.frame.components == 1 or whole.frame.height * whole.frame.width <= costs.LARGE_PX)
+        )
+    if not data.startswith(file_kinds.PNG_START) or len(data) < 26:
+        return False
+    width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
+    exif = data.find(b"eXIf")
+    length = int.from_bytes(data[exif - 4 : exif], "big") if exif >= 4 else 0
+    return length <= jpeg.MAX_DIRECTORY_BYTES and (colour == 0 or width * height <= costs.LARGE_PX)
+
+
+def _elsewhere(data: bytes, source: object, function: Callable[..., Result], *args: Any) -> Result:
+    """Return what a function makes of a file, in another process with limits."""
+    limits = costs.limits_of(pixels=image_limits.MAX_PIXELS, samples=1)
+    try:
+        return guarded.call(function, data, str(source), *args, limits=limits)
+    except guarded.Overrun as error:
+        raise DataError(f"{source}: the image cannot be decoded: {error}. It is damaged, or made to do harm.") from None
 
 
 def _open(data: bytes, source: object) -> Image.Image:
@@ -174,14 +231,14 @@ def _of_16_bits(image: Image.Image, *, white_is_zero: bool) -> np.ndarray:
     return pixels.max(initial=0) - pixels if white_is_zero else pixels
 
 
-def _copyable_jpeg(data: bytes, source: object) -> bytes | None:
-    whole = jpeg.read(data)
+def _copyable_jpeg(data: bytes, source: object, whole: jpeg.Jpeg | None) -> bytes | None:
+    whole = whole or jpeg.read(data)
     if whole is None:
         raise _damaged(source)
     return whole.copyable()
 
 
-def _copyable_png(data: bytes, source: object) -> bytes | None:
+def _copyable_png(data: bytes, source: object, whole: jpeg.Jpeg | None) -> bytes | None:
     """Return a gray 8-bit PNG with its image only, or None where it is another kind of PNG.
 
     Raises:
@@ -204,5 +261,5 @@ def _copyable_png(data: bytes, source: object) -> bytes | None:
     return b"".join(kept)
 
 
-_COPYABLE: dict[str, Callable[[bytes, object], bytes | None]] = {"JPEG": _copyable_jpeg, "PNG": _copyable_png}
+_COPYABLE: dict[str, Callable[[bytes, object, jpeg.Jpeg | None], bytes | None]] = {"JPEG": _copyable_jpeg, "PNG": _copyable_png}
 """Formats that records may hold as they are; the others are decoded and written as JPEG."""

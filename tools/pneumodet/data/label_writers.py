@@ -3,14 +3,13 @@
 WRITERS["voc"](folder / "annotations", exams, {"0004cfab": "0004cfab.jpg"}, {"pneumonia": 1})
 """
 
-import csv
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from pneumodet.core import paths
+from pneumodet.core import csv_cells, paths
 from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, formats, label_map, labels_voc, labels_yolo
 from pneumodet.data.collector import Box
@@ -118,6 +117,10 @@ def _write_csv(path: Path, exams: list[ExamTruth], image_names: dict[str, str], 
 def _write_rsna(path: Path, exams: list[ExamTruth], image_names: dict[str, str], categories: dict[str, int]) -> None:
     def rows() -> Iterator[tuple[Any, ...]]:
         for exam in exams:
+            if csv_cells.is_formula(exam.id):  # Kaggle's programs compare ids, which must not be changed
+                raise DataError(
+                    f"RSNA's CSV cannot have the exam {exam.id!r}, which a spreadsheet takes for a formula. Choose another format."
+                )
             for name, xywh in exam.objects:
                 if name != label_map.PNEUMONIA:
                     raise DataError(
@@ -141,8 +144,8 @@ WRITERS: dict[str, Callable[[Path, list[ExamTruth], dict[str, str], dict[str, in
 
 
 def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write a CSV file."""
+    """Write a CSV file of guarded cells."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_cells.Writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -145,7 +145,7 @@ def _mimic(table: Table) -> Iterator[_Row]:
     """
     table.need(MIMIC_COLUMNS)
     folder = table.path.parent
-    beside = sorted(path for path in folder.iterdir() if _METADATA.match(path.name))
+    beside = sorted(path for path in folder.iterdir() if path.is_file() and _METADATA.match(path.name))
     if not beside:
         raise DataError(
             f"{table.path} names studies and no images. Put mimic-cxr-2.0.0-metadata.csv.gz beside it, which names the images of each."

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pneumodet.core import paths
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import splits, text_files
 from pneumodet.data.annotations import Labels
@@ -18,6 +19,9 @@ from pneumodet.data.collector import Box, Collector, exam_id, shown, text_number
 
 DATA, NAMES = "data.yaml", "classes.txt"
 """Files that say what the classes are; the first one also where the images of each split lie."""
+
+MAX_YAML_CHARACTERS = 1 << 20
+"""Of data.yaml: ten thousand classes have some 200 kB."""
 
 IMAGES, LABELS = "images", "labels"
 """Folders; the last such folder in an image's path is the other one in that of its labels."""
@@ -108,6 +112,9 @@ def _add(collector: Collector, image_path: Path, root: Path, names: Mapping[int,
 
     exam, path = exam_id(image_path.name), labels_of(image_path)
     try:
+        if paths.size_of(image_path) is None:
+            collector.reject(exam, f"{image_path.name} is no file, but a folder, a pipe, a device or a broken link; it is not opened")
+            return
         with Image.open(image_path, formats=("PNG", "JPEG")) as picture:
             width, height = picture.size
     except OSError as error:
@@ -173,8 +180,14 @@ def _yaml(path: Path) -> dict[str, Any]:
         import yaml
     except ImportError as error:
         raise ConfigError("YOLO's data.yaml is read by PyYAML, which is not installed: pip install pyyaml.") from error
+    text = text_files.read_text(path)
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise DataError(f"{path} has {len(text):,} characters; {MAX_YAML_CHARACTERS:,} are allowed. Is this the right file?")
     try:
-        about = yaml.safe_load(text_files.read_text(path))
+        # aliases within aliases unfold to any size, and no program that writes such files uses them
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise DataError(f"{path} has aliases (*name), which are not read. Write out what they stand for.")
+        about = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DataError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(about, dict):
@@ -208,7 +221,7 @@ def _images(about: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Path, P
             raise DataError(f"{path}: a split is {shown(entry)}, must be a folder or file.")
         # Roboflow writes ../train/images where train lies beside data.yaml
         tried = [root / one for root in roots for one in (entry, entry.removeprefix("../"))]
-        place = next((one for one in tried if one.exists()), None)
+        place = next((one for one in tried if paths.exists(one)), None)
         if place is None:
             raise DataError(f"{path}: there is no {entry} (tried {', '.join(dict.fromkeys(map(str, tried)))}).")
         for one in _of_folder(path.parent, place) if place.is_dir() else _of_list(path.parent, place):
@@ -230,7 +243,7 @@ def _of_list(root: Path, file: Path) -> Iterator[tuple[Path, Path]]:
             continue
         parts = Path(line.strip()).parts
         tried = [file.parent.joinpath(*parts[skip:]) for skip in range(len(parts))]
-        image = next((one for one in tried if one.is_file()), None)
+        image = next((one for one in tried if paths.is_file(one)), None)
         if image is None:
             raise DataError(f"{file}, line {number}: there is no image {line.strip()}.")
         yield image, root

@@ -9,12 +9,11 @@ Nothing vanishes: a file that is not read is in ``refused`` with its reason. Onl
 
 import contextlib
 import dataclasses
-import functools
 import os
-import zipfile
-from collections.abc import Container, Generator, Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
+from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.data import archives, file_kinds, remote, tfrecord_pairs
 
@@ -63,7 +62,7 @@ class Source:
             if self.member and self.path.endswith(file_kinds.PAIR):
                 return tfrecord_pairs.image(self.path, self.mtime_ns, int(self.member.partition("/")[0]))
             if self.member:
-                return _archive(self.path, self.mtime_ns).read(self.member)
+                return archives.read(self.path, self.mtime_ns, self.member)
             with open(self.path, "rb", buffering=0) as file:
                 return file.read()
         except OSError as error:
@@ -93,11 +92,6 @@ class Candidate:
         """The path below the input without suffix: of two files of one name, what they differ in."""
         folder = self.path.rpartition("/")[0]
         return f"{folder}/{self.stem}" if folder else self.stem
-
-
-@functools.lru_cache(maxsize=64)
-def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
 
 
 def candidates(root: Path | str, known: Container[str], *, images: bool) -> tuple[list[Candidate], list[tuple[str, str]]]:
@@ -154,9 +148,11 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
                 yield Source(url, "", size, changed), relative
         return
     root = Path(root)
+    if root.exists() and (what := paths.special(os.stat(root).st_mode)):
+        raise DataError(f"{root} is {what}. Name a folder, a ZIP archive or a file.")
     if root.is_file():
         try:
-            _archive(str(root), root.stat().st_mtime_ns)
+            archives.opened(str(root), root.stat().st_mtime_ns)
         except (OSError, *archives.ERRORS):
             raise DataError(f"{root} is neither a folder nor a ZIP archive.") from None
         yield from _members(str(root), root.stat().st_mtime_ns, "", refused)
@@ -177,42 +173,57 @@ def _files(root: Path | str, refused: list[tuple[str, str]]) -> Iterable[tuple[S
             subfolders.clear()
             refused.append((within.rstrip("/") or root.name, EARLIER))
             continue
-        if any(name.endswith(file_kinds.PAIR) for name in names):
-            names = yield from _pair(folder, names, within)
+        stats = _regular(folder, names, within, refused)
+        if any(name.endswith(file_kinds.PAIR) for name in stats):
+            yield from _pair(folder, stats, within)
         subfolders[:] = sorted(name for name in subfolders if not archives.is_hidden(name))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
+        for name, stat in stats.items():
             path, relative = f"{folder}/{name}", within + name
-            try:
-                stat = os.stat(path)
-            except OSError:
-                refused.append((relative, "a broken link"))
-                continue
             if file_kinds.suffix_of(name) == file_kinds.ARCHIVE:
                 yield from _members(path, stat.st_mtime_ns, relative, refused)
             else:
                 yield Source(path, "", stat.st_size, stat.st_mtime_ns), relative
 
 
-def _pair(folder: str, names: list[str], within: str) -> Generator[tuple[Source, str], None, list[str]]:
-    """Yield the images of ``tfrecord_pairs`` in a folder, whose own path is ``within``, and return the names of the folder's other files."""
-    if not tfrecord_pairs.is_such(names):
-        return names
+def _regular(folder: str, names: Iterable[str], within: str, refused: list[tuple[str, str]]) -> dict[str, os.stat_result]:
+    """Return name -> stat of a folder's files, without hidden ones; broken links, and what is no file and must not be opened, are refused."""
+    stats = {}
+    for name in sorted(names):
+        if name.startswith("."):
+            continue
+        try:
+            stat = os.stat(f"{folder}/{name}")
+        except OSError:
+            refused.append((within + name, "a broken link"))
+            continue
+        if what := paths.special(stat.st_mode):
+            refused.append((within + name, what))
+        else:
+            stats[name] = stat
+    return stats
+
+
+def _pair(folder: str, stats: dict[str, os.stat_result], within: str) -> Iterable[tuple[Source, str]]:
+    """Yield the images of ``tfrecord_pairs`` in a folder, whose own path is ``within``, and take the two files out of ``stats``."""
+    if not tfrecord_pairs.is_such(stats):
+        return
     path = f"{folder}/{tfrecord_pairs.IMAGES}"
-    changed = os.stat(path).st_mtime_ns
-    paths, sizes = tfrecord_pairs.paths(Path(folder)), tfrecord_pairs.sizes(path, changed)
-    for number, (name, size) in enumerate(zip(paths, sizes, strict=True)):
+    changed = stats.pop(tfrecord_pairs.IMAGES).st_mtime_ns
+    del stats[tfrecord_pairs.PATHS]
+    names, sizes = tfrecord_pairs.paths(Path(folder)), tfrecord_pairs.sizes(path, changed)
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
         yield Source(path, f"{number}/{name}", size, changed), within + tfrecord_pairs.short(name)
-    return [name for name in names if name not in (tfrecord_pairs.IMAGES, tfrecord_pairs.PATHS)]
 
 
 def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, str]]) -> Iterable[tuple[Source, str]]:
     """Yield the files of an archive; ``relative`` is its own path below the input, empty where it is the input."""
     try:
-        members = archives.files(_archive(path, mtime_ns))
+        members = archives.files(archives.opened(path, mtime_ns))
     except (OSError, *archives.ERRORS):
         refused.append((relative, "not a ZIP archive"))
+        return
+    if archives.overlap(members, os.path.getsize(path)):
+        refused.append((relative, "its members overlap, as those of an archive do that is made to fill disks"))
         return
     names: set[str] = set()
     for member in members:
@@ -221,6 +232,9 @@ def _members(path: str, mtime_ns: int, relative: str, refused: list[tuple[str, s
         place = f"{relative}/{member.filename}" if relative else member.filename
         if member.filename in names:  # zipfile reads the last one of a name, whichever is asked for
             refused.append((place, "its archive has another file of this very name"))
+            continue
+        if ".." in PurePosixPath(member.filename).parts:
+            refused.append((place, "its path leads out of the archive"))
             continue
         names.add(member.filename)
         yield Source(path, member.filename, member.file_size, mtime_ns), place
@@ -240,8 +254,9 @@ def _head(source: Source) -> bytes:
         return b""
     if source.path.endswith(file_kinds.PAIR) and source.member:
         return source.read_bytes()[: file_kinds.HEAD_BYTES]
-    with contextlib.suppress(OSError, *archives.ERRORS):
-        archive = _archive(source.path, source.mtime_ns) if source.member else None
-        with archive.open(source.member) if archive else open(source.path, "rb") as file:
+    with contextlib.suppress(OSError, DataError, *archives.ERRORS):
+        if source.member:
+            return archives.read(source.path, source.mtime_ns, source.member, file_kinds.HEAD_BYTES)
+        with open(source.path, "rb") as file:
             return file.read(file_kinds.HEAD_BYTES)
     return b""

@@ -20,6 +20,9 @@ MANIFEST = "manifest.json"
 FORMAT, VERSION = "pneumodet-records", 2
 """What a manifest says of its own form. The version changes where an older reader would read something wrong; fields may be added without."""
 
+IMAGE_NOTE = "image: "
+"""Begins what was done or passed over where images were made, in ``Manifest.counts``."""
+
 HINT = "Make the records with tools/make_tfrecords.py."
 
 

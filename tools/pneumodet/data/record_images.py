@@ -16,7 +16,7 @@ from pneumodet.core import image_limits
 from pneumodet.core.errors import DataError
 from pneumodet.data import image_files, scaling
 from pneumodet.data.file_kinds import JPEG_START, PNG_START
-from pneumodet.dicom import jpeg
+from pneumodet.dicom import costs, jpeg
 
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 """Last marker of a JPEG file; name and checksum of the last chunk of a PNG file."""
@@ -78,6 +78,8 @@ def header(encoded: bytes, *, where: str) -> Header:
         raise DamagedImage(f"{where}: the image cannot be decoded: it is neither JPEG nor PNG.")
     if not whole:
         raise DamagedImage(f"{where}: the {name} image is cut off.")
+    if name == "JPEG" and (scans := jpeg.count_scans(encoded)) > costs.MAX_SCANS:
+        raise DamagedImage(f"{where}: the JPEG image has {scans:,} scans; {costs.MAX_SCANS} are allowed.")
     if about is None:
         raise DamagedImage(f"{where}: the image cannot be decoded: its {name} header is damaged.")
     image_limits.check_size(where, about.height, about.width)

@@ -240,7 +240,7 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     clipped += [f"{item.name}: {whole[index]}" for index in changed.nonzero()[0]]
     counts["boxes_clipped"] += int(changed.sum())
     counts["images_copied" if image.copied else "images_decoded"] += 1
-    counts.update(f"image: {note}" for note in image.notes)
+    counts.update(f"{manifest.IMAGE_NOTE}{note}" for note in image.notes)
     name = label_map.NO_PNEUMONIA
     if exam.positive:
         said = (*exam.class_names, *exam.findings)

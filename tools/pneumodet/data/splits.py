@@ -10,7 +10,6 @@
 depends on all patients, which is what stratification is; whoever must stay is named in a split file.
 """
 
-import csv
 import dataclasses
 import hashlib
 import io
@@ -19,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pneumodet.core import csv_cells
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import tables
 
@@ -202,7 +202,7 @@ def read_split_file(path: Path) -> dict[str, str]:
 def to_csv(split_of: Mapping[str, str]) -> str:
     """Return the contents of a split file, sorted by exam."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([SPLIT_COLUMNS, *sorted(split_of.items())])
+    csv_cells.Writer(text).writerows([SPLIT_COLUMNS, *sorted(split_of.items())])
     return text.getvalue()
 
 

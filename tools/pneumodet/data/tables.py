@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pneumodet.core import csv_cells
 from pneumodet.core.errors import DataError
 from pneumodet.data import text_files
 
@@ -104,6 +105,8 @@ def parse(text: str, path: Path) -> Table:
     # quoted names may hold the separator: only then is the header worth a parser of its own
     width = len(_cells(text, path, separator, None)) if '"' in header else header.count(separator) + 1
     columns = _cells(text, path, separator, width + 1)  # one more column shows rows that are too long
+    if csv_cells.has_guarded(text):
+        columns = [[csv_cells.plain(cell) for cell in cells] for cells in columns]
     names = [cells[0].strip() for cells in columns[:width]]
     lines: Sequence[int] = range(first + 1, first + 1 + len(columns[0]))
     if len(columns[0]) != len(_LINE_END.findall(text)) + (text[-1] not in "\r\n"):

@@ -25,6 +25,9 @@ PACKED = ".gz"
 MAX_UNPACKED_BYTES = 1 << 30
 """What a packed file may hold: a few kB can unpack to any size. RSNA's largest file has 10 MB; 1 GiB of COCO results are 10 million boxes."""
 
+MAX_RATIO, SMALL_BYTES = 100, 64 << 20
+"""What a packed file may hold beyond ``SMALL_BYTES``, by its own size: labels and detections are packed to a fifth or a twentieth."""
+
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 
 _BOMS = (
@@ -65,7 +68,7 @@ def read_bytes(path: Path, what: str = "") -> bytes:
 def _from_gzip(data: bytes, path: Path, what: str) -> bytes:
     try:
         with gzip.open(io.BytesIO(data)) as file:
-            return _bounded(file.read(MAX_UNPACKED_BYTES + 1), path, what)  # one byte more shows that there are more
+            return _bounded(file.read(_most(data) + 1), data, path)  # one byte more shows that there are more
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Cannot unpack {what}{path}: it is no gzip file, or cut off. Get the file again.") from error
 
@@ -84,14 +87,22 @@ def _from_zip(data: bytes, path: Path, what: str) -> bytes:
                     f"Cannot unpack {what}{path}: it is encrypted or compressed in an unusual way. Pack it with gzip, or not at all."
                 )
             with archive.open(members[0]) as file:
-                return _bounded(file.read(MAX_UNPACKED_BYTES + 1), path, what)
+                return _bounded(file.read(_most(data) + 1), data, path)
     except (OSError, *archives.ERRORS) as error:
         raise DataError(f"Cannot unpack {what}{path}: the ZIP archive is damaged or cut off. Get the file again.") from error
 
 
-def _bounded(data: bytes, path: Path, what: str) -> bytes:
+def _most(packed: bytes) -> int:
+    return min(MAX_UNPACKED_BYTES, max(SMALL_BYTES, MAX_RATIO * len(packed)))
+
+
+def _bounded(data: bytes, packed: bytes, path: Path) -> bytes:
     if len(data) > MAX_UNPACKED_BYTES:
         raise DataError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 20:,} MiB, which is no file of labels or detections.")
+    if len(data) > _most(packed):
+        raise DataError(
+            f"{path} unpacks to more than {MAX_RATIO} times its size, which no file of labels or detections does. Unpack it, if it is right."
+        )
     return data
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.dicom import display, elements, jpeg, lut
+from pneumodet.core import guarded
+from pneumodet.dicom import costs, display, elements, jpeg, lut
 from pneumodet.dicom.display import Display
 from pneumodet.dicom.elements import DicomError, Elements
 
@@ -154,6 +155,8 @@ def stream_of(header: Elements, layout: Layout) -> Stream | None:
         name, stream = "JPEG 2000", Stream(data, jpeg.jpeg2000_frame(data))
     else:
         return Stream(data)
+    if stream.whole is not None:
+        costs.refuse_scans(stream.whole.scans)
     frame = stream.frame
     if frame is None:
         raise DicomError(f"the {name} stream is damaged or cut off. Get the file again.")
@@ -167,6 +170,8 @@ def stream_of(header: Elements, layout: Layout) -> Stream | None:
             raise DicomError(f"the {name} stream has {of_stream} {what}, but the header says {of_header}. Get the file again.")
     if frame.bits > layout.allocated:
         raise DicomError(f"the {name} stream has {frame.bits} bits, but the header says {layout.allocated}. Get the file again.")
+    if (siz := jpeg.jpeg2000_start(data)) is not None and header.syntax in _JPEG_2000:
+        costs.refuse_codestream(data, siz, pixels=layout.rows * layout.columns)
     return stream
 
 
@@ -196,7 +201,7 @@ def show(header: Elements, layout: Layout, stream: Stream | None) -> Shown:
     if stream is None:
         pixels, bits, shift = _native(header, layout), layout.stored, layout.shift
     else:
-        pixels, bits, shift = _decoded(header.syntax, layout, stream), layout.stored, 0
+        pixels, bits, shift = _within_limits(header.syntax, layout, stream), layout.stored, 0
         if stream.frame is not None and not layout.signed:  # a stream of more bits than the header says keeps its highest ones
             bits = min(max(bits, stream.frame.bits), 8 * pixels.itemsize)
     if pixels.ndim == 3:
@@ -245,6 +250,18 @@ def _native(header: Elements, layout: Layout) -> np.ndarray:
         data = np.frombuffer(value, ">u2").astype("<u2")
     pixels = np.frombuffer(data, f"{header.order}{kind}{layout.allocated // 8}", number).reshape(layout.rows, layout.columns)
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _within_limits(syntax: str, layout: Layout, stream: Stream) -> np.ndarray:
+    """Return ``_decoded``, in another process where decoding could take more memory or time than the image's size says."""
+    is_plain = syntax in (JPEG_BASELINE, _JPEG_EXTENDED) and layout.samples == 1 and stream.whole is not None and stream.whole.is_plain
+    if is_plain:
+        return _decoded(syntax, layout, stream)
+    try:
+        limits = costs.limits_of(pixels=layout.rows * layout.columns, samples=layout.samples)
+        return guarded.call(_decoded, syntax, layout, stream, limits=limits)
+    except guarded.Overrun as error:
+        raise DicomError(f"its image cannot be decoded: {error}. It is damaged, or made to do harm.") from None
 
 
 def _decoded(syntax: str, layout: Layout, stream: Stream) -> np.ndarray:

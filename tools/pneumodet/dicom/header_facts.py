@@ -46,6 +46,12 @@ OWN_MANUFACTURER = "pneumodet"
 OWN = "it was made by pneumodet itself"
 """Why an object is no radiograph to predict or train on: boxes may be burned in."""
 
+BURNED_IN = 0x00280301
+"""Tag of BurnedInAnnotation: YES where letters on the image may name the patient (PS3.3 C.7.6.1)."""
+
+BURNED_IN_NOTE = "writing burned in (BurnedInAnnotation YES)"
+"""Note on such an image, for counting."""
+
 SPACINGS = (0x00280030, 0x00181164, 0x00182010)
 """Tags of PixelSpacing, ImagerPixelSpacing and NominalScannedPixelSpacing: height and width of a pixel in mm (PS3.3 10.7.1.3)."""
 

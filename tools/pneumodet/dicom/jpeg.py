@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 
 _SOF0, _SOF3, _DHT, _RST0, _EOI, _SOS, _DQT, _DRI = 0xC0, 0xC3, 0xC4, 0xD0, 0xD9, 0xDA, 0xDB, 0xDD
-_APP0, _APP14, _APP15, _COM = 0xE0, 0xEE, 0xEF, 0xFE
+_APP0, _APP1, _APP2, _APP14, _APP15, _COM = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
 """Second bytes of markers (ITU-T T.81 table B.1)."""
 
 _MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -26,6 +26,12 @@ _JFIF_LENGTH, _ADOBE_LENGTH = 16, 14
 """Lengths of the segments of these names that hold no thumbnail and nothing else (T.871 10.1; T.872 6.5.3)."""
 
 _DRI_LENGTH = 4
+
+_MULTI_PICTURE = b"MPF\0"
+"""How the APP2 segment of a Multi-Picture Format begins (CIPA DC-007)."""
+
+MAX_DIRECTORY_BYTES = 1 << 14
+"""Of Exif and the like in a plain JPEG: readers copy all of it for each of its entries, of which there may be one in 12 bytes."""
 
 _J2K_START = b"\xff\x4f\xff\x51"
 """SOC and SIZ, with which a JPEG 2000 codestream begins (ITU-T T.800 A.4.1, A.5.1)."""
@@ -66,6 +72,7 @@ class Jpeg:
       segments: (second byte of the marker, where its length stands, the length) up to the first scan's header.
       end: where the first image ends, past its end marker.
       one_scan: whether there are no other markers between the first scan and the end.
+      scans: how many there are.
     """
 
     stream: bytes
@@ -73,6 +80,17 @@ class Jpeg:
     segments: tuple[tuple[int, int, int], ...]
     end: int
     one_scan: bool
+    scans: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it costs a decoder no more than its size says: of 8 bits, one scan, and without large directories of text."""
+        directories = sum(
+            length
+            for marker, start, length in self.segments
+            if marker == _APP1 or (marker == _APP2 and self.stream[start + 2 : start + 6] == _MULTI_PICTURE)
+        )
+        return self.one_scan and self.frame.bits == 8 and directories <= MAX_DIRECTORY_BYTES
 
     def copyable(self) -> bytes | None:
         """Return a JPEG that any decoder reads the same way, without comments, or None where this is no such JPEG.
@@ -143,20 +161,33 @@ def read(stream: bytes) -> Jpeg | None:
     frame = next((_frame(stream, *segment) for segment in segments if segment[0] in _FRAMES), None)
     if frame is None or segments[-1][0] != _SOS:
         return None
-    one_scan = True
+    one_scan, scans = True, 1
     for mark in _MARK.finditer(stream, segments[-1][1] + segments[-1][2]):
         if mark.group() == b"\xff\xd9":
             end = mark.end()
-            return Jpeg(stream if stream[end:].strip(b"\0") else stream[:end], frame, segments, end, one_scan)
+            return Jpeg(stream if stream[end:].strip(b"\0") else stream[:end], frame, segments, end, one_scan, scans)
         one_scan = False
+        scans += mark.group()[1] == _SOS
     return None
+
+
+def count_scans(stream: bytes) -> int:
+    """Return how many scans a JPEG stream has, those of thumbnails among them; within compressed data no marker is like theirs (T.81 B.1.1.5)."""
+    return stream.count(bytes((0xFF, _SOS)))
+
+
+def jpeg2000_start(stream: bytes) -> int | None:
+    """Return where the marker of a JPEG 2000 stream's SIZ segment stands (ITU-T T.800 A.5.1), or None where there is none."""
+    start = stream.find(_J2K_START, 0, _J2K_SEARCHED)
+    return None if start < 0 or start + 43 > len(stream) else start + 2
 
 
 def jpeg2000_frame(stream: bytes) -> Frame | None:
     """Return what a JPEG 2000 stream's SIZ segment says (ITU-T T.800 A.5.1), or None where there is none."""
-    start = stream.find(_J2K_START, 0, _J2K_SEARCHED)
-    if start < 0 or start + 43 > len(stream):
+    siz = jpeg2000_start(stream)
+    if siz is None:
         return None
+    start = siz - 2
     right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
     components, depth = struct.unpack_from(">HB", stream, start + 40)
     return Frame(False, (depth & 0x7F) + 1, bottom - top, right - left, components)

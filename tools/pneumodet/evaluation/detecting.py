@@ -85,14 +85,16 @@ def of_models(
     split: Split,
     *,
     views: Sequence[str] = view_steps.ONLY_IDENTITY,
+    trust: bool = False,
     progress: Progress = lambda total: lambda: None,
 ) -> list[dict[str, Detections]]:
     """Run exported models over a split; each radiograph is decoded once for all of them.
 
-    Args, return value and errors as ``of_runs``; the models' label maps were compared by ``inference.exported.read_all``.
+    Args, return value and errors as ``of_runs``; ``trust`` as ``detectors.open`` takes it. The models' label maps were compared by
+    ``inference.exported.read_all``.
     """
     # all models at once, so that each radiograph is decoded once
-    detector = Detectors(model_dirs)
+    detector = Detectors(model_dirs, trust=trust)
     done = progress(len(split))
     sets: list[dict[str, Detections]] = [{} for _ in range(len(model_dirs) * len(views))]
     for exam, pixels in split.pixels():
@@ -105,14 +107,14 @@ def of_models(
 class Detectors:
     """One or more exported models."""
 
-    def __init__(self, model_dirs: Sequence[Path]) -> None:
-        """Load the models.
+    def __init__(self, model_dirs: Sequence[Path], *, trust: bool = False) -> None:
+        """Load the models; ``trust`` as ``detectors.open`` takes it.
 
         Raises:
           CheckpointError: one of them is no exported model, or is damaged.
           EnvironmentProblem: the package that runs it is not installed.
         """
-        self._each = [detectors.open(model_dir) for model_dir in model_dirs]
+        self._each = [detectors.open(model_dir, trust=trust) for model_dir in model_dirs]
 
     def detect(self, pixels: np.ndarray, names: Sequence[str]) -> list[Detections]:
         """Return for each model, and for each view of it, the detections on a radiograph, (H, W) uint8, in px of it."""

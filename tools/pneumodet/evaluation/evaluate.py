@@ -57,6 +57,7 @@ class Options:
       patient_map, facts, class_info, class_map: as ``inputs.load``.
       class_name: the class that is evaluated.
       split: of a record set that is the ground truth of detections in a file.
+      trust: as ``inference.detectors.open`` takes it.
     """
 
     threshold: float | None = None
@@ -74,6 +75,7 @@ class Options:
     class_map: Mapping[str, str] | None = None
     class_name: str = label_map.PNEUMONIA
     split: str = "val"
+    trust: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +182,7 @@ def of_models(
     own = infos[0].card.score_threshold if plan == Recipe() else None
     gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
-        sets = detecting.of_models(model_dirs, about, views=plan.views, progress=progress)
+        sets = detecting.of_models(model_dirs, about, views=plan.views, trust=options.trust, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
         untrained = [one for info in infos if (one := runs.untrained(info.card.run, info.card.checkpoint))]
         more: dict[str, Any] = {"own_threshold": own, "record": record, "warnings": untrained, "parts": parts}
@@ -329,7 +331,7 @@ def _write(
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
     metrics["warnings"] = [*warnings, *origin, *leaks.of_compared(options.compare, exams), *metrics["warnings"]]
-    if counted.tuned and metrics.get(split_use.KEY) == split_use.TEST:
+    if (counted.tuned or recipe_origin.OPTIMISTIC in origin) and metrics.get(split_use.KEY) == split_use.TEST:
         metrics[split_use.KEY] = split_use.TUNED
     chosen = split_use.warning(metrics)
     leaks.add(metrics, counted, without=("tuned", *(["chosen"] if chosen else [])), warn_unrecorded=leaks.FILES not in parts)

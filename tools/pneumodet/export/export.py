@@ -18,7 +18,7 @@ from pneumodet.core.logs import hidden_output
 from pneumodet.export import card as run_card
 from pneumodet.export import graphs, measuring, quantizing, sampling
 from pneumodet.inference import card as cards
-from pneumodet.inference import exported
+from pneumodet.inference import exported, trust
 from pneumodet.inference import parity as parity_file
 from pneumodet.inference.card import Artefact, ModelCard
 from pneumodet.inference.parity import Parity
@@ -127,6 +127,8 @@ def export(
             measuring.refuse_unlike(measured, formats)
         if measured:
             paths.write_json(new / exported.PARITY, measured.to_json())
+        if "savedmodel" in formats and (sha256 := card.artefacts["savedmodel"].sha256):
+            trust.remember(sha256, run=folder.name)  # before it has its name: then nobody finds it without
         (new / exported.READ_ME).write_text(run_card.read_me(card, metrics, measured), encoding="utf-8")
     return Outcome(card, measured)
 

@@ -121,7 +121,7 @@ class Records:
         from pneumodet.models.detection.running import DetectorRunner
 
         each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": DetectorRunner(model, config).detect_one}
-        each |= {name: Detector(one, name).detect for name in formats}
+        each |= {name: Detector(one, name, trust=True).detect for name in formats}
         wanted = {image["file_name"] for image in self.instances["images"]}
         done = progress(len(wanted))
         detections: dict[str, dict[str, Detections]] = {name: {} for name in each}

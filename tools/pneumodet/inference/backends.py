@@ -6,6 +6,7 @@ outputs = run({"input_tensor": image})                # name -> array
 
 import importlib.util
 import logging
+import mmap
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,9 +67,28 @@ def _cannot(path: Path, error: BaseException) -> CheckpointError:
     return CheckpointError(f"{path} cannot be loaded: {first_line(error)}. Export the run again.")
 
 
+_EXTERNAL = b"\n\x08location\x12"
+"""How an ONNX file names another file that has a part of its numbers: the key "location" of a StringStringEntryProto (onnx.proto, TensorProto)."""
+
+
+def _refuse_parts_elsewhere(path: Path) -> None:
+    """Refuse an ONNX file that takes numbers from other files: its SHA-256 would say nothing of them, and they could be any files of the user's.
+
+    Raises:
+      CheckpointError: it does.
+    """
+    if path.stat().st_size == 0:  # of which there is no map; the runtime says what is wrong
+        return
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(_EXTERNAL)
+    if place >= 0:
+        raise CheckpointError(f"{path} takes a part of its numbers from other files, which is not allowed. Export it as one file.")
+
+
 def _onnx(path: Path, threads: int) -> Run:
     import onnxruntime
 
+    _refuse_parts_elsewhere(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait busily take time from those that decode
@@ -89,6 +109,7 @@ def _openvino(path: Path, threads: int) -> Run:
     """Run an ONNX file in bfloat16 where the processor computes in it (AVX-512 BF16, AMX), in float32 elsewhere."""
     import openvino
 
+    _refuse_parts_elsewhere(path)
     core = openvino.Core()
     fast = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {

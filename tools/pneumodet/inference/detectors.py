@@ -15,6 +15,7 @@ from pneumodet.core.detections import Detections
 from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProblem, first_line
 from pneumodet.inference import backends, exported, sizes, suppression
 from pneumodet.inference import card as cards
+from pneumodet.inference import trust as trusts
 from pneumodet.inference.outputs import from_outputs
 
 FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",), "openvino": ("onnx",)}
@@ -34,11 +35,13 @@ class Detector:
       exported: what lies beside it.
     """
 
-    def __init__(self, model: exported.Exported, name: str, *, backend: str | None = None, threads: int | None = None) -> None:
-        """Open the file of a format, by the backend that it is named after or by another one.
+    def __init__(
+        self, model: exported.Exported, name: str, *, backend: str | None = None, threads: int | None = None, trust: bool = False
+    ) -> None:
+        """Open the file of a format, by the backend that it is named after or by another one; ``trust`` as in ``open``.
 
         Raises:
-          CheckpointError: it is damaged, or not the one that was exported.
+          CheckpointError: it is damaged, not the one that was exported, or a program whose maker is not trusted.
           EnvironmentProblem: its package is not installed.
         """
         self.exported, self.format, self.backend = model, name, backend or name.partition("-")[0]
@@ -57,6 +60,8 @@ class Detector:
                 raise CheckpointError(f"{path} cannot be read ({first_line(error)}). Copy it again, or export the run again.") from error
         # before a runtime parses the file, whose errors do not say that it was cut off or changed
         exported.check_whole(model, name)
+        if backends.available(self.backend):  # without its package nothing can be run, which the error of opening says
+            trusts.check(model, name, given=trust)
         self._run = backends.open_file(self.backend, model.path(name), threads=threads)
 
     def detect(self, pixels: np.ndarray) -> Detections:
@@ -111,22 +116,36 @@ def numerics_of(detector: Detector) -> str:
     return " ".join([detector.format] * ("-" in detector.format) + [detector.backend] * (detector.backend == INEXACT))
 
 
-def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) -> Detector:  # noqa: A001 - as detectors.open
+def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None, trust: bool = False) -> Detector:  # noqa: A001 - as detectors.open
     """Open an exported model.
 
     Args:
       model_dir: its folder, or one of the files in it.
       backend: one of ``inference.BACKENDS``; "auto" takes the fastest one whose file and package are there, or, where a file is named, that of the file.
       threads: that one image may use; None: all cores.
+      trust: whether the model's maker is trusted: a SavedModel that was not exported in this workspace is run only then; see ``inference.trust``.
 
     Returns:
       The detector.
 
     Raises:
-      CheckpointError: this is no exported model, it has no file for the backend, or the file is damaged.
+      CheckpointError: this is no exported model, it has no file for the backend, or the file is damaged, or a program of somebody unknown.
       ConfigError: there is no such backend, or it does not run the file that was named.
       EnvironmentProblem: the package that runs it is not installed.
     """
+    one, name, kind = _chosen(model_dir, backend)
+    return Detector(one, name, backend=kind, threads=threads, trust=trust)
+
+
+def check_trusted(model_dir: Path, *, backend: str = "auto", trust: bool = False) -> None:
+    """Check what ``open`` would find out of the model's maker, without opening it; arguments and errors as there."""
+    one, name, kind = _chosen(model_dir, backend)
+    if backends.available(kind):
+        trusts.check(one, name, given=trust)
+
+
+def _chosen(model_dir: Path, backend: str) -> tuple[exported.Exported, str, str]:
+    """Return (what lies beside the model, the format to run, the backend that runs it); arguments and errors as ``open``."""
     if backend not in inference.BACKENDS:
         raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(inference.BACKENDS)}.")
     one = exported.read(model_dir)
@@ -136,7 +155,7 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
         own = named[0].partition("-")[0]
         if backend not in ("auto", own) and named[0] not in FORMATS_OF[backend]:
             raise ConfigError(f"{model_dir.name} cannot be run by {backend}. Leave out --backend, or name the folder.")
-        return Detector(one, named[0], backend=own if backend == "auto" else backend, threads=threads)
+        return one, named[0], own if backend == "auto" else backend
     wanted = {kind: names for kind, names in FORMATS_OF.items() if kind == backend or (backend == "auto" and kind != INEXACT)}
     there: dict[str, str] = {}
     for kind, names in wanted.items():
@@ -157,4 +176,4 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None) 
         )
     # without its package the backend is opened all the same: its error names the package
     kind = (usable or list(there))[0]
-    return Detector(one, there[kind], backend=kind, threads=threads)
+    return one, there[kind], kind

@@ -69,9 +69,9 @@ def is_export(path: Path) -> bool:
 
 def _export_of(path: Path) -> Path | None:
     # a file in an export stands for the export, so that --model may name either
-    if path.name in FILES.values() and (path.parent / CARD).is_file():
+    if path.name in FILES.values() and paths.is_file(path.parent / CARD):
         return path.parent
-    return path if (path / CARD).is_file() else None
+    return path if paths.is_file(path / CARD) else None
 
 
 def read(model_dir: Path) -> Exported:
@@ -85,7 +85,7 @@ def read(model_dir: Path) -> Exported:
     """
     folder = _folder_of(model_dir)
     for name in (LABEL_MAP, CARD):
-        if not (folder / name).is_file():
+        if not paths.is_file(folder / name):
             raise CheckpointError(f"{folder} is not an exported model (it has no {name}). Export a run by tools/export.py --run NAME.")
     try:
         classes = label_map.read_label_map(folder / LABEL_MAP)
@@ -95,7 +95,7 @@ def read(model_dir: Path) -> Exported:
     # every file, and not only the one in use: a copy that lacks one was cut short
     for artefact in card.artefacts.values():
         for name in filter(None, (artefact.file, artefact.anchors)):
-            if not (folder / name).exists():
+            if not (folder / name).is_file() and not (folder / name).is_dir():
                 raise CheckpointError(f"{folder} is not an exported model (it has no {name}). Copy it as a whole, or export the run again.")
     return Exported(folder, classes, card)
 

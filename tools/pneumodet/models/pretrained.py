@@ -119,8 +119,8 @@ def resolve(
         start = _of_run(runs.find(choice.removeprefix(RUN), family=runs.DETECTION), None, config, label_map, on_notice)
     else:
         local = folder / choice
-        path = local if os.sep not in choice and local.is_dir() else Path(choice).expanduser()
-        if os.sep not in choice and not path.exists() and not Path(f"{path}.index").exists():
+        path = local if os.sep not in choice and paths.is_dir(local) else Path(choice).expanduser()
+        if os.sep not in choice and not paths.exists(path) and not paths.exists(Path(f"{path}.index")):
             raise ConfigError(
                 f"There is no pretrained checkpoint {choice!r}{suggest.clause(choice, [*entries, *_KINDS, 'none'])} {_choices(entries)}"
             )
@@ -246,11 +246,11 @@ class _Store:
 
     def _fill(self, name: str, entry: Entry, record: Download | None) -> Download:
         """Bring the archive here, check it, unpack it, and return its record."""
-        file = PurePosixPath(entry.url).name
-        archive, fetched = self._archive(file, entry.url)
+        # the registry's own digest where it has one, else the one of the first download (trust on first use)
+        file, known = PurePosixPath(entry.url).name, entry.sha256 or (record.sha256 if record else None)
+        archive, fetched = self._archive(file, entry.url, known)
         try:
-            # the registry's own digest where it has one, else the one of the first download (trust on first use)
-            sha256, known = paths.sha256_file(archive), entry.sha256 or (record.sha256 if record else None)
+            sha256 = paths.sha256_file(archive)
             if known and sha256 != known:
                 where = REGISTRY if entry.sha256 else f"{LOCK}, recorded at the first download"
                 raise CheckpointError(
@@ -265,8 +265,14 @@ class _Store:
         checkpoint_registry.record(self._folder, name, record)
         return record
 
-    def _archive(self, file: str, url: str) -> tuple[Path, bool]:
-        """Return (the archive, whether it was downloaded and can go again): one placed by hand, one of the mirror, or one from the net."""
+    def _archive(self, file: str, url: str, known: str | None) -> tuple[Path, bool]:
+        """Return (the archive, whether it was downloaded and can go again): one placed by hand, one of the mirror, or one from the net.
+
+        Args:
+          file: its name.
+          url: of the registry.
+          known: its SHA-256, where a source has it; without it nothing is downloaded that anybody on the way could have changed.
+        """
         by_hand = self._folder / file
         if by_hand.is_file():
             return by_hand, False
@@ -277,6 +283,11 @@ class _Store:
             return there, False
         if self._mirror:
             url = f"{self._mirror.rstrip('/')}/{file}"
+        if known is None and not url.startswith("https://"):
+            raise CheckpointError(
+                f"{url} is not asked for: without TLS anybody on the way could change the archive, and no source has its SHA-256. Use an https address, "
+                f"put the file at {by_hand}, or copy the {LOCK} of a computer that has it to {self._folder}."
+            )
         self._on_notice(f"downloading {url}")
         hint = f"Without a network, put the file at {by_hand}, or let {MIRROR} name a folder or base URL that has {file}."
         download.fetch(url, by_hand, hint=hint, on_progress=self._on_progress)

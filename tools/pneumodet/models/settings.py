@@ -146,13 +146,13 @@ def load(kind: type[Any_Settings], name_or_path: str | Path, *, folder: Path, ov
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = folder / f"{name_or_path}.toml"
-        if not path.is_file():
+        if not paths.is_file(path):
             raise ConfigError(f"There is no config {str(name_or_path)!r} in {folder}. {suggest.sentence(str(name_or_path), names(folder))}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is no TOML file ({error}).") from error
     given = parsed(kind, overrides)
     try:

@@ -42,6 +42,7 @@ class ModelAnalyst:
         *,
         profile: admission.Profile,
         backend: str = "auto",
+        trust: bool = False,
         threads: int | None = None,
         score_threshold: float | None = None,
         recipe: Path | None = None,
@@ -51,7 +52,7 @@ class ModelAnalyst:
         Args:
           model_dir: made by tools/export.py.
           profile: which objects are predicted.
-          backend: as ``inference.detectors.open`` takes it.
+          backend, trust: as ``inference.detectors.open`` takes them.
           threads: of the model; None for its own choice.
           score_threshold: of the boxes that are reported; None for the recipe's, or the model's own.
           recipe: post-processing of one model, without a gate.
@@ -62,7 +63,7 @@ class ModelAnalyst:
           DataError: the recipe cannot be read, or takes several models.
           EnvironmentProblem: a package is missing.
         """
-        self._detector = detectors.open(model_dir, backend=backend, threads=threads)
+        self._detector = detectors.open(model_dir, backend=backend, threads=threads, trust=trust)
         exported = self._detector.exported
         if label_map.PNEUMONIA not in exported.label_map:
             raise ConfigError(f"The model in {model_dir} has no class 'pneumonia'; its classes are {', '.join(exported.label_map)}.")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pneumodet.apps.web import facts, uploads, window
+from pneumodet.apps.web.budget import Budget
 from pneumodet.apps.web.facts import Facts
 from pneumodet.apps.web.uploads import File, Room
 from pneumodet.apps.web.window import Radiograph
@@ -64,24 +65,41 @@ class Cases:
       pending: (file, boxes that come with it or None) of those that wait for the model; they take room, too.
     """
 
-    def __init__(self, detect: Callable[[np.ndarray], Detections]) -> None:
+    def __init__(self, detect: Callable[[np.ndarray], Detections], budget: Budget | None = None) -> None:
         """Begin without any.
 
         Args:
           detect: (H, W) uint8 -> findings of pneumonia.
+          budget: of all users; one for this user alone by default.
         """
         self.pending: list[tuple[File, np.ndarray | None]] = []
         self._detect = detect
         self._cases: dict[str, Case] = {}
         self._decoded: OrderedDict[str, Radiograph] = OrderedDict()
+        self._budget = budget or Budget()
+        self._budget.add(self)
 
     def __len__(self) -> int:
         return len(self._cases)
 
     @property
     def room(self) -> Room:
-        """What may still be added."""
-        return Room().without([*(case.file for case in self._cases.values()), *(file for file, _ in self.pending)])
+        """What may still be added, by this user and with what the others have."""
+        own = Room().without(self._files())
+        return dataclasses.replace(own, bytes=min(own.bytes, self._budget.left))
+
+    @property
+    def file_bytes(self) -> int:
+        """Of all files, those that wait among them."""
+        return sum(len(file.data) for file in self._files())
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Of the radiographs that are kept decoded."""
+        return sum(one.shown.nbytes + (one.stored.nbytes if one.is_real else 0) for one in list(self._decoded.values()))
+
+    def _files(self) -> list[File]:
+        return [*(case.file for case in list(self._cases.values())), *(file for file, _ in list(self.pending))]
 
     def get(self, key: str | None) -> Case | None:
         """Return a case by its key."""
@@ -101,6 +119,10 @@ class Cases:
         Raises:
           DataError: it is no radiograph, damaged, or too large.
         """
+        with self._budget.turn:
+            return self._added(file, truth_xyxy_px)
+
+    def _added(self, file: File, truth_xyxy_px: np.ndarray | None) -> Case:
         # by content: a file that is dropped again, under whatever name, is not detected on again
         if file.sha256 in self._cases:
             return self._cases[file.sha256]
@@ -138,7 +160,8 @@ class Cases:
         """Return a case's gray values."""
         radiograph = self._decoded.get(case.key)
         if radiograph is None:
-            radiograph = window.read(case.file)
+            with self._budget.turn:
+                radiograph = window.read(case.file)
         self._remember(case.key, radiograph)
         return radiograph
 
@@ -146,7 +169,7 @@ class Cases:
         self._decoded[key] = radiograph
         # the one that was shown the longest time ago goes first
         self._decoded.move_to_end(key)
-        while len(self._decoded) > DECODED:
+        while len(self._decoded) > DECODED or (len(self._decoded) > 1 and self._budget.is_full):
             self._decoded.popitem(last=False)
 
     def _free_name(self, name: str) -> str:

@@ -6,7 +6,6 @@ archive = together(cases, ".png", lambda case: as_png(case, display))
 Nothing of a DICOM header gets into JSON, CSV or PNG; an SR belongs to its study and carries what the standard asks for.
 """
 
-import csv
 import io
 import json
 import zipfile
@@ -17,7 +16,7 @@ from pneumodet.apps.web import RESEARCH_ONLY, rendering, window
 from pneumodet.apps.web.cases import Case
 from pneumodet.apps.web.rendering import Display
 from pneumodet.apps.web.shared_model import SharedModel
-from pneumodet.core import detections
+from pneumodet.core import csv_cells, detections
 from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.data import label_map
 from pneumodet.data.formats import CSV_COLUMNS
@@ -74,7 +73,7 @@ def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float
 def as_csv(cases: Sequence[Case], *, score_threshold: float) -> bytes:
     """Return ``COLUMNS``: a row a detection, corners in px, and a row without a box for a radiograph without detections."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv_cells.Writer(buffer)
     writer.writerow(COLUMNS)
     for case in cases:
         height, width = case.size_hw

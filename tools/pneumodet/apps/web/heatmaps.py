@@ -26,7 +26,7 @@ class Folder:
           DataError: it holds no PNG file.
         """
         # sorted: of a.png and a.PNG the same one is used everywhere
-        self._paths = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() == SUFFIX}
+        self._paths = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() == SUFFIX and path.is_file()}
         if not self._paths:
             raise DataError(f"There is no {SUFFIX} file in the heatmap folder {folder}. Name each by its exam: 0004cfab.png.")
 

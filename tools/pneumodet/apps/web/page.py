@@ -10,8 +10,11 @@ import sys
 import traceback
 
 import streamlit as st
+from streamlit import runtime
+from streamlit.runtime import scriptrunner
 
 from pneumodet.apps.web import RESEARCH_ONLY, downloads, facts, rendering, samples, truth, uploads
+from pneumodet.apps.web.budget import Budget
 from pneumodet.apps.web.cases import Case, Cases
 from pneumodet.apps.web.controls import choose_display, choose_threshold, plain
 from pneumodet.apps.web.heatmaps import Folder
@@ -43,6 +46,7 @@ class Shared:
     model: SharedModel
     boxes: truth.Boxes
     heatmaps: Folder | None
+    budget: Budget
 
 
 @st.cache_resource(show_spinner=False)
@@ -50,9 +54,9 @@ def shared_by_all(argument: str) -> Shared:
     """Return the model, which begins to open, the ground truth and the heatmaps that the command was given."""
     options = Options.from_arguments(["", argument])
     boxes = truth.of_file(options.labels)[0] if options.labels else {}
-    model = SharedModel(options.model, backend=options.backend)
+    model = SharedModel(options.model, backend=options.backend, trust=options.trust)
     model.open()
-    return Shared(model, boxes, Folder(options.heatmaps) if options.heatmaps else None)
+    return Shared(model, boxes, Folder(options.heatmaps) if options.heatmaps else None, Budget())
 
 
 def main() -> None:
@@ -68,7 +72,7 @@ def main() -> None:
     state = st.session_state
     # once a session: the script runs again with every click
     if "cases" not in state:
-        state.cases, state.refused, state.boxes, state.drops = Cases(shared.model.detect), [], {}, 0
+        state.cases, state.refused, state.boxes, state.drops = Cases(shared.model.detect, shared.budget), [], {}, 0
         state.threshold = shared.model.score_threshold
     left, middle, right = st.columns((1.1, 2, 1.1), gap="medium")
     with left:
@@ -158,7 +162,7 @@ def detect_on_pending(model: SharedModel) -> None:
         return
     total, added = len(pending), []
     bar = st.progress(0.0)
-    while pending:
+    while pending and is_watched():
         what = f"Looking at {plain(pending[0][0].name)}" if model.is_open else f"{LOADING} {total} waiting"
         bar.progress(1 - len(pending) / total, text=what)
         file, boxes_xyxy_px = pending.pop(0)  # between here and the next call of Streamlit nothing can interrupt
@@ -175,6 +179,12 @@ def detect_on_pending(model: SharedModel) -> None:
     bar.empty()
     if added:
         state.chosen = max(added, key=lambda case: case.score).key
+
+
+def is_watched() -> bool:
+    """Whether the page of this session is open; where it was closed, files wait, until it comes back or is forgotten."""
+    context = scriptrunner.get_script_run_ctx()
+    return context is None or not runtime.exists() or runtime.get_instance().is_active_session(context.session_id)
 
 
 def show_refusals() -> None:

@@ -3,17 +3,20 @@
 serve(Options(model=Path("workspace/my_first/export")), port=8501)         # until Ctrl-C
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
 import logging
+import signal
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.apps.web import uploads
-from pneumodet.core import installation
+from pneumodet.apps.web import own_address, uploads
+from pneumodet.core import installation, signals
 from pneumodet.core.errors import ConfigError, EnvironmentProblem
 
 PORT = 8501
@@ -47,23 +50,25 @@ class Options:
       backend: as ``inference.detectors.open`` takes it.
       labels: ground truth to draw, or None.
       heatmaps: folder of ``heatmaps.Folder``, or None.
+      trust: as ``inference.detectors.open`` takes it.
     """
 
     model: Path
     backend: str = "auto"
     labels: Path | None = None
     heatmaps: Path | None = None
+    trust: bool = False
 
     def to_argument(self) -> str:
         """Return what ``from_arguments`` reads."""
-        return json.dumps({key: None if value is None else str(value) for key, value in dataclasses.asdict(self).items()})
+        return json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in vars(self).items()})
 
     @classmethod
     def from_arguments(cls, argv: Sequence[str]) -> "Options":
         """Read the options in the script."""
         given = json.loads(argv[1])
         places = {key: given[key] and Path(given[key]) for key in ("model", "labels", "heatmaps")}
-        return cls(backend=given["backend"], **places)
+        return cls(backend=given["backend"], trust=given["trust"], **places)
 
 
 def settings(port: int) -> dict[str, Any]:
@@ -112,21 +117,26 @@ def check_ready(port: int) -> None:
             raise ConfigError(f"Port {port} cannot be used: {error.strerror}. Choose another one with --port.") from None
 
 
-def serve(options: Options, *, port: int = PORT) -> None:
-    """Serve the page until Ctrl-C.
+def serve(options: Options, *, port: int = PORT, addresses: Sequence[str] = ()) -> None:
+    """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
       options: what it shows.
       port: of ``LOOPBACK``.
+      addresses: of servers that pass requests on to it; it answers under no others but its own.
 
     Raises:
-      EnvironmentProblem, ConfigError: as ``check_ready``.
+      EnvironmentProblem, ConfigError: as ``check_ready`` and ``own_address.addresses_of``.
     """
     check_ready(port)
-    from streamlit.web import bootstrap
+    own = own_address.addresses_of(port, addresses)
+    from starlette.middleware import Middleware
+    from streamlit import App
 
     logging.getLogger("streamlit").setLevel(logging.WARNING)
-    # Streamlit's bootstrap takes settings as flags, with an underscore for the dot
-    given = {name.replace(".", "_"): value for name, value in settings(port).items()}
-    bootstrap.load_config_options(flag_options=given)
-    bootstrap.run(str(PAGE), False, [options.to_argument()], given)
+    # what the page's script finds there
+    sys.argv = [str(PAGE), options.to_argument()]
+    app = App(PAGE, middleware=[Middleware(own_address.OwnAddress, addresses=own)])
+    # uvicorn sends the signal that has ended it once more, when all is closed: that is the wish of the user, and no fault
+    with contextlib.suppress(KeyboardInterrupt), signals.handled(signal.default_int_handler):
+        app.run(config=settings(port))

@@ -29,12 +29,12 @@ class SharedModel:
       has_operating_point: whether the threshold is the model's own.
     """
 
-    def __init__(self, model_dir: Path, *, backend: str = "auto") -> None:
+    def __init__(self, model_dir: Path, *, backend: str = "auto", trust: bool = False) -> None:
         """Read what lies beside the model, which is quick.
 
         Args:
           model_dir: made by ``tools/export.py``.
-          backend: as ``detectors.open`` takes it.
+          backend, trust: as ``detectors.open`` takes them.
 
         Raises:
           CheckpointError: this is no exported model.
@@ -49,14 +49,14 @@ class SharedModel:
         self.has_operating_point = own is not None
         self.score_threshold = DEFAULT_THRESHOLD if own is None else own
         self._calibrator = self.exported.card.calibrator
-        self._model_dir, self._backend = model_dir, backend
+        self._model_dir, self._backend, self._trust = model_dir, backend, trust
         self._lock = threading.Lock()  # TFLite's interpreter is not to be called by two threads at once
         self._detector: concurrent.futures.Future[detectors.Detector] | None = None
 
     def open(self) -> concurrent.futures.Future[detectors.Detector]:
         """Begin to open the model in a thread, so that nobody waits for it before there is a radiograph; return what will have it."""
         opener = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="open-model")
-        self._detector = opener.submit(detectors.open, self._model_dir, backend=self._backend)
+        self._detector = opener.submit(detectors.open, self._model_dir, backend=self._backend, trust=self._trust)
         # takes nothing more; its thread ends when the model is open
         opener.shutdown(wait=False)
         return self._detector

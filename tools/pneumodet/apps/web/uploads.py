@@ -39,7 +39,7 @@ _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _ZIP_ENTRY = b"PK\x01\x02"
 """How each entry of an archive's directory begins (APPNOTE 4.3.12)."""
 
-_TOO_MUCH = f"All radiographs together may have {MAX_TOTAL_BYTES >> 20} MB. Remove some first."
+_TOO_MUCH = f"All radiographs together may have {MAX_TOTAL_BYTES >> 20} MB, or less where others use the page. Remove some first."
 
 _LABEL_SUFFIXES = (".csv", ".json", ".xml")
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from pneumodet.core import paths
 from pneumodet.core.errors import DataError
 from pneumodet.core.processes import Pool
 from pneumodet.data import formats, listing, sources
@@ -95,7 +96,7 @@ def find(root: Path | str, *, known: Collection[str] = (), leave_out: Path | Non
 
 def is_one_file(root: Path | str) -> bool:
     """Return whether a path is that of one radiograph, and neither a folder, an archive nor a URL."""
-    return isinstance(root, Path) and root.is_file() and not _is_archive(root)
+    return isinstance(root, Path) and paths.is_file(root) and not _is_archive(root)
 
 
 def _is_archive(path: Path) -> bool:

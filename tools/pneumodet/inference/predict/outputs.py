@@ -4,7 +4,6 @@ totals = write(folder, journal.entries, plan)        # detections.json, submissi
 """
 
 import contextlib
-import csv
 import dataclasses
 import hashlib
 import json
@@ -15,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from pneumodet.core import detections, paths
+from pneumodet.core import csv_cells, detections, paths
 from pneumodet.data import formats, label_map
 from pneumodet.inference.predict.journal import Entry
 from pneumodet.inference.probability import Calibrator, held
@@ -105,6 +104,7 @@ class Totals:
       problems: (file, reason) of those of which a DICOM object could not be made.
       shown: the radiographs that have a picture.
       images: what was done or passed over where pixels were made -> of which radiographs.
+      not_submitted: exams that are not in the submission, because a spreadsheet would take their ids for formulas.
     """
 
     radiographs: int = 0
@@ -112,6 +112,7 @@ class Totals:
     problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     shown: list[Shown] = dataclasses.field(default_factory=list)
     images: dict[str, Noted] = dataclasses.field(default_factory=dict)
+    not_submitted: list[str] = dataclasses.field(default_factory=list)
 
 
 def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Collection[str]) -> Totals:
@@ -129,7 +130,7 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
     totals = Totals()
     with contextlib.ExitStack() as stack:
         coco = stack.enter_context(_opened(folder / DETECTIONS))
-        submission, scores, boxes = (csv.writer(stack.enter_context(_opened(folder / name)), lineterminator="\n") for name in _TABLES)
+        submission, scores, boxes = (csv_cells.Writer(stack.enter_context(_opened(folder / name))) for name in _TABLES)
         submission.writerow(detections.SUBMISSION_HEADER)
         scores.writerow(("patientId", "score", "probability"))
         boxes.writerow(BOX_COLUMNS)
@@ -140,7 +141,10 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
             for row in detections.coco_rows(entry.exam, entry.detections):
                 coco.write(before + json.dumps(row, allow_nan=False))
                 before = ",\n"
-            submission.writerow((entry.exam, detections.prediction_string(kept)))
+            if csv_cells.is_formula(entry.exam):  # Kaggle's program compares ids, which must not be changed
+                totals.not_submitted.append(entry.exam)
+            else:
+                submission.writerow((entry.exam, detections.prediction_string(kept)))
             score = rules.score(entry)
             probability = rules.probability(score)
             scores.writerow((entry.exam, f"{score:.6g}", "" if probability is None else f"{held(probability):.2f}"))

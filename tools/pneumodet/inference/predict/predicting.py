@@ -7,6 +7,7 @@ What is finished is in a journal (``journal``) beside the output folder, which a
 
 import contextlib
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,6 +67,7 @@ def predict(
     output_dir: Path,
     *,
     backend: str = "auto",
+    trust: bool = False,
     labels: Path | None = None,
     recipe: Path | None = None,
     tta: str | None = None,
@@ -84,7 +86,7 @@ def predict(
       model_dirs: one or more, each made by tools/export.py, or a file in one; the detections of several are fused.
       root: what ``inputs.find`` takes: folder, archive, file or URL; a file that cannot be read is listed and left out.
       output_dir: the new folder; it appears whole or not at all.
-      backend: as ``detectors.open`` takes it.
+      backend, trust: as ``detectors.open`` takes them.
       labels: RSNA labels, to draw the ground truth beside the detections.
       recipe: post-processing that ``evaluation.postprocess_search`` chose, with the views that it was chosen with.
       tta: views as ``views.parse`` takes them, where there is no recipe.
@@ -117,7 +119,7 @@ def predict(
     if dicom:
         _refuse_pictures(given)
     with phase("loading the model"):
-        sets = _open(model_dirs, backend)
+        sets = _open(model_dirs, backend, trust=trust)
     settings = _settings(plan, sets[0], root, gate=gate, labels=labels, max_images=max_images, dicom=dicom)
     # results of two models, or of two thresholds, must not end up in one table
     if begun:
@@ -182,6 +184,11 @@ def _write_results(
     """Write tables, overview and gallery; return what is in them, and the overview or None."""
     pictured = chosen.final(threshold=plan.rules.score_threshold)
     totals = outputs.write(folder, book.entries(), plan.rules, pictured=pictured)
+    if totals.not_submitted:
+        plan.notes.append(
+            f"{len(totals.not_submitted):,} exams are not in submission.csv, because a spreadsheet would take their ids for formulas; the first is "
+            f"{totals.not_submitted[0]!r}. They are in detections.json and scores.csv."
+        )
     truth_boxes = _truth_boxes(truth, totals.shown)
     sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
     model = ", ".join(f"{model.card.run} ({model.card.checkpoint})" for model in plan.models)
@@ -231,14 +238,14 @@ def _write_summary(folder: Path, summary: Summary, plan: Plan, opened: Sequence[
     paths.write_json(folder / SUMMARY, {**dataclasses.asdict(summary), **more})
 
 
-def _open(model_dirs: Sequence[Path], backend: str) -> list[list[detectors.Detector]]:
+def _open(model_dirs: Sequence[Path], backend: str, *, trust: bool) -> list[list[detectors.Detector]]:
     """Return the models once for each thread of ``reading``, with one core each; TensorFlow has threads of its own, and is opened once for all."""
     count = reading.threads_of_machine()
     each = []
     for model_dir in model_dirs:
-        first = detectors.open(model_dir, backend=backend, threads=1)
-        shared = first.backend == "savedmodel"
-        each.append([first] + [first if shared else detectors.open(model_dir, backend=backend, threads=1) for _ in range(count - 1)])
+        opener = functools.partial(detectors.open, model_dir, backend=backend, threads=1, trust=trust)
+        first = opener()
+        each.append([first] + [first if first.backend == "savedmodel" else opener() for _ in range(count - 1)])
     return [list(one) for one in zip(*each, strict=True)]
 
 

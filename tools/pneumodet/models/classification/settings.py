@@ -6,7 +6,7 @@ settings = load(ClassifierSettings, "mobilenetv2", folder=paths.CONFIG_DIR / "cl
 import dataclasses
 from pathlib import Path
 
-from pneumodet.core import aims
+from pneumodet.core import aims, paths
 from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.data.annotations import RSNA_CLASSES
 from pneumodet.models.detection import checkpoint_files
@@ -127,7 +127,7 @@ def check_weights(pretrained: str, backbone: str) -> None:
         return
     path = Path(pretrained).expanduser()
     if path.suffix in FILES:
-        if not path.is_file():
+        if not paths.is_file(path):
             raise CheckpointError(f"There is no file {path}. Give imagenet, none, or the path of an .h5 or .keras file.")
         return
     if backbone != "mobilenetv2":

@@ -11,7 +11,7 @@ import re
 import struct
 from pathlib import Path
 
-from pneumodet.core import runs
+from pneumodet.core import paths, runs
 from pneumodet.core.errors import CheckpointError
 from pneumodet.data.tfrecord import masked_crc
 
@@ -59,9 +59,9 @@ def find(path: Path) -> str:
       CheckpointError: there is none, or what is there is something else, which is said.
     """
     prefix = re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", str(path))
-    if Path(f"{prefix}.index").is_file():
+    if paths.is_file(Path(f"{prefix}.index")):
         return prefix
-    if path.is_dir():
+    if paths.is_dir(path):
         for folder in (path, path / "checkpoint", path / "train"):
             newest = _newest(folder)
             if newest:
@@ -69,7 +69,7 @@ def find(path: Path) -> str:
         if (path / "saved_model.pb").is_file():
             raise CheckpointError(f"{path} is {_SAVED_MODEL}, from which nothing can be restored. {_WANTED}")
         raise CheckpointError(f"There is no checkpoint in {path}. {_WANTED}")
-    if path.is_file():
+    if paths.is_file(path):
         raise CheckpointError(f"{path} is {_form(path)}, no TensorFlow checkpoint. {_WANTED}")
     raise CheckpointError(f"There is no checkpoint {path} (no {path.name}.index). {_WANTED}")
 
@@ -85,7 +85,7 @@ def _newest(folder: Path) -> str | None:
         named = _NEWEST.search(state.read_text(encoding="utf-8", errors="replace"))
         if named:
             prefix = folder / Path(named["path"]).name  # the folder may have been moved since
-            if prefix.with_name(prefix.name + ".index").is_file():
+            if paths.is_file(prefix.with_name(prefix.name + ".index")):
                 return str(prefix)
     # without a state file, or with one that was copied without its checkpoint
     there = [str(path)[: -len(".index")] for path in folder.glob("*.index")]

@@ -45,9 +45,9 @@ def load(name_or_path: str) -> Config:
       ConfigError: there is no such config (the message lists those there are), or it is no pipeline.config.
     """
     path = Path(name_or_path)
-    if path.suffix != ".config" and not path.is_file():
+    if path.suffix != ".config" and not paths.is_file(path):
         path = paths.CONFIG_DIR / f"{name_or_path}.config"
-    if not path.is_file():
+    if not paths.is_file(path):
         raise ConfigError(
             f"There is no config {name_or_path!r}{suggest.clause(name_or_path, names())} Configs: {', '.join(names())}, or a path."
         )
@@ -253,7 +253,7 @@ def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> 
                 f"train_config.fine_tune_checkpoint_type is {train.fine_tune_checkpoint_type!r}; it must be one of {', '.join(CHECKPOINT_TYPES)}: "
                 "'classification' for a backbone, 'detection' for a detector of other classes, 'full' for one of the same classes."
             )
-        if not Path(train.fine_tune_checkpoint + ".index").is_file():
+        if not paths.is_file(Path(train.fine_tune_checkpoint + ".index")):
             raise ConfigError(
                 f"There is no checkpoint {train.fine_tune_checkpoint!r} (no {Path(train.fine_tune_checkpoint).name}.index beside it). "
                 "Give the path up to and with 'ckpt-N', without .index or .data."

@@ -4,14 +4,13 @@ outcome = write(folder, rows, ["learning_rate"], study=study, metric="rsna_metri
 outcome.command            # "python tools/train.py --config ssd_mobilenet …"
 """
 
-import csv
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumodet.core import invocation, paths
+from pneumodet.core import csv_cells, invocation, paths
 from pneumodet.training.tuning import charts, trial
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def write(
 def write_table(folder: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
     """Write table.csv: trial, state, value, best_step, seconds, a column for each parameter, reason."""
     with paths.atomic_path(folder / TABLE) as tmp, open(tmp, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle)
+        writer = csv_cells.Writer(handle)
         writer.writerow(["trial", "state", "value", "best_step", "seconds", *names, "reason"])
         for row in rows:
             seconds = None if row.seconds is None else round(row.seconds, 1)
