@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pneumodet.cli import evaluate, postprocess, predict
+from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import detection_files
 from pneumodet.inference.postprocess import recipe
 
@@ -21,7 +22,9 @@ def read(path):
 def by_hand(tmp_path_factory):
     """A recipe of three views, as tuned on other exams."""
     path = tmp_path_factory.mktemp("recipe") / "recipe.json"
-    recipe.save(path, recipe.Recipe(sources=3, views=VIEWS, exams_sha256="0", fusion="wbf", max_boxes=5, score_threshold=1e-6))
+    elsewhere = Seen(tuned=Marks.of(Exams.of([{"file_name": "elsewhere"}])))
+    steps = recipe.Recipe(sources=3, views=VIEWS, exams_sha256="0", fusion="wbf", max_boxes=5, score_threshold=1e-6)
+    recipe.save(path, steps, seen=elsewhere)
     return path
 
 

@@ -171,7 +171,7 @@ def _print(args: argparse.Namespace, table: dict) -> None:
     if worse:
         falls = f"the {OBJECTIVE_NAMES[table['objective']]} falls with {', '.join(worse)}"
         print(f"note: {falls} on patients that had no part in the choice; the recipe has it all the same")
-    for warning in table["warnings"]:
+    for warning in table.get("warnings", ()):
         print(f"warning: {warning}", file=sys.stderr)
     recipe = args.output_dir / "recipe.json"
     print(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
