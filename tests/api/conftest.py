@@ -28,7 +28,11 @@ def place(tmp_path_factory):
     """Return the folder."""
     folder = tmp_path_factory.mktemp("place")
     source = synthetic_data.make_dataset(folder / "data", exams=12, size=256)
-    pneumodet.convert(source.dicom_dir, labels=source.labels, patient_map=source.patient_map, output=folder / "records", workers=1)
+    # without test exams, which would be missing in training and validation
+    shares = {"val_fraction": 0.2, "test_fraction": 0}
+    pneumodet.convert(
+        source.dicom_dir, labels=source.labels, patient_map=source.patient_map, output=folder / "records", workers=1, **shares
+    )
     tiny_export.make(folder / "workspace" / "first" / "export")
     (folder / "radiographs").mkdir()
     Image.fromarray(radiograph()).save(folder / "radiograph.png")
