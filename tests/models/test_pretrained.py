@@ -221,6 +221,12 @@ class Silent(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def know(folder, archive):
+    """Let the record of downloads have an archive's SHA-256, as if it were copied from another computer."""
+    url = checkpoint_registry.read(folder)[ZOO].url
+    checkpoint_registry.record(folder, ZOO, Download(url=url, sha256=paths.sha256_file(archive), files={}))
+
+
 def test_a_mirror_without_tls_needs_a_sum(folder, resolve, served, mirror, monkeypatch):
     monkeypatch.setattr(pretrained.download, "fetch", None)
     with pytest.raises(CheckpointError, match=f"{ZOO}.tar.gz is not asked for: without TLS anybody .* no source has its SHA-256"):
@@ -230,9 +236,7 @@ def test_a_mirror_without_tls_needs_a_sum(folder, resolve, served, mirror, monke
 
 def test_from_a_mirror_url_of_the_environment(folder, config, served, mirror, monkeypatch):
     """Without TLS, so that the sum comes with the record of another computer."""
-    url = checkpoint_registry.read(folder)[ZOO].url
-    sums = Download(url=url, sha256=paths.sha256_file(mirror / f"{ZOO}.tar.gz"), files={})
-    checkpoint_registry.record(folder, ZOO, sums)
+    know(folder, mirror / f"{ZOO}.tar.gz")
     monkeypatch.setenv(pretrained.MIRROR, served + "/")
     progress, notices = [], []
     start = pretrained.resolve(
@@ -340,9 +344,10 @@ def test_a_dangerous_archive_is_not_unpacked(resolve, folder, mirror, bad):
 def test_a_broken_archive_leaves_nothing(resolve, folder, mirror, served, content, message):
     path = mirror / f"{ZOO}.tar.gz"
     path.write_bytes(content(path.read_bytes()))
+    know(folder, path)
     with pytest.raises(DataError, match=message):
         resolve("coco", mirror=served)
-    assert {path.name for path in folder.iterdir()} == {checkpoint_registry.REGISTRY, ".lock"}
+    assert {path.name for path in folder.iterdir()} == {checkpoint_registry.REGISTRY, checkpoint_registry.LOCK, ".lock"}
 
 
 def test_an_archive_without_a_checkpoint(resolve, mirror):

@@ -44,7 +44,7 @@ def test_it_is_opened_once_and_asked_by_one_at_a_time(folder, monkeypatch):
             inside.pop()
             return radiographs.detect(pixels)
 
-    monkeypatch.setattr(shared_model.detectors, "open", lambda model_dir, backend: opened.append(backend) or Detector())
+    monkeypatch.setattr(shared_model.detectors, "open", lambda model_dir, backend, trust: opened.append(backend) or Detector())
     model = SharedModel(folder, backend="onnx")
     model.open()
     threads = [threading.Thread(target=model.detect, args=(radiographs.square(),)) for _ in range(5)]
@@ -57,7 +57,7 @@ def test_it_is_opened_once_and_asked_by_one_at_a_time(folder, monkeypatch):
 
 
 def test_a_model_that_cannot_be_opened_says_so_each_time(folder, monkeypatch):
-    def refuse(model_dir, backend):
+    def refuse(model_dir, backend, trust):
         raise CheckpointError("The file is damaged.")
 
     monkeypatch.setattr(shared_model.detectors, "open", refuse)

@@ -113,6 +113,14 @@ def special(mode: int) -> str | None:
     return next((what for is_such, what in _SPECIAL.items() if is_such(mode)), None)
 
 
+def special_file(path: Path) -> str | None:
+    """Return ``special`` of the file at a path; None where there is none."""
+    try:
+        return special(path.stat().st_mode)
+    except (OSError, ValueError):
+        return None
+
+
 def exists(path: Path) -> bool:
     """Return whether there is such a file or folder; False also where there can be none: pathlib raises OSError for a name of 300 letters."""
     try:

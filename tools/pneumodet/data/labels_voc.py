@@ -50,8 +50,8 @@ def read(path: Path, *, evaluating: bool = False, classes: ClassMap | None = Non
         raise DataError(f"There is no .xml file in {path}. A folder of labels is read as Pascal VOC; for another format name the file.")
     for relative in files:
         try:
-            if paths.size_of(path / relative) is None:
-                raise DataError(f"{relative} is no file, but a pipe, a device or a broken link; it is not opened.")
+            if what := paths.special_file(path / relative):
+                raise DataError(f"{relative} is {what}.")
             _add_voc(collector, path / relative, relative)
         except DataError as error:
             collector.reject(exam_id(Path(relative).stem) or relative, str(error).replace(str(path / relative), relative))

@@ -112,8 +112,8 @@ def _add(collector: Collector, image_path: Path, root: Path, names: Mapping[int,
 
     exam, path = exam_id(image_path.name), labels_of(image_path)
     try:
-        if paths.size_of(image_path) is None:
-            collector.reject(exam, f"{image_path.name} is no file, but a folder, a pipe, a device or a broken link; it is not opened")
+        if what := paths.special_file(image_path):
+            collector.reject(exam, f"{image_path.name} is {what}")
             return
         with Image.open(image_path, formats=("PNG", "JPEG")) as picture:
             width, height = picture.size
