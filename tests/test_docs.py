@@ -32,11 +32,8 @@ def test_what_is_made_from_the_code_is_up_to_date(make_reference, capsys):
 
 
 def test_a_table_of_fields_says_what_the_dataclass_says(make_reference):
-    import griffe
-
-    package = griffe.load("pneumodet", search_paths=[str(ROOT / "tools")], docstring_parser="google")
     marked = "<!-- fields of pneumodet.data.manifest.SplitEntry but shards -->\nstale\n<!-- end of fields -->\n"
-    page = make_reference.with_tables(marked, package)
+    page = make_reference.with_tables(marked, make_reference.source())
     rows = re.findall(r"^\| `(\w+)` ", page, re.MULTILINE)
     assert rows[:4] == ["exams", "patients", "positive_exams", "boxes"]
     assert "annotations_sha256" in rows
