@@ -187,7 +187,7 @@ def _threshold_curves(flat: _Flat, subsets: np.ndarray, rules: str) -> list[tupl
     order = np.argsort(-flat.scores, kind="stable")
     curves = []
     for inside in subsets.T:
-        positives = np.count_nonzero(truth[inside])
+        positives = int(np.count_nonzero(truth[inside]))
         if not positives:
             raise DataError(
                 f"No threshold can be chosen: none of {np.count_nonzero(inside)} exams has a ground-truth box. Use a set with positive exams."
