@@ -9,6 +9,7 @@ A table of fields stands in a page between two comments, ``<!-- fields of MODULE
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import inspect
 import logging
@@ -35,9 +36,15 @@ OWN_FLAGS = ("--help", "--helpfull", "--version", "--verbose")
 """Flags that every command has; they are explained once."""
 
 
+@functools.cache
+def source() -> griffe.Object:
+    """Return the package as griffe reads its source, which takes two seconds."""
+    return griffe.load("pneumodet", search_paths=[str(ROOT / "tools")], docstring_parser="google")
+
+
 def pages() -> dict[Path, str]:
     """Return path -> contents of every page of the reference."""
-    package = griffe.load("pneumodet", search_paths=[str(ROOT / "tools")], docstring_parser="google")
+    package = source()
     rooms = [name for name, member in sorted(package.members.items()) if not member.is_alias and member.is_subpackage and name != "cli"]
     made = {REFERENCE / "commands.md": _commands()}
     made |= {REFERENCE / f"{room}.md": _room(package[room]) for room in rooms}

@@ -24,14 +24,19 @@ TOGETHER = ("models/detection", "export")
 def pytest_collection_modifyitems(items):
     """Say what runs when and where in several processes (make test); in one process only the order changes."""
 
-    def first_of(folders, item):
-        folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
+    tests = Path(__file__).parent
+
+    def first_of(folders, folder):
         return next((number for number, one in enumerate(folders) if f"{folder}/".startswith(f"{one}/")), None)
 
-    items.sort(key=lambda item: len(LONG) if first_of(LONG, item) is None else first_of(LONG, item))
-    for item in items:
-        together = first_of(TOGETHER, item)
-        item.add_marker(pytest.mark.xdist_group(item.path.name if together is None else TOGETHER[together]))
+    place = {}
+    # once a file: marks of a file are those of its tests
+    for file, module in {item.path: item.getparent(pytest.Module) or item.parent for item in items}.items():
+        folder = file.parent.relative_to(tests).as_posix()
+        first, together = first_of(LONG, folder), first_of(TOGETHER, folder)
+        place[file] = len(LONG) if first is None else first
+        module.add_marker(pytest.mark.xdist_group(file.name if together is None else TOGETHER[together]))
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import importlib.metadata
 import json
 import subprocess
@@ -29,21 +30,29 @@ def name_of(path):
     return ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix("__init__").rstrip(".")
 
 
-def ids(paths):
-    return [str(path.relative_to(TOOLS)) for path in paths]
-
-
+@functools.cache
 def tree_of(path):
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def imports(tree):
-    """Absolute names of all that is imported anywhere in a module; "from a.b import c" gives a.b.c."""
-    for node in ast.walk(tree):
+@functools.cache
+def nodes_of(path):
+    """All nodes of a file that the rules below look at; each file is read and walked once for all rules."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Call, ast.Assert)
+    return [node for node in ast.walk(tree_of(path)) if isinstance(node, kinds)]
+
+
+def broken_by(paths, rule):
+    """What breaks a rule, with the file in which it does: ``rule`` gives for a file all that is wrong there, nothing where all is right."""
+    return {str(path.relative_to(TOOLS)): wrong for path in paths if (wrong := rule(path))}
+
+
+def imports(nodes):
+    """Absolute names of all that is imported by these nodes of a module; "from a.b import c" gives a.b.c."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: relative imports would hide from this test"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("import_module", "__import__"):
             yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
@@ -59,7 +68,7 @@ def top_level_imports(tree):
                 yield node
                 yield from outside_functions(ast.iter_child_nodes(node))
 
-    return imports(ast.Module([node for node in outside_functions(tree.body) if isinstance(node, (ast.Import, ast.ImportFrom))], []))
+    return imports(node for node in outside_functions(tree.body) if isinstance(node, (ast.Import, ast.ImportFrom)))
 
 
 def below(name, package):
@@ -87,11 +96,19 @@ def test_tests_mirror_the_rooms():
     assert [str(folder) for folder in sorted(folders) if not (LIBRARY / folder).is_dir()] == []
 
 
-@pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
-def test_only_odapi_imports_object_detection(path):
-    result = [name for name in imports(tree_of(path)) if below(name, "object_detection")]
-    if path != LIBRARY / "models" / "detection" / "odapi.py":
-        assert result == []
+def test_no_relative_imports():
+    """They would hide from the rules on imports."""
+
+    def rule(path):
+        return [node.lineno for node in nodes_of(path) if isinstance(node, ast.ImportFrom) and node.level]
+
+    assert broken_by(MODULES + SCRIPTS, rule) == {}
+
+
+def test_only_odapi_imports_object_detection():
+    others = [path for path in MODULES + SCRIPTS if path != LIBRARY / "models" / "detection" / "odapi.py"]
+    assert len(others) == len(MODULES + SCRIPTS) - 1
+    assert broken_by(others, lambda path: [name for name in imports(nodes_of(path)) if below(name, "object_detection")]) == {}
 
 
 def test_no_tensorflow_at_module_level():
@@ -150,12 +167,10 @@ def answers():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", COMMAND_MODULES)
-def test_help_answers_at_once(answers, name):
-    code, heavy, out = answers[f"{name}.py"]
-    assert (code, heavy) == (0, [])
-    assert out.startswith("usage: ")
-    assert "--verbose" in out
+def test_help_answers_at_once(answers):
+    assert sorted(answers) == sorted(f"{name}.py" for name in COMMAND_MODULES)
+    assert {script: (code, heavy) for script, (code, heavy, _) in answers.items() if (code, heavy) != (0, [])} == {}
+    assert [script for script, (*_, out) in answers.items() if not (out.startswith("usage: ") and "--verbose" in out)] == []
 
 
 def test_every_script_is_a_command_and_every_command_a_script():
@@ -165,11 +180,12 @@ def test_every_script_is_a_command_and_every_command_a_script():
     )
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=ids(SCRIPTS))
-def test_scripts_only_call_their_command(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= 10
-    assert f"from pneumodet.cli.{path.stem} import main\n" in text
+def test_scripts_only_call_their_command():
+    def rule(path):
+        text = path.read_text(encoding="utf-8")
+        return len(text.splitlines()) > 10 or f"from pneumodet.cli.{path.stem} import main\n" not in text
+
+    assert broken_by(SCRIPTS, rule) == {}
 
 
 def test_no_script_has_the_name_of_something_that_is_imported():
@@ -197,32 +213,37 @@ def test_the_package_says_that_it_is_typed():
     assert (LIBRARY / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
-def test_no_assert_in_the_library(path):
-    result = [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
-    assert not result, f"line {result}: a user error is an exception, and python -O takes assertions away"
+def test_no_assert_in_the_library():
+    """A user error is an exception, and python -O takes assertions away."""
+    assert broken_by(MODULES + SCRIPTS, lambda path: [node.lineno for node in nodes_of(path) if isinstance(node, ast.Assert)]) == {}
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if "cli" not in path.parts], ids=lambda path: name_of(path) or "pneumodet")
-def test_print_only_in_cli(path):
-    calls = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    assert [node.lineno for node in calls if node.func.id == "print"] == []
+def prints(path):
+    """Return the calls of print in a file."""
+    return [node for node in nodes_of(path) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
 
 
-@pytest.mark.parametrize("path", sorted((LIBRARY / "cli").glob("*.py")), ids=lambda path: path.stem)
-def test_commands_are_printed_as_the_user_calls_them(path):
+def test_print_only_in_cli():
+    assert broken_by([path for path in MODULES if "cli" not in path.parts], lambda path: [node.lineno for node in prints(path)]) == {}
+
+
+def test_commands_are_printed_as_the_user_calls_them():
     """``console.out`` spells "python tools/train.py" as "pneumodet train" for who typed that."""
-    calls = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
-    texts = {
-        node.lineno: [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)] for node in calls
-    }
-    assert [line for line, parts in texts.items() if any("tools/" in part or part.startswith("Next:") for part in parts)] == []
+
+    def rule(path):
+        texts = {
+            node.lineno: [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            for node in prints(path)
+        }
+        return [line for line, parts in texts.items() if any("tools/" in part or part.startswith("Next:") for part in parts)]
+
+    assert broken_by(sorted((LIBRARY / "cli").glob("*.py")), rule) == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
-def test_modules_say_what_they_are_for_and_stay_short(path):
-    assert ast.get_docstring(tree_of(path)), "a module docstring tells its purpose"
-    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+def test_modules_say_what_they_are_for_and_stay_short():
+    """A docstring tells the purpose of each."""
+    assert broken_by(MODULES, lambda path: not ast.get_docstring(tree_of(path))) == {}
+    assert broken_by(MODULES, lambda path: (lines := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST_FILE and lines) == {}
 
 
 def test_tests_have_unique_names_and_no_packages():

@@ -1,6 +1,5 @@
 """Every field of every JSON format that may come from elsewhere, changed to what it must not be: a sentence or a correct reading, never a traceback."""
 
-import copy
 import itertools
 import json
 
@@ -40,17 +39,17 @@ VALUES = (
 SCORED = Exams.of([{"file_name": "a", "patient": "p", "sha256": "0" * 64}, {"file_name": "b"}])
 SEEN = Seen(trained=Marks.of(SCORED), unrecorded=("the run old",))
 
-QUICK = 6
+QUICK = 3
 """Of VALUES, how many each field gets in the quick test; fields take turns."""
 
 
 def changed(document, *, every):
     """Yield (what was changed, the JSON text) for every field of a document, at any depth, with each of VALUES or left out, or with some in turn."""
-    turns = itertools.cycle(VALUES)
+    turns, as_it_is = itertools.cycle(VALUES), json.dumps([document])
     for path in [(), *paths_of(document)]:
         values = VALUES if every else itertools.islice(turns, QUICK)
         for value in (*values, "left out") if path else VALUES:
-            whole = [copy.deepcopy(document)]
+            whole = json.loads(as_it_is)  # a copy, in a fifth of the time that copy.deepcopy takes
             place = whole
             for key in (0, *path)[:-1]:
                 place = place[key]

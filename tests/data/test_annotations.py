@@ -211,6 +211,7 @@ def test_missing_patient_map(tmp_path, name):
         annotations.read_patient_map(tmp_path / name)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_all_of_rsnas_labels(shared_data):
     folder = shared_data / "rsna_csv"

@@ -1,5 +1,6 @@
 """The same conversion on Apache Beam's DirectRunner."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,9 +11,8 @@ from pneumodet.cli import make_tfrecords
 from pneumodet.core.errors import DataError
 from pneumodet.data import beam_runner, record_sets, remote, settings
 
-pytest.importorskip("apache_beam", reason="Apache Beam is an extra")
-from apache_beam.io.filesystem import FileMetadata, FileSystem  # noqa: E402
-from apache_beam.io.localfilesystem import LocalFileSystem  # noqa: E402
+# not importorskip, with which everybody who collects the tests would wait two seconds for it
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="Apache Beam is an extra")
 
 FLAGS = ["--runner=DirectRunner"]
 
@@ -29,7 +29,7 @@ def inputs(synthetic, **more):
     return settings.Inputs(**(given | more))
 
 
-@pytest.mark.parametrize("folds", [0, 3])
+@pytest.mark.parametrize("folds", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_the_same_files_as_locally(synthetic, tmp_path, folds):
     manifest = beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "beam"), settings.Settings(folds=folds), beam_flags=FLAGS)
     convert(synthetic, tmp_path / "local", patient_map=synthetic.patient_map, folds=folds, test_fraction=TEST)
@@ -38,67 +38,75 @@ def test_the_same_files_as_locally(synthetic, tmp_path, folds):
     assert [path.name for path in (tmp_path / "beam").iterdir() if path.name.startswith(".")] == []
 
 
-class Bucket(FileSystem):
-    """A file system behind URLs, as object stores are: "bucket://" and the path of a local file."""
+@pytest.fixture(scope="module")
+def bucket():
+    """Let URLs that begin with "bucket://" be read and written: Beam finds a file system by its class."""
+    from apache_beam.io.filesystem import FileMetadata, FileSystem
+    from apache_beam.io.localfilesystem import LocalFileSystem
 
-    local = LocalFileSystem(None)
+    class Bucket(FileSystem):
+        """A file system behind URLs, as object stores are: "bucket://" and the path of a local file."""
 
-    @classmethod
-    def scheme(cls):
-        return "bucket"
+        local = LocalFileSystem(None)
 
-    @staticmethod
-    def path(url):
-        return url.removeprefix("bucket://")
+        @classmethod
+        def scheme(cls):
+            return "bucket"
 
-    def join(self, base, *parts):
-        return "/".join([base.rstrip("/"), *parts])
+        @staticmethod
+        def path(url):
+            return url.removeprefix("bucket://")
 
-    def split(self, url):
-        return tuple(url.rsplit("/", 1))
+        def join(self, base, *parts):
+            return "/".join([base.rstrip("/"), *parts])
 
-    def mkdirs(self, url):
-        self.local.mkdirs(self.path(url))
+        def split(self, url):
+            return tuple(url.rsplit("/", 1))
 
-    def has_dirs(self):
-        return False
+        def mkdirs(self, url):
+            self.local.mkdirs(self.path(url))
 
-    def _list(self, url):
-        for entry in self.local._list(self.path(url)):
-            yield FileMetadata("bucket://" + entry.path, entry.size_in_bytes, entry.last_updated_in_seconds)
+        def has_dirs(self):
+            return False
 
-    def create(self, url, *arguments, **more):
-        return self.local.create(self.path(url), *arguments, **more)
+        def _list(self, url):
+            for entry in self.local._list(self.path(url)):
+                yield FileMetadata("bucket://" + entry.path, entry.size_in_bytes, entry.last_updated_in_seconds)
 
-    def open(self, url, *arguments, **more):
-        return self.local.open(self.path(url), *arguments, **more)
+        def create(self, url, *arguments, **more):
+            return self.local.create(self.path(url), *arguments, **more)
 
-    def copy(self, sources, targets):
-        self.local.copy(*[[self.path(url) for url in urls] for urls in (sources, targets)])
+        def open(self, url, *arguments, **more):
+            return self.local.open(self.path(url), *arguments, **more)
 
-    def rename(self, sources, targets):
-        self.local.rename(*[[self.path(url) for url in urls] for urls in (sources, targets)])
+        def copy(self, sources, targets):
+            self.local.copy(*[[self.path(url) for url in urls] for urls in (sources, targets)])
 
-    def exists(self, url):
-        return self.local.exists(self.path(url))
+        def rename(self, sources, targets):
+            self.local.rename(*[[self.path(url) for url in urls] for urls in (sources, targets)])
 
-    def size(self, url):
-        return self.local.size(self.path(url))
+        def exists(self, url):
+            return self.local.exists(self.path(url))
 
-    def last_updated(self, url):
-        return self.local.last_updated(self.path(url))
+        def size(self, url):
+            return self.local.size(self.path(url))
 
-    def metadata(self, url):
-        return next(iter(self._list(url)))
+        def last_updated(self, url):
+            return self.local.last_updated(self.path(url))
 
-    def checksum(self, url):
-        return self.local.checksum(self.path(url))
+        def metadata(self, url):
+            return next(iter(self._list(url)))
 
-    def delete(self, urls):
-        self.local.delete([self.path(url) for url in urls])
+        def checksum(self, url):
+            return self.local.checksum(self.path(url))
+
+        def delete(self, urls):
+            self.local.delete([self.path(url) for url in urls])
+
+    return Bucket
 
 
-def test_urls_for_everything(synthetic, tmp_path, capsys):
+def test_urls_for_everything(bucket, synthetic, tmp_path, capsys):
     urls = {name: f"bucket://{getattr(synthetic, name)}" for name in ("dicom_dir", "labels", "patient_map", "class_info")}
     flags = [text for name, url in urls.items() for text in (f"--{name.replace('_', '-')}", url)]
     arguments = [*flags, "--output-dir", f"bucket://{tmp_path}/beam", "--runner", "DirectRunner", "--", "--job_name=test"]

@@ -151,6 +151,7 @@ def test_nothing_is_changed():
     assert truth == before
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_rsna_labels_are_sound(shared_data):
     import csv

@@ -647,7 +647,7 @@ def drawn_exams(draw):
 
 
 @settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(exams=drawn_exams())
 def test_csv_and_voc_give_back_what_independent_writers_wrote(tmp_path, exams):
@@ -693,13 +693,14 @@ SEEDS = {
 }
 
 
+@pytest.mark.parametrize("rounds", [250, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("format", sorted(SEEDS))
-def test_damaged_files_are_read_or_refused_in_words(tmp_path, format):
+def test_damaged_files_are_read_or_refused_in_words(tmp_path, format, rounds):
     """Never another exception, and never a box that breaks the rules."""
     rng = random.Random(format)
     path = tmp_path / f"labels.{format}"
     outcomes = {"read": 0, "rejected": 0, "refused": 0}
-    for _ in range(1000):
+    for _ in range(rounds):
         data = bytearray(SEEDS[format])
         for _ in range(rng.randint(1, 3)):
             start = rng.randrange(len(data))
@@ -722,9 +723,10 @@ def test_damaged_files_are_read_or_refused_in_words(tmp_path, format):
             assert exam.positive == bool(len(corners))
             assert len(exam.class_names) == len(corners)
             assert exam.patient_id.strip()
-    assert min(outcomes.values()) > 5, outcomes
+    assert min(outcomes.values()) > rounds / 200, outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_rsnas_labels_are_told_by_their_content(shared_data):
     path = shared_data / "rsna_csv" / "stage_2_train_labels.csv"

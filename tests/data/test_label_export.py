@@ -256,7 +256,7 @@ STARTS = st.floats(0, 2000) | st.integers(0, 2000)
 OBJECTS = st.lists(st.tuples(st.sampled_from([PNEUMONIA, EFFUSION]), st.tuples(STARTS, STARTS, WIDTHS, WIDTHS)), max_size=3)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     exams=st.dictionaries(NAMES, OBJECTS, min_size=1, max_size=4),
     classes=st.lists(NAMES, min_size=2, max_size=2, unique=True).map(lambda names: {"no-pneumonia": 1, names[0]: 2, names[1]: 3}),

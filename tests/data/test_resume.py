@@ -43,6 +43,24 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.fixture(scope="module")
+def whole(synthetic, tmp_path_factory):
+    """Return a record set that was made in one go."""
+    folder = tmp_path_factory.mktemp("whole") / "whole"
+    convert(synthetic, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(synthetic, tmp_path_factory):
+    """Return a folder with what a conversion to "out" leaves that is killed at its last record: copy it, do not change it."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-c", KILLED_AT, synthetic.dicom_dir, synthetic.labels, folder / "out", "12"]
+    assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
+    assert os.listdir(folder) == [".out.partial"]
+    return folder
+
+
 def count_writes(monkeypatch):
     """Return a list that grows with every record that is written in this process."""
     written, real = [], tfrecord.Writer.write
@@ -51,19 +69,18 @@ def count_writes(monkeypatch):
 
 
 @pytest.mark.parametrize("call", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(12, marks=pytest.mark.slow)])
-def test_killed_at_a_record(synthetic, tmp_path, monkeypatch, call):
-    convert(synthetic, tmp_path / "whole")
+def test_killed_at_a_record(synthetic, whole, tmp_path, monkeypatch, call):
     command = [sys.executable, "-c", KILLED_AT, synthetic.dicom_dir, synthetic.labels, tmp_path / "out", str(call)]
     assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
-    assert sorted(os.listdir(tmp_path)) == [".out.partial", "whole"]
+    assert os.listdir(tmp_path) == [".out.partial"]
     done = sum(
         len(list(tfrecord.read_records(path))) for path in (tmp_path / ".out.partial" / "new").glob("*.tfrecord") if path.name[0] != "."
     )
     written = count_writes(monkeypatch)
     convert(synthetic, tmp_path / "out")
     assert len(written) == 12 - done, "finished shards are not made again"
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert sorted(os.listdir(tmp_path)) == ["out", "whole"]
+    assert contents(tmp_path / "out") == contents(whole)
+    assert os.listdir(tmp_path) == ["out"]
 
 
 @pytest.mark.slow
@@ -119,20 +136,18 @@ def test_a_file_that_changed_meanwhile_is_read_again(synthetic, tmp_path):
     assert encoded[one.stem] == encoded[other.stem]
 
 
-def test_a_damaged_leftover_is_made_again(synthetic, tmp_path):
-    convert(synthetic, tmp_path / "whole")
-    subprocess.run([sys.executable, "-c", KILLED_AT, synthetic.dicom_dir, synthetic.labels, tmp_path / "out", "12"], timeout=120)
+def test_a_damaged_leftover_is_made_again(synthetic, whole, killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     finished = sorted((tmp_path / ".out.partial" / "new").glob("train-*.tfrecord"))
     finished[0].write_bytes(finished[0].read_bytes()[:-1])
     (tmp_path / ".out.partial" / "new" / shards.RESULTS / f"{finished[1].name}.json").unlink()
     convert(synthetic, tmp_path / "out")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(whole)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=["disk full", "Ctrl-C"])
-def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic, tmp_path, monkeypatch, error):
+def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic, whole, tmp_path, monkeypatch, error):
     earlier = convert(synthetic, tmp_path / "out", seed=5)
-    convert(synthetic, tmp_path / "whole")
     real, calls = tfrecord.Writer.write, []
 
     def fail(self, record):
@@ -151,22 +166,20 @@ def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic
     written = count_writes(monkeypatch)
     convert(synthetic, tmp_path / "out", overwrite=True)
     assert 0 < len(written) < 12
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert sorted(os.listdir(tmp_path)) == ["out", "whole"]
+    assert contents(tmp_path / "out") == contents(whole)
+    assert os.listdir(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
-def test_a_result_that_a_power_failure_cut_off(synthetic, tmp_path, text):
-    convert(synthetic, tmp_path / "whole")
-    subprocess.run([sys.executable, "-c", KILLED_AT, synthetic.dicom_dir, synthetic.labels, tmp_path / "out", "12"], timeout=120)
+def test_a_result_that_a_power_failure_cut_off(synthetic, whole, killed, tmp_path, text):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     min((tmp_path / ".out.partial" / "new" / shards.RESULTS).iterdir()).write_text(text)
     convert(synthetic, tmp_path / "out")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(whole)
 
 
 @pytest.mark.parametrize("name", ["instances_train.json", "split.csv", "manifest.json"])
-def test_a_disk_that_is_full_at_the_very_end_keeps_the_shards(synthetic, tmp_path, monkeypatch, name):
-    convert(synthetic, tmp_path / "whole")
+def test_a_disk_that_is_full_at_the_very_end_keeps_the_shards(synthetic, whole, tmp_path, monkeypatch, name):
     real = os.replace
 
     def replace(source, target):
@@ -181,7 +194,7 @@ def test_a_disk_that_is_full_at_the_very_end_keeps_the_shards(synthetic, tmp_pat
     written = count_writes(monkeypatch)
     convert(synthetic, tmp_path / "out")
     assert written == []
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(whole)
 
 
 def test_a_killed_worker_leaves_what_is_finished(synthetic, tmp_path, monkeypatch):

@@ -240,6 +240,7 @@ def test_patients_by_regular_expression():
         splits.patients_by_regex(exams, "(")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_all_of_rsna_in_seconds_without_a_leak(shared_data, tmp_path):
     import csv

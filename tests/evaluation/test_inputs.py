@@ -265,6 +265,7 @@ def test_submissions_that_are_wrong(tmp_path, line, message):
         inputs.load(tmp_path / "instances.json", tmp_path / "submission.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_all_of_rsna(shared_data, tmp_path):
     folder = shared_data / "rsna_csv"

@@ -20,6 +20,12 @@ def loaded():
 
 
 @pytest.fixture(scope="module")
+def plain():
+    """Return the same without facts of the exams, and so without slices."""
+    return made_up.loaded(facts=False)
+
+
+@pytest.fixture(scope="module")
 def metrics(loaded):
     """Return their figures."""
     return summary.summarize(loaded, resamples=100)
@@ -77,7 +83,7 @@ def test_figures_are_those_of_their_own_functions(metrics, loaded):
 
 def test_the_curve_of_thresholds_has_the_chosen_one_and_the_peak_whatever_the_number_of_detections():
     """Thousands of weak detections crowd at the low end, so that points by rank alone would leave hardly any where it matters."""
-    truth = made_up.instances()
+    truth = made_up.instances(facts=False)
     rng = np.random.default_rng(4)
     weak = [
         {
@@ -131,19 +137,19 @@ def test_nobody_is_evaluated_at_a_threshold_that_saw_him(metrics, loaded):
     assert "the score threshold that gave the highest RSNA metric on other patients (5 folds)" in metrics["rsna_threshold_source"]
 
 
-def test_a_threshold_from_elsewhere_is_used_as_it_is(loaded):
-    metrics = summary.summarize(loaded, threshold=0.4, threshold_source="from a friend", resamples=20)
+def test_a_threshold_from_elsewhere_is_used_as_it_is(plain):
+    metrics = summary.summarize(plain, threshold=0.4, threshold_source="from a friend", resamples=20)
     assert (metrics["rsna_threshold"], metrics["rsna_threshold_source"]) == (0.4, "from a friend")
-    assert metrics["rsna_metric"] == pytest.approx(np.nanmean(rsna.case_scores(loaded.cases, score_threshold=0.4)))
+    assert metrics["rsna_metric"] == pytest.approx(np.nanmean(rsna.case_scores(plain.cases, score_threshold=0.4)))
     confusion = metrics["image.confusion"]
-    called = loaded.cases.case_scores >= 0.4
-    assert confusion["tp"] == int((called & loaded.cases.positive).sum())
-    assert confusion["fp"] == int((called & ~loaded.cases.positive).sum())
+    called = plain.cases.case_scores >= 0.4
+    assert confusion["tp"] == int((called & plain.cases.positive).sum())
+    assert confusion["fp"] == int((called & ~plain.cases.positive).sum())
 
 
 @pytest.mark.parametrize("aim", ["sensitivity>=0.8", "fp_per_image<=0.5", "f1"])
-def test_aims(loaded, aim):
-    metrics = summary.summarize(loaded, aim=aim, resamples=20)
+def test_aims(plain, aim):
+    metrics = summary.summarize(plain, aim=aim, resamples=20)
     assert metrics["operating_point"]["aim"] == aim
     reached = metrics["operating_point"]["chosen"]["reached"]
     if aim.startswith("sensitivity"):
@@ -152,11 +158,11 @@ def test_aims(loaded, aim):
         assert reached["lesion.fp_per_image"] <= 0.5
 
 
-def test_an_aim_that_cannot_be_met_is_told(loaded):
-    metrics = summary.summarize(made_up.loaded(sensitivity=0.0), aim="sensitivity>=1", resamples=20)
+def test_an_aim_that_cannot_be_met_is_told(plain):
+    metrics = summary.summarize(made_up.loaded(sensitivity=0.0, facts=False), aim="sensitivity>=1", resamples=20)
     assert any("No threshold reaches" in text for text in metrics["warnings"])
     with pytest.raises(ConfigError):
-        summary.summarize(loaded, aim="beauty")
+        summary.summarize(plain, aim="beauty")
 
 
 def test_without_positives_nothing_is_made_up():
@@ -182,13 +188,13 @@ def test_few_patients_are_told():
     json.dumps(metrics, allow_nan=False)
 
 
-def test_two_models(loaded):
-    same = summary.summarize(loaded, resamples=50, other=loaded)["comparison"]["figures"]["rsna_metric"]
+def test_two_models(plain):
+    same = summary.summarize(plain, resamples=50, other=plain)["comparison"]["figures"]["rsna_metric"]
     assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
-    worse = summary.summarize(loaded, resamples=200, other=made_up.loaded(sensitivity=0.1), names=("good", "bad"))["comparison"]
+    worse = summary.summarize(plain, resamples=200, other=made_up.loaded(sensitivity=0.1, facts=False), names=("good", "bad"))["comparison"]
     assert worse["figures"]["coco.pneumonia.AP50"]["sentence"].startswith("good is better by")
     with pytest.raises(DataError, match="on the same"):
-        summary.summarize(loaded, resamples=20, other=made_up.loaded(exams=60))
+        summary.summarize(plain, resamples=20, other=made_up.loaded(exams=60, facts=False))
 
 
 def test_scalars_are_floats(metrics):

@@ -156,8 +156,9 @@ MAKE_MARKUP = ("viz/templating.py", "viz/svg.py")
 
 def html_in(tree):
     """Yield (line, text) of strings with tags, but for those that only document, and of what calls itself safe."""
-    notes = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    notes = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in notes and TAG.search(node.value):
             yield node.lineno, node.value
         elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Markup" and node.args:

@@ -71,8 +71,15 @@ def opened(data):
     return pydicom.dcmread(BytesIO(data))
 
 
-@pytest.mark.parametrize("elements", [{}, UNDATED], ids=["dated", "undated"])
-@pytest.mark.parametrize("threshold", [None, 0.3], ids=["of the model", "given"])
+@pytest.mark.parametrize(
+    ("threshold", "elements"),
+    [
+        pytest.param(None, {}, id="of the model-dated"),
+        pytest.param(None, UNDATED, id="of the model-undated", marks=pytest.mark.slow),
+        pytest.param(0.3, {}, id="given-dated", marks=pytest.mark.slow),
+        pytest.param(0.3, UNDATED, id="given-undated"),
+    ],
+)
 def test_prediction_worker_and_page_make_the_same_files_on_any_day(model, tmp_path, threshold, elements):
     data = radiograph(7, **elements)
     first = by_predict(model, tmp_path / "predict", data, threshold=threshold)

@@ -18,6 +18,8 @@ def page(tmp_path, monkeypatch):
     from pneumodet.apps.web import server
 
     streamlit.cache_resource.clear()
+    # it would read the metadata of every installed package for each page
+    monkeypatch.setattr("streamlit.components.v2.manifest_scanner.scan_component_manifests", list)
     options = server.Options(tiny_export.make(tmp_path / "model"))
     # Streamlit's runner leaves the page there, and processes that are started later would run it
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])

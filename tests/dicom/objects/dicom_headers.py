@@ -1,5 +1,7 @@
 """Made-up headers of radiographs, and a reader that knows pydicom alone."""
 
+import functools
+
 import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
@@ -23,11 +25,16 @@ FILLED = {
 """Elements of patient and study that all objects take over, as no RSNA file has them."""
 
 
+@functools.cache
+def drawn():
+    """Return the pixels of ``made_up()``, which are drawn once."""
+    pixels, _ = synthetic.draw_radiograph(np.random.default_rng(5), positive=True, size=ROWS)
+    return np.ascontiguousarray(pixels[:, :COLUMNS])
+
+
 def made_up(**elements):
     """Return an uncompressed synthetic radiograph of 256 x 192 px as a pydicom dataset; None takes an element out."""
-    rng = np.random.default_rng(5)
-    pixels, _ = synthetic.draw_radiograph(rng, positive=True, size=ROWS)
-    pixels = np.ascontiguousarray(pixels[:, :COLUMNS])
+    pixels = drawn()
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

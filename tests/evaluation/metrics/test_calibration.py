@@ -108,8 +108,8 @@ def test_isotonic_equals_scikit_learn(seed):
     scores, outcomes = drawn(seed, 400)
     if seed % 2:
         scores = rng.integers(0, 30, 400) / 29  # many equal, 0 and 1 among them
-    expected = IsotonicRegression(out_of_bounds="clip").fit(np.tile(scores, 10_000), np.tile(outcomes, 10_000))
-    result = fit(np.tile(scores, 10_000), np.tile(outcomes, 10_000), method="isotonic")
+    expected = IsotonicRegression(out_of_bounds="clip").fit(np.tile(scores, 2000), np.tile(outcomes, 2000))
+    result = fit(np.tile(scores, 2000), np.tile(outcomes, 2000), method="isotonic")
     assert result(GRID) == pytest.approx(expected.predict(GRID), abs=1e-3)  # of so many exams a step is what they say
 
 
@@ -145,7 +145,7 @@ def test_platt_equals_logistic_regression_on_his_targets(seed):
 
 def test_platt_reaches_the_least_log_loss_on_a_few_low_scores():
     """There Newton's full step overshoots: the loss must be watched."""
-    for seed in range(40):
+    for seed in range(15):
         rng = np.random.default_rng(seed)
         scores, outcomes = rng.beta(0.3, 3, 60).clip(1e-3, 1 - 1e-3), rng.random(60) < 0.1
         outcomes[:2] = True, False

@@ -176,7 +176,7 @@ SPANS = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 8), st.in
 """Left, top, width and height on a coarse grid: equal boxes and IoUs exactly at a threshold are frequent."""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     truth=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), SPANS, st.booleans()), min_size=1, max_size=8),
     results=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), SPANS, st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=10),
@@ -197,6 +197,7 @@ def test_equals_pycocotools_where_much_is_equal(truth, results):
         assert {key: metrics[prefix + key] for key in KEYS} == pytest.approx(expected, abs=1e-9), prefix
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_equals_pycocotools_on_real_ground_truth(shared_data):
     """3,000 exams of the challenge, each with detections near its boxes and near those of another exam."""

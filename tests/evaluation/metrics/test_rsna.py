@@ -194,7 +194,7 @@ def test_score_threshold_keeps_what_equals_it():
     assert best_threshold(truth, predictions) == (float(scores[0]), 1.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), rules=st.sampled_from(rsna.RULES))
 def test_properties(seed, rules):
     rng = np.random.default_rng(seed)
@@ -230,7 +230,7 @@ EXAMS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(exams=EXAMS, rules=st.sampled_from(rsna.RULES), threshold=st.sampled_from([0.0, 0.5]))
 def test_equals_the_slow_version_where_much_is_equal(exams, rules, threshold):
     def corners(spans):
@@ -303,6 +303,17 @@ def test_the_curve_is_the_metric_at_every_threshold(given, rules):
     expected = [slow_metric(truth, predictions, rules, threshold) for threshold in thresholds]
     assert expected[0] == 0.0
     assert values == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("rules", rsna.RULES)
+def test_curves_of_subsets_are_those_of_their_own_cases(rules):
+    cases = random_cases(12, grid=6)
+    subsets = np.random.default_rng(0).random((len(cases), 3)) < 0.6
+    for inside, curve in zip(subsets.T, rsna.threshold_curves(cases, subsets, rules=rules), strict=True):
+        alone = rsna.threshold_curve(cases.take(np.flatnonzero(inside)), rules=rules)
+        assert [one.tolist() for one in curve] == [one.tolist() for one in alone]
+    with pytest.raises(DataError, match="none of 0 exams has a ground-truth box"):
+        rsna.threshold_curves(cases, np.zeros((len(cases), 1), bool), rules=rules)
 
 
 def test_errors_of_cases():
@@ -384,6 +395,7 @@ def scaled(box, factor):
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("predict", "expected"),
@@ -405,6 +417,7 @@ def test_anchors(all_labels, predict, expected):
     assert rsna_metric(all_labels, predictions) == pytest.approx(expected, abs=0.00005)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_anchor_of_a_gate(all_labels):
     """Perfect boxes behind a gate of sensitivity 0.8 and specificity 0.9: every fifth positive missed, every tenth negative alarmed."""
@@ -418,6 +431,7 @@ def test_anchor_of_a_gate(all_labels):
     assert rsna_metric(all_labels, predictions) == pytest.approx(0.595, abs=0.0005)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("rules", rsna.RULES)
 def test_all_exams_take_less_than_two_seconds(all_labels, rules):

@@ -3,12 +3,11 @@ import functools
 
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score
 
 from pneumodet.data.record_sets import RecordSet
-from pneumodet.evaluation.runner import Seen
-from pneumodet.evaluation.segmentation import evaluation, figures
-from pneumodet.evaluation.segmentation.evaluation import MaskEvaluator
+from pneumodet.evaluation.segmentation import figures
+
+# evaluation itself is imported in the tests: TensorFlow comes with it, for which everybody would wait who collects these tests
 
 SIZE = (64, 64)
 
@@ -25,18 +24,24 @@ def split(records):
 
 @pytest.fixture(scope="module")
 def evaluator(split):
-    return MaskEvaluator(split, size_hw=SIZE, smallest_share=0.0)
+    from pneumodet.evaluation.segmentation import evaluation
+
+    return evaluation.MaskEvaluator(split, size_hw=SIZE, smallest_share=0.0)
 
 
 @pytest.fixture(scope="module")
 def summarize(records):
     """``evaluation.summarize`` beside the spatial prior of training exams, with few resamples."""
+    from pneumodet.evaluation.segmentation import evaluation
+
     prior = evaluation.spatial_prior(records.train, SIZE)
     return functools.partial(evaluation.summarize, prior_mask=prior, aim="rsna", class_name="pneumonia", resamples=20)
 
 
 def batches(logits, size=5, corrupt=-1):
     """As ``runner.Runner`` gives them, of (N, h, w) log-odds; one record may be corrupt."""
+    from pneumodet.evaluation.runner import Seen
+
     for first in range(0, len(logits), size):
         numbers = np.arange(first, min(first + size, len(logits)))
         outputs = {"mask": np.float32(logits[numbers])[..., None]}
@@ -66,6 +71,8 @@ def test_noise_is_no_better_than_chance(evaluator, summarize):
 
 
 def test_an_exam_is_evaluated_at_the_threshold_of_other_patients(evaluator, split):
+    from sklearn.metrics import jaccard_score
+
     rng = np.random.default_rng(1)
     logits = np.where(evaluator.truth, 0.5, -1.0) + rng.normal(0, 1, evaluator.truth.shape)
     evaluated = evaluator(batches(logits))
@@ -84,9 +91,11 @@ def test_an_exam_is_evaluated_at_the_threshold_of_other_patients(evaluator, spli
 
 def test_the_fixed_mask_is_of_other_exams_and_needs_no_folds(evaluator, summarize, records):
     """It is the bar that a network has to pass: chosen on all training exams, not on the few of validation that are left."""
+    from pneumodet.evaluation.segmentation import evaluation
+
     metrics = summarize(dataclasses.replace(evaluator(batches(np.where(evaluator.truth, 2.0, -8.0))), folds=None))
     assert evaluation.ON_THEMSELVES in metrics["warnings"]
-    trained = MaskEvaluator(records.train, size_hw=SIZE, smallest_share=0.0).truth
+    trained = evaluation.MaskEvaluator(records.train, size_hw=SIZE, smallest_share=0.0).truth
     often = trained.mean(axis=0)
     mask = max(
         (often >= level for level in np.unique(often[often > 0])), key=lambda one: share(trained, np.broadcast_to(one, trained.shape))
@@ -104,6 +113,8 @@ def test_scores_are_those_of_the_most_confident_boxes(evaluator, split):
 
 
 def test_evaluation_in_training_gives_pictures_of_positives(evaluator):
+    from pneumodet.evaluation.segmentation import evaluation
+
     trained = evaluator.within_training(batches(np.where(evaluator.truth, 2.0, -8.0)))
     assert len(trained.pictures) == evaluation.PICTURES
     assert all(one.width == 384 and one.height > 384 for one in trained.pictures), "the exam's name stands in a strip above it"

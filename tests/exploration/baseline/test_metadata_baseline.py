@@ -1,5 +1,6 @@
 """The command: what it writes, what it says, and that the gate takes its scores."""
 
+import functools
 import json
 import shlex
 
@@ -14,6 +15,17 @@ def arguments(outcome, output_dir, *more):
     names = {"labels": "--labels", "headers": "--headers", "patient_map": "--patient-map"}
     flags = [text for name, path in outcome.items() for text in (names[name], str(path))]
     return [*flags, "--output-dir", str(output_dir), "--folds", "3", "--resamples", "50", *more]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_models():
+    """Let boosting have ten trees, and shuffle once: how good models are is evaluated in the tests of evaluating."""
+    from pneumodet.exploration.baseline import evaluating, models
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "HistGradientBoostingClassifier", functools.partial(models.HistGradientBoostingClassifier, max_iter=10))
+        patch.setattr(evaluating, "REPEATS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -177,6 +177,7 @@ def test_inputs_that_do_not_go_together(tmp_path):
         table.read(records=tmp_path, labels=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_headers(shared_data):
     """Five ages over 110, and the shares of AP views that the data are known for."""

@@ -92,21 +92,19 @@ def test_one_study_series_or_instance(filled, model, tmp_path, depth):
 
 
 @pytest.fixture(scope="module")
-def thirty(tmp_path_factory):
-    """Return 30 DICOM files."""
-    folder = tmp_path_factory.mktemp("thirty")
-    return [squares.write(folder / f"{number:02}.dcm").read_bytes() for number in range(30)]
+def nine(tmp_path_factory):
+    """Return nine DICOM files."""
+    folder = tmp_path_factory.mktemp("nine")
+    return [squares.write(folder / f"{number}.dcm").read_bytes() for number in range(9)]
 
 
-def test_all_radiographs_of_a_server_that_gives_ten_a_page(pacs, thirty, model, tmp_path):
-    pacs.page, pacs.most_limit = 10, 200
-    uids = {pacs.put(data) for data in thirty}
+def test_all_radiographs_of_a_server_that_gives_three_a_page(pacs, nine, model, tmp_path):
+    pacs.page, pacs.most_limit = 3, 200
+    uids = {pacs.put(data) for data in nine}
     summary = predicting.predict([model], f"{pacs.url}/studies", tmp_path / "out")
-    assert (summary.radiographs, summary.refused) == (30, [])
+    assert (summary.radiographs, summary.refused) == (9, [])
     assert {line.split(",")[0] for line in (tmp_path / "out" / "scores.csv").read_text().splitlines()[1:]} == uids
-    assert [query for path, query, _ in pacs.seen if path.endswith("/studies")] == [
-        f"limit=100&offset={start}" for start in (0, 10, 20, 30)
-    ]
+    assert [query for path, query, _ in pacs.seen if path.endswith("/studies")] == [f"limit=100&offset={start}" for start in (0, 3, 6, 9)]
 
 
 def listed(pacs):
@@ -115,7 +113,7 @@ def listed(pacs):
     return exams, refused
 
 
-def test_all_instances_of_a_study_on_small_pages(pacs, thirty):
+def test_all_instances_of_a_study_on_small_pages(pacs):
     pacs.page = 4
     for number in range(9):
         pacs.put(radiograph(number, StudyInstanceUID="1.2.3"))
@@ -146,17 +144,17 @@ def test_an_object_that_is_in_two_studies(filled, radiographs):
     assert (reasons.count("the same radiograph"), reasons.count("the service does not give its UIDs")) == (5, 6)
 
 
-def test_a_list_that_ends_early_stops_and_says_so(pacs, thirty, model, tmp_path, monkeypatch, capsys):
+def test_a_list_that_ends_early_stops_and_says_so(pacs, nine, model, tmp_path, monkeypatch, capsys):
     """What was listed before is predicted, and nobody takes it for all there is."""
     monkeypatch.setattr(remote, "LIMITS", Limits(pages=2))
-    pacs.page = 10
-    for data in thirty:
+    pacs.page = 3
+    for data in nine:
         pacs.put(data)
     out = tmp_path / "out"
     assert command.main(["--model", str(model), "--input", f"{pacs.url}/studies", "--output-dir", str(out)]) == 2
     err = capsys.readouterr().err
-    assert "the list of the PACS has more than 2 pages; 20 entries were read. Name fewer studies" in err
-    assert sum(path.count("/") == 7 for path, _, _ in pacs.seen) == 20
+    assert "the list of the PACS has more than 2 pages; 6 entries were read. Name fewer studies" in err
+    assert sum(path.count("/") == 7 for path, _, _ in pacs.seen) == 6
 
 
 def test_warnings_and_refusals_of_a_service_are_shown(filled, model, tmp_path, caplog):

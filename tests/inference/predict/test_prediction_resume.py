@@ -48,11 +48,12 @@ def assert_same(first, second):
     assert sorted(path.name for path in (first / "images").iterdir()) == sorted(path.name for path in (second / "images").iterdir())
 
 
-@pytest.fixture
-def whole(model, radiographs, tmp_path):
-    """Results of a run that nothing stopped, with four pictures."""
-    predicting.predict([model], radiographs, tmp_path / "whole", max_images=4)
-    return tmp_path / "whole"
+@pytest.fixture(scope="module")
+def whole(model, radiographs, tmp_path_factory):
+    """Results of a run that nothing stopped, with four pictures; not to be changed."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    predicting.predict([model], radiographs, folder, max_images=4)
+    return folder
 
 
 def test_ctrl_c_tells_how_to_go_on(model, radiographs, whole, tmp_path, monkeypatch):

@@ -72,7 +72,8 @@ class Bench:
 
     def evaluate(self, recipe: Recipe) -> list[tuple[float, float]]:
         """Return (objective, best score threshold) on all cases but those of each fold, and at last on all cases."""
-        recipe = _plain(recipe)
+        if recipe not in self._evaluated:  # as most are, plain already
+            recipe = _plain(recipe)
         if recipe not in self._evaluated:
             cases = self.run(recipe)
             self._evaluated[recipe] = self._ap50(cases) if self.objective == "ap50" else self._rsna(cases)
@@ -102,8 +103,7 @@ class Bench:
         first = np.diff(cases.box_case, prepend=-1) > 0
         cases = cases.where(first | cases.positive[cases.box_case])  # in a negative exam only the most confident box makes a difference
         evaluated = []
-        for chosen_on in self._chosen_on.T:
-            thresholds, values = rsna.threshold_curve(cases.take(np.flatnonzero(chosen_on)), rules=self.rules)
+        for thresholds, values in rsna.threshold_curves(cases, self._chosen_on, rules=self.rules):
             best = int(np.argmax(values >= values.max() - rsna.TIE_TOLERANCE))
             evaluated.append((float(values[best]), float(thresholds[best])))
         return evaluated

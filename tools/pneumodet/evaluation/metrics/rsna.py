@@ -103,6 +103,21 @@ def case_threshold(cases: Cases, *, rules: str = "strict") -> tuple[float, float
     return _best(_of_cases(cases), rules)
 
 
+def threshold_curves(cases: Cases, subsets: np.ndarray, *, rules: str = "strict") -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return ``threshold_curve`` of each subset of the cases; boxes are matched once for all of them.
+
+    Args:
+      cases: with a ground-truth box in each subset.
+      subsets: (C, S) bool, whether a case is in a subset.
+      rules: ``strict`` or ``community``.
+
+    Raises:
+      DataError: the rules are unknown, or no case of a subset has a ground-truth box.
+    """
+    _check_rules(rules)
+    return _threshold_curves(_of_cases(cases), subsets, rules)
+
+
 def threshold_curve(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarray]:
     """Return the metric at every threshold that makes a difference.
 
@@ -163,14 +178,29 @@ def _best(flat: _Flat, rules: str) -> tuple[float, float]:
 
 
 def _threshold_curve(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
+    return _threshold_curves(flat, np.ones((flat.count, 1), bool), rules)[0]
+
+
+def _threshold_curves(flat: _Flat, subsets: np.ndarray, rules: str) -> list[tuple[np.ndarray, np.ndarray]]:
     truth = np.bincount(flat.truth_case, minlength=flat.count)
-    if not truth.any():
-        raise DataError(f"No threshold can be chosen: none of {flat.count} exams has a ground-truth box. Use a set with positive exams.")
     gains, enters = _gains(flat, truth, rules)
     order = np.argsort(-flat.scores, kind="stable")
-    scores = flat.scores[order]
+    curves = []
+    for inside in subsets.T:
+        positives = int(np.count_nonzero(truth[inside]))
+        if not positives:
+            raise DataError(
+                f"No threshold can be chosen: none of {np.count_nonzero(inside)} exams has a ground-truth box. Use a set with positive exams."
+            )
+        here = order[inside[flat.box_case[order]]]
+        curves.append(_curve(flat.scores[here], gains[here], enters[here], positives))
+    return curves
+
+
+def _curve(scores: np.ndarray, gains: np.ndarray, enters: np.ndarray, positives: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return thresholds and values of predictions in falling order of their scores, with what ``_gains`` says of each."""
     # over the exams with boxes, and over the negative ones in which something is predicted by then
-    values = np.cumsum(gains[order]) / (np.count_nonzero(truth) + np.cumsum(enters[order]))
+    values = np.cumsum(gains) / (positives + np.cumsum(enters))
     last_of_score = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, np.int64)
     return np.append(_above_all(scores), scores[last_of_score]), np.append(0.0, values[last_of_score])
 
