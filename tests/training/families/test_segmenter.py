@@ -68,6 +68,8 @@ def test_the_figures_are_those_of_the_best_checkpoint(unet_run, unet_records):
     assert metrics["segmentation.iou"] == pytest.approx(outcome.memory.best)
 
 
+# quick: keras/test_learning_experiment.py, of the engine that all families share
+@pytest.mark.slow
 def test_a_run_that_was_cut_ends_as_an_uncut_one(unet_run, tmp_path):
     whole, folder = unet_run[0], tmp_path / "cut"
     shutil.copytree(whole, folder)
