@@ -21,6 +21,8 @@ def records_of(source, folder, *, val_fraction=0.4, test_fraction=0, classes=Fal
     """Return the folder of the records that the command makes of a synthetic data set, split by patient or else by exam."""
     flags = ["--dicom-dir", source.dicom_dir, "--labels", source.labels, "--output-dir", folder]
     flags += ["--val-fraction", val_fraction, "--test-fraction", test_fraction]
+    # starting two processes takes longer than converting so few exams
+    flags += ["--workers", 1]
     flags += ["--patient-map", source.patient_map] if patients else []
     flags += ["--class-info", source.class_info] if classes else []
     assert make_tfrecords.main([*map(str, flags)]) == 0

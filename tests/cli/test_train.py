@@ -1,5 +1,7 @@
 """tools/train.py as a user meets it: what it says, on which stream, its exit codes, and what a failed start leaves."""
 
+import contextlib
+import io
 import re
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 import shallow
 
 from pneumodet.cli import train
+from pneumodet.core import runs
 from pneumodet.training.families import detection
 
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
@@ -40,36 +43,53 @@ def flags(records):
     return lambda run, *more: ["--config", "ssd_mobilenet", "--data", str(records), "--run", run, *SMALL, *more]
 
 
+def words_of(records, run):
+    """Return the command line of a run of 4 steps, evaluated twice."""
+    words = ["--config", "ssd_mobilenet", "--data", str(records), "--run", run, *SMALL, "--steps", "4"]
+    return [*words, "--evaluate-every", "2", "--best-metric", "image.roc_auc", "--checkpoint-every", "2"]
+
+
 @pytest.fixture(scope="module")
-def done(records, module_workspace):
-    """Return (folder, its standard output, its standard error) of a run of 4 steps in a process of its own, its streams being pipes."""
-    words = ["--config", "ssd_mobilenet", "--data", str(records), "--run", "done", *SMALL, "--steps", "4"]
-    words += ["--evaluate-every", "2", "--best-metric", "image.roc_auc", "--checkpoint-every", "2"]
-    with pytest.MonkeyPatch.context() as patch:
+def done(records, module_workspace, shallow_backbone):
+    """Return (folder, its standard output, its standard error) of such a run; its streams are no terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setenv("PNEUMODET_WORKSPACE", str(module_workspace))
-        code = f"import sys, shallow; from pneumodet.cli import train\nwith shallow.backbone():\n    sys.exit(train.main({words!r}))"
-        process = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False, env=shallow.environment()
-        )
+        code = train.main(words_of(records, "done"))
+    assert code == 0, err.getvalue()
+    return module_workspace / "done", out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def piped(records, workspace):
+    """Return the same of a process of its own, whose streams are pipes."""
+    words = words_of(records, "piped")
+    code = f"import sys, shallow; from pneumodet.cli import train\nwith shallow.backbone():\n    sys.exit(train.main({words!r}))"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False, env=shallow.environment()
+    )
     assert process.returncode == 0, process.stderr
-    return module_workspace / "done", process.stdout, process.stderr
+    return workspace / "piped", process.stdout, process.stderr
 
 
 SAID = (
     r"warning: .*",
-    r"done starts from random weights: .*",
-    r"done: 4 steps of 2 images; TensorFlow starts",
+    r"(done|piped) starts from random weights: .*",
+    r"(done|piped): 4 steps of 2 images; TensorFlow starts",
     r"training on .*",
     r"step \d of 4: loss \d+\.\d{3}(, \d+\.\d images/s, \d+ s left)?",
 )
 
 
-def test_a_pipe_gets_no_bars_and_none_of_tensorflows_noise(done):
-    for line in done[2].splitlines():
+# what TensorFlow's C++ writes shows only in a process of its own
+@pytest.mark.parametrize("run", ["done", pytest.param("piped", marks=pytest.mark.slow)])
+def test_a_pipe_gets_no_bars_and_none_of_tensorflows_noise(run, request):
+    _, _, err = request.getfixturevalue(run)
+    for line in err.splitlines():
         assert any(re.fullmatch(pattern, line) for pattern in SAID), line
-    assert "\r" not in done[2]
-    steps = re.findall(r"step (\d) of 4", done[2])
-    assert steps == sorted(set(steps))
+    assert "\r" not in err
+    steps = re.findall(r"step (\d) of 4", err)
+    assert steps and steps == sorted(set(steps))
 
 
 def test_the_outcome_is_on_standard_output(done):
@@ -106,6 +126,8 @@ def test_everything_is_in_tensorboard(done):
     assert 0 < max(speeds) < 2000, "a first step is no measure"
 
 
+# quick: the outcome above names the run's metric, and training/test_start.py has options come back from run.json
+@pytest.mark.slow
 def test_a_resumed_run_names_its_own_metric(done, workspace, capsys):
     shutil.copytree(done[0], workspace / "again")
     assert train.main(["--run", "again", "--resume", "--steps", "5"]) == 0
@@ -151,6 +173,13 @@ def test_a_removed_checkpoint_leaves_the_one_before(done, workspace, capsys):
     assert 'model_checkpoint_path: "ckpt-6"' in state
 
 
+def test_a_start_that_failed_leaves_no_run(flags, workspace, capsys):
+    assert train.main(flags("third_try", "--steps", "1", "--evaluate-every", "0", "--freeze", "nothing_like_that")) == 2
+    assert "matches none of" in capsys.readouterr().err
+    runs.refuse_used(workspace / "third_try", "third_try", family=runs.DETECTION)
+
+
+@pytest.mark.slow
 def test_a_start_that_failed_leaves_the_name_free(flags, workspace, capsys):
     assert train.main(flags("second_try", "--steps", "1", "--evaluate-every", "0", "--freeze", "nothing_like_that")) == 2
     assert "matches none of" in capsys.readouterr().err
@@ -190,6 +219,8 @@ def test_the_preview_says_where_it_is(flags, workspace, capsys):
     assert capsys.readouterr().out == f"Picture: {workspace / 'looked' / 'augmentation.png'}\n"
 
 
+# quick: training/test_saving.py, of the message and of what stays
+@pytest.mark.slow
 def test_a_full_disk_is_told_once_and_nothing_torn_stays(done, workspace, monkeypatch, capsys):
     import tensorflow as tf
 

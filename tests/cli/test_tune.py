@@ -5,17 +5,11 @@ import os
 
 import made
 import pytest
+import rising_scores
 
 from pneumodet.cli import tune
 from pneumodet.core.errors import DataError
-from pneumodet.training.tuning import search, study
-
-
-def trains(fields, *, on_progress, on_evaluation):
-    """Evaluate twice; the score rises with the batch size. In a module, since a new process imports it."""
-    for step in (fields["steps"] // 2, fields["steps"]):
-        on_progress(step, fields["steps"])
-        on_evaluation(step, {"rsna_metric": (fields["batch_size"] or 8) * step / 10_000})
+from pneumodet.training.tuning import charts, search, study
 
 
 @pytest.fixture
@@ -27,7 +21,9 @@ def records(tmp_path):
 @pytest.fixture(autouse=True)
 def workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path / "workspace"))
-    monkeypatch.setattr(search, "search", functools.partial(search.search, trainer=trains))
+    # that takes longer than these studies; training/tuning/test_tuning_report.py draws it
+    monkeypatch.setattr(charts, "draw", lambda path, *_, **__: path.write_bytes(b"\x89PNG"))
+    monkeypatch.setattr(search, "search", functools.partial(search.search, trainer=rising_scores.trains))
     return tmp_path / "workspace"
 
 

@@ -34,7 +34,7 @@ def report(folder, count, *, best=(), evaluate_every=5, loss="loss/total"):
             log.evaluation(step, {"rsna_metric": step / 10000, "pneumonia_ap50": None, "images": 81.0}, best=step in best)
 
 
-@pytest.mark.parametrize("loss", ["loss/total", "Loss/total_loss"])
+@pytest.mark.parametrize("loss", [pytest.param("loss/total", marks=pytest.mark.slow), "Loss/total_loss"])
 def test_each_chart_has_its_line(tmp_path, loss):
     report(tmp_path, 60, best=(50, 300), loss=loss)
     curves.draw(tmp_path / "metrics.csv", tmp_path / "curves.png", title="run")
@@ -58,20 +58,18 @@ def test_the_best_step_is_marked_where_it_is(tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Figures that were drawn, with their layout made."""
+    """Figures that were drawn, with their layout made; they are not written."""
     series = []
-    real = curves.figures.save
 
     def save(path, figure):
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         series.append(figure)
-        real(path, figure)
 
     monkeypatch.setattr(curves.figures, "save", save)
     return series
 
 
-@pytest.mark.parametrize("best", [50, 300, 600])
+@pytest.mark.parametrize("best", [50, pytest.param(300, marks=pytest.mark.slow), 600])
 def test_the_best_step_is_named_above_the_chart(tmp_path, drawn, best):
     report(tmp_path, 60, best=(best,))
     curves.draw(tmp_path / "metrics.csv", tmp_path / "curves.png", title="run")
@@ -83,7 +81,14 @@ def test_the_best_step_is_named_above_the_chart(tmp_path, drawn, best):
     assert box.x0 > 0 and box.x1 < 1200
 
 
-@pytest.mark.parametrize("losses", [(0.16, 4.0), (0.9, 25.0), (0.001, 3.0)], ids=["a decade and a half", "around 10", "three decades"])
+@pytest.mark.parametrize(
+    "losses",
+    [
+        pytest.param((0.16, 4.0), id="a decade and a half"),
+        pytest.param((0.9, 25.0), id="around 10", marks=pytest.mark.slow),
+        pytest.param((0.001, 3.0), id="three decades"),
+    ],
+)
 def test_a_wide_axis_of_losses_has_three_numbers_at_least(tmp_path, drawn, losses):
     log = Logbook(tmp_path)
     for step, value in enumerate(losses, start=1):
@@ -106,7 +111,7 @@ def test_pale_lines_are_named_where_there_are_any(tmp_path, drawn):
     assert (many.get_title("left"), len(many.lines)) == ("Losses (pale: as reported)", 2)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("count", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_short_trainings_can_be_drawn(tmp_path, count):
     report(tmp_path, count)
     curves.draw(tmp_path / "metrics.csv", tmp_path / "curves.png", title="run")

@@ -94,8 +94,11 @@ def test_batch_norms_that_are_frozen_in_part_go_on_training(model):
 
 @pytest.mark.parametrize(
     ("include", "exclude"),
-    [([], ["BoxPredictor"]), (["BoxPredictor"], []), (["FeatureMaps", "Box"], ["kernel:0$", "^BoxPredictor/.*Class"])],
-    ids=["freeze", "update", "both"],
+    [
+        pytest.param([], ["BoxPredictor"], id="freeze", marks=pytest.mark.slow),
+        pytest.param(["BoxPredictor"], [], id="update", marks=pytest.mark.slow),
+        pytest.param(["FeatureMaps", "Box"], ["kernel:0$", "^BoxPredictor/.*Class"], id="both"),
+    ],
 )
 def test_the_configs_own_fields_mean_what_the_api_meant(model, config, include, exclude):
     """The oracle is the function that the API's TensorFlow 1 loop called (model_lib.py)."""

@@ -20,6 +20,8 @@ from pneumodet.training.families import detection
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
 
 
+# quick: the next test, whose second half ends with the same weights as a run of the same seed
+@pytest.mark.slow
 def test_one_seed_gives_the_same_weights_bit_for_bit(records, uncut, tmp_path):
     folder, _ = detection.train(small.request(records, tmp_path / "again"))
     assert made.losses(folder) == made.losses(uncut[0])
@@ -92,6 +94,8 @@ def fake_figures(monkeypatch, values):
     monkeypatch.setattr(validation.Validation, "run", run)
 
 
+# quick, of the loop alone: test_loop_stubbed.py
+@pytest.mark.slow
 def test_the_best_checkpoint_stays_and_patience_ends_the_run(records, tmp_path, monkeypatch):
     fake_figures(monkeypatch, [None, 0.1, 0.3, 0.2, 0.3])
     seen = []
@@ -150,6 +154,7 @@ def break_steps(monkeypatch, broken):
     monkeypatch.setattr(loop.Run, "_run_step", run_step)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, tmp_path, monkeypatch):
     break_steps(monkeypatch, lambda step, factor: step == 6 and factor == 1)
     said = []
@@ -212,7 +217,9 @@ def test_in_loop_evaluation_is_that_of_the_evaluate_command(records, tmp_path, m
             assert value == pytest.approx(metrics[key], abs=0.01 if key.startswith("coco.") else 1e-9), key
 
 
-def test_damaged_records_are_named_or_left_out(records, tmp_path):
+@pytest.fixture
+def damaged(records, tmp_path):
+    """Return (a record set whose first training record is damaged, the shard that it is in)."""
     from pneumodet.data.random_access import Reader
 
     data = tmp_path / "records"
@@ -222,9 +229,20 @@ def test_damaged_records_are_named_or_left_out(records, tmp_path):
     where = Reader([shard])._places[0]
     content[int(where[2]) + int(where[3]) // 2] ^= 0xFF
     shard.write_bytes(content)
+    return data, shard
+
+
+def test_damaged_records_are_named(damaged, tmp_path):
+    data, shard = damaged
     with pytest.raises(Exception, match=rf"{shard.name}, record 0: the record is damaged") as caught:
         detection.train(small.request(data, tmp_path / "damaged"))
     assert type(caught.value).__name__ == "DataError"
+
+
+# quick: models/inputs/test_feeding.py, of the batches
+@pytest.mark.slow
+def test_damaged_records_are_left_out(damaged, tmp_path):
+    data, _ = damaged
     _, outcome = detection.train(small.request(data, tmp_path / "skipped", skip_corrupt=True))
     assert outcome.completed
     assert "1 corrupt records were left out." in outcome.notes

@@ -123,7 +123,7 @@ def test_the_preview_shows_training_radiographs(records, tmp_path):
     assert not (tmp_path / "look" / "pipeline.config").exists()
 
 
-@pytest.mark.parametrize("positives", [0, 3])
+@pytest.mark.parametrize("positives", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_preview_of_few_positives(records, tmp_path, positives, monkeypatch):
     mask = np.zeros(4, bool)
     mask[:positives] = True

@@ -25,7 +25,9 @@ def parts(records, tmp_path_factory, shallow_backbone):
     return config, assembled, next(iter(assembled.feed.batches(first_step=0, steps=1)))
 
 
-def test_a_scaled_loss_changes_the_weights_alike(parts):
+# to trace a step takes much longer than to take it operation by operation
+@pytest.mark.parametrize("step", ["_step", pytest.param("step", marks=pytest.mark.slow)], ids=["by itself", "as a graph"])
+def test_a_scaled_loss_changes_the_weights_alike(parts, step):
     config, assembled, batch = parts
     import tensorflow as tf
 
@@ -36,7 +38,7 @@ def test_a_scaled_loss_changes_the_weights_alike(parts):
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
         trainer = Trainer(assembled.trainer.model, config, tf.distribute.get_strategy(), scaled=scaled)
-        losses = {name: float(value) for name, value in trainer.step(batch).items()}
+        losses = {name: float(value) for name, value in getattr(trainer, step)(batch).items()}
         return trainer, losses, [variable.numpy() for variable in variables]
 
     _, losses, plain = stepped(scaled=False)
@@ -45,14 +47,14 @@ def test_a_scaled_loss_changes_the_weights_alike(parts):
     for one, other in zip(plain, scaled, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-6)
     assert any(not np.array_equal(old, new) for old, new in zip(before, plain, strict=True))
-    _check_overflow(trainer, batch)
+    _check_overflow(trainer, getattr(trainer, step), batch)
 
 
-def _check_overflow(trainer, batch):
+def _check_overflow(trainer, step, batch):
     """A scale at which gradients overflow leaves the step out and is halved; that is no sign of broken weights."""
     trainer.loss_scale.assign(3e38)
     before = [variable.numpy() for variable in trainer.trained]
-    losses = trainer.step(batch)
+    losses = step(batch)
     assert np.isfinite(float(losses[TOTAL_LOSS]))
     assert float(losses[GRADIENT_NORM]) == 0
     assert float(trainer.loss_scale) == pytest.approx(1.5e38)

@@ -1,4 +1,4 @@
-"""The validation records within training: what cannot be read, and what is kept in memory. Its detections: detection/test_looking.py."""
+"""The validation records within training: what cannot be read, and what is kept in memory. Its detections: models/detection/test_running.py."""
 
 import dataclasses
 
@@ -23,6 +23,23 @@ def parts(records, shallow_backbone):
         records / "nowhere", small.request(records, records / "nowhere"), say=lambda _: None, on_download=lambda *_: None
     )
     return models.build(prepared.config, is_training=True), prepared.config, prepared.data
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Give all validations of the module's model one runner: to trace it takes longer than to run it on all records."""
+    runners = {}
+
+    def of_model(model, config):
+        if id(model) not in runners:
+            runners[id(model)] = DetectorRunner(model, config)
+        return runners[id(model)]
+
+    from pneumodet.models.detection.running import DetectorRunner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "DetectorRunner", of_model)
+        yield
 
 
 def damaged(records, data, folder):

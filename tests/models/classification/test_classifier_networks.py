@@ -104,7 +104,13 @@ def test_a_checkpoint_of_mobilenet_goes_to_the_right_layers(source, tmp_path):
     assert sentence == "mobilenetv2: 260 variables of ckpt-1"
 
 
-@pytest.mark.parametrize(("more", "message"), [({"leave_out": 1}, "is missing, must be"), ({"reshape": True}, r"is \[1, 3, 3, 32\]")])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"leave_out": 1}, "is missing, must be"),
+        pytest.param({"reshape": True}, r"is \[1, 3, 3, 32\]", marks=pytest.mark.slow),
+    ],
+)
 def test_a_checkpoint_that_does_not_fit_is_refused(source, tmp_path, more, message):
     with pytest.raises(CheckpointError, match=message):
         weights.started(settings(checkpoint(source, tmp_path, **more)))
@@ -137,7 +143,7 @@ def test_files_of_weights(source, tmp_path, name):
     np.testing.assert_array_equal(features(weights.started(settings(path))[0]), features(source))
 
 
-@pytest.mark.parametrize("name", ["other.weights.h5", "other.keras", "text.h5"])
+@pytest.mark.parametrize("name", ["other.weights.h5", pytest.param("other.keras", marks=pytest.mark.slow), "text.h5"])
 def test_files_of_other_things_are_refused(tmp_path, name):
     path = tmp_path / name
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import types
 
 import numpy as np
 import pytest
@@ -161,6 +162,20 @@ def test_anchors_reach_the_boxes_of_radiographs(name, shared_data):
     assert np.mean(best >= 0.5) >= ANCHOR_RECALL.get(name, RECALL)
 
 
+def test_a_size_that_a_model_cannot_take_is_a_sentence(monkeypatch):
+    """As the API's EfficientDet says it when it is built."""
+    from pneumodet.models.detection import models, odapi
+
+    def preprocess(images):
+        raise ValueError("image size must be >= 33 in both height and width.")
+
+    monkeypatch.setattr(odapi.load().model_builder, "build", lambda *_, **__: types.SimpleNamespace(preprocess=preprocess))
+    monkeypatch.setattr(models, "set_training", lambda model, is_training: None)
+    with pytest.raises(ConfigError, match="cannot take images of 320 x 320 px: image size must be >= 33 .*Set another size"):
+        models.build(pipeline_config.load("ssd_mobilenet"), is_training=False)
+
+
+@pytest.mark.slow
 def test_a_size_that_the_model_cannot_take_is_a_sentence():
     from pneumodet.models.detection import models
 

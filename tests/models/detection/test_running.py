@@ -1,14 +1,16 @@
 """One runner for all: in-loop validation, evaluation of a checkpoint, exported model, and the API's own calls detect the same."""
 
+import functools
+
 import cv2
 import numpy as np
 import pytest
+import shallow
 from small_runs import SIDE
 
 from pneumodet.data import record_sets, tf_example, tfrecord
 from pneumodet.data.examples import Examples
 from pneumodet.evaluation import checkpoint_detections
-from pneumodet.inference import detectors
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.models.detection import checkpoints, pipeline_config
 
@@ -25,16 +27,25 @@ def same(one, other, *, px, score, share=0.95):
     assert alike.any(axis=0).mean() >= share
 
 
-def small_model(resizer):
-    """Return (model, config) with weights as they were drawn."""
+@pytest.fixture(scope="module")
+def small_model(network):
+    """Return a function of a resizer that gives (model, config, its runner), with weights as they were drawn; the same ones each time."""
     from pneumodet.models.detection import models
+    from pneumodet.models.detection.running import DetectorRunner
 
-    config = pipeline_config.load("ssd_mobilenet")
-    pipeline_config.override(config, [f"model.ssd.image_resizer={resizer}", "model.ssd.feature_extractor.depth_multiplier=0.35"])
-    import tensorflow as tf
+    @functools.cache
+    def built(resizer):
+        import tensorflow as tf
 
-    tf.keras.utils.set_random_seed(0)
-    return models.build(config, is_training=True), config
+        config = pipeline_config.load("ssd_mobilenet")
+        maps = shallow.TWO_MAPS if network == "shallow" else ()
+        pipeline_config.override(config, [f"model.ssd.image_resizer={resizer}", "model.ssd.feature_extractor.depth_multiplier=0.35", *maps])
+        tf.keras.utils.set_random_seed(0)
+        with shallow.builds(network):
+            model = models.build(config, is_training=True)
+        return model, config, DetectorRunner(model, config)
+
+    return built
 
 
 def radiograph(size_hw, *, sigma):
@@ -49,15 +60,13 @@ def radiograph(size_hw, *, sigma):
         pytest.param(PADDED, (96, 96), id="padded"),
     ],
 )
-def test_a_look_is_the_apis_own(resizer, canvas_hw):
+def test_a_look_is_the_apis_own(small_model, resizer, canvas_hw):
     """Padding, clipping and the boxes' frame: what the API's preprocess, predict and postprocess say of an image of the model's size."""
     import tensorflow as tf
 
     from pneumodet.models.detection import models
-    from pneumodet.models.detection.running import DetectorRunner
 
-    model, config = small_model(resizer)
-    runner = DetectorRunner(model, config)
+    model, _, runner = small_model(resizer)
     pixels = radiograph((48, 96), sigma=4)
     image, true_shape = runner.prepared(pixels)
     assert image.shape == (*canvas_hw, 1)
@@ -77,11 +86,8 @@ def test_a_look_is_the_apis_own(resizer, canvas_hw):
     assert outputs["detection_boxes"][..., 2].max() > 0.95, "relative to the image, not to its padding"
 
 
-def test_a_batch_is_its_images_one_by_one():
-    from pneumodet.models.detection.running import DetectorRunner
-
-    model, config = small_model(PADDED)
-    runner = DetectorRunner(model, config)
+def test_a_batch_is_its_images_one_by_one(small_model):
+    _, _, runner = small_model(PADDED)
     prepared = [runner.prepared(radiograph(size_hw, sigma=9)) for size_hw in ((300, 200), (128, 128), (90, 250))]
     together = runner.detect(*(np.stack(column) for column in zip(*prepared, strict=True)))
     for index, (image, true_shape) in enumerate(prepared):
@@ -113,7 +119,7 @@ def test_validation_within_training_detects_what_evaluation_detects(trained, rec
 
 
 @pytest.mark.parametrize("suffix", [pytest.param(".png", marks=pytest.mark.slow), ".jpg"])
-def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffix):
+def test_an_exported_model_detects_what_the_run_detects(trained, detector, tmp_path, suffix):
     """On a radiograph much larger than the model's input, and not square: records and DICOMs are reduced alike, JPEG files as well."""
     pixels = radiograph((1024, 930), sigma=12)
     encoded = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
@@ -124,5 +130,5 @@ def test_an_exported_model_detects_what_the_run_detects(trained, tmp_path, suffi
         )
     config = pipeline_config.load(str(trained / "pipeline.config"))
     ((_, expected),) = checkpoint_detections.detect_records(config, checkpoints.of_run(trained), Examples([shard]))
-    exported = detectors.open(trained / "export").detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
+    exported = detector.detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
     same(exported, expected, px=0.1, score=2e-5)

@@ -16,7 +16,7 @@ from pneumodet.core import detections, runs
 from pneumodet.core.seen import Exams, Marks
 from pneumodet.data import detection_files
 from pneumodet.dicom import reading
-from pneumodet.inference import detectors, exported
+from pneumodet.inference import exported
 from pneumodet.models.detection import odapi, pipeline_config
 
 
@@ -82,10 +82,6 @@ def test_evaluate_writes_metrics_and_detections(trained, records):
     assert all(known[row["image_id"]] == row["file_name"] for row in rows)
 
 
-def exams(data_dir, split):
-    return {image["file_name"] for image in read(data_dir / f"instances_{split}.json")["images"]}
-
-
 def test_what_a_run_has_seen_goes_along(trained, records):
     """From run.json to the figures and the export."""
     metrics, marks = read(trained / "eval" / "metrics.json"), {}
@@ -98,9 +94,8 @@ def test_what_a_run_has_seen_goes_along(trained, records):
     assert metrics["seen"]["statement"] in (trained / "export" / "MODEL_CARD.md").read_text()
 
 
-def test_export_gives_what_evaluation_found(trained, source):
+def test_export_gives_what_evaluation_found(trained, detector, source):
     """Two ways to the same boxes: checkpoint and records in evaluate, SavedModel and DICOM here."""
-    detector = detectors.open(trained / "export")
     by_exam = detection_files.by_exam(trained / "eval" / "detections.json")
     exam, expected = next(iter(by_exam.items()))
     detections = detector.detect(reading.read_pixels(source.dicom_dir / f"{exam}.dcm"))
@@ -110,7 +105,7 @@ def test_export_gives_what_evaluation_found(trained, source):
     np.testing.assert_allclose(detections.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=4)
 
 
-def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_path, capsys):
+def test_an_exported_model_is_measured_on_records(trained, records, tmp_path):
     assert (
         evaluate.main(
             ["--model", str(trained / "export"), "--data", str(records), "--output-dir", str(tmp_path / "same"), "--resamples", "20"]
@@ -122,18 +117,14 @@ def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_
     for key in ("highest_score", "rsna_metric", "coco.pneumonia.AP50"):
         assert of_model[key] == pytest.approx(of_run[key], abs=1e-4), "they see the same pixels, and are evaluated at the same thresholds"
     assert "from the model" not in of_model["rsna_threshold_source"], "it was chosen on these very records"
-    arguments = [
-        "--dicom-dir",
-        str(source.dicom_dir),
-        "--labels",
-        str(source.labels),
-        "--val-fraction",
-        "0.9",
-        "--test-fraction",
-        "0",
-        "--seed",
-        "7",
-    ]
+
+
+# quick: the first half above, and tests/export, where an export is evaluated on two splits
+@pytest.mark.slow
+def test_an_exported_model_is_measured_on_other_records(trained, records, source, tmp_path, capsys):
+    of_run = read(trained / "eval" / "metrics.json")
+    flags = ["--val-fraction", "0.9", "--test-fraction", "0", "--seed", "7"]
+    arguments = ["--dicom-dir", str(source.dicom_dir), "--labels", str(source.labels), *flags]
     assert make_tfrecords.main([*arguments, "--output-dir", str(tmp_path / "others")]) == 0
     command = [
         "--model",
@@ -160,12 +151,14 @@ def test_an_exported_model_is_measured_on_records(trained, records, source, tmp_
 
 def test_export_has_the_api_signature(trained):
     import tensorflow as tf
+    from tensorflow.python.saved_model import loader_impl
 
-    signature = tf.saved_model.load(str(trained / "export" / "saved_model")).signatures["serving_default"]
-    (spec,) = signature.structured_input_signature[1].values()
-    assert spec.dtype == tf.uint8
-    assert spec.shape.as_list() == [1, None, None, 3]
-    assert {"detection_boxes", "detection_scores", "detection_classes", "num_detections"} <= signature.structured_outputs.keys()
+    (graph,) = loader_impl.parse_saved_model(str(trained / "export" / "saved_model")).meta_graphs
+    signature = graph.signature_def["serving_default"]
+    (spec,) = signature.inputs.values()
+    assert spec.dtype == tf.uint8.as_datatype_enum
+    assert [side.size for side in spec.tensor_shape.dim] == [1, -1, -1, 3]
+    assert {"detection_boxes", "detection_scores", "detection_classes", "num_detections"} <= signature.outputs.keys()
 
 
 def test_model_card(trained, records):

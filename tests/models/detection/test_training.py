@@ -81,36 +81,43 @@ def test_a_locked_run_is_refused(copy, capsys):
     assert "Another process is training" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        pytest.param(["--config", "ssd_mobilnet"], "did you mean 'ssd_mobilenet'", id="config"),
-        pytest.param(["--set", "train_config.batch=3"], "no field 'batch'", id="setting"),
-        pytest.param(["--run", "a b"], "Run name 'a b'", id="run-name"),
-        pytest.param(["--pretrained", "cocoo"], "There is no pretrained checkpoint 'cocoo'", id="pretrained"),
-        pytest.param(["--patience", "3", "--evaluate-every", "0"], "--patience counts evaluations", id="patience"),
-        pytest.param(["--augmentation", "radiogaph"], "Did you mean 'radiograph'?", id="augmentation"),
-        pytest.param(
-            ["--fine-tune-checkpoint", "nowhere/ckpt-1", "--fine-tune-checkpoint-type", "full"],
-            "There is no checkpoint",
-            id="no-checkpoint",
-        ),
-    ],
-)
-def test_refused_before_tensorflow_starts(records, tmp_path, change, message):
+REFUSED = {
+    "config": (["--config", "ssd_mobilnet"], "did you mean 'ssd_mobilenet'"),
+    "setting": (["--set", "train_config.batch=3"], "no field 'batch'"),
+    "run-name": (["--run", "a b"], "Run name 'a b'"),
+    "pretrained": (["--pretrained", "cocoo"], "There is no pretrained checkpoint 'cocoo'"),
+    "patience": (["--patience", "3", "--evaluate-every", "0"], "--patience counts evaluations"),
+    "augmentation": (["--augmentation", "radiogaph"], "Did you mean 'radiograph'?"),
+    "no-checkpoint": (["--fine-tune-checkpoint", "nowhere/ckpt-1", "--fine-tune-checkpoint-type", "full"], "There is no checkpoint"),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(records, tmp_path_factory):
+    """Return case -> (exit code, standard error, whether TensorFlow was imported, whether there is a folder), all from one process."""
+    workspace = tmp_path_factory.mktemp("refused")
     code = f"""
-import sys
+import contextlib, io, json, pathlib, sys
 from pneumodet.cli import train
-code = train.main({flags(records, "refused", *change)!r})
-assert "tensorflow" not in sys.modules
-sys.exit(code)
+answers = {{}}
+for name, words in {[(name, flags(records, "refused", *change)) for name, (change, _) in REFUSED.items()]!r}:
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        code = train.main(words)
+    answers[name] = code, err.getvalue(), "tensorflow" in sys.modules, pathlib.Path({str(workspace / "refused")!r}).exists()
+print(json.dumps(answers))
 """
-    env = {**os.environ, "PNEUMODET_WORKSPACE": str(tmp_path)}
+    env = {**os.environ, "PNEUMODET_WORKSPACE": str(workspace)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "refused").exists()
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_before_tensorflow_starts(refused, case):
+    code, err, has_tensorflow, has_folder = refused[case]
+    assert (code, has_tensorflow, has_folder) == (2, False, False), err
+    assert REFUSED[case][1] in err
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_a_manifest_that_changed_is_refused_on_resume(trained, workspace, tmp_path, records, capsys):

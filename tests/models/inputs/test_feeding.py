@@ -266,18 +266,42 @@ def corrupt(made, shards, kind):
         (shard.parent / "new" / shard.name).rename(shard)
 
 
+CORRUPT = {
+    "crc": "the record is damaged",
+    "cut-off": "the JPEG image is cut off",
+    "empty": "the image cannot be decoded",
+    "label-0": "class label 0 is not in the label map, which has 1 to 2",
+    "label-3": "class label 3 is not in the label map, which has 1 to 2",
+    "a-mask-less": "4 boxes, but 3 masks",
+    "mask-empty": "a mask cannot be decoded",
+    "mask-broken": "a mask cannot be decoded",
+}
+
+
+@pytest.mark.parametrize(("kind", "message"), CORRUPT.items(), ids=CORRUPT)
+def test_a_corrupt_record_is_named_or_its_neighbour_taken(made, tmp_path, kind, message):
+    """Of what a pipeline calls for each sample, without the pipeline."""
+    shards = write(tmp_path / "records", made)
+    corrupt(made, shards, kind)
+    feed = feed_of(shards, masks=True)
+    at = [feed._order.at(position) for position in range(len(feed))].index(4)
+    with pytest.raises(DataError, match=message):
+        feed._load(np.int64(at))
+    exam = "" if kind == "crc" else " (exam exam-4)"
+    assert str(feed.failure).startswith(f"{shards[1]}, record 1{exam}: {message}")
+    feed = feed_of(shards, masks=True, skip_corrupt=True)
+    counts = [len(feed._load(np.int64(position))[1]) for position in range(len(feed))]
+    numbers = [feed._order.at(position) for position in range(len(feed))]
+    assert counts == [5 if number == 4 else number for number in numbers]
+    assert list(feed.skipped.reasons) == [f"{shards[1]}, record 1"]
+    assert message in feed.skipped.reasons[f"{shards[1]}, record 1"]
+    assert feed.failure is None
+
+
+# each kind by itself above
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [
-        ("crc", "the record is damaged"),
-        ("cut-off", "the JPEG image is cut off"),
-        ("empty", "the image cannot be decoded"),
-        ("label-0", "class label 0 is not in the label map, which has 1 to 2"),
-        ("label-3", "class label 3 is not in the label map, which has 1 to 2"),
-        ("a-mask-less", "4 boxes, but 3 masks"),
-        ("mask-empty", "a mask cannot be decoded"),
-        ("mask-broken", "a mask cannot be decoded"),
-    ],
+    [pytest.param(kind, message, id=kind, marks=() if kind == "cut-off" else pytest.mark.slow) for kind, message in CORRUPT.items()],
 )
 def test_a_corrupt_record_is_named_or_left_out(made, tmp_path, kind, message):
     shards = write(tmp_path / "records", made)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -36,7 +37,21 @@ def request(data, folder, *overrides, config="resnet_scratch"):
 
 
 @pytest.fixture(scope="module")
-def both(classified, tmp_path_factory):
+def small():
+    """Build a ResNet of half as many blocks, and evaluate with few resamples: what a user's run takes longer for."""
+    from pneumodet.evaluation import image_level
+    from pneumodet.evaluation.classification import three_classes
+    from pneumodet.models.classification import networks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "_BLOCKS", 1)
+        for module in (image_level, three_classes):
+            patch.setattr(module, "summarize", functools.partial(module.summarize, resamples=20))
+        yield
+
+
+@pytest.fixture(scope="module")
+def both(small, classified, tmp_path_factory):
     """Return (folder, outcome, metrics) of a small ResNet with two heads and metadata."""
     folder = tmp_path_factory.mktemp("runs") / "both"
     return experiment.train(Classifier(), request(classified[0], folder, "task=both", "metadata=true"))

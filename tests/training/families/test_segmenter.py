@@ -86,6 +86,8 @@ def folder_of(run):
     return Path(runs.read(run).records().folder)
 
 
+# quick: keras/test_learning_experiment.py, of the engine that all families share
+@pytest.mark.slow
 def test_a_run_that_was_cut_ends_as_an_uncut_one(unet_run, tmp_path):
     whole, folder = unet_run[0], tmp_path / "cut"
     shutil.copytree(whole, folder)

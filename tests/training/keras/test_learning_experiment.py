@@ -49,28 +49,23 @@ def test_a_run_leaves_what_others_build_on(uncut, records):
     assert rows[0] == "patientId,score" and len(rows) == 1 + record["data"]["val_exams"]
 
 
-def test_a_run_that_was_cut_ends_as_an_uncut_one(uncut, records, tmp_path):
-    """Cut in the first phase and in the second one; dropout, batch statistics, momentum and order continue."""
+@pytest.mark.parametrize("steps", [pytest.param(2, id="first phase", marks=pytest.mark.slow), pytest.param(7, id="second phase")])
+def test_a_run_that_was_cut_ends_as_an_uncut_one(uncut, records, tmp_path, steps):
+    """Dropout, batch statistics, momentum and order continue."""
     whole = uncut[0]
     folder = tmp_path / "cut"
-
-    def cut_at(steps):
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(whole, folder)
-        for path in (folder / "train").glob("ckpt-*"):
-            if int(path.name.split(".")[0].removeprefix("ckpt-")) > steps:
-                path.unlink()
-        (folder / "train" / "checkpoint").unlink()
-
-    for steps in (2, 7):
-        cut_at(steps)
-        again, outcome, _ = experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), resume=True))
-        assert again == folder and outcome.step == 10
-        assert made.losses(folder) == made.losses(whole)
-        mine, theirs = final_weights(folder), final_weights(whole)
-        assert mine.keys() == theirs.keys()
-        for name, value in mine.items():
-            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    shutil.copytree(whole, folder)
+    for path in (folder / "train").glob("ckpt-*"):
+        if int(path.name.split(".")[0].removeprefix("ckpt-")) > steps:
+            path.unlink()
+    (folder / "train" / "checkpoint").unlink()
+    again, outcome, _ = experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), resume=True))
+    assert again == folder and outcome.step == 10
+    assert made.losses(folder) == made.losses(whole)
+    mine, theirs = final_weights(folder), final_weights(whole)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
 def test_what_a_run_refuses(uncut, records, tmp_path):
@@ -95,25 +90,27 @@ def test_a_file_that_has_changed_is_no_way_to_go_on(records, tmp_path, monkeypat
     path = tmp_path / "classes.csv"
     monkeypatch.setattr(tiny.TinySettings, "files", property(lambda settings: {"class_info": path}))
     path.write_text("one")
-    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "steps=4"))
-    again = experiment.Request(run=str(folder), overrides=("steps=5",), resume=True)
+    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "steps=1"))
+    again = experiment.Request(run=str(folder), overrides=("steps=2",), resume=True)
     path.write_text("another")
     with pytest.raises(DataError, match=f"class_info is {path}, which is gone or another file"):
         experiment.train(tiny.Tiny(), again)
     path.write_text("one")
-    assert experiment.train(tiny.Tiny(), again)[1].step == 5
+    assert experiment.train(tiny.Tiny(), again)[1].step == 2
 
 
 def test_a_run_keeps_its_augmentation_whatever_becomes_of_the_file(records, tmp_path):
     path = tmp_path / "varied.json"
     path.write_text('{"rotation_degrees": 5}')
-    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", f"augmentation={path}", "steps=4"))
+    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", f"augmentation={path}", "steps=1"))
     path.unlink()
-    experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("steps=5",), resume=True))
+    experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("steps=2",), resume=True))
     _, chosen = experiment.restored(tiny.Tiny(), folder)
     assert augmentation_settings.load(chosen.augmentation) == augmentation_settings.Augmentation(rotation_degrees=5)
 
 
+# quick: ../test_loop_stubbed.py
+@pytest.mark.slow
 def test_too_little_memory_says_what_helps(records, tmp_path, monkeypatch):
     from pneumodet.training.keras.trainer import Trainer
 
@@ -161,7 +158,7 @@ def resume(folder):
     return experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), resume=True))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_first_step_at_once(uncut, records, tmp_path, monkeypatch, number):
     """The first step is traced and compiled, which takes minutes for large models; nothing is lost by leaving it."""
     seen = []
@@ -180,6 +177,8 @@ def test_a_signal_ends_the_first_step_at_once(uncut, records, tmp_path, monkeypa
     assert made.losses(folder) == made.losses(uncut[0])
 
 
+# quick: ../test_loop_stubbed.py
+@pytest.mark.slow
 def test_a_signal_cuts_an_evaluation_off_and_it_is_made_up_for(uncut, records, tmp_path, monkeypatch):
     def run(self):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -196,6 +195,8 @@ def test_a_signal_cuts_an_evaluation_off_and_it_is_made_up_for(uncut, records, t
     assert (folder / "best" / "checkpoint").read_text().split()[1] == (uncut[0] / "best" / "checkpoint").read_text().split()[1]
 
 
+# quick: ../test_loop_stubbed.py
+@pytest.mark.slow
 def test_slow_steps_are_saved_by_time(records, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
     folder, _, _ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "checkpoint_every=1000", "steps=6"))
@@ -204,11 +205,11 @@ def test_slow_steps_are_saved_by_time(records, tmp_path, monkeypatch):
 
 def test_a_run_without_evaluations_is_evaluated_at_its_end(records, tmp_path):
     said = []
-    request = tiny.request(records, tmp_path / "run", "evaluate_every=0", "steps=6")
+    request = tiny.request(records, tmp_path / "run", "evaluate_every=0", "steps=2")
     folder, outcome, metrics = experiment.train(tiny.Tiny(), request, on_start=said.append)
     assert metrics_table.evaluations(folder) == 0
     assert outcome.memory.best is None and not (folder / "best").exists()
-    assert (metrics["step"], metrics["checkpoint"]) == (6, "ckpt-6")
+    assert (metrics["step"], metrics["checkpoint"]) == (2, "ckpt-2")
     assert any("evaluating the last checkpoint" in line for line in said)
     assert said[0] == "run starts from random weights"
 

@@ -16,6 +16,8 @@ from pneumodet.core.errors import ConfigError, DataError, TrainingError
 from pneumodet.training.tuning import report, study, trial
 from pneumodet.training.tuning.search import Plan, search
 
+pytestmark = pytest.mark.usefixtures("charts_in_outline")
+
 PARAMETERS = ("learning_rate=1e-4:0.1:log", "batch_size=4,8")
 
 

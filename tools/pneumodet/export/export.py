@@ -274,21 +274,32 @@ def _made(
       samples: for "tflite-int8".
     """
     artefacts = {}
+    parts: dict[str, graphs.Part] = {}  # formats that answer alike share one, which is traced once
     for name, kind in kinds.items():
         artefact = Artefact(file=exported.FILES[name], outputs=kind)
         if name != "savedmodel":
-            artefact = _write(name, artefact, model, config, new, metadata=metadata, samples=samples)
+            if kind not in parts:
+                parts[kind] = graphs.of_model(model, config, kind=kind)
+            artefact = _write(name, artefact, parts[kind], model, config, new, metadata=metadata, samples=samples)
         artefacts[name] = _measured(artefact, new)
     return artefacts
 
 
 def _write(
-    name: str, artefact: Artefact, model: Any, config: Any, new: Path, *, metadata: dict[str, Any], samples: Samples | None
+    name: str,
+    artefact: Artefact,
+    part: graphs.Part,
+    model: Any,
+    config: Any,
+    new: Path,
+    *,
+    metadata: dict[str, Any],
+    samples: Samples | None,
 ) -> Artefact:
     """Write a format's file, and return what ``inference`` needs to know of it."""
     from pneumodet.export import to_onnx, to_tflite
 
-    part, path = graphs.of_model(model, config, kind=artefact.outputs), new / artefact.file
+    path = new / artefact.file
     if name == "onnx":
         to_onnx.write(part, path, metadata=metadata)
         return artefact
