@@ -118,7 +118,7 @@ def _check_places(args: argparse.Namespace) -> None:
 
 
 def _work(args: argparse.Namespace, folder, journal) -> int:
-    from pneumodet.apps.pacs import analysis, dimse, health, interfaces, worker
+    from pneumodet.apps.pacs import analysis, dimse, health, interfaces, receiver, worker
     from pneumodet.core.signals import caught
     from pneumodet.dicom.net import access, dicomweb, transport
     from pneumodet.inference import admission
@@ -158,7 +158,8 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
         source = None if own is not None else pacs
         loop = worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report)
         if own is not None:
-            stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, profile=profile))
+            more = {"max_bytes": max_bytes, "callers": args.caller, "profile": profile, "turned_away": report.turned_away}
+            stack.enter_context(receiver.receiving(own, journal, folder, ours, **more))
         failures = loop.run(stop, once=args.once)
     # a cron job sees by the exit code that something is still to be done
     if args.once and failures:

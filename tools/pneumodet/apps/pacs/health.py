@@ -7,6 +7,7 @@
 is said in the body. /metrics has the counts.
 """
 
+import collections
 import contextlib
 import json
 import threading
@@ -25,13 +26,19 @@ STUCK_SECONDS = 900.0
 REQUEST_SECONDS = 5.0
 """How long a caller may take to ask."""
 
+CROWDED_SECONDS = 60.0
+"""So long after a DICOM caller was turned away, the status says so."""
+
 
 class Health:
     """What the worker last did; its methods may be called from any thread. Times are s since 1970."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, steady: Callable[[], float] = time.monotonic) -> None:
+        """Begin without facts; ``steady`` is a clock in s that nobody sets."""
+        self._steady = steady
         self._lock = threading.Lock()
-        self._last_beat = 0.0
+        self._last_beat, self._turned_away_at = 0.0, -float("inf")
+        self._turned_away = collections.Counter[str]()
         self._facts: dict[str, Any] = {
             "stored_since_start": 0,
             "seconds_of_last_exam": None,
@@ -73,13 +80,21 @@ class Health:
         with self._lock:
             self._facts |= {"pacs_away_since": None, "pacs_error": None}
 
+    def turned_away(self, reason: str) -> None:
+        """A DICOM caller was not heard."""
+        with self._lock:
+            self._turned_away[reason] += 1
+            self._turned_away_at = self._steady()
+
     def snapshot(self, now: float) -> dict[str, Any]:
         """Return all that is known, and whether the loop turns."""
         with self._lock:
             idle = now - self._last_beat
             # stuck goes first: of a PACS a loop that does not turn knows nothing
             status = "stuck" if idle > STUCK_SECONDS else "pacs away" if self._facts["pacs_away_since"] else "ok"
-            return {"status": status, "seconds_since_beat": round(idle, 3), **self._facts}
+            if status == "ok" and self._steady() - self._turned_away_at < CROWDED_SECONDS:
+                status = "callers turned away"
+            return {"status": status, "seconds_since_beat": round(idle, 3), **self._facts, "callers_turned_away": dict(self._turned_away)}
 
 
 @contextlib.contextmanager
