@@ -10,8 +10,8 @@ import time
 import pytest
 from fake_pacs import radiograph
 
-from pneumodet.apps.pacs import receiver, spool, worker
 from pneumodet.apps.pacs import journal as journals
+from pneumodet.apps.pacs import receiver, spool, worker
 from pneumodet.apps.pacs.journal import Journal
 from pneumodet.cli import pacs_worker
 from pneumodet.core import paths
@@ -75,6 +75,9 @@ def test_status_lists_dead_letters_and_retry_revives_them(tmp_path, capsys):
     assert pacs_worker.main([*state, "--retry-dead"]) == 0
     assert capsys.readouterr().out == "1 exams are tried again\n"
     assert book.counts()[journals.SEEN] == 1
+    book.move("1.2.3", journals.REFUSED, reason="it is damaged", now=0.0)
+    assert pacs_worker.main([*state, "--retry-refused", "damaged"]) == 0
+    assert capsys.readouterr().out == "0 exams are tried again; 1 came by C-STORE, and are taken when they are sent again\n"
     book.close()
 
 

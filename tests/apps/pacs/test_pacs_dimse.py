@@ -68,6 +68,47 @@ def test_sending_again_revives_the_dead(own, book):
     assert book.folder.read(uid, SOURCE) is not None
 
 
+def end_as(book, state, reason=""):
+    exam = book.due(now=10**11)
+    book.move(exam.sop_uid, state, reason=reason, now=0.0)
+    book.folder.remove(exam.sop_uid, [SOURCE])
+    return exam.sop_uid
+
+
+def test_a_bad_object_does_not_stand_for_a_good_one_of_its_uid(own, book):
+    """Cut off, forged or of another body part: it is refused, and the radiograph that comes later is predicted."""
+    for number, bad in enumerate(({"PixelData": b"\0\0"}, {"BodyPartExamined": "KNEE"}, {"PatientName": "forged"})):
+        assert send(own, radiograph(number, **bad)) == dimse.SUCCESS
+        uid = end_as(book, journals.REFUSED, "why")
+        assert send(own, radiograph(number, **bad)) == dimse.SUCCESS, "the same again is answered as before"
+        assert book.due(now=10**11) is None
+        assert send(own, radiograph(number)) == dimse.SUCCESS
+        exam = book.due(now=10**11)
+        assert (exam.sop_uid, exam.state, exam.reason, exam.attempts) == (uid, journals.FETCHED, "", 0)
+        assert pydicom.dcmread(BytesIO(book.folder.read(uid, SOURCE))).PatientName == "Mustermann^Erika"
+        book.move(uid, journals.STORED, now=0.0)
+
+
+@pytest.mark.parametrize("state", [journals.FETCHED, journals.PREDICTED, journals.STORED])
+def test_other_contents_are_never_acknowledged_where_they_are_not_taken(own, book, state):
+    assert send(own, radiograph()) == dimse.SUCCESS
+    uid = book.due(now=10**11).sop_uid
+    book.move(uid, state, now=0.0)
+    assert send(own, radiograph(PatientName="other")) == receiver.DUPLICATE
+    assert (book.get(uid).state, send(own, radiograph())) == (state, dimse.SUCCESS)
+
+
+def test_refused_ones_are_taken_again_when_a_person_says_so(own, book):
+    """Their files were not kept, so that they have to be sent again."""
+    assert send(own, radiograph(BodyPartExamined="RIB CAGE")) == dimse.SUCCESS
+    uid = end_as(book, journals.REFUSED, "it is not of the chest: BodyPartExamined is 'RIB CAGE'")
+    assert book.retry_refused("KNEE", now=1.0) == (0, 0)
+    assert book.retry_refused("RIB CAGE", now=1.0) == (0, 1)
+    assert book.get(uid).state == journals.REFUSED
+    assert send(own, radiograph(BodyPartExamined="RIB CAGE")) == dimse.SUCCESS
+    assert book.get(uid).state == journals.FETCHED
+
+
 @pytest.mark.parametrize(
     "more",
     [

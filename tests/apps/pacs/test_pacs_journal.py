@@ -54,6 +54,19 @@ def test_last_states_are_left_alone_and_the_dead_can_be_revived(book):
     assert (book.due(now=6.0).attempts, book.due(now=6.0).outputs) == (0, ("2.5",))
 
 
+def test_refused_ones_can_be_tried_again_by_reason(book):
+    for uid, study, reason in (("1.1", "1", "has 100% knee"), ("1.2", "1", "damaged"), ("1.3", "", "has 100% knee")):
+        book.add(uid, study_uid=study, series_uid="1.0", now=0.0)
+        book.move(uid, journals.REFUSED, reason=reason, now=1.0)
+    assert book.retry_refused("100% knee", now=2.0) == (1, 1)
+    assert {uid: book.get(uid).state for uid in ("1.1", "1.2", "1.3")} == {
+        "1.1": journals.SEEN,
+        "1.2": journals.REFUSED,
+        "1.3": journals.REFUSED,
+    }
+    assert book.retry_refused(now=2.0) == (1, 1)
+
+
 def test_facts_are_replaced(book):
     assert book.fact("model") is None
     book.note("model", "first")
@@ -108,12 +121,13 @@ def test_damage_inside_is_told_at_the_start(tmp_path):
         Journal(path)
 
 
-def test_a_journal_of_version_1_goes_on(tmp_path):
+@pytest.mark.parametrize(("version", "lacks"), [(1, ("failing_since", "digest")), (2, ("digest",))])
+def test_a_journal_of_an_older_version_goes_on(tmp_path, version, lacks):
     path = tmp_path / "journal.sqlite"
     with contextlib.closing(Journal(path)) as book:
         book.add("1.1", now=1.0)
     with contextlib.closing(sqlite3.connect(path)) as database:
-        database.executescript("ALTER TABLE exam DROP COLUMN failing_since; PRAGMA user_version = 1;")
+        database.executescript("".join(f"ALTER TABLE exam DROP COLUMN {name};" for name in lacks) + f"PRAGMA user_version = {version};")
     for _ in range(2):
         with contextlib.closing(Journal(path)) as book:
             book.explain("1.1", "why", now=5.0)

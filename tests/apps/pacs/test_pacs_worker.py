@@ -236,6 +236,43 @@ def test_refused_exams_are_never_fetched_or_tried_again(setup, pacs):
     assert (len(setup.analyst.seen), setup.left()) == (1, [])
 
 
+BROKEN = {
+    "html": (b"<html>login</html>", {}),
+    "another-object": (radiograph(7), {}),
+    "beginning": (radiograph(1)[:300], {}),
+    "endless": (bytes(10**6 + 20_000), {"Transfer_Encoding": "chunked", "Content_Length": "x"}),
+    "says-a-terabyte": (b"x", {"Content_Length": str(10**12)}),
+    "says-more": (b"x", {"Content_Length": "9" * 5000}),
+}
+
+
+@pytest.mark.parametrize(("body", "headers"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_answer_is_no_fault_of_the_exam(setup, pacs, body, headers):
+    """It is asked for again, and predicted once the answer is whole."""
+    uid = pacs.put(radiograph(1))
+    if "Transfer_Encoding" in headers:
+        body = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    pacs.spoilers.append(
+        lambda request: request.path.endswith(f"/instances/{uid}") and answer(request, 200, body, "application/dicom", **headers)
+    )
+    assert setup.turn(3) == {journals.SEEN: 1}
+    with setup.opened():
+        assert "PACS" in setup.journal.get(uid).reason
+    pacs.spoilers.clear()
+    assert setup.turn() == {STORED: 1}
+
+
+def test_what_the_pacs_says_is_too_large_is_refused_until_a_person_says_otherwise(setup, pacs):
+    uid = pacs.put(radiograph(side=1100))
+    assert setup.turn() == {REFUSED: 1}
+    setup.source = setup.archive = setup.client = DicomwebClient(pacs.url, Access())
+    assert setup.turn() == {REFUSED: 1}
+    with setup.opened():
+        assert "more than 0 MB" in setup.journal.get(uid).reason
+        assert setup.journal.retry_refused("MB", now=setup.clock()) == (1, 0)
+    assert setup.turn() == {STORED: 1}
+
+
 def test_own_output_is_never_predicted(setup, pacs):
     """Not even where a PACS gives it the modality of a radiograph."""
     uid = pacs.put(radiograph(1))

@@ -80,6 +80,13 @@ def build_parser() -> console.Parser:
     how.add_argument("--once", action="store_true", help="do what can be done now, and end")
     parser.add_argument("--status", action="store_true", help="print what became of the exams, and which failed for good, and end")
     parser.add_argument("--retry-dead", action="store_true", help="give exams that failed for good all their attempts again, and end")
+    parser.add_argument(
+        "--retry-refused",
+        metavar="REASON",
+        nargs="?",
+        const="",
+        help="try exams again that were refused, all or those whose reason (--status) has this text, and end",
+    )
     return parser
 
 
@@ -95,6 +102,11 @@ def run(args: argparse.Namespace) -> int:
     if args.retry_dead:
         with contextlib.closing(_existing_journal(args)) as journal:
             print(f"{journal.revive(now=time.time())} exams are tried again")
+        return 0
+    if args.retry_refused is not None:
+        with contextlib.closing(_existing_journal(args)) as journal:
+            tried, gone = journal.retry_refused(args.retry_refused, now=time.time())
+        print(f"{tried} exams are tried again; {gone} came by C-STORE, and are taken when they are sent again")
         return 0
     if args.model is None:
         raise ConfigError("--model is missing: the folder made by python tools/export.py.")

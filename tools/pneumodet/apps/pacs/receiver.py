@@ -7,6 +7,7 @@ A radiograph is answered with success when it is safely in the state folder, and
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import shutil
 import time
@@ -17,7 +18,7 @@ from pneumodet.apps.pacs import callers as calling
 from pneumodet.apps.pacs import dimse, journal
 from pneumodet.apps.pacs.callers import CallerLimits, Callers
 from pneumodet.apps.pacs.dimse import MAX_PDU_BYTES, SUCCESS, Peer
-from pneumodet.apps.pacs.journal import Journal
+from pneumodet.apps.pacs.journal import Exam, Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
 from pneumodet.core.errors import ConfigError, EnvironmentProblem
 from pneumodet.dicom.elements import is_uid
@@ -27,6 +28,9 @@ from pneumodet.inference import admission
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000
 """Status of a C-STORE that failed (PS3.4 B.2.3)."""
+
+DUPLICATE = 0x0111
+"""Status: there is another object of this UID (PS3.7 C.5.8)."""
 
 MIN_FREE_BYTES = 1 << 29
 """Of the state folder's disk; with less, nothing is taken in."""
@@ -123,20 +127,34 @@ def _take(event: Any, book: Journal, folder: Folder, *, max_bytes: int, now: flo
     if shutil.disk_usage(folder.path).free < MIN_FREE_BYTES:
         logger.error("the disk of the state folder is almost full; nothing is taken in")
         return OUT_OF_RESOURCES
-    known = book.get(uid)
-    if known is not None and known.state not in (journal.SEEN, journal.DEAD):
-        return SUCCESS  # sent again: it is on its way, or done
-    data = event.encoded_dataset()
-    if len(data) > max_bytes:
-        logger.warning("exam %s has more than %d bytes and is not taken in", short(uid), max_bytes)
-        return CANNOT_UNDERSTAND
-    # the file before its entry: an entry without a file could never be predicted, and a file without an entry is removed at the next start
-    folder.write(uid, SOURCE, data)
-    if known is None:
-        book.add(uid, state=journal.FETCHED, now=now)
-    elif known.state == journal.DEAD:
-        book.revive(sop_uid=uid, state=journal.FETCHED, now=now)
-    else:
-        book.move(uid, journal.FETCHED, now=now)
-    logger.info("exam %s came by C-STORE", short(uid))
+    # without the header that pynetdicom puts before it, which says who sent it
+    digest = hashlib.sha256(event.request.DataSet.getbuffer()).hexdigest()
+    with folder.changing:
+        known = book.get(uid)
+        status = _answer_to_known(known, digest)
+        if status is not None:
+            return status
+        data = event.encoded_dataset()
+        if len(data) > max_bytes:
+            logger.warning("exam %s has more than %d bytes and is not taken in", short(uid), max_bytes)
+            return CANNOT_UNDERSTAND
+        # the file before its line: a line without a file could never be predicted
+        folder.write(uid, SOURCE, data)
+        book.take(uid, digest=digest, now=now)
+    again = known is not None and known.state == journal.REFUSED
+    logger.info("exam %s came by C-STORE%s", short(uid), " with other contents than those that were refused" if again else "")
     return SUCCESS
+
+
+def _answer_to_known(known: Exam | None, digest: str) -> int | None:
+    """Return the status for what is not taken in, since something of the same UID is in the journal; None where it is taken in."""
+    if known is None or known.state in (journal.SEEN, journal.DEAD):
+        return None
+    if known.digest == digest:
+        return SUCCESS  # sent again: it is on its way, done, or refused for what it is
+    if known.state == journal.REFUSED:
+        return None  # a bad object must not stand for a good one of the same UID
+    if not known.digest:
+        return SUCCESS  # came by DICOMweb, or before contents were noted
+    logger.warning("exam %s came again with other contents, and is not taken in", short(known.sop_uid))
+    return DUPLICATE

@@ -12,6 +12,7 @@ the process can read the folder.
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,10 +28,15 @@ _SPOOL, _LOCK = "spool", "lock"
 
 
 class Folder:
-    """A state folder."""
+    """A state folder; several threads may use one object.
+
+    Attributes:
+      path: of it.
+      changing: held while an exam's files and its line in the journal change together.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.changing = path, threading.RLock()
         self._spool = path / _SPOOL
 
     @property
@@ -67,7 +73,8 @@ class Folder:
           EnvironmentProblem: the disk is full or cannot be written.
         """
         try:
-            with paths.atomic_path(self._path(sop_uid, kind)) as tmp:
+            # two threads would write the same temporary file
+            with self.changing, paths.atomic_path(self._path(sop_uid, kind)) as tmp:
                 tmp.write_bytes(data)
         except DataError as error:
             raise EnvironmentProblem(str(error)) from error

@@ -22,7 +22,7 @@ from pneumodet.apps.pacs.health import Health
 from pneumodet.apps.pacs.interfaces import Analyst, Archive, Source
 from pneumodet.apps.pacs.journal import Exam, Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
-from pneumodet.core.errors import EnvironmentProblem
+from pneumodet.core.errors import DataError, EnvironmentProblem
 from pneumodet.dicom.net import errors
 from pneumodet.dicom.net.dicomweb import QueryResult
 from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble, short
@@ -256,6 +256,12 @@ class Worker:
         if self._source is None or not exam.study_uid:
             raise _LostError(LOST)
         data = self._source.fetch(exam.study_uid, exam.series_uid, exam.sop_uid)
+        try:
+            sent = admission.facts_of_file(data, "it").sop_uid
+        except DataError:
+            raise Trouble("the PACS answers with what is no DICOM file, or the beginning of one") from None
+        if sent != exam.sop_uid:
+            raise Trouble("the PACS answers with another object than the one that was asked for")
         self._folder.write(exam.sop_uid, SOURCE, data)
         self._journal.move(exam.sop_uid, journals.FETCHED, now=self._clock())
         return data
@@ -282,9 +288,11 @@ class Worker:
 
     def _end(self, exam: Exam, state: str, reason: str) -> None:
         """Bring an exam into a last state; its files go after that, and what a kill leaves here goes at the next start. Dead exams keep them."""
-        self._journal.move(exam.sop_uid, state, reason=reason, now=self._clock())
-        if state != journals.DEAD:
-            self._folder.remove(exam.sop_uid, [SOURCE, *(f"{kind}.dcm" for kind in self._analyst.kinds)])
+        # together: once an exam is refused, another object of its UID may come, whose file must stay
+        with self._folder.changing:
+            self._journal.move(exam.sop_uid, state, reason=reason, now=self._clock())
+            if state != journals.DEAD:
+                self._folder.remove(exam.sop_uid, [SOURCE, *(f"{kind}.dcm" for kind in self._analyst.kinds)])
         if state != journals.STORED:
             self._health.failed(exam.sop_uid, self._clock(), reason)
         text = errors.without_uids(f"{state}: {reason}" if reason else state)

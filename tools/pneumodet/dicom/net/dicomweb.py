@@ -166,14 +166,17 @@ class DicomwebClient:
         """Return an instance as a DICOM file, as the PACS has it (PS3.18 10.4, transfer-syntax=*).
 
         Raises:
-          Refused: it is larger than ``limits.object_bytes``; no more than that of it was read.
-          Trouble: the PACS does not answer, or with something else.
+          Refused: the PACS says that it is larger than ``limits.object_bytes``; nothing of it was read.
+          Trouble: the PACS does not answer, with something else, or with more than that, of which it said nothing: it may have no end.
         """
         most = self.limits.object_bytes
+        endless = Trouble(f"the PACS sends more than {most >> 20} MB, or {most} bytes, without having said so")
         too_large = Refused(f"it has more than {most >> 20} MB, or {most} bytes, which is the limit")
         path = f"studies/{study_uid}/series/{series_uid}/instances/{sop_uid}"
         # room for the lines around the object; the object itself is measured below
-        answer = self._transport.get(path, accept=_ANY_SYNTAX, most=most + 2 * multipart.MAX_HEADER_BYTES, too_large=too_large)
+        answer = self._transport.get(
+            path, accept=_ANY_SYNTAX, most=most + 2 * multipart.MAX_HEADER_BYTES, too_large=endless, stated=too_large
+        )
         data = multipart.only_part(answer.body, answer.content_type)
         if len(data) > most:
             raise too_large
