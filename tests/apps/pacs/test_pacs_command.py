@@ -10,8 +10,8 @@ import time
 import pytest
 from fake_pacs import radiograph
 
+from pneumodet.apps.pacs import adoption, receiver, worker
 from pneumodet.apps.pacs import journal as journals
-from pneumodet.apps.pacs import receiver, spool, worker
 from pneumodet.apps.pacs.journal import Journal
 from pneumodet.cli import pacs_worker
 from pneumodet.core import paths
@@ -134,7 +134,7 @@ def test_leftovers_go_before_anybody_may_send(model, tmp_path, monkeypatch):
     """A file that a sender has just written looks like one until the journal knows of it."""
     pytest.importorskip("pynetdicom", reason="needs pynetdicom, which speaks C-STORE")
     order = []
-    monkeypatch.setattr(spool.Folder, "keep_only", lambda *_: order.append("leftovers") or 0)
+    monkeypatch.setattr(adoption, "tidy", lambda *_, **__: order.append("leftovers"))
     monkeypatch.setattr(receiver, "receiving", lambda *_, **__: contextlib.nullcontext(order.append("senders")))
     monkeypatch.setattr(worker.Worker, "run", lambda *_, **__: order.append("work"))
     given = ["--listen", "A@127.0.0.1:11112", "--send", "B@127.0.0.1:104", "--health", "off"]

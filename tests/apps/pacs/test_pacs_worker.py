@@ -447,6 +447,18 @@ def test_what_came_by_c_store_and_is_lost_is_told(setup, pacs):
         assert "send it again" in setup.journal.get("1.1").reason
 
 
+def test_what_came_by_c_store_outlives_the_journal(setup, pacs, caplog):
+    setup.source = None
+    with setup.opened():
+        setup.journal.take("1.2", digest="d", now=setup.clock())
+        setup.folder.write("1.2", SOURCE, radiograph(SOPInstanceUID="1.2"))
+    (setup.path / "journal.sqlite").unlink()
+    with caplog.at_level(logging.WARNING, "pneumodet.apps.pacs"):
+        assert setup.turn() == {STORED: 1}
+    assert "the journal did not know of 1 radiographs" in caplog.text
+    assert (sorted(pacs.posted), setup.left()) == (sorted([report_uid("1.2"), report_uid("1.2", "gsps")]), [])
+
+
 def test_another_model_leaves_what_is_done(setup, pacs, caplog):
     pacs.put(radiograph(1))
     setup.turn()

@@ -245,6 +245,10 @@ class Journal:
         """Return all exams in a state, in the order in which they were seen."""
         return [_exam(row) for row in self._read(f"SELECT {_COLUMNS} FROM exam WHERE state = ? ORDER BY seen_at, sop_uid", (state,))]
 
+    def uids(self) -> list[str]:
+        """Return the SOPInstanceUIDs of all exams."""
+        return [uid for (uid,) in self._read("SELECT sop_uid FROM exam")]
+
     def reasons(self, state: str) -> list[tuple[str, int]]:
         """Return (reason, number of exams) of a state, the most frequent first."""
         return self._read("SELECT reason, COUNT(*) FROM exam WHERE state = ? GROUP BY reason ORDER BY 2 DESC, 1", (state,))

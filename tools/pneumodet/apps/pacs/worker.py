@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
+from pneumodet.apps.pacs import adoption
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.health import Health
 from pneumodet.apps.pacs.interfaces import Analyst, Archive, Source
@@ -84,7 +85,7 @@ class Worker:
         clock: Callable[[], float] = time.time,
         chance: random.Random | None = None,
     ) -> None:
-        """Take what the loop works with, and remove what killed workers left: make it before anybody may send radiographs into the folder.
+        """Take what the loop works with, and take up what killed workers left: make it before anybody may send radiographs into the folder.
 
         Args:
           journal: what became of each exam.
@@ -102,9 +103,7 @@ class Worker:
         self._chance = chance or random.Random()
         self._outages, self._failures = 0, 0
         self._next_poll = 0.0
-        # dead exams keep their files: revive lets them begin there
-        wanted = (exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in journal.of_state(state))
-        self._leftovers = folder.keep_only(wanted)
+        self._tidied = adoption.tidy(journal, folder, now=self._clock())
 
     def run(self, stop: threading.Event, *, once: bool = False) -> int:
         """Work until ``stop`` is set, or with ``once`` until there is nothing left that can be done now.
@@ -147,7 +146,15 @@ class Worker:
                 logger.warning("the model is another one now (%s); exams that are done stay as they are", self._analyst.name)
             self._journal.note("model", self._analyst.name)
         counts = ", ".join(f"{count} {state}" for state, count in self._journal.counts().items())
-        logger.info("at work: %s; %d leftover files removed", counts, self._leftovers)
+        logger.info("at work: %s; %d leftover files removed", counts, self._tidied.removed)
+        if self._tidied.radiographs or self._tidied.reports:
+            logger.warning(
+                "the journal did not know of %d radiographs and the reports of %d exams in the state folder; they are worked on again",
+                self._tidied.radiographs,
+                self._tidied.reports,
+            )
+        if self._tidied.aside:
+            logger.warning("%d files belong to no exam that can be named; they lie in %s", self._tidied.aside, self._folder.aside)
 
     def _poll(self, source: Source, stop: threading.Event) -> None:
         """Write down what is new. The list of a whole archive takes long: the health page hears of it, and a stop ends it."""
