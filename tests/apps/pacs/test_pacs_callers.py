@@ -73,10 +73,10 @@ def test_a_silent_connection_does_not_stop_the_tls_receiver(listen, connect, tmp
     silent = connect(peer)
     assert echo(peer, tls=(access.client_context(), peer.host)) == dimse.SUCCESS
     assert ends(silent), "the handshake has a time limit"
-    assert health.snapshot(0.0)["callers_turned_away"] == {calling.TOO_SLOW: 1}
+    assert health.snapshot()["callers_turned_away"] == {calling.TOO_SLOW: 1}
     assert ends(connect(peer, b"\x01\0\0\0\0\x04 no TLS"))
     assert echo(peer) == "no association"
-    assert health.snapshot(0.0)["callers_turned_away"][calling.NO_TLS] >= 1
+    assert health.snapshot()["callers_turned_away"][calling.NO_TLS] >= 1
 
 
 BEGUN = {
@@ -93,7 +93,7 @@ def test_callers_that_never_come_to_an_end_do_not_block_others(listen, connect, 
     slow = [connect(peer, said) for _ in range(6)]
     assert send(peer, radiograph()) == dimse.SUCCESS
     assert all(map(ends, slow))
-    facts = health.snapshot(0.0)
+    facts = health.snapshot()
     assert facts["callers_turned_away"] == {calling.TOO_SLOW: 6}
 
 
@@ -108,7 +108,7 @@ def test_a_pdu_and_a_message_that_drip_are_ended(listen, connect):
         association.dul.socket.socket.sendall(said)
         association.join(PATIENCE_SECONDS)
         assert not association.is_established
-    assert health.snapshot(0.0)["callers_turned_away"] == {calling.TOO_SLOW: 3}
+    assert health.snapshot()["callers_turned_away"] == {calling.TOO_SLOW: 3}
     assert echo(peer) == dimse.SUCCESS
 
 
@@ -119,7 +119,7 @@ def test_hundreds_of_idle_connections_make_few_threads_and_shut_nobody_out(liste
     assert echo(peer) == dimse.SUCCESS
     assert sum(map(ends, idle[:100])) == 100, "the oldest have to go"
     assert threads() - before <= 30
-    facts = health.snapshot(0.0)
+    facts = health.snapshot()
     assert facts["callers_turned_away"][calling.CROWDED] == 112
     assert facts["status"] in ("callers turned away", "stuck")
 
@@ -136,7 +136,7 @@ def test_associations_are_counted_by_address(listen):
     entity.add_requested_context("1.2.840.10008.1.1")
     other = entity.associate(peer.host, peer.port, ae_title=peer.title, bind_address=("127.0.0.2", 0))
     assert other.is_established, "another address has places of its own"
-    assert health.snapshot(0.0)["callers_turned_away"] == {calling.BUSY: 1}
+    assert health.snapshot()["callers_turned_away"] == {calling.BUSY: 1}
     for one in (*held, other):
         one.release()
 
@@ -145,13 +145,13 @@ def test_an_endless_request_is_not_read(listen, connect):
     peer, health = listen()
     assert ends(connect(peer, b"\x01\0\xff\xff\xff\xff" + bytes(1000)))
     assert ends(connect(peer, b"GET / HTTP/1.1\r\n\r\n"))
-    assert health.snapshot(0.0)["callers_turned_away"] == {calling.NOT_DICOM: 2}
+    assert health.snapshot()["callers_turned_away"] == {calling.NOT_DICOM: 2}
 
 
 def test_titles_that_are_not_known_are_counted(listen):
     peer, health = listen()
     assert send(peer, radiograph(), called="OTHER") is None
-    assert health.snapshot(0.0)["callers_turned_away"] == {calling.UNKNOWN_TITLE: 1}
+    assert health.snapshot()["callers_turned_away"] == {calling.UNKNOWN_TITLE: 1}
 
 
 class Plug:

@@ -37,6 +37,21 @@ def test_exams_are_taken_in_turn(book):
     assert (book.get("1.2").attempts, book.due(now=19.0).sop_uid) == (0, "1.2")
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait(book):
+    """What was written down in 2036, by a clock that ran ahead, is due in 2027."""
+    wrong, right = 2_100_000_000.0, 1_800_000_000.0
+    book.add("1.1", now=wrong)
+    book.begin("1.1", next_try=wrong + 100, now=wrong)
+    book.explain("1.1", "why", now=wrong)
+    book.add("1.2", now=wrong)
+    book.move("1.2", journals.STORED, now=wrong)
+    assert book.due(now=right).sop_uid == "1.1"
+    assert (book.oldest_open(), book.get("1.1").failing_since) == (right, right)
+    assert not book.stored_since(right, now=right + 1), "stored in a future that will not come soon"
+    book.begin("1.1", next_try=right + journals.LONGEST_PAUSE_SECONDS, now=right)
+    assert book.due(now=right - 10) is None, "a clock that is corrected by seconds changes nothing"
+
+
 def test_last_states_are_left_alone_and_the_dead_can_be_revived(book):
     for number, state in enumerate(journals.STATES):
         book.add(f"1.{number}", now=0.0)

@@ -112,7 +112,7 @@ def test_a_list_without_an_end_is_reported(pacs):
 
 def test_what_a_caller_does_between_two_pages_does_not_count(pacs, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(dicomweb.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(dicomweb, "monotonic", lambda: now[0])
     pacs.page = 1
     for number in range(3):
         pacs.put(radiograph(number))

@@ -130,7 +130,7 @@ def _check_places(args: argparse.Namespace) -> None:
 
 
 def _work(args: argparse.Namespace, folder, journal) -> int:
-    from pneumodet.apps.pacs import analysis, dimse, health, interfaces, receiver, worker
+    from pneumodet.apps.pacs import analysis, dimse, health, interfaces, receiver, watch, worker
     from pneumodet.core.signals import caught
     from pneumodet.dicom.net import access, dicomweb, transport
     from pneumodet.inference import admission
@@ -162,10 +162,10 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
         )
         report = health.Health()
         # before the first loop: a health check that comes earlier would call the worker stuck
-        report.beat(time.time())
+        report.beat()
         if place is not None:
             stack.enter_context(health.serving(report, journal, *place))
-        settings = worker.Settings(profile, None if args.all_days else args.days, args.poll_seconds)
+        settings = watch.Settings(profile, None if args.all_days else args.days, args.poll_seconds)
         # what arrives by C-STORE is not asked for as well
         source = None if own is not None else pacs
         loop = worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report)

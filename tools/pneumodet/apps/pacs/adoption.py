@@ -5,6 +5,7 @@
 The journal knows every file but those of a worker that was killed at that moment; or it was lost, or is an older copy, and then the files are all there is.
 """
 
+import contextlib
 import dataclasses
 from io import BytesIO
 from typing import Any
@@ -88,16 +89,12 @@ def _own_uids(data: bytes) -> list[str]:
     import pydicom
 
     uids = []
-    try:
-        # the object itself may be of any kind, and is not read
-        meta = pydicom.filereader.read_partial(BytesIO(data), stop_when=lambda *_: True)  # type: ignore[no-untyped-call]
+    # the object itself may be of any kind, and is not read; whatever a file of anybody's does to a reader, it has no name then
+    with contextlib.suppress(Exception):
+        meta = pydicom.filereader.read_partial(BytesIO(data), stop_when=lambda *_: True)
         uids.append(str(meta.file_meta.MediaStorageSOPInstanceUID))
-    except Exception:  # whatever a file of anybody's does to a reader: it has no name then
-        pass
-    try:
+    with contextlib.suppress(DataError):
         uids.append(admission.facts_of_file(data, "it").sop_uid)
-    except DataError:
-        pass
     return uids
 
 

@@ -48,6 +48,9 @@ CREATE TABLE output (sop_uid TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+LONGEST_PAUSE_SECONDS = 900.0
+"""Before an exam is tried again."""
+
 _IN_OPEN = "('seen', 'fetched', 'predicted')"
 
 _AGAIN = "state = 'seen', reason = '', attempts = 0, failing_since = NULL, next_try = ?, changed_at = ?"
@@ -175,7 +178,15 @@ class Journal:
         return _exam(rows[0]) if rows else None
 
     def due(self, *, now: float) -> Exam | None:
-        """Return the exam whose turn it is, or None where none's is."""
+        """Return the exam whose turn it is, or None where none's is.
+
+        Exams that would have to wait longer than ever intended are due at once: the clock was set back since they were written down.
+        """
+        never = f"state IN {_IN_OPEN} AND next_try > ?"
+        latest = now + 2 * LONGEST_PAUSE_SECONDS
+        if self._read(f"SELECT 1 FROM exam WHERE {never} LIMIT 1", (latest,)):
+            earlier = "next_try = ?, seen_at = MIN(seen_at, ?), failing_since = MIN(failing_since, ?)"
+            self._write(f"UPDATE exam SET {earlier} WHERE {never}", (now, now, now, latest))
         rows = self._read(f"SELECT {_COLUMNS} FROM exam WHERE state IN {_IN_OPEN} AND next_try <= ? ORDER BY next_try LIMIT 1", (now,))
         return _exam(rows[0]) if rows else None
 
@@ -195,9 +206,9 @@ class Journal:
         """Write down why an exam has to wait, and since when it fails."""
         self._write("UPDATE exam SET reason = ?, failing_since = COALESCE(failing_since, ?) WHERE sop_uid = ?", (reason, now, sop_uid))
 
-    def stored_since(self, moment: float) -> bool:
-        """Whether any exam was stored at a moment or after it, in s since 1970."""
-        return bool(self._read("SELECT 1 FROM exam WHERE state = 'stored' AND changed_at >= ? LIMIT 1", (moment,)))
+    def stored_since(self, moment: float, *, now: float) -> bool:
+        """Whether any exam was stored between a moment and now, in s since 1970; a clock that was set back leaves later ones."""
+        return bool(self._read("SELECT 1 FROM exam WHERE state = 'stored' AND changed_at BETWEEN ? AND ? LIMIT 1", (moment, now)))
 
     def move(self, sop_uid: str, state: str, *, now: float, reason: str = "", outputs: Iterable[str] | None = None) -> None:
         """Bring an exam into a state; ``outputs``, where given, are what was made of it."""

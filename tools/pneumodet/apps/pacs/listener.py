@@ -43,7 +43,7 @@ class _CallerSocket(transport.AssociationSocket):
 
     def __init__(self, plain: transport.AssociationSocket, caller: Caller, callers: Callers, first: bytes) -> None:
         # takes the place of the plain one: its own __init__ would announce the connection a second time
-        vars(self).update(vars(plain))
+        self.__dict__.update(vars(plain))
         self.caller, self._callers, self._first, self._within = caller, callers, first, False
 
     @property
