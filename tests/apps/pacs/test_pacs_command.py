@@ -94,6 +94,9 @@ def test_status_lists_dead_letters_and_retry_revives_them(tmp_path, capsys):
         pytest.param(["--model", ".", "--dicomweb", "https://pacs.example", "--health", "8105"], "must be HOST:PORT", id="health"),
         pytest.param(["--model", ".", "--dicomweb", "https://pacs.example", "--caller", "A"], "without --listen", id="caller"),
         pytest.param(
+            ["--model", ".", "--dicomweb", "https://p.example", "--commitment-to", "A@127.0.0.1:104"], "without --listen", id="commitment"
+        ),
+        pytest.param(
             ["--model", ".", "--dicomweb", "https://p.example", "--listen", "A@127.0.0.1:104", "--send", "B@127.0.0.1:104"],
             "not to both",
             id="both",

@@ -41,6 +41,13 @@ def build_parser() -> console.Parser:
     where.add_argument(
         "--caller", metavar="TITLE", action="append", default=[], help="application entity that may send; again for each (default: all)"
     )
+    where.add_argument(
+        "--commitment-to",
+        metavar="TITLE@HOST:PORT",
+        action="append",
+        default=[],
+        help="where a sender listens for answers about storage commitment; again for each (default: over the association on which it asked)",
+    )
     where.add_argument("--send", metavar="TITLE@HOST:PORT", help="send the reports there by C-STORE")
     what = parser.add_argument_group("what is predicted")
     what.add_argument(
@@ -125,6 +132,8 @@ def _check_places(args: argparse.Namespace) -> None:
         raise ConfigError("With --listen, reports go to --dicomweb or to --send, not to both. Leave one of them out.")
     if args.once and args.listen:
         raise ConfigError("--once ends before anybody can send something. Leave it or --listen out.")
+    if args.commitment_to and not args.listen:
+        raise ConfigError("--commitment-to is for those who send, but nobody can without --listen.")
     if args.caller and not args.listen:
         raise ConfigError("--caller says who may send, but nobody can without --listen.")
 
@@ -143,6 +152,7 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
     max_bytes = args.max_megabytes * MEGABYTE
     # all addresses are read before anything is opened, so that a mistake in one costs nothing
     own = dimse.peer(args.listen) if args.listen else None
+    commitment_to = [dimse.peer(one) for one in args.commitment_to]
     pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=transport.Limits(object_bytes=max_bytes)) if args.dicomweb else None
     archive: interfaces.Archive | None = pacs
     if args.send:
@@ -171,7 +181,7 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
         loop = worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report)
         if own is not None:
             more = {"max_bytes": max_bytes, "callers": args.caller, "profile": profile, "turned_away": report.turned_away}
-            stack.enter_context(receiver.receiving(own, journal, folder, ours, **more))
+            stack.enter_context(receiver.receiving(own, journal, folder, ours, commitment_to=commitment_to, **more))
         failures = loop.run(stop, once=args.once)
     # a cron job sees by the exit code that something is still to be done
     if args.once and failures:

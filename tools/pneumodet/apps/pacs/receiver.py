@@ -1,4 +1,4 @@
-"""Radiographs that others send by C-STORE (PS3.4 B).
+"""Radiographs that others send by C-STORE (PS3.4 B), and their questions whether these are safe (``commitment``).
 
     with receiving(Peer("PNEUMODET", "0.0.0.0", 11112), journal, folder, access, max_bytes=128 << 20, callers=("MODALITY",), profile=profile): ...
 
@@ -17,6 +17,7 @@ from typing import Any
 from pneumodet.apps.pacs import callers as calling
 from pneumodet.apps.pacs import dimse, journal
 from pneumodet.apps.pacs.callers import CallerLimits, Callers
+from pneumodet.apps.pacs.commitment import PUSH_MODEL, Commitments
 from pneumodet.apps.pacs.dimse import MAX_PDU_BYTES, SUCCESS, Peer
 from pneumodet.apps.pacs.journal import Exam, Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
@@ -57,6 +58,7 @@ def receiving(
     profile: admission.Profile,
     limits: CallerLimits | None = None,
     turned_away: Callable[[str], object] = lambda reason: None,
+    commitment_to: Sequence[Peer] = (),
     clock: Callable[[], float] = time.time,
 ) -> Iterator[None]:
     """Take in radiographs while the block runs.
@@ -74,6 +76,7 @@ def receiving(
       profile: which SOP classes are offered.
       limits: of connections; ``message_bytes`` follows from ``max_bytes``.
       turned_away: is called with the reason for each caller that is turned away.
+      commitment_to: where answers to requests for storage commitment go, by the title of who asked; by default over the association of the request.
       clock: s since 1970.
 
     Raises:
@@ -88,6 +91,7 @@ def receiving(
     for sop_class in sorted(profile.sop_classes or ()):
         entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     entity.add_supported_context(dimse.VERIFICATION)
+    entity.add_supported_context(PUSH_MODEL)
     evt = dimse.pynetdicom().evt
     # each PDU adds a header of 12 bytes to the data (PS3.8 9.3.5); twice the size is more than any sensible sender needs
     bounds = dataclasses.replace(limits or CallerLimits(), message_bytes=2 * max_bytes + MAX_PDU_BYTES)
@@ -101,10 +105,12 @@ def receiving(
             # A700H: refused for now, and the sender may send it again (PS3.4 B.2.3)
             return OUT_OF_RESOURCES
 
+    commitments = Commitments(book, folder, own_title=own.title, access=access, peers={one.title: one for one in commitment_to})
     handlers = [
         (evt.EVT_DIMSE_RECV, lambda event: event.assoc.dul.socket.caller.message_is_over()),
         (evt.EVT_REJECTED, lambda event: book_of_callers.turn_away(event.assoc.dul.socket.caller, calling.UNKNOWN_TITLE)),
         (evt.EVT_C_STORE, take),
+        (evt.EVT_N_ACTION, commitments.ask),
     ]
     from pneumodet.apps.pacs import listener  # imports pynetdicom, which entity_of has seen to be there
 
@@ -114,7 +120,8 @@ def receiving(
     except OSError as error:
         raise ConfigError(f"Cannot listen on {own.host}:{own.port} ({error.strerror}). Choose another --listen TITLE@HOST:PORT.") from error
     try:
-        yield
+        with commitments.running():
+            yield
     finally:
         server.shutdown()
         entity.shutdown()

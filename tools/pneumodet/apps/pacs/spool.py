@@ -96,6 +96,10 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def has(self, sop_uid: str, kind: str) -> bool:
+        """Whether there is such a file of an exam."""
+        return self._path(sop_uid, kind).is_file()
+
     def remove(self, sop_uid: str, kinds: Iterable[str]) -> None:
         """Remove files of an exam, where they are there."""
         for kind in kinds:
