@@ -132,7 +132,7 @@ def test_damage_inside_is_told_at_the_start(tmp_path):
     data = bytearray(path.read_bytes())
     data[-3 * 4096 :] = bytes(3 * 4096)
     path.write_bytes(data)
-    with pytest.raises(DataError, match="choose another --state folder"):
+    with pytest.raises(DataError, match="move it away and start again"):
         Journal(path)
 
 

@@ -123,8 +123,8 @@ class Journal:
         except sqlite3.Error as error:
             opened.close()
             raise DataError(
-                f"The journal {path} cannot be used ({error}). Free or repair its disk; if the file itself is damaged, choose another --state folder: "
-                "exams in the PACS get no second report by that, but what came by C-STORE and waits here has to be sent again."
+                f"The journal {path} cannot be used ({error}). Free or repair its disk; if the file itself is damaged, move it away and start "
+                "again: radiographs that wait in the folder are taken up again, and exams in the PACS get no second report."
             ) from error
         if not 0 <= version <= VERSION:
             self.close()
