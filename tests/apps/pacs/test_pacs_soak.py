@@ -14,7 +14,8 @@ def soak():
     return benchmark_modules.load("soak")
 
 
-def test_the_service_is_dicomweb_and_counts_reports(soak):
+def test_the_service_is_dicomweb_and_counts_reports(soak, monkeypatch):
+    monkeypatch.setattr(soak.soak_peer, "DRIP_SECONDS", 0.2)
     peer = soak.soak_peer.Peer()
     peer.start()
     try:

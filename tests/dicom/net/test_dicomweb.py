@@ -121,6 +121,26 @@ def test_what_a_caller_does_between_two_pages_does_not_count(pacs, monkeypatch):
     assert len(pacs.requests) == 4
 
 
+def test_lists_that_belong_together_share_their_time(pacs, monkeypatch):
+    """As predict's list of studies and one of instances for each: without an end of the first, all would take as long as they like."""
+    now = [0.0]
+    monkeypatch.setattr(dicomweb, "monotonic", lambda: now.__setitem__(0, now[0] + 1) or now[0])
+    for number in range(10):
+        pacs.put(radiograph(number))
+    client, time = client_of(pacs), dicomweb.ListTime(9.0)
+    got = []
+    with pytest.raises(ListLimit, match="longer than 9 s"):
+        for study in client.studies(time=time):
+            got += client.instances_of(study, time=time)
+    assert 0 < len(got) < 10
+
+
+def test_whether_something_is_there_is_no_endless_list(pacs):
+    pacs.spoilers.append(endless)
+    with pytest.raises(ListLimit, match="longer than 0.2 s"):
+        client_of(pacs, request_seconds=0.2).has("1.2", "1.2.3.4")
+
+
 def test_a_dripping_page_ends_the_list(pacs):
     pacs.spoilers.append(drip)
     with pytest.raises(ListLimit, match="takes longer than 0.15 s"):

@@ -207,7 +207,8 @@ def _report(transaction: Transaction, failures: Mapping[str, int | None]) -> Any
 
     report = Dataset()
     report.TransactionUID = transaction.uid
-    safe, failed = [], []
+    safe: list[Any] = []
+    failed: list[Any] = []
     for sop_class, uid in transaction.objects:
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
