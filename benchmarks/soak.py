@@ -241,7 +241,7 @@ def _free_ports(count: int) -> list[int]:
 
 def _measure(worker: WorkerProcess, counts: Counts) -> None:
     """Note memory and threads of the worker; Linux only."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, KeyError):  # it has just ended
         status = dict(line.split(":", 1) for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines() if ":" in line)
         counts.megabytes.append(int(status["VmRSS"].split()[0]) / 1024)
         counts.threads.append(int(status["Threads"]))
