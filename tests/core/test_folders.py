@@ -52,6 +52,19 @@ def test_full_disk_is_a_data_error(tmp_path):
     assert (tmp_path / "out" / MARKER).read_text() == "earlier"
 
 
+def test_what_a_killed_process_was_writing_is_not_in_the_result(tmp_path):
+    final = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), folders.new_folder(final, marker=MARKER, overwrite=False, resume_key="k") as folder:
+        (folder / "images").mkdir()
+        (folder / "images" / "done.png").write_text("whole")
+        (folder / "images" / ".half.png.123.tmp").write_text("ha")
+        (folder / ".scores.csv.123.tmp").write_text("sc")
+        raise KeyboardInterrupt
+    with folders.new_folder(final, marker=MARKER, overwrite=False, resume_key="k") as folder:
+        (folder / MARKER).write_text("new")
+    assert sorted(path.name for path in final.rglob("*")) == ["done.png", "images", MARKER]
+
+
 @pytest.mark.parametrize("name", ["new", "old"])
 def test_failed_rename_leaves_the_earlier_result(tmp_path, monkeypatch, name):
     final = tmp_path / "out"

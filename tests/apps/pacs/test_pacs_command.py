@@ -10,7 +10,7 @@ import time
 import pytest
 from fake_pacs import radiograph
 
-from pneumodet.apps.pacs import dimse, spool, worker
+from pneumodet.apps.pacs import adoption, receiver, worker
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.journal import Journal
 from pneumodet.cli import pacs_worker
@@ -75,6 +75,9 @@ def test_status_lists_dead_letters_and_retry_revives_them(tmp_path, capsys):
     assert pacs_worker.main([*state, "--retry-dead"]) == 0
     assert capsys.readouterr().out == "1 exams are tried again\n"
     assert book.counts()[journals.SEEN] == 1
+    book.move("1.2.3", journals.REFUSED, reason="it is damaged", now=0.0)
+    assert pacs_worker.main([*state, "--retry-refused", "damaged"]) == 0
+    assert capsys.readouterr().out == "0 exams are tried again; 1 came by C-STORE, and are taken when they are sent again\n"
     book.close()
 
 
@@ -90,6 +93,9 @@ def test_status_lists_dead_letters_and_retry_revives_them(tmp_path, capsys):
         pytest.param(["--model", ".", "--dicomweb", "https://pacs.example", "--send", "x"], "must look like TITLE@HOST:PORT", id="peer"),
         pytest.param(["--model", ".", "--dicomweb", "https://pacs.example", "--health", "8105"], "must be HOST:PORT", id="health"),
         pytest.param(["--model", ".", "--dicomweb", "https://pacs.example", "--caller", "A"], "without --listen", id="caller"),
+        pytest.param(
+            ["--model", ".", "--dicomweb", "https://p.example", "--commitment-to", "A@127.0.0.1:104"], "without --listen", id="commitment"
+        ),
         pytest.param(
             ["--model", ".", "--dicomweb", "https://p.example", "--listen", "A@127.0.0.1:104", "--send", "B@127.0.0.1:104"],
             "not to both",
@@ -131,8 +137,8 @@ def test_leftovers_go_before_anybody_may_send(model, tmp_path, monkeypatch):
     """A file that a sender has just written looks like one until the journal knows of it."""
     pytest.importorskip("pynetdicom", reason="needs pynetdicom, which speaks C-STORE")
     order = []
-    monkeypatch.setattr(spool.Folder, "keep_only", lambda *_: order.append("leftovers") or 0)
-    monkeypatch.setattr(dimse, "receiving", lambda *_, **__: contextlib.nullcontext(order.append("senders")))
+    monkeypatch.setattr(adoption, "tidy", lambda *_, **__: order.append("leftovers"))
+    monkeypatch.setattr(receiver, "receiving", lambda *_, **__: contextlib.nullcontext(order.append("senders")))
     monkeypatch.setattr(worker.Worker, "run", lambda *_, **__: order.append("work"))
     given = ["--listen", "A@127.0.0.1:11112", "--send", "B@127.0.0.1:104", "--health", "off"]
     assert pacs_worker.main(["--model", str(model), "--state", str(tmp_path / "state"), *given]) == 0

@@ -9,9 +9,10 @@ from io import BytesIO
 import pydicom
 import pytest
 from certificates import certificate
+from dicom_sender import free_port, send
 from fake_pacs import radiograph
 
-from pneumodet.apps.pacs import dimse
+from pneumodet.apps.pacs import dimse, receiver
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.journal import Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
@@ -25,13 +26,6 @@ pynetdicom = pytest.importorskip("pynetdicom")
 LIMIT = 1 << 20
 
 
-def free_port():
-    """Return a port that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture
 def book(tmp_path):
     with Folder(tmp_path / "state").held() as folder, contextlib.closing(Journal(folder.journal)) as journal:
@@ -42,23 +36,8 @@ def book(tmp_path):
 @pytest.fixture
 def own(book):
     peer = dimse.Peer("PNEUMODET", "127.0.0.1", free_port())
-    with dimse.receiving(peer, book, book.folder, Access(), max_bytes=LIMIT, callers=("MODALITY",), profile=admission.WORKER):
+    with receiver.receiving(peer, book, book.folder, Access(), max_bytes=LIMIT, callers=("MODALITY",), profile=admission.WORKER):
         yield peer
-
-
-def send(peer, data, *, title="MODALITY", called=None, tls=None):
-    """Return the status of a C-STORE, or None where there was no association or it ended."""
-    dataset = pydicom.dcmread(BytesIO(data))
-    entity = pynetdicom.AE(ae_title=title)
-    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-    association = entity.associate(peer.host, peer.port, ae_title=called or peer.title, tls_args=tls)
-    if not association.is_established:
-        return None
-    try:
-        return association.send_c_store(dataset).get("Status")
-    finally:
-        if association.is_established:
-            association.release()
 
 
 def test_a_radiograph_is_safe_before_it_is_acknowledged(own, book):
@@ -89,6 +68,47 @@ def test_sending_again_revives_the_dead(own, book):
     assert book.folder.read(uid, SOURCE) is not None
 
 
+def end_as(book, state, reason=""):
+    exam = book.due(now=10**11)
+    book.move(exam.sop_uid, state, reason=reason, now=0.0)
+    book.folder.remove(exam.sop_uid, [SOURCE])
+    return exam.sop_uid
+
+
+def test_a_bad_object_does_not_stand_for_a_good_one_of_its_uid(own, book):
+    """Cut off, forged or of another body part: it is refused, and the radiograph that comes later is predicted."""
+    for number, bad in enumerate(({"PixelData": b"\0\0"}, {"BodyPartExamined": "KNEE"}, {"PatientName": "forged"})):
+        assert send(own, radiograph(number, **bad)) == dimse.SUCCESS
+        uid = end_as(book, journals.REFUSED, "why")
+        assert send(own, radiograph(number, **bad)) == dimse.SUCCESS, "the same again is answered as before"
+        assert book.due(now=10**11) is None
+        assert send(own, radiograph(number)) == dimse.SUCCESS
+        exam = book.due(now=10**11)
+        assert (exam.sop_uid, exam.state, exam.reason, exam.attempts) == (uid, journals.FETCHED, "", 0)
+        assert pydicom.dcmread(BytesIO(book.folder.read(uid, SOURCE))).PatientName == "Mustermann^Erika"
+        book.move(uid, journals.STORED, now=0.0)
+
+
+@pytest.mark.parametrize("state", [journals.FETCHED, journals.PREDICTED, journals.STORED])
+def test_other_contents_are_never_acknowledged_where_they_are_not_taken(own, book, state):
+    assert send(own, radiograph()) == dimse.SUCCESS
+    uid = book.due(now=10**11).sop_uid
+    book.move(uid, state, now=0.0)
+    assert send(own, radiograph(PatientName="other")) == receiver.DUPLICATE
+    assert (book.get(uid).state, send(own, radiograph())) == (state, dimse.SUCCESS)
+
+
+def test_refused_ones_are_taken_again_when_a_person_says_so(own, book):
+    """Their files were not kept, so that they have to be sent again."""
+    assert send(own, radiograph(BodyPartExamined="RIB CAGE")) == dimse.SUCCESS
+    uid = end_as(book, journals.REFUSED, "it is not of the chest: BodyPartExamined is 'RIB CAGE'")
+    assert book.retry_refused("KNEE", now=1.0) == (0, 0)
+    assert book.retry_refused("RIB CAGE", now=1.0) == (0, 1)
+    assert book.get(uid).state == journals.REFUSED
+    assert send(own, radiograph(BodyPartExamined="RIB CAGE")) == dimse.SUCCESS
+    assert book.get(uid).state == journals.FETCHED
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -106,7 +126,7 @@ def test_other_classes_are_not_negotiated(own):
 
 
 def test_too_large_ends_the_association(own, book):
-    assert send(own, radiograph(side=1050)) == dimse.CANNOT_UNDERSTAND
+    assert send(own, radiograph(side=1050)) == receiver.CANNOT_UNDERSTAND
     assert send(own, radiograph(side=2000)) is None
     assert book.counts()[journals.FETCHED] == 0
     assert send(own, radiograph()) == dimse.SUCCESS
@@ -127,14 +147,14 @@ def test_a_full_disk_is_told_to_the_sender(own, book, monkeypatch):
         raise EnvironmentProblem("the disk is full")
 
     monkeypatch.setattr(book.folder, "write", full)
-    assert send(own, radiograph()) == dimse.OUT_OF_RESOURCES
+    assert send(own, radiograph()) == receiver.OUT_OF_RESOURCES
     assert book.counts()[journals.FETCHED] == 0
 
 
 def test_a_port_in_use_is_told(own, book):
     with (
         pytest.raises(ConfigError, match="Cannot listen"),
-        dimse.receiving(own, book, book.folder, Access(), max_bytes=LIMIT, profile=admission.WORKER),
+        receiver.receiving(own, book, book.folder, Access(), max_bytes=LIMIT, profile=admission.WORKER),
     ):
         pass
 
@@ -200,7 +220,7 @@ def test_tls_both_ways(tmp_path, book):
     access = Access(ca=pem, certificate=pem, key=key, dicom_tls=True)
     stranger = Access(ca=pem, certificate=other_pem, key=other_key, dicom_tls=True)
     peer = dimse.Peer("PNEUMODET", "127.0.0.1", free_port())
-    with dimse.receiving(peer, book, book.folder, access, max_bytes=LIMIT, profile=admission.WORKER):
+    with receiver.receiving(peer, book, book.folder, access, max_bytes=LIMIT, profile=admission.WORKER):
         assert send(peer, radiograph(), tls=(access.client_context(), peer.host)) == dimse.SUCCESS
         assert send(peer, radiograph(), tls=(stranger.client_context(), peer.host)) is None
         assert send(peer, radiograph()) is None

@@ -37,6 +37,21 @@ def test_exams_are_taken_in_turn(book):
     assert (book.get("1.2").attempts, book.due(now=19.0).sop_uid) == (0, "1.2")
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait(book):
+    """What was written down in 2036, by a clock that ran ahead, is due in 2027."""
+    wrong, right = 2_100_000_000.0, 1_800_000_000.0
+    book.add("1.1", now=wrong)
+    book.begin("1.1", next_try=wrong + 100, now=wrong)
+    book.explain("1.1", "why", now=wrong)
+    book.add("1.2", now=wrong)
+    book.move("1.2", journals.STORED, now=wrong)
+    assert book.due(now=right).sop_uid == "1.1"
+    assert (book.oldest_open(), book.get("1.1").failing_since) == (right, right)
+    assert not book.stored_since(right, now=right + 1), "stored in a future that will not come soon"
+    book.begin("1.1", next_try=right + journals.LONGEST_PAUSE_SECONDS, now=right)
+    assert book.due(now=right - 10) is None, "a clock that is corrected by seconds changes nothing"
+
+
 def test_last_states_are_left_alone_and_the_dead_can_be_revived(book):
     for number, state in enumerate(journals.STATES):
         book.add(f"1.{number}", now=0.0)
@@ -52,6 +67,19 @@ def test_last_states_are_left_alone_and_the_dead_can_be_revived(book):
     assert not book.is_output("1.3")
     assert book.revive(now=6.0) == 1
     assert (book.due(now=6.0).attempts, book.due(now=6.0).outputs) == (0, ("2.5",))
+
+
+def test_refused_ones_can_be_tried_again_by_reason(book):
+    for uid, study, reason in (("1.1", "1", "has 100% knee"), ("1.2", "1", "damaged"), ("1.3", "", "has 100% knee")):
+        book.add(uid, study_uid=study, series_uid="1.0", now=0.0)
+        book.move(uid, journals.REFUSED, reason=reason, now=1.0)
+    assert book.retry_refused("100% knee", now=2.0) == (1, 1)
+    assert {uid: book.get(uid).state for uid in ("1.1", "1.2", "1.3")} == {
+        "1.1": journals.SEEN,
+        "1.2": journals.REFUSED,
+        "1.3": journals.REFUSED,
+    }
+    assert book.retry_refused(now=2.0) == (1, 1)
 
 
 def test_facts_are_replaced(book):
@@ -104,16 +132,17 @@ def test_damage_inside_is_told_at_the_start(tmp_path):
     data = bytearray(path.read_bytes())
     data[-3 * 4096 :] = bytes(3 * 4096)
     path.write_bytes(data)
-    with pytest.raises(DataError, match="choose another --state folder"):
+    with pytest.raises(DataError, match="move it away and start again"):
         Journal(path)
 
 
-def test_a_journal_of_version_1_goes_on(tmp_path):
+@pytest.mark.parametrize(("version", "lacks"), [(1, ("failing_since", "digest")), (2, ("digest",))])
+def test_a_journal_of_an_older_version_goes_on(tmp_path, version, lacks):
     path = tmp_path / "journal.sqlite"
     with contextlib.closing(Journal(path)) as book:
         book.add("1.1", now=1.0)
     with contextlib.closing(sqlite3.connect(path)) as database:
-        database.executescript("ALTER TABLE exam DROP COLUMN failing_since; PRAGMA user_version = 1;")
+        database.executescript("".join(f"ALTER TABLE exam DROP COLUMN {name};" for name in lacks) + f"PRAGMA user_version = {version};")
     for _ in range(2):
         with contextlib.closing(Journal(path)) as book:
             book.explain("1.1", "why", now=5.0)
@@ -144,15 +173,14 @@ def test_one_worker_at_a_time(tmp_path):
         pass
 
 
-def test_files_are_private_and_leftovers_go(tmp_path):
+def test_files_are_private(tmp_path):
     (tmp_path / "state").mkdir(mode=0o755)
     with Folder(tmp_path / "state").held() as folder:
         for uid in ("1.1", "1.2"):
             folder.write(uid, SOURCE, uid.encode())
         folder.write("1.1", "sr.dcm", b"report")
         assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
-        assert folder.keep_only(["1.1"]) == 1
-        assert (folder.read("1.1", SOURCE), folder.read("1.2", SOURCE)) == (b"1.1", None)
+        assert (folder.read("1.1", SOURCE), folder.read("1.3", SOURCE)) == (b"1.1", None)
         folder.remove("1.1", [SOURCE, "gsps.dcm"])
         assert (folder.read("1.1", SOURCE), folder.read("1.1", "sr.dcm")) == (None, b"report")
         names = [path.name for path in (folder.path / "spool").iterdir()]

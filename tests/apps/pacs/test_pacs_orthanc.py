@@ -156,11 +156,11 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [*map(str, command), *self.flags], stdout=log, stderr=log, env=os.environ | own, preexec_fn=end_with_us
             )
-        wait_for(lambda: self.metrics()["status"] in ("ok", "pacs away") or self.process.poll() is not None)
+        wait_for(lambda: self.metrics()["status"] in ("ok", "pacs away", "callers turned away") or self.process.poll() is not None)
         assert self.process.poll() is None, self.log.read_text()
 
     def metrics(self):
-        return requests.get(f"http://127.0.0.1:{self.health}/metrics", timeout=5).json()
+        return requests.get(f"http://127.0.0.1:{self.health}/healthz", timeout=5).json()
 
     def kill(self):
         self.process.kill()

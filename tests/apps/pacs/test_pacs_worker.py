@@ -10,14 +10,16 @@ from fake_analyst import FakeAnalyst, report_uid
 from fake_pacs import FakePacs, answer, radiograph
 
 from pneumodet.apps.pacs import journal as journals
+from pneumodet.apps.pacs import watch
 from pneumodet.apps.pacs import worker as workers
 from pneumodet.apps.pacs.health import Health
 from pneumodet.apps.pacs.journal import DEAD, REFUSED, STORED, Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
-from pneumodet.apps.pacs.worker import Settings, Worker
+from pneumodet.apps.pacs.watch import Settings
+from pneumodet.apps.pacs.worker import Worker
 from pneumodet.core.errors import EnvironmentProblem
 from pneumodet.dicom.net.access import Access
-from pneumodet.dicom.net.dicomweb import DicomwebClient
+from pneumodet.dicom.net.dicomweb import DicomwebClient, QueryResult
 from pneumodet.dicom.net.errors import Refused, Trouble, short
 from pneumodet.dicom.net.transport import Limits
 
@@ -50,10 +52,11 @@ class Setup:
     """A worker on a state folder, which can be made again as after a kill."""
 
     def __init__(self, path, pacs):
-        self.pacs, self.path, self.clock, self.analyst, self.health = pacs, path, Clock(), FakeAnalyst(), Health()
+        self.pacs, self.path, self.clock, self.analyst = pacs, path, Clock(), FakeAnalyst()
+        self.health = Health(steady=self.clock)
         self.client = DicomwebClient(pacs.url, Access(), limits=Limits(object_bytes=10**6))
         self.archive = self.source = self.client
-        self.settings = Settings()
+        self.settings, self.wall = Settings(), None
 
     @contextlib.contextmanager
     def opened(self):
@@ -67,7 +70,8 @@ class Setup:
                 source=self.source,
                 settings=self.settings,
                 health=self.health,
-                clock=self.clock,
+                clock=self.wall or self.clock,
+                steady=self.clock,
                 chance=random.Random(0),
             )
 
@@ -93,7 +97,7 @@ def test_every_exam_gets_its_reports_once(setup, pacs):
     late = pacs.put(radiograph(6))
     assert setup.turn() == {STORED: 6}
     assert (sorted(setup.analyst.seen), len(pacs.posted), setup.left()) == (sorted([*uids, late]), 12, [])
-    state = setup.health.snapshot(setup.clock())
+    state = setup.health.snapshot()
     assert (state["status"], state["stored_since_start"], state["last_success_exam"]) == ("ok", 6, short(late))
 
 
@@ -162,13 +166,13 @@ def test_an_outage_counts_against_no_exam(setup, pacs, tmp_path, caplog):
         counts = setup.journal.counts()
         assert (counts[STORED], counts[DEAD], counts[journals.SEEN] + counts[journals.FETCHED] + counts[journals.PREDICTED]) == (5, 0, 15)
         assert max(exam.attempts for exam in setup.journal.of_state(journals.SEEN)) == 0
-        assert setup.health.snapshot(setup.clock())["status"] == "pacs away"
+        assert setup.health.snapshot()["status"] == "pacs away"
         away.clear()
         worker.run(Stop(setup.clock, 100))
     assert setup.turn() == {STORED: 20}
     assert len(pacs.posted) == len(set(pacs.posted)) == 40
     assert [record.message for record in caplog.records if "waiting for it" in record.message] == ["the PACS answered 503; waiting for it"]
-    assert setup.health.snapshot(setup.clock())["status"] == "ok"
+    assert setup.health.snapshot()["status"] == "ok"
 
 
 def test_one_bad_exam_dies_alone_and_can_be_revived(setup, pacs):
@@ -234,6 +238,43 @@ def test_refused_exams_are_never_fetched_or_tried_again(setup, pacs):
     assert sum("/series/" in request for request in pacs.requests) == 1
     assert setup.turn() == {REFUSED: 2}
     assert (len(setup.analyst.seen), setup.left()) == (1, [])
+
+
+BROKEN = {
+    "html": (b"<html>login</html>", {}),
+    "another-object": (radiograph(7), {}),
+    "beginning": (radiograph(1)[:300], {}),
+    "endless": (bytes(10**6 + 20_000), {"Transfer_Encoding": "chunked", "Content_Length": "x"}),
+    "says-a-terabyte": (b"x", {"Content_Length": str(10**12)}),
+    "says-more": (b"x", {"Content_Length": "9" * 5000}),
+}
+
+
+@pytest.mark.parametrize(("body", "headers"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_answer_is_no_fault_of_the_exam(setup, pacs, body, headers):
+    """It is asked for again, and predicted once the answer is whole."""
+    uid = pacs.put(radiograph(1))
+    if "Transfer_Encoding" in headers:
+        body = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    pacs.spoilers.append(
+        lambda request: request.path.endswith(f"/instances/{uid}") and answer(request, 200, body, "application/dicom", **headers)
+    )
+    assert setup.turn(3) == {journals.SEEN: 1}
+    with setup.opened():
+        assert "PACS" in setup.journal.get(uid).reason
+    pacs.spoilers.clear()
+    assert setup.turn() == {STORED: 1}
+
+
+def test_what_the_pacs_says_is_too_large_is_refused_until_a_person_says_otherwise(setup, pacs):
+    uid = pacs.put(radiograph(side=1100))
+    assert setup.turn() == {REFUSED: 1}
+    setup.source = setup.archive = setup.client = DicomwebClient(pacs.url, Access())
+    assert setup.turn() == {REFUSED: 1}
+    with setup.opened():
+        assert "more than 0 MB" in setup.journal.get(uid).reason
+        assert setup.journal.retry_refused("MB", now=setup.clock()) == (1, 0)
+    assert setup.turn() == {STORED: 1}
 
 
 def test_own_output_is_never_predicted(setup, pacs):
@@ -352,6 +393,64 @@ def test_a_list_without_an_end_is_reported_and_worked_on(setup, pacs, caplog, mo
     assert "the list of the PACS has more than 2 pages; 4 entries were read; what follows in it is not predicted" in caplog.text
 
 
+def test_a_clock_that_is_set_back_stops_nothing(setup, pacs):
+    """Neither queued exams nor the next query nor the wait for a PACS."""
+    wall = Clock()
+    setup.wall = lambda: wall.now
+    pacs.put(radiograph(1))
+    pacs.spoilers.append(lambda request: request.command == "POST" and answer(request, 500, b""))
+    assert setup.turn(3) == {journals.PREDICTED: 1}
+    wall.now -= 10 * 365 * 86400
+    pacs.spoilers.clear()
+    pacs.put(radiograph(2))
+    assert setup.turn(30) == {STORED: 2}
+    assert setup.health.snapshot()["status"] == "ok"
+    with setup.opened() as worker:
+        worker.run(Stop(setup.clock, 2))
+        wall.now -= 10 * 365 * 86400
+        pacs.put(radiograph(3))
+        worker.run(Stop(setup.clock, 30))
+        assert setup.journal.counts()[STORED] == 3
+
+
+def test_what_has_come_of_an_endless_list_is_predicted(setup, pacs, monkeypatch):
+    """A list that never ends, or fails at its second page every time, keeps nothing from being predicted."""
+    monkeypatch.setattr(watch, "PIECE", 2)
+    uids = [pacs.put(radiograph(number)) for number in range(6)]
+    client, original = setup.client, setup.client.instances
+
+    def endless(modality, *, since):
+        yield from original(modality, since=since)
+        while True:
+            yield QueryResult(uids[0], "1.2", "1.2.3", {})
+
+    client.instances = endless
+    assert setup.turn(0) == {}
+    with setup.opened() as worker:
+        stop = Stop(setup.clock, 5)
+        done = setup.archive.store
+        setup.archive.store = lambda *args: done(*args) or (len(pacs.posted) == 12 and setattr(stop, "turns", 0))
+        worker.run(stop)
+        assert setup.journal.counts()[STORED] == 6
+
+
+def test_a_list_that_fails_keeps_nothing_from_being_predicted(setup, pacs, monkeypatch):
+    uids = [pacs.put(radiograph(number)) for number in range(4)]
+    original = setup.client.instances
+
+    def fails(modality, *, since):
+        yield from original(modality, since=since)
+        raise Trouble("the PACS answered 500")
+
+    monkeypatch.setattr(watch, "PIECE", 4)
+    setup.client.instances = fails
+    assert setup.turn(10) == {STORED: 4}
+    assert sorted(setup.analyst.seen) == sorted(uids)
+    assert setup.health.snapshot()["status"] == "pacs away", "and the list is still to come"
+    with setup.opened() as worker, pytest.raises(Trouble):
+        worker.run(threading.Event(), once=True)
+
+
 def test_a_stop_ends_a_long_query(setup, pacs):
     uids = sorted(pacs.put(radiograph(number)) for number in range(5))
     stop = threading.Event()
@@ -368,7 +467,7 @@ def test_a_stop_ends_a_long_query(setup, pacs):
     with setup.opened() as worker:
         worker.run(stop)
         assert setup.journal.counts()[journals.SEEN] == 2
-    assert setup.health.snapshot(setup.clock())["seconds_since_beat"] <= 1000
+    assert setup.health.snapshot()["seconds_since_beat"] <= 1000
 
 
 def test_once_does_what_can_be_done_and_tells_of_an_outage(setup, pacs):
@@ -408,6 +507,18 @@ def test_what_came_by_c_store_and_is_lost_is_told(setup, pacs):
     assert setup.turn() == {STORED: 1, DEAD: 1}
     with setup.opened():
         assert "send it again" in setup.journal.get("1.1").reason
+
+
+def test_what_came_by_c_store_outlives_the_journal(setup, pacs, caplog):
+    setup.source = None
+    with setup.opened():
+        setup.journal.take("1.2", digest="d", now=setup.clock())
+        setup.folder.write("1.2", SOURCE, radiograph(SOPInstanceUID="1.2"))
+    (setup.path / "journal.sqlite").unlink()
+    with caplog.at_level(logging.WARNING, "pneumodet.apps.pacs"):
+        assert setup.turn() == {STORED: 1}
+    assert "the journal did not know of 1 radiographs" in caplog.text
+    assert (sorted(pacs.posted), setup.left()) == (sorted([report_uid("1.2"), report_uid("1.2", "gsps")]), [])
 
 
 def test_another_model_leaves_what_is_done(setup, pacs, caplog):

@@ -112,13 +112,33 @@ def test_a_list_without_an_end_is_reported(pacs):
 
 def test_what_a_caller_does_between_two_pages_does_not_count(pacs, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(dicomweb.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(dicomweb, "monotonic", lambda: now[0])
     pacs.page = 1
     for number in range(3):
         pacs.put(radiograph(number))
     for _ in client_of(pacs, list_seconds=5).instances("CR", since=None):
         now[0] += 100
     assert len(pacs.requests) == 4
+
+
+def test_lists_that_belong_together_share_their_time(pacs, monkeypatch):
+    """As predict's list of studies and one of instances for each: without an end of the first, all would take as long as they like."""
+    now = [0.0]
+    monkeypatch.setattr(dicomweb, "monotonic", lambda: now.__setitem__(0, now[0] + 1) or now[0])
+    for number in range(10):
+        pacs.put(radiograph(number))
+    client, time = client_of(pacs), dicomweb.ListTime(9.0)
+    got = []
+    with pytest.raises(ListLimit, match="longer than 9 s"):
+        for study in client.studies(time=time):
+            got += client.instances_of(study, time=time)
+    assert 0 < len(got) < 10
+
+
+def test_whether_something_is_there_is_no_endless_list(pacs):
+    pacs.spoilers.append(endless)
+    with pytest.raises(ListLimit, match="longer than 0.2 s"):
+        client_of(pacs, request_seconds=0.2).has("1.2", "1.2.3.4")
 
 
 def test_a_dripping_page_ends_the_list(pacs):
@@ -160,10 +180,10 @@ def test_large_ones_are_refused_before_they_are_read(pacs, client):
             return True
 
     pacs.spoilers.append(endless)
-    with pytest.raises(Refused, match="more than 0 MB, or 100000 bytes"):
+    with pytest.raises(Trouble, match="sends more than 0 MB, or 100000 bytes, without having said so"):
         fetched(client)
     pacs.spoilers[:] = [lambda request: answer(request, 200, b"", "application/dicom", Content_Length=str(10**12))]
-    with pytest.raises(Refused, match="which is the limit"):
+    with pytest.raises(Trouble, match="without having said so"):
         fetched(client)
     pacs.spoilers[:] = [lambda request: answer(request, 200, b"x" * (LIMIT + 1), "application/dicom")]
     with pytest.raises(Refused, match="which is the limit"):
@@ -220,7 +240,7 @@ def cut(request):
         pytest.param(many_headers(b"X: " + b"y" * 4000 + b"\r\n"), "more than 2000 bytes of headers", id="large-headers"),
         pytest.param(many_headers(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100), "more than 2000 bytes of headers", id="interim-answers"),
         pytest.param(
-            lambda request: answer(request, 200, b"x", "application/dicom", Content_Length="9" * 5000), "headers|limit", id="huge-length"
+            lambda request: answer(request, 200, b"x", "application/dicom", Content_Length="9" * 5000), "headers|without", id="huge-length"
         ),
         pytest.param(cut, "cannot be reached|cut off", id="cut-off"),
         pytest.param(lambda request: request.connection.shutdown(socket.SHUT_RDWR) or True, "cannot be reached", id="hangs-up"),
@@ -236,7 +256,7 @@ def test_errors_pass_and_name_nobody(pacs, monkeypatch, spoiler, reason):
 
 def test_a_huge_length_is_no_bug(pacs):
     pacs.spoilers.append(lambda request: answer(request, 200, b"x", "application/dicom", Content_Length="9" * 5000))
-    with pytest.raises(Refused, match="which is the limit"):
+    with pytest.raises(Trouble, match="without having said so"):
         fetched(client_of(pacs))
 
 

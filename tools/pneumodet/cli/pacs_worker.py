@@ -42,6 +42,13 @@ def build_parser() -> console.Parser:
     where.add_argument(
         "--caller", metavar="TITLE", action="append", default=[], help="application entity that may send; again for each (default: all)"
     )
+    where.add_argument(
+        "--commitment-to",
+        metavar="TITLE@HOST:PORT",
+        action="append",
+        default=[],
+        help="where a sender listens for answers about storage commitment; again for each (default: over the association on which it asked)",
+    )
     where.add_argument("--send", metavar="TITLE@HOST:PORT", help="send the reports there by C-STORE")
     what = parser.add_argument_group("what is predicted")
     what.add_argument(
@@ -81,6 +88,13 @@ def build_parser() -> console.Parser:
     how.add_argument("--once", action="store_true", help="do what can be done now, and end")
     parser.add_argument("--status", action="store_true", help="print what became of the exams, and which failed for good, and end")
     parser.add_argument("--retry-dead", action="store_true", help="give exams that failed for good all their attempts again, and end")
+    parser.add_argument(
+        "--retry-refused",
+        metavar="REASON",
+        nargs="?",
+        const="",
+        help="try exams again that were refused, all or those whose reason (--status) has this text, and end",
+    )
     return parser
 
 
@@ -96,6 +110,11 @@ def run(args: argparse.Namespace) -> int:
     if args.retry_dead:
         with contextlib.closing(_existing_journal(args)) as journal:
             print(f"{journal.revive(now=time.time())} exams are tried again")
+        return 0
+    if args.retry_refused is not None:
+        with contextlib.closing(_existing_journal(args)) as journal:
+            tried, gone = journal.retry_refused(args.retry_refused, now=time.time())
+        print(f"{tried} exams are tried again; {gone} came by C-STORE, and are taken when they are sent again")
         return 0
     if args.model is None:
         raise ConfigError("--model is missing: the folder made by python tools/export.py.")
@@ -114,12 +133,14 @@ def _check_places(args: argparse.Namespace) -> None:
         raise ConfigError("With --listen, reports go to --dicomweb or to --send, not to both. Leave one of them out.")
     if args.once and args.listen:
         raise ConfigError("--once ends before anybody can send something. Leave it or --listen out.")
+    if args.commitment_to and not args.listen:
+        raise ConfigError("--commitment-to is for those who send, but nobody can without --listen.")
     if args.caller and not args.listen:
         raise ConfigError("--caller says who may send, but nobody can without --listen.")
 
 
 def _work(args: argparse.Namespace, folder, journal) -> int:
-    from pneumodet.apps.pacs import analysis, dimse, health, interfaces, worker
+    from pneumodet.apps.pacs import analysis, dimse, health, interfaces, receiver, watch, worker
     from pneumodet.core.signals import caught
     from pneumodet.dicom.net import access, dicomweb, transport
     from pneumodet.inference import admission
@@ -132,6 +153,7 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
     max_bytes = args.max_megabytes * MEGABYTE
     # all addresses are read before anything is opened, so that a mistake in one costs nothing
     own = dimse.peer(args.listen) if args.listen else None
+    commitment_to = [dimse.peer(one) for one in args.commitment_to]
     pacs = dicomweb.DicomwebClient(args.dicomweb, ours, limits=transport.Limits(object_bytes=max_bytes)) if args.dicomweb else None
     archive: interfaces.Archive | None = pacs
     if args.send:
@@ -152,15 +174,16 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
         )
         report = health.Health()
         # before the first loop: a health check that comes earlier would call the worker stuck
-        report.beat(time.time())
+        report.beat()
         if place is not None:
             stack.enter_context(health.serving(report, journal, *place))
-        settings = worker.Settings(profile, None if args.all_days else args.days, args.poll_seconds)
+        settings = watch.Settings(profile, None if args.all_days else args.days, args.poll_seconds)
         # what arrives by C-STORE is not asked for as well
         source = None if own is not None else pacs
         loop = worker.Worker(journal, folder, analyst, archive, source=source, settings=settings, health=report)
         if own is not None:
-            stack.enter_context(dimse.receiving(own, journal, folder, ours, max_bytes=max_bytes, callers=args.caller, profile=profile))
+            more = {"max_bytes": max_bytes, "callers": args.caller, "profile": profile, "turned_away": report.turned_away}
+            stack.enter_context(receiver.receiving(own, journal, folder, ours, commitment_to=commitment_to, **more))
         failures = loop.run(stop, once=args.once)
     # a cron job sees by the exit code that something is still to be done
     if args.once and failures:

@@ -1,12 +1,13 @@
-"""How the worker is, for whoever watches it: GET /healthz and GET /metrics, as JSON, without anything of a patient.
+"""How the worker is, for whoever watches it: GET /healthz as JSON and GET /metrics for Prometheus, without anything of a patient.
 
     health = Health()
     with serving(health, journal, "127.0.0.1", 8105): ...
 
 /healthz answers 200 while the loop turns, and 503 where it has not for ``STUCK_SECONDS``; a PACS that is away is not the worker's illness and
-is said in the body. /metrics has the counts.
+is said in the body, with the counts of exams. /metrics has the same as numbers (``metrics``).
 """
 
+import collections
 import contextlib
 import json
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from pneumodet.apps.pacs import journal
+from pneumodet.apps.pacs import journal, metrics
 from pneumodet.core.errors import ConfigError, PneumodetError
 from pneumodet.dicom.net import errors
 
@@ -25,13 +26,19 @@ STUCK_SECONDS = 900.0
 REQUEST_SECONDS = 5.0
 """How long a caller may take to ask."""
 
+CROWDED_SECONDS = 60.0
+"""So long after a DICOM caller was turned away, the status says so."""
+
 
 class Health:
     """What the worker last did; its methods may be called from any thread. Times are s since 1970."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, steady: Callable[[], float] = time.monotonic) -> None:
+        """Begin without facts; ``steady`` is a clock in s that nobody sets."""
+        self._steady = steady
         self._lock = threading.Lock()
-        self._last_beat = 0.0
+        self._last_beat, self._turned_away_at = steady(), -float("inf")
+        self._turned_away = collections.Counter[str]()
         self._facts: dict[str, Any] = {
             "stored_since_start": 0,
             "seconds_of_last_exam": None,
@@ -44,10 +51,10 @@ class Health:
             "pacs_error": None,
         }
 
-    def beat(self, now: float) -> None:
+    def beat(self) -> None:
         """The loop turns."""
         with self._lock:
-            self._last_beat = now
+            self._last_beat = self._steady()
 
     def succeeded(self, sop_uid: str, now: float, *, seconds: float) -> None:
         """An exam was finished."""
@@ -73,13 +80,21 @@ class Health:
         with self._lock:
             self._facts |= {"pacs_away_since": None, "pacs_error": None}
 
-    def snapshot(self, now: float) -> dict[str, Any]:
+    def turned_away(self, reason: str) -> None:
+        """A DICOM caller was not heard."""
+        with self._lock:
+            self._turned_away[reason] += 1
+            self._turned_away_at = self._steady()
+
+    def snapshot(self) -> dict[str, Any]:
         """Return all that is known, and whether the loop turns."""
         with self._lock:
-            idle = now - self._last_beat
+            idle = self._steady() - self._last_beat
             # stuck goes first: of a PACS a loop that does not turn knows nothing
             status = "stuck" if idle > STUCK_SECONDS else "pacs away" if self._facts["pacs_away_since"] else "ok"
-            return {"status": status, "seconds_since_beat": round(idle, 3), **self._facts}
+            if status == "ok" and self._steady() - self._turned_away_at < CROWDED_SECONDS:
+                status = "callers turned away"
+            return {"status": status, "seconds_since_beat": round(idle, 3), **self._facts, "callers_turned_away": dict(self._turned_away)}
 
 
 @contextlib.contextmanager
@@ -96,25 +111,36 @@ def serving(health: Health, book: journal.Journal, host: str, port: int, *, cloc
         server_version, sys_version = "pneumodet", ""
 
         def do_GET(self) -> None:
-            state = health.snapshot(clock())
             if self.path == "/healthz":
+                state = health.snapshot()
+                # a broken journal ends the worker, and is not for this page to decide
+                with contextlib.suppress(PneumodetError):
+                    counts, oldest = self._queue()
+                    queue = sum(counts[one] for one in journal.OPEN)
+                    state |= {"queue": queue, "oldest_in_queue_seconds": oldest, "exams": counts}
                 self._answer(503 if state["status"] == "stuck" else 200, state)
             elif self.path == "/metrics":
                 try:
-                    counts, oldest = book.counts(), book.oldest_open()
-                except PneumodetError:
-                    self._answer(503, state | {"status": "journal broken"})
-                    return
-                queue = sum(counts[one] for one in journal.OPEN)
-                age = None if oldest is None else round(clock() - oldest, 3)
-                self._answer(200, state | {"queue": queue, "oldest_in_queue_seconds": age, "exams": counts})
+                    counts, oldest = self._queue()
+                    accept = self.headers.get("Accept", "")
+                    body, kind = metrics.exposition(health.snapshot(), counts=counts, oldest_seconds=oldest, accept=accept)
+                    self._send(200, body, kind)
+                except PneumodetError as error:
+                    self._answer(503, {"error": str(error)})
             else:
                 self._answer(404, {"error": "there are /healthz and /metrics"})
 
+        def _queue(self) -> tuple[dict[str, int], float | None]:
+            counts, oldest = book.counts(), book.oldest_open()
+            # a clock that was set back would make it negative
+            return counts, None if oldest is None else max(0.0, round(clock() - oldest, 3))
+
         def _answer(self, status: int, contents: dict[str, Any]) -> None:
-            body = json.dumps(contents, indent=2).encode() + b"\n"
+            self._send(status, json.dumps(contents, indent=2).encode() + b"\n", "application/json")
+
+        def _send(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()

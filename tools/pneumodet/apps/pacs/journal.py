@@ -29,22 +29,31 @@ STATES = (SEEN, FETCHED, PREDICTED, STORED, REFUSED, DEAD)
 OPEN = (SEEN, FETCHED, PREDICTED)
 """States of exams that there is work on."""
 
-VERSION = 2
-"""Of the tables; 1 lacked ``failing_since`` and gets it, another one is refused."""
+VERSION = 3
+"""Of the tables; 1 lacked ``failing_since`` and ``digest``, 2 lacked ``digest``, and both get them; another one is refused."""
+
+_ADDED = {"failing_since": "REAL", "digest": "TEXT NOT NULL DEFAULT ''"}
+"""Columns that older versions lack."""
 
 # outputs have a table of their own, since every object that a PACS lists is compared with them
 _TABLES = """
 CREATE TABLE exam (
   sop_uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
   state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL,
-  seen_at REAL NOT NULL, changed_at REAL NOT NULL, outputs TEXT NOT NULL DEFAULT '[]', failing_since REAL
+  seen_at REAL NOT NULL, changed_at REAL NOT NULL, outputs TEXT NOT NULL DEFAULT '[]', failing_since REAL,
+  digest TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX exam_by_turn ON exam (state, next_try);
 CREATE TABLE output (sop_uid TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+LONGEST_PAUSE_SECONDS = 900.0
+"""Before an exam is tried again."""
+
 _IN_OPEN = "('seen', 'fetched', 'predicted')"
+
+_AGAIN = "state = 'seen', reason = '', attempts = 0, failing_since = NULL, next_try = ?, changed_at = ?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Exam:
       seen_at: when it was first seen; s since 1970.
       outputs: SOPInstanceUIDs of what was made of it.
       failing_since: when an attempt failed for the first time; s since 1970, None where none has.
+      digest: SHA-256 of what came by C-STORE, as hex digits; empty where it came otherwise, or is to be taken again.
     """
 
     sop_uid: str
@@ -74,9 +84,10 @@ class Exam:
     seen_at: float
     outputs: tuple[str, ...]
     failing_since: float | None
+    digest: str = ""
 
 
-_COLUMNS = "sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs, failing_since"
+_COLUMNS = "sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs, failing_since, digest"
 
 
 class Journal:
@@ -105,16 +116,17 @@ class Journal:
                 raise sqlite3.DatabaseError("its contents are damaged")
             if version == 0:
                 self._database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-            elif version == 1:
-                addition = "ALTER TABLE exam ADD COLUMN failing_since REAL;"
-                self._database.executescript(f"BEGIN IMMEDIATE; {addition} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version < VERSION:
+                there = {row[1] for row in self._database.execute("PRAGMA table_info(exam)")}
+                added = " ".join(f"ALTER TABLE exam ADD COLUMN {name} {kind};" for name, kind in _ADDED.items() if name not in there)
+                self._database.executescript(f"BEGIN IMMEDIATE; {added} PRAGMA user_version = {VERSION}; COMMIT;")
         except sqlite3.Error as error:
             opened.close()
             raise DataError(
-                f"The journal {path} cannot be used ({error}). Free or repair its disk; if the file itself is damaged, choose another --state folder: "
-                "exams in the PACS get no second report by that, but what came by C-STORE and waits here has to be sent again."
+                f"The journal {path} cannot be used ({error}). Free or repair its disk; if the file itself is damaged, move it away and start "
+                "again: radiographs that wait in the folder are taken up again, and exams in the PACS get no second report."
             ) from error
-        if version not in (0, 1, VERSION):
+        if not 0 <= version <= VERSION:
             self.close()
             raise DataError(f"The journal {path} is of version {version}, and this program reads {VERSION}. Choose another --state folder.")
 
@@ -151,13 +163,30 @@ class Journal:
             > 0
         )
 
+    def take(self, sop_uid: str, *, digest: str, now: float) -> None:
+        """Write down an exam whose file came by C-STORE, from its beginning, whatever became of an earlier one of the same UID."""
+        self._write(
+            "INSERT INTO exam (sop_uid, study_uid, series_uid, state, next_try, seen_at, changed_at, digest) VALUES (?,'','','fetched',?,?,?,?) "
+            "ON CONFLICT (sop_uid) DO UPDATE SET state = 'fetched', reason = '', attempts = 0, failing_since = NULL, outputs = '[]', "
+            "next_try = excluded.next_try, seen_at = excluded.seen_at, changed_at = excluded.changed_at, digest = excluded.digest",
+            (sop_uid, now, now, now, digest),
+        )
+
     def get(self, sop_uid: str) -> Exam | None:
         """Return an exam's line, or None."""
         rows = self._read(f"SELECT {_COLUMNS} FROM exam WHERE sop_uid = ?", (sop_uid,))
         return _exam(rows[0]) if rows else None
 
     def due(self, *, now: float) -> Exam | None:
-        """Return the exam whose turn it is, or None where none's is."""
+        """Return the exam whose turn it is, or None where none's is.
+
+        Exams that would have to wait longer than ever intended are due at once: the clock was set back since they were written down.
+        """
+        never = f"state IN {_IN_OPEN} AND next_try > ?"
+        latest = now + 2 * LONGEST_PAUSE_SECONDS
+        if self._read(f"SELECT 1 FROM exam WHERE {never} LIMIT 1", (latest,)):
+            earlier = "next_try = ?, seen_at = MIN(seen_at, ?), failing_since = MIN(failing_since, ?)"
+            self._write(f"UPDATE exam SET {earlier} WHERE {never}", (now, now, now, latest))
         rows = self._read(f"SELECT {_COLUMNS} FROM exam WHERE state IN {_IN_OPEN} AND next_try <= ? ORDER BY next_try LIMIT 1", (now,))
         return _exam(rows[0]) if rows else None
 
@@ -177,9 +206,9 @@ class Journal:
         """Write down why an exam has to wait, and since when it fails."""
         self._write("UPDATE exam SET reason = ?, failing_since = COALESCE(failing_since, ?) WHERE sop_uid = ?", (reason, now, sop_uid))
 
-    def stored_since(self, moment: float) -> bool:
-        """Whether any exam was stored at a moment or after it, in s since 1970."""
-        return bool(self._read("SELECT 1 FROM exam WHERE state = 'stored' AND changed_at >= ? LIMIT 1", (moment,)))
+    def stored_since(self, moment: float, *, now: float) -> bool:
+        """Whether any exam was stored between a moment and now, in s since 1970; a clock that was set back leaves later ones."""
+        return bool(self._read("SELECT 1 FROM exam WHERE state = 'stored' AND changed_at BETWEEN ? AND ? LIMIT 1", (moment, now)))
 
     def move(self, sop_uid: str, state: str, *, now: float, reason: str = "", outputs: Iterable[str] | None = None) -> None:
         """Bring an exam into a state; ``outputs``, where given, are what was made of it."""
@@ -196,13 +225,24 @@ class Journal:
         """Whether the worker has made this object itself."""
         return bool(self._read("SELECT 1 FROM output WHERE sop_uid = ?", (sop_uid,)))
 
-    def revive(self, *, now: float, sop_uid: str | None = None, state: str = SEEN) -> int:
-        """Give dead exams, or the one that is named, all their attempts again, from ``state`` on; return how many."""
-        only, values = ("", ()) if sop_uid is None else (" AND sop_uid = ?", (sop_uid,))
-        return self._write(
-            f"UPDATE exam SET state = ?, reason = '', attempts = 0, failing_since = NULL, next_try = ?, changed_at = ? WHERE state = 'dead'{only}",
-            (state, now, now, *values),
-        )
+    def revive(self, *, now: float) -> int:
+        """Give dead exams all their attempts again; return how many."""
+        return self._write(f"UPDATE exam SET {_AGAIN} WHERE state = 'dead'", (now, now))
+
+    def retry_refused(self, reason: str = "", *, now: float) -> tuple[int, int]:
+        """Forget that exams were refused.
+
+        Args:
+          reason: part of why they were; empty for all.
+          now: s since 1970.
+
+        Returns:
+          How many are tried again, and how many came by C-STORE and were not kept: these are taken when they are sent again.
+        """
+        # by instr: reasons may have what LIKE takes for a pattern
+        which = "state = 'refused' AND instr(reason, ?) > 0"
+        tried = self._write(f"UPDATE exam SET {_AGAIN} WHERE {which} AND study_uid <> ''", (now, now, reason))
+        return tried, self._write(f"UPDATE exam SET digest = '' WHERE {which}", (reason,))
 
     def counts(self) -> dict[str, int]:
         """Return how many exams are in each state."""
@@ -215,6 +255,10 @@ class Journal:
     def of_state(self, state: str) -> list[Exam]:
         """Return all exams in a state, in the order in which they were seen."""
         return [_exam(row) for row in self._read(f"SELECT {_COLUMNS} FROM exam WHERE state = ? ORDER BY seen_at, sop_uid", (state,))]
+
+    def uids(self) -> list[str]:
+        """Return the SOPInstanceUIDs of all exams."""
+        return [uid for (uid,) in self._read("SELECT sop_uid FROM exam")]
 
     def reasons(self, state: str) -> list[tuple[str, int]]:
         """Return (reason, number of exams) of a state, the most frequent first."""
@@ -232,6 +276,6 @@ class Journal:
 
 def _exam(row: tuple[Any, ...]) -> Exam:
     """Return a row of ``_COLUMNS``, which are in the order of ``Exam``'s fields; outputs are JSON in the table."""
-    sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs, failing_since = row
+    sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, outputs, failing_since, digest = row
     made = tuple(json.loads(outputs))
-    return Exam(sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, made, failing_since)
+    return Exam(sop_uid, study_uid, series_uid, state, reason, attempts, next_try, seen_at, made, failing_since, digest)

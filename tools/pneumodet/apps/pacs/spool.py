@@ -12,6 +12,7 @@ the process can read the folder.
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,14 +24,19 @@ JOURNAL = "journal.sqlite"
 SOURCE = "source.dcm"
 """A radiograph that waits for its prediction."""
 
-_SPOOL, _LOCK = "spool", "lock"
+_SPOOL, _ASIDE, _LOCK = "spool", "aside", "lock"
 
 
 class Folder:
-    """A state folder."""
+    """A state folder; several threads may use one object.
+
+    Attributes:
+      path: of it.
+      changing: held while an exam's files and its line in the journal change together.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.changing = path, threading.RLock()
         self._spool = path / _SPOOL
 
     @property
@@ -60,6 +66,11 @@ class Folder:
                 raise DataError(f"The state folder {self.path} is used by another worker, or has no locks. Choose another --state.")
             yield self
 
+    @property
+    def aside(self) -> Path:
+        """Where files lie that belong to no exam that can be named."""
+        return self.path / _ASIDE
+
     def write(self, sop_uid: str, kind: str, data: bytes) -> None:
         """Write a file of an exam, safely: it is there as a whole, on the disk, when this returns.
 
@@ -67,7 +78,8 @@ class Folder:
           EnvironmentProblem: the disk is full or cannot be written.
         """
         try:
-            with paths.atomic_path(self._path(sop_uid, kind)) as tmp:
+            # two threads would write the same temporary file
+            with self.changing, paths.atomic_path(self._path(sop_uid, kind)) as tmp:
                 tmp.write_bytes(data)
         except DataError as error:
             raise EnvironmentProblem(str(error)) from error
@@ -84,23 +96,49 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def has(self, sop_uid: str, kind: str) -> bool:
+        """Whether there is such a file of an exam."""
+        return self._path(sop_uid, kind).is_file()
+
     def remove(self, sop_uid: str, kinds: Iterable[str]) -> None:
         """Remove files of an exam, where they are there."""
         for kind in kinds:
             self._path(sop_uid, kind).unlink(missing_ok=True)
 
-    def keep_only(self, sop_uids: Iterable[str]) -> int:
-        """Remove what earlier, killed workers left of other exams than these; return how many files there were."""
-        wanted = {_name(uid) for uid in sop_uids}
-        left = [path for path in self._spool.iterdir() if path.name.partition(".")[0] not in wanted]
+    def exams(self) -> dict[str, list[str]]:
+        """Return ``name_of`` an exam -> the kinds of its files, for all that lie here."""
+        every: dict[str, list[str]] = {}
+        for path in sorted(self._spool.iterdir()):
+            name, _, kind = path.name.partition(".")
+            if name:  # unfinished files begin with a dot
+                every.setdefault(name, []).append(kind)
+        return every
+
+    def read_named(self, name: str, kind: str) -> bytes | None:
+        """Return a file of the exam with this ``name_of``, or None where there is none."""
+        try:
+            return (self._spool / f"{name}.{kind}").read_bytes()
+        except OSError:
+            return None
+
+    def put_aside(self, name: str, kinds: Iterable[str]) -> int:
+        """Move files, whose exam is not known, to where they are kept; return how many there were."""
+        self.aside.mkdir(mode=0o700, exist_ok=True)
+        for kind in kinds:
+            (self._spool / f"{name}.{kind}").replace(self.aside / f"{name}.{kind}")
+        return len(list(kinds))
+
+    def remove_unfinished(self) -> int:
+        """Remove files that a killed worker had not written to their end; return how many there were."""
+        left = list(self._spool.glob(".*"))
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
 
     def _path(self, sop_uid: str, kind: str) -> Path:
-        return self._spool / f"{_name(sop_uid)}.{kind}"
+        return self._spool / f"{name_of(sop_uid)}.{kind}"
 
 
-def _name(sop_uid: str) -> str:
-    """Return 128 bits of SHA-256 as hex digits: longer than the names in logs, because two exams must not share a file."""
+def name_of(sop_uid: str) -> str:
+    """Return what an exam's files are called: 128 bits of SHA-256 as hex digits: longer than the names in logs, because two exams must not share a file."""
     return hashlib.sha256(sop_uid.encode()).hexdigest()[:32]

@@ -8,24 +8,23 @@ stored only where they are not there yet.
 """
 
 import contextlib
-import dataclasses
 import logging
 import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from collections.abc import Callable
 
+from pneumodet.apps.pacs import adoption
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.health import Health
 from pneumodet.apps.pacs.interfaces import Analyst, Archive, Source
 from pneumodet.apps.pacs.journal import Exam, Journal
 from pneumodet.apps.pacs.spool import SOURCE, Folder
-from pneumodet.core.errors import EnvironmentProblem
+from pneumodet.apps.pacs.watch import OWN, Settings, Watch
+from pneumodet.core.errors import DataError, EnvironmentProblem
 from pneumodet.dicom.net import errors
-from pneumodet.dicom.net.dicomweb import QueryResult
-from pneumodet.dicom.net.errors import ListLimit, Refused, Trouble, short
+from pneumodet.dicom.net.errors import Refused, Trouble, short
 from pneumodet.dicom.net.retries import pause
 from pneumodet.inference import admission
 from pneumodet.inference.dicom_reports import Report
@@ -33,7 +32,7 @@ from pneumodet.inference.dicom_reports import Report
 ATTEMPTS = 10
 """An exam that failed so often by itself is dead; with the pauses below that takes half an hour or more."""
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 900.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, journals.LONGEST_PAUSE_SECONDS
 """Before an exam is tried again: doubled with every attempt, up to the second."""
 
 FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS = 1.0, 60.0
@@ -44,28 +43,11 @@ TURN_SECONDS = 1.0
 
 LOST = "its file is no longer in the state folder; send it again"
 
-OWN = "it was made by this worker"
-
 logger = logging.getLogger(__name__)
 
 
 class _LostError(Exception):
     """A file that came by C-STORE and is gone: only its sender can help."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How the worker works.
-
-    Attributes:
-      profile: which objects are predicted.
-      days: studies of today and so many days before are asked for; None for all that there are.
-      poll_seconds: between two queries for new radiographs.
-    """
-
-    profile: admission.Profile = admission.WORKER
-    days: int | None = None
-    poll_seconds: float = 10.0
 
 
 class Worker:
@@ -82,9 +64,10 @@ class Worker:
         settings: Settings,
         health: Health | None = None,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
     ) -> None:
-        """Take what the loop works with, and remove what killed workers left: make it before anybody may send radiographs into the folder.
+        """Take what the loop works with, and take up what killed workers left: make it before anybody may send radiographs into the folder.
 
         Args:
           journal: what became of each exam.
@@ -94,17 +77,16 @@ class Worker:
           source: is asked for new radiographs; None where they come by themselves.
           settings: how it works.
           health: keeps how it goes, for the health page.
-          clock: s since 1970.
+          clock: s since 1970; somebody may set it.
+          steady: s, of a clock that nobody sets: for what is waited for.
           chance: of the pauses.
         """
         self._journal, self._folder, self._analyst, self._archive, self._source = journal, folder, analyst, archive, source
-        self._settings, self._health, self._clock = settings, health or Health(), clock
+        self._health, self._clock, self._steady = health or Health(), clock, steady
         self._chance = chance or random.Random()
-        self._outages, self._failures = 0, 0
-        self._next_poll = 0.0
-        # dead exams keep their files: revive lets them begin there
-        wanted = (exam.sop_uid for state in (*journals.OPEN, journals.DEAD) for exam in journal.of_state(state))
-        self._leftovers = folder.keep_only(wanted)
+        self._outages, self._failures, self._list_failures = 0, 0, 0
+        self._watch = None if source is None else Watch(source, journal, settings, beat=self._health.beat, clock=clock, steady=steady)
+        self._tidied = adoption.tidy(journal, folder, now=self._clock())
 
     def run(self, stop: threading.Event, *, once: bool = False) -> int:
         """Work until ``stop`` is set, or with ``once`` until there is nothing left that can be done now.
@@ -116,70 +98,66 @@ class Worker:
           EnvironmentProblem: the state folder's disk is full or broken.
         """
         self._start()
+        unlisted: Trouble | None = None  # why the last query did not come to its end
         while not stop.is_set():
-            self._health.beat(self._clock())
+            self._health.beat()
             try:
-                if self._source is not None and self._clock() >= self._next_poll:
-                    self._poll(self._source, stop)
-                    if stop.is_set():
-                        break
+                try:
+                    over = self._watch is not None and self._watch.step(stop)
+                except Trouble as trouble:
+                    unlisted = trouble
+                    self._list_failures += 1
+                else:
+                    if over:
+                        unlisted, self._list_failures = None, 0
+                        self._came_back()
+                if stop.is_set():
+                    break
                 exam = self._journal.due(now=self._clock())
                 if exam is not None:
+                    # a list that fails again and again must not keep what was listed before from being predicted
+                    if unlisted is not None and self._watch is not None and self._watch.seconds_to_wait() <= 0:
+                        self._watch.postpone(self._outage_pause(self._list_failures))
                     self._take(exam)
                     continue
+                if unlisted is not None and (once or self._watch is None or self._watch.seconds_to_wait() <= 0):
+                    raise unlisted
             except Trouble as trouble:
                 if once:
                     raise
                 self._wait_for_the_pacs(trouble, stop)
                 continue
+            if self._watch is not None and self._watch.is_on:
+                continue
             if once:
                 break
-            turns = [self._journal.next_turn(), self._next_poll if self._source is not None else None]
-            due = min((turn for turn in turns if turn is not None), default=float("inf"))
-            stop.wait(min(max(due - self._clock(), 0.01), TURN_SECONDS))
+            stop.wait(self._seconds_to_wait())
         return self._failures
 
+    def _seconds_to_wait(self) -> float:
+        turn = self._journal.next_turn()
+        waits = [TURN_SECONDS] if turn is None else [TURN_SECONDS, turn - self._clock()]
+        if self._watch is not None:
+            waits.append(self._watch.seconds_to_wait())
+        return max(min(waits), 0.01)
+
     def _start(self) -> None:
-        self._health.beat(self._clock())
+        self._health.beat()
         before = self._journal.fact("model")
         if before != self._analyst.name:
             if before is not None:
                 logger.warning("the model is another one now (%s); exams that are done stay as they are", self._analyst.name)
             self._journal.note("model", self._analyst.name)
         counts = ", ".join(f"{count} {state}" for state, count in self._journal.counts().items())
-        logger.info("at work: %s; %d leftover files removed", counts, self._leftovers)
-
-    def _poll(self, source: Source, stop: threading.Event) -> None:
-        """Write down what is new. The list of a whole archive takes long: the health page hears of it, and a stop ends it."""
-        days, now = self._settings.days, self._clock()
-        since = None if days is None else date.fromtimestamp(now) - timedelta(days=days)
-        new = 0
-        for modality in sorted(self._settings.profile.modalities or ()):
-            for listed in self._listed(source, modality, since):
-                if stop.is_set():
-                    return
-                self._health.beat(self._clock())
-                # first by UID: a server's list often has no manufacturer
-                reason = OWN if self._journal.is_output(listed.sop_uid) else None
-                reason = reason or admission.refusal(admission.facts_of_json(listed.attributes), self._settings.profile)
-                state = journals.SEEN if reason is None else journals.REFUSED
-                if self._journal.add(
-                    listed.sop_uid, study_uid=listed.study_uid, series_uid=listed.series_uid, state=state, reason=reason or "", now=now
-                ):
-                    new += reason is None
-                    if reason is not None:
-                        logger.info("exam %s refused: %s", short(listed.sop_uid), reason)
-        self._next_poll = self._clock() + self._settings.poll_seconds
-        self._came_back()
-        if new:
-            logger.info("%d new radiographs", new)
-
-    def _listed(self, source: Source, modality: str, since: date | None) -> Iterator[QueryResult]:
-        """Yield what the source lists; a list without an end is no outage, and what was read of it is worked on."""
-        try:
-            yield from source.instances(modality, since=since)
-        except ListLimit as limit:
-            logger.warning("%s; what follows in it is not predicted. Choose fewer --days", limit)
+        logger.info("at work: %s; %d leftover files removed", counts, self._tidied.removed)
+        if self._tidied.radiographs or self._tidied.reports:
+            logger.warning(
+                "the journal did not know of %d radiographs and the reports of %d exams in the state folder; they are worked on again",
+                self._tidied.radiographs,
+                self._tidied.reports,
+            )
+        if self._tidied.aside:
+            logger.warning("%d files belong to no exam that can be named; they lie in %s", self._tidied.aside, self._folder.aside)
 
     def _take(self, exam: Exam) -> None:
         """Bring an exam as far as it gets.
@@ -187,7 +165,7 @@ class Worker:
         Raises:
           Trouble: the PACS is away; the attempt does not count.
         """
-        now, sop_uid = self._clock(), exam.sop_uid
+        now, started, sop_uid = self._clock(), self._steady(), exam.sop_uid
         if exam.attempts >= ATTEMPTS:
             self._end(exam, journals.DEAD, exam.reason or "the process ended every time it was tried")
             return
@@ -209,6 +187,7 @@ class Worker:
                 # a service that answers a small question is there: then the trouble is with this exam
                 for service in {self._archive, self._source}:  # one and the same service is asked once
                     if service is not None:
+                        self._health.beat()
                         service.probe()
             except Trouble:
                 self._journal.take_back(sop_uid, next_try=self._clock())
@@ -220,7 +199,7 @@ class Worker:
             self._fail(exam, f"{type(error).__name__} in {_where(error)}")
         else:
             self._came_back()
-            self._health.succeeded(sop_uid, self._clock(), seconds=self._clock() - now)
+            self._health.succeeded(sop_uid, self._clock(), seconds=self._steady() - started)
 
     def _advance(self, exam: Exam) -> None:
         uid = exam.sop_uid
@@ -239,8 +218,13 @@ class Worker:
             self._journal.move(uid, journals.PREDICTED, outputs=[report.sop_uid for report in reports], now=self._clock())
             self._folder.remove(uid, [SOURCE])
         # asked anew: a kill after the last store, and before the journal knew it, would store a report twice
-        missing = [report for report in reports if not self._archive.has(report.study_uid, report.sop_uid)]
+        missing = []
+        for report in reports:
+            self._health.beat()  # each call may take as long as an answer may
+            if not self._archive.has(report.study_uid, report.sop_uid):
+                missing.append(report)
         if missing:
+            self._health.beat()
             self._archive.store(missing[0].study_uid, [report.data for report in missing])
         self._end(exam, journals.STORED, "")
 
@@ -256,6 +240,12 @@ class Worker:
         if self._source is None or not exam.study_uid:
             raise _LostError(LOST)
         data = self._source.fetch(exam.study_uid, exam.series_uid, exam.sop_uid)
+        try:
+            sent = admission.facts_of_file(data, "it").sop_uid
+        except DataError:
+            raise Trouble("the PACS answers with what is no DICOM file, or the beginning of one") from None
+        if sent != exam.sop_uid:
+            raise Trouble("the PACS answers with another object than the one that was asked for")
         self._folder.write(exam.sop_uid, SOURCE, data)
         self._journal.move(exam.sop_uid, journals.FETCHED, now=self._clock())
         return data
@@ -272,7 +262,7 @@ class Worker:
         self._failures += 1
         if exam.attempts + 1 >= ATTEMPTS:
             since = exam.failing_since
-            if next_try is None or since is not None and self._journal.stored_since(since):
+            if next_try is None or since is not None and self._journal.stored_since(since, now=self._clock()):
                 self._end(exam, journals.DEAD, reason)
                 return
             self._journal.take_back(exam.sop_uid, next_try=next_try)
@@ -282,9 +272,11 @@ class Worker:
 
     def _end(self, exam: Exam, state: str, reason: str) -> None:
         """Bring an exam into a last state; its files go after that, and what a kill leaves here goes at the next start. Dead exams keep them."""
-        self._journal.move(exam.sop_uid, state, reason=reason, now=self._clock())
-        if state != journals.DEAD:
-            self._folder.remove(exam.sop_uid, [SOURCE, *(f"{kind}.dcm" for kind in self._analyst.kinds)])
+        # together: once an exam is refused, another object of its UID may come, whose file must stay
+        with self._folder.changing:
+            self._journal.move(exam.sop_uid, state, reason=reason, now=self._clock())
+            if state != journals.DEAD:
+                self._folder.remove(exam.sop_uid, [SOURCE, *(f"{kind}.dcm" for kind in self._analyst.kinds)])
         if state != journals.STORED:
             self._health.failed(exam.sop_uid, self._clock(), reason)
         text = errors.without_uids(f"{state}: {reason}" if reason else state)
@@ -292,15 +284,17 @@ class Worker:
 
     def _wait_for_the_pacs(self, trouble: Trouble, stop: threading.Event) -> None:
         self._outages += 1
-        wait = pause(self._outages, FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS, chance=self._chance)
         if self._outages == 1:
             logger.warning("%s; waiting for it", trouble)
         self._health.pacs_is_away(self._clock(), str(trouble))
-        end = self._clock() + wait
-        while not stop.is_set() and self._clock() < end:
+        end = self._steady() + self._outage_pause(self._outages)
+        while not stop.is_set() and self._steady() < end:
             # in short pieces, so that the health page hears of the loop
-            stop.wait(min(1.0, max(end - self._clock(), 0.01)))
-            self._health.beat(self._clock())
+            stop.wait(min(1.0, max(end - self._steady(), 0.01)))
+            self._health.beat()
+
+    def _outage_pause(self, times: int) -> float:
+        return pause(times, FIRST_OUTAGE_SECONDS, LONGEST_OUTAGE_SECONDS, chance=self._chance)
 
     def _came_back(self) -> None:
         if self._outages:

@@ -15,9 +15,9 @@ import dataclasses
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
+from time import monotonic
 from urllib.parse import urlencode
 
 from pneumodet.dicom.elements import is_uid
@@ -32,6 +32,9 @@ PAGE = 100
 
 KNOWN_PAGES = 3
 """Pages in a row without anything new that end a list; fewer where a page is the same as before."""
+
+PROBE_SECONDS = 30.0
+"""For the answer to a question that costs nothing."""
 
 DUPLICATE = 0x0111
 """Failure reason: the object is there already (PS3.7 C.5.8 "Duplicate SOP Instance"), which is what was wanted."""
@@ -70,6 +73,19 @@ class QueryResult:
         return bool(self.sop_uid and self.study_uid and self.series_uid)
 
 
+@dataclasses.dataclass
+class ListTime:
+    """What the requests of one list, or of several that belong together, may take.
+
+    Attributes:
+      seconds: in all.
+      spent: of them, until now.
+    """
+
+    seconds: float
+    spent: float = 0.0
+
+
 class DicomwebClient:
     """A client of one DICOMweb service.
 
@@ -95,13 +111,17 @@ class DicomwebClient:
         self._transport = Transport(url, access, limits=limits or Limits(), retries=retries or Retries())
         self.url, self.limits, self.warnings = self._transport.url, self._transport.limits, self._transport.warnings
 
-    def studies(self, query: str = "") -> Iterator[str]:
+    def studies(self, query: str = "", *, time: "ListTime | None" = None) -> Iterator[str]:
         """Yield the StudyInstanceUIDs that fit a query (PS3.18 10.6).
+
+        Args:
+          query: without ``?``.
+          time: of this list and others; by default ``limits.list_seconds`` for this one.
 
         Raises:
           Trouble: as ``instances``; or an entry has no UID.
         """
-        for entry in self._search("studies", query, STUDY_UID):
+        for entry in self._search("studies", query, STUDY_UID, time):
             uid = replies.text_of(entry, STUDY_UID)
             if not is_uid(uid):
                 raise Trouble("the PACS lists a study without a UID; is this a DICOMweb service?")
@@ -129,19 +149,22 @@ class DicomwebClient:
         if malformed:
             logger.warning("%d %s instances in the list of the PACS have no usable UIDs and are left out", malformed, modality)
 
-    def instances_of(self, study_uid: str, series_uid: str | None = None, *, fields: Sequence[str] = ()) -> Iterator[QueryResult]:
+    def instances_of(
+        self, study_uid: str, series_uid: str | None = None, *, fields: Sequence[str] = (), time: "ListTime | None" = None
+    ) -> Iterator[QueryResult]:
         """Yield the instances of a study or series; those without UIDs are not ``complete``.
 
         Args:
           study_uid: StudyInstanceUID.
           series_uid: SeriesInstanceUID; None for all of the study.
           fields: tags of attributes that are wanted beside those that a list has by itself.
+          time: as ``studies``.
 
         Raises:
           Trouble: as ``instances``.
         """
         path = f"studies/{study_uid}" + (f"/series/{series_uid}" if series_uid else "") + "/instances"
-        for entry in self._search(path, urlencode([("includefield", tag) for tag in fields]), SOP_UID):
+        for entry in self._search(path, urlencode([("includefield", tag) for tag in fields]), SOP_UID, time):
             yield _query_result(entry, study_uid, series_uid)
 
     def has(self, study_uid: str, sop_uid: str) -> bool:
@@ -150,7 +173,9 @@ class DicomwebClient:
         Raises:
           Trouble: the PACS does not answer, or not with a list.
         """
-        listed = self._search(f"studies/{study_uid}/instances", urlencode({SOP_UID: sop_uid}), SOP_UID)
+        # one answer is wanted, and not a list: it gets the time of one
+        once = ListTime(self.limits.request_seconds)
+        listed = self._search(f"studies/{study_uid}/instances", urlencode({SOP_UID: sop_uid}), SOP_UID, once)
         # compared here, too: a service that ignores the query lists all of the study
         return any(replies.text_of(entry, SOP_UID) == sop_uid for entry in listed)
 
@@ -160,20 +185,23 @@ class DicomwebClient:
         Raises:
           Trouble: the PACS does not answer.
         """
-        self._page("studies?limit=1", seconds=self.limits.request_seconds)
+        self._page("studies?limit=1", seconds=min(PROBE_SECONDS, self.limits.request_seconds))
 
     def fetch(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
         """Return an instance as a DICOM file, as the PACS has it (PS3.18 10.4, transfer-syntax=*).
 
         Raises:
-          Refused: it is larger than ``limits.object_bytes``; no more than that of it was read.
-          Trouble: the PACS does not answer, or with something else.
+          Refused: the PACS says that it is larger than ``limits.object_bytes``; nothing of it was read.
+          Trouble: the PACS does not answer, with something else, or with more than that, of which it said nothing: it may have no end.
         """
         most = self.limits.object_bytes
+        endless = Trouble(f"the PACS sends more than {most >> 20} MB, or {most} bytes, without having said so")
         too_large = Refused(f"it has more than {most >> 20} MB, or {most} bytes, which is the limit")
         path = f"studies/{study_uid}/series/{series_uid}/instances/{sop_uid}"
         # room for the lines around the object; the object itself is measured below
-        answer = self._transport.get(path, accept=_ANY_SYNTAX, most=most + 2 * multipart.MAX_HEADER_BYTES, too_large=too_large)
+        answer = self._transport.get(
+            path, accept=_ANY_SYNTAX, most=most + 2 * multipart.MAX_HEADER_BYTES, too_large=endless, stated=too_large
+        )
         data = multipart.only_part(answer.body, answer.content_type)
         if len(data) > most:
             raise too_large
@@ -211,7 +239,7 @@ class DicomwebClient:
         if stored + len(failed) < len(objects):
             raise Trouble(f"the PACS answered {answer.status}, but names only {stored} of {len(objects)} objects as stored")
 
-    def _search(self, path: str, query: str, key: str) -> Iterator[replies.Entry]:
+    def _search(self, path: str, query: str, key: str, time: ListTime | None = None) -> Iterator[replies.Entry]:
         """Yield the entries of a list, page after page, each once (PS3.18 8.3.4.4).
 
         Services may send fewer than was asked for, begin again at the end, not know ``offset``, or send everything at once. So the list ends with a page
@@ -221,24 +249,26 @@ class DicomwebClient:
           path: of the search, below the service's URL.
           query: without ``?``, limit and offset; may be empty.
           key: tag of the UID by which an entry is known.
+          time: as ``studies``.
         """
+        time = time or ListTime(self.limits.list_seconds)
         known: set[str] = set()
         first: Collection[str] | None = None
         before: Collection[str] | None = None
-        offset, spent, without_new = 0, 0.0, 0
+        offset, without_new = 0, 0
         for _ in range(self.limits.pages):
-            left, started = self.limits.list_seconds - spent, time.monotonic()
+            left, started = time.seconds - time.spent, monotonic()
             if left <= 0:
-                raise ListLimit(f"the list of the PACS takes longer than {self.limits.list_seconds:g} s; {len(known)} entries were read")
+                raise ListLimit(f"the list of the PACS takes longer than {time.seconds:g} s; {len(known)} entries were read")
             asked = "&".join([*([query] if query else []), f"limit={PAGE}", f"offset={offset}"])
             try:
                 page = self._page(f"{path}?{asked}", seconds=min(left, self.limits.request_seconds))
             except Trouble as trouble:
-                if time.monotonic() - started < left:
+                if monotonic() - started < left:
                     raise
-                raise ListLimit(f"the list of the PACS takes longer than {self.limits.list_seconds:g} s ({trouble})") from None
+                raise ListLimit(f"the list of the PACS takes longer than {time.seconds:g} s ({trouble})") from None
             # the time of requests only: between two pages the caller works with what was yielded
-            spent += time.monotonic() - started
+            time.spent += monotonic() - started
             if not page:
                 return
             names = _names(page, key)

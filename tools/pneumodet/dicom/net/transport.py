@@ -32,6 +32,9 @@ _HINTS = {
     404: "; it does not have it, or the URL is wrong",
 } | dict.fromkeys((301, 302, 303, 307, 308), "; redirects are not followed, give the URL that it leads to")
 
+MAX_STATED_BYTES = 1 << 32
+"""An answer that says it is longer is broken: no value of an object has more (PS3.5 7.1)."""
+
 _PIECE = 1 << 16
 _REFUSAL_BYTES, _REFUSAL_SECONDS = 1 << 13, 5.0
 _MAX_WARNINGS = 50
@@ -110,7 +113,15 @@ class Transport:
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # below that it writes addresses with UIDs into the log
 
     def get(
-        self, path: str, *, accept: str, most: int, too_large: Exception, good: Collection[int] = (200,), seconds: float | None = None
+        self,
+        path: str,
+        *,
+        accept: str,
+        most: int,
+        too_large: Exception,
+        stated: Exception | None = None,
+        good: Collection[int] = (200,),
+        seconds: float | None = None,
     ) -> Answer:
         """Ask, and ask again where that may help and time is left.
 
@@ -119,6 +130,7 @@ class Transport:
           accept: media types that are wanted.
           most: bytes of the body.
           too_large: raised as soon as there are more.
+          stated: raised instead where the service says beforehand, by a Content-Length that an object may have, that there will be more.
           good: statuses of an answer that is wanted.
           seconds: of all attempts; by default ``limits.request_seconds``.
 
@@ -128,10 +140,11 @@ class Transport:
         """
         seconds = self.limits.request_seconds if seconds is None else seconds
         end, attempt = time.monotonic() + seconds, 0
+        large = (too_large, stated or too_large)
         while True:
             attempt += 1
             try:
-                return self._answer("GET", path, {"Accept": accept}, good=good, most=most, too_large=too_large, times=(end, seconds))
+                return self._answer("GET", path, {"Accept": accept}, good=good, most=most, large=large, times=(end, seconds))
             except Unreachable as error:
                 wait = pause(attempt, self._retries.first_seconds, self._retries.longest_seconds, chance=self._chance)
                 # no pause after which no time would be left
@@ -143,7 +156,7 @@ class Transport:
         """Send data, once; the rest is as ``get`` says."""
         seconds = self.limits.request_seconds
         times = (time.monotonic() + seconds, seconds)
-        return self._answer("POST", path, headers, data=data, good=good, most=most, too_large=too_large, times=times)
+        return self._answer("POST", path, headers, data=data, good=good, most=most, large=(too_large, too_large), times=times)
 
     def _answer(
         self,
@@ -153,7 +166,7 @@ class Transport:
         *,
         good: Collection[int],
         most: int,
-        too_large: Exception,
+        large: tuple[Exception, Exception],
         times: tuple[float, float],
         data: bytes | None = None,
     ) -> Answer:
@@ -167,7 +180,7 @@ class Transport:
                 self._heed(answer.headers.get("Warning", ""))
                 kind = answer.headers.get("Content-Type", "")
                 if answer.status_code in good:
-                    return Answer(answer.status_code, kind, _read(answer, most, too_large))
+                    return Answer(answer.status_code, kind, _read(answer, most, *large))
                 # why it refuses is good to know, but worth no long wait
                 budget.shorten(_REFUSAL_SECONDS)
                 raise _refusal(answer.status_code, refusal_of(_beginning(answer), kind))
@@ -213,19 +226,21 @@ def _pieces(answer: Any) -> Iterator[bytes]:
         yield piece
 
 
-def _read(answer: Any, most: int, too_large: Exception) -> bytes:
+def _read(answer: Any, most: int, too_large: Exception, stated: Exception) -> bytes:
     """Return an answer's body.
 
     Raises:
-      ``too_large`` as soon as it is known that there are more than ``most`` bytes.
+      ``stated`` where it says that it has more than ``most`` bytes, and ``too_large`` as soon as more have come.
       Trouble: it is compressed.
     """
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise Trouble("the PACS answers compressed, which was not asked for")
     length = answer.headers.get("Content-Length", "")
     # digits are counted first, since int refuses a number of thousands of them
-    if length.isdecimal() and (len(length) > len(str(most)) + 1 or int(length) > most):
+    if length.isdecimal() and len(length) > len(str(MAX_STATED_BYTES)):
         raise too_large
+    if length.isdecimal() and int(length) > most:
+        raise stated if int(length) <= MAX_STATED_BYTES else too_large
     body = bytearray()
     for piece in _pieces(answer):
         body += piece

@@ -16,7 +16,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import views
 from pneumodet.dicom import header_facts
 from pneumodet.dicom.net import access
-from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, DicomwebClient, QueryResult
+from pneumodet.dicom.net.dicomweb import PATIENT_ID, SERIES_UID, DicomwebClient, ListTime, QueryResult
 from pneumodet.dicom.net.errors import ListLimit, NotAllowed, Refused, Trouble
 from pneumodet.dicom.net.errors import Unreachable as NoAnswer
 from pneumodet.dicom.net.replies import text_of
@@ -178,9 +178,11 @@ class RemoteRadiographs:
             yield result
 
     def _listed(self) -> Iterator[QueryResult]:
+        # one bound for all lists together: a list of studies without an end would have one of instances for each
+        time = ListTime(self.client.limits.list_seconds)
         try:
-            for study in [self.resource.study] if self.resource.study else self.client.studies(self.resource.query):
-                yield from self.client.instances_of(study, self.resource.series, fields=(PATIENT_ID, SERIES_UID, VIEW_POSITION))
+            for study in [self.resource.study] if self.resource.study else self.client.studies(self.resource.query, time=time):
+                yield from self.client.instances_of(study, self.resource.series, fields=(PATIENT_ID, SERIES_UID, VIEW_POSITION), time=time)
         except Trouble as error:
             raise _stop(self.client.url, error) from None
 
