@@ -82,6 +82,10 @@ def test_evaluate_writes_metrics_and_detections(trained, records):
     assert all(known[row["image_id"]] == row["file_name"] for row in rows)
 
 
+def exams(data_dir, split):
+    return {image["file_name"] for image in read(data_dir / f"instances_{split}.json")["images"]}
+
+
 def test_what_a_run_has_seen_goes_along(trained, records):
     """From run.json to the figures and the export."""
     metrics, marks = read(trained / "eval" / "metrics.json"), {}
