@@ -126,7 +126,6 @@ def test_an_exported_model_is_measured_on_records(trained, records, tmp_path):
 # quick: the first half above, and tests/export, where an export is evaluated on two splits
 @pytest.mark.slow
 def test_an_exported_model_is_measured_on_other_records(trained, records, source, tmp_path, capsys):
-    of_run = read(trained / "eval" / "metrics.json")
     flags = ["--val-fraction", "0.9", "--test-fraction", "0", "--seed", "7"]
     arguments = ["--dicom-dir", str(source.dicom_dir), "--labels", str(source.labels), *flags]
     assert make_tfrecords.main([*arguments, "--output-dir", str(tmp_path / "others")]) == 0
