@@ -12,8 +12,8 @@ DICOMweb service on loopback (soak_peer.py), where the worker looks for them and
 - callers connect to its DICOM port and say nothing, half a request, or a letter now and then.
 
 Then all that ends, and the worker has ``--drain-seconds`` to finish. Printed are the counts, as a Markdown table: exams in (acknowledged by C-STORE, or in the
-service), reports out, doubled (exams with two reports), stored twice (the same report a second time, which adds nothing) and lost. The exit code is 1 where one
-is lost or doubled.
+service), reports out, doubled (exams with two reports), stored twice (the same report a second time, which adds nothing), still in the queue, and lost. The
+exit code is 1 where one is lost or doubled.
 
 With ``--orthanc`` the reports go to an Orthanc with its DICOMweb plug-in, and the other half of the radiographs is put into it; its credentials come from
 PNEUMODET_PACS_USER and _PASSWORD. It is not stopped from here, so that outages and bad answers are left to whoever runs it.
@@ -42,6 +42,9 @@ import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from pneumodet.apps.pacs import journal as journals
+from pneumodet.apps.pacs.journal import Journal
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))
@@ -162,11 +165,11 @@ class Modality:
     """Sends radiographs, again until each is acknowledged.
 
     Attributes:
-      acknowledged: StudyInstanceUIDs.
+      acknowledged: StudyInstanceUID -> SOPInstanceUID.
     """
 
     def __init__(self, port: int, counts: Counts, chance: random.Random) -> None:
-        self.acknowledged: set[str] = set()
+        self.acknowledged: dict[str, str] = {}
         self._port, self._counts, self._chance = port, counts, chance
 
     def send(self, until: Callable[[], bool], per_second: float) -> None:
@@ -192,7 +195,7 @@ class Modality:
             for attempt in range(2 if self._chance.random() < 0.1 else 1):
                 self._counts.sent_again += attempt
                 if association.send_c_store(one).get("Status") == 0:
-                    self.acknowledged.add(study)
+                    self.acknowledged[study] = str(one.SOPInstanceUID)
         except (RuntimeError, ValueError):  # the worker was killed between the two
             pass
         finally:
@@ -319,6 +322,12 @@ def drained(worker: WorkerProcess, seconds: float) -> dict[str, Any]:
     return facts or {}
 
 
+def _queued(worker: WorkerProcess) -> set[str]:
+    """Return the SOPInstanceUIDs of the exams that the worker, which has ended, would work on."""
+    with contextlib.closing(Journal(worker.state / "journal.sqlite")) as book:
+        return {exam.sop_uid for state in journals.OPEN for exam in book.of_state(state)}
+
+
 def table(counts: Counts, rows: dict[str, Any]) -> str:
     """Return the table."""
     done = {
@@ -366,13 +375,13 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
     def over() -> bool:
         return time.monotonic() >= end
 
-    kept: set[str] = set()
+    kept: dict[str, str] = {}
 
     def fill() -> None:
         while not over():
-            study, _, one = radiograph()
+            study, sop, one = radiograph()
             archive.put(encoded(one))
-            kept.add(study)
+            kept[study] = sop
             time.sleep(1 / args.per_second)
 
     bad = random.Random(args.seed + 2)
@@ -395,7 +404,9 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
         if peer is not None:
             peer.stop()
     reports = {study: orthanc.reports_of(study) if orthanc else peer.reports.get(study, {}) for study in kept | modality.acknowledged}
-    lost, doubled = sum(not one for one in reports.values()), sum(len(one) > 1 for one in reports.values())
+    uids, queued = kept | modality.acknowledged, _queued(worker)
+    without = [uids[study] for study, one in reports.items() if not one]
+    lost, doubled = sum(uid not in queued for uid in without), sum(len(one) > 1 for one in reports.values())
     rows = {
         "minutes": f"{(time.monotonic() - started) / 60:.1f}",
         "exams in, by C-STORE": len(modality.acknowledged),
@@ -403,6 +414,7 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
         "reports out": sum(map(len, reports.values())),
         "doubled": doubled,
         "stored twice": sum(sum(one.values()) - len(one) for one in reports.values()),
+        "without a report yet, in the queue": len(without) - lost,
         "lost": lost,
         "left in the journal": json.dumps({state: count for state, count in facts.get("exams", {}).items() if count}),
         "memory of the worker, MB (first quarter / last / most)": _quarters(counts.megabytes),
