@@ -171,6 +171,19 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, t
     assert record["rollbacks"] == 1
 
 
+def test_the_best_checkpoint_outlives_a_return_to_an_earlier_one(records, tmp_path, monkeypatch):
+    """Step 4 is evaluated twice, and worse with the lower rate that it is repeated with."""
+    break_steps(monkeypatch, lambda step, factor: step == 5 and factor == 1)
+    fake_figures(monkeypatch, [0.1, 0.5, 0.3, 0.4])
+    folder, outcome = detection.train(small.request(records, tmp_path / "back", steps=6, evaluate_every=2, checkpoint_every=3, patience=9))
+    assert "Back to step 3" in outcome.notes[0]
+    memory = outcome.memory
+    assert (memory.best, memory.best_step, memory.rollbacks, memory.waited) == (0.5, 4, 1, 2)
+    assert [path.name for path in (folder / "best").glob("*.index")] == ["ckpt-4.index"]
+    reader = __import__("tensorflow").train.load_checkpoint(str(folder / "best" / "ckpt-4"))
+    assert reader.get_tensor("rate_factor/.ATTRIBUTES/VARIABLE_VALUE") == 1, "the first of the two"
+
+
 @pytest.mark.slow
 def test_returns_are_bounded_and_go_back_further_each_time(records, tmp_path, monkeypatch):
     break_steps(monkeypatch, lambda step, factor: step == 6)

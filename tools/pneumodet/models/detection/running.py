@@ -14,7 +14,7 @@ import tensorflow as tf
 from pneumodet.core.detections import Detections
 from pneumodet.inference import sizes
 from pneumodet.inference.outputs import from_outputs
-from pneumodet.models.detection import checkpoints, models, resizing
+from pneumodet.models.detection import checkpoints, models, pipeline_config, resizing
 
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
@@ -72,6 +72,15 @@ def of_checkpoint(config: Any, checkpoint: str) -> DetectorRunner:
     Raises:
       CheckpointError: the checkpoint does not fit the config.
     """
+    return DetectorRunner(model_of(config, checkpoint), config)
+
+
+def model_of(config: Any, checkpoint: str) -> Any:
+    """Return the DetectionModel of a checkpoint, with averages for weights where the config says that it is evaluated with them.
+
+    Args and errors as ``of_checkpoint``.
+    """
     model = models.build(config, is_training=False)
-    checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
-    return DetectorRunner(model, config)
+    hint = "Was it written by this run's pipeline.config?"
+    checkpoints.restore({"model": model}, checkpoint, hint=hint, averaged=pipeline_config.averaged(config))
+    return model
