@@ -22,6 +22,7 @@ from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import files, inputs, recipe_origin, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
+from pneumodet.evaluation.metrics import instance_masks
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import page, worst
 from pneumodet.inference import exported
@@ -256,7 +257,7 @@ def _evaluated(
         detected = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
     loaded = inputs.assemble(
         instances,
-        lambda _, __: to_coco(detected),
+        lambda _, __: to_coco(detected, sizes_hw=_sizes_hw(instances)),
         names=(str(about.truth), "the detections"),
         class_name=options.class_name,
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
@@ -271,10 +272,16 @@ def _ids(loaded: Loaded) -> dict[str, Any]:
     return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
 
 
+def _sizes_hw(instances: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return exam -> height and width in px, where the ground truth says them; masks are written for those."""
+    named = ((str(image.get("file_name", image["id"])), image.get("height"), image.get("width")) for image in instances["images"])
+    return {exam: (int(height), int(width)) for exam, height, width in named if height and width}
+
+
 def _again(loaded: Loaded, detected: dict[str, Detections], options: Options) -> Loaded:
     """Return the same ground truth with other detections."""
     ids = _ids(loaded)
-    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(detected)]
+    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(detected, sizes_hw=_sizes_hw(loaded.instances))]
     patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
     facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
     return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=patients, facts=facts)
@@ -319,14 +326,15 @@ def _write(
         other=other,
         names=("this model", options.compare.stem if options.compare else "B"),
     )
+    metrics |= instance_masks.of_loaded(loaded, class_name=options.class_name, score_threshold=metrics["rsna_threshold"])
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     origin = recipe_origin.notes(plan, loaded.cases.names, tuned=options.recipe is not None)
-    metrics["warnings"] = [*warnings, *origin, *metrics["warnings"]]
+    metrics["warnings"] = [*warnings, *origin, *instance_masks.of_rectangles(metrics), *metrics["warnings"]]
     if about.get("checkpoint_chosen_of"):
         metrics["warnings"].append(runs.CHOSEN_HERE.format(count=about["checkpoint_chosen_of"]))
     paths.write_json(folder / runs.METRICS, metrics)
     if detected is not None:  # otherwise they are the caller's file
-        paths.write_json(folder / DETECTIONS, to_coco(detected))
+        paths.write_json(folder / DETECTIONS, to_coco(detected, sizes_hw=_sizes_hw(loaded.instances)))
     # where postprocess.py leaves it, beside the recipe
     table = options.recipe.parent / gates.TABLE if options.recipe else None
     report = page.write_report(

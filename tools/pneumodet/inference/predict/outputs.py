@@ -137,7 +137,7 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
         before = "[\n"
         for entry in entries:
             kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
-            for row in detections.coco_rows(entry.exam, entry.detections):
+            for row in detections.coco_rows(entry.exam, entry.detections, size_hw=entry.size_hw):
                 coco.write(before + json.dumps(row, allow_nan=False))
                 before = ",\n"
             submission.writerow((entry.exam, detections.prediction_string(kept)))

@@ -226,6 +226,11 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
             setattr(message, field.name, max(least, round(value)) if field.cpp_type in field_paths.INTEGERS else value)
 
 
+def has_masks(config: Config) -> bool:
+    """Return whether the model gives a mask of each detection: Mask R-CNN, which is a Faster R-CNN of three stages."""
+    return bool(config.model.WhichOneof("model") == "faster_rcnn" and config.model.faster_rcnn.number_of_stages == 3)
+
+
 def averaged(config: Config) -> bool:
     """Return whether the model is evaluated with averages of its weights: the optimizer has to keep them, and the evaluation to use them."""
     return bool(config.train_config.optimizer.use_moving_average and config.eval_config.use_moving_averages)
