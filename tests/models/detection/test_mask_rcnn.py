@@ -18,6 +18,7 @@ def test_detections_have_masks():
     """Of random weights: how many there are and where they lie, not what they are of."""
     from pneumodet.export import graphs
     from pneumodet.inference import card
+    from pneumodet.inference.outputs import from_outputs
     from pneumodet.models.detection import models
     from pneumodet.models.detection.running import DetectorRunner
 
@@ -26,7 +27,10 @@ def test_detections_have_masks():
     resizer.height = resizer.width = SIDE
     model = models.build(config, is_training=False)
     pixels = np.random.default_rng(0).integers(256, size=(200, 300), dtype=np.uint8)
-    detections = DetectorRunner(model, config).detect_one(pixels)
+    runner = DetectorRunner(model, config)
+    outputs = runner.detect(*(one[np.newaxis] for one in runner.prepared(pixels)))
+    outputs["detection_scores"] = np.full_like(outputs["detection_scores"], 0.9)  # random weights are sure of nothing
+    detections = from_outputs(outputs, 0, height=200, width=300)
     assert len(detections) > 0
     assert detections.masks.shape == (len(detections), 15, 15)
     assert detections.masks.max() > detections.masks.min()

@@ -64,7 +64,7 @@ class Entry:
         """Return the entry as a line of JSON; detections are little-endian float32 in base64, and come back to the last bit."""
         of = self.detections
         table = np.column_stack([of.boxes_xyxy_px, of.scores, of.classes]).astype("<f4")
-        value = {
+        value: dict[str, Any] = {
             "exam": self.exam,
             "file": self.file,
             "size_hw": self.size_hw,
