@@ -53,8 +53,8 @@ def mask_metrics(instances: Mapping[str, Any], results: Rows, *, category: int, 
     """
     sizes_hw = {image["id"]: (image.get("height"), image.get("width")) for image in instances["images"]}
     wanted = [row for row in instances["annotations"] if row["category_id"] == category]
-    found = [row for row in results if row["category_id"] == category]
-    unknown = next((row["image_id"] for row in [*wanted, *found] if None in sizes_hw[row["image_id"]]), None)
+    detected = [row for row in results if row["category_id"] == category]
+    unknown = next((row["image_id"] for row in [*wanted, *detected] if None in sizes_hw[row["image_id"]]), None)
     if unknown is not None:
         raise DataError(f"Masks need the height and width of their image; the ground truth does not say those of image {unknown}.")
     truth = [truth_rle(row, sizes_hw[row["image_id"]]) for row in wanted]
@@ -62,8 +62,8 @@ def mask_metrics(instances: Mapping[str, Any], results: Rows, *, category: int, 
     figures |= {"mask.truth": len(wanted), "mask.rectangles": sum(not is_outlined(row) for row in wanted)}
     if not wanted:
         return figures
-    figures["mask.dice"] = _dice(wanted, truth, found, score_threshold)
-    return figures | _average_precision(sorted(sizes_hw), wanted, truth, found)
+    figures["mask.dice"] = _dice(wanted, truth, detected, score_threshold)
+    return figures | _average_precision(sorted(sizes_hw), wanted, truth, detected)
 
 
 def of_rectangles(figures: Mapping[str, Any]) -> list[str]:
@@ -101,7 +101,7 @@ def truth_rle(annotation: Mapping[str, Any], size_hw: tuple[int, int]) -> dict[s
     return masks.to_rle(masks.on_image(np.ones((1, 1)), box, height=height, width=width))
 
 
-def _dice(wanted: Rows, truth: Rows, found: Rows, threshold: float) -> float:
+def _dice(wanted: Rows, truth: Rows, detected: Rows, threshold: float) -> float:
     """Return the mean over the images with ground truth."""
 
     def together(rows: Rows, rles: Rows) -> dict[Any, np.ndarray]:
@@ -111,7 +111,7 @@ def _dice(wanted: Rows, truth: Rows, found: Rows, threshold: float) -> float:
             of_image[number] = of_image[number] | mask if number in of_image else mask
         return of_image
 
-    kept = [row for row in found if row["score"] >= threshold]
+    kept = [row for row in detected if row["score"] >= threshold]
     there, said = together(wanted, truth), together(kept, [row[KEY] for row in kept])
     values = []
     for number, mask in there.items():
@@ -120,7 +120,7 @@ def _dice(wanted: Rows, truth: Rows, found: Rows, threshold: float) -> float:
     return float(np.mean(values))
 
 
-def _average_precision(image_ids: Sequence[Any], wanted: Rows, truth: Rows, found: Rows) -> dict[str, float | None]:
+def _average_precision(image_ids: Sequence[Any], wanted: Rows, truth: Rows, detected: Rows) -> dict[str, float | None]:
     from hotcoco import COCO, COCOeval  # here, because only evaluation needs it
 
     place = {number: index for index, number in enumerate(image_ids, 1)}
@@ -142,7 +142,7 @@ def _average_precision(image_ids: Sequence[Any], wanted: Rows, truth: Rows, foun
 
     annotations = [entry(number, row, rle) for number, (row, rle) in enumerate(zip(wanted, truth, strict=True), 1)]
     coco = COCO(listed | {"annotations": annotations})
-    results = [entry(number, row, row[KEY]) | {"score": row["score"]} for number, row in enumerate(found, 1)]
+    results = [entry(number, row, row[KEY]) | {"score": row["score"]} for number, row in enumerate(detected, 1)]
     if not results:
         return {"mask.AP": 0.0, "mask.AP50": 0.0, "mask.AP75": 0.0}
     run = COCOeval(coco, coco.load_res(results), "segm")
