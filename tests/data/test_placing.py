@@ -95,6 +95,10 @@ def test_polygons_become_masks(labelled, tmp_path, max_side, pixels):
     }
     side = 16 if max_side is None else 8
     assert sums == {"P0": [pixels], "P1": [side * side], "P2": [], "P3": []}
+    truth = [json.loads((tmp_path / "out" / f"instances_{name}.json").read_text()) for name in ("train", "val")]
+    exams = {image["id"]: image["file_name"] for one in truth for image in one["images"]}
+    outlines = {exams[row["image_id"]]: row.get("segmentation") for one in truth for row in one["annotations"]}
+    assert outlines == {"P0": [[value * side / 16 for value in triangle[0]]], "P1": None}, "a box is no outline"
 
 
 @pytest.mark.parametrize("format", ["voc", "coco"])

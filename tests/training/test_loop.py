@@ -1,6 +1,5 @@
 """The loop: exact resume, the best checkpoint, early stopping, and the way back from a loss that is not finite."""
 
-import contextlib
 import json
 import shutil
 import signal
@@ -47,12 +46,13 @@ def test_a_run_that_was_stopped_goes_on_exactly(records, uncut, tmp_path):
     """Stopped between two checkpoints; the slow tests kill and signal whole processes."""
 
     def interrupt(now):
-        if now.step == 7:
+        if now.step == 6:  # what is reported at a step comes before its checkpoint
             raise KeyboardInterrupt
 
     request = small.request(records, tmp_path / "cut", checkpoint_every=3)
-    with contextlib.suppress(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):
         detection.train(request, on_progress=interrupt)
+    assert not (tmp_path / "cut" / "train" / "ckpt-6.index").exists()
     folder, outcome = detection.train(detection.Request(run=str(tmp_path / "cut"), resume=True))
     assert outcome.completed
     assert small.weights(folder / "train" / "ckpt-12") == small.weights(uncut[0] / "train" / "ckpt-12")
@@ -174,6 +174,19 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, t
         __import__("tensorflow").train.load_checkpoint(str(folder / "train" / "ckpt-12")).get_tensor("memory/.ATTRIBUTES/VARIABLE_VALUE")
     )
     assert record["rollbacks"] == 1
+
+
+def test_the_best_checkpoint_outlives_a_return_to_an_earlier_one(records, tmp_path, monkeypatch):
+    """Step 4 is evaluated twice, and worse with the lower rate that it is repeated with."""
+    break_steps(monkeypatch, lambda step, factor: step == 5 and factor == 1)
+    fake_figures(monkeypatch, [0.1, 0.5, 0.3, 0.4])
+    folder, outcome = detection.train(small.request(records, tmp_path / "back", steps=6, evaluate_every=2, checkpoint_every=3, patience=9))
+    assert "Back to step 3" in outcome.notes[0]
+    memory = outcome.memory
+    assert (memory.best, memory.best_step, memory.rollbacks, memory.waited) == (0.5, 4, 1, 2)
+    assert [path.name for path in (folder / "best").glob("*.index")] == ["ckpt-4.index"]
+    reader = __import__("tensorflow").train.load_checkpoint(str(folder / "best" / "ckpt-4"))
+    assert reader.get_tensor("rate_factor/.ATTRIBUTES/VARIABLE_VALUE") == 1, "the first of the two"
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Pictures: boxes stand where they belong, in their colours, and nothing covers them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,6 +50,20 @@ def test_detections_are_orange_with_their_score():
     assert np.asarray(other).tobytes() != np.asarray(plain).tobytes()
     named = draw_boxes(GREY, detections=detections((200, 300, 500, 700)), names={2: "pneumonia"})
     assert len(where(named, DETECTION_RGB)) > len(where(plain, DETECTION_RGB))
+
+
+def test_masks_are_tinted_and_let_the_radiograph_through():
+    one = detections((200, 300, 500, 700))
+    half = np.zeros((1, 2, 2), np.uint8)
+    half[:, :, 0] = 255
+    plain, masked = (
+        np.asarray(draw_boxes(GREY, detections=each, panel=False), int) for each in (one, dataclasses.replace(one, masks=half))
+    )
+    rows, columns = np.nonzero((plain != masked).any(axis=2))
+    assert columns.min() >= 200 and columns.max() < 360, "the left half"
+    assert rows.min() >= 300 and rows.max() <= 700
+    inside = masked[500, 260]
+    assert np.abs(inside - (0.7 * plain[500, 260] + 0.3 * np.array(DETECTION_RGB))).max() <= 2
 
 
 def test_small_scores_are_told_apart():

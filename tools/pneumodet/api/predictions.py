@@ -105,8 +105,8 @@ class Prediction:
         return pictures.draw_boxes(self.pixels(), truth_xyxy_px=truth_xyxy_px, detections=drawn, names=names, title=self.exam)
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """Return COCO results: a dict a detection with image_id, file_name, category_id, bbox (xywh px) and score."""
-        return travelling.coco_rows(self.exam, self.detections)
+        """Return COCO results: a dict a detection with image_id, file_name, category_id, bbox (xywh px) and score, of a model with masks segmentation."""
+        return travelling.coco_rows(self.exam, self.detections, size_hw=self.size_hw)
 
     def __repr__(self) -> str:
         return f"<Prediction of {self.exam}: {self._sentence()}>"

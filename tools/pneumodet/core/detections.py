@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.core import csv_cells, paths
+from pneumodet.core import masks as object_masks
 from pneumodet.core.errors import DataError
 
 BOX_DECIMALS = 2
@@ -45,6 +46,8 @@ class Detections:
       boxes_xyxy_px: (N, 4) float32, left, top, right, bottom in px of the radiograph.
       scores: (N,) float32 in [0, 1].
       classes: (N,) int64 label-map ids, from 1.
+      masks: (N, m, n) uint8, how sure the model is of each part of each box that it belongs to the object, times 255, rows from top to bottom; None
+        where the model gives boxes only.
 
     Raises:
       DataError: shapes do not fit, a value is not finite, a box is inverted, a score is outside [0, 1] or a class is below 1.
@@ -53,9 +56,10 @@ class Detections:
     boxes_xyxy_px: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+    masks: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        boxes, scores, classes = (np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self))
+        boxes, scores, classes = (np.asarray(one) for one in (self.boxes_xyxy_px, self.scores, self.classes))
         if boxes.size == 0:
             boxes = boxes.reshape(-1, 4)
         count = len(boxes)
@@ -63,6 +67,8 @@ class Detections:
             raise DataError(
                 f"Detections need boxes (N, 4), scores (N,) and classes (N,), but got {boxes.shape}, {scores.shape} and {classes.shape}."
             )
+        if self.masks is not None and (self.masks.ndim != 3 or len(self.masks) != count or self.masks.dtype != np.uint8):
+            raise DataError(f"{count} detections need masks ({count}, m, n) uint8, but got {self.masks.shape} {self.masks.dtype}.")
         # before the order of the edges, since comparisons with NaN are False and would let it pass
         if not np.isfinite(boxes).all():
             raise DataError(
@@ -94,7 +100,19 @@ class Detections:
         return self._where(self.classes == category_id)
 
     def _where(self, mask: np.ndarray) -> "Detections":
-        return Detections(self.boxes_xyxy_px[mask], self.scores[mask], self.classes[mask])
+        masks = None if self.masks is None else self.masks[mask]
+        return Detections(self.boxes_xyxy_px[mask], self.scores[mask], self.classes[mask], masks)
+
+    def mask(self, index: int, *, size_hw: tuple[int, int]) -> np.ndarray:
+        """Return the (H, W) bool mask of a detection over the radiograph of ``size_hw`` px.
+
+        Raises:
+          DataError: there are no masks.
+        """
+        if self.masks is None:
+            raise DataError("These detections are boxes without masks.")
+        height, width = size_hw
+        return object_masks.on_image(self.masks[index] / 255, self.boxes_xyxy_px[index], height=height, width=width)
 
     @classmethod
     def none(cls) -> "Detections":
@@ -106,23 +124,34 @@ def _first_row(mask: np.ndarray) -> int:
     return int(np.argwhere(mask)[0][0])
 
 
-def to_coco(detections_by_patient: Mapping[str, Detections]) -> list[dict[str, Any]]:
+def to_coco(
+    detections_by_patient: Mapping[str, Detections], *, sizes_hw: Mapping[str, tuple[int, int]] | None = None
+) -> list[dict[str, Any]]:
     """Return COCO results: one dict a detection with image_id, file_name (the patientId), category_id, bbox (xywh px) and score.
 
     COCO results have no entry for an exam without detections.
+
+    Args:
+      detections_by_patient: patientId -> Detections.
+      sizes_hw: patientId -> height and width in px; with it, masks are written, too, as ``segmentation`` in COCO's run lengths.
     """
-    return [row for patient_id, detections in detections_by_patient.items() for row in coco_rows(patient_id, detections)]
+    sizes_hw = sizes_hw or {}
+    return [row for exam, detections in detections_by_patient.items() for row in coco_rows(exam, detections, size_hw=sizes_hw.get(exam))]
 
 
-def coco_rows(patient_id: str, detections: Detections) -> list[dict[str, Any]]:
-    """Return the entries of ``to_coco`` for one exam."""
+def coco_rows(patient_id: str, detections: Detections, *, size_hw: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+    """Return the entries of ``to_coco`` for one exam, of ``size_hw`` px."""
     number = image_id(patient_id)
     boxes = detections.boxes_xyxy_px.astype(np.float64)  # float32 subtraction would show in the second decimal of a wide radiograph
     boxes_xywh_px = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(BOX_DECIMALS)
-    return [
+    rows: list[dict[str, Any]] = [
         {"image_id": number, "file_name": patient_id, "category_id": category, "bbox": box, "score": score}
         for box, score, category in zip(boxes_xywh_px.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True)
     ]
+    if detections.masks is not None and size_hw is not None:
+        for index, row in enumerate(rows):
+            row["segmentation"] = object_masks.to_rle(detections.mask(index, size_hw=size_hw))
+    return rows
 
 
 def write_coco_results(path: Path, detections_by_patient: Mapping[str, Detections]) -> None:

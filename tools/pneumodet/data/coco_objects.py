@@ -11,6 +11,7 @@ import numpy as np
 
 from pneumodet.core import boxes
 from pneumodet.core.detections import image_id
+from pneumodet.data.annotations import Outline
 
 
 def image_entry(exam: str, height: int, width: int) -> dict[str, Any]:
@@ -25,7 +26,12 @@ def image_level(images: Sequence[Mapping[str, Any]], class_name: str) -> np.ndar
 
 
 def annotation_entries(
-    image: int, boxes_xyxy_px: np.ndarray, class_ids: Sequence[int], *, difficult: Sequence[bool] = ()
+    image: int,
+    boxes_xyxy_px: np.ndarray,
+    class_ids: Sequence[int],
+    *,
+    difficult: Sequence[bool] = (),
+    outlines: Sequence[Outline | None] = (),
 ) -> list[dict[str, Any]]:
     """Return the objects of an image, without ids of their own, which count over a whole file.
 
@@ -34,12 +40,18 @@ def annotation_entries(
       boxes_xyxy_px: (N, 4) float64.
       class_ids: N ids of the label map.
       difficult: N marks as Pascal VOC has them, or none.
+      outlines: N outlines in px, None for an object that has only a box; or none. ``area`` is that of the box in any case, by which COCO sorts sizes.
     """
     rows: list[dict[str, Any]] = [
         {"image_id": image, "category_id": class_id, "bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0}
         for xywh, class_id in zip(boxes.xyxy_to_xywh_px(boxes_xyxy_px).tolist(), class_ids, strict=True)
     ]
-    return [row | {"difficult": 1} if marked else row for row, marked in zip(rows, difficult or (False,) * len(rows), strict=True)]
+    for row, marked, outline in zip(rows, difficult or (False,) * len(rows), outlines or (None,) * len(rows), strict=True):
+        if marked:
+            row["difficult"] = 1
+        if outline:
+            row["segmentation"] = [list(polygon) for polygon in outline]
+    return rows
 
 
 def whole(images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], classes: Mapping[str, int]) -> dict[str, Any]:

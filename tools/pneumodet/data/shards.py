@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,7 @@ from pneumodet.core import boxes, json_text, paths, seen
 from pneumodet.core.errors import DataError
 from pneumodet.core.json_fields import Fields
 from pneumodet.data import coco_objects, dicom_images, images, label_map, manifest, object_masks, tf_example, tfrecord
-from pneumodet.data.annotations import MIN_SIDE_PX, Exam
+from pneumodet.data.annotations import MIN_SIDE_PX, Exam, Outline
 from pneumodet.data.sources import Source
 
 SHARD_BYTES = 128 << 20
@@ -206,7 +206,11 @@ def make(job: Job, shard: Shard, file: BinaryIO) -> Result:
         image = coco_objects.image_entry(record.patient_id, record.height, record.width) | about
         result.images.append(image)
         result.annotations += coco_objects.annotation_entries(
-            image["id"], record.boxes_xyxy_px, record.class_ids, difficult=item.exam.difficult
+            image["id"],
+            record.boxes_xyxy_px,
+            record.class_ids,
+            difficult=item.exam.difficult,
+            outlines=_outlines(item.exam, (record.width, record.height), about) if record.masks else (),
         )
         result.positive += item.exam.positive
         result.images_sha256.append(record.sha256)
@@ -279,6 +283,13 @@ def _record(job: Job, item: Item, clipped: list[str], counts: Counter[str]) -> t
     if (height, width) != (image.height, image.width):
         about |= {"original_width": width, "original_height": height}
     return record, about
+
+
+def _outlines(exam: Exam, size_wh: tuple[int, int], about: Mapping[str, Any]) -> list[Outline | None]:
+    """Return the outlines of an exam's objects in px of the stored image."""
+    of_labels = about.get("original_width", size_wh[0]), about.get("original_height", size_wh[1])
+    scale_xy = [stored / labelled for stored, labelled in zip(size_wh, of_labels, strict=True)]
+    return [one and object_masks.scaled(one, scale_xy) for one in exam.outlines]
 
 
 def _masks(boxes_xyxy_px: np.ndarray, exam: Exam, image: images.EncodedImage) -> tuple[bytes, ...]:

@@ -23,6 +23,7 @@ from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import chosen_on, files, inputs, leaks, recipe_origin, summary
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation.inputs import Loaded
+from pneumodet.evaluation.metrics import instance_masks
 from pneumodet.evaluation.metrics_file import SCORED, Metrics
 from pneumodet.evaluation.report import page, worst
 from pneumodet.inference import exported
@@ -258,7 +259,7 @@ def _evaluated(
         detected = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
     loaded = inputs.assemble(
         instances,
-        lambda _, __: to_coco(detected),
+        lambda _, __: to_coco(detected, sizes_hw=_sizes_hw(instances)),
         names=(str(about.truth), "the detections"),
         class_name=options.class_name,
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
@@ -273,10 +274,16 @@ def _ids(loaded: Loaded) -> dict[str, Any]:
     return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
 
 
+def _sizes_hw(instances: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return exam -> height and width in px, where the ground truth says them; masks are written for those."""
+    named = ((str(image.get("file_name", image["id"])), image.get("height"), image.get("width")) for image in instances["images"])
+    return {exam: (int(height), int(width)) for exam, height, width in named if height and width}
+
+
 def _again(loaded: Loaded, detected: dict[str, Detections], options: Options) -> Loaded:
     """Return the same ground truth with other detections."""
     ids = _ids(loaded)
-    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(detected)]
+    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(detected, sizes_hw=_sizes_hw(loaded.instances))]
     patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
     facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
     return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=patients, facts=facts)
@@ -328,9 +335,16 @@ def _write(
         other=other,
         names=("this model", options.compare.stem if options.compare else "B"),
     )
+    metrics |= instance_masks.of_loaded(loaded, class_name=options.class_name, score_threshold=metrics["rsna_threshold"])
     metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
     origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
-    metrics["warnings"] = [*warnings, *origin, *leaks.of_compared(options.compare, exams), *metrics["warnings"]]
+    metrics["warnings"] = [
+        *warnings,
+        *origin,
+        *leaks.of_compared(options.compare, exams),
+        *instance_masks.of_rectangles(metrics),
+        *metrics["warnings"],
+    ]
     if (counted.tuned or recipe_origin.OPTIMISTIC in origin) and metrics.get(split_use.KEY) == split_use.TEST:
         metrics[split_use.KEY] = split_use.TUNED
     chosen = split_use.warning(metrics)
@@ -340,7 +354,7 @@ def _write(
         metrics["warnings"].append(chosen)
     paths.write_json(folder / runs.METRICS, metrics)
     if detected is not None:  # otherwise they are the caller's file
-        paths.write_json(folder / DETECTIONS, to_coco(detected))
+        paths.write_json(folder / DETECTIONS, to_coco(detected, sizes_hw=_sizes_hw(loaded.instances)))
     # where postprocess.py leaves it, beside the recipe
     table = options.recipe.parent / gates.TABLE if options.recipe else None
     report = page.write_report(

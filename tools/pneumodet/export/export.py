@@ -6,6 +6,7 @@ outcome = export(Path("workspace/my_first"), Path("workspace/my_first/export"), 
 import contextlib
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,10 +229,26 @@ def _saved_model(config: Any, checkpoint: str, new: Path) -> None:
 
     tf.keras.backend.clear_session()
     try:
-        with hidden_output(), _traced_as_written(api.exporter.DetectionInferenceModule):
-            api.exporter.export_inference_graph("image_tensor", config, str(Path(checkpoint).parent), str(new))
+        with hidden_output(), _exported_from(config, checkpoint) as source, _traced_as_written(api.exporter.DetectionInferenceModule):
+            api.exporter.export_inference_graph("image_tensor", config, str(source), str(new))
     except (AssertionError, IndexError, ValueError) as error:  # upstream's restore: not all matched, cut off, another shape
         raise CheckpointError(f"Checkpoint {checkpoint} is damaged or does not fit the run's config: {first_line(error)}.") from error
+
+
+@contextlib.contextmanager
+def _exported_from(config: Any, checkpoint: str) -> Iterator[Path]:
+    """Yield the folder of the checkpoint that the API's exporter reads, which knows weights only: averages are written as such for it."""
+    if not pipeline_config.averaged(config):
+        yield Path(checkpoint).parent
+        return
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.train.CheckpointManager(tf.train.Checkpoint(model=_restored(config, checkpoint)), folder, max_to_keep=1).save(
+            checkpoint_number=0
+        )
+        tf.keras.backend.clear_session()
+        yield Path(folder)
 
 
 @contextlib.contextmanager
@@ -252,12 +269,10 @@ def _traced_as_written(module: Any) -> Iterator[None]:
 def _restored(config: Any, checkpoint: str) -> Any:
     import tensorflow as tf
 
-    from pneumodet.models.detection import checkpoints, models
+    from pneumodet.models.detection import running
 
     tf.keras.backend.clear_session()
-    model = models.build(config, is_training=False)
-    checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
-    return model
+    return running.model_of(config, checkpoint)
 
 
 def _made(

@@ -31,6 +31,9 @@ OPERATION_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores",
 
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
+MASKS = "detection_masks"
+"""Of a model that has them: (1, M, m, n) in [0, 1], within the boxes."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -107,9 +110,10 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
     """
     import tensorflow as tf
 
-    from pneumodet.models.detection import models, resizing
+    from pneumodet.models.detection import models, pipeline_config, resizing
 
     size, background = resizing.of_config(config), config.model.ssd.add_background_class or config.model.ssd.explicit_background_class
+    outputs = (*_OUTPUTS, MASKS) if pipeline_config.has_masks(config) else _OUTPUTS
     height, width = size.canvas_hw or (None, None)
     signature = [tf.TensorSpec([1, height, width, 3], tf.uint8, name=backends.INPUT)]
     if size.padded:
@@ -125,7 +129,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
         shapes = tf.shape(input_tensor)[tf.newaxis, 1:] if true_shape is None else true_shape
         answer = model.postprocess(model.predict(images, shapes), shapes)
         answer["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
-        return {name: tf.cast(answer[name], tf.float32) for name in _OUTPUTS}
+        return {name: tf.cast(answer[name], tf.float32) for name in outputs}
 
     def boxes(input_tensor: Any, true_shape: Any = None) -> dict[str, Any]:
         answer = model.predict(prepared(input_tensor, true_shape), None)
@@ -159,7 +163,7 @@ def of_model(model: Any, config: Any, *, kind: str, ranges: Sequence[suppression
         maps = len(_heads(model, tf.zeros([1, height, width, 3])))
         names = tuple(f"{what}_{number}" for number in range(maps) for what in ("encodings", "logits"))
     else:
-        names = _OUTPUTS if kind in (card.DETECTIONS, card.TASK) else ("boxes", "scores")
+        names = {card.DETECTIONS: outputs, card.TASK: _OUTPUTS}.get(kind, ("boxes", "scores"))
     return Part(tf.function(function, input_signature=signature, autograph=False), signature, names)
 
 

@@ -17,7 +17,7 @@ def from_outputs(outputs: dict[str, Any], index: int, *, height: int, width: int
 
     Args:
       outputs: ``detection_boxes`` (B, N, 4) float32 yxyx_norm, ``detection_scores`` (B, N), ``detection_classes`` (B, N), ids from 1,
-        ``num_detections`` (B,), as numpy arrays.
+        ``num_detections`` (B,), and of a model with masks ``detection_masks`` (B, N, m, n) in [0, 1] within the boxes, as numpy arrays.
       index: the image's place in the batch.
       height: of the radiograph, px.
       width: of the radiograph, px.
@@ -37,4 +37,7 @@ def from_outputs(outputs: dict[str, Any], index: int, *, height: int, width: int
     # stable: equal scores keep the model's order
     order = np.argsort(-scores, kind="stable")
     keep = order[(area & (scores >= inference.SCORE_FLOOR))[order]]
-    return Detections(xyxy_px[keep].astype(np.float32), scores[keep], classes[keep])
+    masks = None
+    if "detection_masks" in outputs:
+        masks = np.rint(np.asarray(outputs["detection_masks"][index][:count], np.float32)[keep] * 255).astype(np.uint8)
+    return Detections(xyxy_px[keep].astype(np.float32), scores[keep], classes[keep], masks)

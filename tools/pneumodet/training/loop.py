@@ -259,7 +259,7 @@ class Run:
         evaluation = None
         try:
             # nothing is lost: the process that resumes makes up for it
-            with self._stopping.at_once():
+            with self._trainer.evaluated(), self._stopping.at_once():
                 evaluation = self._validation.run() if self._validation is not None and self._cluster.chief else None
         except KeyboardInterrupt:
             self._stopping.finish()
@@ -281,12 +281,13 @@ class Run:
             self._save(self._best)
 
     def _save(self, manager: tf.train.CheckpointManager | None = None) -> None:
-        """Write a checkpoint of training, or by another manager."""
+        """Write a checkpoint of training; or, by another manager, of the weights that were evaluated."""
         self._level()
         self._trainer.memory.assign(self._memory.to_text())
         self._saved = time.monotonic()
-        if self._cluster.chief:
-            saving.save(manager or self._manager, self._step, newest=self._newest)
+        with self._trainer.evaluated() if manager else contextlib.nullcontext():
+            if self._cluster.chief:
+                saving.save(manager or self._manager, self._step, newest=self._newest)
         if manager is None:
             self._newest = self._path(self._step)
 
@@ -333,9 +334,10 @@ class Run:
                 f"Training diverged at {error}. It was taken back {ROLLBACKS} times, each time with a lower learning rate, in vain. The last good "
                 f"checkpoint is that of step {back}. {self._trainer.advice}"
             ) from error
+        before = self._memory
         self._restore(self._newest)
         self._in_a_row += 1
-        self._memory.rollbacks = rollbacks
+        self._memory = self._memory.returned(before)
         # set, not multiplied: the checkpoint that was restored has the factor of its own time
         self._trainer.rate_factor.assign(ROLLBACK_FACTOR**rollbacks)
         note = f"Not finite at {error}. Back to step {back}, learning rate times {ROLLBACK_FACTOR**rollbacks:.3g} (return {rollbacks} of {ROLLBACKS})."

@@ -1,6 +1,7 @@
 """What ``loop.Run`` needs of a trainer, a feed and a validation: those of detection (step, feeding, validation) and of Keras 3 models (keras)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -40,6 +41,9 @@ class Trainer(Protocol):
 
     def restore_model(self, path: str) -> None:
         """Restore the model's variables; a CheckpointError where the checkpoint does not fit."""
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """Let the model have the weights that are evaluated and kept as the best; afterwards it has those that are trained again."""
 
 
 class Feed(Protocol):

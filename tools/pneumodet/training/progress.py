@@ -64,6 +64,17 @@ class Memory:
         except ValueError as error:
             raise CheckpointError(f"What checkpoint {where} remembers is not valid JSON ({error}). {hint}") from error
 
+    def returned(self, before: "Memory") -> "Memory":
+        """Return what this one, of the checkpoint that a run went back to, becomes: the best checkpoint stays on disk, and so does its figure.
+
+        Args:
+          before: what training remembered when it diverged.
+        """
+        memory = dataclasses.replace(self, rollbacks=before.rollbacks + 1)
+        if before.best != self.best:  # evaluated after the checkpoint was written: none since then counts against it
+            memory.best, memory.best_step, memory.waited = before.best, before.best_step, 0
+        return memory
+
     def to_text(self) -> str:
         """Return what a checkpoint stores."""
         return json.dumps(dataclasses.asdict(self))

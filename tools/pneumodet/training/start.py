@@ -100,6 +100,7 @@ def assemble(
         frozen = freezing.freeze(model, options.freeze, train_config=config.train_config)
         if frozen.count:
             notes.append(frozen.sentence())
+        notes += _of_averages(config)
         trainer = Trainer(
             model, config, cluster.strategy, trained=frozen.trained, rate=rate, scaled=options.precision == "float16", memory=memory
         )
@@ -150,6 +151,18 @@ def parts(prepared: Prepared, *, fresh: bool, cluster: clusters.Cluster) -> Part
         notes=made.notes,
         anchors=_anchor_matches(config, data.train.instances) if fresh else {},
     )
+
+
+def _of_averages(config: Config) -> list[str]:
+    optimizer = config.train_config.optimizer
+    if not optimizer.use_moving_average:
+        return []
+    kept = f"averages of the weights are kept (decay up to {optimizer.moving_average_decay:.6g})"
+    if pipeline_config.averaged(config):
+        return [f"{kept}, and evaluated, saved as the best and exported in their place"]
+    return [
+        f"warning: {kept}, and not used; eval_config.use_moving_averages=true uses them, optimizer.use_moving_average=false saves their time"
+    ]
 
 
 def _settings(prepared: Prepared, options: Options) -> dict[str, Any]:

@@ -4,12 +4,14 @@ trainer = Trainer(model, config, strategy)
 losses = trainer.step(batch)
 """
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
-from pneumodet.models.detection import checkpoints, models, odapi, resizing
+from pneumodet.models.detection import checkpoints, models, odapi, pipeline_config, resizing
+from pneumodet.training.averaging import Averages
 
 TOTAL_LOSS = "Loss/total_loss"
 
@@ -87,17 +89,19 @@ class Trainer:
         self.optimizer, (schedule,) = api.optimizer_builder.build(config.train_config.optimizer, global_step=self.global_step)
         schedule = schedule if rate is None else rate
         self._schedule = schedule if callable(schedule) else lambda: schedule
-        inner = getattr(self.optimizer, "_optimizer", self.optimizer)  # a moving average wraps the optimizer proper
+        self._inner = getattr(self.optimizer, "_optimizer", self.optimizer)  # a moving average wraps the optimizer proper
         # a function of variables, not a number: the guards change the factor, and the traced step reads it
-        inner.learning_rate = self.learning_rate
-        if config.train_config.optimizer.use_moving_average:
-            self.optimizer.shadow_copy(model)
+        self._inner.learning_rate = self.learning_rate
         self.trained = list(model.trainable_variables if trained is None else trained)
+        self._averages, self._evaluates_averages = None, pipeline_config.averaged(config)
+        if config.train_config.optimizer.use_moving_average:
+            limit = config.train_config.optimizer.moving_average_decay
+            self._averages = Averages(self.optimizer, model, self.trained, strategy=strategy, limit=limit)
         self._padded = resizing.of_config(config).padded
         self._fields = api.fields.InputDataFields
         self._provide, self._losses = api.model_lib.unstack_batch, api.model_lib_v2._compute_losses_and_predictions_dicts
         # Slots are made here, since a step that makes variables is traced twice. Autograph would take half of what is left: nothing here needs it.
-        self.optimizer._create_all_weights(self.trained)
+        self._inner._create_all_weights(self.trained)
         self.step = tf.function(self._step, autograph=False)
 
     def learning_rate(self) -> tf.Tensor:
@@ -122,6 +126,12 @@ class Trainer:
           CheckpointError: it cannot be read or does not fit; the model is as it was.
         """
         checkpoints.restore({"model": self.model}, path, hint="Was it written by this run's pipeline.config?")
+        if self._averages:
+            self._averages.start()  # those that the checkpoint holds follow with the optimizer
+
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """Let the model have the weights that are evaluated and kept as the best: the averages, where the config says so."""
+        return self._averages.in_model() if self._averages and self._evaluates_averages else contextlib.nullcontext()
 
     def _step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Train on one batch, as from ``feeding.Feed.batches``; distributed over the replicas where there are several.
@@ -132,6 +142,8 @@ class Trainer:
         per_replica = self._strategy.run(self._replica_step, args=(batch,))
         reduced = {name: self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for name, value in per_replica.items()}
         self.global_step.assign_add(1)
+        if self._averages:
+            self._averages.update(self.global_step.value())
         return reduced
 
     def _replica_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -175,11 +187,11 @@ class Trainer:
         if self._strategy.num_replicas_in_sync > 1:  # optimizers of several replicas meet, which must not happen within a condition
             gradients = [tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients]
             # the gradients are summed already, which had to come before clipping
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True), experimental_aggregate_gradients=False)
+            self._inner.apply_gradients(zip(gradients, variables, strict=True), experimental_aggregate_gradients=False)
             return
 
         def update() -> tf.Tensor:
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self._inner.apply_gradients(zip(gradients, variables, strict=True))
             return tf.constant(True)
 
         tf.cond(finite, update, lambda: tf.constant(False))

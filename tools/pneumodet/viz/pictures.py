@@ -32,6 +32,9 @@ _SMALLEST_FONT_PX = 10
 _DASHES = 24
 """Ground truth is dashed besides: colour alone does not distinguish it from a detection in a black-and-white print."""
 
+_TINT = 0.3
+"""Opacity of a mask: what it covers has to be seen, too."""
+
 _CAPTION_PX_PER_PX = 15 / 384
 _SMALLEST_CAPTION_PX = 13
 _KEY_FONT_PX = 18
@@ -55,7 +58,7 @@ def draw_boxes(
     Args:
       image: (H, W) or (H, W, 3) uint8, RGB; it is not changed.
       truth_xyxy_px: (N, 4) ground-truth boxes, dashed and blue; None where nothing is known (the legend then leaves it out).
-      detections: in px of ``image``, solid and orange, each with its score, the most confident on top.
+      detections: in px of ``image``, solid and orange, each with its score, the most confident on top; masks are tinted.
       names: class id -> name to write before the score; needed only where there are several classes.
       title: first line of the legend, which stands in the corner that the boxes leave most free.
       panel: whether title and legend are drawn; not where the text stands beside the picture, or in a strip above it (``captioned``).
@@ -67,6 +70,8 @@ def draw_boxes(
       DataError: the image is no uint8 (H, W) or (H, W, 3) array.
     """
     picture = _to_rgb(image)
+    if detections is not None and detections.masks is not None:
+        picture = _tinted(picture, detections)
     draw = ImageDraw.Draw(picture)
     size = max(picture.size)
     width = max(_THINNEST_LINE_PX, round(size * _LINE_PX_PER_PX))
@@ -94,6 +99,16 @@ def draw_boxes(
         covered += [] if detections is None else list(detections.boxes_xyxy_px)
         _legend(draw, ([(title, _INK)] if title else []) + legend, font=font, size=picture.size, boxes_xyxy_px=covered)
     return picture
+
+
+def _tinted(picture: Image.Image, detections: Detections) -> Image.Image:
+    """Return a picture with the masks of detections in their colour, which lets the radiograph through."""
+    size_hw = picture.height, picture.width
+    inside = np.zeros(size_hw, bool)
+    for index in range(len(detections)):
+        inside |= detections.mask(index, size_hw=size_hw)
+    opacity = Image.fromarray((inside * round(255 * _TINT)).astype(np.uint8))
+    return Image.composite(Image.new("RGB", picture.size, DETECTION_RGB), picture, opacity)
 
 
 def captioned(image: Image.Image, left: str, right: str = "") -> Image.Image:

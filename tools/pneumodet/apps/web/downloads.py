@@ -64,7 +64,7 @@ def as_json(cases: Sequence[Case], model: SharedModel, *, score_threshold: float
         "score_threshold": score_threshold,
         "categories": [{"id": model.category_id, "name": label_map.PNEUMONIA}],
         "exams": exams,
-        "detections": detections.to_coco(by_name),
+        "detections": detections.to_coco(by_name, sizes_hw={case.name: case.size_hw for case in cases}),
     }
     # NaN is no JSON (RFC 8259 6), although Python would write it
     return (json.dumps(whole, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()

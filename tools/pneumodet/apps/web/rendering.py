@@ -70,7 +70,7 @@ def draw(radiograph: Radiograph, case: Case, display: Display, *, max_side_px: i
     return pictures.draw_boxes(
         np.asarray(picture),
         truth_xyxy_px=None if display.truth_xyxy_px is None else display.truth_xyxy_px * scale,
-        detections=Detections(kept.boxes_xyxy_px * scale, kept.scores, kept.classes) if display.boxes else None,
+        detections=Detections(kept.boxes_xyxy_px * scale, kept.scores, kept.classes, kept.masks) if display.boxes else None,
     )
 
 

@@ -52,6 +52,9 @@ NAMES = {
 }
 """Headline figures, in the order of the table; ``{class}`` stands for the class that is evaluated."""
 
+MASK_NAMES = {"mask.AP": "Mask AP (IoU 0.50 to 0.95)", "mask.AP50": "Mask AP50", "mask.AP75": "Mask AP75", "mask.dice": "Mask Dice"}
+"""The same, of a model that gives masks."""
+
 TILES = ("rsna_metric", "coco.{class}.AP50", "froc.mean_sensitivity", "image.roc_auc")
 """Those that stand out at the top."""
 
@@ -127,7 +130,7 @@ def _of_class(metrics: Metrics, key: str) -> str:
 
 def _names(metrics: Metrics) -> dict[str, str]:
     """Return key -> name of the headline figures of the class that is evaluated."""
-    return {_of_class(metrics, key): name for key, name in NAMES.items()}
+    return {_of_class(metrics, key): name for key, name in (NAMES | MASK_NAMES).items()}
 
 
 def _title(metrics: Metrics) -> str:

@@ -302,7 +302,8 @@ def apply(
     cases = [steps.to_cases({exam: one[exam] for exam in exams}, category_id=category_id) for one in sources]
     gate = None if gate_scores is None else gate_of(gate_scores, exams)
     processed = steps.from_cases(apply_to_cases(recipe, cases, gate=gate), category_id=category_id)
-    return {exam: _joined(processed[exam], sources[0][exam], category_id) for exam in exams}
+    masked = {exam: _with_masks(processed[exam], sources[0][exam], category_id) for exam in exams} if len(sources) == 1 else processed
+    return {exam: _joined(masked[exam], sources[0][exam], category_id) for exam in exams}
 
 
 def gate_of(gate_scores: Mapping[str, float], exams: Sequence[str]) -> np.ndarray:
@@ -317,6 +318,19 @@ def gate_of(gate_scores: Mapping[str, float], exams: Sequence[str]) -> np.ndarra
     return np.array([gate_scores[exam] for exam in exams], np.float64)
 
 
+def _with_masks(processed: Detections, before: Detections, category_id: int) -> Detections:
+    """Return detections with the masks that they had before; without any where a box was moved, since a mask belongs to its box."""
+    if before.masks is None:
+        return processed
+    mine = before.of_class(category_id)
+    place = {box.tobytes(): index for index, box in enumerate(mine.boxes_xyxy_px)}
+    places = [place.get(box.tobytes()) for box in processed.boxes_xyxy_px]
+    known = [index for index in places if index is not None]
+    if mine.masks is None or len(known) < len(places):
+        return processed
+    return dataclasses.replace(processed, masks=mine.masks[np.array(known, np.int64)])
+
+
 def _joined(processed: Detections, before: Detections, category_id: int) -> Detections:
     # a recipe is tuned on one class; boxes of the others have neither its gate nor its threshold
     other = before.classes != category_id
@@ -324,4 +338,5 @@ def _joined(processed: Detections, before: Detections, category_id: int) -> Dete
         np.concatenate([processed.boxes_xyxy_px, before.boxes_xyxy_px[other]]),
         np.concatenate([processed.scores, before.scores[other]]),
         np.concatenate([processed.classes, before.classes[other]]),
+        None if processed.masks is None or before.masks is None else np.concatenate([processed.masks, before.masks[other]]),
     )

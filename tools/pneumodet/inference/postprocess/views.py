@@ -89,7 +89,9 @@ class View:
         boxes = np.clip(self.back(detections.boxes_xyxy_px, size_hw=size_hw), 0, limits)
         # edges of a cut are where the view ends, so that they are compared in px of the view
         keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & ~self._cut_off(detections.boxes_xyxy_px, height=height, width=width)
-        return Detections(boxes[keep], detections.scores[keep], detections.classes[keep])
+        # a box that was cut off has another mask; of the views, those that scale are fused, which leaves no mask anyway
+        masks = detections.masks[keep][:, :, ::-1] if detections.masks is not None and self.flip else None
+        return Detections(boxes[keep], detections.scores[keep], detections.classes[keep], masks)
 
     def _cut_off(self, boxes_xyxy_px: np.ndarray, *, height: int, width: int) -> np.ndarray:
         """Return (N,) bool: the box, in px of the view, ends where the view was cut out of the radiograph."""

@@ -64,7 +64,7 @@ class Entry:
         """Return the entry as a line of JSON; detections are little-endian float32 in base64, and come back to the last bit."""
         of = self.detections
         table = np.column_stack([of.boxes_xyxy_px, of.scores, of.classes]).astype("<f4")
-        value = {
+        value: dict[str, Any] = {
             "exam": self.exam,
             "file": self.file,
             "size_hw": self.size_hw,
@@ -74,6 +74,8 @@ class Entry:
             "notes": self.notes,
             "identity": self.identity,
         }
+        if of.masks is not None:
+            value["masks"] = {"side_hw": of.masks.shape[1:], "bytes": base64.b64encode(of.masks.tobytes()).decode()}
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -83,10 +85,18 @@ class Entry:
         table = np.frombuffer(base64.b64decode(fields.required("found", str), validate=True), "<f4").reshape(-1, _COLUMNS)
         if not np.isfinite(table).all():
             raise fields.wrong("found", "finite numbers")
-        detections = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+        detections = Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64), _masks(fields, len(table)))
         height, width = map(int, fields.numbers("size_hw", 2))
         exam, file, problem, identity = (fields.required(name, str) for name in ("exam", "file", "problem", "identity"))
         return cls(exam, file, (height, width), detections, fields.file_name("picture"), problem, tuple(fields.texts("notes")), identity)
+
+
+def _masks(fields: Fields, count: int) -> np.ndarray | None:
+    one = fields.part("masks")
+    if one is None:
+        return None
+    height, width = map(int, one.numbers("side_hw", 2))
+    return np.frombuffer(base64.b64decode(one.required("bytes", str), validate=True), np.uint8).reshape(count, height, width)
 
 
 class Journal:

@@ -138,7 +138,7 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
         before = "[\n"
         for entry in entries:
             kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
-            for row in detections.coco_rows(entry.exam, entry.detections):
+            for row in detections.coco_rows(entry.exam, entry.detections, size_hw=entry.size_hw):
                 coco.write(before + json.dumps(row, allow_nan=False))
                 before = ",\n"
             if csv_cells.is_formula(entry.exam):  # Kaggle's program compares ids, which must not be changed

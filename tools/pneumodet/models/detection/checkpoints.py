@@ -17,15 +17,22 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from pneumodet.core import runs
 from pneumodet.core.errors import CheckpointError, first_line
 from pneumodet.core.formatting import listed
-from pneumodet.models.detection import checkpoint_files
+from pneumodet.models.detection import checkpoint_files, pipeline_config
 
 _LISTED = 5
 """How many variables a message names before it says how many more there are."""
 
 _SLOT = ".OPTIMIZER_SLOT"
 """Part of the names of an optimizer's own variables."""
+
+AVERAGE = "average"
+"""Name of the optimizer's variables that are averages of the weights over the steps, as the API's optimizer has it."""
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""End of the name of a variable."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +44,14 @@ class Restored:
       total: variables of the model.
       fresh: names of those that have their initial values still.
       unused: the checkpoint's variables, below the same objects, that the model has no place for; an optimizer's are not counted.
+      averages: how many of ``restored`` are averages of weights.
     """
 
     restored: int
     total: int
     fresh: tuple[str, ...]
     unused: int
+    averages: int = 0
 
     def __int__(self) -> int:
         """Return ``restored``."""
@@ -50,7 +59,7 @@ class Restored:
 
     def sentence(self) -> str:
         """Return it as a sentence for the user."""
-        text = f"restored {self.restored} of {self.total} variables"
+        text = f"restored {self.restored} of {self.total} variables" + (f", {self.averages} of them averages" if self.averages else "")
         if self.fresh:
             groups = collections.Counter("/".join(re.sub(r"\d+", "#", name).split("/")[:2]) for name in self.fresh)
             text += f"; {len(self.fresh)} start afresh ({listed((f'{group}: {count}' for group, count in groups.items()), _LISTED)})"
@@ -105,7 +114,8 @@ def restore_fine_tune(model: Any, train_config: Any) -> Restored:
 
     What a type asks for must be in the checkpoint as a whole: the backbone for "classification", all feature extractors for "detection",
     everything for "full". With "detection", the API leaves all heads afresh; here a head's variables are taken, too, where they fit
-    (towers, box regression, the region proposals of two stages), so that only what depends on the classes starts afresh.
+    (towers, box regression, the region proposals of two stages), so that only what depends on the classes starts afresh. From a run that is
+    evaluated with averages of its weights, these are taken.
 
     Args:
       model: a DetectionModel of the API with all its variables.
@@ -122,7 +132,7 @@ def restore_fine_tune(model: Any, train_config: Any) -> Restored:
         parts = model.restore_from_objects(fine_tune_checkpoint_type=kind)
     except ValueError as error:
         raise CheckpointError(f"This model cannot start from a checkpoint of type {kind!r}: {first_line(error)}.") from error
-    source = _Source(path)
+    source = _Source(path, averaged=_of_averaged_run(path))
     match = source.match(parts)
     _check_whole(match, parts, source, hint=_hint(kind, source))
     # after the check, which is of the feature extractors alone: heads are welcome where they fit, and not asked for
@@ -133,24 +143,31 @@ def restore_fine_tune(model: Any, train_config: Any) -> Restored:
     fresh = tuple(variable.name for variable in every if id(variable) not in match.pairs)
     used = {key for _, key in match.pairs.values()}
     unused = sum(key not in used and key.partition("/")[0] in parts for key in source.keys)
-    return Restored(len(every) - len(fresh), len(every), fresh, unused)
+    return Restored(len(every) - len(fresh), len(every), fresh, unused, averages=len(used & source.averages.keys()))
 
 
-def restore(parts: dict[str, Any], path: str, *, hint: str) -> int:
+def restore(parts: dict[str, Any], path: str, *, hint: str, averaged: bool = False) -> int:
     """Restore every variable of ``parts`` from a checkpoint.
 
     Args:
       parts: name in the checkpoint -> trackable object whose variables exist.
       path: the checkpoint's prefix, up to and with ``ckpt-N``.
       hint: the next step, for the message.
+      averaged: take averages for the weights that the checkpoint has averages of.
 
     Returns:
       The number of variables that were restored, at least 1.
 
     Raises:
-      CheckpointError: the file cannot be read, a shape differs, or a variable of ``parts`` is not in it; ``parts`` are as they were.
+      CheckpointError: the file cannot be read, a shape differs, a variable of ``parts`` is not in it, or there are no averages; ``parts`` are as
+        they were.
     """
-    source = _Source(path)
+    source = _Source(path, averaged=averaged)
+    if averaged and not source.averages:
+        raise CheckpointError(
+            f"Checkpoint {source.path} holds no averages of weights, which this run's pipeline.config asks for. Set eval_config.use_moving_averages to "
+            "false there to take the weights themselves."
+        )
     match = source.match(parts)
     _check_whole(match, parts, source, hint=hint)
     source.assign(match)
@@ -164,9 +181,10 @@ class _Source:
       path: its prefix.
       shapes: name of an entry -> its shape.
       keys: the entries that are variables, but for an optimizer's.
+      averages: name of such an entry -> name of the entry that is read in its place; empty where weights are read as they are.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, averaged: bool = False) -> None:
         self.path = checkpoint_files.find(Path(path))
         checkpoint_files.check_object_based(self.path)
         try:
@@ -177,7 +195,10 @@ class _Source:
             raise self._unreadable(error) from error
         self._graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph)
         # slots (momentum and its like) belong to the optimizer that wrote them, and are restored with a run only
-        self.keys = {key for key in self.shapes if key.endswith("/VARIABLE_VALUE") and _SLOT not in key}
+        self.keys = {key for key in self.shapes if key.endswith(_VALUE) and _SLOT not in key}
+        # "optimizer" is what the API's loop and ours call it in a checkpoint
+        slots = {key: f"{key.removesuffix(_VALUE)}/{_SLOT}/optimizer/{AVERAGE}{_VALUE}" for key in self.keys} if averaged else {}
+        self.averages = {key: slot for key, slot in slots.items() if slot in self.shapes}
 
     def match(self, parts: dict[str, Any]) -> _Match:
         """Compare objects with the checkpoint's, name by name; nothing is changed."""
@@ -207,7 +228,7 @@ class _Source:
         """Give the variables their values; all are read before the first is changed."""
         try:
             # a file that is cut off in the values has a whole index, and fails only here
-            values = [(variable, self._reader.get_tensor(key)) for variable, key in match.pairs.values()]
+            values = [(variable, self._reader.get_tensor(self.averages.get(key, key))) for variable, key in match.pairs.values()]
         except (tf.errors.OpError, OSError, IndexError, ValueError, RuntimeError) as error:
             raise self._unreadable(error) from error
         for variable, value in values:
@@ -232,6 +253,14 @@ def _check_whole(match: _Match, parts: dict[str, Any], source: _Source, *, hint:
         f"Checkpoint {source.path} does not fit this model: {len(wanted) - len(missing)} of {len(wanted)} variables were found "
         f"({'; '.join(reasons)}). {hint}"
     )
+
+
+def _of_averaged_run(path: str) -> bool:
+    """Return whether a checkpoint is of a run, ``run/train/ckpt-N``, whose figures are of averages."""
+    folder = Path(path).parent.parent
+    # a run has both; the model zoo and exports have a pipeline.config, too
+    of_run = (folder / runs.CONFIG).is_file() and (folder / runs.RECORD).is_file()
+    return of_run and pipeline_config.averaged(pipeline_config.load(str(folder / runs.CONFIG)))
 
 
 def _hint(kind: str, source: _Source) -> str:

@@ -226,6 +226,16 @@ def _scale(message: Message, names: set[str], factor: float) -> None:
             setattr(message, field.name, max(least, round(value)) if field.cpp_type in field_paths.INTEGERS else value)
 
 
+def has_masks(config: Config) -> bool:
+    """Return whether the model gives a mask of each detection: Mask R-CNN, which is a Faster R-CNN of three stages."""
+    return bool(config.model.WhichOneof("model") == "faster_rcnn" and config.model.faster_rcnn.number_of_stages == 3)
+
+
+def averaged(config: Config) -> bool:
+    """Return whether the model is evaluated with averages of its weights: the optimizer has to keep them, and the evaluation to use them."""
+    return bool(config.train_config.optimizer.use_moving_average and config.eval_config.use_moving_averages)
+
+
 def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> None:
     """Raise ConfigError for what would fail, or silently do nothing, once TensorFlow has started.
 
@@ -258,6 +268,11 @@ def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> 
                 f"There is no checkpoint {train.fine_tune_checkpoint!r} (no {Path(train.fine_tune_checkpoint).name}.index beside it). "
                 "Give the path up to and with 'ckpt-N', without .index or .data."
             )
+    if config.eval_config.use_moving_averages and not train.optimizer.use_moving_average and not begun:
+        raise ConfigError(
+            "eval_config.use_moving_averages is true, but train_config.optimizer.use_moving_average is false: there would be no averages to evaluate. "
+            "Set both, by --set train_config.optimizer.use_moving_average=true, or none."
+        )
     schedule = learning_rate(config)
     if schedule is None:
         raise ConfigError(_NO_RATE)

@@ -14,9 +14,10 @@ import tensorflow as tf
 from pneumodet.core.detections import Detections
 from pneumodet.inference import sizes
 from pneumodet.inference.outputs import from_outputs
-from pneumodet.models.detection import checkpoints, models, resizing
+from pneumodet.models.detection import checkpoints, models, pipeline_config, resizing
 
-_OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+_OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections", "detection_masks")
+"""Of the API; the last one of models that have masks."""
 
 
 class DetectorRunner:
@@ -43,7 +44,8 @@ class DetectorRunner:
           true_shapes: (B, 3) int32.
 
         Returns:
-          ``detection_boxes`` (B, N, 4) float32 yxyx_norm, ``detection_scores``, ``detection_classes`` (ids from 1), ``num_detections``.
+          ``detection_boxes`` (B, N, 4) float32 yxyx_norm, ``detection_scores``, ``detection_classes`` (ids from 1), ``num_detections``;
+          of a model with masks ``detection_masks`` (B, N, m, n), within the boxes.
         """
         return {key: value.numpy() for key, value in self._graph(images, true_shapes).items()}
 
@@ -59,7 +61,7 @@ class DetectorRunner:
         prepared = models.normalized(self._model, images, true_shapes if self.size.padded else None)
         outputs = self._model.postprocess(self._model.predict(prepared, true_shapes), true_shapes)
         outputs["detection_classes"] += 1  # the API counts from 0 here, and from 1 in the label map
-        return {key: tf.cast(outputs[key], tf.float32) for key in _OUTPUTS}
+        return {key: tf.cast(outputs[key], tf.float32) for key in _OUTPUTS if key in outputs}
 
 
 def of_checkpoint(config: Any, checkpoint: str) -> DetectorRunner:
@@ -72,6 +74,15 @@ def of_checkpoint(config: Any, checkpoint: str) -> DetectorRunner:
     Raises:
       CheckpointError: the checkpoint does not fit the config.
     """
+    return DetectorRunner(model_of(config, checkpoint), config)
+
+
+def model_of(config: Any, checkpoint: str) -> Any:
+    """Return the DetectionModel of a checkpoint, with averages for weights where the config says that it is evaluated with them.
+
+    Args and errors as ``of_checkpoint``.
+    """
     model = models.build(config, is_training=False)
-    checkpoints.restore({"model": model}, checkpoint, hint="Was it written by this run's pipeline.config?")
-    return DetectorRunner(model, config)
+    hint = "Was it written by this run's pipeline.config?"
+    checkpoints.restore({"model": model}, checkpoint, hint=hint, averaged=pipeline_config.averaged(config))
+    return model

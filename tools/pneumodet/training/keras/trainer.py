@@ -7,6 +7,7 @@
 Keras is ``import keras``: ``tf.keras`` is the legacy Keras that the Object Detection API needs. One device trains.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import keras
@@ -103,6 +104,10 @@ class Trainer:
     def restore_model(self, path: str) -> None:
         """Restore the model's variables; see ``restore``."""
         restore(self.model, path)
+
+    def evaluated(self) -> contextlib.AbstractContextManager[None]:
+        """Change nothing: what is trained is what is evaluated."""
+        return contextlib.nullcontext()
 
     def step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Train on one batch.
