@@ -77,7 +77,7 @@ def evaluated(split):
 def seen_by_exports(split, monkeypatch):
     """Return what evaluation of an exported model gives it."""
     given = []
-    monkeypatch.setattr(detecting, "Detectors", lambda _: types.SimpleNamespace(detect=lambda pixels, views: [given.append(pixels)]))
+    monkeypatch.setattr(detecting, "Detectors", lambda _, **__: types.SimpleNamespace(detect=lambda pixels, views: [given.append(pixels)]))
     detecting.of_models(["a model"], split)
     return given
 

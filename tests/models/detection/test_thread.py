@@ -109,7 +109,7 @@ def test_export_gives_what_evaluation_found(trained, detector, source):
     np.testing.assert_allclose(detections.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=4)
 
 
-def test_an_exported_model_is_measured_on_records(trained, records, tmp_path):
+def test_an_exported_model_is_measured_on_records(trained, workspace, records, tmp_path):
     assert (
         evaluate.main(
             ["--model", str(trained / "export"), "--data", str(records), "--output-dir", str(tmp_path / "same"), "--resamples", "20"]
@@ -125,7 +125,7 @@ def test_an_exported_model_is_measured_on_records(trained, records, tmp_path):
 
 # quick: the first half above, and tests/export, where an export is evaluated on two splits
 @pytest.mark.slow
-def test_an_exported_model_is_measured_on_other_records(trained, records, source, tmp_path, capsys):
+def test_an_exported_model_is_measured_on_other_records(trained, workspace, records, source, tmp_path, capsys):
     flags = ["--val-fraction", "0.9", "--test-fraction", "0", "--seed", "7"]
     arguments = ["--dicom-dir", str(source.dicom_dir), "--labels", str(source.labels), *flags]
     assert make_tfrecords.main([*arguments, "--output-dir", str(tmp_path / "others")]) == 0
@@ -179,7 +179,7 @@ def test_export_refuses_to_replace(trained, workspace, capsys):
     assert (trained / "export" / "model.json").read_bytes() == before
 
 
-def test_predict(trained, source, tmp_path, capsys):
+def test_predict(trained, workspace, source, tmp_path, capsys):
     folder = tmp_path / "dicoms"
     shutil.copytree(source.dicom_dir, folder)
     (folder / "notes.dcm").write_text("no DICOM")
@@ -206,7 +206,7 @@ def test_predict(trained, source, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_predict_needs_no_api(trained, source, tmp_path):
+def test_predict_needs_no_api(trained, workspace, source, tmp_path):
     flags = ["--model", trained / "export", "--dicom-dir", source.dicom_dir, "--output-dir", tmp_path / "out", "--max-images", "0"]
     code = f"""
 import sys

@@ -75,6 +75,9 @@ def test_another_split_is_evaluated_at_the_thresholds_of_validation(unet_run, tm
     metrics, into = testing.evaluate(Segmenter(), folder, split="train", output_dir=tmp_path / "out")
     assert metrics["pixel_threshold"] == dict.fromkeys(("new_data", "lowest", "highest"), chosen["pixel_threshold"]["new_data"])
     assert metrics["rsna_threshold"] == chosen["rsna_threshold"] and metrics["figures_on"].startswith("training: ")
+    assert metrics["seen"]["trained"]["exams"] == metrics["images"] and any(
+        "were in training" in warning for warning in metrics["warnings"]
+    )
     assert metrics["checkpoint"] == chosen["checkpoint"] and metrics["images"] == len(RecordSet.open(folder_of(folder)).train)
     assert {"scores.csv", "detections.json", "masks.png", "metrics.json"} == {path.name for path in into.iterdir()}
     with pytest.raises(DataError, match="holds an earlier result"):

@@ -6,10 +6,11 @@ metrics, folder = evaluate(Classifier(), Path("workspace/my_classifier"), split=
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import folders, paths, runs, split_use
+from pneumodet.core import folders, overlap, paths, runs, split_use
 from pneumodet.core.errors import DataError
+from pneumodet.core.seen import Exams
 from pneumodet.core.split_use import Choice
-from pneumodet.evaluation import chosen_on, metrics_file
+from pneumodet.evaluation import chosen_on, leaks, metrics_file
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.training import experiment
 from pneumodet.training.keras import experiment as runs_of_keras
@@ -60,6 +61,7 @@ def evaluate(
     with folders.new_folder(into, marker=runs.METRICS, overwrite=overwrite or output_dir is None) as new:
         metrics = family.reporter(settings, records, about, model, chosen=chosen)(new)
         metrics |= _origin(folder, chosen, split, test_exams=len(about) if split == split_use.TEST_SPLIT else 0)
+        leaks.add(metrics, overlap.count(leaks.of_runs([folder]), Exams.of(about.instances["images"])), without=["tuned"])
         paths.write_json(new / runs.METRICS, metrics)
     return metrics, into
 
