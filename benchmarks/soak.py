@@ -256,6 +256,9 @@ def disturb(worker: WorkerProcess, peer: soak_peer.Peer | None, counts: Counts, 
     things = ["kill", "kill", "kill", "journal", "full", "clock", "clock"] + (["outage"] if peer is not None else [])
     while not until():
         worker.keep()
+        while worker.facts() is None and not until():  # a slow machine would have it killed before it begins
+            time.sleep(0.2)
+            worker.keep()
         end = time.monotonic() + chance.uniform(2, 12)
         while time.monotonic() < end and not until():
             time.sleep(0.5)
