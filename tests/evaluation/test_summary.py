@@ -184,7 +184,7 @@ def test_few_patients_are_told():
 
 def test_two_models(loaded):
     same = summary.summarize(loaded, resamples=50, other=loaded)["comparison"]["figures"]["rsna_metric"]
-    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+    assert (same["value"], same["low"], same["p"]) == (0, None, None)
     worse = summary.summarize(loaded, resamples=200, other=made_up.loaded(sensitivity=0.1), names=("good", "bad"))["comparison"]
     assert worse["figures"]["coco.pneumonia.AP50"]["sentence"].startswith("good is better by")
     with pytest.raises(DataError, match="on the same"):

@@ -13,9 +13,9 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, rsna
 from pneumodet.evaluation.metrics.average_precision import average_precision
-from pneumodet.evaluation.metrics.bootstrap import intervals
 from pneumodet.evaluation.metrics.operating_point import at
 from pneumodet.evaluation.metrics.slices import FIGURES, age_band, slices
+from pneumodet.evaluation.metrics.uncertainty import intervals
 
 CLASSES = ("Normal", "No Lung Opacity / Not Normal")
 
@@ -162,7 +162,7 @@ def test_facts_that_nothing_is_known_of_are_listed():
     assert few["left_out"]["box_size"] == "2 positive exams cannot be parted into three."
 
 
-def test_a_bootstrap_gives_each_slice_its_own_interval():
+def test_each_slice_has_an_interval_of_its_own():
     cases = with_facts(3, patients=100)
     result = slices(cases, score_threshold=0.4, intervals=functools.partial(intervals, resamples=40, seed=1))
     row = next(row for row in result["slices"] if row["slice"] == "AP")
@@ -174,7 +174,7 @@ def test_a_bootstrap_gives_each_slice_its_own_interval():
     json.dumps(result, allow_nan=False)
 
 
-def test_thresholds_of_each_detection_reach_the_figures_and_the_bootstrap():
+def test_thresholds_of_each_detection_reach_the_figures_and_the_intervals():
     cases = with_facts(4)
     thresholds = np.random.default_rng(0).choice([0.2, 0.6], len(cases))[cases.box_case]
     kept = cases.where(cases.scores >= thresholds)
@@ -182,7 +182,7 @@ def test_thresholds_of_each_detection_reach_the_figures_and_the_bootstrap():
 
     def record(part, *, score_threshold):
         seen.append((part.scores >= score_threshold).sum())
-        return intervals(part, score_threshold=score_threshold, resamples=1)
+        return intervals(part, score_threshold=score_threshold, resamples=2)
 
     result = slices(cases, score_threshold=thresholds, intervals=record)
     row = result["slices"][0]

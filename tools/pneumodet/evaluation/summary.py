@@ -18,13 +18,13 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import bootstrap, calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices
+from pneumodet.evaluation.metrics import calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices, uncertainty
 
 GIVEN = "given"
 """Where a threshold is from that the caller chose, on other data."""
 
 SLICE_RESAMPLES = 200
-"""Bootstrap resamples of a slice's figures: there are some twenty slices."""
+"""Groups of patients that are left out in turn for a slice's intervals: there are some twenty slices."""
 
 SWEEP_BINS = 200
 """Columns of the curve of the RSNA metric against the threshold, even in threshold; of each are kept the ends, the highest and the lowest point, which
@@ -43,7 +43,7 @@ def summarize(
     aim: str = "rsna",
     rules: str = "strict",
     class_name: str = "pneumonia",
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
     seed: int = 0,
     other: Loaded | None = None,
     names: tuple[str, str] = ("A", "B"),
@@ -57,8 +57,8 @@ def summarize(
       aim: as ``aims.parse_aim`` takes it.
       rules: of the RSNA metric, ``strict`` or ``community``.
       class_name: in the keys of COCO's figures; the class that ``loaded.cases`` are of.
-      resamples: of the bootstrap.
-      seed: of folds and bootstrap.
+      resamples: as ``uncertainty.intervals``.
+      seed: of folds and resamples.
       other: the second model's detections of the same images.
       names: of both models, for the sentences of the comparison.
 
@@ -72,14 +72,14 @@ def summarize(
       ConfigError: the aim is unknown.
       DataError: the rules are unknown, or the second model has other images.
     """
-    # before any figure is computed: the bootstrap takes the most of the time
+    # before any figure is computed: intervals take the most of the time
     aims.parse_aim(aim)
     cases = loaded.cases
     warnings = list(loaded.warnings)
     point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
-    at = point.pop("at")
+    at, choice = point.pop("at"), point.pop("choice", None)
     how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-    drawn = bootstrap.intervals(cases, score_threshold=at, **how)
+    drawn = uncertainty.intervals(cases, score_threshold=at, choice=choice, **how)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
@@ -98,7 +98,6 @@ def summarize(
     metrics |= _intervals({key: one for key, one in figures.items() if metrics.get(key) is not None})
     if not len(cases.truth_case):
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
-    # a resample of one patient is that patient again, so that every interval would have no width
     if drawn["patients"] == 1:
         warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
@@ -106,15 +105,16 @@ def summarize(
     metrics["comparison"] = None
     if other is not None:
         # a threshold of its own, unless one is given: scores of two models have different scales
-        theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
-        compared = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **how)
+        theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])
+        choices = choice, theirs.get("choice")
+        compared = uncertainty.compare(cases, other.cases, thresholds=(at, theirs["at"]), choices=choices, names=names, **how)
         metrics["comparison"] = compared | {"names": list(names)}
     metrics["warnings"] = warnings
     return metrics
 
 
 def _intervals(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return ``intervals`` and ``intervals_undefined`` of figures that have a value, as ``bootstrap.intervals`` gives them."""
+    """Return ``intervals`` and ``intervals_undefined`` of figures that have a value, as ``uncertainty.intervals`` gives them."""
     return {
         "intervals": {key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None},
         "intervals_undefined": {key: one["undefined"] for key, one in figures.items() if one["low"] is None},
@@ -137,7 +137,7 @@ def headline(
     """Return the figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
-    figures = bootstrap.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
+    figures = uncertainty.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
     if not len(cases.truth_case):
         figures["rsna_metric"] = np.array([np.nan])
     return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
@@ -158,7 +158,7 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
 def _operating_point(
     cases: Cases, threshold: float | None, source: str, aim: str, rules: str, seed: int, warnings: list[str]
 ) -> dict[str, Any]:
-    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report says of them."""
+    """Return ``at``, a threshold or the (D,) thresholds to report at, ``choice``, where these were cross-fitted, and what the report says of them."""
     if threshold is not None:
         return {"at": threshold, "threshold": threshold, "source": source, "aim": None}
     if not cases.positive.any():
@@ -176,7 +176,8 @@ def _operating_point(
     point = {"threshold": below, "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
     if not (chosen["met"] and fitted["met"]):
         warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
-    return point | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
+    choice = uncertainty.Choice(aim, folds, rules=rules)
+    return point | {"at": by_case[cases.box_case], "choice": choice, "chosen": chosen, "cross_fitted": fitted}
 
 
 def _details(
@@ -191,7 +192,9 @@ def _details(
 ) -> dict[str, Any]:
     cases = loaded.cases
     # fewer resamples than for all exams: slices are compared with one another, and there are some twenty of them
-    draw = functools.partial(bootstrap.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed)
+    draw = functools.partial(
+        uncertainty.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed
+    )
     sliced = slices.slices(cases, score_threshold=at, rules=rules, class_name=class_name, sizes_hw=loaded.sizes_hw, intervals=draw)
     try:
         calibrated = calibration.evaluate(cases, folds=operating_point.patient_folds(cases, seed=seed))

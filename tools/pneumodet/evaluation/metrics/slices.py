@@ -1,6 +1,6 @@
 """Figures of parts of the data: view position, sex, age band, class, box size. Which part does worst, and which is too small to say.
 
-    result = slices(cases, score_threshold=0.3, intervals=functools.partial(bootstrap.intervals, resamples=200))
+    result = slices(cases, score_threshold=0.3, intervals=uncertainty.intervals)
     result["slices"][0]        # {"by": "view_position", "slice": "AP", "exams": 1200, "positives": 460, "small": False, "figures": {...}}
     result["worst"]            # {"by": "age", "slice": "80+", "figure": "image.sensitivity", "sentence": ...}
 
@@ -20,8 +20,8 @@ from pneumodet.core import formatting
 from pneumodet.core.boxes import area_px
 from pneumodet.data.cases import Cases
 from pneumodet.dicom import header_facts
-from pneumodet.evaluation.metrics.bootstrap import Figures
 from pneumodet.evaluation.metrics.error_analysis import image_sizes_hw
+from pneumodet.evaluation.metrics.uncertainty import Figures
 
 AGE_STARTS = (18, 40, 60, 80)
 """Years at which the second and each further age band begins."""
@@ -51,7 +51,7 @@ _BY = {"view_position": "view position", "rsna_class": "class", "box_size": "box
 _SIZES = ("smallest third", "middle third", "largest third")
 
 Intervals = Callable[..., Mapping]
-"""Called as ``intervals(cases, score_threshold=…)``; returns ``{"figures": {key: {"value", "low", "high", …}}}``, as ``bootstrap.intervals`` does."""
+"""Called as ``intervals(cases, score_threshold=…)``; returns ``{"figures": {key: {"value", "low", "high", …}}}``, as ``uncertainty.intervals`` does."""
 
 
 def slices(
@@ -71,7 +71,7 @@ def slices(
       rules: of the RSNA metric.
       class_name: in the key of AP50.
       sizes_hw: (C, 2) height and width in px of each case; guessed as in ``error_analysis.maps`` where not given.
-      intervals: bootstrap of each slice, with the same rules and class name; none by default.
+      intervals: of each slice, with the same rules and class name; none by default.
 
     Returns:
       ``slices``: a list of ``by``, ``slice``, ``exams``, ``positives``, ``small`` and ``figures``: key -> ``value`` (None where the slice has none) and,
