@@ -166,3 +166,14 @@ def test_equal_models_are_called_different_about_as_seldom_as_they_may():
         p = interval.difference(a, b)["p"]
         called += [p < 0.05] if p is not None else []
     assert len(called) > 350 and 0.02 <= np.mean(called) <= 0.08
+
+
+def test_holm_corrects_the_smallest_for_all_and_keeps_the_order():
+    assert interval.holm([0.03, 0.001, 0.02, 0.9]) == pytest.approx([0.06, 0.004, 0.06, 0.9])
+    assert interval.holm([0.6, 0.5]) == [1.0, 1.0] and interval.holm([]) == []
+
+
+def test_a_lower_bound_is_one_sided():
+    assert interval.lower_bound(share(10, 10), confidence=0.95) == pytest.approx(0.05**0.1)
+    assert interval.lower_bound(share(15, 20), confidence=0.95) == pytest.approx(stats.beta.ppf(0.05, 15.5, 5.5))
+    assert interval.lower_bound(share(0, 20), confidence=0.95) == 0 and interval.lower_bound(share(2, 4), confidence=0.95) is None

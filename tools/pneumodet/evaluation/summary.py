@@ -19,6 +19,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices, uncertainty
+from pneumodet.evaluation.metrics.interval import Moved
 
 GIVEN = "given"
 """Where a threshold is from that the caller chose, on other data."""
@@ -79,7 +80,8 @@ def summarize(
     point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
     at, choice = point.pop("at"), point.pop("choice", None)
     how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-    drawn = uncertainty.intervals(cases, score_threshold=at, choice=choice, **how)
+    moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
+    drawn = uncertainty.of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
@@ -101,14 +103,18 @@ def summarize(
     if drawn["patients"] == 1:
         warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
-    metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
+    metrics |= _details(loaded, at, point["threshold"], moved, how, warnings)
     metrics["comparison"] = None
     if other is not None:
-        # a threshold of its own, unless one is given: scores of two models have different scales
-        theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])
+        # a threshold of its own, also where one is given for this model: scores of two models have different scales
+        theirs = _operating_point(other.cases, None, GIVEN, aim, rules, seed, [])
+        if threshold is not None:
+            warnings.append(
+                f"The score threshold {threshold:.4g} is {names[0]}'s; {names[1]}, whose scores have another scale, is compared at its own: {theirs['source']}"
+            )
         choices = choice, theirs.get("choice")
         compared = uncertainty.compare(cases, other.cases, thresholds=(at, theirs["at"]), choices=choices, names=names, **how)
-        metrics["comparison"] = compared | {"names": list(names)}
+        metrics["comparison"] = compared | {"names": list(names), "operating_points": [point["source"], theirs["source"]]}
     metrics["warnings"] = warnings
     return metrics
 
@@ -176,26 +182,36 @@ def _operating_point(
     point = {"threshold": below, "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
     if not (chosen["met"] and fitted["met"]):
         warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
+    elif missed := _missed(aim, fitted["reached"]):
+        warnings.append(missed)
     choice = uncertainty.Choice(aim, folds, rules=rules)
     return point | {"at": by_case[cases.box_case], "choice": choice, "chosen": chosen, "cross_fitted": fitted}
+
+
+def _missed(aim: str, reached: Mapping[str, float | None]) -> str | None:
+    """Return a warning where thresholds that reach an aim on some patients miss it on others; None where they do not, or where nothing can be missed."""
+    name, level = aims.parse_aim(aim)
+    key = {"sensitivity": "image.sensitivity", "fp_per_image": "lesion.fp_per_image"}.get(name)
+    value = reached.get(key) if key else None
+    if value is None or level is None or (value >= level if name == "sensitivity" else value <= level):
+        return None
+    surer = f" sensitivity>={level:g}@95% chooses a threshold whose lower bound reaches it." if name == "sensitivity" and level < 1 else ""
+    return f"The aim {aim} is missed on patients that had no part in the choice: there it is {value:.3f}.{surer}"
 
 
 def _details(
     loaded: Loaded,
     at: float | np.ndarray,
     chosen: float | None,
-    rules: str,
-    class_name: str,
-    resamples: int,
-    seed: int,
+    moved: Mapping[str, Moved],
+    how: Mapping[str, Any],
     warnings: list[str],
 ) -> dict[str, Any]:
-    cases = loaded.cases
-    # fewer resamples than for all exams: slices are compared with one another, and there are some twenty of them
-    draw = functools.partial(
-        uncertainty.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed
-    )
-    sliced = slices.slices(cases, score_threshold=at, rules=rules, class_name=class_name, sizes_hw=loaded.sizes_hw, intervals=draw)
+    cases, rules, seed = loaded.cases, how["rules"], how["seed"]
+    # fewer groups than for all exams: slices are compared with one another, and there are some twenty of them
+    of_slice = functools.partial(uncertainty.moves, **{**how, "resamples": min(how["resamples"], SLICE_RESAMPLES)})
+    alike = {"rules": rules, "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
+    sliced = slices.slices(cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
     try:
         calibrated = calibration.evaluate(cases, folds=operating_point.patient_folds(cases, seed=seed))
     except DataError as error:

@@ -19,7 +19,7 @@ A figure that no patient moves, or that too few patients make, gets no interval,
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,20 @@ def of(figure: Moved | Spread, *, confidence: float = CONFIDENCE) -> Interval:
     return {"value": spread.value, "low": float(ends[0]), "high": float(ends[1])}
 
 
+def lower_bound(figure: Moved, *, confidence: float) -> float | None:
+    """Return what a share reaches with one-sided confidence; None where too few patients make it."""
+    from scipy import special  # here, because only evaluation needs it
+
+    spread = figure.spread
+    if reason(spread) or spread.value <= 0:
+        return None if reason(spread) else 0.0
+    number = _effective(spread, 1 - confidence)
+    if spread.value >= 1:
+        return float((1 - confidence) ** (1 / number))
+    hits = spread.value * number
+    return float(special.betaincinv(hits + 0.5, number - hits + 0.5, 1 - confidence))
+
+
 def difference(a: Moved, b: Moved, *, confidence: float = CONFIDENCE, comparisons: int = 1) -> Interval:
     """Return the same of ``b`` - ``a``, two models on the same patients in the same order, and ``p``, two-sided: below 1 - confidence where 0 lies outside.
 
@@ -164,6 +178,16 @@ def p_value(spread: Spread, *, comparisons: int = 1) -> float | None:
     if reason(spread):
         return None
     return min(1.0, comparisons * float(2 * special.stdtr(spread.df, -abs(spread.value) / np.sqrt(spread.variance))))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for being so many (Holm, Scand. J. Stat. 1979), in their order."""
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.minimum(1, np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * factors))
+    result = np.empty(len(order))
+    result[order] = corrected
+    return [float(one) for one in result]
 
 
 def variance(moved: np.ndarray, refitted: np.ndarray | None = None) -> float:
@@ -211,13 +235,7 @@ def reason(spread: Spread) -> str | None:
 def _share(figure: Spread, tail: float) -> tuple[float, float]:
     from scipy import special
 
-    value = figure.value
-    if figure.variance <= 0 or not 0 < value < 1:
-        number: float = figure.patients
-    else:
-        number = value * (1 - value) / figure.variance
-        # a binomial variance follows from the share itself, any other is estimated from as many patients
-        number *= figure.patients / (figure.patients - 1) if figure.single else _correction(figure, tail)
+    value, number = figure.value, _effective(figure, tail)
     hits = value * number
     low = special.betaincinv(hits + 0.5, number - hits + 0.5, tail) if value > 0 else 0.0
     high = special.betaincinv(hits + 0.5, number - hits + 0.5, 1 - tail) if value < 1 else 1.0
@@ -227,6 +245,18 @@ def _share(figure: Spread, tail: float) -> tuple[float, float]:
     if value <= 0:
         high = 1 - (2 * tail) ** (1 / number)
     return min(low, value), max(high, value)
+
+
+def _effective(figure: Spread, tail: float) -> float:
+    """Return of how many exams a share is, were they all of different patients."""
+    value, patients = figure.value, figure.patients
+    if figure.variance <= 0 or not 0 < value < 1:
+        # one patient more, who is not as the others, says how far another choice of thresholds would reach
+        near = (value * patients + 1 - value) / (patients + 1)
+        return near * (1 - near) / (near * (1 - near) / patients + figure.of_choice)
+    number = value * (1 - value) / figure.variance
+    # a binomial variance follows from the share itself, any other is estimated from as many patients
+    return number * (patients / (patients - 1) if figure.single else _correction(figure, tail))
 
 
 def _correction(figure: Spread, tail: float) -> float:

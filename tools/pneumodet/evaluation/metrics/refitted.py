@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from pneumodet.core.aims import parse_aim
+from pneumodet.core.aims import confidence_of, parse_aim
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import image_level, rsna
 from pneumodet.evaluation.metrics.jackknife import ratio
@@ -60,6 +60,9 @@ class Refitted:
         from scipy import sparse  # here, because only evaluation needs it
 
         self._name, self._level = parse_aim(aim)
+        self._confidence = confidence_of(aim)
+        # of a bound that takes exams of one patient for one
+        self._patients_an_exam = len(np.unique(cases.patients[cases.positive])) / max(int(cases.positive.sum()), 1)
         names, fold = np.unique(folds, return_inverse=True)
         gains, enters = rsna.steps(cases, rules=rules)
         hit = match(cases).hit
@@ -117,6 +120,8 @@ class Refitted:
 
     def _chosen(self, table: np.ndarray, base: np.ndarray) -> np.ndarray:
         """Return the (B,) place of the threshold chosen by (6, J, B) sums and (5, B) bases, as ``operating_point.choose`` does."""
+        from scipy import special  # here, because only evaluation needs it
+
         with_boxes, positives, _, _, exams = base
         if self._name == "fp_per_image":
             # false boxes only grow as the threshold falls: those that keep the aim come first
@@ -128,6 +133,9 @@ class Refitted:
             value = 2 * table[_TRUE] / np.maximum(table[_TRUE] + table[_FALSE] + positives, 1)
         else:
             value = table[_TRUE] / np.maximum(positives, 1)
+            if self._confidence:
+                number = np.maximum(positives, 1) * self._patients_an_exam
+                value = special.betaincinv(value * number + 0.5, (1 - value) * number + 0.5, 1 - self._confidence)
         best = value.max(axis=0)
         least = np.minimum(self._level or 0.0, best) if self._name == "sensitivity" else best - rsna.TIE_TOLERANCE
         # the first is the highest threshold

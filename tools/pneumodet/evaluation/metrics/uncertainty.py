@@ -234,8 +234,20 @@ def intervals(
     """
     interval.check(confidence)
     moved = moves(cases, score_threshold=score_threshold, choice=choice, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
-    of_figures = interval.as_intervals(moved, confidence=confidence)
-    return {"figures": of_figures, **_settings(cases.patients, resamples, seed, confidence, [choice])}
+    return of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed, confidence=confidence)
+
+
+def of_moves(
+    moved: Mapping[str, Moved],
+    patients: np.ndarray,
+    *,
+    choice: Choice | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> dict:
+    """Return ``intervals`` of what ``moves`` returned, with the arguments that it was given."""
+    return {"figures": interval.as_intervals(moved, confidence=confidence), **_settings(patients, resamples, seed, confidence, [choice])}
 
 
 def compare(
