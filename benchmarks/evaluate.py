@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from pneumodet.data.cases import Cases  # noqa: E402
-from pneumodet.evaluation.metrics import average_precision, bootstrap, coco, froc, image_level, matching, rsna  # noqa: E402
+from pneumodet.evaluation.metrics import average_precision, coco, froc, image_level, matching, rsna, uncertainty  # noqa: E402
 
 BOXES_AN_EXAM = (0.775, 0.098, 0.1225, 0.0045)
 """Shares of exams with 0, 1, 2 and 3 boxes in the challenge's labels, rounded."""
@@ -162,8 +162,8 @@ ON_CASES: dict[str, Callable[[Cases], Any]] = {
     "froc": lambda cases: froc.froc(cases)["froc.mean_sensitivity"],
     "image level": lambda cases: image_level.image_level(cases, score_threshold=0.3)["image.roc_auc"],
     "average precision": average_precision.average_precision,
-    "intervals": lambda cases: bootstrap.intervals(cases, score_threshold=0.3)["figures"]["coco.pneumonia.AP50"]["high"],
-    "compare": lambda cases: bootstrap.compare(cases, cases, thresholds=(0.3, 0.3))["figures"]["coco.pneumonia.AP50"]["high"],
+    "intervals": lambda cases: uncertainty.intervals(cases, score_threshold=0.3)["figures"]["coco.pneumonia.AP50"]["high"],
+    "compare": lambda cases: uncertainty.compare(cases, cases, thresholds=(0.3, 0.3))["figures"]["coco.pneumonia.AP50"]["high"],
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import inputs, summary
-from pneumodet.evaluation.metrics import bootstrap, operating_point
+from pneumodet.evaluation.metrics import operating_point, uncertainty
 
 FIGURES = {"rsna_metric": "RSNA metric", "coco.pneumonia.AP50": "AP50", "froc.mean_sensitivity": "FROC mean sensitivity"}
 """Figures of the tables; thresholds are chosen for the first."""
@@ -62,13 +62,13 @@ def pool(truths: Sequence[Mapping[str, Any]], rows: Sequence[Rows], thresholds: 
 def figures(pooled: Pooled) -> dict[str, float]:
     """Return the figures of the tables."""
     cases, thresholds = pooled
-    values = bootstrap.Figures(cases, score_threshold=thresholds)(np.ones((len(cases), 1)))
+    values = uncertainty.Figures(cases, score_threshold=thresholds)(np.ones((len(cases), 1)))
     return {key: float(values[key][0]) for key in FIGURES}
 
 
 def intervals(pooled: Pooled, *, seed: int) -> dict[str, Any]:
     """Return the same with their intervals over patients."""
-    of_figures = bootstrap.intervals(pooled[0], score_threshold=pooled[1], seed=seed)["figures"]
+    of_figures = uncertainty.intervals(pooled[0], score_threshold=pooled[1], seed=seed)["figures"]
     return {key: of_figures[key] for key in FIGURES}
 
 
@@ -78,7 +78,7 @@ def comparisons(pooled: Mapping[str, Pooled], against: Sequence[str], *, seed: i
     for a, b in itertools.product(against, pooled):
         if a != b and frozenset((a, b)) not in seen:
             seen.add(frozenset((a, b)))
-            compared = bootstrap.compare(pooled[a][0], pooled[b][0], thresholds=(pooled[a][1], pooled[b][1]), names=(a, b), seed=seed)
+            compared = uncertainty.compare(pooled[a][0], pooled[b][0], thresholds=(pooled[a][1], pooled[b][1]), names=(a, b), seed=seed)
             pairs.append({"a": a, "b": b} | {key: compared["figures"][key] for key in FIGURES})
     return pairs
 

@@ -54,7 +54,7 @@ def metrics():
         "calibrator": {"method": "platt", "slope": 1.0, "intercept": 0.0},
         "intervals": {"rsna_metric": [0.19, 0.23]},
         "intervals_undefined": {"lesion.sensitivity": "too few patients for this one"},
-        "bootstrap": {"method": "Percentile bootstrap."},
+        "bootstrap": {"method": "By patient."},
         "curves": {
             "froc": {"fp_per_image": [value * 3 for value in rising], "sensitivity": rising, "image_sensitivity": rising},
             "roc": {"false_positive_rate": rising, "sensitivity": rising},

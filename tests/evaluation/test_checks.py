@@ -143,6 +143,20 @@ def test_what_the_sentence_on_crowds_says_is_so():
     assert metrics["froc.sensitivity_at_4"] == pytest.approx(2 / 3)
 
 
+def test_a_ground_truth_box_that_is_there_again_is_reported():
+    boxes = ((0, [10, 10, 20, 20]), (0, [10, 10, 20, 20]), (1, [10, 10, 20, 20]))
+    (warning,) = load(instances(boxes)).warnings
+    assert warning.startswith("1 of 3 ground-truth boxes repeat another one of the same image (first in exam-0): each counts by itself")
+
+
+def test_more_detections_than_coco_takes_are_reported():
+    many = [result(0, score=0.9 - n / 1000) for n in range(120)]
+    (warning,) = [one for one in load(results=[*many, *RIGHT[1:]]).warnings if "AP and AR" in one]
+    assert (
+        warning.startswith("1 images have more than 100 detections of 'pneumonia' (at most 120, in exam-0)") and "leave out 20;" in warning
+    )
+
+
 def test_boxes_without_area_are_reported():
     (warning,) = load(instances([(0, [10, 10, 20, 20]), (1, [5, 5, 0, 9])])).warnings
     assert warning == "1 of 2 ground-truth boxes have no area (first in exam-1): no detection can find them."

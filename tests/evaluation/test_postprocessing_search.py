@@ -66,7 +66,8 @@ def test_a_good_detector_is_left_alone():
 def test_a_gate_of_noise_gains_nothing(cases, folds):
     noise = np.random.default_rng(5).random(EXAMS)
     gain = row_of(postprocess_search.search([cases], folds=folds, gate=noise, resamples=100).table, "gate")["gain"]
-    assert gain["low"] <= 0
+    # where no fold has a use for it, nothing differs, and there is no interval
+    assert gain["low"] is None or gain["low"] <= 0
     assert gain["value"] < 0.01
 
 

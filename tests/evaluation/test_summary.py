@@ -190,11 +190,33 @@ def test_few_patients_are_told():
 
 def test_two_models(plain):
     same = summary.summarize(plain, resamples=50, other=plain)["comparison"]["figures"]["rsna_metric"]
-    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+    assert (same["value"], same["low"], same["p"]) == (0, None, None)
     worse = summary.summarize(plain, resamples=200, other=made_up.loaded(sensitivity=0.1, facts=False), names=("good", "bad"))["comparison"]
     assert worse["figures"]["coco.pneumonia.AP50"]["sentence"].startswith("good is better by")
     with pytest.raises(DataError, match="on the same"):
         summary.summarize(plain, resamples=20, other=made_up.loaded(exams=60, facts=False))
+
+
+def test_each_of_two_models_has_its_own_operating_point(plain):
+    """A threshold that is given is of this model's scores: at it, the other would detect nothing."""
+    scaled = [row | {"score": row["score"] / 100} for row in plain.coco_results]
+    other = inputs.assemble(plain.instances, lambda images, category: scaled)
+    metrics = summary.summarize(plain, threshold=0.3, resamples=20, other=other, names=("this", "that"))
+    figures = metrics["comparison"]["figures"]
+    assert figures["image.sensitivity"]["b"] > 0.5
+    assert any(one.startswith("The score threshold 0.3 is this's; that, whose scores have another scale") for one in metrics["warnings"])
+    assert metrics["comparison"]["operating_points"][0] == "given" and "on other patients" in metrics["comparison"]["operating_points"][1]
+
+
+def test_an_aim_that_is_missed_on_other_patients_is_a_warning(plain):
+    metrics = summary.summarize(plain, aim="sensitivity>=0.75", resamples=20)
+    reached = metrics["operating_point"]["cross_fitted"]["reached"]["image.sensitivity"]
+    said = [one for one in metrics["warnings"] if "missed on patients that had no part" in one]
+    assert bool(said) is (reached < 0.75)
+    assert summary._missed("sensitivity>=0.9", {"image.sensitivity": 0.795}).startswith(
+        "The aim sensitivity>=0.9 is missed on patients that had no part in the choice: there it is 0.795. sensitivity>=0.9@95% chooses"
+    )
+    assert summary._missed("fp_per_image<=0.5", {"lesion.fp_per_image": 0.6}) and not summary._missed("f1", {"image.f1": 0.1})
 
 
 def test_scalars_are_floats(metrics):

@@ -21,7 +21,7 @@ FOLDS = 2
 def scene(tmp_path_factory):
     """Return a folder with ground truth, a detector that finds false boxes on every exam, a second one, a good gate and one of chance."""
     folder = tmp_path_factory.mktemp("combining")
-    truth = made_up_runs.instances(90, seed=1)
+    truth = made_up_runs.instances(130, seed=1)
     (folder / "truth.json").write_text(json.dumps(truth))
     (folder / "bad.json").write_text(json.dumps(made_up_runs.detections(truth, sensitivity=0, false=4, seed=7)))
     for name, seed in (("one", 5), ("two", 6)):

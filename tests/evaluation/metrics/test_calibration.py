@@ -336,19 +336,31 @@ def test_calibration_mends_overconfident_scores(method):
 def test_evaluate_reports_both_levels():
     cases = random_cases(1, count=150, patients=70)
     result = evaluate(cases, folds=patient_folds(cases, 3), bins=5)
-    assert result["calibration.image"]["raw"] == reliability(cases.case_scores, cases.positive, bins=5)
-    assert result["calibration.box"]["raw"] == reliability(cases.scores, match(cases).hit, bins=5)
+    assert result["calibration.image"]["raw"] == reliability(cases.case_scores, cases.positive, bins=5, patients=cases.patients)
+    assert result["calibration.box"]["raw"] == reliability(cases.scores, match(cases).hit, bins=5, patients=cases.patients[cases.box_case])
     folds = patient_folds(cases, 3)
     for method in METHODS:
         image = cross_fitted(cases.case_scores, cases.positive, folds=folds, method=method)
         box = cross_fitted(cases.scores, match(cases).hit, folds=folds[cases.box_case], method=method)
-        assert result["calibration.image"][method] == reliability(image, cases.positive, bins=5)
-        assert result["calibration.box"][method] == reliability(box, match(cases).hit, bins=5)
+        assert result["calibration.image"][method] == reliability(image, cases.positive, bins=5, patients=cases.patients)
+        assert result["calibration.box"][method] == reliability(box, match(cases).hit, bins=5, patients=cases.patients[cases.box_case])
     for level in ("calibration.image", "calibration.box"):
         assert list(result[level]) == ["raw", *METHODS]
         assert {one["count"] for one in result[level].values()} == {result[level]["raw"]["count"]}
     assert "fit on other patients (3 folds)" in result["note"]
     json.dumps(result, allow_nan=False)
+
+
+def test_exams_of_one_patient_are_worth_fewer_in_a_curve():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(60), 5)
+    outcomes = (rng.random(60) < 0.4)[patients]
+    scores = rng.random(300)
+    alone, together = (reliability(scores, outcomes, bins=2, patients=one)["curve"] for one in (np.arange(300), patients))
+    plain = reliability(scores, outcomes, bins=2)["curve"]
+    for one, other, same in zip(alone, together, plain, strict=True):
+        assert (one["rate_low"], one["rate_high"]) == pytest.approx((same["rate_low"], same["rate_high"]))
+        assert other["rate_low"] < one["rate_low"] - 0.02 and other["rate_high"] > one["rate_high"] + 0.02
 
 
 def test_evaluate_says_what_cannot_be_calibrated():

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 from random_cases import random_cases
+from scipy import stats
 
-from pneumodet.core.aims import as_text, parse_aim
+from pneumodet.core.aims import as_text, confidence_of, parse_aim
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, image_level, rsna
@@ -44,7 +45,7 @@ def test_aims(aim, parsed):
     "aim", ["", "auc", "sensitivity", "sensitivity<=0.9", "fp_per_image>=1", "sensitivity>=-0.1", "fp_per_image<=nan", "rsna>=0.2"]
 )
 def test_an_unknown_aim_is_said_with_the_known_ones(aim):
-    with pytest.raises(ConfigError, match=r"Unknown aim .* Aims: rsna, f1, sensitivity>=X, fp_per_image<=X"):
+    with pytest.raises(ConfigError, match=r"Unknown aim .* Aims: rsna, f1, sensitivity>=X, sensitivity>=X@C%, fp_per_image<=X"):
         parse_aim(aim)
 
 
@@ -220,3 +221,29 @@ def test_a_stored_threshold_lies_just_below_the_score_that_it_was_chosen_by():
     assert just_below(0.9, scores) == pytest.approx(0.9 - MARGIN), "and never far"
     above = float(np.nextafter(np.float32(0.9), np.float32(1)))
     assert 0.9 < just_below(above, scores) <= above, "no detection at all stays none"
+
+
+def test_a_sensitivity_with_confidence_is_one_whose_lower_bound_reaches_it():
+    rng = np.random.default_rng(0)
+    positive = rng.random(300) < 0.4
+    cases = of_scores(np.clip(rng.normal(0.3 + 0.25 * positive, 0.12), 0.01, 0.99)[:, None], positive)
+    plain, sure = (choose(cases, aim) for aim in ("sensitivity>=0.8", "sensitivity>=0.8@95%"))
+    assert plain["met"] and sure["met"] and sure["threshold"] < plain["threshold"]
+    number, hits = int(positive.sum()), round(sure["reached"]["image.sensitivity"] * positive.sum())
+    assert stats.beta.ppf(0.05, hits + 0.5, number - hits + 0.5) >= 0.8 > stats.beta.ppf(0.05, hits - 0.5, number - hits + 1.5)
+    assert as_text("sensitivity>=0.8@95%") == "was the highest with an image sensitivity of at least 0.8 with 0.95 confidence"
+    assert (parse_aim("sensitivity>=0.8 @ 95 %"), confidence_of("sensitivity>=0.8@95%"), confidence_of("f1")) == (
+        ("sensitivity", 0.8),
+        0.95,
+        None,
+    )
+
+
+def test_few_positives_cannot_be_sure_of_a_sensitivity():
+    cases = of_scores(np.linspace(0.1, 0.9, 20)[:, None], np.arange(20) >= 10)
+    point = choose(cases, "sensitivity>=0.9@95%")
+    assert not point["met"] and point["threshold"] == pytest.approx(cases.case_scores[10])
+    assert f"its lower bound is {0.05**0.1:.3f}. There are 10 patients with a positive exam; at least 29 are needed" in point["note"]
+    for wrong in ("sensitivity>=1@95%", "fp_per_image<=1@95%", "sensitivity>=0.9@100%", "sensitivity>=0.9@20%"):
+        with pytest.raises(ConfigError, match="cannot be reached with a confidence"):
+            choose(cases, wrong)

@@ -13,9 +13,9 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, rsna
 from pneumodet.evaluation.metrics.average_precision import average_precision
-from pneumodet.evaluation.metrics.bootstrap import intervals
 from pneumodet.evaluation.metrics.operating_point import at
 from pneumodet.evaluation.metrics.slices import FIGURES, age_band, slices
+from pneumodet.evaluation.metrics.uncertainty import intervals, moves
 
 CLASSES = ("Normal", "No Lung Opacity / Not Normal")
 
@@ -137,9 +137,13 @@ def test_the_worst_slice_is_named_in_a_sentence():
     result = slices(cases, score_threshold=0.5)
     assert (result["worst"]["by"], result["worst"]["slice"], result["worst"]["figure"]) == ("sex", "M", "image.sensitivity")
     assert result["worst"]["shortfall"] == pytest.approx(28 / 45 - 0.5)
-    assert result["worst"]["sentence"] == "Lowest sensitivity: 0.500 for sex M (50 exams, 20 positive), against 0.622 over all exams."
+    assert result["worst"]["sentence"] == (
+        "Lowest sensitivity: 0.500 for sex M (50 exams, 20 positive), against 0.622 over all exams; not shown to differ from all other exams "
+        "(p = 0.138, corrected for 4 comparisons)."
+    )
     assert result["worst_by"] == {"sex": result["worst"], "box_size": None}
-    assert result["caveat"].startswith("5 figures of slices were compared")  # two sexes, and the sensitivity of all positives as one size
+    # two sexes; all positives are of one size, so that there are no others to compare with
+    assert result["caveat"].startswith("4 figures of slices were compared")
 
 
 def test_a_low_specificity_is_found_as_well_and_an_unknown_fact_is_not_named():
@@ -162,19 +166,36 @@ def test_facts_that_nothing_is_known_of_are_listed():
     assert few["left_out"]["box_size"] == "2 positive exams cannot be parted into three."
 
 
-def test_a_bootstrap_gives_each_slice_its_own_interval():
+def test_each_slice_has_an_interval_of_its_own():
     cases = with_facts(3, patients=100)
-    result = slices(cases, score_threshold=0.4, intervals=functools.partial(intervals, resamples=40, seed=1))
+    result = slices(cases, score_threshold=0.4, moves=functools.partial(moves, resamples=40, seed=1))
     row = next(row for row in result["slices"] if row["slice"] == "AP")
     part = cases.take(np.flatnonzero(np.array(cases.facts["view_position"]) == "AP"))
     expected = intervals(part, score_threshold=0.4, resamples=40, seed=1)["figures"]
     for key, one in row["figures"].items():
         assert one == pytest.approx({name: expected[key][name] for name in ("value", "low", "high")})
     assert f"[{result['worst_by']['sex']['sentence'].split('[')[1].split(']')[0]}]" in result["worst_by"]["sex"]["sentence"]
+    sentence = result["worst_by"]["sex"]["sentence"]
+    assert "differ from all other exams (p " in sentence and "corrected for" in sentence
+    assert 0 <= result["worst"]["p"] <= 1
     json.dumps(result, allow_nan=False)
 
 
-def test_thresholds_of_each_detection_reach_the_figures_and_the_bootstrap():
+def test_a_choice_of_thresholds_widens_the_interval_of_a_slice():
+    cases = with_facts(3, patients=100)
+    how = functools.partial(moves, resamples=40)
+    overall = how(cases, score_threshold=0.4)
+    key = "image.specificity"
+    drawn = np.random.default_rng(0).normal(overall[key].value, 0.2, 50)
+    wider = overall | {key: dataclasses.replace(overall[key], refitted=drawn)}
+    width = []
+    for one in (overall, wider):
+        row = next(row for row in slices(cases, score_threshold=0.4, moves=how, overall=one)["slices"] if row["slice"] == "AP")
+        width.append(row["figures"][key]["high"] - row["figures"][key]["low"])
+    assert width[1] > 1.5 * width[0]
+
+
+def test_thresholds_of_each_detection_reach_the_figures_and_the_intervals():
     cases = with_facts(4)
     thresholds = np.random.default_rng(0).choice([0.2, 0.6], len(cases))[cases.box_case]
     kept = cases.where(cases.scores >= thresholds)
@@ -182,9 +203,9 @@ def test_thresholds_of_each_detection_reach_the_figures_and_the_bootstrap():
 
     def record(part, *, score_threshold):
         seen.append((part.scores >= score_threshold).sum())
-        return intervals(part, score_threshold=score_threshold, resamples=1)
+        return moves(part, score_threshold=score_threshold, resamples=2)
 
-    result = slices(cases, score_threshold=thresholds, intervals=record)
+    result = slices(cases, score_threshold=thresholds, moves=record)
     row = result["slices"][0]
     part = kept.take(np.flatnonzero(np.array(cases.facts["view_position"]) == "AP"))
     assert seen[0] == len(part.scores)

@@ -38,8 +38,13 @@ def build_parser() -> console.Parser:
     add("--patient-map", type=console.existing_file, help="which patient each exam is of (record sets know it themselves)")
     add("--common", action="store_true", help="where runs have different exams, compare on those that all have")
     add("--baseline", metavar="RUN", help="the run that the others are compared with (default: the first)")
-    add("--resamples", type=console.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
-    add("--seed", type=console.whole_number, default=0, help="of folds and bootstrap (default %(default)s)")
+    add(
+        "--resamples",
+        type=console.positive_int,
+        default=1000,
+        help="groups of patients left out in turn, and resamples, that intervals are made of (default %(default)s)",
+    )
+    add("--seed", type=console.whole_number, default=0, help="of folds and resamples (default %(default)s)")
 
     add = parser.add_argument_group("combination").add_argument
     add("--combine", metavar="DETECTOR", help="one of --runs: its boxes are post-processed, gated and fused, step by step")

@@ -56,8 +56,13 @@ def build_parser() -> console.Parser:
     add("--patient-map", type=console.existing_file, help="which patient each image is of (record sets know it themselves)")
     add("--facts", type=console.existing_file, help="CSV patientId,view_position,sex,age,rsna_class (any of them): slices")
     add("--class-info", type=console.existing_file, help="RSNA's detailed class info, with RSNA's label CSV")
-    add("--resamples", type=console.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
-    add("--seed", type=int, default=0, help="of folds and bootstrap (default %(default)s)")
+    add(
+        "--resamples",
+        type=console.positive_int,
+        default=1000,
+        help="groups of patients left out in turn, and resamples, that intervals are made of (default %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="of folds and resamples (default %(default)s)")
 
     add = parser.add_argument_group("output").add_argument
     add(

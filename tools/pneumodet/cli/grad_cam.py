@@ -44,8 +44,8 @@ def build_parser() -> console.Parser:
         metavar="PX",
         help="by which the maximum may miss a box, in px of the radiograph (default %(default)g)",
     )
-    parser.add_argument("--resamples", type=console.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
-    parser.add_argument("--seed", type=console.whole_number, default=0, help="of folds and bootstrap (default %(default)s)")
+    parser.add_argument("--resamples", type=console.positive_int, default=1000, help="of no effect any more: intervals are exact")
+    parser.add_argument("--seed", type=console.whole_number, default=0, help="of folds (default %(default)s)")
     parser.add_argument("--output-dir", type=console.path, help="new folder (default: grad_cam or grad_cam_plus_plus in the run's folder)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result once the new one is whole")
     return parser
@@ -73,7 +73,6 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         share=args.threshold,
         tolerance_px=args.tolerance,
-        resamples=args.resamples,
         seed=args.seed,
     )
     with progress.bar(desc="explaining", unit="exam") as bar:

@@ -49,6 +49,11 @@ def with_interval(value: float | None, interval: Interval, *, form: str = ".3f",
     return fixed(value, form) + ("" if low is None or high is None else f" [{fixed(low, form)}, {fixed(high, form)}]")
 
 
+def p_value(p: float) -> str:
+    """Return "p = 0.013", or "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def figure(one: Mapping[str, float | None], *, form: str = ".3f", undefined: str = "undefined") -> str:
-    """Return ``with_interval`` of ``value``, ``low`` and ``high``, as ``evaluation.metrics.bootstrap.interval`` gives them."""
+    """Return ``with_interval`` of ``value``, ``low`` and ``high``, as ``evaluation.metrics.interval.of`` gives them."""
     return with_interval(one.get("value"), (one.get("low"), one.get("high")), form=form, undefined=undefined)

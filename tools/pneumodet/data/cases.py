@@ -1,7 +1,7 @@
 """Radiographs with the ground truth and the detections of one class, as flat arrays: what every metric takes.
 
 cases = Cases(names, patients, truth_xyxy_px, truth_case, boxes_xyxy_px, scores, box_case, facts)
-cases.take(rows)                       # some radiographs, or some of them several times (bootstrap)
+cases.take(rows)                       # some radiographs, or some of them several times
 cases.above(0.3)                       # without detections of lower score
 """
 
@@ -106,7 +106,7 @@ class Cases:
 
 def _gather(case: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (indices of the entries of the cases ``rows``, the place in ``rows`` of each)."""
-    # without a loop over cases: the bootstrap does this a thousand times
+    # without a loop over cases: folds do this often
     starts = np.searchsorted(case, np.arange(count + 1))
     sizes = np.diff(starts)[rows]
     place = np.repeat(np.arange(len(rows)), sizes)

@@ -18,6 +18,9 @@ from pneumodet.data import coco_objects
 DETECTOR, MASKS, SCORES = "detector", "masks", "scores"
 """What detections are of: boxes of a detector, boxes around masks, or image-level scores as boxes of the whole image."""
 
+MAX_DETECTIONS = 100
+"""Detections an image of which COCO's AP is."""
+
 OUTSIDE_TOLERANCE_PX = 1.0
 """A box may reach so far over the edge before it is called outside: detectors and labels round."""
 
@@ -97,6 +100,14 @@ def of_truth(
     if flat.any():
         where = exams[case[np.argmax(flat)]]
         warnings.append(f"{flat.sum():,} of {len(flat):,} ground-truth boxes have no area (first in {where}): no detection can find them.")
+    rows = np.column_stack([case, xyxy_px])
+    _, first = np.unique(rows, axis=0, return_index=True)
+    again = np.delete(np.arange(len(rows)), first)
+    if len(again):
+        warnings.append(
+            f"{len(again):,} of {len(rows):,} ground-truth boxes repeat another one of the same image (first in {exams[case[again[0]]]}): each counts by "
+            "itself, so that one detection cannot hit both. Remove the copies."
+        )
     crowds = sum(bool(row.get("iscrowd")) for row in instances["annotations"])
     if crowds:
         warnings.append(
@@ -167,6 +178,14 @@ def of_detections(
         what, figures = ("exams", "ROC AUC and PR AUC") if source == SCORES else (f"detections of {name!r}", "AP, FROC and ROC")
         warnings.append(
             f"All {len(scores):,} {what} have the score {scores[0]:g}: no threshold parts them, and {figures}, which rank by score, say little."
+        )
+    most = np.bincount(case, minlength=len(exams))
+    if most.max(initial=0) > MAX_DETECTIONS:
+        beyond = int(np.maximum(most - MAX_DETECTIONS, 0).sum())
+        warnings.append(
+            f"{int((most > MAX_DETECTIONS).sum()):,} images have more than {MAX_DETECTIONS} detections of {name!r} (at most {int(most.max()):,}, in "
+            f"{exams[int(most.argmax())]}): AP and AR take the {MAX_DETECTIONS} most confident ones of each, as COCO does, and leave out {beyond:,}; all other "
+            "figures take all."
         )
     copies = _copies(xyxy_px, scores, case)
     if len(copies):

@@ -49,8 +49,8 @@ class Options:
       threshold: score threshold of the operating point, chosen on other data; cross-fitted for ``aim`` where it is None.
       aim: what thresholds are chosen for.
       rules: of the RSNA metric.
-      resamples: of the bootstrap.
-      seed: of folds and bootstrap.
+      resamples: as ``uncertainty.intervals``.
+      seed: of folds and resamples.
       compare: another model's detections of the same images.
       recipe: post-processing to apply first, with the views that it was tuned with.
       tta: views as ``views.parse`` takes them, where there is no recipe.

@@ -17,7 +17,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, inputs, summary
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics import uncertainty
 
 SCORES = "scores.csv"
 """``patientId,score``: the image-level probability of each exam."""
@@ -61,7 +61,7 @@ def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, floa
 
 
 def summarize(
-    loaded: Loaded, *, aim: str = "f1", threshold: float | None = None, resamples: int = bootstrap.RESAMPLES, seed: int = 0
+    loaded: Loaded, *, aim: str = "f1", threshold: float | None = None, resamples: int = uncertainty.RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
     """Return the image-level part of ``evaluation.summary.summarize``; ``threshold`` is one that validation chose.
 

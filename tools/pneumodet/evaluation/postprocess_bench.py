@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation.metrics import bootstrap, rsna
+from pneumodet.evaluation.metrics import jackknife, rsna
 from pneumodet.evaluation.metrics.average_precision import PrecisionRecall
 from pneumodet.evaluation.metrics.matching import HIT_IOU
 from pneumodet.inference.postprocess import recipe as recipes
@@ -165,9 +165,9 @@ class Row:
         AP is the mean of the folds' APs: scores of two recipes need not be comparable, and AP over all cases would rank one against the other.
         """
         if self._curve is None:
-            return bootstrap.ratio(*(self._sums @ weights))
+            return jackknife.ratio(*(self._sums @ weights))
         of_folds = np.stack([self._curve.average_precision(weights * inside[:, None])[0] for inside in self._of_fold.T])
-        return bootstrap.ratio(np.nansum(of_folds, axis=0), (~np.isnan(of_folds)).sum(axis=0))
+        return jackknife.ratio(np.nansum(of_folds, axis=0), (~np.isnan(of_folds)).sum(axis=0))
 
 
 def _plain(recipe: Recipe) -> Recipe:

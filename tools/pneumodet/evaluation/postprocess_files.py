@@ -119,7 +119,7 @@ def choose(
       objective: ``rsna`` or ``ap50``.
       rules: of the RSNA metric.
       folds: number of groups of patients.
-      seed: of folds and bootstrap.
+      seed: of folds and groups.
       overwrite: replace an earlier result.
       parts: name -> what it has seen, of each model whose detections these are, as far as known.
       on_start: called with the number of steps before the search; returns what is called with the name of each step that is done.

@@ -23,7 +23,7 @@ import numpy as np
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics import uncertainty
 from pneumodet.evaluation.metrics.operating_point import check_folds
 from pneumodet.evaluation.postprocess_bench import Bench, Changes, Row
 from pneumodet.evaluation.postprocess_table import Figures, Rows, tabulated
@@ -100,7 +100,7 @@ def search(
     rules: str = "strict",
     views: int = 1,
     names: Sequence[str] | None = None,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> SearchResult:
@@ -114,8 +114,8 @@ def search(
       rules: of the RSNA metric.
       views: how many views of each model the sources are, one model after another, the plain one first: what these gain has a row of its own.
       names: of the sources, for the table.
-      resamples: of the bootstrap of patients.
-      seed: of the bootstrap.
+      resamples: most groups of patients that are left out in turn for the intervals.
+      seed: of these groups.
       on_step: called with the name of each step once it is tuned.
 
     Returns:

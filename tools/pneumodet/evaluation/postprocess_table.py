@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics import interval, jackknife
 from pneumodet.inference.postprocess.recipe import Recipe
 
 
@@ -50,21 +50,17 @@ class Rows:
 
 
 class Figures:
-    """The figures of all rows on all cases and on each resample of patients, the same resamples for every row."""
+    """The figures of all rows with what each patient, or each group of patients, moves them by."""
 
     def __init__(self, patients: np.ndarray, rows: Sequence[Row], *, resamples: int, seed: int) -> None:
-        self._patients = patients
-        self._value, self._drawn = bootstrap.resampled(
-            lambda weights: {index: row.figure(weights) for index, row in enumerate(rows)}, patients, resamples=resamples, seed=seed
+        self._moved = jackknife.of_figures(
+            lambda weights: {index: row.figure(weights) for index, row in enumerate(rows)}, patients, groups=resamples, seed=seed
         )
 
     def of(self, index: int, previous: int | None = None) -> dict[str, float | str | None]:
         """Return value and interval of a row, or of its difference to another."""
-        value, drawn = self._value[index], self._drawn[index]
-        if previous is not None:
-            # paired, on the same resamples: an interval of two separate figures would be far too wide for their difference
-            value, drawn = value - self._value[previous], drawn - self._drawn[previous]
-        return bootstrap.interval(value, drawn, self._patients)
+        # patient by patient: an interval of two separate figures would be far too wide for their difference
+        return interval.of(self._moved[index] if previous is None else self._moved[index].less(self._moved[previous]))
 
 
 def tabulated(table: Rows, figures: Figures, *, alone: int, folds: int, resamples: int) -> dict[str, object]:
@@ -83,7 +79,8 @@ def tabulated(table: Rows, figures: Figures, *, alone: int, folds: int, resample
         "rows": rows,
         "total": figures.of(len(rows) - 1, alone),
         "note": f"Figures are cross-fitted: each exam is processed by the recipe that the other {folds - 1} of {folds} folds of patients gave. "
-        f"Intervals: 95 % percentile bootstrap of patients, {resamples} resamples. The saved recipe is chosen on all patients.",
+        f"Intervals (95 %): by how much each patient moves a figure, in at most {resamples:,} groups, recipes held fixed. The saved recipe is chosen on all "
+        "patients.",
     }
 
 

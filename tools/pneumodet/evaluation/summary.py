@@ -18,7 +18,8 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import bootstrap, calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices
+from pneumodet.evaluation.metrics import calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices, uncertainty
+from pneumodet.evaluation.metrics.interval import Moved
 
 GIVEN = "given"
 """Where a threshold is from that the caller chose, on other data."""
@@ -27,7 +28,7 @@ OF_VALIDATION = "chosen on validation"
 """Where a threshold is from that is used on test."""
 
 SLICE_RESAMPLES = 200
-"""Bootstrap resamples of a slice's figures: there are some twenty slices."""
+"""Groups of patients that are left out in turn for a slice's intervals: there are some twenty slices."""
 
 SWEEP_BINS = 200
 """Columns of the curve of the RSNA metric against the threshold, even in threshold; of each are kept the ends, the highest and the lowest point, which
@@ -46,7 +47,7 @@ def summarize(
     aim: str = "rsna",
     rules: str = "strict",
     class_name: str = "pneumonia",
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
     seed: int = 0,
     other: Loaded | None = None,
     names: tuple[str, str] = ("A", "B"),
@@ -60,8 +61,8 @@ def summarize(
       aim: as ``aims.parse_aim`` takes it.
       rules: of the RSNA metric, ``strict`` or ``community``.
       class_name: in the keys of COCO's figures; the class that ``loaded.cases`` are of.
-      resamples: of the bootstrap.
-      seed: of folds and bootstrap.
+      resamples: as ``uncertainty.intervals``.
+      seed: of folds and resamples.
       other: the second model's detections of the same images.
       names: of both models, for the sentences of the comparison.
 
@@ -75,14 +76,15 @@ def summarize(
       ConfigError: the aim is unknown.
       DataError: the rules are unknown, or the second model has other images.
     """
-    # before any figure is computed: the bootstrap takes the most of the time
+    # before any figure is computed: intervals take the most of the time
     aims.parse_aim(aim)
     cases = loaded.cases
     warnings = list(loaded.warnings)
     point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
-    at = point.pop("at")
+    at, choice = point.pop("at"), point.pop("choice", None)
     how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-    drawn = bootstrap.intervals(cases, score_threshold=at, **how)
+    moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
+    drawn = uncertainty.of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
@@ -101,23 +103,27 @@ def summarize(
     metrics |= _intervals({key: one for key, one in figures.items() if metrics.get(key) is not None})
     if not len(cases.truth_case):
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
-    # a resample of one patient is that patient again, so that every interval would have no width
     if drawn["patients"] == 1:
         warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
-    metrics |= _details(loaded, at, point["threshold"], rules, class_name, resamples, seed, warnings)
+    metrics |= _details(loaded, at, point["threshold"], moved, how, warnings)
     metrics["comparison"] = None
     if other is not None:
-        # a threshold of its own, unless one is given: scores of two models have different scales
-        theirs = _operating_point(other.cases, threshold, threshold_source, aim, rules, seed, [])["at"]
-        compared = bootstrap.compare(cases, other.cases, thresholds=(at, theirs), names=names, **how)
-        metrics["comparison"] = compared | {"names": list(names)}
+        # a threshold of its own, also where one is given for this model: scores of two models have different scales
+        theirs = _operating_point(other.cases, None, GIVEN, aim, rules, seed, [])
+        if threshold is not None:
+            warnings.append(
+                f"The score threshold {threshold:.4g} is {names[0]}'s; {names[1]}, whose scores have another scale, is compared at its own: {theirs['source']}"
+            )
+        choices = choice, theirs.get("choice")
+        compared = uncertainty.compare(cases, other.cases, thresholds=(at, theirs["at"]), choices=choices, names=names, **how)
+        metrics["comparison"] = compared | {"names": list(names), "operating_points": [point["source"], theirs["source"]]}
     metrics["warnings"] = warnings
     return metrics
 
 
 def _intervals(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return ``intervals`` and ``intervals_undefined`` of figures that have a value, as ``bootstrap.intervals`` gives them."""
+    """Return ``intervals`` and ``intervals_undefined`` of figures that have a value, as ``uncertainty.intervals`` gives them."""
     return {
         "intervals": {key: [one["low"], one["high"]] for key, one in figures.items() if one["low"] is not None},
         "intervals_undefined": {key: one["undefined"] for key, one in figures.items() if one["low"] is None},
@@ -140,7 +146,7 @@ def headline(
     """Return the figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
-    figures = bootstrap.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
+    figures = uncertainty.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
     if not len(cases.truth_case):
         figures["rsna_metric"] = np.array([np.nan])
     return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
@@ -161,7 +167,7 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
 def _operating_point(
     cases: Cases, threshold: float | None, source: str, aim: str, rules: str, seed: int, warnings: list[str]
 ) -> dict[str, Any]:
-    """Return ``at``, a threshold or the (D,) thresholds to report at, and what the report says of them."""
+    """Return ``at``, a threshold or the (D,) thresholds to report at, ``choice``, where these were cross-fitted, and what the report says of them."""
     if threshold is not None:
         return {"at": threshold, "threshold": threshold, "source": source, "aim": None}
     if not cases.positive.any():
@@ -179,23 +185,36 @@ def _operating_point(
     point = {"threshold": below, "threshold_is": NEW_DATA, "source": fitted["note"], "aim": aim}
     if not (chosen["met"] and fitted["met"]):
         warnings.append(chosen.get("note") or f"The aim {aim} was not met in every fold.")
-    return point | {"at": by_case[cases.box_case], "chosen": chosen, "cross_fitted": fitted}
+    elif missed := _missed(aim, fitted["reached"]):
+        warnings.append(missed)
+    choice = uncertainty.Choice(aim, folds, rules=rules)
+    return point | {"at": by_case[cases.box_case], "choice": choice, "chosen": chosen, "cross_fitted": fitted}
+
+
+def _missed(aim: str, reached: Mapping[str, float | None]) -> str | None:
+    """Return a warning where thresholds that reach an aim on some patients miss it on others; None where they do not, or where nothing can be missed."""
+    name, level = aims.parse_aim(aim)
+    key = {"sensitivity": "image.sensitivity", "fp_per_image": "lesion.fp_per_image"}.get(name)
+    value = reached.get(key) if key else None
+    if value is None or level is None or (value >= level if name == "sensitivity" else value <= level):
+        return None
+    surer = f" sensitivity>={level:g}@95% chooses a threshold whose lower bound reaches it." if name == "sensitivity" and level < 1 else ""
+    return f"The aim {aim} is missed on patients that had no part in the choice: there it is {value:.3f}.{surer}"
 
 
 def _details(
     loaded: Loaded,
     at: float | np.ndarray,
     chosen: float | None,
-    rules: str,
-    class_name: str,
-    resamples: int,
-    seed: int,
+    moved: Mapping[str, Moved],
+    how: Mapping[str, Any],
     warnings: list[str],
 ) -> dict[str, Any]:
-    cases = loaded.cases
-    # fewer resamples than for all exams: slices are compared with one another, and there are some twenty of them
-    draw = functools.partial(bootstrap.intervals, rules=rules, class_name=class_name, resamples=min(resamples, SLICE_RESAMPLES), seed=seed)
-    sliced = slices.slices(cases, score_threshold=at, rules=rules, class_name=class_name, sizes_hw=loaded.sizes_hw, intervals=draw)
+    cases, rules, seed = loaded.cases, how["rules"], how["seed"]
+    # fewer groups than for all exams: slices are compared with one another, and there are some twenty of them
+    of_slice = functools.partial(uncertainty.moves, **{**how, "resamples": min(how["resamples"], SLICE_RESAMPLES)})
+    alike = {"rules": rules, "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
+    sliced = slices.slices(cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
     try:
         calibrated = calibration.evaluate(cases, folds=operating_point.patient_folds(cases, seed=seed))
     except DataError as error:

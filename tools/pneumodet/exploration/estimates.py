@@ -3,7 +3,7 @@
     shares = intervals({"AP": (is_ap, known)}, patients)          # {"AP": {"value": 0.456, "low": 0.449, "high": 0.463, "exams": 26684}}
     rho = spearman(age, spacing)
 
-Patients are drawn with replacement, all exams of one together (see metrics/bootstrap.py): exams of a patient resemble each other.
+Intervals are made of how much each patient moves a figure, all exams of one together (metrics/interval.py): exams of a patient resemble each other.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.evaluation.metrics import bootstrap
-
-SEED = 0
-"""Of the resamples: the same data give the same report."""
+from pneumodet.evaluation.metrics import interval
+from pneumodet.evaluation.metrics.jackknife import Ratio
 
 
 def intervals(
@@ -22,37 +20,30 @@ def intervals(
     patients: np.ndarray,
     *,
     differences: Mapping[str, tuple[str, str]] | None = None,
-    resamples: int = bootstrap.RESAMPLES,
 ) -> dict[str, dict[str, Any]]:
-    """Return ratios of sums over exams, with 95% percentile intervals.
+    """Return ratios of sums over exams, with 95% intervals.
 
     Args:
       figures: name -> ((N,) numerator, (N,) denominator) of each exam; the figure is the ratio of their sums: a share where both are 0 or 1,
         a mean where the numerator is a value times the denominator.
       patients: (N,) int64, the same for the exams of one patient.
-      differences: name -> (a, b), names of figures: a minus b, both on the same resamples.
-      resamples: at least 1.
+      differences: name -> (a, b), names of figures: a minus b, patient by patient.
 
     Returns:
-      name -> ``value``, ``low``, ``high``, as ``bootstrap.interval``, and for figures ``exams``, the sum of the denominator. An interval is None
-      where there is only one patient, or where more than ``bootstrap.MOST_UNDEFINED`` of the resamples give no value.
+      name -> ``value``, ``low``, ``high``, as ``interval.of``, and for figures ``exams``, the sum of the denominator. An interval is None
+      where there are too few patients.
     """
-    names = list(figures)
-    # sums by matrix products, so that no resample is ever built
-    top, bottom = (np.array([figures[name][part] for name in names], np.float64).reshape(len(names), -1) for part in (0, 1))
-
-    def of(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, _ratios(top @ weights, bottom @ weights), strict=True))
-
-    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=SEED)
-    estimates = {
-        name: bootstrap.interval(value[name], drawn[name], patients) | {"exams": int(count)}
-        for name, count in zip(names, bottom.sum(axis=1), strict=True)
-    }
+    ratios = {name: Ratio(np.asarray(top, np.float64), np.asarray(bottom, np.float64)) for name, (top, bottom) in figures.items()}
+    moved = {name: one.moved(patients, kind="share" if _is_share(one) else "mean") for name, one in ratios.items()}
+    estimates = {name: interval.of(moved[name]) | {"exams": int(one.whole.sum())} for name, one in ratios.items()}
     for name, (a, b) in (differences or {}).items():
-        # paired: both figures are of the same resample, so that what they share cancels out
-        estimates[name] = bootstrap.interval(value[a] - value[b], drawn[a] - drawn[b], patients)
+        # patient by patient, so that what both have in common cancels out
+        estimates[name] = interval.of(moved[a].less(moved[b]))
     return estimates
+
+
+def _is_share(figure: Ratio) -> bool:
+    return bool(((figure.part >= 0) & (figure.part <= figure.whole)).all())
 
 
 def is_shown(difference: Mapping[str, Any]) -> bool:
@@ -78,7 +69,3 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     # the mean of the ranks that equal values share
     return (counts.cumsum() - (counts - 1) / 2)[place]
-
-
-def _ratios(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)

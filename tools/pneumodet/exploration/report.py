@@ -91,7 +91,7 @@ def _summary(figures: Mapping[str, Any]) -> dict[str, Any]:
             "" if patients["known"] else "no patient map given",
         ),
     ]
-    note = "Intervals hold 95% of 1,000 resamples in which patients are drawn with replacement, all exams of one together"
+    note = "Intervals (95%) are made of how much each patient moves a figure, all exams of one together"
     note += "." if patients["known"] else "; here, where patients are not known, exams."
     return {"tiles": tiles, "conclusions": [one["sentence"] for one in figures["conclusions"]], "note": note}
 

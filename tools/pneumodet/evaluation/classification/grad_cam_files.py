@@ -21,7 +21,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import image_level, inputs, leaks
 from pneumodet.evaluation.classification import localization, scoring, weak_boxes, weak_localization
-from pneumodet.evaluation.metrics import bootstrap, operating_point
+from pneumodet.evaluation.metrics import operating_point
 from pneumodet.models.classification import grad_cam
 from pneumodet.models.inputs import images
 from pneumodet.viz import heatmap as overlays
@@ -46,15 +46,13 @@ class Options:
       split: train, val or test.
       share: of a heatmap's maximum from which on it gives weak boxes, chosen on other data; None chooses it for each exam on other patients.
       tolerance_px: of the pointing game, in px of the radiograph.
-      resamples: of the bootstrap.
-      seed: of folds and bootstrap.
+      seed: of folds.
     """
 
     method: str = grad_cam.GRAD_CAM
     split: str = "val"
     share: float | None = None
     tolerance_px: float = localization.TOLERANCE_PX
-    resamples: int = bootstrap.RESAMPLES
     seed: int = 0
 
 
@@ -137,7 +135,6 @@ def explain(
         **_counts(explained, cut, split, cases),
         "weak_boxes": sum(map(len, boxes.values())),
         "tolerance_px": options.tolerance_px,
-        "resamples": options.resamples,
         "seed": options.seed,
         "figures": weak_localization.compared_with_priors(
             options.method,
@@ -148,8 +145,6 @@ def explain(
             patients=cases.patients,
             folds=folds,
             tolerance_px=options.tolerance_px,
-            resamples=options.resamples,
-            seed=options.seed,
         ),
     }
     with folders.new_folder(output_dir, marker=LOCALIZATION, overwrite=overwrite) as folder:

@@ -13,7 +13,6 @@ Only exams with ground-truth boxes are counted; an empty heatmap localizes nothi
 What chance gives: a heatmap that is the same everywhere, and a point anywhere. It hits as often as boxes (and the tolerance around them) have area.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,8 @@ import numpy as np
 
 from pneumodet.core.boxes import area_px, xyxy_px_to_yxyx_norm
 from pneumodet.evaluation.classification.weak_boxes import GRID, best_overlaps, enlarged
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics import interval
+from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.models.inputs import images
 
 FIGURES = ("pointing", "energy", "box_iou", "area_iou")
@@ -34,19 +34,7 @@ _CENTRE_WIDTH = 0.25
 
 
 Comparison = dict[str, dict[str, dict[str, Any]]]
-"""Figure -> source -> ``value``, ``low``, ``high`` (``bootstrap.interval``), and ``above``, the same of a difference."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Ratio:
-    """A figure of C exams: the sum of what was reached over the sum of what there was to reach; both (C,) float64, 0 in exams that do not count."""
-
-    reached: np.ndarray
-    of: np.ndarray
-
-    def value(self, weights: np.ndarray) -> np.ndarray:
-        """Return the (B,) figure for (C, B) weights; NaN where there is nothing to reach."""
-        return bootstrap.ratio(self.reached @ weights, self.of @ weights)
+"""Figure -> source -> ``value``, ``low``, ``high`` (``interval.of``), and ``above``, the same of a difference."""
 
 
 def measure(
@@ -104,35 +92,25 @@ def _ratios(rows: np.ndarray, truth_xyxy_px: Sequence[np.ndarray]) -> dict[str, 
     return {name: Ratio(rows[:, column], number if name == "box_iou" else np.sign(number)) for column, name in enumerate(FIGURES)}
 
 
-def compared(
-    sources: Mapping[str, Mapping[str, Ratio]], patients: np.ndarray, *, resamples: int = bootstrap.RESAMPLES, seed: int = 0
-) -> Comparison:
-    """Return each figure of each source with its interval, and how much the first source is above each other one on the same resamples.
+def compared(sources: Mapping[str, Mapping[str, Ratio]], patients: np.ndarray) -> Comparison:
+    """Return each figure of each source with its interval, and how much the first source is above each other one, patient by patient.
 
     Args:
       sources: name -> ``measure`` or ``by_chance`` of the same C exams.
       patients: (C,) int64, the same number for the exams of one patient.
-      resamples: of the bootstrap over patients.
-      seed: of its draws.
 
     Returns:
-      Figure -> source -> ``value``, ``low``, ``high`` (95 % percentile interval; None where there are too few patients), and for all but the first
+      Figure -> source -> ``value``, ``low``, ``high`` (95 %; None where there are too few patients), and for all but the first
       source ``above``, the same three of the difference first - other.
     """
-
-    def of(weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        return {(figure, name): ratios[figure].value(weights) for figure in FIGURES for name, ratios in sources.items()}
-
-    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
     first = next(iter(sources))
     table: Comparison = {}
     for figure in FIGURES:
-        table[figure] = {name: dict(bootstrap.interval(value[figure, name], drawn[figure, name], patients)) for name in sources}
+        moved = {name: ratios[figure].moved(patients) for name, ratios in sources.items()}
+        table[figure] = {name: interval.of(one) for name, one in moved.items()}
         for name in sources:
             if name != first:
-                table[figure][name]["above"] = bootstrap.interval(
-                    value[figure, first] - value[figure, name], drawn[figure, first] - drawn[figure, name], patients
-                )
+                table[figure][name]["above"] = interval.of(moved[first].less(moved[name]))
     return table
 
 

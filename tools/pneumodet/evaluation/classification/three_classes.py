@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics import interval, jackknife, uncertainty
 from pneumodet.evaluation.metrics.image_level import Areas
+from pneumodet.evaluation.metrics.interval import Moved
+from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.models.classification.settings import CLASSES
 
 KEYS = ("normal", "not_normal", "opacity")
@@ -19,29 +21,26 @@ KEYS = ("normal", "not_normal", "opacity")
 
 
 def summarize(
-    probabilities: np.ndarray, classes: np.ndarray, *, patients: np.ndarray, resamples: int = bootstrap.RESAMPLES, seed: int = 0
+    probabilities: np.ndarray, classes: np.ndarray, *, patients: np.ndarray, resamples: int = uncertainty.RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
     """Return the figures of three classes.
 
     Args:
       probabilities: (N, 3).
       classes: (N,) int64, the truth.
-      patients: (N,) int64, the same number for the exams of one patient; they are drawn together.
-      resamples: of the bootstrap.
-      seed: of its draws.
+      patients: (N,) int64, the same number for the exams of one patient; they move figures together.
+      resamples: most groups of patients that are left out in turn for the intervals.
+      seed: of these groups.
 
     Returns:
       ``figures`` (``classes.accuracy``, ``.macro_f1``, ``.macro_roc_auc`` and of each class ``.NAME.recall``, ``.precision``, ``.f1``, ``.roc_auc``;
       None where one is undefined), ``intervals`` (key -> [low, high]), ``confusion`` (3 rows of truth, 3 columns of predictions) and ``classes``.
     """
-    value, drawn = bootstrap.resampled(_Figures(probabilities, classes), patients, resamples=resamples, seed=seed)
-    intervals = {}
-    for key in value:
-        drawn_interval = bootstrap.interval(value[key], drawn[key], patients)
-        if drawn_interval["low"] is not None:
-            intervals[key] = [drawn_interval["low"], drawn_interval["high"]]
+    moved = _moved(probabilities, classes, patients, groups=resamples, seed=seed)
+    of = interval.as_intervals(moved)
+    intervals = {key: [one["low"], one["high"]] for key, one in of.items() if one["low"] is not None}
     return {
-        "figures": {key: None if np.isnan(one) else one for key, one in value.items()},
+        "figures": {key: one["value"] for key, one in of.items()},
         "intervals": intervals,
         "confusion": confusion(probabilities.argmax(axis=1), classes).tolist(),
         "classes": list(CLASSES),
@@ -54,25 +53,25 @@ def confusion(predicted: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.bincount(classes * count + predicted, minlength=count**2).reshape(count, count)
 
 
-class _Figures:
-    """Figures for many weightings of the same exams."""
+def _moved(probabilities: np.ndarray, classes: np.ndarray, patients: np.ndarray, *, groups: int, seed: int) -> dict[str, Moved]:
+    """Return all figures with what moves them, in their order."""
+    predicted = probabilities.argmax(axis=1)
+    ratios = {"classes.accuracy": Ratio((predicted == classes).astype(np.float64), np.ones(len(classes)))}
+    for number, key in enumerate(KEYS):
+        called, there = ((one == number).astype(np.float64) for one in (predicted, classes))
+        hits = called * there
+        ratios[f"classes.{key}.recall"] = Ratio(hits, there)
+        ratios[f"classes.{key}.precision"] = Ratio(hits, called)
+        ratios[f"classes.{key}.f1"] = Ratio(2 * hits, called + there)
+    areas = {f"classes.{key}.roc_auc": Areas(classes == number, probabilities[:, number]) for number, key in enumerate(KEYS)}
 
-    def __init__(self, probabilities: np.ndarray, classes: np.ndarray) -> None:
-        predicted = probabilities.argmax(axis=1)
-        self._cells = [(predicted == number, classes == number) for number in range(len(CLASSES))]
-        self._areas = [Areas(classes == number, probabilities[:, number]) for number in range(len(CLASSES))]
-
-    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return key -> (B,) float64 for (N, B) weights; NaN where a figure is undefined."""
-        figures: dict[str, np.ndarray] = {}
-        right = np.zeros(weights.shape[1])
-        for key, (predicted, true), areas in zip(KEYS, self._cells, self._areas, strict=True):
-            hits, called, there = (mask.astype(np.float64) @ weights for mask in (predicted & true, predicted, true))
-            right = right + hits
-            figures[f"classes.{key}.recall"] = bootstrap.ratio(hits, there)
-            figures[f"classes.{key}.precision"] = bootstrap.ratio(hits, called)
-            figures[f"classes.{key}.f1"] = bootstrap.ratio(2 * hits, called + there)
-            figures[f"classes.{key}.roc_auc"] = areas.areas(weights)[0]
+    def curves(weights: np.ndarray) -> dict[str, np.ndarray]:
+        aucs = {key: one.areas(weights)[0] for key, one in areas.items()}
+        f1 = [ratios[f"classes.{key}.f1"](weights) for key in KEYS]
         # the unweighted mean: a class that is rare counts as much as the others
-        means = {f"classes.macro_{name}": np.mean([figures[f"classes.{key}.{name}"] for key in KEYS], axis=0) for name in ("f1", "roc_auc")}
-        return {"classes.accuracy": bootstrap.ratio(right, weights.sum(axis=0)), **means, **figures}
+        return {"classes.macro_f1": np.mean(f1, axis=0), "classes.macro_roc_auc": np.mean(list(aucs.values()), axis=0), **aucs}
+
+    moved = {key: one.moved(patients) for key, one in ratios.items()} | jackknife.of_figures(curves, patients, groups=groups, seed=seed)
+    order = ["classes.accuracy", "classes.macro_f1", "classes.macro_roc_auc"]
+    order += [f"classes.{key}.{name}" for key in KEYS for name in ("recall", "precision", "f1", "roc_auc")]
+    return {key: moved[key] for key in order}

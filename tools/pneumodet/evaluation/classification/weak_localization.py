@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation.classification import localization, weak_boxes
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics.jackknife import Ratio
 
 CHANCE, CENTRE, SPATIAL_PRIOR = "chance", "centre", "usual place"  # keys of pointing.json, which users may read
 """What a method is compared with: the same heatmap everywhere, a heatmap around the radiograph's centre, and where exams of other patients have boxes."""
@@ -70,8 +70,6 @@ def compared_with_priors(
     patients: np.ndarray,
     folds: np.ndarray | None,
     tolerance_px: float = localization.TOLERANCE_PX,
-    resamples: int = bootstrap.RESAMPLES,
-    seed: int = 0,
 ) -> localization.Comparison:
     """Return the figures of a method, of chance, and of heatmaps that are the same for all exams; see ``localization.compared``.
 
@@ -84,8 +82,6 @@ def compared_with_priors(
       patients: (C,) int64.
       folds: as ``shares``.
       tolerance_px: of the pointing game.
-      resamples: of the bootstrap.
-      seed: of its draws.
     """
     given = cut.for_new_data if cut.source == GIVEN else None
     prior = localization.spatial_prior(other.boxes_xyxy_px, other.sizes_hw)
@@ -99,10 +95,10 @@ def compared_with_priors(
         # one object for all exams, by which ``shares`` sees that it needs its pieces only once
         same = [heatmap] * len(split)
         counts[name] = _measured(same, shares(same, split, folds, given=given), split, tolerance_px)
-    return localization.compared(counts, patients, resamples=resamples, seed=seed)
+    return localization.compared(counts, patients)
 
 
-def _measured(heatmaps: Sequence[np.ndarray], cut: Shares, split: Split, tolerance_px: float) -> dict[str, localization.Ratio]:
+def _measured(heatmaps: Sequence[np.ndarray], cut: Shares, split: Split, tolerance_px: float) -> dict[str, Ratio]:
     weak = [np.zeros((0, 4))] * len(split)
     for row in np.flatnonzero(split.positive).tolist():
         detections = weak_boxes.weak_boxes(heatmaps[row], share=cut.of_exams[row], image_hw=split.sizes_hw[row], probability=1.0)

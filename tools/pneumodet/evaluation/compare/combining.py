@@ -20,7 +20,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation import postprocess_files as gates
 from pneumodet.evaluation import postprocess_search
 from pneumodet.evaluation.compare.matching import RULES, Side
-from pneumodet.evaluation.metrics import bootstrap, operating_point
+from pneumodet.evaluation.metrics import operating_point, uncertainty
 from pneumodet.evaluation.report import steps as names_of_steps
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess import steps
@@ -93,7 +93,7 @@ def combine(
     gate: Side | None,
     others: Sequence[Side] = (),
     folds: int = operating_point.FOLDS,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Combination:
@@ -104,8 +104,8 @@ def combine(
       gate: whose image-level scores gate them.
       others: whose boxes are fused with them.
       folds: number of groups of patients.
-      resamples: of the bootstrap.
-      seed: of folds and bootstrap.
+      resamples: most groups of patients that are left out in turn for intervals.
+      seed: of folds and groups.
       on_step: called with the name of each step once it is tuned, as often as ``steps_of`` says.
 
     Raises:
@@ -170,7 +170,7 @@ def write(folder: Path, combination: Combination, *, category_id: int, seen: See
 
 def _gain(before: Cases, at: float | np.ndarray, after: Cases, resamples: int, seed: int) -> dict[str, float | None]:
     """Return by how much the RSNA metric of cross-fitted cases betters that of others at a threshold, with its interval."""
-    figure = bootstrap.compare(before, after, thresholds=(at, 0.0), rules=RULES, resamples=resamples, seed=seed)["figures"]["rsna_metric"]
+    figure = uncertainty.compare(before, after, thresholds=(at, 0.0), rules=RULES, resamples=resamples, seed=seed)["figures"]["rsna_metric"]
     return {key: figure[key] for key in ("value", "low", "high")}
 
 

@@ -16,7 +16,8 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation.compare import combining, entries, figures, matching, page, sentences
 from pneumodet.evaluation.compare.matching import Side
 from pneumodet.evaluation.compare.truths import Truth
-from pneumodet.evaluation.metrics import bootstrap, image_level, operating_point
+from pneumodet.evaluation.metrics import image_level, interval, operating_point, uncertainty
+from pneumodet.evaluation.metrics.interval import Moved
 
 RESULT, PAGE, MARKDOWN = "comparison.json", "comparison.html", "comparison.md"
 
@@ -27,8 +28,8 @@ CHOSEN = (
 """Note for runs whose best checkpoint was chosen on the exams compared."""
 
 UNCORRECTED = (
-    "Intervals are of one figure of one pair each. Among many of them some exclude 0 by chance: with {count} differences about {chance:.1f} would if no "
-    "run were better than another."
+    "Differences are corrected for the number of runs that are compared, not for that of figures: of {count} figures about {chance:.1f} would show a "
+    "difference by chance if no run were better than another."
 )
 """Note for many differences."""
 
@@ -53,8 +54,8 @@ class Request:
       gate: name of the run whose scores gate them.
       fused: names of the runs whose boxes are fused with them.
       folds: groups of patients of the search.
-      resamples: of the bootstrap.
-      seed: of folds and bootstrap.
+      resamples: in which thresholds are chosen again.
+      seed: of folds and resamples.
       overwrite: replace an earlier comparison.
     """
 
@@ -70,7 +71,7 @@ class Request:
     gate: str | None = None
     fused: tuple[str, ...] = ()
     folds: int = operating_point.FOLDS
-    resamples: int = bootstrap.RESAMPLES
+    resamples: int = uncertainty.RESAMPLES
     seed: int = 0
     overwrite: bool = False
 
@@ -108,10 +109,15 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     total = len(matched.sides) + len(others)
     step = progress(total + (combining.steps_of(bool(request.gate), len(request.fused)) if chosen else 0))
     how = {"resamples": request.resamples, "seed": request.seed}
-    compared = [_run(side, how, step) for side in matched.sides]
+    moved = {}
+    for side in matched.sides:
+        moved[side.entry.name] = figures.moves(side, **how)
+        step()
+    compared = [_run(side, moved[side.entry.name]) for side in matched.sides]
     differences = {}
     for side in others:
-        differences[side.entry.name] = figures.difference(baseline, side, **how)
+        both = baseline.entry.name, side.entry.name
+        differences[both[1]] = uncertainty.differences(moved[both[0]], moved[both[1]], names=both, comparisons=len(others))
         step()
     combination = None
     if chosen:
@@ -130,8 +136,7 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
         "rsna_rules": matching.RULES,
         "resamples": request.resamples,
         "seed": request.seed,
-        "method": f"95 % intervals: percentile bootstrap of {patients:,} patients, {request.resamples:,} resamples, seed {request.seed}; differences are "
-        "paired, on the same resamples.",
+        "method": _method(patients, len(others), request),
         "baseline": baseline.entry.name,
         "runs": compared,
         "differences": differences,
@@ -151,22 +156,34 @@ def compare(request: Request, *, progress: Progress = lambda total: lambda *_: N
     return result
 
 
-def _run(side: Side, how: dict[str, int], step: Callable[[], None]) -> dict[str, Any]:
+def _method(patients: int, others: int, request: Request) -> str:
+    """Return how intervals and differences come about."""
+    text = (
+        f"95 % intervals: by how much each of {patients:,} patients moves a figure, in at most {request.resamples:,} groups; where thresholds were chosen on "
+        f"these exams, they are chosen again in each of as many resamples; seed {request.seed}. Differences are patient by patient."
+    )
+    if others < 2:
+        return text
+    return text + (
+        f" Of each figure {others} runs are compared with the baseline: the {others} intervals hold together in 95 % of sets, and p is corrected for as many "
+        "(Bonferroni)."
+    )
+
+
+def _run(side: Side, moved: Mapping[str, Moved]) -> dict[str, Any]:
     """Return what ``RESULT`` holds of a run."""
     entry = side.entry
-    row = {
+    return {
         "name": entry.name,
         "family": entry.family,
         "manifest_sha256": entry.manifest_sha256,
-        "figures": figures.of_side(side, **how),
+        "figures": interval.as_intervals(moved),
         "operating_point": {"boxes": side.boxes_note or None, "images": side.image_note},
         "parameters": entry.parameters,
         "training_seconds": entry.training_seconds,
         "milliseconds_an_image": entry.milliseconds_an_image,
         "roc": image_level.roc_curve(side.image),
     }
-    step()
-    return row
 
 
 def _exams(truth: Truth, base: Cases) -> Exams:
@@ -188,10 +205,12 @@ def _overlaps(sides: tuple[Side, ...], exams: Exams) -> list[str]:
 
 
 def _notes(sides: tuple[Side, ...], differences: dict[str, dict[str, Any]]) -> list[str]:
-    count = sum(len(of_run) for of_run in differences.values())
     counts = [f"{side.entry.name}, the best of {side.entry.chosen_of}" for side in sides if side.entry.chosen_of > 1]
     notes = [CHOSEN.format(counts="; ".join(counts))] if counts else []
-    return notes + ([UNCORRECTED.format(count=count, chance=count * (1 - bootstrap.CONFIDENCE))] if count >= MANY else [])
+    if sum(map(len, differences.values())) >= MANY:
+        count = len({key for of_run in differences.values() for key in of_run})
+        notes.append(UNCORRECTED.format(count=count, chance=count * (1 - interval.CONFIDENCE)))
+    return notes
 
 
 def _category(instances: dict[str, Any]) -> int:

@@ -15,6 +15,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation.compare.entries import Entry, Point
 from pneumodet.evaluation.compare.truths import Truth
 from pneumodet.evaluation.metrics import operating_point
+from pneumodet.evaluation.metrics.uncertainty import Choice
 
 RULES = "strict"
 """Of the RSNA metric, for all alike."""
@@ -35,6 +36,7 @@ class Side:
       boxes: with its detections; None where it has no boxes.
       image: with one detection an exam that has the image-level score, or ``boxes``, where the highest score of an exam is that.
       boxes_at, image_at: score thresholds of the operating points, one for all or (D,) float64.
+      boxes_choice, image_choice: how these were chosen on the very exams; None where they were not.
       boxes_note, image_note: how these were chosen, a sentence.
     """
 
@@ -45,6 +47,8 @@ class Side:
     image_at: float | np.ndarray
     boxes_note: str
     image_note: str
+    boxes_choice: Choice | None = None
+    image_choice: Choice | None = None
 
     @property
     def detections(self) -> Cases:
@@ -135,32 +139,46 @@ def _with_boxes(base: Cases, cases: Cases) -> Cases:
 
 def _side(entry: Entry, base: Cases, seed: int, notes: list[str]) -> Side:
     boxes = None if entry.cases is None else _with_boxes(base, entry.cases)
-    boxes_at, boxes_note = (0.0, "") if boxes is None else _at(boxes, entry.box_point, seed)
+    boxes_at, boxes_note, boxes_choice = (0.0, "", None) if boxes is None else _at(boxes, entry.box_point, seed)
     if entry.scores is not None:
         # a detection for each score, so that all figures of all families are computed by the same code
         image = with_scores(base, np.array([entry.scores[name] for name in base.names], np.float64))
-        image_at, image_note = _at(image, entry.image_point, seed)
+        image_at, image_note, image_choice = _at(image, entry.image_point, seed)
     elif boxes is not None:
-        image, image_at, image_note = boxes, boxes_at, boxes_note
+        image, image_at, image_note, image_choice = boxes, boxes_at, boxes_note, boxes_choice
     else:
         raise DataError(f"{entry.name} has neither boxes nor scores. Evaluate it again.")
     # after the notes on exams, which are about all runs
     notes += entry.warnings
-    return Side(entry=entry, boxes=boxes, image=image, boxes_at=boxes_at, image_at=image_at, boxes_note=boxes_note, image_note=image_note)
+    return Side(
+        entry=entry,
+        boxes=boxes,
+        image=image,
+        boxes_at=boxes_at,
+        image_at=image_at,
+        boxes_note=boxes_note,
+        image_note=image_note,
+        boxes_choice=boxes_choice,
+        image_choice=image_choice,
+    )
 
 
-def _at(cases: Cases, point: Point, seed: int) -> tuple[float | np.ndarray, str]:
-    """Return the threshold of an operating point, one a detection where it is chosen on other patients, and a sentence."""
+def _at(cases: Cases, point: Point, seed: int) -> tuple[float | np.ndarray, str, Choice | None]:
+    """Return the threshold of an operating point, one a detection where it is chosen on other patients, a sentence, and how it was chosen."""
     if point.threshold is not None:
-        return point.threshold, f"Score of at least {point.threshold:.4g}, as the run was given it."
+        return point.threshold, f"Score of at least {point.threshold:.4g}, as the run was given it.", None
     try:
         folds = operating_point.patient_folds(cases, seed=seed)
         by_case, fitted = operating_point.cross_fitted(cases, point.aim, folds=folds, rules=RULES)
     # a threshold of few patients is still of use, as long as the reader knows that it flatters
     except DataError as error:
         chosen = operating_point.choose(cases, point.aim, rules=RULES)
-        return chosen["threshold"], f"Score of at least {chosen['threshold']:.4g}, chosen on these very exams, which flatters: {error}"
-    return by_case[cases.box_case], fitted["note"]
+        return (
+            chosen["threshold"],
+            f"Score of at least {chosen['threshold']:.4g}, chosen on these very exams, which flatters: {error}",
+            None,
+        )
+    return by_case[cases.box_case], fitted["note"], Choice(point.aim, folds, rules=RULES)
 
 
 def _of_different_sets(entries: Sequence[Entry], truth: Truth, base: Cases) -> list[str]:

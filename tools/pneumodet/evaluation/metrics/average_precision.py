@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of one class, on ``Cases``, also under many weightings of the cases at once (bootstrap).
+"""COCO's average precision and recall of one class, on ``Cases``, also under many weightings of the cases at once (jackknife).
 
     average_precision(cases)                               # AP50
     curves = PrecisionRecall(cases)                        # prepared once
@@ -38,6 +38,9 @@ class PrecisionRecall:
     Args of the constructor:
       cases: ground truth and detections.
       iou_thresholds: (K,) float64 in (0, 1].
+
+    Attributes:
+      reached: for each of ``MAX_DETECTIONS`` (C,) float64, how many boxes of a case are hit with at most so many detections, a mean over IoU thresholds.
     """
 
     def __init__(self, cases: Cases, *, iou_thresholds: np.ndarray = IOU_THRESHOLDS) -> None:
@@ -56,7 +59,7 @@ class PrecisionRecall:
         self._hit_case = [cases.box_case[box] for box in hits]
         self._truth = np.bincount(cases.truth_case, minlength=len(cases)).astype(np.float64)
         every = np.concatenate(hits)
-        self._found = [
+        self.reached = [
             np.bincount(cases.box_case[every[rank[every] < limit]], minlength=len(cases)) / len(hits) for limit in MAX_DETECTIONS
         ]
 
@@ -72,19 +75,20 @@ class PrecisionRecall:
             precision = np.divide(tp, seen, out=np.zeros_like(tp), where=seen > 0)
             # the highest precision at this recall or beyond, by running maxima from the end
             envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-            values[index] = [_interpolated(tp[:, b], envelope[:, b], total[b]) for b in range(len(total))]
+            values[index] = _interpolated(tp, envelope, total)
         return values
 
     def average_recall(self, weights: np.ndarray) -> np.ndarray:
         """Return (3, B): the recall with at most 1, 10 and 100 detections a case, averaged over the IoU thresholds; NaN as in AP."""
         total = self._truth @ weights
-        hits = np.array([counts @ weights for counts in self._found])
+        hits = np.array([counts @ weights for counts in self.reached])
         return np.divide(hits, total, out=np.full_like(hits, np.nan), where=total > 0)
 
 
-def _interpolated(tp: np.ndarray, envelope: np.ndarray, total: float) -> float:
-    if total == 0:
-        return np.nan
+def _interpolated(tp: np.ndarray, envelope: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return (B,) means of the (H, B) envelope over ``RECALLS``, for (H, B) summed hits of (B,) ground truth; NaN without any."""
+    recall = np.divide(tp, total, out=np.zeros_like(tp), where=total > 0)
+    # a level of recall is reached at the first hit that has it: each hit counts as often as there are levels that it reaches first
+    levels = np.diff(np.searchsorted(RECALLS, recall, side="right"), axis=0, prepend=0)
     # a recall that is never reached has precision 0, so that the sum is divided by all 101
-    first = np.searchsorted(tp / total, RECALLS, side="left")
-    return float(envelope[first[first < len(envelope)]].sum()) / len(RECALLS)
+    return np.where(total > 0, (levels * envelope).sum(axis=0) / len(RECALLS), np.nan)

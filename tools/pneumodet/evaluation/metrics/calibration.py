@@ -25,6 +25,7 @@ import numpy as np
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
+from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import check_folds
 from pneumodet.inference.probability import METHODS, Calibrator, logit, sigmoid
@@ -85,18 +86,20 @@ def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
     return Calibrator(method, {"slope": slope, "intercept": intercept})
 
 
-def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS) -> dict:
+def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, patients: np.ndarray | None = None) -> dict:
     """Compare scores with outcomes.
 
     Args:
       scores: (N,) float in [0, 1].
       outcomes: (N,) bool.
       bins: about how many bins of equal count; equal scores stay in one bin, so that there may be fewer.
+      patients: (N,) int64, the same number for what is of one patient; without, each score is taken for one of its own.
 
     Returns:
       ``ece``, ``brier`` (mean squared difference of score and outcome), ``brier_of_base_rate`` (that of the constant share of true outcomes: a
       score is of use below it), ``count``, ``true``, and ``curve``: a list of bins, by rising score, of ``low``, ``high`` and ``mean_score``,
-      ``count``, ``true``, ``rate`` (true / count) and its 95 % Wilson interval ``rate_low``, ``rate_high``. Without any score the figures are None
+      ``count``, ``true``, ``rate`` (true / count) and its 95 % interval ``rate_low``, ``rate_high``: Wilson's,
+      for as many outcomes as patients show them to be worth. Without any score the figures are None
       and ``undefined`` says so.
 
     Raises:
@@ -115,7 +118,8 @@ def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS) -
     counts = ends - starts
     mean, true = np.add.reduceat(scores, starts) / counts, np.add.reduceat(outcomes, starts)
     # Wilson's interval stays within 0 and 1, and has a width where all or none of a bin are true
-    low, high = wilson(true, counts)
+    worth = counts.astype(np.float64) if patients is None else _worth(outcomes, patients[order], starts, ends)
+    low, high = wilson(true * worth / counts, worth)
     columns = {
         "low": scores[starts],
         "high": scores[ends - 1],
@@ -142,6 +146,18 @@ def wilson(true: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray
     middle = (rate + square / (2 * counts)) / (1 + square / counts)
     half = Z95 / (1 + square / counts) * np.sqrt(rate * (1 - rate) / counts + square / (4 * counts**2))
     return np.clip(middle - half, 0, rate), np.clip(middle + half, rate, 1)
+
+
+def _worth(outcomes: np.ndarray, patients: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return (B,) float64 how many outcomes of patients of their own each bin is worth: its outcomes by their design effect (Kish, Survey Sampling, 1965)."""
+    worth = np.empty(len(starts))
+    for place, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        here = Ratio(outcomes[start:end], np.ones(end - start)).moved(patients[start:end])
+        binomial = here.value * (1 - here.value)
+        # where all are alike nothing shows how patients differ, and each counts once
+        alone = here.patients / max(here.patients - 1, 1)
+        worth[place] = min(end - start, alone * binomial / here.spread.variance) if binomial > 0 else here.patients
+    return worth
 
 
 def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray, method: str) -> np.ndarray:
@@ -184,15 +200,16 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
     # a patient in two folds would be calibrated by a fit that has seen this very patient
     names = check_folds(cases, folds)
     levels = {
-        "calibration.image": (cases.case_scores, cases.positive, folds),
-        "calibration.box": (cases.scores, match(cases).hit, folds[cases.box_case]),
+        "calibration.image": (cases.case_scores, cases.positive, folds, cases.patients),
+        "calibration.box": (cases.scores, match(cases).hit, folds[cases.box_case], cases.patients[cases.box_case]),
     }
     report: dict = {}
-    for level, (scores, outcomes, fold) in levels.items():
-        report[level] = {"raw": reliability(scores, outcomes, bins=bins)}
+    for level, (scores, outcomes, fold, patients) in levels.items():
+        report[level] = {"raw": reliability(scores, outcomes, bins=bins, patients=patients)}
         for method in methods:
             try:
-                report[level][method] = reliability(cross_fitted(scores, outcomes, folds=fold, method=method), outcomes, bins=bins)
+                fitted = cross_fitted(scores, outcomes, folds=fold, method=method)
+                report[level][method] = reliability(fitted, outcomes, bins=bins, patients=patients)
             # a calibrator that cannot be fitted must not cost the report the others
             except DataError as error:
                 report[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}

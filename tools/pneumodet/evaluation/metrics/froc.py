@@ -44,7 +44,7 @@ NO_HIT = "no detection is a hit"
 
 
 class Froc:
-    """What the FROC of C cases needs, sorted and matched once; then asked for many weightings of the cases (bootstrap)."""
+    """What the FROC of C cases needs, sorted and matched once; then asked for many weightings of the cases (jackknife)."""
 
     def __init__(self, cases: Cases) -> None:
         hits = np.flatnonzero(match(cases).hit)

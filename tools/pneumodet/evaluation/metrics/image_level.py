@@ -12,6 +12,7 @@ import numpy as np
 
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics.froc import thinned
+from pneumodet.evaluation.metrics.jackknife import Ratio
 
 NO_POSITIVES = "no case is positive"
 """Why a figure has no value."""
@@ -33,7 +34,7 @@ _UNDEFINED = {
 
 
 class Areas:
-    """ROC and PR AUC of C cases with (C,) bool ``positive`` and (C,) ``scores``, sorted once; then asked for many weightings (bootstrap)."""
+    """ROC and PR AUC of C cases with (C,) bool ``positive`` and (C,) ``scores``, sorted once; then asked for many weightings (jackknife)."""
 
     def __init__(self, positive: np.ndarray, scores: np.ndarray) -> None:
         self._order = np.argsort(-scores, kind="stable")
@@ -79,6 +80,18 @@ def rates(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> dic
         "image.specificity": _divide(tn, tn + fp),
         "image.precision": _divide(tp, tp + fp),
         "image.f1": _divide(2 * tp, 2 * tp + fp + fn),
+    }
+
+
+def ratios(positive: np.ndarray, called: np.ndarray) -> dict[str, Ratio]:
+    """Return the figures of ``rates`` as sums over cases, for (C,) bool truth and call."""
+    true, false, missed = (mask.astype(np.float64) for mask in (positive & called, ~positive & called, positive & ~called))
+    negative = (~positive).astype(np.float64)
+    return {
+        "image.sensitivity": Ratio(true, positive.astype(np.float64)),
+        "image.specificity": Ratio(negative - false, negative),
+        "image.precision": Ratio(true, called.astype(np.float64)),
+        "image.f1": Ratio(2 * true, 2 * true + false + missed),
     }
 
 

@@ -6,7 +6,8 @@
     kept = cases.above(thresholds[cases.box_case])             # each exam by the threshold that other patients gave
 
 Aims: ``rsna`` (highest RSNA metric), ``f1`` (highest image-level F1), ``sensitivity>=X`` (image-level; the highest threshold that reaches
-it), ``fp_per_image<=X`` (false boxes an image, as in FROC; the lowest threshold that keeps it). Every distinct score is tried, and a
+it), ``sensitivity>=X@95%`` (the highest threshold at which the lower 95 % bound of the sensitivity, one-sided, reaches it), ``fp_per_image<=X`` (false
+boxes an image, as in FROC; the lowest threshold that keeps it). Every distinct score is tried, and a
 threshold above all scores, which keeps no detection. Of the thresholds of the highest RSNA metric or F1 the highest wins: the fewest boxes.
 """
 
@@ -14,10 +15,10 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from pneumodet.core.aims import as_text, parse_aim
+from pneumodet.core.aims import as_text, confidence_of, parse_aim
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation.metrics import froc, image_level, rsna
+from pneumodet.evaluation.metrics import froc, image_level, interval, rsna
 from pneumodet.evaluation.metrics.matching import match
 
 FOLDS = 5
@@ -44,23 +45,62 @@ def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:
       ConfigError: the aim is unknown.
       DataError: no case is positive, or the rules are unknown.
     """
+    point = _point(cases, aim, rules)
+    patients = len(np.unique(cases.patients))
+    chosen_on = {"exams": len(cases), "patients": patients, "positive_exams": int(cases.positive.sum())}
+    return {**point, "reached": at(cases, point["threshold"], rules=rules), "chosen_on": chosen_on}
+
+
+def _point(cases: Cases, aim: str, rules: str) -> dict:
+    """Return ``choose`` without what is reached, which takes the most of the time."""
     name, level = parse_aim(aim)
-    positive = cases.positive
-    if not positive.any():
+    if not cases.positive.any():
         raise DataError(
             f"No operating point can be chosen for {aim!r}: none of {len(cases)} exams has a ground-truth box. Choose it on a set with positives."
         )
+    if confidence := confidence_of(aim):
+        return {"aim": aim.strip(), **_with_confidence(cases, level or 0.0, confidence)}
     point: dict = {"aim": aim.strip(), "threshold": _threshold(cases, name, level, rules), "met": True}
-    point["reached"] = at(cases, point["threshold"], rules=rules)
     # only this aim can fail: a threshold above all scores keeps any rate of false positives
-    if name == "sensitivity" and point["reached"]["image.sensitivity"] < level:
-        point["met"] = False
-        point["note"] = (
-            f"No threshold reaches a sensitivity of {level:g}: with every detection kept it is {point['reached']['image.sensitivity']:.3f}, "
-            "since nothing was detected in the other positive exams."
-        )
-    patients = len(np.unique(cases.patients))
-    return {**point, "chosen_on": {"exams": len(cases), "patients": patients, "positive_exams": int(positive.sum())}}
+    if name == "sensitivity":
+        reached = image_level.called_positive(cases, point["threshold"])[cases.positive].mean()
+        if reached < (level or 0.0):
+            point["met"] = False
+            point["note"] = (
+                f"No threshold reaches a sensitivity of {level:g}: with every detection kept it is {reached:.3f}, "
+                "since nothing was detected in the other positive exams."
+            )
+    return point
+
+
+def _with_confidence(cases: Cases, level: float, confidence: float) -> dict:
+    """Return ``threshold``, the highest at which the lower bound of the image-level sensitivity reaches a level, ``met``, and a ``note`` where none does."""
+    positive = cases.positive
+    candidates = np.unique(cases.case_scores[positive & (np.bincount(cases.box_case, minlength=len(cases)) > 0)])[::-1]
+
+    def bound(place: int) -> float:
+        called = image_level.called_positive(cases, candidates[place])
+        moved = image_level.ratios(positive, called)["image.sensitivity"].moved(cases.patients)
+        return interval.lower_bound(moved, confidence=confidence) or 0.0
+
+    # as the threshold falls sensitivity only rises, and its bound with it
+    low, high = 0, len(candidates)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bound(middle) >= level else (middle + 1, high)
+    if low < len(candidates):
+        return {"threshold": float(candidates[low]), "met": True}
+    lowest = len(candidates) - 1
+    patients = len(np.unique(cases.patients[positive]))
+    # as many, all of them detected, are the fewest whose bound reaches the level
+    needed = int(np.ceil(np.log(1 - confidence) / np.log(level)))
+    return {
+        "threshold": float(candidates[lowest]) if len(candidates) else _above_all(cases),
+        "met": False,
+        "note": f"No threshold reaches a sensitivity of {level:g} with {confidence:.3g} confidence: with every detection kept its lower bound is "
+        f"{bound(lowest) if len(candidates) else 0.0:.3f}. There are {patients:,} patients with a positive exam; at least {needed:,} are needed, all of "
+        "them detected.",
+    }
 
 
 def at(cases: Cases, threshold: float | np.ndarray, *, rules: str = "strict") -> dict[str, float | None]:
@@ -159,7 +199,7 @@ def cross_fitted(cases: Cases, aim: str, *, folds: np.ndarray, rules: str = "str
       DataError: folds do not fit, a patient is in two, there is only one, or no positive case is outside a fold.
     """
     names = check_folds(cases, folds)
-    points = [choose(cases.take(np.flatnonzero(folds != name)), aim, rules=rules) for name in names]
+    points = [_point(cases.take(np.flatnonzero(folds != name)), aim, rules) for name in names]
     by_fold = np.array([point["threshold"] for point in points])
     thresholds = by_fold[np.searchsorted(names, folds)]
     return thresholds, {

@@ -132,6 +132,17 @@ def threshold_curve(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray,
     return _threshold_curve(_of_cases(cases), rules)
 
 
+def steps(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarray]:
+    """Return what each detection adds to the score of its case as the threshold falls to its own score, and whether it brings a case without boxes into
+    the mean, both (D,).
+
+    Raises:
+      DataError: the rules are unknown.
+    """
+    _check_rules(rules)
+    return _gains(_of_cases(cases), np.bincount(cases.truth_case, minlength=len(cases)), rules)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Flat:
     """Exams as in ``Cases``, except that scores may be any finite number."""

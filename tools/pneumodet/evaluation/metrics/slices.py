@@ -1,6 +1,6 @@
 """Figures of parts of the data: view position, sex, age band, class, box size. Which part does worst, and which is too small to say.
 
-    result = slices(cases, score_threshold=0.3, intervals=functools.partial(bootstrap.intervals, resamples=200))
+    result = slices(cases, score_threshold=0.3, moves=uncertainty.moves)
     result["slices"][0]        # {"by": "view_position", "slice": "AP", "exams": 1200, "positives": 460, "small": False, "figures": {...}}
     result["worst"]            # {"by": "age", "slice": "80+", "figure": "image.sensitivity", "sentence": ...}
 
@@ -12,16 +12,21 @@
   negatives in them. AP and the RSNA metric depend on the share of positives: compare those of such slices with one another only.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from pneumodet.core import formatting
 from pneumodet.core.boxes import area_px
+from pneumodet.core.formatting import counted
 from pneumodet.data.cases import Cases
 from pneumodet.dicom import header_facts
-from pneumodet.evaluation.metrics.bootstrap import Figures
+from pneumodet.evaluation.metrics import interval
 from pneumodet.evaluation.metrics.error_analysis import image_sizes_hw
+from pneumodet.evaluation.metrics.interval import Interval, Moved
+from pneumodet.evaluation.metrics.jackknife import Ratio
+from pneumodet.evaluation.metrics.uncertainty import Figures
 
 AGE_STARTS = (18, 40, 60, 80)
 """Years at which the second and each further age band begins."""
@@ -50,8 +55,8 @@ COMPARED = ("image.sensitivity", "image.specificity")
 _BY = {"view_position": "view position", "rsna_class": "class", "box_size": "box size"}
 _SIZES = ("smallest third", "middle third", "largest third")
 
-Intervals = Callable[..., Mapping]
-"""Called as ``intervals(cases, score_threshold=…)``; returns ``{"figures": {key: {"value", "low", "high", …}}}``, as ``bootstrap.intervals`` does."""
+Moves = Callable[..., Mapping[str, Moved]]
+"""Called as ``moves(cases, score_threshold=…)``, as ``uncertainty.moves``."""
 
 
 def slices(
@@ -61,7 +66,8 @@ def slices(
     rules: str = "strict",
     class_name: str = "pneumonia",
     sizes_hw: np.ndarray | None = None,
-    intervals: Intervals | None = None,
+    moves: Moves | None = None,
+    overall: Mapping[str, Moved] | None = None,
 ) -> dict:
     """Return the figures of every slice.
 
@@ -71,11 +77,12 @@ def slices(
       rules: of the RSNA metric.
       class_name: in the key of AP50.
       sizes_hw: (C, 2) height and width in px of each case; guessed as in ``error_analysis.maps`` where not given.
-      intervals: bootstrap of each slice, with the same rules and class name; none by default.
+      moves: of each slice, with the same rules and class name, for its intervals; none by default.
+      overall: the same of all exams, where thresholds were chosen on them: what that adds to their variance is added to a slice's.
 
     Returns:
       ``slices``: a list of ``by``, ``slice``, ``exams``, ``positives``, ``small`` and ``figures``: key -> ``value`` (None where the slice has none) and,
-      with ``intervals``, ``low`` and ``high``. ``worst``: ``by``, ``slice``, ``figure``, ``shortfall`` and ``sentence`` of the slice that falls furthest
+      with ``moves``, ``low`` and ``high``. ``worst``: ``by``, ``slice``, ``figure``, ``shortfall`` and ``sentence`` of the slice that falls furthest
       below all exams, small ones left out, or None; ``worst_by``: the same for each way of slicing. ``left_out``: facts without slices -> reason.
       ``caveat``: a sentence.
 
@@ -88,25 +95,25 @@ def slices(
     every = np.ones(len(cases), bool)
     # a slice is a weighting by 0 and 1: sorted and matched once for all of them
     values = prepared(np.column_stack([every, *(mask for _, _, mask in named)]).astype(np.float64))
-    overall = {key: _or_none(values[key][0]) for key in keys}
+    of_all = {key: _or_none(values[key][0]) for key in keys}
     rows = []
     for column, (by, name, mask) in enumerate(named, start=1):
         exams, positives = int(mask.sum()), int(cases.positive[mask].sum())
         small = exams < FEWEST_EXAMS or (by != "rsna_class" and positives < FEWEST_POSITIVES)
         figures: dict = {key: {"value": _or_none(values[key][column])} for key in keys}
-        if intervals is not None:
-            drawn = _of_slice(cases, mask, score_threshold, intervals)
+        if moves is not None:
+            drawn = _of_slice(cases, mask, score_threshold, moves, overall or {})
             figures = {key: {**figures[key], "low": drawn[key]["low"], "high": drawn[key]["high"]} for key in keys}
         rows.append({"by": by, "slice": name, "exams": exams, "positives": positives, "small": small, "figures": figures})
     ways = dict.fromkeys(row["by"] for row in rows)
-    compared = sum(_comparable(row, key) for row in rows for key in COMPARED)
+    p = _p_values(rows, {key: prepared.ratios[key] for key in COMPARED}, [mask for _, _, mask in named], cases.patients)
     return {
         "slices": rows,
-        "worst": _worst(rows, overall),
-        "worst_by": {by: _worst([row for row in rows if row["by"] == by], overall) for by in ways},
+        "worst": _worst(rows, of_all, p),
+        "worst_by": {by: _worst([row for row in rows if row["by"] == by], of_all, p) for by in ways},
         "left_out": left_out,
-        "caveat": f"{compared} figures of slices were compared with those of all exams, with no correction for comparing so often: about "
-        f"{compared * 0.05:.1f} of them would lie outside a 95% interval by chance alone. Confirm a bad slice on other data.",
+        "caveat": f"{len(p)} figures of slices were compared with those of the other exams; p is corrected for comparing so often (Holm), the intervals "
+        "are not. Confirm a bad slice on other data.",
     }
 
 
@@ -144,11 +151,38 @@ def _masks(cases: Cases, sizes_hw: np.ndarray) -> tuple[list[tuple[str, str, np.
     return named, left_out
 
 
-def _of_slice(cases: Cases, mask: np.ndarray, score_threshold: float | np.ndarray, intervals: Intervals) -> Mapping:
+def _of_slice(
+    cases: Cases, mask: np.ndarray, score_threshold: float | np.ndarray, moves: Moves, overall: Mapping[str, Moved]
+) -> dict[str, Interval]:
     """Return key -> interval of the cases of a (C,) bool mask."""
     # thresholds are one a detection, and have to stay with those of the slice
     threshold = score_threshold[mask[cases.box_case]] if isinstance(score_threshold, np.ndarray) else score_threshold
-    return intervals(cases.take(np.flatnonzero(mask)), score_threshold=threshold)["figures"]
+    made = {}
+    for key, one in moves(cases.take(np.flatnonzero(mask)), score_threshold=threshold).items():
+        spread = one.spread
+        if key in overall:
+            # another choice of thresholds would move all slices alike
+            added = overall[key].of_choice
+            spread = dataclasses.replace(spread, variance=spread.variance + added, of_choice=added, refused=overall[key].refused)
+        made[key] = interval.of(spread)
+    return made
+
+
+def _p_values(
+    rows: list[dict], ratios: Mapping[str, Ratio], masks: list[np.ndarray], patients: np.ndarray
+) -> dict[tuple[str, str, str], float]:
+    """Return (by, slice, figure) -> p of the difference between a slice and all other exams, corrected for all of them; those that can be compared."""
+    p = {}
+    for row, mask in zip(rows, masks, strict=True):
+        for key in COMPARED:
+            if not _comparable(row, key):
+                continue
+            part, whole = ratios[key].part, ratios[key].whole
+            inside, outside = (Ratio(part * where, whole * where).moved(patients) for where in (mask, ~mask))
+            value = interval.difference(outside, inside)["p"]
+            if value is not None:
+                p[row["by"], row["slice"], key] = value
+    return dict(zip(p, interval.holm(list(p.values())), strict=True))
 
 
 def _comparable(row: dict, key: str) -> bool:
@@ -158,13 +192,13 @@ def _comparable(row: dict, key: str) -> bool:
     return enough and row["slice"] != UNKNOWN and row["figures"][key]["value"] is not None
 
 
-def _worst(rows: list[dict], overall: dict[str, float | None]) -> dict | None:
+def _worst(rows: list[dict], of_all: dict[str, float | None], p: Mapping[tuple[str, str, str], float]) -> dict | None:
     """Return the slice whose sensitivity or specificity lies furthest below that of all exams; None where none does."""
     shortfalls = [
-        (overall[key] - row["figures"][key]["value"], row, key)
+        (of_all[key] - row["figures"][key]["value"], row, key)
         for row in rows
         for key in COMPARED
-        if _comparable(row, key) and overall[key] is not None
+        if _comparable(row, key) and of_all[key] is not None
     ]
     if not shortfalls:
         return None
@@ -172,13 +206,14 @@ def _worst(rows: list[dict], overall: dict[str, float | None]) -> dict | None:
     if shortfall <= 0:
         return None
     figure, name = row["figures"][key], key.removeprefix("image.")
-    holds_all = figure.get("high") is not None and figure["high"] >= overall[key]
-    chance = "; the interval holds the value of all exams" if holds_all else ""
+    mine = p.get((row["by"], row["slice"], key))
+    shown = "" if mine is None else f"; {'shown' if mine < 1 - interval.CONFIDENCE else 'not shown'} to differ from all other exams"
+    corrected = "" if mine is None else f" ({formatting.p_value(mine)}, corrected for {counted(len(p), 'comparison')})"
     sentence = (
         f"Lowest {name}: {formatting.figure(figure)} for {_BY.get(row['by'], row['by'])} {row['slice']} ({row['exams']:,} exams, "
-        f"{row['positives']:,} positive), against {overall[key]:.3f} over all exams{chance}."
+        f"{row['positives']:,} positive), against {of_all[key]:.3f} over all exams{shown}{corrected}."
     )
-    return {"by": row["by"], "slice": row["slice"], "figure": key, "shortfall": float(shortfall), "sentence": sentence}
+    return {"by": row["by"], "slice": row["slice"], "figure": key, "shortfall": float(shortfall), "p": mine, "sentence": sentence}
 
 
 def _or_none(value: float) -> float | None:

@@ -11,7 +11,6 @@ other patients. The score threshold of the boxes is chosen likewise, by ``evalua
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,7 +23,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, inputs, summary
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import bootstrap, operating_point
+from pneumodet.evaluation.metrics import interval, operating_point, uncertainty
 from pneumodet.evaluation.runner import Evaluation, Seen
 from pneumodet.evaluation.segmentation import figures, sheet
 from pneumodet.evaluation.segmentation.figures import THRESHOLDS, Pixels
@@ -138,8 +137,8 @@ class MaskEvaluator:
                 yield seen
 
         evaluated = self(watched())
-        of_pixels = figures.Figures(evaluated.pixels, evaluated.index)(np.ones((len(evaluated.index), 1)))
-        of_masks = {key: None if np.isnan(value[0]) else float(value[0]) for key, value in of_pixels.items()}
+        of_pixels = figures.moves(evaluated.pixels, evaluated.index, patients=evaluated.loaded.cases.patients)
+        of_masks = {key: None if np.isnan(one.value) else one.value for key, one in of_pixels.items()}
         shown = sorted(kept.items())
         pictures = [captioned(self.drawn(evaluated, number, pixels[..., 0]), *self.caption(evaluated, number)) for number, pixels in shown]
         return Evaluation(of_masks | summary.headline(evaluated.loaded, class_name=self._split.class_name, seed=self._seed), pictures)
@@ -183,7 +182,7 @@ def summarize(
     aim: str,
     class_name: str,
     threshold: float | None = None,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return all figures with intervals, for metrics.json.
@@ -194,8 +193,8 @@ def summarize(
       aim: of the boxes' score threshold, as ``aims.parse_aim``.
       class_name: in the keys of COCO's figures.
       threshold: of the boxes' scores, chosen on validation; without it each exam has the one that other patients gave.
-      resamples: of the bootstrap by patient.
-      seed: of folds and bootstrap.
+      resamples: in which thresholds are chosen again.
+      seed: of folds and resamples.
 
     Returns:
       As ``summary.summarize``, and ``segmentation.…`` (``figures.KEYS``), also in ``intervals``; ``segmentation.prior``: the same of the fixed mask
@@ -203,9 +202,9 @@ def summarize(
     """
     how: dict[str, Any] = {"aim": aim, "class_name": class_name, "resamples": resamples, "seed": seed}
     metrics = summary.summarize(evaluated.loaded, threshold=threshold, threshold_source=summary.OF_VALIDATION, **how)
-    # the same resamples for the network, the fixed mask and their difference, so that these can be compared
-    drawn = functools.partial(figures.intervals, patients=evaluated.loaded.cases.patients, resamples=resamples, seed=seed)
-    of_masks = drawn(evaluated.pixels, evaluated.index)
+    patients = evaluated.loaded.cases.patients
+    moved = figures.moves(evaluated.pixels, evaluated.index, patients=patients, folds=evaluated.folds, resamples=resamples, seed=seed)
+    of_masks = interval.as_intervals(moved)
     metrics |= {key: one["value"] for key, one in of_masks.items()}
     metrics["intervals"] |= {key: [one["low"], one["high"]] for key, one in of_masks.items() if one["low"] is not None}
     used = np.unique(THRESHOLDS[evaluated.index])
@@ -213,7 +212,7 @@ def summarize(
     if evaluated.folds is None and not evaluated.given:
         metrics["warnings"].append(ON_THEMSELVES)
     # findings have typical places: a network has to be better than the one mask that knows these
-    prior = figures.prior(evaluated.truth, prior_mask)
-    metrics["segmentation.prior"] = drawn(*prior)
-    metrics["segmentation.gain"] = drawn(evaluated.pixels, evaluated.index, less=prior)
+    prior = figures.moves(*figures.prior(evaluated.truth, prior_mask), patients=patients)
+    metrics["segmentation.prior"] = interval.as_intervals(prior)
+    metrics["segmentation.gain"] = {key: interval.of(one.less(prior[key])) for key, one in moved.items()}
     return metrics

@@ -2,8 +2,8 @@
 
     pixels = Pixels.of([count(probabilities, truth) for …])
     index = cross_fitted(pixels, folds)                 # of THRESHOLDS, for each image
-    result = intervals(pixels, index, patients=cases.patients)
-    result["segmentation.iou"]                           # {"value": 0.21, "low": 0.17, "high": 0.25}
+    moved = moves(pixels, index, patients=cases.patients, folds=folds)
+    interval.of(moved["segmentation.iou"])              # {"value": 0.21, "low": 0.17, "high": 0.25}
 
 F1 of px is what segmentation calls Dice. An image without opacity on which nothing was marked has IoU and F1 1, one with any mark 0: a model that
 marks nothing at all has the share of images without opacity as its mean an image, so that the mean over images with opacity stands beside it.
@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics import jackknife, refitted, uncertainty
+from pneumodet.evaluation.metrics.interval import Moved
+from pneumodet.evaluation.metrics.jackknife import Ratio
 
 THRESHOLDS = 1 / (1 + np.exp(-np.linspace(-6, 4, 81)))
 """(81,) float64 rising probabilities from 0.0025 to 0.982 of which the threshold is chosen; even steps of log-odds, since networks that see little
@@ -104,71 +106,78 @@ def spatial_prior(often: np.ndarray, images: int) -> np.ndarray:
 
 
 def prior(truth: np.ndarray, mask: np.ndarray) -> tuple[Pixels, np.ndarray]:
-    """Return what one fixed mask gives, (h, w) bool, on (N, h, w) bool truth: (pixels at a single threshold, (N,) int64 zeros), for ``intervals``."""
+    """Return what one fixed mask gives, (h, w) bool, on (N, h, w) bool truth: (pixels at a single threshold, (N,) int64 zeros), for ``moves``."""
     hit = np.array([(one & mask).sum() for one in truth])
     marked = np.full(len(truth), mask.sum())
     return Pixels(hit[:, None], marked[:, None], truth.sum(axis=(1, 2))), np.zeros(len(truth), np.int64)
 
 
-class Figures:
-    """``KEYS`` of N images at the thresholds given: prepared once, then asked for many weightings of the images (bootstrap)."""
-
-    def __init__(self, pixels: Pixels, index: np.ndarray) -> None:
-        rows = np.arange(len(index))
-        hit, marked, truth = pixels.hit[rows, index], pixels.marked[rows, index], pixels.truth
-        self._sums = np.stack([hit, marked, truth]).astype(np.float64)
-        images = np.stack([_share(hit, marked + truth - hit), _share(2 * hit, marked + truth)])
-        positive = truth > 0
-        self._means = np.concatenate([images, images * positive])
-        self._positive = positive.astype(np.float64)
-
-    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return key -> (B,) float64 for (N, B) float64 weights >= 0; NaN where a figure is undefined."""
-        hit, marked, truth = self._sums @ weights
-        means = self._means @ weights
-        everything, positives = weights.sum(axis=0), self._positive @ weights
-        values = (
-            _share(hit, marked + truth - hit),
-            _share(2 * hit, marked + truth),
-            bootstrap.ratio(hit, marked),
-            bootstrap.ratio(hit, truth),
-            *(bootstrap.ratio(one, everything) for one in means[:2]),
-            *(bootstrap.ratio(one, positives) for one in means[2:]),
-        )
-        return dict(zip(KEYS, values, strict=True))
-
-
-def intervals(
+def moves(
     pixels: Pixels,
     index: np.ndarray,
     *,
     patients: np.ndarray,
-    less: tuple[Pixels, np.ndarray] | None = None,
-    resamples: int = bootstrap.RESAMPLES,
+    folds: np.ndarray | None = None,
+    resamples: int = uncertainty.RESAMPLES,
     seed: int = 0,
-) -> dict[str, dict[str, float | str | None]]:
-    """Return ``KEYS`` with their intervals: percentiles of resamples of patients, thresholds held fixed, as ``evaluation.metrics.bootstrap`` has them.
+) -> dict[str, Moved]:
+    """Return ``KEYS`` of N images with what each patient moves them by.
 
     Args:
       pixels: of N images.
       index: (N,) int64 in ``THRESHOLDS``.
       patients: (N,) int64, the same number for the images of one patient.
-      less: other pixels and index of the same images; the differences to these are returned then, each resample's within itself.
-      resamples: of the bootstrap.
+      folds: (N,) int64, where ``index`` was chosen by ``cross_fitted``: it is chosen again in each resample of patients then.
+      resamples: how often it is.
       seed: of the draws.
-
-    Returns:
-      key -> ``value``, ``low``, ``high``; None where the figure is undefined, or the interval, for there is one patient only or more than
-      ``bootstrap.MOST_UNDEFINED`` of the resamples have no value.
     """
-    models = [Figures(pixels, index)] + ([Figures(*less)] if less else [])
+    rows = np.arange(len(index))
+    wholes = _sums(pixels.hit[rows, index], pixels.marked[rows, index], pixels.truth)
+    drawn = {} if folds is None else _refitted(pixels, folds, patients, resamples=resamples, seed=seed)
+    result = {}
+    for key, (part, whole) in wholes.items():
+        moved = Ratio(part, whole).moved(patients, refitted=drawn.get(key))
+        # exams without opacity on which nothing is marked are right, together as each by itself
+        right = key in KEYS[:2] and not whole.any()
+        result[key] = moved if not right else dataclasses.replace(moved, value=1.0, moved=np.zeros(len(moved.moved)))
+    return result
 
-    def of(weights: np.ndarray) -> dict[str, np.ndarray]:
-        ours, *theirs = (model(weights) for model in models)
-        return {key: value - theirs[0][key] if theirs else value for key, value in ours.items()}
 
-    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
-    return {key: bootstrap.interval(value[key], drawn[key], patients) for key in value}
+def _sums(hit: np.ndarray, marked: np.ndarray, truth: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the figures of ``KEYS`` as sums over images, part and whole, for arrays of which the first axis is images."""
+    hit, marked, truth = (one.astype(np.float64) for one in (hit, marked, truth))
+    iou, f1 = _share(hit, marked + truth - hit), _share(2 * hit, marked + truth)
+    ones, positive = np.ones_like(hit), (truth > 0) * np.ones_like(hit)
+    sums = (
+        (hit, marked + truth - hit),
+        (2 * hit, marked + truth),
+        (hit, marked),
+        (hit, truth * ones),
+        (iou, ones),
+        (f1, ones),
+        (iou * positive, positive),
+        (f1 * positive, positive),
+    )
+    return dict(zip(KEYS, sums, strict=True))
+
+
+def _refitted(pixels: Pixels, folds: np.ndarray, patients: np.ndarray, *, resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Return key -> (R,) figures on resamples of patients, with the thresholds that the other folds give in each of them."""
+    sums = _sums(pixels.hit, pixels.marked, pixels.truth[:, None])
+    of_folds = [folds == fold for fold in np.unique(folds)]
+    drawn: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
+    for weights in refitted.resampled_weights(patients, resamples=resamples, seed=seed):
+        # (fold, key, part or whole, T, B)
+        tables = np.array([[[one[inside].T @ weights[inside] for one in sums[key]] for key in KEYS] for inside in of_folds])
+        every, total = tables.sum(axis=0), np.zeros((len(KEYS), 2, weights.shape[1]))
+        for table in tables:
+            iou = _share(*(every - table)[0])
+            # the highest of equal ones, as ``best`` takes it
+            place = len(iou) - 1 - np.argmax(iou[::-1], axis=0)
+            total += np.take_along_axis(table, place[None, None, None], axis=2)[:, :, 0]
+        for key, (part, whole) in zip(KEYS, total, strict=True):
+            drawn[key].append(jackknife.ratio(part, whole))
+    return {key: np.concatenate(parts) for key, parts in drawn.items()}
 
 
 def _at_least(counts: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import splits
-from pneumodet.evaluation.metrics import bootstrap, calibration
+from pneumodet.evaluation.metrics import calibration, interval, jackknife
 from pneumodet.evaluation.metrics.image_level import Areas
 from pneumodet.exploration.baseline import models
 
@@ -200,18 +200,18 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray, folds: np.ndarray | None =
 
 
 def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, folds: np.ndarray, resamples: int, seed: int) -> dict:
-    """Return ROC AUC and average precision with the 95 % percentile interval over patients, and how well scores are calibrated.
+    """Return ROC AUC and average precision with the 95 % interval over patients, and how well scores are calibrated.
 
     Args:
       scores: (N,) float64 in [0, 1].
       positive: (N,) bool, of both kinds.
-      patients: (N,) int64: resampled as a whole.
+      patients: (N,) int64.
       folds: (N,) int64, within which exams are compared; all of one where nothing was fitted.
-      resamples: of the bootstrap.
-      seed: of the bootstrap.
+      resamples: most groups of patients that are left out in turn for the intervals.
+      seed: of these groups.
 
     Returns:
-      ``roc_auc`` and ``average_precision`` as ``bootstrap.interval``; ``brier``, ``brier_of_base_rate``, ``ece`` and ``curve`` of
+      ``roc_auc`` and ``average_precision`` as ``interval.of``; ``brier``, ``brier_of_base_rate``, ``ece`` and ``curve`` of
       ``calibration.reliability``.
     """
     areas = WithinFolds(scores, positive, folds)
@@ -219,8 +219,10 @@ def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, f
     def of(weights: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(("roc_auc", "average_precision"), areas.areas(weights), strict=True))
 
-    value, drawn = bootstrap.resampled(of, patients, resamples=resamples, seed=seed)
+    # one area is of pairs: the rarer kind says how many patients it rests on
+    carriers = dict.fromkeys(("roc_auc", "average_precision"), positive if positive.sum() <= (~positive).sum() else ~positive)
+    moved = jackknife.of_figures(of, patients, carriers=carriers, groups=resamples, seed=seed)
     # calibration has no interval: it is a description of these scores, not a comparison
-    areas_with_intervals: dict = {key: bootstrap.interval(value[key], drawn[key], patients) for key in value}
+    areas_with_intervals: dict = interval.as_intervals(moved)
     reliable = calibration.reliability(scores, positive)
     return areas_with_intervals | {key: reliable[key] for key in ("brier", "brier_of_base_rate", "ece", "curve")}

@@ -14,7 +14,7 @@ import numpy as np
 
 import pneumodet
 from pneumodet.core import detections, folders, paths
-from pneumodet.evaluation.metrics import bootstrap
+from pneumodet.evaluation.metrics import interval, jackknife
 from pneumodet.evaluation.metrics.image_level import roc_of_scores
 from pneumodet.exploration.baseline import evaluating, leak, models, page
 from pneumodet.exploration.baseline.table import Table
@@ -44,7 +44,7 @@ def write(
     *,
     folds: int = 5,
     seed: int = 0,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = jackknife.GROUPS,
     show_leak: bool = False,
     inputs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -56,8 +56,8 @@ def write(
       table: the exams.
       output_dir: new folder.
       folds: of patients.
-      seed: of folds, models, permutations and bootstrap.
-      resamples: of the bootstrap.
+      seed: of folds, models, permutations and groups.
+      resamples: most groups of patients that are left out in turn for the intervals.
       show_leak: add the comparison of ``leak``.
       inputs: names and checksums of the input files, written as they are.
       overwrite: replace an earlier result.
@@ -105,7 +105,7 @@ def write(
         "folds": folds,
         "seed": seed,
         "resamples": resamples,
-        "confidence": bootstrap.CONFIDENCE,
+        "confidence": interval.CONFIDENCE,
         "models": entries,
         "rule": rule,
         "alone": _alone(table, fold_of, seed=seed, on_fold=on_fold),

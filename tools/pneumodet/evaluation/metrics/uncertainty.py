@@ -1,0 +1,355 @@
+"""Intervals for all headline figures at once, and the comparison of two models on the same images.
+
+    result = intervals(cases, score_threshold=0.3)
+    result["figures"]["froc.mean_sensitivity"]        # {"value": 0.48, "low": 0.46, "high": 0.50}
+    compared = compare(cases_a, cases_b, thresholds=(0.3, 0.4))
+    compared["figures"]["rsna_metric"]["sentence"]   # "B is better by 0.021 [0.004, 0.037] (95% interval, p = 0.013)."
+
+How an interval comes about is said in ``interval``: by how much each patient moves a figure. Where thresholds were chosen on the set itself, on other folds
+of patients, a ``Choice`` says so, and the choice is made again in each resample of patients (``refitted``). Intervals are of the patients that happened to be
+in the set, and do not know of training.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pneumodet.core import formatting
+from pneumodet.core.aims import parse_aim
+from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.formatting import counted
+from pneumodet.data.cases import Cases
+from pneumodet.evaluation.metrics import froc, image_level, interval, jackknife, refitted, rsna
+from pneumodet.evaluation.metrics.average_precision import IOU_THRESHOLDS, MAX_DETECTIONS, PrecisionRecall
+from pneumodet.evaluation.metrics.interval import CONFIDENCE, Interval, Moved
+from pneumodet.evaluation.metrics.jackknife import Ratio
+from pneumodet.evaluation.metrics.matching import match
+
+RESAMPLES = jackknife.GROUPS
+"""Default number of groups of patients that are left out in turn, and of resamples in which thresholds are chosen again."""
+
+CLEAREST = 0.6
+"""Where the interval of ROC AUC begins below, thresholds that are chosen on the set are next to arbitrary, and so is what depends on them most."""
+
+UNCLEAR = (
+    "The detector hardly parts positive from negative exams (the interval of ROC AUC begins below {least:g}), so that another set of patients would give "
+    "another threshold: no interval holds its level."
+)
+"""Why a figure at thresholds that were chosen on the set has no interval."""
+
+_OF_AIM = {"sensitivity": "image.sensitivity", "fp_per_image": "lesion.fp_per_image"}
+
+LOWER_IS_BETTER = frozenset({"lesion.fp_per_image"})
+"""Figures of which less is better."""
+
+_KINDS = {"lesion.fp_per_image": "rate"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Choice:
+    """How the thresholds of a set were chosen on that set.
+
+    Attributes:
+      aim: as ``operating_point.choose``.
+      folds: (C,) int64: each case has the threshold that the others gave.
+      rules: of the RSNA metric.
+    """
+
+    aim: str
+    folds: np.ndarray
+    rules: str = "strict"
+
+
+class Figures:
+    """The headline figures of one model on C cases: prepared once, then asked for many weightings of the cases.
+
+    Args of the constructor:
+      cases: ground truth and detections of one class.
+      score_threshold: for the figures at an operating point.
+      rules: of the RSNA metric, ``strict`` or ``community``.
+      class_name: stands in the keys of COCO's figures, ``coco.<class_name>.AP50``.
+      iou_thresholds: of COCO's figures; 0.50 and 0.75 are among them.
+
+    Attributes:
+      ratios: key -> sums over cases, of the figures that are quotients of such.
+
+    Raises:
+      DataError: there are no cases, or the rules are unknown.
+    """
+
+    def __init__(
+        self,
+        cases: Cases,
+        *,
+        score_threshold: float | np.ndarray,
+        rules: str = "strict",
+        class_name: str = "pneumonia",
+        iou_thresholds: np.ndarray = IOU_THRESHOLDS,
+    ) -> None:
+        if not len(cases):
+            raise DataError("No figure can be computed of no cases. Give at least one image.")
+        self._prefix = f"coco.{class_name}."
+        operating = at_threshold(cases, score_threshold, rules=rules)
+        self._precision_recall = PrecisionRecall(cases, iou_thresholds=iou_thresholds)
+        # 0.745 and not 0.75, which need not be the double in the list
+        self._iou_75 = int(np.searchsorted(iou_thresholds, 0.745))
+        self._froc = froc.Froc(cases)
+        self._positive = positive = cases.positive
+        self._areas = image_level.Areas(positive, cases.case_scores)
+        self._truth = truth = np.bincount(cases.truth_case, minlength=len(cases)).astype(np.float64)
+        reached = self._precision_recall.reached
+        self.ratios: Mapping[str, Ratio] = {
+            "rsna_metric": operating.pop("rsna_metric"),
+            **{f"{self._prefix}AR{limit}": Ratio(of_limit, truth) for limit, of_limit in zip(MAX_DETECTIONS, reached, strict=True)},
+            **operating,
+        }
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return key -> (B,) float64 for (C, B) float64 weights >= 0; NaN where a figure is undefined."""
+        return {key: one(weights) for key, one in self.ratios.items()} | self.curves(weights)
+
+    def curves(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the figures that are no ratios, as ``__call__`` does: AP, FROC and the areas."""
+        ap = self._precision_recall.average_precision(weights)
+        roc_auc, pr_auc = self._areas.areas(weights)
+        return {
+            f"{self._prefix}AP": ap.mean(axis=0),
+            f"{self._prefix}AP50": ap[0],
+            f"{self._prefix}AP75": ap[self._iou_75],
+            **froc.named(self._froc.sensitivities(weights)),
+            "image.roc_auc": roc_auc,
+            "image.pr_auc": pr_auc,
+        }
+
+    @property
+    def carriers(self) -> dict[str, np.ndarray]:
+        """Key -> (C,) bool: the cases that a figure of ``curves`` is of; of ROC AUC those of the rarer kind."""
+        positive, with_boxes = self._positive, self._truth > 0
+        rarer = positive if positive.sum() <= (~positive).sum() else ~positive
+        keys = [f"{self._prefix}{key}" for key in ("AP", "AP50", "AP75")] + [
+            *(f"{level}_{rate:g}" for level in froc.LEVELS for rate in froc.RATES),
+            *froc.MEANS,
+        ]
+        return {**dict.fromkeys(keys, with_boxes), "image.roc_auc": rarer, "image.pr_auc": positive}
+
+
+def at_threshold(cases: Cases, score_threshold: float | np.ndarray, *, rules: str = "strict") -> dict[str, Ratio]:
+    """Return the figures at an operating point, ``refitted.KEYS``, as sums over cases; arguments and errors as of ``Figures``."""
+    scores = rsna.case_scores(cases, rules=rules, score_threshold=score_threshold)
+    kept = cases.above(score_threshold)
+    hit = match(kept).hit
+    hits, false, truth = (
+        np.bincount(case, minlength=len(cases)).astype(np.float64) for case in (kept.box_case[hit], kept.box_case[~hit], cases.truth_case)
+    )
+    return {
+        # a negative exam without detections is in neither sum
+        "rsna_metric": Ratio(np.nan_to_num(scores), (~np.isnan(scores)).astype(np.float64)),
+        **image_level.ratios(cases.positive, image_level.called_positive(cases, score_threshold)),
+        "lesion.sensitivity": Ratio(hits, truth),
+        "lesion.precision": Ratio(hits, hits + false),
+        "lesion.fp_per_image": Ratio(false, np.ones(len(cases))),
+    }
+
+
+def moves(
+    cases: Cases,
+    *,
+    score_threshold: float | np.ndarray,
+    choice: Choice | None = None,
+    rules: str = "strict",
+    class_name: str = "pneumonia",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Moved]:
+    """Return key -> every headline figure with what moves it. Arguments and errors as ``intervals``."""
+    if resamples < 2:
+        raise ConfigError(f"Resamples must be at least 2, not {resamples}.")
+    figures = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
+    curves = curve_moves(figures, cases.patients, resamples=resamples, seed=seed)
+    return curves | ratio_moves(figures.ratios, cases, choice, roc_auc=curves["image.roc_auc"], resamples=resamples, seed=seed)
+
+
+def curve_moves(figures: Figures, patients: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Moved]:
+    """Return ``moves`` of the figures that need no threshold."""
+    return jackknife.of_figures(figures.curves, patients, carriers=figures.carriers, groups=resamples, seed=seed)
+
+
+def ratio_moves(
+    ratios: Mapping[str, Ratio],
+    cases: Cases,
+    choice: Choice | None = None,
+    *,
+    roc_auc: Moved | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Moved]:
+    """Return ``moves`` of the figures that are quotients of sums, those at an operating point among them; ``roc_auc`` says how clear the choice is."""
+    drawn: Mapping[str, np.ndarray] = {}
+    if choice is not None:
+        again = refitted.Refitted(cases, choice.aim, folds=choice.folds, rules=choice.rules)
+        drawn = refitted.resampled(again, cases.patients, resamples=resamples, seed=seed)
+    moved = {key: one.moved(cases.patients, kind=_KINDS.get(key, "share"), refitted=drawn.get(key)) for key, one in ratios.items()}
+    if choice is None or roc_auc is None:
+        return moved
+    low = interval.of(roc_auc)["low"]
+    if low is not None and low >= CLEAREST:
+        return moved
+    # what thresholds are chosen for is flat where they are arbitrary, and holds
+    holds = {"rsna_metric", "image.f1", _OF_AIM.get(parse_aim(choice.aim)[0])}
+    refused = {key: dataclasses.replace(moved[key], refused=UNCLEAR.format(least=CLEAREST)) for key in drawn if key not in holds}
+    return moved | refused
+
+
+def intervals(
+    cases: Cases,
+    *,
+    score_threshold: float | np.ndarray,
+    choice: Choice | None = None,
+    rules: str = "strict",
+    class_name: str = "pneumonia",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> dict:
+    """Return every headline figure with its interval.
+
+    Args:
+      cases: ground truth and detections of one class.
+      score_threshold: for the figures at an operating point.
+      choice: how the thresholds were chosen on these cases; None where they are from elsewhere.
+      rules: of the RSNA metric.
+      class_name: in the keys of COCO's figures.
+      resamples: most groups of patients that are left out in turn, and resamples in which thresholds are chosen again; at least 2.
+      seed: of resamples, and of groups of patients.
+      confidence: share of sets of as many patients in which an interval holds the truth, in (0, 1).
+
+    Returns:
+      ``figures``: key -> ``value``, ``low``, ``high``, each a float or None; with ``undefined``, a sentence, where one is None.
+      ``resamples``, ``seed``, ``confidence``, ``patients`` (how many there are) and ``method``, a sentence for the report.
+
+    Raises:
+      DataError: there are no cases, or the rules are unknown.
+      ConfigError: resamples or confidence are out of range.
+    """
+    interval.check(confidence)
+    moved = moves(cases, score_threshold=score_threshold, choice=choice, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
+    return of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed, confidence=confidence)
+
+
+def of_moves(
+    moved: Mapping[str, Moved],
+    patients: np.ndarray,
+    *,
+    choice: Choice | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> dict:
+    """Return ``intervals`` of what ``moves`` returned, with the arguments that it was given."""
+    return {"figures": interval.as_intervals(moved, confidence=confidence), **_settings(patients, resamples, seed, confidence, [choice])}
+
+
+def compare(
+    a: Cases,
+    b: Cases,
+    *,
+    thresholds: tuple[float | np.ndarray, float | np.ndarray],
+    choices: tuple[Choice | None, Choice | None] = (None, None),
+    names: tuple[str, str] = ("A", "B"),
+    rules: str = "strict",
+    class_name: str = "pneumonia",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+    comparisons: int = 1,
+) -> dict:
+    """Compare two models on the same cases, patient by patient, so that what makes patients easy or hard for both cancels out.
+
+    Args:
+      a: cases with the detections of the first model.
+      b: the same cases, in the same order and with the same ground truth, with the detections of the second.
+      thresholds: score thresholds of both.
+      choices: how these were chosen, as in ``intervals``.
+      names: of both, for the sentences.
+      rules, class_name, resamples, seed, confidence: as in ``intervals``.
+      comparisons: how many models are compared with the first one: intervals are simultaneous then, and p values corrected (Bonferroni).
+
+    Returns:
+      As ``intervals``; a figure has ``a`` and ``b`` (its values), ``value`` (b - a), ``low``, ``high``, ``p``, and ``sentence``.
+
+    Raises:
+      DataError: cases or ground truth differ, or as in ``intervals``.
+      ConfigError: as in ``intervals``.
+    """
+    # a paired difference of other exams, or of the same ones in another order, would be noise that seems to be a figure
+    _check_same(a, b)
+    interval.check(confidence)
+    of_a, of_b = (
+        moves(cases, score_threshold=at, choice=choice, rules=rules, class_name=class_name, resamples=resamples, seed=seed)
+        for cases, at, choice in zip((a, b), thresholds, choices, strict=True)
+    )
+    of_figures = differences(of_a, of_b, names=names, confidence=confidence, comparisons=comparisons)
+    return {"figures": of_figures, **_settings(a.patients, resamples, seed, confidence, choices)}
+
+
+def differences(
+    of_a: Mapping[str, Moved],
+    of_b: Mapping[str, Moved],
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    confidence: float = CONFIDENCE,
+    comparisons: int = 1,
+) -> dict[str, Interval]:
+    """Return the ``figures`` of ``compare``, of those that both models have; arguments as there, moves as of ``moves``."""
+    of_figures = {}
+    for key in [key for key in of_a if key in of_b]:
+        one = interval.difference(of_a[key], of_b[key], confidence=confidence, comparisons=comparisons)
+        lower = key in LOWER_IS_BETTER
+        of_figures[key] = {
+            "a": _or_none(of_a[key].value),
+            "b": _or_none(of_b[key].value),
+            **one,
+            "sentence": _sentence(one, names, confidence, comparisons, lower_is_better=lower),
+        }
+    return of_figures
+
+
+def _sentence(difference: Interval, names: tuple[str, str], confidence: float, comparisons: int, *, lower_is_better: bool) -> str:
+    value, low, high, p = (difference[key] for key in ("value", "low", "high", "p"))
+    if low is None:
+        return f"{names[0]} and {names[1]} cannot be compared: {difference['undefined']}"
+    of_many = f", both for {comparisons} comparisons" if comparisons > 1 else ""
+    how = f"({confidence:.0%} interval, {formatting.p_value(p)}{of_many})"
+    if low <= 0 <= high:
+        return f"No difference shown: {names[1]} - {names[0]} = {formatting.with_interval(value, (low, high))} {how}."
+    # a loss of the second model is a gain of the first: the interval is turned around with it
+    better, (low, high) = (1, (low, high)) if low > 0 else (0, (-high, -low))
+    if lower_is_better:
+        better = 1 - better
+    return f"{names[better]} is better by {formatting.with_interval(abs(value), (low, high))} {how}."
+
+
+def _settings(
+    patients: np.ndarray, resamples: int, seed: int, confidence: float, choices: Sequence[Choice | None]
+) -> dict[str, int | float | str]:
+    count = len(np.unique(patients))
+    groups = f"{resamples:,} groups of {count:,} patients" if count > resamples else counted(count, "patient")
+    chosen = f"thresholds chosen again in each of {resamples:,} resamples" if any(choices) else "score thresholds fixed"
+    method = (
+        f"By how much each patient moves a figure ({groups} left out in turn): Jeffreys' interval of shares for the effective number of exams, t interval "
+        f"of the log-odds of areas, AP and FROC; {chosen}; seed {seed}."
+    )
+    return {"resamples": resamples, "seed": seed, "confidence": confidence, "patients": count, "method": method}
+
+
+def _check_same(a: Cases, b: Cases) -> None:
+    if a.names != b.names or not np.array_equal(a.patients, b.patients):
+        where = next((one for one, other in zip(a.names, b.names, strict=False) if one != other), "the number of cases or the patients")
+        raise DataError(f"Two models can be compared on the same cases in the same order only; {where} differs. Give both the same images.")
+    if not np.array_equal(a.truth_case, b.truth_case) or not np.array_equal(a.truth_xyxy_px, b.truth_xyxy_px):
+        raise DataError("Two models can be compared against the same ground truth only; its boxes differ. Read it from one file.")
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
