@@ -272,7 +272,7 @@ def _rate(figure: Spread, tail: float) -> tuple[float, float]:
     if value <= 0:
         return 0.0, -np.log(2 * tail) / figure.patients
     # a Poisson count of so many, over so many exams, has this rate and this variance
-    hits = value**2 / figure.variance * _correction(figure, tail)
+    hits = value**2 / figure.variance * _correction(figure, tail) if figure.variance > 0 else value * figure.patients
     scale = value / hits
     return min(special.gammaincinv(hits + 0.5, tail) * scale, value), max(special.gammaincinv(hits + 0.5, 1 - tail) * scale, value)
 
