@@ -155,9 +155,8 @@ def _worth(outcomes: np.ndarray, patients: np.ndarray, starts: np.ndarray, ends:
         here = Ratio(outcomes[start:end], np.ones(end - start)).moved(patients[start:end])
         binomial = here.value * (1 - here.value)
         # where all are alike nothing shows how patients differ, and each counts once
-        varies = binomial > 0 and here.spread.variance > 0
         alone = here.patients / max(here.patients - 1, 1)
-        worth[place] = min(end - start, alone * binomial / here.spread.variance) if varies else here.patients
+        worth[place] = min(end - start, alone * binomial / here.spread.variance) if here.spread.variance > 0 else here.patients
     return worth
 
 
