@@ -34,7 +34,7 @@ def compared(heatmaps, split, other, **more):
     folds = np.arange(len(split)) % 4
     cut = weak_localization.shares(heatmaps, split, folds, **more)
     patients = np.arange(len(split))
-    table = weak_localization.compared_with_priors("mine", heatmaps, cut, split, other=other, patients=patients, folds=folds, resamples=100)
+    table = weak_localization.compared_with_priors("mine", heatmaps, cut, split, other=other, patients=patients, folds=folds)
     return table, cut
 
 

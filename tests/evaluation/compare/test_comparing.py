@@ -83,7 +83,8 @@ def test_a_difference_is_paired_by_patient(runs, compare):
     assert by_run["value"] == pytest.approx(
         sklearn_metrics.roc_auc_score(positive, after) - sklearn_metrics.roc_auc_score(positive, before)
     )
-    moved = (by_run["value"] - np.array(without)) * np.sqrt(39 / 40)
+    rarer = min(len(set(patients[positive])), len(set(patients[~positive])))
+    moved = (by_run["value"] - np.array(without)) * np.sqrt(39 / 40) * np.sqrt(1 - 1 / rarer)
     half = stats.t.isf(0.025, interval.degrees_of_freedom(moved)) * np.sqrt(np.square(moved).sum())
     assert [by_run["low"], by_run["high"]] == pytest.approx([by_run["value"] - half, by_run["value"] + half], abs=1e-9)
     assert (by_run["p"] < 0.05) == (by_run["low"] > 0 or by_run["high"] < 0)

@@ -46,6 +46,13 @@ def test_a_second_exam_that_is_alike_says_nothing_new():
     assert width[0] < 0.75 * width[1] and width[1] < width[2] < 1.1 * width[1]
 
 
+def test_patients_who_are_all_alike_give_an_interval_all_the_same():
+    one = interval.of(Ratio(np.full(20, 0.8), np.ones(20)).moved(np.arange(20)))
+    assert one["low"] < 0.7 and one["high"] > 0.9
+    rate = interval.of(Ratio(np.full(20, 2.0), np.ones(20)).moved(np.arange(20), kind="rate"))
+    assert rate["low"] < 1.5 and rate["high"] > 2.5
+
+
 def test_a_rate_is_a_poisson_count():
     counts = np.random.default_rng(0).poisson(0.3, 4000).astype(float)
     one = interval.of(Ratio(counts, np.ones(4000)).moved(np.arange(4000), kind="rate"))
@@ -118,6 +125,9 @@ def test_a_difference_cancels_what_both_share_and_needs_patients_that_differ():
     c = Ratio(few.astype(float), np.ones(200)).moved(np.arange(200))
     assert interval.difference(a, a)["undefined"].startswith("The models differ in 0 patients only")
     assert interval.difference(a, c)["value"] == pytest.approx(few.mean() - hits.mean())
+    always, never = share(12, 12), share(0, 12)
+    best = interval.difference(never, always)
+    assert best["value"] == 1 and 0.7 < best["low"] < 1 and best["p"] < 0.001
 
 
 def test_a_spread_of_choices_widens_and_missing_resamples_say_so():

@@ -43,7 +43,7 @@ NEVER, ALWAYS = (lambda index: False), (lambda index: True)
         pytest.param({"positive": NEVER, "detected": NEVER}, ("There is no detection at all", "none, since no image"), id="nothing"),
         pytest.param(
             {"patient": NEVER},
-            ("On 40 radiographs of 1 patient the", "All images are of one patient", "There is only one patient."),
+            ("On 40 radiographs of 1 patient the", "All images are of one patient", "Only 1 patient of the kind"),
             id="one patient",
         ),
         pytest.param({"exams": 1}, ("On 1 radiograph of 1 patient the",), id="one image"),

@@ -26,6 +26,10 @@ MAX_DETECTIONS = (1, 10, 100)
 """COCO's limits of detections a case; AP is taken at the last."""
 
 
+_MANY_HITS = 500
+"""Of more hits the 101 recalls are looked up one weighting after the other, of fewer all hits at once."""
+
+
 def average_precision(cases: Cases, *, iou_threshold: float = matching.HIT_IOU) -> float | None:
     """Return COCO's AP in [0, 1] at one IoU threshold, over the 100 most confident detections of each case; None without ground truth."""
     value = float(PrecisionRecall(cases, iou_thresholds=np.array([iou_threshold])).average_precision(np.ones((len(cases), 1)))[0, 0])
@@ -87,8 +91,17 @@ class PrecisionRecall:
 
 def _interpolated(tp: np.ndarray, envelope: np.ndarray, total: np.ndarray) -> np.ndarray:
     """Return (B,) means of the (H, B) envelope over ``RECALLS``, for (H, B) summed hits of (B,) ground truth; NaN without any."""
+    # a recall that is never reached has precision 0, so that the sum is divided by all 101
+    if len(tp) > _MANY_HITS:
+        return np.array([_column(tp[:, b], envelope[:, b], total[b]) for b in range(len(total))])
     recall = np.divide(tp, total, out=np.zeros_like(tp), where=total > 0)
     # a level of recall is reached at the first hit that has it: each hit counts as often as there are levels that it reaches first
     levels = np.diff(np.searchsorted(RECALLS, recall, side="right"), axis=0, prepend=0)
-    # a recall that is never reached has precision 0, so that the sum is divided by all 101
     return np.where(total > 0, (levels * envelope).sum(axis=0) / len(RECALLS), np.nan)
+
+
+def _column(tp: np.ndarray, envelope: np.ndarray, total: float) -> float:
+    if total == 0:
+        return np.nan
+    first = np.searchsorted(tp / total, RECALLS, side="left")
+    return float(envelope[first[first < len(envelope)]].sum()) / len(RECALLS)

@@ -156,7 +156,7 @@ def _worth(outcomes: np.ndarray, patients: np.ndarray, starts: np.ndarray, ends:
         binomial = here.value * (1 - here.value)
         # where all are alike nothing shows how patients differ, and each counts once
         alone = here.patients / max(here.patients - 1, 1)
-        worth[place] = min(end - start, alone * binomial / here.spread.variance) if binomial > 0 else here.patients
+        worth[place] = min(end - start, alone * binomial / here.spread.variance) if here.spread.variance > 0 else here.patients
     return worth
 
 

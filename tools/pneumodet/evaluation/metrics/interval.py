@@ -34,7 +34,7 @@ FEWEST_PATIENTS = 5
 """With fewer patients that a figure is of, no interval was seen to hold its level (benchmarks/coverage.py)."""
 
 FEWEST_DIFFER = 6
-"""With fewer patients in whom two models differ no difference can be shown: all of 5 in favour of one model is no rarer than 6 % by chance."""
+"""With fewer patients who move a difference none can be shown: all of 5 in favour of one model is no rarer than 6 % by chance."""
 
 MOST_UNDEFINED = 0.05
 """Largest share of groups left out, or of resamples, in which a figure may have no value; beyond, the interval would speak of a selection."""
@@ -118,10 +118,14 @@ class Moved:
         if self.refitted is not None and other.refitted is not None:
             of_choice = variance(moved, self.refitted - other.refitted) - variance(moved)
         # rounding apart, a patient on whom both agree moves nothing
-        differ = int(np.count_nonzero(np.abs(moved) > _ROUNDING))
+        differ, fixed, value = int(np.count_nonzero(np.abs(moved) > _ROUNDING)), variance(moved), self.value - other.value
+        if not differ and abs(value) > _ROUNDING:
+            # all patients differ by the same: as if one more did not
+            differ = min(self.patients, other.patients)
+            fixed = (value / (differ + 1)) ** 2
         df = degrees_of_freedom(moved)
         refused = self.refused or other.refused
-        return Spread(self.value - other.value, variance(moved) + of_choice, df, DIFFERENCE, differ, of_choice=of_choice, refused=refused)
+        return Spread(value, fixed + of_choice, df, DIFFERENCE, differ, of_choice=of_choice, refused=refused)
 
 
 def of(figure: Moved | Spread, *, confidence: float = CONFIDENCE) -> Interval:
@@ -193,6 +197,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def variance(moved: np.ndarray, refitted: np.ndarray | None = None) -> float:
     """Return the variance of a figure; where thresholds are chosen again, at least that of the figure at fixed ones; NaN where it cannot be said."""
     fixed = float(np.square(moved).sum())
+    # what is left of rounding is no variance: without any there is another rule
+    fixed = 0.0 if fixed < _ROUNDING**2 else fixed
     if refitted is None:
         return fixed
     defined = refitted[~np.isnan(refitted)]
@@ -207,7 +213,7 @@ def degrees_of_freedom(moved: np.ndarray) -> float:
     count = len(moved)
     fourth = np.square(squares).sum()
     if not fourth > 0:
-        return 1.0
+        return float(max(count - 1, 1))
     carriers = squares.sum() ** 2 / fourth
     # of normal moves the kurtosis count / carriers is 3, and all count - 1 are left
     return float(np.clip(2 / max(1 / carriers - 1 / count, 1e-12), 1, max(count - 1, 1)))
@@ -271,8 +277,8 @@ def _rate(figure: Spread, tail: float) -> tuple[float, float]:
     value = figure.value
     if value <= 0:
         return 0.0, -np.log(2 * tail) / figure.patients
-    # a Poisson count of so many, over so many exams, has this rate and this variance
-    hits = value**2 / figure.variance * _correction(figure, tail)
+    # a Poisson count of so many, over so many exams, has this rate and this variance; where all patients have the same, as many as patients
+    hits = value**2 / (figure.variance or value / figure.patients) * _correction(figure, tail)
     scale = value / hits
     return min(special.gammaincinv(hits + 0.5, tail) * scale, value), max(special.gammaincinv(hits + 0.5, 1 - tail) * scale, value)
 

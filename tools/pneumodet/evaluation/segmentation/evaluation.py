@@ -188,6 +188,8 @@ def summarize(
     of_masks = interval.as_intervals(moved)
     metrics |= {key: one["value"] for key, one in of_masks.items()}
     metrics["intervals"] |= {key: [one["low"], one["high"]] for key, one in of_masks.items() if one["low"] is not None}
+    reasons = {key: one["undefined"] for key, one in of_masks.items() if one["low"] is None and one["value"] is not None}
+    metrics["intervals_undefined"] |= reasons
     used = np.unique(THRESHOLDS[evaluated.index])
     metrics["pixel_threshold"] = {"new_data": evaluated.threshold, "lowest": float(used[0]), "highest": float(used[-1])}
     if evaluated.folds is None:
