@@ -157,9 +157,12 @@ def _of_keras(args: argparse.Namespace, family: str) -> None:
 
 
 def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:
-    lines = [] if result.metrics["postprocessing"] else [f"python tools/export.py --run {args.run[0]}"]
-    # of the records that it was trained with, and not on the test itself
-    if result.metrics.get(split_use.KEY) != split_use.TEST:
+    tested = result.metrics.get(split_use.KEY) == split_use.TEST
+    # the test changes nothing of what was exported before
+    exported = tested and (runs.find(args.run[0]) / runs.EXPORT).is_dir()
+    lines = [] if exported or result.metrics["postprocessing"] else [f"python tools/export.py --run {args.run[0]}"]
+    # of the records that it was trained with
+    if not tested:
         more = [f"--recipe {console.quoted(args.recipe)}"] if args.recipe else [f"--tta {args.tta}"] if args.tta else []
         lines += console.test_commands(args.run[0], result.metrics, more)
     if lines:
