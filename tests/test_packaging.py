@@ -109,7 +109,7 @@ class Environment:
             (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
             for path in dict.fromkeys(one for one in sys.path if one.endswith(("site-packages", "dist-packages"))):
                 for entry in Path(path).iterdir():
-                    if "pneumodet" not in entry.name and not (site / entry.name).exists():
+                    if "pneumodet" not in entry.name.partition("-")[0] and not (site / entry.name).exists():
                         (site / entry.name).symlink_to(entry)
         self.environment = {
             name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PNEUMODET_WORKSPACE", "PIP_CONSTRAINT")

@@ -76,7 +76,19 @@ def test_two_ways_to_the_same_fused_boxes(trained, workspace, source, by_hand, t
 @pytest.mark.slow
 def test_models_are_fused_without_a_recipe(trained, twin, records, tmp_path, capsys):
     """A model and its twin agree: fused, each box is what fusion makes of one of them, and keeps its score."""
-    arguments = ["--model", trained / "export", "--model", twin, "--data", records, "--resamples", "20", "--output-dir", tmp_path / "two"]
+    arguments = [
+        "--model",
+        trained / "export",
+        "--model",
+        twin,
+        "--data",
+        records,
+        "--resamples",
+        "20",
+        "--output-dir",
+        tmp_path / "two",
+        "--trust-model",
+    ]
     assert evaluate.main(list(map(str, arguments))) == 0
     assert "No recipe was given: 2 models were fused by weighted boxes fusion at IoU 0.55" in capsys.readouterr().err
     metrics = read(tmp_path / "two" / "metrics.json")

@@ -71,9 +71,10 @@ class _Loader(SourceFileLoader):
         source = importlib.util.decode_source(self.get_data(path))
         for edit in _FINDER.edits[fullname]:
             source = source.replace(edit.old, edit.new)
-        # AutoGraph compiles functions anew from what inspect finds, and tracebacks show it; without a time of change it is never read from the disk again
-        linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
-        return compile(source, path, "exec", dont_inherit=True)
+        # AutoGraph compiles functions anew from what inspect reads, and tracebacks show it; a name of its own, since a module's file is read from the disk
+        shown = f"{path} (edited)"
+        linecache.cache[shown] = (len(source), None, source.splitlines(keepends=True), shown)
+        return compile(source, shown, "exec", dont_inherit=True)
 
 
 class _Finder(MetaPathFinder):
