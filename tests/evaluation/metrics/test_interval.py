@@ -82,7 +82,9 @@ def test_groups_stand_for_their_patients():
     rng = np.random.default_rng(2)
     patients = rng.integers(0, 900, 2000)
     ratio = Ratio((rng.random(2000) < 0.3).astype(float), np.ones(2000))
-    one = jackknife.of_figures(lambda weights: {"share": ratio(weights)}, patients, groups=300)["share"]
+    one = jackknife.of_figures(lambda weights: {"share": ratio(weights)}, patients, carriers={"share": np.ones(2000, bool)}, groups=300)[
+        "share"
+    ]
     assert len(one.moved) == 300
     assert one.spread.variance == pytest.approx(ratio.moved(patients).spread.variance, rel=0.25)
     group = jackknife.grouped(patients, groups=300)

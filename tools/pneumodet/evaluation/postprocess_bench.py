@@ -159,6 +159,11 @@ class Row:
             self._sums = np.stack([np.nan_to_num(scores), ~np.isnan(scores)])
         self._curve = PrecisionRecall(self.cases, iou_thresholds=_AP50_IOU) if bench.objective == "ap50" else None
 
+    @property
+    def carriers(self) -> np.ndarray:
+        """(C,) bool: the cases that the objective is of."""
+        return self.cases.positive if self._curve is not None else self._sums[1] > 0
+
     def figure(self, weights: np.ndarray) -> np.ndarray:
         """Return the (B,) objective for (C, B) float64 weights of the cases.
 

@@ -24,6 +24,10 @@ class Row(Protocol):
     cases: Cases
     """Each case after the recipe that the other folds gave."""
 
+    @property
+    def carriers(self) -> np.ndarray:
+        """(C,) bool: the cases that the objective is of."""
+
     def figure(self, weights: np.ndarray) -> np.ndarray:
         """Return the (B,) objective for (C, B) float64 weights of the cases."""
 
@@ -54,7 +58,11 @@ class Figures:
 
     def __init__(self, patients: np.ndarray, rows: Sequence[Row], *, resamples: int, seed: int) -> None:
         self._moved = jackknife.of_figures(
-            lambda weights: {index: row.figure(weights) for index, row in enumerate(rows)}, patients, groups=resamples, seed=seed
+            lambda weights: {index: row.figure(weights) for index, row in enumerate(rows)},
+            patients,
+            carriers={index: row.carriers for index, row in enumerate(rows)},
+            groups=resamples,
+            seed=seed,
         )
 
     def of(self, index: int, previous: int | None = None) -> dict[str, float | str | None]:

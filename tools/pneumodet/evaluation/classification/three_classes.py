@@ -71,7 +71,12 @@ def _moved(probabilities: np.ndarray, classes: np.ndarray, patients: np.ndarray,
         # the unweighted mean: a class that is rare counts as much as the others
         return {"classes.macro_f1": np.mean(f1, axis=0), "classes.macro_roc_auc": np.mean(list(aucs.values()), axis=0), **aucs}
 
-    moved = {key: one.moved(patients) for key, one in ratios.items()} | jackknife.of_figures(curves, patients, groups=groups, seed=seed)
+    carriers = {f"classes.{key}.roc_auc": jackknife.rarer(classes == number) for number, key in enumerate(KEYS)}
+    # a mean over classes rests on as many patients as the rarest one
+    rarest = min((classes == number for number in range(len(KEYS))), key=np.count_nonzero)
+    carriers |= dict.fromkeys(("classes.macro_f1", "classes.macro_roc_auc"), rarest)
+    moved = {key: one.moved(patients) for key, one in ratios.items()}
+    moved |= jackknife.of_figures(curves, patients, carriers=carriers, groups=groups, seed=seed)
     order = ["classes.accuracy", "classes.macro_f1", "classes.macro_roc_auc"]
     order += [f"classes.{key}.{name}" for key in KEYS for name in ("recall", "precision", "f1", "roc_auc")]
     return {key: moved[key] for key in order}

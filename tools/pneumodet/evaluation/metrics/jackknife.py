@@ -58,8 +58,8 @@ def of_figures(
     figures: Callable[[np.ndarray], Mapping[Key, np.ndarray]],
     patients: np.ndarray,
     *,
+    carriers: Mapping[Key, np.ndarray],
     kind: str = "curve",
-    carriers: Mapping[Key, np.ndarray] | None = None,
     groups: int = GROUPS,
     seed: int = 0,
 ) -> dict[Key, Moved]:
@@ -67,15 +67,18 @@ def of_figures(
 
     Args:
       figures, patients, groups, seed: as ``jackknifed``.
+      carriers: key -> (C,) bool, the cases that a figure is of, whether they move it or not: of an area under the ROC curve those of ``rarer``.
       kind: of all figures, as of ``Moved``.
-      carriers: key -> (C,) bool, the cases that a figure is of; without, the patients, or groups of them, that move it are counted.
     """
     value, moved = jackknifed(figures, patients, groups=groups, seed=seed)
-    if carriers is None:
-        return {key: Moved(value[key], one, kind, patients=int(np.count_nonzero(one))) for key, one in moved.items()}
     number = {key: len(np.unique(patients[carriers[key]])) for key in moved}
     # with few patients leaving one out moves a figure by more than it varies
     return {key: Moved(value[key], one * np.sqrt(1 - 1 / max(number[key], 2)), kind, patients=number[key]) for key, one in moved.items()}
+
+
+def rarer(positive: np.ndarray) -> np.ndarray:
+    """Return the (C,) bool cases of the rarer kind: an area is of pairs, and these say how many patients it rests on."""
+    return positive if positive.sum() <= (~positive).sum() else ~positive
 
 
 def grouped(patients: np.ndarray, *, groups: int = GROUPS, seed: int = 0) -> np.ndarray:

@@ -126,12 +126,11 @@ class Figures:
     def carriers(self) -> dict[str, np.ndarray]:
         """Key -> (C,) bool: the cases that a figure of ``curves`` is of; of ROC AUC those of the rarer kind."""
         positive, with_boxes = self._positive, self._truth > 0
-        rarer = positive if positive.sum() <= (~positive).sum() else ~positive
         keys = [f"{self._prefix}{key}" for key in ("AP", "AP50", "AP75")] + [
             *(f"{level}_{rate:g}" for level in froc.LEVELS for rate in froc.RATES),
             *froc.MEANS,
         ]
-        return {**dict.fromkeys(keys, with_boxes), "image.roc_auc": rarer, "image.pr_auc": positive}
+        return {**dict.fromkeys(keys, with_boxes), "image.roc_auc": jackknife.rarer(positive), "image.pr_auc": positive}
 
 
 def at_threshold(cases: Cases, score_threshold: float | np.ndarray, *, rules: str = "strict") -> dict[str, Ratio]:
@@ -192,12 +191,17 @@ def ratio_moves(
     moved = {key: one.moved(cases.patients, kind=_KINDS.get(key, "share"), refitted=drawn.get(key)) for key, one in ratios.items()}
     if choice is None or roc_auc is None:
         return moved
-    low = interval.of(roc_auc)["low"]
-    if low is not None and low >= CLEAREST:
+    clear = interval.of(roc_auc)
+    if clear["low"] is not None and clear["low"] >= CLEAREST:
         return moved
+    why = (
+        UNCLEAR.format(least=CLEAREST)
+        if clear["low"] is not None
+        else f"ROC AUC has no interval, which says whether thresholds are clear: {clear['undefined']}"
+    )
     # what thresholds are chosen for is flat where they are arbitrary, and holds
     holds = {"rsna_metric", "image.f1", _OF_AIM.get(parse_aim(choice.aim)[0])}
-    refused = {key: dataclasses.replace(moved[key], refused=UNCLEAR.format(least=CLEAREST)) for key in drawn if key not in holds}
+    refused = {key: dataclasses.replace(moved[key], refused=why) for key in drawn if key not in holds}
     return moved | refused
 
 

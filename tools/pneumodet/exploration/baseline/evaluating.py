@@ -219,8 +219,7 @@ def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, f
     def of(weights: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(("roc_auc", "average_precision"), areas.areas(weights), strict=True))
 
-    # one area is of pairs: the rarer kind says how many patients it rests on
-    carriers = dict.fromkeys(("roc_auc", "average_precision"), positive if positive.sum() <= (~positive).sum() else ~positive)
+    carriers = dict.fromkeys(("roc_auc", "average_precision"), jackknife.rarer(positive))
     moved = jackknife.of_figures(of, patients, carriers=carriers, groups=resamples, seed=seed)
     # calibration has no interval: it is a description of these scores, not a comparison
     areas_with_intervals: dict = interval.as_intervals(moved)
