@@ -128,6 +128,11 @@ def test_a_slice_is_small_below_thirty_exams_or_ten_positives():
         "C": True,
         "D": True,
     }
+    few = of_groups(("A", 4, 2, 5, 1), ("B", 5, 2, 5, 1))
+    assert (
+        slices(few, score_threshold=0.5)["caveat"]
+        == "No slice was compared with the other exams: each has fewer than 30 exams or 10 with findings."
+    )
     cases = of_groups(("Normal", 0, 0, 30, 2), ("Not Normal", 0, 0, 29, 2), by="rsna_class")
     assert {row["slice"]: row["small"] for row in slices(cases, score_threshold=0.5)["slices"]} == {"Normal": False, "Not Normal": True}
 

@@ -58,6 +58,13 @@ _SIZES = ("smallest third", "middle third", "largest third")
 Moves = Callable[..., Mapping[str, Moved]]
 """Called as ``moves(cases, score_threshold=…)``, as ``uncertainty.moves``."""
 
+COMPARED_SO_OFTEN = (
+    "{count} figures of slices were compared with those of the other exams; p is corrected for comparing so often (Holm), the intervals are not. Confirm "
+    "a bad slice on other data."
+)
+NONE_COMPARED = f"No slice was compared with the other exams: each has fewer than {FEWEST_EXAMS} exams or {FEWEST_POSITIVES} with findings."
+"""Caveats."""
+
 
 def slices(
     cases: Cases,
@@ -112,8 +119,7 @@ def slices(
         "worst": _worst(rows, of_all, p),
         "worst_by": {by: _worst([row for row in rows if row["by"] == by], of_all, p) for by in ways},
         "left_out": left_out,
-        "caveat": f"{len(p)} figures of slices were compared with those of the other exams; p is corrected for comparing so often (Holm), the intervals "
-        "are not. Confirm a bad slice on other data.",
+        "caveat": COMPARED_SO_OFTEN.format(count=len(p)) if p else NONE_COMPARED,
     }
 
 
