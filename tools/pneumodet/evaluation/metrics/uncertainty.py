@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pneumodet.core import formatting
-from pneumodet.core.aims import parse_aim
+from pneumodet.core import aims, formatting
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.formatting import counted
 from pneumodet.data.cases import Cases
@@ -37,8 +36,6 @@ UNCLEAR = (
     "another threshold: no interval holds its level."
 )
 """Why a figure at thresholds that were chosen on the set has no interval."""
-
-_OF_AIM = {"sensitivity": "image.sensitivity", "fp_per_image": "lesion.fp_per_image"}
 
 LOWER_IS_BETTER = frozenset({"lesion.fp_per_image"})
 """Figures of which less is better."""
@@ -196,7 +193,7 @@ def ratio_moves(
     if low is not None and low >= CLEAREST:
         return moved
     # what thresholds are chosen for is flat where they are arbitrary, and holds
-    holds = {"rsna_metric", "image.f1", _OF_AIM.get(parse_aim(choice.aim)[0])}
+    holds = {"rsna_metric", "image.f1", aims.FIGURES.get(aims.parse_aim(choice.aim)[0])}
     refused = {key: dataclasses.replace(moved[key], refused=UNCLEAR.format(least=CLEAREST)) for key in drawn if key not in holds}
     return moved | refused
 
