@@ -123,12 +123,11 @@ class Figures:
     def carriers(self) -> dict[str, np.ndarray]:
         """Key -> (C,) bool: the cases that a figure of ``curves`` is of; of ROC AUC those of the rarer kind."""
         positive, with_boxes = self._positive, self._truth > 0
-        rarer = positive if positive.sum() <= (~positive).sum() else ~positive
         keys = [f"{self._prefix}{key}" for key in ("AP", "AP50", "AP75")] + [
             *(f"{level}_{rate:g}" for level in froc.LEVELS for rate in froc.RATES),
             *froc.MEANS,
         ]
-        return {**dict.fromkeys(keys, with_boxes), "image.roc_auc": rarer, "image.pr_auc": positive}
+        return {**dict.fromkeys(keys, with_boxes), "image.roc_auc": image_level.rarer(positive), "image.pr_auc": positive}
 
 
 def at_threshold(cases: Cases, score_threshold: float | np.ndarray, *, rules: str = "strict") -> dict[str, Ratio]:
