@@ -11,6 +11,9 @@ from pneumodet.core.errors import ConfigError
 AIMS = ("rsna", "f1", "sensitivity>=X", "sensitivity>=X@C%", "fp_per_image<=X")
 """Aims as a user writes them; X is a number, and C the confidence with which it is to be reached."""
 
+FIGURES = {"sensitivity": "image.sensitivity", "fp_per_image": "lesion.fp_per_image"}
+"""Name of an aim with a level -> the figure that has to reach it."""
+
 # without sign and exponent, so that negative numbers, nan and inf are unknown aims
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 

@@ -55,9 +55,8 @@ def loads(text: str | bytes, *, strict: bool = True, depth: int = MAX_DEPTH) -> 
     gc.disable()  # millions of small lists that live on: searching them for cycles takes longer than reading them
     try:
         value = json.loads(text)
-        plain = _check(value, depth)
-        texts = _SUSPICIOUS.search(text) is not None
-        if strict and (texts or not plain):
+        plain = _check(value, depth, numbers=strict)
+        if strict and ((texts := _SUSPICIOUS.search(text) is not None) or not plain):
             for problem in _problems(value, "", texts=texts):
                 raise ValueError(problem)
         return value
@@ -99,13 +98,13 @@ def _too_deep(depth: int) -> str:
     return f"it is nested deeper than {depth} levels"
 
 
-def _check(value: Any, depth: int) -> bool:
-    """Return whether all numbers are finite and have 64 bits; ValueError where lists and objects are nested too deeply."""
+def _check(value: Any, depth: int, *, numbers: bool) -> bool:
+    """Return whether all numbers, where these are asked for, are finite and have 64 bits; ValueError where lists and objects are nested too deeply."""
     plain, level = True, [value]
     # level by level, as a walk that calls itself could come to Python's own limit
     for _ in range(depth + 1):
-        numbers = [one for one in level if type(one) is float or type(one) is int]
-        plain = plain and all(-_INT64 <= one < _INT64 for one in numbers)  # False for NaN, too
+        if numbers and plain:
+            plain = all(-_INT64 <= one < _INT64 for one in level if type(one) is float or type(one) is int)  # False for NaN, too
         parents = [one for one in level if type(one) is dict or type(one) is list]
         if not parents:
             return plain

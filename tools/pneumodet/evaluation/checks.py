@@ -14,12 +14,10 @@ import numpy as np
 from pneumodet.core.boxes import area_px
 from pneumodet.core.errors import DataError
 from pneumodet.data import coco_objects
+from pneumodet.evaluation.metrics.average_precision import MAX_DETECTIONS
 
 DETECTOR, MASKS, SCORES = "detector", "masks", "scores"
 """What detections are of: boxes of a detector, boxes around masks, or image-level scores as boxes of the whole image."""
-
-MAX_DETECTIONS = 100
-"""Detections an image of which COCO's AP is."""
 
 OUTSIDE_TOLERANCE_PX = 1.0
 """A box may reach so far over the edge before it is called outside: detectors and labels round."""
@@ -179,12 +177,12 @@ def of_detections(
         warnings.append(
             f"All {len(scores):,} {what} have the score {scores[0]:g}: no threshold parts them, and {figures}, which rank by score, say little."
         )
-    most = np.bincount(case, minlength=len(exams))
-    if most.max(initial=0) > MAX_DETECTIONS:
-        beyond = int(np.maximum(most - MAX_DETECTIONS, 0).sum())
+    most, limit = np.bincount(case, minlength=len(exams)), MAX_DETECTIONS[-1]
+    if most.max(initial=0) > limit:
+        beyond = int(np.maximum(most - limit, 0).sum())
         warnings.append(
-            f"{int((most > MAX_DETECTIONS).sum()):,} images have more than {MAX_DETECTIONS} detections of {name!r} (at most {int(most.max()):,}, in "
-            f"{exams[int(most.argmax())]}): AP and AR take the {MAX_DETECTIONS} most confident ones of each, as COCO does, and leave out {beyond:,}; all other "
+            f"{int((most > limit).sum()):,} images have more than {limit} detections of {name!r} (at most {int(most.max()):,}, in "
+            f"{exams[int(most.argmax())]}): AP and AR take the {limit} most confident ones of each, as COCO does, and leave out {beyond:,}; all other "
             "figures take all."
         )
     copies = _copies(xyxy_px, scores, case)

@@ -347,11 +347,8 @@ def _write(
     ]
     if (counted.tuned or recipe_origin.OPTIMISTIC in origin) and metrics.get(split_use.KEY) == split_use.TEST:
         metrics[split_use.KEY] = split_use.TUNED
-    chosen = split_use.warning(metrics)
-    leaks.add(metrics, counted, without=("tuned", *(["chosen"] if chosen else [])), warn_unrecorded=leaks.FILES not in parts)
+    leaks.add(metrics, counted, without=["tuned"], warn_unrecorded=leaks.FILES not in parts)
     metrics[SCORED] = dataclasses.asdict(Marks.of(exams))
-    if chosen:
-        metrics["warnings"].append(chosen)
     paths.write_json(folder / runs.METRICS, metrics)
     if detected is not None:  # otherwise they are the caller's file
         paths.write_json(folder / DETECTIONS, to_coco(detected, sizes_hw=_sizes_hw(loaded.instances)))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import runs
+from pneumodet.core import runs, split_use
 from pneumodet.core.overlap import ROLES, Counted, count
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import annotations
@@ -80,16 +80,19 @@ def of_recipe(path: Path | None, parts: Mapping[str, Seen]) -> dict[str, Seen]:
 def add(metrics: dict[str, Any], counted: Counted, *, without: Sequence[str] = (), warn_unrecorded: bool = True) -> None:
     """Write into metrics what a model has seen of their exams: as ``seen``, and of what flatters a warning.
 
+    Where the checkpoint was chosen on these exams, ``split_use.warning`` speaks of that, at the end.
+
     Args:
-      metrics: as ``summary.summarize`` returns them.
+      metrics: as ``summary.summarize`` returns them, with the facts of ``split_use.Choice``.
       counted: what it has seen.
       without: roles of which another warning speaks.
       warn_unrecorded: False where nobody can know, as of detections in a file.
     """
     metrics["seen"] = counted.to_json()
     said = counted if warn_unrecorded else dataclasses.replace(counted, unrecorded=())
-    roles = [role for role in ROLES if role not in without]
-    metrics["warnings"] = [*said.sentences(*roles), *metrics.get("warnings", ())]
+    chosen = split_use.warning(metrics)
+    roles = [role for role in ROLES if role not in without and not (chosen and role == "chosen")]
+    metrics["warnings"] = [*said.sentences(*roles), *metrics.get("warnings", ()), *([chosen] if chosen else [])]
 
 
 def statement(metrics: Mapping[str, Any]) -> str | None:

@@ -194,7 +194,7 @@ def _operating_point(
 def _missed(aim: str, reached: Mapping[str, float | None]) -> str | None:
     """Return a warning where thresholds that reach an aim on some patients miss it on others; None where they do not, or where nothing can be missed."""
     name, level = aims.parse_aim(aim)
-    key = {"sensitivity": "image.sensitivity", "fp_per_image": "lesion.fp_per_image"}.get(name)
+    key = aims.FIGURES.get(name)
     value = reached.get(key) if key else None
     if value is None or level is None or (value >= level if name == "sensitivity" else value <= level):
         return None

@@ -213,11 +213,7 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
         metrics = parts.report(into)
         test = records.manifest.splits.get(split_use.TEST_SPLIT)
         metrics |= Choice.of_run(folder, parts.plan.best_metric).facts(split_use.VALIDATION_SPLIT, test_exams=test.exams if test else 0)
-        chosen = split_use.warning(metrics)
-        counted = overlap.count(leaks.of_runs([folder]), Exams.of(records.val.instances["images"]))
-        leaks.add(metrics, counted, without=["chosen"] if chosen else [])
-        if chosen:
-            metrics["warnings"] = [*metrics.get("warnings", []), chosen]
+        leaks.add(metrics, overlap.count(leaks.of_runs([folder]), Exams.of(records.val.instances["images"])))
         metrics |= {
             "family": record.family,
             "checkpoint": Path(best).name,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.evaluation.metrics import interval, jackknife, uncertainty
-from pneumodet.evaluation.metrics.image_level import Areas
+from pneumodet.evaluation.metrics.image_level import Areas, rarer
 from pneumodet.evaluation.metrics.interval import Moved
 from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.models.classification.settings import CLASSES
@@ -71,7 +71,7 @@ def _moved(probabilities: np.ndarray, classes: np.ndarray, patients: np.ndarray,
         # the unweighted mean: a class that is rare counts as much as the others
         return {"classes.macro_f1": np.mean(f1, axis=0), "classes.macro_roc_auc": np.mean(list(aucs.values()), axis=0), **aucs}
 
-    carriers = {f"classes.{key}.roc_auc": jackknife.rarer(classes == number) for number, key in enumerate(KEYS)}
+    carriers = {f"classes.{key}.roc_auc": rarer(classes == number) for number, key in enumerate(KEYS)}
     # a mean over classes rests on as many patients as the rarest one
     rarest = min((classes == number for number in range(len(KEYS))), key=np.count_nonzero)
     carriers |= dict.fromkeys(("classes.macro_f1", "classes.macro_roc_auc"), rarest)

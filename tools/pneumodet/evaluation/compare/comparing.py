@@ -198,7 +198,7 @@ def _overlaps(sides: tuple[Side, ...], exams: Exams) -> list[str]:
     for entry in (side.entry for side in sides):
         if entry.seen is None:
             continue
-        # WATCHED speaks of the checkpoint that was chosen on the exams of its own run
+        # CHOSEN speaks of the checkpoint that was chosen on the exams of its own run
         roles = [role for role in overlap.ROLES if role != "chosen" or not entry.chosen_of]
         notes += [f"{entry.name}: {one}" for one in overlap.count({entry.name: entry.seen}, exams).sentences(*roles)]
     return notes

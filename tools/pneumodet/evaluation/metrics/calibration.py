@@ -255,13 +255,13 @@ def _succession(block: list[float]) -> float:
 def _one_slope(logits: np.ndarray, targets: np.ndarray) -> float:
     """Return the slope in ``SLOPES`` that minimizes the log loss of sigmoid(slope * logits), which is convex in it: Newton, held by bisection."""
     low, high = SLOPES
-    slope = 1.0
+    slope, squares = 1.0, np.square(logits)
     for _ in range(_ITERATIONS):
         probability = sigmoid(slope * logits)
         gradient = float(logits @ (probability - targets))
         # the loss is convex: where it still falls, the minimum lies above
         low, high = (slope, high) if gradient < 0 else (low, slope)
-        curvature = float(np.square(logits) @ (probability * (1 - probability)))
+        curvature = float(squares @ (probability * (1 - probability)))
         # far out the curve is flat and Newton leaps out of the bounds: then halve between them, on a logarithmic scale
         step = slope - gradient / curvature if curvature > 0 else np.inf
         following = step if low < step < high else np.sqrt(low * high)
@@ -289,14 +289,14 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
 
 def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free: tuple[int, ...] = (0, 1)) -> np.ndarray:
     """Minimize the log loss over (slope, intercept), or over those of them that are free; steps are halved until the loss falls."""
-    point, parts = start, list(free)
+    point, parts, squares = start, list(free), np.square(scaled)
     value = _log_loss(point, scaled, targets)
     for _ in range(_ITERATIONS):
         probability = sigmoid(point[0] * scaled + point[1])
         error, weight = probability - targets, probability * (1 - probability)
         gradient = np.array([scaled @ error, error.sum()])[parts]
         cross = scaled @ weight
-        hessian = np.array([[np.square(scaled) @ weight, cross], [cross, weight.sum()]])[np.ix_(parts, parts)]
+        hessian = np.array([[squares @ weight, cross], [cross, weight.sum()]])[np.ix_(parts, parts)]
         step = np.zeros(2)
         # least squares, since the Hessian is singular where every probability is near 0 or 1
         step[parts] = np.linalg.lstsq(hessian, gradient)[0]

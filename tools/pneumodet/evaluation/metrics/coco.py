@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.core.errors import DataError
-
-MAX_DETECTIONS = (1, 10, 100)
-"""COCO's limits of detections per image and class; AP is taken at the last."""
+from pneumodet.evaluation.metrics.average_precision import MAX_DETECTIONS
 
 SIZES = ("small", "medium", "large")
 """COCO's names of box sizes, in its order, after all sizes."""

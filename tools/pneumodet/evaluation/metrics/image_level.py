@@ -62,6 +62,11 @@ class Areas:
         return _divide(below, positives * negatives), _divide((steps * precision).sum(axis=0), positives)
 
 
+def rarer(positive: np.ndarray) -> np.ndarray:
+    """Return the (C,) bool cases of the rarer kind, of (C,) bool ``positive``: ROC AUC is of pairs, and rests on as many patients as these have."""
+    return positive if positive.sum() <= (~positive).sum() else ~positive
+
+
 def called_positive(cases: Cases, score_threshold: float | np.ndarray) -> np.ndarray:
     """Return (C,) bool: whether a case has a detection of at least ``score_threshold``."""
     return np.bincount(cases.box_case[cases.scores >= score_threshold], minlength=len(cases)) > 0

@@ -67,18 +67,13 @@ def of_figures(
 
     Args:
       figures, patients, groups, seed: as ``jackknifed``.
-      carriers: key -> (C,) bool, the cases that a figure is of, whether they move it or not: of an area under the ROC curve those of ``rarer``.
+      carriers: key -> (C,) bool, the cases that a figure is of, whether they move it or not: of an area under the ROC curve those of ``image_level.rarer``.
       kind: of all figures, as of ``Moved``.
     """
     value, moved = jackknifed(figures, patients, groups=groups, seed=seed)
     number = {key: len(np.unique(patients[carriers[key]])) for key in moved}
     # with few patients leaving one out moves a figure by more than it varies
     return {key: Moved(value[key], one * np.sqrt(1 - 1 / max(number[key], 2)), kind, patients=number[key]) for key, one in moved.items()}
-
-
-def rarer(positive: np.ndarray) -> np.ndarray:
-    """Return the (C,) bool cases of the rarer kind: an area is of pairs, and these say how many patients it rests on."""
-    return positive if positive.sum() <= (~positive).sum() else ~positive
 
 
 def grouped(patients: np.ndarray, *, groups: int = GROUPS, seed: int = 0) -> np.ndarray:

@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pneumodet.core import formatting
-from pneumodet.core.aims import parse_aim
+from pneumodet.core import aims, formatting
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.formatting import counted
 from pneumodet.data.cases import Cases
@@ -38,7 +37,8 @@ UNCLEAR = (
 )
 """Why a figure at thresholds that were chosen on the set has no interval."""
 
-_OF_AIM = {"sensitivity": "image.sensitivity", "fp_per_image": "lesion.fp_per_image"}
+UNKNOWN = "ROC AUC has no interval, which says whether thresholds are clear: {why}"
+"""Likewise, where that is not known."""
 
 LOWER_IS_BETTER = frozenset({"lesion.fp_per_image"})
 """Figures of which less is better."""
@@ -130,7 +130,7 @@ class Figures:
             *(f"{level}_{rate:g}" for level in froc.LEVELS for rate in froc.RATES),
             *froc.MEANS,
         ]
-        return {**dict.fromkeys(keys, with_boxes), "image.roc_auc": jackknife.rarer(positive), "image.pr_auc": positive}
+        return {**dict.fromkeys(keys, with_boxes), "image.roc_auc": image_level.rarer(positive), "image.pr_auc": positive}
 
 
 def at_threshold(cases: Cases, score_threshold: float | np.ndarray, *, rules: str = "strict") -> dict[str, Ratio]:
@@ -194,13 +194,9 @@ def ratio_moves(
     clear = interval.of(roc_auc)
     if clear["low"] is not None and clear["low"] >= CLEAREST:
         return moved
-    why = (
-        UNCLEAR.format(least=CLEAREST)
-        if clear["low"] is not None
-        else f"ROC AUC has no interval, which says whether thresholds are clear: {clear['undefined']}"
-    )
+    why = UNCLEAR.format(least=CLEAREST) if "undefined" not in clear else UNKNOWN.format(why=clear["undefined"])
     # what thresholds are chosen for is flat where they are arbitrary, and holds
-    holds = {"rsna_metric", "image.f1", _OF_AIM.get(parse_aim(choice.aim)[0])}
+    holds = {"rsna_metric", "image.f1", aims.FIGURES.get(aims.parse_aim(choice.aim)[0])}
     refused = {key: dataclasses.replace(moved[key], refused=why) for key in drawn if key not in holds}
     return moved | refused
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import splits
-from pneumodet.evaluation.metrics import calibration, interval, jackknife
+from pneumodet.evaluation.metrics import calibration, image_level, interval, jackknife
 from pneumodet.evaluation.metrics.image_level import Areas
 from pneumodet.exploration.baseline import models
 
@@ -219,7 +219,7 @@ def figures(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, f
     def of(weights: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(("roc_auc", "average_precision"), areas.areas(weights), strict=True))
 
-    carriers = dict.fromkeys(("roc_auc", "average_precision"), jackknife.rarer(positive))
+    carriers = dict.fromkeys(("roc_auc", "average_precision"), image_level.rarer(positive))
     moved = jackknife.of_figures(of, patients, carriers=carriers, groups=resamples, seed=seed)
     # calibration has no interval: it is a description of these scores, not a comparison
     areas_with_intervals: dict = interval.as_intervals(moved)
