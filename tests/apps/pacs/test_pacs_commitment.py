@@ -11,21 +11,13 @@ from pydicom.dataset import Dataset
 
 from pneumodet.apps.pacs import commitment, dimse, receiver
 from pneumodet.apps.pacs import journal as journals
-from pneumodet.apps.pacs.journal import Journal
-from pneumodet.apps.pacs.spool import SOURCE, Folder
+from pneumodet.apps.pacs.spool import SOURCE
 from pneumodet.dicom.net.access import Access
 from pneumodet.inference import admission
 
 pynetdicom = pytest.importorskip("pynetdicom")
 
 CR = admission.CR_IMAGE
-
-
-@pytest.fixture
-def book(tmp_path):
-    with Folder(tmp_path / "state").held() as folder, contextlib.closing(Journal(folder.journal)) as journal:
-        journal.folder = folder
-        yield journal
 
 
 @contextlib.contextmanager
