@@ -13,8 +13,6 @@ from pneumodet.apps.pacs import callers as calling
 from pneumodet.apps.pacs import dimse, receiver
 from pneumodet.apps.pacs.callers import CallerLimits, Callers
 from pneumodet.apps.pacs.health import Health
-from pneumodet.apps.pacs.journal import Journal
-from pneumodet.apps.pacs.spool import Folder
 from pneumodet.dicom.net.access import Access
 from pneumodet.dicom.net.errors import Trouble
 from pneumodet.inference import admission
@@ -25,16 +23,14 @@ PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture
-def listen(tmp_path):
+def listen(book):
     """Return a function that starts a receiver and returns (peer, health)."""
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder(tmp_path / "state").held())
-        book = stack.enter_context(contextlib.closing(Journal(folder.journal)))
 
         def listen(access=None, **limits):
             peer, health = dimse.Peer("PNEUMODET", "127.0.0.1", free_port()), Health()
             more = {"max_bytes": 1 << 20, "profile": admission.WORKER, "limits": CallerLimits(**limits)}
-            stack.enter_context(receiver.receiving(peer, book, folder, access or Access(), turned_away=health.turned_away, **more))
+            stack.enter_context(receiver.receiving(peer, book, book.folder, access or Access(), turned_away=health.turned_away, **more))
             return peer, health
 
         yield listen

@@ -14,8 +14,7 @@ from fake_pacs import radiograph
 
 from pneumodet.apps.pacs import dimse, receiver
 from pneumodet.apps.pacs import journal as journals
-from pneumodet.apps.pacs.journal import Journal
-from pneumodet.apps.pacs.spool import SOURCE, Folder
+from pneumodet.apps.pacs.spool import SOURCE
 from pneumodet.core.errors import ConfigError, EnvironmentProblem
 from pneumodet.dicom.net.access import Access
 from pneumodet.dicom.net.errors import Trouble
@@ -24,13 +23,6 @@ from pneumodet.inference import admission
 pynetdicom = pytest.importorskip("pynetdicom")
 
 LIMIT = 1 << 20
-
-
-@pytest.fixture
-def book(tmp_path):
-    with Folder(tmp_path / "state").held() as folder, contextlib.closing(Journal(folder.journal)) as journal:
-        journal.folder = folder
-        yield journal
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ class Callers:
         with self._lock:
             if caller.closed or caller not in self._waiting:
                 return False
-            self._associated = [one for one in self._associated if one.association is None or one.association.is_alive()]
+            self._forget_ended()
             same = sum(one.group == caller.group for one in self._associated)
             if len(self._associated) >= self.limits.associations or same >= self.limits.associations_of_address:
                 return False
@@ -197,7 +197,7 @@ class Callers:
     def close_overdue(self) -> None:
         """Close the connections that take too long, and forget associations that are over."""
         with self._lock:
-            self._associated = [one for one in self._associated if one.association is None or one.association.is_alive()]
+            self._forget_ended()
             overdue = [one for one in (*self._waiting, *self._associated) if one.is_overdue]
             new = [one for one in overdue if not one.closed]
             self._waiting = [one for one in self._waiting if one not in overdue]
@@ -205,6 +205,10 @@ class Callers:
             self.turn_away(one, TOO_SLOW)
         for one in overdue:
             one.shut()  # again where it was before: a thread may have begun to wait since
+
+    def _forget_ended(self) -> None:
+        # one without a thread has its place, and its thread is about to start
+        self._associated = [one for one in self._associated if one.association is None or one.association.is_alive()]
 
     def close_all(self) -> None:
         """Close every connection."""

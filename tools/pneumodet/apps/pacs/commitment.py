@@ -63,7 +63,7 @@ class Transaction:
       uid: TransactionUID (0008,1195).
       objects: (SOP class, SOPInstanceUID) that it asks for.
       title: of the caller.
-      association: on which it was asked.
+      association: on which it was asked; its messages are ``messages.Messages``.
       attempts: made so far.
     """
 
@@ -193,7 +193,7 @@ class Commitments:
         kind = SOME_FAILED if any(failures.values()) else ALL_SAFE
         peer = self._peers.get(transaction.title)
         if peer is None:
-            return _send(transaction.association, report, kind)
+            return bool(transaction.association.dimse.notify(report, kind, PUSH_MODEL, INSTANCE) == SUCCESS)
         package = dimse.pynetdicom()
         roles = [package.build_role(PUSH_MODEL, scp_role=True)]  # we call, and are the provider all the same (PS3.7 D.3.3.4)
         tls = (self._access.client_context(), peer.host) if self._access.dicom_tls else None
@@ -223,8 +223,7 @@ def _report(transaction: Transaction, failures: Mapping[str, int | None]) -> Any
 
 
 def _send(association: Any, report: Any, kind: int) -> bool:
-    if not association.is_established:
-        return False
+    """Send a report over an association of our own, which nobody else uses; return whether it was taken."""
     try:
         status, _ = association.send_n_event_report(report, kind, PUSH_MODEL, INSTANCE)
     except (ValueError, RuntimeError):  # no presentation context was accepted for it, or it has just ended

@@ -22,6 +22,7 @@ from pynetdicom import transport
 
 from pneumodet.apps.pacs import callers as calling
 from pneumodet.apps.pacs.callers import Caller, Callers
+from pneumodet.apps.pacs.messages import Messages
 
 HEADER_BYTES = 6
 """Of a PDU: type, a reserved byte, length (PS3.8 9.3.1)."""
@@ -88,6 +89,7 @@ class _Handler(transport.RequestHandler):
     def _create_association(self) -> Any:
         self._association = super()._create_association()
         self._association.dul.socket = _CallerSocket(self._association.dul.socket, self._caller, self.server.callers, self._first)
+        self._association.dimse = Messages(self._association)
         return self._association
 
 

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pneumodet.core import locks, paths
@@ -121,12 +121,12 @@ class Folder:
         except OSError:
             return None
 
-    def put_aside(self, name: str, kinds: Iterable[str]) -> int:
+    def put_aside(self, name: str, kinds: Collection[str]) -> int:
         """Move files, whose exam is not known, to where they are kept; return how many there were."""
         self.aside.mkdir(mode=0o700, exist_ok=True)
         for kind in kinds:
             (self._spool / f"{name}.{kind}").replace(self.aside / f"{name}.{kind}")
-        return len(list(kinds))
+        return len(kinds)
 
     def remove_unfinished(self) -> int:
         """Remove files that a killed worker had not written to their end; return how many there were."""
