@@ -19,6 +19,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices, uncertainty
+from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.interval import Moved
 
 GIVEN = "given"
@@ -146,7 +147,7 @@ def headline(
     """Return the figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
-    figures = uncertainty.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
+    figures = Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
     if not len(cases.truth_case):
         figures["rsna_metric"] = np.array([np.nan])
     return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
