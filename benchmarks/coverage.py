@@ -30,7 +30,7 @@ from coverage_table import table  # noqa: E402
 from pneumodet.core import paths  # noqa: E402
 from pneumodet.core.errors import DataError  # noqa: E402
 from pneumodet.data.cases import Cases  # noqa: E402
-from pneumodet.evaluation.metrics import operating_point, uncertainty  # noqa: E402
+from pneumodet.evaluation.metrics import headline, operating_point, uncertainty  # noqa: E402
 from pneumodet.evaluation.metrics.interval import Moved, Spread  # noqa: E402
 from pneumodet.evaluation.metrics.refitted import KEYS, Refitted  # noqa: E402
 
@@ -57,7 +57,7 @@ def cells() -> list[Cell]:
 
 def moves(cases: Cases, threshold: float, *, resamples: int) -> tuple[dict[str, Moved], dict[str, Moved], np.ndarray | None]:
     """Return the figures at the fixed threshold, those at cross-fitted ones, and these, one a fold; nothing of these where there are too few patients."""
-    fixed = uncertainty.Figures(cases, score_threshold=threshold, iou_thresholds=IOU_THRESHOLDS)
+    fixed = headline.Figures(cases, score_threshold=threshold, iou_thresholds=IOU_THRESHOLDS)
     at_fixed = uncertainty.curve_moves(fixed, cases.patients, resamples=resamples) | uncertainty.ratio_moves(fixed.ratios, cases)
     at_fixed = {key: at_fixed[key] for key in (*CURVES, *KEYS)}
     try:
@@ -66,7 +66,7 @@ def moves(cases: Cases, threshold: float, *, resamples: int) -> tuple[dict[str, 
         return at_fixed, {}, None
     # the same as operating_point.cross_fitted gives (a test compares them), in a tenth of its time
     thresholds = Refitted(cases, AIM, folds=folds, candidates=len(cases.scores) + 1).thresholds()
-    ratios = uncertainty.at_threshold(cases, thresholds[folds][cases.box_case])
+    ratios = headline.at_threshold(cases, thresholds[folds][cases.box_case])
     return (
         at_fixed,
         uncertainty.ratio_moves(ratios, cases, uncertainty.Choice(AIM, folds), roc_auc=at_fixed["image.roc_auc"], resamples=resamples),

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation.metrics import image_level, rsna, uncertainty
+from pneumodet.evaluation.metrics import headline, image_level, rsna
 from pneumodet.evaluation.metrics.matching import match
 
 IOU_THRESHOLDS = np.array([0.5, 0.75])
@@ -152,5 +152,5 @@ class World:
 
     def curves(self) -> dict[str, float]:
         """Return key -> true AP50, FROC and areas."""
-        figures = uncertainty.Figures(self.cases, score_threshold=self.threshold, iou_thresholds=IOU_THRESHOLDS)
+        figures = headline.Figures(self.cases, score_threshold=self.threshold, iou_thresholds=IOU_THRESHOLDS)
         return {key: float(value[0]) for key, value in figures.curves(np.ones((len(self.cases), 1))).items()}

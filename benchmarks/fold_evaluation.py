@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import inputs, summary
-from pneumodet.evaluation.metrics import operating_point, uncertainty
+from pneumodet.evaluation.metrics import headline, operating_point, uncertainty
 
 FIGURES = {"rsna_metric": "RSNA metric", "coco.pneumonia.AP50": "AP50", "froc.mean_sensitivity": "FROC mean sensitivity"}
 """Figures of the tables; thresholds are chosen for the first."""
@@ -62,7 +62,7 @@ def pool(truths: Sequence[Mapping[str, Any]], rows: Sequence[Rows], thresholds: 
 def figures(pooled: Pooled) -> dict[str, float]:
     """Return the figures of the tables."""
     cases, thresholds = pooled
-    values = uncertainty.Figures(cases, score_threshold=thresholds)(np.ones((len(cases), 1)))
+    values = headline.Figures(cases, score_threshold=thresholds)(np.ones((len(cases), 1)))
     return {key: float(values[key][0]) for key in FIGURES}
 
 

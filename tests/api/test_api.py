@@ -61,7 +61,7 @@ def given_to(function):
     [
         pytest.param("convert", "pneumodet.data.settings", "Settings", set(), id="convert"),
         pytest.param("train", "pneumodet.training.families.detection_request", "Request", {"run", "config", "data", "resume"}, id="train"),
-        pytest.param("evaluate", "pneumodet.evaluation.evaluate", "Options", {"split"}, id="evaluate"),
+        pytest.param("evaluate", "pneumodet.evaluation.results", "Options", {"split"}, id="evaluate"),
     ],
 )
 def test_every_setting_of_the_library_can_be_given(function, module, name, explicit):

@@ -12,9 +12,10 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import operating_point, refitted, rsna
 from pneumodet.evaluation.metrics.average_precision import PrecisionRecall
 from pneumodet.evaluation.metrics.froc import at_threshold, froc
+from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.image_level import image_level
 from pneumodet.evaluation.metrics.refitted import Refitted, resampled_weights
-from pneumodet.evaluation.metrics.uncertainty import Choice, Figures, compare, intervals
+from pneumodet.evaluation.metrics.uncertainty import Choice, compare, intervals
 
 THRESHOLD = 0.4
 

@@ -15,7 +15,7 @@ from pneumodet.core.errors import ConfigError
 from pneumodet.evaluation.metrics_file import Metrics
 
 if TYPE_CHECKING:
-    from pneumodet.evaluation import evaluate as evaluation
+    from pneumodet.evaluation.results import Options
 
 ROWS = (
     ("rsna_metric", "RSNA metric"),
@@ -104,7 +104,7 @@ class Result:
 
 
 class EvaluateOptions(TypedDict, total=False):
-    """Settings of ``evaluate``: ``pneumodet.evaluation.evaluate.Options`` has their meanings and defaults."""
+    """Settings of ``evaluate``: ``pneumodet.evaluation.results.Options`` has their meanings and defaults."""
 
     threshold: float | None
     aim: str
@@ -154,9 +154,9 @@ def evaluate(
       DataError: records, ground truth, detections or label map do not fit.
       CheckpointError: a run has no checkpoint, or it does not fit.
     """
-    from pneumodet.evaluation import evaluate as evaluation
+    from pneumodet.evaluation.results import Options
 
-    how = calls.made(evaluation.Options, calls.files(options, FILES), of="evaluate", split=split)
+    how = calls.made(Options, calls.files(options, FILES), of="evaluate", split=split)
     several = [] if model is None else calls.each(model)
     folders = [loading.run_of(one) for one in several]
     if any(folders) and not all(folders):
@@ -223,7 +223,7 @@ class Request:
                 raise ConfigError(f"A --{name} is named twice. Name each once.")
 
 
-def measured(request: Request, options: "evaluation.Options") -> Result:
+def measured(request: Request, options: "Options") -> Result:
     """Evaluate what is asked for, with a bar; errors as ``evaluate``."""
     request.check(tta=options.tta, class_map=options.class_map)
     from pneumodet.evaluation import evaluate as evaluation

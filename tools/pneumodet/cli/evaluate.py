@@ -103,9 +103,9 @@ def run(args: argparse.Namespace) -> None:
     # before the evaluation is imported, which takes a second
     request.check(tta=args.tta, class_map=args.class_map)
     from pneumodet.data import class_map
-    from pneumodet.evaluation import evaluate
+    from pneumodet.evaluation.results import Options
 
-    options = evaluate.Options(
+    options = Options(
         threshold=args.score_threshold,
         aim=args.aim,
         rules=args.rsna_rules,
@@ -157,7 +157,7 @@ def _of_keras(args: argparse.Namespace, family: str) -> None:
 
 
 def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:
-    tested = result.metrics.get(split_use.KEY) == split_use.TEST
+    tested = split_use.is_test(result.metrics)
     # the test changes nothing of what was exported before
     exported = tested and (runs.find(args.run[0]) / runs.EXPORT).is_dir()
     lines = [] if exported or result.metrics["postprocessing"] else [f"python tools/export.py --run {args.run[0]}"]

@@ -124,6 +124,11 @@ class Choice:
         return f" ({best}; {last} at the last, step {self.last_step:,})"
 
 
+def is_test(metrics: Mapping[str, Any]) -> bool:
+    """Whether metrics.json, or the facts that go into it, are of a test: exams that nothing was chosen on."""
+    return bool(metrics.get(KEY) == TEST)
+
+
 def figures_on(metrics: Mapping[str, Any]) -> str | None:
     """Return what the exams of metrics.json are to the model, with the figure at the last checkpoint where one was chosen on them."""
     name = metrics.get(KEY)

@@ -1,4 +1,4 @@
-"""One evaluation: detections made or read, evaluated, and written as metrics.json, detections.json and report.html.
+"""One evaluation: detections made or read, and what they are of; ``results`` evaluates and writes them.
 
 outcome = of_runs([Path("workspace/my_first")], options=Options(aim="sensitivity>=0.9"))
 outcome = of_models([Path("workspace/my_first/export")], data_dir, output_dir, options=Options(tta="flip"))
@@ -13,79 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import folders, json_text, overlap, paths, runs, split_use
-from pneumodet.core.detections import Detections, to_coco
+from pneumodet.core import folders, paths, runs, split_use
+from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.core.seen import Marks, Seen
-from pneumodet.data import annotations, detection_files, images, label_map, record_sets, sources
+from pneumodet.data import annotations, detection_files, images, record_sets, sources
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.record_sets import RecordSet, Split
-from pneumodet.evaluation import chosen_on, files, inputs, leaks, recipe_origin, summary
-from pneumodet.evaluation import postprocess_files as gates
+from pneumodet.evaluation import chosen_on, files, inputs, leaks, results, summary
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import instance_masks
-from pneumodet.evaluation.metrics_file import SCORED, Metrics
-from pneumodet.evaluation.report import page, worst
+from pneumodet.evaluation.results import Options, Origin, Outcome
 from pneumodet.inference import exported
 from pneumodet.inference.postprocess import ensembles
 from pneumodet.inference.postprocess import gates as image_gates
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess.recipe import Recipe
 
-DETECTIONS = "detections.json"
-
 EVAL_PROCESSED = "eval_processed"
 """A run's evaluation after a recipe or test-time augmentation; its eval/ is of the plain model, whose threshold the export takes."""
 
 Progress = Callable[[int], Callable[[], None]]
 """Takes the number of images, and returns what to call after each."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """How detections are evaluated; see ``summary.summarize`` and ``inputs.load``.
-
-    Attributes:
-      threshold: score threshold of the operating point, chosen on other data; cross-fitted for ``aim`` where it is None.
-      aim: what thresholds are chosen for.
-      rules: of the RSNA metric.
-      resamples: as ``uncertainty.intervals``.
-      seed: of folds and resamples.
-      compare: another model's detections of the same images.
-      recipe: post-processing to apply first, with the views that it was tuned with.
-      tta: views as ``views.parse`` takes them, where there is no recipe.
-      gate: image-level scores for the recipe, CSV ``patientId,score``.
-      patient_map, facts, class_info, class_map: as ``inputs.load``.
-      class_name: the class that is evaluated.
-      split: of a record set that is the ground truth of detections in a file.
-      trust: as ``inference.detectors.open`` takes it.
-    """
-
-    threshold: float | None = None
-    aim: str = "rsna"
-    rules: str = "strict"
-    resamples: int = 1000
-    seed: int = 0
-    compare: Path | None = None
-    recipe: Path | None = None
-    tta: str | None = None
-    gate: Path | None = None
-    patient_map: Path | None = None
-    facts: Path | None = None
-    class_info: Path | None = None
-    class_map: Mapping[str, str] | None = None
-    class_name: str = label_map.PNEUMONIA
-    split: str = "val"
-    trust: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The figures, and where the results lie."""
-
-    metrics: Metrics
-    metrics_path: Path
-    report: Path
 
 
 def of_runs(
@@ -136,18 +83,19 @@ def of_runs(
     with into as folder:
         threshold = None
         # not where another model is compared, whose scores have another scale
-        if len(run_dirs) == 1 and plan == Recipe() and facts[split_use.KEY] == split_use.TEST and not options.compare:
+        if plan == Recipe() and split_use.is_test(facts) and not options.compare:
             threshold = chosen_on.threshold(run_dirs[0], facts, aim=options.aim, rules=options.rules)
             untrained += [chosen_on.NO_THRESHOLD] * (threshold is None and options.threshold is None)
             untrained += chosen_on.again(folder, facts["checkpoint"])
-        more: dict[str, Any] = {
-            "record": _one_or_all(records),
-            "config": "\n".join(configs),
-            "warnings": untrained,
-            "own_threshold": threshold,
-            "parts": leaks.of_runs(run_dirs),
-        }
-        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, **more)
+        origin = Origin(
+            facts=facts,
+            parts=leaks.of_runs(run_dirs),
+            own_threshold=threshold,
+            record=_one_or_all(records),
+            config="\n".join(configs),
+            warnings=untrained,
+        )
+        outcome = _of_split(folder, about, sets, plan, gate, options, origin)
         if "step" in facts:
             checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
     return _moved(outcome, output_dir or own)
@@ -186,8 +134,8 @@ def of_models(
         sets = detecting.of_models(model_dirs, about, views=plan.views, trust=options.trust, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
         untrained = [one for info in infos if (one := runs.untrained(info.card.run, info.card.checkpoint))]
-        more: dict[str, Any] = {"own_threshold": own, "record": record, "warnings": untrained, "parts": parts}
-        outcome = _evaluated(folder, about, sets, plan, gate, options, facts, **more)
+        origin = Origin(facts=facts, parts=parts, own_threshold=own, record=record, warnings=untrained)
+        outcome = _of_split(folder, about, sets, plan, gate, options, origin)
     return _moved(outcome, output_dir)
 
 
@@ -221,7 +169,8 @@ def of_files(
         "detections_file": {"name": detections.name, "sha256": paths.sha256_file(detections)},
     }
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
-        outcome = _write(folder, loaded, detected, plan, options, facts, read, other=other, parts=leaks.of_file(detections))
+        origin = Origin(facts=facts, parts=leaks.of_file(detections))
+        outcome = results.write(folder, loaded, detected, plan, options, origin, read, other=other)
     return _moved(outcome, output_dir)
 
 
@@ -233,20 +182,14 @@ def _one_or_all(records: Sequence[Any]) -> Any:
     return records[0] if len(records) == 1 else list(records)
 
 
-def _evaluated(
+def _of_split(
     folder: Path,
     about: Split,
     sets: Sequence[dict[str, Detections]],
     plan: Recipe,
     gate: Mapping[str, float] | None,
     options: Options,
-    facts: dict[str, Any],
-    *,
-    parts: Mapping[str, Seen],
-    own_threshold: float | None = None,
-    record: Any = None,
-    config: str = "",
-    warnings: Sequence[str] = (),
+    origin: Origin,
 ) -> Outcome:
     """Put together what was detected on a split, and evaluate it."""
     instances = about.instances
@@ -259,14 +202,27 @@ def _evaluated(
         detected = recipes.apply(plan, sets, category_id=about.label_map[options.class_name], gate_scores=gate)
     loaded = inputs.assemble(
         instances,
-        lambda _, __: to_coco(detected, sizes_hw=_sizes_hw(instances)),
+        lambda _, __: results.coco_rows(detected, instances),
         names=(str(about.truth), "the detections"),
         class_name=options.class_name,
         patients=annotations.read_patient_map(options.patient_map) if options.patient_map else None,
         facts=files.read_facts(options.facts) if options.facts else {},
     )
-    more: dict[str, Any] = {"own_threshold": own_threshold, "record": record, "config": config, "warnings": warnings, "parts": parts}
-    return _write(folder, loaded, detected, plan, options, facts, lambda wanted: about.pixels(set(wanted)), **more)
+    other = None
+    if compared := options.compare:
+        other = inputs.assemble(
+            instances,
+            lambda ids, category: detection_files.read(compared, ids, category_id=category),
+            names=("the ground truth", str(compared)),
+            class_name=options.class_name,
+            patients=_patients(loaded),
+        )
+    return results.write(folder, loaded, detected, plan, options, origin, lambda wanted: about.pixels(set(wanted)), other=other)
+
+
+def _patients(loaded: Loaded) -> dict[str, str]:
+    """Return exam -> patient, as ``inputs.assemble`` takes it."""
+    return dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
 
 
 def _ids(loaded: Loaded) -> dict[str, Any]:
@@ -274,97 +230,12 @@ def _ids(loaded: Loaded) -> dict[str, Any]:
     return {str(image.get("file_name", image["id"])): image["id"] for image in loaded.instances["images"]}
 
 
-def _sizes_hw(instances: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Return exam -> height and width in px, where the ground truth says them; masks are written for those."""
-    named = ((str(image.get("file_name", image["id"])), image.get("height"), image.get("width")) for image in instances["images"])
-    return {exam: (int(height), int(width)) for exam, height, width in named if height and width}
-
-
 def _again(loaded: Loaded, detected: dict[str, Detections], options: Options) -> Loaded:
     """Return the same ground truth with other detections."""
     ids = _ids(loaded)
-    rows = [row | {"image_id": ids[row["file_name"]]} for row in to_coco(detected, sizes_hw=_sizes_hw(loaded.instances))]
-    patients = dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True))
+    rows = [row | {"image_id": ids[row["file_name"]]} for row in results.coco_rows(detected, loaded.instances)]
     facts = {exam: {name: values[index] for name, values in loaded.cases.facts.items()} for index, exam in enumerate(loaded.cases.names)}
-    return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=patients, facts=facts)
-
-
-def _write(
-    folder: Path,
-    loaded: Loaded,
-    detected: dict[str, Detections] | None,
-    plan: Recipe,
-    options: Options,
-    about: dict[str, Any],
-    read: Callable[[Iterable[str]], Iterator[tuple[str, np.ndarray]]] | None,
-    *,
-    parts: Mapping[str, Seen],
-    own_threshold: float | None = None,
-    other: Loaded | None = None,
-    record: Any = None,
-    config: str = "",
-    warnings: Sequence[str] = (),
-) -> Outcome:
-    # of_files has read it with the ground truth already
-    if other is None and (compared := options.compare):
-        other = inputs.assemble(
-            loaded.instances,
-            lambda ids, category: detection_files.read(compared, ids, category_id=category),
-            names=("the ground truth", str(compared)),
-            class_name=options.class_name,
-            patients=dict(zip(loaded.cases.names, map(str, loaded.cases.patients.tolist()), strict=True)),
-        )
-    exams, of_recipe = leaks.exams_of(loaded, options.patient_map), leaks.of_recipe(options.recipe, parts)
-    counted = overlap.count({**parts, **of_recipe}, exams)
-    of_test = about.get(split_use.KEY) == split_use.TEST
-    threshold, source = recipe_origin.threshold(
-        given=options.threshold,
-        # using one that was chosen on these exams would flatter; a record set keeps its test apart, also for a run that does not say what it has seen
-        of_model=own_threshold if not (counted.chosen or counted.trained) and (of_test or not counted.unrecorded) else None,
-        of_recipe=plan.score_threshold if of_recipe and not counted.tuned and not options.compare else None,
-    )
-    metrics = summary.summarize(
-        loaded,
-        threshold=threshold,
-        threshold_source=source,
-        aim=options.aim,
-        rules=options.rules,
-        class_name=options.class_name,
-        resamples=options.resamples,
-        seed=options.seed,
-        other=other,
-        names=("this model", options.compare.stem if options.compare else "B"),
-    )
-    metrics |= instance_masks.of_loaded(loaded, class_name=options.class_name, score_threshold=metrics["rsna_threshold"])
-    metrics |= about | {"postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}
-    origin = recipe_origin.notes(plan, loaded.cases.names, of_file=options.recipe is not None, seen=counted if of_recipe else None)
-    metrics["warnings"] = [
-        *warnings,
-        *origin,
-        *leaks.of_compared(options.compare, exams),
-        *instance_masks.of_rectangles(metrics),
-        *metrics["warnings"],
-    ]
-    if (counted.tuned or recipe_origin.OPTIMISTIC in origin) and metrics.get(split_use.KEY) == split_use.TEST:
-        metrics[split_use.KEY] = split_use.TUNED
-    leaks.add(metrics, counted, without=["tuned"], warn_unrecorded=leaks.FILES not in parts)
-    metrics[SCORED] = dataclasses.asdict(Marks.of(exams))
-    paths.write_json(folder / runs.METRICS, metrics)
-    if detected is not None:  # otherwise they are the caller's file
-        paths.write_json(folder / DETECTIONS, to_coco(detected, sizes_hw=_sizes_hw(loaded.instances)))
-    # where postprocess.py leaves it, beside the recipe
-    table = options.recipe.parent / gates.TABLE if options.recipe else None
-    report = page.write_report(
-        folder,
-        metrics,
-        pictures=list(worst.pictures_of_worst(loaded, metrics, read)),
-        provenance={"evaluated": runs.provenance(), "trained": record},
-        config_text=config,
-        gains=json_text.read(table, what="the table of gains", hint="Run tools/postprocess.py again.")
-        if table and table.exists()
-        else None,
-    )
-    return Outcome(Metrics(metrics), folder / runs.METRICS, report)
+    return inputs.assemble(loaded.instances, lambda _, __: rows, class_name=options.class_name, patients=_patients(loaded), facts=facts)
 
 
 def _moved(outcome: Outcome, output_dir: Path) -> Outcome:

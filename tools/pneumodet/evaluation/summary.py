@@ -19,6 +19,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices, uncertainty
+from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.interval import Moved
 
 GIVEN = "given"
@@ -29,6 +30,9 @@ OF_VALIDATION = "chosen on validation"
 
 SLICE_RESAMPLES = 200
 """Groups of patients that are left out in turn for a slice's intervals: there are some twenty slices."""
+
+SLICE_IOU_THRESHOLDS = np.array([0.5, 0.75])
+"""Of a slice's intervals, which are of AP50 alone: the other eight of AP would be computed in vain."""
 
 SWEEP_BINS = 200
 """Columns of the curve of the RSNA metric against the threshold, even in threshold; of each are kept the ends, the highest and the lowest point, which
@@ -146,7 +150,7 @@ def headline(
     """Return the figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
-    figures = uncertainty.Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
+    figures = Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
     if not len(cases.truth_case):
         figures["rsna_metric"] = np.array([np.nan])
     return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
@@ -212,7 +216,8 @@ def _details(
 ) -> dict[str, Any]:
     cases, rules, seed = loaded.cases, how["rules"], how["seed"]
     # fewer groups than for all exams: slices are compared with one another, and there are some twenty of them
-    of_slice = functools.partial(uncertainty.moves, **{**how, "resamples": min(how["resamples"], SLICE_RESAMPLES)})
+    fewer = {**how, "resamples": min(how["resamples"], SLICE_RESAMPLES), "iou_thresholds": SLICE_IOU_THRESHOLDS}
+    of_slice = functools.partial(uncertainty.moves, **fewer)
     alike = {"rules": rules, "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
     sliced = slices.slices(cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
     try:

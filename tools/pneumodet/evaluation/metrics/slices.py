@@ -24,9 +24,9 @@ from pneumodet.data.cases import Cases
 from pneumodet.dicom import header_facts
 from pneumodet.evaluation.metrics import interval
 from pneumodet.evaluation.metrics.error_analysis import image_sizes_hw
+from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.interval import Interval, Moved
 from pneumodet.evaluation.metrics.jackknife import Ratio
-from pneumodet.evaluation.metrics.uncertainty import Figures
 
 AGE_STARTS = (18, 40, 60, 80)
 """Years at which the second and each further age band begins."""
