@@ -14,7 +14,8 @@ from pneumodet.core.errors import PneumodetError
 from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import detection_files, formats, ground_truth
-from pneumodet.data.record_sets import RecordSet, verify
+from pneumodet.data.record_sets import RecordSet
+from pneumodet.data.verification import verify
 from pneumodet.dicom.net import dicomweb, replies
 from pneumodet.evaluation import inputs, metrics_file
 from pneumodet.evaluation.report import model_card, steps

@@ -9,7 +9,7 @@ from record_making import convert
 
 from pneumodet.cli import make_tfrecords
 from pneumodet.core.errors import DataError
-from pneumodet.data import beam_runner, record_sets, remote, settings
+from pneumodet.data import beam_runner, record_sets, remote, settings, verification
 
 # not importorskip, with which everybody who collects the tests would wait two seconds for it
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="Apache Beam is an extra")
@@ -130,7 +130,7 @@ def test_an_earlier_set_is_kept_unless_told(synthetic, tmp_path):
     assert contents(tmp_path / "out") == before
     beam_runner.convert_on_beam(inputs(synthetic), str(tmp_path / "out"), settings.Settings(seed=5), beam_flags=FLAGS, overwrite=True)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["seed"] == 5
-    assert record_sets.verify(tmp_path / "out") == []
+    assert verification.verify(tmp_path / "out") == []
 
 
 def test_a_bad_file_with_strict_is_told(synthetic, tmp_path):
@@ -160,4 +160,4 @@ def test_a_folder_with_other_things_is_left_alone_and_leftovers_are_replaced(syn
         beam_runner.convert_on_beam(inputs(synthetic), str(folder), beam_flags=FLAGS, overwrite=True)
     (folder / "thesis.txt").unlink()
     beam_runner.convert_on_beam(inputs(synthetic), str(folder), beam_flags=FLAGS)
-    assert record_sets.verify(folder) == []
+    assert verification.verify(folder) == []

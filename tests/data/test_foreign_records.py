@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import foreign_records, record_sets, tf_example, tfrecord
+from pneumodet.data import foreign_records, record_sets, tf_example, tfrecord, verification
 
 ONE_CLASS = "item {\n  name: 'Lung Opacity'\n  id: 1\n}\n"
 USUAL = "item { id: 1 name: 'no-pneumonia' }\nitem { id: 2 name: 'pneumonia' }\n"
@@ -85,7 +85,7 @@ def files(tmp_path):
 def test_fewest_keys_become_a_whole_record_set(files):
     images = [picture(1), picture(2, size_hw=(30, 20), kind="PNG")]
     manifest = files.adopt(example(images[0], [BOX]), example(images[1], image__unknown=None))
-    assert record_sets.verify(files.folder) == []
+    assert verification.verify(files.folder) == []
     assert manifest == record_sets.RecordSet.open(files.folder).manifest.to_json()
     assert manifest["label_map"] == {"Lung Opacity": 1}
     counted = {key: manifest["splits"]["train"][key] for key in ("exams", "patients", "positive_exams", "boxes")}
@@ -128,7 +128,7 @@ def test_complete_files_stay_where_they_are(files, monkeypatch):
         "val-00000-of-00001.tfrecord",  # whose record lacks a size
     ]
     assert manifest["counts"]["files written anew"] == 1
-    assert record_sets.verify(files.folder) == []
+    assert verification.verify(files.folder) == []
     assert [one.patient_id for one in files.records()] == ["a", "b"]
     files.train.write_bytes(files.train.read_bytes()[:-1])
     with pytest.raises(DataError, match="missing or not of the size"):
@@ -171,7 +171,7 @@ def test_every_exam_has_a_name_of_its_own(files, ids, expected):
     files.adopt(*(example(picture(index), **one) for index, one in enumerate(ids)))
     assert [image["file_name"] for image in files.truth()["images"]] == expected
     assert [record.patient_id for record in files.records()] == expected
-    assert record_sets.verify(files.folder) == []
+    assert verification.verify(files.folder) == []
 
 
 def test_files_of_one_name_are_told_apart(files):
@@ -257,7 +257,7 @@ def test_corrupt_records_are_named_or_left_out(files, damage):
     assert [record.patient_id for record in files.records()] == ["a", "b", "c"]
     assert manifest["counts"]["skipped"] == 1
     assert manifest["skipped"]["corrupt record"][0].startswith(f"{files.train}, record 1: ")
-    assert record_sets.verify(files.folder) == []
+    assert verification.verify(files.folder) == []
 
 
 def test_damaged_file_is_named_or_read_as_far_as_it_goes(files):

@@ -11,7 +11,7 @@ from PIL import Image
 from record_making import convert, records
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.data import annotations, formats, label_export, object_masks, record_sets, splits, synthetic
+from pneumodet.data import annotations, formats, label_export, object_masks, record_sets, splits, synthetic, verification
 from pneumodet.dicom import reading
 
 
@@ -28,13 +28,13 @@ def exams_of(folder, split):
 def test_folds_are_record_sets_over_the_same_shards(many, tmp_path):
     manifest = convert(many, tmp_path / "out", patient_map=many.patient_map, folds=3)
     assert list(manifest["splits"]) == ["fold-0", "fold-1", "fold-2"]
-    assert record_sets.verify(tmp_path / "out") == []
+    assert verification.verify(tmp_path / "out") == []
     patients = annotations.read_patient_map(many.patient_map)
     everyone = set()
     for number in range(3):
         fold = tmp_path / "out" / f"fold-{number}"
         of_fold = record_sets.RecordSet.open(fold).manifest.to_json()
-        assert record_sets.verify(fold) == []
+        assert verification.verify(fold) == []
         train, val = exams_of(fold, "train"), exams_of(fold, "val")
         assert (
             val
@@ -60,7 +60,7 @@ def test_test_patients_stand_aside_of_all_folds(many, tmp_path):
         fold = record_sets.RecordSet.open(tmp_path / "out" / f"fold-{number}")
         assert set(fold.test.names) == tested
         assert not tested & {*fold.train.names, *fold.val.names}
-        assert record_sets.verify(fold.folder) == []
+        assert verification.verify(fold.folder) == []
 
 
 def test_where_the_patient_of_each_exam_is_known_from(many, tmp_path):
@@ -112,7 +112,7 @@ def test_a_split_file_may_name_other_splits(many, tmp_path):
     manifest = convert(many, tmp_path / "out", patient_map=many.patient_map, split_file=tmp_path / "split.csv")
     assert list(manifest["splits"]) == ["train", "val", "test"]
     assert exams_of(tmp_path / "out", "test") == {other for other, patient in patients.items() if patient == patients[exam]}
-    assert record_sets.verify(tmp_path / "out") == []
+    assert verification.verify(tmp_path / "out") == []
 
 
 def test_a_split_file_with_folds(many, tmp_path):
@@ -129,7 +129,7 @@ def test_a_split_file_with_folds(many, tmp_path):
     for number in range(3):
         fold = record_sets.RecordSet.open(tmp_path / "tested" / f"fold-{number}").manifest.to_json()
         assert fold["splits"]["test"]["exams"] == manifest["splits"]["test"]["exams"] > 0
-        assert record_sets.verify(tmp_path / "tested" / f"fold-{number}") == []
+        assert verification.verify(tmp_path / "tested" / f"fold-{number}") == []
     with pytest.raises(ConfigError, match="The split file names fold-2, but there are 2 folds. Say --folds"):
         convert(many, tmp_path / "out", patient_map=many.patient_map, folds=2, split_file=own)
     with pytest.raises(ConfigError, match="The split file names fold-2, but there are 0 folds"):

@@ -11,7 +11,7 @@ from record_making import convert
 
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError
-from pneumodet.data import record_sets, tf_example, tfrecord
+from pneumodet.data import record_sets, tf_example, tfrecord, verification
 from pneumodet.data.manifest import Manifest, of_json
 
 
@@ -137,7 +137,7 @@ def test_a_manifest_is_read_as_it_was_written(done):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_whole_set_has_no_problems(done, workers):
-    assert record_sets.verify(done, workers=workers) == []
+    assert verification.verify(done, workers=workers) == []
 
 
 def flip(path, index):
@@ -211,7 +211,7 @@ def without_last_record(folder):
 )
 def test_what_is_wrong_is_told(copy, spoil, problems):
     spoil(copy)
-    sentences = record_sets.verify(copy)
+    sentences = verification.verify(copy)
     assert len(sentences) == len(problems)
     for text, pattern in zip(sentences, problems, strict=True):
         assert re.search(pattern, text), text
@@ -220,7 +220,7 @@ def test_what_is_wrong_is_told(copy, spoil, problems):
 
 def test_no_manifest(tmp_path):
     with pytest.raises(DataError, match="Cannot read the manifest"):
-        record_sets.verify(tmp_path)
+        verification.verify(tmp_path)
 
 
 def test_a_split_is_its_ground_truth(done):

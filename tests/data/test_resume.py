@@ -16,7 +16,7 @@ from record_making import records
 
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError, EnvironmentProblem
-from pneumodet.data import record_sets, settings, shards, tfrecord
+from pneumodet.data import record_sets, settings, shards, tfrecord, verification
 
 SCRIPT = paths.PROJECT_ROOT / "tools" / "make_tfrecords.py"
 
@@ -161,7 +161,7 @@ def test_an_interruption_keeps_the_earlier_set_and_the_finished_shards(synthetic
     with pytest.raises(kind, match=message):
         convert(synthetic, tmp_path / "out", overwrite=True)
     assert record_sets.RecordSet.open(tmp_path / "out").manifest.to_json() == earlier
-    assert record_sets.verify(tmp_path / "out") == []
+    assert verification.verify(tmp_path / "out") == []
     monkeypatch.setattr(tfrecord.Writer, "write", real)
     written = count_writes(monkeypatch)
     convert(synthetic, tmp_path / "out", overwrite=True)
@@ -222,7 +222,7 @@ def test_a_second_start_is_refused_while_the_first_works(synthetic, tmp_path):
         convert(synthetic, tmp_path / "out")
     process.communicate("", timeout=60)
     assert process.returncode == 0
-    assert record_sets.verify(tmp_path / "out") == []
+    assert verification.verify(tmp_path / "out") == []
 
 
 def test_workers_end_with_their_parent(tmp_path):

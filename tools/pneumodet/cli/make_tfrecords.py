@@ -261,9 +261,9 @@ def _convert(args: argparse.Namespace) -> "Records":
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from pneumodet.data import record_sets
+    from pneumodet.data import verification
 
-    problems = record_sets.verify(args.verify, workers=args.workers)
+    problems = verification.verify(args.verify, workers=args.workers)
     for problem in problems:
         print(f"make_tfrecords: {problem}", file=sys.stderr)
     print(f"{args.verify} is {'damaged: make it again.' if problems else 'whole: every checksum is right.'}")

@@ -1,11 +1,10 @@
-"""Record sets: the folders that ``make_tfrecords`` writes, opened, split by split, and checked. No TensorFlow.
+"""Record sets: the folders that ``make_tfrecords`` writes, opened, split by split. No TensorFlow.
 
 records = RecordSet.open(Path("workspace/records/rsna"))      # quick: names and sizes
 records.label_map, records.manifest_sha256
 val = records.split("val")                                    # or records.val
 val.names, val.positive, val.facts("age"), val.boxes_xyxy_px
 val.read(17).pixels()                                         # one record, whose checksum is compared
-problems = verify(folder)                                     # every byte: checksums, and that records and ground truth agree
 """
 
 import dataclasses
@@ -18,14 +17,13 @@ import numpy as np
 
 from pneumodet.core import json_text, paths
 from pneumodet.core.errors import DataError
-from pneumodet.core.processes import Pool
-from pneumodet.data import coco_objects, tf_example, tfrecord
+from pneumodet.data import coco_objects
 from pneumodet.data.examples import Example, Examples
 from pneumodet.data.label_map import PNEUMONIA
-from pneumodet.data.manifest import FORMAT, HINT, MANIFEST, VERSION, Manifest, Shard
+from pneumodet.data.manifest import FORMAT, HINT, MANIFEST, VERSION, Manifest
 from pneumodet.data.manifest import read as read_manifest
 
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "RecordSet", "Split", "verify"]
+__all__ = ["FORMAT", "MANIFEST", "VERSION", "RecordSet", "Split"]
 
 _USES = {"train": "training", "val": "validation", "test": "test"}
 """Split -> what its exams are called in messages."""
@@ -269,10 +267,10 @@ class RecordSet:
         about = self.manifest.splits[name]
         truth = self.folder / about.annotations
         shards = [self.folder / shard.name for shard in about.shards]
-        return Split(shards, _read_truth(truth), name=name, folder=self.folder, truth=truth, label_map=self.label_map)
+        return Split(shards, read_truth(truth), name=name, folder=self.folder, truth=truth, label_map=self.label_map)
 
 
-def _read_truth(path: Path) -> dict[str, Any]:
+def read_truth(path: Path) -> dict[str, Any]:
     """Return a split's COCO object, of the form that ``Split`` relies on.
 
     Raises:
@@ -296,62 +294,3 @@ def _read_truth(path: Path) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"The ground truth {path} is damaged ({error!r}). Make the records again.") from error
     return truth
-
-
-def verify(data_dir: Path, *, workers: int = 1) -> list[str]:
-    """Check every byte of a record set: sizes, SHA-256, the CRCs of each record, and that records and ground truth name the same exams.
-
-    Args:
-      data_dir: the record set.
-      workers: processes at the most.
-
-    Returns:
-      What is wrong, a sentence each; nothing where the set is whole.
-
-    Raises:
-      DataError: there is no manifest, or it is damaged.
-    """
-    manifest = read_manifest(data_dir)
-    shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    problems: list[str] = []  # all of them, and not the first: one damaged disk damages many files
-    exams: dict[str, list[str]] = {}
-    with Pool(workers) as pool:
-        for name, names_there, wrong in pool.run(_check_shard, [(data_dir, shard) for shard in shards]):
-            problems += wrong
-            exams[name] = names_there
-    names = {(data_dir / shard.name).name for shard in shards}
-    problems += [f"{path.name} is not in the manifest." for path in sorted(data_dir.glob("*.tfrecord")) if path.name not in names]
-    for name, split in manifest.splits.items():
-        path = data_dir / split.annotations
-        if paths.size_of(path) is None:
-            problems.append(f"{path.name} is missing.")
-        elif paths.sha256_file(path) != split.annotations_sha256:
-            problems.append(f"{path.name} was changed: its SHA-256 is not the manifest's.")
-        else:
-            truth = [str(image["file_name"]) for image in _read_truth(path)["images"]]
-            if truth != [exam for shard in split.shards for exam in exams[shard.name]] and not problems:
-                problems.append(f"{path.name} and the records of {name} do not name the same exams.")
-            if len(truth) != split.exams:
-                problems.append(f"{path.name} has {len(truth)} exams; the manifest says {split.exams}.")
-    return problems
-
-
-def _check_shard(what: tuple[Path, Shard]) -> tuple[str, list[str], list[str]]:
-    """Return (name, exams, problems) of a shard."""
-    data_dir, shard = what
-    path, problems = data_dir / shard.name, []
-    exams: list[str] = []
-    size = paths.size_of(path)
-    if size is None:
-        return shard.name, [], [f"{path.name} is missing."]
-    if size != shard.bytes:
-        problems.append(f"{path.name} has {size} bytes; the manifest says {shard.bytes}.")
-    elif paths.sha256_file(path) != shard.sha256:
-        problems.append(f"{path.name} was changed: its SHA-256 is not the manifest's.")
-    try:
-        exams += [tf_example.decode(record).patient_id for record in tfrecord.read_records(path)]
-    except DataError as error:
-        problems.append(str(error).replace(str(path), path.name))
-    if not problems and len(exams) != shard.examples:
-        problems.append(f"{path.name} has {len(exams)} records; the manifest says {shard.examples}.")
-    return shard.name, exams, problems
