@@ -69,7 +69,7 @@ def test_the_fast_one_is_smaller(monkeypatch, capsys, workspace):
     monkeypatch.setattr(demo, "run", lambda scale, **_: scales.append(scale) or workspace / "demo" / "predictions" / "overview.png")
     assert command.main(["--fast"]) == command.main([]) == command.main(["--fast", "--exams", "9", "--steps", "8"]) == 0
     assert scales == [demo.FAST, demo.FULL, dataclasses.replace(demo.FAST, exams=9, steps=8)]
-    assert demo.FAST.minutes < demo.FULL.minutes == 4
+    assert demo.FAST.minutes < demo.FULL.minutes
     out = capsys.readouterr().out
     assert (
         f"Picture: {workspace / 'demo' / 'predictions' / 'overview.png'}\nReport:  {workspace / 'demo' / 'eval' / 'report.html'}\n" in out
