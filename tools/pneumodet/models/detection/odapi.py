@@ -38,6 +38,7 @@ MODULES = {
     "export_tflite": "object_detection.export_tflite_graph_lib_tf2",
     "fields": "object_detection.core.standard_fields",
     "inputs": "object_detection.inputs",
+    "losses": "object_detection.core.losses",
     "model_builder": "object_detection.builders.model_builder",
     "model_lib": "object_detection.model_lib",
     "model_lib_v2": "object_detection.model_lib_v2",
