@@ -36,10 +36,7 @@ def test_writes_what_it_says(synthetic, tmp_path, capsys):
         counts = [split[key] for key in ("exams", "patients", "positive_exams", "boxes")]
         assert line.split() == [name, *map(str, counts), str(len(split["shards"]))]
     assert "JPEG streams copied as they are: 12, images decoded: 0" in captured.out
-    assert (
-        lines[-1]
-        == f"Next:    python tools/train.py --config ssd_mobilenet --data {tmp_path / 'out'} --run my_first --freeze early --fit-anchors"
-    )
+    assert lines[-1] == f"Next:    python tools/train.py --config ssd_mobilenet --data {tmp_path / 'out'} --run my_first"
     assert "leak" not in captured.err
     assert "warning: split by patientId" not in captured.err
 
@@ -77,18 +74,6 @@ def test_no_test_split_where_none_is_wanted(synthetic, tmp_path, capsys):
     assert list(json.loads((tmp_path / "out" / "manifest.json").read_text())["splits"]) == ["train", "val"]
     assert make_tfrecords.main(flags(synthetic, tmp_path / "other", "--val-fraction", "0.9")) == 2
     assert "val_fraction 0.9 and test_fraction 0.15 are more than 1 together" in capsys.readouterr().err
-
-
-def test_the_advice_is_for_so_many_training_exams(synthetic, tmp_path, capsys, monkeypatch):
-    from pneumodet.training import advice
-
-    asked = []
-    monkeypatch.setattr(advice, "flags", lambda *, exams, gpus: asked.append(exams) or ())
-    for folder, more in (("out", ()), ("folds", ("--folds", "2"))):
-        assert make_tfrecords.main(flags(synthetic, tmp_path / folder, *more)) == 0
-    sets = [json.loads((tmp_path / name / "manifest.json").read_text())["splits"] for name in ("out", "folds/fold-0", "folds/fold-1")]
-    assert asked[0] == sets[0]["train"]["exams"] < 12
-    assert asked[1] == min(one["train"]["exams"] for one in sets[1:])
 
 
 def test_skipped_exams_are_told(synthetic, tmp_path, capsys):

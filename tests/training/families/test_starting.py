@@ -9,7 +9,8 @@ from pneumodet.core import gpus
 from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models import options, pretrained
-from pneumodet.models.detection import pipeline_config
+from pneumodet.models.detection import anchor_fitting, pipeline_config
+from pneumodet.models.options import Options
 from pneumodet.training import advice
 from pneumodet.training.families import detection_request
 from pneumodet.training.families.detection_request import Request
@@ -31,6 +32,7 @@ def new(records, tmp_path, monkeypatch):
         request = Request(**{"run": "run", "config": "ssd_mobilenet", "data": records, "steps": 10, **fields})
         make.said = said
         prepared = detection_request.new(tmp_path / "run", request, say=said.append, on_download=lambda *_: None)
+        make.options = Options.of(prepared.record.training)
         return prepared.config.train_config, said
 
     return make
@@ -83,7 +85,7 @@ def test_random_weights_are_said_with_what_they_cost(new):
     train, said = new(pretrained="none")
     assert not train.fine_tune_checkpoint
     assert said[0] == f"run starts from random weights: {pretrained.COST}"
-    assert not any(line.startswith("advice") for line in said), "what is random is not frozen"
+    assert new.options.freeze == () and not any("Anchors" in line for line in said), "what is random is not frozen"
 
 
 def test_a_model_that_the_zoo_does_not_have(new, records, monkeypatch):
@@ -102,17 +104,49 @@ def test_a_config_that_names_a_checkpoint_keeps_it(new, zoo):
     assert said[0].startswith("run starts from ssd_mobilenet_v2"), "the zoo's own files have this in its place"
 
 
-def test_small_sets_get_the_readmes_advice(new, zoo, records, monkeypatch):
-    def advised(**fields):
-        return [line.partition(": ")[2] for line in new(**fields)[1] if line.startswith("advice")]
+FROZEN, FITTED = (
+    "the backbone's early stages stay as they are (--freeze none trains them, too)",
+    "--no-fit-anchors keeps the config's anchors. ",
+)
 
+
+def test_too_few_boxes_leave_the_anchors_as_they_are(new, zoo, monkeypatch):
+    monkeypatch.setattr(anchor_fitting, "FEWEST_BOXES", 1_000)
+    (line,) = [line for line in new()[1] if "no GPU" in line]
+    assert line.endswith(FROZEN)
+
+
+def test_a_small_set_gets_what_suits_it(new, zoo, records, monkeypatch):
+    """And who has chosen one of the two gets the other one alone."""
+
+    def settled(**fields):
+        said = new(**fields)[1]
+        return new.options.freeze, [line for line in said if "no GPU" in line], any("Anchors: " in line for line in said)
+
+    monkeypatch.setattr(anchor_fitting, "FEWEST_BOXES", 2)
     count = len(RecordSet.open(records).train)
-    (line,) = advised()
-    assert line == f"{count} training exams, no GPU: --freeze early --fit-anchors is faster and learns more of them"
-    assert advised(freeze=("early",)) == [], "who has chosen is not asked again"
-    monkeypatch.setattr(gpus, "free_bytes", lambda: [1 << 34])
-    assert advised() == []
-    assert advice.flags(exams=advice.SMALL_EXAMS, gpus=0) == ()
+    freeze, (line,), fitted = settled()
+    assert line.startswith(f"{count} training exams, no GPU: {FROZEN}; {FITTED}Anchors: ")
+    assert (freeze, fitted) == (("early",), True)
+    freeze, (line,), fitted = settled(freeze=("stem",))
+    assert line.startswith(f"{count} training exams, no GPU: {FITTED}Anchors: ")
+    assert (freeze, fitted) == (("stem",), True)
+    assert settled(freeze=("none",), fit_anchors=False) == ((), [], False)
+    assert settled(fit_anchors=False) == (("early",), [f"{count} training exams, no GPU: {FROZEN}"], False)
+    assert settled(freeze=("none",), fit_anchors=True) == ((), [], True)
+
+
+@pytest.mark.parametrize("case", ["gpu", "large", "another model", "of the same classes"])
+def test_where_nothing_of_it_was_measured_the_config_stands(new, zoo, monkeypatch, case):
+    if case == "gpu":
+        monkeypatch.setattr(gpus, "free_bytes", lambda: [1 << 34])
+    if case == "large":
+        monkeypatch.setattr(advice, "SMALL_EXAMS", 2)
+    if case == "of the same classes":
+        monkeypatch.setattr(pretrained, "resolve", lambda *_, **__: pretrained.Start(zoo, "full", "run first"))
+    _, said = new(config="retinanet_resnet50" if case == "another model" else "ssd_mobilenet")
+    assert new.options.freeze == ()
+    assert not any("no GPU" in line or "Anchors: " in line for line in said)
 
 
 @pytest.mark.parametrize("fields", [{"batch_size": 10_000}, {"settings": ("train_config.batch_size=10000",)}], ids=["flag", "set"])

@@ -233,7 +233,8 @@ def train(
     from pneumodet.training.families.detection_request import Request
 
     chosen = dict(settings)
-    chosen["freeze"] = tuple(calls.each(settings.get("freeze") or ()))
+    if settings.get("freeze") is not None:
+        chosen["freeze"] = tuple(calls.each(settings["freeze"]))
     fields = settings.get("settings") or ()
     chosen["settings"] = tuple(f"{key}={_shown(value)}" for key, value in fields.items()) if isinstance(fields, Mapping) else tuple(fields)
     more = {"run": run, "config": None if config is None else str(config), "data": folder_of(data), "resume": resume}

@@ -195,13 +195,7 @@ def run(args: argparse.Namespace) -> int | None:
         if any(one.positive_exams for one in manifest.splits.values()) and not any(one.boxes for one in manifest.splits.values()):
             words = ["python tools/train_classifier.py --data", console.quoted(data), "--run my_first"]
         else:
-            from pneumodet.core import gpus
-            from pneumodet.training import advice
-
-            # a fold is trained on all others
-            train = [one.exams for name, one in manifest.splits.items() if name == "train" or name.startswith("fold-")]
-            flags = advice.flags(exams=sum(train) - (max(train) if args.folds else 0), gpus=gpus.count())
-            words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first", *flags]
+            words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first"]
         console.out(f"Next:    {' '.join(words)}")
     return None
 

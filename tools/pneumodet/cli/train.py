@@ -107,7 +107,7 @@ def _request(args: argparse.Namespace) -> "detection.Request":
         pretrained=args.pretrained,
         fine_tune_checkpoint=args.fine_tune_checkpoint,
         fine_tune_checkpoint_type=args.fine_tune_checkpoint_type,
-        freeze=tuple(args.freeze),
+        freeze=None if args.freeze is None else tuple(args.freeze),
         settings=tuple(args.settings),
         fit_anchors=args.fit_anchors,
         augmentation=args.augmentation,

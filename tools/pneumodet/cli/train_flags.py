@@ -113,15 +113,18 @@ def add_freezing(group: Any) -> None:
     group.add_argument(
         "--freeze",
         action="append",
-        default=[],
         metavar="PATTERN",
-        help="do not train: stem, early (to stride 8), backbone, or a pattern of names; repeatable",
+        help="do not train: none, stem, early (to stride 8), backbone, or a pattern of names; repeatable",
     )
 
 
 def add_anchors(group: Any) -> None:
     """Add whether a detector's anchors are fitted."""
-    group.add_argument("--fit-anchors", action="store_true", help="fit the anchors' scales and aspect ratios to the training set's boxes")
+    group.add_argument(
+        "--fit-anchors",
+        action=argparse.BooleanOptionalAction,
+        help="fit the anchors' scales and aspect ratios to the training set's boxes",
+    )
 
 
 def _pauses(parser: console.Parser, plan: type[Plan], note: str | None) -> Any:

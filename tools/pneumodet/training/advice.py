@@ -1,6 +1,4 @@
-"""What suits a small set on a machine without a GPU, as measured (docs/results.md): the flags that ``train`` and ``make_tfrecords`` advise.
-
-    flags(exams=181, gpus=0)       # ("--freeze early", "--fit-anchors")
+"""What suits a small set on a machine without a GPU, as measured (docs/results.md): ``train`` takes it where the user has not chosen.
 
 No TensorFlow.
 """
@@ -8,12 +6,8 @@ No TensorFlow.
 SMALL_EXAMS = 2_000
 """Fewer training exams are a small set: what was measured was up to 697 of them."""
 
-FIT_ANCHORS = "--fit-anchors"
+FREEZE = ("early",)
+"""What is not trained: the backbone up to a stride of 8."""
 
-SMALL_SET = ("--freeze early", FIT_ANCHORS)
-"""Flags of ``train``."""
-
-
-def flags(*, exams: int, gpus: int) -> tuple[str, ...]:
-    """Return the flags of ``train`` for so many training exams, on so many GPUs."""
-    return SMALL_SET if exams < SMALL_EXAMS and not gpus else ()
+MEASURED = ("ssd_mobilenet_v2_keras", "ssd_mobilenet_v2_fpn_keras")
+"""Feature extractors with which it was measured, by the API's names."""

@@ -106,6 +106,12 @@ class Fitted:
         )
 
 
+def enough(config: Config, instances: Mapping[str, Any]) -> bool:
+    """Return whether there are boxes enough to fit anchors to: ``FEWEST_BOXES``, in more than one image."""
+    boxes, _, images = anchors.boxes_of(config, instances)
+    return len(boxes) >= FEWEST_BOXES and len(np.unique(images)) > 1
+
+
 def fit(config: Config, instances: Mapping[str, Any], *, jitter: float = JITTER, seed: int = 0) -> Fitted:
     """Give a config the scales and aspect ratios that cover the boxes of its training set best, by a search from its own ones.
 
@@ -126,7 +132,7 @@ def fit(config: Config, instances: Mapping[str, Any], *, jitter: float = JITTER,
       DataError: there are fewer than ``FEWEST_BOXES`` boxes, or all are in one image.
     """
     boxes_yxyx_px, input_hw, images = anchors.boxes_of(config, instances)
-    if len(boxes_yxyx_px) < FEWEST_BOXES or len(np.unique(images)) < 2:
+    if not enough(config, instances):
         raise DataError(
             f"The training set has {len(boxes_yxyx_px)} boxes in {len(np.unique(images))} images, and anchors are fitted to {FEWEST_BOXES} or more "
             "of several images. Leave out --fit-anchors."

@@ -45,9 +45,9 @@ class Request(engine.Request):
       pretrained: where training starts from, as ``pretrained.resolve``.
       fine_tune_checkpoint: the same as a path.
       fine_tune_checkpoint_type: as the API's, where it shall not follow from what the checkpoint holds.
-      freeze: patterns of variables that are not trained.
+      freeze: patterns of variables that are not trained; None for what suits the set, see ``starting.choose``.
       settings: ``KEY=VALUE`` of any field of the config.
-      fit_anchors: fit the anchors to the training set's boxes.
+      fit_anchors: fit the anchors to the training set's boxes; None likewise.
       augmentation: a preset's name, or a JSON file.
       positive_share, precision, seed, skip_corrupt: as ``Options``.
       evaluate_every: as ``Plan``; None for ten evaluations.
@@ -60,9 +60,9 @@ class Request(engine.Request):
     pretrained: str | None = None
     fine_tune_checkpoint: str | None = None
     fine_tune_checkpoint_type: str | None = None
-    freeze: tuple[str, ...] = ()
+    freeze: tuple[str, ...] | None = None
     settings: tuple[str, ...] = ()
-    fit_anchors: bool = False
+    fit_anchors: bool | None = None
     augmentation: str | None = None
     positive_share: float | None = None
     precision: str | None = None
@@ -97,13 +97,14 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     if not records.manifest.splits["train"].exams:
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
     used = request.augmentation or augmentation_settings.DEFAULT
-    options = Options(**{"augmentation": augmentation_settings.load(used), **_given(request, Options)})
+    augmentation = augmentation_settings.load(used)
     config, keys = _resolved(request, folder, records=records)
     start = None
     if weights:
-        start = starting.choose(request, config, folder.name, records=records, say=say, on_download=on_download)
+        start, request = starting.choose(request, config, folder.name, records=records, say=say, on_download=on_download)
     elif request.fit_anchors:
         say(anchor_fitting.fit(config, records.train.instances).sentence())
+    options = Options(**{"augmentation": augmentation, **_given(request, Options)})
     pipeline_config.check(config, records.label_map)
     if request.batch_size != AUTO:
         check_batch(config.train_config.batch_size, len(records.train), asked=_asked_for_batch(request, keys), say=say)
@@ -112,7 +113,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     if request.batch_size == AUTO:
         _fit_batch(config, request, records, options, say)
     # after the config is complete: what a box is worth depends on its image size and anchors
-    audit = _audit(config, records, say, anchors_fitted=request.fit_anchors)
+    audit = _audit(config, records, say, anchors_fitted=bool(request.fit_anchors))
     options = dataclasses.replace(options, plan=_plan(request, config, records, say))
     if config.train_config.data_augmentation_options:
         say(f"The config's data_augmentation_options are for the stock API. Here images are varied by --augmentation {used}.")

@@ -1,22 +1,29 @@
 """What a detector's run starts from, said before all else: a checkpoint that was asked for, the config's own, the model zoo's, or random weights.
 
-    start = choose(request, config, "my_first", records=records, say=print, on_download=print)      # and the config names it
+    start, request = choose(request, config, "my_first", records=records, say=print, on_download=print)      # and the config names it
     # my_first starts from ssd_mobilenet_v2_320x320_coco17_tpu-8, the model zoo's detector for this config (--pretrained none: random weights)
 
 Nobody trains from random weights without having been told: where nothing else was asked for, the zoo's checkpoint is taken, and where that cannot be had,
 training does not begin.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from pneumodet.core import gpus
 from pneumodet.core.errors import CheckpointError
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models import pretrained
-from pneumodet.models.detection import anchor_fitting, anchors, pipeline_config
+from pneumodet.models.detection import anchor_fitting, pipeline_config
 from pneumodet.models.detection.odapi import Config
 from pneumodet.training import advice
 from pneumodet.training.engine import Say
+
+FULL = "full"
+"""Type of a start whose classes and anchors are those of the run."""
+
+NOTHING = "none"
+"""Pattern of a user who wants nothing frozen."""
 
 if TYPE_CHECKING:
     from pneumodet.training.families.detection_request import Request
@@ -24,8 +31,8 @@ if TYPE_CHECKING:
 
 def choose(
     request: "Request", config: Config, run: str, *, records: RecordSet, say: Say, on_download: pretrained.Progress
-) -> pretrained.Start | None:
-    """Write into a config what it starts from, say so first of all, and fit its anchors where that was asked for.
+) -> tuple[pretrained.Start | None, "Request"]:
+    """Write into a config what it starts from, say so first of all, and settle what is frozen and whether its anchors are fitted.
 
     Args:
       request: what the user asks for.
@@ -36,7 +43,7 @@ def choose(
       on_download: takes (bytes there, bytes in all or None).
 
     Returns:
-      The start, or None for random weights or the checkpoint that the config itself names.
+      (the start, or None for random weights or the checkpoint that the config itself names; the request with ``freeze`` and ``fit_anchors`` settled).
 
     Raises:
       ConfigError: the choice means nothing.
@@ -73,9 +80,7 @@ def choose(
         train.fine_tune_checkpoint_version = 2  # V2, object-based: the only kind that TensorFlow 2 restores
     for sentence in later:
         say(sentence)
-    if start is not None:
-        _advise(request, config, exams=len(records.train), say=say)
-    return start
+    return start, _settled(request, config, start, records=records, say=say)
 
 
 def _from_registry(run: str, name: str, *, asked: bool) -> str:
@@ -100,11 +105,19 @@ def _resolved(
         ) from error
 
 
-def _advise(request: "Request", config: Config, *, exams: int, say: Say) -> None:
-    """Say what suits a small set on a processor, where the user has not chosen himself."""
-    if request.freeze:
-        return
-    fits = config.model.WhichOneof("model") in anchors.WITH_ANCHORS and not request.fit_anchors
-    flags = [flag for flag in advice.flags(exams=exams, gpus=gpus.count()) if fits or flag != advice.FIT_ANCHORS]
-    if flags:
-        say(f"advice: {exams:,} training exams, no GPU: {' '.join(flags)} is faster and learns more of them")
+def _settled(request: "Request", config: Config, start: pretrained.Start | None, *, records: RecordSet, say: Say) -> "Request":
+    """Return the request with what suits a small set on a processor, where the user has not chosen, and say so."""
+    # measured from the weights of other pictures: what is random cannot stay as it is, and a detector of ours has its own anchors
+    exams, from_others = len(records.train), start is not None and start.type != FULL
+    suits = from_others and config.model.ssd.feature_extractor.type in advice.MEASURED and exams < advice.SMALL_EXAMS and not gpus.count()
+    freeze, fit = () if request.freeze == (NOTHING,) else request.freeze, request.fit_anchors
+    chosen = []
+    if freeze is None and suits:
+        freeze = advice.FREEZE
+        chosen.append("the backbone's early stages stay as they are (--freeze none trains them, too)")
+    if fit is None and suits and anchor_fitting.enough(config, records.train.instances):
+        fit = True
+        chosen.append(f"--no-fit-anchors keeps the config's anchors. {anchor_fitting.fit(config, records.train.instances).sentence()}")
+    if chosen:
+        say(f"{exams:,} training exams, no GPU: {'; '.join(chosen)}")
+    return dataclasses.replace(request, freeze=freeze or (), fit_anchors=bool(fit))

@@ -178,10 +178,10 @@ def command(fields: Mapping[str, Any]) -> str:
     for name, flag in _FLAGS.items():
         if fields.get(name) is not None:
             arguments += [flag, str(fields[name])]
-    for pattern in fields.get("freeze", ()):
+    # said either way: what is not said is what suits the set
+    for pattern in fields.get("freeze") or ["none"]:
         arguments += ["--freeze", pattern]
-    if fields.get("fit_anchors"):
-        arguments.append("--fit-anchors")
+    arguments.append("--fit-anchors" if fields.get("fit_anchors") else "--no-fit-anchors")
     for setting in fields["settings"]:
         arguments += ["--set", setting]
     return invocation.spelled(shlex.join(arguments))
