@@ -57,17 +57,21 @@ RUN, DONE, PROBE = "run", "done.json", "probe.json"
 
 OUTER, INNER = "outer", "inner"
 
+SUPPRESSION = "model.ssd.post_processing.batch_non_max_suppression.iou_threshold=0.6"
+"""The zoo's."""
+
 ZOO = {
     "ssd_mobilenet": (
         "gradient_clipping_by_norm: 0 data_augmentation_options { random_horizontal_flip { } } data_augmentation_options { ssd_random_crop { } }",
-        (),
+        (SUPPRESSION,),
         0.0125,
         0.04,
     ),
     "ssd_mobilenet_fpnlite": (
         "gradient_clipping_by_norm: 0 max_number_of_boxes: 100 data_augmentation_options { random_horizontal_flip { } } data_augmentation_options { "
         "random_crop_image { min_object_covered: 0 min_aspect_ratio: 0.75 max_aspect_ratio: 3 min_area: 0.75 max_area: 1 overlap_thresh: 0 } }",
-        tuple(
+        (SUPPRESSION,)
+        + tuple(
             f"model.ssd.{part}.conv_hyperparams.batch_norm.decay=0.997"
             for part in ("feature_extractor", "box_predictor.weight_shared_convolutional_box_predictor")
         ),
