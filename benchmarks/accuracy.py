@@ -4,7 +4,8 @@
     python benchmarks/accuracy.py … --variants stock_0.005 ours ours-no-augmentation ours-newest --define more.json      # an ablation
     python benchmarks/accuracy.py … --only-judge
 
-On a machine that is not idle for hours: measure with ``--only-probe`` while it is, and train with ``--untimed`` when it is not. A run then has the
+On a machine that is never idle: ``--steps`` gives every variant so many, and the table has the processor time that they took.
+On one that is not idle for hours: measure with ``--only-probe`` while it is, and train with ``--untimed`` when it is not. A run then has the
 steps for which the wall time would have sufficed.
 
 ``--sample`` has stage_2_train_images, the two CSVs and rsna_to_nih.csv, exam -> NIH patient. Of each fold the exams of the other two are split by
@@ -130,7 +131,8 @@ class Study:
         self._args, self.out, self._variants = args, args.out, VARIANTS | args.define
         self.out.mkdir(parents=True, exist_ok=True)
         settings = {
-            name: str(getattr(args, name)) for name in ("config", "folds", "minutes", "seed", "inner_fraction", "pretrained", "settings")
+            name: str(getattr(args, name))
+            for name in ("config", "folds", "minutes", "seed", "inner_fraction", "pretrained", "settings", "steps")
         }
         about = self.out / "study.json"
         if about.exists() and _read(about) != settings:
@@ -181,6 +183,9 @@ class Study:
         folder = self._folder(name, fold)
         if (folder / DONE).exists():
             return
+        if self._args.steps:
+            self._finish(name, fold, self._args.steps, seconds=None)
+            return
         seconds = self._args.minutes * 60
         probe = self.out / "runs" / name / PROBE
         if not probe.exists():
@@ -190,7 +195,11 @@ class Study:
         if self._args.only_probe:
             return
         steps = fitting(_read(probe), seconds=seconds, whole=self._whole(name))
-        trained = self._process(name, fold, folder, steps, seconds=None if self._args.untimed else seconds)
+        self._finish(name, fold, steps, seconds=None if self._args.untimed else seconds)
+
+    def _finish(self, name: str, fold: int, steps: int, *, seconds: float | None) -> None:
+        folder = self._folder(name, fold)
+        trained = self._process(name, fold, folder, steps, seconds=seconds)
         stamps = trained.pop("stamps", [])
         speed = stock_loop.rate(stamps, batch_size=BATCH_SIZE) if len(stamps) > 1 else None  # the stock loop that was stopped says nothing
         paths.write_json(folder / DONE, trained | {"planned": steps, "images_per_second": speed})
@@ -278,7 +287,7 @@ class Study:
     def _about(self, name: str, fold: int) -> dict[str, Any]:
         done = _read(self._folder(self._base(name, fold), fold) / DONE)
         checkpoint = _read(self._folder(name, fold) / "checkpoint.json")
-        return checkpoint | {key: done.get(key) for key in ("planned", "seconds", "stopped", "images_per_second")}
+        return checkpoint | {key: done.get(key) for key in ("planned", "seconds", "cpu_seconds", "stopped", "images_per_second")}
 
 
 def zoo(config: str, recipe: Variant, *, settings: Sequence[str], steps: int) -> Callable[[Any], None]:
@@ -379,6 +388,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--define", type=defined, default={}, metavar="FILE", help="JSON with more variants")
     add("--minutes", type=float, default=10.0, help="wall time of each training (default %(default)s)")
+    add("--steps", type=int, help="of each training, in place of --minutes")
     add("--folds", type=int, default=3, help="(default %(default)s)")
     add("--inner-fraction", type=float, default=0.2, help="of a fold's training patients, for inner validation (default %(default)s)")
     add("--probe-steps", type=int, default=PROBE_STEPS, help="of the run that measures speed; whole hundreds (default %(default)s)")

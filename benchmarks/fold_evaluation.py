@@ -94,15 +94,17 @@ def first_as_good(done: Mapping[str, Any], key: str, value: float | None) -> flo
 def markdown(outcome: Mapping[str, Any]) -> str:
     """Return the tables of what ``Study.evaluate`` returns."""
     names = list(FIGURES.values())
-    rows = [f"| variant | steps | images/s | {' | '.join(names)} |", "| --- | ---: | ---: |" + " --- |" * len(names)]
+    rows = [f"| variant | steps | CPU min | images/s | {' | '.join(names)} |", "| --- | ---: | ---: | ---: |" + " --- |" * len(names)]
     for name, one in outcome["figures"].items():
         steps = ", ".join(f"{run['step']}{'' if run['finite'] else ' (not finite)'}" for run in one["runs"])
+        minutes = [run["cpu_seconds"] / 60 for run in one["runs"] if run.get("cpu_seconds")]
         speeds = [run["images_per_second"] for run in one["runs"] if run["images_per_second"]]
         cells = []
         for key in FIGURES:
             folds = [fold[key] for fold in one["folds"]]
             cells.append(f"{statistics.mean(folds):.3f} ({' '.join(f'{value:.3f}' for value in folds)}); {_interval(one['pooled'][key])}")
-        rows.append(f"| {name} | {steps} | {f'{statistics.mean(speeds):.1f}' if speeds else ''} | {' | '.join(cells)} |")
+        took = f"{statistics.mean(minutes):.1f}" if minutes else ""
+        rows.append(f"| {name} | {steps} | {took} | {f'{statistics.mean(speeds):.1f}' if speeds else ''} | {' | '.join(cells)} |")
     rows += [
         "",
         "Mean (each fold); detections of all folds together [95 % interval over patients]. Steps are those of the checkpoints.",

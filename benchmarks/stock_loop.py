@@ -13,6 +13,7 @@ progress bar every 20 steps in ours. Times are of the system's clock, so that th
 
 import contextlib
 import json
+import os
 import re
 import signal
 import statistics
@@ -102,12 +103,12 @@ def run(kind: str, spec: dict[str, Any], *, log: Path, script: str = __file__, s
       seconds: after which it is asked to stop.
 
     Returns:
-      Its answer (nothing more where it was stopped before it could answer), with ``started``, the time at which it was started, ``seconds``, and
-      ``stopped``, whether it was asked to.
+      Its answer (nothing more where it was stopped before it could answer), with ``started``, the time at which it was started, ``seconds``,
+      ``cpu_seconds`` of all its processes, and ``stopped``, whether it was asked to.
     """
     command = [sys.executable, script, "--one", kind, json.dumps(spec)]
     with log.open("w", encoding="utf-8") as errors:
-        started = time.time()
+        started, before = time.time(), os.times()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             text, stopped = process.communicate(timeout=seconds)[0], False
@@ -116,13 +117,14 @@ def run(kind: str, spec: dict[str, Any], *, log: Path, script: str = __file__, s
             text, stopped = process.communicate()[0], True
         finally:
             process.kill()
-    took = time.time() - started
+    took, after = time.time() - started, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
     if process.returncode and not (stopped and process.returncode in STOPPED):
         lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
         sys.exit("\n".join([*lines[-8:], f"{kind} failed with code {process.returncode}"]))
     lines = text.splitlines()
     last = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return {**last, "started": started, "seconds": took, "stopped": stopped}
+    return {**last, "started": started, "seconds": took, "cpu_seconds": cpu, "stopped": stopped}
 
 
 def answer(kinds: dict[str, Callable[..., dict[str, Any]]]) -> bool:
