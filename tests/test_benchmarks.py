@@ -212,7 +212,8 @@ def test_when_a_run_was_as_good(fold_evaluation):
 def test_tables_of_accuracy(fold_evaluation):
     truths, rows = zip(*(fold(number) for number in range(3)), strict=True)
     pooled = fold_evaluation.pool(truths, rows, [0.6] * 3)
-    runs = [{"step": 500, "finite": True, "images_per_second": 20.0}] * 2 + [{"step": 400, "finite": False, "images_per_second": None}]
+    runs = [{"step": 500, "finite": True, "images_per_second": 20.0, "cpu_seconds": seconds} for seconds in (540, 660)]
+    runs += [{"step": 400, "finite": False, "images_per_second": None}]
     found = {
         "figures": {
             "ours": {"folds": [fold_evaluation.figures(pooled)] * 3, "pooled": fold_evaluation.intervals(pooled, seed=0), "runs": runs}
@@ -223,7 +224,7 @@ def test_tables_of_accuracy(fold_evaluation):
     }
     json.dumps(found, allow_nan=False)
     text = fold_evaluation.markdown(found)
-    assert "| ours | 500, 500, 400 (not finite) | 20.0 | 1.000 (1.000 1.000 1.000); 1.000" in text
+    assert "| ours | 500, 500, 400 (not finite) | 10.0 | 20.0 | 1.000 (1.000 1.000 1.000); 1.000" in text
     assert "| same - ours | +0.000 |" in text
     assert "at its end (RSNA metric) after 100 s, never, 120 s (each fold)." in text
     assert "Not finished: stock." in text
