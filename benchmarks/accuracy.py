@@ -19,7 +19,8 @@ every 100 steps, and is ended early only where weights are not finite any more; 
 which stays finite. ``chosen`` is, for each fold, the one of our variants that was best on the fold's inner validation.
 
 Everything lies in ``--out``: what is done is not done again. Written are accuracy.md and accuracy.json. ``--define`` adds variants:
-{"ours-half": {"flags": ["--freeze", "stem"]}, "stock_0.01": {"stock": true, "rate": 0.01, "clip": 10}, "newest": {"of": "ours", "newest": true}}.
+{"ours-half": {"flags": ["--freeze", "stem"]}, "stock_0.01": {"stock": true, "rate": 0.01, "clip": 10}, "newest": {"of": "ours", "newest": true}}. A variant of another one's runs is
+evaluated with the newest checkpoint, or under other settings of the config ("detect").
 """
 
 import argparse
@@ -94,6 +95,7 @@ class Variant:
       flags: of tools/train.py.
       of: the variant whose runs are evaluated; its own where it is empty.
       newest: evaluate the newest checkpoint, not the best.
+      detect: settings of the config under which it detects, in place of those that it was trained with.
       among: of each fold, the runs of that one of these are evaluated that has the highest RSNA metric on inner validation.
     """
 
@@ -103,8 +105,16 @@ class Variant:
     flags: tuple[str, ...] = ()
     of: str = ""
     newest: bool = False
+    detect: tuple[str, ...] = ()
     among: tuple[str, ...] = ()
 
+
+GIOU = (
+    "--set",
+    "model.ssd.loss.localization_loss={weighted_giou {}}",
+    "--set",
+    "model.ssd.loss.localization_weight=4",
+)
 
 FREEZE, ANCHORS, BALANCE = ("--freeze", "early"), ("--fit-anchors",), ("--positive-share", "0.5")
 
@@ -119,6 +129,8 @@ VARIANTS = {
     "ours-balanced": Variant(flags=(*FREEZE, *ANCHORS, *BALANCE)),
     "ours-no-clipping": Variant(flags=(*FREEZE, *ANCHORS, "--set", "train_config.gradient_clipping_by_norm=0")),
     "ours-newest": Variant(of="ours", newest=True),
+    "ours-zoo-suppression": Variant(of="ours", detect=(SUPPRESSION,)),
+    "ours-giou": Variant(flags=(*FREEZE, *ANCHORS, *GIOU)),
     "chosen": Variant(among=("ours", "ours-balanced", "ours-all-layers")),
 }
 """Name -> recipe; each of the ablations has one thing otherwise."""
@@ -242,6 +254,7 @@ class Study:
         spec = {
             "run": str(self._folder(base, fold) / RUN),
             "newest": self._variants[name].newest or self._variants[base].stock,
+            "settings": self._variants[name].detect,
             "sets": {str(folder / f"{INNER}.json"): str(self._data(fold, "whole")), str(folder / f"{OUTER}.json"): str(outer)},
         }
         answer = stock_loop.run("detect", spec, log=folder / "detect.txt", script=__file__)
@@ -323,7 +336,7 @@ def fitting(probe: Mapping[str, float], *, seconds: float, whole: int) -> int:
     return max(whole, int((FILLED * seconds - beside) / probe["step"]) // whole * whole)
 
 
-def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
+def detect(run: str, newest: bool, settings: Sequence[str], sets: dict[str, str]) -> dict[str, Any]:
     """Run a checkpoint over the validation part of record sets and write COCO results; a model that is not finite finds nothing."""
     from pneumodet.core import logs
 
@@ -343,6 +356,7 @@ def detect(run: str, newest: bool, sets: dict[str, str]) -> dict[str, Any]:
     step = int(reader.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE"))
     able = finite and step > 0  # the stock loop's first checkpoint may be without variables
     config = pipeline_config.load(str(folder / stock_loop.CONFIG))
+    pipeline_config.override(config, settings)
     for path, data in sets.items():
         split = record_sets.RecordSet.open(Path(data)).val
         detections.write_coco_results(Path(path), dict(checkpoint_detections.detect_records(config, checkpoint, split)) if able else {})
@@ -409,7 +423,7 @@ def defined(text: str) -> dict[str, Variant]:
     try:
         raw = json.loads(Path(text).read_text(encoding="utf-8"))
         return {
-            name: Variant(**{key: tuple(value) if key in ("flags", "among") else value for key, value in one.items()})
+            name: Variant(**{key: tuple(value) if key in ("flags", "among", "detect") else value for key, value in one.items()})
             for name, one in raw.items()
         }
     except (OSError, ValueError, TypeError, AttributeError) as error:
