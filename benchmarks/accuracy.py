@@ -19,8 +19,8 @@ every 100 steps, and is ended early only where weights are not finite any more; 
 which stays finite. ``chosen`` is, for each fold, the one of our variants that was best on the fold's inner validation.
 
 Everything lies in ``--out``: what is done is not done again. Written are accuracy.md and accuracy.json. ``--define`` adds variants:
-{"ours-half": {"flags": ["--freeze", "stem"]}, "stock_0.01": {"stock": true, "rate": 0.01, "clip": 10}, "newest": {"of": "ours", "newest": true}}. A variant of another one's runs is
-evaluated with the newest checkpoint, or under other settings of the config ("detect").
+{"ours-half": {"flags": ["--freeze", "stem"]}, "stock_0.01": {"stock": true, "rate": 0.01, "clip": 10}, "newest": {"of": "ours", "newest": true}}.
+A variant of another one's runs is evaluated with the newest checkpoint, or under other settings of the config ("detect").
 """
 
 import argparse
