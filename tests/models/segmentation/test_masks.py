@@ -31,8 +31,9 @@ def test_height_and_width_are_not_mixed_up():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_spots_are_those_of_scipy(seed):
-    """At one level, which ``LEVELS`` adds nothing to where all else is 0."""
+def test_spots_are_those_of_scipy(seed, monkeypatch):
+    """At one level, which ``LEVELS`` adds nothing to where all else is 0, and with spots left whole."""
+    monkeypatch.setattr(masks.touching, "split", lambda spot, **_: np.int32(spot))
     rng = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(rng.normal(size=(60, 50)), 2)
     probabilities = np.where(smooth > 0.12, np.clip(0.5 + smooth, 0.5, 1), 0)
@@ -69,6 +70,57 @@ def test_small_spots_are_passed_over_and_nothing_is_no_box():
 
 def test_px_that_touch_at_a_corner_are_one_spot():
     assert len(cut(np.eye(6))) == 1
+
+
+def disc(center_xy, radius, *, size=96):
+    rows, columns = np.mgrid[:size, :size]
+    return np.hypot(columns - center_xy[0], rows - center_xy[1]) < radius
+
+
+def test_two_opacities_that_touch_are_two_boxes_each_with_its_own_score():
+    left, right = disc((30, 40), 16), disc((60, 48), 17)
+    assert (left & right).sum() > 5
+    detections = cut(np.where(left, 0.9, np.where(right, 0.7, 0)), smallest_share=0.003)
+    assert len(detections) == 2 and detections.scores == pytest.approx([0.9, 0.7], abs=0.01)
+    assert np.abs(detections.boxes_xyxy_px - [[15, 25, 46, 56], [44, 32, 77, 65]]).max() <= 2
+
+
+def test_boxes_at_two_corners_of_one_another_are_two():
+    mask = np.zeros((96, 96))
+    mask[10:40, 10:30] = mask[38:80, 28:60] = 1
+    found = np.sort(cut(mask).boxes_xyxy_px, axis=0)
+    assert found.shape == (2, 4) and np.abs(found - [[10, 10, 30, 40], [28, 38, 60, 80]]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "spot",
+    [
+        disc((48, 48), 20),
+        disc((40, 48), 20) | disc((56, 48), 20),
+        np.pad(np.ones((60, 12), bool), ((18, 18), (42, 42))),
+        np.tri(96, dtype=bool) & ~np.tri(96, k=-30, dtype=bool),
+        # a ragged edge, and a spike that is too small to be one of its own
+        disc((48, 48), 20) ^ (np.hypot(*(np.mgrid[:96, :96] - 48)) >= 19) & disc((48, 48), 20) & (np.indices((96, 96)).sum(0) % 3 == 0),
+        disc((48, 48), 20) | disc((48, 70), 3),
+    ],
+    ids=["disc", "two that are one", "long", "band", "ragged", "spike"],
+)
+def test_one_opacity_stays_one_box(spot):
+    rows, columns = np.nonzero(spot)
+    detections = cut(np.where(spot, 0.8, 0), smallest_share=0.01)
+    assert detections.boxes_xyxy_px.tolist() == [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pieces_are_a_partition_of_connected_parts(seed):
+    rng = np.random.default_rng(seed)
+    labels, _ = ndimage.label(ndimage.gaussian_filter(rng.normal(size=(80, 80)), 3) > 0, np.ones((3, 3)))
+    spot = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
+    pieces = masks.touching.split(spot, smallest_px=20)
+    assert ((pieces > 0) == spot).all() and pieces.max() > 1
+    for number in range(1, pieces.max() + 1):
+        assert (pieces == number).sum() >= 20 and ndimage.label(pieces == number, np.ones((3, 3)))[1] == 1
+    assert masks.touching.split(spot, smallest_px=spot.sum()).max() == 1
 
 
 def test_what_is_no_map_is_refused():

@@ -131,7 +131,7 @@ def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Parity |
     text = model_card.text({"model": card.run, "checkpoint": card.checkpoint, **(metrics or {})})
     parts = []
     if untrained := runs.untrained(card.run, card.checkpoint):
-        parts += _part("Untrained", [untrained])
+        parts += _part("Untrained", [plain(untrained)])
     if metrics is None:
         parts += _part(
             "Results", ["This checkpoint was not evaluated: nothing is known of how well it detects, and it has no score threshold."]
@@ -205,8 +205,8 @@ def _files(artefacts: Mapping[str, Artefact], parity: Parity | None) -> list[str
                 f"{one.milliseconds:.1f}",
             ]
         size = "–" if artefact.bytes is None else f"{artefact.bytes / 1e6:.1f}"
-        lines.append(f"| {artefact.file} | {size} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {artefact.file} answers with {_ANSWERS[artefact.outputs]}." for artefact in artefacts.values())]
+        lines.append(f"| {plain(artefact.file)} | {size} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {plain(artefact.file)} answers with {_ANSWERS[artefact.outputs]}." for artefact in artefacts.values())]
     if parity and measured:
         images = sorted({one.images for one in measured.values()})
         lines.append(

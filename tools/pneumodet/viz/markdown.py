@@ -1,4 +1,4 @@
-"""Text from files in Markdown, shown as it is.
+"""Text from files in Markdown, shown as it is: in model cards, comparisons and on the web page.
 
 line = f"- Split: {plain(split)}"
 line = f"- Recipe: {code(json.dumps(recipe))}"
@@ -6,13 +6,23 @@ line = f"- Recipe: {code(json.dumps(recipe))}"
 
 import re
 
-_MARKS = str.maketrans({"&": "&amp;", "<": "&lt;"} | {mark: "\\" + mark for mark in "\\|*`["})
-"""``<`` and ``&`` as entities: not every reader of Markdown takes a backslash before them."""
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;"})
+"""Not every reader of Markdown takes a backslash before them."""
+
+_MARKS = re.compile(
+    r"([\\|*`\[~$@]"  # emphasis, code, tables, links; GitHub's and Streamlit's strikethrough, formulas and addresses
+    r"|(?<![^\W_])_|_(?![^\W_])"  # within a word an underscore is itself
+    r"|:(?=[A-Za-z/+-])"  # addresses, and Streamlit's colours, symbols and pictures
+    r"|(?<=[Ww]{3})\.)"
+)
+_BLOCK = re.compile(r"^(?:([-+](?=\s|$)|-(?=[-\s]*$)|=(?==*$)|#(?=#{0,5}(?:\s|$))|>)|(\d{1,9})([.)])(?=\s|$))")
+"""What makes a list, a quotation or a heading of the line that it begins."""
 
 
 def plain(value: object) -> str:
     """Return anything as a text of one line that Markdown takes neither for its own marks nor for HTML."""
-    return " ".join(str(value).split()).translate(_MARKS)
+    text = _MARKS.sub(r"\\\1", " ".join(str(value).split()).translate(_ENTITIES))
+    return _BLOCK.sub(lambda block: f"\\{block[1]}" if block[1] else f"{block[2]}\\{block[3]}", text)
 
 
 def code(text: str) -> str:

@@ -4,7 +4,6 @@ display = choose_display(case, radiograph, choose_threshold(model), boxes=boxes,
 """
 
 import functools
-import re
 
 import streamlit as st
 
@@ -15,20 +14,13 @@ from pneumodet.apps.web.rendering import Display
 from pneumodet.apps.web.shared_model import SharedModel
 from pneumodet.apps.web.window import Radiograph, Window
 from pneumodet.core.errors import DataError
+from pneumodet.viz.markdown import plain
 
 SCORE_STEP = 0.001
 """Of the score slider: a young detector's scores lie close together."""
 
 WINDOW_STEPS = 250
 """Of a window slider, at least."""
-
-# names and messages come from files: none may become a link, a formula or a colour of Streamlit's
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])")
-
-
-def plain(text: str) -> str:
-    """Return a text in which Markdown finds nothing to do."""
-    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def choose_threshold(model: SharedModel) -> float:

@@ -16,7 +16,7 @@ from streamlit.runtime import scriptrunner
 from pneumodet.apps.web import RESEARCH_ONLY, downloads, facts, rendering, samples, truth, uploads
 from pneumodet.apps.web.budget import Budget
 from pneumodet.apps.web.cases import Case, Cases
-from pneumodet.apps.web.controls import choose_display, choose_threshold, plain
+from pneumodet.apps.web.controls import choose_display, choose_threshold
 from pneumodet.apps.web.heatmaps import Folder
 from pneumodet.apps.web.rendering import Display
 from pneumodet.apps.web.server import Options

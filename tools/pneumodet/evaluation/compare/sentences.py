@@ -161,6 +161,7 @@ def _with_interval(figure: Mapping[str, Any] | None, *, signed: bool = False) ->
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
     # escaped, since names of runs may hold Markdown
-    return "\n".join("| " + " | ".join(plain(cell) for cell in line) + " |" for line in lines)
+    lines = [[plain(cell) for cell in line] for line in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

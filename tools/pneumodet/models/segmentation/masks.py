@@ -9,6 +9,7 @@ import numpy as np
 
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.models.segmentation import touching
 
 LEVELS = (1.0, 1 / 2, 1 / 4, 1 / 8)
 """Boxes are cut out at the threshold, and after that what is not yet in one at these shares of it. The boxes of an exam's faint spots end a
@@ -21,7 +22,7 @@ _NEIGHBOURS = 8
 def to_detections(
     probabilities: np.ndarray, *, image_hw: tuple[int, int], threshold: float, smallest_share: float, category_id: int
 ) -> Detections:
-    """Cut boxes out of a map of probability.
+    """Cut boxes out of a map of probability: one of each spot, and of each piece where two of them touch (``touching``).
 
     Args:
       probabilities: (h, w) float in [0, 1].
@@ -31,12 +32,15 @@ def to_detections(
       category_id: label-map id of the boxes.
 
     Returns:
-      Boxes in px of the radiograph, the most confident first. A box's score is the mean probability of the px of its spot.
+      Boxes in px of the radiograph, the most confident first. A box's score is the mean probability of the px of its spot
+      or piece.
 
     Raises:
       ConfigError: the threshold is not in (0, 1], or the share not in [0, 1).
       DataError: the map is no (h, w) array, or has a value that is not finite.
     """
+    from scipy import ndimage  # heavy
+
     if not 0 < threshold <= 1 or not 0 <= smallest_share < 1:
         raise ConfigError(
             f"Boxes need a threshold in (0, 1] and a smallest share of the area in [0, 1), not {threshold:g} and {smallest_share:g}."
@@ -56,8 +60,15 @@ def to_detections(
         new[0] = False  # what is below the threshold
         for label in np.flatnonzero(new):
             left, top, width, height, area = statistics[label].tolist()
-            spots_xyxy.append((left, top, left + width, top + height))
-            scores.append(min(1.0, sums[label] / area))
+            around = np.s_[top : top + height, left : left + width]
+            pieces = touching.split(labels[around] == label, smallest_px=smallest_share * probabilities.size)
+            if pieces.max() == 1:
+                spots_xyxy.append((left, top, left + width, top + height))
+                scores.append(min(1.0, sums[label] / area))
+                continue
+            for piece, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
+                spots_xyxy.append((left + columns.start, top + rows.start, left + columns.stop, top + rows.stop))
+                scores.append(min(1.0, float(probabilities[around][pieces == piece].mean())))
         # spots that are too small are not taken: at a lower level they may grow to be large enough
         taken |= new[labels]
     scale = np.array(image_hw, np.float64)[[1, 0, 1, 0]] / np.array(probabilities.shape)[[1, 0, 1, 0]]
