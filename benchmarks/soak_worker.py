@@ -104,6 +104,7 @@ def main() -> int:
     parser.add_argument("--archive", required=True, help="URL of a DICOMweb service")
     parser.add_argument("--control", type=Path, required=True)
     parser.add_argument("--health", type=int, required=True)
+    parser.add_argument("--poll-seconds", type=float, default=1.0)
     parser.add_argument("--model", type=Path)
     args = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
@@ -120,7 +121,7 @@ def main() -> int:
         _with_full_disk(folder, faults)
         journal = stack.enter_context(contextlib.closing(Journal(folder.journal)))
         stack.enter_context(health.serving(report, journal, "127.0.0.1", args.health, clock=faults.clock))
-        settings = watch.Settings(profile, None, poll_seconds=1.0)
+        settings = watch.Settings(profile, None, poll_seconds=args.poll_seconds)
         loop = worker.Worker(journal, folder, analyst, pacs, source=pacs, settings=settings, health=report, clock=faults.clock)
         own = dimse.Peer("PNEUMODET", "127.0.0.1", args.port)
         more: dict[str, Any] = {"max_bytes": 8 << 20, "profile": profile, "turned_away": report.turned_away, "clock": faults.clock}
