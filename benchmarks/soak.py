@@ -147,7 +147,9 @@ class WorkerProcess:
         if self.pid is None:
             with open(self.folder / "worker.log", "ab") as log:
                 own = {f"{access.PREFIX}USER": soak_orthanc.USER, f"{access.PREFIX}PASSWORD": soak_orthanc.PASSWORD}
-                self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=os.environ | own)
+                self._process = subprocess.Popen(
+                    self._command, stdout=log, stderr=log, env=os.environ | own, preexec_fn=soak_orthanc.end_with_us
+                )
 
     def kill(self) -> None:
         """End it as the kernel does that has no memory left."""
