@@ -127,13 +127,13 @@ class Counts:
 class WorkerProcess:
     """soak_worker.py, started again whenever it ends."""
 
-    def __init__(self, folder: Path, archive: str, *, model: Path | None, poll_seconds: float) -> None:
+    def __init__(self, folder: Path, archive: str, *, model: Path | None, poll_seconds: float, answer_seconds: float) -> None:
         self.folder, self.state, self.control = folder, folder / "state", folder / "control"
         self.control.mkdir()
         self.port, self.health = soak_orthanc.free_ports(2)
         self._command = [sys.executable, str(FOLDER / "soak_worker.py"), "--state", str(self.state), "--port", str(self.port)]
         self._command += ["--archive", archive, "--control", str(self.control), "--health", str(self.health)]
-        self._command += ["--poll-seconds", str(poll_seconds)]
+        self._command += ["--poll-seconds", str(poll_seconds), "--answer-seconds", str(answer_seconds)]
         self._command += ["--model", str(model)] if model else []
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -363,7 +363,8 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
     service: Any = soak_orthanc.Orthanc(folder / "orthanc") if args.orthanc else soak_peer.Peer(seed=args.seed)
     service.start()
     service.bad = BAD_SHARE
-    worker = WorkerProcess(folder, f"{service.url}/dicom-web", model=args.model, poll_seconds=args.poll_seconds)
+    times = {"poll_seconds": args.poll_seconds, "answer_seconds": args.answer_seconds}
+    worker = WorkerProcess(folder, f"{service.url}/dicom-web", model=args.model, **times)
     modality = Modality(worker.port, counts, random.Random(args.seed + 1))
     started = time.monotonic()
     schedule = Schedule(started + 40 * args.minutes, started + 60 * args.minutes, args.calm_seconds)
@@ -420,6 +421,7 @@ def main() -> int:
     parser.add_argument("--drain-seconds", type=float, default=300.0, help="for what is left after them (default %(default)s)")
     parser.add_argument("--per-second", type=float, default=1.0, help="radiographs, each way (default %(default)s)")
     parser.add_argument("--poll-seconds", type=float, default=1.0, help="between two queries of the worker (default %(default)s)")
+    parser.add_argument("--answer-seconds", type=float, default=4.0, help="that an answer may take the service (default %(default)s)")
     parser.add_argument("--calm-seconds", type=float, default=12.0, help="between two disturbances, at most (default %(default)s)")
     parser.add_argument("--orthanc", action="store_true", help="instead of the service made here")
     parser.add_argument("--model", type=Path, help="folder made by tools/export.py (default: an analyst that makes small reports)")

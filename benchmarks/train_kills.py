@@ -1,11 +1,11 @@
 """Trainings that are killed at random moments and resumed: do they end in the weights of one that was not?
 
     python benchmarks/train_kills.py --kills 20
-    python benchmarks/train_kills.py --kills 20 --config segmentation/unet_16_2conv_128 --script train_segmenter --set image_size=64
+    python benchmarks/train_kills.py --kills 20 --command train_segmenter --config unet_16_2conv_128 --set image_size=32
 
 Of synthetic radiographs and a small network. One training is left alone. Others, of the same settings, are killed (SIGKILL) and started again with
 ``--resume`` until they have come to their end: every second time at a moment of the whole life of a process, start included, else at one after its first
-step. Then, on one more run:
+step. Each is a process of its own, forked from one that has imported TensorFlow, which would take most of the time. Then, on one more run:
 
 - a second training is started beside the first one, with and without ``--resume``: it must be refused;
 - the disk is full when a checkpoint is written (no file may be larger than half of it: RLIMIT_FSIZE): the training must end with a sentence, and be resumed
@@ -18,30 +18,27 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import importlib
+import multiprocessing
 import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-SMALL = (
-    "model.ssd.image_resizer.fixed_shape_resizer.height=96",
-    "model.ssd.image_resizer.fixed_shape_resizer.width=96",
-    "model.ssd.feature_extractor.depth_multiplier=0.35",
-    "model.ssd.feature_extractor.num_layers=2",
-    "model.ssd.anchor_generator.ssd_anchor_generator.num_layers=2",
-)
-"""What makes ssd_mobilenet one of 96 px and two feature maps."""
+import shallow  # noqa: E402
+import train_kills_imports  # noqa: E402
 
 SAVE_EVERY = 4
 
@@ -65,31 +62,47 @@ class Counts:
     leftovers: int = 0
 
 
+def run(command: str, argv: list[str], log: Path, file_bytes: int) -> None:
+    """Be the command; what a process does that is forked."""
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if file_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    module = importlib.import_module(f"pneumodet.cli.{command}")
+    with shallow.backbone():
+        code = module.main(argv)
+    sys.stdout.flush()
+    raise SystemExit(code)
+
+
 class Training:
     """The command, on runs of one folder."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self._args, self.folder = args, folder
-        self._script = str(ROOT / "tools" / f"{args.script}.py")
+        self._processes: Any = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload([train_kills_imports.__name__])
+        os.environ[train_kills_imports.COMMAND] = args.command  # of the process that is forked; it starts with the first one
 
-    def start(self, run: str, *, resume: bool, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
-        """Start it in the background."""
-        command = [sys.executable, self._script, "--run", str(self.folder / run)]
+    def start(self, name: str, *, resume: bool, file_bytes: int = 0) -> Any:
+        """Start it in the background, with files no larger than that."""
+        args, argv = self._args, ["--run", str(self.folder / name)]
         if resume:
-            command.append("--resume")
+            argv.append("--resume")
         else:
-            args = self._args
-            command += ["--config", args.config, "--data", str(args.records), "--steps", str(args.steps), "--batch-size", "2"]
-            command += ["--checkpoint-every", str(SAVE_EVERY), "--evaluate-every", str(args.steps // 3)]
-            command += ["--pretrained", "none"] if args.script == "train" else []
-            command += [word for setting in args.set or SMALL for word in ("--set", setting)]
-        with open(self.folder / f"{run}.log", "a") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare)
+            argv += ["--config", args.config, "--data", str(args.records), "--steps", str(args.steps), "--batch-size", "2"]
+            argv += ["--checkpoint-every", str(SAVE_EVERY), "--evaluate-every", str(args.steps // 3)]
+            argv += ["--pretrained", "none"] if args.command == "train" else []
+            argv += [word for setting in args.set or shallow.SETTINGS for word in ("--set", setting)]
+        process = self._processes.Process(target=run, args=(args.command, argv, self.folder / f"{name}.log", file_bytes))
+        process.start()
+        return process
 
     def whole(self, run: str, *, resume: bool) -> tuple[int, float]:
         """Run it to its end; return its exit code and seconds."""
         started = time.monotonic()
-        return self.start(run, resume=resume).wait(PATIENCE_S), time.monotonic() - started
+        return ended(self.start(run, resume=resume)), time.monotonic() - started
 
     def can_resume(self, run: str) -> bool:
         """Whether there is something to resume."""
@@ -118,21 +131,27 @@ class Training:
         return (self.folder / f"{run}.log").read_text().rstrip().rpartition("\n")[2]
 
 
+def ended(process: Any, seconds: float = PATIENCE_S) -> int | None:
+    """Wait for the end of a process, and return its exit code, None where it does not end."""
+    process.join(seconds)
+    code: int | None = process.exitcode
+    return code
+
+
 def kill_once(training: Training, run: str, chance: random.Random, *, seconds: float, after_steps: bool) -> bool:
     """Start a training, and kill it at a random moment; return whether it was still there."""
     before = training.newest(run)
     process = training.start(run, resume=training.can_resume(run))
     end = time.monotonic() + PATIENCE_S
     if after_steps:
-        while training.newest(run) <= max(before, 0) and process.poll() is None and time.monotonic() < end:
+        while training.newest(run) <= max(before, 0) and process.exitcode is None and time.monotonic() < end:
             time.sleep(0.02)
         seconds /= 10
     wait = chance.uniform(0, seconds)
-    try:
-        code = process.wait(wait)
-    except subprocess.TimeoutExpired:
+    code = ended(process, wait)
+    if code is None:
         process.kill()
-        process.wait()
+        process.join()
         return True
     if code:
         raise SystemExit(f"A training ended with {code}: {training.said(run)}")
@@ -172,16 +191,16 @@ def at_once(training: Training, counts: Counts, wanted: str) -> None:
     """Start second trainings beside one that is at work."""
     first = training.start("shared", resume=False)
     end = time.monotonic() + PATIENCE_S
-    while training.newest("shared") < 1 and first.poll() is None and time.monotonic() < end:
+    while training.newest("shared") < 1 and first.exitcode is None and time.monotonic() < end:
         time.sleep(0.02)
-    os.kill(first.pid, 19)  # SIGSTOP: it is at work for as long as the others take
+    os.kill(first.pid, signal.SIGSTOP)  # it is at work for as long as the others take
     for resume in (False, True):
         counts.second_trainings += 1
         code, _ = training.whole("shared", resume=resume)
         print(f"a second training: {code}, {training.said('shared')}", file=sys.stderr, flush=True)
         counts.refused += code == 2
-    os.kill(first.pid, 18)  # SIGCONT
-    if first.wait(PATIENCE_S) or training.weights("shared") != wanted:
+    os.kill(first.pid, signal.SIGCONT)
+    if ended(first) or training.weights("shared") != wanted:
         counts.other_weights += 1
 
 
@@ -189,14 +208,14 @@ def full_disk(training: Training, counts: Counts, wanted: str) -> None:
     """Let a checkpoint be written on a full disk."""
     process = training.start("full", resume=False)
     end = time.monotonic() + PATIENCE_S
-    while training.newest("full") < 1 and process.poll() is None and time.monotonic() < end:
+    while training.newest("full") < 1 and process.exitcode is None and time.monotonic() < end:
         time.sleep(0.02)
     process.kill()
-    process.wait()
+    process.join()
     before = training.newest("full")
     size = max(path.stat().st_size for path in (training.folder / "full" / "train").glob("ckpt-*.data*"))
-    limited = training.start("full", resume=True, prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2)))
-    code, said = limited.wait(PATIENCE_S), training.said("full")
+    limited = training.start("full", resume=True, file_bytes=size // 2)
+    code, said = ended(limited), training.said("full")
     text = f"ended with {code}, checkpoint {training.newest('full')} of {before} before; "
     print(f"a full disk: {code}, {said}", file=sys.stderr, flush=True)
     if code != 2 or training.newest("full") != before:
@@ -214,7 +233,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--kills", type=int, default=20)
     made.add_argument("--steps", type=int, default=60, help="of a training (default %(default)s)")
     made.add_argument("--config", default="ssd_mobilenet")
-    made.add_argument("--script", default="train", choices=("train", "train_classifier", "train_segmenter"))
+    made.add_argument("--command", default="train", choices=("train", "train_classifier", "train_segmenter"))
     made.add_argument("--set", action="append", metavar="KEY=VALUE", help="of the config (default: what makes ssd_mobilenet small)")
     made.add_argument("--records", type=Path, help="record set (default: one of synthetic radiographs)")
     made.add_argument("--out", type=Path, help="new folder for runs and logs (default: a temporary one)")
