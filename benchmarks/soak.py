@@ -1,12 +1,12 @@
 """The PACS worker under everything that goes wrong, for a bounded time: is an exam lost, is a report doubled, does memory grow?
 
     python benchmarks/soak.py --minutes 60
-    python benchmarks/soak.py --minutes 60 --orthanc http://127.0.0.1:8042 --model EXPORT
+    python benchmarks/soak.py --minutes 60 --orthanc --model EXPORT --per-second 0.3 --poll-seconds 10 --calm-seconds 40
 
 A modality sends half of the radiographs by C-STORE (pynetdicom), again until each is acknowledged, and some once more after that; the other half comes to a
 DICOMweb service on loopback (soak_peer.py), where the worker looks for them and stores its reports. Meanwhile, at random moments (``--seed``):
 
-- the worker is killed (SIGKILL) and started again; the service goes away and comes back;
+- the worker is killed (SIGKILL) and started again, but not in the last third, in which its memory is measured; the service goes away and comes back;
 - the service answers with 500, cuts answers off, lets them drip, or answers with HTML;
 - the worker's disk is full; its clock is set back or ahead by up to ten years; its journal is lost, while it is down;
 - callers connect to its DICOM port and say nothing, half a request, or a letter now and then.
@@ -15,8 +15,8 @@ Then all that ends, and the worker has ``--drain-seconds`` to finish. Printed ar
 service), reports out, doubled (exams with two reports), stored twice (the same report a second time, which adds nothing), still in the queue, and lost. The
 exit code is 1 where one is lost or doubled.
 
-With ``--orthanc`` the reports go to an Orthanc with its DICOMweb plug-in, and the other half of the radiographs is put into it; its credentials come from
-PNEUMODET_PACS_USER and _PASSWORD. It is not stopped from here, so that outages and bad answers are left to whoever runs it.
+With ``--orthanc`` the service is an Orthanc with its DICOMweb plug-in (Debian: orthanc, orthanc-dicomweb), started here on loopback and, where the service
+is to go away, killed; it gives no bad answers.
 """
 
 import argparse
@@ -45,10 +45,12 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.journal import Journal
+from pneumodet.dicom.net import access
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))
 
+import soak_orthanc  # noqa: E402
 import soak_peer  # noqa: E402
 
 BAD_CALLERS = 24
@@ -56,8 +58,8 @@ BAD_CALLERS = 24
 
 TEN_YEARS = 10 * 365 * 86400.0
 
-IDLE_TURNS = 8
-"""Seconds without work after which the worker is done: some queries for what is new."""
+IDLE_SECONDS = 8
+"""Without work after which the worker is done, and some queries for what is new."""
 
 BAD_SHARE = 0.03
 """Of answers of the service."""
@@ -125,12 +127,13 @@ class Counts:
 class WorkerProcess:
     """soak_worker.py, started again whenever it ends."""
 
-    def __init__(self, folder: Path, archive: str, model: Path | None) -> None:
+    def __init__(self, folder: Path, archive: str, *, model: Path | None, poll_seconds: float, answer_seconds: float) -> None:
         self.folder, self.state, self.control = folder, folder / "state", folder / "control"
         self.control.mkdir()
-        self.port, self.health = _free_ports(2)
+        self.port, self.health = soak_orthanc.free_ports(2)
         self._command = [sys.executable, str(FOLDER / "soak_worker.py"), "--state", str(self.state), "--port", str(self.port)]
         self._command += ["--archive", archive, "--control", str(self.control), "--health", str(self.health)]
+        self._command += ["--poll-seconds", str(poll_seconds), "--answer-seconds", str(answer_seconds)]
         self._command += ["--model", str(model)] if model else []
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -143,7 +146,10 @@ class WorkerProcess:
         """Start it where it does not run."""
         if self.pid is None:
             with open(self.folder / "worker.log", "ab") as log:
-                self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+                own = {f"{access.PREFIX}USER": soak_orthanc.USER, f"{access.PREFIX}PASSWORD": soak_orthanc.PASSWORD}
+                self._process = subprocess.Popen(
+                    self._command, stdout=log, stderr=log, env=os.environ | own, preexec_fn=soak_orthanc.end_with_us
+                )
 
     def kill(self) -> None:
         """End it as the kernel does that has no memory left."""
@@ -234,14 +240,6 @@ def bother(port: int, counts: Counts, chance: random.Random, until: Callable[[],
         one.close()
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 def _measure(worker: WorkerProcess, counts: Counts) -> None:
     """Note memory and threads of the worker; Linux only."""
     with contextlib.suppress(OSError, ValueError, KeyError):  # it has just ended
@@ -250,21 +248,45 @@ def _measure(worker: WorkerProcess, counts: Counts) -> None:
         counts.threads.append(int(status["Threads"]))
 
 
-def disturb(worker: WorkerProcess, peer: soak_peer.Peer | None, counts: Counts, chance: random.Random, until: Callable[[], bool]) -> None:
+@dataclasses.dataclass
+class Schedule:
+    """When what happens, in s of ``time.monotonic``.
+
+    Attributes:
+      kills_end: the worker is killed no more.
+      end: of everything.
+      calm: between two of the things, at most.
+    """
+
+    kills_end: float
+    end: float
+    calm: float
+
+    def over(self) -> bool:
+        """Whether it is all over."""
+        return time.monotonic() >= self.end
+
+    def things(self) -> list[str]:
+        """Return what may happen now."""
+        kills = [] if time.monotonic() >= self.kills_end else ["kill", "kill", "kill", "journal"]
+        return [*kills, "full", "clock", "clock", "outage"]
+
+
+def disturb(worker: WorkerProcess, service: Any, counts: Counts, chance: random.Random, schedule: Schedule) -> None:
     """Do one of the things that go wrong every few seconds; the worker is started again whenever it is not there."""
-    full, clock = worker.control / "full", worker.control / "clock"
-    things = ["kill", "kill", "kill", "journal", "full", "clock", "clock"] + (["outage"] if peer is not None else [])
+    full, clock, until = worker.control / "full", worker.control / "clock", schedule.over
     while not until():
         worker.keep()
         while worker.facts() is None and not until():  # a slow machine would have it killed before it begins
             time.sleep(0.2)
             worker.keep()
-        end = time.monotonic() + chance.uniform(2, 12)
+        end = time.monotonic() + chance.uniform(schedule.calm / 6, schedule.calm)
         while time.monotonic() < end and not until():
             time.sleep(0.5)
             worker.keep()
-            _measure(worker, counts)
-        thing = chance.choice(things)
+            if time.monotonic() >= schedule.kills_end:
+                _measure(worker, counts)
+        thing = chance.choice(schedule.things())
         if thing == "kill" or thing == "journal":
             worker.kill()
             counts.worker_kills += 1
@@ -280,44 +302,17 @@ def disturb(worker: WorkerProcess, peer: soak_peer.Peer | None, counts: Counts, 
         elif thing == "clock":
             counts.clock_jumps += 1
             clock.write_text(str(chance.choice((0.0, 1.0)) and chance.uniform(-TEN_YEARS, TEN_YEARS)))
-        elif peer is not None:
+        else:
             counts.outages += 1
-            peer.stop()
+            service.kill()
             time.sleep(chance.uniform(1, 6))
-            peer.start()
+            service.start()
 
 
-class Orthanc:
-    """An Orthanc that somebody runs."""
-
-    def __init__(self, url: str) -> None:
-        import requests
-
-        self._url, self._session = url.rstrip("/"), requests.Session()
-        if "PNEUMODET_PACS_USER" in os.environ:
-            self._session.auth = os.environ["PNEUMODET_PACS_USER"], os.environ["PNEUMODET_PACS_PASSWORD"]
-
-    @property
-    def url(self) -> str:
-        """Of its DICOMweb service."""
-        return f"{self._url}/dicom-web"
-
-    def put(self, data: bytes) -> None:
-        """Store a radiograph."""
-        self._session.post(f"{self._url}/instances", data=data, timeout=30).raise_for_status()
-
-    def reports_of(self, study: str) -> dict[str, int]:
-        """Return SOPInstanceUID of a study's structured reports -> 1."""
-        query = {"Level": "Instance", "Expand": True, "Query": {"Modality": "SR", "StudyInstanceUID": study}}
-        answer = self._session.post(f"{self._url}/tools/find", json=query, timeout=60)
-        answer.raise_for_status()
-        return {one["MainDicomTags"]["SOPInstanceUID"]: 1 for one in answer.json()}
-
-
-def drained(worker: WorkerProcess, seconds: float) -> dict[str, Any]:
+def drained(worker: WorkerProcess, seconds: float, *, idle_seconds: float) -> dict[str, Any]:
     """Wait until there has been no work for a while, and return what the health page says then."""
     end, facts, idle = time.monotonic() + seconds, None, 0
-    while time.monotonic() < end and idle < IDLE_TURNS:
+    while time.monotonic() < end and idle < idle_seconds:
         worker.keep()
         facts = worker.facts() or facts
         idle = idle + 1 if facts is not None and facts.get("queue") == 0 else 0
@@ -365,48 +360,40 @@ def _folder(given: Path | None) -> Iterator[Path]:
 def soak(args: argparse.Namespace, folder: Path) -> int:
     """Run for the time that was asked for; return the exit code."""
     counts, chance = Counts(), random.Random(args.seed)
-    orthanc = Orthanc(args.orthanc) if args.orthanc else None
-    peer = None if orthanc else soak_peer.Peer(seed=args.seed)
-    if peer is not None:
-        peer.start()
-        peer.bad = BAD_SHARE
-    archive: Any = orthanc or peer
-    worker = WorkerProcess(folder, archive.url, args.model)
+    service: Any = soak_orthanc.Orthanc(folder / "orthanc") if args.orthanc else soak_peer.Peer(seed=args.seed)
+    service.start()
+    service.bad = BAD_SHARE
+    times = {"poll_seconds": args.poll_seconds, "answer_seconds": args.answer_seconds}
+    worker = WorkerProcess(folder, f"{service.url}/dicom-web", model=args.model, **times)
     modality = Modality(worker.port, counts, random.Random(args.seed + 1))
-    end = time.monotonic() + 60 * args.minutes
-
-    def over() -> bool:
-        return time.monotonic() >= end
-
-    kept: dict[str, str] = {}
+    started = time.monotonic()
+    schedule = Schedule(started + 40 * args.minutes, started + 60 * args.minutes, args.calm_seconds)
+    over, kept = schedule.over, dict[str, str]()
 
     def fill() -> None:
         while not over():
             study, sop, one = radiograph()
-            archive.put(encoded(one))
+            service.put(encoded(one))
             kept[study] = sop
             time.sleep(1 / args.per_second)
 
     bad = random.Random(args.seed + 2)
     work: list[Callable[[], object]] = [fill, lambda: modality.send(over, args.per_second), lambda: bother(worker.port, counts, bad, over)]
     threads = [threading.Thread(target=one, daemon=True) for one in work]
-    started = time.monotonic()
     for thread in threads:
         thread.start()
     try:
-        disturb(worker, peer, counts, chance, over)
-        if peer is not None:
-            peer.bad = 0.0
+        disturb(worker, service, counts, chance, schedule)
+        service.bad = 0.0
         (worker.control / "clock").unlink(missing_ok=True)
         worker.keep()
         for thread in threads:
             thread.join(args.drain_seconds)
-        facts = drained(worker, args.drain_seconds)
+        facts = drained(worker, args.drain_seconds, idle_seconds=IDLE_SECONDS + 2 * args.poll_seconds)
+        reports = {study: service.reports_of(study) for study in kept | modality.acknowledged}
     finally:
         worker.kill()
-        if peer is not None:
-            peer.stop()
-    reports = {study: orthanc.reports_of(study) if orthanc else peer.reports.get(study, {}) for study in kept | modality.acknowledged}
+        service.kill()
     uids, queued = kept | modality.acknowledged, _queued(worker)
     without = [uids[study] for study, one in reports.items() if not one]
     lost, doubled = sum(uid not in queued for uid in without), sum(len(one) > 1 for one in reports.values())
@@ -420,8 +407,8 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
         "without a report yet, in the queue": len(without) - lost,
         "lost": lost,
         "left in the journal": json.dumps({state: count for state, count in facts.get("exams", {}).items() if count}),
-        "memory of the worker, MB (first quarter / last / most)": _quarters(counts.megabytes),
-        "threads of the worker (first quarter / last / most)": _quarters([float(one) for one in counts.threads]),
+        "memory of the worker in the last third, MB (first quarter / last / most)": _quarters(counts.megabytes),
+        "threads of the worker in the last third (first quarter / last / most)": _quarters([float(one) for one in counts.threads]),
     }
     print(table(counts, rows))
     return 1 if lost or doubled else 0
@@ -433,11 +420,16 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="of disturbances (default %(default)s)")
     parser.add_argument("--drain-seconds", type=float, default=300.0, help="for what is left after them (default %(default)s)")
     parser.add_argument("--per-second", type=float, default=1.0, help="radiographs, each way (default %(default)s)")
-    parser.add_argument("--orthanc", metavar="URL", help="of an Orthanc with its DICOMweb plug-in, instead of the service made here")
+    parser.add_argument("--poll-seconds", type=float, default=1.0, help="between two queries of the worker (default %(default)s)")
+    parser.add_argument("--answer-seconds", type=float, default=4.0, help="that an answer may take the service (default %(default)s)")
+    parser.add_argument("--calm-seconds", type=float, default=12.0, help="between two disturbances, at most (default %(default)s)")
+    parser.add_argument("--orthanc", action="store_true", help="instead of the service made here")
     parser.add_argument("--model", type=Path, help="folder made by tools/export.py (default: an analyst that makes small reports)")
     parser.add_argument("--out", type=Path, help="new folder for state and log (default: a temporary one)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.orthanc and soak_orthanc.binary() is None:
+        parser.error("Orthanc or its DICOMweb plug-in is not installed (Debian: orthanc, orthanc-dicomweb)")
     with _folder(args.out) as folder:
         return soak(args, folder)
 

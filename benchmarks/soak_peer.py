@@ -2,7 +2,7 @@
 
 peer = Peer()
 peer.put(data)                 # a radiograph that the worker is to find
-peer.start(); peer.stop()      # its files stay
+peer.start(); peer.kill()      # its files stay
 peer.reports                   # StudyInstanceUID -> SOPInstanceUID of reports -> how often each was stored
 """
 
@@ -48,7 +48,7 @@ class Peer:
     @property
     def url(self) -> str:
         """Of the service."""
-        return f"http://127.0.0.1:{self.port}/dicom-web"
+        return f"http://127.0.0.1:{self.port}"
 
     def put(self, data: bytes) -> None:
         """Take an object."""
@@ -63,6 +63,10 @@ class Peer:
             self._of_study[study].append(uid)
             if modality == "CR":
                 self._radiographs.append(_entry(header))
+
+    def reports_of(self, study: str) -> dict[str, int]:
+        """Return SOPInstanceUID of a study's structured reports -> how often it was stored."""
+        return dict(self.reports.get(study, {}))
 
     def start(self) -> None:
         """Serve, on the same port as before."""
@@ -94,7 +98,7 @@ class Peer:
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """Serve no longer."""
         if self._server is not None:
             self._server.shutdown()

@@ -34,9 +34,6 @@ FULL, CLOCK = "full", "clock"
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"
 
-LIMITS = transport.Limits(object_bytes=8 << 20, connect_seconds=2.0, read_seconds=2.0, request_seconds=4.0)
-"""Short, so that an hour has many slow answers."""
-
 
 class Analyst:
     """Makes a small report of each radiograph; see ``interfaces.Analyst``."""
@@ -104,11 +101,15 @@ def main() -> int:
     parser.add_argument("--archive", required=True, help="URL of a DICOMweb service")
     parser.add_argument("--control", type=Path, required=True)
     parser.add_argument("--health", type=int, required=True)
+    parser.add_argument("--poll-seconds", type=float, default=1.0)
+    parser.add_argument("--answer-seconds", type=float, default=4.0)
     parser.add_argument("--model", type=Path)
     args = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     faults, ours, profile = Faults(args.control), access.read(os.environ), admission.WORKER
-    pacs = dicomweb.DicomwebClient(args.archive, ours, limits=LIMITS)
+    seconds = args.answer_seconds
+    limits = transport.Limits(object_bytes=8 << 20, connect_seconds=seconds / 2, read_seconds=seconds / 2, request_seconds=seconds)
+    pacs = dicomweb.DicomwebClient(args.archive, ours, limits=limits)
     analyst: Any = Analyst()
     if args.model is not None:
         from pneumodet.apps.pacs.analysis import ModelAnalyst
@@ -120,7 +121,7 @@ def main() -> int:
         _with_full_disk(folder, faults)
         journal = stack.enter_context(contextlib.closing(Journal(folder.journal)))
         stack.enter_context(health.serving(report, journal, "127.0.0.1", args.health, clock=faults.clock))
-        settings = watch.Settings(profile, None, poll_seconds=1.0)
+        settings = watch.Settings(profile, None, poll_seconds=args.poll_seconds)
         loop = worker.Worker(journal, folder, analyst, pacs, source=pacs, settings=settings, health=report, clock=faults.clock)
         own = dimse.Peer("PNEUMODET", "127.0.0.1", args.port)
         more: dict[str, Any] = {"max_bytes": 8 << 20, "profile": profile, "turned_away": report.turned_away, "clock": faults.clock}

@@ -249,6 +249,7 @@ def test_voc_repeated_object_counts_once(read_voc):
         pytest.param("", "bad", "bad.xml is not valid XML", id="empty file"),
         pytest.param(b"\xff\xfe\x00", "bad", "bad.xml is not valid XML", id="bytes"),
         pytest.param("<?xml version='1.0' encoding='klingon'?><annotation/>", "bad", "bad.xml is not valid XML", id="unknown encoding"),
+        pytest.param("<annotation>\0</annotation>", "bad", "bad.xml is not valid XML", id="byte 0, about which the parser has two lines"),
         pytest.param("<svg/>", "bad", "bad.xml is not Pascal VOC: its root is <svg>, not <annotation>.", id="other XML"),
         pytest.param("<annotation/>", "bad", "bad.xml: <filename> is missing or empty", id="no file name"),
         pytest.param(voc(name="x/.png"), "bad", "bad.xml: <filename> is 'x/.png', which names no image", id="no name"),
@@ -298,6 +299,7 @@ def test_voc_rejects_the_exam(read_voc, tmp_path, text, exam, reason):
     parsed = read_voc({"good.xml": GOOD_VOC, "bad.xml": text})
     assert list(contents(parsed)) == ["good"]
     ((rejected, said),) = parsed.rejected
+    assert "\n" not in said
     assert rejected == exam
     assert said.startswith(reason)
     assert str(tmp_path) not in said

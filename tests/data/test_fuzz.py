@@ -1,94 +1,25 @@
 """Damaged files of every kind are an image or a DataError: never another exception, and never the end of the process."""
 
-import functools
-
 import numpy as np
-import pydicom
 import pytest
+from damaged import HEADER_BYTES, HEIGHT, HOW, JUNK, KINDS, WIDTH, Bytes, changed, example
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from pydicom.pixels import get_encoder
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from pneumodet.core.errors import DataError
-from pneumodet.data import annotations, images, synthetic
+from pneumodet.data import annotations, images
 from pneumodet.dicom import reading
-
-HEIGHT, WIDTH = 48, 64
-HEADER_BYTES = 1100
-"""About as long as the headers are, which half of the changes hit."""
 
 CHANGE = st.tuples(
     st.booleans(),
     st.floats(0, 1),
-    st.sampled_from(("flip", "replace", "insert", "delete", "cut")),
-    st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from((b"\xff\xff\xff\xff", b"\0\0", b"\xff\xd9", b"\x00\x80", b"\xff\x7f"))),
+    st.sampled_from(HOW),
+    st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from(JUNK)),
 )
 
 
-def changed(data, changes):
-    data = bytearray(data)
-    for in_header, place, how, junk in changes:
-        at = int(place * (min(HEADER_BYTES, len(data)) if in_header else len(data)))
-        if how == "flip" and at < len(data):
-            data[at] ^= 1 << junk[0] % 8
-        elif how == "replace":
-            data[at : at + len(junk)] = junk
-        elif how == "insert":
-            data[at:at] = junk
-        elif how == "delete":
-            del data[at : at + len(junk)]
-        elif how == "cut" and junk[0] < 32:
-            del data[at:]
-    return bytes(data)
-
-
-class Bytes:
-    """A source in memory."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def __str__(self):
-        return "changed.dcm"
-
-    def read_bytes(self):
-        return self.data
-
-
-@functools.cache
-def example(kind, folder):
-    """Return the bytes of a small radiograph."""
-    path = folder / f"{kind}.dcm"
-    pixels = np.uint8(np.add.outer(np.arange(HEIGHT), 2 * np.arange(WIDTH)) + np.random.default_rng(0).integers(0, 9, (HEIGHT, WIDTH)))
-    if kind in ("png", "jpg"):
-        Image.fromarray(pixels).save(path.with_suffix(f".{kind}"))
-        return path.with_suffix(f".{kind}").read_bytes()
-    synthetic.write_dicom(path, pixels, patient_id="MRN-4711", rng=np.random.default_rng(0))
-    if kind == "jpeg":
-        return path.read_bytes()
-    dataset = pydicom.dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset["PixelData"].is_undefined_length = False
-    dataset.PixelData = (pixels.astype(np.uint16) * 15).tobytes()
-    dataset["PixelData"].VR = "OW"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.WindowCenter, dataset.WindowWidth, dataset.RescaleSlope, dataset.RescaleIntercept = 1500, 2000, 1, 0
-    implicit = kind == "implicit"
-    if implicit:
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    elif kind != "native":
-        syntax = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg-2000": JPEG2000Lossless}[kind]
-        if not get_encoder(syntax).is_available:
-            pytest.skip(f"nothing here writes {syntax.name}")
-        dataset.compress(syntax)
-    dataset.save_as(path, implicit_vr=implicit, little_endian=True)
-    return path.read_bytes()
-
-
 @pytest.mark.parametrize("examples", [70, pytest.param(250, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["jpeg", "native", "implicit", "rle", "jpeg-ls", "jpeg-2000", "png", "jpg"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_changed_files_are_an_image_or_a_data_error(kind, examples, tmp_path_factory):
     whole = example(kind, tmp_path_factory.getbasetemp())
     seen = {"image": 0, "error": 0}

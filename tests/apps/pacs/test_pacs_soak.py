@@ -19,7 +19,7 @@ def test_the_service_is_dicomweb_and_counts_reports(soak, monkeypatch):
     peer = soak.soak_peer.Peer()
     peer.start()
     try:
-        client = DicomwebClient(peer.url, Access(), limits=Limits(request_seconds=5.0))
+        client = DicomwebClient(f"{peer.url}/dicom-web", Access(), limits=Limits(request_seconds=5.0))
         study, uid, one = soak.radiograph()
         data = soak.encoded(one)
         peer.put(data)
@@ -29,13 +29,13 @@ def test_the_service_is_dicomweb_and_counts_reports(soak, monkeypatch):
         for _ in range(2):
             client.store(study, [soak.encoded(one)])
         assert client.has(study, "1.2.3")
-        assert peer.reports == {study: {"1.2.3": 2}}
+        assert peer.reports_of(study) == {"1.2.3": 2}
         peer.bad = 1.0
         with pytest.raises(Trouble):
             client.probe()
             client.fetch(study, listed.series_uid, uid)
     finally:
-        peer.stop()
+        peer.kill()
 
 
 @pytest.mark.slow

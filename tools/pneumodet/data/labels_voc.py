@@ -118,7 +118,7 @@ def _root(data: bytes, path: Path) -> "_Element":
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:  # Lookup: an encoding that is not known
-        raise DataError(f"{path} is not valid XML ({error}).") from error
+        raise DataError(f"{path} is not valid XML ({' '.join(str(error).split())}).") from error
     if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]  # the stubs lack it
         raise DataError(f"{path} has a document type definition, which labels do not need and may be an attack. Remove it.")
     return root
