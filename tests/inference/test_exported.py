@@ -132,7 +132,7 @@ def test_nothing_of_a_machine_is_in_it(tmp_path):
     [
         pytest.param("format", "onnx", r"format is 'onnx', must be 'pneumodet-model'", id="format"),
         pytest.param("version", "2", r"version is '2', must be a whole number", id="version"),
-        pytest.param("version", 3, r"has the version 3, but this pneumodet knows 1 to 2", id="newer"),
+        pytest.param("version", 4, r"has the version 4, but this pneumodet knows 1 to 3", id="newer"),
         pytest.param("run", 5, r"run is 5, must be a text", id="run"),
         pytest.param("checkpoint_chosen_of", True, r"checkpoint_chosen_of is True, must be a whole number", id="bool"),
         pytest.param("score_threshold", "0.5", r"score_threshold is '0.5', must be a number", id="threshold"),

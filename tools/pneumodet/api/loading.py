@@ -1,4 +1,4 @@
-"""An exported model, or a run without an export, ready to detect: on files, folders and arrays."""
+"""An exported model, or a run without an export, ready to detect, or of a classifier to score: on files, folders and arrays."""
 
 import dataclasses
 import os
@@ -32,7 +32,7 @@ ARRAY = "radiograph"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """A detector that is ready.
+    """A detector or a classifier that is ready.
 
     >>> model = pneumodet.load("workspace/first/export")
     >>> model.backend, model.score_threshold
@@ -149,6 +149,10 @@ class Model:
 
     def _prediction(self, exam: str, detected: Detections, shape: tuple[int, ...], pixels: Callable[[], np.ndarray]) -> Prediction:
         made = Prediction(exam, detected, (shape[0], shape[1]), self.label_map, self.score_threshold, pixels=pixels)
+        if not self.card.has_boxes:
+            # one detection a class, of the whole radiograph, which nobody wants to see as a box
+            of_class = {name: float(detected.of_class(number).scores[0]) for name, number in self.label_map.items()}
+            made = dataclasses.replace(made, detections=Detections.none(), image_scores=of_class)
         if self.card.calibrator is None:
             return made
         return dataclasses.replace(made, probability=float(self.card.calibrator(np.array([made.score]))[0]))
@@ -185,14 +189,15 @@ def load(model: Given | Run | Export, *, backend: str = "auto", threads: int | N
     A run is loaded from its export where that was made of its best checkpoint, and otherwise from the checkpoint itself, which needs TensorFlow.
 
     Args:
-      model: folder of an exported model, or one of the files in it; a run, its name or folder; or what ``train`` or ``run.export`` returned.
+      model: folder of an exported model, or one of the files in it; a run of a detector or classifier, its name or folder; or what ``train`` or ``run.export``
+        returned.
       backend: auto, onnx, tflite, savedmodel or openvino; or ``checkpoint``, of a run.
       threads: that one image may use; None: all cores.
       trust: run a SavedModel that was not exported in this workspace: it is a program, and can do what you can.
 
     Raises:
       CheckpointError: this is neither an exported model nor a run with a checkpoint, a file is damaged, or it is a program of somebody unknown.
-      ConfigError: there is no such backend.
+      ConfigError: there is no such backend, or the run is of another family, or takes more than a radiograph.
       EnvironmentProblem: the package that runs it is not installed.
     """
     calls.choice(backend, (*inference.BACKENDS, CHECKPOINT), "backend")
@@ -204,7 +209,7 @@ def load(model: Given | Run | Export, *, backend: str = "auto", threads: int | N
     if exported.is_export(path):
         return _of_export(path, backend, threads, trust)
     try:
-        folder = runs.find(str(model), family=runs.DETECTION)
+        folder = runs.find(str(model))
     except DataError as error:
         raise CheckpointError(f"{model} is no exported model (no {CARD}), and: {error}") from error
     return _of_run(folder, backend, threads, trust)
@@ -213,7 +218,7 @@ def load(model: Given | Run | Export, *, backend: str = "auto", threads: int | N
 def _of_export(path: Path, backend: str, threads: int | None, trust: bool) -> Model:
     if backend == CHECKPOINT:
         raise ConfigError(f"{path} is an exported model; only a run has a checkpoint. Leave backend out, or load the run.")
-    detector = detectors.open(path, backend=backend, threads=threads, trust=trust)
+    detector = detectors.open(path, backend=backend, threads=threads, trust=trust, boxes=False)
     one = detector.exported
     return Model(one.model_dir, one.card, one.label_map, detector.backend, detector.detect)
 
@@ -225,7 +230,7 @@ def _of_run(folder: Path, backend: str, threads: int | None, trust: bool) -> Mod
     if backend != CHECKPOINT and exported.is_export(there):
         best = _best(folder)
         # an export of an earlier checkpoint would pass for the run as it is now
-        if best is None or exported.read(there).card.checkpoint_sha256 == run_card.sha256_of(best):
+        if best is None or exported.read(there, boxes=False).card.checkpoint_sha256 == run_card.sha256_of(best):
             return _of_export(there, backend, threads, trust)
     if backend not in ("auto", CHECKPOINT):
         raise CheckpointError(
@@ -236,12 +241,11 @@ def _of_run(folder: Path, backend: str, threads: int | None, trust: bool) -> Mod
 
 def _of_checkpoint(folder: Path) -> Model:
     from pneumodet.export import card as run_card
-    from pneumodet.models.detection import checkpoints, pipeline_config, running
+    from pneumodet.export import families
 
-    config = pipeline_config.load(str(folder / runs.CONFIG))
-    checkpoint = checkpoints.of_run(folder)
-    about, _ = run_card.of_run(folder, config, checkpoint)
-    return Model(folder, about, about.label_map or {}, CHECKPOINT, running.of_checkpoint(config, checkpoint).detect_one, run_dir=folder)
+    subject = families.of_run(folder)
+    about, _ = run_card.of_run(subject)
+    return Model(folder, about, about.label_map or {}, CHECKPOINT, subject.detect, run_dir=folder)
 
 
 def _best(folder: Path) -> str | None:
@@ -259,15 +263,15 @@ AnyModel = Model | Export | Run | Given
 """A model; a run, or its name; an exported model, or its folder."""
 
 
-def run_of(one: AnyModel) -> Path | None:
-    """Return the folder of the run that is meant; None where it is an exported model."""
+def run_of(one: AnyModel, *, family: str | None = runs.DETECTION) -> Path | None:
+    """Return the folder of the run that is meant, of a family or any; None where it is an exported model."""
     if isinstance(one, Run):
         return one.folder
     if isinstance(one, Model):
         return one.run_dir
     if isinstance(one, Export) or exported.is_export(Path(one).expanduser()):
         return None
-    return Run.find(one).folder
+    return runs.find(str(one), family=family)
 
 
 def export_of(one: AnyModel) -> Path:

@@ -45,6 +45,11 @@ class Written:
         return self.folder / outputs.SUBMISSION
 
     @property
+    def scores(self) -> Path:
+        """``patientId,score`` of each radiograph; all that a classifier writes."""
+        return self.folder / outputs.SCORES
+
+    @property
     def refused(self) -> list[tuple[str, str]]:
         """(file, reason) of those that were left out."""
         return self.summary.refused
@@ -97,7 +102,7 @@ def predict(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Written:
-    """Detect on radiographs and write files: COCO results, Kaggle's submission, tables, pictures, DICOM objects.
+    """Detect on radiographs and write files: COCO results, Kaggle's submission, tables, pictures, DICOM objects; with a classifier scores and pictures.
 
     For results in memory see ``pneumodet.load(…).predict(…)``.
 
@@ -174,7 +179,7 @@ def cautions(summary: predicting.Summary) -> list[str]:
 
 
 def _export_of(one: AnyModel) -> Path:
-    run = loading.run_of(one)
+    run = loading.run_of(one, family=None)
     if run is None:
         return loading.export_of(one)
     if not exported.is_export(run / runs.EXPORT):

@@ -40,6 +40,7 @@ class Prediction:
       label_map: class -> id.
       score_threshold: the model's operating point.
       probability: of pneumonia, as the model's validation data have it; None where the model was not calibrated. It is rough.
+      image_scores: of a classifier, class -> score of the whole radiograph, and no boxes; empty of a detector.
     """
 
     exam: str
@@ -49,6 +50,7 @@ class Prediction:
     score_threshold: float
     probability: float | None = None
     pixels: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
+    image_scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def boxes_xyxy_px(self) -> np.ndarray:
@@ -67,13 +69,13 @@ class Prediction:
 
     @property
     def score(self) -> float:
-        """The highest score of pneumonia; 0 without a detection."""
-        return float(self._findings.scores.max(initial=0.0))
+        """The score of pneumonia: a detector's highest one, 0 without a detection."""
+        return self.image_scores[PNEUMONIA] if self.image_scores else float(self._findings.scores.max(initial=0.0))
 
     @property
     def positive(self) -> bool:
-        """Whether there is a finding of pneumonia at the operating point."""
-        return len(self._findings.above(self.score_threshold)) > 0
+        """Whether there is pneumonia at the operating point."""
+        return self.score >= self.score_threshold if self.image_scores else len(self._findings.above(self.score_threshold)) > 0
 
     @property
     def _findings(self) -> Detections:
@@ -112,6 +114,8 @@ class Prediction:
         return f"<Prediction of {self.exam}: {self._sentence()}>"
 
     def _sentence(self) -> str:
+        if self.image_scores:
+            return f"pneumonia {self.score:.3f}, {'at' if self.positive else 'below'} the threshold of {self.score_threshold:.3f}"
         boxes = counted(len(self._findings.above(self.score_threshold)), "box")
         return f"{boxes} at score {self.score_threshold:.3f} or more; highest score {self.score:.3f}"
 

@@ -1,4 +1,4 @@
-"""Export a run's best checkpoint as SavedModel, ONNX or TensorFlow Lite, and prove each file equal to it on the validation records."""
+"""Export a detector's or classifier's best checkpoint as SavedModel, ONNX or TensorFlow Lite, and prove each file equal to it on the validation records."""
 
 import argparse
 import sys
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 EPILOG = """examples:
   python tools/export.py --run my_first
-  python tools/export.py --run my_first --formats onnx,tflite,tflite-fp16,tflite-int8"""
+  python tools/export.py --run my_first --formats onnx,tflite,tflite-fp16,tflite-int8
+  python tools/export.py --run my_classifier --formats onnx,tflite"""
 
 FORMATS = ("savedmodel", "onnx", "tflite", "tflite-fp16", "tflite-int8", "tflite-task")
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from pneumodet.core import runs
 
     outcome = training.export(
-        training.Run.find(args.run),
+        training.Run(runs.find(args.run)),
         formats=args.formats,
         output=args.output_dir,
         data=args.data,
@@ -64,16 +65,17 @@ def run(args: argparse.Namespace) -> None:
         print(f"warning: {untrained}", file=sys.stderr)
     # without a threshold of its own a model draws boxes at an assumed one: said here, not only when it predicts
     if outcome.card.score_threshold is None:
+        again = "evaluate.py --run {}" if outcome.card.has_boxes else "train_classifier.py --run {} --resume"
         console.out(
-            f"This checkpoint was not evaluated, so that the export has no score threshold. Run first: python tools/evaluate.py --run {args.run}"
+            f"This checkpoint was not evaluated, so that the export has no score threshold. Run first: python tools/{again.format(args.run)}"
         )
     files = ", ".join(artefact.file for artefact in outcome.card.artefacts.values())
     print(f"Model:   {output_dir} ({outcome.card.checkpoint}: {files})")
     # where the guide puts the challenge's files, so that the next command can be copied as it is
     given = "data/rsna/stage_2_test_images" if Path("data/rsna/stage_2_test_images").is_dir() else "FOLDER_OF_RADIOGRAPHS"
+    app = f"python tools/app.py --model {console.quoted(output_dir)}\n         " if outcome.card.has_boxes else ""
     console.out(
-        f"Next:    python tools/app.py --model {console.quoted(output_dir)}\n"
-        f"         python tools/predict.py --model {console.quoted(output_dir)} --input {given} "
+        f"Next:    {app}python tools/predict.py --model {console.quoted(output_dir)} --input {given} "
         f"--output-dir {console.quoted(output_dir.parent / 'predictions')}"
     )
 
@@ -117,7 +119,10 @@ def _print(parity: "Parity") -> None:
             _signed(one.rsna_metric_nearby_change),
         )
         rows.append((name, str(one.images), f"{(one.bytes or 0) / 1e6:.1f}", *differences, *figures, *_times(one)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    # what a model has nothing of is no column: a classifier has no boxes
+    shown = [column for column in range(len(head)) if any(row[column].strip("–") for row in rows[1:])]
+    rows = [tuple(row[column] for column in shown) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(shown))]
     print(f"Against the checkpoint, on records of the split {parity.split}:")
     for row in rows:
         print(
@@ -126,13 +131,12 @@ def _print(parity: "Parity") -> None:
                 cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         )
-    if parity.score_threshold is not None:
+    if parity.reference.rsna_metric is not None:
         from pneumodet.export import card
 
         print(f"  {card.parity_note(parity)}")
-    print(
-        "  nearby: mean change of the RSNA metric at thresholds around the model's; ms: an image on this machine, median and 95th percentile"
-    )
+    nearby = "nearby: mean change of the RSNA metric at thresholds around the model's; " if "nearby" in rows[0] else ""
+    print(f"  {nearby}ms: an image on this machine, median and 95th percentile")
 
 
 def _signed(value: float | None) -> str:

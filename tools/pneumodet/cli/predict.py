@@ -1,4 +1,6 @@
-"""Find pneumonia on radiographs with an exported model, or with several that are fused: a folder of DICOMs, one file, or a PACS."""
+"""Find pneumonia on radiographs with an exported model, or with several that are fused: a folder of DICOMs, one file, or a PACS.
+
+A classifier's export gives scores.csv, which is a gate for the boxes of a detector."""
 
 import argparse
 import collections
@@ -111,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
         f"{' and '.join(dict.fromkeys(summary.backends))}"
     )
     dicom = ", dicom/" if args.dicom_sr or args.gsps or args.dicom_sc else ""
-    print(f"Results: {args.output_dir} (detections.json, submission.csv, scores.csv, boxes.csv, images/, gallery.html{dicom})")
+    print(f"Results: {args.output_dir} ({', '.join(summary.tables)}, images/, gallery.html{dicom})")
     if summary.sheet:
         print(f"Picture: {summary.sheet}")
 

@@ -27,7 +27,7 @@ RECORDS = ".tfrecord"
 PAIR = ".tfrec"
 """Suffix of a file of images whose paths another one has; see ``tfrecord_pairs``."""
 
-PREDICTIONS = frozenset(("predictions.json", "detections.json", "scores.csv"))
+PREDICTIONS = frozenset(("predictions.json", "scores.csv"))
 """Files that a folder has together only where predict wrote it; its pictures are no radiographs."""
 
 PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"

@@ -102,13 +102,15 @@ class Metrics(Mapping[str, Any]):
 
     @property
     def threshold(self) -> float | None:
-        """Score threshold of a detector: the one given, or the one for new data."""
-        return self._content.get("rsna_threshold")
+        """Score threshold: the one given, or the one for new data."""
+        point = self.operating_point
+        return self._content.get("rsna_threshold", point and point.threshold)
 
     @property
     def threshold_source(self) -> str | None:
         """How ``threshold`` was chosen, for a sentence."""
-        return self._content.get("rsna_threshold_source")
+        point = self.operating_point
+        return self._content.get("rsna_threshold_source", point and point.source)
 
     @functools.cached_property
     def operating_point(self) -> OperatingPoint | None:

@@ -1,6 +1,6 @@
 """What an export says of itself: model.json for programs, MODEL_CARD.md for people.
 
-card, metrics = of_run(folder, config, checkpoint)
+card, metrics = of_run(families.of_run(folder))
 text = read_me(card, metrics, parity)
 """
 
@@ -17,11 +17,10 @@ from pneumodet.core import metrics_table, paths, runs
 from pneumodet.core.formatting import counted
 from pneumodet.core.run_record import DataRecord
 from pneumodet.core.seen import Seen
-from pneumodet.data import label_map
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import model_card
-from pneumodet.export import graphs
+from pneumodet.export.subject import Subject
 from pneumodet.inference import card as cards
 from pneumodet.inference import probability
 from pneumodet.inference.card import Artefact, ModelCard
@@ -36,6 +35,9 @@ _VERSIONS_OF = ("tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "opencv-pyth
 _KEPT = ("intervals", "bootstrap", "operating_point", "seen")
 """Of the metrics, what model.json keeps beside single figures."""
 
+_OF_BOXES = ("AP50, change", "RSNA metric, change", "change nearby")
+"""Columns of the table of files that a classifier has not."""
+
 _ANSWERS = {
     cards.DETECTIONS: "`detection_boxes` (1, M, 4) top, left, bottom, right in [0, 1], `detection_scores`, `detection_classes` from 1, "
     "`num_detections`; suppressed",
@@ -45,35 +47,29 @@ _ANSWERS = {
     "`ranges`; decoding with anchors.npy and suppression follow, as `postprocessing` in model.json says",
     cards.TASK: "`detection_boxes`, `detection_classes` from 0, `detection_scores`, `num_detections`, as TFLite_Detection_PostProcess gives them; "
     "suppressed. Task Library and MediaPipe run it by its metadata",
+    cards.SCORES: "`scores` (1, C): a probability of the whole radiograph for each class above, in the order of their numbers",
 }
 
 
-def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = None) -> tuple[ModelCard, Metrics | None]:
+def of_run(subject: Subject, *, recipe: Path | None = None) -> tuple[ModelCard, Metrics | None]:
     """Return (the card without artefacts, the metrics of this checkpoint or None where it was never evaluated).
 
     Args:
-      folder: the run.
-      config: its TrainEvalPipelineConfig.
-      checkpoint: the prefix of what is exported.
+      subject: what is exported.
       recipe: post-processing that goes with the model.
 
     Raises:
       DataError: the run's record or metrics cannot be read.
       ConfigError: the recipe is malformed.
     """
-    from pneumodet.models.detection import resizing
-
+    folder = subject.folder
     record = runs.read(folder)
-    settings, _ = graphs.settings_of(config)
-    card = ModelCard(
+    card = dataclasses.replace(
+        subject.card,
         run=folder.name,
-        checkpoint=Path(checkpoint).name,
-        checkpoint_sha256=sha256_of(checkpoint),
+        checkpoint=Path(subject.checkpoint).name,
+        checkpoint_sha256=sha256_of(subject.checkpoint),
         checkpoint_chosen_of=metrics_table.evaluations(folder),
-        architecture=config.model.WhichOneof("model"),
-        label_map=label_map.read_label_map(folder / runs.LABEL_MAP),
-        size=resizing.of_config(config),
-        postprocessing=settings,
         recipe=recipes.load(recipe) if recipe else None,
         config=record.config,
         seen=_seen(folder, recipe),
@@ -81,7 +77,7 @@ def of_run(folder: Path, config: Any, checkpoint: str, *, recipe: Path | None = 
         trained=record.provenance,
         exported=_provenance(),
     )
-    metrics_path = folder / runs.EVAL / runs.METRICS
+    metrics_path = folder / subject.evaluation / runs.METRICS
     if not metrics_path.is_file():
         return card, None
     metrics = metrics_file.read(metrics_path, hint="Evaluate the run again.")
@@ -128,13 +124,13 @@ def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Parity |
       metrics: of the evaluation of this checkpoint, or None.
       parity: of the files, or None where nothing was compared.
     """
-    text = model_card.text({"model": card.run, "checkpoint": card.checkpoint, **(metrics or {})})
-    parts = []
+    text = model_card.text({"model": card.run, "checkpoint": card.checkpoint, "family": card.family, **(metrics or {})})
+    parts, does = [], "detects" if card.has_boxes else "classifies"
     if untrained := runs.untrained(card.run, card.checkpoint):
         parts += _part("Untrained", [plain(untrained)])
     if metrics is None:
         parts += _part(
-            "Results", ["This checkpoint was not evaluated: nothing is known of how well it detects, and it has no score threshold."]
+            "Results", [f"This checkpoint was not evaluated: nothing is known of how well it {does}, and it has no score threshold."]
         )
     parts += _part("Classes", [f"- {number}: {plain(name)}" for name, number in (card.label_map or {}).items()])
     parts += _part("Training data", [*(_data(card.data) if card.data else []), *(_known_again(card.seen) if card.seen else [])])
@@ -144,9 +140,10 @@ def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Parity |
         if card.calibrator
         else "- Calibration: none; scores are no probabilities"
     ]
-    after.append(f"- Recipe: {code(json.dumps(dataclasses.asdict(card.recipe)))}" if card.recipe else "- Recipe: none")
+    if card.has_boxes:
+        after.append(f"- Recipe: {code(json.dumps(dataclasses.asdict(card.recipe)))}" if card.recipe else "- Recipe: none")
     parts += _part("After the model", after)
-    parts += _part("Files", _files(card.artefacts, parity))
+    parts += _part("Files", _files(card.artefacts, parity, boxes=card.has_boxes))
     if card.exported:
         versions = ", ".join(f"{name} {one}" for name, one in card.exported["versions"].items())
         parts += _part("Made with", [f"pneumodet {card.exported['pneumodet']}, {versions}"])
@@ -183,37 +180,42 @@ def _input(size: Size) -> list[str]:
     low, high = cards.INPUT_FACTS["range"]
     return [
         f"- {how}",
+        *(
+            []
+            if size.normalization == "none"
+            else [f"- contrast made even by {size.normalization} before, on the image that is averaged down"]
+        ),
         f"- {cards.INPUT_FACTS['dtype']}, {low} to {high}, {cards.INPUT_FACTS['layout']}; normalization is part of the model",
     ]
 
 
-def _files(artefacts: Mapping[str, Artefact], parity: Parity | None) -> list[str]:
-    lines = [
-        "| file | MB | largest and mean difference of scores | AP50, change | RSNA metric, change | change nearby | ms an image |",
-        "| --- " * 7 + "|",
-    ]
+def _files(artefacts: Mapping[str, Artefact], parity: Parity | None, *, boxes: bool) -> list[str]:
+    heads = ["file", "MB", "largest and mean difference of scores", *_OF_BOXES * boxes, "ms an image"]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     measured = parity.artefacts if parity else {}
     for name, artefact in artefacts.items():
         one = measured.get(name)
-        cells = ["not compared with its checkpoint", *["–"] * 4]
+        cells = ["not compared with its checkpoint", *["–"] * (len(heads) - 3)]
         if one:
-            cells = [
-                f"{one.score_largest:.2g}, {one.score_mean:.2g}",
+            of_boxes = (
                 f"{markup.number(one.ap50)} ({_signed(one.ap50_change)})",
                 f"{markup.number(one.rsna_metric)} ({_signed(one.rsna_metric_change)})",
                 _signed(one.rsna_metric_nearby_change),
-                f"{one.milliseconds:.1f}",
-            ]
+            )
+            cells = [f"{one.score_largest:.2g}, {one.score_mean:.2g}", *of_boxes * boxes, f"{one.milliseconds:.1f}"]
         size = "–" if artefact.bytes is None else f"{artefact.bytes / 1e6:.1f}"
         lines.append(f"| {plain(artefact.file)} | {size} | {' | '.join(cells)} |")
     lines += ["", *(f"- {plain(artefact.file)} answers with {_ANSWERS[artefact.outputs]}." for artefact in artefacts.values())]
     if parity and measured:
         images = sorted({one.images for one in measured.values()})
-        lines.append(
-            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity.split)}. Nearby: the mean change of the "
-            "RSNA metric at thresholds around the model's, which on these images may stand on a peak."
+        nearby = (
+            " Nearby: the mean change of the RSNA metric at thresholds around the model's, which on these images may stand on a peak."
+            * boxes
         )
-        lines += [f"- {note}"] if (note := parity_note(parity)) else []
+        lines.append(
+            f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity.split)}.{nearby}"
+        )
+        lines += [f"- {note}"] if (note := parity_note(parity)) and boxes else []
     return lines
 
 

@@ -6,6 +6,7 @@ part.function, part.signature, part.names
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,15 @@ class Part:
     def named(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Return arguments by their names."""
         return dict(zip((one.name for one in self.signature), values, strict=True))
+
+
+def save(part: Part, folder: Path) -> None:
+    """Write a part as a SavedModel, whose signature is its own."""
+    import tensorflow as tf
+
+    module, concrete = tf.Module(), part.function.get_concrete_function()
+    module.function, module.held = part.function, list(concrete.graph.variables)  # what is saved must be held by what is saved
+    tf.saved_model.save(module, str(folder), signatures=concrete)
 
 
 def settings_of(config: Any) -> tuple[Settings | None, str | None]:

@@ -1,7 +1,7 @@
 """Run exported files and the checkpoint on the validation records, and compare their detections.
 
 records = Records.of_run(folder, None, limit=None)
-measured = records.compare(model, config, exported.read(new), ["onnx"], threshold=0.4)     # as parity.json has it
+measured = records.compare(subject, exported.read(new), ["onnx"], threshold=0.4)     # as parity.json has it
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from pneumodet.core.errors import CheckpointError, DataError
 from pneumodet.data import label_map
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.export import parity, sampling
+from pneumodet.export.subject import Subject
 from pneumodet.inference import exported
 from pneumodet.inference.detectors import Detector
 from pneumodet.inference.parity import Comparison, Parity, Reference
@@ -40,7 +41,8 @@ def split_of_run(folder: Path, data_dir: Path | None, name: str) -> Split:
     from pneumodet.evaluation import detecting
 
     split = RecordSet.open(data_dir or detecting.data_of([folder])).split(name)
-    classes = label_map.read_label_map(folder / runs.LABEL_MAP)
+    # a classifier learns from what exams are, not from classes of boxes, and its run has no label map
+    classes = label_map.read_label_map(folder / runs.LABEL_MAP) if (folder / runs.LABEL_MAP).is_file() else split.label_map
     if split.label_map != classes:
         raise DataError(f"The run was trained with the label map {classes}, but the records in {split.folder} have {split.label_map}.")
     return split
@@ -97,19 +99,17 @@ class Records:
 
     def compare(
         self,
-        model: Any,
-        config: Any,
+        subject: Subject,
         one: exported.Exported,
         formats: Sequence[str],
         *,
         threshold: float | None,
         progress: Progress = lambda total: lambda: None,
     ) -> Parity:
-        """Run a model of the API and files that were made of it on the records.
+        """Run a checkpoint and files that were made of it on the records.
 
         Args:
-          model: a DetectionModel of the API with the checkpoint's weights.
-          config: its TrainEvalPipelineConfig.
+          subject: the checkpoint.
           one: the export.
           formats: which of its files.
           threshold: score threshold of the RSNA metric; None: the one that is best for the checkpoint here.
@@ -118,9 +118,7 @@ class Records:
         Returns:
           What comes out.
         """
-        from pneumodet.models.detection.running import DetectorRunner
-
-        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": DetectorRunner(model, config).detect_one}
+        each: dict[str, Callable[[np.ndarray], Detections]] = {"checkpoint": subject.detect}
         each |= {name: Detector(one, name, trust=True).detect for name in formats}
         wanted = {image["file_name"] for image in self.instances["images"]}
         done = progress(len(wanted))
@@ -138,7 +136,7 @@ class Records:
         # after the loop: which exams are in the records shows when they were read to their end
         if detections["checkpoint"].keys() != wanted:
             raise DataError(f"Records and ground truth in {self.split.folder} do not list the same exams. Make the records again.")
-        return self._table(detections, seconds, sizes_hw, one, config, threshold)
+        return self._table(detections, seconds, sizes_hw, one, subject, threshold)
 
     def _table(
         self,
@@ -146,27 +144,30 @@ class Records:
         seconds: dict[str, list[float]],
         sizes_hw: dict[str, tuple[int, int]],
         one: exported.Exported,
-        config: Any,
+        subject: Subject,
         threshold: float | None,
     ) -> Parity:
         reference = detections.pop("checkpoint")
         category = one.label_map[label_map.PNEUMONIA]
         stored = threshold is not None
         # one threshold for all files, so that a change is the file's own
-        threshold = parity.threshold_for(self.instances, reference, category_id=category, own=threshold)
+        if one.card.has_boxes:
+            threshold = parity.threshold_for(self.instances, reference, category_id=category, own=threshold)
 
         def figures(of: dict[str, Detections], band: float) -> dict[str, float | None]:
+            if not one.card.has_boxes:
+                return dict.fromkeys(parity.FIGURES)
             return parity.figures(
                 self.instances, of, class_name=label_map.PNEUMONIA, category_id=category, score_threshold=threshold, band=band
             )
 
         rows = {}
         for name, own in detections.items():
-            tolerance = parity.tolerance_of(name, two_stage=config.model.WhichOneof("model") == "faster_rcnn")
+            tolerance = subject.tolerance(name)
             # the reference again for each format: the band of thresholds is as wide as the format's tolerance
             now, before = figures(own, tolerance.score), figures(reference, tolerance.score)
             changes = {f"{key}_change": _change(value, before[key]) for key, value in now.items()}
-            same = parity.compare(reference, own, sizes_hw=sizes_hw, limit=_limit(config), tolerance=tolerance)
+            same = parity.compare(reference, own, sizes_hw=sizes_hw, limit=subject.limit, tolerance=tolerance)
             measured = {**same, **now, **changes, "bytes": one.artefacts[name].bytes, "images": len(reference)}
             measured |= {**_times(seconds[name]), "tolerance": dataclasses.asdict(tolerance)}
             rows[name] = Comparison(**measured, outside=tuple(parity.outside(measured, tolerance)))
@@ -196,16 +197,6 @@ def _times(seconds: list[float]) -> dict[str, float]:
     """Return median and 95th percentile in ms; the first image, on which a graph is traced, counts only where there is no other."""
     later = 1000 * np.array(seconds[1:] or seconds)
     return {"milliseconds": float(np.median(later)), "milliseconds_p95": float(np.percentile(later, 95))}
-
-
-def _limit(config: Any) -> int:
-    """Return how many detections an image has at the most."""
-    kind = config.model.WhichOneof("model")
-    if kind == "ssd":
-        return config.model.ssd.post_processing.batch_non_max_suppression.max_total_detections
-    if kind == "faster_rcnn":
-        return config.model.faster_rcnn.second_stage_post_processing.batch_non_max_suppression.max_total_detections
-    return 100
 
 
 def refuse_unlike(measured: Parity, formats: Sequence[str]) -> None:

@@ -26,6 +26,9 @@ SAME_IOU = 0.5
 BAND_POINTS = 11
 """Thresholds over which the RSNA metric is averaged."""
 
+FIGURES = ("ap50", "rsna_metric", "rsna_metric_nearby")
+"""What ``figures`` returns."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
@@ -64,6 +67,11 @@ def tolerance_of(name: str, *, two_stage: bool) -> Tolerance:
     """Return the tolerance of a format for a model of one stage or two."""
     own = TOLERANCES[name]
     return dataclasses.replace(own, alike=TWO_STAGE_ALIKE) if two_stage and name == "onnx" else own
+
+
+def of_scores(name: str) -> Tolerance:
+    """Return the tolerance of a format for a classifier: nothing is suppressed, so that every score has its like."""
+    return dataclasses.replace(TOLERANCES[name], box=0.0, alike=1.0)
 
 
 def compare(
@@ -218,7 +226,9 @@ def outside(measured: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
       tolerance: of its format.
     """
     issues = []
-    if measured["alike"] < tolerance.alike:
+    if tolerance.alike == 1 and measured["score_largest"] > tolerance.score:
+        issues.append(f"a score differs by {measured['score_largest']:.2g} ({tolerance.score:g} is allowed)")
+    elif measured["alike"] < tolerance.alike:
         issues.append(
             f"only {measured['alike']:.1%} of the detections are those of the checkpoint (scores within {tolerance.score:g}, boxes within "
             f"{tolerance.box:.1%} of the radiograph's side; {tolerance.alike:.0%} are needed)"

@@ -21,7 +21,7 @@ import numpy as np
 
 from pneumodet.core.errors import ConfigError, first_line
 from pneumodet.core.logs import hidden_output
-from pneumodet.export import task_metadata
+from pneumodet.export import graphs, task_metadata
 from pneumodet.export.graphs import OPERATION, Part
 
 FLOAT_ABOVE = 0.125
@@ -51,10 +51,7 @@ def write(
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        module = tf.Module()
-        concrete = part.function.get_concrete_function()
-        module.function, module.held = part.function, list(concrete.graph.variables)  # what is saved must be held by what is saved
-        tf.saved_model.save(module, folder, signatures=concrete)
+        graphs.save(part, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if kind == "tflite-fp16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

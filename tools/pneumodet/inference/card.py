@@ -4,14 +4,16 @@ card = read(folder / CARD)
 card.run, card.score_threshold, card.artefacts["onnx"].file
 write(folder / CARD, card)
 
-Files of earlier exports are read, too: version 1 knew the SavedModel alone, and had fewer fields. What this module does not know is left alone.
+Files of earlier exports are read, too: version 1 knew the SavedModel alone, and had fewer fields. A classifier's file is of version 3, a detector's of version
+2, which earlier releases read. What this module does not know is left alone.
 """
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import json_fields, paths
+from pneumodet.core import json_fields, paths, runs
 from pneumodet.core import seen as seen_exams
 from pneumodet.core.errors import CheckpointError, ConfigError
 from pneumodet.core.json_fields import Fields
@@ -25,12 +27,19 @@ from pneumodet.inference.suppression import Ranges, Settings
 CARD = "model.json"
 """The file's name."""
 
-FORMAT, VERSION = "pneumodet-model", 2
+FORMAT, VERSION = "pneumodet-model", 3
 """Of the file."""
 
-DETECTIONS, BOXES, ENCODINGS, TASK = "detections", "boxes", "encodings", "task"
+_WITHOUT_SCORES = 2
+"""The version of a file without ``SCORES``."""
+
+DETECTIONS, BOXES, ENCODINGS, TASK, SCORES = "detections", "boxes", "encodings", "task", "scores"
 """What an artefact answers with: detections as the API has them; boxes and scores before suppression; before these are decoded, the encodings and logits
-of each feature map; or detections as TensorFlow Lite's own operation has them, whose classes count from 0."""
+of each feature map; detections as TensorFlow Lite's own operation has them, whose classes count from 0; or, of a classifier, a score of the whole image for
+each class of the label map."""
+
+_OF_DETECTORS, _OF_CLASSIFIERS = (DETECTIONS, BOXES, ENCODINGS, TASK), (SCORES,)
+"""What their files may answer with."""
 
 SAVED_MODEL = "saved_model"
 """The folder of a SavedModel in an export, as the API's exporter calls it."""
@@ -47,7 +56,7 @@ class Artefact:
 
     Attributes:
       file: its name in the export.
-      outputs: what it answers with, one of DETECTIONS, BOXES, ENCODINGS, TASK.
+      outputs: what it answers with, one of DETECTIONS, BOXES, ENCODINGS, TASK, SCORES.
       sha256: as ``exported.sha256`` computes it; an export of version 1 has none, nor the size.
       bytes: its size.
       anchors: with ENCODINGS: the name of the file of anchors, …
@@ -75,10 +84,11 @@ class ModelCard:
 
     Attributes:
       run: name of the run that was exported.
+      family: of the run, as ``runs.TRAINED_BY`` has them; None of an earlier export, which is a detector's.
       checkpoint: name of its checkpoint.
       checkpoint_sha256: of the sorted lines "sha256  name" of the checkpoint's files.
       checkpoint_chosen_of: of how many evaluations on the validation split the checkpoint is the best.
-      architecture: the API's name of the kind of model, such as ``ssd``.
+      architecture: the API's name of the kind of model, such as ``ssd``, or the backbone of a classifier.
       label_map: class -> id.
       size: what it takes; ``input`` in the file.
       postprocessing: how boxes become detections, of a model of one stage.
@@ -96,6 +106,7 @@ class ModelCard:
     """
 
     run: str | None = None
+    family: str | None = None
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
     checkpoint_chosen_of: int | None = None
@@ -114,12 +125,18 @@ class ModelCard:
     calibrator: Calibrator | None = None
     artefacts: dict[str, Artefact] = dataclasses.field(default_factory=dict)
 
+    @property
+    def has_boxes(self) -> bool:
+        """Whether it detects; a classifier scores whole images."""
+        return self.family in (None, runs.DETECTION)
+
     def to_json(self) -> dict[str, Any]:
         """Return what model.json holds, but for the artefacts and ``seen``: what goes into a file of another format, too, as its metadata."""
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": _WITHOUT_SCORES if self.has_boxes else VERSION,
             "run": self.run,
+            "family": self.family,
             "checkpoint": self.checkpoint,
             "checkpoint_sha256": self.checkpoint_sha256,
             "checkpoint_chosen_of": self.checkpoint_chosen_of,
@@ -164,8 +181,10 @@ def read(path: Path) -> ModelCard:
         raise fields.wrong("format", repr(FORMAT))
     # none by hand, or by a test; every export has written one
     version = fields.version(VERSION) or VERSION
+    family = fields.choice("family", runs.TRAINED_BY) if fields.optional("family", str) is not None else None
     return ModelCard(
         run=fields.optional("run", str),
+        family=family,
         checkpoint=fields.optional("checkpoint", str),
         checkpoint_sha256=fields.optional("checkpoint_sha256", str),
         checkpoint_chosen_of=fields.optional("checkpoint_chosen_of", int),
@@ -182,7 +201,7 @@ def read(path: Path) -> ModelCard:
         metrics=_metrics(fields),
         score_threshold=fields.optional("score_threshold", float),
         calibrator=_calibrator(fields),
-        artefacts=_artefacts(fields, version),
+        artefacts=_artefacts(fields, version, family),
     )
 
 
@@ -229,21 +248,22 @@ def _data(fields: Fields) -> DataRecord:
     )
 
 
-def _artefacts(fields: Fields, version: int) -> dict[str, Artefact]:
+def _artefacts(fields: Fields, version: int, family: str | None) -> dict[str, Artefact]:
     # version 1 has no list: it knew the SavedModel alone
     if version == 1 and fields.optional("artefacts", dict) is None:
         return {"savedmodel": Artefact(file=SAVED_MODEL, outputs=DETECTIONS)}
-    artefacts = {name: _artefact(part) for name, part in fields.parts("artefacts")}
+    answers = _OF_CLASSIFIERS if family == runs.CLASSIFICATION else _OF_DETECTORS
+    artefacts = {name: _artefact(part, answers) for name, part in fields.parts("artefacts")}
     if not artefacts:
         raise fields.wrong("artefacts", "an object with at least one file of a model")
     return artefacts
 
 
-def _artefact(fields: Fields) -> Artefact:
+def _artefact(fields: Fields, answers: Collection[str]) -> Artefact:
     file = fields.file_name("file")
     if file is None:
         raise fields.wrong("file", "a text")
-    outputs, anchors, feature_maps = fields.choice("outputs", (DETECTIONS, BOXES, ENCODINGS, TASK)), None, None
+    outputs, anchors, feature_maps = fields.choice("outputs", answers), None, None
     ranges = None
     if outputs == ENCODINGS:
         anchors, feature_maps = fields.file_name("anchors"), fields.count("feature_maps", least=1)

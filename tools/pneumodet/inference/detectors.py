@@ -16,11 +16,14 @@ from pneumodet.core.errors import CheckpointError, ConfigError, EnvironmentProbl
 from pneumodet.inference import backends, exported, sizes, suppression
 from pneumodet.inference import card as cards
 from pneumodet.inference import trust as trusts
-from pneumodet.inference.outputs import from_outputs
+from pneumodet.inference.outputs import from_outputs, from_scores
 
 FORMATS_OF = {"onnx": ("onnx",), "tflite": ("tflite", "tflite-fp16"), "savedmodel": ("savedmodel",), "openvino": ("onnx",)}
 """Backend -> the formats that it takes by itself, the first one that is there; the exact ones in the order of their speed. A quantized model has
 other detections than the one that was evaluated; it is used where its file is named."""
+
+SCORES_OUTPUT = "scores"
+"""Name of a classifier's output: (1, C) float32 in [0, 1], a score of each class of the label map, in the order of their ids."""
 
 INEXACT = "openvino"
 """Computes in bfloat16 where the processor does, in half the time; scores differ in the second digit, so that it is used where it is named."""
@@ -47,7 +50,7 @@ class Detector:
         self.exported, self.format, self.backend = model, name, backend or name.partition("-")[0]
         self._artefact, self._size = model.artefacts[name], model.card.size
         self._settings = model.card.postprocessing
-        if self._settings is None and self._artefact.outputs != cards.DETECTIONS:
+        if self._settings is None and self._artefact.outputs not in (cards.DETECTIONS, cards.SCORES):
             raise CheckpointError(
                 f"{model.model_dir / cards.CARD}: the field postprocessing is missing, which {self._artefact.file} needs. Export the run again."
             )
@@ -71,7 +74,7 @@ class Detector:
           pixels: (H, W) uint8, dark air and bright bone (MONOCHROME2), of any size.
 
         Returns:
-          Detections in px of ``pixels``, best first, all that score at least ``inference.SCORE_FLOOR``.
+          Detections in px of ``pixels``, best first, all that score at least ``inference.SCORE_FLOOR``; of a classifier as ``outputs.from_scores``.
         """
         height, width = pixels.shape
         image = pixels if self._size is None else sizes.prepared(pixels, self._size)
@@ -85,6 +88,8 @@ class Detector:
                 backends.TRUE_SHAPE: np.array([[*true_hw, 3]], np.int32),
             }
         )
+        if self._artefact.outputs == cards.SCORES:
+            return from_scores(answer[SCORES_OUTPUT][0], height=height, width=width)
         if self._artefact.outputs == cards.TASK:
             answer = {**answer, "detection_classes": answer["detection_classes"] + 1}  # which count from 0 there
         elif self._settings is not None and self._artefact.outputs != cards.DETECTIONS:
@@ -116,7 +121,9 @@ def numerics_of(detector: Detector) -> str:
     return " ".join([detector.format] * ("-" in detector.format) + [detector.backend] * (detector.backend == INEXACT))
 
 
-def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None, trust: bool = False) -> Detector:  # noqa: A001 - as detectors.open
+def open(  # noqa: A001 - as detectors.open
+    model_dir: Path, *, backend: str = "auto", threads: int | None = None, trust: bool = False, boxes: bool = True
+) -> Detector:
     """Open an exported model.
 
     Args:
@@ -124,6 +131,7 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None, 
       backend: one of ``inference.BACKENDS``; "auto" takes the fastest one whose file and package are there, or, where a file is named, that of the file.
       threads: that one image may use; None: all cores.
       trust: whether the model's maker is trusted: a SavedModel that was not exported in this workspace is run only then; see ``inference.trust``.
+      boxes: refuse a classifier, which has none.
 
     Returns:
       The detector.
@@ -133,7 +141,7 @@ def open(model_dir: Path, *, backend: str = "auto", threads: int | None = None, 
       ConfigError: there is no such backend, or it does not run the file that was named.
       EnvironmentProblem: the package that runs it is not installed.
     """
-    one, name, kind = _chosen(model_dir, backend)
+    one, name, kind = _chosen(model_dir, backend, boxes=boxes)
     return Detector(one, name, backend=kind, threads=threads, trust=trust)
 
 
@@ -144,11 +152,11 @@ def check_trusted(model_dir: Path, *, backend: str = "auto", trust: bool = False
         trusts.check(one, name, given=trust)
 
 
-def _chosen(model_dir: Path, backend: str) -> tuple[exported.Exported, str, str]:
+def _chosen(model_dir: Path, backend: str, *, boxes: bool = True) -> tuple[exported.Exported, str, str]:
     """Return (what lies beside the model, the format to run, the backend that runs it); arguments and errors as ``open``."""
     if backend not in inference.BACKENDS:
         raise ConfigError(f"There is no backend {backend!r}; there are {', '.join(inference.BACKENDS)}.")
-    one = exported.read(model_dir)
+    one = exported.read(model_dir, boxes=boxes)
     # exported.read takes a file for its folder; here its name chooses the format
     named = [name for name, artefact in one.artefacts.items() if one.model_dir != model_dir and artefact.file == model_dir.name]
     if named:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pneumodet.core import paths, runs
-from pneumodet.core.errors import CheckpointError, DataError
+from pneumodet.core.errors import CheckpointError, ConfigError, DataError
 from pneumodet.data import label_map
 from pneumodet.inference import card as cards
 from pneumodet.inference.card import CARD, Artefact, ModelCard
@@ -36,6 +36,9 @@ FILES = {
     "tflite-task": "model-task.tflite",
 }
 """Format -> its file, or its folder, in an export."""
+
+EXPORTED_FAMILIES = (runs.DETECTION, runs.CLASSIFICATION)
+"""Families of runs that can be exported."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +77,17 @@ def _export_of(path: Path) -> Path | None:
     return path if paths.is_file(path / CARD) else None
 
 
-def read(model_dir: Path) -> Exported:
+def read(model_dir: Path, *, boxes: bool = True) -> Exported:
     """Read label_map.pbtxt and model.json of an exported model.
 
     Args:
       model_dir: its folder, one of the files in it, or the folder of the run that was exported.
+      boxes: refuse a model without boxes.
 
     Raises:
-      CheckpointError: this is no exported model, a file of it is gone, or a field of model.json is wrong; or the run was not exported yet.
+      CheckpointError: this is no exported model, a file of it is gone, or a field of model.json is wrong; the run was not exported yet; or it has no boxes.
     """
-    folder = _folder_of(model_dir)
+    folder = _folder_of(model_dir, boxes=boxes)
     for name in (LABEL_MAP, CARD):
         if not paths.is_file(folder / name):
             raise CheckpointError(f"{folder} is not an exported model (it has no {name}). Export a run by tools/export.py --run NAME.")
@@ -92,6 +96,8 @@ def read(model_dir: Path) -> Exported:
     except DataError as error:
         raise CheckpointError(str(error)) from error
     card = cards.read(folder / CARD)
+    if boxes and not card.has_boxes:
+        raise _no_boxes(folder, f"the export of a run of the family {card.family}")
     # every file, and not only the one in use: a copy that lacks one was cut short
     for artefact in card.artefacts.values():
         for name in filter(None, (artefact.file, artefact.anchors)):
@@ -100,7 +106,7 @@ def read(model_dir: Path) -> Exported:
     return Exported(folder, classes, card)
 
 
-def _folder_of(model_dir: Path) -> Path:
+def _folder_of(model_dir: Path, *, boxes: bool) -> Path:
     """Return the folder of the export that a path stands for."""
     if export := _export_of(model_dir):
         return export
@@ -109,22 +115,32 @@ def _folder_of(model_dir: Path) -> Path:
     if run is None or not runs.is_run(run):
         return model_dir
     family = runs.family_of(run) or runs.DETECTION
-    if family != runs.DETECTION:
-        raise CheckpointError(f"{run} is a run of the family {family}, which has no boxes. Name the export of a detector's run.")
+    if family != runs.DETECTION and (boxes or family not in EXPORTED_FAMILIES):
+        raise _no_boxes(run, f"a run of the family {family}")
     if not (run / runs.EXPORT / CARD).is_file():
         name = run.name if run.resolve().parent == paths.workspace_dir().resolve() else run
         raise CheckpointError(f"The run {run} was not exported yet. Export it: python tools/export.py --run {name}")
     return run / runs.EXPORT
 
 
-def read_all(model_dirs: Sequence[Path]) -> list[Exported]:
+def _no_boxes(folder: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} is {what}, which has no boxes. Name the export of a detector's run; that of a classifier is for tools/predict.py."
+    )
+
+
+def read_all(model_dirs: Sequence[Path], *, boxes: bool = True) -> list[Exported]:
     """Read what lies beside each of one or more exported models that are to be fused.
 
     Raises:
-      CheckpointError: one of them is no exported model.
+      CheckpointError: one of them is no exported model, or has no boxes where ``boxes`` are wanted.
+      ConfigError: one of several has no boxes that could be fused.
       DataError: their label maps differ.
     """
-    each = [read(model_dir) for model_dir in model_dirs]
+    each = [read(model_dir, boxes=boxes) for model_dir in model_dirs]
+    classifier = next((one for one in each if not one.card.has_boxes), None)
+    if classifier is not None and len(each) > 1:
+        raise ConfigError(f"{classifier.model_dir} is a classifier's, which has no boxes to fuse. Predict with it alone.")
     for one in each:
         if one.label_map != each[0].label_map:
             raise DataError(

@@ -1,6 +1,7 @@
 """What a model answers -> Detections in px of the radiograph.
 
 detections = from_outputs(outputs, 0, height=1024, width=1024)
+detections = from_scores(scores, height=1024, width=1024)            # of a classifier
 """
 
 from typing import Any
@@ -41,3 +42,18 @@ def from_outputs(outputs: dict[str, Any], index: int, *, height: int, width: int
     if "detection_masks" in outputs:
         masks = np.rint(np.asarray(outputs["detection_masks"][index][:count], np.float32)[keep] * 255).astype(np.uint8)
     return Detections(xyxy_px[keep].astype(np.float32), scores[keep], classes[keep], masks)
+
+
+def from_scores(scores: np.ndarray, *, height: int, width: int) -> Detections:
+    """Return a classifier's scores as they travel: one detection of the whole radiograph for each class.
+
+    Args:
+      scores: (C,) in [0, 1], of the classes 1 to C of its label map.
+      height: of the radiograph, px.
+      width: of the radiograph, px.
+
+    Raises:
+      DataError: a score is not finite or outside of [0, 1].
+    """
+    count = len(scores)
+    return Detections(np.tile([0.0, 0.0, width, height], (count, 1)), np.asarray(scores), np.arange(1, count + 1))

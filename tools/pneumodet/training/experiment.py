@@ -201,7 +201,7 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
     if parts.report is None:
         return None
     from pneumodet.core import folders
-    from pneumodet.evaluation import leaks
+    from pneumodet.evaluation import leaks, metrics_file
     from pneumodet.models.detection import checkpoints
 
     which = "best" if parts.validation is not None else "last"
@@ -223,6 +223,7 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
             "milliseconds_an_image": parts.milliseconds() if parts.milliseconds else None,
             "split": "val",
             "manifest_sha256": record.records().manifest_sha256,
+            metrics_file.SCORED: dataclasses.asdict(Marks.of(Exams.of(records.val.instances["images"]))),
         }
         paths.write_json(into / runs.METRICS, metrics)
     return metrics

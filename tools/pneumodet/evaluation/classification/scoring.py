@@ -50,8 +50,7 @@ def restored(folder: Path) -> Trained:
       DataError, ConfigError: the folder is no run of a classifier.
       CheckpointError: there is no checkpoint, or it does not fit.
     """
-    # the settings that it was trained with, not those of the config today
-    chosen = settings_files.load(ClassifierSettings, folder / runs.SETTINGS, folder=paths.CONFIG_DIR / runs.CLASSIFICATION)
+    chosen = settings_of(folder)
     from pneumodet.models.classification import networks
     from pneumodet.models.detection import checkpoints
     from pneumodet.models.keras_checkpoints import restore
@@ -59,6 +58,11 @@ def restored(folder: Path) -> Trained:
     model = networks.classifier(chosen, None)
     restore(model, checkpoints.of_run(folder))
     return Trained(model, chosen)
+
+
+def settings_of(folder: Path) -> ClassifierSettings:
+    """Return the settings that a classifier was trained with, which are not those of the config today; errors as ``restored``, without TensorFlow."""
+    return settings_files.load(ClassifierSettings, folder / runs.SETTINGS, folder=paths.CONFIG_DIR / runs.CLASSIFICATION)
 
 
 def feed_arguments(settings: ClassifierSettings, split: Split) -> dict[str, Any]:
@@ -82,6 +86,11 @@ def probability(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     if "pneumonia" in outputs:
         return _softmax(np.pad(outputs["pneumonia"], [(0, 0), (1, 0)]))[:, 1]
     return _softmax(outputs["classes"])[:, -1]
+
+
+def scores(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the (B, C) float64 probability of pneumonia, and then of the three classes where the model has them: all that an export answers with."""
+    return np.column_stack([probability(outputs), *([_softmax(outputs["classes"])] if "classes" in outputs else [])])
 
 
 def gathered(batches: Iterable[Any]) -> dict[str, np.ndarray]:

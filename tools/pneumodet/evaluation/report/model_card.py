@@ -7,7 +7,7 @@ Its parts follow Mitchell et al., Model Cards for Model Reporting, FAccT 2019.
 from collections.abc import Mapping
 from typing import Any
 
-from pneumodet.core import formatting, split_use
+from pneumodet.core import formatting, runs, split_use
 from pneumodet.core.formatting import counted
 from pneumodet.evaluation import leaks
 from pneumodet.evaluation.metrics_file import Metrics
@@ -24,6 +24,9 @@ _FIGURES = {
 }
 
 
+_KINDS = {runs.DETECTION: "detector", runs.CLASSIFICATION: "classifier"}
+
+
 def text(metrics: Mapping[str, Any]) -> str:
     """Return the model card in Markdown.
 
@@ -33,7 +36,7 @@ def text(metrics: Mapping[str, Any]) -> str:
     metrics = Metrics(metrics)
     class_name = metrics.class_name
     lines = [
-        "# Model card: pneumonia detector for chest radiographs",
+        f"# Model card: pneumonia {_KINDS.get(metrics.get('family') or runs.DETECTION, 'model')} for chest radiographs",
         *_part("Model", [f"- {key}: {plain(metrics[key])}" for key in ("model", "checkpoint", "step") if metrics.get(key) is not None]),
         *_part(
             "Intended use",

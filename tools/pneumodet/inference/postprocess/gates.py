@@ -10,7 +10,7 @@ from pathlib import Path
 from pneumodet.core.detections import SCORE_HEADER
 from pneumodet.core.errors import DataError
 from pneumodet.data import tables
-from pneumodet.inference.postprocess.recipe import Recipe
+from pneumodet.inference.postprocess.recipe import GATE_HINT, Recipe
 
 
 def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, float]:
@@ -43,7 +43,7 @@ def read_gate(path: Path, *, exams: Sequence[str] | None = None) -> dict[str, fl
             raise DataError(f"{where}: exam {exam} is not in the ground truth. Are these scores of other radiographs?")
         scores[exam] = score
     if known is not None and (missing := known - scores.keys()):
-        raise DataError(f"{path} has no score for {len(missing)} of {len(known)} exams, for example {min(missing)}. Score every exam.")
+        raise DataError(f"{path} has no score for {len(missing)} of {len(known)} exams, for example {min(missing)}. {GATE_HINT}")
     return scores
 
 
@@ -54,5 +54,5 @@ def gate_for(recipe: Recipe, path: Path | None) -> dict[str, float] | None:
       DataError: the recipe gates, but there are none; or as ``read_gate``.
     """
     if path is None and recipe.gate != "none":
-        raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
+        raise DataError(f"The recipe gates by an image-level score, but there is none. {GATE_HINT}")
     return None if path is None else read_gate(path)

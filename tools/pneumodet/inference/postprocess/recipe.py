@@ -47,6 +47,12 @@ NMS_KINDS = ("none", "hard", "voted", "linear", "gaussian")
 GATES = ("none", "drop", "multiply")
 """Drop the boxes of exams whose image-level score is below the threshold, or multiply scores by it."""
 
+GATE_HINT = (
+    "Give by --gate the CSV (patientId,score) that a classifier makes of these radiographs: python tools/predict.py --model CLASSIFIER --input FOLDER "
+    "--output-dir SCORES, then --gate SCORES/scores.csv."
+)
+"""The next step where a recipe gates and an exam has no image-level score."""
+
 ABOVE_ALL = float(np.nextafter(np.float32(1), np.float32(2)))
 """A score threshold that no score reaches."""
 
@@ -250,7 +256,7 @@ def finished(recipe: Recipe, cases: Cases, gate: np.ndarray | None) -> Cases:
         cases = steps.scale_boxes(cases, recipe.box_scale)
     if recipe.gate != "none":
         if gate is None:
-            raise DataError("The recipe gates by an image-level score, but there is none. Give the CSV (patientId,score) with --gate.")
+            raise DataError(f"The recipe gates by an image-level score, but there is none. {GATE_HINT}")
         drops = recipe.gate == "drop"
         cases = steps.gate_drop(cases, gate, recipe.gate_threshold) if drops else steps.gate_multiply(cases, gate)
     # last: the threshold was chosen on scores after soft-NMS, fusion and gate
@@ -314,7 +320,7 @@ def gate_of(gate_scores: Mapping[str, float], exams: Sequence[str]) -> np.ndarra
     """
     missing = [exam for exam in exams if exam not in gate_scores]
     if missing:
-        raise DataError(f"{len(missing)} of {len(exams)} exams have no image-level score, for example {missing[0]}. Score every exam.")
+        raise DataError(f"{len(missing)} of {len(exams)} exams have no image-level score, for example {missing[0]}. {GATE_HINT}")
     return np.array([gate_scores[exam] for exam in exams], np.float64)
 
 

@@ -80,17 +80,27 @@ def _head(heading: Heading, rules: Rules, pictures: int, *, with_truth: bool) ->
         f"{rules.score_threshold:.4g} or more ({heading.threshold_source}){left_out}."
     )
     drawn = f"{pictures:,} of them, by the highest scores, have a picture; all are in scores.csv." if pictures < heading.radiographs else ""
-    below = "; ground truth is dashed and blue, at the left alone and at the right below them" if with_truth else ""
-    key = f"Detections are solid and orange{below}. A click opens a picture in full."
+    if rules.boxes:
+        below = "; ground truth is dashed and blue, at the left alone and at the right below them" if with_truth else ""
+        key = f"Detections are solid and orange{below}. A click opens a picture in full."
+    else:
+        key = f"{'Ground truth is dashed and blue. ' if with_truth else ''}A click opens a picture in full."
     # a high probability beside no box would pass for an error
-    more = [] if rules.calibrator is None else [probability.NO_BOX]
+    more = [] if rules.calibrator is None or not rules.boxes else [probability.NO_BOX]
     return [f"{counts} {drawn}", key, *more, *heading.notes]
 
 
 def _picture(one: Shown, rules: Rules, truth_boxes: Mapping[str, int] | None) -> dict[str, Any]:
     """Return what is shown of a radiograph; ``before`` and ``after`` stand around what is said of its boxes, ``found``."""
     height, width = one.size_hw
-    before = f"score {one.score:.3f}" if one.score else "no detection at all"
+    below = f"below the threshold of {rules.score_threshold:.4g}"
+    if not rules.boxes:
+        found = "pneumonia" if one.boxes else below
+    elif one.boxes or not one.score:
+        found = counted(one.boxes, "box")
+    else:
+        found = f"no box, {below}"
+    before = f"score {one.score:.3f}" if one.score or not rules.boxes else "no detection at all"
     if one.probability is not None:
         before += f" · probability {probability.as_text(one.probability)}"
     return {
@@ -98,8 +108,8 @@ def _picture(one: Shown, rules: Rules, truth_boxes: Mapping[str, int] | None) ->
         "source": quote(f"{IMAGES}/{one.picture}"),
         "width": width if truth_boxes is None else 2 * width,
         "height": height,
-        "boxes": counted(one.boxes, "box"),
-        "found": counted(one.boxes, "box") if one.boxes or not one.score else f"no box, below the threshold of {rules.score_threshold:.4g}",
+        "boxes": counted(one.boxes, "box") if rules.boxes else found,
+        "found": found,
         "before": before,
         "after": "" if truth_boxes is None else f" · {truth_words(truth_boxes.get(one.exam))}",
     }

@@ -1,13 +1,13 @@
 """The journal -> the files that users want, each written in one pass with one exam in memory.
 
-totals = write(folder, journal.entries, plan)        # detections.json, submission.csv, scores.csv, boxes.csv
+totals = write(folder, journal.entries, plan)        # detections.json, submission.csv, scores.csv, boxes.csv; of a classifier scores.csv alone
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +23,12 @@ from pneumodet.viz import pictures
 DETECTIONS, SUBMISSION, SCORES, BOXES = "detections.json", "submission.csv", "scores.csv", "boxes.csv"
 """COCO results; the challenge's CSV; patientId, highest score, calibrated probability to a hundredth; the API's classic CSV with a score column."""
 
-_TABLES = (SUBMISSION, SCORES, BOXES)
+TABLES = (DETECTIONS, SUBMISSION, SCORES, BOXES)
+"""All of them."""
+
+SCORE_COLUMNS, POSITIVE = (*detections.SCORE_HEADER, "probability"), "positive"
+"""Of ``SCORES``: what a gate needs, and the probability; of a classifier then whether the score reaches the threshold, 1 or 0, and a column for each further
+class."""
 
 BOX_COLUMNS = (*formats.CSV_COLUMNS, "score")
 
@@ -45,11 +50,32 @@ class Rules:
       category_id: label-map id of pneumonia.
       score_threshold: of submission, boxes and pictures, in [0, 1].
       calibrator: makes probabilities of scores, or None.
+      scored: of a classifier the classes that have a score, in the order of their ids; of a detector none.
     """
 
     category_id: int
     score_threshold: float
     calibrator: Calibrator | None = None
+    scored: tuple[str, ...] = ()
+
+    @property
+    def boxes(self) -> bool:
+        """Whether there are boxes: a classifier's detections are whole radiographs, which nobody draws or counts."""
+        return not self.scored
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The classes that have a score besides pneumonia."""
+        return tuple(name for name in self.scored if name != label_map.PNEUMONIA)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that are written."""
+        return TABLES if self.boxes else (SCORES,)
+
+    def kept(self, entry: Entry) -> detections.Detections:
+        """Return a radiograph's detections of pneumonia at the threshold."""
+        return entry.detections.of_class(self.category_id).above(self.score_threshold)
 
     def score(self, entry: Entry) -> float:
         """Return a radiograph's highest score of pneumonia, 0 without a detection."""
@@ -70,7 +96,7 @@ class Shown:
       size_hw: of the radiograph, px.
       score: the highest one of pneumonia.
       probability: that belongs to it, or None.
-      boxes: number of detections at the threshold.
+      boxes: number of detections at the threshold; of a classifier 1 or 0.
     """
 
     exam: str
@@ -116,7 +142,7 @@ class Totals:
 
 
 def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Collection[str]) -> Totals:
-    """Write the four tables, each atomically, and remove the pictures that are not needed.
+    """Write the tables of ``Rules.tables``, each atomically, and remove the pictures that are not needed.
 
     Args:
       folder: of the results.
@@ -129,26 +155,16 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
     """
     totals = Totals()
     with contextlib.ExitStack() as stack:
-        coco = stack.enter_context(_opened(folder / DETECTIONS))
-        submission, scores, boxes = (csv_cells.Writer(stack.enter_context(_opened(folder / name))) for name in _TABLES)
-        submission.writerow(detections.SUBMISSION_HEADER)
-        scores.writerow(("patientId", "score", "probability"))
-        boxes.writerow(BOX_COLUMNS)
-        # row by row: json.dump would need the detections of all exams in memory
-        before = "[\n"
+        scores = csv_cells.Writer(stack.enter_context(_opened(folder / SCORES)))
+        scores.writerow(SCORE_COLUMNS if rules.boxes else (*SCORE_COLUMNS, POSITIVE, *rules.further))
+        boxes = stack.enter_context(_boxes_into(folder, totals)) if rules.boxes else None
         for entry in entries:
-            kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
-            for row in detections.coco_rows(entry.exam, entry.detections, size_hw=entry.size_hw):
-                coco.write(before + json.dumps(row, allow_nan=False))
-                before = ",\n"
-            if csv_cells.is_formula(entry.exam):  # Kaggle's program compares ids, which must not be changed
-                totals.not_submitted.append(entry.exam)
-            else:
-                submission.writerow((entry.exam, detections.prediction_string(kept)))
+            kept = rules.kept(entry)
+            if boxes is not None:
+                boxes(entry, kept)
             score = rules.score(entry)
             probability = rules.probability(score)
-            scores.writerow((entry.exam, f"{score:.6g}", "" if probability is None else f"{held(probability):.2f}"))
-            boxes.writerows(_box_rows(entry, kept))
+            scores.writerow(_score_row(entry, rules, score, probability, positive=len(kept) > 0))
             totals.radiographs += 1
             totals.positive += len(kept) > 0
             if entry.problem:
@@ -160,8 +176,43 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
                 (folder / IMAGES / entry.picture).unlink(missing_ok=True)
             elif entry.picture is not None:
                 totals.shown.append(Shown(entry.exam, entry.picture, entry.size_hw, score, probability, len(kept)))
-        coco.write("[]\n" if before == "[\n" else "\n]\n")
     return totals
+
+
+def _score_row(entry: Entry, rules: Rules, score: float, probability: float | None, *, positive: bool) -> tuple[Any, ...]:
+    """Return an exam's row of ``SCORES``."""
+    row = (entry.exam, f"{score:.6g}", "" if probability is None else f"{held(probability):.2f}")
+    if rules.boxes:
+        return row
+    # one detection a class, of the whole radiograph
+    of_class = dict(zip(entry.detections.classes.tolist(), entry.detections.scores.tolist(), strict=True))
+    return (*row, int(positive), *(f"{of_class[rules.scored.index(name) + 1]:.6g}" for name in rules.further))
+
+
+@contextlib.contextmanager
+def _boxes_into(folder: Path, totals: Totals) -> Iterator[Callable[[Entry, detections.Detections], None]]:
+    """Open the tables that hold boxes; yield what writes an entry, and those of its detections that are kept, into all of them."""
+    with contextlib.ExitStack() as stack:
+        coco = stack.enter_context(_opened(folder / DETECTIONS))
+        submission, boxes = (csv_cells.Writer(stack.enter_context(_opened(folder / name))) for name in (SUBMISSION, BOXES))
+        submission.writerow(detections.SUBMISSION_HEADER)
+        boxes.writerow(BOX_COLUMNS)
+        # row by row: json.dump would need the detections of all exams in memory
+        before = "[\n"
+
+        def add(entry: Entry, kept: detections.Detections) -> None:
+            nonlocal before
+            for row in detections.coco_rows(entry.exam, entry.detections, size_hw=entry.size_hw):
+                coco.write(before + json.dumps(row, allow_nan=False))
+                before = ",\n"
+            if csv_cells.is_formula(entry.exam):  # Kaggle's program compares ids, which must not be changed
+                totals.not_submitted.append(entry.exam)
+            else:
+                submission.writerow((entry.exam, detections.prediction_string(kept)))
+            boxes.writerows(_box_rows(entry, kept))
+
+        yield add
+        coco.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 @contextlib.contextmanager
@@ -197,10 +248,12 @@ def picture(pixels: np.ndarray, entry: Entry, rules: Rules, *, truth_xyxy_px: np
       entry: its line of the journal.
       rules: class and threshold.
       truth_xyxy_px: (N, 4) boxes, or None where the labels do not name the exam.
-      with_truth: whether there are labels at all: at the left the ground truth alone, at the right the detections over it.
+      with_truth: whether there are labels at all: at the left the ground truth alone, at the right the detections over it; of a classifier the radiograph.
     """
-    kept = entry.detections.of_class(rules.category_id).above(rules.score_threshold)
-    drawn = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=kept, panel=False)
+    if rules.boxes:
+        drawn = pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, detections=rules.kept(entry), panel=False)
+    else:
+        drawn = pictures.draw_boxes(pixels, panel=False)
     if not with_truth:
         return drawn
     return _side_by_side(pictures.draw_boxes(pixels, truth_xyxy_px=truth_xyxy_px, panel=False), drawn)
@@ -218,13 +271,14 @@ def truth_words(boxes: int | None) -> str:
     return "not in the labels" if boxes is None else f"ground truth {boxes}"
 
 
-def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[str, int] | None) -> Path | None:
+def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[str, int] | None, boxes: bool = True) -> Path | None:
     """Write pictures on one sheet: findings by score, then the surest negatives; with ground truth the two halves of each beside one another.
 
     Args:
       folder: of the predictions.
       shown: the radiographs that have a picture.
       truth_boxes: exam -> number of ground-truth boxes, where there are labels; the pictures then are pairs.
+      boxes: whether the model has boxes.
 
     Returns:
       The sheet's path, or None without pictures.
@@ -238,7 +292,7 @@ def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[st
         halves = [(0, 0, middle, image.height), (middle, 0, image.width, image.height)]
         tiles += [image.crop(box) for box in halves] if with_truth else [image]
         captions += [(one.exam, truth_words(truth_boxes.get(one.exam)))] if truth_boxes is not None else []
-        captions.append((one.exam, f"boxes {one.boxes}, score {one.score:.3f}"))
+        captions.append((one.exam, f"{f'boxes {one.boxes}, ' if boxes else ''}score {one.score:.3f}"))
     if not tiles:
         return None
     sheet = pictures.contact_sheet(tiles, columns=min(4, len(tiles)), captions=captions)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet.core import runs
-from pneumodet.core.errors import DataError
+from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import label_map
 from pneumodet.inference import detectors, dicom_reports, exported
 from pneumodet.inference.postprocess import ensembles
@@ -55,9 +55,18 @@ class Plan:
         return dicom_reports.Reporter(dicom_reports.algorithm_of(self.models, self.steps, numerics=numerics), self.rules.score_threshold)
 
 
-def planned(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None, gate: Path | None, score_threshold: float | None) -> Plan:
+def planned(
+    model_dirs: Sequence[Path],
+    *,
+    recipe: Path | None,
+    tta: str | None,
+    gate: Path | None,
+    score_threshold: float | None,
+    dicom: Sequence[str] = (),
+) -> Plan:
     """Read models and recipe, and choose threshold and calibration; arguments as ``predict`` takes them."""
-    models = exported.read_all(model_dirs)
+    models = exported.read_all(model_dirs, boxes=False)
+    _refuse_what_needs_boxes(models[0], {"--recipe": recipe, "--tta": tta, "--gate": gate, "a DICOM object": dicom})
     classes = models[0].label_map
     if label_map.PNEUMONIA not in classes:
         raise DataError(f"The model in {model_dirs[0]} has no class 'pneumonia'; its classes are {', '.join(classes)}.")
@@ -76,8 +85,19 @@ def planned(model_dirs: Sequence[Path], *, recipe: Path | None, tta: str | None,
         notes.append(
             f"Probabilities are rough. They rest on {rests_on(models[0].card.metrics)}; other patients may be ill more or less often."
         )
-    rules = Rules(classes[label_map.PNEUMONIA], threshold, calibrator)
+    rules = Rules(classes[label_map.PNEUMONIA], threshold, calibrator, scored=() if models[0].card.has_boxes else tuple(classes))
     return Plan(models, steps, gate_scores, rules, source, notes)
+
+
+def _refuse_what_needs_boxes(model: exported.Exported, given: Mapping[str, object]) -> None:
+    """Refuse of a classifier what is about boxes.
+
+    Raises:
+      ConfigError: something of it is given.
+    """
+    asked = next((name for name, value in given.items() if value), None)
+    if asked is not None and not model.card.has_boxes:
+        raise ConfigError(f"{model.model_dir} is a classifier's, which has no boxes, and {asked} is about boxes. Leave it out.")
 
 
 def _threshold(steps: recipes.Recipe, models: Sequence[exported.Exported], *, by_recipe: bool) -> tuple[float, str]:

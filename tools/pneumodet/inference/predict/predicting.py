@@ -19,6 +19,7 @@ from pneumodet.core import folders, paths
 from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, file_kinds, formats, ground_truth
 from pneumodet.inference import detectors, exported
+from pneumodet.inference.postprocess.recipe import GATE_HINT
 from pneumodet.inference.predict import dicom_files, gallery, inputs, journal, outputs, reading, working
 from pneumodet.inference.predict.chosen import Chosen
 from pneumodet.inference.predict.journal import Journal
@@ -45,6 +46,7 @@ class Summary:
       sheet: the overview picture, or None where none was drawn.
       notes: what the user should know of fusion and probabilities, a sentence each.
       images: what was done or passed over where pixels were made -> of how many radiographs, and which is the first.
+      tables: names of the tables that were written.
     """
 
     radiographs: int
@@ -59,6 +61,7 @@ class Summary:
     sheet: Path | None
     notes: list[str]
     images: dict[str, outputs.Noted]
+    tables: Sequence[str] = outputs.TABLES
 
 
 def predict(
@@ -82,8 +85,10 @@ def predict(
 ) -> Summary:
     """Write ``detections.json`` (COCO results), the tables of ``outputs``, ``images/``, ``overview.png``, ``gallery.html`` and ``predictions.json``.
 
+    Of the tables a classifier has ``scores.csv`` alone, and its pictures have no boxes.
+
     Args:
-      model_dirs: one or more, each made by tools/export.py, or a file in one; the detections of several are fused.
+      model_dirs: one or more, each made by tools/export.py, or a file in one; the detections of several are fused; or a classifier.
       root: what ``inputs.find`` takes: folder, archive, file or URL; a file that cannot be read is listed and left out.
       output_dir: the new folder; it appears whole or not at all.
       backend, trust: as ``detectors.open`` takes them.
@@ -108,7 +113,7 @@ def predict(
       CheckpointError: one of ``model_dirs`` is no exported model.
       EnvironmentProblem: a package is missing.
     """
-    plan = planned(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold)
+    plan = planned(model_dirs, recipe=recipe, tta=tta, gate=gate, score_threshold=score_threshold, dicom=dicom)
     # before the models are opened, which takes seconds
     folders.check_free(output_dir, marker=SUMMARY, overwrite=overwrite)
     begun = _begun(output_dir, resume=resume, overwrite=overwrite)
@@ -135,8 +140,9 @@ def predict(
             model = working.Model(sets, plan.steps, plan.rules.category_id, plan.gate_scores)
             chosen = working.run(book, given, model, finisher, max_images, progress)
             if not book.done:
+                hint = f" {GATE_HINT}" if given.refused[0][1] == working.NO_GATE else ""
                 raise DataError(
-                    f"None of the {given.total or len(given.refused)} files in {root} could be read (first: {': '.join(given.refused[0])})."
+                    f"None of the {given.total or len(given.refused)} files in {root} could be read (first: {': '.join(given.refused[0])}).{hint}"
                 )
             # of this run's own radiographs: those of an earlier run took no time now
             milliseconds = 1000 * (time.perf_counter() - started) / max(len(book.done) - resumed, 1)
@@ -190,7 +196,7 @@ def _write_results(
             f"{totals.not_submitted[0]!r}. They are in detections.json and scores.csv."
         )
     truth_boxes = _truth_boxes(truth, totals.shown)
-    sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes)
+    sheet = outputs.write_sheet(folder, totals.shown, truth_boxes=truth_boxes, boxes=plan.rules.boxes)
     model = ", ".join(f"{model.card.run} ({model.card.checkpoint})" for model in plan.models)
     heading = gallery.Heading(model, totals.radiographs, totals.positive, len(given.refused), plan.threshold_source, plan.notes)
     gallery.write(folder, totals.shown, plan.rules, heading, truth_boxes=truth_boxes)
@@ -213,6 +219,7 @@ def _summary(
         refused=given.refused,
         problems=totals.problems,
         score_threshold=plan.rules.score_threshold,
+        tables=plan.rules.tables,
         threshold_source=plan.threshold_source,
         backends=[one.format if one.format.startswith(one.backend) else one.backend for one in opened],
         resumed=resumed,
@@ -243,7 +250,7 @@ def _open(model_dirs: Sequence[Path], backend: str, *, trust: bool) -> list[list
     count = reading.threads_of_machine()
     each = []
     for model_dir in model_dirs:
-        opener = functools.partial(detectors.open, model_dir, backend=backend, threads=1, trust=trust)
+        opener = functools.partial(detectors.open, model_dir, backend=backend, threads=1, trust=trust, boxes=False)
         first = opener()
         each.append([first] + [first if first.backend == "savedmodel" else opener() for _ in range(count - 1)])
     return [list(one) for one in zip(*each, strict=True)]

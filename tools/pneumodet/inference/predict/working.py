@@ -37,6 +37,9 @@ Progress = Callable[[int | None, int], Callable[[], object]]
 FINISHING = 2
 """Threads that draw pictures and make DICOM objects."""
 
+NO_GATE = "it has no image-level score in the CSV of --gate"
+"""Why a radiograph has no result where the recipe gates."""
+
 UNFINISHED = 6
 """Radiographs that may wait for these; more would fill memory."""
 
@@ -72,7 +75,7 @@ class Model:
           DataError: it has no image-level score, or a model gives what is no detection.
         """
         if self.gate_scores is not None and exam not in self.gate_scores:
-            raise DataError("it has no image-level score in the CSV of --gate")
+            raise DataError(NO_GATE)
         mine = self._free.get()
         try:
             sources = [source for each in mine for source in views.detect(each.detect, pixels, self.steps.views)]
