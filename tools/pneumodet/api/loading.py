@@ -259,15 +259,15 @@ AnyModel = Model | Export | Run | Given
 """A model; a run, or its name; an exported model, or its folder."""
 
 
-def run_of(one: AnyModel) -> Path | None:
-    """Return the folder of the run that is meant; None where it is an exported model."""
+def run_of(one: AnyModel, *, family: str | None = runs.DETECTION) -> Path | None:
+    """Return the folder of the run that is meant, of a family or, without, of any; None where it is an exported model."""
     if isinstance(one, Run):
         return one.folder
     if isinstance(one, Model):
         return one.run_dir
     if isinstance(one, Export) or exported.is_export(Path(one).expanduser()):
         return None
-    return Run.find(one).folder
+    return runs.find(str(one), family=family)
 
 
 def export_of(one: AnyModel) -> Path:
