@@ -8,6 +8,8 @@ import tiny_export
 from PIL import Image
 
 import pneumodet
+from pneumodet.core import runs
+from pneumodet.core.run_record import RunRecord
 from pneumodet.data import synthetic as synthetic_data
 
 SQUARE_PX = (64, 128)
@@ -34,6 +36,8 @@ def place(tmp_path_factory):
         source.dicom_dir, labels=source.labels, patient_map=source.patient_map, output=folder / "records", workers=1, **shares
     )
     tiny_export.make(folder / "workspace" / "first" / "export")
+    (folder / "workspace" / "my_classifier").mkdir()
+    runs.write(folder / "workspace" / "my_classifier", RunRecord(family=runs.CLASSIFICATION))
     (folder / "radiographs").mkdir()
     Image.fromarray(radiograph()).save(folder / "radiograph.png")
     Image.fromarray(radiograph()).save(folder / "radiographs" / "square.png")

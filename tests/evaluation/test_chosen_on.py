@@ -69,5 +69,15 @@ def test_another_checkpoint_on_the_same_test_exams_is_told(tmp_path):
     assert "evaluated before, with ckpt-300 of this run" in warning
 
 
+def test_other_records_have_a_folder_of_their_own(tmp_path):
+    def folder(data, manifest, split="val"):
+        return chosen_on.folder_on_others(tmp_path, runs.EVAL, split, data=data, manifest=manifest).name
+
+    assert [folder("nih", "b" * 64), folder("nih", "b" * 64, "test")] == ["eval_on_nih", "eval_on_nih_test"]
+    (tmp_path / "eval_on_nih").mkdir()
+    (tmp_path / "eval_on_nih" / runs.METRICS).write_text(json.dumps(ON_VAL))
+    assert [folder("nih", "a" * 64), folder("nih", "b" * 64)] == ["eval_on_nih", "eval_on_nih_bbbbbbbb"]
+
+
 def test_each_split_has_a_folder_of_its_own():
     assert [chosen_on.folder_name(runs.EVAL, split) for split in ("val", "test", "fold-0")] == ["eval", "eval_test", "eval_fold-0"]

@@ -8,9 +8,11 @@ import pytest
 import tiny_export
 
 from pneumodet.cli import evaluate, make_tfrecords
+from pneumodet.core import paths, split_use
+from pneumodet.core.run_record import DataRecord
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import synthetic as synthetic_data
-from pneumodet.data.record_sets import RecordSet
+from pneumodet.data.record_sets import MANIFEST, RecordSet
 from pneumodet.evaluation import recipe_origin
 from pneumodet.inference import card as cards
 from pneumodet.training import experiment
@@ -18,7 +20,10 @@ from pneumodet.training import experiment
 
 @pytest.fixture(scope="module")
 def sets(synthetic, tmp_path_factory):
-    """Return name -> folder of a record set: the one that a model is trained with, the same exams made anew in other ways, and other exams."""
+    """Return name -> folder of a record set: the one that a model is trained with, the same exams made anew in other ways, and other exams.
+
+    Of "tested" the test split has all exams of "own"'s validation but one.
+    """
     folder = tmp_path_factory.mktemp("sets")
     inputs = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--patient-map", synthetic.patient_map, "--workers", "1"]
 
@@ -31,11 +36,16 @@ def sets(synthetic, tmp_path_factory):
     rows = [line.rpartition(",") for line in split.read_text().splitlines()]
     (folder / "swapped.csv").write_text("".join(f"{exam},{words.get(word, word)}\n" for exam, _, word in rows))
     make("swapped", "--split-file", folder / "swapped.csv")
+    tested = [f"{exam},{'test' if word == 'val' else word}\n" for exam, _, word in rows]
+    first = next(number for number, line in enumerate(tested) if line.endswith(",test\n"))
+    tested[first] = tested[first].replace(",test", ",val")
+    (folder / "tested.csv").write_text("".join(tested))
+    make("tested", "--split-file", folder / "tested.csv")
     make("of another size", "--max-side", "96", "--split-file", split)
     make("pseudonymized", "--max-side", "96", "--split-file", split, "--pseudonymize", folder / "study.key")
     others = synthetic_data.make_dataset(folder / "source", exams=12, seed=99, size=128)
     made.records_of(others, folder / "others", patients=False)
-    return {name: folder / name for name in ("own", "swapped", "of another size", "pseudonymized", "others")}
+    return {name: folder / name for name in ("own", "swapped", "tested", "of another size", "pseudonymized", "others")}
 
 
 def seen_of(data_dir, *, before=None, evaluate_every=10):
@@ -46,13 +56,17 @@ def seen_of(data_dir, *, before=None, evaluate_every=10):
 
 @pytest.fixture
 def measure(tmp_path, capsys):
-    """Return what evaluates exports of models that have seen something, by name; it returns metrics.json's content."""
+    """Return what evaluates exports of models that have seen something, by name; it returns metrics.json's content.
 
-    def run(data_dir, models, *flags):
+    ``trained_with`` is the record set that their runs were trained with, if that is to be known.
+    """
+
+    def run(data_dir, models, *flags, trained_with=None):
         arguments = []
         for name, seen in models.items():
             folder = tiny_export.make(tmp_path / "models" / name)
-            cards.write(folder / cards.CARD, dataclasses.replace(cards.read(folder / cards.CARD), run=name, seen=seen))
+            data = DataRecord(folder="", manifest_sha256=paths.sha256_file(trained_with / MANIFEST)) if trained_with else None
+            cards.write(folder / cards.CARD, dataclasses.replace(cards.read(folder / cards.CARD), run=name, seen=seen, data=data))
             arguments += ["--model", folder]
         out = tmp_path / "out"
         arguments += ["--data", data_dir, "--output-dir", out, "--resamples", "20", "--overwrite", *flags]
@@ -116,20 +130,33 @@ def test_a_run_that_began_with_another_one(sets):
     ]
 
 
-def test_test_exams_that_an_earlier_run_has_seen(sets, synthetic, tmp_path):
+def test_test_exams_that_an_earlier_run_has_seen(sets):
     """All splits that are kept aside are compared with what a run starts from, and on test exams nothing may have been chosen."""
-    split = (sets["own"] / "split.csv").read_text().replace(",val", ",test").splitlines()
-    first = next(number for number, line in enumerate(split) if line.endswith(",test"))
-    split[first] = split[first].replace(",test", ",val")
-    (tmp_path / "split.csv").write_text("\n".join(split) + "\n")
-    flags = ["--dicom-dir", synthetic.dicom_dir, "--labels", synthetic.labels, "--split-file", tmp_path / "split.csv", "--workers", "1"]
-    assert make_tfrecords.main([*map(str, [*flags, "--output-dir", tmp_path / "tested"])]) == 0
-    records, said = RecordSet.open(tmp_path / "tested"), []
+    records, said = RecordSet.open(sets["tested"]), []
     for before, role in ((seen_of(sets["swapped"]), "in training"), (seen_of(sets["own"]), "used to choose checkpoint")):
         said.clear()
         experiment.seen_by(records, before=before, evaluate_every=10, steps=100, say=said.append)
         exams = len(records.split("test"))
         assert any(f"{exams} of {exams} test exam" in line and role in line for line in said), said
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        pytest.param(None, split_use.TEST, id="none"),
+        pytest.param("swapped", split_use.TEST_SEEN, id="trained on them"),
+        pytest.param("own", split_use.TEST_SEEN, id="chosen on them"),
+        pytest.param("unrecorded", split_use.TEST_UNSURE, id="not recorded"),
+    ],
+)
+def test_what_test_figures_are_called(sets, measure, capsys, before, expected):
+    """Exams that the model began from having seen are no exams that nothing was chosen on."""
+    earlier = Seen(unrecorded=("the run old",)) if before == "unrecorded" else seen_of(sets[before]) if before else None
+    known = seen_of(sets["tested"], before=earlier)
+    metrics = measure(sets["tested"], {"mine": known}, "--split", "test", trained_with=sets["tested"])
+    assert metrics["figures_on"] == expected
+    assert any(" exams (" in line for line in metrics["warnings"]) == (expected == split_use.TEST_SEEN)
+    assert split_use.is_test(metrics)
 
 
 def test_a_checkpoint_that_is_the_only_one_was_not_chosen(sets):

@@ -125,8 +125,9 @@ def test_the_test_is_at_the_threshold_of_validation_and_leaves_its_evaluation_al
     assert tested["split"] == "test" and tested["images"] == tested["test_exams"] == chosen["test_exams"] > 0
     assert tested["rsna_threshold"] == chosen["rsna_threshold"]
     assert tested["rsna_threshold_source"].startswith("from the model")
-    assert tested["figures_on"] == "test: exams that nothing was chosen on"
-    assert "Figures: test: exams that nothing was chosen on\n" in captured.out and "--split test" not in captured.out
+    # what this run has seen besides is not recorded
+    assert tested["figures_on"] == "test: exams that nothing was chosen on, as far as is known"
+    assert "Figures: test: exams that nothing was chosen on, as far as is known\n" in captured.out and "--split test" not in captured.out
     assert "These exams chose the checkpoint" not in captured.err
     for name in ("report.html", "model_card.md"):
         assert "of test: exams that nothing was chosen on" in (run / "eval_test" / name).read_text()
@@ -137,6 +138,23 @@ def test_the_test_is_at_the_threshold_of_validation_and_leaves_its_evaluation_al
     assert (of_export["rsna_threshold"], of_export["figures_on"]) == (tested["rsna_threshold"], tested["figures_on"])
     assert evaluate.main(["--run", "small", "--split", "test", "--aim", "f1", "--resamples", "20"]) == 0
     assert "The run has no threshold that validation chose for this aim" in capsys.readouterr().err
+
+
+def test_figures_on_other_records_do_not_replace_its_own(workspace, capsys):
+    """The export takes its threshold from eval/."""
+    run, other = workspace / "small", workspace / "elsewhere"
+    shutil.copytree(workspace / "records", other)
+    manifest = other / "manifest.json"
+    manifest.write_text(json.dumps(read(manifest), indent=3))
+    before = (run / "eval" / "metrics.json").read_bytes()
+    command = ["--run", "small", "--data", str(other), "--resamples", "20"]
+    assert evaluate.main(command) == 0
+    assert (run / "eval" / "metrics.json").read_bytes() == before
+    metrics = read(run / "eval_on_elsewhere" / "metrics.json")
+    assert metrics["manifest_sha256"] != json.loads(before)["manifest_sha256"] and metrics["figures_on"] is None
+    said = capsys.readouterr().out
+    assert f"Report:  {run / 'eval_on_elsewhere' / 'report.html'}" in said
+    assert "The run's own figures stay in " in said
 
 
 def test_figures_of_one_checkpoint_are_the_same_everywhere(exports, workspace):

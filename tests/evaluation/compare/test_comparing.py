@@ -123,6 +123,22 @@ def test_runs_are_compared_on_test_by_their_evaluations_of_it(runs, compare, tmp
         compare("ssd", str(tmp_path / "one"), split="test", overwrite=True)
 
 
+def test_runs_are_compared_on_other_records_by_their_evaluations_of_them(runs, compare, tmp_path):
+    """Which lie beside those of their own records."""
+    own, others = runs[0] / "records", made_up_runs.records(tmp_path / "others", made_up_runs.instances(40, seed=7))
+    truth = json.loads((others / "instances_val.json").read_text())
+    for seed, name in enumerate(("one", "two")):
+        folder = tmp_path / name
+        made_up_runs.detection_run(folder, others, made_up_runs.detections(truth, seed=seed))
+        (folder / "eval").rename(folder / "eval_on_others")
+        of_own = tmp_path / "made" / name
+        made_up_runs.detection_run(of_own, own, made_up_runs.detections(runs[1], seed=seed))
+        shutil.copytree(of_own / "eval", folder / "eval")
+        shutil.copy(of_own / "run.json", folder / "run.json")
+    assert compare(str(tmp_path / "one"), str(tmp_path / "two"))["exams"] == 80
+    assert compare(str(tmp_path / "one"), str(tmp_path / "two"), truth=others, overwrite=True)["exams"] == 40
+
+
 def test_the_images_of_a_segmenter_are_evaluated_by_its_scores_not_its_boxes(runs, compare):
     image = by_name(compare("ssd", "unet"))["unet"]["figures"]["image.roc_auc"]["value"]
     positive, scores = labels_and_scores(runs[0], runs[1], "unet")

@@ -87,18 +87,54 @@ def test_without_being_asked_no_leak_and_an_earlier_result_stays(made, tmp_path,
     assert "leak" not in (tmp_path / "out" / "baseline.html").read_text().replace("every", "")
 
 
-def test_a_record_set_has_scores_of_each_split(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Return the folder of 40 exams in three splits."""
     from pneumodet.data import conversion, synthetic
 
-    data = synthetic.make_dataset(tmp_path / "data", exams=40, size=64)
+    folder = tmp_path_factory.mktemp("records")
+    data = synthetic.make_dataset(folder / "data", exams=40, size=64)
     inputs = conversion.Inputs(dicom_dir=data.dicom_dir, labels=data.labels, class_info=data.class_info, patient_map=data.patient_map)
-    conversion.convert(inputs, tmp_path / "records", conversion.Settings(val_fraction=0.3, test_fraction=0))
-    argv = ["--data", str(tmp_path / "records"), "--output-dir", str(tmp_path / "out"), "--folds", "2", "--resamples", "20"]
-    assert metadata_baseline.main(argv) == 0
-    truth = json.loads((tmp_path / "records" / "instances_val.json").read_text())["images"]
-    image_gates.read_gate(tmp_path / "out" / "scores_val.csv", exams=[image["file_name"] for image in truth])
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:    python tools/compare.py "))
+    conversion.convert(inputs, folder / "records", conversion.Settings(val_fraction=0.3, test_fraction=0.25))
+    return folder / "records"
+
+
+def exams_of(records, split):
+    return [image["file_name"] for image in json.loads((records / f"instances_{split}.json").read_text())["images"]]
+
+
+def baseline(records, folder, *more):
+    return metadata_baseline.main(["--data", str(records), "--output-dir", str(folder), "--folds", "2", "--resamples", "20", *more])
+
+
+def test_a_record_set_has_scores_of_each_split_but_test(records, tmp_path, capsys):
+    assert baseline(records, tmp_path / "out") == 0
+    image_gates.read_gate(tmp_path / "out" / "scores_val.csv", exams=exams_of(records, "val"))
+    said, test = capsys.readouterr(), exams_of(records, "test")
+    assert f"{len(test)} exams of the test split are left out, and stay unseen" in said.err
+    assert f"{40 - len(test)} exams of " in said.out
+    assert not image_gates.read_gate(tmp_path / "out" / "scores.csv").keys() & set(test)
+    assert not (tmp_path / "out" / "scores_test.csv").exists()
+    (line,) = (line for line in said.out.splitlines() if line.startswith("Next:    python tools/compare.py "))
     assert compare.main([*shlex.split(line.partition(".py ")[2]), "--resamples", "20"]) == 0
+
+
+def test_on_test_exams_once_when_asked_for(records, tmp_path, capsys):
+    assert baseline(records, tmp_path / "out") == baseline(records, tmp_path / "tested", "--evaluate-test") == 0
+    without, result = (json.loads((tmp_path / name / "baseline.json").read_text()) for name in ("out", "tested"))
+    test = exams_of(records, "test")
+    assert "test" not in without and result["test"]["exams"] == len(test) and "test split" not in " ".join(result["notes"])
+    # the folds are what they are without
+    assert result["models"] == without["models"] and result["exams"] == 40 - len(test)
+    image_gates.read_gate(tmp_path / "tested" / "scores_test.csv", exams=test)
+    assert result["test"]["name"] in (tmp_path / "tested" / "baseline.html").read_text()
+    assert f"Test: {len(test)} exams of " in capsys.readouterr().out
+
+
+def test_evaluate_test_needs_a_test_split(records, tmp_path, capsys):
+    outcome = made_up_metadata.write(tmp_path, patients=20)
+    assert metadata_baseline.main(arguments(outcome, tmp_path / "out", "--evaluate-test")) == 2
+    assert "--evaluate-test is for a record set" in capsys.readouterr().err
 
 
 def test_one_class_only_is_said_in_one_line(tmp_path, capsys):

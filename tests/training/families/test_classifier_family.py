@@ -236,3 +236,23 @@ def test_every_config_is_one_and_says_its_command_and_cost():
     for name in names:
         text = (family.configs / f"{name}.toml").read_text()
         assert f"train_classifier.py --config {name} " in text and "# Cost: " in text and "COST_" not in text
+
+
+def test_python_evaluates_it_as_the_command_does(both, tmp_path):
+    import pneumodet
+
+    folder, _, chosen = both
+    result = pneumodet.evaluate(folder, split="train", output=tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == dict(result.metrics)
+    assert result.metrics["threshold"] == chosen["threshold"] and result.folder == tmp_path / "out"
+    names = [name for name, _ in result.rows()]
+    assert names[:2] == ["ROC AUC", "PR AUC"] and "mean F1 of 3 classes" in names and "RSNA metric" not in names
+    assert "training: exams that the model learned from" in result._repr_html_() and result.report is None
+    with pytest.raises(ConfigError, match=r"has no report. Its pictures are in .*out: .*roc\.png"):
+        result.show()
+    with pytest.raises(ConfigError, match="--data is for detectors, but both is of the family classification. With it go --run, --split, "):
+        pneumodet.evaluate(folder, split="train", data=tmp_path)
+    with pytest.raises(DataError, match="is evaluated on validation at the end of its training"):
+        pneumodet.evaluate(folder)
+    with pytest.raises(DataError, match="not detection"):
+        pneumodet.evaluate([folder, tmp_path / "none"], output=tmp_path / "fused")

@@ -69,10 +69,13 @@ def test_the_figures_are_those_of_the_best_checkpoint(unet_run, unet_records):
 
 
 def test_another_split_is_evaluated_at_the_thresholds_of_validation(unet_run, tmp_path):
+    import pneumodet
     from pneumodet.training.keras import testing
 
     folder, _, chosen = unet_run
-    metrics, into = testing.evaluate(Segmenter(), folder, split="train", output_dir=tmp_path / "out")
+    result = pneumodet.evaluate(folder, split="train", output=tmp_path / "out")
+    metrics, into = result.metrics, result.folder
+    assert [name for name, _ in result.rows()] == ["IoU", "F1", "IoU a positive image", "AP50", "RSNA metric", "ROC AUC"]
     assert metrics["pixel_threshold"] == dict.fromkeys(("new_data", "lowest", "highest"), chosen["pixel_threshold"]["new_data"])
     assert metrics["rsna_threshold"] == chosen["rsna_threshold"] and metrics["figures_on"].startswith("training: ")
     assert metrics["seen"]["trained"]["exams"] == metrics["images"] and any(

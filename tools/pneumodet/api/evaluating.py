@@ -1,7 +1,7 @@
-"""A run, an exported model, or detections of any framework -> figures and a report: what ``tools/evaluate.py`` does."""
+"""A run of any family, an exported model, or detections of any framework -> figures and a report: what ``tools/evaluate.py`` does."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -10,29 +10,23 @@ from pneumodet.api.calls import Given
 from pneumodet.api.loading import AnyModel
 from pneumodet.api.records import Records
 from pneumodet.api.training import folder_of
-from pneumodet.core import formatting, progress, runs, split_use
+from pneumodet.core import formatting, paths, progress, runs, split_use
 from pneumodet.core.errors import ConfigError
 from pneumodet.evaluation.metrics_file import Metrics
 
 if TYPE_CHECKING:
     from pneumodet.evaluation.results import Options
 
-ROWS = (
-    ("rsna_metric", "RSNA metric"),
-    ("coco.{name}.AP50", "AP50"),
-    ("coco.{name}.AP", "AP 0.50:0.95"),
-    ("froc.mean_sensitivity", "FROC mean sensitivity"),
-    ("image.roc_auc", "image ROC AUC"),
-    ("image.sensitivity", "image sensitivity"),
-    ("image.specificity", "image specificity"),
-    ("lesion.fp_per_image", "false positives an image"),
-    ("lesion.fp_per_positive_image", "  on those with findings"),
-    ("lesion.fp_per_negative_image", "  on those without"),
-)
-"""(Key in metrics.json, with the name of the class; what it is called) of the figures that stand first."""
-
 FILES = ("compare", "recipe", "gate", "patient_map", "facts", "class_info")
 """Options that are files."""
+
+FLAGS = {"threshold": "score_threshold", "rules": "rsna_rules", "trust": "trust_model", "output": "output_dir"}
+"""Options whose flags have other names."""
+
+OF_KERAS = ("run", "split", "output", "overwrite")
+"""What goes with a run of a classifier or segmenter."""
+
+Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,13 +41,13 @@ class Result:
 
     Attributes:
       metrics: all figures by their keys, as metrics.json has them, with ``interval(key)``.
-      folder: of metrics.json, report.html and detections.json.
-      report: report.html.
+      folder: of metrics.json, report.html and detections.json; of a classifier, of metrics.json, scores.csv and pictures.
+      report: report.html; None for a run of a classifier or U-Net.
     """
 
     metrics: Metrics
     folder: Path
-    report: Path
+    report: Path | None
 
     @property
     def rsna_metric(self) -> float | None:
@@ -77,12 +71,24 @@ class Result:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return (name, value with its 95 % interval) of the figures that stand first."""
-        keys = [(key.format(name=self.metrics.class_name), called) for key, called in ROWS]
-        form = ".4f"
-        return [(called, formatting.with_interval(self.metrics.get(key), self.metrics.interval(key), form=form)) for key, called in keys]
+        from pneumodet.evaluation import main_figures
+
+        named = main_figures.of(self.metrics)
+        return [
+            (name, formatting.with_interval(self.metrics.get(key), self.metrics.interval(key), form=".4f")) for key, name in named.items()
+        ]
 
     def show(self, *, height_px: int = 800) -> pages.Page:
-        """Return the report, as a notebook shows it."""
+        """Return the report, as a notebook shows it.
+
+        Raises:
+          ConfigError: there is none, of a classifier or U-Net.
+        """
+        if self.report is None:
+            pictures = ", ".join(sorted(path.name for path in self.folder.glob("*.png")))
+            raise ConfigError(
+                f"The evaluation of a {self.metrics.get('family')} run has no report. Its pictures are in {self.folder}: {pictures}."
+            )
         return pages.Page(self.report, height_px)
 
     def __repr__(self) -> str:
@@ -99,7 +105,7 @@ class Result:
             pages.line(f"Operating point: {point}" if point else ""),
             pages.line(leaks.statement(self.metrics) or ""),
             pages.warnings(self.warnings),
-            pages.line(f"Report: {self.report}"),
+            pages.line(f"Report: {self.report}" if self.report else f"Results: {self.folder}"),
         )
 
 
@@ -138,14 +144,22 @@ def evaluate(
 ) -> Result:
     """Evaluate a run, an exported model, several that are fused, or detections of any framework.
 
+    A run of a classifier or U-Net, which the end of its training evaluates on val, is evaluated on another split of its records, such as test, at the
+    thresholds that val chose: ``pneumodet.evaluate("my_classifier", split="test")``. Only ``split``, ``output`` and ``overwrite`` go with it.
+
+    >>> pneumodet.evaluate("my_classifier", split="test", tta="flip")
+    Traceback (most recent call last):
+        ...
+    pneumodet.core.errors.ConfigError: --tta is for detectors, but my_classifier is of the family classification. ...
+
     Args:
-      model: what ``train`` or ``load`` returned, the name or folder of a run, the folder of an exported model, or several of one of these.
+      model: what ``train`` or ``load`` returned, the name or folder of a run of any family, the folder of an exported model, or several detectors.
       data: the records; for a run by default those that it was trained with.
       split: of the records, such as val or test.
       ground_truth: labels in any format of ``convert``, or a record set, for ``detections``.
       detections: COCO results JSON, or a submission CSV, in place of a model; needs no TensorFlow.
       radiographs: folder of images for the report, with ``detections``.
-      output: new folder for the results; for one run by default its eval/.
+      output: new folder for the results; for one run by default its eval/, or eval_on_NAME/ on ``data`` NAME that it was not trained with.
       overwrite: replace earlier results in ``output``.
       options: see ``EvaluateOptions``, such as ``aim="sensitivity>=0.9"``, ``tta="flip"``, ``recipe="recipe.json"``.
 
@@ -158,7 +172,7 @@ def evaluate(
 
     how = calls.made(Options, calls.files(options, FILES), of="evaluate", split=split)
     several = [] if model is None else calls.each(model)
-    folders = [loading.run_of(one) for one in several]
+    folders = [loading.run_of(one, family=None) for one in several]
     if any(folders) and not all(folders):
         raise ConfigError("Runs and exported models cannot be fused with each other. Export the runs, or name their runs.")
     request = Request(
@@ -223,9 +237,13 @@ class Request:
                 raise ConfigError(f"A --{name} is named twice. Name each once.")
 
 
-def measured(request: Request, options: "Options") -> Result:
-    """Evaluate what is asked for, with a bar; errors as ``evaluate``."""
+def measured(request: Request, options: "Options", *, say: Say = lambda text: None) -> Result:
+    """Evaluate what is asked for, with a bar; errors as ``evaluate``. ``say`` takes sentences on the way."""
     request.check(tta=options.tta, class_map=options.class_map)
+    if len(request.runs) == 1:
+        family = runs.family_of(paths.run_dir(str(request.runs[0])))
+        if family in (runs.CLASSIFICATION, runs.SEGMENTATION):
+            return _of_keras(request, options, family, say)
     from pneumodet.evaluation import evaluate as evaluation
 
     with progress.counting("detecting", "image") as start:
@@ -241,3 +259,30 @@ def measured(request: Request, options: "Options") -> Result:
                 request.ground_truth, request.detections, request.output, radiographs=request.radiographs, **common
             )
     return Result(outcome.metrics, outcome.metrics_path.parent, outcome.report)
+
+
+def _of_keras(request: Request, options: "Options", family: str, say: Say) -> Result:
+    """Evaluate a classifier or segmenter on another split than that of validation, which the end of its training evaluates."""
+    run = Path(request.runs[0])
+    given = [
+        field.name
+        for one in (request, options)
+        for field in dataclasses.fields(one)
+        if field.name not in (*OF_KERAS, "runs") and getattr(one, field.name) not in (field.default, [])
+    ]
+    if given:
+        flags = ["--" + FLAGS.get(name, name).replace("_", "-") for name in (given[0], *OF_KERAS)]
+        raise ConfigError(f"{flags[0]} is for detectors, but {run.name} is of the family {family}. With it go {', '.join(flags[1:])}.")
+    from pneumodet.training.families.classification import Classifier
+    from pneumodet.training.families.segmentation import Segmenter
+    from pneumodet.training.keras import testing
+
+    metrics, into = testing.evaluate(
+        Classifier() if family == runs.CLASSIFICATION else Segmenter(),
+        runs.find(str(request.runs[0])),
+        split=options.split,
+        output_dir=None if request.output is None else Path(request.output),
+        overwrite=request.overwrite,
+        say=say,
+    )
+    return Result(Metrics(metrics), into, None)

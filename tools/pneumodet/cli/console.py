@@ -201,13 +201,14 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
     return outcome.completed
 
 
-def print_evaluation(metrics: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Print figures of a classifier or segmenter: those of ``names`` that it has, with their intervals."""
+def print_evaluation(metrics: Mapping[str, Any]) -> None:
+    """Print the main figures of a classifier or segmenter, with their intervals."""
+    from pneumodet.evaluation import main_figures
+
     print(f"{counted(metrics['images'], 'exam')}, {counted(metrics['patients'], 'patient')}; checkpoint of step {metrics['step']}")
     print_figures_on(metrics)
-    for key, name in names.items():
-        if key in metrics:
-            print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
+    for key, name in main_figures.of(metrics).items():
+        print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pneumodet.cli import console
-from pneumodet.core import paths, runs, split_use
-from pneumodet.core.errors import ConfigError
+from pneumodet.core import runs, split_use
 
 if TYPE_CHECKING:
     from pneumodet.api import evaluating
@@ -68,26 +67,16 @@ def build_parser() -> console.Parser:
     add(
         "--output-dir",
         type=console.path,
-        help="new folder for the results (for one --run by default its eval/, of the test split eval_test/; eval_processed/ with --recipe or --tta)",
+        help="new folder for the results (for one --run by default its eval/, of the test split eval_test/; eval_processed/ with --recipe or --tta; "
+        "eval_on_NAME/ on --data NAME that it was not trained with)",
     )
     add("--radiographs", type=console.existing_path, help="folder of images for the gallery, with --detections")
     add("--overwrite", action="store_true", help="replace earlier results in --output-dir")
     return parser
 
 
-OF_KERAS = ("run", "split", "output_dir", "overwrite")
-"""Flags that go with a run of a classifier or segmenter."""
-
-
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print a table."""
-    if (
-        args.run
-        and len(args.run) == 1
-        and (family := runs.family_of(paths.run_dir(args.run[0]))) in (runs.CLASSIFICATION, runs.SEGMENTATION)
-    ):
-        _of_keras(args, family)
-        return
     from pneumodet.api import evaluating
 
     request = evaluating.Request(
@@ -103,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     # before the evaluation is imported, which takes a second
     request.check(tta=args.tta, class_map=args.class_map)
     from pneumodet.data import class_map
+    from pneumodet.evaluation import chosen_on
     from pneumodet.evaluation.results import Options
 
     options = Options(
@@ -123,37 +113,18 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         trust=args.trust_model,
     )
-    result = evaluating.measured(request, options)
+    result = evaluating.measured(request, options, say=lambda text: print(text, file=sys.stderr))
+    if result.report is None:
+        console.print_evaluation(result.metrics)
+        print(f"Results: {result.folder / runs.METRICS}")
+        return
     _print(result)
+    if args.run and args.data and not args.output_dir and chosen_on.ON_OTHERS in result.folder.name:
+        print(
+            f"         These records are not the run's own, so that the results have a folder of their own. The run's own figures stay in {runs.EVAL}/."
+        )
     if args.run and len(args.run) == 1:
         _print_next(args, result)
-
-
-def _of_keras(args: argparse.Namespace, family: str) -> None:
-    """Evaluate a classifier or segmenter on another split than that of validation, which the end of its training evaluates."""
-    defaults = build_parser()
-    more = next((name for name, value in vars(args).items() if name not in OF_KERAS and value != defaults.get_default(name)), None)
-    if more:
-        raise ConfigError(
-            f"--{more.replace('_', '-')} is for detectors, but {args.run[0]} is of the family {family}. With it go "
-            f"{', '.join('--' + name.replace('_', '-') for name in OF_KERAS)}."
-        )
-    from pneumodet.cli import train_classifier, train_segmenter
-    from pneumodet.training.families.classification import Classifier
-    from pneumodet.training.families.segmentation import Segmenter
-    from pneumodet.training.keras import testing
-
-    of_classifier = family == runs.CLASSIFICATION
-    metrics, into = testing.evaluate(
-        Classifier() if of_classifier else Segmenter(),
-        runs.find(args.run[0]),
-        split=args.split,
-        output_dir=args.output_dir,
-        overwrite=args.overwrite,
-        say=lambda text: print(text, file=sys.stderr),
-    )
-    console.print_evaluation(metrics, train_classifier.FIGURES if of_classifier else train_segmenter.FIGURES)
-    print(f"Results: {into / runs.METRICS}")
 
 
 def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:

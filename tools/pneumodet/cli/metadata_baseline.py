@@ -12,9 +12,10 @@ EPILOG = """examples:
   python tools/metadata_baseline.py --labels data/rsna/stage_2_train_labels.csv --dicom-dir data/rsna/stage_2_train_images \\
     --patient-map data/rsna/pneumonia-challenge-dataset-mappings_2018.json --output-dir workspace/metadata
   python tools/metadata_baseline.py --data workspace/records/rsna --output-dir workspace/metadata
+  python tools/metadata_baseline.py --data workspace/records/rsna --output-dir workspace/metadata_test --evaluate-test
 
 Writes baseline.html, baseline.json and scores.csv (patientId,score; each by a model that was not fitted on the exam's patient), which is a gate for
-python tools/postprocess.py; with --data also scores_val.csv and so on."""
+python tools/postprocess.py; with --data also scores_val.csv and so on. The test split of a record set is in no fold."""
 
 
 def build_parser() -> console.Parser:
@@ -43,6 +44,11 @@ def build_parser() -> console.Parser:
     add("--folds", type=console.positive_int, default=5, help="of patients (default %(default)s)")
     add("--seed", type=console.whole_number, default=0, help="of folds, models and intervals (default %(default)s)")
     add("--resamples", type=console.positive_int, default=1000, help="of patients, for the intervals (default %(default)s)")
+    add(
+        "--evaluate-test",
+        action="store_true",
+        help="with --data, once at the end: evaluate the best model, fitted on all others, on the test split",
+    )
     add("--show-leak", action="store_true", help="show how box columns and a split by row give an accuracy of 99 %%; slower")
     add = parser.add_argument_group("output").add_argument
     add("--output-dir", type=console.path, required=True, help="new folder")
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
             records=args.data,
             patient_map=args.patient_map,
             class_map=class_map.parse(args.class_map),
+            with_test=args.evaluate_test,
             workers=args.workers,
             on_progress=read,
         )
@@ -102,7 +109,7 @@ def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
     )
     print(f"  {'model':28}{'ROC AUC [95 %]':26}average precision [95 %]")
     rule = [{**result["rule"], "name": f"rule: {result['rule']['name']}"}] if result["rule"] else []
-    for one in [*result["models"].values(), *rule]:
+    for one in [*result["models"].values(), *rule, *([result["test"]] if "test" in result else [])]:
         print(f"  {one['name']:28}{formatting.figure(one['roc_auc']):26}{formatting.figure(one['average_precision'])}")
     print(f"  {'column':28}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
     for column in result["columns"]:
@@ -115,6 +122,11 @@ def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
             cells = "".join(f"{_way(one):28}" for one in way["models"].values())
             print(f"  {way['columns']:22}{way['split']:14}{cells}".rstrip())
         print(f"  calling every row negative: accuracy {result['leak']['ways'][0]['majority']:.1%}")
+    if test := result.get("test"):
+        print(
+            f"Test: {console.counted(test['exams'], 'exam')} of {console.counted(test['patients'], 'patient')}, {test['positive_exams']:,} with pneumonia, "
+            f"scored by a model that was fitted on all others: {args.output_dir / 'scores_test.csv'}"
+        )
     # the gate takes scores of the exams that are evaluated, and of no others
     scores = args.output_dir / ("scores_val.csv" if "val" in splits else "scores.csv")
     print(f"Report:  {args.output_dir / 'baseline.html'}\nFigures: {args.output_dir / 'baseline.json'}")

@@ -20,17 +20,6 @@ In the run's folder: evaluation/ with metrics.json, scores.csv, roc.png, confusi
 OWN = ("task", "class_info", "imbalance", "head_steps", "metadata")
 """Flags beside those of all training commands that are settings of the same name."""
 
-FIGURES = {
-    "image.roc_auc": "ROC AUC",
-    "image.pr_auc": "PR AUC",
-    "image.sensitivity": "recall",
-    "image.specificity": "specificity",
-    "image.precision": "precision",
-    "image.f1": "F1",
-    "classes.accuracy": "accuracy of 3 classes",
-    "classes.macro_f1": "mean F1 of 3 classes",
-}
-
 
 def build_parser() -> console.Parser:
     """Return the command's parser."""
@@ -86,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     # as by Ctrl-C, so that a script does not take scores of a run that is not done
     if not console.print_trained(outcome, folder, resume=f"python tools/train_classifier.py --run {args.run} --resume") or metrics is None:
         return 130
-    console.print_evaluation(metrics, FIGURES)
+    console.print_evaluation(metrics)
     print(f"  {metrics['operating_point']['source']}")
     into = folder / runs.EVALUATION
     console.out(

@@ -19,15 +19,6 @@ EPILOG = """examples:
 Ctrl-C ends after the step at hand with a checkpoint; --resume, or the same --table command, continues exactly there.
 In the run's folder: evaluation/ with metrics.json, masks.png, scores.csv and detections.json (boxes of the masks); curves.png, metrics.csv, best/, train/."""
 
-FIGURES = {
-    "segmentation.iou": "IoU",
-    "segmentation.f1": "F1",
-    "segmentation.iou_per_positive": "IoU a positive image",
-    "coco.pneumonia.AP50": "AP50",
-    "rsna_metric": "RSNA metric",
-    "image.roc_auc": "ROC AUC",
-}
-
 
 def build_parser() -> console.Parser:
     """Return the command's parser."""
@@ -71,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         folder, outcome, metrics = experiment.train(Segmenter(), request, on_start=bar.message, on_progress=bar.update)
     if not console.print_trained(outcome, folder, resume=f"python tools/train_segmenter.py --run {args.run} --resume") or metrics is None:
         return 130
-    console.print_evaluation(metrics, FIGURES)
+    console.print_evaluation(metrics)
     _print_gain(metrics)
     into, data = folder / runs.EVALUATION, runs.read(folder).records().folder
     console.out(

@@ -17,6 +17,8 @@ CHOSE = "validation, used to choose this checkpoint, the best of {count}"
 ONLY = "validation; no other checkpoint was compared on it"
 TEST = "test: exams that nothing was chosen on"
 TUNED = "test: exams that the recipe was tuned on"
+TEST_SEEN = "test: but the model has seen some of these exams or patients, as a warning says"
+TEST_UNSURE = "test: exams that nothing was chosen on, as far as is known"
 TRAINING = "training: exams that the model learned from"
 
 VALIDATION_SPLIT, TEST_SPLIT, TRAINING_SPLIT = "val", "test", "train"
@@ -125,8 +127,8 @@ class Choice:
 
 
 def is_test(metrics: Mapping[str, Any]) -> bool:
-    """Whether metrics.json, or the facts that go into it, are of a test: exams that nothing was chosen on."""
-    return bool(metrics.get(KEY) == TEST)
+    """Whether metrics.json, or the facts that go into it, are of the test split of the records that a model was trained with."""
+    return metrics.get(KEY) in (TEST, TEST_SEEN, TEST_UNSURE, TUNED)
 
 
 def figures_on(metrics: Mapping[str, Any]) -> str | None:

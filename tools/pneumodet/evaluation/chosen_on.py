@@ -14,6 +14,9 @@ from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import metrics_file
 from pneumodet.inference.card import ModelCard
 
+ON_OTHERS = "_on_"
+"""In the name of a run's folder for an evaluation on records that it was not trained with."""
+
 NO_THRESHOLD = (
     "The run has no threshold that validation chose for this aim and checkpoint, so that each exam has the one that other test patients gave. Evaluate "
     "on val first (the default split) to have one."
@@ -31,6 +34,22 @@ AGAIN = (
 def folder_name(name: str, split: str) -> str:
     """Return the name of a run's folder for an evaluation: another one for each split, since the export takes its threshold from that of val."""
     return name if split == split_use.VALIDATION_SPLIT else f"{name}_{split}"
+
+
+def folder_on_others(run_dir: Path, name: str, split: str, *, data: str, manifest: str | None) -> Path:
+    """Return the folder of a run's evaluation on records that it was not trained with: ``eval_on_NAME``, so that its own figures stay.
+
+    Args:
+      run_dir: the run.
+      name: of its folder for evaluations, as ``folder_name`` takes it.
+      split: of these records.
+      data: name of their folder.
+      manifest: SHA-256 of their manifest; where the folder has figures of other records of that name, it is a part of the new one's name.
+    """
+    folder = run_dir / folder_name(f"{name}{ON_OTHERS}{data}", split)
+    path = folder / runs.METRICS
+    taken = path.is_file() and metrics_file.read(path, hint="Remove it.").manifest_sha256 not in (None, manifest)
+    return run_dir / folder_name(f"{name}{ON_OTHERS}{data}_{(manifest or '')[:8]}", split) if taken else folder
 
 
 def facts_of(about: Split, facts: Mapping[str, Any], models: Sequence[tuple[str | None, Choice]]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def of_runs(
     """Evaluate the best checkpoint of a run, or of several that are fused, on a split of the record set they were trained with, or of another one.
 
     Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views; of other
-    splits than val into ``eval_test/`` and so on. On test the operating point is the threshold that the evaluation on val chose.
+    splits than val into ``eval_test/`` and so on; of records that it was not trained with into ``eval_on_NAME/``. On test the operating point is the
+    threshold that the evaluation on val chose.
 
     Raises:
       ConfigError: options do not go together, the runs have different record sets, or there is no ``output_dir`` for several runs.
@@ -63,14 +64,17 @@ def of_runs(
     from pneumodet.models.detection import checkpoints
 
     about = RecordSet.open(data_dir or detecting.data_of(run_dirs)).split(split)
-    records = [runs.read(folder).provenance for folder in run_dirs]
+    records = [runs.read(folder) for folder in run_dirs]
     configs = [(folder / runs.CONFIG).read_text(encoding="utf-8") for folder in run_dirs]
     # eval/ is what the export takes threshold and calibrator from: figures of processed detections must not land there
-    own = run_dirs[0] / chosen_on.folder_name(runs.EVAL if plan == Recipe() else EVAL_PROCESSED, split)
+    name = runs.EVAL if plan == Recipe() else EVAL_PROCESSED
+    own = run_dirs[0] / chosen_on.folder_name(name, split)
+    facts = _of_data(about)
+    if data_dir and facts["manifest_sha256"] != records[0].records().manifest_sha256:
+        own = chosen_on.folder_on_others(run_dirs[0], name, split, data=data_dir.resolve().name, manifest=facts["manifest_sha256"])
     if output_dir is not None:
         folders.check_free(output_dir, marker=runs.METRICS, overwrite=overwrite)
     gate = image_gates.gate_for(plan, options.gate)
-    facts = _of_data(about)
     facts |= chosen_on.facts_of(about, facts, [chosen_on.trained_with(folder) for folder in run_dirs])
     sets, prefixes = detecting.of_runs(run_dirs, about, views=plan.views, progress=progress)
     # resolved: of --run . the folder has a name, too
@@ -91,7 +95,7 @@ def of_runs(
             facts=facts,
             parts=leaks.of_runs(run_dirs),
             own_threshold=threshold,
-            record=_one_or_all(records),
+            record=_one_or_all([one.provenance for one in records]),
             config="\n".join(configs),
             warnings=untrained,
         )

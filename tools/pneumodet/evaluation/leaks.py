@@ -80,7 +80,8 @@ def of_recipe(path: Path | None, parts: Mapping[str, Seen]) -> dict[str, Seen]:
 def add(metrics: dict[str, Any], counted: Counted, *, without: Sequence[str] = (), warn_unrecorded: bool = True) -> None:
     """Write into metrics what a model has seen of their exams: as ``seen``, and of what flatters a warning.
 
-    Where the checkpoint was chosen on these exams, ``split_use.warning`` speaks of that, at the end.
+    Where the checkpoint was chosen on these exams, ``split_use.warning`` speaks of that, at the end. Test exams that were seen, as by the run that
+    this one began from, are not called exams that nothing was chosen on.
 
     Args:
       metrics: as ``summary.summarize`` returns them, with the facts of ``split_use.Choice``.
@@ -89,10 +90,22 @@ def add(metrics: dict[str, Any], counted: Counted, *, without: Sequence[str] = (
       warn_unrecorded: False where nobody can know, as of detections in a file.
     """
     metrics["seen"] = counted.to_json()
+    if split_use.is_test(metrics):
+        metrics[split_use.KEY] = _name_of_test(counted, metrics[split_use.KEY])
     said = counted if warn_unrecorded else dataclasses.replace(counted, unrecorded=())
     chosen = split_use.warning(metrics)
     roles = [role for role in ROLES if role not in without and not (chosen and role == "chosen")]
     metrics["warnings"] = [*said.sentences(*roles), *metrics.get("warnings", ()), *([chosen] if chosen else [])]
+
+
+def _name_of_test(counted: Counted, name: str) -> str:
+    """Return what the exams of a test split are called, given what of them the model has seen, and what they are called without that."""
+    if counted.trained or counted.chosen:
+        return split_use.TEST_SEEN
+    if counted.tuned:
+        return split_use.TUNED
+    unsure = counted.unrecorded or counted.trained.of_alike_patients
+    return split_use.TEST_UNSURE if name == split_use.TEST and unsure else name
 
 
 def statement(metrics: Mapping[str, Any]) -> str | None:

@@ -161,7 +161,7 @@ def write(
         *instance_masks.of_rectangles(metrics),
         *metrics["warnings"],
     ]
-    if (counted.tuned or recipe_origin.OPTIMISTIC in notes) and split_use.is_test(metrics):
+    if recipe_origin.OPTIMISTIC in notes and split_use.is_test(metrics):
         metrics[split_use.KEY] = split_use.TUNED
     leaks.add(metrics, counted, without=["tuned"], warn_unrecorded=leaks.FILES not in origin.parts)
     metrics[SCORED] = dataclasses.asdict(Marks.of(exams))

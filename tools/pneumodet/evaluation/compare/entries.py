@@ -176,6 +176,8 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
     command = f"evaluate.py --run {folder.name}" if family == DETECTION else f"{TRAINED_BY[family]}.py --run {folder.name} --resume"
     if shelf.split != split_use.VALIDATION_SPLIT:
         command = f"evaluate.py --run {folder.name} --split {shelf.split}"
+    if family == DETECTION and (other := _on_others(folder, record, shelf)):
+        place, command = other, f"evaluate.py --run {folder.name} --data … --split {shelf.split}"
     fix = f"Evaluate it: python tools/{command}"
     if not (place / runs.METRICS).is_file():
         raise DataError(f"The run {name} was not evaluated: {place.name}/{runs.METRICS} is missing. {fix}")
@@ -220,6 +222,15 @@ def _of_run(name: str, folder: Path, shelf: Shelf) -> Entry:
             f"set, or evaluate it again: python tools/{command}"
         )
     return Entry(**fields, **_cost(folder, record, metrics))
+
+
+def _on_others(folder: Path, record: RunRecord, shelf: Shelf) -> Path | None:
+    """Return where a run's evaluation on the given records lies, where these are others than its own, and it was evaluated on them."""
+    truth = shelf.given
+    if truth is None or truth.manifest_sha256 is None or record.data is None or truth.manifest_sha256 == record.data.manifest_sha256:
+        return None
+    place = chosen_on.folder_on_others(folder, runs.EVAL, shelf.split, data=truth.name, manifest=truth.manifest_sha256)
+    return place if (place / runs.METRICS).is_file() else None
 
 
 def _chosen_of(folder: Path, metrics: Metrics, data: DataRecord | None) -> int:

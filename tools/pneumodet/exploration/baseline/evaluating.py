@@ -133,8 +133,7 @@ def _cross_validated(
     scores, drops, auc = np.zeros(len(positive)), [], []
     for fold in np.unique(folds):
         test = folds == fold
-        # a column without a value for these patients can teach nothing, and gradient boosting cannot take one
-        values = np.where(np.isnan(known[~test]).all(axis=0), 0.0, known)
+        values = _taught(known, known[~test])
         model = fitted(name, values[~test], positive[~test], patients[~test], categorical=categorical, seed=seed)
         scores[test] = model.predict_proba(values[test])[:, 1]
         auc.append(roc_auc(scores[test], positive[test]))
@@ -146,6 +145,36 @@ def _cross_validated(
             drops.append(permuted.importances_mean)
         on_fold()
     return CrossValidation(scores, auc, np.stack(drops, axis=1) if drops else None)
+
+
+def _taught(values: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """Return values with 0 in columns without a value in ``learned``, which can teach nothing, and which gradient boosting cannot take."""
+    return np.where(np.isnan(learned).all(axis=0), 0.0, values)
+
+
+def scores_of(
+    name: str,
+    learned: np.ndarray,
+    positive: np.ndarray,
+    patients: np.ndarray,
+    values: np.ndarray,
+    *,
+    categorical: Sequence[bool],
+    seed: int,
+) -> np.ndarray:
+    """Return the (M,) float64 scores of exams that are none of those that a model is fitted on.
+
+    Args:
+      name: of ``models.NAMES``.
+      learned: (N, F) float64 with NaN, of the exams that it is fitted on.
+      positive: (N,) bool, and ``patients`` (N,) int64, of these.
+      values: (M, F) float64 with NaN, of the others.
+      categorical: of each column.
+      seed: of the model.
+    """
+    with threadpool_limits(limits=1):
+        model = fitted(name, _taught(learned, learned), positive, patients, categorical=categorical, seed=seed)
+        return np.asarray(model.predict_proba(_taught(values, learned))[:, 1], np.float64)
 
 
 def fitted(name: str, values: np.ndarray, positive: np.ndarray, patients: np.ndarray, *, categorical: Sequence[bool], seed: int):

@@ -72,6 +72,8 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
                 "nothing fitted",
             )
         )
+    if test := result.get("test"):
+        rows.append((test["name"], markup.with_interval(test["roc_auc"]), markup.with_interval(test["average_precision"]), _of_test(test)))
     caption = f"Scores of exams whose patient was not learned from; {result['confidence']:.0%} intervals over patients; exams are compared within folds"
     header = ("model", "ROC AUC (0.5 is chance)", "average precision", "ROC AUC of single folds")
     lines = [Line(one["name"], one["roc"]["false_positive_rate"], one["roc"]["sensitivity"]) for one in result["models"].values()]
@@ -79,6 +81,10 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
     share = result["positive_exams"] / result["exams"]
     chance = f"Average precision of chance is the share of exams with pneumonia, {share:.3f}."
     return {"table": Table(caption, header, rows), "chance": chance, "charts": [roc, _bars(result)]}
+
+
+def _of_test(test: Mapping[str, Any]) -> str:
+    return f"fitted on all others; {counted(test['exams'], 'exam')} of {counted(test['patients'], 'patient')}, {test['positive_exams']:,} with pneumonia"
 
 
 def _columns(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,13 +14,15 @@ import numpy as np
 
 import pneumodet
 from pneumodet.core import detections, folders, paths
+from pneumodet.core.errors import DataError
+from pneumodet.core.split_use import TEST_SPLIT
 from pneumodet.evaluation.metrics import interval, jackknife
 from pneumodet.evaluation.metrics.image_level import roc_of_scores
 from pneumodet.exploration.baseline import evaluating, leak, models, page
 from pneumodet.exploration.baseline.table import Table
 
 RESULT, PAGE, SCORES = "baseline.json", "baseline.html", "scores.csv"
-"""Files of the output folder; a record set adds ``scores_<split>.csv`` for each of its splits."""
+"""Files of the output folder; a record set adds ``scores_<split>.csv`` for each of its splits; scores.csv has no test exams."""
 
 ALONE = "boosting"
 """The model that evaluates each column alone: it takes whatever shape the relation has."""
@@ -52,6 +54,8 @@ def write(
 ) -> dict[str, Any]:
     """Cross-validate all models and write what comes out.
 
+    Test exams are in no fold: where the table has some, the best model is fitted on all others and evaluated on them.
+
     Args:
       table: the exams.
       output_dir: new folder.
@@ -71,7 +75,13 @@ def write(
     """
     # before anything is fitted, which takes minutes
     folders.check_free(output_dir, marker=RESULT, overwrite=overwrite)
+    table, test = table.take(~table.tested), table.take(table.tested)
     evaluating.check(table.positive, table.patients, folds=folds)
+    if test.exams and len(np.unique(test.positive)) < 2:
+        kind = "positive" if test.positive[0] else "negative"
+        raise DataError(
+            f"The {len(test.exams):,} test exams are all {kind}, so that there is nothing to distinguish. Leave --evaluate-test out."
+        )
     # the same folds for all models, so that they are compared on the same exams
     fold_of = evaluating.patient_folds(table.patients, table.positive, number=folds, seed=seed)
     validated = {
@@ -111,14 +121,29 @@ def write(
         "alone": _alone(table, fold_of, seed=seed, on_fold=on_fold),
         "scores_of": best,
     }
+    tested = _tested(best, table, test, resamples=resamples, seed=seed) if test.exams else None
+    if tested:
+        result["test"], test_scores = tested
     if show_leak:
         rows = leak.compare(table, number_of_folds=folds, seed=seed, on_fold=on_fold)
         result["leak"] = {"explanation": leak.EXPLANATION, "ways": rows}
     with folders.new_folder(output_dir, marker=RESULT, overwrite=overwrite) as folder:
         _write_scores(folder, table, validated[best].scores)
+        if tested:
+            detections.write_scores(folder / f"scores_{TEST_SPLIT}.csv", zip(test.exams, test_scores.tolist(), strict=True))
         (folder / PAGE).write_text(page.html(result), encoding="utf-8")
         paths.write_json(folder / RESULT, result)
     return result
+
+
+def _tested(name: str, table: Table, test: Table, *, resamples: int, seed: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the figures on test exams of a model that is fitted on all others, and their scores."""
+    scores = evaluating.scores_of(name, table.values, table.positive, table.patients, test.values, categorical=table.categorical, seed=seed)
+    whole = np.zeros(len(scores), np.int64)  # one model scored them all
+    figures = evaluating.figures(scores, test.positive, test.patients, folds=whole, resamples=resamples, seed=seed)
+    counts = {"exams": len(test.exams), "patients": len(np.unique(test.patients)), "positive_exams": int(test.positive.sum())}
+    areas = {key: figures[key] for key in ("roc_auc", "average_precision")}
+    return {"name": f"{models.NAMES[name]}, on test", **counts, **areas}, scores
 
 
 def _write_scores(folder: Path, table: Table, scores: np.ndarray) -> None:

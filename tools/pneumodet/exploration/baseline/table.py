@@ -3,6 +3,7 @@
 table = read(labels=Path("stage_2_train_labels.csv"), headers_csv=Path("headers.csv.gz"), patient_map=Path("mapping.json"))
 table.values            # (N, F) float64, NaN where a value is missing
 table.notes             # what was left out or taken as missing, a sentence each
+learned = table.take(~table.tested)                          # of a record set that was read with its test split
 """
 
 import dataclasses
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.formatting import counted
 from pneumodet.core.processes import Pool
+from pneumodet.core.split_use import TEST_SPLIT
 from pneumodet.data import annotations, formats, grouping, header_values, sources
 from pneumodet.data.annotations import Exam
 from pneumodet.data.class_map import ClassMap
@@ -31,6 +34,11 @@ EXAM_IS_PATIENT = (
     "No patient map is given, so that every exam is taken for a patient of its own. In the RSNA set a patient has up to 65 exams: figures are "
     "then too good and intervals too narrow. Give --patient-map."
 )
+
+TEST_LEFT_OUT = (
+    "{exams} of the test split {are} left out, and stay unseen. Once at the end, --evaluate-test evaluates the best model on them."
+)
+"""Note on a record set."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +74,25 @@ class Table:
         """Whether each column holds categories."""
         return [column in CATEGORICAL for column in self.columns]
 
+    @property
+    def tested(self) -> np.ndarray:
+        """(N,) bool: whether each exam is of the test split of a record set."""
+        return np.array([split == TEST_SPLIT for split in self.splits], bool) if self.splits else np.zeros(len(self.exams), bool)
+
+    def take(self, mask: np.ndarray) -> "Table":
+        """Return the exams of which the (N,) bool mask is true; categories and notes stay those of all."""
+        places = np.flatnonzero(mask).tolist()
+        return dataclasses.replace(
+            self,
+            exams=[self.exams[place] for place in places],
+            positive=self.positive[mask],
+            # numbered as if there were no others, so that folds do not depend on exams that are in none
+            patients=np.unique(self.patients[mask], return_inverse=True)[1],
+            values=self.values[mask],
+            boxes_xyxy_px=[self.boxes_xyxy_px[place] for place in places],
+            splits=[self.splits[place] for place in places] if self.splits else [],
+        )
+
 
 def read(
     *,
@@ -75,6 +102,7 @@ def read(
     records: Path | None = None,
     patient_map: Path | None = None,
     class_map: Mapping[str, str] | None = None,
+    with_test: bool = False,
     workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda count, total: None,
 ) -> Table:
@@ -87,6 +115,7 @@ def read(
       records: a folder made by make_tfrecords; it names patients, too.
       patient_map: as ``annotations.read_patient_map``.
       class_map: of the labels, as ``class_map.parse`` returns it.
+      with_test: read the test split of ``records``, too, which is left out without.
       workers: processes that read headers.
       on_progress: is called with (headers read since the last time, headers in all).
 
@@ -94,10 +123,12 @@ def read(
       ConfigError: the inputs do not go together.
       DataError: a file cannot be read, no exam has both a label and a header, no column is usable, or the patient map lacks an exam.
     """
+    if with_test and not records:
+        raise ConfigError("--evaluate-test is for a record set, which knows its test exams. Give --data.")
     if records and (labels or headers_csv or dicom_dir):
         raise ConfigError("A record set has labels and headers of its own. Give --data alone, or --labels with --headers or --dicom-dir.")
     if records:
-        exams, facts, patients, splits, notes = _of_records(records)
+        exams, facts, patients, splits, notes = _of_records(records, with_test=with_test)
         by = grouping.BY_MAP if patients else grouping.BY_EXAM
     else:
         where = headers_csv or dicom_dir
@@ -170,9 +201,11 @@ def _of_files(root: Path, exams: Mapping[str, Exam], workers: int, on_progress: 
     return {exam: one.texts for exam, one in read.items() if one.texts is not None}
 
 
-def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[str, str], dict[str, str], list[str]]:
+def _of_records(folder: Path, *, with_test: bool) -> tuple[dict[str, Exam], dict[str, Texts], dict[str, str], dict[str, str], list[str]]:
     """Return (exam -> labels, exam -> facts, exam -> patient where they are known, exam -> split, notes) of a record set."""
     records = RecordSet.open(folder)
+    if with_test:
+        records.split(TEST_SPLIT)  # or an error says that there is none
     exams: dict[str, Exam] = {}
     facts: dict[str, Texts] = {}
     patients: dict[str, str] = {}
@@ -181,6 +214,9 @@ def _of_records(folder: Path) -> tuple[dict[str, Exam], dict[str, Texts], dict[s
     for split in records.each_split():
         # nothing to learn from, and labels without any exam are an error of the reader
         if not len(split):
+            continue
+        if split.name == TEST_SPLIT and not with_test:
+            notes.append(TEST_LEFT_OUT.format(exams=counted(len(split), "exam"), are="is" if len(split) == 1 else "are"))
             continue
         exams_of_split, more = _labelled(split.truth, None)
         images = split.instances["images"]
