@@ -60,16 +60,14 @@ def test_a_pool_that_was_warmed_up_and_used_twice():
 LEFT = """
 import sys, time
 from pneumodet.core import processes as parallel
+from slow_function import slow
 
-def slow(item):
-    time.sleep(1000)
-
-if __name__ == "__main__":
-    with parallel.Pool(2) as pool:
+with parallel.Pool(2) as pool:
+    with parallel.starting():
         for _ in range(8):
             pool._started().submit(slow, bytes(1 << 20))  # more than a pipe holds: all the while one of them is being written
-        time.sleep(1)
-        sys.exit(7)
+    time.sleep(1)
+    sys.exit(7)
 """
 
 
@@ -77,8 +75,32 @@ def test_a_pool_that_is_left_while_large_items_wait_ends(tmp_path):
     """With Python 3.11.2, that of Debian 12, Ctrl-C in make_tfrecords never ended."""
     script = tmp_path / "left.py"
     script.write_text(LEFT)
+    (tmp_path / "slow_function.py").write_text("import time\n\n\ndef slow(item):\n    time.sleep(1000)\n")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (7, "")
+
+
+SCRIPT = """
+from pneumodet.core import processes
+print("once")
+with processes.Pool(2) as pool:
+    print(sorted(pool.run(abs, range(-3, 0))))
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_by_its_workers(tmp_path):
+    """As the guide shows the Python API. Each worker began the script anew and died of it, and the message was that memory ran out."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n[1, 2, 3]\n", "")
+
+
+def test_the_script_is_there_again_once_processes_are_started():
+    main = sys.modules["__main__"]
+    with pytest.raises(OSError, match="no"), processes.starting():
+        raise OSError("no")
+    assert sys.modules["__main__"] is main
 
 
 def test_cpus():

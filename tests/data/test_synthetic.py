@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
 
 
 def test_more_exams_leave_the_first_as_they_are(tmp_path):
-    few = make_dataset(tmp_path / "few", exams=2, size=128)
+    few = make_dataset(str(tmp_path / "few"), exams=2, size=128)  # a path as text, as the guide gives it
     many = make_dataset(tmp_path / "many", exams=4, size=128)
     assert files(few.dicom_dir).items() <= files(many.dicom_dir).items()
     assert many.labels.read_text().startswith(few.labels.read_text())

@@ -3,15 +3,19 @@
     with Pool(2) as pool:
         for result in pool.run(function, items): ...     # in the order in which they are done
 
-Processes are spawned, not forked: TensorFlow's threads, where it was imported, do not survive a fork.
+Processes are spawned, not forked: TensorFlow's threads, where it was imported, do not survive a fork. What they run has to be a module's, not the
+script's own: the script is not run again.
 """
 
+import contextlib
 import ctypes
 import importlib
 import multiprocessing
 import os
 import signal
 import sys
+import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -28,6 +32,25 @@ _PR_SET_PDEATHSIG = 1
 
 THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that say how many threads a library of numpy has."""
+
+
+_starting = threading.Lock()
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Let processes be spawned inside: they get no Ctrl-C, which is this process's to answer, and do not run the user's script.
+
+    multiprocessing runs ``__main__`` once more in each process. A script, or a cell's text in a file, that calls ``pneumodet.convert`` without
+    ``if __name__ == "__main__"`` would there begin anew, and each process end in a traceback.
+    """
+    with _starting, signals.held_back():
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")  # without __spec__ and __file__: nothing to run
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def cpus() -> int:
@@ -90,7 +113,7 @@ class Pool:
             ) from error
 
     def _submit(self, function: Callable[[Any], Any], items: Sequence[Any]) -> "list[Future[Any]]":
-        with signals.held_back():  # the first call starts the processes
+        with starting():  # the first call starts the processes
             return [self._started().submit(function, item) for item in items]
 
     def _started(self) -> ProcessPoolExecutor:

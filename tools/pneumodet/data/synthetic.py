@@ -1,6 +1,6 @@
 """Radiograph-like DICOMs with boxes, for the demo and for tests: an RSNA data set in everything but its patients.
 
-    make_dataset(Path("workspace/demo/source"), exams=150, seed=0)
+    make_dataset("workspace/demo/source", exams=150, seed=0)
 
 Lung fields, ribs, spine, heart and diaphragm at random sizes, poses and exposures; positives have one or two fuzzy opacities, negatives
 have what is mistaken for them: small nodules, tubes, side markers, a large heart. A model that learns these has learned nothing about patients.
@@ -22,6 +22,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
+from pneumodet.core.given import Given
 from pneumodet.core.processes import Pool
 
 WORK = 256
@@ -42,7 +43,7 @@ class Dataset:
 
 
 def make_dataset(
-    output_dir: Path,
+    output_dir: Given,
     *,
     exams: int = 150,
     seed: int = 0,
@@ -65,6 +66,7 @@ def make_dataset(
     Returns:
       The paths.
     """
+    output_dir = Path(output_dir).expanduser()
     dataset = Dataset(
         output_dir / "stage_2_train_images",
         output_dir / "stage_2_train_labels.csv",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pneumodet.core import gpus, signals
+from pneumodet.core import gpus, processes
 from pneumodet.core.errors import TrainingError
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models.detection.odapi import Config
@@ -84,7 +84,7 @@ def _in_child(config: Config, data: RecordSet, options: Options, size: int) -> i
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_measure, args=(theirs, config.SerializeToString(), data, options, size), daemon=True)
-    with signals.held_back():
+    with processes.starting():
         child.start()
     theirs.close()  # so that a child that dies is the end of the pipe, not an endless wait
     try:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import signals
+from pneumodet.core import processes
 from pneumodet.core.errors import DataError, EnvironmentProblem, PneumodetError, TrainingError, first_line
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
@@ -106,7 +106,7 @@ def run(
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads, or with TensorFlow in it, may hang
     ours, theirs = context.Pipe()
     child = context.Process(target=_child, args=(theirs, trainer, dict(fields), str(log)), name="trial")
-    with signals.held_back():
+    with processes.starting():
         child.start()
     # while this end is open here, a child that dies does not end the pipe, and ``recv`` would wait for ever
     theirs.close()
