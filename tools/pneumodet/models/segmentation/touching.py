@@ -35,7 +35,8 @@ def split(spot: np.ndarray, *, smallest_px: float = 1, neck: float = NECK) -> np
     count, peaks = cv2.connectedComponents(np.uint8((flat - _grow(flat - _STEP, flat) > _STEP / 2) & (padded > 0)), connectivity=8)
     while True:
         labels = _flood(peaks, depth)[1:-1, 1:-1] if count > 2 else np.int32(spot)
-        there, sizes = np.unique(labels[spot], return_counts=True)
+        there: np.ndarray = np.unique(labels[spot])
+        sizes = np.array([np.count_nonzero(labels == one) for one in there])
         if len(there) == 1 or sizes.min() >= smallest_px:
             return (np.searchsorted(there, labels) + 1).astype(np.int32) * spot
         peaks[peaks == there[np.argmin(sizes)]] = 0  # in the next round what touches it takes its px
