@@ -9,14 +9,16 @@ import tiny_classifier
 
 from pneumodet.cli import export
 from pneumodet.core import runs
+from pneumodet.core.detections import Detections, write_coco_results
 from pneumodet.core.errors import ConfigError
 from pneumodet.core.run_record import RunRecord
-from pneumodet.data import synthetic
+from pneumodet.data import formats, synthetic
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.export import card as run_card
 from pneumodet.export import families, graphs, parity
 from pneumodet.inference import card as cards
 from pneumodet.inference import detectors, exported
+from pneumodet.inference.postprocess import gates
 from pneumodet.inference.probability import Calibrator
 
 FORMATS = ("savedmodel", "onnx", "tflite", "tflite-fp16")
@@ -77,7 +79,7 @@ def test_the_folder_says_what_the_model_is(exports):
     assert json.loads((folder / "model.json").read_text())["version"] == 3
     text = (folder / "MODEL_CARD.md").read_text()
     assert "# Model card: pneumonia classifier" in text and "- 3: No Lung Opacity / Not Normal" in text
-    assert "| image ROC AUC | 0.7500 |" in text and "the best F1 of these exams" in text
+    assert "| image ROC AUC | 0.75" in text and "the best F1 of these exams" in text
     assert "RSNA" not in text and "AP50" not in text and "Recipe" not in text
 
 
@@ -200,3 +202,41 @@ def test_the_card_of_a_run_that_was_not_evaluated(here):
     assert metrics is None and about.score_threshold is None
     text = run_card.read_me(dataclasses.replace(about, artefacts={}), metrics, None)
     assert "nothing is known of how well it classifies" in text and "contrast made even by clahe" in text
+
+
+def boxes_of(labels, path):
+    """Write as detections.json what a detector finds that is right but for one box a radiograph too much."""
+    found = {}
+    for exam, truth in formats.read_labels(labels).exams.items():
+        boxes = np.array([*truth.boxes_xyxy_px.tolist(), [2, 2, 40, 50]])
+        found[exam] = Detections(boxes, np.linspace(0.9, 0.5, len(boxes)), np.full(len(boxes), 2))
+    write_coco_results(path, found)
+
+
+# quick: the tests above, and tests/inference/predict/test_predicting_scores.py
+@pytest.mark.slow
+def test_from_training_to_a_gate_by_the_commands_that_a_user_types(classified, tmp_path, monkeypatch):
+    from pneumodet.cli import postprocess, predict, train_classifier
+
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", str(tmp_path))
+    records, class_info = classified
+    dicoms, labels = class_info.parent / "stage_2_train_images", class_info.parent / "stage_2_train_labels.csv"
+    small = ["image_size=32", "batch_size=4", "evaluate_every=3", "warmup_steps=1", "task=both"]
+    asked = ["--config", "resnet_scratch", "--data", str(records), "--run", "gate", "--steps", "6"]
+    assert train_classifier.main([*asked, *(word for setting in small for word in ("--set", setting))]) == 0
+    assert export.main(["--run", "gate", "--formats", ",".join(FORMATS)]) == 0
+    one = exported.read(tmp_path / "gate", boxes=False)
+    assert one.card.seen.unrecorded == () and one.card.seen.trained and one.card.seen.chosen, "the exams of its evaluation, too"
+    scores = {}
+    for name in FORMATS:
+        asked = ["--model", str(one.path(name)), "--input", str(dicoms), "--output-dir", str(tmp_path / name), "--max-images", "1"]
+        assert predict.main(asked) == 0
+        scores[name] = gates.read_gate(tmp_path / name / "scores.csv", exams=list(formats.read_labels(labels).exams))
+        np.testing.assert_allclose(list(scores[name].values()), list(scores["savedmodel"].values()), atol=5e-3)
+    evaluated = gates.read_gate(one.model_dir.parent / "evaluation" / "scores.csv")
+    np.testing.assert_allclose([scores["onnx"][exam] for exam in evaluated], list(evaluated.values()), atol=0.02)
+    boxes_of(labels, tmp_path / "detections.json")
+    gate = ["--gate", str(tmp_path / "onnx" / "scores.csv")]
+    asked = ["--ground-truth", str(labels), "--detections", str(tmp_path / "detections.json"), "--output-dir", str(tmp_path / "tuned")]
+    assert postprocess.main([*asked, *gate]) == 0
+    assert "gate" in (tmp_path / "tuned" / "recipe.json").read_text()

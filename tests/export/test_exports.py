@@ -17,6 +17,7 @@ from pneumodet.core import boxes
 from pneumodet.core.errors import ConfigError
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import synthetic
+from pneumodet.export import detector as of_detector
 from pneumodet.export import export as exporting
 from pneumodet.export import graphs, measuring, parity, quantizing, to_onnx, to_tflite
 from pneumodet.inference import card as cards
@@ -268,7 +269,7 @@ def test_a_model_that_pads_is_no_file_for_task_library():
     config = pipeline_config.load("ssd_mobilenet")
     pipeline_config.override(config, [lively_models.PADDED])
     with pytest.raises(ConfigError, match="tflite-task cannot carry this model, which pads its images"):
-        exporting._kind("tflite-task", config)
+        of_detector.kind_of("tflite-task", config)
 
 
 def test_the_quantized_file_is_int8_but_for_its_largest_maps_and_its_outputs(network, exports):
@@ -332,11 +333,10 @@ def test_an_export_that_differs_changes_nothing(exports, workspace, monkeypatch,
     measured = parity_file.read(folder / exported.PARITY)
     wrong = dataclasses.replace(measured.artefacts["onnx"], outside=("only 3.0% of the detections",))
 
-    def made(kinds, model, config, new, **_):
+    def made(subject, kinds, new, **_):
         (new / exported.FILES["onnx"]).write_bytes(b"wrong")
         return {"onnx": exporting._measured(cards.Artefact(file=exported.FILES["onnx"], outputs=kinds["onnx"]), new)}
 
-    monkeypatch.setattr(exporting, "_restored", lambda config, checkpoint: None)
     monkeypatch.setattr(exporting, "_made", made)
     monkeypatch.setattr(measuring.Records, "compare", lambda self, *_, **__: dataclasses.replace(measured, artefacts={"onnx": wrong}))
     assert_refused_and_unchanged(folder, capsys, "only 3.0% of the detections")
@@ -389,19 +389,19 @@ def test_records_that_are_gone(exports, workspace, tmp_path, capsys):
 @pytest.mark.parametrize("config", ["faster_rcnn_resnet50", "mask_rcnn_resnet50"])
 def test_what_tflite_cannot_carry_is_said_in_one_sentence(config):
     loaded = pipeline_config.load(config)
-    assert exporting._kind("onnx", loaded) == cards.DETECTIONS
+    assert of_detector.kind_of("onnx", loaded) == cards.DETECTIONS
     with pytest.raises(ConfigError, match="tflite-int8 cannot carry this model: its architecture is faster_rcnn"):
-        exporting._kind("tflite-int8", loaded)
+        of_detector.kind_of("tflite-int8", loaded)
 
 
 def test_what_suppression_here_does_not_do_stays_in_the_graph():
     config = pipeline_config.load("ssd_mobilenet")
-    assert exporting._kind("onnx", config) == cards.BOXES
+    assert of_detector.kind_of("onnx", config) == cards.BOXES
     config.model.ssd.post_processing.batch_non_max_suppression.soft_nms_sigma = 0.5
     assert graphs.settings_of(config)[1] == "its config asks for soft NMS"
-    assert exporting._kind("onnx", config) == cards.DETECTIONS
+    assert of_detector.kind_of("onnx", config) == cards.DETECTIONS
     with pytest.raises(ConfigError, match="soft NMS"):
-        exporting._kind("tflite", config)
+        of_detector.kind_of("tflite", config)
 
 
 def test_unknown_formats_are_refused(capsys):

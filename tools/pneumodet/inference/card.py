@@ -84,7 +84,7 @@ class ModelCard:
 
     Attributes:
       run: name of the run that was exported.
-      family: of the run, as ``runs.TRAINED_BY`` has them; None of an earlier export, which is a detector's.
+      family: of the run, detection or classification; None of an earlier export, which is a detector's.
       checkpoint: name of its checkpoint.
       checkpoint_sha256: of the sorted lines "sha256  name" of the checkpoint's files.
       checkpoint_chosen_of: of how many evaluations on the validation split the checkpoint is the best.
