@@ -59,13 +59,21 @@ RUN, DONE, PROBE = "run", "done.json", "probe.json"
 
 OUTER, INNER = "outer", "inner"
 
+BOXES = (
+    "model.ssd.loss.localization_loss={weighted_smooth_l1 {delta: 1.0}}",
+    "model.ssd.loss.localization_weight=1",
+    "model.ssd.matcher.argmax_matcher.matched_threshold=0.5",
+    "model.ssd.matcher.argmax_matcher.unmatched_threshold=0.5",
+)
+"""What the zoo's ssd_mobilenet learns boxes by."""
+
 SUPPRESSION = "model.ssd.post_processing.batch_non_max_suppression.iou_threshold=0.6"
 """The zoo's."""
 
 ZOO = {
     "ssd_mobilenet": (
         "gradient_clipping_by_norm: 0 data_augmentation_options { random_horizontal_flip { } } data_augmentation_options { ssd_random_crop { } }",
-        (SUPPRESSION,),
+        (SUPPRESSION, *BOXES),
         0.0125,
         0.04,
     ),
@@ -109,13 +117,6 @@ class Variant:
     among: tuple[str, ...] = ()
 
 
-GIOU = (
-    "--set",
-    "model.ssd.loss.localization_loss={weighted_giou {}}",
-    "--set",
-    "model.ssd.loss.localization_weight=4",
-)
-
 FREEZE, ANCHORS, BALANCE = ("--freeze", "early"), ("--fit-anchors",), ("--positive-share", "0.5")
 
 VARIANTS = {
@@ -130,7 +131,7 @@ VARIANTS = {
     "ours-no-clipping": Variant(flags=(*FREEZE, *ANCHORS, "--set", "train_config.gradient_clipping_by_norm=0")),
     "ours-newest": Variant(of="ours", newest=True),
     "ours-zoo-suppression": Variant(of="ours", detect=(SUPPRESSION,)),
-    "ours-giou": Variant(flags=(*FREEZE, *ANCHORS, *GIOU)),
+    "ours-zoo-boxes": Variant(flags=(*FREEZE, *ANCHORS, *(part for setting in BOXES for part in ("--set", setting)))),
     "chosen": Variant(among=("ours", "ours-balanced", "ours-all-layers")),
 }
 """Name -> recipe; each of the ablations has one thing otherwise."""

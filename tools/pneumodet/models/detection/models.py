@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pneumodet.core.errors import ConfigError
-from pneumodet.models.detection import box_losses, odapi
+from pneumodet.models.detection import odapi
 from pneumodet.models.detection.choices import PRECISIONS
 
 _DEFAULT_SIDE_PX = 320
@@ -49,7 +49,6 @@ def _built(config: Any, *, is_training: bool) -> Any:
         raise ConfigError(
             f"The API cannot build the model of this config: {error}. Compare it with configs/ssd_mobilenet.config."
         ) from error
-    box_losses.compare_boxes(model)
     if tf.keras.mixed_precision.global_policy().compute_dtype != "float32":
         _answer_in_float32(model)
     height, width = input_size(config) or (_DEFAULT_SIDE_PX, _DEFAULT_SIDE_PX)

@@ -38,7 +38,6 @@ MODULES = {
     "export_tflite": "object_detection.export_tflite_graph_lib_tf2",
     "fields": "object_detection.core.standard_fields",
     "inputs": "object_detection.inputs",
-    "losses": "object_detection.core.losses",
     "model_builder": "object_detection.builders.model_builder",
     "model_lib": "object_detection.model_lib",
     "model_lib_v2": "object_detection.model_lib_v2",
@@ -268,6 +267,7 @@ BRIDGES: tuple[Callable[[], contextlib.AbstractContextManager[None]], ...] = (
     odapi_edits.one_element_arrays,
     odapi_edits.empty_boxes,
     odapi_edits.canvas_pixels,
+    odapi_edits.losses_of_boxes,
 )
 """Every bridge, in the order in which it is put up. A test takes each one away and sees the API fail."""
 

@@ -1,4 +1,4 @@
-"""Bridges of the API that change lines of its source: those that today's NumPy and Matplotlib refuse.
+"""Bridges of the API that change lines of its source: those that today's NumPy and Matplotlib refuse, and one that could never work.
 
     with numpy_names():                          # one of odapi.BRIDGES
         from object_detection.utils import metrics
@@ -59,7 +59,16 @@ CANVAS = (
         "np.asarray(\n        fig.canvas.buffer_rgba())[..., :3]",
     ),
 )
-EDITS = NUMPY_NAMES + ONE_ELEMENT + EMPTY_BOXES + CANVAS
+BOXES = (
+    Edit(
+        "object_detection.meta_architectures.ssd_meta_arch",
+        "location_losses = self._localization_loss(\n          prediction_dict['box_encodings'],\n          batch_reg_targets,",
+        "of_boxes = type(self._localization_loss).__name__.endswith('IOULocalizationLoss')\n"
+        "      boxes = lambda codes: self._batch_decode(codes, self.anchors.get())[0] if of_boxes else codes\n"
+        "      location_losses = self._localization_loss(boxes(prediction_dict['box_encodings']), boxes(batch_reg_targets),",
+    ),
+)
+EDITS = NUMPY_NAMES + ONE_ELEMENT + EMPTY_BOXES + CANVAS + BOXES
 """All of them."""
 
 
@@ -134,4 +143,14 @@ def empty_boxes() -> Iterator[None]:
 def canvas_pixels() -> Iterator[None]:
     """``visualization_utils`` takes the pixels of its charts by ``tostring_rgb``, which Matplotlib 3.10 removed, and ``np.fromstring``."""
     _apply(CANVAS)
+    yield
+
+
+@contextlib.contextmanager
+def losses_of_boxes() -> Iterator[None]:
+    """``weighted_iou`` and ``weighted_giou`` are for boxes, as their docstrings say, but an SSD hands them encodings, of which an IoU means nothing.
+
+    ``normalize_loc_loss_by_codesize`` divides by 4 as it does with the four terms of smooth L1, so that a ``localization_weight`` of 4 counts each box once.
+    """
+    _apply(BOXES)
     yield
