@@ -132,6 +132,26 @@ for value in summary.value:
     chart = tf.io.decode_png(value.image.encoded_image_string).numpy()
     assert chart.shape == (480, 640, 3) and chart.std() > 5
 """,
+    "losses_of_boxes": """
+import types
+import tensorflow as tf
+from object_detection.meta_architectures import ssd_meta_arch
+given = []
+class WeightedGIOULocalizationLoss:
+    def __call__(self, predicted, target, **more):
+        given.extend([predicted, target])
+        raise LookupError
+none, codes = tf.zeros([0, 1]), tf.zeros([1, 1, 4])
+model = types.SimpleNamespace(
+    groundtruth_has_field=lambda field: False, groundtruth_lists=lambda field: [], _add_summaries=False, _random_example_sampler=None,
+    _assign_targets=lambda *args: (none, none, codes + 2, none, none), _localization_loss=WeightedGIOULocalizationLoss(),
+    anchors=types.SimpleNamespace(get=lambda: 5.0), _batch_decode=lambda codes, anchors: (codes + anchors, None))
+try:
+    ssd_meta_arch.SSDMetaArch.loss(model, {"box_encodings": codes + 1}, None)
+except LookupError:
+    pass
+assert [float(one[0, 0, 0]) for one in given] == [6.0, 7.0], "encodings, not boxes"
+""",
 }
 
 ERRORS = {
@@ -147,6 +167,7 @@ ERRORS = {
     "one_element_arrays": "only 0-dimensional arrays can be converted",
     "empty_boxes": "operands could not be broadcast together",
     "canvas_pixels": "has no attribute 'tostring_rgb'",
+    "losses_of_boxes": "encodings, not boxes",
 }
 
 
