@@ -89,10 +89,15 @@ class Tiny(Family):
                 positive=records.train.positive,
             ),
             runner=runner,
-            evaluate=lambda batches: Evaluation(image_level.figures(image_level.of_scores(records.val, scores(batches)))),
+            evaluate=lambda batches: evaluated(image_level.prepare(image_level.of_scores(records.val, scores(batches)))),
             report=report,
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )
+
+
+def evaluated(headline):
+    """Return an evaluation within training."""
+    return Evaluation(headline.figures, moves=headline.moves)
 
 
 def request(records, folder, *overrides, **more):
