@@ -1,4 +1,4 @@
-"""All three kinds of objects before dciodvfy, which knows the standard's modules, and Python's only independent reader of it here."""
+"""All four kinds of objects before dciodvfy, which knows the standard's modules, and Python's only independent reader of it here."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from pneumodet.dicom import reading
 from pneumodet.dicom.objects import presentation, report
 from pneumodet.dicom.objects.radiograph import TEXTS
 
-KINDS = ("structured_report", "presentation_state", "secondary_capture")
+KINDS = ("structured_report", "presentation_state", "secondary_capture", "segmentation")
 
 EXPECTED_WARNINGS = {
     "needed to build DICOMDIR": "the radiograph has no patient ID, study ID or time, and none is made up",
