@@ -25,7 +25,9 @@ def simulated(truths, *, alike):
     rows = []
     for _ in range(SETS):
         values, moves = drawn(rng, truths, alike=alike)
-        rows.append((values.max() * np.sqrt(PATIENTS), selection.cross_fitted(values, moves) * np.sqrt(PATIENTS), truths[np.argmax(values)]))
+        rows.append(
+            (values.max() * np.sqrt(PATIENTS), selection.cross_fitted(values, moves) * np.sqrt(PATIENTS), truths[np.argmax(values)])
+        )
     return np.mean(rows, axis=0)
 
 

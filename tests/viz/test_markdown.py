@@ -17,7 +17,17 @@ def shown(source):
     reader = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable(["table", "strikethrough"])
     page = reader.render(f"- Split: {source}\n\n{source}\n\n| head |\n| --- |\n| {source} |\n")
     texts = [re.sub(r"<[^>]*>", "", part) for part in re.findall(r"<(?:li|p|td)>(.*?)</(?:li|p|td)>", page, re.S)]
-    return [html.unescape(text) for text in texts], set(re.findall(r"<(\w+)", page)) - {"ul", "li", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    return [html.unescape(text) for text in texts], set(re.findall(r"<(\w+)", page)) - {
+        "ul",
+        "li",
+        "p",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
 
 
 @settings(max_examples=150, deadline=None)

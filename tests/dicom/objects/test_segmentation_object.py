@@ -84,15 +84,24 @@ def test_of_a_radiograph_that_was_compressed_with_loss(radiograph, masks, two):
     assert (dataset.LossyImageCompression, dataset.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
 
 
-def test_what_does_not_fit(radiograph, masks, two, none, monkeypatch):
+@pytest.mark.parametrize(
+    ("sop_class", "frames"), [(MultiFrameGrayscaleByteSecondaryCaptureImageStorage, 2), ("1.2.3.4.5.6", 1)], ids=["frames", "private"]
+)
+def test_classes_that_highdicom_does_not_take(sop_class, frames, masks, two):
+    dataset = made(made_up(SOPClassUID=sop_class, NumberOfFrames=frames), masks, two)
+    images = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in dataset.PerFrameFunctionalGroupsSequence]
+    assert [one.ReferencedSOPClassUID for one in images] == [sop_class] * 2
+    assert [one.get("ReferencedFrameNumber") for one in images] == [1 if frames > 1 else None] * 2
+    assert dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPClassUID == sop_class
+
+
+def test_what_does_not_fit(radiograph, masks, two, monkeypatch):
     from pneumodet.dicom.objects import masks as module
 
     with pytest.raises(DataError, match="2 opacities on a radiograph of 192 x 256 px need as many masks"):
         made(radiograph, masks[:1], two)
     with pytest.raises(DataError, match=r"not \[\(192, 256\), "):
         made(radiograph, [masks[0].T, masks[1]], two)
-    with pytest.raises(DataError, match="private, retired or damaged"):
-        made(made_up(SOPClassUID="1.2.3.4.5.6"), [], none)
     monkeypatch.setattr(module, "MOST_PX", ROWS * COLUMNS)
     with pytest.raises(DataError, match="2 opacities .* are more than the 1 that .* Raise the score threshold"):
         made(radiograph, masks, two)

@@ -141,7 +141,10 @@ def rows_of(*values):
         (
             (0.2, 0.2, 0.1),
             0,
-            ("falls with gate by an image-level score (-0.100);", "Best is ssd alone: an RSNA metric of 0.200 against 0.100 with all steps; 0.120 where the step is chosen without"),
+            (
+                "falls with gate by an image-level score (-0.100);",
+                "Best is ssd alone: an RSNA metric of 0.200 against 0.100 with all steps; 0.120 where the step is chosen without",
+            ),
         ),
     ],
 )

@@ -54,7 +54,7 @@ class Tiny(Family):
         import tensorflow as tf
         from PIL import Image
 
-        from pneumodet.evaluation.runner import Evaluation, Runner
+        from pneumodet.evaluation.runner import Runner
         from pneumodet.models.inputs.keras_feeding import Feed
         from pneumodet.training.keras.trainer import Trainer
 
@@ -97,6 +97,8 @@ class Tiny(Family):
 
 def evaluated(headline):
     """Return an evaluation within training."""
+    from pneumodet.evaluation.runner import Evaluation
+
     return Evaluation(headline.figures, moves=headline.moves)
 
 

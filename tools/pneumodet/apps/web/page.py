@@ -25,6 +25,7 @@ from pneumodet.apps.web.uploads import File, Refused
 from pneumodet.apps.web.window import Radiograph
 from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.inference import probability
+from pneumodet.viz.markdown import plain
 
 TITLE = "Pneumonia on chest radiographs"
 

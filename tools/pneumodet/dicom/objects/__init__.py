@@ -12,8 +12,8 @@ package highdicom is imported where they are made.
 from pneumodet.dicom.objects.capture import secondary_capture
 from pneumodet.dicom.objects.findings import Findings
 from pneumodet.dicom.objects.identifiers import Algorithm
+from pneumodet.dicom.objects.masks import segmentation
 from pneumodet.dicom.objects.presentation import presentation_state
 from pneumodet.dicom.objects.report import structured_report
-from pneumodet.dicom.objects.masks import segmentation
 
 __all__ = ["Algorithm", "Findings", "presentation_state", "secondary_capture", "segmentation", "structured_report"]

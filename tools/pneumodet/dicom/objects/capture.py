@@ -8,14 +8,11 @@ from pydicom.dataset import Dataset
 
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
-from pneumodet.dicom.objects import library, objects, values
+from pneumodet.dicom.objects import library, objects
 from pneumodet.dicom.objects.findings import FOR_RESEARCH, Findings
 from pneumodet.dicom.objects.presentation import aspect_of
 from pneumodet.dicom.objects.radiograph import read
 from pneumodet.viz import pictures
-
-DIRECTIONS = frozenset("APRLHF")
-"""Letters of PatientOrientation (0020,0020) (PS3.3 C.7.6.1.1.1)."""
 
 SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
 """Why an image is referred to (PS3.16 CID 7202)."""
@@ -57,7 +54,7 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
         study_instance_uid=place["StudyInstanceUID"],
         **objects.identity(objects.SECONDARY_CAPTURE, radiograph, findings),
     )
-    made.PatientOrientation = _orientation(source)
+    made.PatientOrientation = objects.orientation(source)
     made.BodyPartExamined = objects.BODY_PART
     made.ConversionType = "WSD"
     made.BurnedInAnnotation = "YES"
@@ -77,10 +74,3 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
     objects.remember_loss(made, source)
     radiograph.sign(made)
     return made
-
-
-def _orientation(source: Dataset) -> list[str] | None:
-    """Return PatientOrientation; None where it is not known or unusable."""
-    orientation = values.text(source, "PatientOrientation").split("\\")
-    usable = len(orientation) == 2 and all(one and set(one) <= DIRECTIONS for one in orientation)
-    return orientation if usable else None

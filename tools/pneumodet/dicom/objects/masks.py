@@ -6,14 +6,16 @@ segmentation(header, masks, findings).save_as(path, enforce_file_format=True)
 from collections.abc import Sequence
 
 import numpy as np
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
+from pydicom.uid import ComputedRadiographyImageStorage
 
 from pneumodet.core.errors import DataError
 from pneumodet.dicom.objects import library, objects
 from pneumodet.dicom.objects.findings import FOR_RESEARCH, SCORE_DECIMALS, Findings
 from pneumodet.dicom.objects.identifiers import uid
-from pneumodet.dicom.objects.radiograph import read
+from pneumodet.dicom.objects.radiograph import Radiograph, read
 from pneumodet.dicom.objects.report import LUNG, OPACITY
 
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -39,7 +41,7 @@ def segmentation(source: Dataset, masks: Sequence[np.ndarray], findings: Finding
 
     Raises:
       DataError: there are not as many masks as findings, they are too many, or of another size than the radiograph, whose header lacks what a reference
-        needs; its SOP class is not known.
+        needs.
       EnvironmentProblem: highdicom is not installed.
     """
     hd = library.highdicom()
@@ -57,40 +59,41 @@ def segmentation(source: Dataset, masks: Sequence[np.ndarray], findings: Finding
     # of the image's kind of object only
     about.pop("content_qualification")
     reference = radiograph.reference()
-    # highdicom reads it of classes of several frames, and takes no more of them without a frame of reference; findings are about the first
-    reference.NumberOfFrames = 1
-    with objects.of_known_class(radiograph):
-        made = hd.seg.Segmentation(
-            source_images=[reference],
-            pixel_array=pixels[np.newaxis],
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[
-                hd.seg.SegmentDescription(
-                    segment_number=number,
-                    segment_label=f"opacity {number}" if len(findings) else "no opacity",
-                    segmented_property_category=ABNORMAL_STRUCTURE,
-                    segmented_property_type=OPACITY,
-                    algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-                    algorithm_identification=hd.AlgorithmIdentificationSequence(
-                        name=algorithm.name, family=ARTIFICIAL_INTELLIGENCE, version=algorithm.version, source=algorithm.manufacturer
-                    ),
-                    # as in the structured report: the same opacity has the same number and UID
-                    tracking_uid=uid("tracking", f"opacity {number}", *objects.uids_of(radiograph, findings)),
-                    tracking_id=f"opacity {number}",
-                    anatomic_regions=[LUNG],
-                )
-                for number in range(1, pixels.shape[-1] + 1)
-            ],
-            device_serial_number=algorithm.version,
-            content_label="OPACITIES",
-            content_description=FOR_RESEARCH,
-            content_creator_name=None,
-            omit_empty_frames=False,
-            **about,
-        )
+    reference.SOPClassUID = ComputedRadiographyImageStorage
+    made = hd.seg.Segmentation(
+        source_images=[reference],
+        pixel_array=pixels[np.newaxis],
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            hd.seg.SegmentDescription(
+                segment_number=number,
+                segment_label=f"opacity {number}" if len(findings) else "no opacity",
+                segmented_property_category=ABNORMAL_STRUCTURE,
+                segmented_property_type=OPACITY,
+                algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+                algorithm_identification=hd.AlgorithmIdentificationSequence(
+                    name=algorithm.name, family=ARTIFICIAL_INTELLIGENCE, version=algorithm.version, source=algorithm.manufacturer
+                ),
+                # as in the structured report: the same opacity has the same number and UID
+                tracking_uid=uid("tracking", f"opacity {number}", *objects.uids_of(radiograph, findings)),
+                tracking_id=f"opacity {number}",
+                anatomic_regions=[LUNG],
+            )
+            for number in range(1, pixels.shape[-1] + 1)
+        ],
+        device_serial_number=algorithm.version,
+        content_label="OPACITIES",
+        content_description=FOR_RESEARCH,
+        content_creator_name=None,
+        omit_empty_frames=False,
+        **about,
+    )
     for segment, score in zip(made.SegmentSequence, findings.scores.tolist(), strict=False):
         segment.SegmentDescription = f"Score {score:.{SCORE_DECIMALS}g}"
+    _refer(made, radiograph)
     made.BodyPartExamined = objects.BODY_PART
+    # of all images, where there is no frame of reference
+    made.PatientOrientation = objects.orientation(source)
     # highdicom draws it by lot
     dimensions = uid("dimensions", *objects.uids_of(radiograph, findings))
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
@@ -98,6 +101,18 @@ def segmentation(source: Dataset, masks: Sequence[np.ndarray], findings: Finding
     objects.remember_loss(made, source)
     radiograph.sign(made)
     return made
+
+
+def _refer(made: Dataset, radiograph: Radiograph) -> None:
+    """Give references the radiograph's own class, for which highdicom would want functional groups, or know none, and its first frame."""
+
+    def correct(item: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = radiograph.place["SOPClassUID"]
+            if radiograph.frames > 1 and item is not made and "PurposeOfReferenceCodeSequence" in item:
+                item.ReferencedFrameNumber = 1
+
+    made.walk(correct)
 
 
 def check_number(count: int, size_hw: tuple[int, int]) -> None:

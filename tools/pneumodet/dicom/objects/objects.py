@@ -46,6 +46,9 @@ SECONDARY_CAPTURE = Kind("secondary capture", 9003, "Boxes and scores burned in"
 SEGMENTATION = Kind("segmentation", 9004, "Masks")
 
 
+DIRECTIONS = frozenset("APRLHF")
+"""Letters of PatientOrientation (0020,0020) (PS3.3 C.7.6.1.1.1)."""
+
 _LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 """Transfer syntaxes that always lose information, and their LossyImageCompressionMethod (0028,2114)."""
 
@@ -119,3 +122,10 @@ def remember_loss(made: Dataset, source: Dataset) -> None:
         made.LossyImageCompressionRatio = [f"{ratio:.10g}" for ratio in ratios]
     if methods:
         made.LossyImageCompressionMethod = methods.split("\\")
+
+
+def orientation(source: Dataset) -> list[str] | None:
+    """Return PatientOrientation; None where it is not known or unusable."""
+    orientation = values.text(source, "PatientOrientation").split("\\")
+    usable = len(orientation) == 2 and all(one and set(one) <= DIRECTIONS for one in orientation)
+    return orientation if usable else None

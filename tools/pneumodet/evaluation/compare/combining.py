@@ -142,9 +142,7 @@ def combine(
     table["best_step_corrected"] = selection.cross_fitted(values, np.stack(moves), seed=seed)
     # the first row is the detector alone, and the last one is the recipe itself
     best = Recipe(**table["rows"][place]["chosen"]) if 0 < place < len(table["rows"]) - 1 else None
-    return Combination(
-        table, (*sentences, *_of_losses(table, names[0])), searched.recipe, names, searched.cross_fitted, best
-    )
+    return Combination(table, (*sentences, *_of_losses(table, names[0])), searched.recipe, names, searched.cross_fitted, best)
 
 
 def steps_of(gate: bool, others: int) -> int:
