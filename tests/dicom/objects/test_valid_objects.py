@@ -84,10 +84,8 @@ def test_of_real_radiographs(make, two, shared_data, tmp_path, kind):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             source = pydicom.dcmread(file, stop_before_pixels=True)
-            if kind == "secondary_capture":
-                made = objects.secondary_capture(source, reading.read_pixels(file), two)
-            else:
-                made = make(kind, source, two)
+            burned_in = kind == "secondary_capture"
+            made = objects.secondary_capture(source, reading.read_pixels(file), two) if burned_in else make(kind, source, two)
         made.save_as(tmp_path / "made.dcm", enforce_file_format=True)
         errors = [line for line in complaints(tmp_path / "made.dcm") if not any(part in line for part in EXPECTED_WARNINGS)]
         assert errors == [], file.name

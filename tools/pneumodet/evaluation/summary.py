@@ -104,7 +104,7 @@ def summarize(
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
-        **coco.coco_metrics(loaded.instances, loaded.coco_results),
+        **coco.coco_metrics(loaded.instances, loaded.detected),
         **froc.froc(cases),
         **froc.at_threshold(cases, at),
         **image_level.image_level(cases, score_threshold=at),
