@@ -46,6 +46,18 @@ def test_areas_and_counts_are_those_of_scikit_learn():
     json.dumps(figures, allow_nan=False)
 
 
+@pytest.mark.parametrize("key", ["image.roc_auc", "image.sensitivity"])
+def test_moves_are_by_what_figures_differ_without_a_group_of_patients(key):
+    split = many()
+    scores = np.random.default_rng(3).random(len(split)).round(2)
+    headline = image_level.prepare(image_level.of_scores(split, scores))
+    moves = headline.moves(key)
+    assert len(moves) == 40, "as many as patients, since these are fewer than groups"
+    without = np.array([headline.prepared((headline.patients != patient)[:, None].astype(float))[key][0] for patient in range(40)])
+    assert moves == pytest.approx((headline.figures[key] - without) * np.sqrt(39 / 40))
+    assert headline.moves("nothing") is None
+
+
 def test_scores_that_are_all_alike_are_told_of_as_scores():
     split = many()
     warnings = image_level.of_scores(split, np.full(len(split), 0.5)).warnings

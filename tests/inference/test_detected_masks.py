@@ -1,6 +1,7 @@
 """Masks of detections on their way: from what a model answers through post-processing and the journal to COCO results. No TensorFlow."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
@@ -64,6 +65,24 @@ def test_coco_results_have_them(detected):
     plain = travelling.coco_rows("exam", dataclasses.replace(detected, masks=None), size_hw=SIZE_HW)
     assert plain == [{key: value for key, value in row.items() if key != "segmentation"} for row in rows]
     assert plain == travelling.coco_rows("exam", detected)
+
+
+def test_dicom_segmentations_have_them(detected):
+    pydicom, _ = pytest.importorskip("pydicom"), pytest.importorskip("highdicom")
+    from pneumodet.dicom.objects import Algorithm
+    from pneumodet.inference.dicom_reports import SEG, Reporter
+
+    header = pydicom.Dataset()
+    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.3.4.5"
+    header.StudyInstanceUID, header.SeriesInstanceUID = "1.2.3", "1.2.3.4"
+    header.Rows, header.Columns = SIZE_HW
+    report = Reporter(Algorithm("pneumodet masks", "0123"), 0.4).report(SEG, header, detected)
+    there = pydicom.dcmread(io.BytesIO(report.data))
+    kept = detected.above(0.4)
+    assert (there.pixel_array == [kept.mask(index, size_hw=SIZE_HW) for index in range(2)]).all()
+    assert report.kind == "seg" and there.pixel_array.any(axis=(1, 2)).all()
+    with pytest.raises(DataError, match="boxes without masks, and a filled box is no outline"):
+        Reporter(Algorithm("pneumodet boxes", "0123"), 0.4).report(SEG, header, dataclasses.replace(detected, masks=None))
 
 
 @pytest.mark.parametrize("masks", [pytest.param(True, id="with masks"), pytest.param(False, id="boxes")])

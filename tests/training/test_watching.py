@@ -1,6 +1,8 @@
 """What a run reports reaches TensorBoard, metrics.csv, curves.png and the caller, with boxes where they belong."""
 
+import dataclasses
 import io
+import json
 
 import numpy as np
 import pandas
@@ -10,6 +12,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.util import tensor_util
 
+from pneumodet.core import selection
+from pneumodet.core.split_use import Choice
 from pneumodet.data.cases import Cases
 from pneumodet.training import watching
 from pneumodet.training.progress import Progress
@@ -109,6 +113,19 @@ def test_all_of_it_arrives(watch, reported, tmp_path):
     assert rows["kind"].tolist() == ["train", "validation"]
     assert rows["best"].tolist()[1] == 1
     assert Image.open(tmp_path / "curves.png").size[0] == 1200
+
+
+def test_what_moves_the_figure_of_the_choice_is_kept(tmp_path):
+    nothing = dict.fromkeys(("on_progress", "on_note", "on_evaluation"), lambda *_: None)
+    watcher = watching.Watcher(tmp_path, step=0, about={}, best_metric="rsna_metric", **nothing)
+    for step, value in ((20, 0.25), (40, 0.5)):
+        moves = np.linspace(-0.01, 0.01, 12) * value
+        watcher.evaluation(step, dataclasses.replace(evaluation({"rsna_metric": value}), moves=lambda _, moves=moves: moves), best=True)
+    watcher.evaluation(60, evaluation(), best=False)
+    watcher.close()
+    steps = [json.loads(line)["step"] for line in (tmp_path / selection.FILE).read_text().splitlines()]
+    assert steps == [20, 40], "of the third nothing is known"
+    assert Choice.of_run(tmp_path, "rsna_metric").corrected is None
 
 
 def test_a_caller_stops_the_run(watch):

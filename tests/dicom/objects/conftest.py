@@ -47,6 +47,14 @@ def make():
         if kind == "secondary_capture":
             pixels = pixels_of(made_up())
             return objects.secondary_capture(header, pixels, findings, **more)
+        if kind == "segmentation":
+            boxes = [
+                np.s_[max(0, int(top)) : int(bottom), max(0, int(left)) : int(right)] for left, top, right, bottom in findings.boxes_xyxy_px
+            ]
+            masks = np.zeros((len(boxes), header.Rows, header.Columns), bool)
+            for mask, box in zip(masks, boxes, strict=True):
+                mask[box] = True
+            return objects.segmentation(header, list(masks), findings, **more)
         return getattr(objects, kind)(header, findings, **more)
 
     return call

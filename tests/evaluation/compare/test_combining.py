@@ -118,6 +118,7 @@ def test_a_step_that_loses_is_named_and_another_recipe_recommended(scene, tmp_pa
     table = json.loads((folder / "table.json").read_text())
     highest = max(row["figure"]["value"] for row in table["rows"])
     assert table["rows"][table["best_step"]]["figure"]["value"] == pytest.approx(highest, abs=combining.SMALLEST_LOSS)
+    assert 0 < table["best_step_corrected"] <= highest and f"{table['best_step_corrected']:.3f} where the step is chosen" in out
 
 
 def rows_of(*values):
@@ -140,14 +141,18 @@ def rows_of(*values):
         (
             (0.2, 0.2, 0.1),
             0,
-            ("falls with gate by an image-level score (-0.100);", "Best is ssd alone: an RSNA metric of 0.200 against 0.100"),
+            (
+                "falls with gate by an image-level score (-0.100);",
+                "Best is ssd alone: an RSNA metric of 0.200 against 0.100 with all steps; 0.120 where the step is chosen without",
+            ),
         ),
     ],
 )
 def test_what_is_best_and_what_loses(values, best, parts):
     rows = rows_of(*values)
     assert combining._best(rows) == best
-    sentences = combining._of_losses(rows, best, "ssd")
+    table = {"rows": rows, "best_step": best, "best_step_corrected": 0.12}
+    sentences = combining._of_losses(table, "ssd")
     assert len(sentences) == len(parts)
     assert all(part in sentence for part, sentence in zip(parts, sentences, strict=True))
 

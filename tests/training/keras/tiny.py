@@ -54,7 +54,7 @@ class Tiny(Family):
         import tensorflow as tf
         from PIL import Image
 
-        from pneumodet.evaluation.runner import Evaluation, Runner
+        from pneumodet.evaluation.runner import Runner
         from pneumodet.models.inputs.keras_feeding import Feed
         from pneumodet.training.keras.trainer import Trainer
 
@@ -89,10 +89,17 @@ class Tiny(Family):
                 positive=records.train.positive,
             ),
             runner=runner,
-            evaluate=lambda batches: Evaluation(image_level.figures(image_level.of_scores(records.val, scores(batches)))),
+            evaluate=lambda batches: evaluated(image_level.prepare(image_level.of_scores(records.val, scores(batches)))),
             report=report,
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )
+
+
+def evaluated(headline):
+    """Return an evaluation within training."""
+    from pneumodet.evaluation.runner import Evaluation
+
+    return Evaluation(headline.figures, moves=headline.moves)
 
 
 def request(records, folder, *overrides, **more):

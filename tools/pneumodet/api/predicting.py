@@ -118,7 +118,7 @@ def predict(
       gate: image-level scores for the recipe.
       score_threshold: of tables and pictures; by default the model's.
       max_images: pictures at the most.
-      dicom: some of sr, gsps, sc.
+      dicom: some of sr, gsps, sc, seg.
       overwrite: replace earlier predictions.
       resume: continue what an earlier call left unfinished.
 

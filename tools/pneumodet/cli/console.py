@@ -192,6 +192,8 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
         if choice.last_step not in (None, outcome.memory.best_step):
             last = "undefined" if choice.last is None else f"{choice.last:.4f}"
             print(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
+        if choice.corrected is not None:
+            print(f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}")
     print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
         print(invocation.spelled(f"Stopped before the end; nothing is lost. Resume: {resume}"), file=sys.stderr)

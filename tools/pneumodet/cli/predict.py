@@ -65,6 +65,7 @@ def build_parser() -> console.Parser:
     parser.add_argument("--dicom-sr", action="store_true", help="write a DICOM structured report of each DICOM file")
     parser.add_argument("--gsps", action="store_true", help="write a DICOM presentation state: boxes that viewers lay over the radiograph")
     parser.add_argument("--dicom-sc", action="store_true", help="write a DICOM secondary capture: the radiograph with boxes burned in")
+    parser.add_argument("--dicom-seg", action="store_true", help="write a DICOM segmentation: the masks of a model that has some")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions once the new ones are whole")
     parser.add_argument("--resume", action="store_true", help="resume where a killed or stopped command with the same options was")
     return parser
@@ -74,6 +75,8 @@ def run(args: argparse.Namespace) -> None:
     """Predict, and say where the results lie."""
     from pneumodet.api import predicting
 
+    wanted = (("sr", args.dicom_sr), ("gsps", args.gsps), ("sc", args.dicom_sc), ("seg", args.dicom_seg))
+    dicom = [kind for kind, asked in wanted if asked]
     summary = predicting.detected(
         args.model,
         args.input,
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         gate=args.gate,
         score_threshold=args.score_threshold,
         max_images=args.max_images,
-        dicom=[kind for kind, wanted in (("sr", args.dicom_sr), ("gsps", args.gsps), ("sc", args.dicom_sc)) if wanted],
+        dicom=dicom,
         overwrite=args.overwrite,
         resume=args.resume,
     ).summary
@@ -112,8 +115,8 @@ def run(args: argparse.Namespace) -> None:
         f"({summary.threshold_source}); {counted(len(summary.refused), 'file')} left out; {summary.milliseconds:.0f} ms a radiograph by "
         f"{' and '.join(dict.fromkeys(summary.backends))}"
     )
-    dicom = ", dicom/" if args.dicom_sr or args.gsps or args.dicom_sc else ""
-    print(f"Results: {args.output_dir} ({', '.join(summary.tables)}, images/, gallery.html{dicom})")
+    objects = ", dicom/" if dicom else ""
+    print(f"Results: {args.output_dir} ({', '.join(summary.tables)}, images/, gallery.html{objects})")
     if summary.sheet:
         print(f"Picture: {summary.sheet}")
 

@@ -8,6 +8,7 @@ where they are used. ``core.json_fields`` checks the fields of what is read here
 """
 
 import gc
+import itertools
 import json
 import math
 import os
@@ -24,6 +25,8 @@ MAX_DEPTH = 64
 
 MAX_BYTES = 256 << 20
 """Of a file that describes something; 100,000 lines of a manifest have 20 MB."""
+
+_NESTING = frozenset((dict, list))
 
 _INT64 = 1 << 63
 """Whole numbers from here on are no numbers to numpy, and most programs round them (RFC 8259, section 6)."""
@@ -100,16 +103,19 @@ def _too_deep(depth: int) -> str:
 
 def _check(value: Any, depth: int, *, numbers: bool) -> bool:
     """Return whether all numbers, where these are asked for, are finite and have 64 bits; ValueError where lists and objects are nested too deeply."""
-    plain, level = True, [value]
-    # level by level, as a walk that calls itself could come to Python's own limit
+    plain, parents = True, [[value]]
+    # level by level, as a walk that calls itself could come to Python's own limit; what is below is not kept, since tables have millions of numbers
     for _ in range(depth + 1):
         if numbers and plain:
-            plain = all(-_INT64 <= one < _INT64 for one in level if type(one) is float or type(one) is int)  # False for NaN, too
-        parents = [one for one in level if type(one) is dict or type(one) is list]
-        if not parents:
+            plain = all(-_INT64 <= one < _INT64 for one in _level(parents) if type(one) is float or type(one) is int)  # False for NaN, too
+        if _NESTING.isdisjoint(map(type, _level(parents))):
             return plain
-        level = [one for parent in parents for one in _below(parent)]
+        parents = [one for one in _level(parents) if type(one) in _NESTING]
     raise ValueError(_too_deep(depth))
+
+
+def _level(parents: list[Any]) -> Iterator[Any]:
+    return itertools.chain.from_iterable(map(_below, parents))
 
 
 def _below(parent: Any) -> Any:

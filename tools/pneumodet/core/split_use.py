@@ -44,6 +44,7 @@ class Choice:
       metric: name of the figure; more is better.
       best, best_step: the figure of the best checkpoint, and its step.
       last, last_step: of the last one.
+      corrected: the figure without the luck of the choice, as ``selection.cross_fitted``; None where the run did not keep what that needs.
     """
 
     compared: int = 0
@@ -52,6 +53,7 @@ class Choice:
     best_step: int | None = None
     last: float | None = None
     last_step: int | None = None
+    corrected: float | None = None
 
     @classmethod
     def of_run(cls, folder: Path, metric: str | None) -> "Choice":
@@ -60,10 +62,13 @@ class Choice:
         Raises:
           DataError: metrics.csv cannot be read.
         """
+        from pneumodet.core import selection  # heavy: numpy
+
         rows = metrics_table.validations(folder)
         if not rows:
             return cls(metric=metric)
         best = next((row for row in reversed(rows) if row.best), None)
+        values = {row.step: row.values.get(metric or "") for row in rows}
         return cls(
             compared=len(rows),
             metric=metric,
@@ -71,6 +76,7 @@ class Choice:
             best_step=best.step if best else None,
             last=rows[-1].values.get(metric or ""),
             last_step=rows[-1].step,
+            corrected=selection.of_run(folder, metric, values) if metric and len(rows) > 1 else None,
         )
 
     @classmethod
@@ -83,6 +89,7 @@ class Choice:
             best_step=facts.get("checkpoint_best_step"),
             last=facts.get("checkpoint_last"),
             last_step=facts.get("checkpoint_last_step"),
+            corrected=facts.get("checkpoint_corrected"),
         )
 
     def facts(self, split: str | None, *, test_exams: int = 0) -> dict[str, Any]:
@@ -100,6 +107,7 @@ class Choice:
             "checkpoint_best_step": self.best_step,
             "checkpoint_last": self.last,
             "checkpoint_last_step": self.last_step,
+            "checkpoint_corrected": self.corrected,
         }
         several = here and self.compared > 1
         return {
@@ -116,14 +124,18 @@ class Choice:
 
     @property
     def values(self) -> str:
-        """The figure at both checkpoints, as a sentence goes on: " (rsna_metric 0.1250 at step 300; 0.0780 at the last, step 1,000)"."""
+        """The figure at both checkpoints and without the luck of the choice, as a sentence goes on.
+
+        " (rsna_metric 0.1250 at step 300; 0.0780 at the last, step 1,000; 0.1130 on patients without a part in the choice)"
+        """
         if self.best is None or self.best_step is None or self.last_step is None:
             return ""
         best = f"{self.metric} {self.best:.4f} at step {self.best_step:,}"
+        without = "" if self.corrected is None else f"; {self.corrected:.4f} on patients without a part in the choice"
         if self.last_step == self.best_step:
-            return f" ({best}, the last)"
+            return f" ({best}, the last{without})"
         last = "undefined" if self.last is None else f"{self.last:.4f}"
-        return f" ({best}; {last} at the last, step {self.last_step:,})"
+        return f" ({best}; {last} at the last, step {self.last_step:,}{without})"
 
 
 def is_test(metrics: Mapping[str, Any]) -> bool:

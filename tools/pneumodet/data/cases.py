@@ -6,8 +6,10 @@ cases.above(0.3)                       # without detections of lower score
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -112,3 +114,25 @@ def _gather(case: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray,
     place = np.repeat(np.arange(len(rows)), sizes)
     offset = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return starts[rows][place] + offset, place
+
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def once(function: Callable[Concatenate[Cases, Given], Result]) -> Callable[Concatenate[Cases, Given], Result]:
+    """Let a function of cases be computed once for the same object and arguments; what it returned lives as long as the cases, and is not to be changed.
+
+    What it returns must not hold the cases themselves.
+    """
+    kept: weakref.WeakKeyDictionary[Cases, dict[Any, Result]] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(function)
+    def call(cases: Cases, *args: Given.args, **named: Given.kwargs) -> Result:
+        known = kept.setdefault(cases, {})
+        key = (args, tuple(named.items()))
+        if key not in known:
+            known[key] = function(cases, *args, **named)
+        return known[key]
+
+    return call

@@ -9,6 +9,7 @@ detections here.
 
 import contextlib
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,15 +44,28 @@ class Columns:
 
     Attributes:
       case: (D,) int64 place of the exam among all.
-      xyxy_px: (D, 4) float64.
+      xywh_px: (D, 4) float64, as COCO has it.
       scores: (D,) float64 in [0, 1].
       categories: (D,) int64.
     """
 
     case: np.ndarray
-    xyxy_px: np.ndarray
+    xywh_px: np.ndarray
     scores: np.ndarray
     categories: np.ndarray
+
+    @property
+    def xyxy_px(self) -> np.ndarray:
+        """(D, 4) float64 left, top, right, bottom."""
+        return boxes.xywh_to_xyxy_px(self.xywh_px)
+
+    def rows(self, image_ids: Sequence[Any]) -> list[Row]:
+        """Return COCO results; ``image_ids`` are of all exams in their order."""
+        columns = (self.case.tolist(), self.categories.tolist(), self.xywh_px.tolist(), self.scores.tolist())
+        return [
+            {"image_id": image_ids[case], "category_id": category, "bbox": box, "score": score}
+            for case, category, box, score in zip(*columns, strict=True)
+        ]
 
 
 def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[Row]:
@@ -73,7 +87,21 @@ def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[
     if isinstance(rows, Table):
         return _of_submission(rows, image_ids, category_id)
     exams = {number: exam for exam, number in image_ids.items()}
+    if _have_known_ids(rows, exams):
+        return rows
     return [_with_id(row, image_ids, exams, f"{path}, entry {index}") for index, row in enumerate(rows)]
+
+
+def _have_known_ids(rows: list[Any], exams: Mapping[Any, str]) -> bool:
+    """Whether all rows have the id of an exam, as it is, and no name of another one: then there is nothing to do, for millions of them."""
+    try:
+        numbers = [row["image_id"] for row in rows]
+        names = [row.get("file_name") for row in rows]
+    except (AttributeError, KeyError, TypeError):
+        return False
+    if not set(map(type, rows)) <= {dict} or not set(map(type, numbers)) <= {int} or not exams.keys() >= set(numbers):
+        return False
+    return set(map(type, names)) <= {type(None)} or names == [exams[number] for number in numbers]
 
 
 def by_exam(path: Path, exams: Mapping[str, Any] | Iterable[str] | None = None, *, category_id: int | None = None) -> dict[str, Detections]:
@@ -98,14 +126,19 @@ def by_exam(path: Path, exams: Mapping[str, Any] | Iterable[str] | None = None, 
 
 def of_rows(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> dict[str, Detections]:
     """Return exam -> Detections of COCO results, of all exams; arguments and errors as ``to_columns``."""
-    columns = to_columns(rows, image_ids, name)
+    return of_columns(to_columns(rows, image_ids, name), image_ids, name)
+
+
+def of_columns(columns: Columns, image_ids: Mapping[str, Any], name: str) -> dict[str, Detections]:
+    """Return exam -> Detections of all exams; errors as ``of_rows``."""
+    xyxy_px = columns.xyxy_px
     order = np.argsort(columns.case, kind="stable")
     ends = np.searchsorted(columns.case[order], np.arange(len(image_ids) + 1))
     detections = {}
     for index, exam in enumerate(image_ids):
         these = order[ends[index] : ends[index + 1]]
         try:
-            detections[exam] = Detections(columns.xyxy_px[these], columns.scores[these], columns.categories[these])
+            detections[exam] = Detections(xyxy_px[these], columns.scores[these], columns.categories[these])
         except DataError as error:
             raise DataError(f"{name}, exam {exam}: {error}") from error
     return detections
@@ -131,7 +164,7 @@ def to_columns(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> 
     place = {number: index for index, number in enumerate(image_ids.values())}
     try:
         case = np.array([place[row["image_id"]] for row in rows], np.int64)
-        xywh = np.array([row["bbox"] for row in rows]).reshape(len(rows), 4)
+        xywh = _boxes([row["bbox"] for row in rows])
         scores = np.array([row["score"] for row in rows])
         categories = np.array([row["category_id"] for row in rows])
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
@@ -144,13 +177,25 @@ def to_columns(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> 
         or (~(np.abs(xywh) <= MAX_COORDINATE_PX).all(axis=1) | (xywh[:, 2:] < 0).any(axis=1) | ~((scores >= 0) & (scores <= 1))).any()
     ):
         raise _first_error(rows, place, image_ids, name)
-    return Columns(case, boxes.xywh_to_xyxy_px(xywh.astype(np.float64)), scores.astype(np.float64), categories.astype(np.int64))
+    return Columns(case, xywh.astype(np.float64), scores.astype(np.float64), categories.astype(np.int64))
+
+
+def _boxes(rows: list[Any]) -> np.ndarray:
+    """Return (N, 4) of whatever type the numbers have; faster than np.array of lists, which first goes for the shape of millions of them.
+
+    Raises:
+      ValueError, TypeError: one is no list of four.
+    """
+    if not set(map(type, rows)) <= {list} or not set(map(len, rows)) <= {4}:
+        return np.array(rows).reshape(len(rows), 4)
+    return np.array(list(itertools.chain.from_iterable(rows))).reshape(-1, 4)
 
 
 def _content(path: Path) -> list[Any] | Table:
     data = text_files.read_bytes(path, _WHAT)
-    text = text_files.decode(data, path, _WHAT)
-    if not text_files.is_json(data) and not path.name.lower().removesuffix(text_files.PACKED).endswith(".json"):
+    text, is_json = text_files.decode(data, path, _WHAT), text_files.is_json(data)
+    del data  # as large as the text
+    if not is_json and not path.name.lower().removesuffix(text_files.PACKED).endswith(".json"):
         table = tables.parse(text, path)
         if not set(SUBMISSION_HEADER) & set(table.columns):
             has = f"has the columns {shown(list(table.columns))}" if table.columns else "is empty"

@@ -156,7 +156,7 @@ def of_files(
     detected = None
     if options.recipe:
         category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == options.class_name)
-        by_exam = detection_files.of_rows(loaded.coco_results, _ids(loaded), str(detections))
+        by_exam = detection_files.of_columns(loaded.detected, _ids(loaded), str(detections))
         detected = recipes.apply(plan, [by_exam], category_id=category, gate_scores=image_gates.gate_for(plan, options.gate))
         loaded = _again(loaded, detected, options)
     other = inputs.load(ground_truth, options.compare, **more) if options.compare else None

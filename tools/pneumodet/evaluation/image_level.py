@@ -6,6 +6,7 @@ metrics = summarize(loaded, aim="f1")                   # with intervals, for me
 write_scores(folder / SCORES, split, scores)
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, inputs, summary
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import uncertainty
+from pneumodet.evaluation.summary import Headline
 
 SCORES = "scores.csv"
 """``patientId,score``: the image-level probability of each exam."""
@@ -57,7 +59,13 @@ def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, floa
 
     All but the areas are at the threshold that other patients gave for ``aim``.
     """
-    return {key: value for key, value in summary.headline(loaded, aim=aim, seed=seed).items() if key.startswith(PREFIX)}
+    return prepare(loaded, aim=aim, seed=seed).figures
+
+
+def prepare(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> Headline:
+    """Return ``figures`` with what moves them."""
+    headline = summary.prepare(loaded, aim=aim, seed=seed)
+    return dataclasses.replace(headline, figures=_of_images(headline.figures))
 
 
 def summarize(

@@ -20,6 +20,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, coco_objects, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
+from pneumodet.data.detection_files import Columns
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, files
 from pneumodet.evaluation.metrics import operating_point
@@ -32,16 +33,23 @@ class Loaded:
     Attributes:
       cases: of the class that was asked for.
       instances: COCO object of the ground truth, all classes.
-      coco_results: COCO results of all classes.
+      detected: detections of all classes.
+      masked: COCO results of all classes, where all of them have masks; else None.
       sizes_hw: (C, 2) float64 heights and widths in px; NaN where the ground truth does not say.
       warnings: sentences for the user.
     """
 
     cases: Cases
     instances: dict[str, Any]
-    coco_results: list[dict[str, Any]]
+    detected: Columns
     sizes_hw: np.ndarray
     warnings: list[str]
+    masked: list[dict[str, Any]] | None = None
+
+    @property
+    def coco_results(self) -> list[dict[str, Any]]:
+        """COCO results of all classes; made anew where they have no masks, since a dict for each of millions of detections fills the memory."""
+        return self.detected.rows([image["id"] for image in self.instances["images"]]) if self.masked is None else self.masked
 
 
 def load(
@@ -123,6 +131,8 @@ def assemble(
             "evaluated on them. Evaluate a classifier, or take labels with boxes."
         )
     columns = detection_files.to_columns(results, images, names[1])
+    masked = results if results and all("segmentation" in row for row in results) else None
+    del results
     case, detected_xyxy, scores, categories = columns.case, columns.xyxy_px, columns.scores, columns.categories
     classes = {one["id"]: one["name"] for one in instances["categories"]}
     checks.refuse_unlisted_categories(categories, classes, names[1])
@@ -150,7 +160,7 @@ def assemble(
         _facts(exams, by_exam, facts or {}),
         of_images if of_images.any() else None,
     )
-    return Loaded(cases, instances, results, sizes, warnings)
+    return Loaded(cases, instances, columns, sizes, warnings, masked)
 
 
 def category_of(split: Split) -> int:

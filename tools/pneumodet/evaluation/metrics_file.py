@@ -187,6 +187,7 @@ _COUNTS = (
 )
 _TYPES: Mapping[str, Any] = {
     **dict.fromkeys(("rsna_threshold", "training_seconds", "milliseconds_an_image", "checkpoint_best", "checkpoint_last"), float),
+    "checkpoint_corrected": float,
     **dict.fromkeys(("class_name", "rsna_rules", "rsna_threshold_source", "checkpoint", "split", "manifest_sha256", "family"), str),
     **dict.fromkeys(("figures_on", "checkpoint_metric"), str),
     **dict.fromkeys(("calibrator", "curves", "comparison"), dict),

@@ -55,11 +55,13 @@ class SearchResult:
       recipe: chosen on all patients.
       cross_fitted: the cases, each processed by the recipe that the patients of other folds gave; figures on these are honest.
       table: JSON-able; see ``search``.
+      moves: (rows, G) float64: by how much each group of patients moves the figure of each row.
     """
 
     recipe: Recipe
     cross_fitted: Cases
     table: dict
+    moves: np.ndarray
 
 
 def grids(sources: int, gate: np.ndarray | None) -> dict[str, list[Changes]]:
@@ -164,9 +166,8 @@ def search(
         "seed": seed,
     }
     last = table.rows[-1]
-    return SearchResult(
-        last.recipes[-1], last.cases, head | tabulated(table, figures, alone=alone, folds=len(fold_names), resamples=resamples)
-    )
+    of_rows = tabulated(table, figures, alone=alone, folds=len(fold_names), resamples=resamples)
+    return SearchResult(last.recipes[-1], last.cases, head | of_rows, figures.moves)
 
 
 def _models_alone(

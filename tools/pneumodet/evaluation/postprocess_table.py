@@ -65,6 +65,11 @@ class Figures:
             seed=seed,
         )
 
+    @property
+    def moves(self) -> np.ndarray:
+        """(rows, G) float64: by how much each group of patients moves each row's figure."""
+        return np.stack([one.moved for one in self._moved.values()])
+
     def of(self, index: int, previous: int | None = None) -> dict[str, float | str | None]:
         """Return value and interval of a row, or of its difference to another."""
         # patient by patient: an interval of two separate figures would be far too wide for their difference

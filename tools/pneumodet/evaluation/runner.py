@@ -40,11 +40,13 @@ class Evaluation:
       figures: name -> value, None where it is undefined.
       pictures: for TensorBoard.
       cases: ground truth and boxes, for a curve of precision over recall; None where there are no boxes.
+      moves: as ``training.parts.Evaluation``.
     """
 
     figures: dict[str, float | None]
     pictures: Sequence[Image.Image] = ()
     cases: Cases | None = None
+    moves: Callable[[str], np.ndarray | None] = lambda _: None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,18 +7,30 @@ The threshold is never chosen on the patients on whom it is reported: without on
 chosen on the others (``operating_point.cross_fitted``). Nothing is NaN: what is undefined is None, and a sentence says why.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from pneumodet.core import aims
+from pneumodet.core import aims, selection
 from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import calibration, coco, error_analysis, froc, image_level, operating_point, rsna, slices, uncertainty
+from pneumodet.evaluation.metrics import (
+    calibration,
+    coco,
+    error_analysis,
+    froc,
+    image_level,
+    jackknife,
+    operating_point,
+    rsna,
+    slices,
+    uncertainty,
+)
 from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.interval import Moved
 
@@ -92,7 +104,7 @@ def summarize(
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
-        **coco.coco_metrics(loaded.instances, loaded.coco_results),
+        **coco.coco_metrics(loaded.instances, loaded.detected),
         **froc.froc(cases),
         **froc.at_threshold(cases, at),
         **image_level.image_level(cases, score_threshold=at),
@@ -144,16 +156,48 @@ def _counts(cases: Cases) -> dict[str, int]:
     }
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Headline:
+    """The figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training.
+
+    Attributes:
+      figures: key -> value, None where it is undefined.
+      patients: (C,) int64, of each case.
+      prepared: what gives the figures for any weights of the cases.
+    """
+
+    figures: dict[str, float | None]
+    patients: np.ndarray
+    prepared: Figures
+
+    def moves(self, key: str) -> np.ndarray | None:
+        """Return by how much each of at most ``selection.GROUPS`` groups of patients moves a figure, (G,) float64; None where there is none such.
+
+        Groups are the same for every evaluation of the same cases. Thresholds are held fixed.
+        """
+        if self.figures.get(key) is None:
+            return None
+        ratio = self.prepared.ratios.get(key)
+        figures = self.prepared.curves if ratio is None else lambda weights: {key: ratio(weights)}
+        return jackknife.jackknifed(figures, self.patients, groups=selection.GROUPS)[1].get(key)
+
+
 def headline(
     loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0
 ) -> dict[str, float | None]:
-    """Return the figures of ``summarize`` that have intervals, without these, in a fraction of the time: for evaluation within training."""
+    """Return the figures of ``prepare``."""
+    return prepare(loaded, aim=aim, rules=rules, class_name=class_name, seed=seed).figures
+
+
+def prepare(loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0) -> Headline:
+    """Return figures for evaluation within training; arguments as ``summarize``."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]
-    figures = Figures(cases, score_threshold=at, rules=rules, class_name=class_name)(np.ones((len(cases), 1)))
+    given = Figures(cases, score_threshold=at, rules=rules, class_name=class_name)
+    figures = given(np.ones((len(cases), 1)))
     if not len(cases.truth_case):
         figures["rsna_metric"] = np.array([np.nan])
-    return {key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}
+    return Headline({key: None if np.isnan(value[0]) else float(value[0]) for key, value in figures.items()}, cases.patients, given)
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:  # pneumodet.dicom.objects needs pydicom, which takes 0.2 s to
 
     from pneumodet.dicom.objects import Algorithm
 
-SR, GSPS, SC = "sr", "gsps", "sc"
-KINDS = (SR, GSPS, SC)
-"""Structured report, presentation state, secondary capture; also the part of a file's name before ``.dcm``."""
+SR, GSPS, SC, SEG = "sr", "gsps", "sc", "seg"
+KINDS = (SR, GSPS, SC, SEG)
+"""Structured report, presentation state, secondary capture, segmentation; also the part of a file's name before ``.dcm``."""
 
 VERSION_DIGITS = 12
 """Of the SHA-256 of a model's file."""
@@ -156,7 +156,7 @@ class Reporter:
           pixels: (H, W) uint8 of it, dark air and bright bone; for ``SC``.
 
         Raises:
-          DataError: the header lacks what a reference needs, or cannot be reported on by this kind of object.
+          DataError: the header lacks what a reference needs, or cannot be reported on by this kind of object; ``SEG`` of boxes without masks.
           EnvironmentProblem: highdicom is not installed.
         """
         from pneumodet.dicom import objects
@@ -168,6 +168,8 @@ class Reporter:
             made = objects.structured_report(header, findings)
         elif kind == GSPS:
             made = objects.presentation_state(header, findings)
+        elif kind == SEG:
+            made = objects.segmentation(header, _masks(header, kept), findings)
         elif kind == SC and pixels is not None:
             made = objects.secondary_capture(header, pixels, findings)
         else:
@@ -176,3 +178,18 @@ class Reporter:
         # with preamble and file meta information (PS3.10 7.1): what is sent by C-STORE or STOW-RS is read back from this
         made.save_as(buffer, enforce_file_format=True)
         return Report(kind, str(made.SOPInstanceUID), str(made.StudyInstanceUID), buffer.getvalue())
+
+
+def _masks(header: "Dataset", kept: Detections) -> list[np.ndarray]:
+    """Return the (H, W) bool mask of each detection."""
+    from pneumodet.dicom.objects import masks, radiograph
+
+    if kept.masks is None:
+        raise DataError(
+            "these detections are boxes without masks, and a filled box is no outline of an opacity. Leave out --dicom-seg, or predict with a model "
+            "that has masks (config mask_rcnn_resnet50), by itself and without flips or scales."
+        )
+    about = radiograph.read(header)
+    size_hw = (about.rows, about.columns)
+    masks.check_number(len(kept), size_hw)
+    return [kept.mask(index, size_hw=size_hw) for index in range(len(kept))]

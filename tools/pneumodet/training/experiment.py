@@ -171,6 +171,7 @@ def _run(
             on_note=hooks.on_start,
             on_evaluation=hooks.on_evaluation,
             tracker=trackers.start(log_to, folder, parts.about) if log_to else None,
+            best_metric=parts.plan.best_metric,
         )
     for note in parts.notes:
         watcher.note(note)

@@ -1,9 +1,10 @@
 """What ``loop.Run`` needs of a trainer, a feed and a validation: those of detection (step, feeding, validation) and of Keras 3 models (keras)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -84,6 +85,10 @@ class Evaluation(Protocol):
     @property
     def cases(self) -> Cases | None:
         """See above."""
+
+    @property
+    def moves(self) -> Callable[[str], np.ndarray | None]:
+        """Gives by how much each group of patients moves a figure, (G,) float64, as ``core.selection`` takes it; None where that is not known."""
 
 
 class Validation(Protocol):

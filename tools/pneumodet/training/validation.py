@@ -6,6 +6,7 @@ evaluation.figures["rsna_metric"], evaluation.cases
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class Evaluation:
       detections: exam -> all detections, in px of the record's image.
       pixels: exam -> (h, w) uint8 pixels at the model's scale, of a few exams with pneumonia.
       sizes_hw: exam -> height and width in px of the record's image, of the same exams.
+      moves: as ``parts.Evaluation``.
     """
 
     figures: dict[str, float | None]
@@ -52,6 +54,7 @@ class Evaluation:
     detections: dict[str, Detections]
     pixels: dict[str, np.ndarray]
     sizes_hw: dict[str, tuple[int, int]]
+    moves: Callable[[str], np.ndarray | None] = lambda _: None
 
     @property
     def pictures(self) -> list[Image.Image]:
@@ -132,7 +135,8 @@ class Validation:
         # the next training step would otherwise run with the statistics and without dropout
         models.set_training(self._model, True)
         loaded = inputs.assemble(self._instances, lambda _, __: to_coco(detections), class_name=self._class_name)
-        return Evaluation(summary.headline(loaded, class_name=self._class_name), loaded.cases, detections, shown, sizes_hw)
+        headline = summary.prepare(loaded, class_name=self._class_name)
+        return Evaluation(headline.figures, loaded.cases, detections, shown, sizes_hw, headline.moves)
 
     def _read(self, example: Example) -> Arrays:
         return self._prepared(example.pixels())  # whole, as evaluation.checkpoint_detections does

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pneumodet.core import boxes, metrics_table, runs
-from pneumodet.core.errors import PneumodetError
+from pneumodet.core import boxes, metrics_table, runs, selection
+from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.models.options import DETECTOR_METRICS
 from pneumodet.training import curves, logbook, trackers
 from pneumodet.training.parts import Evaluation
@@ -37,6 +37,7 @@ class Watcher(Observer):
         on_note: Callable[[str], None],
         on_evaluation: Callable[[int, dict[str, float | None]], bool | None],
         tracker: trackers.Tracker | None = None,
+        best_metric: str | None = None,
     ) -> None:
         """Begin, or continue after ``step``.
 
@@ -49,10 +50,13 @@ class Watcher(Observer):
           on_note: takes a sentence about what happened.
           on_evaluation: takes (step, figures); False stops the run.
           tracker: gets the figures, too; closed with the watcher.
+          best_metric: the figure by which the best checkpoint is kept; what moves it is kept of each evaluation.
         """
         self._folder, self._pass_on = folder, (on_progress, on_note, on_evaluation)
         self._drawn, self._tracker = drawn or boxes_drawn, tracker
         self._log = logbook.Logbook(folder, step=step)
+        self._best_metric = best_metric
+        self._moves = selection.MovesFile(folder / selection.FILE, last_step=step)
         # a resumed run has them in its event files already
         if not step:
             self._log.hparams(about)
@@ -74,7 +78,19 @@ class Watcher(Observer):
         if evaluation.cases is not None:
             self._log.pr_curve(step, evaluation.cases)
         self._log.pictures(step, "validation", list(evaluation.pictures))
+        self._keep_moves(step, evaluation)
         return self._pass_on[2](step, figures)
+
+    def _keep_moves(self, step: int, evaluation: Evaluation) -> None:
+        metric = self._best_metric
+        moves = evaluation.moves(metric) if metric else None
+        if metric is None or moves is None:
+            return
+        try:
+            self._moves.add(step, metric, evaluation.figures.get(metric), moves)
+        except DataError as error:
+            # training is worth more than an estimate of its luck
+            self.note(str(error))
 
     def note(self, text: str) -> None:
         """See ``progress.Observer``."""

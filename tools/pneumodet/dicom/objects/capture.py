@@ -5,24 +5,17 @@ secondary_capture(header, pixels, findings).save_as(path, enforce_file_format=Tr
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from pneumodet.core.detections import Detections
 from pneumodet.core.errors import DataError
-from pneumodet.dicom.objects import library, objects, values
+from pneumodet.dicom.objects import library, objects
 from pneumodet.dicom.objects.findings import FOR_RESEARCH, Findings
 from pneumodet.dicom.objects.presentation import aspect_of
 from pneumodet.dicom.objects.radiograph import read
 from pneumodet.viz import pictures
 
-DIRECTIONS = frozenset("APRLHF")
-"""Letters of PatientOrientation (0020,0020) (PS3.3 C.7.6.1.1.1)."""
-
 SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
 """Why an image is referred to (PS3.16 CID 7202)."""
-
-_LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
-"""Transfer syntaxes that always lose information, and their LossyImageCompressionMethod (0028,2114)."""
 
 
 def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -> Dataset:
@@ -61,7 +54,7 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
         study_instance_uid=place["StudyInstanceUID"],
         **objects.identity(objects.SECONDARY_CAPTURE, radiograph, findings),
     )
-    made.PatientOrientation = _orientation(source)
+    made.PatientOrientation = objects.orientation(source)
     made.BodyPartExamined = objects.BODY_PART
     made.ConversionType = "WSD"
     made.BurnedInAnnotation = "YES"
@@ -78,27 +71,6 @@ def secondary_capture(source: Dataset, pixels: np.ndarray, findings: Findings) -
     # only for other ratios than 1:1 (type 1C, PS3.3 C.7.6.3)
     if aspect != 1:
         made.PixelAspectRatio = [aspect.numerator, aspect.denominator]
-    _remember_loss(made, source)
+    objects.remember_loss(made, source)
     radiograph.sign(made)
     return made
-
-
-def _orientation(source: Dataset) -> list[str] | None:
-    """Return PatientOrientation; None where it is not known or unusable."""
-    orientation = values.text(source, "PatientOrientation").split("\\")
-    usable = len(orientation) == 2 and all(one and set(one) <= DIRECTIONS for one in orientation)
-    return orientation if usable else None
-
-
-def _remember_loss(made: Dataset, source: Dataset) -> None:
-    """Say that the radiograph was compressed with loss, once and for all (PS3.3 C.7.6.1.1.5)."""
-    syntax = UID(str(getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", "")))
-    if values.text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY:
-        return
-    made.LossyImageCompression = "01"
-    ratios = values.numbers(source, "LossyImageCompressionRatio")
-    methods = values.text(source, "LossyImageCompressionMethod") or _LOSSY.get(syntax, "")
-    if ratios:
-        made.LossyImageCompressionRatio = [f"{ratio:.10g}" for ratio in ratios]
-    if methods:
-        made.LossyImageCompressionMethod = methods.split("\\")

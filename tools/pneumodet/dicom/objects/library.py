@@ -18,7 +18,7 @@ def check() -> None:
 
 
 def highdicom() -> Any:
-    """Return the module highdicom, which mypy reads without types, with its parts for presentation states, secondary captures and structured reports.
+    """Return the module highdicom, which mypy reads without types, with its parts for each kind of object.
 
     Raises:
       EnvironmentProblem: it is not installed.
@@ -27,6 +27,7 @@ def highdicom() -> Any:
         import highdicom.color
         import highdicom.pr
         import highdicom.sc
+        import highdicom.seg
         import highdicom.sr
     except ImportError as error:
         raise _missing() from error

@@ -1,4 +1,4 @@
-"""What the three kinds of objects have in common: their series, their UIDs, and who made them.
+"""What the four kinds of objects have in common: their series, their UIDs, and who made them.
 
 made = hd.sr.ComprehensiveSR(..., **identity(STRUCTURED_REPORT, radiograph, findings))
 """
@@ -8,8 +8,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
 from pneumodet import __version__
 from pneumodet.core.errors import DataError
+from pneumodet.dicom.objects import values
 from pneumodet.dicom.objects.findings import FOR_RESEARCH, Findings
 from pneumodet.dicom.objects.identifiers import LONGEST_LO, MANUFACTURER, Algorithm, uid
 from pneumodet.dicom.objects.radiograph import Radiograph
@@ -39,6 +43,14 @@ class Kind:
 STRUCTURED_REPORT = Kind("structured report", 9001, "Findings")
 PRESENTATION_STATE = Kind("presentation state", 9002, "Boxes and scores")
 SECONDARY_CAPTURE = Kind("secondary capture", 9003, "Boxes and scores burned in")
+SEGMENTATION = Kind("segmentation", 9004, "Masks")
+
+
+DIRECTIONS = frozenset("APRLHF")
+"""Letters of PatientOrientation (0020,0020) (PS3.3 C.7.6.1.1.1)."""
+
+_LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
+"""Transfer syntaxes that always lose information, and their LossyImageCompressionMethod (0028,2114)."""
 
 
 def uids_of(radiograph: Radiograph, findings: Findings) -> tuple[str, ...]:
@@ -96,3 +108,24 @@ def identity(kind: Kind, radiograph: Radiograph, findings: Findings) -> dict[str
         "software_versions": [algorithm.version[:LONGEST_LO], SOFTWARE],
         "content_qualification": "RESEARCH",
     }
+
+
+def remember_loss(made: Dataset, source: Dataset) -> None:
+    """Say that the radiograph was compressed with loss, once and for all (PS3.3 C.7.6.1.1.5)."""
+    syntax = UID(str(getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", "")))
+    if values.text(source, "LossyImageCompression") != "01" and syntax not in _LOSSY:
+        return
+    made.LossyImageCompression = "01"
+    ratios = values.numbers(source, "LossyImageCompressionRatio")
+    methods = values.text(source, "LossyImageCompressionMethod") or _LOSSY.get(syntax, "")
+    if ratios:
+        made.LossyImageCompressionRatio = [f"{ratio:.10g}" for ratio in ratios]
+    if methods:
+        made.LossyImageCompressionMethod = methods.split("\\")
+
+
+def orientation(source: Dataset) -> list[str] | None:
+    """Return PatientOrientation; None where it is not known or unusable."""
+    orientation = values.text(source, "PatientOrientation").split("\\")
+    usable = len(orientation) == 2 and all(one and set(one) <= DIRECTIONS for one in orientation)
+    return orientation if usable else None

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import detections, formatting, paths
+from pneumodet.core import detections, formatting, paths, selection
 from pneumodet.core.errors import ConfigError
 from pneumodet.core.seen import Seen
 from pneumodet.data.cases import Cases
@@ -122,6 +122,7 @@ def combine(
     sources = [detector, *others]
     names = tuple(side.entry.name for side in sources)
     table = {**searched.table, "detector": names[0], "gate": gate and gate.entry.name, "fused": list(names[1:])}
+    moves = list(searched.moves)
     sentences = []
     if gate is not None:
         row = next(row for row in table["rows"] if row["step"] == GATE)
@@ -132,15 +133,16 @@ def combine(
         alone, _ = operating_point.cross_fitted(boxes, "rsna", folds=of_case, rules=RULES)  # as the table's first row
         # of the search over all sources only its last row: the table shows the steps of the detector
         table["rows"] = [*table["rows"], {**fused.table["rows"][-1], "step": FUSION, "gain": gain}]
+        moves.append(fused.moves[-1])
         table["total"] = _gain(boxes, alone[boxes.box_case], fused.cross_fitted, resamples, seed)
         sentences.append(_of_fusion(gain, names))
         searched = fused
     table["best_step"] = place = _best(table["rows"])
+    values = np.array([row["figure"]["value"] for row in table["rows"]], np.float64)
+    table["best_step_corrected"] = selection.cross_fitted(values, np.stack(moves), seed=seed)
     # the first row is the detector alone, and the last one is the recipe itself
     best = Recipe(**table["rows"][place]["chosen"]) if 0 < place < len(table["rows"]) - 1 else None
-    return Combination(
-        table, (*sentences, *_of_losses(table["rows"], place, names[0])), searched.recipe, names, searched.cross_fitted, best
-    )
+    return Combination(table, (*sentences, *_of_losses(table, names[0])), searched.recipe, names, searched.cross_fitted, best)
 
 
 def steps_of(gate: bool, others: int) -> int:
@@ -202,8 +204,9 @@ def _best(rows: Sequence[dict[str, Any]]) -> int:
     return alike[-1] if alike[0] else 0
 
 
-def _of_losses(rows: Sequence[dict[str, Any]], best: int, detector: str) -> list[str]:
+def _of_losses(table: dict[str, Any], detector: str) -> list[str]:
     """Return which steps the figures fall with although the recipe has them, and what is better than all steps, a sentence each."""
+    rows, best, corrected = table["rows"], table["best_step"], table["best_step_corrected"]
     sentences = []
     losses = [f"{_named(row)} ({row['gain']['value']:+.3f})" for row in rows if row["gain"] and row["gain"]["value"] <= -SMALLEST_LOSS]
     if losses:
@@ -212,6 +215,9 @@ def _of_losses(rows: Sequence[dict[str, Any]], best: int, detector: str) -> list
         )
     if best < len(rows) - 1:
         figure = f"an RSNA metric of {rows[best]['figure']['value']:.3f} against {rows[-1]['figure']['value']:.3f} with all steps"
+        if corrected is not None:
+            # the steps' own values are cross-fitted, the choice among the rows is not
+            figure += f"; {corrected:.3f} where the step is chosen without the patients that it is measured on"
         up_to = f"{detector} alone" if not best else f"{detector} up to the step {_named(rows[best])!r}"
         sentences.append(f"Best is {up_to}: {figure}" + (f". {BEST_RECIPE} has these steps." if best else "; no step pays."))
     return sentences

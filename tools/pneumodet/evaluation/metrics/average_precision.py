@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import matching
-from pneumodet.evaluation.metrics.ranking import Ranking
+from pneumodet.evaluation.metrics.ranking import ranked
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's, each the double that COCO uses."""
@@ -51,10 +51,11 @@ class PrecisionRecall:
         # Cases has the detections of a case by falling score, so that the place within the case is the rank
         rank = np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
         # COCO drops what is beyond, so that a detector gains nothing by more boxes
-        cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
+        if rank.max(initial=0) >= MAX_DETECTIONS[-1]:
+            cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
         pairs = matching.overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
         hits = [matching.coco_hits(pairs, threshold)[0] for threshold in iou_thresholds]
-        ranking = Ranking(cases)
+        ranking = ranked(cases)
         hits = [box[np.argsort(ranking.place[box])] for box in hits]
         # hits at any of the thresholds: what stands before each is counted once for all ten
         any_place = np.unique(np.concatenate([ranking.place[box] for box in hits]))

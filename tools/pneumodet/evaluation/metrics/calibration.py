@@ -21,6 +21,8 @@ succession, (true + 1) / (count + 2): a few exams that agree are no certainty. I
 the scores before it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from pneumodet.core.errors import ConfigError, DataError
@@ -44,6 +46,11 @@ SLOPES = (1e-2, 1e2)
 Z95 = 1.959963984540054
 """Quantile of the normal distribution for 95 % intervals."""
 
+
+_THREADS = 2
+"""Fits at once, where there are many scores: with more they would wait for memory."""
+
+_MANY = 100_000
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-10
@@ -174,9 +181,15 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
       DataError: outside some fold all outcomes are the same.
     """
     probabilities = np.empty(len(scores))
-    for name in np.unique(folds):
+
+    def calibrate(name: int) -> None:
         here = folds == name
         probabilities[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
+
+    # each fold fills places of its own; numpy's loops over millions of boxes let other threads run
+    with ThreadPoolExecutor(_THREADS if len(scores) >= _MANY else 1) as pool:
+        for _ in pool.map(calibrate, np.unique(folds).tolist()):
+            pass
     return probabilities
 
 

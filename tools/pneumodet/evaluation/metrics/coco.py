@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.core.errors import DataError
+from pneumodet.data.detection_files import Columns
 from pneumodet.evaluation.metrics.average_precision import MAX_DETECTIONS
 
 SIZES = ("small", "medium", "large")
@@ -23,13 +24,14 @@ _IOU_50, _IOU_75 = 0, 5  # places of 0.50 and 0.75 among COCO's IoU thresholds 0
 _ALL_SIZES = 0
 
 
-def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str, Any]] | Columns) -> dict[str, float | None]:
     """Evaluate COCO results against COCO annotations.
 
     Args:
       instances: a COCO object with ``images``, ``annotations`` (``bbox`` xywh px) and ``categories``. Images without annotations count:
         whatever is detected there is false.
-      detections: COCO results: dicts with ``image_id``, ``category_id``, ``bbox`` (xywh px) and ``score``; may be empty.
+      detections: COCO results: dicts with ``image_id``, ``category_id``, ``bbox`` (xywh px) and ``score``; may be empty. Or columns, of listed
+        categories.
 
     Returns:
       Flat keys: ``coco.AP`` (mean over IoU 0.50 … 0.95), ``coco.AP50``, ``coco.AP75``, ``coco.AP_small``, ``coco.AP_medium``,
@@ -43,7 +45,11 @@ def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str,
     categories = sorted(instances["categories"], key=lambda category: category["id"])
     image_ids = sorted(image["id"] for image in instances["images"])
     truth = _columns("annotation", instances["annotations"], image_ids, [category["id"] for category in categories])
-    results = _columns("detection", detections, image_ids, [category["id"] for category in categories])
+    category_ids = [category["id"] for category in categories]
+    if isinstance(detections, Columns):
+        results = _of_checked(detections, [image["id"] for image in instances["images"]], image_ids, category_ids)
+    else:
+        results = _columns("detection", detections, image_ids, category_ids)
     precision = recall = None
     if len(truth["image"]):
         precision, recall = _evaluate(len(image_ids), len(categories), truth, results)
@@ -100,6 +106,17 @@ def _columns(what: str, rows: Sequence[Mapping[str, Any]], image_ids: list, cate
             f"COCO {what} {int(np.argmin(finite))} has a box or {'score' if what == 'detection' else 'area'} that is not finite."
         )
     return columns
+
+
+def _of_checked(detections: Columns, ids: list, image_ids: list, category_ids: list) -> dict[str, np.ndarray]:
+    """Return ``_columns`` of detections that were checked, on exams whose ids are ``ids``."""
+    images = {one: index for index, one in enumerate(image_ids, 1)}
+    return {
+        "image": np.array([images[one] for one in ids], np.int64)[detections.case],
+        "category": np.searchsorted(category_ids, detections.categories) + 1,
+        "xywh_px": detections.xywh_px,
+        "score": detections.scores,
+    }
 
 
 def _boxes(boxes: list[Sequence[float]]) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from pneumodet.core.boxes import iou
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics.matching import HIT_IOU, match
-from pneumodet.evaluation.metrics.ranking import Ranking
+from pneumodet.evaluation.metrics.ranking import ranked
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """False positives an image."""
@@ -48,7 +48,7 @@ class Froc:
 
     def __init__(self, cases: Cases) -> None:
         hits = np.flatnonzero(match(cases).hit)
-        ranking = Ranking(cases)
+        ranking = ranked(cases)
         hits = hits[np.argsort(ranking.place[hits])]
         places = ranking.place[hits]
         # equal scores come and go together, so that false ones are counted up to the last of the same score

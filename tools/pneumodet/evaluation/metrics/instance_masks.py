@@ -27,8 +27,8 @@ _AP50, _AP75 = 0, 5
 
 def of_loaded(loaded: Loaded, *, class_name: str, score_threshold: float) -> dict[str, Any]:
     """Return ``mask_metrics`` where all detections have masks; nothing otherwise."""
-    results = loaded.coco_results
-    if not results or not all(KEY in row for row in results):
+    results = loaded.masked
+    if results is None:
         return {}
     category = next(one["id"] for one in loaded.instances["categories"] if one["name"] == class_name)
     return mask_metrics(loaded.instances, results, category=category, score_threshold=score_threshold)

@@ -84,6 +84,11 @@ def grouped(patients: np.ndarray, *, groups: int = GROUPS, seed: int = 0) -> np.
     return np.asarray(np.random.default_rng(seed).permutation(len(unique))[patient] % groups, np.int64)
 
 
+def by_groups(moved: np.ndarray, *, groups: int, seed: int = 0) -> np.ndarray:
+    """Return by how much ``grouped``'s groups of patients move a figure, (G,) float64, of (P,) moves of each patient in rising order."""
+    return np.bincount(grouped(np.arange(len(moved)), groups=groups, seed=seed), weights=moved)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ratio:
     """A figure of C cases that is a sum over a sum; both (C,) float64, 0 in cases that do not count."""

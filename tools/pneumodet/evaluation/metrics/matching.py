@@ -15,7 +15,7 @@ import dataclasses
 import numpy as np
 
 from pneumodet.core.boxes import area_px
-from pneumodet.data.cases import Cases
+from pneumodet.data.cases import Cases, once
 
 HIT_IOU = 0.5
 """IoU from which on a detection is a hit, where nothing else is said."""
@@ -61,6 +61,7 @@ class Pairs:
         return Pairs(*(getattr(self, field.name)[mask_or_order] for field in dataclasses.fields(self)))
 
 
+@once
 def match(cases: Cases, iou_threshold: float = HIT_IOU) -> Matched:
     """Match the detections of every case with its ground-truth boxes.
 

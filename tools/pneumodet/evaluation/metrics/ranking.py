@@ -1,6 +1,6 @@
 """All detections in order of confidence, and how many of them come before a place, counted with weights of cases.
 
-    ranking = Ranking(cases)
+    ranking = ranked(cases)
     ranking.place                              # (D,) int64: where each detection stands, 0 is the most confident of all
     before = ranking.counter(places)           # prepared once …
     before(weights)                            # … and asked for many resamples at once: (len(places), B)
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pneumodet.data.cases import Cases
+from pneumodet.data.cases import Cases, once
 
 _FEW = 0.1
 """Share of weights other than 1 up to which it is faster to count these only."""
@@ -29,7 +29,7 @@ class Ranking:
     """
 
     def __init__(self, cases: Cases) -> None:
-        self.cases = cases
+        self._box_case, self._count = cases.box_case, len(cases)
         self.order = np.argsort(-cases.scores, kind="stable")
         self.place = np.empty_like(self.order)
         self.place[self.order] = np.arange(len(self.order))
@@ -53,8 +53,8 @@ class Ranking:
         until = unique[-1] if len(unique) else 0
         # detections between two places count alike, so that a row of the matrix is a gap, and sums over gaps are the counts
         gap = np.searchsorted(unique, np.arange(until), side="right")
-        case = self.cases.box_case[self.order[:until]]
-        counts = sparse.csr_matrix((np.ones(until), (gap, case)), shape=(len(unique), len(self.cases)))
+        case = self._box_case[self.order[:until]]
+        counts = sparse.csr_matrix((np.ones(until), (gap, case)), shape=(len(unique), self._count))
         by_case, everything = counts.T.tocsr(), np.asarray(counts.sum(axis=1))
 
         def before(weights: np.ndarray) -> np.ndarray:
@@ -65,3 +65,9 @@ class Ranking:
             return np.cumsum(here, axis=0)[inverse]
 
         return before
+
+
+@once
+def ranked(cases: Cases) -> Ranking:
+    """Return the ranking of cases; several figures need it."""
+    return Ranking(cases)

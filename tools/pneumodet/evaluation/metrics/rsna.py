@@ -22,13 +22,13 @@ Predictions of equal confidence are taken in the order given. Nothing loops over
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from pneumodet.core.errors import DataError
-from pneumodet.data.cases import Cases
-from pneumodet.evaluation.metrics import matching
+from pneumodet.data.cases import Cases, once
+from pneumodet.evaluation.metrics import matching, ranking
 
 IOU_THRESHOLDS = np.arange(8, 16) / 20
 """0.40, 0.45 … 0.75, each the double nearest to its decimal."""
@@ -100,7 +100,17 @@ def case_threshold(cases: Cases, *, rules: str = "strict") -> tuple[float, float
       DataError: the rules are unknown, or no case has a ground-truth box.
     """
     _check_rules(rules)
-    return _best(_of_cases(cases), rules)
+    return _best(_of_cases(cases), rules, _known(cases, rules))
+
+
+def case_thresholds(cases: Cases, subsets: np.ndarray, *, rules: str = "strict") -> list[float]:
+    """Return the threshold of ``case_threshold`` for each subset of the cases; boxes are matched and sorted once for all of them.
+
+    Arguments and errors as ``threshold_curves``.
+    """
+    _check_rules(rules)
+    # one after the other: a curve has a point for each score
+    return [_of_highest(*curve) for curve in _threshold_curves(_of_cases(cases), subsets, rules, _known(cases, rules))]
 
 
 def threshold_curves(cases: Cases, subsets: np.ndarray, *, rules: str = "strict") -> list[tuple[np.ndarray, np.ndarray]]:
@@ -115,7 +125,7 @@ def threshold_curves(cases: Cases, subsets: np.ndarray, *, rules: str = "strict"
       DataError: the rules are unknown, or no case of a subset has a ground-truth box.
     """
     _check_rules(rules)
-    return _threshold_curves(_of_cases(cases), subsets, rules)
+    return list(_threshold_curves(_of_cases(cases), subsets, rules, _known(cases, rules)))
 
 
 def threshold_curve(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +139,7 @@ def threshold_curve(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray,
       DataError: the rules are unknown, or no case has a ground-truth box.
     """
     _check_rules(rules)
-    return _threshold_curve(_of_cases(cases), rules)
+    return _threshold_curve(_of_cases(cases), rules, _known(cases, rules))
 
 
 def steps(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +150,7 @@ def steps(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarra
       DataError: the rules are unknown.
     """
     _check_rules(rules)
-    return _gains(_of_cases(cases), np.bincount(cases.truth_case, minlength=len(cases)), rules)
+    return _known(cases, rules)[1:]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,6 +163,15 @@ class _Flat:
     boxes_xyxy_px: np.ndarray
     scores: np.ndarray
     box_case: np.ndarray
+
+
+_Known = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(D,) order of falling scores, what each prediction adds to the score of its exam, and whether it brings a negative exam into the mean."""
+
+
+@once
+def _known(cases: Cases, rules: str) -> _Known:
+    return (ranking.ranked(cases).order, *_gains(_of_cases(cases), np.bincount(cases.truth_case, minlength=len(cases)), rules))
 
 
 def _of_cases(cases: Cases) -> _Flat:
@@ -179,24 +198,26 @@ def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
     return np.where((truth == 0) & (kept == 0), np.nan, scores)
 
 
-def _best(flat: _Flat, rules: str) -> tuple[float, float]:
-    thresholds, values = _threshold_curve(flat, rules)
-    threshold = float(thresholds[np.argmax(values >= values.max() - TIE_TOLERANCE)])  # the first, so the highest threshold
+def _best(flat: _Flat, rules: str, known: _Known | None = None) -> tuple[float, float]:
+    thresholds, values = _threshold_curve(flat, rules, known)
+    threshold = _of_highest(thresholds, values)
     # once more by the metric itself, so that both give the very same number at this threshold
     mask = flat.scores >= threshold
     kept = dataclasses.replace(flat, boxes_xyxy_px=flat.boxes_xyxy_px[mask], scores=flat.scores[mask], box_case=flat.box_case[mask])
     return threshold, _mean(_case_scores(kept, rules))
 
 
-def _threshold_curve(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
-    return _threshold_curves(flat, np.ones((flat.count, 1), bool), rules)[0]
+def _of_highest(thresholds: np.ndarray, values: np.ndarray) -> float:
+    return float(thresholds[np.argmax(values >= values.max() - TIE_TOLERANCE)])  # the first, so the highest threshold
 
 
-def _threshold_curves(flat: _Flat, subsets: np.ndarray, rules: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def _threshold_curve(flat: _Flat, rules: str, known: _Known | None = None) -> tuple[np.ndarray, np.ndarray]:
+    return next(_threshold_curves(flat, np.ones((flat.count, 1), bool), rules, known))
+
+
+def _threshold_curves(flat: _Flat, subsets: np.ndarray, rules: str, known: _Known | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     truth = np.bincount(flat.truth_case, minlength=flat.count)
-    gains, enters = _gains(flat, truth, rules)
-    order = np.argsort(-flat.scores, kind="stable")
-    curves = []
+    order, gains, enters = known or (np.argsort(-flat.scores, kind="stable"), *_gains(flat, truth, rules))
     for inside in subsets.T:
         positives = int(np.count_nonzero(truth[inside]))
         if not positives:
@@ -204,8 +225,7 @@ def _threshold_curves(flat: _Flat, subsets: np.ndarray, rules: str) -> list[tupl
                 f"No threshold can be chosen: none of {np.count_nonzero(inside)} exams has a ground-truth box. Use a set with positive exams."
             )
         here = order[inside[flat.box_case[order]]]
-        curves.append(_curve(flat.scores[here], gains[here], enters[here], positives))
-    return curves
+        yield _curve(flat.scores[here], gains[here], enters[here], positives)
 
 
 def _curve(scores: np.ndarray, gains: np.ndarray, enters: np.ndarray, positives: int) -> tuple[np.ndarray, np.ndarray]:

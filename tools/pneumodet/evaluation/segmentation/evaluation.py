@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pneumodet.core import selection
 from pneumodet.core.boxes import xyxy_px_to_yxyx_norm
 from pneumodet.core.detections import Detections, to_coco
 from pneumodet.core.errors import DataError
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, inputs, summary
 from pneumodet.evaluation.inputs import Loaded
-from pneumodet.evaluation.metrics import interval, operating_point, uncertainty
+from pneumodet.evaluation.metrics import interval, jackknife, operating_point, uncertainty
 from pneumodet.evaluation.runner import Evaluation, Seen
 from pneumodet.evaluation.segmentation import figures, sheet
 from pneumodet.evaluation.segmentation.figures import THRESHOLDS, Pixels
@@ -141,7 +142,12 @@ class MaskEvaluator:
         of_masks = {key: None if np.isnan(one.value) else one.value for key, one in of_pixels.items()}
         shown = sorted(kept.items())
         pictures = [captioned(self.drawn(evaluated, number, pixels[..., 0]), *self.caption(evaluated, number)) for number, pixels in shown]
-        return Evaluation(of_masks | summary.headline(evaluated.loaded, class_name=self._split.class_name, seed=self._seed), pictures)
+        headline = summary.prepare(evaluated.loaded, class_name=self._split.class_name, seed=self._seed)
+
+        def moves(key: str) -> np.ndarray | None:
+            return jackknife.by_groups(of_pixels[key].moved, groups=selection.GROUPS) if key in of_pixels else headline.moves(key)
+
+        return Evaluation(of_masks | headline.figures, pictures, moves=moves)
 
     def drawn(self, evaluated: MaskEvaluation, number: int, pixels: np.ndarray) -> Image.Image:
         """Return a picture of an exam by its number: (h, w) uint8 pixels, true boxes, probability, and the boxes at the threshold."""

@@ -1,4 +1,4 @@
-"""DICOM objects of the detections, beside the tables: structured reports, presentation states, secondary captures.
+"""DICOM objects of the detections, beside the tables: structured reports, presentation states, secondary captures, segmentations.
 
 maker = Maker(("sr", "gsps"), reporter)
 maker.write(folder / "dicom", name, header, pixels, detections)       # name.sr.dcm, name.gsps.dcm

@@ -292,7 +292,7 @@ def _refuse_pictures(given: inputs.Inputs) -> None:
     name = next((source.name for _, source in given.radiographs if file_kinds.suffix_of(source.name) in file_kinds.IMAGES), None)
     if name is not None:
         raise DataError(
-            f"DICOM objects refer to DICOM files, but {name} is an image file. Leave out --dicom-sr, --gsps and --dicom-sc, or that file."
+            f"DICOM objects refer to DICOM files, but {name} is an image file. Leave out --dicom-sr, --gsps, --dicom-sc and --dicom-seg, or that file."
         )
 
 

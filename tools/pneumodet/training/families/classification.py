@@ -100,7 +100,8 @@ class Classifier(Family):
         def evaluate(batches: Any) -> Evaluation:
             outputs = scoring.gathered(batches)
             loaded = image_level.of_scores(records.val, outputs["pneumonia"])
-            return Evaluation(image_level.figures(loaded, aim=settings.aim, seed=settings.seed) | _accuracy(outputs, of_val))
+            headline = image_level.prepare(loaded, aim=settings.aim, seed=settings.seed)
+            return Evaluation(headline.figures | _accuracy(outputs, of_val), moves=headline.moves)
 
         return Parts(
             trainer=trainer,

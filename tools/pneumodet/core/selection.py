@@ -1,0 +1,139 @@
+"""The figure of the best of several that were compared on the same patients, freed of the luck by which it was chosen.
+
+figure = cross_fitted(values, moves)      # of 10 checkpoints: (10,) and (10, 50)
+log = MovesFile(run / FILE, last_step=0)
+log.add(500, "rsna_metric", 0.125, moves)
+
+The highest of n figures is too high: it was chosen for what chance added to it. Here the choice is made again without each tenth of the patients, and what
+was chosen is measured on the tenth that had no part in it (nested cross-validation: S. Varma and R. Simon, BMC Bioinformatics 7:91, 2006; of predictions
+that are there, without training anything again: I. Tsamardinos et al., Machine Learning 107, 2018). Of figures that differ by chance alone that is their
+mean, so that nothing is gained by the choice; one that is better by more than chance is chosen every time, and keeps its figure. Training knows the figure
+of all patients, and by how much each group of them moves it (``evaluation.metrics.jackknife``), of which the figure of any part of them is the linear
+estimate.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumodet.core.errors import DataError
+from pneumodet.core.files import append
+
+FILE = "validation_moves.jsonl"
+"""In a run's folder: of each evaluation on validation exams the figure that checkpoints are chosen by, and what moves it."""
+
+GROUPS = 50
+"""Most groups of patients whose moves are kept of an evaluation."""
+
+FEWEST_GROUPS = 10
+"""With fewer nothing is said."""
+
+PARTS, REPEATS = 10, 40
+"""Each patient is in one of so many parts; the parts are drawn so often, and figures are means over all of them."""
+
+_TOLERANCE = 1e-6
+
+
+def cross_fitted(values: np.ndarray, moves: np.ndarray, *, seed: int = 0) -> float | None:
+    """Return the figure of what is chosen as the best, on patients that have no part in the choice.
+
+    Args:
+      values: (n,) float64 figures, more is better; of equal ones the first is chosen. NaN is never chosen.
+      moves: (n, G) float64, by how much each group of patients moves each figure; groups are of about the same size.
+      seed: of the parts.
+
+    Returns:
+      About the mean of ``values`` where they differ by chance, and about the highest where they do not; None where there are too few groups.
+    """
+    kept = np.isfinite(values) & np.isfinite(moves).all(axis=1)
+    values, moves = values[kept], moves[kept]
+    groups = moves.shape[1]
+    if not len(values) or groups < FEWEST_GROUPS:
+        return None
+    moves = moves - moves.mean(axis=1, keepdims=True)
+    out = _parts(groups, seed)
+    size, moved = out.sum(axis=1), moves @ out.T
+    # weights whose sum is the number of groups, of which each has weight 1 in the figure itself; all moves together are 0
+    of_out, of_others = values[:, None] + moved * (groups / size), values[:, None] - moved * (groups / (groups - size))
+    chosen = of_out[np.argmax(of_others, axis=0), np.arange(len(out))]
+    return float(chosen @ size / (REPEATS * groups))
+
+
+@functools.lru_cache(maxsize=4)
+def _parts(groups: int, seed: int) -> np.ndarray:
+    """Return (REPEATS * PARTS, groups) float64: 1 where a group is in the part, else 0."""
+    rng = np.random.default_rng(seed)
+    part = np.stack([rng.permutation(groups) % PARTS for _ in range(REPEATS)])
+    return (part[:, None] == np.arange(PARTS)[:, None]).reshape(-1, groups).astype(np.float64)
+
+
+class MovesFile:
+    """The file of a run, to which each evaluation appends."""
+
+    def __init__(self, path: Path, *, last_step: int = 0) -> None:
+        """Begin anew, or continue after ``last_step``."""
+        self._path = path
+        self._end = 0
+        if not last_step:
+            path.unlink(missing_ok=True)
+        elif path.is_file():
+            self._end = path.read_bytes().rfind(b"\n") + 1  # what a crash has torn is written over
+
+    def add(self, step: int, metric: str, value: float | None, moves: np.ndarray) -> None:
+        """Append an evaluation.
+
+        Raises:
+          DataError: it cannot be written.
+        """
+        # four digits: they are of a standard error
+        entry = {"step": step, "metric": metric, "value": value, "moves": [float(f"{one:.4g}") for one in moves.tolist()]}
+        if value is None or not np.isfinite(moves).all():
+            entry |= {"value": None, "moves": None}
+        try:
+            self._end = append(self._path, (json.dumps(entry) + "\n").encode(), at=self._end)
+        except OSError as error:
+            raise DataError(f"Cannot write {self._path}: {error.strerror or error}. Free some disk space.") from error
+
+
+def of_run(folder: Path, metric: str, values: Mapping[int, float | None]) -> float | None:
+    """Return ``cross_fitted`` of a run's checkpoints.
+
+    Args:
+      folder: of the run.
+      metric: by which its best checkpoint was chosen.
+      values: step -> its figure, of all that were compared.
+
+    Returns:
+      None where the run has not kept what moves the figure in each of them, as runs of earlier versions have not.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    moves: dict[int, np.ndarray] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        entry = _entry(line)
+        # of a step that was evaluated again the last one counts
+        if entry and entry["metric"] == metric and isinstance(entry["value"], float | int):
+            value = values.get(entry["step"])
+            if value is not None and math.isclose(value, entry["value"], rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+                moves[entry["step"]] = np.array(entry["moves"], np.float64)
+    there = {step: value for step, value in values.items() if value is not None}
+    if not there or there.keys() != moves.keys() or len({len(one) for one in moves.values()}) > 1:
+        return None
+    return cross_fitted(np.array(list(there.values()), np.float64), np.stack([moves[step] for step in there]))
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """Return an evaluation, or None where the line is torn or is none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(entry, dict) and isinstance(entry.get("step"), int) and {"metric", "value", "moves"} <= entry.keys()
+    numbers = whole and isinstance(entry["moves"], list) and all(isinstance(one, float | int) for one in entry["moves"])
+    return entry if numbers else None
