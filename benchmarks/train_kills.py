@@ -82,7 +82,7 @@ class Training:
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self._args, self.folder = args, folder
         self._processes: Any = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload([train_kills_imports.__name__])
+        self._processes.set_forkserver_preload(["__main__", train_kills_imports.__name__])  # the first one sets the path
         os.environ[train_kills_imports.COMMAND] = args.command  # of the process that is forked; it starts with the first one
 
     def start(self, name: str, *, resume: bool, file_bytes: int = 0) -> Any:
