@@ -79,7 +79,7 @@ def readers(folder: Path) -> dict[str, Reader]:
     return found | {
         "model.onnx": Reader(of_bytes((export / "model.onnx").read_bytes()), lambda data: _detect_with(export, data)),
         "label map": Reader(of_text(label_map_text), _at(folder / "map.pbtxt", label_map.read_label_map)),
-        "pipeline.config": Reader(of_text(config.read_text()), _at(folder / "a.config", _config)),
+        "pipeline.config": Reader(of_text(config.read_text().replace("PATH_TO_BE_CONFIGURED", "a")), _at(folder / "a.config", _config)),
         "metrics.csv": Reader(of_text(TABLE), _at(folder / "metrics.csv", metrics_table.read)),
     }
 
