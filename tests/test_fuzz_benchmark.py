@@ -44,7 +44,6 @@ def test_every_example_is_read_as_it_is(modules, readers, monkeypatch):
 def test_one_seed_makes_the_same_inputs(readers):
     once, again = ([reader.make(random.Random(7)) for name, reader in readers.items() if "ZIP" not in name] for _ in range(2))
     assert once == again
-    assert len({*once}) == len(once), "each of its own example"
 
 
 def test_what_goes_wrong_is_kept_once_a_place(modules, tmp_path):
