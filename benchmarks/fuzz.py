@@ -10,7 +10,6 @@ process. Of these the input and the traceback are kept in ``--out``, one for eac
 """
 
 import argparse
-import contextlib
 import multiprocessing
 import os
 import random
@@ -36,8 +35,8 @@ MEMORY_BYTES = 8 << 30
 CPU_SECONDS = 30
 WALL_SECONDS = 600.0
 
-CURRENT = "current"
-"""File of the input that is being read."""
+CURRENT, LOG = "current", "log"
+"""Files: of the input that is being read, and of what readers write about them."""
 
 COUNTED = ("inputs", "read", "refused", "other")
 
@@ -48,6 +47,8 @@ class TooSlow(BaseException):
 
 def work(line: Connection, folder: Path, seed: int, only: list[str], findings: Path) -> None:
     """Read inputs until ended; every input's name and outcome go into the line, before and after it is read."""
+    with open(findings / LOG, "ab") as log:
+        os.dup2(log.fileno(), 2)  # decoders in C write about each damaged file
     import fuzz_readers
 
     from pneumodet.core.errors import PneumodetError
@@ -71,7 +72,7 @@ def work(line: Connection, folder: Path, seed: int, only: list[str], findings: P
             opens = real if name == "model.onnx" else lambda *_, **__: lambda _: dict(answer)
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             try:
-                with mock.patch.object(backends, "open_file", opens), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+                with mock.patch.object(backends, "open_file", opens):
                     reader.use(data)
                 outcome = "read"
             except PneumodetError as error:
@@ -122,7 +123,7 @@ def fuzz(args: argparse.Namespace) -> dict[str, dict[str, int]]:
                 process.kill()
                 process.join()
                 if not name:
-                    raise SystemExit("The examples cannot be made; see above.") from None
+                    raise SystemExit(f"The examples cannot be made; see {args.out / LOG}.") from None
                 of_reader = counts.setdefault(name, dict.fromkeys(COUNTED, 0))
                 of_reader["inputs"] += 1
                 of_reader["other"] += 1

@@ -5,6 +5,7 @@ change(random.Random(0))            # bytes
 """
 
 import contextlib
+import copy
 import io
 import json
 import random
@@ -79,7 +80,7 @@ def of_json(document: Any) -> Change:
                 if chance.random() < 0.2:
                     del place[path[-1]]
                 else:
-                    place[path[-1]] = chance.choice(json_formats.VALUES)
+                    place[path[-1]] = copy.deepcopy(chance.choice(json_formats.VALUES))  # the next change may go into it
         return json_formats.text_of(whole).encode(errors="surrogatepass")
 
     return change

@@ -21,6 +21,7 @@ import tiny_export
 from fuzz_changes import Change, in_records, of_bytes, of_json, of_text, packed
 
 from pneumodet.core import metrics_table, paths
+from pneumodet.core.errors import DataError
 from pneumodet.data import (
     annotations,
     class_map,
@@ -35,7 +36,7 @@ from pneumodet.data import (
     verification,
 )
 from pneumodet.dicom.net import multipart
-from pneumodet.inference import admission, detectors
+from pneumodet.inference import admission, detectors, exported
 from pneumodet.models.detection import pipeline_config
 
 OURS = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,100,80,pneumonia,1,2,3.5,4\nb.png,100,80,no-pneumonia,,,,\n"
@@ -48,6 +49,8 @@ VOC = """<annotation><filename>a.png</filename>
 """
 
 YOLO = "path: .\ntrain: images/train\nval: images/train\nnc: 2\nnames:\n  0: pneumonia\n  1: effusion\n"
+
+TABLE = "step,kind,wall_seconds,best,Loss/total_loss,rsna_metric\n1,train,2.5,,0.5,\n2,val,3.5,1,,0.25\n"
 
 LINES = "0 0.5 0.5 0.2 0.2\n1 0.4 0.4 0.1 0.2\n"
 
@@ -72,12 +75,12 @@ def readers(folder: Path) -> dict[str, Reader]:
     for name in json_formats.ALL:
         document, use = getattr(forms, name)()
         found[f"JSON, {name}"] = Reader(of_json(document), lambda data, use=use: use(data.decode(errors="surrogateescape")))
-    label_map_text, config = (export / "label_map.pbtxt").read_text(), paths.PROJECT_ROOT / "configs" / "ssd_mobilenet.config"
+    label_map_text, config = (export / exported.LABEL_MAP).read_text(), paths.PROJECT_ROOT / "configs" / "ssd_mobilenet.config"
     return found | {
         "model.onnx": Reader(of_bytes((export / "model.onnx").read_bytes()), lambda data: _detect_with(export, data)),
         "label map": Reader(of_text(label_map_text), _at(folder / "map.pbtxt", label_map.read_label_map)),
-        "pipeline.config": Reader(of_text(config.read_text()), _at(folder / "a.config", _config)),
-        "metrics.csv": Reader(of_text("step,kind,a\n1,train,0.5\n2,val,0.25\n"), _at(folder / "metrics.csv", metrics_table.read)),
+        "pipeline.config": Reader(of_text(config.read_text().replace("PATH_TO_BE_CONFIGURED", "a")), _at(folder / "a.config", _config)),
+        "metrics.csv": Reader(of_text(TABLE), _at(folder / "metrics.csv", metrics_table.read)),
     }
 
 
@@ -96,7 +99,10 @@ def _images(folder: Path) -> Iterator[tuple[str, Reader]]:
     def one_image(data: bytes) -> None:
         images.image_of(data, "x")
         images.encode(damaged.Bytes(data))
+
+    def one_object(data: bytes) -> None:
         admission.facts_of_file(data, "x")
+        one_image(data)
 
     def every_image(path: Path) -> None:
         for one in sources.find_radiographs(path, images=True)[0].values():
@@ -104,7 +110,7 @@ def _images(folder: Path) -> Iterator[tuple[str, Reader]]:
 
     examples = {kind: damaged.example(kind, folder / "damaged") for kind in damaged.KINDS}
     for kind, data in examples.items():
-        yield f"image, {kind}", Reader(of_bytes(data), one_image)
+        yield f"image, {kind}", Reader(of_bytes(data), one_image if kind in damaged.NO_DICOM else one_object)
     yield "images in a ZIP", Reader(packed(of_bytes(examples["rle"]), "a.dcm"), _at(folder / "zip" / "a.zip", every_image))
     body, kind = multipart.write([examples["rle"]])
     yield "DICOMweb, multipart", Reader(of_bytes(body), lambda data: multipart.only_part(data, kind))
@@ -154,12 +160,13 @@ def _records(folder: Path, records: Path) -> Iterator[tuple[str, Reader]]:
     def verify(data: bytes) -> None:
         try:
             shard.write_bytes(data)
-            verification.verify(records)
+            if problems := verification.verify(records):
+                raise DataError(problems[0])
         finally:
             shard.write_bytes(whole)
 
     def adopt(path: Path) -> None:
-        foreign_records.adopt([str(path)], [str(val)], records / "label_map.pbtxt", folder / "adopted", overwrite=True)
+        foreign_records.adopt([str(path)], [str(val)], folder / "model" / exported.LABEL_MAP, folder / "adopted", overwrite=True)
 
     yield "TFRecords", Reader(of_bytes(whole), verify)
     yield "TFRecords of others", Reader(in_records(shard), _at(folder / "foreign.tfrecord", adopt))
@@ -179,4 +186,4 @@ def _detect_with(export: Path, data: bytes) -> None:
 
 
 def _config(path: Path) -> None:
-    pipeline_config.check(pipeline_config.load(str(path)), {"pneumonia": 1})
+    pipeline_config.check(pipeline_config.load(str(path)), tiny_export.LABELS)

@@ -40,11 +40,12 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import FileDataset
+from pydicom.uid import ComputedRadiographyImageStorage
 
 from pneumodet.apps.pacs import journal as journals
 from pneumodet.apps.pacs.journal import Journal
+from pneumodet.data import synthetic
 from pneumodet.dicom.net import access
 
 FOLDER = Path(__file__).resolve().parent
@@ -65,41 +66,15 @@ BAD_SHARE = 0.03
 """Of answers of the service."""
 
 
-def radiograph(side: int = 64) -> tuple[str, str, FileDataset]:
-    """Return (StudyInstanceUID, SOPInstanceUID, file) of a new radiograph."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, ComputedRadiographyImageStorage
-    one = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
-    study, series, sop = (generate_uid(prefix=None) for _ in range(3))
+def radiograph(chance: np.random.Generator, side: int = 64) -> tuple[str, str, FileDataset]:
+    """Return (StudyInstanceUID, SOPInstanceUID, file) of a new radiograph, with a bright square."""
     pixels = np.full((side, side), 30, np.uint8)
     pixels[side // 4 : side // 2, side // 4 : side // 2] = 240
-    values: dict[str, Any] = {
-        "SOPClassUID": ComputedRadiographyImageStorage,
-        "SOPInstanceUID": sop,
-        "StudyInstanceUID": study,
-        "SeriesInstanceUID": series,
-        "StudyDate": "20260102",
-        "StudyTime": "101112",
-        "Modality": "CR",
-        "PatientID": "made up",
-        "PatientName": "made^up",
-        "BodyPartExamined": "CHEST",
-        "ViewPosition": "PA",
-        "PixelSpacing": [0.2, 0.2],
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": side,
-        "Columns": side,
-        "BitsAllocated": 8,
-        "BitsStored": 8,
-        "HighBit": 7,
-        "PixelRepresentation": 0,
-        "PixelData": pixels.tobytes(),
-    }
-    for keyword, value in values.items():
-        setattr(one, keyword, value)
-    meta.MediaStorageSOPInstanceUID = sop
-    return study, sop, one
+    buffer = BytesIO()
+    synthetic.write_dicom(buffer, pixels, patient_id="made up", rng=chance)
+    one = pydicom.dcmread(BytesIO(buffer.getvalue()))
+    one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    return str(one.StudyInstanceUID), str(one.SOPInstanceUID), one
 
 
 def encoded(one: FileDataset) -> bytes:
@@ -177,13 +152,14 @@ class Modality:
     def __init__(self, port: int, counts: Counts, chance: random.Random) -> None:
         self.acknowledged: dict[str, str] = {}
         self._port, self._counts, self._chance = port, counts, chance
+        self._images = np.random.default_rng(chance.getrandbits(64))
 
     def send(self, until: Callable[[], bool], per_second: float) -> None:
         """Send until ``until``; what was begun is sent until it is acknowledged."""
         waiting: list[tuple[str, FileDataset]] = []
         while waiting or not until():
             if not until():
-                study, _, one = radiograph()
+                study, _, one = radiograph(self._images)
                 waiting.append((study, one))
             waiting = [(study, one) for study, one in waiting[:20] if not self._sent(study, one)] + waiting[20:]
             time.sleep(1 / per_second)
@@ -368,11 +344,11 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
     modality = Modality(worker.port, counts, random.Random(args.seed + 1))
     started = time.monotonic()
     schedule = Schedule(started + 40 * args.minutes, started + 60 * args.minutes, args.calm_seconds)
-    over, kept = schedule.over, dict[str, str]()
+    over, kept, images = schedule.over, dict[str, str](), np.random.default_rng(args.seed)
 
     def fill() -> None:
         while not over():
-            study, sop, one = radiograph()
+            study, sop, one = radiograph(images)
             service.put(encoded(one))
             kept[study] = sop
             time.sleep(1 / args.per_second)

@@ -83,7 +83,9 @@ class Training:
         self._args, self.folder = args, folder
         self._processes: Any = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload([train_kills_imports.__name__])
-        os.environ[train_kills_imports.COMMAND] = args.command  # of the process that is forked; it starts with the first one
+        # of the process that is forked, which starts with the first one and passes over what it cannot import
+        os.environ[train_kills_imports.COMMAND] = args.command
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
 
     def start(self, name: str, *, resume: bool, file_bytes: int = 0) -> Any:
         """Start it in the background, with files no larger than that."""

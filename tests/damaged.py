@@ -17,6 +17,8 @@ HEADER_BYTES = 1100
 
 KINDS = ("jpeg", "native", "implicit", "rle", "jpeg-ls", "jpeg-2000", "png", "jpg")
 
+NO_DICOM = ("png", "jpg")
+
 HOW = ("flip", "replace", "insert", "delete", "cut")
 
 JUNK = (b"\xff\xff\xff\xff", b"\0\0", b"\xff\xd9", b"\x00\x80", b"\xff\x7f")
@@ -58,7 +60,7 @@ def example(kind, folder):
     """Return the bytes of a small radiograph."""
     path = folder / f"{kind}.dcm"
     pixels = np.uint8(np.add.outer(np.arange(HEIGHT), 2 * np.arange(WIDTH)) + np.random.default_rng(0).integers(0, 9, (HEIGHT, WIDTH)))
-    if kind in ("png", "jpg"):
+    if kind in NO_DICOM:
         Image.fromarray(pixels).save(path.with_suffix(f".{kind}"))
         return path.with_suffix(f".{kind}").read_bytes()
     synthetic.write_dicom(path, pixels, patient_id="MRN-4711", rng=np.random.default_rng(0))

@@ -156,7 +156,7 @@ def test_every_command_refuses_it_with_the_same_message(tmp_path, case):
 def test_ground_truth_with_an_unusable_exam_is_refused_alike(tmp_path, command):
     path = tmp_path / "labels.csv"
     path.write_text(RSNA + "c,1,2,3,,1\n")
-    with pytest.raises(DataError, match=r"1 exams cannot be used as ground truth \(first: c: line 4: Target is 1, but height is empty"):
+    with pytest.raises(DataError, match=r"1 exam cannot be used as ground truth \(first: c: line 4: Target is 1, but height is empty"):
         TRUTH_READERS[command](path, tmp_path)
 
 

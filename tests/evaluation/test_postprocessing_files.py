@@ -228,7 +228,7 @@ def test_ground_truth_that_is_refused(tmp_path, instances):
     content = json.loads(instances.read_text())
     del content["images"][0]["file_name"]
     instances.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"instances.json: 1 exams cannot be used as ground truth .*file_name"):
+    with pytest.raises(DataError, match=r"instances.json: 1 exam cannot be used as ground truth .*file_name"):
         postprocess_files.read_truth(instances)
     content["images"], content["annotations"] = content["images"][1:], []
     content["categories"] = [{"id": 4, "name": "mass"}, {"id": 5, "name": "nodule"}]

@@ -5,18 +5,14 @@ Orthanc is started here on loopback, with a configuration and a folder of its ow
 
 import collections
 import contextlib
-import ctypes
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from io import BytesIO
-from pathlib import Path
 
+import benchmark_modules
 import numpy as np
 import pydicom
 import pytest
@@ -32,111 +28,24 @@ tiny_export = pytest.importorskip("tiny_export", reason="needs onnx, which write
 
 EXAMS = 200
 
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-"""Where Debian has it."""
+servers = benchmark_modules.load("soak_orthanc")
 
-USER, PASSWORD = "worker", "made-up-for-this-test"
-
-PATIENCE_SECONDS = 300
-"""Much more than is needed on a machine that has something else to do."""
+end_with_us, free_ports = servers.end_with_us, servers.free_ports
 
 
-def binary():
-    """Return Orthanc's path, or skip."""
-    result = shutil.which("Orthanc", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if result is None or not PLUGIN.is_file():
+def wait_for(what):
+    """Wait until ``what()`` is true, and return it."""
+    try:
+        return servers.wait_for(what)
+    except TimeoutError as error:
+        return pytest.fail(str(error))
+
+
+def orthanc_in(folder, **more):
+    """Return an Orthanc that is not started yet, or skip."""
+    if servers.binary() is None:
         pytest.skip("Orthanc or its DICOMweb plug-in is not installed (Debian: orthanc, orthanc-dicomweb; make test-pacs)")
-    return result
-
-
-def end_with_us():
-    """Let the kernel end a child where the tests are killed themselves (Linux: prctl(PR_SET_PDEATHSIG, SIGKILL))."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def free_ports(count):
-    """Return ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def wait_for(what, seconds=PATIENCE_SECONDS):
-    """Wait until ``what()`` is true, and return it; faults of the connection are no."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(requests.RequestException):
-            if result := what():
-                return result
-        time.sleep(0.1)
-    pytest.fail(f"waited {seconds} s in vain")
-    return None
-
-
-class Orthanc:
-    """An Orthanc of our own."""
-
-    def __init__(self, folder, worker_port):
-        self.http, self.dicom = free_ports(2)
-        self.folder = folder
-        folder.mkdir()
-        settings = {
-            "Name": "test",
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "storage"),
-            "Plugins": [str(PLUGIN)],
-            "HttpPort": self.http,
-            "HttpBindAddresses": ["127.0.0.1"],
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": True,
-            "RegisteredUsers": {USER: PASSWORD},
-            "DicomAet": "ORTHANC",
-            "DicomPort": self.dicom,
-            "DicomModalities": {"worker": ["PNEUMODET", "127.0.0.1", worker_port]},
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        }
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        self.url = f"http://127.0.0.1:{self.http}"
-        self.session = requests.Session()
-        self.session.auth = USER, PASSWORD
-        self.process = None
-
-    def start(self):
-        with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [binary(), str(self.folder / "orthanc.json")], stdout=log, stderr=log, cwd=self.folder, preexec_fn=end_with_us
-            )
-        wait_for(lambda: self.session.get(f"{self.url}/system", timeout=5).ok)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-    def put(self, data):
-        """Store a file, however often it takes."""
-        wait_for(lambda: self.session.post(f"{self.url}/instances", data=data, timeout=10).ok)
-
-    def ids(self, modality):
-        """Return Orthanc's ids of the instances of a modality."""
-        query = {"Level": "Instance", "Query": {"Modality": modality}}
-        answer = self.session.post(f"{self.url}/tools/find", json=query, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
-
-    def datasets(self, modality):
-        """Return the instances of a modality."""
-        for one in self.ids(modality):
-            yield pydicom.dcmread(BytesIO(self.session.get(f"{self.url}/instances/{one}/file", timeout=60).content))
+    return servers.Orthanc(folder, **more)
 
 
 class WorkerProcess:
@@ -151,7 +60,7 @@ class WorkerProcess:
     def start(self):
         command = [sys.executable, paths.PROJECT_ROOT / "tools" / "pacs_worker.py", "--model", self.folder / "model"]
         command += ["--state", self.folder / "state", "--poll-seconds", "0.5", "--health", f"127.0.0.1:{self.health}", "--threads", "1"]
-        own = {"PNEUMODET_PACS_USER": USER, "PNEUMODET_PACS_PASSWORD": PASSWORD}
+        own = {"PNEUMODET_PACS_USER": servers.USER, "PNEUMODET_PACS_PASSWORD": servers.PASSWORD}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [*map(str, command), *self.flags], stdout=log, stderr=log, env=os.environ | own, preexec_fn=end_with_us
@@ -174,8 +83,7 @@ class WorkerProcess:
 
 @pytest.fixture
 def orthanc(tmp_path):
-    binary()
-    server = Orthanc(tmp_path / "orthanc", free_ports(1)[0])
+    server = orthanc_in(tmp_path / "orthanc")
     try:
         server.start()
         yield server
@@ -219,7 +127,7 @@ def assert_one_report_each(orthanc, wanted):
     assert {report.SOPClassUID for report in reports} == {SR_CLASS}
     states = collections.Counter(uid for state in orthanc.datasets("PR") for uid in sources_of(state))
     assert states == {uid: 1 for uid, result in wanted.items() if result}
-    assert len(orthanc.ids("CR")) == len(wanted)
+    assert len(orthanc.find(Modality="CR")) == len(wanted)
 
 
 def test_200_exams_with_both_sides_killed_in_the_middle(orthanc, tmp_path):
@@ -238,7 +146,7 @@ def test_200_exams_with_both_sides_killed_in_the_middle(orthanc, tmp_path):
             orthanc.put(data)
         wait_for(lambda: worker.metrics()["exams"]["stored"] >= EXAMS // 2)
         worker.kill()
-        before = len(orthanc.ids("SR"))
+        before = len(orthanc.find(Modality="SR"))
         assert EXAMS // 2 <= before < EXAMS
         worker.start()
         counts = wait_for(lambda: (result := worker.metrics()["exams"])["stored"] == EXAMS and result)
@@ -247,7 +155,7 @@ def test_200_exams_with_both_sides_killed_in_the_middle(orthanc, tmp_path):
         assert worker.stop() == 0
     log = worker.log.read_text()
     assert f"exam {short(made[0][0])} stored" in log
-    for secret in (PASSWORD, "Mustermann", "SECRET-ID", "1.2.826", "2.25.", "Traceback"):
+    for secret in (servers.PASSWORD, "Mustermann", "SECRET-ID", "1.2.826", "2.25.", "Traceback"):
         assert secret not in log
 
 
@@ -271,9 +179,8 @@ def test_a_new_state_folder_makes_no_second_report(orthanc, tmp_path):
 
 def test_c_store_in_and_out(tmp_path):
     pytest.importorskip("pynetdicom")
-    binary()
     (port,) = free_ports(1)
-    orthanc = Orthanc(tmp_path / "orthanc", port)
+    orthanc = orthanc_in(tmp_path / "orthanc", worker_port=port)
     tiny_export.make(tmp_path / "model")
     made = list(exams(6))
     try:
@@ -283,7 +190,7 @@ def test_c_store_in_and_out(tmp_path):
         flags = ["--listen", f"PNEUMODET@127.0.0.1:{port}", "--caller", "ORTHANC", "--send", f"ORTHANC@127.0.0.1:{orthanc.dicom}"]
         with running(tmp_path, *flags) as worker:
             for _ in range(2):  # sent twice, reported once
-                answer = orthanc.session.post(f"{orthanc.url}/modalities/worker/store", json=orthanc.ids("CR"), timeout=60)
+                answer = orthanc.session.post(f"{orthanc.url}/modalities/worker/store", json=orthanc.find(Modality="CR"), timeout=60)
                 assert answer.ok, answer.text
             wait_for(lambda: worker.metrics()["exams"]["stored"] == 6)
             assert worker.stop() == 0

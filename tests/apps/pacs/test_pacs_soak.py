@@ -1,6 +1,7 @@
 """benchmarks/soak.py: its service is one that the worker's client understands, and a short soak loses nothing."""
 
 import benchmark_modules
+import numpy as np
 import pytest
 
 from pneumodet.dicom.net.access import Access
@@ -20,7 +21,7 @@ def test_the_service_is_dicomweb_and_counts_reports(soak, monkeypatch):
     peer.start()
     try:
         client = DicomwebClient(f"{peer.url}/dicom-web", Access(), limits=Limits(request_seconds=5.0))
-        study, uid, one = soak.radiograph()
+        study, uid, one = soak.radiograph(np.random.default_rng(0))
         data = soak.encoded(one)
         peer.put(data)
         (listed,) = client.instances("CR", since=None)

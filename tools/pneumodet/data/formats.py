@@ -9,6 +9,7 @@ An error of the whole file raises; an error of one row or annotation rejects its
 from pathlib import Path
 
 from pneumodet.core.errors import ConfigError, DataError
+from pneumodet.core.formatting import counted
 from pneumodet.data import (
     annotations,
     labels_chexpert,
@@ -153,7 +154,7 @@ def whole(labels: Labels, path: Path) -> Labels:
     if labels.rejected:
         exam, reason = labels.rejected[0]
         raise DataError(
-            f"{path}: {len(labels.rejected)} exams cannot be used as ground truth (first: {exam}: {reason}). Fix or remove them."
+            f"{path}: {counted(len(labels.rejected), 'exam')} cannot be used as ground truth (first: {exam}: {reason}). Fix or remove them."
         )
     return labels
 

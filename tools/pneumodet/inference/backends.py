@@ -94,7 +94,8 @@ def _onnx(path: Path, threads: int) -> Run:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait busily take time from those that decode
     options.log_severity_level = 3  # errors; which nodes were folded is nobody's concern
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # without its second try, which is the same one and prints
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # onnxruntime's own errors have no common class but this
         raise _cannot(path, error) from error
     # callers give every input that some model takes; ONNX Runtime refuses names that a file does not have
