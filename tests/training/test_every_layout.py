@@ -6,7 +6,7 @@ import layouts
 import numpy as np
 import pytest
 import shallow
-import small_runs
+import small
 
 from pneumodet.cli import make_tfrecords
 from pneumodet.core.errors import DataError
@@ -57,7 +57,7 @@ def test_it_trains_what_its_labels_are_for(converted, tmp_path):
     layout, records = converted
     from pneumodet.training.families import detection
 
-    asked = small_runs.request(records, tmp_path / "detector", steps=2, checkpoint_every=2)
+    asked = small.request(records, tmp_path / "detector", steps=2, checkpoint_every=2)
     if layout.boxes:
         with shallow.backbone():
             _, outcome = detection.train(asked)
@@ -71,12 +71,12 @@ def test_it_trains_what_its_labels_are_for(converted, tmp_path):
     from pneumodet.training.families.classification import Classifier
     from pneumodet.training.keras import experiment
 
-    small = ("pretrained=none", "image_size=32", "batch_size=2", "steps=2", "checkpoint_every=2", "evaluate_every=2", "head_steps=1")
+    quick = ("pretrained=none", "image_size=32", "batch_size=2", "steps=2", "checkpoint_every=2", "evaluate_every=2", "head_steps=1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "_BLOCKS", 1)
         patch.setattr(image_level, "summarize", functools.partial(image_level.summarize, resamples=20))
         chosen = experiment.Request(
-            run=str(tmp_path / "classifier"), config="resnet_scratch", data=records, overrides=(*small, "warmup_steps=1")
+            run=str(tmp_path / "classifier"), config="resnet_scratch", data=records, overrides=(*quick, "warmup_steps=1")
         )
         folder, outcome, metrics = experiment.train(Classifier(), chosen)
     assert outcome.completed and metrics["positive_images"] == 2 and metrics["images"] == 4
