@@ -404,6 +404,14 @@ def test_the_command_says_what_is_not_used_and_what_to_train(tmp_path, capsys):
     assert f"train_classifier.py --data {tmp_path / 'records'} --run my_first" in said
 
 
+def test_a_set_with_boxes_of_some_is_for_classifiers_as_well(nih, tmp_path, capsys):
+    flags = ["--image-dir", nih / "images", "--labels", nih, "--output-dir", tmp_path / "records", "--val-fraction", "0.5"]
+    assert make_tfrecords.main([*map(str, flags)]) == 0
+    said = capsys.readouterr().out
+    assert "labels: positive exams without a box: 1" in said
+    assert "tools/train_classifier.py --data" in said, "a detector would refuse these records"
+
+
 def test_positive_exams_without_boxes_can_be_left_out(nih, tmp_path):
     manifest = conversion.convert(
         Inputs(dicom_dir=nih / "images", labels=nih), tmp_path / "records", Settings(image_level="leave-out", val_fraction=0.5)

@@ -8,6 +8,7 @@ import shutil
 import sys
 
 import html_reader
+import layouts
 import numpy as np
 import pydicom
 import pytest
@@ -332,3 +333,11 @@ def test_a_single_exam_is_enough(files, target):
     )
     assert any(one["sentence"].startswith("All 1 exams have Target") for one in result["conclusions"])
     assert result["view"]["difference"]["value"] is None
+
+
+def test_patients_are_those_that_the_labels_name(tmp_path, without_augmentation):
+    layout = layouts.nih(tmp_path / "nih")
+    assert explore.main(["--labels", str(layout.labels), "--output-dir", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "explore.json").read_text())
+    assert (result["patients"]["known"], result["patients"]["patients"]) == (True, 8)
+    assert "Which exams are of one patient is not known" not in (tmp_path / "out" / "explore.html").read_text()

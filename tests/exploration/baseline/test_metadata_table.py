@@ -3,6 +3,7 @@
 import csv
 import gzip
 
+import layouts
 import made_up_metadata
 import numpy as np
 import pydicom
@@ -187,3 +188,12 @@ def test_the_real_headers(shared_data):
     assert "5 ages are over 110 years and taken as missing." in got.notes
     ap = got.values[:, 2] == got.categories["view"].index("AP")
     assert [round(float(one), 4) for one in (ap[~got.positive].mean(), ap[got.positive].mean(), ap.mean())] == [0.3632, 0.7758, 0.4562]
+
+
+def test_patients_are_those_that_the_labels_name(tmp_path):
+    layout = layouts.nih(tmp_path / "nih")
+    header = ("patientId", "PatientAge", "PatientSex", "ViewPosition", "PixelSpacing")
+    headers = made_up_metadata.save(tmp_path / "headers.csv", header, [(name, "50", "F", "PA", "0.14") for name in layout.names.values()])
+    got = table.read(labels=layout.labels, headers_csv=headers)
+    assert got.patients_by == "labels" and len(set(got.patients.tolist())) == 8
+    assert table.EXAM_IS_PATIENT not in got.notes

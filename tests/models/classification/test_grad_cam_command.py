@@ -4,13 +4,14 @@ import dataclasses
 import json
 import shutil
 
+import layouts
 import made
 import numpy as np
 import pytest
 from PIL import Image
 
 from pneumodet.apps.web.heatmaps import Folder
-from pneumodet.cli import evaluate, grad_cam
+from pneumodet.cli import evaluate, grad_cam, make_tfrecords
 from pneumodet.core import runs
 from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.core.seen import Exams, Marks, Seen
@@ -35,7 +36,10 @@ CHOSEN = ClassifierSettings(backbone="resnet-scratch", pretrained="none", image_
 @pytest.fixture
 def run(tmp_path, data):
     """Return a run's folder, without a checkpoint."""
-    folder = tmp_path / "run"
+    return run_on(data, tmp_path / "run")
+
+
+def run_on(data, folder):
     folder.mkdir()
     settings.save(CHOSEN, folder / runs.SETTINGS)
     records = RecordSet.open(data).check_two_kinds()
@@ -117,6 +121,24 @@ def test_a_run_is_explained_and_what_it_writes_is_taken_by_the_next_commands(wit
     assert grad_cam.main(["--run", str(run), "--method", "grad-cam++"]) == 2
     assert "Give --overwrite to replace it" in capsys.readouterr().err
     assert (folder / "pointing.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("boxes", [pytest.param(0, id="a set of whole images"), pytest.param(1, id="some with a box")])
+def test_positive_exams_without_a_box_are_explained(bright, tmp_path, boxes):
+    """They have no place in figures of places, and are drawn like the others."""
+    layout = layouts.nih_boxes(tmp_path / "source")
+    if boxes:
+        places = layout.labels / "BBox_List_2017.csv"
+        places.write_text("\n".join(line for line in places.read_text().splitlines() if line.startswith(("Image", layout.names[4]))))
+    labels = layout.labels if boxes else layout.labels / "Data_Entry_2017_v2020.csv"
+    flags = ["--image-dir", layout.images, "--labels", labels, "--split-file", layout.split_file(tmp_path), "--workers", 1]
+    assert make_tfrecords.main([*map(str, [*flags, "--output-dir", tmp_path / "records"])]) == 0
+    bright(looking_for_brightness(sign=1))
+    run = run_on(tmp_path / "records", tmp_path / "run")
+    assert grad_cam.main(["--run", str(run)]) == 0
+    report = explained(run / "grad_cam")
+    assert (report["exams"], report["positive_exams"], report["boxes"]) == (4, 2, boxes)
+    assert len([*(run / "grad_cam" / "heatmaps").iterdir()]) == 4
 
 
 def test_heat_boxes_and_points_lie_where_the_radiograph_is_bright(run, data, bright, tmp_path):

@@ -268,7 +268,7 @@ def _of_keras(request: Request, options: "Options", family: str, say: Say) -> Re
         field.name
         for one in (request, options)
         for field in dataclasses.fields(one)
-        if field.name not in (*OF_KERAS, "runs") and getattr(one, field.name) not in (field.default, [])
+        if field.name not in (*OF_KERAS, "runs") and getattr(one, field.name) not in (field.default, [], {})
     ]
     if given:
         flags = ["--" + FLAGS.get(name, name).replace("_", "-") for name in (given[0], *OF_KERAS)]

@@ -143,6 +143,7 @@ def build_parser() -> console.Parser:
 def run(args: argparse.Namespace) -> int | None:
     """Convert, and say what came out; or verify."""
     from pneumodet.data import record_sets
+    from pneumodet.data.manifest import WITHOUT_A_BOX
 
     # before the required flags are checked: verifying needs none of them
     if args.verify:
@@ -191,8 +192,8 @@ def run(args: argparse.Namespace) -> int | None:
     # each fold is a record set of its own
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest.splits["train"].exams:
-        # positives of whole images are nothing for a detector, which would refuse them
-        if any(one.positive_exams for one in manifest.splits.values()) and not any(one.boxes for one in manifest.splits.values()):
+        # a detector would refuse them
+        if counts.get(f"labels: {WITHOUT_A_BOX}"):
             words = ["python tools/train_classifier.py --data", console.quoted(data), "--run my_first"]
         else:
             words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first"]

@@ -23,6 +23,9 @@ FORMAT, VERSION = "pneumodet-records", 2
 IMAGE_NOTE = "image: "
 """Begins what was done or passed over where images were made, in ``Manifest.counts``."""
 
+WITHOUT_A_BOX = "positive exams without a box"
+"""Counted under "labels: " in ``Manifest.counts``: exams for classifiers, which a detector refuses."""
+
 HINT = "Make the records with tools/make_tfrecords.py."
 
 

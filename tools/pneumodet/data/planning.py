@@ -21,7 +21,7 @@ from pneumodet.core.formatting import counted
 from pneumodet.core.processes import Pool
 from pneumodet.data import annotations, formats, grouping, images, label_map, matching, quality, shards, splits
 from pneumodet.data.class_map import ClassMap
-from pneumodet.data.manifest import Grouping, Manifest
+from pneumodet.data.manifest import WITHOUT_A_BOX, Grouping, Manifest
 from pneumodet.data.pseudonyms import Pseudonyms
 from pneumodet.data.settings import Inputs, Settings
 from pneumodet.data.shards import Item, Job, Shard
@@ -189,6 +189,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
     items: dict[str, list[Item]] = {split: [] for split in grouping.names(settings, split_of.values())}
     for exam, source in usable.items():
         items[split_of[exam]].append(Item(exam, labels[exam], source))
+    without = sum(bool(labels[exam].findings) and not len(labels[exam].boxes_xyxy_px) for exam in usable)
     return Plan(
         job=Job(
             classes=classes,
@@ -204,7 +205,7 @@ def make_plan(inputs: Inputs, settings: Settings, pool: Pool, *, progress: Calla
         split_of=split_of,
         skipped={reason: lines for reason, lines in skipped.items() if lines},
         duplicate_rows=read.duplicate_rows,
-        notes=dict(read.notes),
+        notes=dict(read.notes) | ({WITHOUT_A_BOX: without} if without else {}),
         manifest=_manifest(inputs, settings, classes, groups.by, dealt, given=len(given.keys() & usable.keys())),
         quality=checked,
     )

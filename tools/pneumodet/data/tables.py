@@ -1,4 +1,6 @@
-"""CSV files -> tables of text cells with the line of each row, read by pandas' C parser.
+"""CSV files -> tables of text cells with the line of each row, read by pandas' C parser where cells are quoted.
+
+Most files have no quotes, RSNA's among them, and importing pandas takes longer than reading them.
 
     table = read(Path("stage_2_train_labels.csv.zip"), ("patientId", "Target"))
     for line, row in table.rows(): row["patientId"]
@@ -8,6 +10,7 @@ Cells stay text: what is empty, "NaN" or a number is for the caller to decide, w
 
 import dataclasses
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -129,6 +132,8 @@ def _cells(text: str, path: Path, separator: str, width: int | None) -> list[lis
       separator: of cells.
       width: number of columns, more where a row is longer; None: the header alone, with as many as it has.
     """
+    if width is not None and '"' not in text:
+        return _plain_cells(text, path, separator, width)
     import pandas as pd
 
     try:
@@ -151,6 +156,19 @@ def _cells(text: str, path: Path, separator: str, width: int | None) -> list[lis
             return _cells(text, path, separator, max(longest, min(2 * width, MOST_COLUMNS)))
         raise DataError(f"{path} is not a CSV file ({str(error).removeprefix('Error tokenizing data. C error: ')}).") from error
     return [frame[column].tolist() for column in frame.columns]
+
+
+def _plain_cells(text: str, path: Path, separator: str, width: int) -> list[list[str]]:
+    """Return the same of a text without quotes, in which every line is a row and every separator ends a cell."""
+    rows = [line.split(separator) for line in _LINE_END.split(text)]
+    if text[-1] in "\r\n":
+        rows.pop()
+    longest = max(map(len, rows))
+    if longest > MOST_COLUMNS:
+        line = next(number for number, cells in enumerate(rows, start=1) if len(cells) > MOST_COLUMNS)
+        raise DataError(f"{path} is not a CSV file (line {line} has {len(rows[line - 1])} cells).")
+    rows.append([""] * max(width, longest))  # all columns are there, also where no row has so many cells
+    return [list(cells[:-1]) for cells in itertools.zip_longest(*rows, fillvalue="")]
 
 
 def _lines(columns: Sequence[Sequence[str]], first: int) -> list[int]:

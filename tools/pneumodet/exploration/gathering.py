@@ -93,7 +93,7 @@ class Material:
       sources: exam -> DICOM file, for pictures.
       files: exam -> what was read of its file.
       refused: (file name, reason) of what lies there and is no radiograph or a second one of an exam.
-      patients: exam -> patient, as the map says; None without a map.
+      patients: exam -> patient, as the map says, or else the labels; None where neither does.
       exams: what can be counted.
     """
 
@@ -129,7 +129,7 @@ def gather(
     with phase("reading labels"):
         labels = formats.read_labels(inputs.labels, class_info=inputs.class_info, classes=ClassMap(inputs.class_map))
     class_rows = [row for _, row in tables.read(inputs.class_info, annotations.CLASS_INFO_COLUMNS).rows()] if inputs.class_info else []
-    patients = annotations.read_patient_map(inputs.patient_map) if inputs.patient_map else None
+    patients: Mapping[str, str] | None = annotations.read_patient_map(inputs.patient_map) if inputs.patient_map else labels.patients or None
     if not labels.exams:
         exam, reason = labels.rejected[0]
         raise DataError(f"{inputs.labels}: none of its {len(labels.rejected):,} exams can be used. The first is {exam}: {reason}.")

@@ -134,7 +134,7 @@ def read(
         where = headers_csv or dicom_dir
         if not labels or where is None or bool(headers_csv) == bool(dicom_dir):
             raise ConfigError("Give --labels with one of --headers (a CSV) and --dicom-dir (the files), or --data (a record set).")
-        exams, notes = _labelled(labels, ClassMap(class_map or {}))
+        exams, named, notes = _labelled(labels, ClassMap(class_map or {}))
         facts = _of_csv(where) if headers_csv else _of_files(where, exams, workers, on_progress)
         # some may lack a header, and are named; where all do, these are two different data sets
         if missing := [exam for exam in exams if exam not in facts]:
@@ -146,7 +146,7 @@ def read(
         if others := facts.keys() - exams.keys():
             notes.append(f"Left out, because they belong to no labelled exam: {len(others):,} headers, for example {min(others)}.")
         exams = {exam: one for exam, one in exams.items() if exam in facts}
-        patients, splits, by = {}, {}, grouping.BY_EXAM
+        patients, splits, by = named, {}, grouping.BY_LABELS if named else grouping.BY_EXAM
     if patient_map:
         patients, by = annotations.read_patient_map(patient_map), grouping.BY_MAP
         # an exam without a patient could be of one in another fold, and the figures too good
@@ -170,7 +170,8 @@ def read(
     )
 
 
-def _labelled(path: Path, classes: ClassMap | None) -> tuple[dict[str, Exam], list[str]]:
+def _labelled(path: Path, classes: ClassMap | None) -> tuple[dict[str, Exam], dict[str, str], list[str]]:
+    """Return (exam -> its labels, exam -> patient where the labels name them, notes)."""
     labels = formats.read_labels(path, classes=classes)
     notes = []
     if labels.rejected:
@@ -178,7 +179,7 @@ def _labelled(path: Path, classes: ClassMap | None) -> tuple[dict[str, Exam], li
         notes.append(
             f"Left out, because their labels in {path.name} cannot be used: {len(labels.rejected):,} exams; the first is {exam}, {reason}."
         )
-    return labels.exams, notes
+    return labels.exams, dict(labels.patients), notes
 
 
 def _of_csv(path: Path) -> dict[str, Texts]:
@@ -218,7 +219,7 @@ def _of_records(folder: Path, *, with_test: bool) -> tuple[dict[str, Exam], dict
         if split.name == TEST_SPLIT and not with_test:
             notes.append(TEST_LEFT_OUT.format(exams=counted(len(split), "exam"), are="is" if len(split) == 1 else "are"))
             continue
-        exams_of_split, more = _labelled(split.truth, None)
+        exams_of_split, _, more = _labelled(split.truth, None)
         images = split.instances["images"]
         exams |= exams_of_split
         facts |= header_values.of_images(images)
