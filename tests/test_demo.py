@@ -4,10 +4,6 @@ import contextlib
 import dataclasses
 import importlib
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -25,13 +21,17 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
+class Ran(list):
+    """(name, parsed arguments) of each command; ``run`` is what takes them."""
+
+
 @pytest.fixture
 def lines(workspace, monkeypatch):
     """Return the commands that ran, each parsed by its own parser instead; records list two validation exams."""
-    ran = []
+    ran = Ran()
 
-    def parse(line, name):
-        args = importlib.import_module(f"pneumodet.cli.{name}").build_parser().parse_args(line[2:])
+    def parse(name, arguments):
+        args = importlib.import_module(f"pneumodet.cli.{name}").build_parser().parse_args(arguments)
         ran.append((name, args))
         if name == "make_tfrecords":
             exams = sorted(path.stem for path in args.dicom_dir.iterdir())[:2]
@@ -40,7 +40,7 @@ def lines(workspace, monkeypatch):
         if name == "export":
             (workspace / "demo" / "export").mkdir()
 
-    monkeypatch.setattr(demo, "_run", parse)
+    ran.run = parse
     monkeypatch.setattr(demo.processes, "cpus", lambda: 1)  # six small radiographs are made before a process for them has started
     return ran
 
@@ -50,7 +50,7 @@ def lines(workspace, monkeypatch):
 def test_the_steps(lines, workspace, monkeypatch, scale, tested):
     monkeypatch.setattr(demo, "TESTED_EXAMS", 6 if tested else 7)
     said = []
-    assert demo.run(scale, say=said.append, progress=iter) == workspace / "demo" / "predictions" / "overview.png"
+    assert demo.run(scale, lines.run, say=said.append, progress=iter) == workspace / "demo" / "predictions" / "overview.png"
     assert [name for name, _ in lines] == ["make_tfrecords", "train", "evaluate", "export", "predict"] + ["evaluate"] * tested
     assert [args.split for name, args in lines if name == "evaluate"] == ["val", "test"][: 1 + tested]
     of = dict(lines)
@@ -66,7 +66,7 @@ def test_the_steps(lines, workspace, monkeypatch, scale, tested):
 
 def test_the_fast_one_is_smaller(monkeypatch, capsys, workspace):
     scales = []
-    monkeypatch.setattr(demo, "run", lambda scale, **_: scales.append(scale) or workspace / "demo" / "predictions" / "overview.png")
+    monkeypatch.setattr(demo, "run", lambda scale, *_, **__: scales.append(scale) or workspace / "demo" / "predictions" / "overview.png")
     assert command.main(["--fast"]) == command.main([]) == command.main(["--fast", "--exams", "9", "--steps", "8"]) == 0
     assert scales == [demo.FAST, demo.FULL, dataclasses.replace(demo.FAST, exams=9, steps=8)]
     assert demo.FAST.minutes < demo.FULL.minutes
@@ -79,43 +79,36 @@ def test_the_fast_one_is_smaller(monkeypatch, capsys, workspace):
 def test_somebodys_run_of_that_name_stays(workspace):
     paths.write_json(workspace / "demo" / "run.json", {})
     with pytest.raises(DataError, match=r"is not an earlier demo's folder \(it has no demo.json\)"):
-        demo.run(TINY)
+        demo.run(TINY, lambda name, arguments: pytest.fail(name))
     assert (workspace / "demo" / "run.json").is_file()
+
+
+def test_commands_are_shown_as_one_would_type_them(lines, workspace, monkeypatch):
+    monkeypatch.chdir(workspace.parent)
+    monkeypatch.setenv("PNEUMODET_WORKSPACE", workspace.name)
+    said = []
+    assert not demo.run(TINY, lines.run, say=said.append, progress=iter).is_absolute()
+    assert f" --data {workspace.name}/demo/records " in "".join(said)
+    assert str(workspace) not in "".join(said)
 
 
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        pytest.param("sys.exit(130)", KeyboardInterrupt, id="Ctrl-C"),
-        pytest.param(
-            "signal.signal(signal.SIGINT, signal.SIG_DFL); signal.raise_signal(signal.SIGINT)", KeyboardInterrupt, id="Ctrl-C early"
-        ),
-        pytest.param("sys.exit(2)", PneumodetError, id="error"),
-        pytest.param("pass", None, id="done"),
+        pytest.param(130, pytest.raises(KeyboardInterrupt), id="Ctrl-C"),
+        pytest.param(2, pytest.raises(PneumodetError, match=r"tools/train.py failed \(exit code 2\)"), id="error"),
+        pytest.param(0, contextlib.nullcontext(), id="done"),
     ],
 )
-def test_how_a_command_ends(code, error):
-    line = [sys.executable, "-c", f"import signal, sys; {code}"]
-    with pytest.raises(error) if error else contextlib.nullcontext():
-        demo._run(line, "train")
+def test_how_a_command_ends(monkeypatch, code, error):
+    given = []
+    monkeypatch.setattr("pneumodet.cli.train.main", lambda arguments: given.append(arguments) or code)
+    with error:
+        command.command("train", ["--resume"])
+    assert given == [["--resume"]]
 
 
-def test_a_command_is_not_killed_when_ctrl_c_comes():
-    """It was, a quarter of a second later, while it wrote its checkpoint."""
-    child = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGINT, lambda *_: (time.sleep(1), print('kept', flush=True), sys.exit(130)))\n"
-        "print('up', flush=True)\n"
-        "time.sleep(60)"
-    )
-    parent = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pneumodet import demo\n"
-        f"demo._run([sys.executable, '-c', {child!r}], 'train')"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout.readline() == "up\n"
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.communicate(timeout=60)[0] == "kept\n"
+def test_a_command_that_cannot_say_why_ends_the_demo_with_its_message(capsys):
+    with pytest.raises(PneumodetError, match=r"tools/evaluate.py failed \(exit code 2\)"):
+        command.command("evaluate", ["--runn", "x"])
+    assert "evaluate: error: " in capsys.readouterr().err

@@ -74,7 +74,7 @@ def piped(records, workspace):
 
 SAID = (
     r"warning: .*",
-    r"(done|piped) starts from random weights: .*",
+    r"(done|piped) starts from random weights, and .*",
     r"(done|piped): 4 steps of 2 images; TensorFlow starts",
     r"training on .*",
     r"step \d of 4: loss \d+\.\d{3}(, \d+\.\d images/s, \d+ s left)?",

@@ -60,14 +60,14 @@ def test_sound_data_gives_facts_and_nothing_else():
             with_boxes(40, (0, 0, 899, 1000), (0, 0, 1000, 901)),
             "whole_image_boxes",
             1,
-            "1 of the 32 boxes of train cover more than 90% of the image, the first in exam e40.",
+            "1 of the 32 boxes of train covers more than 90% of the image, the first in exam e40.",
             id="whole image",
         ),
         pytest.param(
             with_boxes(3, (103.5, 200, 200, 300), (150, 200, 200, 300)),
             "repeated_boxes",
             1,
-            "1 of the 32 boxes of train repeat another one of their image, the first in exam e3.",
+            "1 of the 32 boxes of train repeats another one of its image, the first in exam e3.",
             id="twice",
         ),
         pytest.param(

@@ -1,21 +1,19 @@
 """The whole workflow on radiographs that it makes itself: every step by the command that a user would type.
 
-run(FULL)
-run(FAST)               # smaller and shorter, for a first look
+run(FULL, command)      # command(name, arguments) runs one
+run(FAST, command)      # smaller and shorter, for a first look
 """
 
 import dataclasses
 import json
 import shlex
 import shutil
-import signal
-import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pneumodet.core import invocation, paths, processes
-from pneumodet.core.errors import DataError, PneumodetError
+from pneumodet.core.errors import DataError
 from pneumodet.core.formatting import counted
 
 NAME = "demo"
@@ -67,6 +65,7 @@ FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, comp
 
 def run(
     scale: Scale,
+    command: Callable[[str, Sequence[str]], None],
     *,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
@@ -76,6 +75,7 @@ def run(
 
     Args:
       scale: how much of each.
+      command: runs one, by its name and arguments, and raises where it fails.
       seed: of everything random.
       say: is called with what comes next, and with each command before it runs.
       progress: wraps the radiographs as they are made.
@@ -85,12 +85,11 @@ def run(
 
     Raises:
       DataError: workspace/demo is something else than an earlier demo.
-      PneumodetError: a command failed; it has said why.
-      KeyboardInterrupt: Ctrl-C; the command has said what is kept.
+      Exception: whatever ``command`` raises.
     """
     from pneumodet.data import synthetic  # with pydicom, which --help does not need
 
-    folder = paths.run_dir(NAME)
+    folder = _short(paths.run_dir(NAME))
     if folder.exists():
         # what is not an earlier demo's could be somebody's run of the same name, and the next line removes the folder
         if any(folder.iterdir()) and not (folder / MARKER).is_file():
@@ -103,10 +102,10 @@ def run(
         f"{'Seven' if tested else 'Six'} steps, about {counted(scale.minutes, 'minute')} on two processors that nothing else uses. All files: {folder}"
     )
 
-    def command(title: str, name: str, *arguments: object) -> None:
+    def step(title: str, name: str, *arguments: object) -> None:
         line = list(map(str, arguments))
         say(f"\n{title}\n$ {invocation.command(name)} {shlex.join(line)}")
-        _run([*invocation.process(name), *line], name)
+        command(name, line)
 
     say(f"\n1. Data: {scale.exams} synthetic radiographs as DICOM files, and a CSV of boxes")
     source = synthetic.make_dataset(
@@ -114,7 +113,7 @@ def run(
     )
     labels = ("--labels", source.labels)
     records = folder / "records"
-    command(
+    step(
         f"2. Records: radiographs and boxes as TFRecords; each patient goes to training, to validation{' or to test' if tested else ''}",
         "make_tfrecords",
         *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info, "--patient-map", source.patient_map),
@@ -123,16 +122,14 @@ def run(
         *("--max-side", 2 * scale.input_px),
     )
     sides = (part for side in ("height", "width") for part in ("--set", f"{SETTING}.{side}={scale.input_px}"))
-    command(
-        "3. Training: a detector from random weights; with your own data add --pretrained coco",
+    step(
+        "3. Training: a detector from random weights, which do for drawings; with your own data leave out --pretrained none",
         "train",
         *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--pretrained", "none", "--fit-anchors", "--seed", seed),
         *("--steps", scale.steps, "--evaluate-every", -(-scale.steps // scale.evaluations), "--learning-rate", LEARNING_RATE, *sides),
     )
-    command(
-        "4. Evaluation: its best checkpoint on the validation patients, which chose it, and a threshold for it", "evaluate", "--run", NAME
-    )
-    command(
+    step("4. Evaluation: its best checkpoint on the validation patients, which chose it, and a threshold for it", "evaluate", "--run", NAME)
+    step(
         "5. Export: the model as a folder of its own, compared with the checkpoint on some exams",
         "export",
         *("--run", NAME, "--limit", scale.compared),
@@ -140,13 +137,13 @@ def run(
     # only exams that training has not seen, so that the pictures show what the detector can do
     validation = _copy_validation(source.dicom_dir, records, folder / "validation")
     predictions = folder / "predictions"
-    command(
+    step(
         "6. Prediction: the exported model on the validation patients' DICOM files; --labels only draws the truth beside",
         "predict",
         *("--model", folder / "export", "--input", validation, *labels, "--output-dir", predictions),
     )
     if tested:
-        command(
+        step(
             "7. Test: once, at the end, on patients that nothing was chosen on: the figures to report",
             "evaluate",
             "--run",
@@ -157,19 +154,9 @@ def run(
     return predictions / "overview.png"
 
 
-def _run(line: list[str], name: str) -> None:
-    # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
-    with subprocess.Popen(line) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # Ctrl-C has reached the command, too, which says what is kept
-            raise
-    # the second while it imports
-    if code in (130, -signal.SIGINT):
-        raise KeyboardInterrupt
-    if code:
-        raise PneumodetError(f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
+def _short(path: Path) -> Path:
+    """Return a path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _copy_validation(dicom_dir: Path, records: Path, target: Path) -> Path:

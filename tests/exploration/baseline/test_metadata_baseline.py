@@ -79,7 +79,7 @@ def test_without_being_asked_no_leak_and_an_earlier_result_stays(made, tmp_path,
     del outcome["patient_map"]
     assert metadata_baseline.main(arguments(outcome, tmp_path / "out")) == 0
     said = capsys.readouterr()
-    assert "rule: AP calls for pneumonia" in said.out
+    assert "rule: AP calls for pneumonia  " in said.out, "its column ends before the next begins"
     assert "every exam is taken for a patient of its own" in said.err
     assert f"Next:    as a gate for a detector's boxes: python tools/postprocess.py --gate {tmp_path / 'out' / 'scores.csv'}\n" in said.out
     assert "ROC AUC [95 %]" in said.out and "lost when shuffled [lowest, highest fold]" in said.out, "two kinds of brackets"

@@ -84,7 +84,7 @@ def test_without_a_network_training_does_not_begin_and_says_what_to_do(new, tmp_
 def test_random_weights_are_said_with_what_they_cost(new):
     train, said = new(pretrained="none")
     assert not train.fine_tune_checkpoint
-    assert said[0] == f"run starts from random weights: {pretrained.COST}"
+    assert said[0] == f"run starts from random weights, and {pretrained.COST}"
     assert new.options.freeze == () and not any("Anchors" in line for line in said), "what is random is not frozen"
 
 
@@ -92,7 +92,7 @@ def test_a_model_that_the_zoo_does_not_have(new, records, monkeypatch):
     monkeypatch.setattr(pretrained, "of_registry", lambda *_: None)
     train, said = new()
     assert not train.fine_tune_checkpoint
-    assert said[0].startswith("warning: ssd of this config has no checkpoint in the model zoo's list; run starts from random weights: ")
+    assert said[0].startswith("warning: ssd of this config has no checkpoint in the model zoo's list; run starts from random weights, and ")
 
 
 def test_a_config_that_names_a_checkpoint_keeps_it(new, zoo):

@@ -2,12 +2,14 @@
 
 import argparse
 import dataclasses
+import importlib
 import time
 from collections.abc import Sequence
 
 from pneumodet import demo
 from pneumodet.cli import console
 from pneumodet.core import progress
+from pneumodet.core.errors import PneumodetError
 
 EPILOG = f"""examples:
   python tools/demo.py             {demo.FULL.minutes} minutes on two processors
@@ -27,6 +29,20 @@ def build_parser() -> console.Parser:
     return parser
 
 
+def command(name: str, arguments: Sequence[str]) -> None:
+    """Run another command, in this process: TensorFlow and the Object Detection API are imported once.
+
+    Raises:
+      PneumodetError: it failed, and has said why.
+      KeyboardInterrupt: Ctrl-C; it has said what is kept.
+    """
+    code = importlib.import_module(f"pneumodet.cli.{name}").main(arguments)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise PneumodetError(f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the demo, and name what to open."""
     started = time.monotonic()
@@ -34,11 +50,12 @@ def run(args: argparse.Namespace) -> None:
     scale = dataclasses.replace(demo.FAST if args.fast else demo.FULL, **given)
     picture = demo.run(
         scale,
+        command,
         seed=args.seed,
-        # flushed: the commands write to the same terminal from processes of their own
         say=lambda text: print(text, flush=True),
         progress=lambda made: progress.bar(made, total=scale.exams, desc="drawing", unit="radiograph"),
     )
+    picture = picture.absolute()  # to be opened by another program
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"\nDone in {minutes} min {seconds} s. The detector has learned synthetic opacities, nothing about patients. Open these:")
     print(f"Picture: {picture}\nReport:  {picture.parents[1] / 'eval' / 'report.html'}")

@@ -107,14 +107,16 @@ def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
         f"{result['positive_exams']:,} with pneumonia; {result['folds']} folds; "
         f"{', '.join(result['columns'])}"
     )
-    print(f"  {'model':28}{'ROC AUC [95 %]':26}average precision [95 %]")
     rule = [{**result["rule"], "name": f"rule: {result['rule']['name']}"}] if result["rule"] else []
-    for one in [*result["models"].values(), *rule, *([result["test"]] if "test" in result else [])]:
-        print(f"  {one['name']:28}{formatting.figure(one['roc_auc']):26}{formatting.figure(one['average_precision'])}")
-    print(f"  {'column':28}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
+    models = [*result["models"].values(), *rule, *([result["test"]] if "test" in result else [])]
+    wide = 2 + max(len(name) for name in [*(one["name"] for one in models), *result["columns"]])
+    print(f"  {'model':{wide}}{'ROC AUC [95 %]':26}average precision [95 %]")
+    for one in models:
+        print(f"  {one['name']:{wide}}{formatting.figure(one['roc_auc']):26}{formatting.figure(one['average_precision'])}")
+    print(f"  {'column':{wide}}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
     for column in result["columns"]:
         fall = result["models"][result["scores_of"]]["importance"][column]
-        print(f"  {column:28}{formatting.figure(fall):52}{result['alone'][column]:.3f}")
+        print(f"  {column:{wide}}{formatting.figure(fall):52}{result['alone'][column]:.3f}")
     if "leak" in result:
         print(result["leak"]["explanation"])
         print(f"  {'columns':22}{'split':14}" + "".join(f"{one['name']:28}" for one in result["models"].values()).rstrip())

@@ -96,19 +96,22 @@ def audit(
     def first(mask: np.ndarray) -> str:
         return f"the first in exam {exams[int(mask.argmax())]}"
 
+    def some(mask: np.ndarray, one: str, several: str) -> str:
+        return f"{mask.sum()} of the {len(rows)} boxes of {split} {one if mask.sum() == 1 else several}"
+
     errors, warnings = _of_exams(split, len(images), len(of_image))
     small, whole = shortest < SMALL_PX, sides_hw.prod(axis=1) / image_hw.prod(axis=1) > WHOLE_IMAGE
     if small.any():
         warnings.append(
-            f"{small.sum()} of the {len(rows)} boxes of {split} have a side below {SMALL_PX:g} px in the model's input "
+            f"{some(small, 'has', 'have')} a side below {SMALL_PX:g} px in the model's input "
             f"(least {shortest.min():.1f} px), {first(small)}. A larger input would show them."
         )
     if whole.any():
-        warnings.append(
-            f"{whole.sum()} of the {len(rows)} boxes of {split} cover more than {WHOLE_IMAGE:.0%} of the image, {first(whole)}."
-        )
+        warnings.append(f"{some(whole, 'covers', 'cover')} more than {WHOLE_IMAGE:.0%} of the image, {first(whole)}.")
     if twice.any():
-        warnings.append(f"{twice.sum()} of the {len(rows)} boxes of {split} repeat another one of their image, {first(twice)}.")
+        warnings.append(
+            f"{some(twice, 'repeats', 'repeat')} another one of {'its' if twice.sum() == 1 else 'their'} image, {first(twice)}."
+        )
     if over:
         warnings.append(
             f"Exams of {split} with more boxes than train_config.max_number_of_boxes = {max_boxes}: {len(over)}, the first is {over[0]}; "
@@ -130,7 +133,7 @@ def audit(
         facts |= {"unmatched_boxes": int(missed.sum()), "mean_best_iou": float(best_iou[kept].mean()) if rows else None}
         if missed.any():
             warnings.append(
-                f"{missed.sum()} of the {len(rows)} boxes of {split} reach no anchor at IoU {matched_threshold:g}, {first(missed)}. "
+                f"{some(missed, 'reaches', 'reach')} no anchor at IoU {matched_threshold:g}, {first(missed)}. "
                 + ("The anchors are fitted, and few boxes may miss them." if anchors_fitted else "--fit-anchors may fix it.")
             )
     return Audit(split, tuple(errors), tuple(warnings), facts)

@@ -64,7 +64,7 @@ def choose(
             train.fine_tune_checkpoint_type = request.fine_tune_checkpoint_type
     elif choice in ("", pretrained.NONE):
         why = "" if choice else f"warning: {config.model.WhichOneof('model')} of this config has no checkpoint in the model zoo's list; "
-        say(f"{why}{run} starts from random weights: {pretrained.COST}")
+        say(f"{why}{run} starts from random weights, and {pretrained.COST}")
     # before the start is resolved: whether another run fits as a whole depends on the anchors
     if request.fit_anchors:
         later.append(anchor_fitting.fit(config, records.train.instances).sentence())
