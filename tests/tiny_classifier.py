@@ -5,10 +5,12 @@ run(workspace / "gate", records, task="both")      # config.toml, run.json, trai
 
 import json
 
+import numpy as np
 import pytest
 
 from pneumodet.core import paths, runs
 from pneumodet.core.run_record import DataRecord, RunRecord
+from pneumodet.data import scaling, synthetic
 from pneumodet.models import settings as settings_files
 from pneumodet.models.classification.settings import ClassifierSettings
 
@@ -42,7 +44,6 @@ def small():
 def run(folder, records, *, metrics=METRICS, **settings):
     """Write a run whose checkpoint 6 is the model, with ``records`` as its data; within ``small``."""
     import keras
-    import numpy as np
     import tensorflow as tf
 
     from pneumodet.models.classification import networks
@@ -50,11 +51,8 @@ def run(folder, records, *, metrics=METRICS, **settings):
     chosen = ClassifierSettings(backbone="resnet-scratch", pretrained="none", image_size=SIDE, **settings)
     keras.utils.set_random_seed(1)
     model = networks.classifier(chosen)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense):
-            # of a network as it is drawn the outputs hardly depend on the image, and rounding would not show
-            kernel, bias = layer.get_weights()
-            layer.set_weights([20 * kernel, np.linspace(-1, 1, len(bias))])
+    if not chosen.metadata:
+        _enliven(model)
     folder.mkdir(parents=True)
     settings_files.save(chosen, folder / runs.SETTINGS)
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder / runs.TRAIN), max_to_keep=1).save(checkpoint_number=6)
@@ -64,3 +62,17 @@ def run(folder, records, *, metrics=METRICS, **settings):
         (folder / runs.EVALUATION).mkdir()
         (folder / runs.EVALUATION / runs.METRICS).write_text(json.dumps(metrics))
     return folder
+
+
+def _enliven(model):
+    """Set the heads so that radiographs have log-odds well apart: of a network as it is drawn they hardly depend on the image."""
+    import keras
+
+    drawn = [synthetic.draw_radiograph(np.random.default_rng(seed), positive=seed % 2 > 0, size=128)[0] for seed in range(8)]
+    images = np.stack([scaling.resize(one, (SIDE, SIDE)) for one in drawn])[..., np.newaxis]
+    pooled = keras.Model(model.input, model.get_layer("pooled").output)({"image": images}).numpy()
+    for layer in model.layers:
+        if layer.name in ("pneumonia", "classes"):
+            kernel, _ = layer.get_weights()
+            kernel = kernel * (0.8 / (pooled @ kernel).std(axis=0))
+            layer.set_weights([kernel, -(pooled @ kernel).mean(axis=0)])

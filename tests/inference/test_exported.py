@@ -121,6 +121,30 @@ def test_a_card_comes_back(tmp_path):
     assert cards.read(tmp_path / cards.CARD) == EVERYTHING
 
 
+def test_a_classifier_s_card_comes_back(tmp_path):
+    """Of another version, so that an earlier release says that it is too old; what such files answer with is known."""
+    artefacts = {"onnx": cards.Artefact(file="model.onnx", sha256="2" * 64, bytes=5, outputs=cards.SCORES)}
+    size = Size((224, 224), normalization="clahe")
+    card = cards.ModelCard(
+        family=runs.CLASSIFICATION, architecture="mobilenetv2", label_map={"pneumonia": 1}, size=size, artefacts=artefacts
+    )
+    path = tmp_path / cards.CARD
+    cards.write(path, card)
+    assert cards.read(path) == card and not card.has_boxes and json.loads(path.read_text())["version"] == 3
+    for changes, message in (
+        ({"family": "detection"}, "artefacts.onnx.outputs is 'scores', must be one of detections"),
+        ({"family": "segmentation"}, "family is 'segmentation', must be one of detection, classification"),
+        (
+            {"input": {**json.loads(path.read_text())["input"], "normalization": "gamma"}},
+            "input.normalization is 'gamma', must be one of none",
+        ),
+    ):
+        cards.write(path, card)
+        change(tmp_path, **changes)
+        with pytest.raises(CheckpointError, match=message):
+            cards.read(path)
+
+
 def test_nothing_of_a_machine_is_in_it(tmp_path):
     card = dataclasses.replace(EVERYTHING, data=dataclasses.replace(EVERYTHING.data, folder="/home/a_person/records"))
     cards.write(tmp_path / cards.CARD, card)

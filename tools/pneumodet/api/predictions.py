@@ -125,9 +125,10 @@ class Prediction:
             (f"{score:.3f}", *(f"{value:.0f}" for value in box))
             for box, score in zip(self.above().boxes_xyxy_px.tolist(), self.above().scores.tolist(), strict=True)
         ]
-        return pages.html(
-            pages.line(f"{self.exam}: {self._sentence()}"), *picture, pages.table("px", ("score", "left", "top", "right", "bottom"), rows)
-        )
+        table = pages.table("px", ("score", "left", "top", "right", "bottom"), rows)
+        if self.image_scores:
+            table = pages.table("Scores", ("class", "score"), [(name, f"{score:.3f}") for name, score in self.image_scores.items()])
+        return pages.html(pages.line(f"{self.exam}: {self._sentence()}"), *picture, table)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

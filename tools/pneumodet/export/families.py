@@ -8,7 +8,7 @@ from pathlib import Path
 from pneumodet.core import runs
 from pneumodet.core.errors import ConfigError
 from pneumodet.export.subject import Subject
-from pneumodet.inference import exported
+from pneumodet.inference import card as cards
 
 
 def of_run(folder: Path) -> Subject:
@@ -26,7 +26,7 @@ def of_run(folder: Path) -> Subject:
         return ClassifierSubject(folder)
     if family != runs.DETECTION:
         raise ConfigError(
-            f"{folder.name} is a run of the family {family}, which is not exported; there are exports of {' and '.join(exported.EXPORTED_FAMILIES)}."
+            f"{folder.name} is a run of the family {family}, which is not exported; there are exports of {' and '.join(cards.FAMILIES)}."
         )
     from pneumodet.export.detector import DetectorSubject
 

@@ -38,6 +38,9 @@ DETECTIONS, BOXES, ENCODINGS, TASK, SCORES = "detections", "boxes", "encodings",
 of each feature map; detections as TensorFlow Lite's own operation has them, whose classes count from 0; or, of a classifier, a score of the whole image for
 each class of the label map."""
 
+FAMILIES = (runs.DETECTION, runs.CLASSIFICATION)
+"""Families of models that are exported."""
+
 _OF_DETECTORS, _OF_CLASSIFIERS = (DETECTIONS, BOXES, ENCODINGS, TASK), (SCORES,)
 """What their files may answer with."""
 
@@ -181,7 +184,7 @@ def read(path: Path) -> ModelCard:
         raise fields.wrong("format", repr(FORMAT))
     # none by hand, or by a test; every export has written one
     version = fields.version(VERSION) or VERSION
-    family = fields.choice("family", runs.TRAINED_BY) if fields.optional("family", str) is not None else None
+    family = fields.choice("family", FAMILIES) if fields.optional("family", str) is not None else None
     return ModelCard(
         run=fields.optional("run", str),
         family=family,

@@ -37,9 +37,6 @@ FILES = {
 }
 """Format -> its file, or its folder, in an export."""
 
-EXPORTED_FAMILIES = (runs.DETECTION, runs.CLASSIFICATION)
-"""Families of runs that can be exported."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
@@ -115,7 +112,7 @@ def _folder_of(model_dir: Path, *, boxes: bool) -> Path:
     if run is None or not runs.is_run(run):
         return model_dir
     family = runs.family_of(run) or runs.DETECTION
-    if family != runs.DETECTION and (boxes or family not in EXPORTED_FAMILIES):
+    if family != runs.DETECTION and (boxes or family not in cards.FAMILIES):
         raise _no_boxes(run, f"a run of the family {family}")
     if not (run / runs.EXPORT / CARD).is_file():
         name = run.name if run.resolve().parent == paths.workspace_dir().resolve() else run

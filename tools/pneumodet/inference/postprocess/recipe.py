@@ -48,8 +48,8 @@ GATES = ("none", "drop", "multiply")
 """Drop the boxes of exams whose image-level score is below the threshold, or multiply scores by it."""
 
 GATE_HINT = (
-    "Give by --gate the CSV (patientId,score) that a classifier makes of these radiographs: python tools/predict.py --model CLASSIFIER --input FOLDER "
-    "--output-dir SCORES, then --gate SCORES/scores.csv."
+    "Give the CSV (patientId,score) with --gate. A classifier's export makes it of the radiographs: python tools/predict.py --model CLASSIFIER "
+    "--input FOLDER --output-dir SCORES writes SCORES/scores.csv."
 )
 """The next step where a recipe gates and an exam has no image-level score."""
 
