@@ -47,8 +47,8 @@ def test_a_study(records, workspace, capsys):
     assert lines[9].startswith("Note:    The best value is the highest of 3 on one validation split, and therefore optimistic")
     assert lines[10] == "Note:    Importances from 3 complete trials mean little; 10 are the least."
     assert lines[11] == f"Written: {workspace / 'mine' / 'table.csv'}, best.json, report.png"
-    wanted = f"--config ssd_mobilenet --data {records} --run mine-best --steps 400 --batch-size 16 --best-metric rsna_metric --seed 0"
-    wanted += " --freeze none --no-fit-anchors"
+    wanted = f"--config ssd_mobilenet --data {records} --run mine-best --steps 400 --batch-size 16 --positive-share 0.0"
+    wanted += " --best-metric rsna_metric --seed 0 --freeze none --no-fit-anchors"
     assert lines[12] == f"Next:    python tools/train.py {wanted}"
     assert lines[13].startswith("         (its --steps are 4 times those of a trial")
     assert sorted(os.listdir(workspace / "mine")) == [".lock", "best.json", "logs", "report.png", "study.db", "study.json", "table.csv"]

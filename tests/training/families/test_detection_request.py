@@ -105,7 +105,7 @@ def test_it_keeps_what_it_has_seen(new, started):
         pytest.param({"patience": 2, "evaluate_every": 0}, "--patience counts evaluations", id="patience"),
         pytest.param({"seed": -1}, "--seed is -1; it must be a whole number from 0", id="negative-seed"),
         pytest.param({"seed": 1 << 32}, "--seed is 4294967296", id="large-seed"),
-        pytest.param({"positive_share": 0.0}, "--positive-share is 0; it must lie between 0 and 1", id="share-0"),
+        pytest.param({"positive_share": -0.5}, "--positive-share is -0.5; it must lie between 0 and 1", id="share-below"),
         pytest.param({"positive_share": 1.0}, "--positive-share is 1; it must lie between 0 and 1", id="share-1"),
         pytest.param({"settings": ("model.ssd.num_classes=5",)}, "num_classes 5, but the label map has 2", id="classes"),
         pytest.param({"augmentation": "strong"}, "There is no augmentation 'strong'", id="augmentation"),

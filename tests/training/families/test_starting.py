@@ -109,15 +109,17 @@ FROZEN, FITTED = (
     "--no-fit-anchors keeps the config's anchors. ",
 )
 
+BALANCED = "50% of the samples show pneumonia (--positive-share 0 leaves it as it is)"
+
 
 def test_too_few_boxes_leave_the_anchors_as_they_are(new, zoo, monkeypatch):
     monkeypatch.setattr(anchor_fitting, "FEWEST_BOXES", 1_000)
     (line,) = [line for line in new()[1] if "no GPU" in line]
-    assert line.endswith(FROZEN)
+    assert line.endswith(f"GPU: {FROZEN}; {BALANCED}")
 
 
 def test_a_small_set_gets_what_suits_it(new, zoo, records, monkeypatch):
-    """And who has chosen one of the two gets the other one alone."""
+    """And who has chosen one of them gets the others alone."""
 
     def settled(**fields):
         said = new(**fields)[1]
@@ -126,14 +128,17 @@ def test_a_small_set_gets_what_suits_it(new, zoo, records, monkeypatch):
     monkeypatch.setattr(anchor_fitting, "FEWEST_BOXES", 2)
     count = len(RecordSet.open(records).train)
     freeze, (line,), fitted = settled()
+    assert new.options.positive_share == 0.5 and line.endswith(f"; {BALANCED}")
     assert line.startswith(f"{count} training exams, no GPU: {FROZEN}; {FITTED}Anchors: ")
     assert (freeze, fitted) == (("early",), True)
     freeze, (line,), fitted = settled(freeze=("stem",))
     assert line.startswith(f"{count} training exams, no GPU: {FITTED}Anchors: ")
     assert (freeze, fitted) == (("stem",), True)
-    assert settled(freeze=("none",), fit_anchors=False) == ((), [], False)
-    assert settled(fit_anchors=False) == (("early",), [f"{count} training exams, no GPU: {FROZEN}"], False)
-    assert settled(freeze=("none",), fit_anchors=True) == ((), [], True)
+    assert settled(freeze=("none",), fit_anchors=False, positive_share=0.0) == ((), [], False)
+    assert new.options.positive_share is None
+    assert settled(fit_anchors=False, positive_share=0.3) == (("early",), [f"{count} training exams, no GPU: {FROZEN}"], False)
+    assert new.options.positive_share == 0.3
+    assert settled(freeze=("none",), fit_anchors=True) == ((), [f"{count} training exams, no GPU: {BALANCED}"], True)
 
 
 @pytest.mark.parametrize("case", ["gpu", "large", "another model", "of the same classes"])

@@ -104,7 +104,9 @@ def add_samples(group: Any) -> None:
         help=f"{presets}, or a .json file with ranges (default {augmentation_settings.DEFAULT})",
     )
     group.add_argument(
-        "--positive-share", type=console.fraction, help="share of radiographs with pneumonia among the samples (default: as in the records)"
+        "--positive-share",
+        type=console.fraction,
+        help="share of radiographs with pneumonia among the samples; 0: as in the records",
     )
 
 

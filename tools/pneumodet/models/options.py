@@ -157,4 +157,4 @@ def check_share(share: float, *, name: str = "--positive-share") -> None:
       ConfigError: it is out of range.
     """
     if not 0 < share < 1:
-        raise ConfigError(f"{name} is {share:g}; it must lie between 0 and 1. Leave it out for all records alike.")
+        raise ConfigError(f"{name} is {share:g}; it must lie between 0 and 1, or be 0 for the records as they are.")

@@ -9,5 +9,8 @@ SMALL_EXAMS = 2_000
 FREEZE = ("early",)
 """What is not trained: the backbone up to a stride of 8."""
 
+POSITIVE_SHARE = 0.5
+"""Of the samples."""
+
 MEASURED = ("ssd_mobilenet_v2_keras", "ssd_mobilenet_v2_fpn_keras")
 """Feature extractors with which it was measured, by the API's names."""

@@ -49,7 +49,8 @@ class Request(engine.Request):
       settings: ``KEY=VALUE`` of any field of the config.
       fit_anchors: fit the anchors to the training set's boxes; None likewise.
       augmentation: a preset's name, or a JSON file.
-      positive_share, precision, seed, skip_corrupt: as ``Options``.
+      positive_share: as ``Options``; 0 for that of the records, None likewise.
+      precision, seed, skip_corrupt: as ``Options``.
       evaluate_every: as ``Plan``; None for ten evaluations.
       best_metric, patience, checkpoint_every, keep: as ``Plan``.
     """
@@ -102,8 +103,10 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     start = None
     if weights:
         start, request = starting.choose(request, config, folder.name, records=records, say=say, on_download=on_download)
-    elif request.fit_anchors:
-        say(anchor_fitting.fit(config, records.train.instances).sentence())
+    else:
+        if request.fit_anchors:
+            say(anchor_fitting.fit(config, records.train.instances).sentence())
+        request = starting.settled(request, config, None, records=records, say=say)
     options = Options(**{"augmentation": augmentation, **_given(request, Options)})
     pipeline_config.check(config, records.label_map)
     if request.batch_size != AUTO:
@@ -152,7 +155,7 @@ def _check(request: Request) -> None:
         raise ConfigError("--patience counts evaluations, but --evaluate-every 0 leaves none. Leave one of them out.")
     if request.seed is not None:
         check_seed(request.seed)
-    if request.positive_share is not None:
+    if request.positive_share:
         check_share(request.positive_share)
 
 

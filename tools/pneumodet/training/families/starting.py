@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def choose(
     request: "Request", config: Config, run: str, *, records: RecordSet, say: Say, on_download: pretrained.Progress
 ) -> tuple[pretrained.Start | None, "Request"]:
-    """Write into a config what it starts from, say so first of all, and settle what is frozen and whether its anchors are fitted.
+    """Write into a config what it starts from, say so first of all, and settle what suits the set.
 
     Args:
       request: what the user asks for.
@@ -43,7 +43,7 @@ def choose(
       on_download: takes (bytes there, bytes in all or None).
 
     Returns:
-      (the start, or None for random weights or the checkpoint that the config itself names; the request with ``freeze`` and ``fit_anchors`` settled).
+      (the start, or None for random weights or the checkpoint that the config itself names; the request, ``settled``).
 
     Raises:
       ConfigError: the choice means nothing.
@@ -80,7 +80,7 @@ def choose(
         train.fine_tune_checkpoint_version = 2  # V2, object-based: the only kind that TensorFlow 2 restores
     for sentence in later:
         say(sentence)
-    return start, _settled(request, config, start, records=records, say=say)
+    return start, settled(request, config, start, records=records, say=say)
 
 
 def _from_registry(run: str, name: str, *, asked: bool) -> str:
@@ -105,8 +105,16 @@ def _resolved(
         ) from error
 
 
-def _settled(request: "Request", config: Config, start: pretrained.Start | None, *, records: RecordSet, say: Say) -> "Request":
-    """Return the request with what suits a small set on a processor, where the user has not chosen, and say so."""
+def settled(request: "Request", config: Config, start: pretrained.Start | None, *, records: RecordSet, say: Say) -> "Request":
+    """Return a request with ``freeze``, ``fit_anchors`` and ``positive_share`` as they are meant, and say what the user has not chosen.
+
+    Args:
+      request: what the user asks for.
+      config: which is given fitted anchors.
+      start: what training starts from; None for random weights, with which nothing is chosen for the user.
+      records: to train on.
+      say: takes a sentence.
+    """
     # measured from the weights of other pictures: what is random cannot stay as it is, and a detector of ours has its own anchors
     exams, from_others = len(records.train), start is not None and start.type != FULL
     suits = from_others and config.model.ssd.feature_extractor.type in advice.MEASURED and exams < advice.SMALL_EXAMS and not gpus.count()
@@ -118,6 +126,10 @@ def _settled(request: "Request", config: Config, start: pretrained.Start | None,
     if fit is None and suits and anchor_fitting.enough(config, records.train.instances):
         fit = True
         chosen.append(f"--no-fit-anchors keeps the config's anchors. {anchor_fitting.fit(config, records.train.instances).sentence()}")
+    share = request.positive_share
+    if share is None and suits and len(set(records.train.positive)) == 2:
+        share = advice.POSITIVE_SHARE
+        chosen.append(f"{share:.0%} of the samples show pneumonia (--positive-share 0 leaves it as it is)")
     if chosen:
         say(f"{exams:,} training exams, no GPU: {'; '.join(chosen)}")
-    return dataclasses.replace(request, freeze=freeze or (), fit_anchors=bool(fit))
+    return dataclasses.replace(request, freeze=freeze or (), fit_anchors=bool(fit), positive_share=share or None)

@@ -190,7 +190,7 @@ def _request(work: _Work, values: Mapping[str, Any], folder: Path, *, steps: int
         "pretrained": plan.pretrained,
         "freeze": plan.freeze,
         "fit_anchors": plan.fit_anchors,
-        "positive_share": plan.positive_share,
+        "positive_share": plan.positive_share or 0.0,  # what is not said is what suits the set
         **work.space.request(values, steps=steps),
     }
     # what --param varies is in ``values``; ``search`` has refused both
