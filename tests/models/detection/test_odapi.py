@@ -21,14 +21,20 @@ assert extractor.efficientnet_model.EfficientNet and optimizer_builder.ema_optim
 """,
     "estimator": "api.inputs; api.model_lib",
     "tensorflow_io": """
+import cv2, numpy as np
 from object_detection.meta_architectures import deepmac_meta_arch
 from pneumodet.core.errors import EnvironmentProblem
 try:
-    deepmac_meta_arch.tfio.experimental
+    deepmac_meta_arch.tfio.genome
 except EnvironmentProblem:
     pass
 else:
     raise SystemExit("tensorflow_io was the real one")
+image = np.float32(np.random.default_rng(0).uniform(0, 1, (16, 16, 3)) ** 3)  # many dark ones, and a black, a white and a red one
+image[0, :3] = [[0, 0, 0], [1, 1, 1], [1, 0, 0]]
+lab = deepmac_meta_arch.tfio.experimental.color.rgb_to_lab(image).numpy()
+np.testing.assert_allclose(lab[0, :3], [[0, 0, 0], [100, 0, 0], [53.24, 80.09, 67.2]], atol=0.02)
+np.testing.assert_allclose(lab, cv2.cvtColor(image, cv2.COLOR_RGB2LAB), atol=0.5)  # which interpolates
 """,
     "keras": """
 from object_detection.models.keras_models import resnet_v1

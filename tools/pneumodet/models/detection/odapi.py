@@ -21,7 +21,7 @@ from importlib import metadata
 from typing import Any
 
 from pneumodet.core.errors import EnvironmentProblem
-from pneumodet.models.detection import odapi_edits
+from pneumodet.models.detection import odapi_colors, odapi_edits
 from pneumodet.models.detection.odapi_wheel import BRIDGED, DISTRIBUTION, PARTS
 
 Config = Any
@@ -53,7 +53,7 @@ _CENTERNET_MOBILENETS = (
 
 
 class _StandIn(types.ModuleType):
-    """Takes the place of a module that the API imports and that pneumodet never needs; any use of it raises."""
+    """Takes the place of a module that the API imports and of which it uses little or nothing; whatever is not set here raises."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name)
@@ -148,8 +148,11 @@ def estimator() -> Iterator[None]:
 
 @contextlib.contextmanager
 def tensorflow_io() -> Iterator[None]:
-    """``deepmac_meta_arch`` imports tensorflow_io for one colour conversion; its last release was built for TensorFlow 2.16."""
-    stand_in = _StandIn("tensorflow_io", "its last release does not fit today's TensorFlow; only DeepMAC's colour loss needs it")
+    """``deepmac_meta_arch`` imports tensorflow_io for one colour conversion, that of its colour loss; its last release was built for TensorFlow 2.16."""
+    stand_in: Any = _StandIn(
+        "tensorflow_io", "its last release does not fit today's TensorFlow, and of what is in it only rgb_to_lab is here"
+    )
+    stand_in.experimental = types.SimpleNamespace(color=types.SimpleNamespace(rgb_to_lab=odapi_colors.rgb_to_lab))
     with _sys_modules("tensorflow_io", {"tensorflow_io": stand_in}):
         yield
 
