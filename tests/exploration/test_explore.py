@@ -335,9 +335,15 @@ def test_a_single_exam_is_enough(files, target):
     assert result["view"]["difference"]["value"] is None
 
 
-def test_patients_are_those_that_the_labels_name(tmp_path, without_augmentation):
-    layout = layouts.nih(tmp_path / "nih")
-    assert explore.main(["--labels", str(layout.labels), "--output-dir", str(tmp_path / "out")]) == 0
+@pytest.mark.parametrize("name", ["nih", "nih_boxes", "vindr", "siim", "chexpert", "mimic", "kermany", "yolo", "label_studio", "cvat"])
+def test_data_sets_of_the_field(name, tmp_path, without_augmentation):
+    """Also those whose tables have none of the columns of ours."""
+    layout = layouts.LAYOUTS[name](tmp_path / "set")
+    class_map = [flag for flag in layout.flags if "=" in flag]
+    flags = [text for one in class_map for text in ("--class-map", one)]
+    assert explore.main(["--labels", str(layout.labels), *flags, "--output-dir", str(tmp_path / "out")]) == 0
     result = json.loads((tmp_path / "out" / "explore.json").read_text())
-    assert (result["patients"]["known"], result["patients"]["patients"]) == (True, 8)
-    assert "Which exams are of one patient is not known" not in (tmp_path / "out" / "explore.html").read_text()
+    assert result["classes"]["positive_exams"] == len(layouts.BOXES)
+    known = name in ("nih", "nih_boxes", "siim", "chexpert", "mimic", "kermany")
+    assert result["patients"]["known"] == known, "patients are those that the labels name"
+    assert ("Which exams are of one patient is not known" in (tmp_path / "out" / "explore.html").read_text()) != known

@@ -160,11 +160,12 @@ def files(material: Material) -> dict[str, Any] | None:
 
 
 def _empty_of(table: Table | None) -> dict[str, int]:
-    """Return column -> rows without a value of a CSV of labels in either format, {} of other labels."""
+    """Return column -> rows without a value of a CSV of labels, {} of other labels."""
     if table is None:
         return {}
-    # of the two formats the one that the table has the columns of
-    names = next(names for names in (annotations.LABEL_COLUMNS, formats.CSV_COLUMNS) if set(names) <= set(table.columns))
+    # of a table of a data set of its own, such as NIH's, all columns
+    ours = (annotations.LABEL_COLUMNS, formats.CSV_COLUMNS)
+    names = next((names for names in ours if set(names) <= set(table.columns)), tuple(name for name in table.columns if name))
     return {name: sum(map(header_facts.is_missing, table.column(name))) for name in names}
 
 
