@@ -70,7 +70,8 @@ def _parts(groups: int, seed: int) -> np.ndarray:
     """Return (REPEATS * PARTS, groups) float64: 1 where a group is in the part, else 0."""
     rng = np.random.default_rng(seed)
     part = np.stack([rng.permutation(groups) % PARTS for _ in range(REPEATS)])
-    return (part[:, None] == np.arange(PARTS)[:, None]).reshape(-1, groups).astype(np.float64)
+    out: np.ndarray = np.asarray(part[:, None] == np.arange(PARTS)[:, None], np.float64).reshape(-1, groups)
+    return out
 
 
 class MovesFile:
