@@ -78,6 +78,18 @@ def test_a_run_keeps_what_the_estimate_needs(tmp_path):
     assert (tmp_path / selection.FILE).stat().st_size < 5000
 
 
+def test_of_several_runs_all_checkpoints_were_compared(tmp_path):
+    """As trials of a search: the better of two runs that differ by chance owes as much to luck as the best of all their checkpoints."""
+    values, moves = drawn(np.random.default_rng(4), [0.0] * 6, alike=0.2)
+    for name, part in (("a", slice(0, 3)), ("b", slice(3, 6))):
+        kept(tmp_path / name, values[part].tolist(), moves[part])
+    corrected = selection.of_runs([tmp_path / "a", tmp_path / "b"], "rsna_metric")
+    assert corrected == pytest.approx(selection.cross_fitted(values, moves), abs=2e-4) and corrected < values.max()
+    assert selection.of_runs([tmp_path / "a", tmp_path / "c"], "rsna_metric") is not None, "a run without any evaluation adds none"
+    (tmp_path / "b" / selection.FILE).unlink()
+    assert selection.of_runs([tmp_path / "a", tmp_path / "b"], "rsna_metric") is None
+
+
 def test_after_a_return_or_a_kill_the_last_evaluation_of_a_step_counts(tmp_path):
     values, moves = drawn(np.random.default_rng(3), [0.0] * 4, alike=0.5)
     kept(tmp_path, values.tolist(), moves)

@@ -1,10 +1,13 @@
 """Cases: what they refuse, and that a subset is what a loop over exams would give."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
 from pneumodet.core.errors import DataError
-from pneumodet.data.cases import Cases
+from pneumodet.data.cases import Cases, once
 
 TRUTH = np.array([[0.0, 0, 10, 10], [5, 5, 20, 20], [1, 1, 9, 9]])
 BOXES = np.array([[0.0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7], [3, 3, 6, 6]])
@@ -73,3 +76,21 @@ def test_take_is_a_loop_over_exams(rows):
 def test_errors(change, message):
     with pytest.raises(DataError, match=message):
         make(**change)
+
+
+def test_what_is_computed_once_lives_as_long_as_its_cases():
+    calls = []
+
+    @once
+    def count(cases, factor=1):
+        calls.append(factor)
+        return [len(cases) * factor]
+
+    cases, other = make(), make()
+    assert count(cases) is count(cases) and count(cases) is not count(other)
+    assert count(cases, 2) == count(cases, factor=2) == [6]
+    assert calls == [1, 1, 2, 2]
+    left = weakref.ref(cases)
+    del cases
+    gc.collect()
+    assert left() is None

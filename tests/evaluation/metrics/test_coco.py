@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pneumodet.core.detections import image_id
 from pneumodet.core.errors import DataError
+from pneumodet.data import detection_files
 from pneumodet.evaluation.metrics.coco import coco_metrics
 
 CATEGORIES = [{"id": 1, "name": "no-pneumonia"}, {"id": 2, "name": "pneumonia"}]
@@ -220,3 +221,14 @@ def test_equals_pycocotools_on_real_ground_truth(shared_data):
     metrics = coco_metrics(instances, detections)
     assert {key: metrics[f"coco.pneumonia.{key}"] for key in KEYS} == pytest.approx(by_pycocotools(instances, detections, 2), abs=1e-9)
     assert 0.1 < metrics["coco.pneumonia.AP50"] < 0.9
+
+
+@pytest.mark.parametrize("large_ids", [False, True], ids=["small ids", "48-bit ids"])
+def test_columns_give_the_same_numbers_as_rows(large_ids):
+    """To the last digit, with images in an order of their own: where scores are equal the order of images counts."""
+    instances, detections = random_data(3, large_ids=large_ids)
+    instances["images"].reverse()
+    image_ids = {str(image["id"]): image["id"] for image in instances["images"]}
+    columns = detection_files.to_columns(detections, image_ids, "detections")
+    assert coco_metrics(instances, columns) == coco_metrics(instances, detections)
+    assert columns.rows(list(image_ids.values())) == detections

@@ -8,7 +8,7 @@ import pytest
 
 from pneumodet.core import masks
 from pneumodet.core.errors import DataError
-from pneumodet.evaluation.inputs import Loaded
+from pneumodet.evaluation.inputs import Loaded, with_masks
 from pneumodet.evaluation.metrics import instance_masks
 
 SIDE = 64
@@ -112,5 +112,5 @@ def test_boxes_have_no_figures_of_masks():
     instances, results = made_up(1)
     boxes = [{key: value for key, value in row.items() if key != "segmentation"} for row in results]
     for rows, keys in ((results, 6), (boxes, 0), ([*results, boxes[0]], 0), ([], 0)):
-        loaded = Loaded(None, instances, rows, np.zeros(0), [])
+        loaded = Loaded(None, instances, None, np.zeros(0), [], with_masks(rows))
         assert len(instance_masks.of_loaded(loaded, class_name="pneumonia", score_threshold=0.5)) == keys

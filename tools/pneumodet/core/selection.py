@@ -15,12 +15,13 @@ estimate.
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pneumodet.core import metrics_table
 from pneumodet.core.errors import DataError
 from pneumodet.core.files import append
 
@@ -69,7 +70,8 @@ def _parts(groups: int, seed: int) -> np.ndarray:
     """Return (REPEATS * PARTS, groups) float64: 1 where a group is in the part, else 0."""
     rng = np.random.default_rng(seed)
     part = np.stack([rng.permutation(groups) % PARTS for _ in range(REPEATS)])
-    return (part[:, None] == np.arange(PARTS)[:, None]).reshape(-1, groups).astype(np.float64)
+    out: np.ndarray = np.asarray(part[:, None] == np.arange(PARTS)[:, None], np.float64).reshape(-1, groups)
+    return out
 
 
 class MovesFile:
@@ -100,32 +102,44 @@ class MovesFile:
             raise DataError(f"Cannot write {self._path}: {error.strerror or error}. Free some disk space.") from error
 
 
-def of_run(folder: Path, metric: str, values: Mapping[int, float | None]) -> float | None:
-    """Return ``cross_fitted`` of a run's checkpoints.
+def of_runs(folders: Sequence[Path], metric: str) -> float | None:
+    """Return ``cross_fitted`` of all checkpoints of one or several runs that were compared on the same exams.
 
     Args:
-      folder: of the run.
-      metric: by which its best checkpoint was chosen.
-      values: step -> its figure, of all that were compared.
+      folders: of the runs.
+      metric: by which the best checkpoint was chosen.
 
     Returns:
-      None where the run has not kept what moves the figure in each of them, as runs of earlier versions have not.
+      None where a run has not kept what moves the figure in each evaluation, as runs of earlier versions have not.
+
+    Raises:
+      DataError: metrics.csv cannot be read.
     """
-    path = folder / FILE
-    if not path.is_file():
+    values: list[float] = []
+    moves: list[np.ndarray] = []
+    for folder in folders:
+        of_steps = {row.step: value for row in metrics_table.validations(folder) if (value := row.values.get(metric)) is not None}
+        kept = _kept(folder / FILE, metric, of_steps)
+        if of_steps.keys() != kept.keys():
+            return None
+        values += of_steps.values()
+        moves += [kept[step] for step in of_steps]
+    if not values or len({len(one) for one in moves}) > 1:
         return None
+    return cross_fitted(np.array(values, np.float64), np.stack(moves))
+
+
+def _kept(path: Path, metric: str, values: Mapping[int, float]) -> dict[int, np.ndarray]:
+    """Return step -> moves of the evaluations that had these figures; of a step that was evaluated again the last one counts."""
     moves: dict[int, np.ndarray] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in lines:
         entry = _entry(line)
-        # of a step that was evaluated again the last one counts
         if entry and entry["metric"] == metric and isinstance(entry["value"], float | int):
             value = values.get(entry["step"])
             if value is not None and math.isclose(value, entry["value"], rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
                 moves[entry["step"]] = np.array(entry["moves"], np.float64)
-    there = {step: value for step, value in values.items() if value is not None}
-    if not there or there.keys() != moves.keys() or len({len(one) for one in moves.values()}) > 1:
-        return None
-    return cross_fitted(np.array(list(there.values()), np.float64), np.stack([moves[step] for step in there]))
+    return moves
 
 
 def _entry(line: str) -> dict[str, Any] | None:

@@ -68,7 +68,6 @@ class Choice:
         if not rows:
             return cls(metric=metric)
         best = next((row for row in reversed(rows) if row.best), None)
-        values = {row.step: row.values.get(metric or "") for row in rows}
         return cls(
             compared=len(rows),
             metric=metric,
@@ -76,7 +75,7 @@ class Choice:
             best_step=best.step if best else None,
             last=rows[-1].values.get(metric or ""),
             last_step=rows[-1].step,
-            corrected=selection.of_run(folder, metric, values) if metric and len(rows) > 1 else None,
+            corrected=selection.of_runs([folder], metric) if metric and len(rows) > 1 else None,
         )
 
     @classmethod

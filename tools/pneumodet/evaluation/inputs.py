@@ -131,7 +131,7 @@ def assemble(
             "evaluated on them. Evaluate a classifier, or take labels with boxes."
         )
     columns = detection_files.to_columns(results, images, names[1])
-    masked = results if results and all("segmentation" in row for row in results) else None
+    masked = with_masks(results)
     del results
     case, detected_xyxy, scores, categories = columns.case, columns.xyxy_px, columns.scores, columns.categories
     classes = {one["id"]: one["name"] for one in instances["categories"]}
@@ -161,6 +161,11 @@ def assemble(
         of_images if of_images.any() else None,
     )
     return Loaded(cases, instances, columns, sizes, warnings, masked)
+
+
+def with_masks(results: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Return COCO results where there are some and all have masks, else None."""
+    return results if results and all("segmentation" in row for row in results) else None
 
 
 def category_of(split: Split) -> int:

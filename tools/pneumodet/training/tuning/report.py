@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumodet.core import csv_cells, invocation, paths
+from pneumodet.core import csv_cells, invocation, paths, selection
 from pneumodet.training.tuning import charts, trial
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ ENOUGH_TRIALS = 10
 """Complete trials below which importances mean little."""
 
 OPTIMISTIC = (
-    "The best value is the highest of {count} on one validation split, and therefore optimistic: "
+    "The best value is the highest of {count} on one validation split, and therefore optimistic{corrected}: "
     "train the best values again and evaluate them on patients that had no part in the choice."
 )
 
@@ -128,7 +128,13 @@ def write(
     best, complete = best_of(rows), ranked(rows)
     # of one trial nothing can be compared
     importances = _importances(study) if len(complete) > 1 else {}
-    notes = [OPTIMISTIC.format(count=len(complete))]
+    corrected = selection.of_runs([trial.folder_of(folder, row.number) for row in complete], metric) if len(complete) > 1 else None
+    without = (
+        ""
+        if corrected is None
+        else f" (it is {corrected:.4f} where trial and step are chosen without the patients that they are measured on)"
+    )
+    notes = [OPTIMISTIC.format(count=len(complete), corrected=without)]
     if len(complete) < ENOUGH_TRIALS:
         notes.append(FEW.format(count=len(complete), enough=ENOUGH_TRIALS))
     outcome = Outcome(
@@ -146,6 +152,7 @@ def write(
         {
             "metric": metric,
             "value": best.value,
+            "value_corrected": corrected,
             "trial": best.number,
             "best_step": best.best_step,
             "values": dict(best.values),
