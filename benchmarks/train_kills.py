@@ -5,8 +5,8 @@
 
 Of synthetic radiographs and a small network. One training is left alone. Others, of the same settings, are killed (SIGKILL) and started again with
 ``--resume`` until they have come to their end: every second time at a moment of the whole life of a process, start included, else at one after its first
-step. ``--command tiny`` trains a classifier of one convolution instead of the command's small detector, by the same engine as the classifiers and U-Nets:
-most of the time is then taken by what is to be tested. Each is a process of its own, forked from one that has imported TensorFlow, which would take most of the time. Then, on one more run:
+checkpoint. Each is a process of its own, forked from one that has imported TensorFlow, which would take most of the time. ``--command tiny`` trains a
+classifier of one convolution by the engine of the classifiers and U-Nets, instead of a detector by tools/train.py. Then, on one more run:
 
 - a second training is started beside the first one, with and without ``--resume``: it must be refused;
 - the disk is full when a checkpoint is written (no file may be larger than half of it: RLIMIT_FSIZE): the training must end with a sentence, and be resumed
@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
-import importlib
 import multiprocessing
 import os
 import random
@@ -75,12 +74,13 @@ def to_log(log: Path, file_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
 
-def run(command: str, argv: list[str], log: Path, file_bytes: int) -> None:
-    """Be the command; what a process does that is forked."""
+def run(argv: list[str], log: Path, file_bytes: int) -> None:
+    """Be tools/train.py; what a process does that is forked."""
+    from pneumodet.cli import train
+
     to_log(log, file_bytes)
-    module = importlib.import_module(f"pneumodet.cli.{command}")
     with shallow.backbone():
-        code = module.main(argv)
+        code = train.main(argv)
     sys.stdout.flush()
     raise SystemExit(code)
 
@@ -129,7 +129,7 @@ class Training:
             argv += ["--config", "ssd_mobilenet", "--data", str(args.records), "--steps", str(args.steps), "--batch-size", "2"]
             argv += ["--checkpoint-every", str(SAVE_EVERY), "--evaluate-every", str(args.steps // 3)]
             argv += ["--pretrained", "none", *shallow.FLAGS]
-        process = self._processes.Process(target=run, args=(args.command, argv, log, file_bytes))
+        process = self._processes.Process(target=run, args=(argv, log, file_bytes))
         process.start()
         return process
 
