@@ -1,11 +1,12 @@
 """Trainings that are killed at random moments and resumed: do they end in the weights of one that was not?
 
     python benchmarks/train_kills.py --kills 20
-    python benchmarks/train_kills.py --kills 20 --command train_segmenter --config unet_16_2conv_128 --set image_size=32
+    python benchmarks/train_kills.py --kills 20 --command tiny
 
 Of synthetic radiographs and a small network. One training is left alone. Others, of the same settings, are killed (SIGKILL) and started again with
 ``--resume`` until they have come to their end: every second time at a moment of the whole life of a process, start included, else at one after its first
-step. Each is a process of its own, forked from one that has imported TensorFlow, which would take most of the time. Then, on one more run:
+checkpoint. Each is a process of its own, forked from one that has imported TensorFlow, which would take most of the time. ``--command tiny`` trains a
+classifier of one convolution by the engine of the classifiers and U-Nets, instead of a detector by tools/train.py. Then, on one more run:
 
 - a second training is started beside the first one, with and without ``--resume``: it must be refused;
 - the disk is full when a checkpoint is written (no file may be larger than half of it: RLIMIT_FSIZE): the training must end with a sentence, and be resumed
@@ -18,7 +19,6 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
-import importlib
 import multiprocessing
 import os
 import random
@@ -39,6 +39,9 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests"), str(ROOT / "benchmarks
 
 import shallow  # noqa: E402
 import train_kills_imports  # noqa: E402
+
+TINY = "tiny"
+"""The value of --command that is none."""
 
 SAVE_EVERY = 4
 
@@ -62,18 +65,44 @@ class Counts:
     leftovers: int = 0
 
 
-def run(command: str, argv: list[str], log: Path, file_bytes: int) -> None:
-    """Be the command; what a process does that is forked."""
+def to_log(log: Path, file_bytes: int) -> None:
+    """Write what is printed into a log, and no file beyond a size."""
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if file_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    module = importlib.import_module(f"pneumodet.cli.{command}")
+
+
+def run(argv: list[str], log: Path, file_bytes: int) -> None:
+    """Be tools/train.py; what a process does that is forked."""
+    from pneumodet.cli import train
+
+    to_log(log, file_bytes)
     with shallow.backbone():
-        code = module.main(argv)
+        code = train.main(argv)
     sys.stdout.flush()
     raise SystemExit(code)
+
+
+def run_tiny(folder: Path, records: Path, steps: int, resume: bool, log: Path, file_bytes: int) -> None:
+    """Train the smallest network that there is; what a process does that is forked."""
+    sys.path.append(str(ROOT / "tests" / "training" / "keras"))
+    import tiny
+
+    from pneumodet.core.errors import PneumodetError
+    from pneumodet.training.keras import experiment
+
+    to_log(log, file_bytes)
+    request = experiment.Request(run=str(folder), resume=True)
+    if not resume:
+        settings = (f"steps={steps}", f"checkpoint_every={SAVE_EVERY}", f"evaluate_every={steps // 3}")
+        request = tiny.request(records, folder, *settings)
+    try:
+        experiment.train(tiny.Tiny(), request)
+    except PneumodetError as error:
+        print(error, flush=True)
+        raise SystemExit(2) from None
 
 
 class Training:
@@ -89,15 +118,18 @@ class Training:
 
     def start(self, name: str, *, resume: bool, file_bytes: int = 0) -> Any:
         """Start it in the background, with files no larger than that."""
-        args, argv = self._args, ["--run", str(self.folder / name)]
+        args, argv, log = self._args, ["--run", str(self.folder / name)], self.folder / f"{name}.log"
+        if args.command == TINY:
+            process = self._processes.Process(target=run_tiny, args=(self.folder / name, args.records, args.steps, resume, log, file_bytes))
+            process.start()
+            return process
         if resume:
             argv.append("--resume")
         else:
-            argv += ["--config", args.config, "--data", str(args.records), "--steps", str(args.steps), "--batch-size", "2"]
+            argv += ["--config", "ssd_mobilenet", "--data", str(args.records), "--steps", str(args.steps), "--batch-size", "2"]
             argv += ["--checkpoint-every", str(SAVE_EVERY), "--evaluate-every", str(args.steps // 3)]
-            argv += ["--pretrained", "none"] if args.command == "train" else []
-            argv += [word for setting in args.set or shallow.SETTINGS for word in ("--set", setting)]
-        process = self._processes.Process(target=run, args=(args.command, argv, self.folder / f"{name}.log", file_bytes))
+            argv += ["--pretrained", "none", *shallow.FLAGS]
+        process = self._processes.Process(target=run, args=(argv, log, file_bytes))
         process.start()
         return process
 
@@ -234,9 +266,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--kills", type=int, default=20)
     made.add_argument("--steps", type=int, default=60, help="of a training (default %(default)s)")
-    made.add_argument("--config", default="ssd_mobilenet")
-    made.add_argument("--command", default="train", choices=("train", "train_classifier", "train_segmenter"))
-    made.add_argument("--set", action="append", metavar="KEY=VALUE", help="of the config (default: what makes ssd_mobilenet small)")
+    made.add_argument("--command", default="train", choices=("train", TINY), help="default %(default)s")
     made.add_argument("--records", type=Path, help="record set (default: one of synthetic radiographs)")
     made.add_argument("--out", type=Path, help="new folder for runs and logs (default: a temporary one)")
     made.add_argument("--seed", type=int, default=0)
@@ -279,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
         at_once(training, counts, wanted)
         full_disk(training, counts, wanted)
     rows = {
-        "trainings of " + args.config: counts.trainings,
+        "trainings": counts.trainings,
         "kills": counts.kills,
         "of these, before the first checkpoint": counts.before_the_first_checkpoint,
         "trainings that ended in other weights": counts.other_weights,

@@ -127,6 +127,19 @@ def test_openvino_finds_what_onnx_runtime_finds(model):
         np.testing.assert_allclose(one.boxes_xyxy_px[0], expected.boxes_xyxy_px[0], atol=0.5)
 
 
+def test_a_damaged_file_that_can_be_loaded_fails_with_a_sentence(model):
+    import onnx
+
+    path = model / exported.FILES["onnx"]
+    graph = onnx.load(path)
+    (pool,) = [node for node in graph.graph.node if node.op_type == "AveragePool"]
+    (strides,) = [one for one in pool.attribute if one.name == "strides"]
+    strides.ints[0] += 1
+    onnx.save(graph, path)
+    with pytest.raises(CheckpointError, match=r"^.*model\.onnx cannot be run: .*Reshape.*\. Export the run again\.$"):
+        backends.open_file("onnx", path, threads=1)({backends.INPUT: np.zeros((1, 64, 64, 3), np.uint8)})
+
+
 def test_every_backend_has_its_package():
     assert set(inference.BACKENDS) == {"auto", *backends.PACKAGES} == {"auto", *detectors.FORMATS_OF}
 

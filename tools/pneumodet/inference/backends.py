@@ -50,17 +50,25 @@ def open_file(backend: str, path: Path, *, threads: int | None) -> Run:
 
     Raises:
       EnvironmentProblem: the package is not installed.
-      CheckpointError: it cannot load the file.
+      CheckpointError: it cannot load the file; from the function that is returned: it cannot run it.
     """
     opened = {"onnx": _onnx, "tflite": _tflite, "savedmodel": _saved_model, "openvino": _openvino}[backend]
     try:
-        return opened(path, threads or len(os.sched_getaffinity(0)))
+        run = opened(path, threads or len(os.sched_getaffinity(0)))
     except ImportError as error:
         other = ", or export the run with --formats onnx and use that" if backend == "savedmodel" else ""
         raise EnvironmentProblem(
             f"{path.name} needs the package {PACKAGES[backend].replace('_', '-')}, which cannot be imported ({first_line(error)}): "
             f"{installation.command(_EXTRAS[backend])}{other}."
         ) from error
+
+    def checked(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return run(inputs)
+        except Exception as error:  # a damaged file may be loaded, and fail here; the runtimes' errors have no common class but this
+            raise CheckpointError(f"{path} cannot be run: {first_line(error)}. Export the run again.") from error
+
+    return checked
 
 
 def _cannot(path: Path, error: BaseException) -> CheckpointError:
