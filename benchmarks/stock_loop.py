@@ -83,6 +83,7 @@ def resolve(
         steps=steps,
         batch_size=batch_size,
         settings=tuple(settings),
+        fit_anchors=False,
     )
     prepared = detection_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)
     resolved, manifest = prepared.config, prepared.data

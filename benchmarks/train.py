@@ -182,7 +182,8 @@ class Bench:
         args, folder = self._args, self._new()
         argv = ["--config", self._config, "--data", str(args.data_small), "--run", str(folder / "run"), "--evaluate-every", "0"]
         argv += ["--steps", str(steps or args.steps), "--batch-size", str(args.batch_size)]
-        argv += ["--pretrained", args.pretrained or "none"]
+        # what is not said is what suits the set; the stock loop has nothing of it
+        argv += ["--pretrained", args.pretrained or "none", "--freeze", "none", "--no-fit-anchors", "--positive-share", "0"]
         argv += [part for setting in args.settings for part in ("--set", setting)]
         folder.mkdir()
         return stock_loop.run("ours", {"argv": [*argv, *flags]}, log=folder / "log.txt") | {"run": str(folder / "run")}

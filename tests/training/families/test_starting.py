@@ -138,6 +138,7 @@ def test_a_small_set_gets_what_suits_it(new, zoo, records, monkeypatch):
     assert new.options.positive_share is None
     assert settled(fit_anchors=False, positive_share=0.3) == (("early",), [f"{count} training exams, no GPU: {FROZEN}"], False)
     assert new.options.positive_share == 0.3
+    assert settled(freeze=("none", "stem"), fit_anchors=True)[0] == ("stem",)
     assert settled(freeze=("none",), fit_anchors=True) == ((), [f"{count} training exams, no GPU: {BALANCED}"], True)
 
 
