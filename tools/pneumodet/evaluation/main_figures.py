@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pneumodet.core import runs
 from pneumodet.evaluation.metrics_file import Metrics
 
-_BY_FAMILY = {
+BY_FAMILY = {
     runs.DETECTION: {
         "rsna_metric": "RSNA metric",
         "coco.{name}.AP50": "AP50",
@@ -41,6 +41,7 @@ _BY_FAMILY = {
         "image.roc_auc": "ROC AUC",
     },
 }
+"""Family -> key in metrics.json, with ``{name}`` for the class -> what the figure is called."""
 
 
 def of(metrics: Mapping[str, object]) -> dict[str, str]:
@@ -50,5 +51,5 @@ def of(metrics: Mapping[str, object]) -> dict[str, str]:
     """
     known = Metrics(metrics)
     family = known.get("family") or runs.DETECTION
-    named = {key.format(name=known.class_name): name for key, name in _BY_FAMILY[family].items()}
+    named = {key.format(name=known.class_name): name for key, name in BY_FAMILY[family].items()}
     return named if family == runs.DETECTION else {key: name for key, name in named.items() if key in known}
