@@ -84,7 +84,7 @@ def test_of_several_runs_all_checkpoints_were_compared(tmp_path):
     for name, part in (("a", slice(0, 3)), ("b", slice(3, 6))):
         kept(tmp_path / name, values[part].tolist(), moves[part])
     corrected = selection.of_runs([tmp_path / "a", tmp_path / "b"], "rsna_metric")
-    assert corrected == pytest.approx(selection.cross_fitted(values, moves), abs=2e-4) and corrected < values.max()
+    assert corrected == pytest.approx(selection.cross_fitted(values, moves), abs=2e-4)
     assert selection.of_runs([tmp_path / "a", tmp_path / "c"], "rsna_metric") is not None, "a run without any evaluation adds none"
     (tmp_path / "b" / selection.FILE).unlink()
     assert selection.of_runs([tmp_path / "a", tmp_path / "b"], "rsna_metric") is None

@@ -34,7 +34,7 @@ def split(spot: np.ndarray, *, smallest_px: float = 1, neck: float = NECK) -> np
     flat = _grow(neck * depth, depth)
     count, peaks = cv2.connectedComponents(np.uint8((flat - _grow(flat - _STEP, flat) > _STEP / 2) & (padded > 0)), connectivity=8)
     while True:
-        labels = _flood(peaks, depth)[1:-1, 1:-1] if count > 2 else np.int32(spot)
+        labels = _flood(peaks, depth)[1:-1, 1:-1] if count > 2 else spot.astype(np.int32)
         there, sizes = np.unique(labels[spot], return_counts=True)
         if len(there) == 1 or sizes.min() >= smallest_px:
             return (np.searchsorted(there, labels) + 1).astype(np.int32) * spot
