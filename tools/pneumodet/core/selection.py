@@ -92,8 +92,8 @@ class MovesFile:
         Raises:
           DataError: it cannot be written.
         """
-        # four digits: they are of a standard error
-        entry = {"step": step, "metric": metric, "value": value, "moves": [float(f"{one:.4g}") for one in moves.tolist()]}
+        # six digits: a choice that turns by less is none
+        entry = {"step": step, "metric": metric, "value": value, "moves": [float(f"{one:.6g}") for one in moves.tolist()]}
         if value is None or not np.isfinite(moves).all():
             entry |= {"value": None, "moves": None}
         try:
