@@ -105,6 +105,16 @@ def run_tiny(folder: Path, records: Path, steps: int, resume: bool, log: Path, f
         raise SystemExit(2) from None
 
 
+def write_digest(prefix: Path, path: Path) -> None:
+    """Write the SHA-256 of a checkpoint's variables of numbers with a fraction, their names included, to a file."""
+    import tensorflow as tf
+
+    reader, digest = tf.train.load_checkpoint(str(prefix)), hashlib.sha256()
+    for name in sorted(name for name, kind in reader.get_variable_to_dtype_map().items() if kind.is_floating):
+        digest.update(name.encode() + np.ascontiguousarray(reader.get_tensor(name)).tobytes())
+    path.write_text(digest.hexdigest())
+
+
 class Training:
     """The command, on runs of one folder."""
 
@@ -147,18 +157,15 @@ class Training:
         return max([-1, *(int(path.stem.partition("-")[2]) for path in (self.folder / run / "train").glob("ckpt-*.index"))])
 
     def weights(self, run: str) -> str:
-        """Return the SHA-256 of all variables of the newest checkpoint that are no counters."""
-        import tensorflow as tf
-
-        step = self.newest(run)
+        """Return the SHA-256 of all variables of the last checkpoint that are no counters."""
+        step, path = self.newest(run), self.folder / f"{run}.sha256"
         if step != self._args.steps:
             return f"it ended at step {step}"
-        reader = tf.train.load_checkpoint(str(self.folder / run / "train" / f"ckpt-{step}"))
-        kinds = reader.get_variable_to_dtype_map()
-        digest = hashlib.sha256()
-        for name in sorted(name for name, kind in kinds.items() if kind.is_floating):
-            digest.update(name.encode() + np.ascontiguousarray(reader.get_tensor(name)).tobytes())
-        return digest.hexdigest()
+        # TensorFlow is there, in the process that is forked
+        process = self._processes.Process(target=write_digest, args=(self.folder / run / "train" / f"ckpt-{step}", path))
+        process.start()
+        process.join()
+        return path.read_text()
 
     def said(self, run: str) -> str:
         """Return the last line of the log."""
@@ -172,24 +179,24 @@ def ended(process: Any, seconds: float = PATIENCE_S) -> int | None:
     return code
 
 
-def kill_once(training: Training, run: str, chance: random.Random, *, seconds: float, after_steps: bool) -> bool:
-    """Start a training, and kill it at a random moment; return whether it was still there."""
-    before = training.newest(run)
+def kill_once(training: Training, run: str, chance: random.Random, *, seconds: float, after_steps: bool) -> tuple[bool, float]:
+    """Start a training, and kill it at a random moment; return whether it was still there, and after how many seconds it was not."""
+    before, started = training.newest(run), time.monotonic()
     process = training.start(run, resume=training.can_resume(run))
     end = time.monotonic() + PATIENCE_S
     if after_steps:
         while training.newest(run) <= max(before, 0) and process.exitcode is None and time.monotonic() < end:
             time.sleep(0.02)
-        seconds /= 10
+        seconds /= 4
     wait = chance.uniform(0, seconds)
     code = ended(process, wait)
     if code is None:
         process.kill()
         process.join()
-        return True
+        return True, seconds
     if code:
         raise SystemExit(f"A training ended with {code}: {training.said(run)}")
-    return False
+    return False, time.monotonic() - started
 
 
 def leftovers(folder: Path) -> int:
@@ -204,8 +211,10 @@ def killed(training: Training, counts: Counts, wanted: str, chance: random.Rando
         counts.trainings += 1
         over = False
         while not over and counts.kills < kills:
-            over = not kill_once(training, run, chance, seconds=seconds, after_steps=counts.kills % 2 == 1)
-            counts.kills += not over
+            was_there, lasted = kill_once(training, run, chance, seconds=seconds, after_steps=counts.kills % 2 == 1)
+            over = not was_there
+            seconds = seconds if was_there else min(seconds, lasted)  # a busy computer may have been busier before
+            counts.kills += was_there
             counts.before_the_first_checkpoint += not over and training.newest(run) < 0
             if not over and training.newest(run) < 0:
                 shutil.rmtree(training.folder / run, ignore_errors=True)  # there is nothing to resume; the command says so
