@@ -254,5 +254,7 @@ def test_python_evaluates_it_as_the_command_does(both, tmp_path):
         pneumodet.evaluate(folder, split="train", data=tmp_path)
     with pytest.raises(DataError, match="is evaluated on validation at the end of its training"):
         pneumodet.evaluate(folder)
-    with pytest.raises(DataError, match="not detection"):
-        pneumodet.evaluate([folder, tmp_path / "none"], output=tmp_path / "fused")
+    (tmp_path / "two").mkdir()
+    shutil.copy(folder / "run.json", tmp_path / "two")
+    with pytest.raises(DataError, match="is of the family classification, not detection"):
+        pneumodet.evaluate([folder, tmp_path / "two"], output=tmp_path / "fused")
