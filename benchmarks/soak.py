@@ -366,6 +366,7 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
         for thread in threads:
             thread.join(args.drain_seconds)
         facts = drained(worker, args.drain_seconds, idle_seconds=IDLE_SECONDS + 2 * args.poll_seconds)
+        worker.kill()  # before reports are counted, of which it may be making some
         reports = {study: service.reports_of(study) for study in kept | modality.acknowledged}
     finally:
         worker.kill()

@@ -1,7 +1,11 @@
 """The health page: on loopback, for machines, without anything of a patient."""
 
 import json
+import socket
+import struct
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -127,6 +131,25 @@ def test_a_broken_journal_is_told(book, health):
         book.close()
         assert get(port, "/metrics")[0] == 503
         assert get(port)[0] == 200
+
+
+def test_a_watcher_that_does_not_wait_leaves_no_traceback(book, health, monkeypatch, capfd):
+    threads, real = [], book.counts
+
+    def counts():
+        threads.append(threading.current_thread())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+        client.close()
+        return real()
+
+    monkeypatch.setattr(book, "counts", counts)
+    with serving(health, book, "127.0.0.1", 0) as port:
+        client = socket.create_connection(("127.0.0.1", port))
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        while not threads:
+            time.sleep(0.01)
+        threads[0].join(20)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_in_use_is_told(book):

@@ -10,6 +10,7 @@ is said in the body, with the counts of exams. /metrics has the same as numbers 
 import collections
 import contextlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -149,14 +150,21 @@ def serving(health: Health, book: journal.Journal, host: str, port: int, *, cloc
         def log_message(self, *args: Any) -> None:
             """Say nothing: a watcher asks every few seconds."""
 
+    class Server(ThreadingHTTPServer):
+        # a caller that keeps its connection open must not keep the process alive
+        daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Print the traceback of a bug; a watcher that does not wait for the answer is none."""
+            if not isinstance(sys.exc_info()[1], OSError):
+                super().handle_error(request, client_address)
+
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
+        server = Server((host, port), Handler)
     except OSError as error:
         raise ConfigError(
             f"The health page cannot listen on {host}:{port} ({error.strerror}). Choose another --health HOST:PORT."
         ) from error
-    # a caller that keeps its connection open must not keep the process alive
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True)
     thread.start()
     try:
