@@ -121,7 +121,7 @@ def test_the_checkpoint_is_shown_what_training_showed_it(here, keras_records):
     wanted = scoring.gathered(trained.runner(split).batches())["pneumonia"]
     subject = families.of_run(here / "even")
     scores = {exam: subject.detect(pixels).scores for exam, pixels in split.pixels()}
-    np.testing.assert_allclose([scores[exam][0] for exam in split.names], wanted, atol=0.03)
+    np.testing.assert_allclose([scores[exam][0] for exam in split.names], wanted, atol=0.08)
     assert all(len(one) == 1 for one in scores.values()) and np.ptp(wanted) > 0.2
 
 
