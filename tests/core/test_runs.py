@@ -58,13 +58,13 @@ def asked(workspace, name):
 
 
 OF_FAMILY = {
-    **dict.fromkeys(("train", "evaluate", "export", "postprocess"), "chest_ssd"),
+    **dict.fromkeys(("train", "evaluate", "postprocess"), "chest_ssd"),
     **dict.fromkeys(("train_classifier", "grad_cam"), "chest_net"),
     "train_segmenter": "chest_unet",
 }
 
 
-@pytest.mark.parametrize("command", [*OF_FAMILY, "compare"])
+@pytest.mark.parametrize("command", [*OF_FAMILY, "compare", "export"])
 def test_every_command_says_the_same_of_a_run_that_is_not_there(workspace, command, capsys):
     main, flags = asked(workspace, "chest_nett")[command]
     assert main(flags) == 2

@@ -1,5 +1,6 @@
 """Ctrl-C outside of what catches it: while modules are imported, in destructors, and in worker processes. A process each, as a terminal has it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -23,24 +24,30 @@ time.sleep(60)
 
 WORKERS = """
 import os, time
-if __name__ == "__mp_main__":
-    os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getppid(), signal.SIGINT) if {parent_too} else None
 import pneumodet.cli
 from pneumodet.core import processes
-if __name__ == "__main__":
-    with processes.Pool(2) as pool:
-        print(sorted(pool.run(abs, [-1, -2])), flush=True)
-        time.sleep({parent_too} * 60)
+with processes.Pool(2) as pool:
+    print(sorted(pool.run(abs, [-1, -2])), flush=True)
+    time.sleep({parent_too} * 60)
 """
-"""A spawned process imports its parent's main module before anything else: there Ctrl-C reaches it."""
+
+SITE = """
+import os, signal, sys
+if "--multiprocessing-fork" in sys.orig_argv:
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getppid(), signal.SIGINT) if {parent_too} else None
+"""
+"""``sitecustomize``, which a spawned process imports before anything else: there Ctrl-C reaches it."""
 
 
-def ended(tmp_path, code):
+def ended(tmp_path, code, *, site=""):
     """Return (exit code, output, errors) of a script."""
     script = tmp_path / "explore.py"
     script.write_text(HEEDED + code)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    (tmp_path / "sitecustomize.py").write_text(site)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, env=environment)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -57,10 +64,10 @@ def test_other_errors_keep_their_traceback(tmp_path):
 
 def test_worker_processes_do_not_get_it(tmp_path):
     """Each printed a traceback, and the work was lost."""
-    assert ended(tmp_path, WORKERS.format(parent_too=False)) == (0, "[1, 2]\n", "")
+    assert ended(tmp_path, WORKERS.format(parent_too=False), site=SITE.format(parent_too=False)) == (0, "[1, 2]\n", "")
 
 
 def test_this_process_gets_it(tmp_path):
     """Held back only while the processes start."""
-    code, _, errors = ended(tmp_path, WORKERS.format(parent_too=True))
+    code, _, errors = ended(tmp_path, WORKERS.format(parent_too=True), site=SITE.format(parent_too=True))
     assert (code, errors) == (-signal.SIGINT, "\nexplore: stopped by Ctrl-C.\n")

@@ -226,16 +226,9 @@ def test_a_second_start_is_refused_while_the_first_works(synthetic, tmp_path):
 
 
 def test_workers_end_with_their_parent(tmp_path):
-    code = (
-        "import os, signal, sys, time\n"
-        "from pneumodet.core import processes as parallel\n"
-        "def work(n):\n"
-        "    os.write(1, f'{os.getpid()}\\n'.encode())\n"
-        "    time.sleep(600)\n"
-        "if __name__ == '__main__':\n"
-        "    with parallel.Pool(2) as pool:\n"
-        "        list(pool.run(work, [1, 2]))\n"
-    )
+    work = "import os, time\ndef work(n):\n    os.write(1, f'{os.getpid()}\\n'.encode())\n    time.sleep(600)\n"
+    code = "import job\nfrom pneumodet.core import processes\nwith processes.Pool(2) as pool:\n    list(pool.run(job.work, [1, 2]))\n"
+    (tmp_path / "job.py").write_text(work)
     (tmp_path / "main.py").write_text(code)
     process = subprocess.Popen([sys.executable, tmp_path / "main.py"], stdout=subprocess.PIPE, text=True)
     workers = [int(process.stdout.readline()) for _ in range(2)]

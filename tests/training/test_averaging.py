@@ -124,13 +124,15 @@ def test_averages_that_nothing_keeps_cannot_be_evaluated(records, tmp_path):
 
 def test_another_run_and_the_exporter_start_from_averages(run, monkeypatch):
     """Also from a run without evaluations, which has no best checkpoint: what its figures are made with is in train/ beside the weights."""
-    from pneumodet.export import export
+    from pneumodet.export.detector import DetectorSubject
     from pneumodet.models.detection import checkpoints, models, running
 
     config = pipeline_config.load(str(run[0] / "pipeline.config"))
     prefix = str(run[0] / "train" / "ckpt-6")
     averages = {name: average for name, (_, average) in read(prefix).items()}
-    with export._exported_from(config, prefix) as folder:
+    subject = DetectorSubject(run[0])
+    monkeypatch.setattr(subject, "checkpoint", prefix)
+    with subject._exported_from() as folder:
         exported = read(checkpoints.latest(folder))
     assert exported.keys() == averages.keys()
     assert all(np.array_equal(value, averages[name]) for name, (value, _) in exported.items())

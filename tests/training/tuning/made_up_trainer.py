@@ -26,7 +26,7 @@ def trains(fields, *, on_progress, on_evaluation):
     (folder.parent / "request.json").write_text(json.dumps(fields, default=str))
     for name in ("ckpt-1.index", "ckpt-1.data-00000-of-00001", "checkpoint"):
         (folder / name).write_text("x")
-    (folder.parent / "metrics.csv").write_text("step,value\n")
+    (folder.parent / "metrics.csv").write_text("step,kind,wall_seconds,best\n")
     print("a word on standard output")
     for step in range(fields["evaluate_every"], fields["steps"] + 1, fields["evaluate_every"]):
         on_progress(step, fields["steps"])
