@@ -63,9 +63,7 @@ def test_there_and_back(tmp_path):
         pytest.param({"version": 1, "box_scale": True}, r"box_scale of the recipe is True", id="bool"),
         pytest.param({"version": 1, "score_threshold": 1.5}, r"score_threshold of the recipe is 1.5", id="threshold"),
         pytest.param({"version": 1, "nms_sigma": 0}, r"nms_sigma of the recipe is 0", id="sigma"),
-        pytest.param(
-            {"version": 1, "nms": "soft"}, r"nms of the recipe is 'soft', must be one of none, hard, voted, linear, gaussian", id="nms"
-        ),
+        pytest.param({"version": 1, "nms": "soft"}, r"nms of the recipe is 'soft', must be one of none, hard, linear, gaussian", id="nms"),
         pytest.param({"version": 1, "max_boxes": 0}, r"max_boxes of the recipe is 0, must be a whole number of at least 1", id="no boxes"),
         pytest.param({"version": 1, "max_boxes": 2.0}, r"max_boxes of the recipe is 2.0, must be a whole number", id="not whole"),
         pytest.param({"version": 1, "sources": None}, r"sources of the recipe is None", id="sources"),
@@ -120,7 +118,6 @@ def test_every_step_in_its_order(sources):
     [
         pytest.param(Recipe(), lambda cases: cases, id="nothing"),
         pytest.param(Recipe(nms="hard", nms_iou=0.2), lambda cases: steps.hard_nms(cases, 0.2), id="hard"),
-        pytest.param(Recipe(nms="voted", nms_iou=0.2), lambda cases: steps.hard_nms(cases, 0.2, voted=True), id="voted"),
         pytest.param(Recipe(nms="gaussian", nms_sigma=0.2), lambda cases: steps.soft_nms(cases, sigma=0.2), id="gaussian"),
         pytest.param(Recipe(fusion="wbf"), lambda cases: fusion.weighted_boxes([cases], iou_threshold=0.55), id="wbf of one"),
         pytest.param(Recipe(gate="drop", gate_threshold=0.5), lambda cases: steps.gate_drop(cases, simulated.gate(cases), 0.5), id="drop"),

@@ -57,26 +57,6 @@ def test_hard_nms(monkeypatch, threshold, block):
     assert by_case(steps.hard_nms(cases, threshold)) == [slow_hard_nms(pairs, threshold) for pairs in by_case(cases)]
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 1.0])
-@pytest.mark.parametrize("block", [1, 10**9], ids=lambda size: f"blocks of {size}")
-def test_what_is_kept_is_the_mean_of_what_it_overlaps(monkeypatch, threshold, block):
-    """Box by box: also of boxes that another kept one has suppressed."""
-    monkeypatch.setattr(steps, "BLOCK_PAIRS", block)
-    cases = cases_of(seed=5)
-    for got, pairs in zip(by_case(steps.hard_nms(cases, threshold, voted=True)), by_case(cases), strict=True):
-        kept = slow_hard_nms(pairs, threshold)
-        assert [score for _, score in got] == [score for _, score in kept]
-        for (mean, _), (box, _) in zip(got, kept, strict=True):
-            votes = [(other, score) for other, score in pairs if other == box or iou([box], [other])[0, 0] > threshold]
-            np.testing.assert_allclose(mean, np.average([other for other, _ in votes], axis=0, weights=[score for _, score in votes]))
-
-
-def test_a_vote_without_area_or_score_is_its_own_mean():
-    boxes = np.array([[3.0, 3, 3, 3], [50, 50, 60, 60]])
-    cases = dataclasses.replace(cases_of(exams=1), boxes_xyxy_px=boxes, scores=np.array([0.9, 0.0]), box_case=np.zeros(2, np.int64))
-    np.testing.assert_allclose(steps.hard_nms(cases, 0.3, voted=True).boxes_xyxy_px, boxes)
-
-
 def test_hard_nms_keeps_what_a_dropped_box_overlaps():
     """A suppresses B; B would have suppressed C, but is gone."""
     cases = dataclasses.replace(

@@ -178,7 +178,7 @@ class Row:
 def _plain(recipe: Recipe) -> Recipe:
     """Return the recipe without score threshold, and with defaults for the values that have no part in it."""
     without = ["score_threshold"]
-    without += ["nms_iou"] * (recipe.nms not in ("hard", "voted", "linear")) + ["nms_sigma"] * (recipe.nms != "gaussian")
+    without += ["nms_iou"] * (recipe.nms not in ("hard", "linear")) + ["nms_sigma"] * (recipe.nms != "gaussian")
     without += ["fusion_iou"] * (recipe.fusion != "wbf") + ["gate_threshold"] * (recipe.gate != "drop")
     return dataclasses.replace(recipe, **{name: getattr(Recipe, name) for name in without})
 

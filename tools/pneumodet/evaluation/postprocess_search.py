@@ -33,7 +33,6 @@ OBJECTIVES = ("rsna", "ap50")
 """What is made as high as possible: the RSNA metric at its best score threshold, or AP at IoU 0.5."""
 
 HARD_IOU = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-VOTED_IOU = (0.1, 0.2, 0.3, 0.4, 0.5)
 LINEAR_IOU = (0.05, 0.1, 0.2, 0.3, 0.5)
 GAUSSIAN_SIGMA = (0.05, 0.1, 0.2, 0.5, 1.0)
 FUSION_IOU = (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.7)
@@ -78,7 +77,6 @@ def grids(sources: int, gate: np.ndarray | None) -> dict[str, list[Changes]]:
     of_step["nms"] = [
         {"nms": "none"},
         *({"nms": "hard", "nms_iou": iou} for iou in HARD_IOU),
-        *({"nms": "voted", "nms_iou": iou} for iou in VOTED_IOU),
         *({"nms": "linear", "nms_iou": iou} for iou in LINEAR_IOU),
         *({"nms": "gaussian", "nms_sigma": sigma} for sigma in GAUSSIAN_SIGMA),
     ]

@@ -26,7 +26,6 @@ CHOICES = {
     ("fusion", "wbf"): "boxes of the sources fused",
     ("nms", "none"): "no NMS",
     ("nms", "hard"): "the less confident of two boxes dropped",
-    ("nms", "voted"): "the less confident of two boxes averaged into the other one",
     ("nms", "linear"): "the less confident of two boxes scored down linearly (soft-NMS)",
     ("nms", "gaussian"): "the less confident of two boxes scored down by a Gaussian (soft-NMS)",
     ("max_boxes", None): "any number of boxes",

@@ -41,8 +41,8 @@ RECIPE = "recipe.json"
 FUSIONS = ("pool", "wbf")
 """Put detections together (an ensemble by NMS, where NMS follows), or weighted boxes fusion."""
 
-NMS_KINDS = ("none", "hard", "voted", "linear", "gaussian")
-"""Hard NMS, the same with box voting, or one of the two forms of soft-NMS."""
+NMS_KINDS = ("none", "hard", "linear", "gaussian")
+"""Hard NMS, or one of the two forms of soft-NMS."""
 
 GATES = ("none", "drop", "multiply")
 """Drop the boxes of exams whose image-level score is below the threshold, or multiply scores by it."""
@@ -71,7 +71,7 @@ class Recipe:
       fusion: one of ``FUSIONS``.
       fusion_iou: IoU above which weighted boxes fusion joins boxes, in [0, 1].
       nms: one of ``NMS_KINDS``.
-      nms_iou: IoU of hard NMS, with and without votes, and of linear soft-NMS, in [0, 1].
+      nms_iou: IoU of hard NMS and of linear soft-NMS, in [0, 1].
       nms_sigma: of Gaussian soft-NMS, above 0.
       min_side_px: boxes with a shorter side are dropped; px of the radiograph, before scaling.
       max_boxes: how many boxes an exam keeps at most; None for all.
@@ -229,8 +229,8 @@ def suppressed(recipe: Recipe, cases: Cases, *, overlaps: Overlaps | None = None
     """Do the second step: NMS on fused cases. ``overlaps`` are theirs, where they are there already."""
     if recipe.nms == "none":
         return cases
-    if recipe.nms in ("hard", "voted"):
-        return steps.hard_nms(cases, recipe.nms_iou, voted=recipe.nms == "voted", overlaps=overlaps)
+    if recipe.nms == "hard":
+        return steps.hard_nms(cases, recipe.nms_iou, overlaps=overlaps)
     if recipe.nms == "linear":
         return steps.soft_nms(cases, iou_threshold=recipe.nms_iou, overlaps=overlaps)
     return steps.soft_nms(cases, sigma=recipe.nms_sigma, overlaps=overlaps)

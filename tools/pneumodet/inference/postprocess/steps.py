@@ -178,30 +178,22 @@ def paired_iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
     return shares
 
 
-def hard_nms(cases: Cases, iou_threshold: float, *, voted: bool = False, overlaps: Overlaps | None = None) -> Cases:
+def hard_nms(cases: Cases, iou_threshold: float, *, overlaps: Overlaps | None = None) -> Cases:
     """Non-maximum suppression: drop each detection that overlaps a kept one of higher score by IoU **above** ``iou_threshold``.
 
     Args:
       cases: C cases.
       iou_threshold: in [0, 1].
-      voted: what is kept becomes the mean of all boxes that overlap it by so much, itself included, weighted by their scores, the dropped ones' too
-        (box voting: Gidaris and Komodakis, ICCV 2015, section 6); scores stay.
       overlaps: of these cases, where it is there already.
     """
-    keep, boxes = np.ones(len(cases.scores), bool), cases.boxes_xyxy_px
-    means = boxes.copy() if voted else boxes
+    keep = np.ones(len(cases.scores), bool)
     for block, iou in overlaps or Overlaps(cases):
         kept = block.valid.copy()
         # place by place, for all cases of the block at once: whether a box stays depends on those before it
         for place in range(kept.shape[1] - 1):
             kept[:, place + 1 :] &= ~(kept[:, place, None] & (iou[:, place, place + 1 :] > iou_threshold))
         keep[block.index[block.valid]] = kept[block.valid]
-        if voted:
-            # above 0, so that boxes without an area or a score are their own mean
-            own = np.finfo(np.float64).tiny * np.eye(iou.shape[1])
-            votes = (iou > iou_threshold) * np.where(block.valid, cases.scores[block.index], 0.0)[:, None] + own
-            means[block.index[kept]] = ((votes @ boxes[block.index]) / votes.sum(axis=2, keepdims=True))[kept]
-    return dataclasses.replace(cases, boxes_xyxy_px=means).where(keep)
+    return cases.where(keep)
 
 
 def soft_nms(cases: Cases, *, iou_threshold: float | None = None, sigma: float | None = None, overlaps: Overlaps | None = None) -> Cases:
