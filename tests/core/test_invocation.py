@@ -1,5 +1,6 @@
 """Commands are named in the form in which the user calls pneumodet."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,12 +59,27 @@ def test_an_installed_copy_has_no_scripts(monkeypatch):
     monkeypatch.setattr(resources, "CHECKOUT", None)
     monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py"])
     assert invocation.command("make_tfrecords") == "pneumodet make-tfrecords"
+    assert invocation.process("make_tfrecords") == [sys.executable, "-m", "pneumodet", "make-tfrecords"]
 
 
 def test_paths_of_the_user_stay(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pneumodet"])
     for text in ("/home/me/tools/train.py", "other/tools/train.py is here", "my-tools/train.py", "tools/", "tools/train.pyc"):
         assert invocation.spelled(text) == text
+
+
+def test_process_runs_a_script_of_the_checkout(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert invocation.process("train-classifier") == [sys.executable, str(TOOLS / "train_classifier.py")]
+    monkeypatch.chdir(resources.CHECKOUT)
+    assert invocation.process("train_classifier") == [sys.executable, os.path.join("tools", "train_classifier.py")]
+
+
+def test_process_runs_the_command_that_was_typed(monkeypatch, tmp_path):
+    started = tmp_path / "pneumodet"
+    started.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(started)])
+    assert invocation.process("make_tfrecords") == [str(started), "make-tfrecords"]
 
 
 ALL_HELP = """

@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
-import importlib
+import signal
+import subprocess
 import time
 from collections.abc import Sequence
 
 from pneumodet import demo
 from pneumodet.cli import console
-from pneumodet.core import progress
+from pneumodet.core import invocation, progress
 from pneumodet.core.errors import PneumodetError
 
 EPILOG = f"""examples:
@@ -30,14 +31,21 @@ def build_parser() -> console.Parser:
 
 
 def command(name: str, arguments: Sequence[str]) -> None:
-    """Run another command, in this process: TensorFlow and the Object Detection API are imported once.
+    """Run another command.
 
     Raises:
       PneumodetError: it failed, and has said why.
       KeyboardInterrupt: Ctrl-C; it has said what is kept.
     """
-    code = importlib.import_module(f"pneumodet.cli.{name}").main(arguments)
-    if code == 130:
+    # a process of its own, as a user's would be: with five of them in one, TensorFlow crashed when it was taken down
+    with subprocess.Popen([*invocation.process(name), *arguments]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # Ctrl-C has reached the command, too, which says what is kept
+            raise
+    # the second while it imports
+    if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if code:
         raise PneumodetError(f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
@@ -52,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
         scale,
         command,
         seed=args.seed,
+        # flushed: the commands write to the same terminal from processes of their own
         say=lambda text: print(text, flush=True),
         progress=lambda made: progress.bar(made, total=scale.exams, desc="drawing", unit="radiograph"),
     )

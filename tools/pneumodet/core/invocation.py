@@ -60,3 +60,14 @@ def spelled(text: str) -> str:
     if "tools/" not in text or form() == SCRIPTS:
         return text
     return _SCRIPT.sub(lambda match: command(match[2]), text)
+
+
+def process(name: str) -> list[str]:
+    """Return the arguments that run a command in a process of its own, called as this one was."""
+    how = form()
+    if how == PROGRAM and Path(sys.argv[0]).stem == PROGRAM and os.access(sys.argv[0], os.X_OK):
+        return [sys.argv[0], name.replace("_", "-")]
+    if how in (PROGRAM, MODULE) or resources.CHECKOUT is None:
+        return [sys.executable, "-m", PROGRAM, name.replace("_", "-")]
+    script = resources.CHECKOUT / "tools" / f"{name.replace('-', '_')}.py"
+    return [sys.executable, str(script.relative_to(Path.cwd()) if Path.cwd() == resources.CHECKOUT else script)]
