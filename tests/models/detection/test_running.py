@@ -132,26 +132,3 @@ def test_an_exported_model_detects_what_the_run_detects(trained, detector, tmp_p
     ((_, expected),) = checkpoint_detections.detect_records(config, checkpoints.of_run(trained), Examples([shard]))
     exported = detector.detect(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
     same(exported, expected, px=0.1, score=2e-5)
-
-
-def test_the_last_checkpoint_is_built_once_while_its_files_stay(monkeypatch, tmp_path):
-    from pneumodet.models.detection import running
-
-    built = []
-    monkeypatch.setattr(running, "_last", {})
-    monkeypatch.setattr(running, "model_of", lambda config, checkpoint: built.append(checkpoint))
-    of_checkpoint = running.of_checkpoint.__wrapped__  # conftest keeps runners of its own
-    config = pipeline_config.load("ssd_mobilenet")
-    one, other = str(tmp_path / "ckpt-1"), str(tmp_path / "ckpt-12")
-    for prefix in (one, other):
-        (tmp_path / f"{prefix}.index").write_text("weights")
-    first = of_checkpoint(config, one)
-    assert of_checkpoint(pipeline_config.load("ssd_mobilenet"), one) is first
-    (tmp_path / f"{one}.index").write_text("other weights")
-    assert of_checkpoint(config, one) is not first
-    of_checkpoint(config, other)
-    of_checkpoint(config, one)
-    config.eval_config.use_moving_averages = True
-    of_checkpoint(config, one)
-    assert built == [one, one, other, one, one]
-    assert len(running._last) == 1

@@ -6,7 +6,6 @@ outputs = runner.detect(images, true_shapes)                       # as inferenc
 detections = of_checkpoint(config, prefix).detect_one(pixels)
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,6 @@ from pneumodet.core.detections import Detections
 from pneumodet.inference import sizes
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.models.detection import checkpoints, models, pipeline_config, resizing
-
-_last: "dict[Any, DetectorRunner]" = {}
-"""The runner of the checkpoint that was asked for last, by the config and the state of its files."""
 
 _OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections", "detection_masks")
 """Of the API; the last one of models that have masks."""
@@ -69,9 +65,7 @@ class DetectorRunner:
 
 
 def of_checkpoint(config: Any, checkpoint: str) -> DetectorRunner:
-    """Return the runner of a checkpoint; the last one again, where config and files are the same.
-
-    To build a model, restore it and trace its graph takes many seconds, and a process that evaluates a run on validation evaluates it on test next.
+    """Return the runner of a checkpoint.
 
     Args:
       config: the run's TrainEvalPipelineConfig.
@@ -80,13 +74,7 @@ def of_checkpoint(config: Any, checkpoint: str) -> DetectorRunner:
     Raises:
       CheckpointError: the checkpoint does not fit the config.
     """
-    files = sorted(Path(checkpoint).parent.glob(f"{Path(checkpoint).name}.*"))
-    states = [(str(file.absolute()), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-    key = config.SerializeToString(deterministic=True), tuple(states)
-    if key not in _last:
-        _last.clear()  # before another is built: one is in memory at a time
-        _last[key] = DetectorRunner(model_of(config, checkpoint), config)
-    return _last[key]
+    return DetectorRunner(model_of(config, checkpoint), config)
 
 
 def model_of(config: Any, checkpoint: str) -> Any:
