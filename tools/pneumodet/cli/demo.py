@@ -37,7 +37,7 @@ def command(name: str, arguments: Sequence[str]) -> None:
       PneumodetError: it failed, and has said why.
       KeyboardInterrupt: Ctrl-C; it has said what is kept.
     """
-    # a process of its own, as a user's would be: with five of them in one, TensorFlow crashed when it was taken down
+    # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
     with subprocess.Popen([*invocation.process(name), *arguments]) as process:
         try:
             code = process.wait()
