@@ -59,7 +59,7 @@ class Scale:
     minutes: int
 
 
-FULL = Scale(exams=160, side_px=640, input_px=160, steps=160, evaluations=2, compared=16, minutes=6)
+FULL = Scale(exams=160, side_px=640, input_px=160, steps=160, evaluations=2, compared=16, minutes=5)
 FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=8, minutes=2)
 
 
