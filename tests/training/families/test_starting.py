@@ -104,10 +104,8 @@ def test_a_config_that_names_a_checkpoint_keeps_it(new, zoo):
     assert said[0].startswith("run starts from ssd_mobilenet_v2"), "the zoo's own files have this in its place"
 
 
-FROZEN, FITTED = (
-    "the backbone's early stages stay as they are (--freeze none trains them, too)",
-    "--no-fit-anchors keeps the config's anchors. ",
-)
+FROZEN = "the backbone's early stages stay as they are (--freeze none trains them, too)"
+FITTED = "the anchors are fitted to its boxes (--no-fit-anchors keeps the config's)"
 
 BALANCED = "50% of the samples show pneumonia (--positive-share 0 leaves it as it is)"
 
@@ -129,10 +127,10 @@ def test_a_small_set_gets_what_suits_it(new, zoo, records, monkeypatch):
     count = len(RecordSet.open(records).train)
     freeze, (line,), fitted = settled()
     assert new.options.positive_share == 0.5 and line.endswith(f"; {BALANCED}")
-    assert line.startswith(f"{count} training exams, no GPU: {FROZEN}; {FITTED}Anchors: ")
+    assert line.startswith(f"{count} training exams, no GPU: {FROZEN}; {FITTED}; ")
     assert (freeze, fitted) == (("early",), True)
     freeze, (line,), fitted = settled(freeze=("stem",))
-    assert line.startswith(f"{count} training exams, no GPU: {FITTED}Anchors: ")
+    assert line.startswith(f"{count} training exams, no GPU: {FITTED}; ")
     assert (freeze, fitted) == (("stem",), True)
     assert settled(freeze=("none",), fit_anchors=False, positive_share=0.0) == ((), [], False)
     assert new.options.positive_share is None

@@ -124,13 +124,15 @@ def settled(request: "Request", config: Config, start: pretrained.Start | None, 
     if freeze is None and suits:
         freeze = advice.FREEZE
         chosen.append("the backbone's early stages stay as they are (--freeze none trains them, too)")
-    if fit is None and suits and anchor_fitting.enough(config, records.train.instances):
-        fit = True
-        chosen.append(f"--no-fit-anchors keeps the config's anchors. {anchor_fitting.fit(config, records.train.instances).sentence()}")
+    fits = fit is None and suits and anchor_fitting.enough(config, records.train.instances)
+    if fits:
+        chosen.append("the anchors are fitted to its boxes (--no-fit-anchors keeps the config's)")
     share = request.positive_share
     if share is None and suits and len(set(records.train.positive)) == 2:
         share = advice.POSITIVE_SHARE
         chosen.append(f"{share:.0%} of the samples show pneumonia (--positive-share 0 leaves it as it is)")
     if chosen:
         say(f"{exams:,} training exams, no GPU: {'; '.join(chosen)}")
-    return dataclasses.replace(request, freeze=freeze or (), fit_anchors=bool(fit), positive_share=share or None)
+    if fits:
+        say(anchor_fitting.fit(config, records.train.instances).sentence())
+    return dataclasses.replace(request, freeze=freeze or (), fit_anchors=bool(fit or fits), positive_share=share or None)
