@@ -11,7 +11,7 @@ from pneumodet.training import curves, watching
 from pneumodet.training.families import detection
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def curves_in_outline():
     """Leave runs' curves.png undrawn: that takes longer than their few steps. Tests of the picture ask for ``drawn_curves``."""
     with pytest.MonkeyPatch.context() as patch:
