@@ -117,7 +117,7 @@ def settled(request: "Request", config: Config, start: pretrained.Start | None, 
     """
     # measured from the weights of other pictures: what is random cannot stay as it is, and a detector of ours has its own anchors
     exams, from_others = len(records.train), start is not None and start.type != FULL
-    suits = from_others and config.model.ssd.feature_extractor.type in advice.MEASURED and exams < advice.SMALL_EXAMS and not gpus.count()
+    suits = from_others and config.model.ssd.feature_extractor.type in advice.MOBILENETS and exams < advice.SMALL_EXAMS and not gpus.count()
     freeze = None if request.freeze is None else tuple(one for one in request.freeze if one != NOTHING)
     fit = request.fit_anchors
     chosen = []
