@@ -245,6 +245,7 @@ def _of_checkpoint(folder: Path) -> Model:
 
     subject = families.of_run(folder)
     about, _ = run_card.of_run(subject)
+    _ = subject.model  # restored now: a damaged checkpoint is refused here, and the first radiograph does not wait for it
     return Model(folder, about, about.label_map or {}, CHECKPOINT, subject.detect, run_dir=folder)
 
 
