@@ -241,6 +241,25 @@ def test_a_run_is_loaded_from_the_export_of_its_best_checkpoint(run, monkeypatch
     assert pneumodet.load(run).backend == "onnx", "whose checkpoints were removed, but not its export"
 
 
+def test_a_damaged_checkpoint_is_refused_where_it_is_loaded(run, monkeypatch):
+    from pneumodet.export import card as run_card
+    from pneumodet.export import families
+    from pneumodet.inference.card import ModelCard
+
+    class Damaged:
+        @property
+        def model(self):
+            raise CheckpointError("Checkpoint ckpt-4 is damaged.")
+
+        def detect(self, pixels):
+            raise AssertionError("a radiograph came to a model that was never restored")
+
+    monkeypatch.setattr(families, "of_run", lambda folder: Damaged())
+    monkeypatch.setattr(run_card, "of_run", lambda subject: (ModelCard(label_map={"pneumonia": 1}), None))
+    with pytest.raises(CheckpointError, match="ckpt-4 is damaged"):
+        pneumodet.load(run, backend="checkpoint")
+
+
 def test_files_are_predicted_by_a_runs_export(run, tmp_path):
     written = pneumodet.predict("radiographs", model=api.Run.find(run), output=tmp_path / "out")
     assert (written.summary.radiographs, written.summary.positive) == (2, 1)

@@ -20,6 +20,7 @@ from pneumodet.core.errors import CheckpointError, ConfigError, DataError
 from pneumodet.data import images
 from pneumodet.inference import detectors, exported
 from pneumodet.inference.card import CARD, ModelCard
+from pneumodet.inference.outputs import to_scores
 from pneumodet.inference.predict import inputs, reading
 from pneumodet.inference.predict.plan import ASSUMED, DEFAULT_THRESHOLD, FROM_MODEL
 
@@ -150,9 +151,8 @@ class Model:
     def _prediction(self, exam: str, detected: Detections, shape: tuple[int, ...], pixels: Callable[[], np.ndarray]) -> Prediction:
         made = Prediction(exam, detected, (shape[0], shape[1]), self.label_map, self.score_threshold, pixels=pixels)
         if not self.card.has_boxes:
-            # one detection a class, of the whole radiograph, which nobody wants to see as a box
-            of_class = {name: float(detected.of_class(number).scores[0]) for name, number in self.label_map.items()}
-            made = dataclasses.replace(made, detections=Detections.none(), image_scores=of_class)
+            # they travel as detections of the whole radiograph, which nobody wants to see as boxes
+            made = dataclasses.replace(made, detections=Detections.none(), image_scores=to_scores(detected, self.label_map))
         if self.card.calibrator is None:
             return made
         return dataclasses.replace(made, probability=float(self.card.calibrator(np.array([made.score]))[0]))
@@ -245,6 +245,7 @@ def _of_checkpoint(folder: Path) -> Model:
 
     subject = families.of_run(folder)
     about, _ = run_card.of_run(subject)
+    _ = subject.model  # restored now: a damaged checkpoint is refused here, and the first radiograph does not wait for it
     return Model(folder, about, about.label_map or {}, CHECKPOINT, subject.detect, run_dir=folder)
 
 

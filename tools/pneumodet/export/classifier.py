@@ -47,15 +47,15 @@ class ClassifierSubject(Subject):
                 f"The run {folder.name} takes age, sex and view beside the radiograph (metadata), which new radiographs are not asked for. Train a "
                 "classifier without metadata to export it."
             )
+        self._size = Size(chosen.size_hw, normalization=chosen.normalization)
         names = (PNEUMONIA_CLASS, *(() if chosen.task == PNEUMONIA else CLASSES))
         card = ModelCard(
             family=runs.CLASSIFICATION,
             architecture=chosen.backbone,
             label_map={name: number for number, name in enumerate(names, start=1)},
-            size=Size(chosen.size_hw, normalization=chosen.normalization),
+            size=self._size,
         )
         super().__init__(folder, checkpoints.of_run(folder), card)
-        self._size = card.size or Size(chosen.size_hw)
 
     def kind(self, name: str) -> str:
         """See ``Subject``."""
@@ -103,7 +103,7 @@ class ClassifierSubject(Subject):
     @functools.cached_property
     def model(self) -> Any:
         """The keras.Model with the checkpoint's weights."""
-        return scoring.restored(self.folder).model
+        return scoring.restored(self.folder, checkpoint=self.checkpoint).model
 
     @functools.cached_property
     def _call(self) -> Any:

@@ -56,6 +56,15 @@ class Subject(abc.ABC):
     def limit(self) -> int:
         """How many detections an image has at the most."""
 
+    @property
+    @abc.abstractmethod
+    def model(self) -> Any:
+        """The model with the checkpoint's weights, built when it is first asked for.
+
+        Raises:
+          CheckpointError: the checkpoint is damaged or does not fit.
+        """
+
     @abc.abstractmethod
     def detect(self, pixels: np.ndarray) -> Detections:
         """Return what the checkpoint itself answers to a radiograph, (H, W) uint8, as ``inference.detectors.Detector.detect`` does."""

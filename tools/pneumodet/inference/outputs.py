@@ -2,8 +2,10 @@
 
 detections = from_outputs(outputs, 0, height=1024, width=1024)
 detections = from_scores(scores, height=1024, width=1024)            # of a classifier
+of_class = to_scores(detections, label_map)                          # and back: class -> score
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,3 +59,9 @@ def from_scores(scores: np.ndarray, *, height: int, width: int) -> Detections:
     """
     count = len(scores)
     return Detections(np.tile([0.0, 0.0, width, height], (count, 1)), np.asarray(scores), np.arange(1, count + 1))
+
+
+def to_scores(detections: Detections, label_map: Mapping[str, int]) -> dict[str, float]:
+    """Return class -> score of what ``from_scores`` returned, in the order of the label map."""
+    of_id = dict(zip(detections.classes.tolist(), detections.scores.tolist(), strict=True))
+    return {name: of_id[number] for name, number in label_map.items()}

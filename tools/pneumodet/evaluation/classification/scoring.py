@@ -43,8 +43,12 @@ class Trained:
         return Runner(model or self.model, split, **feed_arguments(self.settings, split))
 
 
-def restored(folder: Path) -> Trained:
+def restored(folder: Path, *, checkpoint: str | None = None) -> Trained:
     """Return the classifier of a run's folder.
+
+    Args:
+      folder: the run.
+      checkpoint: prefix of its files; None: the best one, or the newest where there is no best one.
 
     Raises:
       DataError, ConfigError: the folder is no run of a classifier.
@@ -56,7 +60,7 @@ def restored(folder: Path) -> Trained:
     from pneumodet.models.keras_checkpoints import restore
 
     model = networks.classifier(chosen, None)
-    restore(model, checkpoints.of_run(folder))
+    restore(model, checkpoint or checkpoints.of_run(folder))
     return Trained(model, chosen)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pneumodet.core import csv_cells, detections, paths
 from pneumodet.data import formats, label_map
+from pneumodet.inference.outputs import to_scores
 from pneumodet.inference.predict.journal import Entry
 from pneumodet.inference.probability import Calibrator, held
 from pneumodet.viz import pictures
@@ -50,13 +51,13 @@ class Rules:
       category_id: label-map id of pneumonia.
       score_threshold: of submission, boxes and pictures, in [0, 1].
       calibrator: makes probabilities of scores, or None.
-      scored: of a classifier the classes that have a score, in the order of their ids; of a detector none.
+      scored: of a classifier the classes that have a score -> id; of a detector none.
     """
 
     category_id: int
     score_threshold: float
     calibrator: Calibrator | None = None
-    scored: tuple[str, ...] = ()
+    scored: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def boxes(self) -> bool:
@@ -184,9 +185,8 @@ def _score_row(entry: Entry, rules: Rules, score: float, probability: float | No
     row = (entry.exam, f"{score:.6g}", "" if probability is None else f"{held(probability):.2f}")
     if rules.boxes:
         return row
-    # one detection a class, of the whole radiograph
-    of_class = dict(zip(entry.detections.classes.tolist(), entry.detections.scores.tolist(), strict=True))
-    return (*row, int(positive), *(f"{of_class[rules.scored.index(name) + 1]:.6g}" for name in rules.further))
+    of_class = to_scores(entry.detections, rules.scored)
+    return (*row, int(positive), *(f"{of_class[name]:.6g}" for name in rules.further))
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def planned(
         notes.append(
             f"Probabilities are rough. They rest on {rests_on(models[0].card.metrics)}; other patients may be ill more or less often."
         )
-    rules = Rules(classes[label_map.PNEUMONIA], threshold, calibrator, scored=() if models[0].card.has_boxes else tuple(classes))
+    rules = Rules(classes[label_map.PNEUMONIA], threshold, calibrator, scored={} if models[0].card.has_boxes else classes)
     return Plan(models, steps, gate_scores, rules, source, notes)
 
 
