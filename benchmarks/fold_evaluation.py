@@ -37,7 +37,7 @@ def choose(truth: dict[str, Any], rows: Rows) -> tuple[float, dict[str, float | 
       rows: the detections on it.
     """
     loaded = inputs.assemble(truth, lambda images, category: rows)
-    return operating_point.choose(loaded.cases, "rsna")["threshold"], summary.headline(loaded)
+    return operating_point.choose(loaded.cases, "rsna")["threshold"], summary.headline(loaded).figures
 
 
 def pool(truths: Sequence[Mapping[str, Any]], rows: Sequence[Rows], thresholds: Sequence[float]) -> Pooled:

@@ -25,14 +25,10 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
-class Ran(list):
-    """(name, parsed arguments) of each command; ``run`` is what takes them."""
-
-
 @pytest.fixture
 def lines(workspace, monkeypatch):
     """Return the commands that ran, each parsed by its own parser instead; records list two validation exams."""
-    ran = Ran()
+    ran = []
 
     def parse(name, arguments):
         args = importlib.import_module(f"pneumodet.cli.{name}").build_parser().parse_args(arguments)
@@ -44,7 +40,7 @@ def lines(workspace, monkeypatch):
         if name == "export":
             (workspace / "demo" / "export").mkdir()
 
-    ran.run = parse
+    monkeypatch.setattr(demo, "command", parse)
     monkeypatch.setattr(demo.processes, "cpus", lambda: 1)  # six small radiographs are made before a process for them has started
     return ran
 
@@ -54,7 +50,7 @@ def lines(workspace, monkeypatch):
 def test_the_steps(lines, workspace, monkeypatch, scale, tested):
     monkeypatch.setattr(demo, "TESTED_EXAMS", 6 if tested else 7)
     said = []
-    assert demo.run(scale, lines.run, say=said.append, progress=iter) == workspace / "demo" / "predictions" / "overview.png"
+    assert demo.run(scale, say=said.append, progress=iter) == workspace / "demo" / "predictions" / "overview.png"
     assert [name for name, _ in lines] == ["make_tfrecords", "train", "evaluate", "export", "predict"] + ["evaluate"] * tested
     assert [args.split for name, args in lines if name == "evaluate"] == ["val", "test"][: 1 + tested]
     of = dict(lines)
@@ -70,7 +66,7 @@ def test_the_steps(lines, workspace, monkeypatch, scale, tested):
 
 def test_the_fast_one_is_smaller(monkeypatch, capsys, workspace):
     scales = []
-    monkeypatch.setattr(demo, "run", lambda scale, *_, **__: scales.append(scale) or workspace / "demo" / "predictions" / "overview.png")
+    monkeypatch.setattr(demo, "run", lambda scale, **_: scales.append(scale) or workspace / "demo" / "predictions" / "overview.png")
     assert command.main(["--fast"]) == command.main([]) == command.main(["--fast", "--exams", "9", "--steps", "8"]) == 0
     assert scales == [demo.FAST, demo.FULL, dataclasses.replace(demo.FAST, exams=9, steps=8)]
     assert demo.FAST.minutes < demo.FULL.minutes
@@ -80,10 +76,11 @@ def test_the_fast_one_is_smaller(monkeypatch, capsys, workspace):
     )
 
 
-def test_somebodys_run_of_that_name_stays(workspace):
+def test_somebodys_run_of_that_name_stays(workspace, monkeypatch):
     paths.write_json(workspace / "demo" / "run.json", {})
+    monkeypatch.setattr(demo, "command", lambda name, arguments: pytest.fail(name))
     with pytest.raises(DataError, match=r"is not an earlier demo's folder \(it has no demo.json\)"):
-        demo.run(TINY, lambda name, arguments: pytest.fail(name))
+        demo.run(TINY)
     assert (workspace / "demo" / "run.json").is_file()
 
 
@@ -91,7 +88,7 @@ def test_commands_are_shown_as_one_would_type_them(lines, workspace, monkeypatch
     monkeypatch.chdir(workspace.parent)
     monkeypatch.setenv("PNEUMODET_WORKSPACE", workspace.name)
     said = []
-    assert not demo.run(TINY, lines.run, say=said.append, progress=iter).is_absolute()
+    assert not demo.run(TINY, say=said.append, progress=iter).is_absolute()
     assert f" --data {workspace.name}/demo/records " in "".join(said)
     assert str(workspace) not in "".join(said)
 
@@ -108,9 +105,9 @@ def test_commands_are_shown_as_one_would_type_them(lines, workspace, monkeypatch
     ],
 )
 def test_how_a_command_ends(monkeypatch, code, error):
-    monkeypatch.setattr(command.invocation, "process", lambda name: [sys.executable, "-c", f"import signal, sys; {code}"])
+    monkeypatch.setattr(demo.invocation, "process", lambda name: [sys.executable, "-c", f"import signal, sys; {code}"])
     with pytest.raises(error) if error else contextlib.nullcontext():
-        command.command("train", ["--resume"])
+        demo.command("train", ["--resume"])
 
 
 def test_a_command_is_not_killed_when_ctrl_c_comes():
@@ -123,7 +120,7 @@ def test_a_command_is_not_killed_when_ctrl_c_comes():
     )
     parent = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pneumodet.cli import demo\n"
+        "from pneumodet import demo\n"
         f"demo.invocation.process = lambda name: [sys.executable, '-c', {child!r}]\n"
         "demo.command('train', [])"
     )

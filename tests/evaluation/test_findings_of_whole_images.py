@@ -33,7 +33,7 @@ def test_figures_of_a_classifier(split, boxes):
         split.instances["images"][0]["findings"] = ["pneumonia"]
     loaded = image_level.of_scores(split, np.where(split.positive, 0.8, 0.3) + np.arange(EXAMS) / 100)
     assert loaded.warnings == []
-    assert image_level.figures(loaded)["image.roc_auc"] == 1
+    assert image_level.headline(loaded).figures["image.roc_auc"] == 1
     metrics = image_level.summarize(loaded, resamples=20)
     assert metrics["positive_images"] == 6
     assert metrics["image.confusion"]["tp"] + metrics["image.confusion"]["fn"] == 6

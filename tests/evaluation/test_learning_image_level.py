@@ -37,7 +37,7 @@ def test_areas_and_counts_are_those_of_scikit_learn():
     figures = image_level.summarize(loaded, resamples=40)
     assert figures["image.roc_auc"] == pytest.approx(sklearn_metrics.roc_auc_score(split.positive, scores))
     assert figures["image.pr_auc"] == pytest.approx(sklearn_metrics.average_precision_score(split.positive, scores))
-    assert image_level.figures(loaded)["image.f1"] == pytest.approx(figures["image.f1"])
+    assert image_level.headline(loaded).figures["image.f1"] == pytest.approx(figures["image.f1"])
     cells = figures["image.confusion"]
     assert sum(cells.values()) == len(split) and cells["tp"] + cells["fn"] == split.positive.sum()
     low, high = figures["intervals"]["image.roc_auc"]
@@ -50,7 +50,7 @@ def test_areas_and_counts_are_those_of_scikit_learn():
 def test_moves_are_by_what_figures_differ_without_a_group_of_patients(key):
     split = many()
     scores = np.random.default_rng(3).random(len(split)).round(2)
-    headline = image_level.prepare(image_level.of_scores(split, scores))
+    headline = image_level.headline(image_level.of_scores(split, scores))
     moves = headline.moves(key)
     assert len(moves) == 40, "as many as patients, since these are fewer than groups"
     without = np.array([headline.prepared((headline.patients != patient)[:, None].astype(float))[key][0] for patient in range(40)])

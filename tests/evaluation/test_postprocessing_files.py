@@ -136,7 +136,7 @@ def test_the_first_row_is_what_evaluate_finds(tmp_path, instances, detections):
         image["patient"] = f"patient {7 * index % 40}"
     instances.write_text(json.dumps(content))
     row = postprocess_files.tune(instances, [detections], tmp_path / "out")["rows"][0]
-    assert row["figure"]["value"] == pytest.approx(summary.headline(inputs.load(instances, detections))["rsna_metric"], abs=1e-12)
+    assert row["figure"]["value"] == pytest.approx(summary.headline(inputs.load(instances, detections)).figures["rsna_metric"], abs=1e-12)
 
 
 def test_views_become_sources(tmp_path, instances, boxes):

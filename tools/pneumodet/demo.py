@@ -1,19 +1,21 @@
 """The whole workflow on radiographs that it makes itself: every step by the command that a user would type.
 
-run(FULL, command)      # command(name, arguments) runs one
-run(FAST, command)      # smaller and shorter, for a first look
+run(FULL)
+run(FAST)               # smaller and shorter, for a first look
 """
 
 import dataclasses
 import json
 import shlex
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pneumodet.core import invocation, paths, processes
-from pneumodet.core.errors import DataError
+from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.core.formatting import counted
 
 NAME = "demo"
@@ -65,7 +67,6 @@ FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, comp
 
 def run(
     scale: Scale,
-    command: Callable[[str, Sequence[str]], None],
     *,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
@@ -75,7 +76,6 @@ def run(
 
     Args:
       scale: how much of each.
-      command: runs one, by its name and arguments, and raises where it fails.
       seed: of everything random.
       say: is called with what comes next, and with each command before it runs.
       progress: wraps the radiographs as they are made.
@@ -85,7 +85,8 @@ def run(
 
     Raises:
       DataError: workspace/demo is something else than an earlier demo.
-      Exception: whatever ``command`` raises.
+      PneumodetError: a command failed; it has said why.
+      KeyboardInterrupt: Ctrl-C; the command has said what is kept.
     """
     from pneumodet.data import synthetic  # with pydicom, which --help does not need
 
@@ -152,6 +153,27 @@ def run(
             "test",
         )
     return predictions / "overview.png"
+
+
+def command(name: str, arguments: Sequence[str]) -> None:
+    """Run another command.
+
+    Raises:
+      PneumodetError: it failed, and has said why.
+      KeyboardInterrupt: Ctrl-C; it has said what is kept.
+    """
+    # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
+    with subprocess.Popen([*invocation.process(name), *arguments]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # Ctrl-C has reached the command, too, which says what is kept
+            raise
+    # the second while it imports
+    if code in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if code:
+        raise PneumodetError(f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
 
 
 def _short(path: Path) -> Path:

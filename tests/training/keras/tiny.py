@@ -89,7 +89,7 @@ class Tiny(Family):
                 positive=records.train.positive,
             ),
             runner=runner,
-            evaluate=lambda batches: evaluated(image_level.prepare(image_level.of_scores(records.val, scores(batches)))),
+            evaluate=lambda batches: evaluated(image_level.headline(image_level.of_scores(records.val, scores(batches)))),
             report=report,
             drawn=lambda sample: Image.fromarray(sample["image"][..., 0]),
         )

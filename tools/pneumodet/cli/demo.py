@@ -2,15 +2,12 @@
 
 import argparse
 import dataclasses
-import signal
-import subprocess
 import time
 from collections.abc import Sequence
 
 from pneumodet import demo
 from pneumodet.cli import console
-from pneumodet.core import invocation, progress
-from pneumodet.core.errors import PneumodetError
+from pneumodet.core import progress
 
 EPILOG = f"""examples:
   python tools/demo.py             {demo.FULL.minutes} minutes on two processors
@@ -30,27 +27,6 @@ def build_parser() -> console.Parser:
     return parser
 
 
-def command(name: str, arguments: Sequence[str]) -> None:
-    """Run another command.
-
-    Raises:
-      PneumodetError: it failed, and has said why.
-      KeyboardInterrupt: Ctrl-C; it has said what is kept.
-    """
-    # a process of its own, as a user's would be: TensorFlow's memory and settings do not pass from one step to the next
-    with subprocess.Popen([*invocation.process(name), *arguments]) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # Ctrl-C has reached the command, too, which says what is kept
-            raise
-    # the second while it imports
-    if code in (130, -signal.SIGINT):
-        raise KeyboardInterrupt
-    if code:
-        raise PneumodetError(f"The demo stopped because python tools/{name}.py failed (exit code {code}). Run 'python tools/doctor.py'.")
-
-
 def run(args: argparse.Namespace) -> None:
     """Run the demo, and name what to open."""
     started = time.monotonic()
@@ -58,7 +34,6 @@ def run(args: argparse.Namespace) -> None:
     scale = dataclasses.replace(demo.FAST if args.fast else demo.FULL, **given)
     picture = demo.run(
         scale,
-        command,
         seed=args.seed,
         # flushed: the commands write to the same terminal from processes of their own
         say=lambda text: print(text, flush=True),

@@ -1,7 +1,7 @@
 """Image-level scores -> figures with intervals by patient, operating point, curves, and the CSV that the gate of post-processing takes.
 
 loaded = of_scores(split, scores)
-figures(loaded)["image.roc_auc"]                     # for evaluation within training
+headline(loaded).figures["image.roc_auc"]            # for evaluation within training
 metrics = summarize(loaded, aim="f1")                   # with intervals, for metrics.json
 write_scores(folder / SCORES, split, scores)
 """
@@ -54,18 +54,13 @@ def of_scores(split: Split, scores: np.ndarray) -> Loaded:
     return inputs.assemble(split.instances, lambda _, __: detections.to_coco(of_exams), class_name=split.class_name, source=checks.SCORES)
 
 
-def figures(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> dict[str, float | None]:
-    """Return ``image.roc_auc``, ``image.pr_auc``, ``image.sensitivity``, ``.specificity``, ``.precision``, ``.f1``; None where undefined.
+def headline(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> Headline:
+    """Return ``image.roc_auc``, ``image.pr_auc``, ``image.sensitivity``, ``.specificity``, ``.precision``, ``.f1``, and what moves them.
 
     All but the areas are at the threshold that other patients gave for ``aim``.
     """
-    return prepare(loaded, aim=aim, seed=seed).figures
-
-
-def prepare(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> Headline:
-    """Return ``figures`` with what moves them."""
-    headline = summary.prepare(loaded, aim=aim, seed=seed)
-    return dataclasses.replace(headline, figures=_of_images(headline.figures))
+    of_all = summary.headline(loaded, aim=aim, seed=seed)
+    return dataclasses.replace(of_all, figures=_of_images(of_all.figures))
 
 
 def summarize(

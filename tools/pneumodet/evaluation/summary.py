@@ -182,14 +182,7 @@ class Headline:
         return jackknife.jackknifed(figures, self.patients, groups=selection.GROUPS)[1].get(key)
 
 
-def headline(
-    loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0
-) -> dict[str, float | None]:
-    """Return the figures of ``prepare``."""
-    return prepare(loaded, aim=aim, rules=rules, class_name=class_name, seed=seed).figures
-
-
-def prepare(loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0) -> Headline:
+def headline(loaded: Loaded, *, aim: str = "rsna", rules: str = "strict", class_name: str = "pneumonia", seed: int = 0) -> Headline:
     """Return figures for evaluation within training; arguments as ``summarize``."""
     cases = loaded.cases
     at = _operating_point(cases, None, GIVEN, aim, rules, seed, [])["at"]

@@ -214,7 +214,8 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
         metrics = parts.report(into)
         test = records.manifest.splits.get(split_use.TEST_SPLIT)
         metrics |= Choice.of_run(folder, parts.plan.best_metric).facts(split_use.VALIDATION_SPLIT, test_exams=test.exams if test else 0)
-        leaks.add(metrics, overlap.count(leaks.of_runs([folder]), Exams.of(records.val.instances["images"])))
+        exams = Exams.of(records.val.instances["images"])
+        leaks.add(metrics, overlap.count(leaks.of_runs([folder]), exams))
         metrics |= {
             "family": record.family,
             "checkpoint": Path(best).name,
@@ -224,7 +225,7 @@ def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet
             "milliseconds_an_image": parts.milliseconds() if parts.milliseconds else None,
             "split": "val",
             "manifest_sha256": record.records().manifest_sha256,
-            metrics_file.SCORED: dataclasses.asdict(Marks.of(Exams.of(records.val.instances["images"]))),
+            metrics_file.SCORED: dataclasses.asdict(Marks.of(exams)),
         }
         paths.write_json(into / runs.METRICS, metrics)
     return metrics

@@ -41,7 +41,7 @@ class Evaluation:
     """An evaluation of the model at hand.
 
     Attributes:
-      figures: as ``summary.headline``.
+      figures: as of ``summary.headline``.
       cases: ground truth and detections of the class that is evaluated.
       detections: exam -> all detections, in px of the record's image.
       pixels: exam -> (h, w) uint8 pixels at the model's scale, of a few exams with pneumonia.
@@ -135,7 +135,7 @@ class Validation:
         # the next training step would otherwise run with the statistics and without dropout
         models.set_training(self._model, True)
         loaded = inputs.assemble(self._instances, lambda _, __: to_coco(detections), class_name=self._class_name)
-        headline = summary.prepare(loaded, class_name=self._class_name)
+        headline = summary.headline(loaded, class_name=self._class_name)
         return Evaluation(headline.figures, loaded.cases, detections, shown, sizes_hw, headline.moves)
 
     def _read(self, example: Example) -> Arrays:

@@ -44,8 +44,8 @@ def coco_metrics(instances: Mapping[str, Any], detections: Sequence[Mapping[str,
     """
     categories = sorted(instances["categories"], key=lambda category: category["id"])
     image_ids = sorted(image["id"] for image in instances["images"])
-    truth = _columns("annotation", instances["annotations"], image_ids, [category["id"] for category in categories])
     category_ids = [category["id"] for category in categories]
+    truth = _columns("annotation", instances["annotations"], image_ids, category_ids)
     if isinstance(detections, Columns):
         results = _of_checked(detections, [image["id"] for image in instances["images"]], image_ids, category_ids)
     else:

@@ -80,7 +80,8 @@ def best_threshold(
     Raises:
       DataError: as in ``rsna_metric``, or no exam has a ground-truth box.
     """
-    return _best(_flat(ground_truth, predictions, rules, -np.inf), rules)
+    flat = _flat(ground_truth, predictions, rules, -np.inf)
+    return _best(flat, rules, _ordered(flat, np.argsort(-flat.scores, kind="stable"), rules))
 
 
 def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float | np.ndarray = 0.0) -> np.ndarray:
@@ -110,7 +111,7 @@ def case_thresholds(cases: Cases, subsets: np.ndarray, *, rules: str = "strict")
     """
     _check_rules(rules)
     # one after the other: a curve has a point for each score
-    return [_of_highest(*curve) for curve in _threshold_curves(_of_cases(cases), subsets, rules, _known(cases, rules))]
+    return [_of_highest(*curve) for curve in _threshold_curves(_of_cases(cases), subsets, _known(cases, rules))]
 
 
 def threshold_curves(cases: Cases, subsets: np.ndarray, *, rules: str = "strict") -> list[tuple[np.ndarray, np.ndarray]]:
@@ -125,7 +126,7 @@ def threshold_curves(cases: Cases, subsets: np.ndarray, *, rules: str = "strict"
       DataError: the rules are unknown, or no case of a subset has a ground-truth box.
     """
     _check_rules(rules)
-    return list(_threshold_curves(_of_cases(cases), subsets, rules, _known(cases, rules)))
+    return list(_threshold_curves(_of_cases(cases), subsets, _known(cases, rules)))
 
 
 def threshold_curve(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +140,7 @@ def threshold_curve(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray,
       DataError: the rules are unknown, or no case has a ground-truth box.
     """
     _check_rules(rules)
-    return _threshold_curve(_of_cases(cases), rules, _known(cases, rules))
+    return _threshold_curve(_of_cases(cases), _known(cases, rules))
 
 
 def steps(cases: Cases, *, rules: str = "strict") -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +172,11 @@ _Known = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @once
 def _known(cases: Cases, rules: str) -> _Known:
-    return (ranking.ranked(cases).order, *_gains(_of_cases(cases), np.bincount(cases.truth_case, minlength=len(cases)), rules))
+    return _ordered(_of_cases(cases), ranking.ranked(cases).order, rules)
+
+
+def _ordered(flat: _Flat, order: np.ndarray, rules: str) -> _Known:
+    return (order, *_gains(flat, np.bincount(flat.truth_case, minlength=flat.count), rules))
 
 
 def _of_cases(cases: Cases) -> _Flat:
@@ -198,8 +203,8 @@ def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
     return np.where((truth == 0) & (kept == 0), np.nan, scores)
 
 
-def _best(flat: _Flat, rules: str, known: _Known | None = None) -> tuple[float, float]:
-    thresholds, values = _threshold_curve(flat, rules, known)
+def _best(flat: _Flat, rules: str, known: _Known) -> tuple[float, float]:
+    thresholds, values = _threshold_curve(flat, known)
     threshold = _of_highest(thresholds, values)
     # once more by the metric itself, so that both give the very same number at this threshold
     mask = flat.scores >= threshold
@@ -211,13 +216,13 @@ def _of_highest(thresholds: np.ndarray, values: np.ndarray) -> float:
     return float(thresholds[np.argmax(values >= values.max() - TIE_TOLERANCE)])  # the first, so the highest threshold
 
 
-def _threshold_curve(flat: _Flat, rules: str, known: _Known | None = None) -> tuple[np.ndarray, np.ndarray]:
-    return next(_threshold_curves(flat, np.ones((flat.count, 1), bool), rules, known))
+def _threshold_curve(flat: _Flat, known: _Known) -> tuple[np.ndarray, np.ndarray]:
+    return next(_threshold_curves(flat, np.ones((flat.count, 1), bool), known))
 
 
-def _threshold_curves(flat: _Flat, subsets: np.ndarray, rules: str, known: _Known | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _threshold_curves(flat: _Flat, subsets: np.ndarray, known: _Known) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     truth = np.bincount(flat.truth_case, minlength=flat.count)
-    order, gains, enters = known or (np.argsort(-flat.scores, kind="stable"), *_gains(flat, truth, rules))
+    order, gains, enters = known
     for inside in subsets.T:
         positives = int(np.count_nonzero(truth[inside]))
         if not positives:

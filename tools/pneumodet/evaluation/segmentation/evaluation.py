@@ -142,7 +142,7 @@ class MaskEvaluator:
         of_masks = {key: None if np.isnan(one.value) else one.value for key, one in of_pixels.items()}
         shown = sorted(kept.items())
         pictures = [captioned(self.drawn(evaluated, number, pixels[..., 0]), *self.caption(evaluated, number)) for number, pixels in shown]
-        headline = summary.prepare(evaluated.loaded, class_name=self._split.class_name, seed=self._seed)
+        headline = summary.headline(evaluated.loaded, class_name=self._split.class_name, seed=self._seed)
 
         def moves(key: str) -> np.ndarray | None:
             return jackknife.by_groups(of_pixels[key].moved, groups=selection.GROUPS) if key in of_pixels else headline.moves(key)

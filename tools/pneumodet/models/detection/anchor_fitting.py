@@ -109,6 +109,10 @@ class Fitted:
 def enough(config: Config, instances: Mapping[str, Any]) -> bool:
     """Return whether there are boxes enough to fit anchors to: ``FEWEST_BOXES``, in more than one image."""
     boxes, _, images = anchors.boxes_of(config, instances)
+    return _enough(boxes, images)
+
+
+def _enough(boxes: np.ndarray, images: np.ndarray) -> bool:
     return len(boxes) >= FEWEST_BOXES and len(np.unique(images)) > 1
 
 
@@ -132,7 +136,7 @@ def fit(config: Config, instances: Mapping[str, Any], *, jitter: float = JITTER,
       DataError: there are fewer than ``FEWEST_BOXES`` boxes, or all are in one image.
     """
     boxes_yxyx_px, input_hw, images = anchors.boxes_of(config, instances)
-    if not enough(config, instances):
+    if not _enough(boxes_yxyx_px, images):
         raise DataError(
             f"The training set has {len(boxes_yxyx_px)} boxes in {len(np.unique(images))} images, and anchors are fitted to {FEWEST_BOXES} or more "
             "of several images. Leave out --fit-anchors."

@@ -100,7 +100,7 @@ class Classifier(Family):
         def evaluate(batches: Any) -> Evaluation:
             outputs = scoring.gathered(batches)
             loaded = image_level.of_scores(records.val, outputs["pneumonia"])
-            headline = image_level.prepare(loaded, aim=settings.aim, seed=settings.seed)
+            headline = image_level.headline(loaded, aim=settings.aim, seed=settings.seed)
             return Evaluation(headline.figures | _accuracy(outputs, of_val), moves=headline.moves)
 
         return Parts(
