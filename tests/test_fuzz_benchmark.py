@@ -1,7 +1,6 @@
 """benchmarks/fuzz.py: its examples are read as they are, its changes are the same for one seed, and what goes wrong is kept."""
 
 import random
-import sys
 
 import benchmark_modules
 import numpy as np
@@ -15,12 +14,11 @@ NEEDS_TENSORFLOW = "pipeline.config"
 @pytest.fixture(scope="module")
 def modules():
     """Return (fuzz, fuzz_readers, fuzz_changes)."""
-    sys.path.insert(0, str(benchmark_modules.FOLDER))
-    import fuzz_changes
-    import fuzz_readers
+    with benchmark_modules.on_path():
+        import fuzz_changes
+        import fuzz_readers
 
-    yield benchmark_modules.load("fuzz"), fuzz_readers, fuzz_changes
-    sys.path.remove(str(benchmark_modules.FOLDER))
+    return benchmark_modules.load("fuzz"), fuzz_readers, fuzz_changes
 
 
 @pytest.fixture
