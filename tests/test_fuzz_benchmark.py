@@ -3,7 +3,7 @@
 import random
 
 import benchmark_modules
-import numpy as np
+import json_formats
 import pytest
 
 pytest.importorskip("tiny_export", reason="needs onnx, which writes the model")
@@ -25,8 +25,7 @@ def modules():
 def readers(modules, tmp_path, monkeypatch):
     from pneumodet.inference import backends
 
-    answer = {"boxes": np.array([[[0.1, 0.1, 0.5, 0.5]]], np.float32), "scores": np.array([[[0.0, 0.9]]], np.float32)}
-    monkeypatch.setattr(backends, "open_file", lambda *_, **__: lambda _: dict(answer))
+    monkeypatch.setattr(backends, "open_file", json_formats.answers)
     return modules[1].readers(tmp_path)
 
 
