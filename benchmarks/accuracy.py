@@ -109,12 +109,15 @@ class Variant:
     among: tuple[str, ...] = ()
 
 
-GIOU = ("--set", "model.ssd.loss.localization_loss={weighted_giou {}}", "--set", "model.ssd.loss.localization_weight=8")
-GIOU += (
-    "--set",
-    "model.ssd.matcher.argmax_matcher.matched_threshold=0.4",
-    "--set",
-    "model.ssd.matcher.argmax_matcher.unmatched_threshold=0.4",
+GIOU = tuple(
+    word
+    for setting in (
+        "loss.localization_loss={weighted_giou {}}",
+        "loss.localization_weight=8",
+        "matcher.argmax_matcher.matched_threshold=0.4",
+        "matcher.argmax_matcher.unmatched_threshold=0.4",
+    )
+    for word in ("--set", f"model.ssd.{setting}")
 )
 
 FREEZE, ANCHORS, BALANCE = ("--freeze", "early"), ("--fit-anchors",), ("--positive-share", "0.5")

@@ -24,8 +24,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
 
@@ -50,11 +48,11 @@ def work(line: Connection, folder: Path, seed: int, only: list[str], findings: P
     with open(findings / LOG, "ab") as log:
         os.dup2(log.fileno(), 2)  # decoders in C write about each damaged file
     import fuzz_readers
+    import json_formats
 
     from pneumodet.core.errors import PneumodetError
     from pneumodet.inference import backends
 
-    answer = {"boxes": np.array([[[0.1, 0.1, 0.5, 0.5]]], np.float32), "scores": np.array([[[0.0, 0.9]]], np.float32)}
     real, chance = backends.open_file, random.Random(seed)
     found = {name: one for name, one in fuzz_readers.readers(folder).items() if not only or any(word in name for word in only)}
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -69,7 +67,7 @@ def work(line: Connection, folder: Path, seed: int, only: list[str], findings: P
             data = reader.make(chance)
             (folder / CURRENT).write_bytes(data)
             line.send((name, ""))
-            opens = real if name == "model.onnx" else lambda *_, **__: lambda _: dict(answer)
+            opens = real if name == "model.onnx" else json_formats.answers
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             try:
                 with mock.patch.object(backends, "open_file", opens):
@@ -100,6 +98,12 @@ def keep(findings: Path, name: str, data: bytes, error: BaseException | None, wh
 def fuzz(args: argparse.Namespace) -> dict[str, dict[str, int]]:
     """Read inputs for the time that was asked for; return reader -> outcome -> how many."""
     counts: dict[str, dict[str, int]] = {}
+
+    def count(name: str, outcome: str) -> None:
+        of_reader = counts.setdefault(name, dict.fromkeys(COUNTED, 0))
+        of_reader["inputs"] += 1
+        of_reader[outcome] += 1
+
     start, turn, end = multiprocessing.get_context("spawn"), 0, float("inf")
     while time.monotonic() < end:
         ours, theirs = start.Pipe()
@@ -116,18 +120,13 @@ def fuzz(args: argparse.Namespace) -> dict[str, dict[str, int]]:
                     name, outcome = ours.recv()
                     end = min(end, time.monotonic() + args.seconds)  # from the first that is ready
                     if outcome in COUNTED:
-                        of_reader = counts.setdefault(name, dict.fromkeys(COUNTED, 0))
-                        of_reader["inputs"] += 1
-                        of_reader[outcome] += 1
+                        count(name, outcome)
             except (EOFError, OSError):
                 process.kill()
                 process.join()
                 if not name:
                     raise SystemExit(f"The examples cannot be made; see {args.out / LOG}.") from None
-                of_reader = counts.setdefault(name, dict.fromkeys(COUNTED, 0))
-                of_reader["inputs"] += 1
-                of_reader["other"] += 1
-                keep(args.out, name, (folder / CURRENT).read_bytes(), None, f"the process ended with {process.exitcode}")
+                count(name, keep(args.out, name, (folder / CURRENT).read_bytes(), None, f"the process ended with {process.exitcode}"))
             process.kill()
             process.join()
     return counts

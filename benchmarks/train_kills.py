@@ -19,16 +19,17 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import io
 import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,16 +131,17 @@ class Training:
         """Start it in the background, with files no larger than that."""
         args, argv, log = self._args, ["--run", str(self.folder / name)], self.folder / f"{name}.log"
         if args.command == TINY:
-            process = self._processes.Process(target=run_tiny, args=(self.folder / name, args.records, args.steps, resume, log, file_bytes))
-            process.start()
-            return process
+            return self._forked(run_tiny, self.folder / name, args.records, args.steps, resume, log, file_bytes)
         if resume:
             argv.append("--resume")
         else:
             argv += ["--config", "ssd_mobilenet", "--data", str(args.records), "--steps", str(args.steps), "--batch-size", "2"]
             argv += ["--checkpoint-every", str(SAVE_EVERY), "--evaluate-every", str(args.steps // 3)]
             argv += ["--pretrained", "none", *shallow.FLAGS]
-        process = self._processes.Process(target=run, args=(argv, log, file_bytes))
+        return self._forked(run, argv, log, file_bytes)
+
+    def _forked(self, target: Callable[..., None], *args: Any) -> Any:
+        process = self._processes.Process(target=target, args=args)
         process.start()
         return process
 
@@ -150,11 +152,17 @@ class Training:
 
     def can_resume(self, run: str) -> bool:
         """Whether there is something to resume."""
-        return any((self.folder / run / "train").glob("ckpt-*.index"))
+        return self.newest(run) >= 0
 
     def newest(self, run: str) -> int:
         """Return the step of the newest checkpoint, -1 where there is none."""
         return max([-1, *(int(path.stem.partition("-")[2]) for path in (self.folder / run / "train").glob("ckpt-*.index"))])
+
+    def wait(self, process: Any, run: str, step: int) -> None:
+        """Wait until there is a checkpoint of that step or a later one, or the process has ended, or for ``PATIENCE_S``."""
+        end = time.monotonic() + PATIENCE_S
+        while self.newest(run) < step and process.exitcode is None and time.monotonic() < end:
+            time.sleep(0.02)
 
     def weights(self, run: str) -> str:
         """Return the SHA-256 of all variables of the last checkpoint that are no counters."""
@@ -162,9 +170,7 @@ class Training:
         if step != self._args.steps:
             return f"it ended at step {step}"
         # TensorFlow is there, in the process that is forked
-        process = self._processes.Process(target=write_digest, args=(self.folder / run / "train" / f"ckpt-{step}", path))
-        process.start()
-        process.join()
+        self._forked(write_digest, self.folder / run / "train" / f"ckpt-{step}", path).join()
         return path.read_text()
 
     def said(self, run: str) -> str:
@@ -183,10 +189,8 @@ def kill_once(training: Training, run: str, chance: random.Random, *, seconds: f
     """Start a training, and kill it at a random moment; return whether it was still there, and after how many seconds it was not."""
     before, started = training.newest(run), time.monotonic()
     process = training.start(run, resume=training.can_resume(run))
-    end = time.monotonic() + PATIENCE_S
     if after_steps:
-        while training.newest(run) <= max(before, 0) and process.exitcode is None and time.monotonic() < end:
-            time.sleep(0.02)
+        training.wait(process, run, max(before, 0) + 1)
         seconds /= 4
     wait = chance.uniform(0, seconds)
     code = ended(process, wait)
@@ -222,10 +226,11 @@ def killed(training: Training, counts: Counts, wanted: str, chance: random.Rando
             code, _ = training.whole(run, resume=training.can_resume(run))
             if code:
                 raise SystemExit(f"A training ended with {code}: {training.said(run)}")
-        same = training.weights(run) == wanted
+        weights = training.weights(run)
+        same = weights == wanted
         counts.other_weights += not same
         counts.leftovers += leftovers(training.folder / run)
-        print(f"{run}: {counts.kills} kills, {'the same weights' if same else training.weights(run)}", file=sys.stderr, flush=True)
+        print(f"{run}: {counts.kills} kills, {'the same weights' if same else weights}", file=sys.stderr, flush=True)
         if same:
             shutil.rmtree(training.folder / run)
 
@@ -233,9 +238,7 @@ def killed(training: Training, counts: Counts, wanted: str, chance: random.Rando
 def at_once(training: Training, counts: Counts, wanted: str) -> None:
     """Start second trainings beside one that is at work."""
     first = training.start("shared", resume=False)
-    end = time.monotonic() + PATIENCE_S
-    while training.newest("shared") < 1 and first.exitcode is None and time.monotonic() < end:
-        time.sleep(0.02)
+    training.wait(first, "shared", 1)
     os.kill(first.pid, signal.SIGSTOP)  # it is at work for as long as the others take
     for resume in (False, True):
         counts.second_trainings += 1
@@ -250,9 +253,7 @@ def at_once(training: Training, counts: Counts, wanted: str) -> None:
 def full_disk(training: Training, counts: Counts, wanted: str) -> None:
     """Let a checkpoint be written on a full disk."""
     process = training.start("full", resume=False)
-    end = time.monotonic() + PATIENCE_S
-    while training.newest("full") < 1 and process.exitcode is None and time.monotonic() < end:
-        time.sleep(0.02)
+    training.wait(process, "full", 1)
     process.kill()
     process.join()
     before = training.newest("full")
@@ -290,24 +291,14 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(args.out or stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
         folder.mkdir(parents=True, exist_ok=True)
         if args.records is None:
-            args.records = folder / "records"
-            make = [sys.executable, str(ROOT / "tools" / "make_tfrecords.py"), "--output-dir", str(args.records), "--workers", "1"]
+            import made  # each training imports this module: not at its top
+
             from pneumodet.data import synthetic
 
+            args.records = folder / "records"
             source = synthetic.make_dataset(folder / "source", exams=EXAMS, seed=3, size=192)
-            flags = [
-                "--dicom-dir",
-                source.dicom_dir,
-                "--labels",
-                source.labels,
-                "--patient-map",
-                source.patient_map,
-                "--class-info",
-                source.class_info,
-            ]
-            subprocess.run(
-                [*make, *map(str, flags), "--val-fraction", "0.4", "--test-fraction", "0"], check=True, stdout=subprocess.DEVNULL
-            )
+            with contextlib.redirect_stdout(io.StringIO()):
+                made.records_of(source, args.records, classes=True)
         training = Training(args, folder)
         code, seconds = training.whole("uncut", resume=False)
         if code:

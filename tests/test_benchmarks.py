@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import benchmark_modules
@@ -18,9 +17,8 @@ from pneumodet.models.detection import pipeline_config
 @pytest.fixture(scope="module")
 def load():
     """Return what imports a benchmark, whose folder is on the path meanwhile, as when it is started."""
-    sys.path.insert(0, str(benchmark_modules.FOLDER))
-    yield benchmark_modules.load
-    sys.path.remove(str(benchmark_modules.FOLDER))
+    with benchmark_modules.on_path():
+        yield benchmark_modules.load
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,15 @@ import configparser
 import os
 import re
 import subprocess
-import sys
 
+import benchmark_modules
 import pytest
 
 from pneumodet.core.paths import PROJECT_ROOT
 
-sys.path.insert(0, str(PROJECT_ROOT / "benchmarks"))
-try:
+with benchmark_modules.on_path():
     import docker_steps
     import dockerfile
-finally:
-    sys.path.remove(str(PROJECT_ROOT / "benchmarks"))
 
 
 def instructions():

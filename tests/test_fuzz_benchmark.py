@@ -1,10 +1,9 @@
 """benchmarks/fuzz.py: its examples are read as they are, its changes are the same for one seed, and what goes wrong is kept."""
 
 import random
-import sys
 
 import benchmark_modules
-import numpy as np
+import json_formats
 import pytest
 
 pytest.importorskip("tiny_export", reason="needs onnx, which writes the model")
@@ -15,20 +14,18 @@ NEEDS_TENSORFLOW = "pipeline.config"
 @pytest.fixture(scope="module")
 def modules():
     """Return (fuzz, fuzz_readers, fuzz_changes)."""
-    sys.path.insert(0, str(benchmark_modules.FOLDER))
-    import fuzz_changes
-    import fuzz_readers
+    with benchmark_modules.on_path():
+        import fuzz_changes
+        import fuzz_readers
 
-    yield benchmark_modules.load("fuzz"), fuzz_readers, fuzz_changes
-    sys.path.remove(str(benchmark_modules.FOLDER))
+    return benchmark_modules.load("fuzz"), fuzz_readers, fuzz_changes
 
 
 @pytest.fixture
 def readers(modules, tmp_path, monkeypatch):
     from pneumodet.inference import backends
 
-    answer = {"boxes": np.array([[[0.1, 0.1, 0.5, 0.5]]], np.float32), "scores": np.array([[[0.0, 0.9]]], np.float32)}
-    monkeypatch.setattr(backends, "open_file", lambda *_, **__: lambda _: dict(answer))
+    monkeypatch.setattr(backends, "open_file", json_formats.answers)
     return modules[1].readers(tmp_path)
 
 

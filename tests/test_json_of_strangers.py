@@ -4,10 +4,9 @@ import itertools
 import json
 
 import made
-import numpy as np
 import pytest
 import tiny_export
-from json_formats import ALL, VALUES, Formats, paths_of, text_of
+from json_formats import ALL, VALUES, Formats, answers, paths_of, text_of
 
 from pneumodet.core.errors import PneumodetError
 from pneumodet.inference import backends
@@ -46,8 +45,7 @@ def export(tmp_path_factory):
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["in_turn", "every"])
 @pytest.mark.parametrize("name", ALL)
 def test_a_changed_field_is_a_sentence_or_a_correct_reading(name, every, tmp_path, records, export, monkeypatch):
-    answer = {"boxes": np.array([[[0.1, 0.1, 0.5, 0.5]]], np.float32), "scores": np.array([[[0.0, 0.9]]], np.float32)}
-    monkeypatch.setattr(backends, "open_file", lambda *_, **__: lambda _: dict(answer))
+    monkeypatch.setattr(backends, "open_file", answers)
     document, use = getattr(Formats(tmp_path, records, export), name)()
     use(text_of(document))  # as it is, it can be used
     tracebacks = {}

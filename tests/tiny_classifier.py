@@ -3,6 +3,7 @@
 run(workspace / "gate", records, task="both")      # config.toml, run.json, train/ckpt-6, evaluation/metrics.json
 """
 
+import contextlib
 import json
 
 import numpy as np
@@ -31,14 +32,15 @@ METRICS = {
 """Of an evaluation of the checkpoint."""
 
 
+@contextlib.contextmanager
 def small():
-    """Return a context in which the ResNet has two stages of one block."""
+    """Build a ResNet of two stages of one block."""
     from pneumodet.models.classification import networks
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(networks, "_STAGES", ((4, 1), (8, 2)))
-    patch.setattr(networks, "_BLOCKS", 1)
-    return patch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "_STAGES", ((4, 1), (8, 2)))
+        patch.setattr(networks, "_BLOCKS", 1)
+        yield
 
 
 def run(folder, records, *, metrics=METRICS, **settings):

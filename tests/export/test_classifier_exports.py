@@ -1,6 +1,8 @@
 """A classifier's run as files: what lies in the folder, that each file answers as the checkpoint does, what predicts with it, and what is refused."""
 
+import contextlib
 import dataclasses
+import io
 import json
 
 import numpy as np
@@ -29,9 +31,8 @@ CLASSES = ["pneumonia", "Normal", "No Lung Opacity / Not Normal", "Lung Opacity"
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    patch = tiny_classifier.small()
-    yield
-    patch.undo()
+    with tiny_classifier.small():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +47,6 @@ def workspace(keras_records, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exports(workspace):
     """Return (the export of "gate", what the command printed)."""
-    import contextlib
-    import io
-
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setenv("PNEUMODET_WORKSPACE", str(workspace))

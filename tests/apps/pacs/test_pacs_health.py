@@ -1,11 +1,11 @@
 """The health page: on loopback, for machines, without anything of a patient."""
 
 import json
+import queue
 import socket
 import struct
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 
@@ -134,10 +134,10 @@ def test_a_broken_journal_is_told(book, health):
 
 
 def test_a_watcher_that_does_not_wait_leaves_no_traceback(book, health, monkeypatch, capfd):
-    threads, real = [], book.counts
+    threads, real = queue.SimpleQueue(), book.counts
 
     def counts():
-        threads.append(threading.current_thread())
+        threads.put(threading.current_thread())
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
         client.close()
         return real()
@@ -146,9 +146,7 @@ def test_a_watcher_that_does_not_wait_leaves_no_traceback(book, health, monkeypa
     with serving(health, book, "127.0.0.1", 0) as port:
         client = socket.create_connection(("127.0.0.1", port))
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-        while not threads:
-            time.sleep(0.01)
-        threads[0].join(20)
+        threads.get(timeout=20).join(20)
     assert capfd.readouterr().err == ""
 
 

@@ -1,25 +1,15 @@
 """The benchmark of prediction: what it computes of what was measured. Nothing is measured here."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import benchmark_modules
 import numpy as np
 import pytest
 
 from pneumodet.core.detections import Detections
 
-FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "predict.py"
-
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_predict", FILE)
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return benchmark_modules.load("predict")
 
 
 def rows_of(*rows):

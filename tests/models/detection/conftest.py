@@ -1,6 +1,7 @@
 """A record set and a run that the detection tests share: made once, by the commands that a user types."""
 
 import functools
+from unittest import mock
 
 import made
 import pytest
@@ -52,9 +53,9 @@ def workspace(shared_workspace, monkeypatch):
     return shared_workspace
 
 
-@pytest.fixture(scope="session", autouse=True)
-def runners_once():
-    """Restore and trace a checkpoint that several tests run over records only once: that takes longer than all their records."""
+@pytest.fixture(scope="session")
+def kept_runners():
+    """Return what restores and traces a checkpoint only once, for as long as it is entered: that takes longer than all the records of several tests."""
     from pneumodet.models.detection import running
 
     real, kept = running.of_checkpoint, {}
@@ -66,8 +67,13 @@ def runners_once():
             kept[key] = real(config, checkpoint)
         return kept[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "of_checkpoint", of_checkpoint)
+    return lambda: mock.patch.object(running, "of_checkpoint", of_checkpoint)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runners_once(kept_runners):
+    """Keep runners in the tests of this folder, whatever runs after them in the same process."""
+    with kept_runners():
         yield
 
 
@@ -80,10 +86,10 @@ def detector(trained):
 
 
 @pytest.fixture(scope="session")
-def trained(network, records, shared_workspace):
+def trained(network, records, shared_workspace, kept_runners):
     """Return the folder of a run of 6 steps, evaluated and exported."""
     maps = [word for setting in shallow.TWO_MAPS for word in ("--set", setting)] if network == "shallow" else []
-    with pytest.MonkeyPatch.context() as patch, shallow.builds(network):
+    with pytest.MonkeyPatch.context() as patch, shallow.builds(network), kept_runners():
         patch.setenv("PNEUMODET_WORKSPACE", str(shared_workspace))
         flags = [
             "--config",
