@@ -16,7 +16,7 @@ from pneumodet.cli import demo as command
 from pneumodet.core import paths
 from pneumodet.core.errors import DataError, PneumodetError
 
-TINY = dataclasses.replace(demo.FAST, exams=6, side_px=64)
+TINY = dataclasses.replace(demo.FAST, exams=6, side_px=64, compared=2)
 
 
 @pytest.fixture
@@ -45,35 +45,40 @@ def lines(workspace, monkeypatch):
     return ran
 
 
-@pytest.mark.parametrize("scale", [TINY, dataclasses.replace(demo.FULL, exams=6, side_px=64)], ids=["fast", "full"])
+@pytest.mark.parametrize("scale", [demo.FAST, demo.FULL], ids=["fast", "full"])
 @pytest.mark.parametrize("tested", [False, True])
 def test_the_steps(lines, workspace, monkeypatch, scale, tested):
     monkeypatch.setattr(demo, "TESTED_EXAMS", 6 if tested else 7)
     said = []
-    assert demo.run(scale, say=said.append, progress=iter) == workspace / "demo" / "predictions" / "overview.png"
-    assert [name for name, _ in lines] == ["make_tfrecords", "train", "evaluate", "export", "predict"] + ["evaluate"] * tested
+    scale = dataclasses.replace(scale, exams=6, side_px=64)
+    made = demo.run(scale, say=said.append, progress=iter)
+    folder, whole = workspace / "demo", scale.compared > 0
+    expected = {"Report": folder / "eval" / "report.html"}
+    expected |= {"Picture": folder / "predictions" / "overview.png"} if whole else {}
+    assert made == expected | ({"Test": folder / "eval_test" / "report.html"} if tested else {})
+    assert [name for name, _ in lines] == ["make_tfrecords", "train", "evaluate"] + ["export", "predict"] * whole + ["evaluate"] * tested
     assert [args.split for name, args in lines if name == "evaluate"] == ["val", "test"][: 1 + tested]
     of = dict(lines)
     assert bool(of["make_tfrecords"].test_fraction) == tested
     assert of["make_tfrecords"].max_side == 2 * scale.input_px
     assert (of["train"].pretrained, of["train"].fit_anchors, of["train"].steps) == ("none", True, scale.steps)
     assert of["train"].evaluate_every * scale.evaluations >= scale.steps
-    assert len(list(of["predict"].input.iterdir())) == 2, "validation patients only"
+    assert not whole or len(list(of["predict"].input.iterdir())) == 2, "validation patients only"
     titles = [text.strip().partition(" ")[0] for text in said[1:]]
-    assert titles == ["1.", "2.", "3.", "4.", "5.", "6.", "7."][: 6 + tested], "each says what it is for"
-    assert f"about {scale.minutes} minute" in said[0]
+    assert titles == ["1.", "2.", "3.", "4.", "5.", "6.", "7."][: 4 + 2 * whole + tested], "each says what it is for"
+    assert f"{len(titles)} steps, about {scale.minutes} minute" in said[0]
 
 
 def test_the_fast_one_is_smaller(monkeypatch, capsys, workspace):
     scales = []
-    monkeypatch.setattr(demo, "run", lambda scale, **_: scales.append(scale) or workspace / "demo" / "predictions" / "overview.png")
+    made = {"Report": workspace / "demo" / "eval" / "report.html", "Picture": workspace / "demo" / "predictions" / "overview.png"}
+    monkeypatch.setattr(demo, "run", lambda scale, **_: scales.append(scale) or made)
     assert command.main(["--fast"]) == command.main([]) == command.main(["--fast", "--exams", "9", "--steps", "8"]) == 0
     assert scales == [demo.FAST, demo.FULL, dataclasses.replace(demo.FAST, exams=9, steps=8)]
     assert demo.FAST.minutes < demo.FULL.minutes
     out = capsys.readouterr().out
-    assert (
-        f"Picture: {workspace / 'demo' / 'predictions' / 'overview.png'}\nReport:  {workspace / 'demo' / 'eval' / 'report.html'}\n" in out
-    )
+    assert f"Report:  {made['Report']}\nPicture: {made['Picture']}\n" in out
+    assert out.count("which exports, predicts and tests as well") == 2
 
 
 def test_somebodys_run_of_that_name_stays(workspace, monkeypatch):
@@ -88,7 +93,7 @@ def test_commands_are_shown_as_one_would_type_them(lines, workspace, monkeypatch
     monkeypatch.chdir(workspace.parent)
     monkeypatch.setenv("PNEUMODET_WORKSPACE", workspace.name)
     said = []
-    assert not demo.run(TINY, say=said.append, progress=iter).is_absolute()
+    assert not any(path.is_absolute() for path in demo.run(TINY, say=said.append, progress=iter).values())
     assert f" --data {workspace.name}/demo/records " in "".join(said)
     assert str(workspace) not in "".join(said)
 

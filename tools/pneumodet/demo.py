@@ -1,10 +1,11 @@
 """The whole workflow on radiographs that it makes itself: every step by the command that a user would type.
 
 run(FULL)
-run(FAST)               # smaller and shorter, for a first look
+run(FAST)               # smaller, and only to the evaluation, for a first look
 """
 
 import dataclasses
+import itertools
 import json
 import shlex
 import shutil
@@ -48,7 +49,7 @@ class Scale:
       input_px: height and width of the model's input.
       steps: of training.
       evaluations: on the way.
-      compared: validation exams on which the export is compared with the checkpoint.
+      compared: validation exams on which the export is compared with the checkpoint; 0 for no export and no prediction.
       minutes: that all of it takes on two processors that nothing else uses.
     """
 
@@ -61,8 +62,8 @@ class Scale:
     minutes: int
 
 
-FULL = Scale(exams=160, side_px=640, input_px=160, steps=160, evaluations=2, compared=16, minutes=5)
-FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=8, minutes=2)
+FULL = Scale(exams=160, side_px=640, input_px=160, steps=150, evaluations=2, compared=8, minutes=5)
+FAST = Scale(exams=64, side_px=512, input_px=128, steps=80, evaluations=1, compared=0, minutes=1)
 
 
 def run(
@@ -71,7 +72,7 @@ def run(
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items,
-) -> Path:
+) -> dict[str, Path]:
     """Make data, convert, train, evaluate, export and predict.
 
     Args:
@@ -81,7 +82,7 @@ def run(
       progress: wraps the radiographs as they are made.
 
     Returns:
-      The picture to open.
+      What to open: "Report", "Picture" of predictions, "Test" report; the latter two where the scale has them.
 
     Raises:
       DataError: workspace/demo is something else than an earlier demo.
@@ -99,23 +100,23 @@ def run(
     # first, so that a demo that is stopped halfway is still known as one and can be replaced
     paths.write_json(folder / MARKER, dataclasses.asdict(scale) | {"seed": seed})
     tested = scale.exams >= TESTED_EXAMS
-    say(
-        f"{'Seven' if tested else 'Six'} steps, about {counted(scale.minutes, 'minute')} on two processors that nothing else uses. All files: {folder}"
-    )
+    steps = 4 + 2 * bool(scale.compared) + tested
+    say(f"{steps} steps, about {counted(scale.minutes, 'minute')} on two processors that nothing else uses. All files: {folder}")
+    numbers = itertools.count(1)
 
     def step(title: str, name: str, *arguments: object) -> None:
         line = list(map(str, arguments))
-        say(f"\n{title}\n$ {invocation.command(name)} {shlex.join(line)}")
+        say(f"\n{next(numbers)}. {title}\n$ {invocation.command(name)} {shlex.join(line)}")
         command(name, line)
 
-    say(f"\n1. Data: {scale.exams} synthetic radiographs as DICOM files, and a CSV of boxes")
+    say(f"\n{next(numbers)}. Data: {scale.exams} synthetic radiographs as DICOM files, and a CSV of boxes")
     source = synthetic.make_dataset(
         folder / "source", exams=scale.exams, seed=seed, size=scale.side_px, workers=processes.cpus(), progress=progress
     )
     labels = ("--labels", source.labels)
     records = folder / "records"
     step(
-        f"2. Records: radiographs and boxes as TFRecords; each patient goes to training, to validation{' or to test' if tested else ''}",
+        f"Records: radiographs and boxes as TFRecords; each patient goes to training, to validation{' or to test' if tested else ''}",
         "make_tfrecords",
         *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info, "--patient-map", source.patient_map),
         # twice the input, as --for CONFIG would have it: training decodes each image many times
@@ -124,35 +125,39 @@ def run(
     )
     sides = (part for side in ("height", "width") for part in ("--set", f"{SETTING}.{side}={scale.input_px}"))
     step(
-        "3. Training: a detector from random weights, which do for drawings; with your own data leave out --pretrained none",
+        "Training: a detector from random weights, which do for drawings; with your own data leave out --pretrained none",
         "train",
         *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--pretrained", "none", "--fit-anchors", "--seed", seed),
         *("--steps", scale.steps, "--evaluate-every", -(-scale.steps // scale.evaluations), "--learning-rate", LEARNING_RATE, *sides),
     )
-    step("4. Evaluation: its best checkpoint on the validation patients, which chose it, and a threshold for it", "evaluate", "--run", NAME)
-    step(
-        "5. Export: the model as a folder of its own, compared with the checkpoint on some exams",
-        "export",
-        *("--run", NAME, "--limit", scale.compared),
-    )
-    # only exams that training has not seen, so that the pictures show what the detector can do
-    validation = _copy_validation(source.dicom_dir, records, folder / "validation")
-    predictions = folder / "predictions"
-    step(
-        "6. Prediction: the exported model on the validation patients' DICOM files; --labels only draws the truth beside",
-        "predict",
-        *("--model", folder / "export", "--input", validation, *labels, "--output-dir", predictions),
-    )
+    step("Evaluation: its best checkpoint on the validation patients, which chose it, and a threshold for it", "evaluate", "--run", NAME)
+    made = {"Report": folder / "eval" / "report.html"}
+    if scale.compared:
+        step(
+            "Export: the model as a folder of its own, compared with the checkpoint on some exams",
+            "export",
+            *("--run", NAME, "--limit", scale.compared),
+        )
+        # only exams that training has not seen, so that the pictures show what the detector can do
+        validation = _copy_validation(source.dicom_dir, records, folder / "validation")
+        predictions = folder / "predictions"
+        step(
+            "Prediction: the exported model on the validation patients' DICOM files; --labels only draws the truth beside",
+            "predict",
+            *("--model", folder / "export", "--input", validation, *labels, "--output-dir", predictions),
+        )
+        made["Picture"] = predictions / "overview.png"
     if tested:
         step(
-            "7. Test: once, at the end, on patients that nothing was chosen on: the figures to report",
+            "Test: once, at the end, on patients that nothing was chosen on: the figures to report",
             "evaluate",
             "--run",
             NAME,
             "--split",
             "test",
         )
-    return predictions / "overview.png"
+        made["Test"] = folder / "eval_test" / "report.html"
+    return made
 
 
 def command(name: str, arguments: Sequence[str]) -> None:
