@@ -130,6 +130,7 @@ def assert_one_report_each(orthanc, wanted):
     assert len(orthanc.find(Modality="CR")) == len(wanted)
 
 
+@pytest.mark.slow
 def test_200_exams_with_both_sides_killed_in_the_middle(orthanc, tmp_path):
     tiny_export.make(tmp_path / "model")
     made = list(exams(EXAMS))

@@ -26,7 +26,8 @@ CHROMIUM = Path("/usr/bin/chromium")
 APP = Path(__file__).resolve().parents[3] / "tools" / "app.py"
 PATIENCE_MS = 120_000
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not there: apt-get install chromium")
+# its quick sibling is test_web_first_view
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not there: apt-get install chromium")]
 
 LABELS = "patientId,x,y,width,height,Target\nlabelled,16,24,16,16,1\n"
 

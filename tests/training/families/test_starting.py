@@ -12,7 +12,7 @@ from pneumodet.models import options, pretrained
 from pneumodet.models.detection import anchor_fitting, pipeline_config
 from pneumodet.models.options import Options
 from pneumodet.training import advice
-from pneumodet.training.families import detection_request
+from pneumodet.training.families import detection_request, starting
 from pneumodet.training.families.detection_request import Request
 
 
@@ -117,27 +117,34 @@ def test_too_few_boxes_leave_the_anchors_as_they_are(new, zoo, monkeypatch):
 
 
 def test_a_small_set_gets_what_suits_it(new, zoo, records, monkeypatch):
-    """And who has chosen one of them gets the others alone."""
-
-    def settled(**fields):
-        said = new(**fields)[1]
-        return new.options.freeze, [line for line in said if "no GPU" in line], any("Anchors: " in line for line in said)
-
     monkeypatch.setattr(anchor_fitting, "FEWEST_BOXES", 2)
-    count = len(RecordSet.open(records).train)
-    freeze, (line,), fitted = settled()
-    assert new.options.positive_share == 0.5 and line.endswith(f"; {BALANCED}")
-    assert line.startswith(f"{count} training exams, no GPU: {FROZEN}; {FITTED}; ")
-    assert (freeze, fitted) == (("early",), True)
-    freeze, (line,), fitted = settled(freeze=("stem",))
-    assert line.startswith(f"{count} training exams, no GPU: {FITTED}; ")
-    assert (freeze, fitted) == (("stem",), True)
-    assert settled(freeze=("none",), fit_anchors=False, positive_share=0.0) == ((), [], False)
-    assert new.options.positive_share is None
-    assert settled(fit_anchors=False, positive_share=0.3) == (("early",), [f"{count} training exams, no GPU: {FROZEN}"], False)
-    assert new.options.positive_share == 0.3
-    assert settled(freeze=("none", "stem"), fit_anchors=True)[0] == ("stem",)
-    assert settled(freeze=("none",), fit_anchors=True) == ((), [f"{count} training exams, no GPU: {BALANCED}"], True)
+    said = new()[1]
+    (line,) = [line for line in said if "no GPU" in line]
+    assert line == f"{len(RecordSet.open(records).train)} training exams, no GPU: {FROZEN}; {FITTED}; {BALANCED}"
+    assert (new.options.freeze, new.options.positive_share) == (("early",), 0.5)
+    assert any("Anchors: " in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "freeze", "fitted", "share", "for_the_user"),
+    [
+        ({"freeze": ("stem",)}, ("stem",), True, 0.5, [FITTED, BALANCED]),
+        ({"freeze": ("none",), "fit_anchors": False, "positive_share": 0.0}, (), False, None, []),
+        ({"fit_anchors": False, "positive_share": 0.3}, ("early",), False, 0.3, [FROZEN]),
+        ({"freeze": ("none", "stem"), "fit_anchors": True}, ("stem",), True, 0.5, [BALANCED]),
+        ({"freeze": ("none",), "fit_anchors": True}, (), True, 0.5, [BALANCED]),
+    ],
+)
+def test_who_has_chosen_one_of_them_gets_the_others_alone(records, monkeypatch, chosen, freeze, fitted, share, for_the_user):
+    monkeypatch.setattr(anchor_fitting, "FEWEST_BOXES", 2)
+    monkeypatch.setattr(gpus, "free_bytes", list)
+    opened, said = RecordSet.open(records), []
+    request = Request(run="run", config="ssd_mobilenet", data=records, steps=10, **chosen)
+    start = pretrained.Start("ckpt-0", "detection", "the zoo")
+    result = starting.settled(request, pipeline_config.load("ssd_mobilenet"), start, records=opened, say=said.append)
+    assert (result.freeze, result.fit_anchors, result.positive_share) == (freeze, fitted, share)
+    lines = [line for line in said if "no GPU" in line]
+    assert lines == [f"{len(opened.train)} training exams, no GPU: {'; '.join(for_the_user)}"] * bool(for_the_user)
 
 
 @pytest.mark.parametrize("case", ["gpu", "large", "another model", "of the same classes"])
