@@ -102,7 +102,8 @@ def test_passes_the_checks_and_reads_the_records(name, records, tmp_path):
     assert schedule.total_steps == train.num_steps
     assert 0 <= schedule.warmup_learning_rate < schedule.learning_rate_base
     assert train.gradient_clipping_by_norm == 10
-    assert not train.optimizer.use_moving_average and not config.eval_config.use_moving_averages
+    averaged = name.startswith("ssd_mobilenet")
+    assert (train.optimizer.use_moving_average, config.eval_config.use_moving_averages) == (averaged, averaged)
     assert not train.data_augmentation_options
     assert 4 <= train.max_number_of_boxes <= 100
     model = pipeline_config.architecture(config)

@@ -196,7 +196,9 @@ def test_every_optimizer_gets_the_schedule_that_the_config_has(name):
     plain = resolved(varied, {"learning_rate": 0.003, "batch_size": "4"})
     kind = {"sgd": "momentum_optimizer", "adam": "adam_optimizer", "rmsprop": "rms_prop_optimizer"}[name]
     assert config.train_config.optimizer.WhichOneof("optimizer") == kind
-    assert not config.train_config.optimizer.use_moving_average
+    kept = plain.train_config.optimizer
+    assert config.train_config.optimizer.use_moving_average == kept.use_moving_average
+    assert config.train_config.optimizer.moving_average_decay == kept.moving_average_decay
     schedule = pipeline_config.learning_rate(config)
     assert schedule.learning_rate_base == pytest.approx(0.003)
     assert schedule.total_steps == 500

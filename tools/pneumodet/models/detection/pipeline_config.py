@@ -271,7 +271,7 @@ def check(config: Config, label_map: dict[str, int], *, begun: bool = False) -> 
     if config.eval_config.use_moving_averages and not train.optimizer.use_moving_average and not begun:
         raise ConfigError(
             "eval_config.use_moving_averages is true, but train_config.optimizer.use_moving_average is false: there would be no averages to evaluate. "
-            "Set both, by --set train_config.optimizer.use_moving_average=true, or none."
+            "Set both true or both false."
         )
     schedule = learning_rate(config)
     if schedule is None:
