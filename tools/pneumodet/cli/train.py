@@ -44,6 +44,7 @@ def build_parser() -> console.Parser:
     )
     train_flags.add_freezing(groups.start)
     train_flags.add_anchors(groups.how)
+    train_flags.add_recipe(groups.how)
     add = groups.how.add_argument
     add("--precision", choices=choices.PRECISIONS, help=f"of the computation, on GPUs that have it (default {Options.precision})")
 
@@ -104,6 +105,7 @@ def _request(args: argparse.Namespace) -> "detection.Request":
         steps=args.steps,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
+        recipe=args.recipe,
         pretrained=args.pretrained,
         fine_tune_checkpoint=args.fine_tune_checkpoint,
         fine_tune_checkpoint_type=args.fine_tune_checkpoint_type,
