@@ -29,8 +29,8 @@ def build_parser() -> console.Parser:
         Plan,
         configs="configs/ (configs/README.md), or path of a pipeline.config",
         data="record set from make_tfrecords (default: the records that the config itself names)",
-        pretrained="coco, imagenet, none, a name of pretrained/registry.json, run:NAME, or a checkpoint's path (default: what the config names, else "
-        "coco where there is one for it)",
+        pretrained="coco, imagenet, none, a name of pretrained/registry.json, run:NAME (a detector's, or a classifier's for its backbone), or a "
+        "checkpoint's path (default: what the config names, else coco where there is one for it)",
         batch_size=_batch_size,
         batch_help="images a step, or auto: what fits into memory; the learning rate is scaled with it",
         defaults_of_config=False,
