@@ -26,23 +26,23 @@ A variant of another one's runs is evaluated with the newest checkpoint, or unde
 import argparse
 import csv
 import dataclasses
+import functools
 import itertools
 import json
 import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fold_evaluation
 import numpy as np
 import stock_loop
-from google.protobuf import text_format
 
 from pneumodet.core import paths
-from pneumodet.models.detection import pipeline_config
+from pneumodet.models.detection import pipeline_config, recipes
 
 BATCH_SIZE = 8
 
@@ -61,27 +61,6 @@ OUTER, INNER = "outer", "inner"
 
 SUPPRESSION = "model.ssd.post_processing.batch_non_max_suppression.iou_threshold=0.6"
 """The zoo's."""
-
-ZOO = {
-    "ssd_mobilenet": (
-        "gradient_clipping_by_norm: 0 data_augmentation_options { random_horizontal_flip { } } data_augmentation_options { ssd_random_crop { } }",
-        (SUPPRESSION,),
-        0.0125,
-        0.04,
-    ),
-    "ssd_mobilenet_fpnlite": (
-        "gradient_clipping_by_norm: 0 max_number_of_boxes: 100 data_augmentation_options { random_horizontal_flip { } } data_augmentation_options { "
-        "random_crop_image { min_object_covered: 0 min_aspect_ratio: 0.75 max_aspect_ratio: 3 min_area: 0.75 max_area: 1 overlap_thresh: 0 } }",
-        (SUPPRESSION,)
-        + tuple(
-            f"model.ssd.{part}.conv_hyperparams.batch_norm.decay=0.997"
-            for part in ("feature_extractor", "box_predictor.weight_shared_convolutional_box_predictor")
-        ),
-        0.005,
-        0.02,
-    ),
-}
-"""Config -> what the zoo's has otherwise than ours (train_config's fields, settings), its learning rate at batch 8, and its warm-up's share of steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,10 +209,17 @@ class Study:
         recipe, args = self._variants[name], self._args
         _say(f"{name}, {folder.name}: {steps} steps" + (f", at most {seconds:.0f} s" if seconds else ""))
         if recipe.stock:
-            change = zoo(args.config, recipe, settings=args.settings, steps=steps)
             data, run = self._data(fold, "whole"), folder / RUN
             config = stock_loop.resolve(
-                run, config=args.config, data=data, pretrained=args.pretrained, steps=steps, batch_size=BATCH_SIZE, change=change
+                run,
+                config=args.config,
+                data=data,
+                pretrained=args.pretrained,
+                steps=steps,
+                batch_size=BATCH_SIZE,
+                settings=args.settings,
+                recipe="stock",
+                change=functools.partial(vary, recipe=recipe),
             )
             spec = {"config": str(config), "model_dir": str(run / "train"), "checkpoint_every": stock_loop.ITERATION, "end_if_lost": True}
             return stock_loop.run("stock", spec, log=folder / "log.txt", seconds=seconds)
@@ -307,20 +293,11 @@ class Study:
         return checkpoint | {key: done.get(key) for key in ("planned", "seconds", "cpu_seconds", "stopped", "images_per_second")}
 
 
-def zoo(config: str, recipe: Variant, *, settings: Sequence[str], steps: int) -> Callable[[Any], None]:
-    """Return what makes the zoo's recipe of one of our configs."""
-    train, changes, rate, warm_up = ZOO[config]
-
-    def change(parsed: Any) -> None:
-        text_format.Merge(train, parsed.train_config)
-        parsed.train_config.gradient_clipping_by_norm = recipe.clip
-        for reader in (parsed.train_input_reader, *parsed.eval_input_reader):
-            reader.ClearField("shuffle_buffer_size")
-        pipeline_config.override(parsed, (*changes, *settings))
-        pipeline_config.set_peak_rate(parsed, recipe.rate or rate)
-        pipeline_config.learning_rate(parsed).warmup_steps = round(warm_up * steps)
-
-    return change
+def vary(config: Any, *, recipe: Variant) -> None:
+    """Give the zoo's config what a stock variant has otherwise."""
+    config.train_config.gradient_clipping_by_norm = recipe.clip
+    if recipe.rate:
+        pipeline_config.set_peak_rate(config, recipe.rate)
 
 
 def measured(outcome: Mapping[str, Any], *, total: int) -> dict[str, float]:
@@ -397,7 +374,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sample", type=Path, required=True, help="folder of radiographs, labels and patients")
     add("--out", type=Path, required=True, help="folder of the study; the same command resumes it")
     add("--pretrained", metavar="CKPT", help="checkpoint that all start from (default: none)")
-    add("--config", choices=list(ZOO), default="ssd_mobilenet", help="(default %(default)s)")
+    add("--config", choices=recipes.names("stock"), default="ssd_mobilenet", help="(default %(default)s)")
     add(
         "--variants",
         nargs="+",

@@ -57,6 +57,7 @@ def resolve(
     steps: int,
     batch_size: int = 8,
     settings: Sequence[str] = (),
+    recipe: str | None = None,
     change: Callable[[Any], None] = lambda config: None,
 ) -> Path:
     """Write a pipeline.config for the stock API, made of the same config, records and checkpoint as tools/train.py would make it.
@@ -69,6 +70,7 @@ def resolve(
       steps: of the run and its schedule.
       batch_size: of the run.
       settings: ``KEY=VALUE``.
+      recipe: "stock" for the zoo's own settings.
       change: changes the TrainEvalPipelineConfig last.
 
     Returns:
@@ -83,6 +85,7 @@ def resolve(
         steps=steps,
         batch_size=batch_size,
         settings=tuple(settings),
+        recipe=recipe,
         fit_anchors=False,
     )
     prepared = detection_request.new(folder, request, say=lambda text: None, on_download=lambda done, total: None)

@@ -142,17 +142,12 @@ def test_what_a_short_run_took_is_told_apart(accuracy):
     assert accuracy.measured(measured_run(10.0, 0.5) | {"seconds": 45.0}, total=60)["evaluation"] == 0, "the stock loop has none"
 
 
-@pytest.mark.parametrize(("name", "rate", "warm_up"), [("ssd_mobilenet", 0.0125, 40), ("ssd_mobilenet_fpnlite", 0.005, 20)])
-def test_the_zoos_recipe(accuracy, name, rate, warm_up):
-    config = pipeline_config.load(name)
-    accuracy.zoo(name, accuracy.VARIANTS["stock"], settings=(), steps=1000)(config)
+def test_a_stock_variant_has_a_rate_and_a_clipping_of_its_own(accuracy):
+    config = pipeline_config.load("ssd_mobilenet")
     train, schedule = config.train_config, pipeline_config.learning_rate(config)
-    assert schedule.learning_rate_base == pytest.approx(rate)
-    assert schedule.warmup_steps == warm_up
-    assert [one.WhichOneof("preprocessing_step") for one in train.data_augmentation_options][0] == "random_horizontal_flip"
-    assert (len(train.data_augmentation_options), train.gradient_clipping_by_norm, train.max_number_of_boxes) == (2, 0, 100)
-    assert config.train_input_reader.shuffle_buffer_size == 2048
-    accuracy.zoo(name, accuracy.VARIANTS["stock_0.005"], settings=(), steps=1000)(config)
+    accuracy.vary(config, recipe=accuracy.VARIANTS["stock"])
+    assert (schedule.learning_rate_base, train.gradient_clipping_by_norm) == (pytest.approx(0.0125), 0)
+    accuracy.vary(config, recipe=accuracy.VARIANTS["stock_0.005"])
     assert (schedule.learning_rate_base, train.gradient_clipping_by_norm) == (pytest.approx(0.005), 10)
 
 

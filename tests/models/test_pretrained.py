@@ -13,6 +13,7 @@ import sys
 import tarfile
 import threading
 import time
+import types
 
 import pytest
 
@@ -21,8 +22,9 @@ from pneumodet.core.errors import CheckpointError, ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import label_map, tfrecord
-from pneumodet.models import checkpoint_registry, pretrained
+from pneumodet.models import checkpoint_registry, pretrained, settings
 from pneumodet.models.checkpoint_registry import Download
+from pneumodet.models.classification.settings import ClassifierSettings
 from pneumodet.models.detection import checkpoint_files, pipeline_config
 
 CLASSES = {"no-pneumonia": 1, "pneumonia": 2}
@@ -572,6 +574,69 @@ def test_a_run_without_checkpoint_and_one_that_is_not_there(resolve, run):
         resolve("run:mine")
     with pytest.raises(DataError, match="no run 'yours'"):
         resolve("run:yours")
+
+
+@pytest.fixture
+def classifier(run):
+    """Return what makes the folder of a classifier's run "gate" that has seen an exam."""
+
+    def make(backbone="mobilenetv2"):
+        folder = run.parent / "gate"
+        write_checkpoint(
+            folder / runs.BEST / "ckpt-6", [checkpoint_files.OBJECT_GRAPH, "model/_operations/3/gamma/.ATTRIBUTES/VARIABLE_VALUE"]
+        )
+        (folder / runs.BEST / checkpoint_files.STATE).write_text('model_checkpoint_path: "ckpt-6"\n')
+        settings.save(ClassifierSettings(backbone=backbone), folder / runs.SETTINGS)
+        run_record.write(folder / runs.RECORD, RunRecord(family=runs.CLASSIFICATION, seen=SEEN))
+        return folder
+
+    return make
+
+
+SEEN = Seen(trained=Marks.of(Exams.of([{"file_name": "a"}])))
+
+
+@pytest.fixture
+def handed_over(monkeypatch):
+    """Let a classifier's backbone be written as an index alone, without TensorFlow."""
+    monkeypatch.setitem(
+        sys.modules,
+        "pneumodet.models.classification.weights",
+        types.SimpleNamespace(handed_over=lambda run, prefix, _: write_checkpoint(run / "backbone" / prefix.rpartition("/")[2], BACKBONE)),
+    )
+
+
+def test_a_classifiers_backbone_is_taken(resolve, classifier, handed_over):
+    folder = classifier()
+    start = resolve("run:gate")
+    assert (start.checkpoint, start.type) == (str(folder / "backbone" / "ckpt-6"), "classification")
+    assert (start.source, start.seen) == ("the backbone of the classifier gate, ckpt-6", SEEN)
+    for path in (folder / runs.BEST, folder / runs.BEST / "ckpt-6"):
+        assert resolve(str(path)) == start
+    written = resolve(start.checkpoint)
+    assert (written.checkpoint, written.type, written.seen) == (start.checkpoint, "classification", SEEN), (
+        "what was written before, by its path"
+    )
+
+
+def test_a_classifier_of_another_backbone_is_refused(resolve, classifier, config):
+    classifier("vgg16")
+    with pytest.raises(
+        CheckpointError, match=r"gate has the backbone vgg16, which is not that of .*'ssd_mobilenet_v2_keras'\. .*mobilenetv2 to ssd"
+    ):
+        resolve("run:gate")
+    classifier()
+    with pytest.raises(CheckpointError, match="'faster_rcnn_resnet50_keras'"):
+        resolve("run:gate", config=pipeline_config.load("faster_rcnn_resnet50"))
+    config.model.ssd.feature_extractor.depth_multiplier = 0.5
+    with pytest.raises(CheckpointError, match="of width 1, but this config's has depth_multiplier 0.5"):
+        resolve("run:gate")
+
+
+def test_a_run_of_a_segmenter_is_refused(resolve, run):
+    run_record.write(run / runs.RECORD, RunRecord(family=runs.SEGMENTATION))
+    with pytest.raises(DataError, match="'mine' is of the family segmentation, not detection"):
+        resolve("run:mine")
 
 
 def test_nothing_of_it_needs_tensorflow(run, folder, mirror):

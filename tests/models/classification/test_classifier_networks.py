@@ -14,6 +14,7 @@ from keras.src.legacy.saving import legacy_h5_format
 from pneumodet.core.errors import CheckpointError
 from pneumodet.models.classification import networks, weights
 from pneumodet.models.classification.settings import ClassifierSettings, check_weights
+from pneumodet.models.detection import checkpoint_files
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
 
@@ -114,6 +115,61 @@ def test_a_checkpoint_of_mobilenet_goes_to_the_right_layers(source, tmp_path):
 def test_a_checkpoint_that_does_not_fit_is_refused(source, tmp_path, more, message):
     with pytest.raises(CheckpointError, match=message):
         weights.started(settings(checkpoint(source, tmp_path, **more)))
+
+
+@pytest.fixture
+def classifier(source, tmp_path):
+    """Return (folder, prefix) of a classifier's run whose backbone is the source's."""
+    model = networks.classifier(settings("none"), source)
+    kept = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(tmp_path / "gate" / "best"), max_to_keep=1)
+    return tmp_path / "gate", kept.save(checkpoint_number=6)
+
+
+def test_a_backbone_is_handed_over_as_the_api_has_it(source, classifier):
+    folder, prefix = classifier
+    written = weights.handed_over(folder, prefix, settings("none"))
+    assert written == str(folder / "backbone" / "ckpt-6")
+    assert checkpoint_files.roots(checkpoint_files.check_object_based(written)) == {"feature_extractor"}
+    again, _ = weights.started(settings(written))
+    np.testing.assert_array_equal(features(again), features(source))
+
+
+def test_it_is_written_once_and_again_after_the_run_was_begun_anew(classifier, monkeypatch):
+    folder, prefix = classifier
+    read, build = [], networks.classifier
+    monkeypatch.setattr(networks, "classifier", lambda settings: read.append(1) or build(settings))
+    for _ in range(2):
+        written = weights.handed_over(folder, prefix, settings("none"))
+    assert len(read) == 1
+    later = os.stat(f"{written}.index").st_mtime_ns + 1
+    os.utime(f"{prefix}.index", ns=(later, later))
+    weights.handed_over(folder, prefix, settings("none"))
+    assert len(read) == 2
+
+
+def test_a_checkpoint_of_another_classifier_is_refused(classifier):
+    folder, prefix = classifier
+    other = ClassifierSettings(backbone="resnet-scratch", image_size=32)
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        weights.handed_over(folder, prefix, other)
+    assert not (folder / "backbone" / "ckpt-6.index").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ssd_mobilenet", "ssd_mobilenet_fpnlite"])
+def test_a_detector_sees_with_the_classifiers_backbone(source, classifier, name):
+    from pneumodet.models.detection import checkpoints, models, pipeline_config
+
+    config = pipeline_config.load(name)
+    pipeline_config.set_classes(config, 2)
+    detector = models.build(config, is_training=False)
+    config.train_config.fine_tune_checkpoint = weights.handed_over(*classifier, settings("none"))
+    config.train_config.fine_tune_checkpoint_type = "classification"
+    restored = checkpoints.restore_fine_tune(detector, config.train_config)
+    assert restored.unused == 0 and restored.restored >= 260
+    images = np.repeat(IMAGES, 3, axis=-1).astype(np.float32) / 127.5 - 1
+    last = detector._feature_extractor.classification_backbone(images)[-1]
+    np.testing.assert_allclose(last, features(source), rtol=1e-3, atol=1e-4)
 
 
 def test_a_checkpoint_without_a_backbone_is_refused(tmp_path):

@@ -144,6 +144,97 @@ def test_a_flip_happens_as_often_as_its_probability():
     assert 0.2 < np.mean(flips) < 0.4
 
 
+# crops
+
+CROPS = Augmentation(flip=0.5, crop=0.85, crop_area=(0.1, 1.0), crop_aspect=(0.5, 2.0), crop_holds=(0.0, 0.3, 1.0))
+CROPPED_BOXES = np.array([[0.2, 0.1, 0.6, 0.35], [0.3, 0.6, 0.9, 0.9]], np.float32)
+
+
+@functools.cache
+def crops(augmentation):
+    """Return the start, size and least share of 200 crops of an image of 120 x 160 px with two boxes."""
+    draw = tf.function(
+        lambda number: module.crop(augmentation, tf.stack([7, number]), tf.constant(CROPPED_BOXES), image_hw=(120, 160)), autograph=False
+    )
+    drawn = [draw(tf.constant(number, tf.int64)) for number in range(200)]
+    return [np.array([getattr(one, name).numpy() for one in drawn]) for name in ("start_yx", "hw", "least")]
+
+
+def test_crops_are_as_large_as_is_said_and_hold_what_they_shall():
+    start, hw, least = crops(CROPS)
+    whole = (hw == (120, 160)).all(axis=1)
+    assert 0.07 < whole.mean() < 0.25
+    start, hw, least = start[~whole], hw[~whole], least[~whole]
+    area, aspect = hw.prod(axis=1) / (120 * 160), hw[:, 1] / hw[:, 0]
+    assert area.min() > 0.1 * 0.95 and area.min() < 0.2 and area.max() > 0.8
+    assert aspect.min() > 0.5 * 0.95 and aspect.max() < 2 * 1.05
+    assert (start >= 0).all() and (start + hw <= (120, 160)).all()
+    boxes = CROPPED_BOXES * (120, 160, 120, 160)
+    low, high = np.maximum(boxes[:, :2], start[:, None]), np.minimum(boxes[:, 2:], (start + hw)[:, None])
+    held = np.clip(high - low, 0, None).prod(axis=2) / (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    assert set(np.round(least, 3).tolist()) == set(np.float32([0, 0.3, 1]).tolist())
+    assert (held.max(axis=1) >= least - 1e-4).all()
+    assert (held.max(axis=1) < 0.05).any(), "with 0, a crop may leave all boxes out, as in the API"
+
+
+def test_a_crop_fills_the_image_and_boxes_follow_it():
+    pixels, box = shape_in((120, 160), (40, 30, 100, 90))
+    kept = []
+    for index in range(12):
+        augmented = run(pixels, box, CROPS, index=index)
+        kept += augmented.keep.numpy().tolist()
+        if kept[-1]:
+            # the pixels of a small part are enlarged, and its box with them
+            assert boxes_agree(bright_box(augmented.image[..., 0]), to_px(augmented.boxes_yxyx_norm, (128, 128))[0])
+    assert sum(kept) > 6
+
+
+def boxes_agree(one, other):
+    return np.abs(one - other).max() < 3
+
+
+def test_crops_drop_boxes_as_the_api_does(monkeypatch):
+    """Of the very same part of the image, drawn for the API from our seed."""
+    from pneumodet.models.detection import odapi
+
+    odapi.load()
+    import object_detection.core.preprocessor as api
+
+    draws = Augmentation(crop=1.0, crop_area=(0.1, 1.0), crop_aspect=(0.5, 2.0), crop_holds=(0.3,))
+    image = tf.zeros((120, 160, 1))
+    several = set()
+    for index in range(12):
+        part = module.crop(draws, seed(index), tf.constant(CROPPED_BOXES), image_hw=(120, 160))
+        start, hw = part.start_yx.numpy(), part.hw.numpy()
+        frame = np.concatenate([start, start + hw]) / (120, 160, 120, 160)
+        same = [
+            tf.constant(np.append(start, 0), tf.int32),
+            tf.constant(np.append(hw, 1), tf.int32),
+            tf.constant(frame[None, None], tf.float32),
+        ]
+        monkeypatch.setattr(api, "_get_or_create_preprocess_rand_vars", lambda *_, _same=same, **__: _same)
+        _, wanted, labels = api._strict_random_crop_image(
+            image, tf.constant(CROPPED_BOXES), tf.constant([1, 2]), None, min_object_covered=0.3, overlap_thresh=0.3
+        )
+        coefficients = module.transform(draws, seed(index), image_hw=(120, 160), output_hw=(64, 64), part=part)
+        boxes, keep = module.warp_boxes(tf.constant(CROPPED_BOXES), coefficients, image_hw=(120, 160), output_hw=(64, 64), least=part.least)
+        assert (np.flatnonzero(keep) + 1).tolist() == labels.numpy().tolist()
+        np.testing.assert_allclose(boxes.numpy()[keep.numpy()], wanted, atol=1e-5)
+        several.add(len(labels))
+    assert several == {1, 2}
+
+
+def test_without_crops_all_draws_stay_as_they_were():
+    how = dataclasses.replace(TURNS, crop=1e-9)
+    pixels = smooth_noise((100, 100))
+    np.testing.assert_array_equal(run(pixels, WHOLE, how, index=3).image, run(pixels, WHOLE, TURNS, index=3).image)
+
+
+def test_an_image_without_boxes_is_cropped_too():
+    augmented = run(smooth_noise((100, 100)), [], dataclasses.replace(CROPS, crop=1.0))
+    assert augmented.image.shape == (128, 128, 1) and len(augmented.keep) == 0
+
+
 # gray values
 
 
@@ -335,6 +426,8 @@ def test_json_round_trip(tmp_path):
         ('{"flip": NaN}', "flip is nan, which is no number in JSON"),
         ('{"scale": 2}', "scale of the augmentation is 2, must be two numbers"),
         ('{"scale": [1.2, 0.8]}', r"scale of the augmentation is \[1\.2, 0\.8\], must be two numbers, low and high, from 0\.25 to 4"),
+        ('{"crop_holds": 0.5}', r"crop_holds of the augmentation is 0\.5, must be a list of numbers from 0 to 1"),
+        ('{"crop_holds": []}', r"crop_holds of the augmentation is \[\]"),
         ('{"gamma": [0, 1]}', "gamma of the augmentation"),
         ('{"blur": 0.6, "sharpen": 0.6}', "at most 1 together"),
         ("[1]", "must be an object"),

@@ -108,6 +108,7 @@ def test_it_keeps_what_it_has_seen(new, started):
         pytest.param({"positive_share": -0.5}, "--positive-share is -0.5; it must lie between 0 and 1", id="share-below"),
         pytest.param({"positive_share": 1.0}, "--positive-share is 1; it must lie between 0 and 1", id="share-1"),
         pytest.param({"settings": ("model.ssd.num_classes=5",)}, "num_classes 5, but the label map has 2", id="classes"),
+        pytest.param({"recipe": "stock", "config": "efficientdet_d0"}, "the config efficientdet_d0 has no such recipe", id="recipe"),
         pytest.param({"augmentation": "strong"}, "There is no augmentation 'strong'", id="augmentation"),
         pytest.param({"config": "mask_rcnn_resnet50"}, "reads instance masks, but the records have none.*--masks", id="masks"),
         pytest.param(
@@ -120,6 +121,39 @@ def test_it_keeps_what_it_has_seen(new, started):
 def test_what_cannot_work_is_refused(new, more, message):
     with pytest.raises(ConfigError, match=message):
         new(**more)
+
+
+STOCK = {"recipe": "stock", "steps": 1000}
+
+
+def test_the_stock_recipe(new):
+    config, _, record = new(**STOCK)
+    assert config.model.ssd.post_processing.batch_non_max_suppression.iou_threshold == pytest.approx(0.6)
+    assert (rate(config).warmup_steps, rate(config).total_steps) == (40, 1000), "stretched as the config's own"
+    assert (record["recipe"], record["settings"]) == ("stock", [])
+    training = record["training"]
+    assert (training["freeze"], training["positive_share"], training["augmentation"]["crop"]) == ([], None, 0.85)
+    assert any(line.startswith("--recipe stock: images are varied by the API's flips and crops") for line in new.said)
+    assert "recipe" not in new()[2]
+
+
+def test_what_else_is_given_wins_over_the_recipe(new):
+    clip = "train_config.gradient_clipping_by_norm=5"
+    config, _, record = new(**STOCK, settings=(clip,), augmentation="none", freeze=("stem",), positive_share=0.5)
+    assert config.train_config.gradient_clipping_by_norm == 5
+    training = record["training"]
+    assert (training["freeze"], training["positive_share"], training["augmentation"]["crop"]) == (["stem"], 0.5, 0)
+    assert any(line.endswith("Here images are varied by --augmentation none.") for line in new.said)
+
+
+def test_a_resumed_run_keeps_its_recipe(new, started):
+    config, _, record = new(**STOCK, evaluate_every=10)
+    pipeline_config.save(config, started / runs.CONFIG)
+    (started / runs.RECORD).write_text(json.dumps(record))
+    again, _, later = resumed(started, patience=2)
+    assert (again, later["recipe"], later["training"]["augmentation"]) == (config, "stock", record["training"]["augmentation"])
+    with pytest.raises(ConfigError, match="--recipe does not go with --resume"):
+        resumed(started, recipe="stock")
 
 
 def changed(records, folder, change):
@@ -244,6 +278,7 @@ def test_the_checkpoint_that_a_run_started_from_may_be_gone_once_it_has_its_own(
 
 
 REFUSED = {
+    "recipe": "stock",
     "config": "ssd_mobilenet",
     "data": "records",
     "batch_size": 4,

@@ -184,6 +184,7 @@ class TrainOptions(TypedDict, total=False):
     steps: int | None
     batch_size: int | str | None
     learning_rate: float | None
+    recipe: str | None
     pretrained: str | None
     fine_tune_checkpoint: str | None
     fine_tune_checkpoint_type: str | None

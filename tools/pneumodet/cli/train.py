@@ -29,8 +29,8 @@ def build_parser() -> console.Parser:
         Plan,
         configs="configs/ (configs/README.md), or path of a pipeline.config",
         data="record set from make_tfrecords (default: the records that the config itself names)",
-        pretrained="coco, imagenet, none, a name of pretrained/registry.json, run:NAME, or a checkpoint's path (default: what the config names, else "
-        "coco where there is one for it)",
+        pretrained="coco, imagenet, none, a name of pretrained/registry.json, run:NAME (a detector's, or a classifier's for its backbone), or a "
+        "checkpoint's path (default: what the config names, else coco where there is one for it)",
         batch_size=_batch_size,
         batch_help="images a step, or auto: what fits into memory; the learning rate is scaled with it",
         defaults_of_config=False,
@@ -44,6 +44,7 @@ def build_parser() -> console.Parser:
     )
     train_flags.add_freezing(groups.start)
     train_flags.add_anchors(groups.how)
+    train_flags.add_recipe(groups.how)
     add = groups.how.add_argument
     add("--precision", choices=choices.PRECISIONS, help=f"of the computation, on GPUs that have it (default {Options.precision})")
 
@@ -104,6 +105,7 @@ def _request(args: argparse.Namespace) -> "detection.Request":
         steps=args.steps,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
+        recipe=args.recipe,
         pretrained=args.pretrained,
         fine_tune_checkpoint=args.fine_tune_checkpoint,
         fine_tune_checkpoint_type=args.fine_tune_checkpoint_type,

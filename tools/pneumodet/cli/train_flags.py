@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pneumodet.cli import console
+from pneumodet.models.detection.choices import RECIPES
 from pneumodet.models.inputs import augmentation_settings
 from pneumodet.models.options import TRACKERS, Options, Plan
 
@@ -126,6 +127,16 @@ def add_anchors(group: Any) -> None:
         "--fit-anchors",
         action=argparse.BooleanOptionalAction,
         help="fit the anchors' scales and aspect ratios to the training set's boxes",
+    )
+
+
+def add_recipe(group: Any) -> None:
+    """Add the settings of another source that a detector is trained with."""
+    group.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        help="stock: as the model zoo trains this config, without what is changed for radiographs and small sets; other flags and --set win over it "
+        "(no recipe.json, which is what follows a detector)",
     )
 
 

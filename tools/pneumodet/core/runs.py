@@ -60,6 +60,9 @@ METRICS = "metrics.json"
 CURVES = "curves.png"
 """Losses and validation figures over the steps."""
 
+BACKBONE = "backbone"
+"""Of a classifier: its backbone alone, as a detector takes it that starts from this run."""
+
 EXPORT = "export"
 """The exported model."""
 

@@ -4,7 +4,8 @@
     config.train_config.fine_tune_checkpoint = start.checkpoint          # …/pretrained/ssd_mobilenet_v2_320x320_coco17_tpu-8/ckpt-0
     config.train_config.fine_tune_checkpoint_type = start.type           # detection
 
-pretrained/registry.json lists what can be loaded by name. TensorFlow is not needed: what a checkpoint holds is read from its index.
+pretrained/registry.json lists what can be loaded by name. TensorFlow is not needed, but for a classifier's backbone: what a checkpoint holds is read
+from its index.
 """
 
 import contextlib
@@ -38,6 +39,9 @@ COST = (
     "(He et al., ICCV 2019, arXiv:1811.08883)"
 )
 """What random weights cost, as a part of a sentence."""
+
+_OF_CLASSIFIERS = {"mobilenetv2": ("ssd_mobilenet_v2_keras", "ssd_mobilenet_v2_fpn_keras")}
+"""Backbone of a classifier -> feature extractors whose backbone is the same network."""
 
 _ANCHORS = "anchor_generator"
 """Part of the names of fields with a model's anchors."""
@@ -87,7 +91,7 @@ def resolve(
 
     Args:
       choice: "none"; "coco" or "imagenet", the registry's detector or backbone for the config's architecture; a name of the registry;
-        "run:NAME"; the name of a folder in ``folder``; or the path of a checkpoint (``…/ckpt-N``) or of a folder with one.
+        "run:NAME", a detector's or a classifier's; the name of a folder in ``folder``; or the path of a checkpoint (``…/ckpt-N``) or of a folder with one.
       config: the TrainEvalPipelineConfig that will be trained.
       label_map: name -> id of the classes that will be trained.
       kind: fine_tune_checkpoint_type where the user gave one; otherwise it follows from what the checkpoint holds.
@@ -116,7 +120,7 @@ def resolve(
         store = _Store(folder, os.environ.get(MIRROR) if mirror is None else mirror, on_progress, on_notice)
         start = store.get(name, entries[name])
     elif choice.startswith(RUN):
-        start = _of_run(runs.find(choice.removeprefix(RUN), family=runs.DETECTION), None, config, label_map, on_notice)
+        start = _of_named(choice.removeprefix(RUN), config, label_map, on_notice)
     else:
         local = folder / choice
         path = local if os.sep not in choice and paths.is_dir(local) else Path(choice).expanduser()
@@ -178,6 +182,9 @@ def _at(path: Path, config: Config, label_map: dict[str, int], given: str | None
     for folder in Path(prefix).parents[:3]:
         if (folder / runs.CONFIG).is_file() and (folder / runs.RECORD).is_file():
             return _of_run(folder, prefix, config, label_map, on_notice)
+    around = runs.run_around(Path(prefix))
+    if around and runs.family_of(around) == runs.CLASSIFICATION and Path(prefix).parent.name != runs.BACKBONE:
+        return _of_classifier(around, prefix, config)
     # in this order: a detector's checkpoint of the API has "model" alone, a backbone's "feature_extractor" alone
     kinds = {"feature_extractor": "classification", "model": "detection"}
     kind = next((kind for root, kind in kinds.items() if root in held), given)
@@ -187,6 +194,43 @@ def _at(path: Path, config: Config, label_map: dict[str, int], given: str | None
             "of the Object Detection API. If you know its type, give --fine-tune-checkpoint-type."
         )
     return Start(prefix, kind, source=prefix, seen=runs.seen_by_weights(Path(prefix)))
+
+
+def _of_named(name: str, config: Config, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:
+    """Return the start from the best or newest checkpoint of a detector's or a classifier's run."""
+    folder = runs.find(name)
+    if runs.family_of(folder) != runs.CLASSIFICATION:
+        return _of_run(runs.find(name, family=runs.DETECTION), None, config, label_map, on_notice)
+    from pneumodet.models.detection import checkpoint_files
+
+    prefix = checkpoint_files.find(checkpoint_files.folder_of_run(folder))
+    checkpoint_files.check_object_based(prefix)
+    return _of_classifier(folder, prefix, config)
+
+
+def _of_classifier(folder: Path, prefix: str, config: Config) -> Start:
+    """Return the start from a classifier's backbone, where the config's is the same network."""
+    from pneumodet.models import settings as settings_files
+    from pneumodet.models.classification.settings import ClassifierSettings
+    from pneumodet.models.detection import pipeline_config
+
+    settings = settings_files.load(ClassifierSettings, folder / runs.SETTINGS, folder=paths.CONFIG_DIR / runs.CLASSIFICATION)
+    extractor, fitting = pipeline_config.architecture(config).feature_extractor, _OF_CLASSIFIERS.get(settings.backbone, ())
+    if extractor.type not in fitting:
+        pairs = "; ".join(f"{name} to {' and '.join(types)}" for name, types in _OF_CLASSIFIERS.items())
+        raise CheckpointError(
+            f"The classifier {folder.name} has the backbone {settings.backbone}, which is not that of this config's feature extractor {extractor.type!r}. A "
+            f"backbone is handed over to its own network alone: {pairs}."
+        )
+    if extractor.depth_multiplier != 1:
+        raise CheckpointError(
+            f"The classifier {folder.name} has a {settings.backbone} of width 1, but this config's has depth_multiplier {extractor.depth_multiplier:g}. "
+            "Leave depth_multiplier at 1, or choose another --pretrained."
+        )
+    from pneumodet.models.classification import weights
+
+    source = f"the backbone of the classifier {folder.name}, {Path(prefix).name}"
+    return Start(str(Path(weights.handed_over(folder, prefix, settings)).resolve()), "classification", source, seen=runs.seen(folder))
 
 
 def _of_run(folder: Path, prefix: str | None, config: Config, label_map: dict[str, int], on_notice: Callable[[str], None]) -> Start:

@@ -247,7 +247,7 @@ def preview(config: Config, folder: Path, data: RecordSet, options: Options) -> 
     for number in np.argsort(~data.train.positive, kind="stable")[:PREVIEWED].tolist():
         example = data.train.read(number)
         output_hw = output_hw or size.of(example.image_hw)
-        images.append(example.pixels(output_hw))
+        images.append(example.pixels(None if options.augmentation.crop else output_hw))
         norms.append(example.boxes_yxyx_norm.astype(np.float32))
     if output_hw is None:
         raise DataError("The record set has no training exams, of which augmentation could be shown.")

@@ -1,17 +1,23 @@
-"""What a backbone starts from: keras.applications' download, a file, or the ImageNet MobileNetV2 of the Object Detection API as a checkpoint.
+"""What a backbone starts from: keras.applications' download, a file, or the ImageNet MobileNetV2 of the Object Detection API as a checkpoint; and
+the way back, by which a detector starts from a classifier's backbone.
 
 backbone, sentence = started(settings)
+prefix = handed_over(run, "workspace/gate/best/ckpt-600", settings)          # workspace/gate/backbone/ckpt-600
 """
 
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from pneumodet.core import locks, runs
 from pneumodet.core.errors import CheckpointError, first_line
+from pneumodet.models import keras_checkpoints
 from pneumodet.models.classification import networks
 from pneumodet.models.classification.settings import FILES, IMAGENET, ClassifierSettings
 from pneumodet.models.detection import checkpoint_files
@@ -19,7 +25,9 @@ from pneumodet.models.detection import checkpoint_files
 _FAILURE = re.compile(r"URL fetch failure on (?P<url>\S+): .* -- (?:\[Errno [^]]*\] )?(?P<reason>.+)")
 """What keras.utils.get_file raises: the address (…/mobilenet_v2_…_no_top.h5), a code or None, and why."""
 
-_ENTRY = "feature_extractor/layer_with_weights-{number}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
+_LAYER = "layer_with_weights-{number}"
+
+_ENTRY = f"feature_extractor/{_LAYER}/{{name}}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def started(settings: ClassifierSettings) -> tuple[keras.Model, str]:
@@ -88,10 +96,7 @@ def _load_checkpoint(backbone: keras.Model, prefix: str) -> None:
     values: list[np.ndarray] = []
     layers = [layer for layer in backbone.layers if layer.weights]
     for number, layer in enumerate(layers):
-        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-        for variable in layer.weights:
-            # Keras 2, by which the checkpoint was written, has another name for it than Keras 3
-            name = "depthwise_kernel" if depthwise and variable.name == "kernel" else variable.name
+        for name, variable in _named(layer):
             key = _ENTRY.format(number=number, name=name)
             if shapes.get(key) != list(variable.shape):
                 entry, there = key.partition("/.")[0], shapes.get(key, "missing")
@@ -104,3 +109,50 @@ def _load_checkpoint(backbone: keras.Model, prefix: str) -> None:
     if further:
         raise CheckpointError(f"The checkpoint {prefix} has more layers than the {len(layers)} of mobilenetv2.")
     backbone.set_weights(values)
+
+
+def _named(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
+    """Yield the variables of a layer by their names in Keras 2, by which the API's checkpoints are written; Keras 3 has another name for one kind."""
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    for variable in layer.weights:
+        yield "depthwise_kernel" if depthwise and variable.name == "kernel" else variable.name, variable
+
+
+def handed_over(run: Path, prefix: str, settings: ClassifierSettings) -> str:
+    """Write the backbone of a classifier as the API's ImageNet checkpoints are, if that has not been done, and return the prefix.
+
+    Args:
+      run: the classifier's folder, which gets a folder ``runs.BACKBONE``.
+      prefix: of the checkpoint in it.
+      settings: of the run.
+
+    Raises:
+      CheckpointError: the checkpoint cannot be read or does not fit the settings, or the backbone cannot be written.
+    """
+    final = run / runs.BACKBONE / Path(prefix).name
+    index = final.with_name(f"{final.name}.index")
+    try:
+        final.parent.mkdir(exist_ok=True)
+        # two detectors that start at once would write the same files
+        with locks.locked(final.parent, wait=lambda: None):
+            # a run that was begun anew has checkpoints of the same names
+            if not index.is_file() or index.stat().st_mtime_ns < Path(f"{prefix}.index").stat().st_mtime_ns:
+                model = networks.classifier(settings)
+                keras_checkpoints.restore(model, prefix)
+                index.unlink(missing_ok=True)
+                _as_the_api(networks.backbone_of(model)).write(str(final))
+    except (OSError, tf.errors.OpError) as error:
+        raise CheckpointError(
+            f"The backbone of the classifier {run.name} cannot be written into {final.parent}: {first_line(error)}. Copy the run's folder to where you may "
+            "write, or free some disk space."
+        ) from error
+    return str(final)
+
+
+def _as_the_api(backbone: keras.Model) -> tf.train.Checkpoint:
+    layers = [layer for layer in backbone.layers if layer.weights]
+    nodes = {
+        _LAYER.format(number=number): tf.train.Checkpoint(**{name: tf.Variable(variable.numpy()) for name, variable in _named(layer)})
+        for number, layer in enumerate(layers)
+    }
+    return tf.train.Checkpoint(feature_extractor=tf.train.Checkpoint(**nodes))

@@ -28,8 +28,10 @@ __all__ = [
     "SMALLEST_VISIBLE",
     "Augmentation",
     "Augmented",
+    "Crop",
     "GrayChange",
     "augment",
+    "crop",
     "load",
     "photometric",
     "to_json",
@@ -51,6 +53,7 @@ _DRAWS = ("zoom", "rotation", "shear", "shift_x", "shift_y", "flip", "brightness
 
 _RADIANS = math.pi / 180
 _UNSHARP_SIGMA_PX = 1.0
+_CROP_ATTEMPTS = 100  # as in the API
 _KERNEL_PX = 7
 
 cv2.setNumThreads(1)  # tf.data has several images in work; threads for one image would only wait for one another
@@ -70,13 +73,27 @@ class GrayChange(NamedTuple):
     table: tf.Tensor
 
 
+class Crop(NamedTuple):
+    """The part of an image that takes the whole's place, as ``crop`` draws it.
+
+    Attributes:
+      start_yx: (2,) float32 px, its upper left corner.
+      hw: (2,) float32 px.
+      least: () float32, the share of a box's area below which the box is dropped.
+    """
+
+    start_yx: tf.Tensor
+    hw: tf.Tensor
+    least: tf.Tensor
+
+
 class Augmented(NamedTuple):
     """An image and what belongs to it, for the model.
 
     Attributes:
       image: (h, w, 1) uint8.
       boxes_yxyx_norm: (N, 4) float32 in [0, 1], all that were given, in their order.
-      keep: (N,) bool, False for a box of which less than ``SMALLEST_VISIBLE`` is left.
+      keep: (N,) bool, False for a box of which less than ``SMALLEST_VISIBLE``, or than a crop shall hold, is left.
       masks: (N, h, w) uint8 with the values given, or None.
     """
 
@@ -98,7 +115,7 @@ def augment(
     """Resize an image to the model's input and vary it.
 
     Where no box would be kept, the image is not moved and only its gray values are varied: a positive must not turn into a negative by the
-    way it is cut.
+    way it is cut. Crops are those of the API, which has no such rule.
 
     Args:
       image: (H, W, 1) uint8.
@@ -112,10 +129,12 @@ def augment(
     coefficients = transform(NONE, seed, image_hw=image_hw, output_hw=output_hw)
     boxes, keep = warp_boxes(boxes_yxyx_norm, coefficients, image_hw=image_hw, output_hw=output_hw)
     if augmentation.moves:
-        drawn = transform(augmentation, seed, image_hw=image_hw, output_hw=output_hw)
-        moved, visible = warp_boxes(boxes_yxyx_norm, drawn, image_hw=image_hw, output_hw=output_hw)
+        part = crop(augmentation, seed, boxes_yxyx_norm, image_hw=image_hw) if augmentation.crop else None
+        drawn = transform(augmentation, seed, image_hw=image_hw, output_hw=output_hw, part=part)
+        least = part.least if part else SMALLEST_VISIBLE
+        moved, visible = warp_boxes(boxes_yxyx_norm, drawn, image_hw=image_hw, output_hw=output_hw, least=least)
         # of boxes that were visible before: a degenerate box in the records must not switch augmentation off
-        all_lost = tf.reduce_any(keep) & ~tf.reduce_any(visible)
+        all_lost = tf.constant(False) if part else tf.reduce_any(keep) & ~tf.reduce_any(visible)
         coefficients = tf.where(all_lost, coefficients, drawn)
         boxes, keep = tf.where(all_lost, boxes, moved), tf.where(all_lost, keep, visible)
     if augmentation == NONE:  # exactly as the exported model resizes, up to the rounding
@@ -125,7 +144,43 @@ def augment(
     return Augmented(image, boxes, keep, None if masks is None else warp_masks(masks, coefficients, output_hw=output_hw))
 
 
-def transform(augmentation: Augmentation, seed: tf.Tensor, *, image_hw: HW, output_hw: HW) -> tf.Tensor:
+def crop(augmentation: Augmentation, seed: tf.Tensor, boxes_yxyx_norm: tf.Tensor, *, image_hw: HW) -> Crop:
+    """Draw a part of an image as the API's ``random_crop_image`` and ``ssd_random_crop`` do, from the seed alone.
+
+    Args:
+      augmentation: with a probability ``crop`` above 0.
+      seed: (2,) int64, that of ``transform``.
+      boxes_yxyx_norm: (N, 4) float32; N may be 0.
+      image_hw: size of the decoded image.
+
+    Returns:
+      The part; the whole image where the probability leaves it, or where no part of 100 holds enough of a box.
+    """
+    image_hw = tf.convert_to_tensor(image_hw, tf.int32)
+    # a seed of its own, so that the draws of what else is varied are the same with and without crops
+    seed = tf.random.experimental.stateless_fold_in(seed, 1)
+    happens, which = tf.unstack(tf.random.stateless_uniform((2,), seed, alg="philox"))
+    holds = tf.constant(augmentation.crop_holds, tf.float32)
+    least = tf.gather(holds, tf.cast(which * len(augmentation.crop_holds), tf.int32))
+    start, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.concat([image_hw, [1]], axis=0),
+        tf.clip_by_value(boxes_yxyx_norm, 0.0, 1.0)[:, tf.newaxis],
+        tf.random.experimental.stateless_fold_in(seed, 1),
+        min_object_covered=least,
+        aspect_ratio_range=augmentation.crop_aspect,
+        area_range=augmentation.crop_area,
+        max_attempts=_CROP_ATTEMPTS,
+        use_image_if_no_bounding_boxes=True,
+    )
+    whole = happens >= augmentation.crop
+    return Crop(
+        start_yx=tf.where(whole, tf.zeros(2), tf.cast(start[:2], tf.float32)),
+        hw=tf.cast(tf.where(whole, image_hw, size[:2]), tf.float32),
+        least=tf.where(whole, SMALLEST_VISIBLE, least),
+    )
+
+
+def transform(augmentation: Augmentation, seed: tf.Tensor, *, image_hw: HW, output_hw: HW, part: Crop | None = None) -> tf.Tensor:
     """Draw where each px of the output comes from.
 
     Args:
@@ -133,12 +188,13 @@ def transform(augmentation: Augmentation, seed: tf.Tensor, *, image_hw: HW, outp
       seed: (2,) int64.
       image_hw: size of the decoded image.
       output_hw: size of the model's input.
+      part: of the image, to be varied in its place.
 
     Returns:
       (8,) float32 coefficients as of ImageProjectiveTransformV3, from indices of output px to indices of input px; the last two are 0.
       Without variation they are those of ``tf.image.resize`` with half-px centres.
     """
-    image_hw, output_hw = (tf.cast(hw, tf.float32) for hw in (image_hw, output_hw))
+    image_hw, output_hw = (tf.cast(hw, tf.float32) for hw in (image_hw if part is None else part.hw, output_hw))
     image_wh = image_hw[::-1]
     ratio_x, ratio_y = tf.unstack(image_wh / output_hw[::-1])
     if augmentation.moves:
@@ -160,6 +216,8 @@ def transform(augmentation: Augmentation, seed: tf.Tensor, *, image_hw: HW, outp
     # by px of the output instead of the image, then from points to indices, which are half a px less on both ends
     linear *= tf.stack([ratio_x, ratio_y])
     start += tf.reduce_sum(linear, axis=1) / 2 - 0.5
+    if part is not None:
+        start += part.start_yx[::-1]
     return tf.concat([linear[0], start[:1], linear[1], start[1:], tf.zeros(2)], axis=0)
 
 
@@ -211,7 +269,9 @@ def warp_masks(masks: tf.Tensor, coefficients: tf.Tensor, *, output_hw: HW) -> t
     return tf.ensure_shape(masks, (None, *_static(output_hw)))
 
 
-def warp_boxes(boxes_yxyx_norm: tf.Tensor, coefficients: tf.Tensor, *, image_hw: HW, output_hw: HW) -> tuple[tf.Tensor, tf.Tensor]:
+def warp_boxes(
+    boxes_yxyx_norm: tf.Tensor, coefficients: tf.Tensor, *, image_hw: HW, output_hw: HW, least: tf.Tensor | float = SMALLEST_VISIBLE
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Move boxes with the image.
 
     A box becomes the one around the moved ellipse that it holds (Kalra et al., Towards Rotation Invariance in Object Detection, ICCV 2021,
@@ -223,9 +283,10 @@ def warp_boxes(boxes_yxyx_norm: tf.Tensor, coefficients: tf.Tensor, *, image_hw:
       coefficients: (8,) float32 of ``transform``.
       image_hw: size of the decoded image.
       output_hw: size of the model's input.
+      least: share of a box's area.
 
     Returns:
-      (N, 4) float32 yxyx_norm in the output, cut off at its edges; and (N,) bool, whether at least ``SMALLEST_VISIBLE`` of the area is left.
+      (N, 4) float32 yxyx_norm in the output, cut off at its edges; and (N,) bool, whether at least ``least`` of the area is left.
     """
     image_wh, output_wh = (tf.cast(hw, tf.float32)[::-1] for hw in (image_hw, output_hw))
     rows = tf.reshape(coefficients[:6], (2, 3))
@@ -241,7 +302,7 @@ def warp_boxes(boxes_yxyx_norm: tf.Tensor, coefficients: tf.Tensor, *, image_hw:
     inside = tf.clip_by_value(whole, 0.0, 1.0)
     # a box without an area would pass the share alone: 0 is at least 0.3 of 0
     area, left = (tf.reduce_prod(box[:, 1] - box[:, 0], axis=1) for box in (whole, inside))
-    return tf.reshape(inside[..., ::-1], (-1, 4)), (left > 0) & (left >= SMALLEST_VISIBLE * area)
+    return tf.reshape(inside[..., ::-1], (-1, 4)), (left > 0) & (left >= least * area)
 
 
 def _pixels(

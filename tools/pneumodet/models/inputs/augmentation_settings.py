@@ -25,6 +25,10 @@ _LIMITS = {
     "blur_sigma_px": (0.1, 1.5),
     "sharpen": (0, 1),
     "sharpen_amount": (0, 4),
+    "crop": (0, 1),
+    "crop_area": (0.01, 1),
+    "crop_aspect": (0.1, 10),
+    "crop_holds": (0, 1),
 }
 """Field -> smallest and largest value. Beyond 45 degrees a box's sides change places; the blur's kernel of 7 px reaches two of its largest sigmas."""
 
@@ -48,6 +52,10 @@ class Augmentation:
       blur_sigma_px: (low, high) sigma of it in px of the model's input, uniform.
       sharpen: probability of an unsharp mask (sigma 1 px of the model's input); an image is blurred or sharpened, never both.
       sharpen_amount: largest weight of the mask; uniform from 0.
+      crop: probability of taking a part of the image in the whole's place, before all else; it fills the model's input, whatever its shape.
+      crop_area: (low, high) area of the part, as a share of the image's, uniform.
+      crop_aspect: (low, high) width of the part over its height, uniform.
+      crop_holds: shares of which one is drawn for each part: the part holds so much of one box at least, and a box of which it holds less is dropped.
 
     Raises:
       ConfigError: a value is of another type or out of range.
@@ -65,12 +73,21 @@ class Augmentation:
     blur_sigma_px: tuple[float, float] = (0.5, 1.0)
     sharpen: float = 0.0
     sharpen_amount: float = 1.0
+    crop: float = 0.0
+    crop_area: tuple[float, float] = (0.1, 1.0)
+    crop_aspect: tuple[float, float] = (0.5, 2.0)
+    crop_holds: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             low, high = _LIMITS[field.name]
-            if isinstance(field.default, tuple):
+            if field.name == "crop_holds":
+                shares = tuple(value) if isinstance(value, (list, tuple)) else ()
+                if not shares or any(type(one) not in _NUMBER or not low <= one <= high for one in shares):
+                    raise ConfigError(f"crop_holds of the augmentation is {value!r}, must be a list of numbers from {low:g} to {high:g}.")
+                object.__setattr__(self, field.name, shares)
+            elif isinstance(field.default, tuple):
                 pair = tuple(value) if isinstance(value, (list, tuple)) else ()
                 if len(pair) != 2 or any(type(one) not in _NUMBER for one in pair) or not low <= pair[0] <= pair[1] <= high:
                     wanted = f"two numbers, low and high, from {low:g} to {high:g}"
@@ -86,7 +103,7 @@ class Augmentation:
     @property
     def moves(self) -> bool:
         """Whether anything but gray values changes."""
-        return bool(self.flip or self.shift or self.rotation_degrees or self.shear_degrees or self.scale != (1, 1))
+        return bool(self.flip or self.crop or self.shift or self.rotation_degrees or self.shear_degrees or self.scale != (1, 1))
 
 
 NONE = Augmentation()

@@ -270,7 +270,8 @@ class Feed(Samples):
         """Return image (H, W, 1), boxes, class ids, masks (N, H, W) and the (h, w) that the model's input shall have."""
         example = self._examples.read(number)
         target_hw = self._size.of(example.image_hw)
-        pixels = example.pixels(target_hw)
+        # whole where parts of it are enlarged
+        pixels = example.pixels(None if self._augmentation.crop else target_hw)
         labels = np.array(example.record.class_ids, np.int64)
         unknown = labels[(labels < 1) | (labels > self._classes)]
         if len(unknown):

@@ -17,9 +17,10 @@ from pneumodet.core.seen import Seen
 from pneumodet.data import box_audit, foreign_records
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models import pretrained
-from pneumodet.models.detection import anchor_fitting, anchors, pipeline_config
+from pneumodet.models.detection import anchor_fitting, anchors, pipeline_config, recipes
 from pneumodet.models.detection.odapi import Config
 from pneumodet.models.inputs import augmentation_settings
+from pneumodet.models.inputs.augmentation_settings import Augmentation
 from pneumodet.models.options import Options, Plan, check_batch, check_seed, check_share, ten_times
 from pneumodet.training import engine, experiment
 from pneumodet.training.engine import Prepared, Say
@@ -42,6 +43,7 @@ class Request(engine.Request):
       steps: train_config.num_steps; the learning-rate schedule is stretched with it.
       batch_size: train_config.batch_size, or ``AUTO``; the learning rate is scaled with it.
       learning_rate: peak of the schedule.
+      recipe: one of ``choices.RECIPES``, in place of what the config says for radiographs, and of what suits the set; what else is given wins over it.
       pretrained: where training starts from, as ``pretrained.resolve``.
       fine_tune_checkpoint: the same as a path.
       fine_tune_checkpoint_type: as the API's, where it shall not follow from what the checkpoint holds.
@@ -58,6 +60,7 @@ class Request(engine.Request):
     steps: int | None = None
     batch_size: int | str | None = None
     learning_rate: float | None = None
+    recipe: str | None = None
     pretrained: str | None = None
     fine_tune_checkpoint: str | None = None
     fine_tune_checkpoint_type: str | None = None
@@ -92,13 +95,14 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
       DataError: the records cannot be used.
     """
     _check(request)
+    request = _by_recipe(request)
     data_dir = request.data or _adopted(request, folder)
     records = RecordSet.open(data_dir).check_has_train()
     box_audit.check_has_boxes(records)
     if not records.manifest.splits["train"].exams:
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
-    used = request.augmentation or augmentation_settings.DEFAULT
-    augmentation = augmentation_settings.load(used)
+    # a wrong name is refused at once
+    augmentation_settings.load(request.augmentation or augmentation_settings.DEFAULT)
     config, keys = _resolved(request, folder, records=records)
     start = None
     if weights:
@@ -107,7 +111,7 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         if request.fit_anchors:
             say(anchor_fitting.fit(config, records.train.instances).sentence())
         request = starting.settled(request, config, None, records=records, say=say)
-    options = Options(**{"augmentation": augmentation, **_given(request, Options)})
+    options = Options(**{"augmentation": _augmentation(request, config, say), **_given(request, Options)})
     pipeline_config.check(config, records.label_map)
     if request.batch_size != AUTO:
         check_batch(config.train_config.batch_size, len(records.train), asked=_asked_for_batch(request, keys), say=say)
@@ -118,8 +122,6 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     # after the config is complete: what a box is worth depends on its image size and anchors
     audit = _audit(config, records, say, anchors_fitted=bool(request.fit_anchors))
     options = dataclasses.replace(options, plan=_plan(request, config, records, say))
-    if config.train_config.data_augmentation_options:
-        say(f"The config's data_augmentation_options are for the stock API. Here images are varied by --augmentation {used}.")
     # the config itself may name a checkpoint
     own = config.train_config.fine_tune_checkpoint
     before = start.seen if start else runs.seen_by_weights(Path(own)) if own and weights else Seen()
@@ -135,7 +137,8 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
         facts={
             "fine_tune_checkpoint_type": config.train_config.fine_tune_checkpoint_type or None,
             "pretrained": None if start is None else {"name": start.source, "licence": start.licence, "sha256": start.sha256},
-        },
+        }
+        | ({"recipe": request.recipe} if request.recipe else {}),
         training=options.to_json(),
         data=experiment.data_record(records, audit=audit),
         provenance=runs.provenance(),
@@ -148,8 +151,32 @@ def _of(config: Config, records: RecordSet, record: RunRecord) -> Prepared:
     return Prepared(config=config, data=records, record=record, steps=train.num_steps, batch_size=train.batch_size)
 
 
+def _by_recipe(request: Request) -> Request:
+    """Return a request with a recipe that leaves a small set without what would suit it, but for what the user gives."""
+    if not request.recipe:
+        return request
+    plain: dict[str, Any] = {"freeze": (starting.NOTHING,), "fit_anchors": False, "positive_share": 0.0}
+    return dataclasses.replace(request, **{name: value for name, value in plain.items() if getattr(request, name) is None})
+
+
+def _augmentation(request: Request, config: Config, say: Say) -> Augmentation:
+    """Return how images are varied: as asked for, else by the API's operations where a recipe names some, else as suits radiographs."""
+    asked = request.augmentation or augmentation_settings.DEFAULT
+    if not config.train_config.data_augmentation_options:
+        return augmentation_settings.load(asked)
+    if request.recipe and not request.augmentation:
+        say(
+            f"--recipe {request.recipe}: images are varied by the API's flips and crops; configs/{request.recipe}/ has all that is otherwise"
+        )
+        return recipes.augmentation_of(config)
+    say(f"The config's data_augmentation_options are for the stock API. Here images are varied by --augmentation {asked}.")
+    return augmentation_settings.load(asked)
+
+
 def _check(request: Request) -> None:
     """Check what needs neither config nor records."""
+    if request.recipe:
+        recipes.load(request.recipe, _named(request))
     _named(request)
     if request.patience and request.evaluate_every == 0:
         raise ConfigError("--patience counts evaluations, but --evaluate-every 0 leaves none. Leave one of them out.")
@@ -253,6 +280,8 @@ def _resolved(request: Request, folder: Path, *, records: RecordSet) -> tuple[Co
     """
     config = pipeline_config.load(_named(request))
     train = config.train_config
+    if request.recipe:
+        recipes.apply(config, recipes.load(request.recipe, _named(request)))
     reference = {"reference_steps": train.num_steps, "reference_batch": train.batch_size}
     pipeline_config.use_records(config, records, label_map_path=folder.resolve() / runs.LABEL_MAP)
     # the flags first, then --set, which may contradict them and has the last say; then the schedule, which needs the final steps and batch
