@@ -179,8 +179,8 @@ def test_a_recipe_is_for_boxes(here, tmp_path, capsys):
 def test_every_score_counts():
     tolerance = parity.of_scores("onnx")
     measured = {"alike": 0.999, "score_largest": 0.002, "images": 4, "ap50_change": None, "rsna_metric_nearby_change": None}
-    assert parity.outside(measured, tolerance) == ["a score differs by 0.002 (0.001 is allowed)"]
-    assert parity.outside(measured | {"alike": 1.0, "score_largest": 0.0009}, tolerance) == []
+    assert parity.outside(measured, tolerance, has_boxes=False) == ["a score differs by 0.002 (0.001 is allowed)"]
+    assert parity.outside(measured | {"alike": 1.0, "score_largest": 0.0009}, tolerance, has_boxes=False) == []
 
 
 def test_the_card_of_a_run_that_was_not_evaluated(here):

@@ -59,14 +59,6 @@ class Columns:
         """(D, 4) float64 left, top, right, bottom."""
         return boxes.xywh_to_xyxy_px(self.xywh_px)
 
-    def rows(self, image_ids: Sequence[Any]) -> list[Row]:
-        """Return COCO results; ``image_ids`` are of all exams in their order."""
-        columns = (self.case.tolist(), self.categories.tolist(), self.xywh_px.tolist(), self.scores.tolist())
-        return [
-            {"image_id": image_ids[case], "category_id": category, "bbox": box, "score": score}
-            for case, category, box, score in zip(*columns, strict=True)
-        ]
-
 
 def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[Row]:
     """Read detections on known exams.

@@ -46,11 +46,6 @@ class Loaded:
     warnings: list[str]
     masked: list[dict[str, Any]] | None = None
 
-    @property
-    def coco_results(self) -> list[dict[str, Any]]:
-        """COCO results of all classes; made anew where they have no masks, since a dict for each of millions of detections fills the memory."""
-        return self.detected.rows([image["id"] for image in self.instances["images"]]) if self.masked is None else self.masked
-
 
 def load(
     ground_truth: Path,
@@ -125,7 +120,7 @@ def assemble(
 
     of_images = coco_objects.image_level(instances["images"], class_name) & (np.bincount(truth_case, minlength=len(exams)) == 0)
     results = read_results(images, category)
-    if of_images.any() and source == checks.DETECTOR and results:
+    if of_images.any() and source == checks.DETECTOR:
         raise DataError(
             f"{int(of_images.sum())} exams of {names[0]} are positive without a box (first: {exams[int(of_images.argmax())]}): boxes cannot be "
             "evaluated on them. Evaluate a classifier, or take labels with boxes."

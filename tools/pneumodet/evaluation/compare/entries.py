@@ -30,7 +30,7 @@ BOXES, SCORES = "boxes", "scores"
 DETECTIONS_FILE, SCORES_FILE = "detections.json", "scores.csv"
 
 ROUNDED = 1e-6
-"""By how much a score may differ in the CSV, which has six decimals, and in the boxes."""
+"""By how much a score may differ in the CSV, which has six digits, and in the boxes."""
 
 TRAINED_ON = "{name} was evaluated on the very exams that it was trained on: its figures say nothing of others."
 """Warning."""
