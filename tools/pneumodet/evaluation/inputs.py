@@ -76,7 +76,7 @@ def load(
     truth = ground_truths.read(ground_truth, class_info=class_info, split=split, class_map=class_map, wanted=class_name)
     return assemble(
         truth.instances,
-        lambda images, category: detection_files.read(detections, images, category_id=category),
+        lambda images, category: detection_files.read_columns(detections, images, category_id=category),
         names=(str(ground_truth), str(detections)),
         class_name=class_name,
         patients=ground_truths.with_exam_names(annotations.read_patient_map(patient_map)) if patient_map else None,
@@ -86,7 +86,7 @@ def load(
 
 def assemble(
     instances: dict[str, Any],
-    read_results: Callable[[dict[str, int], int], list[dict[str, Any]]],
+    read_results: Callable[[dict[str, int], int], list[dict[str, Any]] | Columns],
     *,
     names: tuple[str, str] = ("the ground truth", "the detections"),
     class_name: str = label_map.PNEUMONIA,
@@ -98,7 +98,7 @@ def assemble(
 
     Args:
       instances: COCO object.
-      read_results: (exam -> image id, category id) -> COCO results.
+      read_results: (exam -> image id, category id) -> COCO results, or columns of them, whose cases are places among the exams.
       names: of both, for messages.
       class_name: the class that ``cases`` are of.
       patients: exam -> patient.
@@ -125,8 +125,8 @@ def assemble(
             f"{int(of_images.sum())} exams of {names[0]} are positive without a box (first: {exams[int(of_images.argmax())]}): boxes cannot be "
             "evaluated on them. Evaluate a classifier, or take labels with boxes."
         )
-    columns = detection_files.to_columns(results, images, names[1])
-    masked = with_masks(results)
+    columns = results if isinstance(results, Columns) else detection_files.to_columns(results, images, names[1])
+    masked = None if isinstance(results, Columns) else with_masks(results)
     del results
     case, detected_xyxy, scores, categories = columns.case, columns.xyxy_px, columns.scores, columns.categories
     classes = {one["id"]: one["name"] for one in instances["categories"]}

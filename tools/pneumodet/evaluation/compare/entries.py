@@ -266,7 +266,7 @@ def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases
     """Return detections on the exams of the ground truth, and what is to be said of them."""
     loaded = inputs.assemble(
         truth.instances,
-        lambda images, category: detection_files.read(path, images, category_id=category),
+        lambda images, category: detection_files.read_columns(path, images, category_id=category),
         names=(truth.name, str(path)),
         patients=truth.patients,
         source=source,
