@@ -2,6 +2,7 @@
 
     python benchmarks/evaluate.py --exams 26684 --detections 100 --rounds 1
     python benchmarks/evaluate.py --only stock pycocotools coco_metrics        # against the evaluator of the Object Detection API itself
+    python benchmarks/evaluate.py --only command                               # the whole command
 
 Ground truth and detections are drawn by a fixed seed: as many positive exams and boxes as the challenge's labels have, detections of which
 some are near a box, scores of a detector. Every measurement is a process of its own, in turn:
@@ -10,7 +11,10 @@ some are near a box, scores of a detector. Every measurement is a process of its
 - ``stock``: the API's own ``CocoDetectionEvaluator``, fed with arrays image by image as its ``eval_continuously`` does, and its ``evaluate``;
   importing TensorFlow is not counted. Only where ``--only`` names it, for it takes minutes;
 - ``coco_metrics``: ours by hotcoco, checks of the input and numbers for every class included;
-- ``matching``, ``rsna``, ``froc``, ``average precision``, ``intervals``, ``compare``: on Cases.
+- ``matching``, ``rsna``, ``froc``, ``average precision``, ``intervals``, ``compare``: on Cases;
+- ``command``: the whole of ``tools/evaluate.py --ground-truth … --detections …``, report included, as a process of its own, on files with patients, view
+  position, sex and age in them. Seconds, CPU seconds and the most memory are the process's, imports included. Only where ``--only`` names it;
+  ``--keep FOLDER`` keeps the files and the results.
 
 Printed are the median of seconds, the time against pycocotools, the most memory that the process held beyond its input, and COCO's numbers,
 which have to agree; ``apart`` is their largest difference from the first evaluator's.
@@ -20,10 +24,12 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +153,7 @@ def by_coco_metrics(instances: dict, results: list) -> list[float]:
     return [-1.0 if value is None else value for key, value in metrics.items() if key.startswith("coco.pneumonia.")]
 
 
-STOCK = "stock"
+STOCK, COMMAND = "stock", "command"
 EVALUATORS: dict[str, Callable[[Any, list], list[float]]] = {
     STOCK: by_stock,
     "pycocotools": by_pycocotools,
@@ -165,6 +171,39 @@ ON_CASES: dict[str, Callable[[Cases], Any]] = {
     "intervals": lambda cases: uncertainty.intervals(cases, score_threshold=0.3)["figures"]["coco.pneumonia.AP50"]["high"],
     "compare": lambda cases: uncertainty.compare(cases, cases, thresholds=(0.3, 0.3))["figures"]["coco.pneumonia.AP50"]["high"],
 }
+
+
+def write_files(cases: Cases, folder: Path, *, seed: int = 0) -> tuple[Path, Path]:
+    """Write ``instances.json`` with what is known of exams, and ``detections.json``; what is there already stays."""
+    paths = folder / "instances.json", folder / "detections.json"
+    if all(path.exists() for path in paths):
+        return paths
+    instances, results = as_coco(cases)
+    rng = np.random.default_rng(seed)
+    views, sexes = (rng.choice(values, len(cases)).tolist() for values in (["AP", "PA"], ["F", "M"]))
+    ages = rng.integers(10, 95, len(cases)).tolist()
+    for image, patient, view, sex, age in zip(instances["images"], cases.patients.tolist(), views, sexes, ages, strict=True):
+        image |= {"patient": f"p{patient}", "view_position": view, "sex": sex, "age": age}
+    for path, value in zip(paths, (instances, results), strict=True):
+        path.write_text(json.dumps(value))
+    return paths
+
+
+def run_command(exams: int, detections: int, folder: Path) -> dict[str, Any]:
+    """Write the files in a process of its own, whose memory is not counted, and run the command on them."""
+    size = ["--exams", str(exams), "--detections", str(detections)]
+    subprocess.run([sys.executable, __file__, "--write", str(folder), *size], check=True)
+    given = ["--ground-truth", str(folder / "instances.json"), "--detections", str(folder / "detections.json")]
+    command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), *given, "--output-dir", str(folder / "results"), "--overwrite"]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)  # of this process alone
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"The command ended with {os.waitstatus_to_exitcode(status)}.")
+    metrics = json.loads((folder / "results" / "metrics.json").read_text())
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"seconds": seconds, "mib": usage.ru_maxrss / 1024, "result": [cpu, metrics["rsna_metric"], metrics["coco.pneumonia.AP50"]]}
 
 
 def measure(name: str, exams: int, detections: int) -> dict[str, Any]:
@@ -190,10 +229,27 @@ def main() -> None:
     parser.add_argument("--detections", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
-        "--only", nargs="+", choices=[*EVALUATORS, *ON_CASES], default=[name for name in (*EVALUATORS, *ON_CASES) if name != STOCK]
+        "--only", nargs="+", choices=[*EVALUATORS, *ON_CASES, COMMAND], default=[name for name in (*EVALUATORS, *ON_CASES) if name != STOCK]
     )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of the command's files and results, which are used again")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.write:
+        args.write.mkdir(parents=True, exist_ok=True)
+        write_files(draw(args.exams, args.detections), args.write)
+        return
+    if COMMAND in args.only:
+        with tempfile.TemporaryDirectory() as made:
+            for _ in range(args.rounds):
+                one = run_command(args.exams, args.detections, args.keep or Path(made))
+                cpu, *figures = one["result"]
+                print(
+                    f"{COMMAND}: {one['seconds']:.1f} s, {cpu:.1f} CPU s, {one['mib']:.0f} MiB; {' '.join(map(str, figures))}", flush=True
+                )
+        args.only = [name for name in args.only if name != COMMAND]
+        if not args.only:
+            return
     if args.one:
         print(json.dumps(measure(args.one, args.exams, args.detections)))
         return

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
@@ -38,6 +39,9 @@ CURRENT, LOG = "current", "log"
 
 COUNTED = ("inputs", "read", "refused", "other")
 
+NONE_SUCH = "none such"
+"""Sent in place of a reader's name: a word of ``--only`` fits none."""
+
 
 class TooSlow(BaseException):
     """An input takes more than ``CPU_SECONDS``; no handler for errors may take it for one."""
@@ -54,7 +58,11 @@ def work(line: Connection, folder: Path, seed: int, only: list[str], findings: P
     from pneumodet.inference import backends
 
     real, chance = backends.open_file, random.Random(seed)
-    found = {name: one for name, one in fuzz_readers.readers(folder).items() if not only or any(word in name for word in only)}
+    every = fuzz_readers.readers(folder)
+    if refusal := unknown(every, only):
+        line.send((NONE_SUCH, refusal))
+        return
+    chosen = {name: one for name, one in every.items() if not only or any(word in name for word in only)}
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
     def too_slow(*_: object) -> None:
@@ -63,7 +71,7 @@ def work(line: Connection, folder: Path, seed: int, only: list[str], findings: P
     signal.signal(signal.SIGPROF, too_slow)
     line.send(("", "ready"))
     while True:
-        for name, reader in found.items():
+        for name, reader in chosen.items():
             data = reader.make(chance)
             (folder / CURRENT).write_bytes(data)
             line.send((name, ""))
@@ -80,6 +88,13 @@ def work(line: Connection, folder: Path, seed: int, only: list[str], findings: P
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
             line.send((name, outcome))
+
+
+def unknown(names: Iterable[str], only: list[str]) -> str:
+    """Return a sentence where a word fits no reader's name, "" where each fits one."""
+    names = list(names)
+    strange = [word for word in only if not any(word in name for name in names)]
+    return f"No reader has {' or '.join(map(repr, strange))} in its name. There are: {'; '.join(names)}." if strange else ""
 
 
 def keep(findings: Path, name: str, data: bytes, error: BaseException | None, what: str = "") -> str:
@@ -118,6 +133,8 @@ def fuzz(args: argparse.Namespace) -> dict[str, dict[str, int]]:
                     if not ours.poll(WALL_SECONDS):
                         raise EOFError
                     name, outcome = ours.recv()
+                    if name == NONE_SUCH:
+                        raise SystemExit(outcome)
                     end = min(end, time.monotonic() + args.seconds)  # from the first that is ready
                     if outcome in COUNTED:
                         count(name, outcome)

@@ -43,6 +43,13 @@ def test_one_seed_makes_the_same_inputs(readers):
     assert once == again
 
 
+def test_a_word_that_fits_no_reader_is_refused(modules):
+    assert not modules[0].unknown(["labels, CSV", "JSON, card"], ["CSV", "JSON"])
+    assert not modules[0].unknown(["labels, CSV"], [])
+    refusal = modules[0].unknown(["labels, CSV", "JSON, card"], ["CSV", "yolo"])
+    assert refusal == "No reader has 'yolo' in its name. There are: labels, CSV; JSON, card."
+
+
 def test_what_goes_wrong_is_kept_once_a_place(modules, tmp_path):
     fuzz = modules[0]
     for data in (b"first", b"second"):

@@ -241,7 +241,7 @@ def test_chexpert_uncertain(tmp_path, uncertain, expected):
     labels = read(text(tmp_path / "train.csv", *CHEXPERT), uncertain=uncertain)
     assert {exam: one.positive for exam, one in labels.exams.items()} == expected
     assert labels.patients[FIRST] == "patient00001"
-    assert labels.notes["lateral image"] == 1
+    assert labels.notes["lateral image left out"] == 1
 
 
 def test_chexpert_images_of_one_name_are_exams_of_their_own(tmp_path):
@@ -259,7 +259,7 @@ def test_chexpert_images_of_one_name_are_exams_of_their_own(tmp_path):
     ]
     assert manifest.split.by == "labels"
     assert manifest.split.patients == 2
-    assert manifest.counts["labels: lateral image"] == 1
+    assert manifest.counts["labels: lateral image left out"] == 1
 
 
 def test_mimic_names_images_in_another_table(tmp_path):
@@ -399,8 +399,8 @@ def test_the_command_says_what_is_not_used_and_what_to_train(tmp_path, capsys):
     flags = ["--image-dir", labels.parent, "--labels", labels, "--output-dir", tmp_path / "records", "--val-fraction", "0.5"]
     assert make_tfrecords.main([*map(str, flags)]) == 0
     said = capsys.readouterr().out
-    assert "labels: lateral image: 1" in said
-    assert "labels: exam with an uncertain finding: 1" in said
+    assert "labels: lateral image left out: 1" in said
+    assert "labels: exam with an uncertain finding left out: 1" in said
     assert f"train_classifier.py --data {tmp_path / 'records'} --run my_first" in said
 
 

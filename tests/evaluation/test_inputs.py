@@ -59,7 +59,7 @@ def test_cases_are_sorted_and_of_one_class(write):
     assert cases.boxes_xyxy_px[1:3].tolist() == [[10, 10, 30, 30], [1, 1, 3, 3]], "equal scores stay in the order given"
     assert cases.facts == {"view_position": ("AP", None, None), "sex": ("F", None, None), "age": (51, None, None)}
     assert loaded.sizes_hw.tolist() == [[80, 100]] * 3
-    assert loaded.coco_results == rows
+    assert loaded.detected.scores.tolist() == [row["score"] for row in rows] and loaded.masked is None
     assert [text.split(":")[0] for text in loaded.warnings] == [
         "1 of 3 images have no detection of any class.",
         "No patient map was given",

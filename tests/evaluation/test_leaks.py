@@ -8,14 +8,16 @@ import pytest
 import tiny_export
 
 from pneumodet.cli import evaluate, make_tfrecords
-from pneumodet.core import paths, split_use
-from pneumodet.core.run_record import DataRecord
+from pneumodet.core import metrics_table, paths, split_use
+from pneumodet.core.metrics_table import MetricsTable, Row
+from pneumodet.core.run_record import DataRecord, RunRecord
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import synthetic as synthetic_data
 from pneumodet.data.record_sets import MANIFEST, RecordSet
 from pneumodet.evaluation import recipe_origin
 from pneumodet.inference import card as cards
 from pneumodet.training import experiment
+from pneumodet.training.engine import Prepared
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,11 @@ def sets(synthetic, tmp_path_factory):
     return {name: folder / name for name in ("own", "swapped", "tested", "of another size", "pseudonymized", "others")}
 
 
-def seen_of(data_dir, *, before=None, evaluate_every=10):
-    """Return what a run of 100 steps on a record set has seen."""
+def seen_of(data_dir, *, before=None, chose=True):
+    """Return what a run on a record set has seen; without ``chose`` it was not evaluated twice."""
     records = RecordSet.open(data_dir)
-    return experiment.seen_by(records, before=before or Seen(), evaluate_every=evaluate_every, steps=100, say=lambda text: None)
+    seen = experiment.seen_by(records, before=before or Seen(), say=lambda text: None)
+    return seen | Seen(chosen=Marks.of(Exams.of(records.val.instances["images"]))) if chose else seen
 
 
 @pytest.fixture
@@ -118,14 +121,14 @@ def test_folds_on_each_others_training_exams(sets, measure):
 def test_a_run_that_began_with_another_one(sets):
     """Onto a set whose validation exams that one was trained on: training itself warns, and what both have seen is kept."""
     records, said = RecordSet.open(sets["own"]), []
-    known = experiment.seen_by(records, before=seen_of(sets["swapped"]), evaluate_every=10, steps=100, say=said.append)
+    known = experiment.seen_by(records, before=seen_of(sets["swapped"]), say=said.append)
     assert len(known.trained) == 12, "all exams, of both"
     (sentence,) = said
-    assert sentence.startswith(f"warning: What this run starts from: {len(records.val)} of {len(records.val)} validation exams (")
+    assert sentence.startswith(f"warning: In what this run starts from, {len(records.val)} of {len(records.val)} validation exams (")
     said.clear()
-    assert experiment.seen_by(records, before=Seen(unrecorded=("the run old",)), evaluate_every=10, steps=100, say=said.append).unrecorded
+    assert experiment.seen_by(records, before=Seen(unrecorded=("the run old",)), say=said.append).unrecorded
     assert said == [
-        f"warning: What this run starts from: What the run old has seen is not recorded: whether some of the {len(records.val)} validation exams were in "
+        f"warning: What the run old has seen is not recorded: whether some of the {len(records.val)} validation exams were in "
         "training is not known."
     ]
 
@@ -135,7 +138,7 @@ def test_test_exams_that_an_earlier_run_has_seen(sets):
     records, said = RecordSet.open(sets["tested"]), []
     for before, role in ((seen_of(sets["swapped"]), "in training"), (seen_of(sets["own"]), "used to choose checkpoint")):
         said.clear()
-        experiment.seen_by(records, before=before, evaluate_every=10, steps=100, say=said.append)
+        experiment.seen_by(records, before=before, say=said.append)
         exams = len(records.split("test"))
         assert any(f"{exams} of {exams} test exam" in line and role in line for line in said), said
 
@@ -159,9 +162,15 @@ def test_what_test_figures_are_called(sets, measure, capsys, before, expected):
     assert split_use.is_test(metrics)
 
 
-def test_a_checkpoint_that_is_the_only_one_was_not_chosen(sets):
-    for evaluate_every, chosen in ((0, False), (100, False), (50, True)):
-        assert bool(seen_of(sets["own"], evaluate_every=evaluate_every).chosen) == chosen
+def test_validation_was_chosen_on_from_the_second_evaluation_on(sets, tmp_path):
+    """A run that is stopped before is not said to have chosen: its report says that no other checkpoint was compared."""
+    record = RunRecord(seen=seen_of(sets["own"], chose=False))
+    prepared = Prepared(config=None, data=RecordSet.open(sets["own"]), record=record, steps=100, batch_size=1)
+    table, chosen = MetricsTable(tmp_path / metrics_table.FILE), []
+    for step in (10, 20):
+        table.add(Row(step, metrics_table.VALIDATION, 1.0, True, {"rsna_metric": 0.1}))
+        chosen.append(len(experiment.with_choice(tmp_path, prepared).seen.chosen))
+    assert chosen == [0, number(sets["own"])]
 
 
 def test_other_exams_are_said_to_be_others(sets, measure):

@@ -1,5 +1,6 @@
 """All figures of an evaluation in one dict."""
 
+import dataclasses
 import json
 import math
 
@@ -199,8 +200,8 @@ def test_two_models(plain):
 
 def test_each_of_two_models_has_its_own_operating_point(plain):
     """A threshold that is given is of this model's scores: at it, the other would detect nothing."""
-    scaled = [row | {"score": row["score"] / 100} for row in plain.coco_results]
-    other = inputs.assemble(plain.instances, lambda images, category: scaled)
+    scaled = dataclasses.replace(plain.cases, scores=plain.cases.scores / 100)
+    other = dataclasses.replace(plain, cases=scaled)
     metrics = summary.summarize(plain, threshold=0.3, resamples=20, other=other, names=("this", "that"))
     figures = metrics["comparison"]["figures"]
     assert figures["image.sensitivity"]["b"] > 0.5

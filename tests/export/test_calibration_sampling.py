@@ -41,3 +41,15 @@ def test_views_need_not_be_known():
     images = [{"id": number, "file_name": f"exam{number}"} for number in range(10)]
     assert len(sampling.choose(images, {1, 2}, 4)) == 4
     assert {"exam1", "exam2"} <= set(sampling.choose(images, {1, 2}, 4))
+
+
+def test_few_radiographs_with_findings_are_a_warning():
+    images = [{"id": number, "file_name": f"exam{number}"} for number in range(40)]
+    exams = [image["file_name"] for image in images]
+    assert sampling.few_positive(images, set(range(10)), exams) is None
+    warning = sampling.few_positive(images, set(range(9)), exams)
+    assert warning.startswith(
+        "tflite-int8 takes the ranges of its values from 40 training radiographs, of which 9 have findings; at least 10 should."
+    )
+    assert "of which 1 has findings" in sampling.few_positive(images, {3, 99}, exams), "of those that were chosen"
+    assert "of which none have findings" in sampling.few_positive(images, set(), exams)

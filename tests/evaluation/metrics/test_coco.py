@@ -231,4 +231,3 @@ def test_columns_give_the_same_numbers_as_rows(large_ids):
     image_ids = {str(image["id"]): image["id"] for image in instances["images"]}
     columns = detection_files.to_columns(detections, image_ids, "detections")
     assert coco_metrics(instances, columns) == coco_metrics(instances, detections)
-    assert columns.rows(list(image_ids.values())) == detections

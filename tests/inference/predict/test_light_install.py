@@ -18,6 +18,7 @@ HEAVY = (
     "tensorboard",
     "optuna",
     "hotcoco",
+    "msgspec",
     "pycocotools",
     "google_crc32c",
     "psutil",

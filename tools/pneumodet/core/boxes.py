@@ -45,6 +45,15 @@ def area_px(boxes_xyxy_px: np.ndarray) -> np.ndarray:
     return areas
 
 
+def iou_of_pairs(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
+    """Return the (N,) float64 intersection over union of each of N boxes with the one in the same place, as ``iou`` does."""
+    a, b = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (a_xyxy_px, b_xyxy_px))
+    overlap = area_px(np.concatenate([np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])], axis=1))
+    union = area_px(a) + area_px(b) - overlap
+    ious: np.ndarray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return ious
+
+
 def iou(a_xyxy_px: np.ndarray, b_xyxy_px: np.ndarray) -> np.ndarray:
     """Return the (N, M) float64 intersection over union of every pair, in [0, 1]; 0 where both have no area."""
     a, b = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (a_xyxy_px, b_xyxy_px))

@@ -4,9 +4,10 @@ by_patient = {"0004cfab": Detections(boxes_xyxy_px, scores, classes)}     # pati
 write_coco_results(folder / "detections.json", by_patient)
 """
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ SUBMISSION_HEADER = ("patientId", "PredictionString")
 SCORE_HEADER = ("patientId", "score")
 """Columns of a CSV of image-level scores, which post-processing takes as a gate."""
 
-SCORE_DECIMALS = 6
-"""Of scores in that CSV."""
+SCORE_DIGITS = 6
+"""Significant ones, of scores in that CSV: of a weak model all may be below 1e-4."""
 
 
 def image_id(patient_id: str) -> int:
@@ -163,11 +164,33 @@ def write_coco_results(path: Path, detections_by_patient: Mapping[str, Detection
     paths.write_json(path, to_coco(detections_by_patient))
 
 
+@contextlib.contextmanager
+def scores_into(path: Path, *further: str) -> Iterator[Callable[..., None]]:
+    """Open a CSV of image-level scores, which appears whole or not at all.
+
+    Args:
+      path: the file.
+      further: columns beside those of ``SCORE_HEADER``.
+
+    Yields:
+      What writes a row: of an exam, its score, and the cells of the further columns.
+    """
+    with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as handle:
+        writer = csv_cells.Writer(handle)
+        writer.writerow((*SCORE_HEADER, *further))
+        yield lambda exam, score, *cells: writer.writerow((exam, score_text(score), *cells))
+
+
+def score_text(score: float) -> str:
+    """Return an image-level score as a CSV has it."""
+    return f"{score:.{SCORE_DIGITS}g}"
+
+
 def write_scores(path: Path, scores: Iterable[tuple[str, float]]) -> None:
     """Write ``patientId,score`` of (exam, image-level score), atomically, in their order."""
-    with paths.atomic_path(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as handle:
-        rows = ((exam, f"{score:.{SCORE_DECIMALS}f}") for exam, score in scores)
-        csv_cells.Writer(handle).writerows([SCORE_HEADER, *rows])
+    with scores_into(path) as add:
+        for exam, score in scores:
+            add(exam, score)
 
 
 def prediction_string(detections: Detections) -> str:

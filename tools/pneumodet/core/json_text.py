@@ -2,19 +2,23 @@
 
 value = read(path, what="the model card", hint="Export the run again.")         # DataError where it cannot be used
 value = loads(body, strict=False)                                                # ValueError where it is no JSON
+rows = alike(body, {"image_id": int, "score": float})                            # a list of millions of objects; None where one is another
 
 ``json.loads`` ends in a RecursionError for nested lists, and takes NaN, Infinity and whole numbers of any length, which end in an OverflowError
 where they are used. ``core.json_fields`` checks the fields of what is read here.
 """
 
+import contextlib
+import functools
 import gc
 import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pneumodet.core import paths
@@ -54,20 +58,16 @@ def loads(text: str | bytes, *, strict: bool = True, depth: int = MAX_DEPTH) -> 
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
-    collecting = gc.isenabled()
-    gc.disable()  # millions of small lists that live on: searching them for cycles takes longer than reading them
     try:
-        value = json.loads(text)
-        plain = _check(value, depth, numbers=strict)
-        if strict and ((texts := _SUSPICIOUS.search(text) is not None) or not plain):
-            for problem in _problems(value, "", texts=texts):
-                raise ValueError(problem)
-        return value
+        with _not_collecting():
+            value = json.loads(text)
+            plain = _check(value, depth, numbers=strict)
+            if strict and ((texts := _SUSPICIOUS.search(text) is not None) or not plain):
+                for problem in _problems(value, "", texts=texts):
+                    raise ValueError(problem)
+            return value
     except RecursionError:
         raise ValueError(_too_deep(depth)) from None
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def read(path: Path, *, what: str, hint: str, error: type[PneumodetError] = DataError) -> Any:
@@ -95,6 +95,53 @@ def read(path: Path, *, what: str, hint: str, error: type[PneumodetError] = Data
         raise error(f"Cannot read {what} {path}: {problem.strerror}. {hint}") from problem
     except ValueError as problem:
         raise error(f"{what[0].upper()}{what[1:]} {path} is not valid JSON ({problem}). {hint}") from problem
+
+
+def alike(
+    data: bytes, fields: Mapping[str, Any], *, optional: Mapping[str, Any] = MappingProxyType({}), none_of: Sequence[str] = ()
+) -> list[Any] | None:
+    """Return the objects in a JSON list of objects that are all alike, in a fifth of the time and of the memory that ``loads`` takes.
+
+    A list that is other than that, or damaged, is left to ``loads``, which takes all or says what is wrong.
+
+    Args:
+      data: the text in UTF-8.
+      fields: name -> type of what each object has; of ``int``, ``float``, ``str`` and tuples of these. Whole numbers are floats, too; true is neither.
+      optional: likewise, of what an object may have or not; None then.
+      none_of: names that no object has. Others are passed over.
+
+    Returns:
+      Objects with the fields as attributes; None where one has not these fields or types, or msgspec, a part of ``[evaluate]``, is not installed.
+    """
+    try:
+        import msgspec  # optional, and here because ``--help`` needs no parser
+    except ImportError:
+        return None
+    kind = _kind(tuple(fields.items()), tuple(optional.items()), tuple(none_of))
+    with _not_collecting(), contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        rows: list[Any] = msgspec.json.decode(data, type=list[kind])  # type: ignore[valid-type]
+        return rows
+    return None
+
+
+@functools.cache
+def _kind(fields: tuple[tuple[str, Any], ...], optional: tuple[tuple[str, Any], ...], none_of: tuple[str, ...]) -> Any:
+    import msgspec
+
+    absent = [(name, msgspec.UnsetType, msgspec.UNSET) for name in none_of]
+    return msgspec.defstruct("Row", [*fields, *((name, of | None, None) for name, of in optional), *absent], gc=False)
+
+
+@contextlib.contextmanager
+def _not_collecting() -> Iterator[None]:
+    """Keep Python from searching millions of small objects that live on for cycles, which takes longer than reading them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _too_deep(depth: int) -> str:

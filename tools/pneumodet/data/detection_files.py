@@ -12,12 +12,13 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pneumodet.core import boxes, paths
+from pneumodet.core import boxes, json_text, paths
 from pneumodet.core.detections import SCORE_HEADER, SUBMISSION_HEADER, Detections, image_id
 from pneumodet.core.errors import DataError
 from pneumodet.data import coco_ids, label_map, tables, text_files
@@ -27,6 +28,9 @@ from pneumodet.data.tables import Table
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 """Of a COCO result."""
+
+_PLAIN = {"image_id": int, "category_id": int, "bbox": tuple[float, float, float, float], "score": float}
+"""The same, with their types."""
 
 _NEEDS = f"Detections are COCO results (a JSON list with {', '.join(KEYS)}) or a submission CSV ({','.join(SUBMISSION_HEADER)})"
 
@@ -59,14 +63,6 @@ class Columns:
         """(D, 4) float64 left, top, right, bottom."""
         return boxes.xywh_to_xyxy_px(self.xywh_px)
 
-    def rows(self, image_ids: Sequence[Any]) -> list[Row]:
-        """Return COCO results; ``image_ids`` are of all exams in their order."""
-        columns = (self.case.tolist(), self.categories.tolist(), self.xywh_px.tolist(), self.scores.tolist())
-        return [
-            {"image_id": image_ids[case], "category_id": category, "bbox": box, "score": score}
-            for case, category, box, score in zip(*columns, strict=True)
-        ]
-
 
 def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[Row]:
     """Read detections on known exams.
@@ -83,7 +79,58 @@ def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[
     Raises:
       DataError: the file cannot be read, is no detections, or an exam or entry of a submission is wrong; ``to_columns`` checks COCO results.
     """
-    rows = _content(path)
+    return _read(_content(path), path, image_ids, category_id)
+
+
+def read_columns(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> Columns | list[Row]:
+    """Return what ``read`` does, as columns at once where it is a JSON list of plain detections: millions of rows are never dicts.
+
+    Arguments and errors as ``read``; detections with masks come as rows.
+    """
+    data = text_files.read_bytes(path, _WHAT)
+    if text_files.is_json(data) and (columns := _plain_columns(data, image_ids)) is not None:
+        return columns
+    return _read(_parsed(data, path), path, image_ids, category_id)
+
+
+def _plain_columns(data: bytes, image_ids: Mapping[str, Any]) -> Columns | None:
+    """Return the detections of a JSON list whose entries all are right, of listed exams and without masks; else None."""
+    rows = json_text.alike(data, _PLAIN, optional={"file_name": str}, none_of=["segmentation"])
+    if rows is None or not set(map(type, image_ids.values())) <= {int}:
+        return None
+    count = len(rows)
+    # without a line of Python for each of millions
+    image, category, box, score, name, of_case = (map(attrgetter(one), rows) for one in (*KEYS, "file_name", "file_name"))
+    try:
+        numbers, categories = np.fromiter(image, np.int64, count), np.fromiter(category, np.int64, count)
+        known = np.fromiter(image_ids.values(), np.int64, len(image_ids))
+    except OverflowError:
+        return None
+    xywh_px, scores = (
+        np.fromiter(itertools.chain.from_iterable(box), np.float64, 4 * count).reshape(-1, 4),
+        np.fromiter(score, np.float64, count),
+    )
+    case = _places(numbers, known)
+    if case is None or not _are_right(xywh_px, scores):
+        return None
+    if set(name) - {None}:
+        exams = list(image_ids)
+        if any(one not in (None, exams[place]) for place, one in set(zip(case.tolist(), of_case, strict=True))):
+            return None
+    return Columns(case, xywh_px, scores, categories)
+
+
+def _places(numbers: np.ndarray, known: np.ndarray) -> np.ndarray | None:
+    """Return the (D,) int64 place of each number among those known, None where one is not known."""
+    order = np.argsort(known, kind="stable")
+    if not len(known):
+        return None if len(numbers) else numbers
+    place = np.minimum(np.searchsorted(known[order], numbers), len(known) - 1)
+    found = order[place]
+    return found if (known[found] == numbers).all() else None
+
+
+def _read(rows: list[Any] | Table, path: Path, image_ids: Mapping[str, Any], category_id: int) -> list[Row]:
     if isinstance(rows, Table):
         return _of_submission(rows, image_ids, category_id)
     exams = {number: exam for exam, number in image_ids.items()}
@@ -171,13 +218,15 @@ def to_columns(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> 
         raise _first_error(rows, place, image_ids, name) from None
     # numpy takes "0.5" for a number, and cuts 2.5 to a whole one, where the type is given
     right = not rows or (xywh.dtype.kind in "iuf" and scores.dtype.kind in "iuf" and categories.dtype.kind in "iu" and scores.ndim == 1)
-    # False for NaN, too
-    if (
-        not right
-        or (~(np.abs(xywh) <= MAX_COORDINATE_PX).all(axis=1) | (xywh[:, 2:] < 0).any(axis=1) | ~((scores >= 0) & (scores <= 1))).any()
-    ):
+    if not right or not _are_right(xywh, scores):
         raise _first_error(rows, place, image_ids, name)
     return Columns(case, xywh.astype(np.float64), scores.astype(np.float64), categories.astype(np.int64))
+
+
+def _are_right(xywh_px: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether all boxes and scores are in their range."""
+    # False for NaN, too
+    return bool((np.abs(xywh_px) <= MAX_COORDINATE_PX).all() and (xywh_px[:, 2:] >= 0).all() and ((scores >= 0) & (scores <= 1)).all())
 
 
 def _boxes(rows: list[Any]) -> np.ndarray:
@@ -192,7 +241,10 @@ def _boxes(rows: list[Any]) -> np.ndarray:
 
 
 def _content(path: Path) -> list[Any] | Table:
-    data = text_files.read_bytes(path, _WHAT)
+    return _parsed(text_files.read_bytes(path, _WHAT), path)
+
+
+def _parsed(data: bytes, path: Path) -> list[Any] | Table:
     text, is_json = text_files.decode(data, path, _WHAT), text_files.is_json(data)
     del data  # as large as the text
     if not is_json and not path.name.lower().removesuffix(text_files.PACKED).endswith(".json"):

@@ -66,11 +66,11 @@ def read(path: Path, choices: Choices = USUAL, *, classes: ClassMap | None = Non
             if not exam or not patient:
                 raise ValueError(f"{shown(name)} names no image and patient")
             if not frontal:
-                collector.notes["lateral image"] += 1
+                collector.notes["lateral image left out"] += 1
                 continue
             states = {to: _state(row, of_class) for to, of_class in columns.items()}
             if choices.uncertain == LEAVE_OUT and UNSURE in states.values():
-                collector.notes["exam with an uncertain finding"] += 1
+                collector.notes["exam with an uncertain finding left out"] += 1
                 continue
             collector.rows[exam] += 1
             image = collector.image(exam, None, where)

@@ -16,8 +16,8 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import coco_objects
 from pneumodet.evaluation.metrics.average_precision import MAX_DETECTIONS
 
-DETECTOR, MASKS, SCORES = "detector", "masks", "scores"
-"""What detections are of: boxes of a detector, boxes around masks, or image-level scores as boxes of the whole image."""
+DETECTOR, MASKS, SCORES, NONE = "detector", "masks", "scores", "none"
+"""What detections are of: boxes of a detector, boxes around masks, or image-level scores as boxes of the whole image; none where ground truth is read alone."""
 
 OUTSIDE_TOLERANCE_PX = 1.0
 """A box may reach so far over the edge before it is called outside: detectors and labels round."""
@@ -150,7 +150,7 @@ def of_detections(
       exams: C names.
       classes: category id -> name, of the ground truth.
       category: of the class that is evaluated.
-      source: what they are of: ``DETECTOR``, ``MASKS`` or ``SCORES``.
+      source: what they are of: ``DETECTOR``, ``MASKS``, ``SCORES`` or ``NONE``.
     """
     without = len(exams) - len(np.unique(case))
     is_odd = source == DETECTOR and 0 < without < len(exams)  # a mask without a spot is a finding, too

@@ -216,7 +216,7 @@ def _of_split(
     if compared := options.compare:
         other = inputs.assemble(
             instances,
-            lambda ids, category: detection_files.read(compared, ids, category_id=category),
+            lambda ids, category: detection_files.read_columns(compared, ids, category_id=category),
             names=("the ground truth", str(compared)),
             class_name=options.class_name,
             patients=_patients(loaded),

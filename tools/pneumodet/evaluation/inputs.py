@@ -46,11 +46,6 @@ class Loaded:
     warnings: list[str]
     masked: list[dict[str, Any]] | None = None
 
-    @property
-    def coco_results(self) -> list[dict[str, Any]]:
-        """COCO results of all classes; made anew where they have no masks, since a dict for each of millions of detections fills the memory."""
-        return self.detected.rows([image["id"] for image in self.instances["images"]]) if self.masked is None else self.masked
-
 
 def load(
     ground_truth: Path,
@@ -81,7 +76,7 @@ def load(
     truth = ground_truths.read(ground_truth, class_info=class_info, split=split, class_map=class_map, wanted=class_name)
     return assemble(
         truth.instances,
-        lambda images, category: detection_files.read(detections, images, category_id=category),
+        lambda images, category: detection_files.read_columns(detections, images, category_id=category),
         names=(str(ground_truth), str(detections)),
         class_name=class_name,
         patients=ground_truths.with_exam_names(annotations.read_patient_map(patient_map)) if patient_map else None,
@@ -91,7 +86,7 @@ def load(
 
 def assemble(
     instances: dict[str, Any],
-    read_results: Callable[[dict[str, int], int], list[dict[str, Any]]],
+    read_results: Callable[[dict[str, int], int], list[dict[str, Any]] | Columns],
     *,
     names: tuple[str, str] = ("the ground truth", "the detections"),
     class_name: str = label_map.PNEUMONIA,
@@ -103,7 +98,7 @@ def assemble(
 
     Args:
       instances: COCO object.
-      read_results: (exam -> image id, category id) -> COCO results.
+      read_results: (exam -> image id, category id) -> COCO results, or columns of them, whose cases are places among the exams.
       names: of both, for messages.
       class_name: the class that ``cases`` are of.
       patients: exam -> patient.
@@ -125,13 +120,13 @@ def assemble(
 
     of_images = coco_objects.image_level(instances["images"], class_name) & (np.bincount(truth_case, minlength=len(exams)) == 0)
     results = read_results(images, category)
-    if of_images.any() and source == checks.DETECTOR and results:
+    if of_images.any() and source == checks.DETECTOR:
         raise DataError(
             f"{int(of_images.sum())} exams of {names[0]} are positive without a box (first: {exams[int(of_images.argmax())]}): boxes cannot be "
             "evaluated on them. Evaluate a classifier, or take labels with boxes."
         )
-    columns = detection_files.to_columns(results, images, names[1])
-    masked = with_masks(results)
+    columns = results if isinstance(results, Columns) else detection_files.to_columns(results, images, names[1])
+    masked = None if isinstance(results, Columns) else with_masks(results)
     del results
     case, detected_xyxy, scores, categories = columns.case, columns.xyxy_px, columns.scores, columns.categories
     classes = {one["id"]: one["name"] for one in instances["categories"]}

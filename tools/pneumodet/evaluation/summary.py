@@ -92,13 +92,25 @@ def summarize(
       ConfigError: the aim is unknown.
       DataError: the rules are unknown, or the second model has other images.
     """
+    from threadpoolctl import threadpool_limits  # here, because only evaluation needs it
+
     # before any figure is computed: intervals take the most of the time
     aims.parse_aim(aim)
+    how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
+    # products of a few columns: threads would wait for one another for longer than they compute, on a busy machine by far; and one order of sums everywhere
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _summarized(loaded, other, threshold, threshold_source, aim, names, how)
+
+
+def _summarized(
+    loaded: Loaded, other: Loaded | None, threshold: float | None, source: str, aim: str, names: tuple[str, str], how: dict[str, Any]
+) -> dict[str, Any]:
+    """Return ``summarize``; ``how`` has what it hands on."""
+    rules, class_name, resamples, seed = (how[key] for key in ("rules", "class_name", "resamples", "seed"))
     cases = loaded.cases
     warnings = list(loaded.warnings)
-    point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
+    point = _operating_point(cases, threshold, source, aim, rules, seed, warnings)
     at, choice = point.pop("at"), point.pop("choice", None)
-    how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
     moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
     drawn = uncertainty.of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from pneumodet.models.detection import pipeline_config
 
 CALIBRATION_IMAGES = 200
 """Training radiographs from which a quantized model takes the ranges of its values; 100 to 500 are usual."""
+
+_log = logging.getLogger(__name__)
 
 
 class DetectorSubject(Subject):
@@ -89,6 +92,8 @@ class DetectorSubject(Subject):
             raise DataError(f"tflite-int8 takes the ranges of its values from the training records: {error}") from error
         positive = {row["image_id"] for row in split.instances["annotations"]}
         exams = set(sampling.choose(split.instances["images"], positive, CALIBRATION_IMAGES))
+        if warning := sampling.few_positive(split.instances["images"], positive, exams):
+            _log.warning("%s", warning)
         return lambda: measuring.inputs(self.config, (pixels for _, pixels in split.pixels(exams)))
 
     def write(self, name: str, artefact: Artefact, part: Part, new: Path, *, metadata: dict[str, Any], samples: Samples | None) -> Artefact:

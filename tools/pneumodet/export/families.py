@@ -9,6 +9,7 @@ from pneumodet.core import runs
 from pneumodet.core.errors import ConfigError
 from pneumodet.export.subject import Subject
 from pneumodet.inference import card as cards
+from pneumodet.inference import exported
 
 
 def of_run(folder: Path) -> Subject:
@@ -24,6 +25,8 @@ def of_run(folder: Path) -> Subject:
         from pneumodet.export.classifier import ClassifierSubject
 
         return ClassifierSubject(folder)
+    if family == runs.SEGMENTATION:
+        raise ConfigError(exported.of_u_net(folder))
     if family != runs.DETECTION:
         raise ConfigError(
             f"{folder.name} is a run of the family {family}, which is not exported; there are exports of {' and '.join(cards.FAMILIES)}."

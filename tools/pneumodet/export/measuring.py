@@ -170,7 +170,7 @@ class Records:
             same = parity.compare(reference, own, sizes_hw=sizes_hw, limit=subject.limit, tolerance=tolerance)
             measured = {**same, **now, **changes, "bytes": one.artefacts[name].bytes, "images": len(reference)}
             measured |= {**_times(seconds[name]), "tolerance": dataclasses.asdict(tolerance)}
-            rows[name] = Comparison(**measured, outside=tuple(parity.outside(measured, tolerance)))
+            rows[name] = Comparison(**measured, outside=tuple(parity.outside(measured, tolerance, has_boxes=one.card.has_boxes)))
         return Parity(
             checkpoint=one.card.checkpoint,
             checkpoint_sha256=one.card.checkpoint_sha256,

@@ -218,15 +218,16 @@ def predictions_of(by_exam: Mapping[str, Detections], category_id: int) -> dict[
     return {exam: (one.boxes_xyxy_px, one.scores) for exam, one in each.items()}
 
 
-def outside(measured: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
+def outside(measured: Mapping[str, Any], tolerance: Tolerance, *, has_boxes: bool = True) -> list[str]:
     """Return what of a file is outside of its tolerance, as parts of a sentence.
 
     Args:
       measured: as ``compare`` returns it, with ``images``, ``ap50_change`` and ``rsna_metric_nearby_change`` (None where undefined).
       tolerance: of its format.
+      has_boxes: False of a classifier: nothing is suppressed there, so that no score at all may differ by more.
     """
     issues = []
-    if tolerance.alike == 1 and measured["score_largest"] > tolerance.score:
+    if not has_boxes and measured["score_largest"] > tolerance.score:
         issues.append(f"a score differs by {measured['score_largest']:.2g} ({tolerance.score:g} is allowed)")
     elif measured["alike"] < tolerance.alike:
         issues.append(

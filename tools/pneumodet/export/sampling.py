@@ -1,13 +1,19 @@
 """Which records stand for a split: by class and view, as many of each as there are of the rarest where that is enough.
 
 exams = choose(instances["images"], positive, 200)
+few_positive(instances["images"], positive, exams)         # None, or a warning
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+from pneumodet.core.formatting import counted
+
+FEWEST_POSITIVE = 10
+"""Radiographs with findings from which a quantized model should take the ranges of its values, at least: negative ones do not show how high scores get."""
 
 
 def choose(images: Iterable[Mapping[str, Any]], positive: set[int], count: int, *, seed: int = 0) -> list[str]:
@@ -37,3 +43,21 @@ def choose(images: Iterable[Mapping[str, Any]], positive: set[int], count: int, 
             if queue and len(chosen) < count:
                 chosen.add(queue.pop())
     return [exam for exam in order if exam in chosen]
+
+
+def few_positive(images: Iterable[Mapping[str, Any]], positive: set[int], chosen: Collection[str]) -> str | None:
+    """Return a warning where a quantized model takes the ranges of its values from fewer than ``FEWEST_POSITIVE`` radiographs with findings.
+
+    Args:
+      images, positive: as ``choose``.
+      chosen: what it returned.
+    """
+    exams = set(chosen)
+    number = sum(image["file_name"] in exams and image["id"] in positive for image in images)
+    if number >= FEWEST_POSITIVE:
+        return None
+    return (
+        f"tflite-int8 takes the ranges of its values from {counted(len(exams), 'training radiograph')}, of which {number or 'none'} "
+        f"{'has' if number == 1 else 'have'} findings; at least {FEWEST_POSITIVE} should. Scores above those seen are cut off. See in parity.json how the "
+        "file compares with the checkpoint, or export with records that have more positive exams: --data."
+    )

@@ -112,12 +112,23 @@ def _folder_of(model_dir: Path, *, boxes: bool) -> Path:
     if run is None or not runs.is_run(run):
         return model_dir
     family = runs.family_of(run) or runs.DETECTION
+    if family == runs.SEGMENTATION:
+        raise CheckpointError(of_u_net(run))
     if family != runs.DETECTION and (boxes or family not in cards.FAMILIES):
         raise _no_boxes(run, f"a run of the family {family}")
     if not (run / runs.EXPORT / CARD).is_file():
         name = run.name if run.resolve().parent == paths.workspace_dir().resolve() else run
         raise CheckpointError(f"The run {run} was not exported yet. Export it: python tools/export.py --run {name}")
     return run / runs.EXPORT
+
+
+def of_u_net(run: Path) -> str:
+    """Return why a U-Net's run has no export, and what to do."""
+    return (
+        f"{run} is the run of a U-Net. U-Nets cannot be exported, so that they predict nothing of new radiographs; what they say of the records is in "
+        f"{run.name}/{runs.EVALUATION}. For boxes with masks of new radiographs, as pictures or by --dicom-seg, train and export the config "
+        "mask_rcnn_resnet50."
+    )
 
 
 def _no_boxes(folder: Path, what: str) -> CheckpointError:

@@ -28,6 +28,9 @@ from pneumodet.training.engine import Engine, Hooks, Parts, Prepared, Request, S
 OF_A_RESUMED_RUN = ("steps", "patience", "skip_corrupt")
 """What may be asked of a run that is resumed; all else it has from its start."""
 
+CHOICE = 2
+"""Evaluations from which on the best checkpoint is chosen: the best of one is not."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -90,10 +93,7 @@ def train(engine: Engine, request: Request, hooks: Hooks | None = None) -> Train
             "training_seconds": metrics_table.seconds(folder),
             "steps_done": outcome.step,
         }
-        # the best of one is not chosen; a run that is resumed may come to a second one
-        if prepared.record.seen and metrics_table.evaluations(folder) > 1:
-            more["seen"] = prepared.record.seen | Seen(chosen=Marks.of(Exams.of(prepared.data.val.instances["images"])))
-        record = dataclasses.replace(prepared.record, **more)
+        record = dataclasses.replace(with_choice(folder, prepared), **more)
         runs.write(folder, record)
         with Deadline(lambda: f"Stopped while the best checkpoint was evaluated; --resume does that again: {folder.name} is trained."):
             return Trained(folder, outcome, _evaluated(folder, parts, record, prepared.data, hooks.on_start) if outcome.completed else None)
@@ -160,6 +160,12 @@ def _run(
     from pneumodet.models.detection import checkpoints
     from pneumodet.training import loop, progress, trackers, watching
 
+    def evaluated(step: int, figures: dict[str, float | None]) -> bool | None:
+        # now, and not at the end, which a run that is killed does not reach
+        if metrics_table.evaluations(folder) == CHOICE:
+            runs.write(folder, with_choice(folder, prepared))
+        return hooks.on_evaluation(step, figures)
+
     watcher = progress.Observer()
     if cluster.chief:
         watcher = watching.Watcher(
@@ -169,7 +175,7 @@ def _run(
             drawn=parts.drawn,
             on_progress=hooks.on_progress,
             on_note=hooks.on_start,
-            on_evaluation=hooks.on_evaluation,
+            on_evaluation=evaluated,
             tracker=trackers.start(log_to, folder, parts.about) if log_to else None,
             best_metric=parts.plan.best_metric,
         )
@@ -195,6 +201,14 @@ def _run(
         return run.train()
     finally:
         watcher.close()
+
+
+def with_choice(folder: Path, prepared: Prepared) -> RunRecord:
+    """Return a run's record, which says that its validation exams were chosen on as soon as there are evaluations to choose among."""
+    record = prepared.record
+    if record.seen is None or metrics_table.evaluations(folder) < CHOICE:
+        return record
+    return dataclasses.replace(record, seen=record.seen | Seen(chosen=Marks.of(Exams.of(prepared.data.val.instances["images"]))))
 
 
 def _evaluated(folder: Path, parts: Parts, record: RunRecord, records: RecordSet, say: Say) -> dict[str, Any] | None:
@@ -278,14 +292,13 @@ def same_records(record: RunRecord) -> RecordSet:
     return records
 
 
-def seen_by(records: RecordSet, *, before: Seen, evaluate_every: int, steps: int, say: Say) -> Seen:
-    """Return what a new run will have seen, and warn where what it starts from has seen exams that it is validated on, or that are kept for a test.
+def seen_by(records: RecordSet, *, before: Seen, say: Say) -> Seen:
+    """Return what a new run will have seen before it chooses, and warn where what it starts from has seen exams that it is validated on, or that are kept
+    for a test.
 
     Args:
-      records: to train and choose a checkpoint on.
+      records: to train on.
       before: what the weights have seen that it starts from.
-      evaluate_every: as ``Plan``.
-      steps: in all.
       say: takes the warnings.
     """
     there = [name for name, split in records.manifest.splits.items() if split.exams]
@@ -294,11 +307,13 @@ def seen_by(records: RecordSet, *, before: Seen, evaluate_every: int, steps: int
         if name != "train":
             # that an earlier checkpoint was chosen on these very validation exams is as this one will be; on test exams nothing may be
             roles, what = (("trained",), "validation exam") if name == "val" else (("trained", "chosen"), f"{name} exam")
-            for sentence in overlap.count({"": before}, held_out).sentences(*roles, what=what):
-                say(f"warning: What this run starts from: {sentence}")
-    train, val = (Marks.of(exams[name]) if name in exams else Marks() for name in ("train", "val"))
-    chooses = 0 < evaluate_every < steps  # twice at least
-    return Seen(trained=train, chosen=val if chooses else Marks()) | before
+            counted = overlap.count({"": before}, held_out)
+            known = dataclasses.replace(counted, unrecorded=()).sentences(*roles, what=what)
+            for sentence in known:
+                say(f"warning: In what this run starts from, {sentence[0].lower()}{sentence[1:]}")
+            for sentence in counted.sentences(*roles, what=what)[len(known) :]:  # names what it is about
+                say(f"warning: {sentence}")
+    return Seen(trained=Marks.of(exams["train"]) if "train" in exams else Marks()) | before
 
 
 def data_record(records: RecordSet, *, audit: dict[str, Any] | None = None) -> DataRecord:

@@ -13,7 +13,7 @@ from pneumodet.data.record_sets import Split
 from pneumodet.evaluation.classification import localization, weak_boxes
 from pneumodet.evaluation.metrics.jackknife import Ratio
 
-CHANCE, CENTRE, SPATIAL_PRIOR = "chance", "centre", "usual place"  # keys of pointing.json, which users may read
+CHANCE, CENTRE, SPATIAL_PRIOR = "chance", "centre", "spatial prior"  # keys of pointing.json, which users may read
 """What a method is compared with: the same heatmap everywhere, a heatmap around the radiograph's centre, and where exams of other patients have boxes."""
 
 GIVEN = "given"

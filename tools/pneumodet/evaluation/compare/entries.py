@@ -30,7 +30,7 @@ BOXES, SCORES = "boxes", "scores"
 DETECTIONS_FILE, SCORES_FILE = "detections.json", "scores.csv"
 
 ROUNDED = 1e-6
-"""By how much a score may differ in the CSV, which has six decimals, and in the boxes."""
+"""By how much a score may differ in the CSV, which has six digits, and in the boxes."""
 
 TRAINED_ON = "{name} was evaluated on the very exams that it was trained on: its figures say nothing of others."
 """Warning."""
@@ -266,7 +266,7 @@ def _detections(path: Path, truth: Truth, name: str, source: str) -> tuple[Cases
     """Return detections on the exams of the ground truth, and what is to be said of them."""
     loaded = inputs.assemble(
         truth.instances,
-        lambda images, category: detection_files.read(path, images, category_id=category),
+        lambda images, category: detection_files.read_columns(path, images, category_id=category),
         names=(truth.name, str(path)),
         patients=truth.patients,
         source=source,

@@ -61,7 +61,7 @@ def read(path: Path, *, split: str = "val", patient_map: Path | None = None, cla
     instances = ground_truth.read(path, split=split, class_map=class_map, wanted=label_map.PNEUMONIA).instances
     patients = ground_truth.with_exam_names(annotations.read_patient_map(patient_map)) if patient_map else None
     # without detections: what it warns of is about the ground truth, and is said once and not of each run
-    loaded = inputs.assemble(instances, lambda _, __: [], names=(str(path), "no detections"), patients=patients)
+    loaded = inputs.assemble(instances, lambda _, __: [], names=(str(path), "no detections"), patients=patients, source=checks.NONE)
     cases = loaded.cases
     warnings = checks.of_truth(
         instances, cases.truth_xyxy_px, cases.truth_case, loaded.sizes_hw, exams=cases.names, class_name=label_map.PNEUMONIA

@@ -16,7 +16,7 @@ al., Medical Image Analysis 2017, which starts at 1/8):
 
 import numpy as np
 
-from pneumodet.core.boxes import iou
+from pneumodet.core.boxes import iou_of_pairs
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics.matching import HIT_IOU, match
 from pneumodet.evaluation.metrics.ranking import ranked
@@ -155,7 +155,7 @@ def at_threshold(cases: Cases, score_threshold: float | np.ndarray) -> dict[str,
     of_positive = int(kept.positive[kept.box_case[~matched.hit]].sum())
     positives = int(kept.positive.sum())
     taken = kept.truth_xyxy_px[matched.truth[matched.hit]]
-    ious = [iou(box[None], truth[None])[0, 0] for box, truth in zip(kept.boxes_xyxy_px[matched.hit], taken, strict=True)]
+    ious = iou_of_pairs(kept.boxes_xyxy_px[matched.hit], taken)
     reasons = {
         "lesion.sensitivity": NO_TRUTH if not hits + missed else None,
         "lesion.precision": NOTHING_KEPT if not hits + false else None,
@@ -175,5 +175,5 @@ def at_threshold(cases: Cases, score_threshold: float | np.ndarray) -> dict[str,
         "lesion.fp_per_image": false / len(cases) if len(cases) else None,
         "lesion.fp_per_positive_image": of_positive / positives if positives else None,
         "lesion.fp_per_negative_image": (false - of_positive) / (len(cases) - positives) if len(cases) > positives else None,
-        "lesion.mean_iou_of_hits": float(np.mean(ious)) if ious else None,
+        "lesion.mean_iou_of_hits": float(np.mean(ious)) if len(ious) else None,
     }

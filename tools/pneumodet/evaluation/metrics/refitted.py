@@ -12,7 +12,7 @@ Nothing is matched again. As the threshold falls, each detection adds to a few s
 to false boxes, and the first one of a case calls it positive. Candidates for the threshold are the scores there are, thinned where they are many.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -69,17 +69,21 @@ class Refitted:
         first = np.diff(cases.box_case, prepend=-1) > 0
         positive = cases.positive
         of_box = positive[cases.box_case]
-        adds = np.stack([gains, enters, first & of_box, first & ~of_box, hit, ~hit]).astype(np.float64)
+        adds = (gains, enters, first & of_box, first & ~of_box, hit, ~hit)
         scores = _candidates(self._name, cases.scores, adds, candidates)
         # place 0 is a threshold above all scores; a detection counts from the first candidate on that it reaches
         place = 1 + np.searchsorted(-scores, -cases.scores, side="left")
         kept = place <= len(scores)  # what lies below all candidates is never kept
-        self._shape = (len(names), _SUMS, len(scores) + 1)
-        sums, box = np.nonzero(adds[:, kept])
-        row = (fold[cases.box_case[kept][box]] * _SUMS + sums) * self._shape[2] + place[kept][box]
-        column = cases.box_case[kept][box]
+        # false boxes, which are by far the most, are added up at every candidate only where the choice is made by them
+        summed = _SUMS if self._name == "fp_per_image" else _FALSE_BOXES
+        self._shape = (len(names), summed, len(scores) + 1)
+        of_sum = [np.flatnonzero((add != 0) & kept) for add in adds[:summed]]
+        box, sums = np.concatenate(of_sum), np.repeat(np.arange(summed), [len(one) for one in of_sum])
+        values = np.concatenate([add[one] for add, one in zip(adds, of_sum, strict=False)]).astype(np.float64)
+        row = (fold[cases.box_case[box]] * summed + sums) * self._shape[2] + place[box]
         # detections of one case between two candidates are added up here, once
-        self._adds = sparse.csr_matrix((adds[:, kept][sums, box], (row, column)), shape=(int(np.prod(self._shape)), len(cases)))
+        self._adds = sparse.csr_matrix((values, (row, cases.box_case[box])), shape=(int(np.prod(self._shape)), len(cases)))
+        self._false_boxes = None if summed == _SUMS else _Counts(cases.box_case[kept & ~hit], place[kept & ~hit], fold, self._shape[2])
         truth = np.bincount(cases.truth_case, minlength=len(cases)).astype(np.float64)
         ones = np.ones(len(cases))
         self._bases = np.stack([truth > 0, positive, ~positive, truth, ones]).astype(np.float64)
@@ -93,6 +97,8 @@ class Refitted:
         sums = np.sum(
             [np.take_along_axis(table, place[None, None], axis=1)[:, 0] for table, place in zip(tables, places, strict=True)], axis=0
         )
+        if self._false_boxes is not None:
+            sums = np.concatenate([sums, self._false_boxes(places, weights)[None]])
         undefined = ((every_base - bases)[:, 1] == 0).any(axis=0)
         with_boxes, positives, negatives, truth, exams = every_base
         true, false = sums[_TRUE], sums[_FALSE]
@@ -110,7 +116,7 @@ class Refitted:
         return np.asarray(self._thresholds[self._places(np.ones((self._bases.shape[1], 1)))[2][:, 0]])
 
     def _places(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sums (F, 6, J, B) and bases (F, 5, B) of each fold, and (F, B) places of the thresholds that the other folds give."""
+        """Return sums (F, S, J, B) and bases (F, 5, B) of each fold, and (F, B) places of the thresholds that the other folds give."""
         count = weights.shape[1]
         tables = np.cumsum((self._adds @ weights).reshape(*self._shape, count), axis=2)
         bases = np.stack([(self._bases * inside) @ weights for inside in self._in_fold])
@@ -119,7 +125,7 @@ class Refitted:
         return tables, bases, np.stack(places)
 
     def _chosen(self, table: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """Return the (B,) place of the threshold chosen by (6, J, B) sums and (5, B) bases, as ``operating_point.choose`` does."""
+        """Return the (B,) place of the threshold chosen by (S, J, B) sums and (5, B) bases, as ``operating_point.choose`` does."""
         from scipy import special  # here, because only evaluation needs it
 
         with_boxes, positives, _, _, exams = base
@@ -140,6 +146,27 @@ class Refitted:
         least = np.minimum(self._level or 0.0, best) if self._name == "sensitivity" else best - rsna.TIE_TOLERANCE
         # the first is the highest threshold
         return np.asarray(np.argmax(value >= least, axis=0), np.int64)
+
+
+class _Counts:
+    """How many of some detections of each case lie before a place, for C cases in folds: looked up where a place is known, instead of summed at all."""
+
+    def __init__(self, case: np.ndarray, place: np.ndarray, fold: np.ndarray, places: int) -> None:
+        """Count; ``case`` and ``place`` (N,) are of each detection, ``fold`` (C,) of each case."""
+        self._order = np.argsort(fold, kind="stable")  # cases of one fold lie together
+        self._ends = np.append(0, np.cumsum(np.bincount(fold)))
+        column = np.empty_like(self._order)
+        column[self._order] = np.arange(len(fold))
+        counts = np.bincount(place * len(fold) + column[case], minlength=places * len(fold)).reshape(places, len(fold))
+        self._counts = np.cumsum(counts, axis=0, dtype=np.uint32)
+
+    def __call__(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the (B,) weighted counts of all folds, each at its place of (F, B), for (C, B) weights of the cases."""
+        ordered = np.ascontiguousarray(weights.T[:, self._order])
+        total = np.zeros(len(ordered))
+        for start, end, of_fold in zip(self._ends, self._ends[1:], places, strict=False):
+            total += [one[start:end] @ self._counts[place, start:end] for one, place in zip(ordered, of_fold.tolist(), strict=True)]
+        return total
 
 
 def resampled(refitted: Refitted, patients: np.ndarray, *, resamples: int, seed: int) -> dict[str, np.ndarray]:
@@ -167,7 +194,7 @@ def resampled_weights(patients: np.ndarray, *, resamples: int, seed: int) -> Ite
         yield np.stack([np.bincount(one, minlength=len(unique)) for one in drawn], axis=1)[patient].astype(np.float64)
 
 
-def _candidates(name: str, scores: np.ndarray, adds: np.ndarray, most: int) -> np.ndarray:
+def _candidates(name: str, scores: np.ndarray, adds: Sequence[np.ndarray], most: int) -> np.ndarray:
     """Return falling scores of which one is the threshold: where the aim's figure can rise, all of them, or evenly many of these."""
     matters = {"rsna": adds[_RSNA] > 0, "fp_per_image": np.ones(len(scores), bool)}.get(name, adds[_TRUE] > 0)
     unique = np.unique(scores[matters])[::-1]

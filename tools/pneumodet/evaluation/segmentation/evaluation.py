@@ -93,7 +93,7 @@ class MaskEvaluator:
         for number, mask in enumerate(_masks(split, size_hw)):
             self.truth[number] = mask
         # folds need exams and patients only, and are the same for every evaluation
-        without = inputs.assemble(split.instances, lambda _, __: [], class_name=split.class_name).cases
+        without = inputs.assemble(split.instances, lambda _, __: [], class_name=split.class_name, source=checks.NONE).cases
         self._folds: np.ndarray | None = None
         with contextlib.suppress(DataError):  # too few patients; ``summarize`` says so
             self._folds = operating_point.patient_folds(without, seed=seed)

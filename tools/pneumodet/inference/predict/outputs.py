@@ -27,8 +27,8 @@ DETECTIONS, SUBMISSION, SCORES, BOXES = "detections.json", "submission.csv", "sc
 TABLES = (DETECTIONS, SUBMISSION, SCORES, BOXES)
 """All of them."""
 
-SCORE_COLUMNS, POSITIVE = (*detections.SCORE_HEADER, "probability"), "positive"
-"""Of ``SCORES``: what a gate needs, and the probability; of a classifier then whether the score reaches the threshold, 1 or 0, and a column for each further
+PROBABILITY, POSITIVE = "probability", "positive"
+"""Columns of ``SCORES`` beside what a gate needs; of a classifier also whether the score reaches the threshold, 1 or 0, and a column for each further
 class."""
 
 BOX_COLUMNS = (*formats.CSV_COLUMNS, "score")
@@ -156,8 +156,8 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
     """
     totals = Totals()
     with contextlib.ExitStack() as stack:
-        scores = csv_cells.Writer(stack.enter_context(_opened(folder / SCORES)))
-        scores.writerow(SCORE_COLUMNS if rules.boxes else (*SCORE_COLUMNS, POSITIVE, *rules.further))
+        further = () if rules.boxes else (POSITIVE, *rules.further)
+        scores = stack.enter_context(detections.scores_into(folder / SCORES, PROBABILITY, *further))
         boxes = stack.enter_context(_boxes_into(folder, totals)) if rules.boxes else None
         for entry in entries:
             kept = rules.kept(entry)
@@ -165,7 +165,7 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
                 boxes(entry, kept)
             score = rules.score(entry)
             probability = rules.probability(score)
-            scores.writerow(_score_row(entry, rules, score, probability, positive=len(kept) > 0))
+            scores(entry.exam, score, *_beside_score(entry, rules, probability, positive=len(kept) > 0))
             totals.radiographs += 1
             totals.positive += len(kept) > 0
             if entry.problem:
@@ -180,13 +180,13 @@ def write(folder: Path, entries: Iterable[Entry], rules: Rules, *, pictured: Col
     return totals
 
 
-def _score_row(entry: Entry, rules: Rules, score: float, probability: float | None, *, positive: bool) -> tuple[Any, ...]:
-    """Return an exam's row of ``SCORES``."""
-    row = (entry.exam, f"{score:.6g}", "" if probability is None else f"{held(probability):.2f}")
+def _beside_score(entry: Entry, rules: Rules, probability: float | None, *, positive: bool) -> tuple[Any, ...]:
+    """Return the cells of an exam's row of ``SCORES`` after its score."""
+    cells = ("" if probability is None else f"{held(probability):.2f}",)
     if rules.boxes:
-        return row
+        return cells
     of_class = to_scores(entry.detections, rules.scored)
-    return (*row, int(positive), *(f"{of_class[name]:.6g}" for name in rules.further))
+    return (*cells, int(positive), *(detections.score_text(of_class[name]) for name in rules.further))
 
 
 @contextlib.contextmanager

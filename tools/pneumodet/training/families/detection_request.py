@@ -125,15 +125,14 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     # the config itself may name a checkpoint
     own = config.train_config.fine_tune_checkpoint
     before = start.seen if start else runs.seen_by_weights(Path(own)) if own and weights else Seen()
-    steps, evaluate_every = config.train_config.num_steps, options.plan.evaluate_every
     record = RunRecord(
         family=runs.DETECTION,
         config=request.config,
         settings=tuple(request.settings),
         seed=options.seed,
-        steps=steps,
+        steps=config.train_config.num_steps,
         batch_size=config.train_config.batch_size,
-        seen=experiment.seen_by(records, before=before, evaluate_every=evaluate_every, steps=steps, say=say),
+        seen=experiment.seen_by(records, before=before, say=say),
         facts={
             "fine_tune_checkpoint_type": config.train_config.fine_tune_checkpoint_type or None,
             "pretrained": None if start is None else {"name": start.source, "licence": start.licence, "sha256": start.sha256},

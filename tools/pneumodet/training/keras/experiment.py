@@ -101,9 +101,7 @@ class KerasEngine(engine.Engine):
         later: list[str] = []
         check_batch(chosen.batch_size, len(records.train), asked=asked, say=later.append)
         facts = family.check(chosen, records, say=later.append)
-        seen = experiment.seen_by(
-            records, before=family.seen(chosen), evaluate_every=chosen.between_evaluations, steps=chosen.steps, say=later.append
-        )
+        seen = experiment.seen_by(records, before=family.seen(chosen), say=later.append)
         for sentence in (f"{folder.name} starts from {family.start(chosen)}", *later):
             hooks.on_start(sentence)
         record = RunRecord(
