@@ -19,6 +19,8 @@ import numpy as np
 
 AVERAGES = ("train_config.optimizer.use_moving_average=true", "train_config.optimizer.moving_average_decay=0.999")
 
+NONE = ("train_config.optimizer.use_moving_average=false", "eval_config.use_moving_averages=false")
+
 ALONE = "the update alone"
 
 UPDATES = 20
@@ -59,7 +61,7 @@ def measure(
     from pneumodet.training.step import TOTAL_LOSS, Trainer
 
     trainers = {}
-    for name, more in (("without", ()), ("with", AVERAGES)):
+    for name, more in (("without", NONE), ("with", AVERAGES)):
         parsed = pipeline_config.load(config)
         pipeline_config.override(parsed, (*settings, *more))
         tf.keras.utils.set_random_seed(0)

@@ -175,6 +175,8 @@ def make_base(image: Image, report: Report, *, mirror: str, certificates: Path |
     """Make what stands for the FROM line."""
     debootstrap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", "bookworm", str(image.root), mirror]
     report.command("debootstrap bookworm", debootstrap)
+    if report.failed:
+        return
     # what the published image does not have either
     for path in (image.root / "var/cache/apt/archives").glob("*.deb"):
         path.unlink()

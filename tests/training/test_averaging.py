@@ -118,7 +118,7 @@ def test_they_are_kept_and_not_used_where_the_config_says_so(run, records, tmp_p
 
 def test_averages_that_nothing_keeps_cannot_be_evaluated(records, tmp_path):
     settings = (*small.SETTINGS, f"{KEPT}=false", f"{USED}=true")
-    with pytest.raises(ConfigError, match=f"{USED} is true, but {KEPT} is false.*--set {KEPT}=true"):
+    with pytest.raises(ConfigError, match=f"{USED} is true, but {KEPT} is false.*Set both true or both false"):
         detection.train(small.request(records, tmp_path / "none", settings=settings))
 
 

@@ -147,6 +147,8 @@ def test_one_step_from_records_changes_the_weights(name, records, masked_records
     values = {key: float(loss) for key, loss in losses.items()}
     assert all(np.isfinite(value) and (value > 0 or "regularization" in key) for key, value in values.items()), values
     before = [variable.numpy() for variable in variables]
+    if config.train_config.optimizer.use_moving_average:
+        optimizer.shadow_copy(model)  # as the API's own loop
     optimizer.apply_gradients((gradient, variable) for gradient, variable in zip(gradients, variables, strict=True) if gradient is not None)
     changed = [not np.array_equal(was, variable.numpy()) for was, variable in zip(before, variables, strict=True)]
     assert changed[0] and np.mean(changed) > LEAST_CHANGED

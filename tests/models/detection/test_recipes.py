@@ -29,6 +29,7 @@ def test_the_zoos_own_settings(name, decay, warm_up):
     assert (train.gradient_clipping_by_norm, train.max_number_of_boxes) == (0, 100)
     assert pipeline_config.learning_rate(config).warmup_steps == warm_up
     assert config.train_input_reader.shuffle_buffer_size == 2048
+    assert not train.optimizer.use_moving_average and not config.eval_config.use_moving_averages
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -41,6 +42,8 @@ def test_what_it_does_not_name_stays(name):
             if field.name != "optimizer":
                 message.train_config.ClearField(field.name)
         pipeline_config.learning_rate(message).ClearField("warmup_steps")
+        message.train_config.optimizer.ClearField("use_moving_average")
+        message.eval_config.ClearField("use_moving_averages")
         message.train_input_reader.ClearField("shuffle_buffer_size")
         message.model.ssd.post_processing.batch_non_max_suppression.ClearField("iou_threshold")
         for part in (message.model.ssd.feature_extractor, message.model.ssd.box_predictor.weight_shared_convolutional_box_predictor):
