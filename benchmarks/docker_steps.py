@@ -242,11 +242,14 @@ def carry_out(
 
 def _copy(image: Image, source: str, target: str, dockerignore: str) -> int:
     """Copy a file, or what is in a folder, as COPY does; return the number of files. They belong to root, whatever they are outside."""
-    into = image.inside(target)
-    paths = sorted(path for path in (PROJECT / source).rglob("*") if path.is_file()) if (PROJECT / source).is_dir() else [PROJECT / source]
+    given, into = PROJECT / source, image.inside(target)
+    paths = sorted(path for path in given.rglob("*") if path.is_file()) if given.is_dir() else [given]
     kept = [path for path in paths if not dockerfile.ignored(path.relative_to(PROJECT).as_posix(), dockerignore)]
     for path in kept:
-        place = into / path.relative_to(PROJECT / source) if (PROJECT / source).is_dir() else into / path.name
+        if given.is_dir():
+            place = into / path.relative_to(given)
+        else:  # a target without a slash at its end is the file itself
+            place = into / path.name if target.endswith("/") else into
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place)
         os.chown(place, 0, 0)

@@ -155,6 +155,7 @@ def test_the_steps_of_a_dockerfile(tmp_path, monkeypatch):
         && true
     COPY setup.cfg LICENSE ./
     COPY label_maps ./maps
+    COPY deploy/building.py ./deploy/building.py
     USER 1000
     VOLUME ["/x", "/y"]
     CMD ["pneumodet", "--help"]
@@ -164,7 +165,7 @@ def test_the_steps_of_a_dockerfile(tmp_path, monkeypatch):
     assert (made.user, made.folder, made.volumes, made.command) == (1000, "/app", ("/x", "/y"), ("pneumodet", "--help"))
     assert made.arguments == {"DEVICE": "gpu", "OTHER": "as it is"}
     assert (made.root / "app/setup.cfg").read_bytes() == (PROJECT_ROOT / "setup.cfg").read_bytes()
-    assert (made.root / "app/maps/pneumonia.pbtxt").is_file()
+    assert (made.root / "app/maps/pneumonia.pbtxt").is_file() and (made.root / "app/deploy/building.py").is_file()
     assert "DEVICE=gpu" in step
     assert "https_proxy=http://p" in step
     assert "https_proxy" not in made.environment, "a machine's network is not kept in the image"
