@@ -245,11 +245,11 @@ def _copy(image: Image, source: str, target: str, dockerignore: str) -> int:
     given, into = PROJECT / source, image.inside(target)
     paths = sorted(path for path in given.rglob("*") if path.is_file()) if given.is_dir() else [given]
     kept = [path for path in paths if not dockerfile.ignored(path.relative_to(PROJECT).as_posix(), dockerignore)]
+    # a file's target without a slash at its end is the file itself
+    alone = not given.is_dir() and not target.endswith("/")
+    above = given if given.is_dir() else given.parent
     for path in kept:
-        if given.is_dir():
-            place = into / path.relative_to(given)
-        else:  # a target without a slash at its end is the file itself
-            place = into / path.name if target.endswith("/") else into
+        place = into if alone else into / path.relative_to(above)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place)
         os.chown(place, 0, 0)
