@@ -64,7 +64,7 @@ synthetic.make_dataset(pathlib.Path('$out/source'), exams=$exams, size=$side)"
 fi
 
 # the cheap ones first: what there is no time for, is missing at the end
-configs="ssd_mobilenet ssd_mobilenet_fpnlite efficientdet_d0 retinanet_resnet50 faster_rcnn_resnet50 mask_rcnn_resnet50 ssd_mobilenet_fpnlite_640 faster_rcnn_resnet101"
+configs="ssd_mobilenet ssd_mobilenet_fpnlite efficientdet_d0 faster_rcnn_mobilenet_fpn retinanet_resnet50 faster_rcnn_resnet50 mask_rcnn_resnet50 ssd_mobilenet_fpnlite_640 faster_rcnn_resnet101"
 few=()
 loops=(--batch-size 64 --steps 200 --bare-steps 40 --batches 40 --rounds 1)
 small=()

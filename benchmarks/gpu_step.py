@@ -28,6 +28,7 @@ ZOO_BATCH = {
     "ssd_mobilenet_fpnlite_640": 128,
     "efficientdet_d0": 128,
     "retinanet_resnet50": 64,
+    "faster_rcnn_mobilenet_fpn": 64,
     "faster_rcnn_resnet50": 64,
     "faster_rcnn_resnet101": 64,
     "mask_rcnn_resnet50": 16,

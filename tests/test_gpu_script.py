@@ -38,15 +38,15 @@ def calls(tmp_path, *flags):
 def test_every_config_in_two_precisions_then_the_loops_then_faster_rcnn(tmp_path):
     made = calls(tmp_path, "--device", "cpu", "--data", tmp_path / "records")
     scripts = [os.path.basename(words[0]) for words in made]
-    assert scripts == ["gpu_step.py"] * 16 + ["train.py", "train.py"]
+    assert scripts == ["gpu_step.py"] * 18 + ["train.py", "train.py"]
     configs = {path.stem for path in PROJECT_ROOT.glob("configs/*.config")}
     tree = ast.parse((PROJECT_ROOT / "benchmarks" / "gpu_step.py").read_text())
     (table,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "ZOO_BATCH"]
     assert set(ast.literal_eval(table)) == configs
-    steps = {(words[words.index("--config") + 1], words[words.index("--precision") + 1]) for words in made[:16]}
+    steps = {(words[words.index("--config") + 1], words[words.index("--precision") + 1]) for words in made[:18]}
     assert steps == {(config, precision) for config in configs for precision in ("float32", "bfloat16")}
-    assert "bfloat16=--precision bfloat16" in made[16]
-    assert "faster_rcnn_resnet50" in made[17]
+    assert "bfloat16=--precision bfloat16" in made[18]
+    assert "faster_rcnn_resnet50" in made[19]
 
 
 @pytest.mark.parametrize(("flags", "message"), [(("--device", "tpu"), "allowed: gpu, cpu"), (("--all",), "known are --data, --out")])

@@ -386,7 +386,7 @@ def test_records_that_are_gone(exports, workspace, tmp_path, capsys):
         shutil.rmtree(run)
 
 
-@pytest.mark.parametrize("config", ["faster_rcnn_resnet50", "mask_rcnn_resnet50"])
+@pytest.mark.parametrize("config", ["faster_rcnn_mobilenet_fpn", "faster_rcnn_resnet50", "mask_rcnn_resnet50"])
 def test_what_tflite_cannot_carry_is_said_in_one_sentence(config):
     loaded = pipeline_config.load(config)
     assert of_detector.kind_of("onnx", loaded) == cards.DETECTIONS

@@ -162,6 +162,7 @@ def test_a_registry_with_a_wrong_field_names_it(resolve, folder, field, value, m
         ("ssd_mobilenet", ZOO, "mobilenet_v2"),
         ("ssd_mobilenet_fpnlite", "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8", "mobilenet_v2"),
         ("ssd_mobilenet_fpnlite_640", "ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8", "mobilenet_v2"),
+        ("faster_rcnn_mobilenet_fpn", None, "mobilenet_v2"),
         ("faster_rcnn_resnet50", "faster_rcnn_resnet50_v1_640x640_coco17_tpu-8", "resnet50_v1"),
         ("faster_rcnn_resnet101", "faster_rcnn_resnet101_v1_640x640_coco17_tpu-8", "resnet101_v1"),
         ("mask_rcnn_resnet50", "faster_rcnn_resnet50_v1_640x640_coco17_tpu-8", "resnet50_v1"),
@@ -619,7 +620,7 @@ def test_a_classifiers_backbone_is_taken(resolve, classifier, handed_over):
     )
 
 
-def test_a_classifier_of_another_backbone_is_refused(resolve, classifier, config):
+def test_a_classifier_of_another_backbone_is_refused(resolve, classifier, handed_over, config):
     classifier("vgg16")
     with pytest.raises(
         CheckpointError, match=r"gate has the backbone vgg16, which is not that of .*'ssd_mobilenet_v2_keras'\. .*mobilenetv2 to ssd"
@@ -628,6 +629,7 @@ def test_a_classifier_of_another_backbone_is_refused(resolve, classifier, config
     classifier()
     with pytest.raises(CheckpointError, match="'faster_rcnn_resnet50_keras'"):
         resolve("run:gate", config=pipeline_config.load("faster_rcnn_resnet50"))
+    assert resolve("run:gate", config=pipeline_config.load("faster_rcnn_mobilenet_fpn")).type == "classification"
     config.model.ssd.feature_extractor.depth_multiplier = 0.5
     with pytest.raises(CheckpointError, match="of width 1, but this config's has depth_multiplier 0.5"):
         resolve("run:gate")

@@ -156,7 +156,7 @@ def test_a_checkpoint_of_another_classifier_is_refused(classifier):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ssd_mobilenet", "ssd_mobilenet_fpnlite"])
+@pytest.mark.parametrize("name", ["ssd_mobilenet", "ssd_mobilenet_fpnlite", "faster_rcnn_mobilenet_fpn"])
 def test_a_detector_sees_with_the_classifiers_backbone(source, classifier, name):
     from pneumodet.models.detection import checkpoints, models, pipeline_config
 

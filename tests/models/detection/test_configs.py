@@ -61,6 +61,7 @@ def resizer(config):
 def test_the_architectures_of_the_project_are_there():
     assert set(NAMES) >= {
         "efficientdet_d0",
+        "faster_rcnn_mobilenet_fpn",
         "faster_rcnn_resnet50",
         "faster_rcnn_resnet101",
         "mask_rcnn_resnet50",

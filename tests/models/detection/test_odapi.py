@@ -158,6 +158,16 @@ except LookupError:
     pass
 assert [float(one[0, 0, 0]) for one in given] == [6.0, 7.0], "encodings, not boxes"
 """,
+    "crops_of_any_batch": """
+import tensorflow as tf
+from object_detection.utils import spatial_transform_ops as ops
+kinds = [tf.TensorSpec([None, 8, 8, 1]), tf.TensorSpec([None, 3, 4]), tf.TensorSpec([None, 3], tf.int32)]
+crop = tf.function(lambda one, boxes, levels: ops.multilevel_native_crop_and_resize([one, one + 5], boxes, levels, [2, 2]), kinds)
+whole = tf.tile([[[0.0, 0.0, 1.0, 1.0]]], [2, 3, 1])
+levels = tf.constant([[0, 1, 0], [1, 1, 0]])
+assert crop(tf.zeros([2, 8, 8, 1]), whole, levels)[..., 0, 0, 0].numpy().tolist() == [[0, 5, 0], [5, 5, 0]]
+""",
+    "mobilenet_fpn": 'api.model_builder._check_feature_extractor_exists("faster_rcnn_mobilenet_v2_fpn_keras")',
 }
 
 ERRORS = {
@@ -174,6 +184,8 @@ ERRORS = {
     "empty_boxes": "operands could not be broadcast together",
     "canvas_pixels": "has no attribute 'tostring_rgb'",
     "losses_of_boxes": "encodings, not boxes",
+    "crops_of_any_batch": "partially known TensorShape",
+    "mobilenet_fpn": "faster_rcnn_mobilenet_v2_fpn_keras is not supported",
 }
 
 

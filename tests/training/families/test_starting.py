@@ -65,8 +65,16 @@ def test_every_config_has_its_checkpoint_of_the_zoo(new, zoo, config, name):
 
 
 def test_all_configs_have_one_in_the_registry():
+    without = {"faster_rcnn_mobilenet_fpn"}
     for name in pipeline_config.names():
-        assert pretrained.of_registry(pretrained.DEFAULT, pipeline_config.load(name)), name
+        assert bool(pretrained.of_registry(pretrained.DEFAULT, pipeline_config.load(name))) is (name not in without), name
+        assert pretrained.of_registry(pretrained.IMAGENET, pipeline_config.load(name)), name
+
+
+def test_a_config_that_the_zoo_has_no_detector_for_starts_from_its_backbone(new, zoo):
+    train, said = new(config="faster_rcnn_mobilenet_fpn")
+    assert train.fine_tune_checkpoint == zoo
+    assert said[0] == "run starts from mobilenet_v2, the model zoo's backbone for this config (--pretrained none: random weights)"
 
 
 def test_without_a_network_training_does_not_begin_and_says_what_to_do(new, tmp_path):

@@ -28,11 +28,11 @@ MIRROR = "PNEUMODET_MIRROR"
 RUN = "run:"
 """Start of a choice that names another run."""
 
-_KINDS = {"coco": "detection", "imagenet": "classification"}
-"""Choice -> type of the registry's checkpoints it chooses from, by the config's feature extractor."""
+DEFAULT, IMAGENET, NONE = "coco", "imagenet", "none"
+"""Choice where neither the user nor the config makes one, the zoo's backbone where it has no such detector, and the choice of random weights."""
 
-DEFAULT, NONE = "coco", "none"
-"""Choice where neither the user nor the config makes one, and the choice of random weights."""
+_KINDS = {DEFAULT: "detection", IMAGENET: "classification"}
+"""Choice -> type of the registry's checkpoints it chooses from, by the config's feature extractor."""
 
 COST = (
     "so a detector needs many times the steps, and on a few thousand radiographs it does not come as far as from a checkpoint "
@@ -40,7 +40,7 @@ COST = (
 )
 """What random weights cost, as a part of a sentence."""
 
-_OF_CLASSIFIERS = {"mobilenetv2": ("ssd_mobilenet_v2_keras", "ssd_mobilenet_v2_fpn_keras")}
+_OF_CLASSIFIERS = {"mobilenetv2": ("ssd_mobilenet_v2_keras", "ssd_mobilenet_v2_fpn_keras", "faster_rcnn_mobilenet_v2_fpn_keras")}
 """Backbone of a classifier -> feature extractors whose backbone is the same network."""
 
 _ANCHORS = "anchor_generator"
@@ -222,9 +222,9 @@ def _of_classifier(folder: Path, prefix: str, config: Config) -> Start:
             f"The classifier {folder.name} has the backbone {settings.backbone}, which is not that of this config's feature extractor {extractor.type!r}. A "
             f"backbone is handed over to its own network alone: {pairs}."
         )
-    if extractor.depth_multiplier != 1:
+    if (width := getattr(extractor, "depth_multiplier", 1)) != 1:  # a Faster R-CNN's have none
         raise CheckpointError(
-            f"The classifier {folder.name} has a {settings.backbone} of width 1, but this config's has depth_multiplier {extractor.depth_multiplier:g}. "
+            f"The classifier {folder.name} has a {settings.backbone} of width 1, but this config's has depth_multiplier {width:g}. "
             "Leave depth_multiplier at 1, or choose another --pretrained."
         )
     from pneumodet.models.classification import weights

@@ -21,7 +21,7 @@ from importlib import metadata
 from typing import Any
 
 from pneumodet.core.errors import EnvironmentProblem
-from pneumodet.models.detection import odapi_colors, odapi_edits
+from pneumodet.models.detection import odapi_colors, odapi_edits, odapi_mobilenet_fpn
 from pneumodet.models.detection.odapi_wheel import BRIDGED, DISTRIBUTION, PARTS
 
 Config = Any
@@ -256,6 +256,17 @@ def fine_tune_without_save_counter() -> Iterator[None]:
     lib.load_fine_tune_checkpoint = load_fine_tune_checkpoint
 
 
+@contextlib.contextmanager
+def mobilenet_fpn() -> Iterator[None]:
+    """``model_builder`` knows no Faster R-CNN with a backbone that a laptop trains; with this it builds the one of ``odapi_mobilenet_fpn``."""
+    yield
+    builder: Any = importlib.import_module(MODULES["model_builder"])
+    builder.FASTER_RCNN_KERAS_FEATURE_EXTRACTOR_CLASS_MAP[odapi_mobilenet_fpn.TYPE] = odapi_mobilenet_fpn.extractor(
+        importlib.import_module("object_detection.models.faster_rcnn_resnet_v1_fpn_keras_feature_extractor"),
+        importlib.import_module("object_detection.models.keras_models.mobilenet_v2"),
+    )
+
+
 BRIDGES: tuple[Callable[[], contextlib.AbstractContextManager[None]], ...] = (
     legacy_keras,
     parts,
@@ -271,6 +282,8 @@ BRIDGES: tuple[Callable[[], contextlib.AbstractContextManager[None]], ...] = (
     odapi_edits.empty_boxes,
     odapi_edits.canvas_pixels,
     odapi_edits.losses_of_boxes,
+    odapi_edits.crops_of_any_batch,
+    mobilenet_fpn,
 )
 """Every bridge, in the order in which it is put up. A test takes each one away and sees the API fail."""
 

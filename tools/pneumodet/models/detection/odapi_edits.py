@@ -1,4 +1,4 @@
-"""Bridges of the API that change lines of its source: those that today's NumPy and Matplotlib refuse, and one that could never work.
+"""Bridges of the API that change lines of its source: those that today's NumPy and Matplotlib refuse, and two that could never work.
 
     with numpy_names():                          # one of odapi.BRIDGES
         from object_detection.utils import metrics
@@ -68,7 +68,14 @@ BOXES = (
         "      location_losses = self._localization_loss(boxes(prediction_dict['box_encodings']), boxes(batch_reg_targets),",
     ),
 )
-EDITS = NUMPY_NAMES + ONE_ELEMENT + EMPTY_BOXES + CANVAS + BOXES
+LEVELS = (
+    Edit(
+        "object_detection.utils.spatial_transform_ops",
+        "cond = tf.reshape(cond, cropped.shape)",
+        "cond = tf.reshape(cond, tf.shape(cropped))",
+    ),
+)
+EDITS = NUMPY_NAMES + ONE_ELEMENT + EMPTY_BOXES + CANVAS + BOXES + LEVELS
 """All of them."""
 
 
@@ -153,4 +160,11 @@ def losses_of_boxes() -> Iterator[None]:
     ``normalize_loc_loss_by_codesize`` divides by 4 as it does with the four terms of smooth L1, so that a ``localization_weight`` of 4 counts each box once.
     """
     _apply(BOXES)
+    yield
+
+
+@contextlib.contextmanager
+def crops_of_any_batch() -> Iterator[None]:
+    """A Faster R-CNN with a pyramid asks for the static shape of its crops, and so cannot be traced for batches of any size: not evaluated, not exported."""
+    _apply(LEVELS)
     yield

@@ -52,12 +52,12 @@ def choose(
     train = config.train_config
     own = train.fine_tune_checkpoint if pipeline_config.PLACEHOLDER not in train.fine_tune_checkpoint else ""
     asked = request.pretrained or request.fine_tune_checkpoint
-    name = pretrained.of_registry(asked or pretrained.DEFAULT, config) if asked or not own else None
+    name = pretrained.of_registry(asked, config) if asked else None if own else _of_zoo(config)
     choice = asked or name or ""
     later: list[str] = []
     # a download is announced before it begins; of a file that is here it is known first whether it is one
     if name:
-        say(_from_registry(run, name, asked=bool(asked)))
+        say(_from_registry(run, name, config, asked=bool(asked)))
     elif not choice and own:
         say(f"{run} starts from {own}, which the config names")
         if request.fine_tune_checkpoint_type:
@@ -83,8 +83,14 @@ def choose(
     return start, settled(request, config, start, records=records, say=say)
 
 
-def _from_registry(run: str, name: str, *, asked: bool) -> str:
-    more = "" if asked else ", the model zoo's detector for this config (--pretrained none: random weights)"
+def _of_zoo(config: Config) -> str | None:
+    """Return the name of the model zoo's checkpoint for a config: a detector, else a backbone."""
+    return pretrained.of_registry(pretrained.DEFAULT, config) or pretrained.of_registry(pretrained.IMAGENET, config)
+
+
+def _from_registry(run: str, name: str, config: Config, *, asked: bool) -> str:
+    kind = "detector" if name == pretrained.of_registry(pretrained.DEFAULT, config) else "backbone"
+    more = "" if asked else f", the model zoo's {kind} for this config (--pretrained none: random weights)"
     return f"{run} starts from {name}{more}"
 
 
