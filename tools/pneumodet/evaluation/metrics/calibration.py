@@ -30,7 +30,7 @@ from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import check_folds
-from pneumodet.inference.probability import METHODS, Calibrator, logit, sigmoid
+from pneumodet.inference.probability import METHODS, Calibrator, logit
 
 FEWEST_FOR_STEPS = 1000
 """Exams from which on isotonic regression is used; on fewer it fits their noise (Niculescu-Mizil and Caruana, ICML 2005, section 5)."""
@@ -54,6 +54,10 @@ _MANY = 100_000
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-10
+_ROUNDING = 1e-13
+
+_BLOCK = 1 << 15
+"""Scores at once in sums over all: what is in use then stays in the processor's cache."""
 
 
 def method_for(count: int) -> str:
@@ -74,6 +78,11 @@ def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
       DataError: there is no true or no false outcome: the probability would be a constant, and no evidence for it.
     """
     scores, outcomes = np.asarray(scores, np.float64), np.asarray(outcomes, bool)
+    return _fit(scores, outcomes, logit(scores), method=method)
+
+
+def _fit(scores: np.ndarray, outcomes: np.ndarray, logits: np.ndarray, *, method: str, start: Calibrator | None = None) -> Calibrator:
+    """Return ``fit``, given the logits as well; ``start`` is the same fit to more or fewer scores, from which the best is near."""
     if method not in METHODS:
         raise ConfigError(f"There is no calibrator {method!r}. Calibrators: {', '.join(METHODS)}.")
     if not outcomes.any() or outcomes.all():
@@ -86,10 +95,11 @@ def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
         corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
         keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
         return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
-    logits = logit(scores)
+    near = None if start is None else {name: float(value) for name, value in start.parameters.items()}  # type: ignore[arg-type]
     if method == "temperature":
-        return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64))})
-    slope, intercept = _slope_and_intercept(logits, outcomes)
+        first = 1.0 if near is None else 1 / near["temperature"]
+        return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64), start=first)})
+    slope, intercept = _slope_and_intercept(logits, outcomes, start=near and (near["slope"], near["intercept"]))
     return Calibrator(method, {"slope": slope, "intercept": intercept})
 
 
@@ -180,11 +190,14 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
       ConfigError: the method is unknown.
       DataError: outside some fold all outcomes are the same.
     """
-    probabilities = np.empty(len(scores))
+    probabilities, outcomes, logits = np.empty(len(scores)), np.asarray(outcomes, bool), logit(scores)
+    # folds differ little from all of many scores: each fit then is near where it begins
+    start = fit(scores, outcomes, method=method) if method != "isotonic" and len(scores) >= _MANY else None
 
     def calibrate(name: int) -> None:
         here = folds == name
-        probabilities[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
+        fitted = _fit(scores[~here], outcomes[~here], logits[~here], method=method, start=start)
+        probabilities[here] = fitted(scores[here])
 
     # each fold fills places of its own; numpy's loops over millions of boxes let other threads run
     with ThreadPoolExecutor(_THREADS if len(scores) >= _MANY else 1) as pool:
@@ -265,26 +278,25 @@ def _succession(block: list[float]) -> float:
     return (block[3] + 1) / (block[2] + 2)
 
 
-def _one_slope(logits: np.ndarray, targets: np.ndarray) -> float:
+def _one_slope(logits: np.ndarray, targets: np.ndarray, *, start: float = 1.0) -> float:
     """Return the slope in ``SLOPES`` that minimizes the log loss of sigmoid(slope * logits), which is convex in it: Newton, held by bisection."""
     low, high = SLOPES
-    slope, squares = 1.0, np.square(logits)
+    slope = start
     for _ in range(_ITERATIONS):
-        probability = sigmoid(slope * logits)
-        gradient = float(logits @ (probability - targets))
+        _, (gradient, _), ((curvature, _), _) = _log_loss(np.array([slope, 0.0]), logits, targets)
         # the loss is convex: where it still falls, the minimum lies above
         low, high = (slope, high) if gradient < 0 else (low, slope)
-        curvature = float(squares @ (probability * (1 - probability)))
         # far out the curve is flat and Newton leaps out of the bounds: then halve between them, on a logarithmic scale
         step = slope - gradient / curvature if curvature > 0 else np.inf
         following = step if low < step < high else np.sqrt(low * high)
-        if abs(following - slope) <= _TOLERANCE * slope:
+        # the step as well: where the start is all but right, rounding takes it over a bound
+        if min(abs(step - slope), abs(following - slope)) <= _TOLERANCE * slope:
             break
         slope = float(following)
     return slope
 
 
-def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[float, float]:
+def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray, *, start: tuple[float, float] | None = None) -> tuple[float, float]:
     """Return the slope and intercept that minimize the log loss against Platt's targets, the slope at least ``SLOPES[0]``."""
     true = np.count_nonzero(outcomes)
     targets = np.where(outcomes, (true + 1) / (true + 2), 1 / (len(outcomes) - true + 2))  # finite also where scores part outcomes wholly
@@ -293,7 +305,8 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
         return 1.0, float(logit(targets.mean()) - center)
     # of mean 0 and spread 1, so that steps in slope and in intercept are of one size
     scaled = (logits - center) / spread
-    slope, intercept = _newton(scaled, targets, np.array([1.0, logit(targets.mean())]))
+    first = (1.0, logit(targets.mean())) if start is None else (start[0] * spread, start[1] + start[0] * center)
+    slope, intercept = _newton(scaled, targets, np.array(first))
     if slope / spread < SLOPES[0]:  # the loss is convex, so that the best that is allowed lies on the border
         slope = SLOPES[0] * spread
         intercept = _newton(scaled, targets, np.array([slope, intercept]), free=(1,))[1]
@@ -302,30 +315,37 @@ def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[floa
 
 def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free: tuple[int, ...] = (0, 1)) -> np.ndarray:
     """Minimize the log loss over (slope, intercept), or over those of them that are free; steps are halved until the loss falls."""
-    point, parts, squares = start, list(free), np.square(scaled)
-    value = _log_loss(point, scaled, targets)
+    point, parts = start, list(free)
+    value, gradient, hessian = _log_loss(point, scaled, targets)
     for _ in range(_ITERATIONS):
-        probability = sigmoid(point[0] * scaled + point[1])
-        error, weight = probability - targets, probability * (1 - probability)
-        gradient = np.array([scaled @ error, error.sum()])[parts]
-        cross = scaled @ weight
-        hessian = np.array([[squares @ weight, cross], [cross, weight.sum()]])[np.ix_(parts, parts)]
         step = np.zeros(2)
         # least squares, since the Hessian is singular where every probability is near 0 or 1
-        step[parts] = np.linalg.lstsq(hessian, gradient)[0]
+        step[parts] = np.linalg.lstsq(hessian[np.ix_(parts, parts)], gradient[parts])[0]
         size, following = 1.0, _log_loss(point - step, scaled, targets)
-        while following > value and size > _TOLERANCE:
+        most = value * (1 + _ROUNDING)  # near the best point the loss changes by less than it is rounded by
+        while following[0] > most and size > _TOLERANCE:
             size /= 2
             following = _log_loss(point - size * step, scaled, targets)
-        if following > value:
+        if following[0] > most:
             break
-        point, value = point - size * step, following
+        point, (value, gradient, hessian) = point - size * step, following
         if np.abs(size * step).max() <= _TOLERANCE:
             break
     return point
 
 
-def _log_loss(point: np.ndarray, scaled: np.ndarray, targets: np.ndarray) -> float:
-    """Return the summed log loss, written so that nothing overflows."""
-    line = point[0] * scaled + point[1]
-    return float((np.logaddexp(0, line) - targets * line).sum())
+def _log_loss(point: np.ndarray, scaled: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the summed log loss at (slope, intercept), its (2,) gradient and its (2, 2) Hessian, written so that nothing overflows."""
+    loss, gradient, hessian = 0.0, np.zeros(2), np.zeros((2, 2))
+    for begin in range(0, len(scaled), _BLOCK):
+        x, target = scaled[begin : begin + _BLOCK], targets[begin : begin + _BLOCK]
+        line = point[0] * x + point[1]
+        small = np.exp(-np.abs(line))
+        probability = np.where(line >= 0, 1.0, small) / (1 + small)
+        loss += float((np.maximum(line, 0) + np.log1p(small) - target * line).sum())
+        error, weight = probability - target, probability * (1 - probability)
+        weighted = x * weight
+        cross = weighted.sum()
+        gradient += (x @ error, error.sum())
+        hessian += ((x @ weighted, cross), (cross, weight.sum()))
+    return loss, gradient, hessian
