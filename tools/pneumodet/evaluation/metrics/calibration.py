@@ -95,12 +95,18 @@ def _fit(scores: np.ndarray, outcomes: np.ndarray, logits: np.ndarray, *, method
         corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
         keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
         return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
-    near = None if start is None else {name: float(value) for name, value in start.parameters.items()}  # type: ignore[arg-type]
     if method == "temperature":
-        first = 1.0 if near is None else 1 / near["temperature"]
-        return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64), start=first)})
-    slope, intercept = _slope_and_intercept(logits, outcomes, start=near and (near["slope"], near["intercept"]))
+        slope = 1.0 if start is None else 1 / _number(start, "temperature")
+        return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64), start=slope)})
+    first = None if start is None else (_number(start, "slope"), _number(start, "intercept"))
+    slope, intercept = _slope_and_intercept(logits, outcomes, start=first)
     return Calibrator(method, {"slope": slope, "intercept": intercept})
+
+
+def _number(calibrator: Calibrator, name: str) -> float:
+    value = calibrator.parameters[name]
+    assert isinstance(value, float)  # of all but isotonic regression, whose are corners
+    return value
 
 
 def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, patients: np.ndarray | None = None) -> dict:
