@@ -104,9 +104,8 @@ def _fit(scores: np.ndarray, outcomes: np.ndarray, logits: np.ndarray, *, method
 
 
 def _number(calibrator: Calibrator, name: str) -> float:
-    value = calibrator.parameters[name]
-    assert isinstance(value, float)  # of all but isotonic regression, whose are corners
-    return value
+    """Return a parameter that is no curve."""
+    return float(np.asarray(calibrator.parameters[name]))
 
 
 def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, patients: np.ndarray | None = None) -> dict:
