@@ -20,7 +20,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, coco_objects, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
-from pneumodet.data.detection_files import Columns
+from pneumodet.data.detection_columns import Columns
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, files
 from pneumodet.evaluation.metrics import operating_point
