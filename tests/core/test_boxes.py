@@ -65,3 +65,13 @@ def test_iou_counts_pixels():
     canvas[0, 2:10, 3:12], canvas[1, 5:15, 6:18] = True, True
     expected = (canvas[0] & canvas[1]).sum() / (canvas[0] | canvas[1]).sum()
     assert boxes.iou(np.array([[3, 2, 12, 10]]), np.array([[6, 5, 18, 15]]))[0, 0] == pytest.approx(expected)
+
+
+def test_iou_of_pairs_is_the_diagonal_of_iou():
+    corner = np.random.default_rng(0).integers(0, 30, (2, 40, 2))
+    a, b = np.concatenate([corner, corner + np.random.default_rng(1).integers(0, 20, corner.shape)], axis=2).astype(float)
+    np.testing.assert_array_equal(boxes.iou_of_pairs(a, b), boxes.iou(a, b).diagonal())
+
+
+def test_areas_of_whole_numbers_do_not_overflow():
+    assert boxes.area_px(np.array([[0, 0, 60_000, 60_000]], np.int32)).tolist() == [3_600_000_000]

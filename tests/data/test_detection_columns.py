@@ -8,7 +8,7 @@ import pytest
 from pneumodet.core import json_text
 from pneumodet.core.errors import DataError
 from pneumodet.data import detection_files
-from pneumodet.data.detection_files import Columns
+from pneumodet.data.detection_columns import Columns
 
 pytest.importorskip("msgspec", reason="a part of [evaluate]")
 

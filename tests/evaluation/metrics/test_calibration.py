@@ -15,19 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.evaluation.metrics.calibration import (
-    METHODS,
-    SLOPES,
-    Calibrator,
-    cross_fitted,
-    evaluate,
-    fit,
-    method_for,
-    reliability,
-    wilson,
-)
+from pneumodet.evaluation.metrics.calibration import cross_fitted, evaluate, reliability, wilson
+from pneumodet.evaluation.metrics.calibrators import SLOPES, fit, method_for
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import patient_folds
+from pneumodet.inference.probability import METHODS, Calibrator
 
 GRID = np.linspace(0, 1, 1001)
 

@@ -9,7 +9,7 @@ from random_cases import random_cases
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
-from pneumodet.evaluation.metrics import operating_point, refitted, rsna
+from pneumodet.evaluation.metrics import jackknife, operating_point, refitted, rsna
 from pneumodet.evaluation.metrics.average_precision import PrecisionRecall
 from pneumodet.evaluation.metrics.froc import at_threshold, froc
 from pneumodet.evaluation.metrics.headline import Figures
@@ -259,3 +259,12 @@ def test_p_and_interval_agree_and_hold_for_many(two_models):
             if one["low"] is not None:
                 assert (one["p"] < 0.05) == (not one["low"] <= 0 <= one["high"]), key
         assert ("both for 4 comparisons" in result["rsna_metric"]["sentence"]) is (comparisons == 4)
+
+
+def test_two_processors_give_the_same(monkeypatch):
+    cases = random_cases(5, count=40)
+    choice = Choice("rsna", operating_point.patient_folds(cases))
+    one = intervals(cases, score_threshold=THRESHOLD, choice=choice, resamples=35)
+    monkeypatch.setattr(jackknife, "_MANY", 0)
+    assert intervals(cases, score_threshold=THRESHOLD, choice=choice, resamples=35) == one
+    assert jackknife.in_threads(lambda number: number**2, iter(range(5)), number=1) == [0, 1, 4, 9, 16], "of an iterator, in its order"

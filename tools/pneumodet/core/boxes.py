@@ -41,7 +41,10 @@ def area_px(boxes_xyxy_px: np.ndarray) -> np.ndarray:
     """Return (N,) areas in square px; 0 where right is not right of left or bottom not below top."""
     boxes = np.asarray(boxes_xyxy_px).reshape(-1, 4)
     # without the maximum, a box that is inverted in both directions would have a positive area
-    areas: np.ndarray = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    if sides.dtype.kind in "iu":  # whole numbers of 32 bits do not hold the area of a large radiograph
+        sides = sides.astype(np.int64)
+    areas: np.ndarray = sides[:, 0] * sides[:, 1]  # np.prod along two numbers takes five times as long
     return areas
 
 

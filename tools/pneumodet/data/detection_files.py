@@ -8,29 +8,22 @@ detections here.
 """
 
 import contextlib
-import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pneumodet.core import boxes, json_text, paths
+from pneumodet.core import paths
 from pneumodet.core.detections import SCORE_HEADER, SUBMISSION_HEADER, Detections, image_id
 from pneumodet.core.errors import DataError
-from pneumodet.data import coco_ids, label_map, tables, text_files
+from pneumodet.data import coco_ids, detection_columns, label_map, tables, text_files
 from pneumodet.data.annotations import MAX_COORDINATE_PX
 from pneumodet.data.collector import exam_id, is_text, shown
+from pneumodet.data.detection_columns import KEYS, Columns
 from pneumodet.data.tables import Table
-
-KEYS = ("image_id", "category_id", "bbox", "score")
-"""Of a COCO result."""
-
-_PLAIN = {"image_id": int, "category_id": int, "bbox": tuple[float, float, float, float], "score": float}
-"""The same, with their types."""
 
 _NEEDS = f"Detections are COCO results (a JSON list with {', '.join(KEYS)}) or a submission CSV ({','.join(SUBMISSION_HEADER)})"
 
@@ -40,28 +33,6 @@ _TOKEN = re.compile(r"\S+")
 
 Row = dict[str, Any]
 """A COCO result."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Columns:
-    """D detections.
-
-    Attributes:
-      case: (D,) int64 place of the exam among all.
-      xywh_px: (D, 4) float64, as COCO has it.
-      scores: (D,) float64 in [0, 1].
-      categories: (D,) int64.
-    """
-
-    case: np.ndarray
-    xywh_px: np.ndarray
-    scores: np.ndarray
-    categories: np.ndarray
-
-    @property
-    def xyxy_px(self) -> np.ndarray:
-        """(D, 4) float64 left, top, right, bottom."""
-        return boxes.xywh_to_xyxy_px(self.xywh_px)
 
 
 def read(path: Path, image_ids: Mapping[str, Any], *, category_id: int) -> list[Row]:
@@ -88,46 +59,9 @@ def read_columns(path: Path, image_ids: Mapping[str, Any], *, category_id: int) 
     Arguments and errors as ``read``; detections with masks come as rows.
     """
     data = text_files.read_bytes(path, _WHAT)
-    if text_files.is_json(data) and (columns := _plain_columns(data, image_ids)) is not None:
+    if text_files.is_json(data) and (columns := detection_columns.plain(data, image_ids)) is not None:
         return columns
     return _read(_parsed(data, path), path, image_ids, category_id)
-
-
-def _plain_columns(data: bytes, image_ids: Mapping[str, Any]) -> Columns | None:
-    """Return the detections of a JSON list whose entries all are right, of listed exams and without masks; else None."""
-    rows = json_text.alike(data, _PLAIN, optional={"file_name": str}, none_of=["segmentation"])
-    if rows is None or not set(map(type, image_ids.values())) <= {int}:
-        return None
-    count = len(rows)
-    # without a line of Python for each of millions
-    image, category, box, score, name, of_case = (map(attrgetter(one), rows) for one in (*KEYS, "file_name", "file_name"))
-    try:
-        numbers, categories = np.fromiter(image, np.int64, count), np.fromiter(category, np.int64, count)
-        known = np.fromiter(image_ids.values(), np.int64, len(image_ids))
-    except OverflowError:
-        return None
-    xywh_px, scores = (
-        np.fromiter(itertools.chain.from_iterable(box), np.float64, 4 * count).reshape(-1, 4),
-        np.fromiter(score, np.float64, count),
-    )
-    case = _places(numbers, known)
-    if case is None or not _are_right(xywh_px, scores):
-        return None
-    if set(name) - {None}:
-        exams = list(image_ids)
-        if any(one not in (None, exams[place]) for place, one in set(zip(case.tolist(), of_case, strict=True))):
-            return None
-    return Columns(case, xywh_px, scores, categories)
-
-
-def _places(numbers: np.ndarray, known: np.ndarray) -> np.ndarray | None:
-    """Return the (D,) int64 place of each number among those known, None where one is not known."""
-    order = np.argsort(known, kind="stable")
-    if not len(known):
-        return None if len(numbers) else numbers
-    place = np.minimum(np.searchsorted(known[order], numbers), len(known) - 1)
-    found = order[place]
-    return found if (known[found] == numbers).all() else None
 
 
 def _read(rows: list[Any] | Table, path: Path, image_ids: Mapping[str, Any], category_id: int) -> list[Row]:
@@ -218,15 +152,9 @@ def to_columns(rows: Sequence[Row], image_ids: Mapping[str, Any], name: str) -> 
         raise _first_error(rows, place, image_ids, name) from None
     # numpy takes "0.5" for a number, and cuts 2.5 to a whole one, where the type is given
     right = not rows or (xywh.dtype.kind in "iuf" and scores.dtype.kind in "iuf" and categories.dtype.kind in "iu" and scores.ndim == 1)
-    if not right or not _are_right(xywh, scores):
+    if not right or not detection_columns.are_right(xywh, scores):
         raise _first_error(rows, place, image_ids, name)
     return Columns(case, xywh.astype(np.float64), scores.astype(np.float64), categories.astype(np.int64))
-
-
-def _are_right(xywh_px: np.ndarray, scores: np.ndarray) -> bool:
-    """Whether all boxes and scores are in their range."""
-    # False for NaN, too
-    return bool((np.abs(xywh_px) <= MAX_COORDINATE_PX).all() and (xywh_px[:, 2:] >= 0).all() and ((scores >= 0) & (scores <= 1)).all())
 
 
 def _boxes(rows: list[Any]) -> np.ndarray:

@@ -20,7 +20,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data import annotations, coco_objects, detection_files, label_map
 from pneumodet.data import ground_truth as ground_truths
 from pneumodet.data.cases import Cases
-from pneumodet.data.detection_files import Columns
+from pneumodet.data.detection_columns import Columns
 from pneumodet.data.record_sets import Split
 from pneumodet.evaluation import checks, files
 from pneumodet.evaluation.metrics import operating_point
@@ -143,19 +143,27 @@ def assemble(
     # after the checks above, which are about detections of all classes
     wanted = categories == category
     case, detected_xyxy, scores = case[wanted], detected_xyxy[wanted], scores[wanted]
-    order = np.lexsort((-scores, case))  # lexsort is stable: equal scores stay in the order given
+    if not _in_order(case, scores):  # most files are by exam, and by score within it
+        order = np.lexsort((-scores, case))  # lexsort is stable: equal scores stay in the order given
+        case, detected_xyxy, scores = case[order], detected_xyxy[order], scores[order]
     cases = Cases(
         tuple(exams),
         _patient_numbers(exams, by_exam, patients),
         truth_xyxy[truth_order],
         truth_case[truth_order],
-        detected_xyxy[order],
-        scores[order],
-        case[order],
+        detected_xyxy,
+        scores,
+        case,
         _facts(exams, by_exam, facts or {}),
         of_images if of_images.any() else None,
     )
     return Loaded(cases, instances, columns, sizes, warnings, masked)
+
+
+def _in_order(case: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether (D,) detections are by case, and by falling score within it."""
+    step = np.diff(case)
+    return bool(((step > 0) | ((step == 0) & (np.diff(scores) <= 0))).all())
 
 
 def with_masks(results: list[dict[str, Any]]) -> list[dict[str, Any]] | None:

@@ -21,6 +21,7 @@ from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import (
     calibration,
+    calibrators,
     coco,
     error_analysis,
     froc,
@@ -275,7 +276,7 @@ def _details(
         calibrated = {"undefined": str(error)}
     try:
         # fitted on all exams, for new data; ``calibrated`` above shows what it is worth on exams that it has not seen
-        calibrator = calibration.fit(cases.case_scores, cases.positive, method=calibration.method_for(len(cases))).to_json()
+        calibrator = calibrators.fit(cases.case_scores, cases.positive, method=calibrators.method_for(len(cases))).to_json()
     except DataError:  # calibration says why
         calibrator = None
     return {

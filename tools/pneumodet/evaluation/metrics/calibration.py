@@ -1,24 +1,13 @@
-"""Do scores mean what they say? Reliability, and calibrators fitted on validation data.
+"""Do scores mean what they say? Reliability, before calibration and after it.
 
     reliability(cases.case_scores, cases.positive)                     # curve, ECE and Brier score
-    calibrator = fit(scores, outcomes, method=method_for(len(scores)))
-    probabilities = calibrator(scores)
-    saved = calibrator.to_json()                                       # stored with the model; Calibrator.from_json(saved)
     report = evaluate(cases, folds=patient_folds(cases, seed=0))       # both levels, calibrated by other patients
 
 Two levels. Image: the probability that the image has pneumonia, from its highest score. Box: the probability that a detection is a hit at
-IoU >= 0.5. They differ, and each needs a calibrator of its own.
+IoU >= 0.5. They differ, and each needs a calibrator of its own (``calibrators``).
 
 ECE is the expected calibration error (Naeini et al., AAAI 2015) over bins of equal count (Nguyen and O'Connor, EMNLP 2015: bins of equal
 width are nearly empty where detectors have no scores): the mean over bins, weighted by count, of |mean score - share of true outcomes|.
-
-Calibrators never turn two scores around:
-
-``temperature``: sigmoid(logit(s) / T), which leaves a score of 0.5 where it is (Guo et al., ICML 2017).
-``platt``: sigmoid(slope * logit(s) + intercept), fitted against Platt's smoothed targets (Platt, 1999).
-``isotonic``: the non-decreasing curve of least squares (pool adjacent violators; Zadrozny and Elkan, KDD 2002), each step by Laplace's rule of
-succession, (true + 1) / (count + 2): a few exams that agree are no certainty. It makes steps, so that scores become equal: compute AP and FROC on
-the scores before it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -27,21 +16,15 @@ import numpy as np
 
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
+from pneumodet.evaluation.metrics.calibrators import fit, fitted
 from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import check_folds
-from pneumodet.inference.probability import METHODS, Calibrator, logit, sigmoid
-
-FEWEST_FOR_STEPS = 1000
-"""Exams from which on isotonic regression is used; on fewer it fits their noise (Niculescu-Mizil and Caruana, ICML 2005, section 5)."""
-
+from pneumodet.inference.probability import METHODS, logit
 
 BINS = 10
 """Default number of bins of equal count."""
 
-
-SLOPES = (1e-2, 1e2)
-"""Range of 1 / temperature, and the least slope of Platt's: a slope of 0 or below would make scores equal or turn their order around."""
 
 Z95 = 1.959963984540054
 """Quantile of the normal distribution for 95 % intervals."""
@@ -51,46 +34,6 @@ _THREADS = 2
 """Fits at once, where there are many scores: with more they would wait for memory."""
 
 _MANY = 100_000
-
-_ITERATIONS = 100
-_TOLERANCE = 1e-10
-
-
-def method_for(count: int) -> str:
-    """Return the method for ``count`` exams: Platt's two parameters for few, steps for many."""
-    return "isotonic" if count >= FEWEST_FOR_STEPS else "platt"
-
-
-def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
-    """Fit a calibrator on validation data.
-
-    Args:
-      scores: (N,) float in [0, 1].
-      outcomes: (N,) bool: positive image, or hit.
-      method: one of ``METHODS``.
-
-    Raises:
-      ConfigError: the method is unknown.
-      DataError: there is no true or no false outcome: the probability would be a constant, and no evidence for it.
-    """
-    scores, outcomes = np.asarray(scores, np.float64), np.asarray(outcomes, bool)
-    if method not in METHODS:
-        raise ConfigError(f"There is no calibrator {method!r}. Calibrators: {', '.join(METHODS)}.")
-    if not outcomes.any() or outcomes.all():
-        raise DataError(
-            f"Calibration needs true and false outcomes, but of {len(outcomes)} {int(outcomes.sum())} are true. Use a larger set."
-        )
-    if method == "isotonic":
-        low, high, probability = _smoothed(*_pooled(scores, outcomes))
-        # flat within a block and straight to the next one, as np.interp reads it: no jump where a score moves a little
-        corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
-        keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
-        return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
-    logits = logit(scores)
-    if method == "temperature":
-        return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64))})
-    slope, intercept = _slope_and_intercept(logits, outcomes)
-    return Calibrator(method, {"slope": slope, "intercept": intercept})
 
 
 def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, patients: np.ndarray | None = None) -> dict:
@@ -180,11 +123,14 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
       ConfigError: the method is unknown.
       DataError: outside some fold all outcomes are the same.
     """
-    probabilities = np.empty(len(scores))
+    probabilities, outcomes, logits = np.empty(len(scores)), np.asarray(outcomes, bool), logit(scores)
+    # folds differ little from all of many scores: each fit then is near where it begins
+    start = fit(scores, outcomes, method=method) if method != "isotonic" and len(scores) >= _MANY else None
 
     def calibrate(name: int) -> None:
         here = folds == name
-        probabilities[here] = fit(scores[~here], outcomes[~here], method=method)(scores[here])
+        one = fitted(scores[~here], outcomes[~here], logits[~here], method=method, start=start)
+        probabilities[here] = one(scores[here])
 
     # each fold fills places of its own; numpy's loops over millions of boxes let other threads run
     with ThreadPoolExecutor(_THREADS if len(scores) >= _MANY else 1) as pool:
@@ -228,104 +174,3 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
                 report[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
     report["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
     return report
-
-
-def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return lowest score, highest score, count and true outcomes of each block of pooled adjacent violators; true / count rises.
-
-    A run of blocks, each with a lower share than the one before, ends in one block whatever is pooled first, so that whole runs are pooled at
-    once: some rounds of array operations take the place of a loop over scores.
-    """
-    low, inverse = np.unique(scores, return_inverse=True)
-    high = low
-    count, true = np.bincount(inverse).astype(np.float64), np.bincount(inverse, weights=outcomes)
-    while True:
-        # shares compared by products of whole numbers, which are exact, unlike quotients
-        starts = np.flatnonzero(np.append(True, true[1:] * count[:-1] > true[:-1] * count[1:]))
-        if len(starts) == len(count):
-            return low, high, count, true
-        low, high = low[starts], high[np.append(starts[1:], len(count)) - 1]
-        count, true = np.add.reduceat(count, starts), np.add.reduceat(true, starts)
-
-
-def _smoothed(low: np.ndarray, high: np.ndarray, count: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return lowest score, highest score and (true + 1) / (count + 2), rising, of blocks; a small one may thereby fall into the one before it."""
-    blocks: list[list[float]] = []
-    for block in np.column_stack([low, high, count, true]).tolist():
-        blocks.append(block)
-        while len(blocks) > 1 and _succession(blocks[-1]) <= _succession(blocks[-2]):
-            _, last, more, hits = blocks.pop()
-            first, _, fewer, so_far = blocks[-1]
-            blocks[-1] = [first, last, fewer + more, so_far + hits]
-    return np.array([one[0] for one in blocks]), np.array([one[1] for one in blocks]), np.array([_succession(one) for one in blocks])
-
-
-def _succession(block: list[float]) -> float:
-    """Return the probability of a further true outcome after those of a block (low, high, count, true), by the rule of succession."""
-    return (block[3] + 1) / (block[2] + 2)
-
-
-def _one_slope(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Return the slope in ``SLOPES`` that minimizes the log loss of sigmoid(slope * logits), which is convex in it: Newton, held by bisection."""
-    low, high = SLOPES
-    slope, squares = 1.0, np.square(logits)
-    for _ in range(_ITERATIONS):
-        probability = sigmoid(slope * logits)
-        gradient = float(logits @ (probability - targets))
-        # the loss is convex: where it still falls, the minimum lies above
-        low, high = (slope, high) if gradient < 0 else (low, slope)
-        curvature = float(squares @ (probability * (1 - probability)))
-        # far out the curve is flat and Newton leaps out of the bounds: then halve between them, on a logarithmic scale
-        step = slope - gradient / curvature if curvature > 0 else np.inf
-        following = step if low < step < high else np.sqrt(low * high)
-        if abs(following - slope) <= _TOLERANCE * slope:
-            break
-        slope = float(following)
-    return slope
-
-
-def _slope_and_intercept(logits: np.ndarray, outcomes: np.ndarray) -> tuple[float, float]:
-    """Return the slope and intercept that minimize the log loss against Platt's targets, the slope at least ``SLOPES[0]``."""
-    true = np.count_nonzero(outcomes)
-    targets = np.where(outcomes, (true + 1) / (true + 2), 1 / (len(outcomes) - true + 2))  # finite also where scores part outcomes wholly
-    center, spread = logits.mean(), logits.std()
-    if np.ptp(logits) == 0:  # any slope fits; the spread of equal numbers need not be 0 exactly
-        return 1.0, float(logit(targets.mean()) - center)
-    # of mean 0 and spread 1, so that steps in slope and in intercept are of one size
-    scaled = (logits - center) / spread
-    slope, intercept = _newton(scaled, targets, np.array([1.0, logit(targets.mean())]))
-    if slope / spread < SLOPES[0]:  # the loss is convex, so that the best that is allowed lies on the border
-        slope = SLOPES[0] * spread
-        intercept = _newton(scaled, targets, np.array([slope, intercept]), free=(1,))[1]
-    return float(slope / spread), float(intercept - slope * center / spread)
-
-
-def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free: tuple[int, ...] = (0, 1)) -> np.ndarray:
-    """Minimize the log loss over (slope, intercept), or over those of them that are free; steps are halved until the loss falls."""
-    point, parts, squares = start, list(free), np.square(scaled)
-    value = _log_loss(point, scaled, targets)
-    for _ in range(_ITERATIONS):
-        probability = sigmoid(point[0] * scaled + point[1])
-        error, weight = probability - targets, probability * (1 - probability)
-        gradient = np.array([scaled @ error, error.sum()])[parts]
-        cross = scaled @ weight
-        hessian = np.array([[squares @ weight, cross], [cross, weight.sum()]])[np.ix_(parts, parts)]
-        step = np.zeros(2)
-        # least squares, since the Hessian is singular where every probability is near 0 or 1
-        step[parts] = np.linalg.lstsq(hessian, gradient)[0]
-        size, following = 1.0, _log_loss(point - step, scaled, targets)
-        while following > value and size > _TOLERANCE:
-            size /= 2
-            following = _log_loss(point - size * step, scaled, targets)
-        if following > value:
-            break
-        point, value = point - size * step, following
-        if np.abs(size * step).max() <= _TOLERANCE:
-            break
-    return point
-
-
-def _log_loss(point: np.ndarray, scaled: np.ndarray, targets: np.ndarray) -> float:
-    """Return the summed log loss, written so that nothing overflows."""
-    line = point[0] * scaled + point[1]
-    return float((np.logaddexp(0, line) - targets * line).sum())

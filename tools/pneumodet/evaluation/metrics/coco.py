@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pneumodet.core.errors import DataError
-from pneumodet.data.detection_files import Columns
+from pneumodet.data.detection_columns import Columns
 from pneumodet.evaluation.metrics.average_precision import MAX_DETECTIONS
 
 SIZES = ("small", "medium", "large")

@@ -12,7 +12,9 @@ sums weighted by how often each case counts.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -25,7 +27,11 @@ the seed, with 200 groups by 5 %."""
 
 _CHUNK = 16  # weightings at once; 16 and 32 were fastest of 16 to 100, for what is in use then stays in the processor's cache
 
+_THREADS, _MANY = 2, 2000
+
 Key = TypeVar("Key")
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 def jackknifed(
@@ -45,13 +51,36 @@ def jackknifed(
     value = {key: float(one[0]) for key, one in figures(np.ones((len(patients), 1))).items()}
     group = grouped(patients, groups=groups, seed=seed)
     count = int(group.max(initial=0)) + 1
-    parts = []
-    for start in range(0, count, _CHUNK):
+
+    def without(start: int) -> Mapping[Key, np.ndarray]:
         there = group[:, None] != np.arange(start, min(start + _CHUNK, count))
-        parts.append(figures(there.astype(np.float64)))
+        return figures(there.astype(np.float64))
+
+    parts = in_threads(without, range(0, count, _CHUNK), number=len(patients))
     # the mean of G figures without a group each is off by one part in G, hence the factor
     scale = np.sqrt((count - 1) / count)
     return value, {key: (value[key] - np.concatenate([part[key] for part in parts])) * scale for key in value}
+
+
+def in_threads(function: Callable[[Given], Result], items: Iterable[Given], *, number: int) -> list[Result]:
+    """Return what a function gives of each item, in their order; on two processors where it works on many cases.
+
+    Args:
+      function: changes nothing that another item's call reads; most of its time is numpy's, which lets other threads run.
+      items: of an iterator, taken as they are needed.
+      number: of cases; with few of them threads wait for one another for longer than they compute.
+    """
+    if number < _MANY:
+        return [function(one) for one in items]
+    results: list[Result] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        if isinstance(items, Sequence):
+            return list(pool.map(function, items))
+        left = iter(items)
+        # pool.map would take all at once, and hold the weights of all resamples
+        while some := list(itertools.islice(left, _THREADS)):
+            results += pool.map(function, some)
+    return results
 
 
 def of_figures(

@@ -51,11 +51,10 @@ class Ranking:
         unique, inverse = np.unique(places, return_inverse=True)
         # what stands behind the last place is never counted
         until = unique[-1] if len(unique) else 0
-        # detections between two places count alike, so that a row of the matrix is a gap, and sums over gaps are the counts
-        gap = np.searchsorted(unique, np.arange(until), side="right")
-        case = self._box_case[self.order[:until]]
-        counts = sparse.csr_matrix((np.ones(until), (gap, case)), shape=(len(unique), self._count))
-        by_case, everything = counts.T.tocsr(), np.asarray(counts.sum(axis=1))
+        # detections between two places count alike, so that a row of the matrix is a gap, and sums over gaps are the counts; a case may be in a row twice
+        starts = np.append(0, unique).astype(np.int64)
+        counts = sparse.csr_matrix((np.ones(until), self._box_case[self.order[:until]], starts), shape=(len(unique), self._count))
+        by_case, everything = counts.T.tocsr(), np.diff(starts).astype(np.float64)[:, None]
 
         def before(weights: np.ndarray) -> np.ndarray:
             changed = weights.T - 1

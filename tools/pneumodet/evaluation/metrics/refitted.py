@@ -19,7 +19,7 @@ import numpy as np
 from pneumodet.core.aims import confidence_of, parse_aim
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import image_level, rsna
-from pneumodet.evaluation.metrics.jackknife import ratio
+from pneumodet.evaluation.metrics.jackknife import in_threads, ratio
 from pneumodet.evaluation.metrics.matching import match
 
 CANDIDATES = 256
@@ -171,7 +171,7 @@ class _Counts:
 
 def resampled(refitted: Refitted, patients: np.ndarray, *, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Return key -> (R,) float64: the figures on resamples of patients, which are the same for all models; NaN where undefined."""
-    chunks = [refitted(weights) for weights in resampled_weights(patients, resamples=resamples, seed=seed)]
+    chunks = in_threads(refitted, resampled_weights(patients, resamples=resamples, seed=seed), number=len(patients))
     return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in KEYS}
 
 

@@ -26,7 +26,7 @@ from pneumodet.evaluation.metrics import interval
 from pneumodet.evaluation.metrics.error_analysis import image_sizes_hw
 from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.interval import Interval, Moved
-from pneumodet.evaluation.metrics.jackknife import Ratio
+from pneumodet.evaluation.metrics.jackknife import Ratio, in_threads
 
 AGE_STARTS = (18, 40, 60, 80)
 """Years at which the second and each further age band begins."""
@@ -103,13 +103,17 @@ def slices(
     # a slice is a weighting by 0 and 1: sorted and matched once for all of them
     values = prepared(np.column_stack([every, *(mask for _, _, mask in named)]).astype(np.float64))
     of_all = {key: _or_none(values[key][0]) for key in keys}
+    drawn_of: list[dict[str, Interval]] = []
+    if moves is not None:
+        given = moves  # which is not None in there either
+        drawn_of = in_threads(lambda one: _of_slice(cases, one[2], score_threshold, given, overall or {}), named, number=len(cases))
     rows = []
     for column, (by, name, mask) in enumerate(named, start=1):
         exams, positives = int(mask.sum()), int(cases.positive[mask].sum())
         small = exams < FEWEST_EXAMS or (by != "rsna_class" and positives < FEWEST_POSITIVES)
         figures: dict = {key: {"value": _or_none(values[key][column])} for key in keys}
-        if moves is not None:
-            drawn = _of_slice(cases, mask, score_threshold, moves, overall or {})
+        if drawn_of:
+            drawn = drawn_of[column - 1]
             figures = {key: {**figures[key], "low": drawn[key]["low"], "high": drawn[key]["high"]} for key in keys}
         rows.append({"by": by, "slice": name, "exams": exams, "positives": positives, "small": small, "figures": figures})
     ways = dict.fromkeys(row["by"] for row in rows)

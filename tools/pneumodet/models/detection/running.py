@@ -6,12 +6,14 @@ outputs = runner.detect(images, true_shapes)                       # as inferenc
 detections = of_checkpoint(config, prefix).detect_one(pixels)
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pneumodet.core.detections import Detections
+from pneumodet.core.logs import hidden_output
 from pneumodet.inference import sizes
 from pneumodet.inference.outputs import from_outputs
 from pneumodet.models.detection import checkpoints, models, pipeline_config, resizing
@@ -30,6 +32,7 @@ class DetectorRunner:
         height, width = self.size.canvas_hw or (None, None)
         signature = [tf.TensorSpec([None, height, width, 1], tf.uint8), tf.TensorSpec([None, 3], tf.int32)]
         self._graph = tf.function(self._detect, input_signature=signature, autograph=False)
+        self._used = False
 
     def prepared(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what the model takes of a radiograph, (H, W) uint8: (h, w, 1) uint8, padded, and (3,) int32, its shape without padding."""
@@ -47,7 +50,10 @@ class DetectorRunner:
           ``detection_boxes`` (B, N, 4) float32 yxyx_norm, ``detection_scores``, ``detection_classes`` (ids from 1), ``num_detections``;
           of a model with masks ``detection_masks`` (B, N, m, n), within the boxes.
         """
-        return {key: value.numpy() for key, value in self._graph(images, true_shapes).items()}
+        # the first call traces and optimizes the graph, about which TensorFlow writes past all its settings
+        first, self._used = not self._used, True
+        with hidden_output() if first else contextlib.nullcontext():
+            return {key: value.numpy() for key, value in self._graph(images, true_shapes).items()}
 
     def detect_one(self, pixels: np.ndarray) -> Detections:
         """Detect on one radiograph, (H, W) uint8, as ``inference.detectors.Detector.detect`` does."""
