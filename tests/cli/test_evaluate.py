@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -99,6 +100,20 @@ def test_what_does_not_go_together(files, tmp_path, capsys, arguments, message):
     assert evaluate.main([places.get(one, one) for one in arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "following"),
+    [("ckpt-0", "train.py --run first --resume"), ("ckpt-200", "export.py --run first")],
+    ids=["untrained", "trained"],
+)
+def test_an_untrained_run_is_to_be_trained_and_neither_exported_nor_tested(capsys, checkpoint, following):
+    args = evaluate.build_parser().parse_args(["--run", "first"])
+    metrics = {"checkpoint": checkpoint, "postprocessing": None, "figures_on": "validation", "test_exams": 20}
+    evaluate._print_next(args, types.SimpleNamespace(metrics=metrics))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(following)
+    assert any("--split test" in line for line in lines) == (checkpoint != "ckpt-0")
 
 
 def test_no_tensorflow_for_files(files, tmp_path):

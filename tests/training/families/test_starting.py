@@ -113,7 +113,7 @@ def test_a_config_that_names_a_checkpoint_keeps_it(new, zoo):
 
 
 FROZEN = "the backbone's early stages stay as they are (--freeze none trains them, too)"
-FITTED = "the anchors are fitted to its boxes (--no-fit-anchors keeps the config's)"
+FITTED = "anchors that fit its boxes are looked for (--no-fit-anchors keeps the config's)"
 
 BALANCED = "50% of the samples show pneumonia (--positive-share 0 leaves it as it is)"
 

@@ -128,6 +128,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:
+    # who exports an untrained model, or spends the test split on one, gains nothing
+    if runs.untrained(args.run[0], result.metrics["checkpoint"]):
+        console.out(f"Next:    python tools/train.py --run {args.run[0]} --resume")
+        return
     tested = split_use.is_test(result.metrics)
     # the test changes nothing of what was exported before
     exported = tested and (runs.find(args.run[0]) / runs.EXPORT).is_dir()

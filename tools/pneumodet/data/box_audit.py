@@ -134,7 +134,7 @@ def audit(
         if missed.any():
             warnings.append(
                 f"{some(missed, 'reaches', 'reach')} no anchor at IoU {matched_threshold:g}, {first(missed)}. "
-                + ("The anchors are fitted, and few boxes may miss them." if anchors_fitted else "--fit-anchors may fix it.")
+                + ("Fitted anchors were tried; a few boxes may miss them." if anchors_fitted else "--fit-anchors may fix it.")
             )
     return Audit(split, tuple(errors), tuple(warnings), facts)
 

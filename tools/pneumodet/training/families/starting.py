@@ -132,7 +132,7 @@ def settled(request: "Request", config: Config, start: pretrained.Start | None, 
         chosen.append("the backbone's early stages stay as they are (--freeze none trains them, too)")
     fits = fit is None and suits and anchor_fitting.enough(config, records.train.instances)
     if fits:
-        chosen.append("the anchors are fitted to its boxes (--no-fit-anchors keeps the config's)")
+        chosen.append("anchors that fit its boxes are looked for (--no-fit-anchors keeps the config's)")
     share = request.positive_share
     if share is None and suits and len(set(records.train.positive)) == 2:
         share = advice.POSITIVE_SHARE
