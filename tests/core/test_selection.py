@@ -71,7 +71,10 @@ def test_a_run_keeps_what_the_estimate_needs(tmp_path):
     values, moves = drawn(np.random.default_rng(2), [0.0] * 5, alike=0.5)
     kept(tmp_path, values.tolist(), moves)
     choice = Choice.of_run(tmp_path, "rsna_metric")
-    assert choice.corrected == pytest.approx(selection.cross_fitted(values, moves), abs=2e-3)
+    means = selection.running_means(5)
+    assert means.tolist()[0] == [1, 0, 0, 0, 0] and means[4] == pytest.approx([0, 0, 1 / 3, 1 / 3, 1 / 3])
+    # as training chooses: by means of neighbouring evaluations
+    assert choice.corrected == pytest.approx(selection.cross_fitted(values, moves, means=means), abs=2e-3)
     assert f"; {choice.corrected:.4f} on patients without a part in the choice)" in choice.values
     assert Choice.of_facts(choice.facts("val")) == choice
     assert Choice.of_run(tmp_path, "image.roc_auc").corrected is None

@@ -97,19 +97,47 @@ def fake_figures(monkeypatch, values):
 # quick, of the loop alone: test_loop_stubbed.py
 @pytest.mark.slow
 def test_the_best_checkpoint_stays_and_patience_ends_the_run(records, tmp_path, monkeypatch):
-    fake_figures(monkeypatch, [None, 0.1, 0.3, 0.2, 0.3])
+    fake_figures(monkeypatch, [None, 0.1, 0.6, 0.1, 0.2])
     seen = []
     folder, outcome = detection.train(
         small.request(records, tmp_path / "early", steps=20, evaluate_every=2, patience=2, checkpoint_every=100),
         on_evaluation=lambda step, figures: seen.append((step, figures["rsna_metric"])),
     )
-    assert seen == [(2, None), (4, 0.1), (6, 0.3), (8, 0.2), (10, 0.3)]
-    assert (outcome.memory.best, outcome.memory.best_step, outcome.step) == (0.3, 6, 10)
+    assert seen == [(2, None), (4, 0.1), (6, 0.6), (8, 0.1), (10, 0.2)]
+    assert (outcome.memory.best, outcome.memory.best_step, outcome.step) == (0.6, 6, 10)
     assert outcome.completed
     assert "no better rsna_metric in 2 evaluations" in outcome.stopped_early
     assert [path.name for path in (folder / "best").glob("*.index")] == ["ckpt-6.index"]
     assert (folder / "train" / "ckpt-10.index").exists()
     assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("figures", "best"),
+    [
+        ([0.1, 0.2, 0.3], 3),
+        ([0.05, 0.08, 0.17, 0.12, 0.16, 0.15], 5),  # one high figure among low ones is luck
+        ([0.3, 0.2, 0.1], 1),
+        ([0.2, None, 0.3, None], 3),  # undefined: neither counts nor is counted
+        ([0.2, 0.2], 1),
+    ],
+)
+def test_the_best_is_that_with_the_highest_mean_of_the_last_evaluations(figures, best):
+    from pneumodet.training.progress import Memory
+
+    memory = Memory()
+    for number, value in enumerate(figures, start=1):
+        memory.take(value, number)
+        memory = Memory.of(memory.to_text(), where="ckpt")  # as a resumed run has it
+    assert (memory.best_step, memory.best, memory.waited) == (best, figures[best - 1], len(figures) - best)
+
+
+def test_a_run_of_an_earlier_version_keeps_its_best():
+    from pneumodet.training.progress import Memory
+
+    memory = Memory.of('{"best": 0.3, "best_step": 5, "waited": 1, "rollbacks": 0, "due": false}', where="ckpt")
+    assert not memory.take(0.2, 6) and memory.best_step == 5
+    assert memory.take(0.5, 7) and memory.best_step == 7
 
 
 @pytest.mark.slow

@@ -28,6 +28,9 @@ from pneumodet.core.files import append
 FILE = "validation_moves.jsonl"
 """In a run's folder: of each evaluation on validation exams the figure that checkpoints are chosen by, and what moves it."""
 
+WINDOW = 3
+"""Evaluations whose mean says which checkpoint is the best: its own and those before it."""
+
 GROUPS = 50
 """Most groups of patients whose moves are kept of an evaluation."""
 
@@ -40,12 +43,14 @@ PARTS, REPEATS = 10, 40
 _TOLERANCE = 1e-6
 
 
-def cross_fitted(values: np.ndarray, moves: np.ndarray, *, seed: int = 0) -> float | None:
+def cross_fitted(values: np.ndarray, moves: np.ndarray, *, means: np.ndarray | None = None, seed: int = 0) -> float | None:
     """Return the figure of what is chosen as the best, on patients that have no part in the choice.
 
     Args:
       values: (n,) float64 figures, more is better; of equal ones the first is chosen. NaN is never chosen.
       moves: (n, G) float64, by how much each group of patients moves each figure; groups are of about the same size.
+      means: (n, n) float64, of which figures a mean is compared in place of each one, as ``running_means``; None where they are compared as they are.
+        No figure is NaN then.
       seed: of the parts.
 
     Returns:
@@ -61,8 +66,15 @@ def cross_fitted(values: np.ndarray, moves: np.ndarray, *, seed: int = 0) -> flo
     size, moved = out.sum(axis=1), moves @ out.T
     # weights whose sum is the number of groups, of which each has weight 1 in the figure itself; all moves together are 0
     of_out, of_others = values[:, None] + moved * (groups / size), values[:, None] - moved * (groups / (groups - size))
-    chosen = of_out[np.argmax(of_others, axis=0), np.arange(len(out))]
+    compared = of_others if means is None else means @ of_others
+    chosen = of_out[np.argmax(compared, axis=0), np.arange(len(out))]
     return float(chosen @ size / (REPEATS * groups))
+
+
+def running_means(count: int) -> np.ndarray:
+    """Return (count, count) float64: what times ``count`` figures of a run gives the mean of each and of those before it, ``WINDOW`` in all."""
+    means = np.tril(np.ones((count, count))) - np.tril(np.ones((count, count)), -WINDOW)
+    return np.asarray(means / means.sum(axis=1, keepdims=True))
 
 
 @functools.lru_cache(maxsize=4)
@@ -117,16 +129,22 @@ def of_runs(folders: Sequence[Path], metric: str) -> float | None:
     """
     values: list[float] = []
     moves: list[np.ndarray] = []
+    counts: list[int] = []
     for folder in folders:
         of_steps = {row.step: value for row in metrics_table.validations(folder) if (value := row.values.get(metric)) is not None}
         kept = _kept(folder / FILE, metric, of_steps)
         if of_steps.keys() != kept.keys():
             return None
         values += of_steps.values()
+        counts.append(len(of_steps))
         moves += [kept[step] for step in of_steps]
     if not values or len({len(one) for one in moves}) > 1:
         return None
-    return cross_fitted(np.array(values, np.float64), np.stack(moves))
+    # each run chooses by its own means
+    means = np.zeros((len(values), len(values)))
+    for end, count in zip(np.cumsum(counts), counts, strict=True):
+        means[end - count : end, end - count : end] = running_means(count)
+    return cross_fitted(np.array(values, np.float64), np.stack(moves), means=means)
 
 
 def _kept(path: Path, metric: str, values: Mapping[int, float]) -> dict[int, np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from pneumodet.core import json_text
+from pneumodet.core import json_text, selection
 from pneumodet.core.errors import CheckpointError
 from pneumodet.core.json_fields import Fields
 from pneumodet.models.options import Plan
@@ -36,15 +36,19 @@ class Memory:
     """What training remembers beside weights; it is stored in each checkpoint, so that both are always of the same step.
 
     Attributes:
-      best: the best figure so far.
+      best: the figure of the best checkpoint so far.
       best_step: its step.
-      waited: evaluations since then.
+      best_mean: the mean by which it is the best, see ``take``.
+      recent: the last figures, ``selection.WINDOW`` at the most.
+      waited: evaluations since the best one.
       rollbacks: how often the run went back.
       due: whether the evaluation of its step was cut off by a signal, and is still to come.
     """
 
     best: float | None = None
     best_step: int | None = None
+    best_mean: float | None = None
+    recent: tuple[float, ...] = ()
     waited: int = 0
     rollbacks: int = 0
     due: bool = False
@@ -64,6 +68,28 @@ class Memory:
         except ValueError as error:
             raise CheckpointError(f"What checkpoint {where} remembers is not valid JSON ({error}). {hint}") from error
 
+    def take(self, value: float | None, step: int) -> bool:
+        """Take the figure of an evaluation, and return whether its checkpoint is the best so far.
+
+        The best is the checkpoint with the highest mean of its own figure and of the ones before it, ``selection.WINDOW`` in all: a single figure on few exams
+        is high by luck more often than by worth.
+
+        Args:
+          value: more is better; None where it is undefined, which is never the best.
+          step: of the evaluation.
+        """
+        self.waited += 1
+        if value is None:
+            return False
+        self.recent = (*self.recent, value)[-selection.WINDOW :]
+        mean = sum(self.recent) / len(self.recent)
+        # of a run that an earlier version began there is the figure alone
+        highest = self.best if self.best_mean is None else self.best_mean
+        if highest is not None and mean <= highest:
+            return False
+        self.best, self.best_step, self.best_mean, self.waited = value, step, mean, 0
+        return True
+
     def returned(self, before: "Memory") -> "Memory":
         """Return what this one, of the checkpoint that a run went back to, becomes: the best checkpoint stays on disk, and so does its figure.
 
@@ -71,8 +97,8 @@ class Memory:
           before: what training remembered when it diverged.
         """
         memory = dataclasses.replace(self, rollbacks=before.rollbacks + 1)
-        if before.best != self.best:  # evaluated after the checkpoint was written: none since then counts against it
-            memory.best, memory.best_step, memory.waited = before.best, before.best_step, 0
+        if before.best_step != self.best_step:  # evaluated after the checkpoint was written: none since then counts against it
+            memory.best, memory.best_step, memory.best_mean, memory.waited = before.best, before.best_step, before.best_mean, 0
         return memory
 
     def to_text(self) -> str:
