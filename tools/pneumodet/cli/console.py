@@ -211,6 +211,8 @@ def print_evaluation(metrics: Mapping[str, Any]) -> None:
     print_figures_on(metrics)
     for key, name in main_figures.of(metrics).items():
         print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
+    for line in main_figures.without_interval(metrics):
+        print(f"  {line}")
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
 

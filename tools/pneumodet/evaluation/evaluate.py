@@ -31,6 +31,10 @@ from pneumodet.inference.postprocess.recipe import Recipe
 EVAL_PROCESSED = "eval_processed"
 """A run's evaluation after a recipe or test-time augmentation; its eval/ is of the plain model, whose threshold the export takes."""
 
+SCALARS = "evaluate"
+"""Folder in an evaluation's for TensorBoard: training writes the same figures into eval/, and of a lower step than its last TensorBoard would take them for
+those of a run that began anew, and forget the curve from there on."""
+
 Progress = Callable[[int], Callable[[], None]]
 """Takes the number of images, and returns what to call after each."""
 
@@ -82,7 +86,7 @@ def of_runs(
     untrained = [one for folder, prefix in zip(run_dirs, prefixes, strict=True) if (one := runs.untrained(folder.name, prefix))]
     if len(run_dirs) == 1:
         facts |= {"step": checkpoints.step_of(prefixes[0])}
-    # a run's own folder also holds TensorBoard files of earlier steps, so that it is not replaced as a whole
+    # a run's own folder also holds TensorBoard's files of its training, so that it is not replaced as a whole
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
         threshold = None
@@ -101,7 +105,7 @@ def of_runs(
         )
         outcome = _of_split(folder, about, sets, plan, gate, options, origin)
         if "step" in facts:
-            checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
+            checkpoint_detections.write_scalars(folder / SCALARS, facts["step"], summary.scalars(outcome.metrics))
     return _moved(outcome, output_dir or own)
 
 
