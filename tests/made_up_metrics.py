@@ -3,7 +3,9 @@
 import numpy as np
 
 EVIL = '<script>alert("x")</script> & "quoted"'
-UNCLEAR = f"Another set of patients would give another threshold: no interval {EVIL} holds its level, and so on for a sentence that fills a line."
+UNCLEAR = (
+    f"Another set of patients would give another threshold: no interval {EVIL} holds its level, and so on for a sentence that fills a line."
+)
 """Why several figures have no interval."""
 
 

@@ -87,7 +87,11 @@ def test_why_there_is_no_interval_is_said_once_beside_each_table(tmp_path):
     headline, slices = (text.partition(f'<h2 id="{name}">')[2].partition("</section>")[0] for name in ("figures", "slices"))
     unclear = str(escape(UNCLEAR))
     assert re.findall(r"Image sensitivity</th><td>0.800</td><td>(.*?)</td>", headline) == ["–¹"]
-    assert re.findall(r'<p class="footnote">(.*?)</p>', headline) == [f"¹ {unclear}", "² no case is called positive", "³ too few patients for this one"]
+    assert re.findall(r'<p class="footnote">(.*?)</p>', headline) == [
+        f"¹ {unclear}",
+        "² no case is called positive",
+        "³ too few patients for this one",
+    ]
     assert headline.count(unclear) == 1 and "<td>" + unclear not in text
     assert f"<p>image sensitivity, image specificity, false positives an image: no 95% interval. {unclear}</p>" in slices
     card = model_card.text(metrics())

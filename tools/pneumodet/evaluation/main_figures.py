@@ -61,6 +61,11 @@ def without_interval(metrics: Mapping[str, object], keys: Collection[str] | None
     known = Metrics(metrics)
     names: dict[str, list[str]] = {}
     for key, name in of(known).items():
-        if known.get(key) is not None and known.interval(key) is None and (why := known.why_undefined(key)) and (keys is None or key in keys):
+        if (
+            known.get(key) is not None
+            and known.interval(key) is None
+            and (why := known.why_undefined(key))
+            and (keys is None or key in keys)
+        ):
             names.setdefault(why, []).append(name.strip())
     return [f"{', '.join(of_reason)}: no 95% interval. {why}" for why, of_reason in names.items()]

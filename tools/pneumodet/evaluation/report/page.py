@@ -275,7 +275,9 @@ def _calibration(metrics: Metrics) -> dict[str, Any]:
     for level, name in plots.LEVELS.items():
         for method, one in (calibration.get(level) or {}).items():
             label = f"{name}, {plots.METHODS.get(method, method)}"
-            figures = (markup.number(value) if (value := one.get(key)) is not None else notes.dash(one.get("undefined")) for key in _CALIBRATION)
+            figures = (
+                markup.number(value) if (value := one.get(key)) is not None else notes.dash(one.get("undefined")) for key in _CALIBRATION
+            )
             rows.append((label, *figures))
     return {
         "charts": plots.reliability(metrics),
