@@ -9,6 +9,8 @@ from made_up_metrics import EVIL, UNCLEAR, gains, metrics
 from markupsafe import escape
 from PIL import Image
 
+from pneumodet.core import split_use
+from pneumodet.evaluation.metrics.calibration import OWN
 from pneumodet.evaluation.report import glossary, model_card, page
 from pneumodet.viz import charts, markup
 from pneumodet.viz.charts import Line
@@ -97,6 +99,17 @@ def test_why_there_is_no_interval_is_said_once_beside_each_table(tmp_path):
     card = model_card.text(metrics())
     assert "| image sensitivity at the operating point | 0.800 | –¹ |" in card
     assert card.count(plain(UNCLEAR)) == 1 and f"\n\n¹ {plain(UNCLEAR)}\n" in card
+
+
+def test_fits_on_test_are_not_taken_for_the_models_calibrator(tmp_path):
+    some = metrics()
+    assert page.FITS_OF_TEST not in page.write_report(tmp_path, some).read_text()
+    some[split_use.KEY] = split_use.TEST
+    assert page.FITS_OF_TEST in page.write_report(tmp_path, some).read_text()
+    images = some["calibration"]["calibration.image"]
+    images[OWN] = images["platt"] | {"ece": 0.0625}
+    text = page.write_report(tmp_path, some).read_text()
+    assert page.FITS_OF_TEST not in text and "images, by the model's own calibrator</th><td>0.062</td>".replace("'", "&#39;") in text
 
 
 def test_the_same_metrics_give_the_same_page(tmp_path):

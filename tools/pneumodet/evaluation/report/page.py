@@ -16,6 +16,7 @@ from PIL import Image
 from pneumodet.core import paths, split_use
 from pneumodet.core.formatting import Footnotes, counted
 from pneumodet.evaluation import leaks, main_figures
+from pneumodet.evaluation.metrics.calibration import OWN
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import gallery, glossary, model_card, plots, steps
 from pneumodet.viz import markup, templating
@@ -57,6 +58,12 @@ MASK_NAMES = {"mask.AP": "Mask AP (IoU 0.50 to 0.95)", "mask.AP50": "Mask AP50",
 
 TILES = ("rsna_metric", "coco.{class}.AP50", "froc.mean_sensitivity", "image.roc_auc")
 """Those that stand out at the top."""
+
+FITS_OF_TEST = (
+    "The calibrator that the model has is not measured here: all of these are fits on the exams of the test. It is measured where the run was evaluated on val "
+    "before, and without a recipe."
+)
+"""Of calibration on test, where the model's calibrator is not known or not of what is evaluated."""
 
 _COCO = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 _SLICE_COLUMNS = ("image.sensitivity", "image.specificity", "lesion.fp_per_image", "rsna_metric", "coco.{class}.AP50")
@@ -282,8 +289,14 @@ def _calibration(metrics: Metrics) -> dict[str, Any]:
     return {
         "charts": plots.reliability(metrics),
         "table": Table("Calibration", ("score", *_CALIBRATION.values()), rows, notes=notes.lines),
-        "note": calibration.get("note") or calibration.get("undefined"),
+        "notes": [*_calibrators(metrics), *filter(None, (calibration.get("note"), calibration.get("undefined")))],
     }
+
+
+def _calibrators(metrics: Metrics) -> list[str]:
+    """Return a sentence where the test is of other calibrators than the model's."""
+    images = (metrics.get("calibration") or {}).get("calibration.image") or {}
+    return [FITS_OF_TEST] if split_use.is_test(metrics) and images and OWN not in images else []
 
 
 def _comparison(metrics: Metrics) -> dict[str, Any]:
