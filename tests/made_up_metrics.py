@@ -3,6 +3,10 @@
 import numpy as np
 
 EVIL = '<script>alert("x")</script> & "quoted"'
+UNCLEAR = (
+    f"Another set of patients would give another threshold: no interval {EVIL} holds its level, and so on for a sentence that fills a line."
+)
+"""Why several figures have no interval."""
 
 
 def reliability_bin(score, rate):
@@ -53,7 +57,10 @@ def metrics():
         "operating_point": {"threshold": 0.31, "threshold_is": "threshold for new data", "chosen": {"reached": {"rsna_metric": 0.9}}},
         "calibrator": {"method": "platt", "slope": 1.0, "intercept": 0.0},
         "intervals": {"rsna_metric": [0.19, 0.23]},
-        "intervals_undefined": {"lesion.sensitivity": "too few patients for this one"},
+        "intervals_undefined": {
+            "lesion.sensitivity": "too few patients for this one",
+            **dict.fromkeys(("image.sensitivity", "image.specificity", "lesion.fp_per_image"), UNCLEAR),
+        },
         "bootstrap": {"method": "By patient."},
         "curves": {
             "froc": {"fp_per_image": [value * 3 for value in rising], "sensitivity": rising, "image_sensitivity": rising},

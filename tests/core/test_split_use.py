@@ -1,5 +1,7 @@
 """What figures are called, and what is said of the choice of a checkpoint."""
 
+import dataclasses
+
 import pytest
 
 from pneumodet.core import metrics_table, split_use
@@ -60,6 +62,20 @@ def test_what_figures_are_called():
         assert split_use.figures_on(facts) == name
         assert split_use.warning(facts) is None
         assert facts["checkpoint_chosen_of"] is None
+
+
+@pytest.mark.parametrize(
+    ("corrected", "luck"),
+    [pytest.param(0.11, True, id="less"), pytest.param(0.12498, False, id="the same to the digits"), pytest.param(0.13, False, id="more")],
+)
+def test_no_luck_and_too_good_are_not_said_at_once(corrected, luck):
+    """With few patients the estimate equals the best figure, which a warning called too good in the same sentence."""
+    facts = dataclasses.replace(BEST_OF_3, corrected=corrected).facts("val", test_exams=9)
+    for text in (split_use.warning(facts), split_use.figures_on(facts)):
+        assert (f"; {corrected:.4f} on patients without a part in the choice)" in text) == luck
+        assert ("; an estimate finds no luck in the choice, with few positive exams it hardly can)" in text) != luck
+    assert ("are too good" in split_use.warning(facts)) == luck
+    assert ("may be too good" in split_use.warning(facts)) != luck
 
 
 def test_one_checkpoint_was_not_chosen():

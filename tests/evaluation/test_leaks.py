@@ -15,9 +15,14 @@ from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import synthetic as synthetic_data
 from pneumodet.data.record_sets import MANIFEST, RecordSet
 from pneumodet.evaluation import recipe_origin
+from pneumodet.evaluation.metrics.calibration import OWN
 from pneumodet.inference import card as cards
+from pneumodet.inference.probability import Calibrator
 from pneumodet.training import experiment
 from pneumodet.training.engine import Prepared
+
+CALIBRATOR = Calibrator("temperature", {"temperature": 2.0})
+"""Of every export here."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,10 @@ def measure(tmp_path, capsys):
         for name, seen in models.items():
             folder = tiny_export.make(tmp_path / "models" / name)
             data = DataRecord(folder="", manifest_sha256=paths.sha256_file(trained_with / MANIFEST)) if trained_with else None
-            cards.write(folder / cards.CARD, dataclasses.replace(cards.read(folder / cards.CARD), run=name, seen=seen, data=data))
+            cards.write(
+                folder / cards.CARD,
+                dataclasses.replace(cards.read(folder / cards.CARD), run=name, seen=seen, data=data, calibrator=CALIBRATOR),
+            )
             arguments += ["--model", folder]
         out = tmp_path / "out"
         arguments += ["--data", data_dir, "--output-dir", out, "--resamples", "20", "--overwrite", *flags]
@@ -110,6 +118,7 @@ def test_the_exams_it_was_chosen_on_made_anew(sets, measure, way):
     assert (metrics["seen"]["trained"]["exams"], metrics["seen"]["chosen"]["exams"]) == (0, exams)
     assert any(f"{exams} of {exams} exams (" in line and "used to choose checkpoint, threshold" in line for line in metrics["warnings"])
     assert metrics["rsna_threshold_source"] != recipe_origin.FROM_MODEL
+    assert OWN not in metrics["calibration"].get("calibration.image", {})
 
 
 def test_folds_on_each_others_training_exams(sets, measure):
@@ -152,7 +161,7 @@ def test_test_exams_that_an_earlier_run_has_seen(sets):
         pytest.param("unrecorded", split_use.TEST_UNSURE, id="not recorded"),
     ],
 )
-def test_what_test_figures_are_called(sets, measure, capsys, before, expected):
+def test_what_test_figures_are_called(sets, measure, tmp_path, before, expected):
     """Exams that the model began from having seen are no exams that nothing was chosen on."""
     earlier = Seen(unrecorded=("the run old",)) if before == "unrecorded" else seen_of(sets[before]) if before else None
     known = seen_of(sets["tested"], before=earlier)
@@ -160,6 +169,10 @@ def test_what_test_figures_are_called(sets, measure, capsys, before, expected):
     assert metrics["figures_on"] == expected
     assert any(" exams (" in line for line in metrics["warnings"]) == (expected == split_use.TEST_SEEN)
     assert split_use.is_test(metrics)
+    # whose own calibrator predict uses, and not fits on the exams of the test
+    measured = expected != split_use.TEST_SEEN
+    assert (OWN in metrics["calibration"].get("calibration.image", {})) == measured
+    assert ("calibrator (temperature) is the one that predict" in (tmp_path / "out" / "report.html").read_text()) == measured
 
 
 def test_validation_was_chosen_on_from_the_second_evaluation_on(sets, tmp_path):

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 from pneumodet.core.errors import ConfigError, DataError
-from pneumodet.evaluation.metrics.calibration import cross_fitted, evaluate, reliability, wilson
+from pneumodet.evaluation.metrics.calibration import cross_fitted, evaluate, reliability, wilson, with_own
 from pneumodet.evaluation.metrics.calibrators import SLOPES, fit, method_for
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import patient_folds
@@ -341,6 +341,21 @@ def test_evaluate_reports_both_levels():
         assert {one["count"] for one in result[level].values()} == {result[level]["raw"]["count"]}
     assert "fit on other patients (3 folds)" in result["note"]
     json.dumps(result, allow_nan=False)
+
+
+def test_the_models_own_calibrator_is_measured_as_it_is():
+    """On test, where all others are fits on the very exams: here one that says half of everything."""
+    cases = random_cases(1, count=150, patients=70)
+    flat = Calibrator("isotonic", {"scores": (0.0, 1.0), "probabilities": (0.5, 0.5)})
+    report = evaluate(cases, folds=patient_folds(cases, 3))
+    own = with_own(report, cases, flat)
+    assert list(own["calibration.image"]) == ["raw", "own", *METHODS]
+    assert own["calibration.image"]["own"]["brier"] == pytest.approx(0.25)
+    assert own["calibration.image"]["own"]["ece"] == pytest.approx(abs(cases.positive.mean() - 0.5))
+    assert {key: one for key, one in own["calibration.image"].items() if key != "own"} == report["calibration.image"]
+    assert own["calibration.box"] == report["calibration.box"] and own["note"].endswith(report["note"])
+    few = with_own({"undefined": "Too few patients."}, cases, flat)
+    assert list(few["calibration.image"]) == ["raw", "own"] and "are fits" not in few["note"] and few["undefined"] == "Too few patients."
 
 
 def test_exams_of_one_patient_are_worth_fewer_in_a_curve():

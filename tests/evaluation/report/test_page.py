@@ -5,12 +5,16 @@ import re
 import numpy as np
 import pytest
 from html_reader import read
-from made_up_metrics import EVIL, gains, metrics
+from made_up_metrics import EVIL, UNCLEAR, gains, metrics
+from markupsafe import escape
 from PIL import Image
 
+from pneumodet.core import split_use
+from pneumodet.evaluation.metrics.calibration import OWN
 from pneumodet.evaluation.report import glossary, model_card, page
 from pneumodet.viz import charts, markup
 from pneumodet.viz.charts import Line
+from pneumodet.viz.markdown import plain
 
 
 def test_the_whole_report(tmp_path):
@@ -77,6 +81,35 @@ def test_figures_that_are_undefined(tmp_path):
     reader = read(page.write_report(tmp_path, some))
     assert "the RSNA metric is undefined" in "".join(reader.text)
     assert "| RSNA metric, strict rules | undefined | 0.190 to 0.230 |" in model_card.text(some)
+
+
+def test_why_there_is_no_interval_is_said_once_beside_each_table(tmp_path):
+    """As a cell of six rows the sentence pushed all intervals off the page."""
+    text = page.write_report(tmp_path, metrics()).read_text()
+    headline, slices = (text.partition(f'<h2 id="{name}">')[2].partition("</section>")[0] for name in ("figures", "slices"))
+    unclear = str(escape(UNCLEAR))
+    assert re.findall(r"Image sensitivity</th><td>0.800</td><td>(.*?)</td>", headline) == ["–¹"]
+    assert re.findall(r'<p class="footnote">(.*?)</p>', headline) == [
+        f"¹ {unclear}",
+        "² no case is called positive",
+        "³ too few patients for this one",
+    ]
+    assert headline.count(unclear) == 1 and "<td>" + unclear not in text
+    assert f"<p>image sensitivity, image specificity, false positives an image: no 95% interval. {unclear}</p>" in slices
+    card = model_card.text(metrics())
+    assert "| image sensitivity at the operating point | 0.800 | –¹ |" in card
+    assert card.count(plain(UNCLEAR)) == 1 and f"\n\n¹ {plain(UNCLEAR)}\n" in card
+
+
+def test_fits_on_test_are_not_taken_for_the_models_calibrator(tmp_path):
+    some = metrics()
+    assert page.FITS_OF_TEST not in page.write_report(tmp_path, some).read_text()
+    some[split_use.KEY] = split_use.TEST
+    assert page.FITS_OF_TEST in page.write_report(tmp_path, some).read_text()
+    images = some["calibration"]["calibration.image"]
+    images[OWN] = images["platt"] | {"ece": 0.0625}
+    text = page.write_report(tmp_path, some).read_text()
+    assert page.FITS_OF_TEST not in text and "images, by the model's own calibrator</th><td>0.062</td>".replace("'", "&#39;") in text
 
 
 def test_the_same_metrics_give_the_same_page(tmp_path):

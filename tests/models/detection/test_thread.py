@@ -16,6 +16,7 @@ from pneumodet.core import detections, runs
 from pneumodet.core.seen import Exams, Marks
 from pneumodet.data import detection_files
 from pneumodet.dicom import reading
+from pneumodet.evaluation import evaluate as of_evaluation
 from pneumodet.inference import exported
 from pneumodet.models.detection import odapi, pipeline_config
 
@@ -34,6 +35,16 @@ def test_train_writes_its_runs(trained, records):
     assert {"Loss/total_loss", "learning_rate", "images_per_second", "gradient_norm"} <= scalars.keys()
     assert "training" in events(trained / "eval")[1]
     assert sorted(path.name for path in (trained / "train").glob("*.index")) == ["ckpt-0.index", "ckpt-4.index", "ckpt-6.index"]
+
+
+def test_evaluate_leaves_the_curve_of_training_whole(trained):
+    """Of a figure at a step below the last TensorBoard forgets all later ones of the same folder."""
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+
+    shown = EventMultiplexer().AddRunsFromDirectory(str(trained)).Reload()
+    curve, later = (set(shown.Runs()[run]["tensors"]) for run in (runs.EVAL, f"{runs.EVAL}/{of_evaluation.SCALARS}"))
+    assert "image.roc_auc" in later
+    assert not curve & later, "nothing beside what training wrote"
 
 
 @pytest.mark.slow

@@ -78,6 +78,12 @@ class Result:
             (name, formatting.with_interval(self.metrics.get(key), self.metrics.interval(key), form=".4f")) for key, name in named.items()
         ]
 
+    def without_interval(self) -> list[str]:
+        """Return a line for each reason why some of ``rows`` have a value and no interval, with their names."""
+        from pneumodet.evaluation import main_figures
+
+        return main_figures.without_interval(self.metrics)
+
     def show(self, *, height_px: int = 800) -> pages.Page:
         """Return the report, as a notebook shows it.
 
@@ -101,6 +107,7 @@ class Result:
         point = self.metrics.threshold_source
         return pages.html(
             pages.table(caption, ("figure", "value and 95 % interval"), self.rows()),
+            *map(pages.line, self.without_interval()),
             pages.line(f"Figures: {name}" if (name := split_use.figures_on(self.metrics)) else ""),
             pages.line(f"Operating point: {point}" if point else ""),
             pages.line(leaks.statement(self.metrics) or ""),

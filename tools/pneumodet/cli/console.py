@@ -185,14 +185,16 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
     if outcome.images_per_second:
         print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
     if outcome.memory.best is not None:
-        from pneumodet.core.split_use import Choice
+        from pneumodet.core import split_use
 
-        choice = Choice.of_run(folder, outcome.best_metric)
+        choice = split_use.Choice.of_run(folder, outcome.best_metric)
         print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}: {choice.name}")
         if choice.last_step not in (None, outcome.memory.best_step):
             last = "undefined" if choice.last is None else f"{choice.last:.4f}"
             print(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
-        if choice.corrected is not None:
+        if choice.finds_no_luck:
+            print(f"Luck:    {split_use.NO_LUCK}, {split_use.HARDLY}")
+        elif choice.corrected is not None:
             print(f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}")
     print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
@@ -211,6 +213,8 @@ def print_evaluation(metrics: Mapping[str, Any]) -> None:
     print_figures_on(metrics)
     for key, name in main_figures.of(metrics).items():
         print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
+    for line in main_figures.without_interval(metrics):
+        print(f"  {line}")
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
 

@@ -156,6 +156,8 @@ def _print(result: "evaluating.Result") -> None:
     console.print_figures_on(metrics)
     for name, value in result.rows():
         print(f"  {name:26}{value}")
+    for line in result.without_interval():
+        print(f"  {line}")
     threshold = metrics["rsna_threshold"]
     print(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
     print(f"Operating point: {metrics['rsna_threshold_source']}")

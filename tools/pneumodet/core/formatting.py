@@ -4,8 +4,10 @@ counted(1, "box"), counted(1200, "box")         # "1 box", "1,200 boxes"
 with_interval(0.1184, (0.083, 0.155))           # "0.118 [0.083, 0.155]"
 figure({"value": 0.1184, "low": None})          # "0.118"
 listed(["a", "b", "c"], 2)                      # "a, b and 1 more"
+notes = Footnotes(); notes.dash("too few")      # "–¹"; notes.lines: ["¹ too few"]
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 Interval = Sequence[float | None] | None
@@ -57,3 +59,27 @@ def p_value(p: float) -> str:
 def figure(one: Mapping[str, float | None], *, form: str = ".3f", undefined: str = "undefined") -> str:
     """Return ``with_interval`` of ``value``, ``low`` and ``high``, as ``evaluation.metrics.interval.of`` gives them."""
     return with_interval(one.get("value"), (one.get("low"), one.get("high")), form=form, undefined=undefined)
+
+
+@dataclasses.dataclass(frozen=True)
+class Footnotes:
+    """Why cells of a table are empty: each reason is written once, below it.
+
+    Attributes:
+      numbers: reason -> its number, from 1.
+    """
+
+    numbers: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def dash(self, reason: str | None) -> str:
+        """Return what stands in a cell without a value: a dash, with the number of the reason where there is one."""
+        return "–" + (_raised(self.numbers.setdefault(reason, len(self.numbers) + 1)) if reason else "")
+
+    @property
+    def lines(self) -> list[str]:
+        """The footnotes, by number."""
+        return [f"{_raised(number)} {reason}" for reason, number in self.numbers.items()]
+
+
+def _raised(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))

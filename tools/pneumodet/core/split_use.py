@@ -27,7 +27,13 @@ VALIDATION_SPLIT, TEST_SPLIT, TRAINING_SPLIT = "val", "test", "train"
 KEY = "figures_on"
 """Of metrics.json: what the exams are to the model, one of the phrases above; None where nothing is known of that."""
 
-_WARNING = "These exams chose the checkpoint, the best of {count}{values}, so that its figures on them are too good. {next}"
+NO_LUCK = "an estimate finds no luck in the choice"
+"""Where the figure without the luck of the choice is no lower: of a checkpoint that is clearly the best, and of nearly any on few exams."""
+
+HARDLY = "with few positive exams it hardly can"
+"""Of such an estimate."""
+
+_WARNING = "These exams chose the checkpoint, the best of {count}{values}, so that its figures on them {are} too good. {next}"
 _TEST_NEXT = "For figures to be published, evaluate the model that you choose once on test: --split test."
 _NO_TEST_NEXT = (
     "For figures to be published, evaluate on other exams: make the records with a test split (make_tfrecords --test-fraction 0.15), or with exams "
@@ -122,6 +128,11 @@ class Choice:
         return CHOSE.format(count=self.compared) if self.compared > 1 else ONLY
 
     @property
+    def finds_no_luck(self) -> bool:
+        """Whether the figure without the luck of the choice is, to the digits that are printed, no lower than that of the best checkpoint."""
+        return finds_no_luck(self.best, self.corrected)
+
+    @property
     def values(self) -> str:
         """The figure at both checkpoints and without the luck of the choice, as a sentence goes on.
 
@@ -131,10 +142,17 @@ class Choice:
             return ""
         best = f"{self.metric} {self.best:.4f} at step {self.best_step:,}"
         without = "" if self.corrected is None else f"; {self.corrected:.4f} on patients without a part in the choice"
+        if self.finds_no_luck:
+            without = f"; {NO_LUCK}, {HARDLY}"
         if self.last_step == self.best_step:
             return f" ({best}, the last{without})"
         last = "undefined" if self.last is None else f"{self.last:.4f}"
         return f" ({best}; {last} at the last, step {self.last_step:,}{without})"
+
+
+def finds_no_luck(best: float | None, corrected: float | None, *, digits: int = 4) -> bool:
+    """Return whether a figure without the luck of the choice is, to so many decimals, no lower than the best one; not where either is unknown."""
+    return best is not None and corrected is not None and round(corrected, digits) >= round(best, digits)
 
 
 def is_test(metrics: Mapping[str, Any]) -> bool:
@@ -156,4 +174,9 @@ def warning(metrics: Mapping[str, Any]) -> str | None:
     choice = Choice.of_facts(metrics)
     if choice.compared < 2:
         return None
-    return _WARNING.format(count=choice.compared, values=choice.values, next=_TEST_NEXT if metrics.get("test_exams") else _NO_TEST_NEXT)
+    return _WARNING.format(
+        count=choice.compared,
+        values=choice.values,
+        are="may be" if choice.finds_no_luck else "are",
+        next=_TEST_NEXT if metrics.get("test_exams") else _NO_TEST_NEXT,
+    )

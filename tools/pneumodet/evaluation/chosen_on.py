@@ -1,4 +1,4 @@
-"""What the exams of an evaluation are to the models that are evaluated: chosen on, or not; and the threshold that validation chose.
+"""What the exams of an evaluation are to the models that are evaluated: chosen on, or not; and threshold and calibrator that validation gave.
 
 facts |= facts_of(split, facts, [trained_with(folder)])           # figures_on, checkpoint_chosen_of, …
 at = threshold(folder, facts, aim="rsna", rules="strict")
@@ -12,7 +12,9 @@ from pneumodet.core import runs, split_use
 from pneumodet.core.split_use import Choice
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import metrics_file
+from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.inference.card import ModelCard
+from pneumodet.inference.probability import Calibrator
 
 ON_OTHERS = "_on_"
 """In the name of a run's folder for an evaluation on records that it was not trained with."""
@@ -89,6 +91,24 @@ def again(folder: Path, checkpoint: str) -> list[str]:
 
 def threshold(folder: Path, facts: Mapping[str, Any], *, aim: str, rules: str) -> float | None:
     """Return the threshold that the run's evaluation on val chose for the same aim and checkpoint; None where there is none such."""
+    metrics = _on_validation(folder, facts)
+    chosen_for = metrics.operating_point.aim if metrics and metrics.operating_point else None
+    return metrics.threshold if metrics and (chosen_for, metrics.get("rsna_rules")) == (aim, rules) else None
+
+
+def calibrator(folder: Path, facts: Mapping[str, Any]) -> Calibrator | None:
+    """Return the calibrator that the run's evaluation on val fitted for the same checkpoint, as the export takes it; None where there is none such.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    metrics = _on_validation(folder, facts)
+    fitted = metrics.get("calibrator") if metrics else None
+    return Calibrator.from_json(fitted) if fitted else None
+
+
+def _on_validation(folder: Path, facts: Mapping[str, Any]) -> Metrics | None:
+    """Return the run's evaluation on val, where it is of the checkpoint and record set of ``facts``."""
     path = folder / runs.EVAL / runs.METRICS
     if not path.is_file():
         return None
@@ -98,5 +118,4 @@ def threshold(folder: Path, facts: Mapping[str, Any], *, aim: str, rules: str) -
         facts["manifest_sha256"],
         split_use.VALIDATION_SPLIT,
     )
-    chosen_for = metrics.operating_point.aim if metrics.operating_point else None
-    return metrics.threshold if same and (chosen_for, metrics.get("rsna_rules")) == (aim, rules) else None
+    return metrics if same else None

@@ -31,6 +31,10 @@ from pneumodet.inference.postprocess.recipe import Recipe
 EVAL_PROCESSED = "eval_processed"
 """A run's evaluation after a recipe or test-time augmentation; its eval/ is of the plain model, whose threshold the export takes."""
 
+SCALARS = "evaluate"
+"""Folder in an evaluation's for TensorBoard: training writes the same figures into eval/, and of a lower step than its last TensorBoard would take them for
+those of a run that began anew, and forget the curve from there on."""
+
 Progress = Callable[[int], Callable[[], None]]
 """Takes the number of images, and returns what to call after each."""
 
@@ -49,7 +53,7 @@ def of_runs(
 
     Results go into ``output_dir``. Without one they go into the run's ``eval/``, or ``eval_processed/`` after a recipe or in several views; of other
     splits than val into ``eval_test/`` and so on; of records that it was not trained with into ``eval_on_NAME/``. On test the operating point is the
-    threshold that the evaluation on val chose.
+    threshold that the evaluation on val chose, and the calibrator that it fitted is measured.
 
     Raises:
       ConfigError: options do not go together, the runs have different record sets, or there is no ``output_dir`` for several runs.
@@ -82,12 +86,13 @@ def of_runs(
     untrained = [one for folder, prefix in zip(run_dirs, prefixes, strict=True) if (one := runs.untrained(folder.name, prefix))]
     if len(run_dirs) == 1:
         facts |= {"step": checkpoints.step_of(prefixes[0])}
-    # a run's own folder also holds TensorBoard files of earlier steps, so that it is not replaced as a whole
+    # a run's own folder also holds TensorBoard's files of its training, so that it is not replaced as a whole
     into = folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) if output_dir else contextlib.nullcontext(own)
     with into as folder:
+        plain_on_test = plan == Recipe() and split_use.is_test(facts)
         threshold = None
         # not where another model is compared, whose scores have another scale
-        if plan == Recipe() and split_use.is_test(facts) and not options.compare:
+        if plain_on_test and not options.compare:
             threshold = chosen_on.threshold(run_dirs[0], facts, aim=options.aim, rules=options.rules)
             untrained += [chosen_on.NO_THRESHOLD] * (threshold is None and options.threshold is None)
             untrained += chosen_on.again(folder, facts["checkpoint"])
@@ -95,13 +100,14 @@ def of_runs(
             facts=facts,
             parts=leaks.of_runs(run_dirs),
             own_threshold=threshold,
+            own_calibrator=chosen_on.calibrator(run_dirs[0], facts) if plain_on_test else None,
             record=_one_or_all([one.provenance for one in records]),
             config="\n".join(configs),
             warnings=untrained,
         )
         outcome = _of_split(folder, about, sets, plan, gate, options, origin)
         if "step" in facts:
-            checkpoint_detections.write_scalars(folder, facts["step"], summary.scalars(outcome.metrics))
+            checkpoint_detections.write_scalars(folder / SCALARS, facts["step"], summary.scalars(outcome.metrics))
     return _moved(outcome, output_dir or own)
 
 
@@ -132,13 +138,20 @@ def of_models(
     facts = {"model": ", ".join(names), "checkpoint": ", ".join(str(info.card.checkpoint) for info in infos)} | _of_data(about)
     facts |= chosen_on.facts_of(about, facts, [chosen_on.exported_of(info.card) for info in infos])
     parts = leaks.of_cards(zip(names, (info.card for info in infos), strict=True))
-    own = infos[0].card.score_threshold if plan == Recipe() else None
+    card = infos[0].card if plan == Recipe() else None
     gate = image_gates.gate_for(plan, options.gate)
     with folders.new_folder(output_dir, marker=runs.METRICS, overwrite=overwrite) as folder:
         sets = detecting.of_models(model_dirs, about, views=plan.views, trust=options.trust, progress=progress)
         record = _one_or_all([info.card.trained for info in infos])
         untrained = [one for info in infos if (one := runs.untrained(info.card.run, info.card.checkpoint))]
-        origin = Origin(facts=facts, parts=parts, own_threshold=own, record=record, warnings=untrained)
+        origin = Origin(
+            facts=facts,
+            parts=parts,
+            own_threshold=card and card.score_threshold,
+            own_calibrator=card and card.calibrator,
+            record=record,
+            warnings=untrained,
+        )
         outcome = _of_split(folder, about, sets, plan, gate, options, origin)
     return _moved(outcome, output_dir)
 

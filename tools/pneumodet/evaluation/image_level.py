@@ -20,6 +20,7 @@ from pneumodet.evaluation import checks, inputs, summary
 from pneumodet.evaluation.inputs import Loaded
 from pneumodet.evaluation.metrics import uncertainty
 from pneumodet.evaluation.summary import Headline
+from pneumodet.inference.probability import Calibrator
 
 SCORES = "scores.csv"
 """``patientId,score``: the image-level probability of each exam."""
@@ -64,9 +65,15 @@ def headline(loaded: Loaded, *, aim: str = "f1", seed: int = 0) -> Headline:
 
 
 def summarize(
-    loaded: Loaded, *, aim: str = "f1", threshold: float | None = None, resamples: int = uncertainty.RESAMPLES, seed: int = 0
+    loaded: Loaded,
+    *,
+    aim: str = "f1",
+    threshold: float | None = None,
+    calibrator: Calibrator | None = None,
+    resamples: int = uncertainty.RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the image-level part of ``evaluation.summary.summarize``; ``threshold`` is one that validation chose.
+    """Return the image-level part of ``evaluation.summary.summarize``; ``threshold`` and ``calibrator`` are those that validation gave.
 
     Returns:
       ``image.…`` figures and ``image.confusion``; ``intervals`` (key -> [low, high], by patient), ``intervals_undefined`` (key -> why there is
@@ -74,7 +81,13 @@ def summarize(
       ``calibration``, ``calibrator``, counts, ``curves``, ``warnings``.
     """
     metrics = summary.summarize(
-        loaded, aim=aim, threshold=threshold, threshold_source=summary.OF_VALIDATION, resamples=resamples, seed=seed
+        loaded,
+        aim=aim,
+        threshold=threshold,
+        threshold_source=summary.OF_VALIDATION,
+        calibrator=calibrator,
+        resamples=resamples,
+        seed=seed,
     )
     point = metrics["operating_point"]
     # the figures of boxes are of boxes over whole images, and mean nothing

@@ -2,9 +2,10 @@
 
 for key, name in of(metrics).items():
     print(name, metrics.get(key))
+for line in without_interval(metrics): print(line)     # "recall, precision: no 95% interval. Only 4 patients …"
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pneumodet.core import runs
 from pneumodet.evaluation.metrics_file import Metrics
@@ -53,3 +54,18 @@ def of(metrics: Mapping[str, object]) -> dict[str, str]:
     family = known.get("family") or runs.DETECTION
     named = {key.format(name=known.class_name): name for key, name in BY_FAMILY[family].items()}
     return named if family == runs.DETECTION else {key: name for key, name in named.items() if key in known}
+
+
+def without_interval(metrics: Mapping[str, object], keys: Collection[str] | None = None) -> list[str]:
+    """Return a line for each reason why figures that have a value have no interval, with their names; of the main figures, or of those ``keys`` among them."""
+    known = Metrics(metrics)
+    names: dict[str, list[str]] = {}
+    for key, name in of(known).items():
+        if (
+            known.get(key) is not None
+            and known.interval(key) is None
+            and (why := known.why_undefined(key))
+            and (keys is None or key in keys)
+        ):
+            names.setdefault(why, []).append(name.strip())
+    return [f"{', '.join(of_reason)}: no 95% interval. {why}" for why, of_reason in names.items()]

@@ -21,6 +21,7 @@ from pneumodet.evaluation.metrics import instance_masks
 from pneumodet.evaluation.metrics_file import SCORED, Metrics
 from pneumodet.evaluation.report import page, worst
 from pneumodet.inference.postprocess.recipe import Recipe
+from pneumodet.inference.probability import Calibrator
 
 DETECTIONS = "detections.json"
 
@@ -74,6 +75,7 @@ class Origin:
       facts: fields of metrics.json: split, record set or files, model, and what the exams are to it, as ``split_use.Choice.facts``.
       parts: name -> what it has seen, of each part of the model.
       own_threshold: the model's own, where it may be used on exams that the model has not seen.
+      own_calibrator: likewise.
       record: how the model was trained, for the report.
       config: its pipeline.config.
       warnings: on the model, sentences.
@@ -82,6 +84,7 @@ class Origin:
     facts: Mapping[str, Any]
     parts: Mapping[str, Seen]
     own_threshold: float | None = None
+    own_calibrator: Calibrator | None = None
     record: Any = None
     config: str = ""
     warnings: Sequence[str] = ()
@@ -133,10 +136,11 @@ def write(
     exams, of_recipe = leaks.exams_of(loaded, options.patient_map), leaks.of_recipe(options.recipe, origin.parts)
     counted = overlap.count({**origin.parts, **of_recipe}, exams)
     of_test = split_use.is_test(origin.facts)
+    # using what was chosen on these exams would flatter; a record set keeps its test apart, also for a run that does not say what it has seen
+    unseen = not (counted.chosen or counted.trained) and (of_test or not counted.unrecorded)
     threshold, source = recipe_origin.threshold(
         given=options.threshold,
-        # using one that was chosen on these exams would flatter; a record set keeps its test apart, also for a run that does not say what it has seen
-        of_model=origin.own_threshold if not (counted.chosen or counted.trained) and (of_test or not counted.unrecorded) else None,
+        of_model=origin.own_threshold if unseen else None,
         of_recipe=plan.score_threshold if of_recipe and not counted.tuned and not options.compare else None,
     )
     metrics = summary.summarize(
@@ -150,6 +154,7 @@ def write(
         seed=options.seed,
         other=other,
         names=("this model", options.compare.stem if options.compare else "B"),
+        calibrator=origin.own_calibrator if unseen else None,
     )
     metrics |= instance_masks.of_loaded(loaded, class_name=options.class_name, score_threshold=metrics["rsna_threshold"])
     metrics |= {**origin.facts, "postprocessing": None if plan == Recipe() else dataclasses.asdict(plan)}

@@ -34,6 +34,7 @@ from pneumodet.evaluation.metrics import (
 )
 from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.interval import Moved
+from pneumodet.inference.probability import Calibrator
 
 GIVEN = "given"
 """Where a threshold is from that the caller chose, on other data."""
@@ -68,6 +69,7 @@ def summarize(
     seed: int = 0,
     other: Loaded | None = None,
     names: tuple[str, str] = ("A", "B"),
+    calibrator: Calibrator | None = None,
 ) -> dict[str, Any]:
     """Return all figures of one model, and how it compares with another one on the same images.
 
@@ -82,6 +84,7 @@ def summarize(
       seed: of folds and resamples.
       other: the second model's detections of the same images.
       names: of both models, for the sentences of the comparison.
+      calibrator: the model's own, fitted on other data, whose calibration is reported beside that of fits on these.
 
     Returns:
       Flat keys -> figure or None (``rsna_metric``, ``coco.…``, ``froc.…``, ``image.…``, ``lesion.…``, counts), ``intervals`` (key -> [low, high]),
@@ -100,7 +103,10 @@ def summarize(
     how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
     # products of a few columns: threads would wait for one another for longer than they compute, on a busy machine by far; and one order of sums everywhere
     with threadpool_limits(limits=1, user_api="blas"):
-        return _summarized(loaded, other, threshold, threshold_source, aim, names, how)
+        metrics = _summarized(loaded, other, threshold, threshold_source, aim, names, how)
+    if calibrator is not None:
+        metrics["calibration"] = calibration.with_own(metrics["calibration"], loaded.cases, calibrator)
+    return metrics
 
 
 def _summarized(

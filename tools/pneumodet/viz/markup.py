@@ -39,6 +39,7 @@ class Table:
       rows: cells, texts or ``Cell``; the first of each row is its heading.
       classes: CSS classes of the rows, from the first.
       text_columns: numbers of the columns of text, from 0; it is set flush left and may wrap.
+      notes: footnotes below the table, as of ``formatting.Footnotes``.
     """
 
     caption: str
@@ -46,6 +47,7 @@ class Table:
     rows: Sequence[Sequence[str | Cell]]
     classes: Sequence[str] = ()
     text_columns: Sequence[int] = ()
+    notes: Sequence[str] = ()
 
 
 def number(value: Any) -> str:

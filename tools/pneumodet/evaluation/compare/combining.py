@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumodet.core import detections, formatting, paths, selection
+from pneumodet.core import detections, formatting, paths, selection, split_use
 from pneumodet.core.errors import ConfigError
 from pneumodet.core.seen import Seen
 from pneumodet.data.cases import Cases
@@ -215,7 +215,9 @@ def _of_losses(table: dict[str, Any], detector: str) -> list[str]:
         )
     if best < len(rows) - 1:
         figure = f"an RSNA metric of {rows[best]['figure']['value']:.3f} against {rows[-1]['figure']['value']:.3f} with all steps"
-        if corrected is not None:
+        if split_use.finds_no_luck(rows[best]["figure"]["value"], corrected, digits=3):
+            figure += f"; {split_use.NO_LUCK} of the step, {split_use.HARDLY}"
+        elif corrected is not None:
             # the steps' own values are cross-fitted, the choice among the rows is not
             figure += f"; {corrected:.3f} where the step is chosen without the patients that it is measured on"
         up_to = f"{detector} alone" if not best else f"{detector} up to the step {_named(rows[best])!r}"

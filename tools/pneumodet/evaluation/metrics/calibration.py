@@ -10,7 +10,9 @@ ECE is the expected calibration error (Naeini et al., AAAI 2015) over bins of eq
 width are nearly empty where detectors have no scores): the mean over bins, weighted by count, of |mean score - share of true outcomes|.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +22,21 @@ from pneumodet.evaluation.metrics.calibrators import fit, fitted
 from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import check_folds
-from pneumodet.inference.probability import METHODS, logit
+from pneumodet.inference.probability import METHODS, Calibrator, logit
+
+OWN = "own"
+"""Of methods: the calibrator that the model has, which was fitted on other exams."""
 
 BINS = 10
 """Default number of bins of equal count."""
 
+
+OWN_NOTE = (
+    "The model's own calibrator ({method}) is the one that predict and the page take probabilities from; it was fitted on validation, and these exams had no "
+    "part in it."
+)
+OTHERS_NOTE = "The other calibrators are fits on these exams, to compare with, and no part of the model."
+"""Of ``with_own``."""
 
 Z95 = 1.959963984540054
 """Quantile of the normal distribution for 95 % intervals."""
@@ -174,3 +186,22 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
                 report[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}
     report["note"] = f"Each exam is calibrated by a fit on other patients ({len(names)} folds); ECE over {bins} bins of equal count."
     return report
+
+
+def with_own(report: Mapping[str, Any], cases: Cases, calibrator: Calibrator, *, bins: int = BINS) -> dict[str, Any]:
+    """Return what ``evaluate`` did with the calibration of images by the calibrator that the model has, and by which ``predict`` says probabilities.
+
+    Args:
+      report: of these cases; ``undefined``, with a sentence, where there are too few patients for folds.
+      cases: that the calibrator was not fitted on.
+      calibrator: of the model.
+      bins: as ``evaluate``.
+
+    Returns:
+      The report with ``OWN`` in ``calibration.image``, after ``raw``, and a note that parts it from the other fits.
+    """
+    fits = report.get("calibration.image") or {"raw": reliability(cases.case_scores, cases.positive, bins=bins, patients=cases.patients)}
+    own = reliability(calibrator(cases.case_scores), cases.positive, bins=bins, patients=cases.patients)
+    notes = [OWN_NOTE.format(method=calibrator.method), *([OTHERS_NOTE, report["note"]] if "note" in report else [])]
+    images = {"raw": fits["raw"], OWN: own, **{method: one for method, one in fits.items() if method != "raw"}}
+    return {**report, "calibration.image": images, "note": " ".join(notes)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pneumodet.core import formatting, runs, split_use
-from pneumodet.core.formatting import counted
+from pneumodet.core.formatting import Footnotes, counted
 from pneumodet.evaluation import leaks
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.viz.markdown import plain
@@ -80,16 +80,17 @@ def _data(metrics: Metrics) -> list[str]:
 
 
 def _results(metrics: Metrics, class_name: str) -> list[str]:
-    rows = []
+    rows, notes = [], Footnotes()
     for key, name in ((key.replace("{class}", class_name), name) for key, name in _FIGURES.items()):
         # a classifier has no figures of boxes
         if key not in metrics:
             continue
         rules = f", {plain(metrics['rsna_rules'])} rules" if key == "rsna_metric" and metrics.get("rsna_rules") else ""
-        between = formatting.between(metrics.interval(key)) or "–"
+        between = formatting.between(metrics.interval(key)) or notes.dash(metrics.why_undefined(key))
         rows.append(f"| {name}{rules} | {formatting.with_interval(metrics[key], None)} | {between} |")
     method = (metrics.get("bootstrap") or {}).get("method")
-    return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *(["", plain(method)] if method else [])] if rows else []
+    below = [line for note in (*notes.lines, *([method] if method else ())) for line in ("", plain(note))]
+    return ["| figure | value | 95% interval |", "| --- | --- | --- |", *rows, *below] if rows else []
 
 
 def _operating_point(metrics: Metrics) -> list[str]:

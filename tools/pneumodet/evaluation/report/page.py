@@ -14,8 +14,9 @@ from typing import Any
 from PIL import Image
 
 from pneumodet.core import paths, split_use
-from pneumodet.core.formatting import counted
-from pneumodet.evaluation import leaks
+from pneumodet.core.formatting import Footnotes, counted
+from pneumodet.evaluation import leaks, main_figures
+from pneumodet.evaluation.metrics.calibration import OWN
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import gallery, glossary, model_card, plots, steps
 from pneumodet.viz import markup, templating
@@ -58,6 +59,12 @@ MASK_NAMES = {"mask.AP": "Mask AP (IoU 0.50 to 0.95)", "mask.AP50": "Mask AP50",
 TILES = ("rsna_metric", "coco.{class}.AP50", "froc.mean_sensitivity", "image.roc_auc")
 """Those that stand out at the top."""
 
+FITS_OF_TEST = (
+    "The calibrator that the model has is not measured here: all of these are fits on the exams of the test. It is measured where the run was evaluated on val "
+    "before, and without a recipe."
+)
+"""Of calibration on test, where the model's calibrator is not known or not of what is evaluated."""
+
 _COCO = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 _SLICE_COLUMNS = ("image.sensitivity", "image.specificity", "lesion.fp_per_image", "rsna_metric", "coco.{class}.AP50")
 _BUCKETS = {
@@ -66,6 +73,7 @@ _BUCKETS = {
     "localization": "localization: a detection that overlaps a box too little (IoU 0.1 to 0.5)",
     "duplicate": "duplicate: another detection of a box that is hit",
 }
+_CALIBRATION = {"ece": "expected calibration error", "brier": "Brier score"}
 _SLICES = {"view_position": "View position", "sex": "Sex", "age": "Age", "rsna_class": "Class", "box_size": "Size of the largest box"}
 
 
@@ -204,8 +212,9 @@ def _operating_point(metrics: Metrics) -> list[str]:
 
 
 def _figures(metrics: Metrics) -> dict[str, Any]:
+    notes = Footnotes()
     rows = [
-        (name, markup.number(metrics.get(key)), _interval(metrics, key) or metrics.why_undefined(key) or "")
+        (name, markup.number(metrics.get(key)), _interval(metrics, key) or notes.dash(metrics.why_undefined(key)))
         for key, name in _names(metrics).items()
         if key in metrics
     ]
@@ -223,7 +232,7 @@ def _figures(metrics: Metrics) -> dict[str, Any]:
         if name != "AP" and metrics[f"coco.{name}.AP"] is not None
     ]
     return {
-        "headline": Table("Headline figures with 95% intervals", ("figure", "value", "95% interval"), rows),
+        "headline": Table("Headline figures with 95% intervals", ("figure", "value", "95% interval"), rows, notes=notes.lines),
         "method": (metrics.get("bootstrap") or {}).get("method"),
         "confusion": Table("Radiographs at the operating point", ("radiographs", "something found", "nothing found"), lines),
         "coco": Table("COCO's twelve numbers", ("class", *_COCO), coco),
@@ -245,6 +254,7 @@ def _slices(metrics: Metrics) -> dict[str, Any]:
     header = ("slice", "radiographs", "positive", *(names[key] for key in columns))
     return {
         "table": Table("Figures of parts of the data", header, rows, classes=classes),
+        "without_interval": main_figures.without_interval(metrics, columns) if rows else [],
         "worst": [one["sentence"] for one in (slices.get("worst_by") or {}).values() if one] if rows else [],
         "caveat": slices.get("caveat") if rows else None,
         "left_out": [f"No slices by {_SLICES.get(by, by).lower()}: {reason}" for by, reason in (slices.get("left_out") or {}).items()],
@@ -268,32 +278,38 @@ def _errors(metrics: Metrics) -> dict[str, Any]:
 
 def _calibration(metrics: Metrics) -> dict[str, Any]:
     calibration = metrics.get("calibration") or {}
-    rows = []
+    rows, notes = [], Footnotes()
     for level, name in plots.LEVELS.items():
         for method, one in (calibration.get(level) or {}).items():
             label = f"{name}, {plots.METHODS.get(method, method)}"
-            rows.append((label, markup.number(one.get("ece")), markup.number(one.get("brier")), one.get("undefined") or ""))
-    header = ("score", "expected calibration error", "Brier score", "note")
-    # no empty column of notes where every calibrator could be fitted
-    columns = 4 if any(row[3] for row in rows) else 3
+            figures = (
+                markup.number(value) if (value := one.get(key)) is not None else notes.dash(one.get("undefined")) for key in _CALIBRATION
+            )
+            rows.append((label, *figures))
     return {
         "charts": plots.reliability(metrics),
-        "table": Table("Calibration", header[:columns], [row[:columns] for row in rows], text_columns=(3,)),
-        "note": calibration.get("note") or calibration.get("undefined"),
+        "table": Table("Calibration", ("score", *_CALIBRATION.values()), rows, notes=notes.lines),
+        "notes": [*_calibrators(metrics), *filter(None, (calibration.get("note"), calibration.get("undefined")))],
     }
+
+
+def _calibrators(metrics: Metrics) -> list[str]:
+    """Return a sentence where the test is of other calibrators than the model's."""
+    images = (metrics.get("calibration") or {}).get("calibration.image") or {}
+    return [FITS_OF_TEST] if split_use.is_test(metrics) and images and OWN not in images else []
 
 
 def _comparison(metrics: Metrics) -> dict[str, Any]:
     comparison = metrics.get("comparison") or {}
     first, second = comparison.get("names") or ("A", "B")
-    figures, names = comparison.get("figures") or {}, _names(metrics)
-    rows = [
-        (name, markup.number(figures[key]["a"]), markup.number(figures[key]["b"]), figures[key]["sentence"])
-        for key, name in names.items()
-        if key in figures
-    ]
-    caption = f"{first} and {second} on the same radiographs"
-    return {"table": Table(caption, ("figure", first, second, "difference"), rows, text_columns=(3,)), "method": comparison.get("method")}
+    figures, names, notes = comparison.get("figures") or {}, _names(metrics), Footnotes()
+    rows = []
+    for key, name in ((key, name) for key, name in names.items() if key in figures):
+        one = figures[key]
+        difference = notes.dash(one["undefined"]) if one.get("undefined") else one["sentence"]
+        rows.append((name, markup.number(one["a"]), markup.number(one["b"]), difference))
+    caption, header = f"{first} and {second} on the same radiographs", ("figure", first, second, "difference")
+    return {"table": Table(caption, header, rows, text_columns=(3,), notes=notes.lines), "method": comparison.get("method")}
 
 
 def _origin(metrics: Metrics, provenance: Mapping[str, Any] | None, config_text: str) -> dict[str, Any]:

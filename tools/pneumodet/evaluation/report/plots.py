@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pneumodet.evaluation.metrics import calibration
 from pneumodet.viz.charts import Line, Mark, bar_chart, heatmap, line_chart
 
 FROC_RANGE = (1 / 16, 8.0)
@@ -22,7 +23,13 @@ HERE = "operating point"
 _HEADROOM = 1.1  # above the highest point, for a mark at the peak
 _UNIT: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1)}
 
-METHODS = {"raw": "as it is", "temperature": "temperature", "platt": "Platt", "isotonic": "isotonic"}
+METHODS = {
+    "raw": "as it is",
+    calibration.OWN: "by the model's own calibrator",
+    "temperature": "temperature",
+    "platt": "Platt",
+    "isotonic": "isotonic",
+}
 """Calibrators by the names that the report gives them."""
 
 LEVELS = {"calibration.image": "images", "calibration.box": "boxes"}
@@ -75,12 +82,15 @@ def scores_against_shares(title: str, lines: Sequence[Line]) -> Markup:
 
 
 def reliability(metrics: Mapping[str, Any]) -> list[Markup]:
-    """Return the reliability curves of images and boxes: as they are, and after the method of the calibrator that is kept with the model."""
+    """Return the reliability curves of images and boxes: as they are, and after the model's own calibrator, or where it has none after the method of that
+    which is kept for new data.
+    """
     charts = []
     kept = (metrics.get("calibrator") or {}).get("method")
     for level, name in LEVELS.items():
         methods = {key: one for key, one in ((metrics.get("calibration") or {}).get(level) or {}).items() if one.get("curve")}
-        lines = [_reliability(METHODS.get(key, key), methods[key]["curve"]) for key in ("raw", kept) if key is not None and key in methods]
+        shown = ("raw", calibration.OWN if calibration.OWN in methods else kept)
+        lines = [_reliability(METHODS.get(key, key), methods[key]["curve"]) for key in shown if key is not None and key in methods]
         title = f"Reliability of {name}: score against observed share, with 95% intervals"
         charts.append(scores_against_shares(title, lines))
     return [chart for chart in charts if chart]

@@ -14,6 +14,7 @@ from pneumodet.data.label_map import NO_PNEUMONIA
 from pneumodet.data.record_sets import RecordSet, Split
 from pneumodet.evaluation import image_level
 from pneumodet.evaluation.classification import scoring
+from pneumodet.inference.probability import Calibrator
 from pneumodet.models.classification import classes, metadata
 from pneumodet.models.classification.settings import CLASS_WEIGHTS, NO_BALANCE, PNEUMONIA, ClassifierSettings, check_weights
 from pneumodet.models.inputs import augmentation_settings
@@ -120,7 +121,14 @@ class Classifier(Family):
 
         of_split = classes.of_one(split, settings.class_info) if settings.task != PNEUMONIA else None
         runner = Runner(model, split, **scoring.feed_arguments(settings, split))
-        return _reporter(settings, runner, of_split, threshold=chosen.get("threshold") if chosen else None)
+        fitted = chosen.get("calibrator") if chosen else None
+        return _reporter(
+            settings,
+            runner,
+            of_split,
+            threshold=chosen.get("threshold") if chosen else None,
+            calibrator=Calibrator.from_json(fitted) if fitted else None,
+        )
 
 
 def phases(settings: ClassifierSettings, backbone: Any) -> tuple[Phase, ...]:
@@ -154,7 +162,12 @@ def _accuracy(outputs: dict[str, np.ndarray], truth: np.ndarray | None) -> dict[
 
 
 def _reporter(
-    settings: ClassifierSettings, runner: Any, of_split: np.ndarray | None, *, threshold: float | None = None
+    settings: ClassifierSettings,
+    runner: Any,
+    of_split: np.ndarray | None,
+    *,
+    threshold: float | None = None,
+    calibrator: Calibrator | None = None,
 ) -> Callable[[Path], dict[str, Any]]:
     def report(folder: Path) -> dict[str, Any]:
         """Evaluate the model as it is now, write scores.csv and the pictures, and return what metrics.json holds."""
@@ -163,7 +176,7 @@ def _reporter(
         split = runner.split
         outputs = scoring.gathered(runner.batches())
         loaded = image_level.of_scores(split, outputs["pneumonia"])
-        metrics = image_level.summarize(loaded, aim=settings.aim, threshold=threshold, seed=settings.seed)
+        metrics = image_level.summarize(loaded, aim=settings.aim, threshold=threshold, calibrator=calibrator, seed=settings.seed)
         image_level.write_scores(folder / image_level.SCORES, split, outputs["pneumonia"])
         cells = metrics["image.confusion"]
         heading = "Pneumonia, each exam at the threshold that other patients gave"

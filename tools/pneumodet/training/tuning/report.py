@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumodet.core import csv_cells, invocation, paths, selection
+from pneumodet.core import csv_cells, invocation, paths, selection, split_use
 from pneumodet.training.tuning import charts, trial
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ ENOUGH_TRIALS = 10
 """Complete trials below which importances mean little."""
 
 OPTIMISTIC = (
-    "The best value is the highest of {count} on one validation split, and therefore optimistic{corrected}: "
+    "The best value is the highest of {count} on one validation split, and {optimistic}: "
     "train the best values again and evaluate them on patients that had no part in the choice."
 )
 
@@ -129,12 +129,7 @@ def write(
     # of one trial nothing can be compared
     importances = _importances(study) if len(complete) > 1 else {}
     corrected = selection.of_runs([trial.folder_of(folder, row.number) for row in complete], metric) if len(complete) > 1 else None
-    without = (
-        ""
-        if corrected is None
-        else f" (it is {corrected:.4f} where trial and step are chosen without the patients that they are measured on)"
-    )
-    notes = [OPTIMISTIC.format(count=len(complete), corrected=without)]
+    notes = [OPTIMISTIC.format(count=len(complete), optimistic=_optimistic(best.value, corrected))]
     if len(complete) < ENOUGH_TRIALS:
         notes.append(FEW.format(count=len(complete), enough=ENOUGH_TRIALS))
     outcome = Outcome(
@@ -192,6 +187,18 @@ def command(fields: Mapping[str, Any]) -> str:
     for setting in fields["settings"]:
         arguments += ["--set", setting]
     return invocation.spelled(shlex.join(arguments))
+
+
+def _optimistic(best: float | None, corrected: float | None) -> str:
+    """Return how optimistic the best value is, as ``OPTIMISTIC`` takes it."""
+    if split_use.finds_no_luck(best, corrected):
+        return f"may be optimistic ({split_use.NO_LUCK}, {split_use.HARDLY})"
+    without = (
+        ""
+        if corrected is None
+        else f" (it is {corrected:.4f} where trial and step are chosen without the patients that they are measured on)"
+    )
+    return f"therefore optimistic{without}"
 
 
 def _importances(study: "optuna.Study") -> dict[str, float]:
