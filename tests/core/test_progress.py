@@ -62,3 +62,15 @@ def test_training_is_a_bar_in_a_notebook_and_lines_in_a_pipe(capsys, shell):
         bar.update(training(2))
         bar.update(training(3))
     assert capsys.readouterr().err == "step 2 of 20: loss 0.500, 8.0 images/s, 2 s left\n"
+
+
+def test_a_message_stands_above_the_bar_which_stays(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.TrainingBar() as bar:
+        bar.update(training(2))
+        capsys.readouterr()
+        bar.message("step 2 of 20: rsna_metric 0.1298, the best so far")
+        err = capsys.readouterr().err
+    cleared, message, after = err.partition("step 2 of 20: rsna_metric 0.1298, the best so far\n")
+    assert message and cleared.endswith("\r"), "at the beginning of a line that the bar has left"
+    assert "training" in after and "2/20" in after

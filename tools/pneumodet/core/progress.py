@@ -103,8 +103,11 @@ class TrainingBar:
             self._bar.close()
 
     def message(self, text: str) -> None:
-        """Say what happens next."""
-        sys.stderr.write(text + "\n")
+        """Say what happens next, or what came of it; above the bar, which stays, where there is one."""
+        if self._bar is None:
+            sys.stderr.write(text + "\n")
+        else:
+            self._bar.write(text, file=sys.stderr)
 
     def update(self, now: Any) -> None:
         """Show a ``training.Progress``."""

@@ -268,11 +268,8 @@ class Run:
         # of the chief, which alone evaluates: all workers must take the same turn, or they would wait for one another for ever
         value = self._cluster.of_chief(None if evaluation is None else evaluation.figures.get(self._plan.best_metric))
         memory = self._memory
-        better = value is not None and (memory.best is None or value > memory.best)
-        if better:
-            memory.best, memory.best_step, memory.waited = value, step, 0
-        else:
-            memory.waited += 1
+        better = memory.add(step, value)
+        self._observer.note(f"step {step} of {self._total}: {self._plan.best_metric} {memory.compared(step, value)}")
         if self._cluster.any(evaluation is not None and self._observer.evaluation(step, evaluation, best=better) is False):
             self._outcome.stopped_early = f"stopped at step {step} by its caller"
         else:

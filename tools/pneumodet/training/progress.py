@@ -64,6 +64,22 @@ class Memory:
         except ValueError as error:
             raise CheckpointError(f"What checkpoint {where} remembers is not valid JSON ({error}). {hint}") from error
 
+    def add(self, step: int, value: float | None) -> bool:
+        """Take the figure of an evaluation, and return whether it is the best so far; None, undefined, never is."""
+        better = value is not None and (self.best is None or value > self.best)
+        if better:
+            self.best, self.best_step, self.waited = value, step, 0
+        else:
+            self.waited += 1
+        return better
+
+    def compared(self, step: int, value: float | None) -> str:
+        """Return the figure of the newest evaluation for a sentence, and how it stands to the best so far."""
+        shown = "is undefined" if value is None else f"{value:.4f}"
+        if self.best is None:
+            return shown
+        return f"{shown}, the best so far" if self.best_step == step else f"{shown}; the best is {self.best:.4f} at step {self.best_step}"
+
     def returned(self, before: "Memory") -> "Memory":
         """Return what this one, of the checkpoint that a run went back to, becomes: the best checkpoint stays on disk, and so does its figure.
 
