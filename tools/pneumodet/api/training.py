@@ -89,6 +89,7 @@ class Run:
         with Image.open(path) as picture:
             return picture.convert("RGB")
 
+    @calls.public
     def export(
         self,
         *,
@@ -239,7 +240,7 @@ def train(
     fields = settings.get("settings") or ()
     chosen["settings"] = tuple(f"{key}={_shown(value)}" for key, value in fields.items()) if isinstance(fields, Mapping) else tuple(fields)
     more = {"run": run, "config": None if config is None else str(config), "data": folder_of(data), "resume": resume}
-    made = started(calls.made(Request, chosen, of="train", **more))
+    made = started(calls.made(Request, chosen, **more))
     # as an exception, so that the cells below do not evaluate a run that is not done
     if made.outcome and not made.outcome.completed:
         raise KeyboardInterrupt(f"Stopped before the end; nothing is lost. Resume: pneumodet.train(run={run!r}, resume=True)")
