@@ -74,3 +74,19 @@ def test_a_message_stands_above_the_bar_which_stays(capsys, monkeypatch):
     cleared, message, after = err.partition("step 2 of 20: rsna_metric 0.1298, the best so far\n")
     assert message and cleared.endswith("\r"), "at the beginning of a line that the bar has left"
     assert "training" in after and "2/20" in after
+
+
+def test_work_of_minutes_prints_a_line_in_a_pipe(capsys, shell):
+    def work():
+        with progress.phase("onnx: converting", piped=True):
+            pass
+        with progress.counting("comparing", "image", piped=True) as start:
+            start(34)()
+        with progress.phase("reading"):
+            pass
+
+    work()
+    assert "\n" not in capsys.readouterr().err.strip(), "bars in a notebook"
+    shell.config = {}
+    work()
+    assert capsys.readouterr().err == "onnx: converting ...\ncomparing: 34 images ...\n"

@@ -1,6 +1,7 @@
 """Records -> a trained detector, and its export: what ``tools/train.py`` and ``tools/export.py`` do."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -289,7 +290,7 @@ def export(
     # here, since it brings TensorFlow: a name that is wrong is refused at once
     from pneumodet.export import export as exporting
 
-    with progress.counting("comparing", "image") as start:
+    with progress.counting("comparing with the checkpoint", "image", piped=True) as start:
         outcome = exporting.export(
             run.folder,
             output_dir,
@@ -301,5 +302,6 @@ def export(
             overwrite=overwrite,
             on_measured=on_measured,
             progress=start,
+            phase=functools.partial(progress.phase, piped=True),
         )
     return Export(output_dir, outcome.card, outcome.parity)

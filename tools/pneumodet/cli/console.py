@@ -5,7 +5,7 @@
     def main(argv: Sequence[str] | None = None) -> int:
         return app.run(build_parser(), run, argv)
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import argparse
@@ -13,7 +13,9 @@ import contextlib
 import itertools
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -23,7 +25,7 @@ from absl import flags as absl_flags
 from absl.flags import argparse_flags
 
 import pneumodet
-from pneumodet.core import given, invocation, logs, packages, suggest
+from pneumodet.core import given, invocation, logs, packages, signals, suggest
 from pneumodet.core.errors import ConfigError, PneumodetError
 from pneumodet.core.formatting import counted, with_interval
 
@@ -136,6 +138,10 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
     # handled inside of absl's run, which would end in a traceback
     def guarded(args: argparse.Namespace) -> int:
         logs.set_up(verbose=args.verbose)
+        with signals.terminable() as terminated:
+            return answered(args, terminated)
+
+    def answered(args: argparse.Namespace, terminated: threading.Event) -> int:
         try:
             return command(args) or 0
         except PneumodetError as error:
@@ -150,9 +156,10 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
             print(f"{parser.prog}: error: {packages.missing(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as stopped:
-            print(f"\n{parser.prog}: stopped by Ctrl-C. {stopped}".rstrip(), file=sys.stderr)
-            # as a shell has it for SIGINT: 128 + 2
-            return 130
+            number, name = (signal.SIGTERM, "SIGTERM") if terminated.is_set() else (signal.SIGINT, "Ctrl-C")
+            print(f"\n{parser.prog}: stopped by {name}. {stopped}".rstrip(), file=sys.stderr)
+            # as a shell has it
+            return 128 + number
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone (``… | head``): nothing to say and nobody to say it to
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there at the end, or Python would return 120

@@ -48,18 +48,20 @@ def run(args: argparse.Namespace) -> None:
     """Export, and say what is where and how near it is."""
     from pneumodet.api import training
     from pneumodet.core import runs
+    from pneumodet.core.deadline import Deadline
 
-    outcome = training.export(
-        training.Run(runs.find(args.run)),
-        formats=args.formats,
-        output=args.output_dir,
-        data=args.data,
-        recipe=args.recipe,
-        limit=args.limit,
-        parity=not args.no_parity,
-        overwrite=args.overwrite,
-        on_measured=_print,
-    )
+    with Deadline(_cut_off):
+        outcome = training.export(
+            training.Run(runs.find(args.run)),
+            formats=args.formats,
+            output=args.output_dir,
+            data=args.data,
+            recipe=args.recipe,
+            limit=args.limit,
+            parity=not args.no_parity,
+            overwrite=args.overwrite,
+            on_measured=_print,
+        )
     output_dir = outcome.folder
     if untrained := runs.untrained(args.run, outcome.card.checkpoint):
         print(f"warning: {untrained}", file=sys.stderr)
@@ -78,6 +80,14 @@ def run(args: argparse.Namespace) -> None:
         f"Next:    {app}python tools/predict.py --model {console.quoted(output_dir)} --input {given} "
         f"--output-dir {console.quoted(output_dir.parent / 'predictions')}"
     )
+
+
+def _cut_off() -> str:
+    """Remove what is unfinished, and return what is said of it: a converter may run for minutes without letting Python's handlers run."""
+    from pneumodet.core import folders
+
+    folders.discard()
+    return "export: stopped in the midst of a conversion; nothing was changed."
 
 
 def _print(parity: "Parity") -> None:
