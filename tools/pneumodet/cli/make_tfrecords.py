@@ -160,9 +160,7 @@ def run(args: argparse.Namespace) -> int | None:
         raise ConfigError(f"{for_beam[0]!r} is for Apache Beam (URLs, and flags after --). Give --runner, such as --runner DirectRunner.")
     records = _convert(args)
     manifest = records.manifest
-    print(f"{'split':8}{'exams':>8}{'patients':>10}{'positive':>10}{'boxes':>8}{'shards':>8}")
-    for name, split in manifest.splits.items():
-        print(f"{name:8}{split.exams:8}{split.patients:10}{split.positive_exams:10}{split.boxes:8}{len(split.shards):8}")
+    _table(manifest)
     counts = manifest.counts
     print(
         f"JPEG streams copied as they are: {counts.get('images_copied', 0)}, images decoded: {counts.get('images_decoded', 0)}, "
@@ -199,6 +197,18 @@ def run(args: argparse.Namespace) -> int | None:
             words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first"]
         console.out(f"Next:    {' '.join(words)}")
     return None
+
+
+def _table(manifest: "Manifest") -> None:
+    """Print what is in each split, with its share of all patients, and the positive exams' share of its exams."""
+    patients = sum(split.patients for split in manifest.splits.values())
+    console.out(f"{'split':8}{'exams':>8}{'patients':>10}{'of all':>8}{'positive':>10}{'of exams':>10}{'boxes':>8}{'shards':>8}")
+    for name, split in manifest.splits.items():
+        of_all, of_exams = (
+            f"{part / whole:.1%}" if whole else "–" for part, whole in ((split.patients, patients), (split.positive_exams, split.exams))
+        )
+        people, positive = f"{split.patients:10}{of_all:>8}", f"{split.positive_exams:10}{of_exams:>10}"
+        console.out(f"{name:8}{split.exams:8}{people}{positive}{split.boxes:8}{len(split.shards):8}")
 
 
 def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
