@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_args
 
-from pneumodet.core import given, logs, packages, resources, suggest
+from pneumodet.core import given, invocation, logs, packages, resources, suggest
 from pneumodet.core.errors import ConfigError, PneumodetWarning
 
 P = ParamSpec("P")
@@ -115,4 +115,4 @@ def warn(texts: Iterable[str]) -> None:
     while frame is not None and Path(frame.f_code.co_filename).is_relative_to(resources.PACKAGE):
         level, frame = level + 1, frame.f_back
     for text in texts:
-        warnings.warn(text, PneumodetWarning, stacklevel=level)
+        warnings.warn(invocation.spelled(text), PneumodetWarning, stacklevel=level)

@@ -15,7 +15,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -65,7 +64,7 @@ class Parser(argparse_flags.ArgumentParser):
             shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
             message = f"there is no flag {unknown}{suggest.clause(unknown, shown)}"
         ended = message if message.endswith((".", "?")) else f"{message}."
-        print(f"{self.prog}: error: {ended}" + (" --help lists the flags." if about_flags else ""), file=sys.stderr)
+        err(f"{self.prog}: error: {ended}" + (" --help lists the flags." if about_flags else ""))
         sys.exit(2)
 
     def _spelled(self, arg: str) -> str:
@@ -104,9 +103,14 @@ def quoted(path: Any) -> str:
     return shlex.quote(str(path))
 
 
-def out(text: str = "") -> None:
+def out(text: str = "", *, flush: bool = False) -> None:
     """Print a text that may name commands (``python tools/NAME.py``) in the form in which the user calls pneumodet."""
-    print(invocation.spelled(text))
+    print(invocation.spelled(text), flush=flush)
+
+
+def err(text: str) -> None:
+    """Print to standard error, likewise."""
+    print(invocation.spelled(text), file=sys.stderr)
 
 
 def _flag(arg: str) -> str | None:
@@ -138,26 +142,22 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
     # handled inside of absl's run, which would end in a traceback
     def guarded(args: argparse.Namespace) -> int:
         logs.set_up(verbose=args.verbose)
-        with signals.terminable() as terminated:
-            return answered(args, terminated)
-
-    def answered(args: argparse.Namespace, terminated: threading.Event) -> int:
         try:
             return command(args) or 0
         except PneumodetError as error:
             if args.verbose:
                 raise
-            print(f"{parser.prog}: error: {error}", file=sys.stderr)
+            err(f"{parser.prog}: error: {error}")
             return 2
         # a package that is missing is the user's to install; a module of pneumodet that is missing is a bug
         except ModuleNotFoundError as error:
             if args.verbose or not packages.is_foreign(error):
                 raise
-            print(f"{parser.prog}: error: {packages.missing(error)}", file=sys.stderr)
+            err(f"{parser.prog}: error: {packages.missing(error)}")
             return 2
         except KeyboardInterrupt as stopped:
             number, name = (signal.SIGTERM, "SIGTERM") if terminated.is_set() else (signal.SIGINT, "Ctrl-C")
-            print(f"\n{parser.prog}: stopped by {name}. {stopped}".rstrip(), file=sys.stderr)
+            err(f"\n{parser.prog}: stopped by {name}. {stopped}".rstrip())
             # as a shell has it
             return 128 + number
         except BrokenPipeError:
@@ -166,7 +166,8 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
             return 141
 
     try:
-        absl_app.run(guarded, argv=[parser.prog, *argv], flags_parser=parse)
+        with signals.terminable() as terminated:
+            absl_app.run(guarded, argv=[parser.prog, *argv], flags_parser=parse)
     # absl's run always ends by sys.exit, argparse does on --help and on a wrong flag
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else (0 if done.code is None else 1)
@@ -178,7 +179,7 @@ def say_where(name: str) -> None:
     from pneumodet.core import paths
 
     if where := paths.outside_workspace(paths.run_dir(name)):
-        print(where, file=sys.stderr)
+        err(where)
 
 
 def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
@@ -190,23 +191,23 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
       resume: the command that resumes it.
     """
     if outcome.images_per_second:
-        print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
+        out(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
     if outcome.memory.best is not None:
         from pneumodet.core.split_use import Choice
 
         choice = Choice.of_run(folder, outcome.best_metric)
-        print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}: {choice.name}")
+        out(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}: {choice.name}")
         if choice.last_step not in (None, outcome.memory.best_step):
             last = "undefined" if choice.last is None else f"{choice.last:.4f}"
-            print(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
+            out(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
         if choice.corrected is not None:
-            print(f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}")
-    print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
+            out(f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}")
+    out(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
-        print(invocation.spelled(f"Stopped before the end; nothing is lost. Resume: {resume}"), file=sys.stderr)
+        err(f"Stopped before the end; nothing is lost. Resume: {resume}")
     # early stopping is an end as planned, and needs no command to resume
     elif outcome.stopped_early:
-        print(f"Stopped early: {outcome.stopped_early}.")
+        out(f"Stopped early: {outcome.stopped_early}.")
     return outcome.completed
 
 
@@ -214,12 +215,12 @@ def print_evaluation(metrics: Mapping[str, Any]) -> None:
     """Print the main figures of a classifier or segmenter, with their intervals."""
     from pneumodet.evaluation import main_figures
 
-    print(f"{counted(metrics['images'], 'exam')}, {counted(metrics['patients'], 'patient')}; checkpoint of step {metrics['step']}")
+    out(f"{counted(metrics['images'], 'exam')}, {counted(metrics['patients'], 'patient')}; checkpoint of step {metrics['step']}")
     print_figures_on(metrics)
     for key, name in main_figures.of(metrics).items():
-        print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
+        out(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
     for warning in metrics["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        err(f"warning: {warning}")
 
 
 def test_commands(run: str, metrics: Mapping[str, Any], more: Sequence[str] = ()) -> list[str]:
@@ -240,7 +241,7 @@ def print_figures_on(metrics: Mapping[str, Any]) -> None:
     from pneumodet.core import split_use
 
     if name := split_use.figures_on(metrics):
-        print(f"Figures: {name}")
+        out(f"Figures: {name}")
 
 
 def add_class_map(parser: Any) -> None:

@@ -1,7 +1,6 @@
 """Turn radiographs (DICOM and image files) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords: train, val and test, by patient."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,31 +161,31 @@ def run(args: argparse.Namespace) -> int | None:
     manifest = records.manifest
     _table(manifest)
     counts = manifest.counts
-    print(
+    console.out(
         f"JPEG streams copied as they are: {counts.get('images_copied', 0)}, images decoded: {counts.get('images_decoded', 0)}, "
         f"boxes clipped at the edge: {counts.get('boxes_clipped', 0)}, repeated rows: {counts['duplicate_rows']}"
     )
     for name, count in counts.items():
         if name.startswith(("image: ", "labels: ")):
-            print(f"{name.removeprefix('image: ')}: {count}")
+            console.out(f"{name.removeprefix('image: ')}: {count}")
     # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
-        print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
+        console.out(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
     if args.split_file:
-        print(f"The split file decides for {manifest.split.given} exams by name, and for others of their patients.")
+        console.out(f"The split file decides for {manifest.split.given} exams by name, and for others of their patients.")
     if own := manifest.split.own:
         moved = manifest.split.own_moved or 0
-        print(
+        console.out(
             f"The data set's own split is kept: {', '.join(own)} (--own-split ignore deals all patients)."
             + (f" {console.counted(moved, 'exam')} of patients in several of its splits moved to test, or else to val." if moved else "")
         )
     for caution in records.warnings:
-        print(f"warning: {caution}", file=sys.stderr)
-    print(f"Records: {args.output_dir}")
+        console.err(f"warning: {caution}")
+    console.out(f"Records: {args.output_dir}")
     if args.quality != "off":
         # no picture is drawn on Beam
         drawn = " and quality.png" if manifest.flagged and not args.runner else ""
-        print(f"Quality: {args.output_dir}/quality.json{drawn}: {_quality(args, manifest)}")
+        console.out(f"Quality: {args.output_dir}/quality.json{drawn}: {_quality(args, manifest)}")
     # each fold is a record set of its own
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest.splits["train"].exams:
@@ -270,8 +269,8 @@ def _verify(args: argparse.Namespace) -> int:
 
     problems = verification.verify(args.verify, workers=args.workers)
     for problem in problems:
-        print(f"make_tfrecords: {problem}", file=sys.stderr)
-    print(f"{args.verify} is {'damaged: make it again.' if problems else 'whole: every checksum is right.'}")
+        console.err(f"make_tfrecords: {problem}")
+    console.out(f"{args.verify} is {'damaged: make it again.' if problems else 'whole: every checksum is right.'}")
     return 2 if problems else 0
 
 

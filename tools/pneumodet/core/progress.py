@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pneumodet.core import invocation
 from pneumodet.core.formatting import counted
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class TrainingBar:
 
     def message(self, text: str) -> None:
         """Say what happens next, or what came of it; above the bar, which stays, where there is one."""
+        text = invocation.spelled(text)
         if self._bar is None:
             sys.stderr.write(text + "\n")
         else:
