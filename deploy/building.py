@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 from setuptools.command.sdist import sdist
 
 RESOURCES = (
@@ -62,6 +63,20 @@ class BuildPy(build_py):
 
     def _target(self) -> Path:
         return Path(self.build_lib) / "pneumodet" / "resources"
+
+
+class EditableWheel(editable_wheel):
+    """Puts ``tools`` on Python's path, rather than a finder that is asked last.
+
+    In the folder that holds the checkout, Python takes the checkout's own folder, ``pneumodet``, for a package without ``__init__.py``. What lies on the
+    path comes before such a package, a finder does not: there ``import pneumodet`` would import an empty package. (Mapping all packages to ``tools`` in
+    setup.cfg would do the same, but setuptools then looks there for this module, too.)
+    """
+
+    def finalize_options(self) -> None:
+        """Name the folder of the package: setuptools chooses by it, and takes the finder for a package that is mapped by its own name."""
+        self.distribution.package_dir = {"": "tools"}
+        super().finalize_options()
 
 
 class Sdist(sdist):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -88,6 +89,24 @@ def test_a_wheel_carries_the_package_and_what_comes_with_it(wheel, tracked):
         assert archive.read("pneumodet/resources/label_maps/pneumonia.pbtxt") == (ROOT / "label_maps" / "pneumonia.pbtxt").read_bytes()
         (metadata,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
     assert "Description-Content-Type: text/markdown" in metadata
+
+
+def test_an_editable_installation_works_in_the_folder_that_holds_the_checkout(tmp_path):
+    """There the checkout's folder has the name of the package, and Python takes it for one without ``__init__.py``."""
+    checkout, site = tmp_path / "pneumodet", tmp_path / "site"
+    shutil.copytree(ROOT / "tools" / "pneumodet", checkout / "tools" / "pneumodet", ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "deploy").mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "deploy/building.py"):
+        shutil.copyfile(ROOT / name, checkout / name)
+    site.mkdir()
+    with zipfile.ZipFile(build("editable", checkout, site)) as archive:
+        archive.extractall(site)
+    code = "import site, sys; site.addsitedir(sys.argv[1]); import pneumodet; print(pneumodet.__file__, pneumodet.__version__)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # -S: without this environment, which has the checkout of the tests
+    done = subprocess.run([sys.executable, "-S", "-c", code, str(site)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == str(checkout / "tools" / "pneumodet" / "__init__.py")
 
 
 def test_the_version_is_that_of_the_changelog():

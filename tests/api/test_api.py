@@ -50,6 +50,54 @@ def test_a_name_that_is_not_there(name, hint):
         getattr(pneumodet, name)
 
 
+WITH_SETTINGS = [
+    pneumodet.convert,
+    pneumodet.evaluate,
+    pneumodet.explore,
+    pneumodet.load,
+    pneumodet.predict,
+    pneumodet.train,
+    api.Model.predict,
+    api.Run.export,
+]
+
+
+@pytest.mark.parametrize("function", WITH_SETTINGS, ids=lambda function: function.__qualname__)
+def test_a_setting_that_is_not_there_names_the_nearest(function):
+    """Of the function's own parameters and of those that stand in its TypedDict."""
+    own = [name for name, one in inspect.signature(function).parameters.items() if one.kind is not one.VAR_KEYWORD and name != "self"]
+    for name in own:
+        with pytest.raises(TypeError, match=rf"^{function.__name__}\(\) has no setting '{name}_'\. Did you mean '{name}'\?$"):
+            function(**{f"{name}_": None})
+
+
+def test_every_function_names_the_nearest():
+    functions = {name for name in pneumodet.__all__ if inspect.isfunction(getattr(pneumodet, name))}
+    assert functions == {function.__name__ for function in WITH_SETTINGS if "." not in function.__qualname__}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda: pneumodet.evaluate("first", splt="test"), "evaluate() has no setting 'splt'. Did you mean 'split'?", id="own"),
+        pytest.param(
+            lambda: pneumodet.convert("a", labels="b", output="c", patient_mpa="d"),
+            "convert() has no setting 'patient_mpa'. Did you mean 'patient_map'?",
+            id="nearer than a field",
+        ),
+        pytest.param(
+            lambda: pneumodet.load("first", tta="flip"),
+            "load() has no setting 'tta'. There are: model, backend, threads, trust.",
+            id="none",
+        ),
+    ],
+)
+def test_the_text_for_a_setting_that_is_not_there(call, message):
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert str(caught.value) == message
+
+
 def given_to(function):
     """Return the TypedDict of a function's settings."""
     module = sys.modules[function.__module__]
@@ -89,7 +137,7 @@ def test_conversion_warns_of_exams_for_patients(here, tmp_path):
         pytest.param(
             lambda: pneumodet.convert("data", labels="data", output="y", val_frac=0.1),
             TypeError,
-            r"convert\(\) has no setting 'val_frac'; did you mean 'val_fraction'\?",
+            r"convert\(\) has no setting 'val_frac'. Did you mean 'val_fraction'\?",
             id="no setting",
         ),
         pytest.param(lambda: pneumodet.convert("data", labels="data", output="y", val_fraction=2), ConfigError, "from 0 to 1", id="value"),

@@ -13,7 +13,7 @@ from absl import app as absl_app
 
 import pneumodet
 from pneumodet.cli import console
-from pneumodet.core import installation, metrics_table, runs, selection
+from pneumodet.core import folders, installation, metrics_table, runs, selection
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 
@@ -165,6 +165,23 @@ def test_ctrl_c_is_130(run, capsys):
 
     assert run(command) == 130
     assert capsys.readouterr().err == "\nprog: stopped by Ctrl-C.\n"
+
+
+def test_sigterm_removes_what_has_a_temporary_name(run, tmp_path, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def writes(args):
+        with folders.new_folder(tmp_path / "export", marker="model.json", overwrite=False) as new:
+            (new / "model.onnx").write_bytes(b"1")
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGTERM)  # a second one, while the first is being answered
+
+    assert run(writes) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == "\nprog: stopped by SIGTERM.\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_several_runs_in_one_process(run):

@@ -33,8 +33,9 @@ def test_writes_what_it_says(synthetic, tmp_path, capsys):
     assert (manifest["split"]["by"], list(manifest["splits"])) == ("patient map", ["train", "val", "test"])
     lines = captured.out.splitlines()
     for line, (name, split) in zip(lines[1:4], manifest["splits"].items(), strict=True):
-        counts = [split[key] for key in ("exams", "patients", "positive_exams", "boxes")]
-        assert line.split() == [name, *map(str, counts), str(len(split["shards"]))]
+        exams, patients, positive, boxes = (split[key] for key in ("exams", "patients", "positive_exams", "boxes"))
+        shares = f"{patients / manifest['split']['patients']:.1%}", f"{positive / exams:.1%}" if exams else "–"
+        assert line.split() == [name, str(exams), str(patients), shares[0], str(positive), shares[1], str(boxes), str(len(split["shards"]))]
     assert "JPEG streams copied as they are: 12, images decoded: 0" in captured.out
     assert lines[-1] == f"Next:    python tools/train.py --config ssd_mobilenet --data {tmp_path / 'out'} --run my_first"
     assert "leak" not in captured.err

@@ -77,7 +77,9 @@ SAID = (
     r"(done|piped) starts from random weights, and .*",
     r"(done|piped): 4 steps of 2 images; TensorFlow starts",
     r"training on .*",
+    r"averages of the weights are kept .*",
     r"step \d of 4: loss \d+\.\d{3}(, \d+\.\d images/s, \d+ s left)?",
+    r"step \d of 4: image\.roc_auc \d\.\d{4}(, the best so far|; the best is \d\.\d{4} at step 2)",
 )
 
 
@@ -88,8 +90,9 @@ def test_a_pipe_gets_no_bars_and_none_of_tensorflows_noise(run, request):
     for line in err.splitlines():
         assert any(re.fullmatch(pattern, line) for pattern in SAID), line
     assert "\r" not in err
-    steps = re.findall(r"step (\d) of 4", err)
+    steps = re.findall(r"step (\d) of 4: loss", err)
     assert steps and steps == sorted(set(steps))
+    assert re.findall(r"step (\d) of 4: image", err) == ["2", "4"], "a figure as soon as it is there"
 
 
 def test_the_outcome_is_on_standard_output(done):

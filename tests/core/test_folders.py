@@ -1,5 +1,6 @@
 """Output folders that are whole or absent, and that a killed run can go on with."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -194,3 +195,14 @@ def test_killed_between_the_two_renames(tmp_path):
         make(final)
     assert (final / MARKER).read_text() == "earlier"
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_what_nobody_could_resume_is_discarded(tmp_path):
+    """As where a process ends in a call of C, and leaves no block."""
+    with folders.new_folder(tmp_path / "a", marker="m", overwrite=False, resume_key="k") as kept:
+        with contextlib.suppress(DataError), folders.new_folder(tmp_path / "b", marker="m", overwrite=False) as new:
+            (new / "half").touch()
+            folders.discard()
+            assert not new.parent.exists() and kept.exists()
+        folders.discard()
+    assert (tmp_path / "a").is_dir() and not (tmp_path / "b").exists()

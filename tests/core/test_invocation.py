@@ -1,5 +1,6 @@
 """Commands are named in the form in which the user calls pneumodet."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pneumodet.api import calls
+from pneumodet.cli import console
 from pneumodet.cli.__main__ import COMMANDS
-from pneumodet.core import invocation, resources
-from pneumodet.core.errors import DataError
+from pneumodet.core import invocation, logs, progress, resources
+from pneumodet.core.errors import DataError, PneumodetWarning
 
 TOOLS = resources.CHECKOUT / "tools"
 TEXT = "Next: python tools/make_tfrecords.py --data x, then tools/train.py; 'python tools/doctor.py' helps."
@@ -38,6 +41,34 @@ def test_forms(monkeypatch, started, spelled):
     monkeypatch.setattr(sys, "argv", [started])
     assert invocation.spelled(TEXT) == spelled
     assert str(DataError(TEXT)) == spelled
+
+
+def warned(text):
+    with pytest.warns(PneumodetWarning) as seen:
+        calls.warn([text])
+    print(seen[0].message)
+
+
+SAYS = {
+    "printed": console.out,
+    "warned": console.err,
+    "while it trains": lambda text: progress.TrainingBar().message(text),
+    "logged": lambda text: logging.getLogger("pneumodet.somewhere").warning("%s", text),
+    "from Python": lambda text: warned(text),
+}
+"""How -> what lets a sentence of the library out that way."""
+
+
+@pytest.mark.parametrize("says", SAYS.values(), ids=SAYS.keys())
+def test_every_way_out_spells_them(monkeypatch, capsys, says):
+    monkeypatch.setattr(sys, "argv", ["pneumodet"])
+    own = logging.getLogger("pneumodet")
+    monkeypatch.setattr(own, "handlers", [])
+    monkeypatch.setattr(own, "propagate", True)
+    logs.set_up(verbose=False)
+    says("Train it: python tools/train.py --run fourth --resume")
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == "Train it: pneumodet train --run fourth --resume\n"
 
 
 @pytest.mark.parametrize(

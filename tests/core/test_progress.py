@@ -62,3 +62,31 @@ def test_training_is_a_bar_in_a_notebook_and_lines_in_a_pipe(capsys, shell):
         bar.update(training(2))
         bar.update(training(3))
     assert capsys.readouterr().err == "step 2 of 20: loss 0.500, 8.0 images/s, 2 s left\n"
+
+
+def test_a_message_stands_above_the_bar_which_stays(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.TrainingBar() as bar:
+        bar.update(training(2))
+        capsys.readouterr()
+        bar.message("step 2 of 20: rsna_metric 0.1298, the best so far")
+        err = capsys.readouterr().err
+    cleared, message, after = err.partition("step 2 of 20: rsna_metric 0.1298, the best so far\n")
+    assert message and cleared.endswith("\r"), "at the beginning of a line that the bar has left"
+    assert "training" in after and "2/20" in after
+
+
+def test_work_of_minutes_prints_a_line_in_a_pipe(capsys, shell):
+    def work():
+        with progress.phase("onnx: converting", piped=True):
+            pass
+        with progress.counting("comparing", "image", piped=True) as start:
+            start(34)()
+        with progress.phase("reading"):
+            pass
+
+    work()
+    assert "\n" not in capsys.readouterr().err.strip(), "bars in a notebook"
+    shell.config = {}
+    work()
+    assert capsys.readouterr().err == "onnx: converting ...\ncomparing: 34 images ...\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumodet.exploration import counting, issues, places
+from pneumodet.exploration import conclusions, counting, issues, places
 from pneumodet.exploration.gathering import Exams
 
 
@@ -81,6 +81,14 @@ def test_correlation_with_boxes_is_of_positive_exams():
     assert result["exams"][boxes][boxes] == sum(len(one) > 0 for one in data.boxes_xyxy_px)
     numbers = np.array(values, float)  # None becomes NaN
     np.testing.assert_allclose(numbers, numbers.T, atol=1e-12)
+
+
+def test_the_correlation_that_is_left_out_is_named():
+    names = ["pneumonia (Target)", "boxes", "area of the boxes"]
+    values = [[1.0, 0.31, None], [0.31, 1.0, 0.65], [None, 0.65, 1.0]]
+    sentences = list(conclusions._correlation({"correlation": {"names": names, "values": values}}))
+    assert sentences[0].startswith("Rank correlations of at least 0.3 in size: boxes and pneumonia (Target) +0.31. ")
+    assert sentences[1:] == ["Not counted as such is boxes and area of the boxes +0.65: more boxes have more area by definition."]
 
 
 def test_outliers_lie_beyond_tukeys_outer_fence():

@@ -141,7 +141,9 @@ def test_a_format_more_changes_nothing_of_the_others(exports, here, capsys):
     from pneumodet.inference import parity as parity_file
 
     assert export.main(["--run", "even", "--formats", "onnx", "--limit", "2"]) == 0
-    assert "no score threshold. Run first: python tools/train_classifier.py --run even --resume" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "no score threshold. Run first: python tools/train_classifier.py --run even --resume" in printed.out
+    assert printed.err.splitlines()[:2] == ["onnx: converting ...", "comparing with the checkpoint: 2 images ..."], "each as it begins"
     folder = here / "even" / "export"
     before = (folder / "model.onnx").read_bytes()
     assert json.loads((folder / "model.json").read_text())["input"]["normalization"] == "clahe"

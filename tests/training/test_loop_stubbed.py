@@ -25,6 +25,13 @@ def test_the_best_checkpoint_stays_and_patience_ends_the_run(stub, tmp_path):
     outcome, heard = stub.train(tmp_path, plan, figures=[None, 0.1, 0.3, 0.2, 0.3], total=20)
     assert heard.evaluations == [(2, None), (4, 0.1), (6, 0.3), (8, 0.2), (10, 0.3)]
     assert (outcome.memory.best, outcome.memory.best_step, outcome.step) == (0.3, 6, 10)
+    assert heard.notes == [
+        "step 2 of 20: rsna_metric is undefined",
+        "step 4 of 20: rsna_metric 0.1000, the best so far",
+        "step 6 of 20: rsna_metric 0.3000, the best so far",
+        "step 8 of 20: rsna_metric 0.2000; the best is 0.3000 at step 6",
+        "step 10 of 20: rsna_metric 0.3000; the best is 0.3000 at step 6",
+    ]
     assert outcome.completed
     assert "no better rsna_metric in 2 evaluations" in outcome.stopped_early
     assert names(tmp_path / "best") == {"ckpt-6.index"}

@@ -3,19 +3,18 @@
 @calls.public
 def convert(...): ...                        # a package that is missing is a PneumodetError, TensorFlow's messages are hidden
 
-settings = calls.made(Settings, given, of="convert")      # TypeError: convert() has no setting 'val_frac'; did you mean 'val_fraction'?
+convert(..., val_frac=0.2)                   # TypeError: convert() has no setting 'val_frac'. Did you mean 'val_fraction'?
 """
 
-import dataclasses
 import functools
 import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, get_args
 
-from pneumodet.core import given, logs, packages, resources, suggest
+from pneumodet.core import given, invocation, logs, packages, resources, suggest
 from pneumodet.core.errors import ConfigError, PneumodetWarning
 
 P = ParamSpec("P")
@@ -25,10 +24,18 @@ Given = given.Given
 
 
 def public(function: Callable[P, T]) -> Callable[P, T]:
-    """Return the function as users call it: a package that is not installed is an ``EnvironmentProblem`` that says how to install it."""
+    """Return the function as users call it.
+
+    A keyword that it does not have is a TypeError with the nearest of those that it has; a package that is not installed is an ``EnvironmentProblem``
+    that says how to install it.
+    """
+    known = keywords(function)
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(f"{function.__name__}() has no setting {name!r}. {suggest.sentence(name, known)}")
         logs.hide_tensorflow()
         try:
             return function(*args, **kwargs)
@@ -40,23 +47,29 @@ def public(function: Callable[P, T]) -> Callable[P, T]:
     return called
 
 
-def made(kind: type[T], settings: Mapping[str, Any], *, of: str, **more: Any) -> T:
+def keywords(function: Callable[..., Any]) -> list[str]:
+    """Return the keywords that a function takes: its own, and those of the TypedDict that its ``**settings`` are unpacked from."""
+    names = []
+    for one in inspect.signature(function).parameters.values():
+        if one.kind is one.VAR_KEYWORD:
+            (settings,) = get_args(one.annotation)
+            names += settings.__annotations__
+        elif one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) and one.name != "self":
+            names.append(one.name)
+    return names
+
+
+def made(kind: type[T], settings: Mapping[str, Any], **more: Any) -> T:
     """Return a dataclass of the settings that a call gives; None leaves a default.
 
     Args:
       kind: the dataclass.
       settings: field -> value.
-      of: name of the function, for the message.
       more: further fields.
 
     Raises:
-      TypeError: there is no such setting.
       ConfigError: a value is not allowed.
     """
-    known = {field.name for field in dataclasses.fields(cast(Any, kind))} - more.keys()
-    for name in settings:
-        if name not in known:
-            raise TypeError(f"{of}() has no setting {name!r}{suggest.clause(name, sorted(known))}")
     return kind(**{name: value for name, value in settings.items() if value is not None}, **more)
 
 
@@ -102,4 +115,4 @@ def warn(texts: Iterable[str]) -> None:
     while frame is not None and Path(frame.f_code.co_filename).is_relative_to(resources.PACKAGE):
         level, frame = level + 1, frame.f_back
     for text in texts:
-        warnings.warn(text, PneumodetWarning, stacklevel=level)
+        warnings.warn(invocation.spelled(text), PneumodetWarning, stacklevel=level)

@@ -98,7 +98,7 @@ def convert(
         raise ConfigError("for_config and max_side both say how large images may be. Give one of them.")
     chosen = {**settings, "max_side": max_side_for(for_config) if for_config else settings.get("max_side")}
     chosen["stratify"] = tuple(calls.each(settings.get("stratify") or ()))
-    how = calls.made(Settings, chosen, of="convert")
+    how = calls.made(Settings, chosen)
     target = given.path(output)
     key_file = None if pseudonymize is None else Path(pseudonymize).expanduser()
     # resolved, so that no link hides where the key lies

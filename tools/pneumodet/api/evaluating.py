@@ -177,7 +177,7 @@ def evaluate(
     """
     from pneumodet.evaluation.results import Options
 
-    how = calls.made(Options, calls.files(options, FILES), of="evaluate", split=split)
+    how = calls.made(Options, calls.files(options, FILES), split=split)
     several = [] if model is None else calls.each(model)
     folders = [loading.run_of(one, family=None) for one in several]
     if any(folders) and not all(folders):

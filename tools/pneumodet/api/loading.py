@@ -81,6 +81,7 @@ class Model:
     def predict(self, radiographs: str | os.PathLike[str], *, name: str = ...) -> Prediction | Any: ...
     @overload
     def predict(self, radiographs: Sequence[Any], *, name: str = ...) -> Predictions: ...
+    @calls.public
     def predict(self, radiographs: Any, *, name: str = ARRAY) -> Any:
         """Detect on one radiograph, or on many.
 

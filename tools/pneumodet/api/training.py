@@ -1,6 +1,7 @@
 """Records -> a trained detector, and its export: what ``tools/train.py`` and ``tools/export.py`` do."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -89,6 +90,7 @@ class Run:
         with Image.open(path) as picture:
             return picture.convert("RGB")
 
+    @calls.public
     def export(
         self,
         *,
@@ -239,7 +241,7 @@ def train(
     fields = settings.get("settings") or ()
     chosen["settings"] = tuple(f"{key}={_shown(value)}" for key, value in fields.items()) if isinstance(fields, Mapping) else tuple(fields)
     more = {"run": run, "config": None if config is None else str(config), "data": folder_of(data), "resume": resume}
-    made = started(calls.made(Request, chosen, of="train", **more))
+    made = started(calls.made(Request, chosen, **more))
     # as an exception, so that the cells below do not evaluate a run that is not done
     if made.outcome and not made.outcome.completed:
         raise KeyboardInterrupt(f"Stopped before the end; nothing is lost. Resume: pneumodet.train(run={run!r}, resume=True)")
@@ -288,7 +290,7 @@ def export(
     # here, since it brings TensorFlow: a name that is wrong is refused at once
     from pneumodet.export import export as exporting
 
-    with progress.counting("comparing", "image") as start:
+    with progress.counting("comparing with the checkpoint", "image", piped=True) as start:
         outcome = exporting.export(
             run.folder,
             output_dir,
@@ -300,5 +302,6 @@ def export(
             overwrite=overwrite,
             on_measured=on_measured,
             progress=start,
+            phase=functools.partial(progress.phase, piped=True),
         )
     return Export(output_dir, outcome.card, outcome.parity)

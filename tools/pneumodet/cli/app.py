@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     if options.heatmaps:
         heatmaps.Folder(options.heatmaps)
     # flushed, because serve blocks until Ctrl-C and a line in a buffer would not be seen before
-    print(f"The page is at http://{server.LOOPBACK}:{args.port} (Ctrl-C ends it). For research; not for diagnosis.", flush=True)
+    console.out(f"The page is at http://{server.LOOPBACK}:{args.port} (Ctrl-C ends it). For research; not for diagnosis.", flush=True)
     server.serve(options, port=args.port, addresses=args.address)
 
 

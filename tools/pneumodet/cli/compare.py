@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     with progress.counting("comparing", "step") as start:
         result = comparing.compare(request, progress=start)
     _print(result)
-    print(f"Written: {output_dir / comparing.PAGE}, {comparing.MARKDOWN}, {comparing.RESULT}")
+    console.out(f"Written: {output_dir / comparing.PAGE}, {comparing.MARKDOWN}, {comparing.RESULT}")
     # what to do next: apply the recipe, or, where nothing was combined, try a gate
     if result["combination"]:
         from pneumodet.evaluation.compare import combining
@@ -114,7 +114,7 @@ def _print_recipe(combination: Mapping[str, Any], folder: Path) -> None:
     from pneumodet.evaluation.compare import combining
 
     recipe, best, last = folder / "recipe.json", combination["best_step"], len(combination["rows"]) - 1
-    print(f"Recipe:  {recipe} (takes the boxes of {', '.join(combination['sources'])}, in this order)")
+    console.out(f"Recipe:  {recipe} (takes the boxes of {', '.join(combination['sources'])}, in this order)")
     if not best:
         console.out(f"Next:    use the boxes of {combination['detector']} as they are: no step of the combination pays on these exams")
         return
@@ -141,16 +141,18 @@ def _again(args: argparse.Namespace) -> str:
 def _print(result: dict) -> None:
     from pneumodet.evaluation.compare import sentences
 
-    print(sentences.data(result))
+    console.out(sentences.data(result))
     wide = max(len("run"), *(len(one["name"]) for one in result["runs"])) + 2
-    print(f"  {'run':{wide}}" + "".join(f"{name + ' [95 %]':26}" for _, name in COLUMNS).rstrip())
+    console.out(f"  {'run':{wide}}" + "".join(f"{name + ' [95 %]':26}" for _, name in COLUMNS).rstrip())
     for one in result["runs"]:
         cells = (one["figures"].get(key) or {} for key, _ in COLUMNS)
-        print(f"  {one['name']:{wide}}" + "".join(f"{formatting.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip())
+        console.out(
+            f"  {one['name']:{wide}}" + "".join(f"{formatting.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip()
+        )
     for sentence in sentences.conclusions(result):
-        print(sentence)
+        console.out(sentence)
     for note in result["notes"]:
-        print(f"note: {note}")
+        console.out(f"note: {note}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@
     def main(argv: Sequence[str] | None = None) -> int:
         return app.run(build_parser(), run, argv)
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can fix, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from absl import flags as absl_flags
 from absl.flags import argparse_flags
 
 import pneumodet
-from pneumodet.core import given, invocation, logs, packages, suggest
+from pneumodet.core import given, invocation, logs, packages, signals, suggest
 from pneumodet.core.errors import ConfigError, PneumodetError
 from pneumodet.core.formatting import counted, with_interval
 
@@ -63,7 +64,7 @@ class Parser(argparse_flags.ArgumentParser):
             shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
             message = f"there is no flag {unknown}{suggest.clause(unknown, shown)}"
         ended = message if message.endswith((".", "?")) else f"{message}."
-        print(f"{self.prog}: error: {ended}" + (" --help lists the flags." if about_flags else ""), file=sys.stderr)
+        err(f"{self.prog}: error: {ended}" + (" --help lists the flags." if about_flags else ""))
         sys.exit(2)
 
     def _spelled(self, arg: str) -> str:
@@ -102,9 +103,14 @@ def quoted(path: Any) -> str:
     return shlex.quote(str(path))
 
 
-def out(text: str = "") -> None:
+def out(text: str = "", *, flush: bool = False) -> None:
     """Print a text that may name commands (``python tools/NAME.py``) in the form in which the user calls pneumodet."""
-    print(invocation.spelled(text))
+    print(invocation.spelled(text), flush=flush)
+
+
+def err(text: str) -> None:
+    """Print to standard error, likewise."""
+    print(invocation.spelled(text), file=sys.stderr)
 
 
 def _flag(arg: str) -> str | None:
@@ -141,25 +147,27 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
         except PneumodetError as error:
             if args.verbose:
                 raise
-            print(f"{parser.prog}: error: {error}", file=sys.stderr)
+            err(f"{parser.prog}: error: {error}")
             return 2
         # a package that is missing is the user's to install; a module of pneumodet that is missing is a bug
         except ModuleNotFoundError as error:
             if args.verbose or not packages.is_foreign(error):
                 raise
-            print(f"{parser.prog}: error: {packages.missing(error)}", file=sys.stderr)
+            err(f"{parser.prog}: error: {packages.missing(error)}")
             return 2
         except KeyboardInterrupt as stopped:
-            print(f"\n{parser.prog}: stopped by Ctrl-C. {stopped}".rstrip(), file=sys.stderr)
-            # as a shell has it for SIGINT: 128 + 2
-            return 130
+            number, name = (signal.SIGTERM, "SIGTERM") if terminated.is_set() else (signal.SIGINT, "Ctrl-C")
+            err(f"\n{parser.prog}: stopped by {name}. {stopped}".rstrip())
+            # as a shell has it
+            return 128 + number
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone (``… | head``): nothing to say and nobody to say it to
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there at the end, or Python would return 120
             return 141
 
     try:
-        absl_app.run(guarded, argv=[parser.prog, *argv], flags_parser=parse)
+        with signals.terminable() as terminated:
+            absl_app.run(guarded, argv=[parser.prog, *argv], flags_parser=parse)
     # absl's run always ends by sys.exit, argparse does on --help and on a wrong flag
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else (0 if done.code is None else 1)
@@ -171,7 +179,7 @@ def say_where(name: str) -> None:
     from pneumodet.core import paths
 
     if where := paths.outside_workspace(paths.run_dir(name)):
-        print(where, file=sys.stderr)
+        err(where)
 
 
 def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
@@ -183,25 +191,25 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
       resume: the command that resumes it.
     """
     if outcome.images_per_second:
-        print(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
+        out(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
     if outcome.memory.best is not None:
         from pneumodet.core import split_use
 
         choice = split_use.Choice.of_run(folder, outcome.best_metric)
-        print(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}: {choice.name}")
+        out(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}: {choice.name}")
         if choice.last_step not in (None, outcome.memory.best_step):
             last = "undefined" if choice.last is None else f"{choice.last:.4f}"
-            print(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
+            out(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
         if choice.finds_no_luck:
-            print(f"Luck:    {split_use.NO_LUCK}, {split_use.HARDLY}")
+            out(f"Luck:    {split_use.NO_LUCK}, {split_use.HARDLY}")
         elif choice.corrected is not None:
-            print(f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}")
-    print(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
+            out(f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}")
+    out(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
     if not outcome.completed:
-        print(invocation.spelled(f"Stopped before the end; nothing is lost. Resume: {resume}"), file=sys.stderr)
+        err(f"Stopped before the end; nothing is lost. Resume: {resume}")
     # early stopping is an end as planned, and needs no command to resume
     elif outcome.stopped_early:
-        print(f"Stopped early: {outcome.stopped_early}.")
+        out(f"Stopped early: {outcome.stopped_early}.")
     return outcome.completed
 
 
@@ -209,14 +217,14 @@ def print_evaluation(metrics: Mapping[str, Any]) -> None:
     """Print the main figures of a classifier or segmenter, with their intervals."""
     from pneumodet.evaluation import main_figures
 
-    print(f"{counted(metrics['images'], 'exam')}, {counted(metrics['patients'], 'patient')}; checkpoint of step {metrics['step']}")
+    out(f"{counted(metrics['images'], 'exam')}, {counted(metrics['patients'], 'patient')}; checkpoint of step {metrics['step']}")
     print_figures_on(metrics)
     for key, name in main_figures.of(metrics).items():
-        print(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
+        out(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
     for line in main_figures.without_interval(metrics):
-        print(f"  {line}")
+        out(f"  {line}")
     for warning in metrics["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        err(f"warning: {warning}")
 
 
 def test_commands(run: str, metrics: Mapping[str, Any], more: Sequence[str] = ()) -> list[str]:
@@ -237,7 +245,7 @@ def print_figures_on(metrics: Mapping[str, Any]) -> None:
     from pneumodet.core import split_use
 
     if name := split_use.figures_on(metrics):
-        print(f"Figures: {name}")
+        out(f"Figures: {name}")
 
 
 def add_class_map(parser: Any) -> None:

@@ -38,13 +38,13 @@ def run(args: argparse.Namespace) -> None:
         scale,
         seed=args.seed,
         # flushed: the commands write to the same terminal from processes of their own
-        say=lambda text: print(text, flush=True),
+        say=lambda text: console.out(text, flush=True),
         progress=lambda made: progress.bar(made, total=scale.exams, desc="drawing", unit="radiograph"),
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    print(f"\nDone in {minutes} min {seconds} s. The detector has learned synthetic opacities, nothing about patients. Open these:")
+    console.out(f"\nDone in {minutes} min {seconds} s. The detector has learned synthetic opacities, nothing about patients. Open these:")
     for name, path in made.items():
-        print(f"{name + ':':<9}{path.absolute()}")  # to be opened by another program
+        console.out(f"{name + ':':<9}{path.absolute()}")  # to be opened by another program
     if args.fast:
         console.out("Next:    python tools/demo.py, which exports, predicts and tests as well")
         return

@@ -24,6 +24,7 @@ def build_parser():
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; return 2 where there is an error."""
+    from pneumodet.cli import console
     from pneumodet.core import suggest
     from pneumodet.core.errors import ConfigError
     from pneumodet.doctor import extras, report
@@ -37,13 +38,13 @@ def run(args: argparse.Namespace) -> int:
         checks.append(check)
         if not args.json:
             # as soon as it is known: the last checks import TensorFlow, which takes seconds
-            print(check.row(), flush=True)
+            console.out(check.row(), flush=True)
     errors = sum(check.state == ERROR for check in checks)
     if args.json:
         # the key is older than the word error, and scripts read it
-        print(json.dumps({"faults": errors, "checks": [check.to_json() for check in checks]}, indent=2))
+        console.out(json.dumps({"faults": errors, "checks": [check.to_json() for check in checks]}, indent=2))
     else:
-        print(f"\n{errors} error{'s' if errors != 1 else ''}." if errors else "\nAll works.")
+        console.out(f"\n{errors} error{'s' if errors != 1 else ''}." if errors else "\nAll works.")
     return 2 if errors else 0
 
 

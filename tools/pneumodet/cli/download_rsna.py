@@ -47,16 +47,18 @@ def run(args: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             raise KeyboardInterrupt("What has arrived is kept; the same command resumes from there.") from None
     for name, count in dataset.counts.images.items():
-        print(f"{args.output_dir / name}: {count:,} DICOM files")
-    print(f"{args.output_dir / fetching.LABELS}: {dataset.counts.label_rows:,} rows")
+        console.out(f"{args.output_dir / name}: {count:,} DICOM files")
+    console.out(f"{args.output_dir / fetching.LABELS}: {dataset.counts.label_rows:,} rows")
     if dataset.was_whole:
-        print("All was there already; nothing was downloaded.")
+        console.out("All was there already; nothing was downloaded.")
     if dataset.archive:
-        print(f"Archive: {dataset.archive} ({archive.gigabytes(dataset.archive.stat().st_size)}; no longer needed, you may remove it)")
+        console.out(
+            f"Archive: {dataset.archive} ({archive.gigabytes(dataset.archive.stat().st_size)}; no longer needed, you may remove it)"
+        )
     mapping = args.output_dir / MAPPING
     # RSNA publishes the map on its own page, so that no download from Kaggle brings it
     if not mapping.is_file():
-        print(
+        console.out(
             f"The patient map, without which a split leaks, is not on Kaggle: take {MAPPING} from {MAPPING_PAGE} and put it into {args.output_dir}"
         )
     files = {

@@ -1,7 +1,6 @@
 """Measure a run, an exported model, several that are fused, or detections of any framework: metrics.json and report.html; any run on test."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -113,14 +112,14 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         trust=args.trust_model,
     )
-    result = evaluating.measured(request, options, say=lambda text: print(text, file=sys.stderr))
+    result = evaluating.measured(request, options, say=console.err)
     if result.report is None:
         console.print_evaluation(result.metrics)
-        print(f"Results: {result.folder / runs.METRICS}")
+        console.out(f"Results: {result.folder / runs.METRICS}")
         return
     _print(result)
     if args.run and args.data and not args.output_dir and chosen_on.ON_OTHERS in result.folder.name:
-        print(
+        console.out(
             f"         These records are not the run's own, so that the results have a folder of their own. The run's own figures stay in {runs.EVAL}/."
         )
     if args.run and len(args.run) == 1:
@@ -148,29 +147,29 @@ def _print(result: "evaluating.Result") -> None:
     from pneumodet.evaluation import leaks
 
     metrics, counted = result.metrics, console.counted
-    print(
+    console.out(
         f"{counted(metrics['images'], 'image')} of {counted(metrics['patients'], 'patient')}, {metrics['positive_images']:,} with findings, "
         f"{counted(metrics['boxes'], 'box')}, {counted(metrics['detections'], 'detection')}"
         + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
     console.print_figures_on(metrics)
     for name, value in result.rows():
-        print(f"  {name:26}{value}")
+        console.out(f"  {name:26}{value}")
     for line in result.without_interval():
-        print(f"  {line}")
+        console.out(f"  {line}")
     threshold = metrics["rsna_threshold"]
-    print(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
-    print(f"Operating point: {metrics['rsna_threshold_source']}")
+    console.out(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
+    console.out(f"Operating point: {metrics['rsna_threshold_source']}")
     worst = metrics["slices"]["worst"]
     if worst:
-        print(worst["sentence"])
+        console.out(worst["sentence"])
     if metrics["comparison"]:
-        print(f"RSNA metric: {metrics['comparison']['figures']['rsna_metric']['sentence']}")
+        console.out(f"RSNA metric: {metrics['comparison']['figures']['rsna_metric']['sentence']}")
     if statement := leaks.statement(metrics):
-        print(statement)
+        console.out(statement)
     for warning in metrics["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"Report:  {result.report}\nMetrics: {result.folder / runs.METRICS}")
+        console.err(f"warning: {warning}")
+    console.out(f"Report:  {result.report}\nMetrics: {result.folder / runs.METRICS}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

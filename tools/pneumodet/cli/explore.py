@@ -56,12 +56,12 @@ def run(args: argparse.Namespace) -> None:
     figures = explored.figures
     counts = figures["classes"]
     rows, exams, boxes = (console.counted(counts[key], what) for key, what in (("rows", "row"), ("exams", "exam"), ("boxes", "box")))
-    print(f"{rows}, {exams}, {counts['positive_exams']:,} with pneumonia, {boxes}")
+    console.out(f"{rows}, {exams}, {counts['positive_exams']:,} with pneumonia, {boxes}")
     for sentence in explored.conclusions:
-        print(f"- {sentence}")
+        console.out(f"- {sentence}")
     if figures["files"] and figures["files"]["faulty"]:
-        print(f"Damaged: {console.counted(len(figures['files']['faulty']), 'DICOM file')}, listed in the report")
-    print(f"Report:  {explored.report}\nNumbers: {explored.numbers}")
+        console.out(f"Damaged: {console.counted(len(figures['files']['faulty']), 'DICOM file')}, listed in the report")
+    console.out(f"Report:  {explored.report}\nNumbers: {explored.numbers}")
     console.out(f"Next:    {_next(args)}")
 
 

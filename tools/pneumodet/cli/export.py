@@ -1,7 +1,6 @@
 """Export a detector's or classifier's best checkpoint as SavedModel, ONNX or TensorFlow Lite, and prove each file equal to it on the validation records."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,21 +47,23 @@ def run(args: argparse.Namespace) -> None:
     """Export, and say what is where and how near it is."""
     from pneumodet.api import training
     from pneumodet.core import runs
+    from pneumodet.core.deadline import Deadline
 
-    outcome = training.export(
-        training.Run(runs.find(args.run)),
-        formats=args.formats,
-        output=args.output_dir,
-        data=args.data,
-        recipe=args.recipe,
-        limit=args.limit,
-        parity=not args.no_parity,
-        overwrite=args.overwrite,
-        on_measured=_print,
-    )
+    with Deadline(_cut_off):
+        outcome = training.export(
+            training.Run(runs.find(args.run)),
+            formats=args.formats,
+            output=args.output_dir,
+            data=args.data,
+            recipe=args.recipe,
+            limit=args.limit,
+            parity=not args.no_parity,
+            overwrite=args.overwrite,
+            on_measured=_print,
+        )
     output_dir = outcome.folder
     if untrained := runs.untrained(args.run, outcome.card.checkpoint):
-        print(f"warning: {untrained}", file=sys.stderr)
+        console.err(f"warning: {untrained}")
     # without a threshold of its own a model draws boxes at an assumed one: said here, not only when it predicts
     if outcome.card.score_threshold is None:
         again = "evaluate.py --run {}" if outcome.card.has_boxes else "train_classifier.py --run {} --resume"
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
             f"This checkpoint was not evaluated, so that the export has no score threshold. Run first: python tools/{again.format(args.run)}"
         )
     files = ", ".join(artefact.file for artefact in outcome.card.artefacts.values())
-    print(f"Model:   {output_dir} ({outcome.card.checkpoint}: {files})")
+    console.out(f"Model:   {output_dir} ({outcome.card.checkpoint}: {files})")
     # where the guide puts the challenge's files, so that the next command can be copied as it is
     given = "data/rsna/stage_2_test_images" if Path("data/rsna/stage_2_test_images").is_dir() else "FOLDER_OF_RADIOGRAPHS"
     app = f"python tools/app.py --model {console.quoted(output_dir)}\n         " if outcome.card.has_boxes else ""
@@ -78,6 +79,14 @@ def run(args: argparse.Namespace) -> None:
         f"Next:    {app}python tools/predict.py --model {console.quoted(output_dir)} --input {given} "
         f"--output-dir {console.quoted(output_dir.parent / 'predictions')}"
     )
+
+
+def _cut_off() -> str:
+    """Remove what is unfinished, and return what is said of it: a converter may run for minutes without letting Python's handlers run."""
+    from pneumodet.core import folders
+
+    folders.discard()
+    return "export: stopped in the midst of a conversion; nothing was changed."
 
 
 def _print(parity: "Parity") -> None:
@@ -123,9 +132,9 @@ def _print(parity: "Parity") -> None:
     shown = [column for column in range(len(head)) if any(row[column].strip("–") for row in rows[1:])]
     rows = [tuple(row[column] for column in shown) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(shown))]
-    print(f"Against the checkpoint, on records of the split {parity.split}:")
+    console.out(f"Against the checkpoint, on records of the split {parity.split}:")
     for row in rows:
-        print(
+        console.out(
             "  "
             + "  ".join(
                 cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -134,9 +143,9 @@ def _print(parity: "Parity") -> None:
     if parity.reference.rsna_metric is not None:
         from pneumodet.export import card
 
-        print(f"  {card.parity_note(parity)}")
+        console.out(f"  {card.parity_note(parity)}")
     nearby = "nearby: mean change of the RSNA metric at thresholds around the model's; " if "nearby" in rows[0] else ""
-    print(f"  {nearby}ms: an image on this machine, median and 95th percentile")
+    console.out(f"  {nearby}ms: an image on this machine, median and 95th percentile")
 
 
 def _signed(value: float | None) -> str:

@@ -42,11 +42,11 @@ def run(args: argparse.Namespace) -> None:
     exams, boxes, negatives = (
         console.counted(card[key], what) for key, what in (("exams", "exam"), ("boxes", "box"), ("negatives", "exam"))
     )
-    print(f"Labels:  {labels} ({exams}, {boxes}, {negatives} without a finding)")
+    console.out(f"Labels:  {labels} ({exams}, {boxes}, {negatives} without a finding)")
     if card["images"]:
-        print(f"Images:  {args.output_dir / card['images']}")
+        console.out(f"Images:  {args.output_dir / card['images']}")
     splits = args.output_dir / label_export.SPLIT
-    print(f"Splits:  {splits}")
+    console.out(f"Splits:  {splits}")
     images = args.output_dir / card["images"] if card["images"] else None
     # with the splits, or records made from these labels would be split anew
     again = f"--labels {console.quoted(labels)} --split-file {console.quoted(splits)} --output-dir {console.quoted(f'{args.output_dir}_records')}"

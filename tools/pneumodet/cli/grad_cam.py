@@ -1,7 +1,6 @@
 """Explain a classifier: heatmaps by Grad-CAM or Grad-CAM++, weak boxes from them, and whether they lie where the findings are."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from pneumodet.cli import console
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         outcome = grad_cam_files.explain(args.run, args.data, args.output_dir, options=options, overwrite=args.overwrite, progress=start)
     _print(outcome.report)
     folder = outcome.folder
-    print(f"Written: {folder}: {', '.join((grad_cam_files.HEATMAPS, *grad_cam_files.FILES))}")
+    console.out(f"Written: {folder}: {', '.join((grad_cam_files.HEATMAPS, *grad_cam_files.FILES))}")
     console.out(
         f"Next:    python tools/evaluate.py --ground-truth {console.quoted(outcome.ground_truth)} "
         f"--detections {console.quoted(folder / grad_cam_files.DETECTIONS)} "
@@ -95,37 +94,39 @@ def run(args: argparse.Namespace) -> None:
 
 def _print(report: dict) -> None:
     height, width = report["feature_map_hw"]
-    print(
+    console.out(
         f"{report['method']} of layer {report['layer']} ({height} x {width}); {console.counted(report['exams'], 'exam')} of "
         f"{console.counted(report['patients'], 'patient')}, {report['positive_exams']} with {console.counted(report['boxes'], 'box')}"
     )
     _print_table(report["figures"], report["method"])
     share, none = report["share"], report["without_heat"]
     low, high = share["lowest"], share["highest"]
-    print(
+    console.out(
         f"Weak boxes: {report['weak_boxes']}, cut off at {low:g}{'' if low == high else f' to {high:g}'} of the maximum ({share['source']})."
     )
     for warning in report["seen"]["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        console.err(f"warning: {warning}")
     if report["not_read"]:
-        print(f"warning: {report['not_read']} records could not be read; they count as exams of which nothing is known.", file=sys.stderr)
+        console.err(f"warning: {report['not_read']} records could not be read; they count as exams of which nothing is known.")
     if none["exams"]:
         exams = console.counted(none["exams"], "exam")
-        print(f"Nothing speaks for pneumonia in {exams}, {none['positive_exams']} of them positive: such have an empty heatmap and no box.")
+        console.out(
+            f"Nothing speaks for pneumonia in {exams}, {none['positive_exams']} of them positive: such have an empty heatmap and no box."
+        )
 
 
 def _print_table(figures: dict, method: str) -> None:
     # the baselines that need no model: chance, centre, spatial prior
     others = [name for name in next(iter(figures.values())) if name != method]
     head = "".join(f"{name:13}{'method above it':25}" for name in others)
-    print(f"  {'':24}{method + ' [95 %]':25}{head}".rstrip())
+    console.out(f"  {'':24}{method + ' [95 %]':25}{head}".rstrip())
     for key, name in NAMES.items():
         row = figures[key]
         cells = "".join(
             f"{formatting.with_interval(row[other]['value'], None):13}{formatting.figure(row[other]['above'], form='+.3f'):25}"
             for other in others
         )
-        print(f"  {name:24}{formatting.figure(row[method]):25}{cells}".rstrip())
+        console.out(f"  {name:24}{formatting.figure(row[method]):25}{cells}".rstrip())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,6 @@
 """Turn radiographs (DICOM and image files) and boxes (RSNA, CSV, Pascal VOC, COCO) into TFRecords: train, val and test, by patient."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,35 +159,33 @@ def run(args: argparse.Namespace) -> int | None:
         raise ConfigError(f"{for_beam[0]!r} is for Apache Beam (URLs, and flags after --). Give --runner, such as --runner DirectRunner.")
     records = _convert(args)
     manifest = records.manifest
-    print(f"{'split':8}{'exams':>8}{'patients':>10}{'positive':>10}{'boxes':>8}{'shards':>8}")
-    for name, split in manifest.splits.items():
-        print(f"{name:8}{split.exams:8}{split.patients:10}{split.positive_exams:10}{split.boxes:8}{len(split.shards):8}")
+    _table(manifest)
     counts = manifest.counts
-    print(
+    console.out(
         f"JPEG streams copied as they are: {counts.get('images_copied', 0)}, images decoded: {counts.get('images_decoded', 0)}, "
         f"boxes clipped at the edge: {counts.get('boxes_clipped', 0)}, repeated rows: {counts['duplicate_rows']}"
     )
     for name, count in counts.items():
         if name.startswith(("image: ", "labels: ")):
-            print(f"{name.removeprefix('image: ')}: {count}")
+            console.out(f"{name.removeprefix('image: ')}: {count}")
     # one line a reason: thousands of exams may be left out for the same one
     for reason, items in manifest.skipped.items():
-        print(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
+        console.out(f"skipped, {reason}: {len(items)} (first: {items[0]}); all are in {record_sets.MANIFEST}")
     if args.split_file:
-        print(f"The split file decides for {manifest.split.given} exams by name, and for others of their patients.")
+        console.out(f"The split file decides for {manifest.split.given} exams by name, and for others of their patients.")
     if own := manifest.split.own:
         moved = manifest.split.own_moved or 0
-        print(
+        console.out(
             f"The data set's own split is kept: {', '.join(own)} (--own-split ignore deals all patients)."
             + (f" {console.counted(moved, 'exam')} of patients in several of its splits moved to test, or else to val." if moved else "")
         )
     for caution in records.warnings:
-        print(f"warning: {caution}", file=sys.stderr)
-    print(f"Records: {args.output_dir}")
+        console.err(f"warning: {caution}")
+    console.out(f"Records: {args.output_dir}")
     if args.quality != "off":
         # no picture is drawn on Beam
         drawn = " and quality.png" if manifest.flagged and not args.runner else ""
-        print(f"Quality: {args.output_dir}/quality.json{drawn}: {_quality(args, manifest)}")
+        console.out(f"Quality: {args.output_dir}/quality.json{drawn}: {_quality(args, manifest)}")
     # each fold is a record set of its own
     data = f"{args.output_dir}/fold-0" if args.folds else args.output_dir
     if args.folds or manifest.splits["train"].exams:
@@ -199,6 +196,18 @@ def run(args: argparse.Namespace) -> int | None:
             words = ["python tools/train.py --config ssd_mobilenet --data", console.quoted(data), "--run my_first"]
         console.out(f"Next:    {' '.join(words)}")
     return None
+
+
+def _table(manifest: "Manifest") -> None:
+    """Print what is in each split, with its share of all patients, and the positive exams' share of its exams."""
+    patients = sum(split.patients for split in manifest.splits.values())
+    console.out(f"{'split':8}{'exams':>8}{'patients':>10}{'of all':>8}{'positive':>10}{'of exams':>10}{'boxes':>8}{'shards':>8}")
+    for name, split in manifest.splits.items():
+        of_all, of_exams = (
+            f"{part / whole:.1%}" if whole else "–" for part, whole in ((split.patients, patients), (split.positive_exams, split.exams))
+        )
+        people, positive = f"{split.patients:10}{of_all:>8}", f"{split.positive_exams:10}{of_exams:>10}"
+        console.out(f"{name:8}{split.exams:8}{people}{positive}{split.boxes:8}{len(split.shards):8}")
 
 
 def _quality(args: argparse.Namespace, manifest: "Manifest") -> str:
@@ -260,8 +269,8 @@ def _verify(args: argparse.Namespace) -> int:
 
     problems = verification.verify(args.verify, workers=args.workers)
     for problem in problems:
-        print(f"make_tfrecords: {problem}", file=sys.stderr)
-    print(f"{args.verify} is {'damaged: make it again.' if problems else 'whole: every checksum is right.'}")
+        console.err(f"make_tfrecords: {problem}")
+    console.out(f"{args.verify} is {'damaged: make it again.' if problems else 'whole: every checksum is right.'}")
     return 2 if problems else 0
 
 

@@ -1,7 +1,6 @@
 """What age, sex, view position and pixel spacing alone say of pneumonia: the figure that every model of radiographs has to beat."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,8 +100,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
     for note in result["notes"]:
-        print(f"note: {note}", file=sys.stderr)
-    print(
+        console.err(f"note: {note}")
+    console.out(
         f"{console.counted(result['exams'], 'exam')} of {console.counted(result['patients'], 'patient')}, "
         f"{result['positive_exams']:,} with pneumonia; {result['folds']} folds; "
         f"{', '.join(result['columns'])}"
@@ -110,29 +109,29 @@ def _print(args: argparse.Namespace, result: dict, splits: list[str]) -> None:
     rule = [{**result["rule"], "name": f"rule: {result['rule']['name']}"}] if result["rule"] else []
     models = [*result["models"].values(), *rule, *([result["test"]] if "test" in result else [])]
     wide = 2 + max(len(name) for name in [*(one["name"] for one in models), *result["columns"]])
-    print(f"  {'model':{wide}}{'ROC AUC [95 %]':26}average precision [95 %]")
+    console.out(f"  {'model':{wide}}{'ROC AUC [95 %]':26}average precision [95 %]")
     for one in models:
-        print(f"  {one['name']:{wide}}{formatting.figure(one['roc_auc']):26}{formatting.figure(one['average_precision'])}")
-    print(f"  {'column':{wide}}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
+        console.out(f"  {one['name']:{wide}}{formatting.figure(one['roc_auc']):26}{formatting.figure(one['average_precision'])}")
+    console.out(f"  {'column':{wide}}{'ROC AUC lost when shuffled [lowest, highest fold]':52}ROC AUC alone")
     for column in result["columns"]:
         fall = result["models"][result["scores_of"]]["importance"][column]
-        print(f"  {column:{wide}}{formatting.figure(fall):52}{result['alone'][column]:.3f}")
+        console.out(f"  {column:{wide}}{formatting.figure(fall):52}{result['alone'][column]:.3f}")
     if "leak" in result:
-        print(result["leak"]["explanation"])
-        print(f"  {'columns':22}{'split':14}" + "".join(f"{one['name']:28}" for one in result["models"].values()).rstrip())
+        console.out(result["leak"]["explanation"])
+        console.out(f"  {'columns':22}{'split':14}" + "".join(f"{one['name']:28}" for one in result["models"].values()).rstrip())
         for way in result["leak"]["ways"]:
             cells = "".join(f"{_way(one):28}" for one in way["models"].values())
-            print(f"  {way['columns']:22}{way['split']:14}{cells}".rstrip())
-        print(f"  calling every row negative: accuracy {result['leak']['ways'][0]['majority']:.1%}")
+            console.out(f"  {way['columns']:22}{way['split']:14}{cells}".rstrip())
+        console.out(f"  calling every row negative: accuracy {result['leak']['ways'][0]['majority']:.1%}")
     if test := result.get("test"):
-        print(
+        console.out(
             f"Test: {console.counted(test['exams'], 'exam')} of {console.counted(test['patients'], 'patient')}, {test['positive_exams']:,} with pneumonia, "
             f"scored by a model that was fitted on all others: {args.output_dir / 'scores_test.csv'}"
         )
     # the gate takes scores of the exams that are evaluated, and of no others
     scores = args.output_dir / ("scores_val.csv" if "val" in splits else "scores.csv")
-    print(f"Report:  {args.output_dir / 'baseline.html'}\nFigures: {args.output_dir / 'baseline.json'}")
-    print(f"Scores:  {scores} (of {result['models'][result['scores_of']]['name']})")
+    console.out(f"Report:  {args.output_dir / 'baseline.html'}\nFigures: {args.output_dir / 'baseline.json'}")
+    console.out(f"Scores:  {scores} (of {result['models'][result['scores_of']]['name']})")
     if args.data:
         console.out(
             f"Next:    python tools/compare.py --runs {console.quoted(f'metadata={scores}')} --truth {console.quoted(args.data)} "

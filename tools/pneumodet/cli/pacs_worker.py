@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from pneumodet.cli import console
+from pneumodet.core import logs
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.inference import BACKENDS
 
@@ -109,12 +110,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.retry_dead:
         with contextlib.closing(_existing_journal(args)) as journal:
-            print(f"{journal.revive(now=time.time())} exams are tried again")
+            console.out(f"{journal.revive(now=time.time())} exams are tried again")
         return 0
     if args.retry_refused is not None:
         with contextlib.closing(_existing_journal(args)) as journal:
             tried, gone = journal.retry_refused(args.retry_refused, now=time.time())
-        print(f"{tried} exams are tried again; {gone} came by C-STORE, and are taken when they are sent again")
+        console.out(f"{tried} exams are tried again; {gone} came by C-STORE, and are taken when they are sent again")
         return 0
     if args.model is None:
         raise ConfigError("--model is missing: the folder made by python tools/export.py.")
@@ -187,7 +188,7 @@ def _work(args: argparse.Namespace, folder, journal) -> int:
         failures = loop.run(stop, once=args.once)
     # a cron job sees by the exit code that something is still to be done
     if args.once and failures:
-        print(f"{failures} attempts failed; the next run tries again. --status says why.", file=sys.stderr)
+        console.err(f"{failures} attempts failed; the next run tries again. --status says why.")
         return 1
     return 0
 
@@ -197,16 +198,16 @@ def _print_status(args: argparse.Namespace) -> None:
     from pneumodet.dicom.net import errors
 
     with contextlib.closing(_existing_journal(args)) as journal:
-        print(f"model: {journal.fact('model') or 'none yet'}")
+        console.out(f"model: {journal.fact('model') or 'none yet'}")
         for state, count in journal.counts().items():
-            print(f"{state:<10}{count:>8}")
+            console.out(f"{state:<10}{count:>8}")
         for state in (journals.REFUSED, journals.DEAD):
             for reason, count in journal.reasons(state):
-                print(f"{state}: {count} because {reason}")
+                console.out(f"{state}: {count} because {reason}")
         waiting = [exam for state in journals.OPEN for exam in journal.of_state(state) if exam.reason]
         for title, exams in (("failed so far, tried again", waiting), ("dead, until --retry-dead", journal.of_state(journals.DEAD))):
             for exam in exams:
-                print(f"{title}: {errors.short(exam.sop_uid)} {exam.sop_uid} after {exam.attempts} attempts: {exam.reason}")
+                console.out(f"{title}: {errors.short(exam.sop_uid)} {exam.sop_uid} after {exam.attempts} attempts: {exam.reason}")
 
 
 def _existing_journal(args: argparse.Namespace):
@@ -232,7 +233,7 @@ def _host_and_port(text: str) -> tuple[str, int] | None:
 def _set_up_logging() -> None:
     """Let the worker's own log lines out, with their times, and none of those that quote headers; both whatever --verbose says."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logs.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name in ("pneumodet.apps.pacs", "pneumodet.dicom.net"):
         own = logging.getLogger(name)
         # not passed on, or pneumodet's own handler would print each line a second time

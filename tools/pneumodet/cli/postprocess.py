@@ -1,7 +1,6 @@
 """Choose what is done with a detector's boxes (fusion, NMS, box scale, gate, thresholds) on validation detections, or apply what was chosen."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from pneumodet.cli import console
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
             class_map=classes,
             overwrite=args.overwrite,
         )
-        print(
+        console.out(
             f"Detections: {args.output_dir / postprocess_files.DETECTIONS} ({counts['boxes_after']} of {console.counted(counts['boxes_before'], 'box')} left, "
             f"in {counts['exams_with_boxes']} of {console.counted(counts['exams'], 'exam')})"
         )
@@ -148,20 +147,20 @@ def _print(args: argparse.Namespace, table: dict) -> None:
         if table["patient_map"]
         else f"{counted(table['exams'], 'exam')}, each taken for a patient of its own"
     )
-    print(f"{of}; {table['positive_exams']} of {counted(table['exams'], 'exam')} have pneumonia; {table['folds']} folds")
+    console.out(f"{of}; {table['positive_exams']} of {counted(table['exams'], 'exam')} have pneumonia; {table['folds']} folds")
     wide = max(20, 2 + max(len(row["step"]) for row in table["rows"]))
-    print(f"  {'step':{wide}}{OBJECTIVE_NAMES[table['objective']] + ' [95 %]':24}{'gain [95 %]':28}chosen on all patients")
+    console.out(f"  {'step':{wide}}{OBJECTIVE_NAMES[table['objective']] + ' [95 %]':24}{'gain [95 %]':28}chosen on all patients")
     for row in table["rows"]:
         chosen = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row["chosen"].items()
         )
         gain = "" if row["gain"] is None else formatting.figure(row["gain"], form="+.4f")
-        print(f"  {row['step']:{wide}}{formatting.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
-    print(f"  {'all steps':{wide + 24}}{formatting.figure(table['total'], form='+.4f')}")
+        console.out(f"  {row['step']:{wide}}{formatting.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
+    console.out(f"  {'all steps':{wide + 24}}{formatting.figure(table['total'], form='+.4f')}")
     for row in table["rows"]:
         # fusion is no choice: who gives several models or views gets them fused, whether or not it pays
         if row["step"] in FUSED and (row["gain"]["low"] is None or row["gain"]["low"] <= 0):
-            print(
+            console.out(
                 f"note: that {FUSED[row['step']]} better is not shown by these exams; the recipe has it all the same, since it was asked for"
             )
     # steps that lose on held-out patients stay, since the recipe is the one that was measured; but they are named
@@ -170,11 +169,11 @@ def _print(args: argparse.Namespace, table: dict) -> None:
     ]
     if worse:
         falls = f"the {OBJECTIVE_NAMES[table['objective']]} falls with {', '.join(worse)}"
-        print(f"note: {falls} on patients that had no part in the choice; the recipe has it all the same")
+        console.out(f"note: {falls} on patients that had no part in the choice; the recipe has it all the same")
     for warning in table.get("warnings", ()):
-        print(f"warning: {warning}", file=sys.stderr)
+        console.err(f"warning: {warning}")
     recipe = args.output_dir / "recipe.json"
-    print(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
+    console.out(f"Recipe:  {recipe}\nTable:   {args.output_dir / 'table.json'}")
     if args.run:
         console.out(
             f"Next:    python tools/evaluate.py or python tools/predict.py with --recipe {console.quoted(recipe)} on other radiographs; views come with it"

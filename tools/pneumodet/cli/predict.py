@@ -4,7 +4,6 @@ A classifier's export gives scores.csv, which is a gate for the boxes of a detec
 
 import argparse
 import collections
-import sys
 from collections.abc import Sequence
 
 from pneumodet.cli import console
@@ -94,31 +93,31 @@ def run(args: argparse.Namespace) -> None:
         resume=args.resume,
     ).summary
     for caution in predicting.cautions(summary):
-        print(f"warning: {caution}", file=sys.stderr)
+        console.err(f"warning: {caution}")
     for note in summary.notes:
-        print(f"note: {note}", file=sys.stderr)
+        console.err(f"note: {note}")
     counted = console.counted
     for what, noted in summary.images.items():
-        print(f"note: {counted(noted.radiographs, 'radiograph')}: {what} (the first: {noted.first})", file=sys.stderr)
+        console.err(f"note: {counted(noted.radiographs, 'radiograph')}: {what} (the first: {noted.first})")
     for files, what in ((summary.refused, "left out"), (summary.problems, "without report")):
         # a folder of thousands of other files must not fill the terminal
         for name, reason in files[:5]:
-            print(f"{what}: {name}: {reason}", file=sys.stderr)
+            console.err(f"{what}: {name}: {reason}")
         if len(files) > 5:
             # by reason: a radiograph that cannot be read must not vanish among the files of a CD's viewer
             reasons = collections.Counter(reason for _, reason in files[5:]).most_common()
             counts = "; ".join(f"{count:,} x {reason.removesuffix('.')}" for reason, count in reasons[:5])
-            print(f"… and {len(files) - 5} more, all in predictions.json: {counts}{'; …' if len(reasons) > 5 else ''}", file=sys.stderr)
+            console.err(f"… and {len(files) - 5} more, all in predictions.json: {counts}{'; …' if len(reasons) > 5 else ''}")
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
-    print(
+    console.out(
         f"{counted(summary.radiographs, 'radiograph')}{resumed}, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
         f"({summary.threshold_source}); {counted(len(summary.refused), 'file')} left out; {summary.milliseconds:.0f} ms a radiograph by "
         f"{' and '.join(dict.fromkeys(summary.backends))}"
     )
     objects = ", dicom/" if dicom else ""
-    print(f"Results: {args.output_dir} ({', '.join(summary.tables)}, images/, gallery.html{objects})")
+    console.out(f"Results: {args.output_dir} ({', '.join(summary.tables)}, images/, gallery.html{objects})")
     if summary.sheet:
-        print(f"Picture: {summary.sheet}")
+        console.out(f"Picture: {summary.sheet}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,14 +32,14 @@ def run(args: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        print("Fetching " + ", ".join(f"{one.name} {one.version}" for one in odapi_wheel.ARCHIVES) + " …", flush=True)
+        console.out("Fetching " + ", ".join(f"{one.name} {one.version}" for one in odapi_wheel.ARCHIVES) + " …", flush=True)
         wheel = odapi_wheel.build(odapi_wheel.fetch(folder), args.wheel_dir or folder)
         if args.wheel_dir:
-            print(f"Wheel:  {wheel}\nNext:   pip install --no-deps {wheel}")
+            console.out(f"Wheel:  {wheel}\nNext:   pip install --no-deps {wheel}")
             return
-        print(f"Installing {wheel.name} …", flush=True)
+        console.out(f"Installing {wheel.name} …", flush=True)
         odapi_wheel.install(wheel)
-    print(f"The Object Detection API is installed ({odapi_wheel.DISTRIBUTION} {odapi_wheel.VERSION}).\nNext:   pneumodet doctor")
+    console.out(f"The Object Detection API is installed ({odapi_wheel.DISTRIBUTION} {odapi_wheel.VERSION}).\nNext:   pneumodet doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

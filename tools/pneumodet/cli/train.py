@@ -1,7 +1,6 @@
 """Train a detector on records made by make_tfrecords, evaluate it on the way, and keep the best checkpoint."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             "--find-lr and --preview-augmentation belong before a run begins; leave --resume out, and give another --run name."
         )
     if args.preview_augmentation:
-        print(f"Picture: {detection.preview(request, on_start=_say)}")
+        console.out(f"Picture: {detection.preview(request, on_start=console.err)}")
         return 0
     if args.find_lr:
         return _find_rate(args, request)
@@ -134,17 +133,13 @@ def _find_rate(args: argparse.Namespace, request: "detection.Request") -> int:
             bar.update(count)
 
         rate, picture = detection.find_rate(
-            request, steps=args.find_lr_steps, on_start=_say, on_download=download.update, on_progress=advance
+            request, steps=args.find_lr_steps, on_start=console.err, on_download=download.update, on_progress=advance
         )
-    print(rate.reason)
-    print(f"Curve:   {picture}")
+    console.out(rate.reason)
+    console.out(f"Curve:   {picture}")
     if rate.suggested is not None:
         console.out(f"Next:    the same command with --learning-rate {rate.suggested:.3g} instead of --find-lr")
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

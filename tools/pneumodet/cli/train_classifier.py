@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if not console.print_trained(outcome, folder, resume=f"python tools/train_classifier.py --run {args.run} --resume") or metrics is None:
         return 130
     console.print_evaluation(metrics)
-    print(f"  {metrics['operating_point']['source']}")
+    console.out(f"  {metrics['operating_point']['source']}")
     into = folder / runs.EVALUATION
     console.out(
         f"Results: {into / 'metrics.json'}\n         {into / 'roc.png'}, {into / 'confusion.png'}\n"

@@ -1,7 +1,6 @@
 """Train a U-Net on masks of the boxes: where is pneumonia, px by px; or all variants of the reports, in one table."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from pneumodet.cli import console, train_flags
@@ -81,7 +80,7 @@ def _print_gain(metrics: dict) -> None:
     if gain["low"] is not None:
         above = "above" if gain["low"] > 0 else "not shown to be above"
         difference = formatting.figure(gain)
-        print(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} (difference {difference}).")
+        console.out(f"  IoU is {above} that of one fixed mask of the training exams, {prior['value']:.3f} (difference {difference}).")
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -96,10 +95,10 @@ def _table(args: argparse.Namespace) -> int:
             args.run, data=args.data, variants=args.table, overrides=overrides(args), on_start=bar.message, on_progress=bar.update
         )
     if rows:
-        print(segmentation_table.markdown(rows))
-        print(f"Table:   {folder / segmentation_table.MARKDOWN}\n         {folder / segmentation_table.TABLE}")
+        console.out(segmentation_table.markdown(rows))
+        console.out(f"Table:   {folder / segmentation_table.MARKDOWN}\n         {folder / segmentation_table.TABLE}")
     if not complete:
-        print("Stopped before the end; nothing is lost. The same command resumes it.", file=sys.stderr)
+        console.err("Stopped before the end; nothing is lost. The same command resumes it.")
         return 130
     # the table has no paired differences between variants
     console.out(f"Next:    python tools/compare.py --runs {' '.join(row.folder.name for row in rows)}")

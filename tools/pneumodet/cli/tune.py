@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pneumodet.cli import console, train_flags
-from pneumodet.core import progress
+from pneumodet.core import invocation, progress
 from pneumodet.training.tuning.study import METRICS, Plan
 
 EPILOG = """examples:
@@ -104,16 +104,21 @@ def run(args: argparse.Namespace) -> None:
             # a difference, which is negative where a new trial begins, so that the bar starts over
             bar.update(step - bar.n)
 
-        outcome = search.search(plan, on_message=bar.write, on_trial=lambda row: bar.write(_line(row)), on_progress=show)
+        def write(text: str) -> None:
+            bar.write(invocation.spelled(text))
+
+        outcome = search.search(plan, on_message=write, on_trial=lambda row: write(_line(row)), on_progress=show)
     _print_table(outcome, args.metric)
     best = outcome.best
     against = f" (the config's own values: {outcome.baseline.value:.4f})" if outcome.baseline else ""
-    print(f"Best:    trial {best.number}, {args.metric} {best.value:.4f} at step {best.best_step}{against}")
+    console.out(f"Best:    trial {best.number}, {args.metric} {best.value:.4f} at step {best.best_step}{against}")
     if outcome.importances:
-        print("Weight:  " + ", ".join(f"{name} {share:.0%}" for name, share in outcome.importances.items()) + " (PED-ANOVA importance)")
+        console.out(
+            "Weight:  " + ", ".join(f"{name} {share:.0%}" for name, share in outcome.importances.items()) + " (PED-ANOVA importance)"
+        )
     for note in outcome.notes:
-        print(f"Note:    {note}")
-    print(f"Written: {outcome.folder / TABLE}, {BEST}, {PICTURE}")
+        console.out(f"Note:    {note}")
+    console.out(f"Written: {outcome.folder / TABLE}, {BEST}, {PICTURE}")
     console.out(
         f"Next:    {outcome.command}\n         (its --steps are {LONGER} times those of a trial: enough to compare trials is not enough to learn)"
     )
@@ -137,14 +142,14 @@ def _print_table(outcome, metric: str) -> None:
     first = ranked(outcome.rows)
     # trials that were stopped or failed have no rank, and stand below
     rest = [row for row in outcome.rows if row not in first]
-    print(f"\n  {'trial':>5}  {'state':9}{metric:>22}{'step':>8}{'seconds':>9}  values")
+    console.out(f"\n  {'trial':>5}  {'state':9}{metric:>22}{'step':>8}{'seconds':>9}  values")
     for row in (first + rest)[:SHOWN]:
         value = "" if row.value is None else f"{row.value:.4f}"
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         step = "" if row.best_step is None else str(row.best_step)
-        print(f"  {row.number:5d}  {row.state:9}{value:>22}{step:>8}{seconds:>9}  {_values(row)}")
+        console.out(f"  {row.number:5d}  {row.state:9}{value:>22}{step:>8}{seconds:>9}  {_values(row)}")
     if len(outcome.rows) > SHOWN:
-        print(f"  … and {len(outcome.rows) - SHOWN} more in table.csv")
+        console.out(f"  … and {len(outcome.rows) - SHOWN} more in table.csv")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

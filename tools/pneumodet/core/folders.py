@@ -23,6 +23,16 @@ def check_free(final: Path, *, marker: str, overwrite: bool) -> None:
         raise DataError(f"Cannot write in {final.parent}: {error.strerror}. Choose another --output-dir.") from error
 
 
+_unfinished: set[Path] = set()
+"""Scratch folders of this process that hold nothing for a later call."""
+
+
+def discard() -> None:
+    """Remove what this process has unfinished and nobody could resume, before it ends without leaving ``new_folder``."""
+    for scratch in list(_unfinished):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 _KEY, _NEW, _OLD = "key", "new", "old"
 """In a scratch folder: what the work in it is, the work, and the earlier result while the new one takes its place."""
 
@@ -62,6 +72,8 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
             raise DataError(f"Another process is making {final} at the moment. Wait for it, or choose another --output-dir.")
         keep = resume_key is not None
         new = scratch / _NEW
+        if not keep:
+            _unfinished.add(scratch)
         try:
             _bring_back(scratch, final)
             _prepare(scratch, resume_key)
@@ -84,6 +96,7 @@ def new_folder(final: Path, *, marker: str, overwrite: bool, resume_key: str | N
             # second case: the work has its final name, and only the key and the earlier result are left here
             if not keep or final.exists() and not new.exists():
                 shutil.rmtree(scratch, ignore_errors=True)
+            _unfinished.discard(scratch)
 
 
 def unfinished(final: Path) -> Path | None:

@@ -15,12 +15,21 @@ import threading
 import warnings
 from collections.abc import Iterator
 
+from pneumodet.core import invocation
 from pneumodet.core.errors import PneumodetWarning
 
 _STDERR = 2
 
 _ONE_AT_A_TIME = threading.RLock()
 """Two threads that both redirect standard error would restore it to the null device."""
+
+
+class Formatter(logging.Formatter):
+    """Names commands in the form in which the user calls pneumodet."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return invocation.spelled(super().format(record))
 
 
 def set_up(*, verbose: bool) -> None:
@@ -35,7 +44,9 @@ def set_up(*, verbose: bool) -> None:
         os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
         return
     if not own.handlers:
-        own.addHandler(logging.StreamHandler(sys.stderr))
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Formatter())
+        own.addHandler(handler)
         own.propagate = False
     hide_tensorflow()
     for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, SyntaxWarning, UserWarning):

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pneumodet.core import invocation
+from pneumodet.core.formatting import counted
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -66,15 +69,28 @@ def bar(
 
 
 @contextlib.contextmanager
-def phase(what: str) -> Iterator[None]:
-    """Say on a terminal what is being done where it cannot be counted; the line goes when that is over."""
+def phase(what: str, *, piped: bool = False) -> Iterator[None]:
+    """Say on a terminal what is being done where it cannot be counted; the line goes when that is over.
+
+    Args:
+      what: is done.
+      piped: print a line where no bars are visible, for work of minutes.
+    """
+    if piped and not visible():
+        sys.stderr.write(f"{what} ...\n")
     with bar(desc=what, bar_format="{desc} ..."):
         yield
 
 
 @contextlib.contextmanager
-def counting(desc: str, unit: str) -> Iterator[Callable[[int], Callable[..., None]]]:
-    """Yield what takes the number of things, where it is known only later, and returns what to call after each, with whatever is known of it."""
+def counting(desc: str, unit: str, *, piped: bool = False) -> Iterator[Callable[[int], Callable[..., None]]]:
+    """Yield what takes the number of things, where it is known only later, and returns what to call after each, with whatever is known of it.
+
+    Args:
+      desc: what is done.
+      unit: to what.
+      piped: print a line where no bars are visible, for work of minutes.
+    """
     with bar(desc=desc, unit=unit) as shown:
 
         def advance(*_: object) -> None:
@@ -82,6 +98,8 @@ def counting(desc: str, unit: str) -> Iterator[Callable[[int], Callable[..., Non
 
         def start(total: int) -> Callable[..., None]:
             shown.reset(total=total)
+            if piped and not visible():
+                sys.stderr.write(f"{desc}: {counted(total, unit)} ...\n")
             return advance
 
         yield start
@@ -103,8 +121,12 @@ class TrainingBar:
             self._bar.close()
 
     def message(self, text: str) -> None:
-        """Say what happens next."""
-        sys.stderr.write(text + "\n")
+        """Say what happens next, or what came of it; above the bar, which stays, where there is one."""
+        text = invocation.spelled(text)
+        if self._bar is None:
+            sys.stderr.write(text + "\n")
+        else:
+            self._bar.write(text, file=sys.stderr)
 
     def update(self, now: Any) -> None:
         """Show a ``training.Progress``."""

@@ -12,7 +12,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,17 +26,34 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def handled(handle: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let ``STOPPING`` call a function; nothing in threads beside the main one, in which Python lets nobody set handlers."""
+def handled(handle: Callable[[int, Any], None], numbers: Sequence[signal.Signals] = STOPPING) -> Iterator[None]:
+    """Let signals call a function; nothing in threads beside the main one, in which Python lets nobody set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handle) for number in STOPPING}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[threading.Event]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that what has a temporary name is removed; yield an event that says which it was.
+
+    A second SIGTERM does not cut off what the first one has begun.
+    """
+    terminated = threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        if not terminated.is_set():
+            terminated.set()
+            raise KeyboardInterrupt
+
+    with handled(handle, [signal.SIGTERM]):
+        yield terminated
 
 
 @contextlib.contextmanager

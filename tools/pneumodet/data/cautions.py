@@ -10,6 +10,9 @@ from pneumodet.data import grouping, splits
 from pneumodet.data.manifest import IMAGE_NOTE, Manifest
 from pneumodet.dicom import header_facts
 
+FAR_OFF = 0.25
+"""A split whose share of patients differs by more than this part of the share asked for is named."""
+
 _WITHOUT = {splits.TEST: ", or --test-fraction 0 to do without"}
 """Split -> how to have none."""
 
@@ -48,6 +51,29 @@ def _of_splits(manifest: Manifest) -> Iterator[str]:
             yield f"{name} has no exam."
         elif not counts.positive_exams:
             yield f"{name} has no exam with pneumonia, so that most figures on it are undefined. Give --stratify class{flag}{without}."
+    if uneven := list(_uneven(manifest)):
+        yield (
+            f"{'; '.join(uneven)}: which split a patient is in depends on the patient alone, so that shares of few patients differ from those asked for. "
+            "--stratify class deals them out evenly."
+        )
+
+
+def _uneven(manifest: Manifest) -> Iterator[str]:
+    """Yield what differs in splits that were dealt by patient alone; nothing where a file, the data set or strata decided, nor of folds."""
+    from pneumodet.data.box_audit import FEW_POSITIVES  # here, since it needs packages that prediction does without
+
+    split = manifest.split
+    if split.folds or split.stratified_by or split.given or split.own or not split.patients:
+        return
+    for name in (splits.VAL, splits.TEST):
+        counts, asked = manifest.splits.get(name), getattr(manifest, f"{name}_fraction")
+        if not counts or not asked or not counts.positive_exams:
+            continue  # of an empty one there is a sentence already
+        share = counts.patients / split.patients
+        if abs(share - asked) > FAR_OFF * asked:
+            yield f"{name} has {share:.1%} of the patients in place of {asked:.1%}"
+        if counts.positive_exams < FEW_POSITIVES:
+            yield f"{name} has {counted(counts.positive_exams, 'exam')} with pneumonia"
 
 
 def _of_pixels(manifest: Manifest) -> Iterator[str]:

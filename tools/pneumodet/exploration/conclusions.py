@@ -199,12 +199,12 @@ def _rejected(figures: Mapping[str, Any]) -> Iterator[str]:
 def _correlation(figures: Mapping[str, Any]) -> Iterator[str]:
     correlation = figures["correlation"]
     names, values = correlation["names"], correlation["values"]
-    structural = {"boxes", "area of the boxes"}  # more boxes have more area by definition
+    structural = ("boxes", "area of the boxes")
     pairs = [
         (abs(values[row][column]), names[row], names[column], values[row][column])
         for row in range(len(names))
         for column in range(row)
-        if values[row][column] is not None and {names[row], names[column]} != structural
+        if values[row][column] is not None and {names[row], names[column]} != set(structural)
     ]
     strong = sorted((one for one in pairs if one[0] >= STRONG), reverse=True)
     if strong:
@@ -212,6 +212,9 @@ def _correlation(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"Rank correlations of at least {STRONG:g} in size: {listed}. They show what goes together, not why."
     elif pairs:
         yield f"No two of these variables have a rank correlation of {STRONG:g} or more in size."
+    by_definition = values[names.index(structural[0])][names.index(structural[1])] if set(structural) <= set(names) else None
+    if by_definition is not None and abs(by_definition) >= STRONG:
+        yield f"Not counted as such is {' and '.join(structural)} {by_definition:+.2f}: more boxes have more area by definition."
 
 
 def _points(difference: Mapping[str, Any]) -> str:

@@ -26,6 +26,9 @@ from pneumodet.inference.postprocess import recipe as recipes
 FORMATS = tuple(exported.FILES)
 """What a run is exported as."""
 
+Phase = Callable[[str], contextlib.AbstractContextManager[object]]
+"""Takes what is being done, and is entered while it is: a line or a bar."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -52,6 +55,7 @@ def export(
     overwrite: bool = False,
     on_measured: Callable[[Parity], None] = lambda parity: None,
     progress: measuring.Progress = lambda total: lambda: None,
+    phase: Phase = contextlib.nullcontext,
 ) -> Outcome:
     """Export the best checkpoint of a run, or its newest where it has no best one.
 
@@ -73,6 +77,7 @@ def export(
       overwrite: replace formats that are there; they stay until the new ones are whole.
       on_measured: is given what parity.json will hold, before anything is refused.
       progress: see ``measuring.Progress``.
+      phase: see ``Phase``.
 
     Raises:
       ConfigError: a format cannot carry this model, or the recipe is malformed.
@@ -95,11 +100,12 @@ def export(
     with folders.new_folder(output_dir, marker=cards.CARD, overwrite=True) as new, _on_disk(output_dir):
         artefacts = _copied(output_dir, new, kept)
         if "savedmodel" in formats:
-            subject.save(new)
+            with phase("savedmodel: writing"):
+                subject.save(new)
         _copy_settings(subject, new)
         if recipe:
             shutil.copyfile(recipe, new / recipes.RECIPE)
-        artefacts |= _made(subject, kinds, new, metadata=card.to_json(), samples=samples)
+        artefacts |= _made(subject, kinds, new, metadata=card.to_json(), samples=samples, phase=phase)
         card = dataclasses.replace(card, artefacts={name: artefacts[name] for name in FORMATS if name in artefacts})
         cards.write(new / cards.CARD, card)  # before the comparison, which opens the export as any user of it does
         if not records:
@@ -163,7 +169,9 @@ def _copied(output_dir: Path, new: Path, kept: dict[str, Artefact]) -> dict[str,
     return dict(kept)
 
 
-def _made(subject: Subject, kinds: dict[str, str], new: Path, *, metadata: dict[str, Any], samples: Samples | None) -> dict[str, Artefact]:
+def _made(
+    subject: Subject, kinds: dict[str, str], new: Path, *, metadata: dict[str, Any], samples: Samples | None, phase: Phase
+) -> dict[str, Artefact]:
     """Write the files of formats, but for the SavedModel, which is there; return all of these artefacts.
 
     Args:
@@ -172,15 +180,17 @@ def _made(subject: Subject, kinds: dict[str, str], new: Path, *, metadata: dict[
       new: the folder.
       metadata: goes into each file.
       samples: for "tflite-int8".
+      phase: see ``Phase``.
     """
     artefacts = {}
     parts: dict[str, graphs.Part] = {}  # formats that answer alike share one, which is traced once
     for name, kind in kinds.items():
         artefact = Artefact(file=exported.FILES[name], outputs=kind)
         if name != "savedmodel":
-            if kind not in parts:
-                parts[kind] = subject.part(kind)
-            artefact = subject.write(name, artefact, parts[kind], new, metadata=metadata, samples=samples)
+            with phase(f"{name}: converting"):
+                if kind not in parts:
+                    parts[kind] = subject.part(kind)
+                artefact = subject.write(name, artefact, parts[kind], new, metadata=metadata, samples=samples)
         artefacts[name] = _measured(artefact, new)
     return artefacts
 

@@ -90,6 +90,13 @@ class Memory:
         self.best, self.best_step, self.best_mean, self.waited = value, step, mean, 0
         return True
 
+    def compared(self, step: int, value: float | None) -> str:
+        """Return the figure of the newest evaluation for a sentence, and how it stands to the best so far."""
+        shown = "is undefined" if value is None else f"{value:.4f}"
+        if self.best is None:
+            return shown
+        return f"{shown}, the best so far" if self.best_step == step else f"{shown}; the best is {self.best:.4f} at step {self.best_step}"
+
     def returned(self, before: "Memory") -> "Memory":
         """Return what this one, of the checkpoint that a run went back to, becomes: the best checkpoint stays on disk, and so does its figure.
 
