@@ -112,6 +112,12 @@ def test_fits_on_test_are_not_taken_for_the_models_calibrator(tmp_path):
     assert page.FITS_OF_TEST not in text and "images, by the model's own calibrator</th><td>0.062</td>".replace("'", "&#39;") in text
 
 
+def test_errors_and_what_they_cost_are_of_other_scores(tmp_path):
+    """13 of 19 boxes missed and nothing to gain by them seems an error without a word."""
+    assert f"<p>{page.OF_ALL_SCORES}</p>" in page.write_report(tmp_path, metrics()).read_text()
+    assert page.OF_ALL_SCORES not in page.write_report(tmp_path, metrics() | {"errors": {}}).read_text()
+
+
 def test_the_same_metrics_give_the_same_page(tmp_path):
     first = page.write_report(tmp_path, metrics()).read_bytes()
     assert page.write_report(tmp_path, metrics()).read_bytes() == first

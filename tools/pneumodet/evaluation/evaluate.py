@@ -147,8 +147,8 @@ def of_models(
         origin = Origin(
             facts=facts,
             parts=parts,
-            own_threshold=card and card.score_threshold,
-            own_calibrator=card and card.calibrator,
+            own_threshold=card.score_threshold if card else None,
+            own_calibrator=card.calibrator if card else None,
             record=record,
             warnings=untrained,
         )
