@@ -95,7 +95,7 @@ def test_why_there_is_no_interval_is_said_once_beside_each_table(tmp_path):
         "³ too few patients for this one",
     ]
     assert headline.count(unclear) == 1 and "<td>" + unclear not in text
-    assert f"<p>image sensitivity, image specificity, false positives an image: no 95% interval. {unclear}</p>" in slices
+    assert f"<p>No 95% interval of image sensitivity, image specificity, false positives an image: {unclear}</p>" in slices
     card = model_card.text(metrics())
     assert "| image sensitivity at the operating point | 0.800 | –¹ |" in card
     assert card.count(plain(UNCLEAR)) == 1 and f"\n\n¹ {plain(UNCLEAR)}\n" in card

@@ -30,7 +30,7 @@ KEY = "figures_on"
 NO_LUCK = "an estimate finds no luck in the choice"
 """Where the figure without the luck of the choice is no lower: of a checkpoint that is clearly the best, and of nearly any on few exams."""
 
-HARDLY = "with few positive exams it hardly can"
+HARDLY = "which with few positive exams it hardly can"
 """Of such an estimate."""
 
 _WARNING = "These exams chose the checkpoint, the best of {count}{values}, so that its figures on them {are} too good. {next}"
