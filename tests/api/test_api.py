@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 import typing
+import warnings
 
 import numpy as np
 import pytest
@@ -40,6 +41,31 @@ def test_the_names_are_there_and_no_others():
         assert getattr(pneumodet, name) is getattr(api, name)
     for name in api.__all__:
         assert inspect.getdoc(getattr(api, name))
+
+
+def test_warnings_name_arguments_where_commands_name_flags(tmp_path):
+    """metrics.json keeps the flags: it is read by whoever has it."""
+    from pneumodet.api.evaluating import Result
+    from pneumodet.core import split_use
+    from pneumodet.evaluation.metrics_file import Metrics
+
+    for test_exams, expected in ((9, 'once on test: split="test".'), (0, "with a test split (test_fraction=0.15), or")):
+        warning = split_use.warning({"checkpoint_chosen_of": 3, "test_exams": test_exams})
+        result = Result(Metrics({"warnings": [warning]}), tmp_path, None)
+        assert expected in result.warnings[0] and "--" not in result.warnings[0]
+        assert "--" in result.metrics.warnings[0]
+
+
+def test_what_the_detection_api_makes_keras_say_is_hidden():
+    """The command hides it, and a notebook had it in red at each evaluation."""
+    from pneumodet.core import logs
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        logs.hide_tensorflow.__wrapped__()
+        warnings.warn("`tf.keras.backend.set_learning_phase` is deprecated and will be removed after 2020-10-11.", stacklevel=1)
+        warnings.warn("of something else", stacklevel=1)
+    assert [str(one.message) for one in seen] == ["of something else"]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_no_luck_and_too_good_are_not_said_at_once(corrected, luck):
     facts = dataclasses.replace(BEST_OF_3, corrected=corrected).facts("val", test_exams=9)
     for text in (split_use.warning(facts), split_use.figures_on(facts)):
         assert (f"; {corrected:.4f} on patients without a part in the choice)" in text) == luck
-        assert ("; an estimate finds no luck in the choice, with few positive exams it hardly can)" in text) != luck
+        assert ("; an estimate finds no luck in the choice, which with few positive exams it hardly can)" in text) != luck
     assert ("are too good" in split_use.warning(facts)) == luck
     assert ("may be too good" in split_use.warning(facts)) != luck
 

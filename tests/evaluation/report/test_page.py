@@ -95,7 +95,7 @@ def test_why_there_is_no_interval_is_said_once_beside_each_table(tmp_path):
         "³ too few patients for this one",
     ]
     assert headline.count(unclear) == 1 and "<td>" + unclear not in text
-    assert f"<p>image sensitivity, image specificity, false positives an image: no 95% interval. {unclear}</p>" in slices
+    assert f"<p>No 95% interval of image sensitivity, image specificity, false positives an image: {unclear}</p>" in slices
     card = model_card.text(metrics())
     assert "| image sensitivity at the operating point | 0.800 | –¹ |" in card
     assert card.count(plain(UNCLEAR)) == 1 and f"\n\n¹ {plain(UNCLEAR)}\n" in card
@@ -110,6 +110,12 @@ def test_fits_on_test_are_not_taken_for_the_models_calibrator(tmp_path):
     images[OWN] = images["platt"] | {"ece": 0.0625}
     text = page.write_report(tmp_path, some).read_text()
     assert page.FITS_OF_TEST not in text and "images, by the model's own calibrator</th><td>0.062</td>".replace("'", "&#39;") in text
+
+
+def test_errors_and_what_they_cost_are_of_other_scores(tmp_path):
+    """13 of 19 boxes missed and nothing to gain by them seems an error without a word."""
+    assert f"<p>{page.OF_ALL_SCORES}</p>" in page.write_report(tmp_path, metrics()).read_text()
+    assert page.OF_ALL_SCORES not in page.write_report(tmp_path, metrics() | {"errors": {}}).read_text()
 
 
 def test_the_same_metrics_give_the_same_page(tmp_path):

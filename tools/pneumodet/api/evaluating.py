@@ -66,8 +66,8 @@ class Result:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader has to know, a sentence each."""
-        return self.metrics.warnings
+        """What a reader has to know, a sentence each; with arguments where metrics.json, which is read by whoever has it, names flags."""
+        return [_in_python(one) for one in self.metrics.warnings]
 
     def rows(self) -> list[tuple[str, str]]:
         """Return (name, value with its 95 % interval) of the figures that stand first."""
@@ -114,6 +114,12 @@ class Result:
             pages.warnings(self.warnings),
             pages.line(f"Report: {self.report}" if self.report else f"Results: {self.folder}"),
         )
+
+
+def _in_python(warning: str) -> str:
+    for flag, argument in split_use.FLAGS.items():
+        warning = warning.replace(flag, argument)
+    return warning
 
 
 class EvaluateOptions(TypedDict, total=False):

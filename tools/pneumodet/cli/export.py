@@ -140,10 +140,11 @@ def _print(parity: "Parity") -> None:
                 cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
         )
-    if parity.reference.rsna_metric is not None:
-        from pneumodet.export import card
+    from pneumodet.export import card
 
-        console.out(f"  {card.parity_note(parity)}")
+    for note in (card.tolerance_note(parity), card.parity_note(parity) if parity.reference.rsna_metric is not None else ""):
+        if note:
+            console.out(f"  {note}")
     nearby = "nearby: mean change of the RSNA metric at thresholds around the model's; " if "nearby" in rows[0] else ""
     console.out(f"  {nearby}ms: an image on this machine, median and 95th percentile")
 

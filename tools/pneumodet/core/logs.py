@@ -55,13 +55,17 @@ def set_up(*, verbose: bool) -> None:
 
 @functools.cache
 def hide_tensorflow() -> None:
-    """Hide the messages of TensorFlow and absl but for their errors, once a process; call it before TensorFlow is imported."""
+    """Hide the messages of TensorFlow and absl but for their errors, and of Keras what the API makes it say, once a process; call it before TensorFlow is
+    imported.
+    """
     from absl import logging as absl_logging
 
     # 3 also hides "failed call to cuInit", which TensorFlow calls an error on every machine without a GPU; the device is reported by train
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     absl_logging.get_absl_handler().setLevel(logging.ERROR)  # the handler: libraries reset the loggers' levels while they are imported
     logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
+    # the object detection API knows no other way to say that a model is being trained
+    warnings.filterwarnings("ignore", message=r".*set_learning_phase.* is deprecated", category=UserWarning)
 
 
 @contextlib.contextmanager

@@ -30,15 +30,16 @@ KEY = "figures_on"
 NO_LUCK = "an estimate finds no luck in the choice"
 """Where the figure without the luck of the choice is no lower: of a checkpoint that is clearly the best, and of nearly any on few exams."""
 
-HARDLY = "with few positive exams it hardly can"
+HARDLY = "which with few positive exams it hardly can"
 """Of such an estimate."""
 
 _WARNING = "These exams chose the checkpoint, the best of {count}{values}, so that its figures on them {are} too good. {next}"
-_TEST_NEXT = "For figures to be published, evaluate the model that you choose once on test: --split test."
-_NO_TEST_NEXT = (
-    "For figures to be published, evaluate on other exams: make the records with a test split (make_tfrecords --test-fraction 0.15), or with exams "
-    "of another source."
-)
+FLAGS = {"once on test: --split test": 'once on test: split="test"', "(make_tfrecords --test-fraction 0.15)": "(test_fraction=0.15)"}
+"""How the warning names flags -> what a caller from Python gives in their place."""
+
+_ON_TEST, _OF_RECORDS = FLAGS
+_TEST_NEXT = f"For figures to be published, evaluate the model that you choose {_ON_TEST}."
+_NO_TEST_NEXT = f"For figures to be published, evaluate on other exams: make the records with a test split {_OF_RECORDS}, or with exams of another source."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

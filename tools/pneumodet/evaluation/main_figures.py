@@ -2,7 +2,7 @@
 
 for key, name in of(metrics).items():
     print(name, metrics.get(key))
-for line in without_interval(metrics): print(line)     # "recall, precision: no 95% interval. Only 4 patients …"
+for line in without_interval(metrics): print(line)     # "No 95% interval of recall, precision: Only 4 patients …"
 """
 
 from collections.abc import Collection, Mapping
@@ -68,4 +68,4 @@ def without_interval(metrics: Mapping[str, object], keys: Collection[str] | None
             and (keys is None or key in keys)
         ):
             names.setdefault(why, []).append(name.strip())
-    return [f"{', '.join(of_reason)}: no 95% interval. {why}" for why, of_reason in names.items()]
+    return [f"No 95% interval of {', '.join(of_reason)}: {why}" for why, of_reason in names.items()]

@@ -20,6 +20,7 @@ from pneumodet.core.seen import Seen
 from pneumodet.evaluation import metrics_file
 from pneumodet.evaluation.metrics_file import Metrics
 from pneumodet.evaluation.report import model_card
+from pneumodet.export import parity as comparing
 from pneumodet.export.subject import Subject
 from pneumodet.inference import card as cards
 from pneumodet.inference import probability
@@ -215,6 +216,7 @@ def _files(artefacts: Mapping[str, Artefact], parity: Parity | None, *, boxes: b
         lines.append(
             f"- Compared with the checkpoint on {' and '.join(map(str, images))} records of the split {plain(parity.split)}.{nearby}"
         )
+        lines += [f"- {plain(note)}"] if (note := tolerance_note(parity)) else []
         lines += [f"- {note}"] if (note := parity_note(parity)) and boxes else []
     return lines
 
@@ -227,6 +229,27 @@ def parity_note(parity: Parity) -> str:
     return (
         f"The RSNA metric here is at one threshold for all images, {which}{parity.score_threshold:.4g}, and serves to compare files; the one to report "
         "is evaluate's, whose thresholds are not chosen on the exams that they are used on."
+    )
+
+
+def tolerance_note(parity: Parity) -> str:
+    """Return which columns of the table of files are held to a tolerance, and to which, in a sentence; nothing where parity.json has none."""
+    by_limit: dict[str, list[str]] = {}
+    for name, one in parity.artefacts.items():
+        held = one.tolerance
+        if not held.keys() >= {"score", "box", "alike", "loss"}:
+            continue
+        limit = f"scores differ by at most {held['score']:g}"
+        if held["box"]:  # a classifier has none
+            lower = f"AP50 and nearby lower by at most {comparing.allowed_loss(held['loss'], one.images):.4f}"
+            limit = f"alike at least {held['alike']:.0%}, {lower} ({held['loss']:g}, or one image of {one.images:,})"
+        by_limit.setdefault(limit, []).append(name)
+    if not by_limit:
+        return ""
+    return (
+        "Held to a tolerance: "
+        + "; ".join(f"{limit}: {', '.join(names)}" for limit, names in by_limit.items())
+        + ". All else is shown, not held."
     )
 
 

@@ -235,8 +235,15 @@ def outside(measured: Mapping[str, Any], tolerance: Tolerance, *, has_boxes: boo
             f"{tolerance.box:.1%} of the radiograph's side; {tolerance.alike:.0%} are needed)"
         )
     for key, name in (("ap50_change", "AP50"), ("rsna_metric_nearby_change", "the RSNA metric")):
-        # the RSNA metric is a mean over images: on n of them a single one can change it by 1 / n
-        allowed = max(tolerance.loss, 1 / max(measured["images"], 1))
+        allowed = allowed_loss(tolerance.loss, measured["images"])
         if measured[key] is not None and measured[key] < -allowed:
             issues.append(f"{name} is lower by {-measured[key]:.4f} ({allowed:.4g} is allowed)")
     return issues
+
+
+def allowed_loss(loss: float, images: int) -> float:
+    """Return by how much AP50 and RSNA metric may be lower: ``Tolerance.loss``, or what one image can change where there are few.
+
+    The RSNA metric is a mean over images: on n of them a single one can change it by 1 / n.
+    """
+    return max(loss, 1 / max(images, 1))

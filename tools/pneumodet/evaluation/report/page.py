@@ -65,6 +65,12 @@ FITS_OF_TEST = (
 )
 """Of calibration on test, where the model's calibrator is not known or not of what is evaluated."""
 
+OF_ALL_SCORES = (
+    "Errors are counted among the detections of the operating point and above; AP50 is of the detections of all scores, so that a box that is missed at the "
+    "operating point may have been found for AP50, and nothing is to be gained by it."
+)
+"""Of the kinds of errors."""
+
 _COCO = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 _SLICE_COLUMNS = ("image.sensitivity", "image.specificity", "lesion.fp_per_image", "rsna_metric", "coco.{class}.AP50")
 _BUCKETS = {
@@ -270,6 +276,7 @@ def _errors(metrics: Metrics) -> dict[str, Any]:
     header = ("error", "count at the operating point", "AP50 to gain if fixed")
     return {
         "table": Table("Kinds of errors, after TIDE", header, rows if errors else []),
+        "scores": OF_ALL_SCORES if rows and errors else None,
         "undefined": errors.get("errors.dap50.undefined"),
         "maps": plots.maps(metrics),
         "sizes": plots.sizes(metrics),
