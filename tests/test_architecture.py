@@ -229,7 +229,7 @@ def test_print_only_in_cli():
 
 def test_commands_are_printed_as_the_user_calls_them():
     """``console.out`` and ``err`` spell "python tools/train.py" as "pneumodet train" for who typed that: also in warnings, which the library makes."""
-    own = {"console.py", "__main__.py"}  # what spells it, and what names no other command
+    own = {"console.py", "doctor.py", "__main__.py"}  # what spells it, what does so without absl, and what names no other command
     commands = [path for path in sorted((LIBRARY / "cli").glob("*.py")) if path.name not in own]
     assert broken_by(commands, lambda path: [node.lineno for node in prints(path)]) == {}
 

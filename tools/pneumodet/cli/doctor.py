@@ -24,8 +24,7 @@ def build_parser():
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; return 2 where there is an error."""
-    from pneumodet.cli import console
-    from pneumodet.core import suggest
+    from pneumodet.core import invocation, suggest
     from pneumodet.core.errors import ConfigError
     from pneumodet.doctor import extras, report
     from pneumodet.doctor.check import ERROR
@@ -38,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
         checks.append(check)
         if not args.json:
             # as soon as it is known: the last checks import TensorFlow, which takes seconds
-            console.out(check.row(), flush=True)
+            print(invocation.spelled(check.row()), flush=True)  # without console: this runs where absl is missing
     errors = sum(check.state == ERROR for check in checks)
     if args.json:
         # the key is older than the word error, and scripts read it
-        console.out(json.dumps({"faults": errors, "checks": [check.to_json() for check in checks]}, indent=2))
+        print(json.dumps({"faults": errors, "checks": [check.to_json() for check in checks]}, indent=2))
     else:
-        console.out(f"\n{errors} error{'s' if errors != 1 else ''}." if errors else "\nAll works.")
+        print(f"\n{errors} error{'s' if errors != 1 else ''}." if errors else "\nAll works.")
     return 2 if errors else 0
 
 
