@@ -31,6 +31,9 @@ FILE = "validation_moves.jsonl"
 WINDOW = 3
 """Evaluations whose mean says which checkpoint is the best: its own and those before it."""
 
+TOLERANCE = 0.1
+"""Share of the highest mean by which a later one may be lower: checkpoints that differ by less are equals, of which the later has learned longer."""
+
 GROUPS = 50
 """Most groups of patients whose moves are kept of an evaluation."""
 
@@ -43,14 +46,19 @@ PARTS, REPEATS = 10, 40
 _TOLERANCE = 1e-6
 
 
-def cross_fitted(values: np.ndarray, moves: np.ndarray, *, means: np.ndarray | None = None, seed: int = 0) -> float | None:
+def as_good(mean: Any, highest: Any) -> Any:
+    """Return whether a mean is no lower than the highest one, but for the tolerance; of numbers or of arrays."""
+    return mean >= highest - TOLERANCE * abs(highest)
+
+
+def cross_fitted(values: np.ndarray, moves: np.ndarray, *, runs: Sequence[int] | None = None, seed: int = 0) -> float | None:
     """Return the figure of what is chosen as the best, on patients that have no part in the choice.
 
     Args:
       values: (n,) float64 figures, more is better; of equal ones the first is chosen. NaN is never chosen.
       moves: (n, G) float64, by how much each group of patients moves each figure; groups are of about the same size.
-      means: (n, n) float64, of which figures a mean is compared in place of each one, as ``running_means``; None where they are compared as they are.
-        No figure is NaN then.
+      runs: of how many checkpoints each run is, in their order: a run chooses among its own as training does (``of_training``), and of the runs the one whose
+        figure is the highest is taken. None where figures are compared as they are. No figure is NaN then.
       seed: of the parts.
 
     Returns:
@@ -66,15 +74,30 @@ def cross_fitted(values: np.ndarray, moves: np.ndarray, *, means: np.ndarray | N
     size, moved = out.sum(axis=1), moves @ out.T
     # weights whose sum is the number of groups, of which each has weight 1 in the figure itself; all moves together are 0
     of_out, of_others = values[:, None] + moved * (groups / size), values[:, None] - moved * (groups / (groups - size))
-    compared = of_others if means is None else means @ of_others
-    chosen = of_out[np.argmax(compared, axis=0), np.arange(len(out))]
+    picks = np.arange(len(values))[:, None] + np.zeros(len(out), int)
+    if runs is not None:
+        ends = np.cumsum(runs)
+        picks = np.stack([end - count + of_training(of_others[end - count : end]) for end, count in zip(ends, runs, strict=True)])
+    best = np.argmax(np.take_along_axis(of_others, picks, axis=0), axis=0)
+    every = np.arange(len(out))
+    chosen = of_out[picks[best, every], every]
     return float(chosen @ size / (REPEATS * groups))
 
 
-def running_means(count: int) -> np.ndarray:
-    """Return (count, count) float64: what times ``count`` figures of a run gives the mean of each and of those before it, ``WINDOW`` in all."""
-    means = np.tril(np.ones((count, count))) - np.tril(np.ones((count, count)), -WINDOW)
-    return np.asarray(means / means.sum(axis=1, keepdims=True))
+def of_training(figures: np.ndarray) -> np.ndarray:
+    """Return which checkpoint a run keeps as its best, as ``training.progress.Memory.take`` chooses it evaluation by evaluation.
+
+    Args:
+      figures: (n, P) float64, of n evaluations in their order, each column by itself.
+
+    Returns:
+      (P,) int64, from 0.
+    """
+    count = len(figures)
+    window = np.tril(np.ones((count, count))) - np.tril(np.ones((count, count)), -WINDOW)
+    means = window @ figures / window.sum(axis=1, keepdims=True)
+    kept = as_good(means, np.maximum.accumulate(means, axis=0))
+    return np.asarray(count - 1 - np.argmax(kept[::-1], axis=0))
 
 
 @functools.lru_cache(maxsize=4)
@@ -136,15 +159,11 @@ def of_runs(folders: Sequence[Path], metric: str) -> float | None:
         if of_steps.keys() != kept.keys():
             return None
         values += of_steps.values()
-        counts.append(len(of_steps))
+        counts += [len(of_steps)] if of_steps else []
         moves += [kept[step] for step in of_steps]
     if not values or len({len(one) for one in moves}) > 1:
         return None
-    # each run chooses by its own means
-    means = np.zeros((len(values), len(values)))
-    for end, count in zip(np.cumsum(counts), counts, strict=True):
-        means[end - count : end, end - count : end] = running_means(count)
-    return cross_fitted(np.array(values, np.float64), np.stack(moves), means=means)
+    return cross_fitted(np.array(values, np.float64), np.stack(moves), runs=counts)
 
 
 def _kept(path: Path, metric: str, values: Mapping[int, float]) -> dict[int, np.ndarray]:

@@ -38,9 +38,9 @@ class Memory:
     Attributes:
       best: the figure of the best checkpoint so far.
       best_step: its step.
-      best_mean: the mean by which it is the best, see ``take``.
+      best_mean: the highest mean so far, see ``take``.
       recent: the last figures, ``selection.WINDOW`` at the most.
-      waited: evaluations since the best one.
+      waited: evaluations since the highest mean.
       rollbacks: how often the run went back.
       due: whether the evaluation of its step was cut off by a signal, and is still to come.
     """
@@ -71,8 +71,8 @@ class Memory:
     def take(self, value: float | None, step: int) -> bool:
         """Take the figure of an evaluation, and return whether its checkpoint is the best so far.
 
-        The best is the checkpoint with the highest mean of its own figure and of the ones before it, ``selection.WINDOW`` in all: a single figure on few exams
-        is high by luck more often than by worth.
+        A single figure on few exams is high by luck more often than by worth, so that means are compared, each of a figure and of the ones before it,
+        ``selection.WINDOW`` in all; and a later checkpoint takes the place of an earlier one unless its mean is lower by more than ``selection.TOLERANCE``.
 
         Args:
           value: more is better; None where it is undefined, which is never the best.
@@ -85,9 +85,11 @@ class Memory:
         mean = sum(self.recent) / len(self.recent)
         # of a run that an earlier version began there is the figure alone
         highest = self.best if self.best_mean is None else self.best_mean
-        if highest is not None and mean <= highest:
+        if highest is None or mean > highest:
+            self.best_mean, self.waited = mean, 0
+        elif not selection.as_good(mean, highest):
             return False
-        self.best, self.best_step, self.best_mean, self.waited = value, step, mean, 0
+        self.best, self.best_step = value, step
         return True
 
     def compared(self, step: int, value: float | None) -> str:
