@@ -5,6 +5,7 @@ import re
 
 import cv2
 import numpy as np
+import shallow
 
 from pneumodet.core import paths, runs
 from pneumodet.data import label_map
@@ -36,7 +37,7 @@ def model(resizer=FIXED, settings=()):
     from pneumodet.models.detection import models
 
     config = pipeline_config.load("ssd_mobilenet")
-    pipeline_config.override(config, ["model.ssd.feature_extractor.depth_multiplier=0.35", resizer, *settings])
+    pipeline_config.override(config, ["model.ssd.feature_extractor.depth_multiplier=0.35", resizer, *shallow.NO_AVERAGES, *settings])
     made = models.build(config, is_training=False)
     generator = np.random.default_rng(0)
     for variable in [*made._feature_extractor.variables, *made._box_predictor.variables]:

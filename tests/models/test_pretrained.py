@@ -22,7 +22,7 @@ from pneumodet.core.errors import CheckpointError, ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 from pneumodet.core.seen import Exams, Marks, Seen
 from pneumodet.data import label_map, tfrecord
-from pneumodet.models import checkpoint_registry, pretrained, settings
+from pneumodet.models import checkpoint_registry, classification, pretrained, settings
 from pneumodet.models.checkpoint_registry import Download
 from pneumodet.models.classification.settings import ClassifierSettings
 from pneumodet.models.detection import checkpoint_files, pipeline_config
@@ -600,11 +600,12 @@ SEEN = Seen(trained=Marks.of(Exams.of([{"file_name": "a"}])))
 @pytest.fixture
 def handed_over(monkeypatch):
     """Let a classifier's backbone be written as an index alone, without TensorFlow."""
-    monkeypatch.setitem(
-        sys.modules,
-        "pneumodet.models.classification.weights",
-        types.SimpleNamespace(handed_over=lambda run, prefix, _: write_checkpoint(run / "backbone" / prefix.rpartition("/")[2], BACKBONE)),
+    stub = types.SimpleNamespace(
+        handed_over=lambda run, prefix, _: write_checkpoint(run / "backbone" / prefix.rpartition("/")[2], BACKBONE)
     )
+    monkeypatch.setitem(sys.modules, "pneumodet.models.classification.weights", stub)
+    # where another test has imported it
+    monkeypatch.setattr(classification, "weights", stub, raising=False)
 
 
 def test_a_classifiers_backbone_is_taken(resolve, classifier, handed_over):

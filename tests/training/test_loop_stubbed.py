@@ -22,15 +22,15 @@ def names(folder):
 
 def test_the_best_checkpoint_stays_and_patience_ends_the_run(stub, tmp_path):
     plan = Plan(evaluate_every=2, patience=2, checkpoint_every=100)
-    outcome, heard = stub.train(tmp_path, plan, figures=[None, 0.1, 0.3, 0.2, 0.3], total=20)
-    assert heard.evaluations == [(2, None), (4, 0.1), (6, 0.3), (8, 0.2), (10, 0.3)]
-    assert (outcome.memory.best, outcome.memory.best_step, outcome.step) == (0.3, 6, 10)
+    outcome, heard = stub.train(tmp_path, plan, figures=[None, 0.1, 0.6, 0.1, 0.2], total=20)
+    assert heard.evaluations == [(2, None), (4, 0.1), (6, 0.6), (8, 0.1), (10, 0.2)]
+    assert (outcome.memory.best, outcome.memory.best_step, outcome.step) == (0.6, 6, 10)
     assert heard.notes == [
         "step 2 of 20: rsna_metric is undefined",
-        "step 4 of 20: rsna_metric 0.1000, the best so far",
-        "step 6 of 20: rsna_metric 0.3000, the best so far",
-        "step 8 of 20: rsna_metric 0.2000; the best is 0.3000 at step 6",
-        "step 10 of 20: rsna_metric 0.3000; the best is 0.3000 at step 6",
+        "step 4 of 20: rsna_metric 0.1000, kept as the best so far",
+        "step 6 of 20: rsna_metric 0.6000, kept as the best so far",
+        "step 8 of 20: rsna_metric 0.1000; the best is 0.6000 at step 6",
+        "step 10 of 20: rsna_metric 0.2000; the best is 0.6000 at step 6",
     ]
     assert outcome.completed
     assert "no better rsna_metric in 2 evaluations" in outcome.stopped_early
@@ -40,9 +40,9 @@ def test_the_best_checkpoint_stays_and_patience_ends_the_run(stub, tmp_path):
 
 def test_best_and_patience_survive_a_resume(stub, tmp_path):
     plan = Plan(evaluate_every=2, patience=3, checkpoint_every=2)
-    stub.train(tmp_path, plan, figures=[0.5, 0.4], total=4)
-    outcome, heard = stub.train(tmp_path, plan, figures=[0.3, 0.2], total=20)
-    assert heard.evaluations == [(6, 0.3), (8, 0.2)]
+    stub.train(tmp_path, plan, figures=[0.5, 0.3], total=4)
+    outcome, heard = stub.train(tmp_path, plan, figures=[0.2, 0.1], total=20)
+    assert heard.evaluations == [(6, 0.2), (8, 0.1)]
     assert (outcome.memory.best, outcome.memory.best_step, outcome.memory.waited, outcome.step) == (0.5, 2, 3, 8)
 
 
@@ -77,9 +77,9 @@ def test_a_signal_cuts_an_evaluation_off_and_it_is_made_up_for(stub, tmp_path):
     assert (outcome.completed, outcome.step, outcome.memory.due) == (False, 4, True)
     assert outcome.checkpoint.endswith("ckpt-4")
     assert heard.evaluations == [(2, 0.1)]
-    outcome, heard = stub.train(tmp_path, plan, figures=[0.3, 0.2], total=6)
+    outcome, heard = stub.train(tmp_path, plan, figures=[0.4, 0.1], total=6)
     assert (outcome.completed, outcome.step, outcome.memory.best_step) == (True, 6, 4)
-    assert heard.evaluations == [(4, 0.3), (6, 0.2)]
+    assert heard.evaluations == [(4, 0.4), (6, 0.1)]
     assert names(tmp_path / "best") == {"ckpt-4.index"}
 
 

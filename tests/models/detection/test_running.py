@@ -105,7 +105,7 @@ def test_validation_within_training_detects_what_evaluation_detects(trained, rec
     checkpoint = checkpoints.of_run(trained)
     split = record_sets.RecordSet.open(records).val
     model = models.build(config, is_training=True)
-    checkpoints.restore({"model": model}, checkpoint, hint="")
+    checkpoints.restore({"model": model}, checkpoint, hint="", averaged=pipeline_config.averaged(config))
     validation = Validation(model, config, split)
     detections = validation.run().detections
     assert model._is_training, "training continues as before"

@@ -97,7 +97,11 @@ class Memory:
         shown = "is undefined" if value is None else f"{value:.4f}"
         if self.best is None:
             return shown
-        return f"{shown}, the best so far" if self.best_step == step else f"{shown}; the best is {self.best:.4f} at step {self.best_step}"
+        return (
+            f"{shown}, kept as the best so far"
+            if self.best_step == step
+            else f"{shown}; the best is {self.best:.4f} at step {self.best_step}"
+        )
 
     def returned(self, before: "Memory") -> "Memory":
         """Return what this one, of the checkpoint that a run went back to, becomes: the best checkpoint stays on disk, and so does its figure.
