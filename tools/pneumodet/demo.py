@@ -63,7 +63,7 @@ class Scale:
 
 
 FULL = Scale(exams=160, side_px=640, input_px=160, steps=150, evaluations=2, compared=8, minutes=5)
-FAST = Scale(exams=64, side_px=512, input_px=128, steps=80, evaluations=1, compared=0, minutes=1)
+FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=0, minutes=1)
 
 
 def run(
