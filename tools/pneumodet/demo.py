@@ -123,12 +123,15 @@ def run(
         *("--output-dir", records, "--val-fraction", VAL_FRACTION, "--test-fraction", TEST_FRACTION if tested else 0),
         *("--max-side", 2 * scale.input_px),
     )
-    sides = (part for side in ("height", "width") for part in ("--set", f"{SETTING}.{side}={scale.input_px}"))
+    settings = [f"{SETTING}.{side}={scale.input_px}" for side in ("height", "width")]
+    # from random weights everything changes fast in so few steps, and averages lag behind
+    settings += ["train_config.optimizer.use_moving_average=false", "eval_config.use_moving_averages=false"]
     step(
         "Training: a detector from random weights, which do for drawings; with your own data leave out --pretrained none",
         "train",
         *("--config", "ssd_mobilenet", "--data", records, "--run", NAME, "--pretrained", "none", "--fit-anchors", "--seed", seed),
-        *("--steps", scale.steps, "--evaluate-every", -(-scale.steps // scale.evaluations), "--learning-rate", LEARNING_RATE, *sides),
+        *("--steps", scale.steps, "--evaluate-every", -(-scale.steps // scale.evaluations), "--learning-rate", LEARNING_RATE),
+        *(part for setting in settings for part in ("--set", setting)),
     )
     step("Evaluation: its best checkpoint on the validation patients, which chose it, and a threshold for it", "evaluate", "--run", NAME)
     made = {"Report": folder / "eval" / "report.html"}
