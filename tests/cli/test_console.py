@@ -12,7 +12,7 @@ import pytest
 from absl import app as absl_app
 
 import pneumodet
-from pneumodet.cli import console
+from pneumodet.cli import console, outcomes
 from pneumodet.core import folders, installation, metrics_table, runs, selection
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
@@ -242,7 +242,7 @@ def test_types_accept(tmp_path):
 
 SCRIPT = """
 import sys, time
-from pneumodet.cli import console
+from pneumodet.cli import console, outcomes
 from pneumodet.core import installation
 from pneumodet.core.errors import DataError
 def command(args):
@@ -303,6 +303,6 @@ def test_luck_is_a_figure_only_where_some_was_seen(tmp_path, capsys, spread, exp
     outcome = types.SimpleNamespace(
         images_per_second=None, memory=best, best_metric="rsna_metric", step=3, checkpoint="ckpt-3", completed=True, stopped_early=None
     )
-    assert console.print_trained(outcome, tmp_path, resume="")
+    assert outcomes.print_trained(outcome, tmp_path, resume="")
     (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("Luck:")]
     assert expected in line

@@ -15,7 +15,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -26,7 +26,7 @@ from absl.flags import argparse_flags
 import pneumodet
 from pneumodet.core import given, invocation, logs, packages, signals, suggest
 from pneumodet.core.errors import ConfigError, PneumodetError
-from pneumodet.core.formatting import counted, with_interval
+from pneumodet.core.formatting import counted as counted  # commands call it console.counted
 
 T = TypeVar("T")
 
@@ -180,72 +180,6 @@ def say_where(name: str) -> None:
 
     if where := paths.outside_workspace(paths.run_dir(name)):
         err(where)
-
-
-def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
-    """Print what every training command says of its run, and return whether it came to an end.
-
-    Args:
-      outcome: a ``training.progress.Outcome``.
-      folder: of the run.
-      resume: the command that resumes it.
-    """
-    if outcome.images_per_second:
-        out(f"First step after {outcome.seconds_to_first_step:.0f} s; {outcome.images_per_second:.1f} images/s after it.")
-    if outcome.memory.best is not None:
-        from pneumodet.core import split_use
-
-        choice = split_use.Choice.of_run(folder, outcome.best_metric)
-        out(f"Best:    {outcome.best_metric} {outcome.memory.best:.4f} at step {outcome.memory.best_step}: {choice.name}")
-        if choice.last_step not in (None, outcome.memory.best_step):
-            last = "undefined" if choice.last is None else f"{choice.last:.4f}"
-            out(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
-        if choice.finds_no_luck:
-            out(f"Luck:    {split_use.NO_LUCK}, {split_use.HARDLY}")
-        elif choice.corrected is not None:
-            out(f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}")
-    out(f"Run:     {folder} ({counted(outcome.step, 'step')}, checkpoint {outcome.checkpoint})\nCurves:  {folder / 'curves.png'}")
-    if not outcome.completed:
-        err(f"Stopped before the end; nothing is lost. Resume: {resume}")
-    # early stopping is an end as planned, and needs no command to resume
-    elif outcome.stopped_early:
-        out(f"Stopped early: {outcome.stopped_early}.")
-    return outcome.completed
-
-
-def print_evaluation(metrics: Mapping[str, Any]) -> None:
-    """Print the main figures of a classifier or segmenter, with their intervals."""
-    from pneumodet.evaluation import main_figures
-
-    out(f"{counted(metrics['images'], 'exam')}, {counted(metrics['patients'], 'patient')}; checkpoint of step {metrics['step']}")
-    print_figures_on(metrics)
-    for key, name in main_figures.of(metrics).items():
-        out(f"  {name:<22}{with_interval(metrics[key], metrics['intervals'].get(key))}")
-    for line in main_figures.without_interval(metrics):
-        out(f"  {line}")
-    for warning in metrics["warnings"]:
-        err(f"warning: {warning}")
-
-
-def test_commands(run: str, metrics: Mapping[str, Any], more: Sequence[str] = ()) -> list[str]:
-    """Return the command that evaluates a run once on the test split of its records, for a line "Next:"; none where they have no such exams.
-
-    Args:
-      run: its name.
-      metrics: of an evaluation on those records.
-      more: flags.
-    """
-    if not metrics.get("figures_on") or not metrics.get("test_exams"):
-        return []
-    return [f"{' '.join([f'python tools/evaluate.py --run {run}', *more, '--split test'])}     (once, of the model that you choose)"]
-
-
-def print_figures_on(metrics: Mapping[str, Any]) -> None:
-    """Print what the exams of an evaluation are to the model, where that is known."""
-    from pneumodet.core import split_use
-
-    if name := split_use.figures_on(metrics):
-        out(f"Figures: {name}")
 
 
 def add_class_map(parser: Any) -> None:

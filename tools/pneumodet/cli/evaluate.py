@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pneumodet.cli import console
+from pneumodet.cli import console, outcomes
 from pneumodet.core import runs, split_use
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     )
     result = evaluating.measured(request, options, say=console.err)
     if result.report is None:
-        console.print_evaluation(result.metrics)
+        outcomes.print_evaluation(result.metrics)
         console.out(f"Results: {result.folder / runs.METRICS}")
         return
     _print(result)
@@ -138,7 +138,7 @@ def _print_next(args: argparse.Namespace, result: "evaluating.Result") -> None:
     # of the records that it was trained with
     if not tested:
         more = [f"--recipe {console.quoted(args.recipe)}"] if args.recipe else [f"--tta {args.tta}"] if args.tta else []
-        lines += console.test_commands(args.run[0], result.metrics, more)
+        lines += outcomes.test_commands(args.run[0], result.metrics, more)
     if lines:
         console.out("Next:    " + "\n         ".join(lines))
 
@@ -152,7 +152,7 @@ def _print(result: "evaluating.Result") -> None:
         f"{counted(metrics['boxes'], 'box')}, {counted(metrics['detections'], 'detection')}"
         + (f"; step {metrics['step']}" if "step" in metrics else "")
     )
-    console.print_figures_on(metrics)
+    outcomes.print_figures_on(metrics)
     for name, value in result.rows():
         console.out(f"  {name:26}{value}")
     for line in result.without_interval():

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pneumodet.cli import console, train_flags
+from pneumodet.cli import console, outcomes, train_flags
 from pneumodet.core import progress
 from pneumodet.core.errors import ConfigError
 from pneumodet.models.detection import choices
@@ -29,7 +29,7 @@ def build_parser() -> console.Parser:
         configs="configs/ (configs/README.md), or path of a pipeline.config",
         data="record set from make_tfrecords (default: the records that the config itself names)",
         pretrained="coco, imagenet, none, a name of pretrained/registry.json, run:NAME (a detector's, or a classifier's for its backbone), or a "
-        "checkpoint's path (default: what the config names, else coco where there is one for it)",
+        "checkpoint's path (default: what the config names, else coco, or imagenet where the zoo has no such detector)",
         batch_size=_batch_size,
         batch_help="images a step, or auto: what fits into memory; the learning rate is scaled with it",
         defaults_of_config=False,
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     trained = training.started(request)
     folder, outcome = trained.folder, trained.outcome
     # as by Ctrl-C, so that a script does not evaluate a run that is not done
-    if not console.print_trained(outcome, folder, resume=f"python tools/train.py --run {args.run} --resume"):
+    if not outcomes.print_trained(outcome, folder, resume=f"python tools/train.py --run {args.run} --resume"):
         return 130
     console.out(
         f"Next:    python tools/evaluate.py --run {args.run}\n"

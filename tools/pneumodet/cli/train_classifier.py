@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from pneumodet.cli import console, train_flags
+from pneumodet.cli import console, outcomes, train_flags
 from pneumodet.core import progress
 from pneumodet.core.errors import ConfigError
 from pneumodet.models.classification.settings import IMBALANCES, SMALLEST_SIDE, TASKS, ClassifierSettings
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Classifier(), request, on_start=bar.message, on_progress=bar.update)
     # as by Ctrl-C, so that a script does not take scores of a run that is not done
-    if not console.print_trained(outcome, folder, resume=f"python tools/train_classifier.py --run {args.run} --resume") or metrics is None:
+    if not outcomes.print_trained(outcome, folder, resume=f"python tools/train_classifier.py --run {args.run} --resume") or metrics is None:
         return 130
-    console.print_evaluation(metrics)
+    outcomes.print_evaluation(metrics)
     console.out(f"  {metrics['operating_point']['source']}")
     into = folder / runs.EVALUATION
     console.out(
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         + "\n         ".join(
             [
                 f"Next:    python tools/grad_cam.py --run {args.run}",
-                *console.test_commands(args.run, metrics),
+                *outcomes.test_commands(args.run, metrics),
                 f"tensorboard --logdir {console.quoted(folder)}",
             ]
         )

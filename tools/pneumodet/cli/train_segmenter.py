@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from pneumodet.cli import console, train_flags
+from pneumodet.cli import console, outcomes, train_flags
 from pneumodet.core import formatting, progress
 from pneumodet.core.errors import ConfigError
 from pneumodet.models.segmentation.settings import SegmenterSettings
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
     )
     with progress.TrainingBar() as bar:
         folder, outcome, metrics = experiment.train(Segmenter(), request, on_start=bar.message, on_progress=bar.update)
-    if not console.print_trained(outcome, folder, resume=f"python tools/train_segmenter.py --run {args.run} --resume") or metrics is None:
+    if not outcomes.print_trained(outcome, folder, resume=f"python tools/train_segmenter.py --run {args.run} --resume") or metrics is None:
         return 130
-    console.print_evaluation(metrics)
+    outcomes.print_evaluation(metrics)
     _print_gain(metrics)
     into, data = folder / runs.EVALUATION, runs.read(folder).records().folder
     console.out(
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         f"         {into / 'scores.csv'} (for the gate: python tools/postprocess.py --gate)\n"
         f"Next:    python tools/evaluate.py --ground-truth {console.quoted(f'{data}/instances_val.json')} "
         f"--detections {console.quoted(into / DETECTIONS)} --output-dir {console.quoted(folder / 'evaluated')}\n         "
-        + "\n         ".join([*console.test_commands(args.run, metrics), f"tensorboard --logdir {console.quoted(folder)}"])
+        + "\n         ".join([*outcomes.test_commands(args.run, metrics), f"tensorboard --logdir {console.quoted(folder)}"])
     )
     return 0
 
