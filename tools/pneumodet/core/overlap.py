@@ -70,16 +70,18 @@ class Counted:
         """Return what metrics.json holds, with ``statement`` as text."""
         return {**dataclasses.asdict(self), "unrecorded": list(self.unrecorded), "statement": self.statement()}
 
-    def sentences(self, *roles: str, what: str = "exam") -> list[str]:
+    def sentences(self, *roles: str, what: str = "exam", lead: str = "") -> list[str]:
         """Return a sentence for each role that has an overlap, and one for what is not recorded; nothing where neither is.
 
         Args:
           roles: those of ROLES that are asked for; all without.
           what: what an exam is called.
+          lead: what sentences on an overlap begin with; that on what is not recorded names what it is about.
         """
         lines = [self._of(role, what) for role in roles or ROLES if getattr(self, role)]
         if "trained" in (roles or ROLES) and not self.trained and self.trained.of_alike_patients:
             lines.append(self._alike(what))
+        lines = [f"{lead}{line[0].lower()}{line[1:]}" for line in lines] if lead else lines
         return lines + ([self._unrecorded(what)] if self.unrecorded else [])
 
     def statement(self, what: str = "exam") -> str:

@@ -43,7 +43,7 @@ FEWEST_GROUPS = 10
 PARTS, REPEATS = 10, 40
 """Each patient is in one of so many parts; the parts are drawn so often, and figures are means over all of them."""
 
-_TOLERANCE = 1e-6
+_ROUNDING = 1e-6
 
 
 def as_good(mean: Any, highest: Any) -> Any:
@@ -174,7 +174,7 @@ def _kept(path: Path, metric: str, values: Mapping[int, float]) -> dict[int, np.
         entry = _entry(line)
         if entry and entry["metric"] == metric and isinstance(entry["value"], float | int):
             value = values.get(entry["step"])
-            if value is not None and math.isclose(value, entry["value"], rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+            if value is not None and math.isclose(value, entry["value"], rel_tol=_ROUNDING, abs_tol=_ROUNDING):
                 moves[entry["step"]] = np.array(entry["moves"], np.float64)
     return moves
 

@@ -307,11 +307,7 @@ def seen_by(records: RecordSet, *, before: Seen, say: Say) -> Seen:
         if name != "train":
             # that an earlier checkpoint was chosen on these very validation exams is as this one will be; on test exams nothing may be
             roles, what = (("trained",), "validation exam") if name == "val" else (("trained", "chosen"), f"{name} exam")
-            counted = overlap.count({"": before}, held_out)
-            known = dataclasses.replace(counted, unrecorded=()).sentences(*roles, what=what)
-            for sentence in known:
-                say(f"warning: In what this run starts from, {sentence[0].lower()}{sentence[1:]}")
-            for sentence in counted.sentences(*roles, what=what)[len(known) :]:  # names what it is about
+            for sentence in overlap.count({"": before}, held_out).sentences(*roles, what=what, lead="In what this run starts from, "):
                 say(f"warning: {sentence}")
     return Seen(trained=Marks.of(exams["train"]) if "train" in exams else Marks()) | before
 

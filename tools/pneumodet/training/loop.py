@@ -268,7 +268,7 @@ class Run:
         # of the chief, which alone evaluates: all workers must take the same turn, or they would wait for one another for ever
         value = self._cluster.of_chief(None if evaluation is None else evaluation.figures.get(self._plan.best_metric))
         better = self._memory.take(value, step)
-        self._observer.note(f"step {step} of {self._total}: {self._plan.best_metric} {self._memory.compared(step, value)}")
+        self._observer.note(f"step {step} of {self._total}: {self._plan.best_metric} {self._memory.compared(value, step)}")
         if self._cluster.any(evaluation is not None and self._observer.evaluation(step, evaluation, best=better) is False):
             self._outcome.stopped_early = f"stopped at step {step} by its caller"
         else:

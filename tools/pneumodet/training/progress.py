@@ -92,7 +92,7 @@ class Memory:
         self.best, self.best_step = value, step
         return True
 
-    def compared(self, step: int, value: float | None) -> str:
+    def compared(self, value: float | None, step: int) -> str:
         """Return the figure of the newest evaluation for a sentence, and how it stands to the best so far."""
         shown = "is undefined" if value is None else f"{value:.4f}"
         if self.best is None:

@@ -101,8 +101,6 @@ def new(folder: Path, request: Request, *, say: Say, on_download: pretrained.Pro
     box_audit.check_has_boxes(records)
     if not records.manifest.splits["train"].exams:
         raise DataError(f"The record set {data_dir} has no training exams. Make it again with a smaller --val-fraction.")
-    # a wrong name is refused at once
-    augmentation_settings.load(request.augmentation or augmentation_settings.DEFAULT)
     config, keys = _resolved(request, folder, records=records)
     start = None
     if weights:
@@ -174,9 +172,11 @@ def _augmentation(request: Request, config: Config, say: Say) -> Augmentation:
 
 def _check(request: Request) -> None:
     """Check what needs neither config nor records."""
+    named = _named(request)
     if request.recipe:
-        recipes.load(request.recipe, _named(request))
-    _named(request)
+        recipes.load(request.recipe, named)
+    if request.augmentation:
+        augmentation_settings.load(request.augmentation)
     if request.patience and request.evaluate_every == 0:
         raise ConfigError("--patience counts evaluations, but --evaluate-every 0 leaves none. Leave one of them out.")
     if request.seed is not None:
