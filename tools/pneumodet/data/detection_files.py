@@ -59,9 +59,12 @@ def read_columns(path: Path, image_ids: Mapping[str, Any], *, category_id: int) 
     Arguments and errors as ``read``; detections with masks come as rows.
     """
     data = text_files.read_bytes(path, _WHAT)
-    if text_files.is_json(data) and (columns := detection_columns.plain(data, image_ids)) is not None:
+    is_json = text_files.is_json(data)
+    if is_json and (columns := detection_columns.plain(data, image_ids)) is not None:
         return columns
-    return _read(_parsed(data, path), path, image_ids, category_id)
+    text = text_files.decode(data, path, _WHAT)
+    del data  # as large as the text
+    return _read(_parsed(text, path, is_json=is_json), path, image_ids, category_id)
 
 
 def _read(rows: list[Any] | Table, path: Path, image_ids: Mapping[str, Any], category_id: int) -> list[Row]:
@@ -169,12 +172,13 @@ def _boxes(rows: list[Any]) -> np.ndarray:
 
 
 def _content(path: Path) -> list[Any] | Table:
-    return _parsed(text_files.read_bytes(path, _WHAT), path)
-
-
-def _parsed(data: bytes, path: Path) -> list[Any] | Table:
+    data = text_files.read_bytes(path, _WHAT)
     text, is_json = text_files.decode(data, path, _WHAT), text_files.is_json(data)
     del data  # as large as the text
+    return _parsed(text, path, is_json=is_json)
+
+
+def _parsed(text: str, path: Path, *, is_json: bool) -> list[Any] | Table:
     if not is_json and not path.name.lower().removesuffix(text_files.PACKED).endswith(".json"):
         table = tables.parse(text, path)
         if not set(SUBMISSION_HEADER) & set(table.columns):

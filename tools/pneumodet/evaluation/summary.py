@@ -7,9 +7,10 @@ The threshold is never chosen on the patients on whom it is reported: without on
 chosen on the others (``operating_point.cross_fitted``). Nothing is NaN: what is undefined is None, and a sentence says why.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,16 @@ HISTOGRAM_BINS = 20
 NEW_DATA = "threshold for new data, chosen on all of these images; no figure of this evaluation is at it"
 
 
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    from threadpoolctl import threadpool_limits  # here, because only evaluation needs it
+
+    # products of a few columns: threads would wait for one another for longer than they compute, on a busy machine by far; and one order of sums everywhere
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@_one_blas_thread()
 def summarize(
     loaded: Loaded,
     *,
@@ -96,28 +107,13 @@ def summarize(
       ConfigError: the aim is unknown.
       DataError: the rules are unknown, or the second model has other images.
     """
-    from threadpoolctl import threadpool_limits  # here, because only evaluation needs it
-
     # before any figure is computed: intervals take the most of the time
     aims.parse_aim(aim)
-    how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-    # products of a few columns: threads would wait for one another for longer than they compute, on a busy machine by far; and one order of sums everywhere
-    with threadpool_limits(limits=1, user_api="blas"):
-        metrics = _summarized(loaded, other, threshold, threshold_source, aim, names, how)
-    if calibrator is not None:
-        metrics["calibration"] = calibration.with_own(metrics["calibration"], loaded.cases, calibrator)
-    return metrics
-
-
-def _summarized(
-    loaded: Loaded, other: Loaded | None, threshold: float | None, source: str, aim: str, names: tuple[str, str], how: dict[str, Any]
-) -> dict[str, Any]:
-    """Return ``summarize``; ``how`` has what it hands on."""
-    rules, class_name, resamples, seed = (how[key] for key in ("rules", "class_name", "resamples", "seed"))
     cases = loaded.cases
     warnings = list(loaded.warnings)
-    point = _operating_point(cases, threshold, source, aim, rules, seed, warnings)
+    point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
     at, choice = point.pop("at"), point.pop("choice", None)
+    how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
     moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
     drawn = uncertainty.of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
@@ -142,6 +138,8 @@ def _summarized(
         warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
     metrics |= {"bootstrap": drawn, "operating_point": point}
     metrics |= _details(loaded, at, point["threshold"], moved, how, warnings)
+    if calibrator is not None:
+        metrics["calibration"] = calibration.with_own(metrics["calibration"], cases, calibrator)
     metrics["comparison"] = None
     if other is not None:
         # a threshold of its own, also where one is given for this model: scores of two models have different scales

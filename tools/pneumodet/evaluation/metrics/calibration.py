@@ -11,7 +11,6 @@ width are nearly empty where detectors have no scores): the mean over bins, weig
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics.calibrators import fit, fitted
-from pneumodet.evaluation.metrics.jackknife import Ratio
+from pneumodet.evaluation.metrics.jackknife import Ratio, in_threads
 from pneumodet.evaluation.metrics.matching import match
 from pneumodet.evaluation.metrics.operating_point import check_folds
 from pneumodet.inference.probability import METHODS, Calibrator, logit
@@ -41,11 +40,8 @@ OTHERS_NOTE = "The other calibrators are fits on these exams, to compare with, a
 Z95 = 1.959963984540054
 """Quantile of the normal distribution for 95 % intervals."""
 
-
-_THREADS = 2
-"""Fits at once, where there are many scores: with more they would wait for memory."""
-
 _MANY = 100_000
+"""Scores from which on fits begin where that of all ended."""
 
 
 def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, patients: np.ndarray | None = None) -> dict:
@@ -144,10 +140,8 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
         one = fitted(scores[~here], outcomes[~here], logits[~here], method=method, start=start)
         probabilities[here] = one(scores[here])
 
-    # each fold fills places of its own; numpy's loops over millions of boxes let other threads run
-    with ThreadPoolExecutor(_THREADS if len(scores) >= _MANY else 1) as pool:
-        for _ in pool.map(calibrate, np.unique(folds).tolist()):
-            pass
+    # each fold fills places of its own
+    in_threads(calibrate, np.unique(folds).tolist(), number=len(scores))
     return probabilities
 
 
@@ -203,5 +197,5 @@ def with_own(report: Mapping[str, Any], cases: Cases, calibrator: Calibrator, *,
     fits = report.get("calibration.image") or {"raw": reliability(cases.case_scores, cases.positive, bins=bins, patients=cases.patients)}
     own = reliability(calibrator(cases.case_scores), cases.positive, bins=bins, patients=cases.patients)
     notes = [OWN_NOTE.format(method=calibrator.method), *([OTHERS_NOTE, report["note"]] if "note" in report else [])]
-    images = {"raw": fits["raw"], OWN: own, **{method: one for method, one in fits.items() if method != "raw"}}
+    images = {"raw": fits["raw"], OWN: own, **fits}
     return {**report, "calibration.image": images, "note": " ".join(notes)}

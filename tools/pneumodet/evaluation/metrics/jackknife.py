@@ -68,7 +68,7 @@ def in_threads(function: Callable[[Given], Result], items: Iterable[Given], *, n
     Args:
       function: changes nothing that another item's call reads; most of its time is numpy's, which lets other threads run.
       items: of an iterator, taken as they are needed.
-      number: of cases; with few of them threads wait for one another for longer than they compute.
+      number: of cases or scores; with few of them threads wait for one another for longer than they compute.
     """
     if number < _MANY:
         return [function(one) for one in items]

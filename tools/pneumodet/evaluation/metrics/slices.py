@@ -13,6 +13,7 @@
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -99,14 +100,14 @@ def slices(
     named, left_out = _masks(cases, image_sizes_hw(cases, sizes_hw))
     keys = (*FIGURES, f"coco.{class_name}.AP50")
     prepared = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
-    every = np.ones(len(cases), bool)
+    masks = [mask for _, _, mask in named]
     # a slice is a weighting by 0 and 1: sorted and matched once for all of them
-    values = prepared(np.column_stack([every, *(mask for _, _, mask in named)]).astype(np.float64))
+    values = prepared(np.column_stack([np.ones(len(cases), bool), *masks]).astype(np.float64))
     of_all = {key: _or_none(values[key][0]) for key in keys}
     drawn_of: list[dict[str, Interval]] = []
     if moves is not None:
-        given = moves  # which is not None in there either
-        drawn_of = in_threads(lambda one: _of_slice(cases, one[2], score_threshold, given, overall or {}), named, number=len(cases))
+        of_slice = functools.partial(_of_slice, cases, score_threshold=score_threshold, moves=moves, overall=overall or {})
+        drawn_of = in_threads(of_slice, masks, number=len(cases))
     rows = []
     for column, (by, name, mask) in enumerate(named, start=1):
         exams, positives = int(mask.sum()), int(cases.positive[mask].sum())
@@ -117,7 +118,7 @@ def slices(
             figures = {key: {**figures[key], "low": drawn[key]["low"], "high": drawn[key]["high"]} for key in keys}
         rows.append({"by": by, "slice": name, "exams": exams, "positives": positives, "small": small, "figures": figures})
     ways = dict.fromkeys(row["by"] for row in rows)
-    p = _p_values(rows, {key: prepared.ratios[key] for key in COMPARED}, [mask for _, _, mask in named], cases.patients)
+    p = _p_values(rows, {key: prepared.ratios[key] for key in COMPARED}, masks, cases.patients)
     return {
         "slices": rows,
         "worst": _worst(rows, of_all, p),
