@@ -41,7 +41,7 @@ Z95 = 1.959963984540054
 """Quantile of the normal distribution for 95 % intervals."""
 
 _MANY = 100_000
-"""Scores from which on fits begin where that of all ended."""
+"""Scores from which on fits begin where that of all ended, and two are made at once."""
 
 
 def reliability(scores: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, patients: np.ndarray | None = None) -> dict:
@@ -141,7 +141,7 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
         probabilities[here] = one(scores[here])
 
     # each fold fills places of its own
-    in_threads(calibrate, np.unique(folds).tolist(), number=len(scores))
+    in_threads(calibrate, np.unique(folds).tolist(), number=len(scores), fewest=_MANY)
     return probabilities
 
 

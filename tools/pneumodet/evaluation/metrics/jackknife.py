@@ -62,15 +62,16 @@ def jackknifed(
     return value, {key: (value[key] - np.concatenate([part[key] for part in parts])) * scale for key in value}
 
 
-def in_threads(function: Callable[[Given], Result], items: Iterable[Given], *, number: int) -> list[Result]:
+def in_threads(function: Callable[[Given], Result], items: Iterable[Given], *, number: int, fewest: int = _MANY) -> list[Result]:
     """Return what a function gives of each item, in their order; on two processors where it works on many cases.
 
     Args:
       function: changes nothing that another item's call reads; most of its time is numpy's, which lets other threads run.
       items: of an iterator, taken as they are needed.
-      number: of cases or scores; with few of them threads wait for one another for longer than they compute.
+      number: of cases or scores.
+      fewest: of them; with fewer threads wait for one another for longer than they compute.
     """
-    if number < _MANY:
+    if number < fewest:
         return [function(one) for one in items]
     results: list[Result] = []
     with ThreadPoolExecutor(_THREADS) as pool:
