@@ -173,37 +173,43 @@ ON_CASES: dict[str, Callable[[Cases], Any]] = {
 }
 
 
-def write_files(cases: Cases, folder: Path, *, seed: int = 0) -> tuple[Path, Path]:
-    """Write ``instances.json`` with what is known of exams, and ``detections.json``; what is there already stays."""
-    paths = folder / "instances.json", folder / "detections.json"
-    if all(path.exists() for path in paths):
-        return paths
+def files_in(folder: Path) -> tuple[Path, Path]:
+    """Return where the command's ground truth and detections are."""
+    return folder / "instances.json", folder / "detections.json"
+
+
+def write_files(cases: Cases, folder: Path, *, seed: int = 0) -> None:
+    """Write the ground truth with what is known of exams, and the detections."""
     instances, results = as_coco(cases)
     rng = np.random.default_rng(seed)
     views, sexes = (rng.choice(values, len(cases)).tolist() for values in (["AP", "PA"], ["F", "M"]))
     ages = rng.integers(10, 95, len(cases)).tolist()
     for image, patient, view, sex, age in zip(instances["images"], cases.patients.tolist(), views, sexes, ages, strict=True):
         image |= {"patient": f"p{patient}", "view_position": view, "sex": sex, "age": age}
-    for path, value in zip(paths, (instances, results), strict=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, value in zip(files_in(folder), (instances, results), strict=True):
         path.write_text(json.dumps(value))
-    return paths
 
 
-def run_command(exams: int, detections: int, folder: Path) -> dict[str, Any]:
-    """Write the files in a process of its own, whose memory is not counted, and run the command on them."""
-    size = ["--exams", str(exams), "--detections", str(detections)]
-    subprocess.run([sys.executable, __file__, "--write", str(folder), *size], check=True)
-    given = ["--ground-truth", str(folder / "instances.json"), "--detections", str(folder / "detections.json")]
+def time_command(exams: int, detections: int, folder: Path, *, rounds: int) -> None:
+    """Print what the command takes on the files of a folder, round by round; where they are not there, they are written first."""
+    truth, results = files_in(folder)
+    if not (truth.exists() and results.exists()):
+        # in a process of its own, whose memory is not counted
+        size = ["--exams", str(exams), "--detections", str(detections)]
+        subprocess.run([sys.executable, __file__, "--write", str(folder), *size], check=True)
+    given = ["--ground-truth", str(truth), "--detections", str(results)]
     command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), *given, "--output-dir", str(folder / "results"), "--overwrite"]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)  # of this process alone
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"The command ended with {os.waitstatus_to_exitcode(status)}.")
-    metrics = json.loads((folder / "results" / "metrics.json").read_text())
-    cpu = usage.ru_utime + usage.ru_stime
-    return {"seconds": seconds, "mib": usage.ru_maxrss / 1024, "result": [cpu, metrics["rsna_metric"], metrics["coco.pneumonia.AP50"]]}
+    for _ in range(rounds):
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)  # of this process alone
+        seconds, cpu, mib = time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        if status:
+            raise SystemExit(f"The command ended with {os.waitstatus_to_exitcode(status)}.")
+        metrics = json.loads((folder / "results" / "metrics.json").read_text())
+        figures = f"{metrics['rsna_metric']} {metrics['coco.pneumonia.AP50']}"
+        print(f"{COMMAND}: {seconds:.1f} s, {cpu:.1f} CPU s, {mib:.0f} MiB; {figures}", flush=True)
 
 
 def measure(name: str, exams: int, detections: int) -> dict[str, Any]:
@@ -236,17 +242,11 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.write:
-        args.write.mkdir(parents=True, exist_ok=True)
         write_files(draw(args.exams, args.detections), args.write)
         return
     if COMMAND in args.only:
         with tempfile.TemporaryDirectory() as made:
-            for _ in range(args.rounds):
-                one = run_command(args.exams, args.detections, args.keep or Path(made))
-                cpu, *figures = one["result"]
-                print(
-                    f"{COMMAND}: {one['seconds']:.1f} s, {cpu:.1f} CPU s, {one['mib']:.0f} MiB; {' '.join(map(str, figures))}", flush=True
-                )
+            time_command(args.exams, args.detections, args.keep or Path(made), rounds=args.rounds)
         args.only = [name for name in args.only if name != COMMAND]
         if not args.only:
             return

@@ -32,3 +32,18 @@ def events(folder):
                 elif value.HasField("tensor"):
                     scalars[value.tag].append(float(tf.make_ndarray(value.tensor)))
     return dict(scalars), images
+
+
+def in_tensorboard(folder):
+    """Return run -> tag -> [(step, tensor)] of all event files below a folder, as TensorBoard's own reader sees them."""
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.util import tensor_util
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    return {
+        run: {
+            tag: [(one.step, tensor_util.make_ndarray(one.tensor_proto)) for one in multiplexer.Tensors(run, tag)]
+            for tag in content["tensors"]
+        }
+        for run, content in multiplexer.Runs().items()
+    }

@@ -15,20 +15,13 @@ from pneumodet.models.detection import pipeline_config
 
 
 @pytest.fixture(scope="module")
-def load():
-    """Return what imports a benchmark, whose folder is on the path meanwhile, as when it is started."""
-    with benchmark_modules.on_path():
-        yield benchmark_modules.load
+def train():
+    return benchmark_modules.load("train")
 
 
 @pytest.fixture(scope="module")
-def train(load):
-    return load("train")
-
-
-@pytest.fixture(scope="module")
-def accuracy(load):
-    return load("accuracy")
+def accuracy():
+    return benchmark_modules.load("accuracy")
 
 
 @pytest.fixture(scope="module")
@@ -237,11 +230,11 @@ def test_the_stock_config_has_the_same_model_and_records(stock_loop, tmp_path, s
     assert len(config.eval_input_reader[0].tf_record_input_reader.input_path) >= 1
 
 
-def test_limits_are_taken_away_for_the_comparison(load, monkeypatch):
+def test_limits_are_taken_away_for_the_comparison(monkeypatch):
     from pneumodet.core import guarded
     from pneumodet.dicom import costs
 
-    limits = load("limits")
+    limits = benchmark_modules.load("limits")
     before = guarded.HAS_LIMITS
     with limits.without():
         assert not guarded.HAS_LIMITS

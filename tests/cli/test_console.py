@@ -7,13 +7,14 @@ import subprocess
 import sys
 import types
 
+import kept_figures
 import numpy as np
 import pytest
 from absl import app as absl_app
 
 import pneumodet
 from pneumodet.cli import console, outcomes
-from pneumodet.core import folders, installation, metrics_table, runs, selection
+from pneumodet.core import folders, installation, runs, selection
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.run_record import RunRecord
 
@@ -294,14 +295,11 @@ def test_a_reader_that_leaves_is_no_error():
 @pytest.mark.parametrize(("spread", "expected"), [(0.0, "an estimate finds no luck in the choice"), (0.5, "on patients without a part")])
 def test_luck_is_a_figure_only_where_some_was_seen(tmp_path, capsys, spread, expected):
     """Moves of 0 leave the same checkpoint the best on any patients, as those of a handful of positive exams nearly do."""
-    values, rng = (0.1, 0.125, 0.02), np.random.default_rng(0)
-    written, moves = metrics_table.MetricsTable(tmp_path / metrics_table.FILE), selection.MovesFile(tmp_path / selection.FILE)
-    for step, value in enumerate(values, start=1):
-        written.add(metrics_table.Row(step, metrics_table.VALIDATION, step, value == max(values[:step]), {"rsna_metric": value}))
-        moves.add(step, "rsna_metric", value, spread * rng.standard_normal(selection.GROUPS) / selection.GROUPS)
-    best = types.SimpleNamespace(best=0.125, best_step=2)
+    moves = spread * np.random.default_rng(0).standard_normal((3, selection.GROUPS)) / selection.GROUPS
+    kept_figures.write(tmp_path, [0.1, 0.125, 0.02], moves)
+    best = types.SimpleNamespace(best=0.125, best_step=200)
     outcome = types.SimpleNamespace(
-        images_per_second=None, memory=best, best_metric="rsna_metric", step=3, checkpoint="ckpt-3", completed=True, stopped_early=None
+        images_per_second=None, memory=best, best_metric="rsna_metric", step=300, checkpoint="ckpt-300", completed=True, stopped_early=None
     )
     assert outcomes.print_trained(outcome, tmp_path, resume="")
     (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("Luck:")]

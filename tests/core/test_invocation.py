@@ -54,7 +54,7 @@ SAYS = {
     "warned": console.err,
     "while it trains": lambda text: progress.TrainingBar().message(text),
     "logged": lambda text: logging.getLogger("pneumodet.somewhere").warning("%s", text),
-    "from Python": lambda text: warned(text),
+    "from Python": warned,
 }
 """How -> what lets a sentence of the library out that way."""
 

@@ -1,10 +1,10 @@
 """The figure of the best of several: nothing is gained by choosing among what differs by chance, and what is better stays so."""
 
+import kept_figures
 import numpy as np
 import pytest
 
-from pneumodet.core import metrics_table, selection
-from pneumodet.core.metrics_table import VALIDATION, MetricsTable, Row
+from pneumodet.core import selection
 from pneumodet.core.split_use import Choice
 
 PATIENTS, SETS = 100, 150
@@ -59,17 +59,9 @@ def test_the_choice_of_a_clear_best_changes_no_digit():
     assert selection.cross_fitted(values, moves[:, : selection.FEWEST_GROUPS - 1]) is None
 
 
-def kept(folder, values, moves):
-    """Write what a run keeps of evaluations at steps 100, 200 and so on."""
-    metrics, file = MetricsTable(folder / metrics_table.FILE), selection.MovesFile(folder / selection.FILE)
-    for number, (value, moved) in enumerate(zip(values, moves, strict=True), start=1):
-        metrics.add(Row(100 * number, VALIDATION, number, bool(value == max(values)), {"rsna_metric": value}))
-        file.add(100 * number, "rsna_metric", value, moved)
-
-
 def test_a_run_keeps_what_the_estimate_needs(tmp_path):
     values, moves = drawn(np.random.default_rng(2), [0.0] * 5, alike=0.5)
-    kept(tmp_path, values.tolist(), moves)
+    kept_figures.write(tmp_path, values.tolist(), moves)
     choice = Choice.of_run(tmp_path, "rsna_metric")
     # as training chooses: not the highest figure, but the latest of about the highest mean
     assert choice.corrected == pytest.approx(selection.cross_fitted(values, moves, runs=[5]), abs=2e-3)
@@ -84,7 +76,7 @@ def test_of_several_runs_all_checkpoints_were_compared(tmp_path):
     """As trials of a search: the better of two runs that differ by chance owes as much to luck as the best of all their checkpoints."""
     values, moves = drawn(np.random.default_rng(4), [0.0] * 6, alike=0.2)
     for name, part in (("a", slice(0, 3)), ("b", slice(3, 6))):
-        kept(tmp_path / name, values[part].tolist(), moves[part])
+        kept_figures.write(tmp_path / name, values[part].tolist(), moves[part])
     corrected = selection.of_runs([tmp_path / "a", tmp_path / "b"], "rsna_metric")
     assert corrected == pytest.approx(selection.cross_fitted(values, moves, runs=[3, 3]), abs=2e-3)
     assert selection.of_runs([tmp_path / "a", tmp_path / "c"], "rsna_metric") is not None, "a run without any evaluation adds none"
@@ -94,7 +86,7 @@ def test_of_several_runs_all_checkpoints_were_compared(tmp_path):
 
 def test_after_a_return_or_a_kill_the_last_evaluation_of_a_step_counts(tmp_path):
     values, moves = drawn(np.random.default_rng(3), [0.0] * 4, alike=0.5)
-    kept(tmp_path, values.tolist(), moves)
+    kept_figures.write(tmp_path, values.tolist(), moves)
     expected = Choice.of_run(tmp_path, "rsna_metric").corrected
     path = tmp_path / selection.FILE
     lines = path.read_bytes()

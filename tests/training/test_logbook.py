@@ -12,9 +12,9 @@ import numpy as np
 import pandas
 import pytest
 from PIL import Image
+from small_runs import in_tensorboard
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import metadata
-from tensorboard.util import tensor_util
 
 from pneumodet.core import metrics_table
 from pneumodet.core.errors import DataError
@@ -33,18 +33,6 @@ class Clock:
 
     def __call__(self):
         return self.now
-
-
-def in_tensorboard(folder):
-    """Return run -> tag -> [(step, tensor)] as TensorBoard's own reader sees them."""
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
-    multiplexer.Reload()
-    by_tag = {}
-    for run, content in multiplexer.Runs().items():
-        by_tag[run] = {
-            tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto)) for e in multiplexer.Tensors(run, tag)] for tag in content["tensors"]
-        }
-    return by_tag
 
 
 def scalars(folder, run, tag):

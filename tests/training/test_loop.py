@@ -165,6 +165,8 @@ def test_best_and_patience_survive_a_resume(records, tmp_path, monkeypatch):
     assert (outcome.memory.best, outcome.memory.best_step, outcome.memory.waited, outcome.step) == (0.5, 2, 3, 8)
 
 
+# quick, with the advice of each family: test_loop_stubbed.py
+@pytest.mark.slow
 def test_too_little_memory_says_what_helps(records, tmp_path, monkeypatch):
     import tensorflow as tf
 
@@ -219,6 +221,8 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(records, uncut, t
     assert record["rollbacks"] == 1
 
 
+# quick, of the loop alone: test_loop_stubbed.py
+@pytest.mark.slow
 def test_the_best_checkpoint_outlives_a_return_to_an_earlier_one(records, tmp_path, monkeypatch):
     """Step 4 is evaluated twice, and worse with the lower rate that it is repeated with."""
     break_steps(monkeypatch, lambda step, factor: step == 5 and factor == 1)

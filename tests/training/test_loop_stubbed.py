@@ -1,5 +1,6 @@
 """What the loop does around a step, with parts that train nothing; test_loop.py has the same of real networks."""
 
+import importlib
 import os
 import signal
 
@@ -60,6 +61,22 @@ def test_a_loss_that_is_not_finite_goes_back_with_a_lower_rate(stub, tmp_path):
     assert heard.losses[5] > heard.losses[6] > whole.losses[6], "from the weight of step 5, at a lower rate"
 
 
+def test_the_best_checkpoint_outlives_a_return_to_an_earlier_one(stub, tmp_path):
+    """Step 4 is evaluated twice, and worse with the lower rate that it is repeated with."""
+    import tensorflow as tf
+
+    trainer = stub.Trainer(lambda step, factor: step == 4 and factor == 1)
+    plan = Plan(evaluate_every=2, checkpoint_every=3, patience=9)
+    outcome, heard = stub.train(tmp_path, plan, trainer=trainer, figures=[0.1, 0.5, 0.0, 0.1], total=6)
+    assert "Back to step 3" in outcome.notes[0]
+    assert heard.evaluations == [(2, 0.1), (4, 0.5), (4, 0.0), (6, 0.1)]
+    memory = outcome.memory
+    assert (memory.best, memory.best_step, memory.rollbacks, memory.waited) == (0.5, 4, 1, 2)
+    assert names(tmp_path / "best") == {"ckpt-4.index"}
+    reader = tf.train.load_checkpoint(str(tmp_path / "best" / "ckpt-4"))
+    assert reader.get_tensor("rate_factor/.ATTRIBUTES/VARIABLE_VALUE") == 1, "the first of the two"
+
+
 def test_returns_are_bounded_and_go_back_further_each_time(stub, tmp_path):
     trainer = stub.Trainer(lambda step, factor: step == 5)
     with pytest.raises(TrainingError, match=r"diverged at step 6, learning rate .*: .*nan.* taken back 3 times"):
@@ -91,16 +108,17 @@ def test_slow_steps_are_saved_by_time(stub, tmp_path, monkeypatch):
     assert names(tmp_path / "train") == {f"ckpt-{step}.index" for step in range(7)}
 
 
-def test_too_little_memory_says_what_helps(stub, tmp_path):
+@pytest.mark.parametrize(
+    ("module", "advice"), [("step", "--batch-size auto"), ("keras.trainer", "--set image_size")], ids=["detection", "keras"]
+)
+def test_too_little_memory_says_what_helps(stub, tmp_path, module, advice):
     import tensorflow as tf
 
-    from pneumodet.training.keras.trainer import Trainer
-
     class Full(stub.Trainer):
-        memory_advice = Trainer.memory_advice
+        memory_advice = importlib.import_module(f"pneumodet.training.{module}").Trainer.memory_advice
 
         def step(self, batch):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor")
 
-    with pytest.raises(TrainingError, match="too little memory for 2 images at once .OOM when .*--set image_size"):
+    with pytest.raises(TrainingError, match=f"too little memory for 2 images at once .OOM when .*{advice}"):
         stub.train(tmp_path, Plan(), trainer=Full())

@@ -9,8 +9,7 @@ import pandas
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-from tensorboard.util import tensor_util
+from small_runs import in_tensorboard
 
 from pneumodet.core import selection
 from pneumodet.core.split_use import Choice
@@ -63,19 +62,6 @@ def watch(tmp_path, reported):
     return make
 
 
-def events(folder):
-    """Return run -> tag -> [(step, tensor)], as TensorBoard's own reader sees them."""
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
-    multiplexer.Reload()
-    return {
-        run: {
-            tag: [(one.step, tensor_util.make_ndarray(one.tensor_proto)) for one in multiplexer.Tensors(run, tag)]
-            for tag in content["tensors"]
-        }
-        for run, content in multiplexer.Runs().items()
-    }
-
-
 def around(pixels, colour, *, below):
     """Return (left, top, right, bottom) around all that is drawn in a colour below the legend."""
     rows, columns = np.nonzero(np.abs(pixels[below:].astype(int) - colour).max(axis=2) < 70)
@@ -102,7 +88,7 @@ def test_all_of_it_arrives(watch, reported, tmp_path):
         "notes": ["a sentence"],
         "evaluations": [(20, {"rsna_metric": 0.25, "coco.pneumonia.AP50": None})],
     }
-    there = events(tmp_path)
+    there = in_tensorboard(tmp_path)
     assert there["train"]["Loss/total_loss"] == [(20, 1.5)]
     assert there["eval"]["rsna_metric"] == [(20, 0.25)]
     assert "coco.pneumonia.AP50" not in there["eval"], "undefined"
@@ -138,7 +124,7 @@ def test_boxes_of_a_validation_picture_are_at_its_scale(watch, tmp_path):
     watcher = watch()
     watcher.evaluation(20, evaluation(), best=True)
     watcher.close()
-    pixels = image_of(events(tmp_path)["eval"]["validation"][0])
+    pixels = image_of(in_tensorboard(tmp_path)["eval"]["validation"][0])
     assert pixels.shape == (400, 400, 3)
     assert around(pixels, pictures.TRUTH_RGB, below=100) == pytest.approx((200, 250, 300, 350), abs=4)
     left, _, _, bottom = around(pixels, pictures.DETECTION_RGB, below=100)
@@ -155,7 +141,7 @@ def test_the_first_batch_is_shown_as_the_model_sees_it(watch, tmp_path):
     watcher.first_batch(batch, 0)
     watcher.first_batch({"image": object()}, 0)  # of several devices: left out
     watcher.close()
-    shown = events(tmp_path)["eval"]["training"]
+    shown = in_tensorboard(tmp_path)["eval"]["training"]
     assert len(shown[0][1]) == 2 + watching.PICTURES
     pixels = image_of(shown[0])
     assert around(pixels, pictures.TRUTH_RGB, below=100) == pytest.approx((200, 180, 300, 270), abs=4)
@@ -172,7 +158,7 @@ def test_resume_and_return_forget_what_came_later(watch, tmp_path):
     again.close()
     rows = pandas.read_csv(tmp_path / "metrics.csv")
     assert rows["step"].tolist() == [10]
-    assert "_hparams_" in str(events(tmp_path)["."].keys()), "reported once"
+    assert "_hparams_" in str(in_tensorboard(tmp_path)["."].keys()), "reported once"
 
 
 def test_a_run_without_a_report_draws_nothing(watch, tmp_path):

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from small_runs import events
+from small_runs import events, in_tensorboard
 
 from pneumodet.cli import evaluate, export, make_tfrecords, predict, train
 from pneumodet.core import detections, runs
@@ -39,10 +39,8 @@ def test_train_writes_its_runs(trained, records):
 
 def test_evaluate_leaves_the_curve_of_training_whole(trained):
     """Of a figure at a step below the last TensorBoard forgets all later ones of the same folder."""
-    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-
-    shown = EventMultiplexer().AddRunsFromDirectory(str(trained)).Reload()
-    curve, later = (set(shown.Runs()[run]["tensors"]) for run in (runs.EVAL, f"{runs.EVAL}/{of_evaluation.SCALARS}"))
+    shown = in_tensorboard(trained)
+    curve, later = (set(shown[run]) for run in (runs.EVAL, f"{runs.EVAL}/{of_evaluation.SCALARS}"))
     assert "image.roc_auc" in later
     assert not curve & later, "nothing beside what training wrote"
 
