@@ -19,8 +19,6 @@ import numpy as np
 
 AVERAGES = ("train_config.optimizer.use_moving_average=true", "train_config.optimizer.moving_average_decay=0.999")
 
-NONE = ("train_config.optimizer.use_moving_average=false", "eval_config.use_moving_averages=false")
-
 ALONE = "the update alone"
 
 UPDATES = 20
@@ -56,12 +54,12 @@ def measure(
     logs.set_up(verbose=False)
     import tensorflow as tf
 
-    from pneumodet.models.detection import models, pipeline_config, resizing
+    from pneumodet.models.detection import choices, models, pipeline_config, resizing
     from pneumodet.training import freezing
     from pneumodet.training.step import TOTAL_LOSS, Trainer
 
     trainers = {}
-    for name, more in (("without", NONE), ("with", AVERAGES)):
+    for name, more in (("without", choices.NO_AVERAGES), ("with", AVERAGES)):
         parsed = pipeline_config.load(config)
         pipeline_config.override(parsed, (*settings, *more))
         tf.keras.utils.set_random_seed(0)

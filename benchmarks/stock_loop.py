@@ -293,6 +293,9 @@ def bare(config: str, steps: int) -> dict[str, Any]:
         )
     counter = tf.Variable(0, dtype=tf.int64, trainable=False)
     optimizer, _ = api.optimizer_builder.build(train.optimizer, global_step=counter)
+    if train.optimizer.use_moving_average:
+        lib._ensure_model_is_built(model, tf.data.Dataset.from_tensors((features, labels)), train.unpad_groundtruth_tensors)
+        optimizer.shadow_copy(model)
 
     @tf.function
     def step() -> Any:

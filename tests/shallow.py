@@ -11,20 +11,20 @@ import types
 from pathlib import Path
 from unittest import mock
 
+from pneumodet.models.detection.choices import NO_AVERAGES
+
 SIDE = 96
 """Input size in px."""
 
 TWO_MAPS = ("model.ssd.feature_extractor.num_layers=2", "model.ssd.anchor_generator.ssd_anchor_generator.num_layers=2")
 """Leave four of the six feature maps out."""
 
-NO_AVERAGES = ("train_config.optimizer.use_moving_average=false", "eval_config.use_moving_averages=false")
-"""Of weights that are made by hand, or by a few steps; test_averaging has them."""
-
 SETTINGS = (
     f"model.ssd.image_resizer.fixed_shape_resizer.height={SIDE}",
     f"model.ssd.image_resizer.fixed_shape_resizer.width={SIDE}",
     "model.ssd.feature_extractor.depth_multiplier=0.35",
     *TWO_MAPS,
+    # of weights that are made by hand, or by a few steps; test_averaging has them
     *NO_AVERAGES,
 )
 """What is set in the config ``ssd_mobilenet``; without ``backbone()`` these make MobileNetV2 with fewer feature maps."""

@@ -5,12 +5,12 @@ import re
 
 import cv2
 import numpy as np
-import shallow
 
 from pneumodet.core import paths, runs
 from pneumodet.data import label_map
 from pneumodet.data.record_sets import RecordSet
 from pneumodet.models.detection import pipeline_config
+from pneumodet.models.detection.choices import NO_AVERAGES
 
 SIDE = 96
 """Input size in px."""
@@ -37,7 +37,7 @@ def model(resizer=FIXED, settings=()):
     from pneumodet.models.detection import models
 
     config = pipeline_config.load("ssd_mobilenet")
-    pipeline_config.override(config, ["model.ssd.feature_extractor.depth_multiplier=0.35", resizer, *shallow.NO_AVERAGES, *settings])
+    pipeline_config.override(config, ["model.ssd.feature_extractor.depth_multiplier=0.35", resizer, *NO_AVERAGES, *settings])
     made = models.build(config, is_training=False)
     generator = np.random.default_rng(0)
     for variable in [*made._feature_extractor.variables, *made._box_predictor.variables]:

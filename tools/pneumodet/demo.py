@@ -18,6 +18,7 @@ from typing import Any
 from pneumodet.core import invocation, paths, processes
 from pneumodet.core.errors import DataError, PneumodetError
 from pneumodet.core.formatting import counted
+from pneumodet.models.detection import choices
 
 NAME = "demo"
 """The demo's run, and so its folder in the workspace."""
@@ -125,7 +126,7 @@ def run(
     )
     settings = [f"{SETTING}.{side}={scale.input_px}" for side in ("height", "width")]
     # from random weights everything changes fast in so few steps, and averages lag behind
-    settings += ["train_config.optimizer.use_moving_average=false", "eval_config.use_moving_averages=false"]
+    settings += choices.NO_AVERAGES
     step(
         "Training: a detector from random weights, which do for drawings; with your own data leave out --pretrained none",
         "train",

@@ -8,3 +8,6 @@ RECIPES = ("stock",)
 
 CHECKPOINT_TYPES = ("classification", "detection", "fine_tune", "full")
 """Values of fine_tune_checkpoint_type that the API's models know (model.restore_from_objects)."""
+
+NO_AVERAGES = ("train_config.optimizer.use_moving_average=false", "eval_config.use_moving_averages=false")
+"""Settings of a config by which the weights themselves are evaluated, kept and exported."""
