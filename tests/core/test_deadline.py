@@ -8,15 +8,15 @@ import threading
 
 import pytest
 
-from pneumodet.core.deadline import EXIT_CODE, Deadline, interrupting
+from pneumodet.core.deadline import EXIT_CODE, Deadline, interrupting, of_a_command
 
 STUCK = """
 import ctypes, os, signal, sys, threading
-from pneumodet.core.deadline import Deadline
+from pneumodet.core.deadline import Deadline, of_a_command
 from pneumodet.core.signals import caught
 
 number, met = int(sys.argv[1]), sys.argv[2] == "met"
-with caught() as stop, Deadline(lambda: "The last checkpoint is that of step 7.", seconds=0.2) as deadline:
+with caught() as stop, of_a_command(), Deadline(lambda: "The last checkpoint is that of step 7.", seconds=0.2) as deadline:
     if met:
         deadline.met()
     threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
@@ -47,7 +47,7 @@ def test_what_must_not_be_cut_is_not():
 def test_without_a_signal_nothing_is_left_of_it():
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
-    with Deadline(lambda: "", seconds=0.0):
+    with of_a_command(), Deadline(lambda: "", seconds=0.0):
         assert signal.set_wakeup_fd(-1) != -1
     now = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
@@ -57,11 +57,17 @@ def test_without_a_signal_nothing_is_left_of_it():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_the_process_of_a_notebook_is_not_ended():
+    before = signal.set_wakeup_fd(-1)
+    with Deadline(lambda: "", seconds=0.0):
+        assert signal.set_wakeup_fd(before) == -1
+
+
 def test_in_a_thread_there_is_none():
     seen = []
 
     def work():
-        with Deadline(lambda: ""), interrupting():
+        with of_a_command(), Deadline(lambda: ""), interrupting():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -10,12 +10,13 @@ The system's own handler writes the signal's number into a socket (``signal.set_
 """
 
 import contextlib
+import contextvars
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pneumodet.core import signals
@@ -27,8 +28,21 @@ EXIT_CODE = 130
 """As of a command that Ctrl-C has stopped."""
 
 
+_of_a_command = contextvars.ContextVar("of_a_command", default=False)
+
+
+@contextlib.contextmanager
+def of_a_command() -> Iterator[None]:
+    """Say that the process is a command's: a deadline may end it. A notebook's has more in it than our work."""
+    token = _of_a_command.set(True)
+    try:
+        yield
+    finally:
+        _of_a_command.reset(token)
+
+
 class Deadline:
-    """While it is open, SIGINT and SIGTERM end the process after ``seconds``, unless it is left or met before."""
+    """While it is open, SIGINT and SIGTERM end the process of a command after ``seconds``, unless it is left or met before."""
 
     def __init__(self, last_words: Callable[[], str], *, seconds: float = SECONDS) -> None:
         """Take what is to be said then, asked for when it comes to that."""
@@ -43,7 +57,7 @@ class Deadline:
 
     def __enter__(self) -> "Deadline":
         # Python lets no other thread have signals
-        if threading.current_thread() is threading.main_thread():
+        if _of_a_command.get() and threading.current_thread() is threading.main_thread():
             self._sockets = socket.socketpair()
             self._sockets[1].setblocking(False)  # a handler must not wait
             self._before = signal.set_wakeup_fd(self._sockets[1].fileno(), warn_on_full_buffer=False)
