@@ -80,12 +80,21 @@ class Cases:
         scores[self.box_case[first]] = self.scores[first]
         return scores
 
+    @property
+    def rank(self) -> np.ndarray:
+        """(D,) int64: how many detections of the same case are more confident, or as confident and before it."""
+        sizes = np.bincount(self.box_case, minlength=len(self))
+        # the place within the case, by the order that is checked above
+        return np.arange(len(self.box_case)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
     def above(self, threshold: float | np.ndarray) -> "Cases":
         """Return the same cases with the detections that score at least ``threshold``: one, or (D,), one for each."""
         return self.where(self.scores >= threshold)
 
     def where(self, mask: np.ndarray) -> "Cases":
-        """Return the same cases with the detections of a (D,) bool mask."""
+        """Return the same cases with the detections of a (D,) bool mask; themselves where these are all."""
+        if mask.all():  # so that nothing of them is computed again
+            return self
         return dataclasses.replace(self, boxes_xyxy_px=self.boxes_xyxy_px[mask], scores=self.scores[mask], box_case=self.box_case[mask])
 
     def take(self, rows: np.ndarray) -> "Cases":

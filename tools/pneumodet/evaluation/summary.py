@@ -316,11 +316,12 @@ def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[flo
         return {"threshold": [], "rsna": []}
     thresholds, values = rsna.threshold_curve(cases, rules=rules)
     keep = {0, len(thresholds) - 1, int(np.argmax(values))}
-    # thresholds fall: the first is the highest
+    # thresholds fall: the first is the highest, and those of a bin lie together
     bins = np.minimum(thresholds / (thresholds[0] or 1) * SWEEP_BINS, SWEEP_BINS - 1).astype(int)
-    for one in np.unique(bins):
-        inside = np.flatnonzero(bins == one)
-        keep |= {int(inside[0]), int(inside[-1]), int(inside[np.argmax(values[inside])]), int(inside[np.argmin(values[inside])])}
+    starts = np.flatnonzero(np.diff(bins, prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(bins)], strict=True):
+        inside = values[start:end]
+        keep |= {start, end - 1, start + int(np.argmax(inside)), start + int(np.argmin(inside))}
     points = {float(thresholds[index]): float(values[index]) for index in keep}
     if chosen is not None:
         above = np.flatnonzero(thresholds >= chosen)  # up to the next score nothing changes

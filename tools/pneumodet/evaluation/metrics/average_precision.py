@@ -48,12 +48,12 @@ class PrecisionRecall:
     """
 
     def __init__(self, cases: Cases, *, iou_thresholds: np.ndarray = IOU_THRESHOLDS) -> None:
-        # Cases has the detections of a case by falling score, so that the place within the case is the rank
-        rank = np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
+        rank = cases.rank
         # COCO drops what is beyond, so that a detector gains nothing by more boxes
         if rank.max(initial=0) >= MAX_DETECTIONS[-1]:
             cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
-        pairs = matching.overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
+        # few pairs reach any of the thresholds
+        pairs = matching.reaching(matching.pairs_of(cases), iou_thresholds.min())
         hits = [matching.coco_hits(pairs, threshold)[0] for threshold in iou_thresholds]
         ranking = ranked(cases)
         hits = [box[np.argsort(ranking.place[box])] for box in hits]
