@@ -46,9 +46,6 @@ OF_VALIDATION = "chosen on validation"
 SLICE_RESAMPLES = 200
 """Groups of patients that are left out in turn for a slice's intervals: there are some twenty slices."""
 
-SLICE_IOU_THRESHOLDS = np.array([0.5, 0.75])
-"""Of a slice's intervals, which are of AP50 alone: the other eight of AP would be computed in vain."""
-
 SWEEP_BINS = 200
 """Columns of the curve of the RSNA metric against the threshold, even in threshold; of each are kept the ends, the highest and the lowest point, which
 is all that can be seen of it."""
@@ -270,8 +267,7 @@ def _details(
 ) -> dict[str, Any]:
     cases, rules, seed = loaded.cases, how["rules"], how["seed"]
     # fewer groups than for all exams: slices are compared with one another, and there are some twenty of them
-    fewer = {**how, "resamples": min(how["resamples"], SLICE_RESAMPLES), "iou_thresholds": SLICE_IOU_THRESHOLDS}
-    of_slice = functools.partial(uncertainty.moves, **fewer)
+    of_slice = functools.partial(uncertainty.fixed_moves, resamples=min(how["resamples"], SLICE_RESAMPLES), seed=seed)
     alike = {"rules": rules, "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
     sliced = slices.slices(cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
     try:

@@ -10,6 +10,8 @@ at this recall or beyond, and 0 where the recall is never reached. Each detectio
 order of cases (in COCO's: of image ids), which is the only way in which the two can differ.
 """
 
+import copy
+
 import numpy as np
 
 from pneumodet.data.cases import Cases
@@ -67,6 +69,19 @@ class PrecisionRecall:
         self.reached = [
             np.bincount(cases.box_case[every[rank[every] < limit]], minlength=len(cases)) / len(hits) for limit in MAX_DETECTIONS
         ]
+
+    def take(self, cases: np.ndarray) -> "PrecisionRecall":
+        """Return the same of the cases of rising (R,) int64 indices; nothing is sorted or matched again."""
+        part, place = copy.copy(self), np.full(len(self._truth), -1)
+        place[cases] = np.arange(len(cases))
+        keeps = [place[case] >= 0 for case in self._hit_case]
+        rows = [row[keep] for row, keep in zip(self._rows, keeps, strict=True)]
+        any_row = np.unique(np.concatenate(rows))
+        part._before = self._before.take(cases, any_row)
+        part._rows = [np.searchsorted(any_row, row) for row in rows]
+        part._hit_case = [place[case[keep]] for case, keep in zip(self._hit_case, keeps, strict=True)]
+        part._truth, part.reached = self._truth[cases], [one[cases] for one in self.reached]
+        return part
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
         """Return the (K, B) AP for (C, B) float64 weights >= 0 of the cases; NaN where no weighted case has ground truth."""
