@@ -7,6 +7,7 @@ cases.above(0.3)                       # without detections of lower score
 
 import dataclasses
 import functools
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -132,16 +133,18 @@ Result = TypeVar("Result")
 def once(function: Callable[Concatenate[Cases, Given], Result]) -> Callable[Concatenate[Cases, Given], Result]:
     """Let a function of cases be computed once for the same object and arguments; what it returned lives as long as the cases, and is not to be changed.
 
-    What it returns must not hold the cases themselves.
+    What it returns must not hold the cases themselves. A second thread waits for what the first one computes.
     """
     kept: weakref.WeakKeyDictionary[Cases, dict[Any, Result]] = weakref.WeakKeyDictionary()
+    computing = threading.RLock()
 
     @functools.wraps(function)
     def call(cases: Cases, *args: Given.args, **named: Given.kwargs) -> Result:
-        known = kept.setdefault(cases, {})
         key = (args, tuple(named.items()))
-        if key not in known:
-            known[key] = function(cases, *args, **named)
-        return known[key]
+        with computing:
+            known = kept.setdefault(cases, {})
+            if key not in known:
+                known[key] = function(cases, *args, **named)
+            return known[key]
 
     return call

@@ -111,12 +111,20 @@ def summarize(
     point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
     at, choice = point.pop("at"), point.pop("choice", None)
     how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-    moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
+
+    def with_intervals() -> tuple[dict[str, Moved], dict[str, Any]]:
+        moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
+        return moved, _slices(loaded, at, moved, how)
+
+    def without() -> tuple[dict[str, float | None], dict[str, Any]]:
+        return coco.coco_metrics(loaded.instances, loaded.detected), _details(loaded, at, point["threshold"], rules=rules, seed=seed)
+
+    (moved, sliced), (of_coco, details) = jackknife.both(with_intervals, without, number=len(cases))
     drawn = uncertainty.of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
-        **coco.coco_metrics(loaded.instances, loaded.detected),
+        **of_coco,
         **froc.froc(cases),
         **froc.at_threshold(cases, at),
         **image_level.image_level(cases, score_threshold=at),
@@ -133,8 +141,7 @@ def summarize(
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
     if drawn["patients"] == 1:
         warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
-    metrics |= {"bootstrap": drawn, "operating_point": point}
-    metrics |= _details(loaded, at, point["threshold"], moved, how, warnings)
+    metrics |= {"bootstrap": drawn, "operating_point": point, "slices": sliced, **details}
     if calibrator is not None:
         metrics["calibration"] = calibration.with_own(metrics["calibration"], cases, calibrator)
     metrics["comparison"] = None
@@ -257,19 +264,15 @@ def _missed(aim: str, reached: Mapping[str, float | None]) -> str | None:
     return f"The aim {aim} is missed on patients that had no part in the choice: there it is {value:.3f}.{surer}"
 
 
-def _details(
-    loaded: Loaded,
-    at: float | np.ndarray,
-    chosen: float | None,
-    moved: Mapping[str, Moved],
-    how: Mapping[str, Any],
-    warnings: list[str],
-) -> dict[str, Any]:
-    cases, rules, seed = loaded.cases, how["rules"], how["seed"]
+def _slices(loaded: Loaded, at: float | np.ndarray, moved: Mapping[str, Moved], how: Mapping[str, Any]) -> dict[str, Any]:
     # fewer groups than for all exams: slices are compared with one another, and there are some twenty of them
-    of_slice = functools.partial(uncertainty.fixed_moves, resamples=min(how["resamples"], SLICE_RESAMPLES), seed=seed)
-    alike = {"rules": rules, "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
-    sliced = slices.slices(cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
+    of_slice = functools.partial(uncertainty.fixed_moves, resamples=min(how["resamples"], SLICE_RESAMPLES), seed=how["seed"])
+    alike = {"rules": how["rules"], "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
+    return slices.slices(loaded.cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
+
+
+def _details(loaded: Loaded, at: float | np.ndarray, chosen: float | None, *, rules: str, seed: int) -> dict[str, Any]:
+    cases = loaded.cases
     try:
         calibrated = calibration.evaluate(cases, folds=operating_point.patient_folds(cases, seed=seed))
     except DataError as error:
@@ -280,7 +283,6 @@ def _details(
     except DataError:  # calibration says why
         calibrator = None
     return {
-        "slices": sliced,
         "calibration": calibrated,
         "calibrator": calibrator,
         "errors": error_analysis.buckets(cases, score_threshold=at),
