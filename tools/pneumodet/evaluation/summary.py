@@ -108,7 +108,12 @@ def summarize(
     aims.parse_aim(aim)
     cases = loaded.cases
     warnings = list(loaded.warnings)
-    point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
+    # COCO's figures take the most memory: apart from what else takes much
+    point, of_coco = jackknife.both(
+        lambda: _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings),
+        lambda: coco.coco_metrics(loaded.instances, loaded.detected),
+        number=len(cases),
+    )
     at, choice = point.pop("at"), point.pop("choice", None)
     how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
 
@@ -116,10 +121,10 @@ def summarize(
         moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
         return moved, _slices(loaded, at, moved, how)
 
-    def without() -> tuple[dict[str, float | None], dict[str, Any]]:
-        return coco.coco_metrics(loaded.instances, loaded.detected), _details(loaded, at, point["threshold"], rules=rules, seed=seed)
+    def without() -> dict[str, Any]:
+        return _details(loaded, at, point["threshold"], rules=rules, seed=seed)
 
-    (moved, sliced), (of_coco, details) = jackknife.both(with_intervals, without, number=len(cases))
+    (moved, sliced), details = jackknife.both(with_intervals, without, number=len(cases))
     drawn = uncertainty.of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {

@@ -92,7 +92,7 @@ class PrecisionRecall:
             here = weights[case]
             tp = np.cumsum(here, axis=0)
             seen = before[rows] + here
-            precision = np.divide(tp, seen, out=np.zeros_like(tp), where=seen > 0)
+            precision = tp / np.maximum(seen, np.finfo(np.float64).tiny)  # 0 where nothing is seen
             # the highest precision at this recall or beyond, by running maxima from the end
             envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
             values[index] = _interpolated(tp, envelope, total)

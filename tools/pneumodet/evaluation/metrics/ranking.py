@@ -69,11 +69,14 @@ class Counter:
         """Return (P, B): the summed weights, of (C, B) float64, of the detections that stand before each place."""
         from scipy import sparse
 
-        changed = weights.T - 1
+        changes = weights != 1
         # where a few cases are left out, these are counted and not all the others
-        few = np.count_nonzero(changed) < _FEW * changed.size
-        here = self._everything[:, None] + (sparse.csr_matrix(changed) @ self._by_case).toarray().T if few else self._counts @ weights
-        return np.cumsum(here, axis=0)[self._gap]
+        if np.count_nonzero(changes) >= _FEW * changes.size:
+            return np.asarray(np.cumsum(self._counts @ weights, axis=0)[self._gap])
+        case, column = np.nonzero(changes)
+        changed = sparse.csr_matrix((weights[case, column] - 1, (column, case)), shape=weights.T.shape)
+        here = self._everything[:, None] + (changed @ self._by_case).toarray().T
+        return np.asarray(np.cumsum(here, axis=0)[self._gap])
 
     def take(self, rows: np.ndarray, places: np.ndarray) -> "Counter":
         """Return the same of the cases of (R,) int64 indices and of some places, of rising (Q,) int64 indices."""
