@@ -134,11 +134,11 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
       data: the text in UTF-8.
       size: bytes after which the next cut is made.
     """
-    start, opening = 0, b""
+    start, opening, view = 0, b"", memoryview(data)  # a view, so that each byte is copied once
     while (cut := data.find(b"},", start + size)) >= 0:
-        yield opening + data[start : cut + 1] + b"]"
+        yield b"".join((opening, view[start : cut + 1], b"]"))
         start, opening = cut + 2, b"["
-    yield opening + data[start:]
+    yield b"".join((opening, view[start:]))
 
 
 @functools.cache
