@@ -7,13 +7,18 @@ import pytest
 
 from pneumodet.core import json_text
 from pneumodet.core.errors import DataError
-from pneumodet.data import detection_files
+from pneumodet.data import detection_columns, detection_files
 from pneumodet.data.detection_columns import Columns
 
 pytest.importorskip("msgspec", reason="a part of [evaluate]")
 
 EXAMS = {f"e{place}": (place * 7919 + 13) << 20 for place in range(20)}
 PLAIN = {"image_id": EXAMS["e3"], "category_id": 2, "bbox": [1, 2.5, 30, 40], "score": 0.5}
+
+
+@pytest.fixture(autouse=True, params=[1, 1 << 20], ids=["pieces of one entry", "one piece"])
+def _piece(request, monkeypatch):
+    monkeypatch.setattr(detection_columns, "_PIECE", request.param)
 
 
 def read(path, rows):
@@ -74,3 +79,31 @@ def test_what_is_wrong_is_said_as_ever(tmp_path, change, message):
 def test_objects_that_are_not_alike(data):
     assert json_text.alike(data, {"a": int}) is None
     assert [row.a for row in json_text.alike(b'[{"a": 1, "b": {}}]', {"a": int})] == [1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 40, 1000])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '[{"a":1},{"a":2}, {"a":3} ,\n{"a":4}]', '[{"a":1,"b":{"c":[{"a":5},{}]}},{"a":2}]', '[{"a":1,"b":"},{"},{"a":2,"b":"[{},"}]'],
+)
+def test_pieces_of_a_list_are_its_entries_or_no_json(text, size):
+    expected = [row["a"] for row in json.loads(text)]
+    parts = [json_text.alike(piece, {"a": int}) for piece in json_text.pieces(text.encode(), size)]
+    assert None in parts or [row.a for part in parts for row in part] == expected
+    if "b" not in text:
+        assert None not in parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[{"a":1},]', '[{"a":1}]{"a":1},{"a":2}]', '[{"a":1},{"a":2}', '[{"a":1},,{"a":2}]', '[{"a":1},{"a":2}]]', '{"a":1},{"a":2}]'],
+)
+def test_a_damaged_list_has_a_piece_that_is_none_or_empty(text):
+    parts = [json_text.alike(piece, {"a": int}) for piece in json_text.pieces(text.encode(), 1)]
+    assert not all(parts)
+
+
+def test_a_comma_behind_the_last_entry_is_an_error(tmp_path):
+    (tmp_path / "detections.json").write_text(json.dumps([PLAIN])[:-1] + ",]")
+    with pytest.raises(DataError, match="not valid JSON"):
+        detection_files.read_columns(tmp_path / "detections.json", EXAMS, category_id=2)

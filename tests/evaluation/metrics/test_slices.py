@@ -15,7 +15,7 @@ from pneumodet.evaluation.metrics import froc, rsna
 from pneumodet.evaluation.metrics.average_precision import average_precision
 from pneumodet.evaluation.metrics.operating_point import at
 from pneumodet.evaluation.metrics.slices import FIGURES, age_band, slices
-from pneumodet.evaluation.metrics.uncertainty import intervals, moves
+from pneumodet.evaluation.metrics.uncertainty import fixed_moves, intervals, moves
 
 CLASSES = ("Normal", "No Lung Opacity / Not Normal")
 
@@ -173,7 +173,7 @@ def test_facts_that_nothing_is_known_of_are_listed():
 
 def test_each_slice_has_an_interval_of_its_own():
     cases = with_facts(3, patients=100)
-    result = slices(cases, score_threshold=0.4, moves=functools.partial(moves, resamples=40, seed=1))
+    result = slices(cases, score_threshold=0.4, moves=functools.partial(fixed_moves, resamples=40, seed=1))
     row = next(row for row in result["slices"] if row["slice"] == "AP")
     part = cases.take(np.flatnonzero(np.array(cases.facts["view_position"]) == "AP"))
     expected = intervals(part, score_threshold=0.4, resamples=40, seed=1)["figures"]
@@ -188,8 +188,8 @@ def test_each_slice_has_an_interval_of_its_own():
 
 def test_a_choice_of_thresholds_widens_the_interval_of_a_slice():
     cases = with_facts(3, patients=100)
-    how = functools.partial(moves, resamples=40)
-    overall = how(cases, score_threshold=0.4)
+    how = functools.partial(fixed_moves, resamples=40)
+    overall = moves(cases, score_threshold=0.4, resamples=40)
     key = "image.specificity"
     drawn = np.random.default_rng(0).normal(overall[key].value, 0.2, 50)
     wider = overall | {key: dataclasses.replace(overall[key], refitted=drawn)}
@@ -206,9 +206,9 @@ def test_thresholds_of_each_detection_reach_the_figures_and_the_intervals():
     kept = cases.where(cases.scores >= thresholds)
     seen = []
 
-    def record(part, *, score_threshold):
-        seen.append((part.scores >= score_threshold).sum())
-        return moves(part, score_threshold=score_threshold, resamples=2)
+    def record(figures, patients):
+        seen.append(figures.ratios["lesion.precision"].whole.sum())
+        return fixed_moves(figures, patients, resamples=2)
 
     result = slices(cases, score_threshold=thresholds, moves=record)
     row = result["slices"][0]

@@ -7,6 +7,7 @@ cases.above(0.3)                       # without detections of lower score
 
 import dataclasses
 import functools
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -80,12 +81,21 @@ class Cases:
         scores[self.box_case[first]] = self.scores[first]
         return scores
 
+    @property
+    def rank(self) -> np.ndarray:
+        """(D,) int64: how many detections of the same case are more confident, or as confident and before it."""
+        sizes = np.bincount(self.box_case, minlength=len(self))
+        # the place within the case, by the order that is checked above
+        return np.arange(len(self.box_case)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
     def above(self, threshold: float | np.ndarray) -> "Cases":
         """Return the same cases with the detections that score at least ``threshold``: one, or (D,), one for each."""
         return self.where(self.scores >= threshold)
 
     def where(self, mask: np.ndarray) -> "Cases":
-        """Return the same cases with the detections of a (D,) bool mask."""
+        """Return the same cases with the detections of a (D,) bool mask; themselves where these are all."""
+        if mask.all():  # so that nothing of them is computed again
+            return self
         return dataclasses.replace(self, boxes_xyxy_px=self.boxes_xyxy_px[mask], scores=self.scores[mask], box_case=self.box_case[mask])
 
     def take(self, rows: np.ndarray) -> "Cases":
@@ -123,16 +133,18 @@ Result = TypeVar("Result")
 def once(function: Callable[Concatenate[Cases, Given], Result]) -> Callable[Concatenate[Cases, Given], Result]:
     """Let a function of cases be computed once for the same object and arguments; what it returned lives as long as the cases, and is not to be changed.
 
-    What it returns must not hold the cases themselves.
+    What it returns must not hold the cases themselves. A second thread waits for what the first one computes.
     """
     kept: weakref.WeakKeyDictionary[Cases, dict[Any, Result]] = weakref.WeakKeyDictionary()
+    computing = threading.RLock()
 
     @functools.wraps(function)
     def call(cases: Cases, *args: Given.args, **named: Given.kwargs) -> Result:
-        known = kept.setdefault(cases, {})
         key = (args, tuple(named.items()))
-        if key not in known:
-            known[key] = function(cases, *args, **named)
-        return known[key]
+        with computing:
+            known = kept.setdefault(cases, {})
+            if key not in known:
+                known[key] = function(cases, *args, **named)
+            return known[key]
 
     return call

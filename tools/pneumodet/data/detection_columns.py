@@ -22,6 +22,10 @@ _PLAIN = {"image_id": int, "category_id": int, "bbox": tuple[float, float, float
 """The same, with their types."""
 
 
+_PIECE = 1 << 20
+"""Bytes of JSON whose entries are objects at once: some thousand objects stay in the processor's cache, millions take three times the file's size."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Columns:
     """D detections.
@@ -46,29 +50,50 @@ class Columns:
 
 def plain(data: bytes, image_ids: Mapping[str, Any]) -> Columns | None:
     """Return the detections of a JSON list whose entries all are right, of listed exams and without masks; else None."""
-    rows = json_text.alike(data, _PLAIN, optional={"file_name": str}, none_of=["segmentation"])
-    if rows is None or not set(map(type, image_ids.values())) <= {int}:
+    if not set(map(type, image_ids.values())) <= {int}:
         return None
+    try:
+        known = np.fromiter(image_ids.values(), np.int64, len(image_ids))
+        parts = [_of_piece(piece) for piece in json_text.pieces(data, _PIECE)]
+    except (OverflowError, ValueError):
+        return None
+    numbers, categories, xywh_px, scores, names = zip(*parts, strict=True)
+    if len(parts) > 1 and not all(map(len, numbers)):
+        return None
+    columns = [np.concatenate(column) for column in (numbers, categories, xywh_px, scores)]
+    case = _places(columns[0], known)
+    if case is None or not are_right(columns[2], columns[3]):
+        return None
+    if any(names):
+        exams, ends = list(image_ids), np.cumsum([len(one) for one in numbers]).tolist()
+        for end, of_piece in zip(ends, names, strict=True):
+            places = case[end - len(of_piece) : end].tolist()
+            if any(one not in (None, exams[place]) for place, one in set(zip(places, of_piece, strict=True))):
+                return None
+    return Columns(case, columns[2], columns[3], columns[1])
+
+
+def _of_piece(piece: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[str | None]]:
+    """Return image ids, categories, boxes, scores and names of the entries of a JSON list; no names where none has one.
+
+    Raises:
+      ValueError: one of the entries is not plain.
+      OverflowError: an id has more than 64 bits.
+    """
+    rows = json_text.alike(piece, _PLAIN, optional={"file_name": str}, none_of=["segmentation"])
+    if rows is None:
+        raise ValueError("an entry is not plain")
     count = len(rows)
     # without a line of Python for each of millions
-    image, category, box, score, name, of_case = (map(attrgetter(one), rows) for one in (*KEYS, "file_name", "file_name"))
-    try:
-        numbers, categories = np.fromiter(image, np.int64, count), np.fromiter(category, np.int64, count)
-        known = np.fromiter(image_ids.values(), np.int64, len(image_ids))
-    except OverflowError:
-        return None
-    xywh_px, scores = (
+    image, category, box, score = (map(attrgetter(one), rows) for one in KEYS)
+    names = list(map(attrgetter("file_name"), rows))
+    return (
+        np.fromiter(image, np.int64, count),
+        np.fromiter(category, np.int64, count),
         np.fromiter(itertools.chain.from_iterable(box), np.float64, 4 * count).reshape(-1, 4),
         np.fromiter(score, np.float64, count),
+        names if set(names) - {None} else [],
     )
-    case = _places(numbers, known)
-    if case is None or not are_right(xywh_px, scores):
-        return None
-    if set(name) - {None}:
-        exams = list(image_ids)
-        if any(one not in (None, exams[place]) for place, one in set(zip(case.tolist(), of_case, strict=True))):
-            return None
-    return Columns(case, xywh_px, scores, categories)
 
 
 def _places(numbers: np.ndarray, known: np.ndarray) -> np.ndarray | None:

@@ -46,9 +46,6 @@ OF_VALIDATION = "chosen on validation"
 SLICE_RESAMPLES = 200
 """Groups of patients that are left out in turn for a slice's intervals: there are some twenty slices."""
 
-SLICE_IOU_THRESHOLDS = np.array([0.5, 0.75])
-"""Of a slice's intervals, which are of AP50 alone: the other eight of AP would be computed in vain."""
-
 SWEEP_BINS = 200
 """Columns of the curve of the RSNA metric against the threshold, even in threshold; of each are kept the ends, the highest and the lowest point, which
 is all that can be seen of it."""
@@ -111,15 +108,28 @@ def summarize(
     aims.parse_aim(aim)
     cases = loaded.cases
     warnings = list(loaded.warnings)
-    point = _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings)
+    # COCO's figures take the most memory: apart from what else takes much
+    point, of_coco = jackknife.both(
+        lambda: _operating_point(cases, threshold, threshold_source, aim, rules, seed, warnings),
+        lambda: coco.coco_metrics(loaded.instances, loaded.detected),
+        number=len(cases),
+    )
     at, choice = point.pop("at"), point.pop("choice", None)
     how: dict[str, Any] = {"rules": rules, "class_name": class_name, "resamples": resamples, "seed": seed}
-    moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
+
+    def with_intervals() -> tuple[dict[str, Moved], dict[str, Any]]:
+        moved = uncertainty.moves(cases, score_threshold=at, choice=choice, **how)
+        return moved, _slices(loaded, at, moved, how)
+
+    def without() -> dict[str, Any]:
+        return _details(loaded, at, point["threshold"], rules=rules, seed=seed)
+
+    (moved, sliced), details = jackknife.both(with_intervals, without, number=len(cases))
     drawn = uncertainty.of_moves(moved, cases.patients, choice=choice, resamples=resamples, seed=seed)
     figures = drawn.pop("figures")
     metrics: dict[str, Any] = {
         "version": metrics_file.VERSION,
-        **coco.coco_metrics(loaded.instances, loaded.detected),
+        **of_coco,
         **froc.froc(cases),
         **froc.at_threshold(cases, at),
         **image_level.image_level(cases, score_threshold=at),
@@ -136,8 +146,7 @@ def summarize(
         metrics |= dict.fromkeys(("rsna_metric.undefined", "coco.undefined"), froc.NO_TRUTH)
     if drawn["patients"] == 1:
         warnings.append("All images are of one patient: there are no intervals, since nothing shows how patients differ.")
-    metrics |= {"bootstrap": drawn, "operating_point": point}
-    metrics |= _details(loaded, at, point["threshold"], moved, how, warnings)
+    metrics |= {"bootstrap": drawn, "operating_point": point, "slices": sliced, **details}
     if calibrator is not None:
         metrics["calibration"] = calibration.with_own(metrics["calibration"], cases, calibrator)
     metrics["comparison"] = None
@@ -260,20 +269,15 @@ def _missed(aim: str, reached: Mapping[str, float | None]) -> str | None:
     return f"The aim {aim} is missed on patients that had no part in the choice: there it is {value:.3f}.{surer}"
 
 
-def _details(
-    loaded: Loaded,
-    at: float | np.ndarray,
-    chosen: float | None,
-    moved: Mapping[str, Moved],
-    how: Mapping[str, Any],
-    warnings: list[str],
-) -> dict[str, Any]:
-    cases, rules, seed = loaded.cases, how["rules"], how["seed"]
+def _slices(loaded: Loaded, at: float | np.ndarray, moved: Mapping[str, Moved], how: Mapping[str, Any]) -> dict[str, Any]:
     # fewer groups than for all exams: slices are compared with one another, and there are some twenty of them
-    fewer = {**how, "resamples": min(how["resamples"], SLICE_RESAMPLES), "iou_thresholds": SLICE_IOU_THRESHOLDS}
-    of_slice = functools.partial(uncertainty.moves, **fewer)
-    alike = {"rules": rules, "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
-    sliced = slices.slices(cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
+    of_slice = functools.partial(uncertainty.fixed_moves, resamples=min(how["resamples"], SLICE_RESAMPLES), seed=how["seed"])
+    alike = {"rules": how["rules"], "class_name": how["class_name"], "sizes_hw": loaded.sizes_hw}
+    return slices.slices(loaded.cases, score_threshold=at, moves=of_slice, overall=moved, **alike)
+
+
+def _details(loaded: Loaded, at: float | np.ndarray, chosen: float | None, *, rules: str, seed: int) -> dict[str, Any]:
+    cases = loaded.cases
     try:
         calibrated = calibration.evaluate(cases, folds=operating_point.patient_folds(cases, seed=seed))
     except DataError as error:
@@ -284,7 +288,6 @@ def _details(
     except DataError:  # calibration says why
         calibrator = None
     return {
-        "slices": sliced,
         "calibration": calibrated,
         "calibrator": calibrator,
         "errors": error_analysis.buckets(cases, score_threshold=at),
@@ -316,11 +319,12 @@ def _sweep(cases: Cases, rules: str, chosen: float | None) -> dict[str, list[flo
         return {"threshold": [], "rsna": []}
     thresholds, values = rsna.threshold_curve(cases, rules=rules)
     keep = {0, len(thresholds) - 1, int(np.argmax(values))}
-    # thresholds fall: the first is the highest
+    # thresholds fall: the first is the highest, and those of a bin lie together
     bins = np.minimum(thresholds / (thresholds[0] or 1) * SWEEP_BINS, SWEEP_BINS - 1).astype(int)
-    for one in np.unique(bins):
-        inside = np.flatnonzero(bins == one)
-        keep |= {int(inside[0]), int(inside[-1]), int(inside[np.argmax(values[inside])]), int(inside[np.argmin(values[inside])])}
+    starts = np.flatnonzero(np.diff(bins, prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(bins)], strict=True):
+        inside = values[start:end]
+        keep |= {start, end - 1, start + int(np.argmax(inside)), start + int(np.argmin(inside))}
     points = {float(thresholds[index]): float(values[index]) for index in keep}
     if chosen is not None:
         above = np.flatnonzero(thresholds >= chosen)  # up to the next score nothing changes

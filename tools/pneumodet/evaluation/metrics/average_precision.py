@@ -10,6 +10,8 @@ at this recall or beyond, and 0 where the recall is never reached. Each detectio
 order of cases (in COCO's: of image ids), which is the only way in which the two can differ.
 """
 
+import copy
+
 import numpy as np
 
 from pneumodet.data.cases import Cases
@@ -48,12 +50,12 @@ class PrecisionRecall:
     """
 
     def __init__(self, cases: Cases, *, iou_thresholds: np.ndarray = IOU_THRESHOLDS) -> None:
-        # Cases has the detections of a case by falling score, so that the place within the case is the rank
-        rank = np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
+        rank = cases.rank
         # COCO drops what is beyond, so that a detector gains nothing by more boxes
         if rank.max(initial=0) >= MAX_DETECTIONS[-1]:
             cases, rank = cases.where(rank < MAX_DETECTIONS[-1]), rank[rank < MAX_DETECTIONS[-1]]
-        pairs = matching.overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
+        # few pairs reach any of the thresholds
+        pairs = matching.reaching(matching.pairs_of(cases), iou_thresholds.min())
         hits = [matching.coco_hits(pairs, threshold)[0] for threshold in iou_thresholds]
         ranking = ranked(cases)
         hits = [box[np.argsort(ranking.place[box])] for box in hits]
@@ -68,6 +70,19 @@ class PrecisionRecall:
             np.bincount(cases.box_case[every[rank[every] < limit]], minlength=len(cases)) / len(hits) for limit in MAX_DETECTIONS
         ]
 
+    def take(self, cases: np.ndarray) -> "PrecisionRecall":
+        """Return the same of the cases of rising (R,) int64 indices; nothing is sorted or matched again."""
+        part, place = copy.copy(self), np.full(len(self._truth), -1)
+        place[cases] = np.arange(len(cases))
+        keeps = [place[case] >= 0 for case in self._hit_case]
+        rows = [row[keep] for row, keep in zip(self._rows, keeps, strict=True)]
+        any_row = np.unique(np.concatenate(rows))
+        part._before = self._before.take(cases, any_row)
+        part._rows = [np.searchsorted(any_row, row) for row in rows]
+        part._hit_case = [place[case[keep]] for case, keep in zip(self._hit_case, keeps, strict=True)]
+        part._truth, part.reached = self._truth[cases], [one[cases] for one in self.reached]
+        return part
+
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
         """Return the (K, B) AP for (C, B) float64 weights >= 0 of the cases; NaN where no weighted case has ground truth."""
         before = self._before(weights)
@@ -77,7 +92,7 @@ class PrecisionRecall:
             here = weights[case]
             tp = np.cumsum(here, axis=0)
             seen = before[rows] + here
-            precision = np.divide(tp, seen, out=np.zeros_like(tp), where=seen > 0)
+            precision = tp / np.maximum(seen, np.finfo(np.float64).tiny)  # 0 where nothing is seen
             # the highest precision at this recall or beyond, by running maxima from the end
             envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
             values[index] = _interpolated(tp, envelope, total)

@@ -131,13 +131,14 @@ def cross_fitted(scores: np.ndarray, outcomes: np.ndarray, *, folds: np.ndarray,
       ConfigError: the method is unknown.
       DataError: outside some fold all outcomes are the same.
     """
-    probabilities, outcomes, logits = np.empty(len(scores)), np.asarray(outcomes, bool), logit(scores)
+    probabilities, outcomes = np.empty(len(scores)), np.asarray(outcomes, bool)
+    values = scores if method == "isotonic" else logit(scores)
     # folds differ little from all of many scores: each fit then is near where it begins
     start = fit(scores, outcomes, method=method) if method != "isotonic" and len(scores) >= _MANY else None
 
     def calibrate(name: int) -> None:
         here = folds == name
-        one = fitted(scores[~here], outcomes[~here], logits[~here], method=method, start=start)
+        one = fitted(values[~here], outcomes[~here], method=method, start=start)
         probabilities[here] = one(scores[here])
 
     # each fold fills places of its own
@@ -169,12 +170,15 @@ def evaluate(cases: Cases, *, folds: np.ndarray, methods: tuple[str, ...] = METH
         "calibration.box": (cases.scores, match(cases).hit, folds[cases.box_case], cases.patients[cases.box_case]),
     }
     report: dict = {}
-    for level, (scores, outcomes, fold, patients) in levels.items():
+    for level, columns in levels.items():
+        # sorted here, so that no fit and no curve has to sort millions of scores again
+        order = np.argsort(columns[0], kind="stable")
+        scores, outcomes, fold, patients = (column[order] for column in columns)
         report[level] = {"raw": reliability(scores, outcomes, bins=bins, patients=patients)}
         for method in methods:
             try:
-                fitted = cross_fitted(scores, outcomes, folds=fold, method=method)
-                report[level][method] = reliability(fitted, outcomes, bins=bins, patients=patients)
+                probabilities = cross_fitted(scores, outcomes, folds=fold, method=method)
+                report[level][method] = reliability(probabilities, outcomes, bins=bins, patients=patients)
             # a calibrator that cannot be fitted must not cost the report the others
             except DataError as error:
                 report[level][method] = {"ece": None, "brier": None, "curve": [], "undefined": str(error)}

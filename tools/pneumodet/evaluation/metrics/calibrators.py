@@ -28,8 +28,11 @@ _ITERATIONS = 100
 _TOLERANCE = 1e-10
 _ROUNDING = 1e-13
 
-_BLOCK = 1 << 15
+_BLOCK = 1 << 14
 """Scores at once in sums over all: what is in use then stays in the processor's cache."""
+
+_PRODUCT = 512
+"""Numbers of at most 2 that are multiplied before a logarithm is taken: 2 ** 1024 would overflow."""
 
 
 def method_for(count: int) -> str:
@@ -50,11 +53,11 @@ def fit(scores: np.ndarray, outcomes: np.ndarray, *, method: str) -> Calibrator:
       DataError: there is no true or no false outcome: the probability would be a constant, and no evidence for it.
     """
     scores, outcomes = np.asarray(scores, np.float64), np.asarray(outcomes, bool)
-    return fitted(scores, outcomes, logit(scores), method=method)
+    return fitted(scores if method == "isotonic" else logit(scores), outcomes, method=method)
 
 
-def fitted(scores: np.ndarray, outcomes: np.ndarray, logits: np.ndarray, *, method: str, start: Calibrator | None = None) -> Calibrator:
-    """Return ``fit``, given the logits as well; ``start`` is the same fit to more or fewer scores, from which the best is near."""
+def fitted(values: np.ndarray, outcomes: np.ndarray, *, method: str, start: Calibrator | None = None) -> Calibrator:
+    """Return ``fit`` of values: (N,) scores for ``isotonic``, else their logits; ``start`` is the same fit to more or fewer, from which the best is near."""
     if method not in METHODS:
         raise ConfigError(f"There is no calibrator {method!r}. Calibrators: {', '.join(METHODS)}.")
     if not outcomes.any() or outcomes.all():
@@ -62,16 +65,16 @@ def fitted(scores: np.ndarray, outcomes: np.ndarray, logits: np.ndarray, *, meth
             f"Calibration needs true and false outcomes, but of {len(outcomes)} {int(outcomes.sum())} are true. Use a larger set."
         )
     if method == "isotonic":
-        low, high, probability = _smoothed(*_pooled(scores, outcomes))
+        low, high, probability = _smoothed(*_pooled(values, outcomes))
         # flat within a block and straight to the next one, as np.interp reads it: no jump where a score moves a little
         corners = np.column_stack([low, high]).ravel(), np.repeat(probability, 2)
         keep = np.append(True, np.diff(corners[0]) > 0)  # a block of one score has one corner
         return Calibrator(method, {"scores": tuple(corners[0][keep].tolist()), "probabilities": tuple(corners[1][keep].tolist())})
     if method == "temperature":
         slope = 1.0 if start is None else 1 / _number(start, "temperature")
-        return Calibrator(method, {"temperature": 1 / _one_slope(logits, outcomes.astype(np.float64), start=slope)})
+        return Calibrator(method, {"temperature": 1 / _one_slope(values, outcomes.astype(np.float64), start=slope)})
     first = None if start is None else (_number(start, "slope"), _number(start, "intercept"))
-    slope, intercept = _slope_and_intercept(logits, outcomes, start=first)
+    slope, intercept = _slope_and_intercept(values, outcomes, start=first)
     return Calibrator(method, {"slope": slope, "intercept": intercept})
 
 
@@ -86,9 +89,11 @@ def _pooled(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.nd
     A run of blocks, each with a lower share than the one before, ends in one block whatever is pooled first, so that whole runs are pooled at
     once: some rounds of array operations take the place of a loop over scores.
     """
-    low, inverse = np.unique(scores, return_inverse=True)
-    high = low
-    count, true = np.bincount(inverse).astype(np.float64), np.bincount(inverse, weights=outcomes)
+    order = np.argsort(scores, kind="stable")  # one pass where they are sorted, as many scores are
+    scores, outcomes = scores[order], outcomes[order].astype(np.float64)
+    first = np.flatnonzero(np.append(True, np.diff(scores) > 0))
+    low = high = scores[first]
+    count, true = np.diff(first, append=len(scores)).astype(np.float64), np.add.reduceat(outcomes, first)
     while True:
         # shares compared by products of whole numbers, which are exact, unlike quotients
         starts = np.flatnonzero(np.append(True, true[1:] * count[:-1] > true[:-1] * count[1:]))
@@ -158,6 +163,8 @@ def _newton(scaled: np.ndarray, targets: np.ndarray, start: np.ndarray, *, free:
         step = np.zeros(2)
         # least squares, since the Hessian is singular where every probability is near 0 or 1
         step[parts] = np.linalg.lstsq(hessian[np.ix_(parts, parts)], gradient[parts])[0]
+        if np.abs(step).max() <= _TOLERANCE:
+            return np.asarray(point - step)  # the sums over all at this point would say the same
         size, following = 1.0, _log_loss(point - step, scaled, targets)
         most = value * (1 + _ROUNDING)  # near the best point the loss changes by less than it is rounded by
         while following[0] > most and size > _TOLERANCE:
@@ -178,8 +185,11 @@ def _log_loss(point: np.ndarray, scaled: np.ndarray, targets: np.ndarray) -> tup
         x, target = scaled[begin : begin + _BLOCK], targets[begin : begin + _BLOCK]
         line = point[0] * x + point[1]
         small = np.exp(-np.abs(line))
-        probability = np.where(line >= 0, 1.0, small) / (1 + small)
-        loss += float((np.maximum(line, 0) + np.log1p(small) - target * line).sum())
+        most = 1 + small
+        probability = np.where(line >= 0, 1.0, small) / most
+        # the sum of log(1 + small), as the logarithm of products: a logarithm takes ten times as long as a product
+        logarithms = np.log(np.multiply.reduceat(most, np.arange(0, len(most), _PRODUCT)))
+        loss += float(np.maximum(line, 0).sum() + logarithms.sum() - target @ line)
         error, weight = probability - target, probability * (1 - probability)
         weighted = x * weight
         cross = weighted.sum()

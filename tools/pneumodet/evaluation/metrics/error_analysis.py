@@ -24,6 +24,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import matching
 from pneumodet.evaluation.metrics.average_precision import MAX_DETECTIONS, RECALLS
+from pneumodet.evaluation.metrics.ranking import ranked
 
 BACKGROUND_IOU = 0.1
 """IoU below which a detection shows nothing of a ground-truth box (TIDE's t_b)."""
@@ -56,7 +57,7 @@ def buckets(cases: Cases, *, score_threshold: float | np.ndarray) -> dict[str, f
     kept = _Sorted(cases.above(score_threshold))
     counts = {f"errors.{name}": int(kept.bucket[name].sum()) for name in BUCKETS}
     # costs are gains in AP, which takes the most confident 100 of a case, as COCO's does
-    all_scores = _Sorted(cases.where(_rank(cases) < MAX_DETECTIONS[-1]))
+    all_scores = _Sorted(cases.where(cases.rank < MAX_DETECTIONS[-1]))
     truth = len(cases.truth_case)
     base = all_scores.average_precision(all_scores.matched.hit, np.ones(len(all_scores.scores), bool), truth)
     fixed = {name: all_scores.fixed(name) for name in BUCKETS}
@@ -171,7 +172,7 @@ class _Sorted:
         self.matched = matching.match(cases)
         self.scores = cases.scores
         self._truth_count = len(cases.truth_case)
-        self._order = np.argsort(-cases.scores, kind="stable")
+        self._order = ranked(cases).order
         false, iou = ~self.matched.hit, self.matched.iou
         # TIDE's t_b and t_f: between them a detection shows the box, and misses its edges
         near = false & (iou >= BACKGROUND_IOU) & (iou < matching.HIT_IOU)
@@ -222,11 +223,6 @@ def _nearest_truth(cases: Cases, wanted: np.ndarray) -> np.ndarray:
     first = order[np.diff(pairs.box[order], prepend=-1) > 0]
     nearest[rows[pairs.box[first]]] = pairs.truth[first]
     return nearest
-
-
-def _rank(cases: Cases) -> np.ndarray:
-    """Return (D,) int64: how many detections of the same case are more confident."""
-    return np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case)
 
 
 def _share_not_above(values: np.ndarray) -> np.ndarray:

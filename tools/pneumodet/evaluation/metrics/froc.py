@@ -14,10 +14,12 @@ al., Medical Image Analysis 2017, which starts at 1/8):
   together, and nothing is interpolated: every figure belongs to a threshold that can be set.
 """
 
+import copy
+
 import numpy as np
 
 from pneumodet.core.boxes import iou_of_pairs
-from pneumodet.data.cases import Cases
+from pneumodet.data.cases import Cases, once
 from pneumodet.evaluation.metrics.matching import HIT_IOU, match
 from pneumodet.evaluation.metrics.ranking import ranked
 
@@ -63,6 +65,17 @@ class Froc:
         truth = np.bincount(cases.truth_case, minlength=len(cases))
         self._totals = np.array([truth, truth > 0], np.float64)
 
+    def take(self, cases: np.ndarray) -> "Froc":
+        """Return the same of the cases of rising (R,) int64 indices; nothing is sorted or matched again."""
+        part, place = copy.copy(self), np.full(self._totals.shape[1], -1)
+        place[cases] = np.arange(len(cases))
+        keep = place[self._case] >= 0
+        part.thresholds, part._case, part._first_of_case = self.thresholds[keep], place[self._case[keep]], self._first_of_case[keep]
+        part._before = self._before.take(cases, np.flatnonzero(keep))
+        part._last = (np.cumsum(keep) - 1)[self._last[keep]]
+        part._totals = self._totals[:, cases]
+        return part
+
     def points(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the curves, one point a hit, the most confident first, with the threshold at the hit's score.
 
@@ -73,7 +86,7 @@ class Froc:
           (H, B) false positives, summed; (2, H, B) detected boxes and images, summed.
         """
         here = weights[self._case]
-        hits = np.stack([np.cumsum(here, axis=0), np.cumsum(here * self._first_of_case, axis=0)])[:, self._last]
+        hits = np.stack([here, here * self._first_of_case]).cumsum(axis=1)[:, self._last]
         return self._before(weights) - hits[0], hits
 
     def totals(self, weights: np.ndarray) -> np.ndarray:
@@ -83,14 +96,23 @@ class Froc:
     def sensitivities(self, weights: np.ndarray) -> np.ndarray:
         """Return (2, 6, B): box- and image-level sensitivity at ``RATES``; NaN where no weighted case has a box."""
         false, hits = self.points(weights)
-        # a point in front, where nothing is detected: where no other keeps to the rate, the sensitivity is 0
-        hits = np.concatenate([np.zeros((2, 1, weights.shape[1])), hits], axis=1)
         allowed = np.array(RATES)[:, None] * weights.sum(axis=0)
-        # the last point within the allowance, so that there is a threshold at which the figure is reached
-        reached = np.array([(false <= limit).sum(axis=0) for limit in allowed])  # false positives only rise along the curve
-        taken = np.take_along_axis(hits, np.broadcast_to(reached, (2, *reached.shape)), axis=1)
+        # the last point within the allowance, so that there is a threshold at which the figure is reached; false positives only rise along the curve
+        columns = zip(np.ascontiguousarray(false.T), allowed.T, strict=True)
+        reached = np.array([np.searchsorted(one, limits, side="right") for one, limits in columns]).T
+        # where no point keeps to the rate, nothing is detected
+        taken = np.zeros((2, *reached.shape))
+        if len(false):
+            at = np.broadcast_to(np.maximum(reached - 1, 0), taken.shape)
+            taken = np.where(reached > 0, np.take_along_axis(hits, at, axis=1), 0.0)
         total = self.totals(weights)[:, None]
         return np.divide(taken, total, out=np.full_like(taken, np.nan), where=total > 0)
+
+
+@once
+def prepared(cases: Cases) -> Froc:
+    """Return the ``Froc`` of cases; several figures need it."""
+    return Froc(cases)
 
 
 def named(sensitivities: np.ndarray) -> dict[str, np.ndarray]:
@@ -106,7 +128,7 @@ def froc(cases: Cases) -> dict[str, float | str | None]:
 
     Without ground truth each is None, and ``froc.undefined`` says why.
     """
-    values = named(Froc(cases).sensitivities(np.ones((len(cases), 1))))
+    values = named(prepared(cases).sensitivities(np.ones((len(cases), 1))))
     if not len(cases.truth_case):
         return {**dict.fromkeys(values), "froc.undefined": NO_TRUTH}
     return {key: float(value[0]) for key, value in values.items()}
@@ -119,15 +141,15 @@ def curve(cases: Cases) -> dict[str, list[float]]:
       Lists of equal length: ``threshold``, ``fp_per_image``, ``sensitivity``, ``image_sensitivity``. The curve is a staircase: between two
       points the sensitivity is that of the first. Empty without ground truth.
     """
-    prepared = Froc(cases)
+    of_cases = prepared(cases)
     ones = np.ones((len(cases), 1))
-    false, hits = prepared.points(ones)
+    false, hits = of_cases.points(ones)
     # one point a threshold: of equal scores the last hit
-    keep = np.flatnonzero(np.append(np.diff(prepared.thresholds) != 0, True)) if len(false) else np.zeros(0, np.int64)
+    keep = np.flatnonzero(np.append(np.diff(of_cases.thresholds) != 0, True)) if len(false) else np.zeros(0, np.int64)
     keep = thinned(keep)
-    total = np.maximum(prepared.totals(ones), 1)
+    total = np.maximum(of_cases.totals(ones), 1)
     return {
-        "threshold": prepared.thresholds[keep].tolist(),
+        "threshold": of_cases.thresholds[keep].tolist(),
         "fp_per_image": (false[keep, 0] / max(len(cases), 1)).tolist(),
         "sensitivity": (hits[0, keep, 0] / total[0]).tolist(),
         "image_sensitivity": (hits[1, keep, 0] / total[1]).tolist(),

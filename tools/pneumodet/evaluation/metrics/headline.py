@@ -5,6 +5,7 @@ figures(np.ones((len(cases), 1)))                   # key -> (1,) float64: the f
 figures.ratios["image.sensitivity"]                 # the sums over cases that a figure is a quotient of
 """
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -50,9 +51,10 @@ class Figures:
         self._precision_recall = PrecisionRecall(cases, iou_thresholds=iou_thresholds)
         # 0.745 and not 0.75, which need not be the double in the list
         self._iou_75 = int(np.searchsorted(iou_thresholds, 0.745))
-        self._froc = froc.Froc(cases)
+        self._froc = froc.prepared(cases)
         self._positive = positive = cases.positive
-        self._areas = image_level.Areas(positive, cases.case_scores)
+        self._case_scores = cases.case_scores
+        self._areas = image_level.Areas(positive, self._case_scores)
         self._truth = truth = np.bincount(cases.truth_case, minlength=len(cases)).astype(np.float64)
         reached = self._precision_recall.reached
         self.ratios: Mapping[str, Ratio] = {
@@ -60,6 +62,15 @@ class Figures:
             **{f"{self._prefix}AR{limit}": Ratio(of_limit, truth) for limit, of_limit in zip(MAX_DETECTIONS, reached, strict=True)},
             **operating,
         }
+
+    def take(self, cases: np.ndarray) -> "Figures":
+        """Return the same of the cases of rising (R,) int64 indices, at least one; nothing is matched again."""
+        part = copy.copy(self)
+        part._precision_recall, part._froc = self._precision_recall.take(cases), self._froc.take(cases)
+        part._positive, part._case_scores, part._truth = self._positive[cases], self._case_scores[cases], self._truth[cases]
+        part._areas = image_level.Areas(part._positive, part._case_scores)
+        part.ratios = {key: Ratio(one.part[cases], one.whole[cases]) for key, one in self.ratios.items()}
+        return part
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return key -> (B,) float64 for (C, B) float64 weights >= 0; NaN where a figure is undefined."""

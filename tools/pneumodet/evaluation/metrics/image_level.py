@@ -42,6 +42,11 @@ class Areas:
         self.scores = scores[self._order]
         # the last case of each score, since no threshold parts equal ones
         self.last = np.flatnonzero(np.append(np.diff(self.scores) != 0, True)) if len(scores) else np.zeros(0, np.int64)
+        # of the scores that a positive case has, at which alone the areas grow: the last case, and the last one of the score before
+        true = np.cumsum(self._positive[:, 0])[self.last].astype(np.int64)
+        grows = np.diff(true, prepend=0) > 0
+        self._ends, self._before = self.last[grows] + 1, np.append(0, self.last + 1)[:-1][grows]
+        self._positives, self._true = self._order[self._positive[:, 0] > 0], true[grows] - 1
 
     def counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (true, false) positives, each (S + 1, B), at a threshold above all scores and at each of the S distinct scores."""
@@ -52,14 +57,17 @@ class Areas:
 
     def areas(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the (B,) ROC AUC and PR AUC for (C, B) float64 weights >= 0; NaN where undefined."""
-        true, false = self.counts(weights)
-        positives, negatives = true[-1], false[-1]
-        steps = np.diff(true, axis=0)
+        called = np.zeros((len(weights) + 1, weights.shape[1]))
+        np.cumsum(weights[self._order], axis=0, out=called[1:])
+        true = np.cumsum(weights[self._positives], axis=0)[self._true]
+        positives = true[-1] if len(true) else np.zeros(weights.shape[1])
+        negatives, steps = called[-1] - positives, np.diff(true, axis=0, prepend=0)
+        above = called[self._ends]
         # equal scores are one slanted step: half of the pairs of a positive and a negative at the same score count as right
-        below = (np.diff(false, axis=0) * (true[:-1] + steps / 2)).sum(axis=0)
-        called = true[1:] + false[1:]
-        precision = np.divide(true[1:], called, out=np.zeros_like(called), where=called > 0)
-        return _divide(below, positives * negatives), _divide((steps * precision).sum(axis=0), positives)
+        false = (above - true + called[self._before] - (true - steps)) / 2
+        right = (steps * (negatives - false)).sum(axis=0)
+        precision = np.divide(true, above, out=np.zeros_like(above), where=above > 0)
+        return _divide(right, positives * negatives), _divide((steps * precision).sum(axis=0), positives)
 
 
 def rarer(positive: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ def match(cases: Cases, iou_threshold: float = HIT_IOU) -> Matched:
       cases: C cases with T ground-truth boxes and D detections.
       iou_threshold: in (0, 1]; IoU of at least this is a hit.
     """
-    pairs = overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
+    pairs = pairs_of(cases)
     best = np.zeros(len(cases.scores))
     if len(pairs.box):
         starts = np.flatnonzero(np.diff(pairs.box, prepend=-1))
@@ -80,6 +80,12 @@ def match(cases: Cases, iou_threshold: float = HIT_IOU) -> Matched:
     detected = np.zeros(len(cases.truth_case), bool)
     detected[truth] = True
     return Matched(taken >= 0, taken, best, detected)
+
+
+@once
+def pairs_of(cases: Cases) -> Pairs:
+    """Return ``overlaps`` of cases; several figures need them."""
+    return overlaps(cases.truth_xyxy_px, cases.truth_case, cases.boxes_xyxy_px, cases.box_case, count=len(cases))
 
 
 def overlaps(truth_xyxy_px: np.ndarray, truth_case: np.ndarray, boxes_xyxy_px: np.ndarray, box_case: np.ndarray, *, count: int) -> Pairs:
@@ -95,15 +101,20 @@ def overlaps(truth_xyxy_px: np.ndarray, truth_case: np.ndarray, boxes_xyxy_px: n
     # 0 where boxes are apart: two negative lengths would make a positive overlap
     sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
     overlap = sides[:, 0] * sides[:, 1]
-    union = area_px(boxes_xyxy_px)[box] + area_px(truth_xyxy_px)[truth] - overlap
+    union = area_px(a) + area_px(truth_xyxy_px)[truth] - overlap
     return Pairs(box, truth, case, np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0))
 
 
 def coco_hits(pairs: Pairs, iou_threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return (detections, the ground-truth box that each took) by COCO's rule at one IoU threshold."""
-    fitting = pairs.where(pairs.iou >= min(iou_threshold, _COCO_CEILING))
+    fitting = reaching(pairs, iou_threshold)
     # cocoeval replaces its best match at an equal IoU, so that the last of equal boxes comes first here
     return greedy(fitting.where(np.lexsort((-fitting.truth, -fitting.iou, fitting.box))))
+
+
+def reaching(pairs: Pairs, iou_threshold: float) -> Pairs:
+    """Return the pairs that COCO takes for hits at an IoU threshold; those at a higher one are among them."""
+    return pairs.where(pairs.iou >= min(iou_threshold, _COCO_CEILING))
 
 
 def greedy(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:

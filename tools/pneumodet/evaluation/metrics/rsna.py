@@ -81,7 +81,8 @@ def best_threshold(
       DataError: as in ``rsna_metric``, or no exam has a ground-truth box.
     """
     flat = _flat(ground_truth, predictions, rules, -np.inf)
-    return _best(flat, rules, _ordered(flat, np.argsort(-flat.scores, kind="stable"), rules))
+    pairs = matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
+    return _best(flat, rules, _ordered(flat, np.argsort(-flat.scores, kind="stable"), pairs, rules))
 
 
 def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float | np.ndarray = 0.0) -> np.ndarray:
@@ -101,7 +102,7 @@ def case_threshold(cases: Cases, *, rules: str = "strict") -> tuple[float, float
       DataError: the rules are unknown, or no case has a ground-truth box.
     """
     _check_rules(rules)
-    return _best(_of_cases(cases), rules, _known(cases, rules))
+    return _best(_of_cases(cases), rules, _changing(cases, rules))
 
 
 def case_thresholds(cases: Cases, subsets: np.ndarray, *, rules: str = "strict") -> list[float]:
@@ -111,7 +112,7 @@ def case_thresholds(cases: Cases, subsets: np.ndarray, *, rules: str = "strict")
     """
     _check_rules(rules)
     # one after the other: a curve has a point for each score
-    return [_of_highest(*curve) for curve in _threshold_curves(_of_cases(cases), subsets, _known(cases, rules))]
+    return [_of_highest(*curve) for curve in _threshold_curves(_of_cases(cases), subsets, _changing(cases, rules))]
 
 
 def threshold_curves(cases: Cases, subsets: np.ndarray, *, rules: str = "strict") -> list[tuple[np.ndarray, np.ndarray]]:
@@ -172,11 +173,23 @@ _Known = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @once
 def _known(cases: Cases, rules: str) -> _Known:
-    return _ordered(_of_cases(cases), ranking.ranked(cases).order, rules)
+    return _ordered(_of_cases(cases), ranking.ranked(cases).order, matching.pairs_of(cases), rules)
 
 
-def _ordered(flat: _Flat, order: np.ndarray, rules: str) -> _Known:
-    return (order, *_gains(flat, np.bincount(flat.truth_case, minlength=flat.count), rules))
+@once
+def _changing(cases: Cases, rules: str) -> _Known:
+    """Return ``_known`` with the order of those predictions only by which the metric of some cases changes, and of the first of each case.
+
+    The metric is highest at the score of one of them, and the threshold above all scores is above theirs. False boxes of negative exams are most.
+    """
+    order, gains, enters = _known(cases, rules)
+    changes = gains != 0
+    changes |= np.diff(cases.box_case, prepend=-1) > 0
+    return order[changes[order]], gains, enters
+
+
+def _ordered(flat: _Flat, order: np.ndarray, pairs: matching.Pairs, rules: str) -> _Known:
+    return (order, *_gains(flat, np.bincount(flat.truth_case, minlength=flat.count), pairs, rules))
 
 
 def _of_cases(cases: Cases) -> _Flat:
@@ -196,7 +209,8 @@ def _mean(scores: np.ndarray) -> float:
 def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
     """Return (count,) scores with all predictions kept; NaN where an exam is left out of the mean."""
     truth, kept = (np.bincount(case, minlength=flat.count) for case in (flat.truth_case, flat.box_case))
-    box, iou_index = _hits(flat, rules)
+    pairs = matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
+    box, iou_index = _hits(pairs, rules)
     tp = np.zeros((flat.count, len(IOU_THRESHOLDS)))
     np.add.at(tp, (flat.box_case[box], iou_index), 1)
     scores = (tp / np.maximum(kept + truth - tp.T, 1).T).mean(axis=1)  # TP + FP = kept, FN = truth - TP
@@ -241,7 +255,7 @@ def _curve(scores: np.ndarray, gains: np.ndarray, enters: np.ndarray, positives:
     return np.append(_above_all(scores), scores[last_of_score]), np.append(0.0, values[last_of_score])
 
 
-def _gains(flat: _Flat, truth: np.ndarray, rules: str) -> tuple[np.ndarray, np.ndarray]:
+def _gains(flat: _Flat, truth: np.ndarray, pairs: matching.Pairs, rules: str) -> tuple[np.ndarray, np.ndarray]:
     """Return what each prediction adds to the score of its exam, and whether it brings a negative exam into the mean, both (D,)."""
     first = np.diff(flat.box_case, prepend=-1) > 0
     enters = first & (truth[flat.box_case] == 0)
@@ -250,7 +264,7 @@ def _gains(flat: _Flat, truth: np.ndarray, rules: str) -> tuple[np.ndarray, np.n
     gains = np.zeros(len(flat.scores))
     if not len(case):
         return gains, enters
-    box, iou_index = _hits(flat, rules)
+    box, iou_index = _hits(pairs, rules)
     hits = np.zeros((len(case), len(IOU_THRESHOLDS)))
     hits[(np.cumsum(positive) - 1)[box], iou_index] = 1
     start = np.flatnonzero(first)
@@ -265,9 +279,8 @@ def _gains(flat: _Flat, truth: np.ndarray, rules: str) -> tuple[np.ndarray, np.n
     return gains, enters
 
 
-def _hits(flat: _Flat, rules: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (index of the prediction, index of the IoU threshold) of every hit."""
-    pairs = matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
+def _hits(pairs: matching.Pairs, rules: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (index of the prediction, index of the IoU threshold) of every hit among all pairs."""
     pairs = pairs.where(pairs.iou >= IOU_THRESHOLDS[0])
     # community keeps the order of ``overlaps``: the boxes of a case as they stand in the file
     if rules == "strict":

@@ -1,6 +1,6 @@
 """Figures of parts of the data: view position, sex, age band, class, box size. Which part does worst, and which is too small to say.
 
-    result = slices(cases, score_threshold=0.3, moves=uncertainty.moves)
+    result = slices(cases, score_threshold=0.3, moves=uncertainty.fixed_moves)
     result["slices"][0]        # {"by": "view_position", "slice": "AP", "exams": 1200, "positives": 460, "small": False, "figures": {...}}
     result["worst"]            # {"by": "age", "slice": "80+", "figure": "image.sensitivity", "sentence": ...}
 
@@ -56,8 +56,11 @@ COMPARED = ("image.sensitivity", "image.specificity")
 _BY = {"view_position": "view position", "rsna_class": "class", "box_size": "box size"}
 _SIZES = ("smallest third", "middle third", "largest third")
 
-Moves = Callable[..., Mapping[str, Moved]]
-"""Called as ``moves(cases, score_threshold=…)``, as ``uncertainty.moves``."""
+IOU_THRESHOLDS = np.array([0.5, 0.75])
+"""Of COCO's figures of a slice, which has AP50 alone: the other eight of AP would be computed in vain."""
+
+Moves = Callable[[Figures, np.ndarray], Mapping[str, Moved]]
+"""Called with figures and the patients of their cases, as ``uncertainty.fixed_moves``."""
 
 COMPARED_SO_OFTEN = (
     "{count} figures of slices were compared with those of the other exams; p is corrected for comparing so often (Holm), the intervals are not. Confirm "
@@ -85,7 +88,7 @@ def slices(
       rules: of the RSNA metric.
       class_name: in the key of AP50.
       sizes_hw: (C, 2) height and width in px of each case; guessed as in ``error_analysis.maps`` where not given.
-      moves: of each slice, with the same rules and class name, for its intervals; none by default.
+      moves: of each slice, for its intervals; none by default.
       overall: the same of all exams, where thresholds were chosen on them: what that adds to their variance is added to a slice's.
 
     Returns:
@@ -99,14 +102,14 @@ def slices(
     """
     named, left_out = _masks(cases, image_sizes_hw(cases, sizes_hw))
     keys = (*FIGURES, f"coco.{class_name}.AP50")
-    prepared = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
+    prepared = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name, iou_thresholds=IOU_THRESHOLDS)
     masks = [mask for _, _, mask in named]
     # a slice is a weighting by 0 and 1: sorted and matched once for all of them
     values = prepared(np.column_stack([np.ones(len(cases), bool), *masks]).astype(np.float64))
     of_all = {key: _or_none(values[key][0]) for key in keys}
     drawn_of: list[dict[str, Interval]] = []
     if moves is not None:
-        of_slice = functools.partial(_of_slice, cases, score_threshold=score_threshold, moves=moves, overall=overall or {})
+        of_slice = functools.partial(_of_slice, prepared, cases.patients, moves=moves, overall=overall or {})
         drawn_of = in_threads(of_slice, masks, number=len(cases))
     rows = []
     for column, (by, name, mask) in enumerate(named, start=1):
@@ -162,14 +165,10 @@ def _masks(cases: Cases, sizes_hw: np.ndarray) -> tuple[list[tuple[str, str, np.
     return named, left_out
 
 
-def _of_slice(
-    cases: Cases, mask: np.ndarray, score_threshold: float | np.ndarray, moves: Moves, overall: Mapping[str, Moved]
-) -> dict[str, Interval]:
+def _of_slice(figures: Figures, patients: np.ndarray, mask: np.ndarray, moves: Moves, overall: Mapping[str, Moved]) -> dict[str, Interval]:
     """Return key -> interval of the cases of a (C,) bool mask."""
-    # thresholds are one a detection, and have to stay with those of the slice
-    threshold = score_threshold[mask[cases.box_case]] if isinstance(score_threshold, np.ndarray) else score_threshold
     made = {}
-    for key, one in moves(cases.take(np.flatnonzero(mask)), score_threshold=threshold).items():
+    for key, one in moves(figures.take(np.flatnonzero(mask)), patients[mask]).items():
         spread = one.spread
         if key in overall:
             # another choice of thresholds would move all slices alike

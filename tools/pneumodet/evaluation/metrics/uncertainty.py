@@ -20,7 +20,6 @@ from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.core.formatting import counted
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import interval, jackknife, refitted
-from pneumodet.evaluation.metrics.average_precision import IOU_THRESHOLDS
 from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.interval import CONFIDENCE, Interval, Moved
 from pneumodet.evaluation.metrics.jackknife import Ratio
@@ -70,14 +69,19 @@ def moves(
     class_name: str = "pneumonia",
     resamples: int = RESAMPLES,
     seed: int = 0,
-    iou_thresholds: np.ndarray = IOU_THRESHOLDS,
 ) -> dict[str, Moved]:
-    """Return key -> every headline figure with what moves it. Arguments and errors as ``intervals``, and ``iou_thresholds`` as ``Figures``."""
+    """Return key -> every headline figure with what moves it. Arguments and errors as ``intervals``."""
     if resamples < 2:
         raise ConfigError(f"Resamples must be at least 2, not {resamples}.")
-    figures = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name, iou_thresholds=iou_thresholds)
+    figures = Figures(cases, score_threshold=score_threshold, rules=rules, class_name=class_name)
     curves = curve_moves(figures, cases.patients, resamples=resamples, seed=seed)
     return curves | ratio_moves(figures.ratios, cases, choice, roc_auc=curves["image.roc_auc"], resamples=resamples, seed=seed)
+
+
+def fixed_moves(figures: Figures, patients: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Moved]:
+    """Return ``moves`` of figures that are prepared, with thresholds held fixed; ``patients`` (C,) int64 of the cases."""
+    ratios = {key: one.moved(patients, kind=_KINDS.get(key, "share")) for key, one in figures.ratios.items()}
+    return curve_moves(figures, patients, resamples=resamples, seed=seed) | ratios
 
 
 def curve_moves(figures: Figures, patients: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Moved]:

@@ -75,7 +75,7 @@ def keep_large(cases: Cases, min_side_px: float) -> Cases:
 def keep_first(cases: Cases, max_boxes: int) -> Cases:
     """Keep the ``max_boxes`` most confident detections of each case."""
     # scores fall within a case: the first ones are the best
-    return cases.where(np.arange(len(cases.box_case)) - np.searchsorted(cases.box_case, cases.box_case) < max_boxes)
+    return cases.where(cases.rank < max_boxes)
 
 
 def gate_drop(cases: Cases, gate: np.ndarray, threshold: float) -> Cases:
