@@ -77,7 +77,7 @@ def keywords(function: Callable[..., Any]) -> list[str]:
 
 
 def _types(function: Callable[..., Any]) -> dict[str, Any]:
-    types = {}
+    types: dict[str, Any] = {}
     for one in inspect.signature(function).parameters.values():
         if one.kind is one.VAR_KEYWORD:
             (settings,) = get_args(one.annotation)
